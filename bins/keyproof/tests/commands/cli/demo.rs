@@ -1,7 +1,14 @@
 //! `keyproof demo`
 
-use std::fs;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Stdio},
+};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -89,4 +96,113 @@ fn a_demo_that_fails_says_so() {
     let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(findings["passed"], false);
     assert_eq!(findings["steps"][0]["passed"], false);
+}
+
+/// A demo that stays, killed at the latest when the test ends.
+struct Staying(Child);
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A browser as far as signing in needs one.
+struct Browser {
+    address: String,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    /// The whole answer, and its cookies kept.
+    fn ask(&mut self, method: &str, path: &str, form: &str) -> String {
+        let cookies = self.cookies.iter();
+        let cookies: Vec<_> = cookies
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAccept: text/html\r\nCookie: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            self.address,
+            cookies.join("; "),
+            form.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        for line in answer.lines().take_while(|line| !line.is_empty()) {
+            if let Some(cookie) = line.strip_prefix("set-cookie: ") {
+                let (name, rest) = cookie.split_once('=').unwrap();
+                let value = rest.split(';').next().unwrap();
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        answer
+    }
+
+    /// Fills in the form of a page.
+    fn sign_in(&mut self, page: &str, fields: &str) -> String {
+        let form = self.ask("GET", page, "");
+        let (_, csrf) = form.split_once("name=\"csrf\" value=\"").unwrap();
+        let csrf = csrf.split('"').next().unwrap();
+        let answer = self.ask("POST", page, &format!("csrf={csrf}&{fields}"));
+        assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+        let home = page.strip_suffix("/sign-in").unwrap();
+        self.ask("GET", home, "")
+    }
+}
+
+#[test]
+fn a_demo_that_stays_leaves_both_sites_open_until_it_is_ended() {
+    let home = TempDir::new().unwrap();
+    let mut command = keyproof(&home);
+    command.env("TMPDIR", home.path()).args(["demo", "--stay"]);
+    let mut staying = Staying(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut told = BufReader::new(staying.0.stdout.take().unwrap());
+    let mut last = String::new();
+    while !last.contains("is for the APIs, too.") {
+        let before = last.len();
+        told.read_line(&mut last).unwrap();
+        assert_ne!(last.len(), before, "it has ended: {last}");
+    }
+    let told_of = |mark: &str| {
+        let (before, rest) = last.split_once(mark).expect(mark);
+        let url = before.rsplit("http://").next().unwrap();
+        let secret = rest.split_whitespace().next().unwrap();
+        (url.split('/').next().unwrap().to_owned(), secret.to_owned())
+    };
+    let (address, password) = told_of("sign in as demo with the password ");
+    let (_, token) = told_of("sign in with the token ");
+    let mut browser = Browser {
+        address,
+        cookies: BTreeMap::new(),
+    };
+    let front = browser.ask("GET", "/", "");
+    for site in ["href=\"/account\"", "href=\"/console\""] {
+        assert!(front.contains(site), "{front}");
+    }
+    let page = browser.sign_in(
+        "/account/sign-in",
+        &format!("name=demo&password={password}"),
+    );
+    assert!(page.contains("<bdi>demo</bdi>"), "{page}");
+    let page = browser.sign_in("/console/sign-in", &format!("token={token}"));
+    assert!(page.contains("Signed in as <bdi>demo</bdi>"), "{page}");
+    // What the walk has left is there to be looked at.
+    for (area, seen) in [
+        ("tills", "demo"),
+        ("users", "Demo"),
+        ("audit", "operator_session.begin"),
+    ] {
+        let page = browser
+            .ask("GET", &format!("/console/{area}"), "")
+            .replace("<wbr>", "");
+        assert!(page.contains(seen), "{area}: {page}");
+    }
+    kill_process(Pid::from_child(&staying.0), Signal::INT).unwrap();
+    assert!(staying.0.wait().unwrap().success());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
