@@ -47,6 +47,8 @@ impl Driver {
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
+            // As on a phone, over the page.
+            "--hide-scrollbars",
             "--disable-quic",
             "--no-first-run",
             "--disable-background-networking",
@@ -196,6 +198,17 @@ impl Driver {
         });
     }
 
+    pub(super) fn clear(&self, css: &str) {
+        self.with(css, |element| {
+            self.try_post(&format!("{element}/clear"), &json!({}))
+        });
+    }
+
+    /// Chooses an option by its value.
+    pub(super) fn choose(&self, css: &str, value: &str) {
+        self.click(&format!("{css} option[value='{value}']"));
+    }
+
     /// Types in a field, and sends its form.
     pub(super) fn send(&self, css: &str, text: &str) {
         self.leave(|| self.type_in(css, &format!("{text}\u{E007}")));
@@ -227,20 +240,43 @@ impl Driver {
     }
 
     /// What the browser would say of its window, and of what its user prefers.
-    pub(super) fn emulate(&self, width: u32, scheme: &str) {
+    pub(super) fn emulate(&self, width: u32, scale: u32, scheme: &str) {
         let size =
-            json!({ "width": width, "height": 720, "deviceScaleFactor": 1, "mobile": false });
+            json!({ "width": width, "height": 720, "deviceScaleFactor": scale, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
         let scheme = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.devtools(
             "Emulation.setEmulatedMedia",
-            &json!({ "features": [scheme] }),
+            &json!({ "media": "", "features": [scheme] }),
         );
     }
 
-    /// The whole page as a PNG.
-    pub(super) fn picture(&self) -> Vec<u8> {
-        let options = json!({ "format": "png", "captureBeyondViewport": true });
+    /// The page as it is printed, until something else is emulated.
+    pub(super) fn emulate_print(&self) {
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
+    }
+
+    pub(super) fn press_tab(&self) {
+        self.press("\u{E004}");
+    }
+
+    pub(super) fn press_enter(&self) {
+        self.press("\u{E007}");
+    }
+
+    /// Presses a key, wherever the focus is.
+    fn press(&self, key: &str) {
+        let actions = ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key }));
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": actions });
+        self.post("actions", &json!({ "actions": [keyboard] }));
+    }
+
+    /// The page of this width as a PNG, whose height is at most so much.
+    pub(super) fn picture(&self, width: u32, highest: u64) -> Vec<u8> {
+        let height = self.run("return document.documentElement.scrollHeight");
+        let height = height.as_u64().unwrap().min(highest);
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
+        let options = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let picture = self.devtools("Page.captureScreenshot", &options);
         BASE64
             .decode(picture["data"].as_str().unwrap().as_bytes())

@@ -1,12 +1,13 @@
 //! Chromium as a peer: a user walks through `/account`, from a password alone to a lost phone, with `oathtool` as the phone,
-//! and an operator through `/console`; once with scripts, where axe-core judges every page, and once without. With `KEYPROOF_PICTURES` set to a folder, every
-//! page is written there as a picture.
+//! and an operator through `/console`; once with scripts, where axe-core judges every page, and once without. With
+//! `KEYPROOF_PICTURES` set to a folder, every page is written there as a picture.
 
 mod driver;
+mod guest;
 mod keeper;
 mod operator;
 
-use std::{env, fs, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{fs, ops::Deref, path::Path, process::Command, sync::Arc, time::Duration};
 
 use keyproof::{
     config::{Config, Sources},
@@ -21,10 +22,9 @@ use keyproof_service::{
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
 };
-use serde_json::Value;
 use zeroize::Zeroizing;
 
-use driver::Driver;
+use guest::Guest;
 
 const ADA: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse";
@@ -97,11 +97,8 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
     let port = server.address().port();
     let walked = tokio::task::spawn_blocking(move || {
         let visitor = Visitor {
-            site,
-            browser: Driver::start(runs_scripts),
-            base: format!("http://localhost:{port}"),
+            guest: Guest::new(site, format!("http://localhost:{port}"), runs_scripts),
             clock,
-            axe: runs_scripts.then(axe),
         };
         walk(&visitor, &token.text);
         visitor.browser_asked_nobody_else();
@@ -110,13 +107,16 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
 }
 
 struct Visitor {
-    /// The site that is walked through: what its pictures are named by.
-    site: &'static str,
-    browser: Driver,
-    base: String,
+    guest: Guest,
     clock: Arc<ManualClock>,
-    /// The text of axe-core, where scripts run.
-    axe: Option<String>,
+}
+
+impl Deref for Visitor {
+    type Target = Guest;
+
+    fn deref(&self) -> &Guest {
+        &self.guest
+    }
 }
 
 impl Visitor {
@@ -125,6 +125,7 @@ impl Visitor {
         self.looks("front");
         self.open("/account");
         self.looks("sign-in");
+        self.skips_to_the_content();
         self.sign_in();
         self.looks("overview-without-phone");
 
@@ -144,6 +145,7 @@ impl Visitor {
         let codes = self.browser.texts("#codes li");
         assert_eq!(codes.len(), 10);
         self.looks("recovery-codes-made");
+        self.is_printed_with("#codes");
 
         self.browser.follow("header form button");
         self.clock.advance(Duration::from_secs(30));
@@ -152,27 +154,19 @@ impl Visitor {
         self.browser.click("#trust");
         self.fill_in("#code", &self.code(&secret));
         self.looks("overview");
-        for page in [
-            "phone", "devices", "password", "activity", "confirm", "help",
-        ] {
+        self.open("/account/phone");
+        self.looks("phone-in-use");
+        for page in ["devices", "password", "activity", "confirm", "help"] {
             self.open(&format!("/account/{page}"));
-            self.looks(&format!("{page}-in-use"));
+            self.looks(page);
         }
         self.open("/account?lang=de");
-        assert!(
-            self.browser
-                .text("main")
-                .contains("Wiederherstellungscodes")
-        );
+        self.sees("Wiederherstellungscodes");
         self.looks("overview-in-german");
         self.open("/account?lang=en");
         self.browser
             .follow("form[action='/account/sessions/end'] button");
-        assert!(
-            self.browser
-                .text("main")
-                .contains("All other sessions are ended.")
-        );
+        self.sees("All other sessions are ended.");
 
         // The phone is lost, and five minutes are over: the password, and a recovery code.
         self.clock.advance(Duration::from_secs(300));
@@ -182,9 +176,9 @@ impl Visitor {
         self.fill_in("#code", codes[4].trim());
         self.browser
             .follow("form[action='/account/phone/remove'] button");
-        assert!(self.browser.text("main").contains("The phone is removed."));
+        self.sees("The phone is removed.");
         self.browser.follow("header form button");
-        assert!(self.browser.text("main").contains("You are signed out."));
+        self.sees("You are signed out.");
     }
 
     /// Sets up a phone for a user who is signed in, and gives its secret.
@@ -196,18 +190,9 @@ impl Visitor {
         secret
     }
 
-    fn open(&self, path: &str) {
-        self.browser.open(&format!("{}{path}", self.base));
-    }
-
     fn sign_in(&self) {
         self.browser.type_in("#name", ADA);
         self.fill_in("#password", PASSWORD);
-    }
-
-    /// Types in a field, and sends its form.
-    fn fill_in(&self, field: &str, text: &str) {
-        self.browser.send(field, text);
     }
 
     /// What the phone shows.
@@ -218,61 +203,6 @@ impl Visitor {
             .output()
             .expect("the peer `oathtool` cannot be run: install the package oathtool");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// A page is as it should be, whoever looks at it, and at whatever width.
-    fn looks(&self, page: &str) {
-        for (name, width, scheme) in [
-            ("light", 1000, "light"),
-            ("dark", 1000, "dark"),
-            ("narrow", 320, "light"),
-        ] {
-            self.browser.emulate(width, scheme);
-            if let Some(axe) = &self.axe {
-                let wide = self
-                    .browser
-                    .run("return document.documentElement.scrollWidth");
-                assert!(
-                    wide.as_u64().unwrap() <= width.into(),
-                    "{page}, {name}: {wide} pixels"
-                );
-                self.browser.run(&format!("{axe}; window.axe = axe;"));
-                let found = self.browser.run_async(
-                    "const done = arguments[arguments.length - 1]; \
-                     axe.run().then(found => done([found.violations, found.passes.length]))",
-                );
-                assert_eq!(found[0], Value::Array(Vec::new()), "{page}, {name}");
-                assert!(found[1].as_u64().unwrap() > 5, "axe has judged {page}");
-                if let Ok(folder) = env::var("KEYPROOF_PICTURES") {
-                    let file = Path::new(&folder).join(format!("{}-{page}-{name}.png", self.site));
-                    fs::write(file, self.browser.picture()).unwrap();
-                }
-            }
-        }
-        self.browser.emulate(1000, "light");
-        for entry in self.browser.log("browser") {
-            let is_bad = ["SEVERE", "WARNING"].contains(&entry["level"].as_str().unwrap());
-            assert!(!is_bad, "{page}: {entry}");
-        }
-    }
-
-    /// Every request that the browser has made went to the server.
-    fn browser_asked_nobody_else(&self) {
-        let mut asked = 0;
-        for entry in self.browser.log("performance") {
-            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
-            if message["message"]["method"] == "Network.requestWillBeSent" {
-                let url = message["message"]["params"]["request"]["url"]
-                    .as_str()
-                    .unwrap();
-                // Its own pages are in it, such as the empty one that it starts with.
-                let is_own = url.starts_with("chrome:") || url.starts_with("data:");
-                assert!(is_own || url.starts_with(&self.base), "{url}");
-                asked += u32::from(!is_own);
-            }
-        }
-        assert!(asked > 20, "the browser tells its requests");
-        assert!(self.browser.address().starts_with(&self.base));
     }
 }
 

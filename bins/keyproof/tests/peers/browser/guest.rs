@@ -1,0 +1,188 @@
+//! Somebody at a browser, who looks at each page as a person does: wide and narrow, enlarged, in light and in dark.
+
+use std::{env, fs, path::Path};
+
+use serde_json::Value;
+
+use super::{axe, driver::Driver};
+
+/// What a person would see at once, and axe-core does not judge: the page scrolls sideways, something is cut, or a word that
+/// fits a line is broken in the middle.
+const LAYOUT: &str = r"
+const width = document.documentElement.clientWidth, wrong = [];
+const called = e => e.tagName + '.' + e.className + ' ' + e.textContent.trim().slice(0, 40);
+const wide = document.documentElement.scrollWidth;
+if (wide > width) wrong.push('the page is ' + wide + ' wide');
+const isClipped = e => e && (getComputedStyle(e).clipPath !== 'none' || isClipped(e.parentElement));
+for (const e of document.body.querySelectorAll('*')) {
+  if (e.closest('pre *, svg *, option, datalist') || isClipped(e)) continue;
+  const box = e.getBoundingClientRect(), style = getComputedStyle(e);
+  if (e.tabIndex > 0) wrong.push('out of order: ' + called(e));
+  if (box.width && (box.right > width + 1 || box.left < -1)) wrong.push('cut: ' + called(e));
+  if (style.overflowX === 'hidden' && e.scrollWidth > e.clientWidth + 1) wrong.push('hidden: ' + called(e));
+  if (e.tagName === 'SELECT') {
+    const pen = document.createElement('canvas').getContext('2d');
+    pen.font = style.font;
+    const room = e.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - 16;
+    for (const option of e.options)
+      if (pen.measureText(option.text).width > room) wrong.push('no room: ' + option.text);
+  }
+}
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+const range = document.createRange();
+while (texts.nextNode()) {
+  const text = texts.currentNode;
+  if (text.parentElement.closest('pre, svg, option, datalist, script') || isClipped(text.parentElement)) continue;
+  for (const word of text.data.matchAll(/[\p{L}\p{N}]{2,24}/gu)) {
+    // A part of a longer one has to be broken somewhere.
+    if (/[\p{L}\p{N}]/u.test(text.data[word.index + word[0].length] ?? ' ')) break;
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
+    const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
+    if (lines.size > 1) wrong.push('broken: ' + word[0] + ' in ' + called(text.parentElement));
+  }
+}
+return wrong;
+";
+
+/// The highest picture, in pixels: of long lists the beginning is enough.
+const HIGHEST: u64 = 1_800;
+
+pub(super) struct Guest {
+    /// The site that is looked at: what its pictures are named by.
+    pub(super) site: &'static str,
+    pub(super) browser: Driver,
+    pub(super) base: String,
+    /// The text of axe-core, where scripts run.
+    pub(super) axe: Option<String>,
+}
+
+impl Guest {
+    pub(super) fn new(site: &'static str, base: String, runs_scripts: bool) -> Self {
+        Self {
+            site,
+            browser: Driver::start(runs_scripts),
+            base,
+            axe: runs_scripts.then(axe),
+        }
+    }
+
+    pub(super) fn open(&self, path: &str) {
+        self.browser.open(&format!("{}{path}", self.base));
+    }
+
+    /// Types in a field, and sends its form.
+    pub(super) fn fill_in(&self, field: &str, text: &str) {
+        self.browser.send(field, text);
+    }
+
+    pub(super) fn seen(&self, css: &str) -> String {
+        self.browser.text(css)
+    }
+
+    #[track_caller]
+    pub(super) fn sees(&self, text: &str) {
+        let seen = self.seen("main");
+        assert!(seen.contains(text), "{text:?} is not in {seen}");
+    }
+
+    /// A page is as it should be, whoever looks at it, at whatever width, and enlarged: 640 pixels are what a window of
+    /// 1280 has at 200 %.
+    #[track_caller]
+    pub(super) fn looks(&self, page: &str) {
+        for (name, width, scale, scheme) in [
+            ("light", 1000, 1, "light"),
+            ("dark", 1000, 1, "dark"),
+            ("zoomed", 640, 2, "light"),
+            ("narrow", 320, 1, "light"),
+        ] {
+            let Some(axe) = &self.axe else { break };
+            self.browser.emulate(width, scale, scheme);
+            let wrong = self.browser.run(LAYOUT);
+            assert_eq!(wrong, Value::Array(Vec::new()), "{page}, {name}");
+            if name == "zoomed" {
+                continue;
+            }
+            self.browser.run(&format!("{axe}; window.axe = axe;"));
+            let found = self.browser.run_async(
+                "const done = arguments[arguments.length - 1]; \
+                 axe.run().then(found => done([found.violations, found.passes.length]))",
+            );
+            assert_eq!(found[0], Value::Array(Vec::new()), "{page}, {name}");
+            assert!(found[1].as_u64().unwrap() > 5, "axe has judged {page}");
+            if let Ok(folder) = env::var("KEYPROOF_PICTURES") {
+                let file = Path::new(&folder).join(format!("{}-{page}-{name}.png", self.site));
+                fs::write(file, self.browser.picture(width, HIGHEST)).unwrap();
+            }
+        }
+        self.browser.emulate(1000, 1, "light");
+        for entry in self.browser.log("browser") {
+            let is_bad = ["SEVERE", "WARNING"].contains(&entry["level"].as_str().unwrap());
+            // A form that is refused on purpose is answered so, which Chromium logs.
+            let message = entry["message"].as_str().unwrap();
+            let is_refusal = ["404", "409", "422", "429"]
+                .iter()
+                .any(|refusal| message.contains(&format!("status of {refusal}")));
+            assert!(!is_bad || is_refusal, "{page}: {entry}");
+        }
+    }
+
+    /// A page on paper has this alone, and no buttons.
+    #[track_caller]
+    pub(super) fn is_printed_with(&self, css: &str) {
+        if self.axe.is_none() {
+            return;
+        }
+        self.browser.emulate_print();
+        assert!(self.browser.is_shown(css), "{css} is printed");
+        let shown = "return [...document.querySelectorAll('header, footer, button, .button')] \
+                     .filter(e => e.checkVisibility()).map(e => e.textContent)";
+        assert_eq!(self.browser.run(shown), Value::Array(Vec::new()));
+        self.browser.emulate(1000, 1, "light");
+    }
+
+    /// With the keyboard alone: the first stop skips what is on every page, and wherever one is it is seen.
+    #[track_caller]
+    pub(super) fn skips_to_the_content(&self) {
+        if self.axe.is_none() {
+            return;
+        }
+        self.browser.press_tab();
+        let focused = |what: &str| {
+            let script = format!("const e = document.activeElement; return {what}");
+            self.browser.run(&script)
+        };
+        assert_eq!(focused("e.className"), "skip");
+        let outline = focused("getComputedStyle(e).outlineStyle");
+        assert_eq!(outline, "solid", "the focus is seen");
+        assert!(
+            focused("e.getBoundingClientRect().height")
+                .as_f64()
+                .unwrap()
+                > 20.0
+        );
+        self.browser.press_enter();
+        assert_eq!(focused("e.id"), "content");
+        self.browser.press_tab();
+        assert_eq!(focused("e.closest('main') !== null"), true);
+    }
+
+    /// Every request that the browser has made went to the server.
+    pub(super) fn browser_asked_nobody_else(&self) {
+        let mut asked = 0;
+        for entry in self.browser.log("performance") {
+            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            if message["message"]["method"] == "Network.requestWillBeSent" {
+                let url = message["message"]["params"]["request"]["url"]
+                    .as_str()
+                    .unwrap();
+                // Its own pages are in it, such as the empty one that it starts with.
+                let is_own = url.starts_with("chrome:") || url.starts_with("data:");
+                assert!(is_own || url.starts_with(&self.base), "{url}");
+                asked += u32::from(!is_own);
+            }
+        }
+        assert!(asked > 20, "the browser tells its requests");
+        assert!(self.browser.address().starts_with(&self.base));
+    }
+}
