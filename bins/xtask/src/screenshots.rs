@@ -1,10 +1,13 @@
 //! `cargo xtask screenshots`: every page of both sites as a browser shows it, in light, dark and narrow.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::failure::Failure;
 use crate::process::{cargo, run as execute};
+use crate::tools::{self, need_programs};
+use crate::workspace;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -13,15 +16,16 @@ pub(crate) struct Options {
     folder: PathBuf,
 }
 
-/// The walk through each site writes them: so they are of pages that are as they should be.
+/// How many colours a picture has at most: text on paper has few, and the repository keeps every picture for ever.
+const COLOURS: &str = "24";
+
+/// The walk through each site writes them: so they are of pages that are as they should be. Those of before go, once all
+/// are there.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let file = |source| Failure::File {
-        path: options.folder.clone(),
-        source,
-    };
-    fs::create_dir_all(&options.folder).map_err(file)?;
-    // A test runs in its package's folder, and not in ours.
-    let folder = fs::canonicalize(&options.folder).map_err(file)?;
+    need_programs(tools::PEERS)?;
+    need_programs(tools::PICTURES)?;
+    let taken = workspace::target_folder().join("screenshots");
+    clear(&taken)?;
     let mut tests = cargo([
         "test",
         "--locked",
@@ -32,5 +36,68 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         "--",
         "browser::",
     ]);
-    execute(tests.env("KEYPROOF_PICTURES", &folder))
+    execute(tests.env("KEYPROOF_PICTURES", &taken))?;
+    let pictures = pictures(&taken)?;
+    let mut fewer = Command::new("pngquant");
+    fewer.args([
+        "--force", "--strip", "--speed", "1", "--ext", ".png", COLOURS, "--",
+    ]);
+    execute(fewer.args(&pictures))?;
+    clear(&options.folder)?;
+    for picture in pictures {
+        let name = picture.file_name().unwrap_or_default();
+        fs::copy(&picture, options.folder.join(name)).map_err(at(&picture))?;
+    }
+    Ok(())
+}
+
+/// Has the folder be there, without a picture in it.
+fn clear(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    for picture in pictures(folder)? {
+        fs::remove_file(&picture).map_err(at(&picture))?;
+    }
+    Ok(())
+}
+
+fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut pictures = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let path = entry.map_err(at(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "png") {
+            pictures.push(path);
+        }
+    }
+    pictures.sort();
+    Ok(pictures)
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
+    let path = path.to_owned();
+    |source| Failure::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_there_and_what_is_there_is_shown() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut shown = BTreeSet::new();
+        for page in ["README.md", "docs/account.md", "docs/console.md"] {
+            let text = fs::read_to_string(root.join(page)).unwrap();
+            let rest = text.split("pictures/").skip(1);
+            let names = rest.filter_map(|rest| Some(rest.split_once(".png)")?.0.to_owned()));
+            shown.extend(names.filter(|name| !name.contains(char::is_whitespace)));
+        }
+        let there = pictures(&root.join("docs/pictures")).unwrap();
+        let there: BTreeSet<_> = there
+            .iter()
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(shown, there);
+    }
 }

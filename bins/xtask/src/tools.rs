@@ -92,6 +92,9 @@ pub(crate) const CLUSTER: &[Program] = &[
     },
 ];
 
+/// What makes pictures small.
+pub(crate) const PICTURES: &[Program] = &[Program::on_path("pngquant", "pngquant")];
+
 /// What builds libFuzzer.
 pub(crate) const FUZZING: &[Program] = &[Program::on_path("c++", "g++")];
 
