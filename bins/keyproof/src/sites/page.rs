@@ -1,11 +1,12 @@
 //! A page as it is sent: HTML, and what tells the browser to do nothing with it but to show it.
 
+use askama::Template;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::Full;
-use jiff::tz::TimeZone;
 use keyproof_http::Response;
-use keyproof_store::Timestamp;
+
+use super::refusal::{Answered, Refusal};
 
 /// Nothing but what comes from here, nothing inline, and in nobody's frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -46,6 +47,15 @@ pub(super) fn html(status: StatusCode, text: String) -> Response {
     response
 }
 
+/// The same of a template.
+pub(super) fn render(page: &impl Template, status: StatusCode) -> Answered {
+    let text = page.render().map_err(|error| {
+        tracing::error!(%error, "a page could not be written");
+        Refusal::Broken
+    })?;
+    Ok(html(status, text))
+}
+
 /// Sends the browser on, by GET.
 pub(super) fn see_other(location: &str) -> Response {
     let mut response = html(StatusCode::SEE_OTHER, String::new());
@@ -65,10 +75,7 @@ pub(super) fn stamp(mut response: Response) -> Response {
     response
 }
 
-/// A moment, as a table has it.
-pub(super) fn moment(at: Timestamp) -> String {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    let at = at.to_zoned(TimeZone::UTC);
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+/// A name or an address in pieces, between which a line may end: so that no word is broken in its middle.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(['.', '_', '/', ':', '@', '-', ','])
 }

@@ -10,6 +10,9 @@ use tracing::error;
 
 use super::form::FormError;
 
+/// A page, or what stands in its place.
+pub(super) type Answered = Result<Response, Refusal>;
+
 /// What stands in the place of the page.
 #[derive(Debug)]
 pub(super) enum Refusal {

@@ -19,11 +19,31 @@ use super::{
 use crate::dialect::{origin, route_table::Variables};
 
 /// A site, as its visits know it.
-pub(super) trait Site: Send + Sync + 'static {
+pub(super) trait Site: Send + Sync + Sized + 'static {
     /// What the forms of somebody who is not signed in are bound to.
     const VISITOR: Cookie;
 
+    /// What whoever is signed in may be shown or not.
+    type Area: Copy + Send + Sync + 'static;
+
+    /// Somebody who is signed in.
+    type Signed: Bound + Send;
+
     fn service(&self) -> &Service;
+
+    /// Who has sent it, if they are signed in and are shown this area.
+    fn signed(
+        visit: Visit<Self, ()>,
+        area: Self::Area,
+    ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send;
+
+    /// The same, of what a page asks by itself.
+    fn watching(
+        visit: Visit<Self, ()>,
+        area: Self::Area,
+    ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send {
+        Self::signed(visit, area)
+    }
 }
 
 /// A request to the site `S`, sent by `W`.
@@ -107,6 +127,11 @@ impl<S: Site, W> Visit<S, W> {
             body: self.body,
             form: self.form,
         }
+    }
+
+    /// Counts a request that costs much against its address.
+    pub(super) fn admit(&self) -> Result<(), Refusal> {
+        Ok(self.site.service().accounts.admit(&self.origin)?)
     }
 
     pub(super) fn cookie(&self, cookie: Cookie) -> Option<Zeroizing<String>> {

@@ -61,6 +61,36 @@ async fn ask(judged: &Judged, method: &str, target: &str, cookies: &str, form: &
     client.answer().await
 }
 
+/// Sends a form with parts, each of which has this in it.
+async fn upload(
+    judged: &Judged,
+    target: &str,
+    cookies: &str,
+    csrf: &str,
+    fields: &[&str],
+    input: &str,
+) -> Answer {
+    let mut form = String::new();
+    for (name, value) in [("csrf", csrf)]
+        .into_iter()
+        .chain(fields.iter().map(|name| (*name, input)))
+    {
+        form.push_str(&format!(
+            "--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        ));
+    }
+    form.push_str("--x--\r\n");
+    let length = form.len();
+    let mut client = Client::connect(judged.address()).await;
+    client
+        .send(format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nContent-Length: {length}\r\n\
+             Content-Type: multipart/form-data; boundary=x\r\n\r\n{form}"
+        ))
+        .await;
+    client.answer().await
+}
+
 /// What a hidden field of a page has in it.
 fn csrf(page: &Answer) -> &str {
     let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap();
@@ -86,6 +116,26 @@ async fn what_is_typed_into_the_sites_is_text_or_refused() {
             format!("/console/audit?since={typed}&until={typed}&before={typed}"),
             format!("/console/audit/export?target={typed}&outcome={typed}"),
             format!("/console/confirm?to={typed}"),
+            format!("/console/tills?after={typed}"),
+            format!("/console/tills/{typed}"),
+            format!("/console/tills/default/device?id={typed}&price={typed}"),
+            format!("/console/certificates?subscription={typed}&group={typed}&service={typed}"),
+            format!(
+                "/console/certificates/service?subscription={typed}&group={typed}&service={typed}"
+            ),
+            format!(
+                "/console/certificates/certificate?subscription={typed}&group={typed}&service={typed}&name={typed}"
+            ),
+            format!("/console/tpms?namespace={typed}&after={typed}"),
+            format!("/console/tpms/{typed}"),
+            format!("/console/tpms/default/managers/{typed}?vendor={typed}&serial={typed}"),
+            format!(
+                "/console/tpms/default/managers/m/device?vendor={typed}&serial={typed}&at={typed}"
+            ),
+            format!("/console/tpms/default/categories?manager={typed}"),
+            format!("/console/tpms/default/categories/{typed}"),
+            format!("/console/tpms/default/keys?category={typed}"),
+            format!("/console/tpms/default/keys/{typed}"),
             format!("/console/{typed}"),
             format!("/account/{typed}?lang={typed}"),
         ] {
@@ -94,6 +144,31 @@ async fn what_is_typed_into_the_sites_is_text_or_refused() {
         for (path, fields) in [
             ("/console/sign-in", format!("token={typed}")),
             ("/console/confirm", format!("token={typed}&to={typed}")),
+            ("/console/tills", format!("name={typed}&password={typed}")),
+            (
+                "/console/tills/default/devices",
+                format!("id={typed}&description={typed}&algorithm={typed}&key={typed}"),
+            ),
+            (
+                "/console/tills/default/devices",
+                format!("id={typed}&description={typed}&algorithm=1&key="),
+            ),
+            (
+                "/console/tpms/default/keys",
+                format!("name={typed}&category={typed}&description={typed}&mtls={typed}"),
+            ),
+            (
+                "/console/tpms/default/managers/m/makers/remove",
+                format!("fingerprint={typed}"),
+            ),
+            (
+                "/console/tpms/default/categories/c/disallow",
+                format!("fingerprint={typed}"),
+            ),
+            (
+                "/console/tpms/default/keys/k/revoke",
+                format!("reason={typed}"),
+            ),
             (
                 "/console/users/add",
                 format!("organisation={typed}&name={typed}&role={typed}&password={typed}"),
@@ -106,8 +181,34 @@ async fn what_is_typed_into_the_sites_is_text_or_refused() {
             let form = format!("csrf={csrf}&{fields}");
             is_tame(&ask(&judged, "POST", path, &cookies, &form).await, &input);
         }
+        for (path, fields) in [
+            ("managers", &["name", "description", "bundle", "text"][..]),
+            ("managers/m/makers", &["text"]),
+            (
+                "categories",
+                &[
+                    "name",
+                    "manager",
+                    "description",
+                    "policy",
+                    "registers",
+                    "text",
+                ],
+            ),
+            ("categories/c/allow", &["file"]),
+            ("categories/c/registers", &["policy", "registers"]),
+        ] {
+            let target = format!("/console/tpms/default/{path}");
+            let answer = upload(&judged, &target, &cookies, &csrf, fields, &input).await;
+            is_tame(&answer, &input);
+        }
         // Whatever was taken for a name is shown as one.
-        for target in ["/console/users", "/console/audit"] {
+        for target in [
+            "/console/users",
+            "/console/tills/default",
+            "/console/tpms/default",
+            "/console/audit",
+        ] {
             is_tame(&ask(&judged, "GET", target, &cookies, "").await, &input);
         }
         let wild = format!(

@@ -15,8 +15,7 @@ mod texts;
 
 use std::{sync::Arc, time::Duration};
 
-use askama::Template;
-use http::{Method, StatusCode};
+use http::Method;
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
@@ -29,14 +28,15 @@ use zeroize::Zeroizing;
 use super::{
     cookies::Cookie,
     language::Language,
-    page,
-    refusal::Refusal,
+    operation,
+    page::{self, render},
+    refusal::{Answered, Refusal},
     visit::{self, Bound, Site, Visitor, add_cookie},
     visitor::Connected,
 };
 use pages::{Frame, Wrong};
 use refusal::refused;
-use routes::{Operation, ROUTES};
+use routes::ROUTES;
 use texts::Texts;
 
 /// How long a chosen language is kept.
@@ -47,8 +47,6 @@ pub struct Account {
     service: Arc<Service>,
 }
 
-type Answered = Result<Response, Refusal>;
-
 type Visit<W> = visit::Visit<Account, W>;
 
 impl Account {
@@ -56,42 +54,24 @@ impl Account {
     pub fn new(service: Arc<Service>) -> Self {
         Self { service }
     }
-
-    async fn answer(self: Arc<Self>, exchange: Exchange, language: Language) -> Answered {
-        let segments = exchange.path().segments();
-        let segments = segments.map_err(|_| Refusal::NotFound)?;
-        let resource = ROUTES.resource(&segments).ok_or(Refusal::NotFound)?;
-        exchange.matched(resource.template());
-        let route = resource.route(exchange.method());
-        let route = route.ok_or_else(|| Refusal::Method(resource.allow()))?;
-        if let Operation::Asset(asset) = &route.operation {
-            return Ok(asset.answer(exchange.query().first("v")));
-        }
-        let variables = resource.variables();
-        let visit = Visit::new(self, exchange, variables, route.body, language)?;
-        match &route.operation {
-            // It was answered above.
-            Operation::Asset(_) => Err(Refusal::NotFound),
-            Operation::Open(show) => show(visit.visitor()).await,
-            Operation::Enter(fields, enter) => {
-                let visit = visit.visitor();
-                // What costs a hash is counted against the address before it is read.
-                visit.accounts().admit(&visit.origin)?;
-                enter(visit.filled_in(fields).await?).await
-            }
-            Operation::Show(show) => show(visit.signed().await?).await,
-            Operation::Change(fields, change) => {
-                change(visit.signed().await?.filled_in(fields).await?).await
-            }
-        }
-    }
 }
 
 impl Site for Account {
     const VISITOR: Cookie = Cookie::Visit;
 
+    type Area = Own;
+
+    type Signed = Signed;
+
     fn service(&self) -> &Service {
         &self.service
+    }
+
+    async fn signed(visit: Visit<()>, _: Own) -> Result<Visit<Signed>, Refusal> {
+        let cookie = visit.cookie(Cookie::Account);
+        let cookie = cookie.ok_or(Refusal::SignInFirst)?;
+        let browser = visit.accounts().user_session(&cookie).await?;
+        Ok(visit.by(Signed { cookie, browser }))
     }
 }
 
@@ -108,7 +88,7 @@ impl Application for Account {
         Box::pin(async move {
             let context = Context::of(&exchange);
             let is_post = *exchange.method() == Method::POST;
-            let answered = self.answer(exchange, context.language).await;
+            let answered = operation::answer(self, &ROUTES, exchange, context.language).await;
             let mut response =
                 answered.unwrap_or_else(|why| refused(&why, context.language, context.request_id));
             if let Some(language) = context.chosen
@@ -154,8 +134,12 @@ impl Context {
     }
 }
 
+/// What is somebody's own: all that this site shows, to each their own.
+#[derive(Clone, Copy)]
+pub(super) struct Own;
+
 /// Somebody who is signed in.
-struct Signed {
+pub(super) struct Signed {
     /// Their cookie's value.
     cookie: Zeroizing<String>,
     browser: Browser,
@@ -181,15 +165,6 @@ impl Known for Visitor {
 impl Known for Signed {
     fn user(&self) -> Option<String> {
         Some(self.browser.session().name().to_owned())
-    }
-}
-
-impl Visit<()> {
-    async fn signed(self) -> Result<Visit<Signed>, Refusal> {
-        let cookie = self.cookie(Cookie::Account);
-        let cookie = cookie.ok_or(Refusal::SignInFirst)?;
-        let browser = self.accounts().user_session(&cookie).await?;
-        Ok(self.by(Signed { cookie, browser }))
     }
 }
 
@@ -234,12 +209,4 @@ impl Visit<Signed> {
             .manager(session, act, Whose::Mine, &self.origin);
         Ok(manager.await?)
     }
-}
-
-fn render(page: &impl Template, status: StatusCode) -> Answered {
-    let text = page.render().map_err(|error| {
-        tracing::error!(%error, "a page could not be written");
-        Refusal::Broken
-    })?;
-    Ok(page::html(status, text))
 }

@@ -9,7 +9,7 @@ use keyproof_service::{
 use super::texts::Texts;
 use crate::{
     qr::Drawing,
-    sites::{asset::RELEASE, language::Language, page::moment},
+    sites::{asset::RELEASE, language::Language, moment::moment},
 };
 
 /// What every page has around it.

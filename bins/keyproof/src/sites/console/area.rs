@@ -5,7 +5,7 @@ use keyproof_service::access::Operator;
 
 /// An area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Area {
+pub(in crate::sites) enum Area {
     /// How the server is; a greeting for whoever may not know.
     Start,
     /// Instances and their OTP devices.

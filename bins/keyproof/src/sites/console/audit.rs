@@ -12,7 +12,7 @@ use keyproof_store::Timestamp;
 use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
 use crate::{
     event_json::event_document,
-    sites::{page::moment, refusal::Refusal},
+    sites::{moment::moment, refusal::Refusal},
 };
 
 /// How many events a page has.

@@ -3,10 +3,10 @@
 use crate::metrics::Minute;
 
 /// What a chart measures, in the units of its drawing.
-const STEP: usize = 11;
-const TOP: u64 = 12;
+const STEP: usize = 6;
+const TOP: u64 = 16;
 const HEIGHT: u64 = 140;
-const LEFT: u64 = 64;
+const LEFT: u64 = 48;
 
 /// A chart that a template draws.
 pub(super) struct Chart {

@@ -20,8 +20,6 @@ mod words;
 
 use std::sync::Arc;
 
-use askama::Template;
-use http::StatusCode;
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
@@ -35,14 +33,15 @@ use super::{
     Around,
     cookies::Cookie,
     language::Language,
-    page,
-    refusal::Refusal,
+    operation,
+    page::{self, render},
+    refusal::{Answered, Refusal},
     visit::{self, Bound, Site, Visitor},
 };
 use area::Area;
 use frame::Frame;
 use refusal::refused;
-use routes::{Operation, ROUTES};
+use routes::ROUTES;
 
 /// The site.
 pub struct Console {
@@ -50,12 +49,10 @@ pub struct Console {
     around: Arc<Around>,
 }
 
-type Answered = Result<Response, Refusal>;
-
 type Visit<W> = visit::Visit<Console, W>;
 
 /// An operator who is signed in.
-struct Signed {
+pub(in crate::sites) struct Signed {
     /// Their cookie's value.
     cookie: Zeroizing<String>,
     session: OperatorSession,
@@ -72,57 +69,9 @@ impl Console {
     pub(crate) const fn new(service: Arc<Service>, around: Arc<Around>) -> Self {
         Self { service, around }
     }
-
-    async fn answer(self: Arc<Self>, exchange: Exchange) -> Answered {
-        let segments = exchange.path().segments();
-        let segments = segments.map_err(|_| Refusal::NotFound)?;
-        let resource = ROUTES.resource(&segments).ok_or(Refusal::NotFound)?;
-        exchange.matched(resource.template());
-        let route = resource.route(exchange.method());
-        let route = route.ok_or_else(|| Refusal::Method(resource.allow()))?;
-        if let Operation::Asset(asset) = &route.operation {
-            return Ok(asset.answer(exchange.query().first("v")));
-        }
-        let variables = resource.variables();
-        let visit = Visit::new(self, exchange, variables, route.body, Language::English)?;
-        match &route.operation {
-            // It was answered above.
-            Operation::Asset(_) => Err(Refusal::NotFound),
-            Operation::Open(show) => show(visit.visitor()).await,
-            Operation::Enter(fields, enter) => {
-                let visit = visit.visitor();
-                // Guesses are counted against the address before they are read.
-                visit.admit()?;
-                enter(visit.filled_in(fields).await?).await
-            }
-            Operation::Show(area, show) => show(visit.signed(*area).await?).await,
-            Operation::Upload(area, parts, upload) => {
-                let (visit, form) = visit.signed(*area).await?.uploaded(parts).await?;
-                upload(visit, form).await
-            }
-            Operation::Watch(area, show) => show(visit.watching(*area).await?).await,
-            Operation::Change(area, fields, change) => {
-                change(visit.signed(*area).await?.filled_in(fields).await?).await
-            }
-        }
-    }
 }
 
 impl Visit<()> {
-    /// The operator who has sent it, if they are shown this area at all.
-    async fn signed(self, area: Area) -> Result<Visit<Signed>, Refusal> {
-        let cookie = self.session_cookie()?;
-        let session = self.service().access.operator_session(&cookie).await?;
-        self.shown(area, cookie, session)
-    }
-
-    /// The same, of what a page asks by itself.
-    async fn watching(self, area: Area) -> Result<Visit<Signed>, Refusal> {
-        let cookie = self.session_cookie()?;
-        let session = self.service().access.watching_session(&cookie).await?;
-        self.shown(area, cookie, session)
-    }
-
     fn session_cookie(&self) -> Result<Zeroizing<String>, Refusal> {
         self.cookie(Cookie::Console).ok_or(Refusal::SignInFirst)
     }
@@ -143,10 +92,6 @@ impl Visit<()> {
 impl<W> Visit<W> {
     fn service(&self) -> &Service {
         &self.site.service
-    }
-
-    fn admit(&self) -> Result<(), Refusal> {
-        Ok(self.service().accounts.admit(&self.origin)?)
     }
 }
 
@@ -169,19 +114,27 @@ impl Visit<Signed> {
     }
 }
 
-fn render(page: &impl Template, status: StatusCode) -> Answered {
-    let text = page.render().map_err(|error| {
-        tracing::error!(%error, "a page could not be written");
-        Refusal::Broken
-    })?;
-    Ok(page::html(status, text))
-}
-
 impl Site for Console {
     const VISITOR: Cookie = Cookie::ConsoleVisit;
 
+    type Area = Area;
+
+    type Signed = Signed;
+
     fn service(&self) -> &Service {
         &self.service
+    }
+
+    async fn signed(visit: Visit<()>, area: Area) -> Result<Visit<Signed>, Refusal> {
+        let cookie = visit.session_cookie()?;
+        let session = visit.service().access.operator_session(&cookie).await?;
+        visit.shown(area, cookie, session)
+    }
+
+    async fn watching(visit: Visit<()>, area: Area) -> Result<Visit<Signed>, Refusal> {
+        let cookie = visit.session_cookie()?;
+        let session = visit.service().access.watching_session(&cookie).await?;
+        visit.shown(area, cookie, session)
     }
 }
 
@@ -197,7 +150,7 @@ impl Application for Console {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
         Box::pin(async move {
             let request_id = exchange.request_id();
-            let answered = self.answer(exchange).await;
+            let answered = operation::answer(self, &ROUTES, exchange, Language::English).await;
             page::stamp(answered.unwrap_or_else(|why| refused(&why, request_id)))
         })
     }

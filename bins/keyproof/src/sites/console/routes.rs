@@ -1,68 +1,27 @@
 //! What this site answers, a line an operation.
 
-use http::Method;
-use keyproof_http::BoxFuture;
 use keyproof_service::accounts::UserChange;
 
 use super::{
-    Answered, Area, Signed, Visit, Visitor,
+    Area, Console,
     certificates::{CA, LEAF},
+    tpms::{ALLOWED, CATEGORY, MAKERS, MANAGER, REGISTERS},
 };
 use crate::{
-    dialect::route_table::{Case, Route, RouteTable, line},
+    dialect::route_table::{Case, RouteTable},
     sites::{
         asset::Asset,
-        multipart::{Multipart, Part},
+        operation::{self, form, page, upload},
     },
 };
-
-/// What is done for a request, and for whom.
-#[derive(Debug)]
-pub(super) enum Operation {
-    /// For everybody: a file that pages refer to.
-    Asset(Asset),
-    /// For everybody, before and after signing in.
-    Open(fn(Visit<Visitor>) -> BoxFuture<Answered>),
-    /// For everybody, with a form of these fields.
-    Enter(
-        &'static [&'static str],
-        fn(Visit<Visitor>) -> BoxFuture<Answered>,
-    ),
-    /// For whoever is signed in and is shown this area.
-    Show(Area, fn(Visit<Signed>) -> BoxFuture<Answered>),
-    /// The same, of what a page asks by itself: the session is not used by that.
-    Watch(Area, fn(Visit<Signed>) -> BoxFuture<Answered>),
-    /// The same, with a form of these fields.
-    Change(
-        Area,
-        &'static [&'static str],
-        fn(Visit<Signed>) -> BoxFuture<Answered>,
-    ),
-    /// The same, with a form of these parts.
-    Upload(
-        Area,
-        &'static [Part],
-        fn(Visit<Signed>, Multipart) -> BoxFuture<Answered>,
-    ),
-}
 
 /// What the body of a form with a file needs, in bytes: the file or its text, and the heads of its parts.
 const UPLOAD: usize = 160 * 1024;
 
-/// What the body of a form needs, in bytes: its few fields, each of which may be escaped throughout.
-const FORM: usize = 16 * 1024;
+/// What the body of a form with a file of certificates needs, in bytes.
+const FILES: usize = 640 * 1024;
 
-const fn form(template: &'static str, operation: Operation) -> Route<Operation> {
-    line(Method::POST, template, FORM, operation)
-}
-
-const fn upload(template: &'static str, operation: Operation) -> Route<Operation> {
-    line(Method::POST, template, UPLOAD, operation)
-}
-
-const fn page(template: &'static str, operation: Operation) -> Route<Operation> {
-    line(Method::GET, template, 0, operation)
-}
+type Operation = operation::Operation<Console>;
 
 #[rustfmt::skip]
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
@@ -88,17 +47,35 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         form("/console/tills/{instance}/device/remove", Operation::Change(Area::Tills, &[], |visit| Box::pin(visit.remove_till_device()))),
         page("/console/certificates", Operation::Show(Area::Certificates, |visit| Box::pin(visit.services()))),
         page("/console/certificates/service", Operation::Show(Area::Certificates, |visit| Box::pin(visit.certificates()))),
-        upload("/console/certificates/service", Operation::Upload(Area::Certificates, &CA, |visit, form| Box::pin(visit.upload_certificate(form)))),
+        upload("/console/certificates/service", UPLOAD, Operation::Upload(Area::Certificates, &CA, |visit, form| Box::pin(visit.upload_certificate(form)))),
         page("/console/certificates/certificate", Operation::Show(Area::Certificates, |visit| Box::pin(visit.certificate()))),
         form("/console/certificates/certificate/code", Operation::Change(Area::Certificates, &["etag"], |visit| Box::pin(visit.generate_code()))),
-        upload("/console/certificates/certificate/verify", Operation::Upload(Area::Certificates, &LEAF, |visit, form| Box::pin(visit.verify_certificate(form)))),
+        upload("/console/certificates/certificate/verify", UPLOAD, Operation::Upload(Area::Certificates, &LEAF, |visit, form| Box::pin(visit.verify_certificate(form)))),
         form("/console/certificates/certificate/delete", Operation::Change(Area::Certificates, &["etag"], |visit| Box::pin(visit.delete_certificate()))),
         page("/console/tpms", Operation::Show(Area::Tpms, |visit| Box::pin(visit.namespaces()))),
         page("/console/tpms/{namespace}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.namespace()))),
+        page("/console/tpms/{namespace}/categories", Operation::Show(Area::Tpms, |visit| Box::pin(visit.show_add_category()))),
+        upload("/console/tpms/{namespace}/categories", FILES, Operation::Upload(Area::Tpms, &CATEGORY, |visit, form| Box::pin(visit.add_category(form)))),
+        page("/console/tpms/{namespace}/categories/{category}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.category()))),
+        upload("/console/tpms/{namespace}/categories/{category}/allow", FILES, Operation::Upload(Area::Tpms, &ALLOWED, |visit, form| Box::pin(visit.allow(form)))),
+        form("/console/tpms/{namespace}/categories/{category}/disallow", Operation::Change(Area::Tpms, &["fingerprint"], |visit| Box::pin(visit.disallow()))),
+        upload("/console/tpms/{namespace}/categories/{category}/registers", UPLOAD, Operation::Upload(Area::Tpms, &REGISTERS, |visit, form| Box::pin(visit.set_registers(form)))),
+        form("/console/tpms/{namespace}/categories/{category}/delete", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.delete_category()))),
+        page("/console/tpms/{namespace}/keys", Operation::Show(Area::Tpms, |visit| Box::pin(visit.show_make_api_key()))),
         form("/console/tpms/{namespace}/keys", Operation::Change(Area::Tpms, &["name", "category", "description", "mtls"], |visit| Box::pin(visit.make_api_key()))),
         page("/console/tpms/{namespace}/keys/{name}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.api_key()))),
-        form("/console/tpms/{namespace}/keys/{name}", Operation::Change(Area::Tpms, &["reason"], |visit| Box::pin(visit.revoke_api_key()))),
+        form("/console/tpms/{namespace}/keys/{name}/disable", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.disable_api_key(true)))),
+        form("/console/tpms/{namespace}/keys/{name}/enable", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.disable_api_key(false)))),
+        form("/console/tpms/{namespace}/keys/{name}/revoke", Operation::Change(Area::Tpms, &["reason"], |visit| Box::pin(visit.revoke_api_key()))),
+        form("/console/tpms/{namespace}/keys/{name}/delete", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.delete_api_key()))),
+        page("/console/tpms/{namespace}/managers", Operation::Show(Area::Tpms, |visit| Box::pin(visit.show_add_tpm_manager()))),
+        upload("/console/tpms/{namespace}/managers", FILES, Operation::Upload(Area::Tpms, &MANAGER, |visit, form| Box::pin(visit.add_tpm_manager(form)))),
         page("/console/tpms/{namespace}/managers/{manager}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.tpm_manager()))),
+        upload("/console/tpms/{namespace}/managers/{manager}/makers", FILES, Operation::Upload(Area::Tpms, &MAKERS, |visit, form| Box::pin(visit.add_makers(form)))),
+        form("/console/tpms/{namespace}/managers/{manager}/makers/remove", Operation::Change(Area::Tpms, &["fingerprint"], |visit| Box::pin(visit.remove_maker()))),
+        form("/console/tpms/{namespace}/managers/{manager}/bundle/trust", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.trust_bundle(true)))),
+        form("/console/tpms/{namespace}/managers/{manager}/bundle/distrust", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.trust_bundle(false)))),
+        form("/console/tpms/{namespace}/managers/{manager}/delete", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.delete_tpm_manager()))),
         page("/console/tpms/{namespace}/managers/{manager}/device", Operation::Show(Area::Tpms, |visit| Box::pin(visit.tpm_device()))),
         form("/console/tpms/{namespace}/managers/{manager}/device/relearn", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.relearn_tpm_device()))),
         form("/console/tpms/{namespace}/managers/{manager}/device/forget", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.forget_tpm_device()))),

@@ -5,15 +5,22 @@ use std::time::Duration;
 use askama::Template;
 use http::StatusCode;
 use keyproof_auth::{OperatorScope, Reach};
+use keyproof_service::{Endings, Seen};
 
 use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};
-use crate::{metrics::Minute, readiness, sites::page::moment};
+use crate::{metrics::Minute, readiness, sites::moment::moment};
 
 /// What ends within this is told.
 const SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// How many of those, the first to end.
 const ENDINGS: usize = 20;
+
+/// What is known of what a store that does not answer has.
+const UNSEEN: Endings = Endings {
+    found: Vec::new(),
+    seen: Seen::Part,
+};
 
 #[derive(Template)]
 #[template(path = "console/start.html")]
@@ -39,7 +46,9 @@ struct Status {
     certificate_ends: Option<String>,
     /// What ends within ninety days, and when; and whether it has.
     endings: Vec<(String, String, bool)>,
-    is_cut: bool,
+    more_endings: bool,
+    /// How far was looked for them, if not at all of it.
+    endings_seen: Option<String>,
     /// What is served: its name, and where.
     served: Vec<(&'static str, String)>,
     hour: Minute,
@@ -79,14 +88,10 @@ impl Visit<Signed> {
         let soon = now.saturating_add(SOON);
         // A store that does not answer is told above.
         let (certificates, categories) = (
-            service.certificates.ending(soon).await.unwrap_or_default(),
-            service
-                .device_identity
-                .ending(soon)
-                .await
-                .unwrap_or_default(),
+            service.certificates.ending(soon).await.unwrap_or(UNSEEN),
+            service.device_identity.ending(soon).await.unwrap_or(UNSEEN),
         );
-        let is_cut = certificates.is_cut || categories.is_cut;
+        let seen = certificates.seen.max(categories.seen);
         let mut endings = [certificates.found, categories.found].concat();
         endings.sort();
         Status {
@@ -98,12 +103,23 @@ impl Visit<Signed> {
             failed_rounds: figures.upkeep.failed,
             waiting: figures.hashing.waiting,
             left_out: figures.audit_left_out,
+            more_endings: endings.len() > ENDINGS,
+            endings_seen: match seen {
+                Seen::All => None,
+                Seen::AllAt(at) => Some(format!(
+                    "There are many: all of them were last looked at on {}, and are every six hours.",
+                    moment(at)
+                )),
+                Seen::Part => Some(
+                    "Not all of them were looked at: that is done when the server starts, and every six hours."
+                        .to_owned(),
+                ),
+            },
             endings: endings
                 .into_iter()
                 .take(ENDINGS)
                 .map(|ending| (moment(ending.at), ending.what, ending.at < now))
                 .collect(),
-            is_cut,
             certificate_ends: around.metrics.tls_end().map(moment),
             served: around.served.clone(),
             hour: minutes.iter().copied().fold(Minute::default(), Minute::and),

@@ -12,10 +12,7 @@ use keyproof_service::{
 };
 
 use super::{Answered, Area, Frame, Signed, Visit, render, words::sentence};
-use crate::sites::{
-    page::{moment, see_other},
-    refusal::Refusal,
-};
+use crate::sites::{moment::moment, page::see_other, refusal::Refusal};
 
 /// How many users a page has.
 const ROWS: usize = 50;
@@ -215,7 +212,7 @@ impl Visit<Signed> {
     pub(super) async fn change_user(self, change: UserChange) -> Answered {
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
-        if change == UserChange::RemoveKey {
+        if weakens(change) {
             self.confirmed()?;
         }
         let changed = self
@@ -285,6 +282,14 @@ impl<'a> AddUser<'a> {
             frame,
             roles: Role::ALL.map(|role| (role, role == chosen)),
         }
+    }
+}
+
+/// Whether somebody gets in more easily from then on, so that the token is asked for again.
+const fn weakens(change: UserChange) -> bool {
+    match change {
+        UserChange::Activate | UserChange::RemoveKey | UserChange::Unlock => true,
+        UserChange::EndSessions | UserChange::Suspend => false,
     }
 }
 

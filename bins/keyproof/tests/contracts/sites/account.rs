@@ -123,7 +123,7 @@ async fn what_weakens_an_account_asks_for_password_and_code_again() {
     let phone = ada.set_up().await;
     ada.get("/account/phone").await.is(200);
     let key = ada.hidden("key").unwrap();
-    let csrf = ada.csrf().unwrap();
+    let csrf = ada.csrf();
     let logged_in = keyproof_service::Clock::now(&*site.clock);
     site.clock
         .set(logged_in.saturating_sub(Duration::from_secs(10 * 60)));

@@ -1,119 +1,45 @@
-//! A browser as far as the sites need one: it keeps cookies, follows links and fills in forms.
+//! What people do in a browser at `/account`, and how an operator comes into `/console` from there.
 
-use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use keyproof_store::Timestamp;
 
+use super::console::operator::{Answer, Operator};
 use crate::emnify::{
     dialect::{ADA, PASSWORD, Phone},
-    site::{Answer, Site},
+    site::Site,
 };
 
+/// At a site of emnify's contract, whose users sign in to `/account`.
 pub(crate) struct Browser<'a> {
     pub(crate) site: &'a Site,
-    pub(crate) cookies: BTreeMap<String, String>,
-    /// The text of the last page.
-    pub(crate) page: String,
-    headers: Vec<(&'static str, String)>,
+    operator: Operator,
+}
+
+impl Deref for Browser<'_> {
+    type Target = Operator;
+
+    fn deref(&self) -> &Operator {
+        &self.operator
+    }
+}
+
+impl DerefMut for Browser<'_> {
+    fn deref_mut(&mut self) -> &mut Operator {
+        &mut self.operator
+    }
 }
 
 impl<'a> Browser<'a> {
     pub(crate) fn new(site: &'a Site) -> Self {
-        Self {
-            site,
-            cookies: BTreeMap::new(),
-            page: String::new(),
-            headers: Vec::new(),
-        }
+        let operator = Operator::at(site.server.address());
+        Self { site, operator }
     }
 
     /// Which sends this with each request.
     pub(crate) fn sending(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
+        self.operator.headers.push((name, value.to_owned()));
         self
-    }
-
-    pub(crate) async fn get(&mut self, path: &str) -> Answer {
-        self.send("GET", path, None).await
-    }
-
-    /// Fills in the form on the last page, whose hidden fields it has.
-    pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let csrf = self.csrf().expect("a form on the page");
-        self.post_with(path, &csrf, fields).await
-    }
-
-    pub(crate) async fn post_with(
-        &mut self,
-        path: &str,
-        csrf: &str,
-        fields: &[(&str, &str)],
-    ) -> Answer {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("csrf", csrf).extend_pairs(fields);
-        self.send("POST", path, Some(form.finish())).await
-    }
-
-    /// The same, and on to where the answer leads.
-    pub(crate) async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let answer = self.post(path, fields).await;
-        let to = answer.is(303).header("location").to_owned();
-        self.get(&to).await
-    }
-
-    pub(crate) async fn send(&mut self, method: &str, path: &str, form: Option<String>) -> Answer {
-        let mut call = self.site.call(method, path).of_another_dialect();
-        if !self.cookies.is_empty() {
-            let pairs = self.cookies.iter();
-            let pairs: Vec<_> = pairs
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
-            call = call.header("cookie", &pairs.join("; "));
-        }
-        for (name, value) in &self.headers {
-            call = call.header(name, value);
-        }
-        if let Some(form) = form {
-            let kind = "application/x-www-form-urlencoded";
-            call = call.header("content-type", kind).body(form);
-        }
-        let answer = call.send().await;
-        for cookie in answer.headers.get_all("set-cookie") {
-            let cookie = cookie.to_str().unwrap();
-            let (pair, attributes) = cookie.split_once(';').unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            match attributes.contains("Max-Age=0") {
-                true => self.cookies.remove(name),
-                false => self.cookies.insert(name.to_owned(), value.to_owned()),
-            };
-        }
-        assert_safe(&answer);
-        // What leads elsewhere is no page.
-        if answer.status != 303 {
-            self.page = String::from_utf8(answer.body.to_vec()).unwrap();
-        }
-        answer
-    }
-
-    /// The value of a hidden field on the last page.
-    pub(crate) fn hidden(&self, name: &str) -> Option<String> {
-        let mark = format!("name=\"{name}\" value=\"");
-        let (_, rest) = self.page.split_once(&mark)?;
-        Some(rest.split('"').next().unwrap().to_owned())
-    }
-
-    pub(crate) fn csrf(&self) -> Option<String> {
-        self.hidden("csrf")
-    }
-
-    #[track_caller]
-    pub(crate) fn sees(&self, text: &str) {
-        assert!(self.page.contains(text), "{text:?} is not in {}", self.page);
-    }
-
-    #[track_caller]
-    pub(crate) fn sees_not(&self, text: &str) {
-        assert!(!self.page.contains(text), "{text:?} is in {}", self.page);
     }
 
     /// The session's cookie.
@@ -179,50 +105,5 @@ impl<'a> Browser<'a> {
     pub(crate) fn next_step(&self) -> Timestamp {
         self.site.clock.advance(std::time::Duration::from_secs(30));
         self.site.now()
-    }
-}
-
-/// What every answer of a site has.
-#[track_caller]
-fn assert_safe(answer: &Answer) {
-    let policy = answer.header("content-security-policy");
-    for part in [
-        "default-src 'none'",
-        "style-src 'self'",
-        "script-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    ] {
-        assert!(policy.contains(part), "{answer:?}");
-    }
-    assert!(
-        !policy.contains("unsafe") && !policy.contains("http"),
-        "{policy}"
-    );
-    assert_eq!(answer.header("x-content-type-options"), "nosniff");
-    assert_eq!(answer.header("referrer-policy"), "same-origin");
-    assert!(answer.headers.get("access-control-allow-origin").is_none());
-    assert!(!answer.header("x-request-id").is_empty());
-    if answer.header("content-type").starts_with("text/html") {
-        assert_eq!(answer.header("cache-control"), "no-store", "{answer:?}");
-        assert_eq!(answer.header("vary"), "Accept-Language, Cookie");
-        let page = std::str::from_utf8(&answer.body).unwrap();
-        // Nothing inline, and nothing of others.
-        for wrong in [
-            "<style",
-            "style=",
-            "onclick",
-            "onload",
-            "javascript:",
-            "src=\"http",
-            "href=\"http",
-        ] {
-            assert!(!page.contains(wrong), "{wrong} in {page}");
-        }
-        assert_eq!(
-            page.matches("<script").count(),
-            page.matches("<script src=\"/").count()
-        );
     }
 }

@@ -3,5 +3,6 @@
 mod account;
 mod browser;
 mod console;
+mod failing;
 mod front;
 mod safety;

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use keyproof_service::accounts::{NewUser, Role};
 
 use super::browser::Browser;
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD},
-    site::{Answer, Site, console_origin, secret},
+    site::{Site, console_origin, secret},
 };
 
-fn cookies(answer: &Answer) -> Vec<&str> {
-    let all = answer.headers.get_all("set-cookie").iter();
+fn cookies(headers: &HeaderMap) -> Vec<&str> {
+    let all = headers.get_all("set-cookie").iter();
     all.map(|cookie| cookie.to_str().unwrap()).collect()
 }
 
@@ -20,12 +21,12 @@ async fn a_form_is_taken_from_our_own_page_alone() {
     let site = Site::start().await;
     let mut ada = Browser::new(&site);
     ada.get("/account/sign-in").await.is(200);
-    let ours = ada.csrf().unwrap();
+    let ours = ada.csrf();
     let fields = [("name", ADA), ("password", PASSWORD)];
     // Without the text, with another's, and without the cookie.
     let mut stranger = Browser::new(&site);
     stranger.get("/account/sign-in").await.is(200);
-    let theirs = stranger.csrf().unwrap();
+    let theirs = stranger.csrf();
     for wrong in ["", "x", &theirs] {
         ada.post_with("/account/sign-in", wrong, &fields)
             .await
@@ -65,7 +66,7 @@ async fn a_form_is_taken_from_our_own_page_alone() {
         .await
         .is(303);
     ada.get("/account").await.is(200);
-    assert_ne!(ada.csrf().unwrap(), ours);
+    assert_ne!(ada.csrf(), ours);
     for path in ["/account/sign-out", "/account/sessions/end"] {
         ada.post_with(path, &ours, &[]).await.is(403);
     }
@@ -88,7 +89,7 @@ async fn a_form_has_the_fields_of_its_page_and_nothing_else() {
         ada.post("/account/sign-in", fields).await.is(400);
     }
     ada.get("/account/sign-in").await.is(200);
-    let csrf = ada.csrf().unwrap();
+    let csrf = ada.csrf();
     let cookie = format!("keyproof-visit={}", ada.cookies["keyproof-visit"]);
     let post = |kind: &'static str, body: String| {
         let call = site.call("POST", "/account/sign-in").of_another_dialect();
@@ -166,7 +167,7 @@ async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alo
     // On this machine: without the prefix, which needs TLS.
     let mut near = Browser::new(&site);
     let answer = near.get("/account/sign-in").await;
-    let [cookie] = cookies(&answer)[..] else {
+    let [cookie] = cookies(&answer.headers)[..] else {
         panic!("{answer:?}")
     };
     assert!(cookie.starts_with("keyproof-visit="), "{cookie}");
@@ -182,7 +183,7 @@ async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alo
         call.header("x-forwarded-proto", proto).send()
     };
     let answer = proxied("https").await;
-    let [cookie] = cookies(answer.is(200))[..] else {
+    let [cookie] = cookies(&answer.is(200).headers)[..] else {
         panic!("{answer:?}")
     };
     assert!(cookie.starts_with("__Host-keyproof-visit="), "{cookie}");
@@ -193,7 +194,7 @@ async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alo
 
     // One that does not.
     let answer = proxied("http").await;
-    assert!(cookies(answer.is(403)).is_empty());
+    assert!(cookies(&answer.is(403).headers).is_empty());
     assert!(String::from_utf8_lossy(&answer.body).contains("https://"));
 }
 

@@ -14,13 +14,9 @@ use keyproof_service::{
 };
 use zeroize::Zeroizing;
 
-use super::{
-    Answered, Area, Frame, Signed, Visit,
-    addressing::confirm,
-    render,
-    words::{moment, moment_of, sentence},
-};
+use super::{Answered, Area, Frame, Signed, Visit, addressing::confirm, render, words::sentence};
 use crate::sites::{
+    moment::{moment, moment_of},
     multipart::{Multipart, Part},
     page::see_other,
     refusal::Refusal,

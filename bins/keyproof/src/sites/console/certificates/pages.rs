@@ -6,9 +6,10 @@ use keyproof_x509::{Check as _, Finding as _, Outcome, ProofCheck, ProofFinding,
 use zeroize::Zeroizing;
 
 use super::{
-    super::{Frame, addressing::query, words::moment_of},
+    super::{Frame, addressing::query},
     HERE,
 };
+use crate::sites::moment::moment_of;
 
 #[derive(Template)]
 #[template(path = "console/certificates.html")]

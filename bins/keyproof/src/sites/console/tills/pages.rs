@@ -12,10 +12,10 @@ use keyproof_service::otp_devices::{
 use zeroize::Zeroizing;
 
 use super::{
-    super::{Frame, addressing::query, words::moment},
+    super::{Frame, addressing::query},
     HERE,
 };
-use crate::qr;
+use crate::{qr, sites::moment::moment};
 
 /// How long a step is, in seconds.
 pub(super) const PERIOD: u64 = DEFAULT_PERIOD.get();

@@ -1,15 +1,19 @@
 //! *TPMs*: managers with the makers that they cover, categories, API keys, and devices with what they have attested.
 
+mod categories;
+mod keys;
+mod managers;
 mod pages;
+
+use std::convert::Infallible;
 
 use http::StatusCode;
 use keyproof_auth::is_dns_label;
 use keyproof_service::{
     Action, Failure,
     device_identity::{
-        Act, Administrator, ApiKey, Category, CreateApiKeyError, DeviceError, DevicePlace,
-        FindError, Keeper, Kind, LabelSelector, Manager, Metadata, NewApiKey, NotPermitted, Object,
-        ReplaceApiKeyError,
+        Act, Administrator, ApiKey, AuthorityError, Category, DeleteError, DeviceError,
+        DevicePlace, FindError, Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
     },
 };
 use keyproof_store::Timestamp;
@@ -18,154 +22,118 @@ use super::{
     Answered, Area, Frame, Signed, Visit,
     addressing::{confirm, query},
     render,
-    words::{moment, sentence},
+    words::sentence,
 };
-use crate::sites::{page::see_other, refusal::Refusal};
+use crate::sites::{
+    moment::moment,
+    multipart::{Multipart, Part},
+    page::see_other,
+    refusal::Refusal,
+};
 use pages::{
-    AttestationRow, CategoryRow, DeviceKeyRow, DevicePage, DeviceRow, KeyMadePage, KeyPage, KeyRow,
-    MakerRow, ManagerPage, ManagerRow, NamespacePage, NamespacesPage, Shown, before, link_of,
-    query_of, state,
+    AttestationRow, CategoryRow, DeviceKeyRow, DevicePage, KeyRow, ManagerRow, NamespacePage,
+    NamespacesPage, Shown, before, link_of, query_of,
 };
+
+pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
+pub(super) use managers::{MAKERS, MANAGER};
 
 const HERE: &str = "/console/tpms";
 
 /// How many rows a page has.
 const ROWS: usize = 50;
 
+/// The longest file of certificates, in bytes.
+const LONGEST: usize = 256 * 1024;
+
+/// A file of certificates.
+const FILE: Part = Part::Upload("file", LONGEST);
+
+/// The same as text.
+const TEXT: Part = Part::Upload("text", LONGEST);
+
+/// What a namespace and an object are called.
+const LABEL: &str = "A name has lower-case letters, digits and hyphens, begins with a letter, and does not end with a hyphen.";
+
+/// Why something is not done, beside the field that it is about.
+type Wrong = (&'static str, String);
+
 impl Visit<Signed> {
     pub(super) async fn namespaces(self) -> Answered {
+        let frame = match self.exchange.query().first("namespace") {
+            None => self.frame_in(Area::Tpms),
+            Some(namespace) => match namespace.trim() {
+                label if is_dns_label(label) => return Ok(see_other(&format!("{HERE}/{label}"))),
+                other => Frame {
+                    filled: vec![("namespace", other.to_owned())],
+                    ..self.frame_with(Area::Tpms, "namespace", LABEL, &[])
+                },
+            },
+        };
+        let status = match frame.wrong {
+            None => StatusCode::OK,
+            Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
         let after = self.exchange.query().first("after");
         let devices = &self.service().device_identity;
         let page = devices.namespaces(self.operator(), after).await?;
         let next = page.next.as_deref();
         let page = NamespacesPage {
-            frame: &self.frame_in(Area::Tpms),
+            frame: &frame,
             namespaces: page.namespaces,
             next: next.map(|next| query(&[("after", next)])),
-        };
-        render(&page, StatusCode::OK)
-    }
-
-    pub(super) async fn namespace(self) -> Answered {
-        self.namespace_page(&self.frame_in(Area::Tpms), StatusCode::OK)
-            .await
-    }
-
-    async fn namespace_page(&self, frame: &Frame, status: StatusCode) -> Answered {
-        let now = self.service().now();
-        let managers = self.all::<Manager>().await?;
-        let categories = self.all::<Category>().await?;
-        let keys = self.all::<ApiKey>().await?;
-        let page = NamespacePage {
-            frame,
-            namespace: self.named("namespace"),
-            managers: managers.into_iter().map(ManagerRow::of).collect(),
-            categories: categories.into_iter().map(CategoryRow::of).collect(),
-            keys: keys.into_iter().map(|key| KeyRow::of(key, now)).collect(),
         };
         render(&page, status)
     }
 
-    /// Every object of a kind in the namespace.
-    async fn all<K: Kind>(&self) -> Result<Vec<Object<K>>, Refusal> {
+    pub(super) async fn namespace(self) -> Answered {
+        let now = self.service().now();
+        let (managers, more_managers) = self.some::<Manager>("managers").await?;
+        let (categories, more_categories) = self.some::<Category>("categories").await?;
+        let (keys, more_keys) = self.some::<ApiKey>("keys").await?;
+        let page = NamespacePage {
+            frame: &self.frame_in(Area::Tpms),
+            namespace: self.named("namespace"),
+            managers: managers.into_iter().map(ManagerRow::of).collect(),
+            more_managers,
+            categories: categories.into_iter().map(CategoryRow::of).collect(),
+            more_categories,
+            keys: keys.into_iter().map(|key| KeyRow::of(key, now)).collect(),
+            more_keys,
+        };
+        render(&page, StatusCode::OK)
+    }
+
+    /// The objects of a kind in the namespace behind the one that this parameter names; and the address of those behind
+    /// them, if there are any.
+    async fn some<K: Kind>(
+        &self,
+        parameter: &str,
+    ) -> Result<(Vec<Object<K>>, Option<String>), Refusal> {
         let administrator = self.administrator::<K>(Act::List, "").await?;
+        let after = self.exchange.query().first(parameter);
         let devices = &self.service().device_identity;
-        Ok(devices
-            .list(&administrator, &LabelSelector::default())
-            .await?)
+        let (found, next) = devices.objects_page(&administrator, after, ROWS).await?;
+        let link = |next: String| {
+            let query = query(&[(parameter, &next)]);
+            format!("{}?{query}#{parameter}", self.namespace_link())
+        };
+        Ok((found, next.map(link)))
     }
 
-    pub(super) async fn make_api_key(self) -> Answered {
-        let name = self.typed("name").to_owned();
-        let administrator = self.administrator::<ApiKey>(Act::Create, &name).await?;
-        let new = NewApiKey {
-            metadata: Metadata {
-                name,
-                description: self.typed("description").to_owned(),
-                ..Metadata::default()
-            },
-            category: self.typed("category").to_owned(),
-            need_mtls: self.is_ticked("mtls"),
-        };
-        let devices = &self.service().device_identity;
-        let (field, text) = match devices.create_api_key(&administrator, new).await {
-            Ok(issued) => {
-                let page = KeyMadePage {
-                    frame: &self.frame_in(Area::Tpms),
-                    namespace: self.named("namespace"),
-                    name: &issued.object.metadata.name,
-                    category: &issued.object.spec.category,
-                    key: &issued.text,
-                };
-                return render(&page, StatusCode::OK);
-            }
-            Err(Failure::Refused(why @ CreateApiKeyError::UnknownCategory)) => ("", why),
-            Err(Failure::Refused(why)) => ("name", why),
-            Err(Failure::Storage(error)) => return Err(error.into()),
-        };
-        let text = sentence(&text.to_string());
-        let frame = self.frame_with(Area::Tpms, field, text, &["name", "description"]);
-        self.namespace_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
-            .await
+    /// The names of all objects of a kind in the namespace.
+    async fn names<K: Kind>(&self) -> Result<Vec<String>, Refusal> {
+        let administrator = self.administrator::<K>(Act::List, "").await?;
+        Ok(self.service().device_identity.names(&administrator).await?)
     }
 
-    pub(super) async fn api_key(self) -> Answered {
-        let name = self.named("name");
-        let administrator = self.administrator::<ApiKey>(Act::Get, name).await?;
-        let key = self.service().device_identity.find(&administrator, name);
-        let key = key.await?;
-        let namespace = self.named("namespace");
-        let page = KeyPage {
-            frame: &self.frame_in(Area::Tpms),
-            namespace,
-            name,
-            category: &key.spec.category,
-            state: state(&key.spec, self.service().now()),
-            is_fresh: self.is_fresh(),
-            confirm: confirm(&format!("{HERE}/{namespace}/keys/{name}")),
-        };
-        render(&page, StatusCode::OK)
-    }
-
-    pub(super) async fn revoke_api_key(self) -> Answered {
-        let name = self.named("name");
-        let administrator = self.administrator::<ApiKey>(Act::Replace, name).await?;
-        self.confirmed()?;
-        let devices = &self.service().device_identity;
-        let revoked = devices.revoke_api_key(&administrator, name, self.typed("reason"));
-        match revoked.await {
-            Ok(()) | Err(Failure::Refused(ReplaceApiKeyError::Revoked)) => {
-                Ok(see_other(&format!("{HERE}/{}", self.named("namespace"))))
-            }
-            Err(Failure::Refused(ReplaceApiKeyError::Body(never))) => match never {},
-            Err(Failure::Refused(ReplaceApiKeyError::Unknown)) => Err(Refusal::NotFound),
-            Err(Failure::Storage(error)) => Err(error.into()),
-        }
-    }
-
-    pub(super) async fn tpm_manager(self) -> Answered {
-        let (namespace, name) = (self.named("namespace"), self.named("manager"));
-        let administrator = self.administrator::<Manager>(Act::Get, name).await?;
-        let devices = &self.service().device_identity;
-        let manager = devices.find(&administrator, name).await?;
-        let makers = devices.covered_makers(&administrator, &manager).await?;
-        let target = format!("tpm_device/{namespace}/{name}");
-        let keeper = self.keeper(Action::TpmDeviceShow, target).await?;
-        let (vendor, serial) = (self.asked("vendor").ok(), self.asked("serial").ok());
-        let after = vendor.as_deref().zip(serial.as_deref());
-        let (bound, next) = devices.devices_of(&keeper, name, after, ROWS).await?;
-        let page = ManagerPage {
-            frame: &self.frame_in(Area::Tpms),
-            namespace,
-            name,
-            has_bundle: manager.spec.ek_trust_bundle,
-            makers: makers.into_iter().map(MakerRow::of).collect(),
-            devices: bound.into_iter().map(DeviceRow::of).collect(),
-            is_first: after.is_none(),
-            next: next
-                .map(|next| format!("{HERE}/{namespace}/managers/{name}?{}", query_of(&next))),
-        };
-        render(&page, StatusCode::OK)
+    /// Some of a list: from the number on that this parameter has; and the address of those behind them, if there are any.
+    fn part<T>(&self, parameter: &str, list: Vec<T>, link: &str) -> (Vec<T>, Option<String>) {
+        let asked = self.exchange.query().first(parameter);
+        let from = asked.and_then(|from| from.parse().ok()).unwrap_or(0_usize);
+        let end = from.saturating_add(ROWS);
+        let next = (end < list.len()).then(|| format!("{link}?{parameter}={end}#{parameter}"));
+        (list.into_iter().skip(from).take(ROWS).collect(), next)
     }
 
     pub(super) async fn tpm_device(self) -> Answered {
@@ -234,6 +202,10 @@ impl Visit<Signed> {
         Ok(see_other(&link_of(&place)))
     }
 
+    fn namespace_link(&self) -> String {
+        format!("{HERE}/{}", self.named("namespace"))
+    }
+
     /// The device that is asked for.
     fn place(&self) -> Result<DevicePlace, Refusal> {
         let (namespace, manager) = (self.named("namespace"), self.named("manager"));
@@ -254,6 +226,9 @@ impl Visit<Signed> {
         name: &str,
     ) -> Result<Administrator<K>, Refusal> {
         let namespace = self.named("namespace");
+        if !is_dns_label(namespace) {
+            return Err(Refusal::NotFound);
+        }
         let devices = &self.service().device_identity;
         let permitted = devices.permit(self.operator(), act, namespace, name, &self.origin);
         Ok(permitted.await?)
@@ -289,3 +264,60 @@ impl From<DeviceError> for Refusal {
         }
     }
 }
+
+/// What is wrong with an object's name or description.
+fn metadata(why: &MetadataError) -> Wrong {
+    match why {
+        MetadataError::Name => ("name", LABEL.to_owned()),
+        MetadataError::Description { .. } => ("description", sentence(&why.to_string())),
+        MetadataError::Annotation | MetadataError::Namespace => ("", sentence(&why.to_string())),
+    }
+}
+
+/// Why there is no CA.
+fn authority(why: AuthorityError) -> Result<Wrong, Refusal> {
+    match why {
+        AuthorityError::Storage(error) => Err(error.into()),
+        AuthorityError::Expired { .. } => Ok(("", sentence(&why.to_string()))),
+        AuthorityError::Making(_) => {
+            tracing::error!(%why, "a CA could not be made");
+            Err(Refusal::Broken)
+        }
+    }
+}
+
+/// Why something stays that was to be deleted, if it does.
+fn kept(deleted: Result<(), Failure<DeleteError<Infallible>>>) -> Result<Option<String>, Refusal> {
+    match deleted {
+        Ok(()) => Ok(None),
+        Err(Failure::Refused(DeleteError::Body(never))) => match never {},
+        Err(Failure::Refused(DeleteError::Unknown)) => Err(Refusal::NotFound),
+        Err(Failure::Refused(DeleteError::Referred { one, count })) => {
+            let what = match one.kind {
+                Category::NAME => "category",
+                _ => "API key",
+            };
+            let needs = match count {
+                1 => "needs it: delete that first".to_owned(),
+                _ => format!(
+                    "and {} more need it: delete those first",
+                    count.saturating_sub(1)
+                ),
+            };
+            Ok(Some(format!("The {what} {} {needs}.", one.name)))
+        }
+        Err(Failure::Storage(error)) => Err(error.into()),
+    }
+}
+
+/// The file, or the text if none was chosen; nothing without either.
+fn uploaded(form: &Multipart) -> Option<&[u8]> {
+    let both = [form.bytes("file"), form.bytes("text")];
+    both.into_iter().find(|bytes| !bytes.is_empty())
+}
+
+/// What is told of neither.
+const NO_FILE: &str = "Choose a file, or paste its text.";
+
+/// What is told of more than there is room for.
+const TOO_LARGE: &str = "With these there are more certificates than one record has room for.";

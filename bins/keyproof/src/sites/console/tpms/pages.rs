@@ -2,19 +2,16 @@
 
 use askama::Template;
 use keyproof_service::device_identity::{
-    ApiKey, BoundDevice, Category, CoveredMaker, DeviceKey, DevicePlace, LearntRegister,
-    LoggedEvent, Manager, Object, PcrPolicy, Registers, Verdict,
+    AllowedCertificate, ApiKey, BoundDevice, Category, CoveredMaker, DeviceKey, DevicePlace,
+    ExpectedRegister, LearntRegister, LoggedEvent, Manager, Object, PcrPolicy, Registers, Verdict,
 };
 use keyproof_store::Timestamp;
 
 use super::{
-    super::{
-        Frame,
-        addressing::query,
-        words::{moment, moment_of, second},
-    },
+    super::{Frame, addressing::query},
     HERE,
 };
+use crate::sites::moment::{moment, moment_of, second};
 
 #[derive(Template)]
 #[template(path = "console/tpms.html")]
@@ -30,8 +27,11 @@ pub(super) struct NamespacePage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
     pub(super) managers: Vec<ManagerRow>,
+    pub(super) more_managers: Option<String>,
     pub(super) categories: Vec<CategoryRow>,
+    pub(super) more_categories: Option<String>,
     pub(super) keys: Vec<KeyRow>,
+    pub(super) more_keys: Option<String>,
 }
 
 pub(super) struct ManagerRow {
@@ -57,7 +57,69 @@ pub(super) struct KeyRow {
     pub(super) state: &'static str,
     pub(super) reason: Option<String>,
     pub(super) made: String,
-    pub(super) may_revoke: bool,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_key_add.html")]
+pub(super) struct KeyAddPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) categories: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_category_add.html")]
+pub(super) struct CategoryAddPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) managers: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_category_made.html")]
+pub(super) struct CategoryMadePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) name: &'a str,
+    pub(super) link: String,
+    pub(super) key: &'a str,
+    pub(super) certificate: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_category.html")]
+pub(super) struct CategoryPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) description: &'a str,
+    pub(super) is_disabled: bool,
+    pub(super) manager: &'a str,
+    pub(super) ca: &'a str,
+    pub(super) ends: String,
+    pub(super) keys: Vec<String>,
+    /// How many there are beside these.
+    pub(super) more_keys: usize,
+    pub(super) policy: &'static str,
+    pub(super) expected: &'a [ExpectedRegister],
+    pub(super) allowed: Vec<AllowedRow>,
+    pub(super) more_allowed: Option<String>,
+    pub(super) certificate: &'a str,
+    pub(super) is_fresh: bool,
+    pub(super) confirm: String,
+}
+
+pub(super) struct AllowedRow {
+    pub(super) issuer: String,
+    pub(super) serial: String,
+    pub(super) ends: String,
+    pub(super) fingerprint: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_manager_add.html")]
+pub(super) struct ManagerAddPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
 }
 
 #[derive(Template)]
@@ -77,7 +139,12 @@ pub(super) struct KeyPage<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
     pub(super) category: &'a str,
+    pub(super) description: &'a str,
     pub(super) state: &'static str,
+    pub(super) reason: &'a str,
+    pub(super) needs_certificate: bool,
+    pub(super) is_disabled: bool,
+    pub(super) is_revoked: bool,
     pub(super) is_fresh: bool,
     pub(super) confirm: String,
 }
@@ -88,11 +155,20 @@ pub(super) struct ManagerPage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
+    pub(super) description: &'a str,
+    pub(super) is_disabled: bool,
+    pub(super) root: &'a str,
+    pub(super) categories: Vec<String>,
+    /// How many there are beside these.
+    pub(super) more_categories: usize,
     pub(super) has_bundle: bool,
     pub(super) makers: Vec<MakerRow>,
+    pub(super) more_makers: Option<String>,
     pub(super) devices: Vec<DeviceRow>,
     pub(super) is_first: bool,
     pub(super) next: Option<String>,
+    pub(super) is_fresh: bool,
+    pub(super) confirm: String,
 }
 
 pub(super) struct MakerRow {
@@ -100,6 +176,8 @@ pub(super) struct MakerRow {
     pub(super) ca: String,
     pub(super) source: &'static str,
     pub(super) ends: String,
+    /// If it can be taken off the manager's list.
+    pub(super) fingerprint: Option<String>,
 }
 
 pub(super) struct DeviceRow {
@@ -218,16 +296,17 @@ pub(super) fn state(key: &ApiKey, now: Timestamp) -> &'static str {
 
 impl ManagerRow {
     pub(super) fn of(manager: Object<Manager>) -> Self {
-        let own = manager.spec.ek_roots.len();
-        let own = match own {
-            0 => "no makers of its own".to_owned(),
-            1 => "1 maker's file".to_owned(),
-            _ => format!("{own} makers' files"),
+        let own = match manager.spec.ek_roots.len() {
+            0 => None,
+            1 => Some("1 file of makers’ CAs".to_owned()),
+            own => Some(format!("{own} files of makers’ CAs")),
         };
         Self {
-            trusts: match manager.spec.ek_trust_bundle {
-                true => format!("{own}, and the trust bundle"),
-                false => own,
+            trusts: match (own, manager.spec.ek_trust_bundle) {
+                (Some(own), true) => format!("{own}, and the trust bundle"),
+                (Some(own), false) => own,
+                (None, true) => "the trust bundle".to_owned(),
+                (None, false) => "no maker".to_owned(),
             },
             name: manager.metadata.name,
             is_disabled: manager.metadata.disable,
@@ -270,7 +349,6 @@ impl KeyRow {
             state: state(&key.spec, now),
             reason: (!revoke_reason.is_empty()).then(|| revoke_reason.clone()),
             made: moment(key.system.created_at),
-            may_revoke: key.spec.revoked_at.is_none_or(|from| from > now),
             name: key.metadata.name,
         }
     }
@@ -382,6 +460,18 @@ impl MakerRow {
                 false => "the manager",
             },
             ends: moment_of(maker.not_after),
+            fingerprint: (!maker.is_of_bundle).then(|| maker.fingerprint.to_string()),
+        }
+    }
+}
+
+impl AllowedRow {
+    pub(super) fn of(certificate: AllowedCertificate) -> Self {
+        Self {
+            issuer: certificate.issuer,
+            serial: certificate.serial,
+            ends: moment_of(certificate.not_after),
+            fingerprint: certificate.fingerprint.to_string(),
         }
     }
 }

@@ -179,10 +179,10 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         if service == 403 {
             let parts = [("name", &b"d"[..]), ("file", &ca.der)];
             ops.upload_as(SERVICE, &csrf, &parts).await.is(403);
-            ops.post_as(&of("/code", "root"), &csrf, &[("etag", "x")])
+            ops.post_with(&of("/code", "root"), &csrf, &[("etag", "x")])
                 .await
                 .is(403);
-            ops.post_as(&of("/delete", "root"), &csrf, &[("etag", "x")])
+            ops.post_with(&of("/delete", "root"), &csrf, &[("etag", "x")])
                 .await
                 .is(403);
             let parts = [("etag", &b"x"[..]), ("file", &ca.der)];
@@ -211,5 +211,40 @@ async fn hostile_names_are_text() {
         ops.sees_not("<script>alert");
         ops.get(SERVICE).await.is(200);
         ops.sees_not("<script>alert");
+    }
+}
+
+#[tokio::test]
+async fn the_start_tells_what_ends_within_ninety_days() {
+    /// When the tests' CAs end: on 6 May 2030.
+    const END: u64 = 1_904_256_000;
+    const DAY: u64 = 24 * 60 * 60;
+    let site = Site::start().await;
+    let (mut ops, token) = signed_in(&site, &["admin"]).await;
+    ops.get(SERVICE).await.is(200);
+    let ca = Ca::new("Acme Root");
+    let parts = [("name", &b"root"[..]), ("file", ca.pem.as_bytes())];
+    ops.upload(SERVICE, &parts).await.is(303);
+    for (now, is_told, has_ended) in [
+        (END - 91 * DAY, false, false),
+        (END - 89 * DAY, true, false),
+        (END + DAY, true, true),
+    ] {
+        let wait = now - site.now().as_secs();
+        site.clock.advance(Duration::from_secs(wait));
+        let ops = Operator::signed_in(site.server.address(), &token).await;
+        for (seen, is_seen) in [
+            ("certificate/Sub-1/Group/Dps/root", is_told),
+            ("2030-05-06 00:00 UTC", is_told),
+            ("has ended", has_ended),
+            ("No CA certificate", !is_told),
+        ] {
+            assert_eq!(
+                ops.page.contains(seen),
+                is_seen,
+                "{now}, {seen}: {}",
+                ops.page
+            );
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 mod audit;
 mod certificates;
-mod operator;
+pub(super) mod operator;
 mod session;
 mod start;
 mod tills;

@@ -1,4 +1,5 @@
-//! An operator's browser without scripts, at a server that any contract's tests have started.
+//! A browser without scripts, at a server that any contract's tests have started: it keeps cookies, follows links and fills in
+//! forms.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -11,16 +12,21 @@ use tokio::net::TcpStream;
 /// What is between the parts of a form.
 const BOUNDARY: &str = "----keyproofFormBoundary";
 
+#[derive(Clone)]
 pub(crate) struct Operator {
     address: SocketAddr,
-    cookies: BTreeMap<String, String>,
+    pub(crate) cookies: BTreeMap<String, String>,
     /// The last page.
     pub(crate) page: String,
+    /// What it sends with each request.
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -30,20 +36,31 @@ impl Answer {
         self
     }
 
+    /// A header's value, empty if there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap())
+    }
+
     pub(crate) fn location(&self) -> String {
-        let location = self.headers.get(header::LOCATION).unwrap();
-        location.to_str().unwrap().to_owned()
+        self.header("location").to_owned()
     }
 }
 
 impl Operator {
-    /// Who has signed in with this token.
-    pub(crate) async fn signed_in(address: SocketAddr, token: &str) -> Self {
-        let mut operator = Self {
+    /// Who has not signed in.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self {
             address,
             cookies: BTreeMap::new(),
             page: String::new(),
-        };
+            headers: Vec::new(),
+        }
+    }
+
+    /// Who has signed in with this token.
+    pub(crate) async fn signed_in(address: SocketAddr, token: &str) -> Self {
+        let mut operator = Self::at(address);
         operator.get("/console/sign-in").await.is(200);
         let fields = [("token", token)];
         operator.post("/console/sign-in", &fields).await.is(303);
@@ -65,10 +82,10 @@ impl Operator {
     /// Fills in the form on the last page.
     pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let csrf = self.csrf();
-        self.post_as(path, &csrf, fields).await
+        self.post_with(path, &csrf, fields).await
     }
 
-    pub(crate) async fn post_as(
+    pub(crate) async fn post_with(
         &mut self,
         path: &str,
         csrf: &str,
@@ -79,6 +96,12 @@ impl Operator {
         let kind = "application/x-www-form-urlencoded".to_owned();
         let body = form.finish().into_bytes();
         self.send("POST", path, Some((kind, body))).await
+    }
+
+    /// Fills in the form on the last page, and goes on to where the answer leads.
+    pub(crate) async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let to = self.post(path, fields).await.is(303).location();
+        self.get(&to).await
     }
 
     /// Fills in the form on the last page, which has a file.
@@ -112,7 +135,12 @@ impl Operator {
         self.send("POST", path, Some((kind, body))).await
     }
 
-    async fn send(&mut self, method: &str, path: &str, body: Option<(String, Vec<u8>)>) -> Answer {
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<(String, Vec<u8>)>,
+    ) -> Answer {
         let cookies = self.cookies.iter();
         let cookies: Vec<_> = cookies
             .map(|(name, value)| format!("{name}={value}"))
@@ -120,8 +148,13 @@ impl Operator {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::COOKIE, cookies.join("; "));
+            .header(header::HOST, "localhost");
+        if !cookies.is_empty() {
+            request = request.header(header::COOKIE, cookies.join("; "));
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
         let mut sent = Bytes::new();
         if let Some((kind, body)) = body {
             request = request.header(header::CONTENT_TYPE, kind);
@@ -142,19 +175,19 @@ impl Operator {
                 false => self.cookies.insert(name.to_owned(), value.to_owned()),
             };
         }
-        assert_eq!(head.headers["cache-control"], "no-store", "{path}");
-        let policy = head.headers["content-security-policy"].to_str().unwrap();
-        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"));
-        if head.status != StatusCode::SEE_OTHER {
-            self.page = String::from_utf8(body.to_vec()).unwrap();
-            for wrong in ["<style", "style=", "onclick", "javascript:", "<script>"] {
-                assert!(!self.page.contains(wrong), "{wrong} in {}", self.page);
-            }
-        }
-        Answer {
+        let answer = Answer {
             status: head.status,
             headers: head.headers,
+            body,
+        };
+        assert_safe(&answer);
+        // What leads elsewhere is no page.
+        if answer.status != StatusCode::SEE_OTHER {
+            let page = String::from_utf8(answer.body.to_vec()).unwrap();
+            // Where a line may end is nothing that is read.
+            self.page = page.replace("<wbr>", "");
         }
+        answer
     }
 
     /// The value of a hidden field on the last page.
@@ -162,6 +195,14 @@ impl Operator {
         let mark = format!("name=\"{name}\" value=\"");
         let (_, rest) = self.page.split_once(&mark)?;
         Some(rest.split('"').next().unwrap().to_owned())
+    }
+
+    /// Where the link of this text leads, without the place on the page there.
+    #[track_caller]
+    pub(crate) fn link(&self, text: &str) -> String {
+        let (before, _) = self.page.split_once(&format!("\">{text}</a>")).expect(text);
+        let link = before.rsplit("href=\"").next().unwrap();
+        link.split('#').next().unwrap().to_owned()
     }
 
     pub(crate) fn csrf(&self) -> String {
@@ -183,5 +224,50 @@ impl Operator {
     #[track_caller]
     pub(crate) fn sees_not(&self, text: &str) {
         assert!(!self.page.contains(text), "{text:?} is in {}", self.page);
+    }
+}
+
+/// What every answer of a site has.
+#[track_caller]
+fn assert_safe(answer: &Answer) {
+    let policy = answer.header("content-security-policy");
+    for part in [
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{answer:?}");
+    }
+    assert!(
+        !policy.contains("unsafe") && !policy.contains("http"),
+        "{policy}"
+    );
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert_eq!(answer.header("referrer-policy"), "same-origin");
+    assert!(answer.headers.get("access-control-allow-origin").is_none());
+    assert!(!answer.header("x-request-id").is_empty());
+    if answer.header("content-type").starts_with("text/html") {
+        assert_eq!(answer.header("cache-control"), "no-store", "{answer:?}");
+        assert_eq!(answer.header("vary"), "Accept-Language, Cookie");
+        let page = std::str::from_utf8(&answer.body).unwrap();
+        // Nothing inline, and nothing of others.
+        for wrong in [
+            "<style",
+            "style=",
+            "onclick",
+            "onload",
+            "javascript:",
+            "src=\"http",
+            "href=\"http",
+        ] {
+            assert!(!page.contains(wrong), "{wrong} in {page}");
+        }
+        assert_eq!(
+            page.matches("<script").count(),
+            page.matches("<script src=\"/").count()
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keyproof_otp::pos::{PosAlgorithm, confirm};
 use keyproof_service::Clock as _;
+use keyproof_store::Prefix;
 
 use super::operator::Operator;
 use crate::taler::site::{Site, console_origin, secret};
@@ -18,6 +19,15 @@ async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
     let token = site.operator_token(scopes, None).await;
     let operator = Operator::signed_in(site.server.address(), &token).await;
     (operator, token)
+}
+
+/// The devices, as they are stored, with their versions.
+async fn records(site: &Site) -> String {
+    let all = Prefix::collection("otp_device");
+    let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
+    let rows = rows.unwrap();
+    assert_eq!(rows.len(), 1);
+    format!("{rows:?}")
 }
 
 /// The code of a moment so many steps from now.
@@ -91,6 +101,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         .await
         .is(200);
     let device = "/console/tills/default/device?id=till";
+    let before = records(&site).await;
     ops.get(device).await.is(200);
     ops.sees("name it to see the codes");
     ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
@@ -130,6 +141,8 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         .iter()
         .filter(|(_, event)| event.action == "otp_device.check");
     assert!(checks.count() >= 3);
+    // Whoever looks, or checks, moves no counter and changes nothing else of the device.
+    assert_eq!(records(&site).await, before);
     // So many a minute.
     for _ in 0..26 {
         ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
@@ -175,19 +188,19 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         let id = format!("by-{}", scope.replace(':', "-"));
         let fields = [("id", &*id), ("algorithm", "1"), ("key", BASE32)];
         let added = ops
-            .post_as("/console/tills/kiosk/devices", &csrf, &fields)
+            .post_with("/console/tills/kiosk/devices", &csrf, &fields)
             .await;
         added.is(if changes { 200 } else { 403 });
         let removal = format!("/console/tills/kiosk/device/remove?id={id}");
-        let removed = ops.post_as(&removal, &csrf, &[]).await;
+        let removed = ops.post_with(&removal, &csrf, &[]).await;
         removed.is(if changes { 303 } else { 403 });
         if other == 403 {
             let fields = [("id", "x"), ("algorithm", "1"), ("key", BASE32)];
             let added = ops
-                .post_as("/console/tills/other/devices", &csrf, &fields)
+                .post_with("/console/tills/other/devices", &csrf, &fields)
                 .await;
             added.is(403);
-            ops.post_as("/console/tills/other/remove", &csrf, &[])
+            ops.post_with("/console/tills/other/remove", &csrf, &[])
                 .await
                 .is(403);
         }
@@ -199,7 +212,9 @@ async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
     let site = Site::start().await;
     let (mut ops, _) = signed_in(&site, &["instances"]).await;
     let fields = [("name", "kiosk"), ("password", "correct horse")];
-    ops.post_as("/console/tills", "AAAA", &fields).await.is(403);
+    ops.post_with("/console/tills", "AAAA", &fields)
+        .await
+        .is(403);
     ops.get("/console/tills").await.is(200);
     ops.sees_not("kiosk");
 }

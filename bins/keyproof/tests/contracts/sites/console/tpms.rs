@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use keyproof_x509::Sha256Thumbprint;
 use serde_json::json;
 
 use super::operator::Operator;
@@ -17,6 +18,29 @@ const NAMESPACE: &str = "/console/tpms/default";
 const MANAGER: &str = "/console/tpms/default/managers/manager";
 const DEVICE: &str =
     "/console/tpms/default/managers/manager/device?vendor=ExampleCorp&serial=SN0001";
+
+/// What changes managers, categories and keys, without a file.
+const CHANGES: &[&str] = &[
+    "/keys/station/disable",
+    "/keys/station/enable",
+    "/keys/station/revoke",
+    "/keys/station/delete",
+    "/managers/manager/makers/remove",
+    "/managers/manager/bundle/trust",
+    "/managers/manager/bundle/distrust",
+    "/managers/manager/delete",
+    "/categories/category/disallow",
+    "/categories/category/delete",
+];
+
+/// What does with one.
+const UPLOADS: &[(&str, &[(&str, &[u8])])] = &[
+    ("/managers", &[("name", b"x")]),
+    ("/managers/manager/makers", &[("text", b"x")]),
+    ("/categories", &[("name", b"x"), ("policy", b"any")]),
+    ("/categories/category/allow", &[("text", b"x")]),
+    ("/categories/category/registers", &[("policy", b"any")]),
+];
 
 async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
     let token = site.operator_token(scopes, None).await;
@@ -93,10 +117,27 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
 }
 
 #[tokio::test]
+async fn registers_that_the_key_has_not_signed_are_not_shown() {
+    let (site, key, machine) = furnished().await;
+    site.activated(&key, &machine).await;
+    let mut machine = Machine::booted(machine);
+    let invented = |body: &mut serde_json::Value| {
+        body["pcr_values"] = json!(BASE64.encode(&[0xab; 96]));
+    };
+    let attested = machine.attested_with(&site, SELECTION, invented);
+    attested.await.fails();
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    ops.get(DEVICE).await.is(200);
+    ops.sees("values not known");
+    ops.sees("Their values were not shown, or are not those that the key has signed.");
+    ops.sees_not(&"ab".repeat(32));
+}
+
+#[tokio::test]
 async fn an_api_key_is_shown_once_and_revoked_for_good() {
     let (site, _, device) = furnished().await;
     let (mut ops, token) = signed_in(&site, &["tpm"]).await;
-    ops.get(NAMESPACE).await.is(200);
+    ops.get(&format!("{NAMESPACE}/keys")).await.is(200);
     let fields = [
         ("name", "Line 2"),
         ("category", "category"),
@@ -122,13 +163,14 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     ops.sees_not("<b>\u{202e}");
 
     let page = format!("{NAMESPACE}/keys/line-2");
+    let revoke = format!("{page}/revoke");
     site.clock.advance(Duration::from_secs(301));
-    ops.get(NAMESPACE).await.is(200);
-    let sent_on = ops.post(&page, &[("reason", "lost")]).await;
+    ops.get(&page).await.is(200);
+    let sent_on = ops.post(&revoke, &[("reason", "lost")]).await;
     assert!(sent_on.is(303).location().starts_with("/console/confirm"));
     ops.confirms(&token).await;
     ops.get(&page).await.is(200);
-    ops.post(&page, &[("reason", "lost <i>")]).await.is(303);
+    ops.post(&revoke, &[("reason", "lost <i>")]).await.is(303);
     ops.get(NAMESPACE).await.is(200);
     ops.sees("revoked: <bdi>lost &#60;i&#62;</bdi>");
     let refused = site.post(PROVISION, &device.request(&text)).await;
@@ -147,7 +189,9 @@ async fn a_revocation_enables_no_key_that_somebody_has_disabled() {
     let page = format!("{NAMESPACE}/keys/line-2");
     ops.get(&page).await.is(200);
     ops.sees("disabled");
-    ops.post(&page, &[("reason", "")]).await.is(303);
+    ops.post(&format!("{page}/revoke"), &[("reason", "")])
+        .await
+        .is(303);
     let key = site
         .get(&format!("{API_KEYS}/line-2"))
         .await
@@ -178,23 +222,39 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
             assert_eq!(is_listed, namespace == 200, "{scope}");
         }
         for page in [
-            NAMESPACE,
-            MANAGER,
-            DEVICE,
-            "/console/tpms/default/keys/station",
+            "",
+            "/keys",
+            "/keys/station",
+            "/managers",
+            "/managers/manager",
+            "/categories",
+            "/categories/category",
         ] {
-            ops.get(page).await.is(namespace);
+            ops.get(&format!("{NAMESPACE}{page}")).await.is(namespace);
         }
+        ops.get(DEVICE).await.is(namespace);
         if namespace == 403 {
             let fields = [("name", "x"), ("category", "category")];
-            ops.post_as(&format!("{NAMESPACE}/keys"), &csrf, &fields)
+            ops.post_with(&format!("{NAMESPACE}/keys"), &csrf, &fields)
                 .await
                 .is(403);
-            ops.post_as(&format!("{NAMESPACE}/keys/station"), &csrf, &[])
-                .await
-                .is(403);
+            for change in CHANGES {
+                let fields: &[_] = match *change {
+                    change if change.ends_with("/revoke") => &[("reason", "")],
+                    "/managers/manager/makers/remove" | "/categories/category/disallow" => {
+                        &[("fingerprint", "00")]
+                    }
+                    _ => &[],
+                };
+                let change = format!("{NAMESPACE}{change}");
+                ops.post_with(&change, &csrf, fields).await.is(403);
+            }
+            for (upload, parts) in UPLOADS {
+                let upload = format!("{NAMESPACE}{upload}");
+                ops.upload_as(&upload, &csrf, parts).await.is(403);
+            }
             for what in ["relearn", "forget"] {
-                ops.post_as(&device(what), &csrf, &[]).await.is(403);
+                ops.post_with(&device(what), &csrf, &[]).await.is(403);
             }
         }
     }
@@ -202,4 +262,437 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
     let (mut ops, _) = signed_in(&site, &["tpm:other"]).await;
     let other = DEVICE.replace("/default/", "/other/");
     ops.get(&other).await.is(404);
+}
+
+/// The fingerprint in the first form that takes something off a list.
+fn fingerprint(ops: &Operator) -> String {
+    ops.hidden("fingerprint").expect("a listed certificate")
+}
+
+#[tokio::test]
+async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
+    let site = Site::start().await;
+    let maker = Manufacturer::new();
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let opened = ops.get("/console/tpms?namespace=default").await;
+    assert_eq!(opened.is(303).location(), NAMESPACE);
+    ops.get(NAMESPACE).await.is(200);
+    ops.sees("There is none yet.");
+    ops.get("/console/tpms?namespace=../x").await.is(422);
+
+    // A manager that trusts a maker, whose devices are provisioned with no more than that.
+    ops.get(&format!("{NAMESPACE}/managers")).await.is(200);
+    let parts = [
+        ("name", &b"manager"[..]),
+        ("description", "of <b>line</b> 1".as_bytes()),
+        ("file", maker.root.as_bytes()),
+    ];
+    let made = ops.upload(&format!("{NAMESPACE}/managers"), &parts).await;
+    assert_eq!(made.is(303).location(), MANAGER);
+    ops.get(MANAGER).await.is(200);
+    ops.sees("of &#60;b&#62;line&#60;/b&#62; 1");
+    let of_maker = fingerprint(&ops);
+    let category = format!("{NAMESPACE}/categories/category");
+    ops.get(&format!("{NAMESPACE}/categories")).await.is(200);
+    let registers = format!("sha256:7 = {}", "0a".repeat(32));
+    let parts = [
+        ("name", &b"category"[..]),
+        ("manager", b"manager"),
+        ("policy", b"expected"),
+        ("registers", registers.as_bytes()),
+    ];
+    ops.upload(&format!("{NAMESPACE}/categories"), &parts)
+        .await
+        .is(200);
+    ops.sees("BEGIN PRIVATE KEY");
+    ops.sees("BEGIN CERTIFICATE");
+    ops.get(&category).await.is(200);
+    ops.sees_not("BEGIN PRIVATE KEY");
+    ops.sees("sha256:7");
+    ops.get(&format!("{NAMESPACE}/keys")).await.is(200);
+    let fields = [
+        ("name", "station"),
+        ("category", "category"),
+        ("description", ""),
+    ];
+    ops.post(&format!("{NAMESPACE}/keys"), &fields)
+        .await
+        .is(200);
+    let key = ops.text_of("secret");
+    let device = Device::new(&maker, "SN0001");
+    site.post(PROVISION, &device.request(&key)).await.is(200);
+
+    // A maker that is trusted no longer, and one that is again; other devices' CAs stay.
+    let other = Manufacturer::new();
+    ops.get(MANAGER).await.is(200);
+    let both = format!("{}{}", maker.root, other.root);
+    let makers = format!("{MANAGER}/makers");
+    ops.upload(&makers, &[("text", both.as_bytes())])
+        .await
+        .is(303);
+    ops.get(MANAGER).await.is(200);
+    assert_eq!(
+        ops.page.matches("name=\"fingerprint\"").count(),
+        2,
+        "one was known"
+    );
+    ops.post(&format!("{makers}/remove"), &[("fingerprint", &of_maker)])
+        .await
+        .is(303);
+    let strange = Device::new(&maker, "SN0002");
+    site.post(PROVISION, &strange.request(&key))
+        .await
+        .refuses(403, 7);
+    let known = Device::new(&other, "SN0003");
+    site.post(PROVISION, &known.request(&key)).await.is(200);
+    ops.get(MANAGER).await.is(200);
+    ops.post(&format!("{makers}/remove"), &[("fingerprint", &of_maker)])
+        .await
+        .is(404);
+    ops.get(MANAGER).await.is(200);
+    ops.post(&format!("{MANAGER}/bundle/trust"), &[])
+        .await
+        .is(303);
+    ops.get(MANAGER).await.is(200);
+    ops.sees("the trust bundle’s among them");
+    ops.post(&format!("{MANAGER}/bundle/distrust"), &[])
+        .await
+        .is(303);
+    ops.get(MANAGER).await.is(200);
+    ops.sees("The trust bundle is not.");
+
+    // One certificate is allowed besides, and no longer.
+    ops.get(&category).await.is(200);
+    let allow = format!("{category}/allow");
+    ops.upload(&allow, &[("file", &strange.ek_certificate)])
+        .await
+        .is(303);
+    ops.get(&category).await.is(200);
+    ops.upload(&allow, &[("file", &strange.ek_certificate)])
+        .await
+        .is(303);
+    site.post(PROVISION, &strange.request(&key)).await.is(200);
+    ops.get(&category).await.is(200);
+    assert_eq!(ops.page.matches("name=\"fingerprint\"").count(), 1);
+    let of_device = fingerprint(&ops);
+    let disallow = format!("{category}/disallow");
+    ops.post(&disallow, &[("fingerprint", &of_device)])
+        .await
+        .is(303);
+    ops.get(&category).await.is(200);
+    ops.post(&disallow, &[("fingerprint", &of_device)])
+        .await
+        .is(404);
+    ops.get(&category).await.is(200);
+    let registers = format!("{category}/registers");
+    ops.upload(&registers, &[("policy", b"any"), ("registers", b"")])
+        .await
+        .is(303);
+    ops.get(&category).await.is(200);
+    ops.sees("Its devices may have any values");
+
+    // Put out of use, and back into it.
+    let of_key = format!("{NAMESPACE}/keys/station");
+    for (deed, status) in [("disable", 403), ("enable", 200)] {
+        ops.get(&of_key).await.is(200);
+        ops.post(&format!("{of_key}/{deed}"), &[]).await.is(303);
+        let answer = site.post(PROVISION, &known.request(&key)).await;
+        assert_eq!(answer.status, status, "{deed}");
+    }
+    // What others need stays.
+    for (place, why) in [
+        (MANAGER, "The category category needs it"),
+        (&*category, "The API key station needs it"),
+    ] {
+        ops.get(place).await.is(200);
+        ops.post(&format!("{place}/delete"), &[]).await.is(409);
+        ops.sees(why);
+    }
+    for place in [&*of_key, &*category, MANAGER] {
+        ops.get(place).await.is(200);
+        ops.post(&format!("{place}/delete"), &[]).await.is(303);
+        ops.get(place).await.is(404);
+    }
+    // All of it is told, by whom.
+    for (action, count) in [
+        ("tpm_manager.create", 1),
+        ("tpm_manager.replace", 4),
+        ("tpm_manager.delete", 1),
+        ("tpm_category.create", 1),
+        ("tpm_category.replace", 4),
+        ("tpm_category.delete", 1),
+        ("tpm_api_key.create", 1),
+        ("tpm_api_key.replace", 2),
+        ("tpm_api_key.delete", 1),
+    ] {
+        assert_eq!(site.trail(action).await.len(), count, "{action}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, token) = signed_in(&site, &["tpm"]).await;
+    site.clock.advance(Duration::from_secs(301));
+    let csrf = ops.csrf();
+    let asks = |answer: &super::operator::Answer, what: &str| {
+        assert_eq!(answer.status, 303, "{what}");
+        assert!(answer.location().starts_with("/console/confirm"), "{what}");
+    };
+    for change in CHANGES
+        .iter()
+        .filter(|change| !change.ends_with("/disable"))
+    {
+        let fields: &[_] = match *change {
+            change if change.ends_with("/revoke") => &[("reason", "")],
+            change if change.ends_with("/remove") || change.ends_with("/disallow") => {
+                &[("fingerprint", "00")]
+            }
+            _ => &[],
+        };
+        let answer = ops
+            .post_with(&format!("{NAMESPACE}{change}"), &csrf, fields)
+            .await;
+        asks(&answer, change);
+    }
+    for (upload, parts) in UPLOADS
+        .iter()
+        .filter(|(path, _)| path.matches('/').count() > 1)
+    {
+        let answer = ops
+            .upload_as(&format!("{NAMESPACE}{upload}"), &csrf, parts)
+            .await;
+        asks(&answer, upload);
+    }
+    for place in ["managers/manager", "categories/category", "keys/station"] {
+        ops.get(&format!("{NAMESPACE}/{place}")).await.is(200);
+        ops.sees("/console/confirm?to=");
+        ops.sees_not("/delete\"");
+    }
+    // Putting a key out of use does not wait.
+    ops.post(&format!("{NAMESPACE}/keys/station/disable"), &[])
+        .await
+        .is(303);
+    for action in [
+        "tpm_manager.replace",
+        "tpm_category.replace",
+        "tpm_manager.delete",
+    ] {
+        assert!(site.trail(action).await.is_empty(), "{action}");
+    }
+    ops.confirms(&token).await;
+    ops.get(MANAGER).await.is(200);
+    ops.post(&format!("{MANAGER}/bundle/trust"), &[])
+        .await
+        .is(303);
+    assert_eq!(site.trail("tpm_manager.replace").await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays() {
+    let (site, _, _) = furnished().await;
+    let maker = Manufacturer::new();
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let manager = [("name", "x"), ("description", "for line 9")];
+    let category = [
+        ("name", "x"),
+        ("manager", "manager"),
+        ("policy", "any"),
+        ("description", "for line 9"),
+    ];
+    let hostile = "<script>alert(1)</script>\u{202e}";
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let list = maker.revocation_list(1_700_000_000, true);
+    let long = "x".repeat(1023);
+    for (path, fields, changed, told) in [
+        ("managers", &manager[..], ("name", "Line 9"), "name-error"),
+        (
+            "managers",
+            &manager,
+            ("name", "manager"),
+            "There is a manager of this name.",
+        ),
+        ("managers", &manager, ("name", hostile), "name-error"),
+        ("managers", &manager, ("name", &*long), "name-error"),
+        ("managers", &manager, ("text", "nothing"), "file-error"),
+        ("managers", &manager, ("text", key), "file-error"),
+        (
+            "managers",
+            &manager,
+            ("text", &*list),
+            "a revocation list, which is the trust bundle",
+        ),
+        (
+            "categories",
+            &category,
+            ("name", "category"),
+            "There is a category of this name.",
+        ),
+        ("categories", &category, ("name", hostile), "name-error"),
+        (
+            "categories",
+            &category,
+            ("manager", "nobody"),
+            "manager-error",
+        ),
+        (
+            "categories",
+            &category,
+            ("policy", "expected"),
+            "registers-error",
+        ),
+        ("categories", &category, ("text", hostile), "file-error"),
+    ] {
+        ops.get(&format!("{NAMESPACE}/{path}")).await.is(200);
+        let mut parts: Vec<(&str, &[u8])> = Vec::new();
+        for (name, value) in fields {
+            let value = if *name == changed.0 {
+                changed.1
+            } else {
+                *value
+            };
+            parts.push((*name, value.as_bytes()));
+        }
+        if !fields.iter().any(|(name, _)| *name == changed.0) {
+            parts.push((changed.0, changed.1.as_bytes()));
+        }
+        ops.upload(&format!("{NAMESPACE}/{path}"), &parts)
+            .await
+            .is(422);
+        ops.sees(told);
+        ops.sees("value=\"for line 9\"");
+        ops.sees_not("<script>alert");
+    }
+    ops.get(&format!("{NAMESPACE}/categories")).await.is(200);
+    let parts = [
+        ("name", &b"x"[..]),
+        ("policy", b"expected"),
+        ("registers", b"sha256:7 = 00\nwhat\n"),
+    ];
+    ops.upload(&format!("{NAMESPACE}/categories"), &parts)
+        .await
+        .is(422);
+    ops.sees("Line 2 is not of the form");
+    ops.sees(">sha256:7 = 00\nwhat\n</textarea>");
+    // No such choice is on the page.
+    ops.upload(
+        &format!("{NAMESPACE}/categories"),
+        &[("name", b"x"), ("policy", b"maybe")],
+    )
+    .await
+    .is(400);
+    ops.get(&format!("{NAMESPACE}/categories/category"))
+        .await
+        .is(200);
+    let registers = format!("{NAMESPACE}/categories/category/registers");
+    ops.upload(
+        &registers,
+        &[("policy", b"expected"), ("registers", b"sha256:7 = 00")],
+    )
+    .await
+    .is(422);
+    ops.sees("registers-error");
+    ops.sees("sha256:7 = 00</textarea>");
+    ops.get(MANAGER).await.is(200);
+    ops.upload(&format!("{MANAGER}/makers"), &[("text", b"nothing")])
+        .await
+        .is(422);
+    ops.sees("file-error");
+    // Nothing of it was made, and a namespace that can be none has no pages.
+    ops.get(NAMESPACE).await.is(200);
+    ops.sees_not("for line 9");
+    for path in ["", "/managers", "/keys/x"] {
+        ops.get(&format!("/console/tpms/Not_One{path}"))
+            .await
+            .is(404);
+    }
+}
+
+#[tokio::test]
+async fn more_makers_than_there_is_room_for_are_refused_whole() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    // Nearly all that a record has room for, by the contract that gives lists whole.
+    let file = Manufacturer::new().root.repeat(40);
+    let mut roots = Vec::new();
+    while roots.len() * file.len() < 850 * 1024 {
+        roots.push(file.clone());
+    }
+    let replaced = site.replace(
+        MANAGERS,
+        "manager",
+        json!({ "ek_root_certificates": roots }),
+    );
+    replaced.await.is(200);
+    let mut many = String::new();
+    while many.len() < 250 * 1024 {
+        many.push_str(&Manufacturer::new().root);
+    }
+    ops.get(MANAGER).await.is(200);
+    ops.upload(&format!("{MANAGER}/makers"), &[("text", many.as_bytes())])
+        .await
+        .is(422);
+    ops.sees("more certificates than one record has room for");
+}
+
+#[tokio::test]
+async fn of_a_file_with_several_makers_one_is_removed() {
+    let (site, key, _) = furnished().await;
+    let (gone, stays) = (Manufacturer::new(), Manufacturer::new());
+    let both = json!({ "ek_root_certificates": [format!("{}{}", gone.root, stays.root)] });
+    site.replace(MANAGERS, "manager", both).await.is(200);
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    ops.get(MANAGER).await.is(200);
+    let listed: Vec<String> = ops
+        .page
+        .split("name=\"fingerprint\" value=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect();
+    let der = pem_rfc7468::decode_vec(gone.root.as_bytes()).unwrap().1;
+    let of_gone = Sha256Thumbprint::of(&der).to_string();
+    assert!(listed.len() == 2 && listed.contains(&of_gone), "{listed:?}");
+    let fields = [("fingerprint", &*of_gone)];
+    ops.post(&format!("{MANAGER}/makers/remove"), &fields)
+        .await
+        .is(303);
+    let refused = Device::new(&gone, "SN0002").request(&key);
+    site.post(PROVISION, &refused).await.refuses(403, 7);
+    let taken = Device::new(&stays, "SN0003").request(&key);
+    site.post(PROVISION, &taken).await.is(200);
+}
+
+#[tokio::test]
+async fn long_lists_are_paged() {
+    let (site, _, _) = furnished().await;
+    for number in 0..51 {
+        let spec = json!({ "category_ref": [{ "name": "category" }] });
+        let name = format!("key-{number:02}");
+        site.create(API_KEYS, &name, spec).await.is(200);
+    }
+    let roots: Vec<_> = (0..51).map(|_| Manufacturer::new().root).collect();
+    let roots = json!({ "ek_root_certificates": roots });
+    site.replace(MANAGERS, "manager", roots).await.is(200);
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    ops.get(NAMESPACE).await.is(200);
+    ops.sees(">key-49<");
+    ops.sees_not(">key-50<");
+    let next = ops.link("Show more API keys");
+    ops.get(&next).await.is(200);
+    ops.sees(">key-50<");
+    ops.sees(">station<");
+    ops.sees_not(">key-49<");
+    ops.get(MANAGER).await.is(200);
+    assert_eq!(
+        ops.page.matches("CN=TPM root").count(),
+        50 * 2,
+        "each in its row and its button"
+    );
+    let next = ops.link("Show more CAs");
+    ops.get(&next).await.is(200);
+    assert_eq!(ops.page.matches("CN=TPM root").count(), 2);
+    ops.get(&format!("{NAMESPACE}/categories/category"))
+        .await
+        .is(200);
+    ops.sees("and 2 more");
 }

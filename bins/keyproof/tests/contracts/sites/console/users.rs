@@ -99,6 +99,37 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
 }
 
 #[tokio::test]
+async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_does_not() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["users"]).await;
+    list(&mut ops, "Example Org").await;
+    let path = path_of(&ops, ADA);
+    site.clock.advance(Duration::from_secs(5 * 60));
+    for deed in ["end-sessions", "suspend"] {
+        ops.get(&path).await.is(200);
+        let done = ops.post(&format!("{path}/{deed}"), &[]).await;
+        assert!(done.is(303).location().starts_with(&*path), "{deed}");
+    }
+    for deed in ["activate", "unlock", "remove-key"] {
+        ops.get(&path).await.is(200);
+        ops.sees(&format!("/console/confirm?to={path}"));
+        let early = ops.post(&format!("{path}/{deed}"), &[]).await;
+        assert_eq!(early.is(303).location(), "/console/confirm", "{deed}");
+    }
+    ops.get(&path).await.is(200);
+    ops.sees(">suspended</strong>");
+    ops.get(&format!("/console/confirm?to={path}"))
+        .await
+        .is(200);
+    ops.submit("/console/confirm", &[("token", &token), ("to", &path)])
+        .await
+        .is(200);
+    ops.submit(&format!("{path}/activate"), &[]).await.is(200);
+    ops.sees("The user may sign in again.");
+}
+
+#[tokio::test]
 async fn sessions_and_accounts_are_ended_and_let_in_again() {
     let site = Site::start().await;
     let mut ada = Browser::new(&site);
@@ -155,7 +186,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     let own = list(&mut other, "").await;
     other.sees("Users of <bdi>Other Org</bdi>");
     other.get(&eve).await.is(200);
-    let csrf = other.csrf().unwrap();
+    let csrf = other.csrf();
     let theirs = ada.rsplit_once('/').unwrap().0;
     for path in [&*ada, theirs] {
         other.get(path).await.is(403);
@@ -192,7 +223,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     reader.sees_not("Add a user");
     reader.get(&eve).await.is(200);
     reader.sees_not("/suspend");
-    let csrf = reader.csrf().unwrap();
+    let csrf = reader.csrf();
     for deed in [
         "suspend",
         "activate",

@@ -1,0 +1,112 @@
+//! What a site does, a line of its route table an operation; and how a request comes to one.
+
+use std::sync::Arc;
+
+use http::Method;
+use keyproof_http::{BoxFuture, Exchange};
+
+use super::{
+    asset::Asset,
+    language::Language,
+    multipart::{Multipart, Part},
+    refusal::{Answered, Refusal},
+    visit::{Site, Visit, Visitor},
+};
+use crate::dialect::route_table::{Route, RouteTable, line};
+
+/// What is done for a request, and for whom.
+pub(super) enum Operation<S: Site> {
+    /// For everybody: a file that pages refer to.
+    Asset(Asset),
+    /// For everybody, before and after signing in.
+    Open(fn(Visit<S, Visitor>) -> BoxFuture<Answered>),
+    /// For everybody, with a form of these fields.
+    Enter(
+        &'static [&'static str],
+        fn(Visit<S, Visitor>) -> BoxFuture<Answered>,
+    ),
+    /// For whoever is signed in and is shown this area.
+    Show(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<Answered>),
+    /// The same, of what a page asks by itself: the session is not used by that.
+    Watch(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<Answered>),
+    /// The same, with a form of these fields.
+    Change(
+        S::Area,
+        &'static [&'static str],
+        fn(Visit<S, S::Signed>) -> BoxFuture<Answered>,
+    ),
+    /// The same, with a form of these parts.
+    Upload(
+        S::Area,
+        &'static [Part],
+        fn(Visit<S, S::Signed>, Multipart) -> BoxFuture<Answered>,
+    ),
+}
+
+/// What the body of a form needs, in bytes: its few fields, each of which may be escaped throughout.
+const FORM: usize = 16 * 1024;
+
+/// A page.
+pub(super) const fn page<S: Site>(
+    template: &'static str,
+    operation: Operation<S>,
+) -> Route<Operation<S>> {
+    line(Method::GET, template, 0, operation)
+}
+
+/// A form without a file.
+pub(super) const fn form<S: Site>(
+    template: &'static str,
+    operation: Operation<S>,
+) -> Route<Operation<S>> {
+    line(Method::POST, template, FORM, operation)
+}
+
+/// A form with a file, whose body has at most so many bytes.
+pub(super) const fn upload<S: Site>(
+    template: &'static str,
+    longest: usize,
+    operation: Operation<S>,
+) -> Route<Operation<S>> {
+    line(Method::POST, template, longest, operation)
+}
+
+/// Answers a request by the line of the table that it is for.
+pub(super) async fn answer<S: Site>(
+    site: Arc<S>,
+    routes: &'static RouteTable<Operation<S>>,
+    exchange: Exchange,
+    language: Language,
+) -> Answered {
+    let segments = exchange.path().segments();
+    let segments = segments.map_err(|_| Refusal::NotFound)?;
+    let resource = routes.resource(&segments).ok_or(Refusal::NotFound)?;
+    exchange.matched(resource.template());
+    let route = resource.route(exchange.method());
+    let route = route.ok_or_else(|| Refusal::Method(resource.allow()))?;
+    if let Operation::Asset(asset) = &route.operation {
+        return Ok(asset.answer(exchange.query().first("v")));
+    }
+    let variables = resource.variables();
+    let visit = Visit::new(site, exchange, variables, route.body, language)?;
+    match &route.operation {
+        // It was answered above.
+        Operation::Asset(_) => Err(Refusal::NotFound),
+        Operation::Open(show) => show(visit.visitor()).await,
+        Operation::Enter(fields, enter) => {
+            let visit = visit.visitor();
+            // What costs a hash, and guesses, are counted against the address before they are read.
+            visit.admit()?;
+            enter(visit.filled_in(fields).await?).await
+        }
+        Operation::Show(area, show) => show(S::signed(visit, *area).await?).await,
+        Operation::Watch(area, show) => show(S::watching(visit, *area).await?).await,
+        Operation::Change(area, fields, change) => {
+            change(S::signed(visit, *area).await?.filled_in(fields).await?).await
+        }
+        Operation::Upload(area, parts, upload) => {
+            let (visit, form) = S::signed(visit, *area).await?.uploaded(parts).await?;
+            upload(visit, form).await
+        }
+    }
+}
