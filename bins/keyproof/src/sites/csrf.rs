@@ -42,6 +42,12 @@ pub(super) fn is_same_origin(headers: &HeaderMap, is_encrypted: bool) -> bool {
     ours.is_some_and(|ours| origin.as_bytes().eq_ignore_ascii_case(ours.as_bytes()))
 }
 
+/// Whether the browser says that a page elsewhere has led here: then what the address says is that page's word, not ours.
+pub(super) fn is_led_from_elsewhere(headers: &HeaderMap) -> bool {
+    let said = headers.get(&SEC_FETCH_SITE);
+    said.is_some_and(|site| site != "same-origin" && site != "none")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -168,6 +168,12 @@ impl<S: Site, W> Visit<S, W> {
         self.exchange.query().first(parameter).is_some()
     }
 
+    /// Whether a page of our own has sent the browser here with this parameter, for all that can be told: another could have
+    /// us say what is not so, and have the browser forget its session.
+    pub(super) fn is_sent_with(&self, parameter: &str) -> bool {
+        self.says(parameter) && !csrf::is_led_from_elsewhere(self.exchange.headers())
+    }
+
     /// What was typed in a field.
     pub(super) fn typed(&self, field: &str) -> &str {
         self.form.as_ref().map_or("", |form| form.text(field))

@@ -30,11 +30,11 @@ impl Visit<Visitor> {
 
     pub(super) async fn show_sign_in(self) -> Answered {
         let t = self.t();
-        let notice = if self.says("changed") {
+        let notice = if self.is_sent_with("changed") {
             Some(t.password_changed)
-        } else if self.says("out") {
+        } else if self.is_sent_with("out") {
             Some(t.signed_out)
-        } else if self.says("over") && self.cookie(Cookie::Account).is_some() {
+        } else if self.is_sent_with("over") && self.cookie(Cookie::Account).is_some() {
             Some(t.session_over)
         } else {
             None

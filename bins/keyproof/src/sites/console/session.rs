@@ -29,11 +29,11 @@ struct Confirm<'a> {
 
 impl Visit<Visitor> {
     pub(super) async fn show_sign_in(self) -> Answered {
-        let notice = if self.says("out") {
+        let notice = if self.is_sent_with("out") {
             Some("You are signed out.")
-        } else if self.says("everywhere") {
+        } else if self.is_sent_with("everywhere") {
             Some("Every session of your token has ended.")
-        } else if self.says("over") && self.cookie(Cookie::Console).is_some() {
+        } else if self.is_sent_with("over") && self.cookie(Cookie::Console).is_some() {
             Some(
                 "Please sign in. A session ends after 15 minutes without use, after 8 hours, and with its token.",
             )

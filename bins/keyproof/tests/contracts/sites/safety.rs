@@ -16,6 +16,37 @@ fn cookies(headers: &HeaderMap) -> Vec<&str> {
     all.map(|cookie| cookie.to_str().unwrap()).collect()
 }
 
+/// A page elsewhere can lead a browser here, which then sends no cookie, but keeps those that it is given.
+#[tokio::test]
+async fn no_page_elsewhere_signs_anybody_out() {
+    let site = Site::start().await;
+    for path in [
+        "/account/sign-in?out",
+        "/account/sign-in?changed",
+        "/console/sign-in?out",
+        "/console/sign-in?everywhere",
+    ] {
+        for (from, is_told) in [
+            ("cross-site", false),
+            ("same-site", false),
+            ("same-origin", true),
+            ("none", true),
+        ] {
+            let mut browser = Browser::new(&site).sending("sec-fetch-site", from);
+            let answer = browser.get(path).await;
+            answer.is(200);
+            let ended = cookies(&answer.headers);
+            let ended = ended.iter().any(|cookie| cookie.contains("Max-Age=0"));
+            assert_eq!(ended, is_told, "{path} from {from}");
+            assert_eq!(
+                browser.page.contains("role=\"status\""),
+                is_told,
+                "{path} from {from}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_form_is_taken_from_our_own_page_alone() {
     let site = Site::start().await;
