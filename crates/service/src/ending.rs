@@ -5,6 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use keyproof_auth::OperatorScope;
 use keyproof_store::{Prefix, Record, Store, Timestamp};
 
 use crate::{StorageError, pages::Pages};
@@ -22,6 +23,8 @@ pub struct Ending {
     pub at: Timestamp,
     /// What it is, as the audit trail names it: `certificate/…` or `tpm_category/…`.
     pub what: String,
+    /// What an operator has to reach who may know which it is.
+    pub needed: OperatorScope,
 }
 
 /// What of a collection ends before a moment, the first to end first.
@@ -126,6 +129,7 @@ mod tests {
         Some(Ending {
             at: Timestamp::from_secs(record.at),
             what: record.at.to_string(),
+            needed: OperatorScope::Admin,
         })
     }
 

@@ -559,7 +559,7 @@ async fn texts_of_an_event_are_as_long_as_they_may_be_and_no_longer() {
     assert_ne!(one.target, other.target, "though they begin alike");
     for event in events {
         let json = serde_json::to_string(&event).unwrap();
-        assert!(json.len() < 16 * super::text::MOST, "{}", json.len());
+        assert!(json.len() < 16 * text::MOST, "{}", json.len());
         assert!(event.target.starts_with("certificate/xxx"));
         assert!(event.who.starts_with("external:xxx"));
     }

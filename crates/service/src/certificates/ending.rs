@@ -1,5 +1,6 @@
 //! Which CA certificates end soon, of all provisioning services.
 
+use keyproof_auth::OperatorScope;
 use keyproof_store::{Prefix, Record, Timestamp};
 
 use super::{Certificates, records::Certificate};
@@ -44,5 +45,10 @@ fn of(certificate: &Certificate) -> Option<Ending> {
             "certificate/{}/{}/{}/{}",
             place.subscription, place.resource_group, place.service, certificate.name
         ),
+        needed: OperatorScope::certificates([
+            &*place.subscription,
+            &*place.resource_group,
+            &*place.service,
+        ]),
     })
 }

@@ -1,5 +1,6 @@
 //! Which categories' CAs end soon: those that upkeep could not renew.
 
+use keyproof_auth::OperatorScope;
 use keyproof_store::{Prefix, Timestamp};
 
 use super::{Category, DeviceIdentity, Kind, Object};
@@ -32,5 +33,6 @@ fn of(category: &Object<Category>) -> Option<Ending> {
     Some(Ending {
         at: category.spec.authority.ends_at(),
         what: format!("tpm_category/{}/{}", of.namespace, of.name),
+        needed: OperatorScope::Tpm(Some(of.namespace.clone())),
     })
 }

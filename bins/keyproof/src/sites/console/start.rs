@@ -74,7 +74,7 @@ impl Visit<Signed> {
     }
 
     async fn status(&self) -> Status {
-        let service = self.service();
+        let (service, operator) = (self.service(), self.operator());
         let store = service.ready().await;
         let figures = service.figures();
         let around = &self.site.around;
@@ -118,7 +118,15 @@ impl Visit<Signed> {
             endings: endings
                 .into_iter()
                 .take(ENDINGS)
-                .map(|ending| (moment(ending.at), ending.what, ending.at < now))
+                .map(|ending| {
+                    let what = match (operator.may(&ending.needed), &ending.needed) {
+                        (true, _) => ending.what,
+                        // Whose it is may be seen by those alone who reach it.
+                        (false, OperatorScope::Tpm(_)) => "a TPM category\u{2019}s CA".to_owned(),
+                        (false, _) => "a CA certificate".to_owned(),
+                    };
+                    (moment(ending.at), what, ending.at < now)
+                })
                 .collect(),
             certificate_ends: around.metrics.tls_end().map(moment),
             served: around.served.clone(),

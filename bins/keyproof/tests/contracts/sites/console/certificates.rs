@@ -248,3 +248,37 @@ async fn the_start_tells_what_ends_within_ninety_days() {
         }
     }
 }
+
+/// How the server is may be seen by those who do not reach what is kept there.
+#[tokio::test]
+async fn what_ends_soon_is_named_to_those_who_reach_it() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["certificates:sub-1/group"]).await;
+    ops.get(SERVICE).await.is(200);
+    let ca = Ca::made("Acme Root", |params| {
+        params.not_after = rcgen::date_time_ymd(2023, 12, 1);
+    });
+    let parts = [
+        ("name", &b"root"[..]),
+        ("file", ca.pem.as_bytes()),
+        ("text", b""),
+    ];
+    ops.upload(SERVICE, &parts).await.is(303);
+    for (scope, is_named) in [
+        ("certificates:sub-1", true),
+        ("certificates:sub-2", false),
+        ("tpm", false),
+    ] {
+        let (mut reader, _) = signed_in(&site, &["status-read", scope]).await;
+        reader.get("/console").await.is(200);
+        reader.sees("2023-12-01");
+        let (named, unnamed) = ("Sub-1", "a CA certificate");
+        match is_named {
+            true => reader.sees(named),
+            false => {
+                reader.sees(unnamed);
+                reader.sees_not(named);
+            }
+        }
+    }
+}
