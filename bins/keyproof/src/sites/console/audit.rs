@@ -101,7 +101,7 @@ impl Row {
 impl Visit<Signed> {
     pub(super) async fn audit(self) -> Answered {
         let sought = self.sought();
-        let place = match self.place(&sought) {
+        let place = match self.place_of(&sought) {
             Ok(place) => place,
             Err(Unfound::Refused(why)) => return Err(why),
             Err(Unfound::Wrong(field, text)) => {
@@ -122,7 +122,7 @@ impl Visit<Signed> {
             return Err(Refusal::OutOfReach);
         }
         let sought = self.sought();
-        let mut place = match self.place(&sought) {
+        let mut place = match self.place_of(&sought) {
             Ok(place) => place,
             Err(Unfound::Refused(why)) => return Err(why),
             Err(Unfound::Wrong(..)) => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
@@ -188,7 +188,7 @@ impl Visit<Signed> {
     }
 
     /// Which part of the trail is asked for.
-    fn place(&self, sought: &Sought) -> Result<Place, Unfound> {
+    fn place_of(&self, sought: &Sought) -> Result<Place, Unfound> {
         let since = time_of("since", &sought.since)?.unwrap_or(Timestamp::EPOCH);
         let until = time_of("until", &sought.until)?;
         let before = self

@@ -276,7 +276,8 @@ async fn one_address_does_not_fill_the_trail_at_an_instance_that_judges_nothing(
     let told = bench.times(Action::LoginTokenIssue).await;
     assert_eq!(told, LIMIT as usize);
     // Nor at one that is locked.
-    let set = devices.set_password(DEFAULT_INSTANCE, secret(PASSWORD), &console());
+    let origin = console();
+    let set = devices.set_password(DEFAULT_INSTANCE, secret(PASSWORD), &origin);
     set.await.unwrap();
     bench.clock.advance(Duration::from_secs(300));
     while !matches!(ask("wrong horse").await, LoginError::Locked { .. }) {
