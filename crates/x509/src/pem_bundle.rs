@@ -1,5 +1,5 @@
-//! Lists of certificates, revocation lists and public keys in PEM (RFC 7468), read so that none is left out without a word:
-//! whoever lists a root is to know that it is not looked at.
+//! Lists of certificates, revocation lists, certification requests and public keys in PEM (RFC 7468), read so that none is left
+//! out without a word: whoever lists a root is to know that it is not looked at.
 //!
 //! ```
 //! use keyproof_x509::{Certificate, pem_bundle};
@@ -22,7 +22,11 @@ use core::fmt;
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
+#[cfg(feature = "prover")]
+use crate::Error;
 use crate::pkcs7::Pkcs7;
+#[cfg(feature = "prover")]
+use crate::prover::written::unwritable;
 
 /// One block of a bundle, or one element of a block of PKCS #7. Its DER is not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub struct PemBlock {
 pub enum PemKind {
     /// `CERTIFICATE`.
     Certificate,
+    /// `CERTIFICATE REQUEST`, which some programs call `NEW CERTIFICATE REQUEST`: PKCS #10.
+    CertificationRequest,
     /// `X509 CRL`.
     Crl,
     /// `PUBLIC KEY`: a SubjectPublicKeyInfo.
@@ -47,12 +53,41 @@ pub enum PemKind {
 }
 
 impl PemKind {
-    const fn label(self) -> &'static [u8] {
+    const fn label(self) -> &'static str {
         match self {
-            Self::Certificate => b"CERTIFICATE",
-            Self::Crl => b"X509 CRL",
-            Self::PublicKey => b"PUBLIC KEY",
+            Self::Certificate => "CERTIFICATE",
+            Self::CertificationRequest => "CERTIFICATE REQUEST",
+            Self::Crl => "X509 CRL",
+            Self::PublicKey => "PUBLIC KEY",
         }
+    }
+
+    /// RFC 7468 section 7: the other label of requests is taken as if it were theirs.
+    fn has_label(self, label: &[u8]) -> bool {
+        label == self.label().as_bytes()
+            || (matches!(self, Self::CertificationRequest) && label == b"NEW CERTIFICATE REQUEST")
+    }
+
+    /// DER as PEM, in lines of 64 characters (RFC 7468), such as a verification leaf for those who have openssl.
+    ///
+    /// ```
+    /// use keyproof_x509::pem_bundle::{PemKind, certificates};
+    ///
+    /// let der = include_bytes!("../tests/data/p256-ca.der");
+    /// let pem = PemKind::Certificate.to_pem(der)?;
+    /// assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\n"));
+    /// assert_eq!(certificates(pem.as_bytes())?[0].der, der);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] for more bytes than a text can have.
+    #[cfg(feature = "prover")]
+    pub fn to_pem(self, der: &[u8]) -> Result<String, Error> {
+        use der::pem::{LineEnding, encode_string};
+
+        encode_string(self.label(), LineEnding::LF, der).map_err(|error| unwritable(error.into()))
     }
 }
 
@@ -60,6 +95,7 @@ impl fmt::Display for PemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Certificate => "certificate",
+            Self::CertificationRequest => "certification request",
             Self::Crl => "revocation list",
             Self::PublicKey => "public key",
         })
@@ -94,6 +130,34 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
 /// [`BrokenBlock`], likewise.
 pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::Certificate, PemKind::Crl])
+}
+
+/// The certification requests of a file, as `openssl req -new` writes one; none if no line of it begins or ends a block.
+///
+/// ```
+/// # #[cfg(all(feature = "prover", feature = "ring"))] {
+/// use keyproof_x509::{algorithms::RING, pem_bundle, prover::CertificationRequest};
+///
+/// let file = b"-----BEGIN CERTIFICATE REQUEST-----
+/// MIHQMHgCAQAwFjEUMBIGA1UEAwwLZGV2aWNlLTAwMDEwWTATBgcqhkjOPQIBBggq
+/// hkjOPQMBBwNCAATt92TtbjNs3gM1RQ2/v0pukB6766D/PrTdtwWYyRBpalXIULCl
+/// 1EF0+jP7FnP7f9YayAPxjITL6qmBG05E1PWnoAAwCgYIKoZIzj0EAwIDSAAwRQIh
+/// AI+kEpupMI5WL5kv1/YEP+G5pMEdK1CRVFKwlWz7ylGcAiAC2wLeN5TDcRHCfHHp
+/// ysmHFgXJvctpJe1tR2jrK0pQJg==
+/// -----END CERTIFICATE REQUEST-----";
+/// let requests = pem_bundle::certification_requests(file)?;
+/// let request = CertificationRequest::from_der(&requests[0].der)?;
+/// request.verify(RING)?;
+/// assert_eq!(request.subject().common_name().as_deref(), Some("device-0001"));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`BrokenBlock`], likewise.
+pub fn certification_requests(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+    read(text, &[PemKind::CertificationRequest])
 }
 
 /// The public keys of a file, as `openssl pkey -pubout` and `tpm2_readpublic -f pem` write one; none if no line of it begins or
@@ -198,7 +262,7 @@ impl Content {
         if matches!(label, b"PKCS7" | b"CMS") && kinds.contains(&PemKind::Certificate) {
             return Some(Self::Pkcs7);
         }
-        let kind = kinds.iter().copied().find(|kind| kind.label() == label);
+        let kind = kinds.iter().copied().find(|kind| kind.has_label(label));
         kind.map(Self::One)
     }
 
@@ -348,6 +412,65 @@ mod tests {
             assert!(
                 broken.problem.contains("else than a public key"),
                 "{broken}"
+            );
+        }
+    }
+
+    #[test]
+    fn certification_requests_are_read_under_both_of_their_labels() {
+        let labelled = |label| WHOLE.replace("CERTIFICATE", label);
+        let (request, new) = (
+            labelled("CERTIFICATE REQUEST"),
+            labelled("NEW CERTIFICATE REQUEST"),
+        );
+        let numbered = |block| PemBlock {
+            block,
+            kind: PemKind::CertificationRequest,
+            der: vec![1, 2, 3],
+        };
+        let read = certification_requests(format!("{request}{new}").as_bytes());
+        assert_eq!(read, Ok(vec![numbered(1), numbered(2)]));
+        for other in [
+            WHOLE.to_owned(),
+            labelled("CMS"),
+            labelled("PRIVATE KEY"),
+            labelled("NEW CERTIFICATE"),
+        ] {
+            let broken =
+                certification_requests(format!("{request}{other}").as_bytes()).unwrap_err();
+            assert_eq!(broken.block, 2);
+            assert!(
+                broken.problem.contains("else than a certification request"),
+                "{broken}"
+            );
+        }
+        // A request is no certificate.
+        assert!(certificates(request.as_bytes()).is_err());
+        assert!(certificates(new.as_bytes()).is_err());
+        let crossed = request.replace("END CERTIFICATE REQUEST", "END NEW CERTIFICATE REQUEST");
+        assert!(certification_requests(crossed.as_bytes()).is_err());
+    }
+
+    #[cfg(feature = "prover")]
+    #[test]
+    fn what_is_written_as_pem_is_read_again() {
+        let der: Vec<u8> = (0..=255).collect();
+        for kind in [
+            PemKind::Certificate,
+            PemKind::CertificationRequest,
+            PemKind::Crl,
+            PemKind::PublicKey,
+        ] {
+            let text = kind.to_pem(&der).unwrap();
+            assert!(text.lines().all(|line| line.len() <= 64), "{text}");
+            let der = der.clone();
+            assert_eq!(
+                read(text.as_bytes(), &[kind]),
+                Ok(vec![PemBlock {
+                    block: 1,
+                    kind,
+                    der
+                }])
             );
         }
     }

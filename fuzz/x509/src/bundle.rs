@@ -2,7 +2,7 @@
 
 use keyproof_x509::Error;
 use keyproof_x509::pem_bundle::{
-    PemBlock, PemKind, certificates, certificates_and_crls, public_keys,
+    PemBlock, PemKind, certificates, certificates_and_crls, certification_requests, public_keys,
 };
 use keyproof_x509::pkcs7::{MAX_ELEMENTS, Pkcs7};
 
@@ -29,6 +29,10 @@ pub fn bundle(data: &[u8]) {
 fn pem(text: &[u8]) {
     let keys = public_keys(text).unwrap_or_default();
     assert!(keys.is_empty() || certificates_and_crls(text).is_err());
+    let requests = certification_requests(text).unwrap_or_default();
+    assert!(
+        requests.is_empty() || (certificates_and_crls(text).is_err() && public_keys(text).is_err())
+    );
     let all = match certificates_and_crls(text) {
         Ok(all) => all,
         Err(broken) => {
@@ -61,6 +65,7 @@ fn pem(text: &[u8]) {
 fn written(block: &PemBlock) -> String {
     let label = match block.kind {
         PemKind::Certificate => "CERTIFICATE",
+        PemKind::CertificationRequest => "CERTIFICATE REQUEST",
         PemKind::Crl => "X509 CRL",
         PemKind::PublicKey => "PUBLIC KEY",
     };
