@@ -14,7 +14,9 @@ use crate::MfaError;
 ///
 /// let login = UnixMillis::from_secs(1_800_000_000);
 /// assert_eq!(login.saturating_add(Duration::from_secs(90)).as_secs(), 1_800_000_090);
-/// assert_eq!(UnixMillis::try_from(Duration::from_millis(1_800_000_000_000))?, login);
+/// // Any other notion of time is a duration since the epoch, as keyproof_store's `Timestamp` becomes one.
+/// assert_eq!(UnixMillis::from(Duration::from_millis(1_800_000_000_000)), login);
+/// assert_eq!(Duration::from(login).as_secs(), 1_800_000_000); // as keyproof_otp and keyproof_x509 take it
 /// # #[cfg(feature = "std")] {
 /// let now = UnixMillis::try_from(std::time::SystemTime::now())?;
 /// assert!(now > UnixMillis::from_secs(1_700_000_000));
@@ -61,14 +63,10 @@ impl From<UnixMillis> for Duration {
     }
 }
 
-/// Since the Unix epoch, cut to milliseconds.
-impl TryFrom<Duration> for UnixMillis {
-    type Error = MfaError;
-
-    /// [`Time`](MfaError::Time) beyond the last representable moment.
-    fn try_from(since_epoch: Duration) -> Result<Self, MfaError> {
-        let millis = u64::try_from(since_epoch.as_millis());
-        millis.map(Self).map_err(|_| MfaError::Time)
+/// Since the Unix epoch, cut to milliseconds; the last representable moment if there is none.
+impl From<Duration> for UnixMillis {
+    fn from(since_epoch: Duration) -> Self {
+        Self(0).saturating_add(since_epoch)
     }
 }
 
@@ -76,10 +74,10 @@ impl TryFrom<Duration> for UnixMillis {
 impl TryFrom<std::time::SystemTime> for UnixMillis {
     type Error = MfaError;
 
-    /// [`Time`](MfaError::Time) before the Unix epoch or beyond the last representable moment.
+    /// [`Time`](MfaError::Time) before the Unix epoch, as of a clock that nobody has set.
     fn try_from(time: std::time::SystemTime) -> Result<Self, MfaError> {
         let since_epoch = time.duration_since(std::time::UNIX_EPOCH);
-        since_epoch.map_err(|_| MfaError::Time)?.try_into()
+        since_epoch.map(Self::from).map_err(|_| MfaError::Time)
     }
 }
 

@@ -62,5 +62,5 @@ pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
 pub use serde_json;
 pub use standbys::Standbys;
 pub use store::Store;
-pub use time::Timestamp;
+pub use time::{NoSystemTime, Timestamp};
 pub use version::{ParseVersionError, Version};

@@ -2,11 +2,25 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// A moment, as whole milliseconds since the Unix epoch (1970-01-01T00:00:00Z).
 ///
 /// It never exceeds [`Timestamp::MAX`], so that engines can keep it in a signed 64-bit column;
 /// every constructor saturates there.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use keyproof_store::Timestamp;
+///
+/// let now = Timestamp::from(SystemTime::now());
+/// // Other notions of time are durations since the epoch, as keyproof_mfa's `UnixMillis` becomes one.
+/// assert_eq!(Timestamp::from(Duration::from(now)), now);
+/// assert_eq!(Duration::from(now).as_secs(), now.as_secs()); // as keyproof_otp and keyproof_x509 take it
+/// assert!(SystemTime::try_from(now)? <= SystemTime::now());
+/// # Ok::<(), keyproof_store::NoSystemTime>(())
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -95,6 +109,22 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+/// Every one on Unix; Windows' clock ends some 29,000 years after the epoch.
+impl TryFrom<Timestamp> for SystemTime {
+    type Error = NoSystemTime;
+
+    fn try_from(timestamp: Timestamp) -> Result<Self, NoSystemTime> {
+        UNIX_EPOCH
+            .checked_add(timestamp.into())
+            .ok_or(NoSystemTime(timestamp))
+    }
+}
+
+/// A moment that the system's clock has no form for.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the system's clock has no form for {0} ms after 1970")]
+pub struct NoSystemTime(Timestamp);
+
 impl From<Timestamp> for u64 {
     fn from(timestamp: Timestamp) -> Self {
         timestamp.0
@@ -137,6 +167,16 @@ mod tests {
             Timestamp::EPOCH
         );
         assert_eq!(Timestamp::from(Duration::MAX), Timestamp::MAX);
+        assert_eq!(
+            SystemTime::try_from(expected),
+            Ok(UNIX_EPOCH + Duration::from_millis(1_999))
+        );
+        assert_eq!(SystemTime::try_from(Timestamp::EPOCH), Ok(UNIX_EPOCH));
+        #[cfg(unix)]
+        assert_eq!(
+            SystemTime::try_from(Timestamp::MAX).map(Timestamp::from),
+            Ok(Timestamp::MAX)
+        );
     }
 
     #[test]
