@@ -60,6 +60,7 @@ impl From<Generation> for String {
 /// assert_eq!(token.check(&Generation::from_random([2; 16]), 0), Err(AuthError::Superseded));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Validity {
     /// The generation that it was issued in.
     pub generation: Generation,
