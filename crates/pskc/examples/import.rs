@@ -16,6 +16,8 @@ const DELIVERY: &str = include_str!("delivery.xml");
 /// A token as the register has it. A real one seals the secret.
 struct Token {
     algorithm: String,
+    /// `SHA1`, `SHA256` or `SHA512`: keyproof-otp's `Algorithm` reads it.
+    hash: &'static str,
     digits: u32,
     secret: Secret,
     /// The next counter of an event-based token.
@@ -27,12 +29,12 @@ type Register = BTreeMap<String, Token>;
 
 /// What a token is called, and the token; or why it is not taken.
 fn token(key: Key) -> Result<(String, Token), String> {
+    let (hash, digits) = (key.info.hash(), key.info.digits());
     let KeyInfo {
         id,
         algorithm,
         device,
         policy,
-        response,
         ..
     } = key.info;
     let refuse = |why: &str| format!("key {id}: {why}");
@@ -53,7 +55,8 @@ fn token(key: Key) -> Result<(String, Token), String> {
         .ok_or_else(|| refuse("its device has no serial number"))?;
     let token = Token {
         algorithm,
-        digits: response.map_or(6, |response| response.length),
+        hash: hash.ok_or_else(|| refuse("a hash function that is not known here"))?,
+        digits: digits.ok_or_else(|| refuse("its codes are not plain decimal digits"))?,
         secret,
         counter: key.data.counter.unwrap_or(0),
     };
@@ -73,10 +76,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         ),
     };
     let container = Container::parse(&document)?;
+    let authenticated = container
+        .mac_algorithm()
+        .map(|mac| format!(", authenticated by {mac}"));
     println!(
-        "{} keys, authenticated by {:?}",
+        "{} keys{}",
         container.keys().len(),
-        container.mac_algorithm()
+        authenticated.unwrap_or_default()
     );
     let key = bytes(&given);
     let unlock = match (container.is_encrypted(), container.key_derivation()) {
@@ -100,6 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         name,
         Token {
             algorithm,
+            hash,
             digits,
             secret,
             counter,
@@ -107,7 +114,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     ) in &register
     {
         let bits = secret.as_bytes().len() * 8;
-        println!("{name}: {algorithm}, {digits} digits, {bits} bits, from counter {counter} on");
+        println!(
+            "{name}: {algorithm} over {hash}, {digits} digits, {bits} bits, from counter {counter} on"
+        );
     }
     Ok(())
 }

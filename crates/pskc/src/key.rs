@@ -68,6 +68,47 @@ impl KeyInfo {
     /// The algorithm of TOTP keys, as IANA has registered it.
     pub const TOTP: &str = "urn:ietf:params:xml:ns:keyprov:pskc:totp";
 
+    /// A key of this identifier, of which nothing else is said yet.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The hash function of an HOTP or TOTP key: `SHA1`, `SHA256` or `SHA512`, as keyproof-otp's `Algorithm` reads it. SHA-1 if
+    /// no suite is named, none if it is a suite of something else.
+    ///
+    /// ```
+    /// use keyproof_pskc::KeyInfo;
+    ///
+    /// let mut key = KeyInfo::new("1");
+    /// assert_eq!((key.hash(), key.digits()), (Some("SHA1"), Some(6)));
+    /// key.suite = Some("HMAC-SHA256".to_owned());
+    /// assert_eq!(key.hash(), Some("SHA256"));
+    /// key.suite = Some("OCRA-1:HOTP-SHA1-6:QN08".to_owned());
+    /// assert_eq!(key.hash(), None);
+    /// ```
+    pub fn hash(&self) -> Option<&'static str> {
+        let Some(suite) = &self.suite else {
+            return Some("SHA1");
+        };
+        let suite = suite.strip_prefix("HMAC-").unwrap_or(suite);
+        ["SHA1", "SHA256", "SHA512"]
+            .into_iter()
+            .find(|name| *name == suite)
+    }
+
+    /// How many decimal digits its codes have: 6 if it does not say. None if they are other characters, or the last one checks
+    /// the others.
+    pub fn digits(&self) -> Option<u32> {
+        match self.response {
+            None => Some(6),
+            Some(response) => (response.encoding == Encoding::Decimal && !response.check_digits)
+                .then_some(response.length),
+        }
+    }
+
     pub(crate) fn read_parameters(&mut self, element: Element<'_, '_>) -> Result<(), PskcError> {
         for child in element.children()? {
             match (child.namespace(), child.name()) {
@@ -145,6 +186,16 @@ pub struct ChallengeFormat {
 }
 
 impl ChallengeFormat {
+    /// From `min` to `max` characters, none of which checks the others.
+    pub const fn new(encoding: Encoding, min: u32, max: u32) -> Self {
+        Self {
+            encoding,
+            min,
+            max,
+            check_digits: false,
+        }
+    }
+
     fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
         Ok(Self {
             encoding: Encoding::needed(element)?,
@@ -168,6 +219,15 @@ pub struct ResponseFormat {
 }
 
 impl ResponseFormat {
+    /// `length` characters, none of which checks the others.
+    pub const fn new(encoding: Encoding, length: u32) -> Self {
+        Self {
+            encoding,
+            length,
+            check_digits: false,
+        }
+    }
+
     fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
         Ok(Self {
             encoding: Encoding::needed(element)?,
@@ -206,24 +266,41 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    const ALL: [Self; 5] = [
+        Self::Decimal,
+        Self::Hexadecimal,
+        Self::Alphanumeric,
+        Self::Base64,
+        Self::Binary,
+    ];
+
+    /// The word in a container, such as `DECIMAL`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decimal => "DECIMAL",
+            Self::Hexadecimal => "HEXADECIMAL",
+            Self::Alphanumeric => "ALPHANUMERIC",
+            Self::Base64 => "BASE64",
+            Self::Binary => "BINARY",
+        }
+    }
+
     pub(crate) fn read(
         element: Element<'_, '_>,
         name: &'static str,
     ) -> Result<Option<Self>, PskcError> {
-        Ok(Some(match element.attribute(name) {
-            None => return Ok(None),
-            Some("DECIMAL") => Self::Decimal,
-            Some("HEXADECIMAL") => Self::Hexadecimal,
-            Some("ALPHANUMERIC") => Self::Alphanumeric,
-            Some("BASE64") => Self::Base64,
-            Some("BINARY") => Self::Binary,
-            Some(_) => {
-                return Err(PskcError::Attribute {
-                    name,
-                    at: element.at(),
-                });
-            }
-        }))
+        let unknown = PskcError::Attribute {
+            name,
+            at: element.at(),
+        };
+        let word = element.attribute(name);
+        word.map(|word| {
+            Self::ALL
+                .into_iter()
+                .find(|encoding| encoding.name() == word)
+                .ok_or(unknown)
+        })
+        .transpose()
     }
 
     fn needed(element: Element<'_, '_>) -> Result<Self, PskcError> {
@@ -244,6 +321,13 @@ pub struct Key {
     pub info: KeyInfo,
     /// Its values.
     pub data: KeyData,
+}
+
+impl Key {
+    /// A key to be written.
+    pub const fn new(info: KeyInfo, data: KeyData) -> Self {
+        Self { info, data }
+    }
 }
 
 /// The values of a key (RFC 6030 section 4.1, `Data`).
@@ -274,6 +358,19 @@ impl Secret {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<Vec<u8>> for Secret {
+    /// Takes the bytes over, and wipes them in the end.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(Zeroizing::new(bytes))
+    }
+}
+
+impl From<&[u8]> for Secret {
+    fn from(bytes: &[u8]) -> Self {
+        Self::from(Vec::from(bytes))
     }
 }
 

@@ -12,6 +12,7 @@ mod key;
 mod open;
 mod policy;
 mod protection;
+mod writer;
 mod xml;
 
 pub use container::{Container, Unlock};
@@ -21,3 +22,4 @@ pub use key::{
 };
 pub use policy::{KeyUsage, PinPolicy, PinUsage, Policy, UnknownKeyUsage};
 pub use protection::{Cipher, KeyDerivation, MacAlgorithm, Prf};
+pub use writer::{Lock, WriteError, Writer};

@@ -151,7 +151,7 @@ impl FromStr for KeyUsage {
 pub struct UnknownKeyUsage;
 
 /// How the PIN of a key is used (RFC 6030 section 5, `PINPolicy`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PinPolicy {
     /// The key of the container that is the PIN.
@@ -181,22 +181,35 @@ pub enum PinUsage {
     Algorithmic,
 }
 
+impl PinUsage {
+    const ALL: [Self; 4] = [Self::Local, Self::Prepend, Self::Append, Self::Algorithmic];
+
+    /// The word in a container, such as `Local`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "Local",
+            Self::Prepend => "Prepend",
+            Self::Append => "Append",
+            Self::Algorithmic => "Algorithmic",
+        }
+    }
+}
+
 impl PinPolicy {
     fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
         let name = "PINUsageMode";
-        let usage = match element.attribute(name) {
-            None => None,
-            Some("Local") => Some(PinUsage::Local),
-            Some("Prepend") => Some(PinUsage::Prepend),
-            Some("Append") => Some(PinUsage::Append),
-            Some("Algorithmic") => Some(PinUsage::Algorithmic),
-            Some(_) => {
-                return Err(PskcError::Attribute {
-                    name,
-                    at: element.at(),
-                });
-            }
+        let unknown = PskcError::Attribute {
+            name,
+            at: element.at(),
         };
+        let word = element.attribute(name);
+        let usage = word.map(|word| {
+            PinUsage::ALL
+                .into_iter()
+                .find(|usage| usage.name() == word)
+                .ok_or(unknown)
+        });
+        let usage = usage.transpose()?;
         Ok(Self {
             key_id: element.attribute("PINKeyId").map(String::from),
             usage,

@@ -2,21 +2,23 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use aes::{Aes128, Aes192, Aes256};
 use aes_kw::{AesKw, AesKwp};
-use cbc::Decryptor;
-use cbc::cipher::block_padding::NoPadding;
+use cbc::cipher::block_padding::{NoPadding, Pkcs7};
 use cbc::cipher::consts::U16;
-use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit};
+use cbc::cipher::{
+    BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit,
+};
+use cbc::{Decryptor, Encryptor};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::PskcError;
 use crate::xml::{Element, PKCS5, PSKC, XENC11, decimal, once};
+use crate::{PskcError, WriteError};
 
 /// How values are encrypted (XML Encryption sections 5.2 and 5.6).
 ///
@@ -139,6 +141,28 @@ impl Cipher {
         };
         decrypted.ok_or(PskcError::Authentication)
     }
+
+    /// Encrypts a value under a key of [`Cipher::key_len`] bytes; CBC asks `random` for its
+    /// initialisation vector. None for a value of a length that it does not take: key wrap takes
+    /// half blocks, two of them at least, and none but CBC nothing.
+    pub(crate) fn encrypt(
+        self,
+        key: &[u8],
+        value: &[u8],
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Option<Vec<u8>> {
+        match self {
+            Self::Aes128Cbc => encrypt_cbc::<Aes128>(key, value, random),
+            Self::Aes192Cbc => encrypt_cbc::<Aes192>(key, value, random),
+            Self::Aes256Cbc => encrypt_cbc::<Aes256>(key, value, random),
+            Self::Aes128KeyWrap => wrap_key::<Aes128>(key, value),
+            Self::Aes192KeyWrap => wrap_key::<Aes192>(key, value),
+            Self::Aes256KeyWrap => wrap_key::<Aes256>(key, value),
+            Self::Aes128KeyWrapPad => wrap_padded_key::<Aes128>(key, value),
+            Self::Aes192KeyWrapPad => wrap_padded_key::<Aes192>(key, value),
+            Self::Aes256KeyWrapPad => wrap_padded_key::<Aes256>(key, value),
+        }
+    }
 }
 
 impl fmt::Display for Cipher {
@@ -188,6 +212,50 @@ where
     Some(unwrapped)
 }
 
+/// The value is padded as PKCS #7 has it, which XML Encryption section 5.2 takes, too.
+fn encrypt_cbc<C>(key: &[u8], value: &[u8], random: &mut dyn FnMut(&mut [u8])) -> Option<Vec<u8>>
+where
+    C: BlockCipherEncrypt + KeyInit,
+{
+    // Overwritten by what it is encrypted to; wiped if it is not.
+    let mut sealed = Zeroizing::new(alloc::vec![0; 16 + (value.len() / 16 + 1) * 16]);
+    let (iv, blocks) = sealed.split_at_mut_checked(16)?;
+    random(iv);
+    blocks.get_mut(..value.len())?.copy_from_slice(value);
+    let encryptor = Encryptor::<C>::new_from_slices(key, iv).ok()?;
+    encryptor
+        .encrypt_padded::<Pkcs7>(blocks, value.len())
+        .ok()?;
+    Some(mem::take(&mut *sealed))
+}
+
+fn wrap_key<C>(key: &[u8], value: &[u8]) -> Option<Vec<u8>>
+where
+    C: BlockCipherEncrypt<BlockSize = U16> + KeyInit,
+{
+    // RFC 3394 section 2 begins at two halves of a block; the library takes fewer.
+    if value.len() < 16 {
+        return None;
+    }
+    let mut wrapped = alloc::vec![0; value.len() + 8];
+    let cipher = AesKw::<C>::new_from_slice(key).ok()?;
+    cipher.wrap_key(value, &mut wrapped).ok()?;
+    Some(wrapped)
+}
+
+fn wrap_padded_key<C>(key: &[u8], value: &[u8]) -> Option<Vec<u8>>
+where
+    C: BlockCipherEncrypt<BlockSize = U16> + KeyInit,
+{
+    if value.is_empty() {
+        return None;
+    }
+    let mut wrapped = alloc::vec![0; value.len().next_multiple_of(8) + 8];
+    let cipher = AesKwp::<C>::new_from_slice(key).ok()?;
+    cipher.wrap_key(value, &mut wrapped).ok()?;
+    Some(wrapped)
+}
+
 /// How values are authenticated: HMAC (RFC 2104).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -220,11 +288,41 @@ impl MacAlgorithm {
         }
     }
 
+    /// How many iterations of PBKDF2 over it OWASP recommends (Password Storage Cheat Sheet, 2023):
+    /// 600,000 for HMAC-SHA-256.
+    pub const fn recommended_iterations(self) -> u32 {
+        match self {
+            Self::HmacSha1 => 1_300_000,
+            Self::HmacSha256 => 600_000,
+            Self::HmacSha384 | Self::HmacSha512 => 210_000,
+        }
+    }
+
+    /// How many bytes its codes have.
+    pub(crate) const fn code_len(self) -> usize {
+        match self {
+            Self::HmacSha1 => 20,
+            Self::HmacSha256 => 32,
+            Self::HmacSha384 => 48,
+            Self::HmacSha512 => 64,
+        }
+    }
+
     pub(crate) fn of(uri: &str, at: usize) -> Result<Self, PskcError> {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.uri() == uri)
             .ok_or_else(|| unsupported(uri, at))
+    }
+
+    /// The code of a value.
+    pub(crate) fn code(self, key: &[u8], value: &[u8]) -> Vec<u8> {
+        match self {
+            Self::HmacSha1 => code::<Hmac<Sha1>>(key, value),
+            Self::HmacSha256 => code::<Hmac<Sha256>>(key, value),
+            Self::HmacSha384 => code::<Hmac<Sha384>>(key, value),
+            Self::HmacSha512 => code::<Hmac<Sha512>>(key, value),
+        }
     }
 
     /// In constant time, and over the whole code: a shorter one is refused.
@@ -240,6 +338,21 @@ impl MacAlgorithm {
         } else {
             Err(PskcError::Authentication)
         }
+    }
+}
+
+/// HMAC takes keys of any length.
+fn code<M: Mac + KeyInit>(key: &[u8], value: &[u8]) -> Vec<u8> {
+    <M as KeyInit>::new_from_slice(key).map_or_else(
+        |_| Vec::new(),
+        |mac| mac.chain_update(value).finalize().into_bytes().to_vec(),
+    )
+}
+
+/// Such as `hmac-sha256`.
+impl fmt::Display for MacAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.uri().rsplit('#').next().unwrap_or_default())
     }
 }
 
@@ -268,6 +381,59 @@ impl KeyDerivation {
     pub const MIN_SALT_LEN: usize = 8;
     /// The longest salt, in bytes.
     pub const MAX_SALT_LEN: usize = 1024;
+    /// What RFC 6030 section 6.2 calls it.
+    pub(crate) const PBKDF2: &str =
+        "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#pbkdf2";
+
+    /// A derivation of keys for a cipher, with
+    /// [as many iterations as are recommended](MacAlgorithm::recommended_iterations). The salt is
+    /// random, and another one for each container.
+    ///
+    /// ```
+    /// use keyproof_pskc::{Cipher, KeyDerivation, Prf};
+    ///
+    /// # let random_bytes = [7; 16];
+    /// let derivation = KeyDerivation::new(Cipher::Aes256Cbc, Prf::HmacSha256, &random_bytes)?;
+    /// assert_eq!((derivation.key_len(), derivation.iterations()), (32, 600_000));
+    /// assert!(KeyDerivation::new(Cipher::Aes256Cbc, Prf::HmacSha256, b"short").is_err());
+    /// # Ok::<(), keyproof_pskc::WriteError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::KeyDerivation`] if the salt is not of [`KeyDerivation::MIN_SALT_LEN`] to
+    /// [`KeyDerivation::MAX_SALT_LEN`] bytes.
+    pub fn new(cipher: Cipher, prf: Prf, salt: &[u8]) -> Result<Self, WriteError> {
+        if !(Self::MIN_SALT_LEN..=Self::MAX_SALT_LEN).contains(&salt.len()) {
+            return Err(WriteError::KeyDerivation { what: "salt" });
+        }
+        Ok(Self {
+            salt: Vec::from(salt),
+            iterations: prf.recommended_iterations(),
+            key_len: cipher.key_len(),
+            prf,
+            names: Vec::new(),
+        })
+    }
+
+    /// The same with another number of iterations, for a reader that is slow.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::KeyDerivation`] if it is 0 or above [`KeyDerivation::MAX_ITERATIONS`].
+    pub fn with_iterations(mut self, iterations: u32) -> Result<Self, WriteError> {
+        if !(1..=Self::MAX_ITERATIONS).contains(&iterations) {
+            return Err(WriteError::KeyDerivation { what: "iterations" });
+        }
+        self.iterations = iterations;
+        Ok(self)
+    }
+
+    /// The same with what both sides call the password.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.names = Vec::from([name.into()]);
+        self
+    }
 
     /// The salt.
     pub fn salt(&self) -> &[u8] {
@@ -313,7 +479,7 @@ impl KeyDerivation {
         })?;
         let uri = method.needed("Algorithm")?;
         let known = [
-            "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#pbkdf2",
+            Self::PBKDF2,
             "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5#pbkdf2",
             "http://www.w3.org/2009/xmlenc11#pbkdf2",
         ];

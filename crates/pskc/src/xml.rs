@@ -20,7 +20,7 @@ const MAX_ATTRIBUTES: usize = 32;
 const MAX_NAMESPACES: usize = 32;
 const MAX_NODES: u32 = 500_000;
 /// Names, dates and identifiers; and the Base64 of any key.
-const MAX_TEXT: usize = 16 * 1024;
+pub(crate) const MAX_TEXT: usize = 16 * 1024;
 
 /// Reads a document that `check` finds within limits.
 pub(crate) fn parse(text: &str) -> Result<Document<'_>, PskcError> {

@@ -6,7 +6,8 @@
 )]
 
 use keyproof_pskc::{
-    Cipher, Container, Encoding, Key, KeyInfo, KeyUsage, MacAlgorithm, PinUsage, PskcError, Unlock,
+    Cipher, Container, Encoding, Key, KeyInfo, KeyUsage, MacAlgorithm, PinUsage, PskcError,
+    ResponseFormat, Unlock,
 };
 use proptest::prelude::*;
 
@@ -128,6 +129,32 @@ fn plain_keys() {
         (Encoding::Decimal, 8, false)
     );
     assert_eq!((secret_of(&key), key.data.counter), (SECRET, Some(0)));
+}
+
+#[test]
+fn keys_say_what_codes_are_computed_with() {
+    let mut key = KeyInfo::new("1");
+    for (suite, hash) in [
+        (None, Some("SHA1")),
+        (Some("HMAC-SHA1"), Some("SHA1")),
+        (Some("SHA256"), Some("SHA256")),
+        (Some("HMAC-SHA512"), Some("SHA512")),
+        (Some("HMAC-SHA384"), None),
+        (Some("hmac-sha256"), None),
+        (Some(""), None),
+    ] {
+        key.suite = suite.map(str::to_owned);
+        assert_eq!(key.hash(), hash, "{suite:?}");
+    }
+    assert_eq!(key.digits(), Some(6));
+    let mut response = ResponseFormat::new(Encoding::Decimal, 8);
+    key.response = Some(response);
+    assert_eq!(key.digits(), Some(8));
+    response.check_digits = true;
+    key.response = Some(response);
+    assert_eq!(key.digits(), None);
+    key.response = Some(ResponseFormat::new(Encoding::Hexadecimal, 8));
+    assert_eq!(key.digits(), None);
 }
 
 /// RFC 6030 figures 4, 5 and 10: a key by reference, a PIN policy, dates.

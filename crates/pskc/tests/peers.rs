@@ -1,4 +1,4 @@
-//! Containers that python3-pskc writes, and what `pskctool` says of ours.
+//! Containers that python3-pskc writes, and what it and `pskctool` read of those that we write.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -8,7 +8,10 @@
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 
-use keyproof_pskc::{Container, PskcError, Unlock};
+use keyproof_pskc::{
+    Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock,
+    MacAlgorithm, Policy, PskcError, ResponseFormat, Secret, Unlock, Writer,
+};
 
 /// Runs a peer with something on its standard input.
 fn run(command: &mut Command, package: &str, input: &[u8]) -> String {
@@ -140,6 +143,142 @@ fn pskctool_reads_the_same() {
             &counter,
         ] {
             assert!(told.contains(said.as_str()), "{said}: {told}");
+        }
+    }
+}
+
+/// What python3-pskc reads of a container on its standard input.
+const READ: &str = r#"
+import io, json, sys
+from pskc import PSKC
+kind, given = sys.argv[1:]
+container = PSKC(io.BytesIO(sys.stdin.buffer.read()))
+if kind == "key":
+    container.encryption.key = bytes.fromhex(given)
+elif kind == "password":
+    container.encryption.derive_key(given)
+for key in container.keys:
+    print(key.id, key.algorithm, key.secret.hex(), key.counter, key.time_interval, key.serial, key.manufacturer,
+          key.response_length, key.userid, key.policy.key_usage, key.check(), sep="|")
+"#;
+
+/// Two keys, with a name that has to be escaped.
+fn two_keys() -> Vec<Key> {
+    let key = |serial: &str| {
+        let mut info = KeyInfo::new(format!("key {serial}"));
+        info.algorithm = Some(KeyInfo::TOTP.to_owned());
+        info.user_id = Some("ada".to_owned());
+        info.response = Some(ResponseFormat::new(Encoding::Decimal, 8));
+        info.device.manufacturer = Some("Müller & <Söhne>".to_owned());
+        info.device.serial_number = Some(serial.to_owned());
+        let mut policy = Policy::default();
+        policy.usages.push(KeyUsage::Otp);
+        info.policy = Some(policy);
+        let mut data = KeyData::default();
+        data.secret = Some(Secret::from(&b"a secret of 24 bytes ..."[..]));
+        (data.counter, data.time_interval) = (Some(300), Some(60));
+        Key::new(info, data)
+    };
+    vec![key("1"), key("2")]
+}
+
+fn python_reads(document: &str, kind: &str, given: &str) {
+    let mut python = Command::new("/usr/bin/python3");
+    python
+        .args(["-c", READ, kind, given])
+        .env("PYTHONIOENCODING", "utf-8");
+    let told = run(&mut python, "python3-pskc", document.as_bytes());
+    let secret = data_encoding::HEXLOWER.encode(b"a secret of 24 bytes ...");
+    let expected: String = ["1", "2"]
+        .map(|serial| {
+            let totp = KeyInfo::TOTP;
+            format!("key {serial}|{totp}|{secret}|300|60|{serial}|Müller & <Söhne>|8|ada|['OTP']|")
+        })
+        .concat();
+    let without_check: String = told
+        .lines()
+        .map(|line| line.trim_end_matches("True").trim_end_matches("None"))
+        .collect();
+    assert_eq!(without_check, expected, "{document}");
+}
+
+/// Against the schema of RFC 6030 and those of XML Encryption and XML Signature.
+fn pskctool_validates(document: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("container.xml");
+    std::fs::write(&file, document).unwrap();
+    let mut pskctool = Command::new("pskctool");
+    let told = run(pskctool.arg("--validate").arg(&file), "pskctool", b"");
+    assert!(told.contains("OK"), "{told}: {document}");
+}
+
+#[test]
+fn python3_pskc_and_pskctool_read_what_we_write() {
+    let keys = two_keys();
+    let mut random = |bytes: &mut [u8]| bytes.fill(7);
+    let document = Writer::new(Lock::Nothing)
+        .with_id("delivery-1")
+        .write(&keys, &mut random)
+        .unwrap();
+    python_reads(&document, "nothing", "");
+    pskctool_validates(&document);
+    let mut pskctool = Command::new("pskctool");
+    let told = run(
+        pskctool.args(["--info", "--strict"]),
+        "pskctool",
+        document.as_bytes(),
+    );
+    for said in ["key 1", "key 2", "YSBzZWNyZXQgb2YgMjQgYnl0ZXMgLi4u", "300"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+
+    // What python3-pskc has no word for is not tried: padding after RFC 5649.
+    let shared: Vec<u8> = (0..32).collect();
+    for cipher in [
+        Cipher::Aes128Cbc,
+        Cipher::Aes192Cbc,
+        Cipher::Aes256Cbc,
+        Cipher::Aes128KeyWrap,
+        Cipher::Aes192KeyWrap,
+        Cipher::Aes256KeyWrap,
+    ] {
+        let key = shared.get(..cipher.key_len()).unwrap();
+        for mac in [
+            MacAlgorithm::HmacSha1,
+            MacAlgorithm::HmacSha256,
+            MacAlgorithm::HmacSha384,
+            MacAlgorithm::HmacSha512,
+        ] {
+            // Codes beside wrapped keys there are none.
+            if cipher.is_authenticated() && mac != MacAlgorithm::HmacSha256 {
+                continue;
+            }
+            let lock = Lock::Key {
+                cipher,
+                key,
+                name: "ours",
+            };
+            let document = Writer::new(lock)
+                .with_mac(mac)
+                .write(&keys, &mut random)
+                .unwrap();
+            python_reads(&document, "key", &data_encoding::HEXLOWER.encode(key));
+            pskctool_validates(&document);
+            let derivation = KeyDerivation::new(cipher, mac, &[7; 16])
+                .and_then(|derivation| derivation.with_iterations(1234))
+                .unwrap()
+                .with_name("theirs");
+            let lock = Lock::Password {
+                cipher,
+                derivation: &derivation,
+                password: "pässword",
+            };
+            let document = Writer::new(lock)
+                .with_mac(mac)
+                .write(&keys, &mut random)
+                .unwrap();
+            python_reads(&document, "password", "pässword");
+            pskctool_validates(&document);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The targets of `keyproof-pskc`.
 
-use keyproof_pskc::{Container, PskcError, Unlock};
+use keyproof_pskc::{
+    Cipher, Container, Key, KeyDerivation, Lock, Prf, PskcError, Unlock, WriteError, Writer,
+};
 
 /// RFC 6030 figure 6, and what it opens with.
 const GENUINE: &str = include_str!("../corpus/pskc_container/figure_6.xml");
@@ -10,7 +12,7 @@ const KEY: [u8; 16] = [
 const SECRET: &[u8] = b"12345678901234567890";
 
 /// Any document: what is refused is refused within the document, what is encrypted opens with
-/// nothing but a key, and parameters are within their bounds.
+/// nothing but a key, parameters are within their bounds, and what was opened is written and read again.
 pub fn container(data: &[u8]) {
     let Ok(document) = str::from_utf8(data) else {
         return;
@@ -26,6 +28,9 @@ pub fn container(data: &[u8]) {
     says(&container);
     let opened = container.open(Unlock::Nothing);
     assert_eq!(opened.is_ok(), !container.is_encrypted(), "{opened:?}");
+    if let Ok(keys) = opened {
+        written(&keys);
+    }
     for len in [16, 24, 32] {
         let key: Vec<u8> = KEY.into_iter().cycle().take(len).collect();
         match container.open(Unlock::Key(&key)) {
@@ -37,6 +42,7 @@ pub fn container(data: &[u8]) {
                     let len = secret.as_bytes().len();
                     assert_eq!(format!("{secret:?}"), format!("Secret([redacted; {len}])"));
                 }
+                written(&keys);
             }
             Err(error) => assert_position(&error, document),
         }
@@ -82,6 +88,60 @@ fn says(container: &Container) {
     ] {
         let shown = format!("{unlock:?}");
         assert!(shown == "Nothing" || shown.ends_with("([redacted])"));
+    }
+}
+
+/// What was read can be written, but for what the error says, and is read as it was.
+fn written(keys: &[Key]) {
+    let derivation = KeyDerivation::new(Cipher::Aes256KeyWrapPad, Prf::HmacSha512, &KEY)
+        .and_then(|derivation| derivation.with_iterations(1))
+        .expect("within bounds");
+    let locks = [
+        (Lock::Nothing, Unlock::Nothing),
+        (
+            Lock::Key {
+                cipher: Cipher::Aes128Cbc,
+                key: &KEY,
+                name: "shared",
+            },
+            Unlock::Key(&KEY),
+        ),
+        (
+            Lock::Password {
+                cipher: Cipher::Aes256KeyWrapPad,
+                derivation: &derivation,
+                password: "qwerty",
+            },
+            Unlock::Password("qwerty"),
+        ),
+    ];
+    for (lock, unlock) in locks {
+        match Writer::new(lock).write(keys, &mut |bytes| bytes.fill(7)) {
+            Ok(document) => {
+                let again =
+                    Container::parse(&document).and_then(|container| container.open(unlock));
+                assert_eq!(again.as_deref(), Ok(keys), "{lock:?}");
+            }
+            Err(WriteError::Empty) => assert!(keys.is_empty()),
+            Err(WriteError::UnknownPolicy { id }) => {
+                let key = keys
+                    .iter()
+                    .find(|key| key.info.id == id)
+                    .expect("one of these");
+                assert!(
+                    key.info
+                        .policy
+                        .as_ref()
+                        .is_some_and(|policy| policy.has_unknown)
+                );
+            }
+            Err(WriteError::SecretLength { id, found: 0 }) => {
+                assert!(keys.iter().any(|key| key.info.id == id));
+            }
+            // Attributes are read at any length, and the same document takes more bytes when it is written by us.
+            Err(WriteError::Text { .. } | WriteError::TooLong) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

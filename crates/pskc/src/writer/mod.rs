@@ -1,0 +1,335 @@
+//! Writing: keys become a container.
+
+mod document;
+mod error;
+mod key;
+
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use zeroize::Zeroizing;
+
+use self::document::Document;
+use self::key::write_package;
+use crate::key::{Key, Secret};
+use crate::protection::{Cipher, KeyDerivation, MacAlgorithm};
+use crate::xml::{DSIG, PKCS5, PSKC, XENC, XENC11};
+
+pub use self::error::WriteError;
+
+/// What the secrets of a container are encrypted with, when it is written.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Lock<'a> {
+    /// A key that both sides have.
+    Key {
+        /// How the secrets are encrypted.
+        cipher: Cipher,
+        /// The key, as long as the cipher takes it ([`Cipher::key_len`]).
+        key: &'a [u8],
+        /// What both sides call it.
+        name: &'a str,
+    },
+    /// Nothing: whoever has the document has the secrets.
+    Nothing,
+    /// A password.
+    Password {
+        /// How the secrets are encrypted.
+        cipher: Cipher,
+        /// How the key is made of the password; for keys of this cipher.
+        derivation: &'a KeyDerivation,
+        /// The password.
+        password: &'a str,
+    },
+}
+
+impl fmt::Debug for Lock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key { cipher, name, .. } => write!(f, "Key({cipher}, {name:?}, [redacted])"),
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Password { cipher, .. } => write!(f, "Password({cipher}, [redacted])"),
+        }
+    }
+}
+
+/// Writes key containers (RFC 6030).
+///
+/// Secrets are encrypted, and with CBC authenticated, as its lock says; whatever else there is of a
+/// key stands in clear and is not authenticated (RFC 6030 section 4.1). What is written is in the
+/// order of the RFC's schema, and [`Container::parse`](crate::Container::parse) reads it as it was.
+///
+/// ```
+/// use keyproof_pskc::{
+///     Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, Lock, Prf, ResponseFormat, Secret, Unlock, Writer,
+/// };
+///
+/// let mut info = KeyInfo::new("0755224");
+/// info.algorithm = Some(KeyInfo::HOTP.to_owned());
+/// info.response = Some(ResponseFormat::new(Encoding::Decimal, 6));
+/// info.device.serial_number = Some("987654321".to_owned());
+/// let mut data = KeyData::default();
+/// data.secret = Some(Secret::from(&b"12345678901234567890"[..]));
+/// data.counter = Some(0);
+/// let keys = [Key::new(info, data)];
+///
+/// # let mut random = |bytes: &mut [u8]| bytes.fill(7);
+/// let mut salt = [0; 16];
+/// random(&mut salt); // such as getrandom::fill
+/// let derivation = KeyDerivation::new(Cipher::Aes256Cbc, Prf::HmacSha256, &salt)?;
+/// # let derivation = derivation.with_iterations(1000)?;
+/// let lock = Lock::Password { cipher: Cipher::Aes256Cbc, derivation: &derivation, password: "correct horse" };
+/// let document = Writer::new(lock).write(&keys, &mut random)?;
+///
+/// let read = Container::parse(&document)?.open(Unlock::Password("correct horse"))?;
+/// assert_eq!(read, keys);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    id: Option<&'a str>,
+    lock: Lock<'a>,
+    mac: MacAlgorithm,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer of containers that are encrypted so, and with CBC authenticated by HMAC-SHA-256.
+    pub const fn new(lock: Lock<'a>) -> Self {
+        let mac = MacAlgorithm::HmacSha256;
+        Self {
+            id: None,
+            lock,
+            mac,
+        }
+    }
+
+    /// The same with an identifier for the container: a letter or `_`, then letters, digits, `.`,
+    /// `-` and `_` (`xs:ID`), all of ASCII.
+    pub const fn with_id(mut self, id: &'a str) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// The same with another authentication of CBC. Key wrap authenticates itself.
+    pub const fn with_mac(mut self, mac: MacAlgorithm) -> Self {
+        self.mac = mac;
+        self
+    }
+
+    /// Writes a container of these keys. It is wiped when it is dropped, for a container that is
+    /// not encrypted has the secrets.
+    ///
+    /// `random` fills a slice with random bytes. With CBC it is asked for an authentication key, as
+    /// long as a code of its algorithm, for its initialisation vector, and for one for each secret,
+    /// 16 bytes each; else for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] says what cannot be written.
+    pub fn write(
+        &self,
+        keys: &[Key],
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<Zeroizing<String>, WriteError> {
+        if keys.is_empty() {
+            return Err(WriteError::Empty);
+        }
+        let mut ids = BTreeSet::new();
+        for key in keys {
+            if !ids.insert(key.info.id.as_str()) {
+                let id = key.info.id.clone();
+                return Err(WriteError::Duplicate { id });
+            }
+        }
+        let mut sealer = Sealer::new(self.lock, self.mac, random)?;
+        let mut document = Document::new();
+        let mut attributes = Vec::from([("Version", "1.0"), ("xmlns", PSKC)]);
+        if let Some(id) = self.id {
+            check_id(id)?;
+            attributes.push(("Id", id));
+        }
+        match self.lock {
+            Lock::Nothing => {}
+            Lock::Key { .. } => attributes.extend([("xmlns:ds", DSIG), ("xmlns:xenc", XENC)]),
+            Lock::Password { .. } => attributes.extend([
+                ("xmlns:xenc", XENC),
+                ("xmlns:xenc11", XENC11),
+                ("xmlns:pkcs5", PKCS5),
+            ]),
+        }
+        document.begin("KeyContainer", &attributes)?;
+        self.write_encryption_key(&mut document)?;
+        sealer.write_mac_method(&mut document)?;
+        for key in keys {
+            write_package(&mut document, key, &mut sealer)?;
+        }
+        document.end("KeyContainer");
+        document.finish()
+    }
+
+    fn write_encryption_key(&self, document: &mut Document) -> Result<(), WriteError> {
+        match self.lock {
+            Lock::Nothing => Ok(()),
+            Lock::Key { name, .. } => {
+                document.begin("EncryptionKey", &[])?;
+                document.text("ds:KeyName", name)?;
+                document.end("EncryptionKey");
+                Ok(())
+            }
+            Lock::Password { derivation, .. } => {
+                document.begin("EncryptionKey", &[])?;
+                write_derivation(document, derivation)?;
+                document.end("EncryptionKey");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// As RFC 6030 figure 7 has it.
+fn write_derivation(document: &mut Document, derivation: &KeyDerivation) -> Result<(), WriteError> {
+    document.begin("xenc11:DerivedKey", &[])?;
+    let method = [("Algorithm", KeyDerivation::PBKDF2)];
+    document.begin("xenc11:KeyDerivationMethod", &method)?;
+    document.begin("pkcs5:PBKDF2-params", &[("xmlns", "")])?;
+    document.begin("Salt", &[])?;
+    document.text("Specified", &base64(derivation.salt()))?;
+    document.end("Salt");
+    document.text("IterationCount", &derivation.iterations().to_string())?;
+    document.text("KeyLength", &derivation.key_len().to_string())?;
+    document.empty("PRF", &[("Algorithm", derivation.prf().uri())])?;
+    document.end("pkcs5:PBKDF2-params");
+    document.end("xenc11:KeyDerivationMethod");
+    for name in derivation.names() {
+        document.text("xenc11:MasterKeyName", name)?;
+    }
+    document.end("xenc11:DerivedKey");
+    Ok(())
+}
+
+/// Encrypts secrets.
+struct Sealer<'a> {
+    /// None leaves them as they are.
+    key: Option<(Cipher, Zeroizing<Vec<u8>>)>,
+    /// The key of the codes, where there are any.
+    mac: Option<(MacAlgorithm, Zeroizing<Vec<u8>>)>,
+    random: &'a mut dyn FnMut(&mut [u8]),
+}
+
+impl<'a> Sealer<'a> {
+    fn new(
+        lock: Lock<'_>,
+        algorithm: MacAlgorithm,
+        random: &'a mut dyn FnMut(&mut [u8]),
+    ) -> Result<Self, WriteError> {
+        let key = match lock {
+            Lock::Nothing => None,
+            Lock::Key { cipher, key, .. } => Some((cipher, Zeroizing::new(Vec::from(key)))),
+            Lock::Password {
+                cipher,
+                derivation,
+                password,
+            } => Some((cipher, derivation.derive(password))),
+        };
+        if let Some((cipher, key)) = &key {
+            let (expected, found) = (cipher.key_len(), key.len());
+            if found != expected {
+                return Err(WriteError::KeyLength {
+                    cipher: *cipher,
+                    expected,
+                    found,
+                });
+            }
+        }
+        let needs_mac = key
+            .as_ref()
+            .is_some_and(|(cipher, _)| !cipher.is_authenticated());
+        let mac = needs_mac.then(|| {
+            let mut mac_key = Zeroizing::new(alloc::vec![0; algorithm.code_len()]);
+            random(&mut mac_key);
+            (algorithm, mac_key)
+        });
+        Ok(Self { key, mac, random })
+    }
+
+    fn write_mac_method(&mut self, document: &mut Document) -> Result<(), WriteError> {
+        let (Some((cipher, key)), Some((algorithm, mac_key))) = (&self.key, &self.mac) else {
+            return Ok(());
+        };
+        document.begin("MACMethod", &[("Algorithm", algorithm.uri())])?;
+        document.begin("MACKey", &[])?;
+        // Of a length that each cipher takes.
+        if let Some(sealed) = cipher.encrypt(key, mac_key, self.random) {
+            write_encrypted(document, *cipher, &sealed)?;
+        }
+        document.end("MACKey");
+        document.end("MACMethod");
+        Ok(())
+    }
+
+    fn write_secret(
+        &mut self,
+        document: &mut Document,
+        id: &str,
+        secret: &Secret,
+    ) -> Result<(), WriteError> {
+        let secret = secret.as_bytes();
+        let wrong_length = || WriteError::SecretLength {
+            id: String::from(id),
+            found: secret.len(),
+        };
+        if secret.is_empty() {
+            return Err(wrong_length());
+        }
+        document.begin("Secret", &[])?;
+        match &self.key {
+            None => document.text("PlainValue", &base64(secret))?,
+            Some((cipher, key)) => {
+                let sealed = cipher.encrypt(key, secret, self.random);
+                let sealed = sealed.ok_or_else(wrong_length)?;
+                document.begin("EncryptedValue", &[])?;
+                write_encrypted(document, *cipher, &sealed)?;
+                document.end("EncryptedValue");
+                if let Some((algorithm, mac_key)) = &self.mac {
+                    document.text("ValueMAC", &base64(&algorithm.code(mac_key, &sealed)))?;
+                }
+            }
+        }
+        document.end("Secret");
+        Ok(())
+    }
+}
+
+/// What stands in an `xenc:EncryptedData`.
+fn write_encrypted(
+    document: &mut Document,
+    cipher: Cipher,
+    sealed: &[u8],
+) -> Result<(), WriteError> {
+    document.empty("xenc:EncryptionMethod", &[("Algorithm", cipher.uri())])?;
+    document.begin("xenc:CipherData", &[])?;
+    document.text("xenc:CipherValue", &base64(sealed))?;
+    document.end("xenc:CipherData");
+    Ok(())
+}
+
+fn base64(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(data_encoding::BASE64.encode(bytes))
+}
+
+fn check_id(id: &str) -> Result<(), WriteError> {
+    let mut bytes = id.bytes();
+    let begins = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if begins && bytes.all(goes_on) {
+        return Ok(());
+    }
+    Err(WriteError::Text {
+        field: "Id",
+        problem: "is no identifier of XML: a letter or _, then letters, digits, '.', '-' and '_'",
+    })
+}
