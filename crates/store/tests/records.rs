@@ -1,14 +1,17 @@
 //! Typed records, batches and their bounds.
-#![expect(clippy::expect_used, reason = "tests may")]
+#![expect(clippy::expect_used, clippy::panic, reason = "tests may")]
 
 mod fixture;
 
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use keyproof_store::faults::{Commits, FaultyEngine};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
-    Changes, CommitError, Key, NotApplied, Prefix, Record, StoreError, Timestamp,
+    Batch, Changes, CommitError, Key, NotApplied, Prefix, Record, Store, StoreError, SystemEntropy,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -308,4 +311,64 @@ async fn absence_that_was_required_leaves_nothing_to_be_found() {
     batch.require_absent(&key);
     let conflict = Err(CommitError::Conflict { entry: 0 });
     assert_eq!(store.commit(batch).await, conflict);
+}
+
+#[tokio::test]
+async fn who_asked_is_told_what_became_of_a_batch_unless_it_was_not_applied() {
+    let engine = FaultyEngine::new();
+    let store = Store::open(engine.clone(), keys(1), Arc::new(SystemEntropy::new()), NOW).await;
+    let store = store.expect("an empty store opens");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let ask = |batch: &mut Batch, name: &str| {
+        let (told, name) = (told.clone(), name.to_owned());
+        batch.once_applied(move |is_applied| {
+            let mut told = told.lock().expect("nobody has panicked");
+            told.push((name, is_applied));
+        });
+    };
+    let batch_of = |name: &str| {
+        let mut batch = store.batch(NOW);
+        batch.insert(&Key::new("account", ["t", name]), &account(name), None);
+        ask(&mut batch, name);
+        ask(&mut batch, "too");
+        batch
+    };
+    let taken = || mem::take(&mut *told.lock().expect("nobody has panicked"));
+    let both = |name: &str, is_applied| {
+        Vec::from([
+            (name.to_owned(), is_applied),
+            ("too".to_owned(), is_applied),
+        ])
+    };
+
+    store.commit(batch_of("new")).await.expect("it is new");
+    assert_eq!(taken(), both("new", true));
+    let twice = store.commit(batch_of("new")).await;
+    assert_eq!(twice, Err(CommitError::Conflict { entry: 0 }));
+    assert_eq!(taken(), []);
+    engine.commits(Commits::NotApplied);
+    let failed = store.commit(batch_of("failed")).await;
+    assert!(
+        matches!(failed, Err(CommitError::NotApplied(_))),
+        "{failed:?}"
+    );
+    assert_eq!(taken(), []);
+    engine.commits(Commits::Lost);
+    let lost = store.commit(batch_of("lost")).await;
+    assert!(matches!(lost, Err(CommitError::Unknown(_))), "{lost:?}");
+    assert_eq!(taken(), both("lost", false));
+    engine.commits(Commits::Made);
+    drop(batch_of("never committed"));
+    assert_eq!(taken(), []);
+    // The engine gives way before it commits.
+    tokio::select! {
+        biased;
+        outcome = store.commit(batch_of("left alone")) => panic!("{outcome:?}"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(taken(), both("left alone", false));
+    let mut empty = store.batch(NOW);
+    ask(&mut empty, "empty");
+    store.commit(empty).await.expect("there is nothing to do");
+    assert_eq!(taken(), [("empty".to_owned(), true)]);
 }
