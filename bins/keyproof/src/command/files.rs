@@ -1,6 +1,12 @@
 //! Files that offline commands read and write.
 
-use std::{fs, mem, path::Path};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    mem,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
 
 use keyproof_store::file;
 use pem_rfc7468::LineEnding;
@@ -23,6 +29,16 @@ pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
 
 pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     fs::write(path, contents).map_err(|error| unusable(path, &error))
+}
+
+/// Writes a new file for its owner alone; one that is there is left as it is.
+pub(super) fn write_secret(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(path);
+    let mut file = opened.map_err(|error| unusable(path, &error))?;
+    file.write_all(contents)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| unusable(path, &error))
 }
 
 fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {

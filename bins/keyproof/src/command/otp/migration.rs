@@ -57,7 +57,7 @@ pub(super) fn run(command: Command) -> Outcome {
 }
 
 /// What each line that is not empty parses to; a line that does not is named.
-fn lines<T>(
+pub(super) fn lines<T>(
     file: &Path,
     parse: impl Fn(&str) -> Result<T, keyproof_otp::OtpError>,
 ) -> Result<Vec<T>, Failure> {

@@ -90,7 +90,7 @@ pub(super) enum Command {
     /// Compute and check responses to challenges (OCRA, RFC 6287)
     #[command(subcommand)]
     Ocra(ocra::Command),
-    /// Read containers of token keys (PSKC, RFC 6030)
+    /// Read and make containers of token keys (PSKC, RFC 6030)
     #[command(subcommand)]
     Pskc(pskc::Command),
     /// Draw a secret, in Base32

@@ -8,28 +8,35 @@ use keyproof_otp::{
     Algorithm, Digits, Secret,
     otpauth::{Kind, OtpauthUri},
 };
-use keyproof_pskc::{Container, Encoding, KeyData, KeyInfo, KeyUsage, PskcError, Unlock};
+use keyproof_pskc::{
+    Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock, Policy, Prf,
+    PskcError, ResponseFormat, Unlock, WriteError, Writer,
+};
+use keyproof_store::{Entropy, SystemEntropy};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::command::{Failure, Outcome, files::read_text, output};
+use super::migration::lines;
+use crate::command::{
+    Failure, Outcome,
+    files::{read_text, write_secret},
+    output,
+};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
     /// Show the keys of a container
     Show(ShowArguments),
+    /// Make a container of otpauth URIs, encrypted with a key or a password, or with neither
+    Write(WriteArguments),
 }
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct ShowArguments {
     /// The container
     file: PathBuf,
-    /// A file that holds the key of an encrypted container, in hexadecimal
-    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
-    key_file: Option<PathBuf>,
-    /// A file whose first line is the password of an encrypted container
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    given: GivenArguments,
     /// Print the secrets: as otpauth URIs where there is one for the key, else in hexadecimal
     #[arg(long)]
     show_secrets: bool,
@@ -38,15 +45,63 @@ pub(in crate::command) struct ShowArguments {
     json: bool,
 }
 
+#[derive(Args, Debug)]
+pub(in crate::command) struct WriteArguments {
+    /// A file with an otpauth URI on each line
+    file: PathBuf,
+    #[command(flatten)]
+    given: GivenArguments,
+    /// What both sides call the key or the password
+    #[arg(long, value_name = "NAME", default_value = "pre-shared")]
+    name: String,
+    /// How many iterations of PBKDF2 (HMAC-SHA-256) make the key of the password
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "password_file",
+        default_value_t = Prf::HmacSha256.recommended_iterations(),
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(KeyDerivation::MAX_ITERATIONS))
+    )]
+    iterations: u32,
+    /// Who made the devices
+    #[arg(long, value_name = "NAME")]
+    manufacturer: Option<String>,
+    /// The container, a new file that nobody else may read; printed unless it is given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print a container that is not encrypted, which holds the secrets
+    #[arg(long)]
+    show_secrets: bool,
+}
+
+/// With what a container is encrypted.
+#[derive(Args, Debug)]
+struct GivenArguments {
+    /// A file that holds the key of an encrypted container, in hexadecimal
+    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
+    key_file: Option<PathBuf>,
+    /// A file whose first line is the password of an encrypted container
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
 impl From<PskcError> for Failure {
     fn from(error: PskcError) -> Self {
-        Self::Refused(error.to_string())
+        Self::refused(error)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        Self::refused(error)
     }
 }
 
 pub(super) fn run(command: Command) -> Outcome {
-    let Command::Show(arguments) = command;
-    show(&arguments)
+    match command {
+        Command::Show(arguments) => show(&arguments),
+        Command::Write(arguments) => write(&arguments),
+    }
 }
 
 /// What a container is opened with, as it was read.
@@ -56,8 +111,8 @@ enum Given {
     Password(Zeroizing<String>),
 }
 
-impl ShowArguments {
-    fn given(&self) -> Result<Given, Failure> {
+impl GivenArguments {
+    fn read(&self) -> Result<Given, Failure> {
         if let Some(file) = &self.key_file {
             let text = read_text(file)?;
             let key = HEXLOWER_PERMISSIVE
@@ -79,7 +134,7 @@ impl ShowArguments {
 fn show(arguments: &ShowArguments) -> Outcome {
     let document = read_text(&arguments.file)?;
     let container = Container::parse(&document)?;
-    let given = arguments.given()?;
+    let given = arguments.given.read()?;
     if container.is_signed() {
         output::say("keyproof: warning: the container's signature is not verified");
     }
@@ -113,6 +168,101 @@ fn show(arguments: &ShowArguments) -> Outcome {
         .iter()
         .try_for_each(|key| output::print(&key.line))
         .map_err(Failure::from)
+}
+
+fn write(arguments: &WriteArguments) -> Outcome {
+    let accounts = lines(&arguments.file, OtpauthUri::parse)?;
+    let given = arguments.given.read()?;
+    let prints_secrets = matches!(given, Given::Nothing) && arguments.out.is_none();
+    if prints_secrets && !arguments.show_secrets {
+        let ways = "--out FILE writes it for nobody else, --key-file or --password-file encrypts it, --show-secrets prints it";
+        return Err(Failure::Usage(format!(
+            "the container would hold the secrets as they are: {ways}"
+        )));
+    }
+    let entropy = SystemEntropy::new();
+    let mut random = |bytes: &mut [u8]| entropy.fill(bytes);
+    let keys: Vec<Key> = accounts
+        .iter()
+        .map(|account| key(account, arguments.manufacturer.as_deref(), &mut random))
+        .collect();
+    let derivation;
+    let lock = match &given {
+        Given::Nothing => Lock::Nothing,
+        Given::Key(key) => Lock::Key {
+            cipher: cipher_for(key)?,
+            key,
+            name: &arguments.name,
+        },
+        Given::Password(password) if password.is_empty() => {
+            return Err(Failure::Refused("the password is empty".to_owned()));
+        }
+        Given::Password(password) => {
+            let mut salt = [0; 16];
+            random(&mut salt);
+            let cipher = Cipher::Aes256Cbc;
+            derivation = KeyDerivation::new(cipher, Prf::HmacSha256, &salt)?
+                .with_iterations(arguments.iterations)?
+                .with_name(&*arguments.name);
+            Lock::Password {
+                cipher,
+                derivation: &derivation,
+                password,
+            }
+        }
+    };
+    let document = Writer::new(lock).write(&keys, &mut random)?;
+    match &arguments.out {
+        Some(file) => write_secret(file, document.as_bytes()),
+        None => Ok(output::deliver(document.trim_end())?),
+    }
+}
+
+fn cipher_for(key: &[u8]) -> Result<Cipher, Failure> {
+    let ciphers = [Cipher::Aes128Cbc, Cipher::Aes192Cbc, Cipher::Aes256Cbc];
+    let cipher = ciphers
+        .into_iter()
+        .find(|cipher| cipher.key_len() == key.len());
+    cipher.ok_or_else(|| {
+        let found = key.len();
+        Failure::Refused(format!(
+            "AES takes a key of 16, 24 or 32 bytes, not {found}"
+        ))
+    })
+}
+
+/// The account as a key, under an identifier that is drawn.
+fn key(account: &OtpauthUri, manufacturer: Option<&str>, random: &mut dyn FnMut(&mut [u8])) -> Key {
+    let mut id = [0; 16];
+    random(&mut id);
+    let mut info = KeyInfo::new(HEXLOWER.encode(&id));
+    let mut data = KeyData::default();
+    data.secret = Some(account.secret().as_bytes().into());
+    let algorithm = match account.kind() {
+        Kind::Hotp { counter } => {
+            data.counter = Some(counter);
+            KeyInfo::HOTP
+        }
+        Kind::Totp { period } => {
+            data.time_interval = Some(period.get());
+            KeyInfo::TOTP
+        }
+    };
+    info.algorithm = Some(algorithm.to_owned());
+    info.suite = match account.algorithm() {
+        Algorithm::Sha1 => None,
+        Algorithm::Sha256 => Some("HMAC-SHA256".to_owned()),
+        Algorithm::Sha512 => Some("HMAC-SHA512".to_owned()),
+    };
+    let digits = u32::from(account.digits().get());
+    info.response = Some(ResponseFormat::new(Encoding::Decimal, digits));
+    info.issuer = account.issuer().map(str::to_owned);
+    info.user_id = Some(account.account().to_owned());
+    info.device.manufacturer = manufacturer.map(str::to_owned);
+    let mut policy = Policy::default();
+    policy.usages.push(KeyUsage::Otp);
+    info.policy = Some(policy);
+    Key::new(info, data)
 }
 
 /// A key in both forms of output.
@@ -236,19 +386,8 @@ fn line(info: &KeyInfo) -> String {
 
 /// The key as an otpauth URI, if there is one that says the same.
 fn uri(info: &KeyInfo, data: &KeyData, secret: &[u8]) -> Option<OtpauthUri> {
-    let algorithm = match info.suite.as_deref() {
-        None | Some("HMAC-SHA1" | "SHA1") => Algorithm::Sha1,
-        Some("HMAC-SHA256" | "SHA256") => Algorithm::Sha256,
-        Some("HMAC-SHA512" | "SHA512") => Algorithm::Sha512,
-        Some(_) => return None,
-    };
-    let digits = match info.response {
-        None => Digits::SIX,
-        Some(response) if response.encoding == Encoding::Decimal && !response.check_digits => {
-            Digits::new(u8::try_from(response.length).ok()?).ok()?
-        }
-        Some(_) => return None,
-    };
+    let algorithm: Algorithm = info.hash()?.parse().ok()?;
+    let digits = Digits::new(u8::try_from(info.digits()?).ok()?).ok()?;
     let kind = match info.algorithm.as_deref() {
         Some(KeyInfo::HOTP) => Kind::Hotp {
             counter: data.counter.unwrap_or_default(),

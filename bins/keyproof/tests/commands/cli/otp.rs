@@ -584,3 +584,89 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
         "nowhere",
     );
 }
+
+#[test]
+fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let uris = [
+        format!("otpauth://totp/ACME:ada?secret={SECRET}&issuer=ACME&digits=6&period=60"),
+        format!("otpauth://hotp/bert?secret={SECRET}&algorithm=SHA256&digits=8&counter=7"),
+    ];
+    fs::write(path("uris"), uris.join("\n") + "\n").unwrap();
+    fs::write(path("key"), "000102030405060708090a0b0c0d0e0f\n").unwrap();
+    fs::write(path("short"), "0001").unwrap();
+    fs::write(path("password"), "correct horse\n").unwrap();
+    fs::write(path("nothing"), "\n").unwrap();
+    let write = |more: &[&str]| run(&[&["otp", "pskc", "write", &path("uris")], more].concat());
+    let shows = |file: &str, more: &[&str]| {
+        let command = ["otp", "pskc", "show", "--show-secrets", file];
+        prints(&[&command[..], more].concat(), &uris.join("\n"));
+    };
+
+    // Not encrypted: into a new file of 0600, or printed when that is asked for.
+    fails(&write(&[]), 2, "--show-secrets");
+    let output = write(&["--out", &path("plain"), "--manufacturer", "Müller & Söhne"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+    let mode = fs::metadata(path("plain")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    shows(&path("plain"), &[]);
+    let output = run(&["otp", "pskc", "show", &path("plain")]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("manufacturer Müller & Söhne"), "{shown}");
+    fails(&write(&["--out", &path("plain")]), 2, "exists");
+    let output = write(&["--show-secrets"]);
+    fs::write(path("printed"), &output.stdout).unwrap();
+    shows(&path("printed"), &[]);
+
+    // Encrypted: under a key, under a password.
+    let few = ["--iterations", "1000"];
+    for (given, file, more) in [
+        ("--key-file", "key", &[][..]),
+        ("--password-file", "password", &few[..]),
+    ] {
+        let named = [given, &path(file), "--name", "of 2027"];
+        let output = write(&[&named[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let document = text(&output.stdout);
+        assert!(
+            document.contains("of 2027") && !document.contains("PlainValue>MTIz"),
+            "{document}"
+        );
+        fs::write(path("encrypted"), document).unwrap();
+        shows(&path("encrypted"), &[given, &path(file)]);
+        fails(
+            &run(&["otp", "pskc", "show", "--show-secrets", &path("encrypted")]),
+            1,
+            "none was given",
+        );
+    }
+    fails(&write(&few), 2, "--password-file");
+    for iterations in ["0", "10000001"] {
+        let named = [
+            "--password-file",
+            &path("password"),
+            "--iterations",
+            iterations,
+        ];
+        fails(&write(&named), 2, iterations);
+    }
+    fails(
+        &write(&["--key-file", &path("short")]),
+        1,
+        "16, 24 or 32 bytes, not 2",
+    );
+    fails(
+        &write(&["--password-file", &path("nothing")]),
+        1,
+        "password is empty",
+    );
+    fails(
+        &run(&["otp", "pskc", "write", &path("nothing"), "--show-secrets"]),
+        1,
+        "at least one key",
+    );
+}
