@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures each task with keyproof and with its peer, and writes the table into README.md.
+"""Measures each task with keyproof and with its peer, and writes the table into README.md, and a short one into that of the repository.
 
 benches/compare/compare.py [otp] [x509] [tpm]: what is not named keeps its rows of before, which are in measured.json. A build
 is told by the processor time that it takes, and a task by its median, so that other programs beside it matter little.
@@ -23,6 +23,10 @@ TASKS = {
     "x509": ("proof of possession of a CA's key", "x509-keyproof", "x509-parser-rcgen"),
     "tpm": ("a TPM's quote, RSA-2048", "tpm-keyproof", "tpm-tss-esapi"),
 }
+
+
+# Where a program's name is not that of what it is made with.
+PEERS = {"parser-rcgen": "x509-parser, rcgen"}
 
 
 def run(*command, **options):
@@ -94,6 +98,18 @@ def table(rows):
     )
 
 
+def short_table(record):
+    """A row a task: ours, then the peer's."""
+    head = "| task | with | lines | crates | build, CPU seconds | once, microseconds |\n|---|---|---|---|---|---|\n"
+    measures = ("lines", "crates", "build_cpu_seconds", "microseconds")
+    rows = []
+    for ours, peer in record.values():
+        figures = " | ".join(f"{ours[measure]} / {peer[measure]}" for measure in measures)
+        crate, other = (row["with"].split("-", 1)[1] for row in (ours, peer))
+        rows.append(f"| {ours['task']} | {crate} / {PEERS.get(other, other)} | {figures} |\n")
+    return head + "".join(rows)
+
+
 def main():
     names = sys.argv[1:] or list(TASKS)
     unknown = [name for name in names if name not in TASKS]
@@ -111,11 +127,16 @@ def write(record):
     print(text)
     RECORD.write_text(text + "\n")
     rows = [row for of_task in record.values() for row in of_task]
-    readme = HERE / "README.md"
-    before, rest = readme.read_text().split("<!-- measured -->\n", 1)
-    _, after = rest.split("<!-- end -->\n", 1)
     where = "; ".join(sorted({row["on"] for row in rows}))
-    readme.write_text(f"{before}<!-- measured -->\n{table(rows)}\n{where}\n<!-- end -->\n{after}")
+    replace(HERE / "README.md", "measured", f"{table(rows)}\n{where}\n")
+    replace(HERE.parents[1] / "README.md", "compared", short_table(record))
+
+
+def replace(path, name, text):
+    """What stands between the comments of this name and of the end."""
+    before, rest = path.read_text().split(f"<!-- {name} -->\n", 1)
+    _, after = rest.split("<!-- end -->\n", 1)
+    path.write_text(f"{before}<!-- {name} -->\n{text}<!-- end -->\n{after}")
 
 
 if __name__ == "__main__":
