@@ -84,19 +84,19 @@ pub fn report(what: &str, ratio: f64, aim: Aim) {
     println!("{what}: {ratio:.2} (aim {words} {bound:.2}: {verdict})");
 }
 
+/// Says on standard error how far a measurement is, for whoever waits: what is reported goes to standard output.
+pub fn progress(what: &str, done: usize, of: usize) {
+    eprintln!("  … {what} {done} of {of}");
+}
+
 /// Why a measurement came to nothing.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// What a measurement comes to.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Measures in a new folder, which is removed afterwards. The first argument names the folder it is made in, by default
-/// one below `target/`: it decides which disk is measured.
-pub fn in_folder(name: &str, measure: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    in_folder_below(std::env::args_os().nth(1).map(PathBuf::from), name, measure)
-}
-
-/// The same below a folder that the caller has read from its arguments.
+/// Measures in a new folder, which is removed afterwards. `parent` is the folder it is made in, by default `target/`: it
+/// decides which disk is measured.
 pub fn in_folder_below(
     parent: Option<PathBuf>,
     name: &str,

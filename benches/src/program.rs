@@ -23,11 +23,18 @@ pub struct Program {
 }
 
 impl Program {
-    /// Builds the binary as it is released.
-    pub fn build() -> Result<Self> {
+    /// The one at this path, or else the one that is built as it is released.
+    pub fn built_or(path: Option<&Path>) -> Result<Self> {
+        match path {
+            Some(path) => Ok(Self::at(path)),
+            None => Self::build(),
+        }
+    }
+
+    fn build() -> Result<Self> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--release"])
+            .args(["build", "--locked", "--release"])
             .args(["--package", "keyproof", "--bin", "keyproof"])
             .status()?;
         if !built.success() {
@@ -40,8 +47,7 @@ impl Program {
         Ok(Self::at(&target.join("release").join("keyproof")))
     }
 
-    /// One that is there already.
-    pub fn at(path: &Path) -> Self {
+    fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             arguments: Vec::new(),

@@ -1,26 +1,45 @@
 //! How long a login takes while a stranger asks for as many as 200 connections can, beside how long it takes when
 //! nobody else asks.
 //!
-//! `cargo run --release -p keyproof-benches --bin hostile [FOLDER]`; builds the release binary first. The server is a
-//! process of its own, with passwords at their default cost and no limit of an address, which would end the attack by
+//! `cargo xtask bench hostile`: about two minutes. It builds the release binary first, unless it is told which to measure. The
+//! server is a process of its own, with passwords at their default cost and no limit of an address, which would end the attack by
 //! itself. The stranger has addresses of one /48 and asks for users that there are not, and for tokens of an instance;
 //! the login comes from elsewhere. Strangers and logins share the machine's cores with the server.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use keyproof_benches::{Aim, Result, in_folder, load::Connection, program::Program, report};
+use clap::Parser;
+use keyproof_benches::{
+    Aim, Result, in_folder_below, load::Connection, program::Program, progress, report,
+};
 use tokio::task::JoinSet;
 
 const STRANGERS: usize = 200;
-const LOGINS: usize = 300;
 const AUTHENTICATE: &str = "/api/v1/authenticate";
 const TOKEN: &str = "/private/token";
 /// `default:wrong`
 const WRONG: &str = "Authorization: Basic ZGVmYXVsdDp3cm9uZw==\r\n";
 
+#[derive(Parser)]
+struct Options {
+    /// Where the store is made; by default below `target/`
+    folder: Option<PathBuf>,
+    /// Logins whose times are told: quiet ones, and as many beside the stranger
+    #[arg(long, default_value_t = 300)]
+    logins: usize,
+    /// A keyproof to measure, in place of the one that is built first
+    #[arg(long)]
+    program: Option<PathBuf>,
+}
+
 fn main() -> Result<()> {
-    in_folder("hostile", |folder| {
-        let program = Program::build()?
+    let options = Options::parse();
+    let program = Program::built_or(options.program.as_deref())?;
+    in_folder_below(options.folder, "hostile", |folder| {
+        let program = program
             .on(&folder.join("hostile.db"))
             .with("KEYPROOF_AUTH__ADDRESS_LIMIT", "0")
             .with("KEYPROOF_HTTP__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]");
@@ -34,26 +53,26 @@ fn main() -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(measure(server.address()))
+        runtime.block_on(measure(server.address(), options.logins))
     })
 }
 
-async fn measure(address: &str) -> Result<()> {
+async fn measure(address: &str, count: usize) -> Result<()> {
     // The first ones warm up, and are thrown away.
     logins(address, 20).await?;
-    let quiet = logins(address, LOGINS).await?;
+    let quiet = logins(address, count).await?;
     let mut strangers = JoinSet::new();
     for number in 0..STRANGERS {
         strangers.spawn(stranger(address.to_owned(), number));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let attacked = logins(address, LOGINS).await?;
+    let attacked = logins(address, count).await?;
     if let Some(ended) = strangers.try_join_next() {
         return Err(format!("a stranger has ended: {:?}", ended?.err()).into());
     }
     strangers.abort_all();
     let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
-    println!("p99 of {LOGINS} logins, one after the other:");
+    println!("p99 of {count} logins, one after the other:");
     println!("  {:<44} {:>10.1} ms", "quiet", milliseconds(quiet));
     println!(
         "  {:<44} {:>10.1} ms",
@@ -74,7 +93,10 @@ async fn logins(address: &str, count: usize) -> Result<Duration> {
     let login = post("203.0.113.5", AUTHENTICATE, "", body);
     let mut connection = Connection::open(address).await?;
     let mut times = Vec::with_capacity(count);
-    for _ in 0..count {
+    for number in 0..count {
+        if number % 50 == 0 {
+            progress("logins", number, count);
+        }
         let sent = Instant::now();
         let (status, _) = connection.ask(&login).await?;
         if status != 200 {

@@ -26,7 +26,7 @@ use keyproof_benches::{
     load::{self, Connection, Turn, request},
     median,
     program::{Process, Program},
-    report,
+    progress, report,
     users::{self, Users},
 };
 use keyproof_service::{Clock, ManualClock, SystemClock};
@@ -111,10 +111,7 @@ fn main() -> Result<()> {
         _ => {}
     }
     let options = Options::parse();
-    let program = match &options.program {
-        Some(path) => Program::at(path),
-        None => Program::build()?,
-    };
+    let program = Program::built_or(options.program.as_deref())?;
     let parent = options.folder.clone();
     in_folder_below(parent, "http", |folder| {
         println!("folder: {}", folder.display());
@@ -319,6 +316,7 @@ impl Site {
                 let mut theirs = Vec::new();
                 let mut floor = Vec::new();
                 for round in 0..=self.options.rounds {
+                    progress("round", round, self.options.rounds);
                     let turns = [
                         cost(&self.server, connections, &vec![request.clone(); requests]).await?,
                         cost(&self.bare, connections, &vec![bare.clone(); requests]).await?,
@@ -373,6 +371,7 @@ impl Site {
             for (connections, _, requests) in turns {
                 let mut costs = Vec::new();
                 for round in 0..=self.options.rounds {
+                    progress("round", round, self.options.rounds);
                     let logins;
                     let turn = match writes {
                         Writes::Made(_) => {

@@ -1,7 +1,7 @@
 //! Durable commits a second through the engine for many nodes, beside what `pgbench` makes of the same statements.
 //!
-//! `cargo run --release -p keyproof-benches --bin postgres`, on a server of its own in the system's temporary folder,
-//! `fsync` on, all on one machine: client and server share its cores.
+//! `cargo xtask bench postgres`: two minutes, on a server of its own in the system's temporary folder, `fsync` on, all on one
+//! machine: client and server share its cores. `--help` lists the options.
 //!
 //! Two kinds of commit: *one* replaces a caller's record, about 200 bytes, at the version that it wrote last; *three*
 //! also inserts a record that was never there and requires one that all callers share. `pgbench` runs the engine's own
@@ -15,7 +15,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyproof_benches::{Aim, Result, median, report};
+use clap::Parser;
+use keyproof_benches::{Aim, Result, median, progress, report};
 use keyproof_peer_postgres::{Postgres, Setup};
 use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
 use keyproof_store::{
@@ -24,8 +25,7 @@ use keyproof_store::{
 use tokio::task::JoinSet;
 
 const CALLERS: [usize; 3] = [1, 16, 64];
-const ROUNDS: usize = 5;
-const SECONDS: u64 = 2;
+const SECONDS: u64 = 1;
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const BODY: [u8; 200] = [b'x'; 200];
 
@@ -35,7 +35,18 @@ enum Kind {
     Three,
 }
 
+#[derive(Parser)]
+struct Options {
+    /// Only so many callers: 1, 16 or 64
+    #[arg(long)]
+    callers: Option<usize>,
+    /// Turns of each, after one that warms up
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+}
+
 fn main() -> Result<()> {
+    let options = Options::parse();
     println!("cores: {}", std::thread::available_parallelism()?);
     let server = Setup::default().setting("max_connections", "200").start()?;
     let url = server.database()?;
@@ -46,10 +57,14 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for kind in [Kind::One, Kind::Three] {
         for callers in CALLERS {
+            if options.callers.is_some_and(|only| only != callers) {
+                continue;
+            }
             let pgbench = Pgbench::write(folder.path(), &server, &url, kind, callers)?;
             let equal = runtime.block_on(open(&url, callers))?;
             let mut rates = [const { Vec::new() }; 4];
-            for round in 0..=ROUNDS {
+            for round in 0..=options.rounds {
+                progress("round", round, options.rounds);
                 let of_round = [
                     pgbench.rate(Pipelining::Off)?,
                     pgbench.rate(Pipelining::On)?,

@@ -1,41 +1,52 @@
 //! How soon `keyproof serve` serves, and how little memory it holds while nobody asks for anything.
 //!
-//! `cargo run --release -p keyproof-benches --bin server`; builds the release binary first. Each start is on an
+//! `cargo xtask bench server`: half a minute. It builds the release binary first, unless it is told which to measure. Each start is on an
 //! embedded store of its own: once before there is one, once again on it. A start ends when `/readyz` has answered,
 //! which needs the store. Memory is the resident set of the kernel's count, a second after that; and again a second
 //! after a hundred logins by password, each of which takes 19 MiB while it is judged.
 
 use std::{
-    env, fs,
     io::{self, Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
-use keyproof_benches::{Aim, Result, median, program::Program, report};
+use clap::Parser;
+use keyproof_benches::{Aim, Result, in_folder_below, median, program::Program, progress, report};
 
-const STARTS: usize = 9;
 const IDLE: Duration = Duration::from_secs(1);
 const LOGINS: usize = 100;
 /// The memory of one password's hash, in MiB, by default.
 const HASH_MIB: f64 = 19.0;
 
-fn main() -> Result<()> {
-    let program = Program::build()?;
-    let folder = env::temp_dir().join(format!("keyproof-bench-server-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    let measured = measure(&program, &folder);
-    fs::remove_dir_all(&folder)?;
-    measured
+#[derive(Parser)]
+struct Options {
+    /// Where the stores are made; by default below `target/`
+    folder: Option<PathBuf>,
+    /// Starts without a store, and as many with one
+    #[arg(long, default_value_t = 5)]
+    starts: usize,
+    /// A keyproof to measure, in place of the one that is built first
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
-fn measure(program: &Program, folder: &Path) -> Result<()> {
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let program = Program::built_or(options.program.as_deref())?;
+    in_folder_below(options.folder, "server", |folder| {
+        measure(&program, folder, options.starts)
+    })
+}
+
+fn measure(program: &Program, folder: &Path, starts: usize) -> Result<()> {
     let mut first = Vec::new();
     let mut again = Vec::new();
     let mut resident = Vec::new();
-    for start in 0..STARTS {
+    for start in 0..starts {
+        progress("starts", start + 1, starts);
         let store = folder.join(format!("{start}.db"));
         for starts in [&mut first, &mut again] {
             let server = program.on(&store).serve()?;
@@ -48,7 +59,7 @@ fn measure(program: &Program, folder: &Path) -> Result<()> {
             resident.push(server.resident_mib()?);
         }
     }
-    println!("median of {STARTS} starts each:");
+    println!("median of {starts} starts each:");
     report(
         "ms from start to ready, no store yet",
         median(first),

@@ -1,7 +1,7 @@
 //! What a page of the console costs that lists fifty users: its weight with the stylesheet, and its time beside a bare hyper
 //! server that answers with as many bytes.
 //!
-//! `cargo xtask bench site`. It builds the release binary first, unless it is told which to measure.
+//! `cargo xtask bench site`: half a minute. It builds the release binary first, unless it is told which to measure.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use data_encoding::BASE64;
 use keyproof_benches::{
     Aim, Result, in_folder_below, limits, load, median,
     program::{Process, Program},
-    report,
+    progress, report,
 };
 use keyproof_store::{MasterKey, SystemEntropy};
 
@@ -48,10 +48,7 @@ fn main() -> Result<()> {
         return runtime.block_on(limits::bare());
     }
     let options = Options::parse();
-    let program = match &options.program {
-        Some(path) => Program::at(path),
-        None => Program::build()?,
-    };
+    let program = Program::built_or(options.program.as_deref())?;
     in_folder_below(options.folder.clone(), "site", |folder| {
         let key = MasterKey::generate(&SystemEntropy::new());
         let key = BASE64.encode(key.as_bytes());
@@ -62,6 +59,9 @@ fn main() -> Result<()> {
             .with("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8")
             .with("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1");
         for number in 0..ROWS {
+            if number % 10 == 0 {
+                progress("users", number, ROWS);
+            }
             let name = format!("user-{number}@example.org");
             let add = [
                 "user",
@@ -108,6 +108,7 @@ async fn measure(
     let as_many = load::request("GET", &format!("/{size}"), "", "");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=options.rounds {
+        progress("round", round, options.rounds);
         for (process, request, times) in [(server, &page, &mut ours), (bare, &as_many, &mut theirs)]
         {
             let requests = vec![request.clone(); REQUESTS];

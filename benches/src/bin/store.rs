@@ -1,7 +1,7 @@
 //! Durable commits a second through the embedded store, beside what the disk itself can do.
 //!
-//! `cargo run --release -p keyproof-benches --bin store [FOLDER]`; the folder, by default one below
-//! `target/`, decides which disk is measured.
+//! `cargo xtask bench store`: two to three minutes. `--help` lists the options; the folder, by default one below `target/`,
+//! decides which disk is measured.
 //!
 //! A commit is a batch of one compare-and-set: a caller replaces a record of its own, about 200
 //! bytes of JSON, at the version it wrote last. The raw limit is one 4 KiB overwrite and fdatasync
@@ -9,22 +9,23 @@
 //! and nothing around it, 128 of the same changes to a transaction. All take turns.
 //!
 //! Then batches of a login's shape at 256 callers (one replace, three inserts) beside batches of one record, and what they
-//! write to disk (`write_bytes` of `/proc/self/io`, checkpoints included): in a new store, with 400,000 records of logins
-//! there before, and with a million users.
+//! write to disk (`write_bytes` of `/proc/self/io`, checkpoints included): in a new store, and with 400,000 records of logins
+//! there before. `cargo xtask bench store -- --users 1000000` does only that, with so many users: making them takes about a minute.
 //!
 //! Then reads a second, and the processor time of each, in the store with 400,000 records: of one record, of as many as a
 //! login needs, and of one that leads to another; while nobody writes, and while 32 callers commit batches of a login's shape.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use keyproof_benches::batches::{Batches, Shape, written};
 use keyproof_benches::reads::{self, Question};
-use keyproof_benches::{Aim, Result, in_folder, median, report, users};
+use keyproof_benches::{Aim, Result, in_folder_below, median, progress, report, users};
 use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
     Entropy, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp, Version,
@@ -35,47 +36,54 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 const CALLERS: [usize; 3] = [1, 32, 256];
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_millis(1_500);
+const ROUND: Duration = Duration::from_millis(1_000);
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-/// Of batches of a login's shape: users, records that logins have left before, and whether there are aims.
-const PLACES: [(usize, usize, bool); 3] = [
-    (2_048, 0, true),
-    (2_048, 400_000, true),
-    (1_000_000, 0, false),
-];
+/// The users of whom batches of a login's shape are, where nothing else is asked for: what there are aims for.
+const USERS: usize = 2_048;
+/// Records that logins have left before.
+const LEFT: usize = 400_000;
 const LOGIN_CALLERS: usize = 256;
+/// Turns whose bytes are counted.
+const BYTES: usize = 5;
 /// Who writes while reads are measured.
 const WRITERS: usize = 32;
 
+#[derive(Parser)]
+struct Options {
+    /// Where the stores are made; by default below `target/`
+    folder: Option<PathBuf>,
+    /// Only batches of a login's shape, of so many users, in a store without records of logins
+    #[arg(long)]
+    users: Option<usize>,
+    /// Turns of each, after one that warms up
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
 fn main() -> Result<()> {
-    in_folder("store", |folder| {
-        commits(folder)?;
+    let options = Options::parse();
+    let rounds = options.rounds;
+    in_folder_below(options.folder, "store", |folder| {
+        println!("folder: {}", folder.display());
+        println!("file system: {}", file_system(folder)?);
+        println!("cores: {}", std::thread::available_parallelism()?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
+        if let Some(users) = options.users {
+            return runtime.block_on(logins(&folder.join("logins.db"), users, 0, rounds));
+        }
+        commits(&runtime, folder, rounds)?;
         runtime.block_on(async {
-            for (place, (users, records, has_aims)) in PLACES.into_iter().enumerate() {
-                println!(
-                    "{users} users, {records} records of logins before, {LOGIN_CALLERS} callers"
-                );
-                let path = folder.join(format!("place{place}.db"));
-                logins(&path, users, records, has_aims).await?;
-            }
+            logins(&folder.join("logins.db"), USERS, 0, rounds).await?;
+            logins(&folder.join("left.db"), USERS, LEFT, rounds).await?;
             reading(&folder.join("reads.db")).await
         })
     })
 }
 
 /// One-record commits beside the disk's own rate and rusqlite's.
-fn commits(folder: &Path) -> Result<()> {
-    println!("folder: {}", folder.display());
-    println!("file system: {}", file_system(folder)?);
-    println!("cores: {}", std::thread::available_parallelism()?);
-
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+fn commits(runtime: &Runtime, folder: &Path, rounds: usize) -> Result<()> {
     let raw = Raw::create(folder)?;
     let mut bare = Bare::create(folder)?;
     let engine = SqliteEngine::open(folder.join("store.db"), &SqliteOptions::default())?;
@@ -84,18 +92,19 @@ fn commits(folder: &Path) -> Result<()> {
     let store = runtime.block_on(Store::open(Arc::new(engine), keys, entropy, NOW))?;
     let mut callers = Vec::new();
     for count in CALLERS {
-        callers.push(Callers::start(&runtime, &store, count)?);
+        callers.push(Callers::start(runtime, &store, count)?);
     }
 
     let mut raw_rates = Vec::new();
     let mut bare_rates = Vec::new();
     let mut store_rates = [const { Vec::new() }; CALLERS.len()];
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
+        progress("commits of one record, round", round, rounds);
         let raw_rate = raw.rate()?;
         let bare_rate = bare.rate()?;
         let mut rates = Vec::new();
         for callers in &mut callers {
-            rates.push(callers.rate(&runtime, &store)?);
+            rates.push(callers.rate(runtime, &store)?);
         }
         // The first round warms up, and is thrown away.
         if round > 0 {
@@ -127,12 +136,14 @@ fn commits(folder: &Path) -> Result<()> {
 }
 
 /// Batches of a login's shape beside batches of one record, and the bytes that the former write.
-async fn logins(path: &Path, users: usize, records: usize, has_aims: bool) -> Result<()> {
+async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Result<()> {
+    println!("{users} users, {records} records of logins before, {LOGIN_CALLERS} callers");
     let store = users::open(path, &MasterKey::generate(&SystemEntropy::new()), NOW).await?;
     let mut batches = Batches::start(store, users, records).await?;
     let each = 2_048;
     let mut rates = [const { Vec::new() }; 2];
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
+        progress("batches of logins, round", round, rounds);
         let turn = [
             batches.commit(Shape::Login, LOGIN_CALLERS, each, 4).await?,
             batches
@@ -150,16 +161,16 @@ async fn logins(path: &Path, users: usize, records: usize, has_aims: bool) -> Re
     println!("  {:<44} {login:>10.0}/s", "batches of a login's shape");
     println!("  {:<44} {single:>10.0}/s", "batches of one record");
     let before = written();
-    for _ in 0..ROUNDS {
+    for _ in 0..BYTES {
         batches.commit(Shape::Login, LOGIN_CALLERS, each, 4).await?;
     }
     // The last checkpoint is made as the store is closed.
     batches.close().await;
     let kib = before
         .zip(written())
-        .map(|(before, after)| (after - before) as f64 / (ROUNDS * each * 4) as f64 / 1_024.0);
+        .map(|(before, after)| (after - before) as f64 / (BYTES * each * 4) as f64 / 1_024.0);
     let kib = kib.ok_or("the system does not count bytes to disk")?;
-    if has_aims {
+    if users == USERS {
         let ratio = login / single;
         report(
             "  login-shaped, of one-record batches",
@@ -180,7 +191,7 @@ async fn logins(path: &Path, users: usize, records: usize, has_aims: bool) -> Re
 /// Reads, alone and beside writers.
 async fn reading(path: &Path) -> Result<()> {
     let store = users::open(path, &MasterKey::generate(&SystemEntropy::new()), NOW).await?;
-    let mut batches = Batches::start(store.clone(), 2_048, 400_000).await?;
+    let mut batches = Batches::start(store.clone(), USERS, LEFT).await?;
     let places = batches.places();
     for is_written in [false, true] {
         let meanwhile = if is_written {
@@ -188,7 +199,8 @@ async fn reading(path: &Path) -> Result<()> {
         } else {
             "alone"
         };
-        for callers in CALLERS {
+        for (number, callers) in CALLERS.into_iter().enumerate() {
+            progress("reads, callers", number + 1, CALLERS.len());
             println!("reads {meanwhile}, {callers} callers");
             for question in [Question::One, Question::Many, Question::Followed] {
                 let read = reads::measure(&store, &places, question, callers, ROUND);

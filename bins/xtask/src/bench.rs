@@ -31,16 +31,14 @@ const CHART: &str = "benches/ratios.svg";
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let benches = workspace::select("benchmark", "benches/src/bin", options.name.as_deref())?;
-    // The server's benchmark starts the program that users start.
-    execute(&mut cargo([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "keyproof",
-        "--package",
-        "keyproof-benches",
-    ]))?;
+    // Each by the command that it is run by: built together, both would have one another's features, and be built again.
+    for what in [
+        ["keyproof", "--bin=keyproof"],
+        ["keyproof-benches", "--bins"],
+    ] {
+        let build = ["build", "--locked", "--release", "--package"];
+        execute(&mut cargo(build.into_iter().chain(what)))?;
+    }
     let mut measured = Measured::new();
     for bench in benches {
         let mut run = cargo([
