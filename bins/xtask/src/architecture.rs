@@ -156,12 +156,12 @@ impl Section {
 }
 
 /// What stands in backquotes.
-fn spans(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
 /// Whether it may be a function, a type, a constant or something of a type.
-fn is_item(span: &str) -> bool {
+pub(crate) fn is_item(span: &str) -> bool {
     let is_word = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -170,7 +170,7 @@ fn is_item(span: &str) -> bool {
 }
 
 /// Whether a source defines this item: of a type, that the type stands there too.
-fn has(source: &str, item: &str) -> bool {
+pub(crate) fn has(source: &str, item: &str) -> bool {
     let (owner, name) = match item.rsplit_once("::") {
         Some((owner, name)) => (Some(owner), name),
         None => (None, item),

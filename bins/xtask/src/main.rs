@@ -3,6 +3,7 @@
 mod architecture;
 mod bench;
 mod chart;
+mod data_model;
 mod distribution;
 mod failure;
 mod fuzz;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::architecture;
+use crate::data_model;
 use crate::distribution;
 use crate::failure::Failure;
 use crate::fuzz;
@@ -170,6 +171,7 @@ impl Stage {
             ])),
             Self::Layers => {
                 architecture::check()?;
+                data_model::check()?;
                 layers::check()?;
                 wire_words::check()?;
                 layout::check()

@@ -1,0 +1,118 @@
+//! What DATA_MODEL.md says of who writes a record: each use case that it names is there, in the record's domain.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    architecture::{has, is_item, spans},
+    failure::Failure,
+    sources,
+};
+
+const PAGE: &str = "DATA_MODEL.md";
+
+/// The table that is read, by its head.
+const HEAD: &str = "| key | what it is | sealed | written by | expires |";
+
+/// The cell with the writers, behind the empty text before the first bar.
+const WRITERS: usize = 4;
+
+/// Where the use cases are, a folder a domain; and the store's own.
+const SERVICE: &str = "crates/service/src";
+const STORE: &str = "crates/store/src";
+
+/// Checks every writer that the table names.
+pub(crate) fn check() -> Result<(), Failure> {
+    let path = PathBuf::from(PAGE);
+    let page = fs::read_to_string(&path).map_err(|source| Failure::File {
+        path: path.clone(),
+        source,
+    })?;
+    let mut all = Vec::new();
+    for folder in [SERVICE, STORE] {
+        all.extend(sources::below(Path::new(folder))?);
+    }
+    match writers_in(&page, &all) {
+        Ok(count) => {
+            println!("{PAGE}: {count} names of writers");
+            Ok(())
+        }
+        Err(problem) => Err(Failure::Source { path, problem }),
+    }
+}
+
+/// How many writers are named, or the first that is not there.
+fn writers_in(page: &str, sources: &[(PathBuf, String)]) -> Result<usize, String> {
+    let (_, table) = page
+        .split_once(HEAD)
+        .ok_or_else(|| format!("has no table {HEAD:?}"))?;
+    let rows = table
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    // What every domain has may be written by any of them.
+    let mut folder = PathBuf::new();
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<_> = row.split('|').collect();
+        if row.starts_with("| **") {
+            let domain = spans(row).next();
+            folder = domain.map_or_else(PathBuf::new, |domain| Path::new(SERVICE).join(domain));
+            continue;
+        }
+        let writers = cells.get(WRITERS).copied().unwrap_or_default();
+        for writer in spans(writers).filter(|span| is_item(span)) {
+            let mut texts = sources.iter().filter(|(path, _)| path.starts_with(&folder));
+            if !texts.any(|(_, text)| has(text, writer)) {
+                let key = spans(row).next().unwrap_or_default();
+                return Err(format!("{key}: there is no {writer}"));
+            }
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: &str = "
+|---|---|---|---|---|
+| **all dialects** | | | | |
+| `audit/_` | an `event` | | `Audit::refused`; every change | |
+| **`certificates` (DPS)** | | | | |
+| `dps_service/s` | how many | | `put`, `delete` | |
+
+| `other` | | | `nobody` | |
+";
+
+    #[test]
+    fn writers_are_looked_for_in_their_domain() {
+        let page = format!("# A page\n{HEAD}{ROWS}");
+        let sources = [
+            (
+                "crates/service/src/audit/mod.rs",
+                "impl Audit {\n    pub async fn refused() {}\n}\nfn take() {}",
+            ),
+            (
+                "crates/service/src/certificates/resources.rs",
+                "fn put() {}\nfn delete() {}",
+            ),
+        ];
+        let sources = sources.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
+        assert_eq!(writers_in(&page, &sources), Ok(3));
+        for (right, wrong) in [
+            ("`put`", "`puts`"),
+            ("`put`", "`take`"),
+            ("`Audit::refused`", "`Audits::refused`"),
+        ] {
+            let page = page.replace(right, wrong);
+            let problem = writers_in(&page, &sources).unwrap_err();
+            assert!(problem.ends_with(wrong.trim_matches('`')), "{problem}");
+        }
+        assert!(writers_in("# A page", &sources).is_err());
+    }
+}
