@@ -106,7 +106,12 @@ impl Token {
 
     /// What is stored in its place.
     pub fn digest(&self) -> TokenDigest {
-        TokenDigest(Sha256::digest(&*self.bytes()).into())
+        let mut hash = Sha256::new();
+        if let Some(time) = &self.made_at {
+            hash.update(time);
+        }
+        hash.update(self.random.as_slice());
+        TokenDigest(hash.finalize().into())
     }
 
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -138,7 +143,9 @@ impl TokenDigest {
 impl fmt::Display for TokenDigest {
     /// 64 lower-case hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        let mut text = [0; 64];
+        HEXLOWER.encode_mut(&self.0, &mut text);
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

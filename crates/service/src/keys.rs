@@ -2,7 +2,7 @@
 //! dirties a few pages of the store and not one for each of its records.
 
 use data_encoding::HEXLOWER;
-use keyproof_auth::Token;
+use keyproof_auth::{Token, TokenDigest};
 use keyproof_store::{Key, Timestamp};
 
 /// A moment as a segment that sorts as the time does.
@@ -13,7 +13,16 @@ pub(crate) fn moment(at: Timestamp) -> String {
 /// Where the record of a token is: at its time and its digest, which covers the time as well, so what a client says of
 /// the time is only a place to look. At its digest alone if it is of an earlier release, and says no time.
 pub(crate) fn token_key(collection: &str, tenant: &str, token: &Token) -> Key {
-    let digest = token.digest();
+    token_key_of(collection, tenant, token, &token.digest())
+}
+
+/// The same for whoever has digested the token already.
+pub(crate) fn token_key_of(
+    collection: &str,
+    tenant: &str,
+    token: &Token,
+    digest: &TokenDigest,
+) -> Key {
     match token.time().map(Timestamp::from_millis).map(moment) {
         Some(moment) => {
             let segments = [tenant.as_bytes(), moment.as_bytes(), digest.as_bytes()];

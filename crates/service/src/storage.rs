@@ -1,6 +1,6 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
-use std::convert::Infallible;
+use std::{borrow::Borrow, convert::Infallible};
 
 use keyproof_store::{
     Batch, CommitError, EngineError, Key, NotApplied, Record, Store, StoreError, Stored, Timestamp,
@@ -264,7 +264,7 @@ pub(crate) fn is_zero(number: &u64) -> bool {
 pub(crate) fn put<R: Record + PartialEq>(
     batch: &mut Batch,
     place: &Key,
-    read: Option<&Stored<R>>,
+    read: Option<&Stored<impl Borrow<R>>>,
     next: Option<R>,
     expires_at: Option<Timestamp>,
 ) {
@@ -274,7 +274,9 @@ pub(crate) fn put<R: Record + PartialEq>(
             batch.insert(place, &next, expires_at);
         }
         (Some(read), None) => batch.remove(place, read.version),
-        (Some(read), Some(next)) if read.record == next => batch.require(place, read.version),
+        (Some(read), Some(next)) if Borrow::<R>::borrow(&read.record) == &next => {
+            batch.require(place, read.version);
+        }
         (Some(read), Some(next)) => {
             batch.replace(place, read.version, &next, expires_at);
         }

@@ -14,20 +14,20 @@ pub struct Body(Arc<Shared>);
 struct Shared {
     bytes: Box<[u8]>,
     /// The record, as the type that it was first read as.
-    read: OnceLock<Box<dyn Any + Send + Sync>>,
+    read: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Body {
     /// What these bytes were read as, if it was an `R`.
-    pub(crate) fn as_read<R: Any + Clone>(&self) -> Option<R> {
-        self.0.read.get()?.downcast_ref::<R>().cloned()
+    pub(crate) fn as_read<R: Any + Send + Sync>(&self) -> Option<Arc<R>> {
+        Arc::clone(self.0.read.get()?).downcast().ok()
     }
 
     /// Keeps what the bytes were read as, for whoever shares them: nobody yet means nobody will.
-    pub(crate) fn keep<R: Any + Clone + Send + Sync>(&self, record: &R) {
+    pub(crate) fn keep<R: Any + Send + Sync>(&self, record: &Arc<R>) {
         if Arc::strong_count(&self.0) > 1 {
             // The first one stands; it is the same, unless it is of another type.
-            let _ = self.0.read.set(Box::new(record.clone()));
+            let _ = self.0.read.set(Arc::clone(record) as _);
         }
     }
 }
@@ -88,16 +88,17 @@ mod tests {
     #[test]
     fn clones_share_what_was_read_and_equal_bytes_do_not() {
         let body = Body::from("1");
-        body.keep(&1_u32);
+        let one = Arc::new(1_u32);
+        body.keep(&one);
         assert_eq!(body.as_read::<u32>(), None, "nobody shares it");
         let clone = body.clone();
-        clone.keep(&1_u32);
-        assert_eq!(body.as_read::<u32>(), Some(1));
+        clone.keep(&one);
+        assert!(Arc::ptr_eq(&body.as_read::<u32>().unwrap(), &one));
         assert_eq!(body.as_read::<i64>(), None, "it was read as another type");
-        body.keep(&1_i64);
+        body.keep(&Arc::new(1_i64));
         assert_eq!(
             (body.as_read::<u32>(), body.as_read::<i64>()),
-            (Some(1), None)
+            (Some(one), None)
         );
         let same = Body::from("1");
         assert_eq!(same, body);

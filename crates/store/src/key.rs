@@ -307,11 +307,15 @@ fn encode_segment(segment: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&digest);
         return;
     }
-    for run in segment.split_inclusive(|&byte| byte == ESCAPE) {
-        out.extend_from_slice(run);
-        if run.ends_with(&[ESCAPE]) {
-            out.push(ZERO);
+    if segment.contains(&ESCAPE) {
+        for run in segment.split_inclusive(|&byte| byte == ESCAPE) {
+            out.extend_from_slice(run);
+            if run.ends_with(&[ESCAPE]) {
+                out.push(ZERO);
+            }
         }
+    } else {
+        out.extend_from_slice(segment);
     }
     out.extend_from_slice(&[ESCAPE, END]);
 }

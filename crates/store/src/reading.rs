@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::{Engine, EngineError, Key, Raw, Record, Row, StoreError, Stored, Timestamp};
 
@@ -99,7 +100,8 @@ impl fmt::Debug for ReadPlan {
 /// The records that were read in one go, all from one consistent state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    records: BTreeMap<Key, Option<Raw>>,
+    /// In key order, each key once.
+    records: Vec<(Key, Option<Raw>)>,
 }
 
 impl Snapshot {
@@ -112,16 +114,30 @@ impl Snapshot {
         self.raw(key)?.map(Raw::decode).transpose()
     }
 
+    /// The same for whoever only looks at it: [`Raw::decode_shared`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Snapshot::get`].
+    pub fn get_shared<R: Record>(&self, key: &Key) -> Result<Option<Stored<Arc<R>>>, StoreError> {
+        self.raw(key)?.map(Raw::decode_shared).transpose()
+    }
+
     /// The same, before anything is asked about its type.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotRead`] if nobody asked for `key`.
     pub fn raw(&self, key: &Key) -> Result<Option<&Raw>, StoreError> {
-        match self.records.get(key) {
+        match self.find(key) {
             Some(record) => Ok(record.as_ref()),
             None => Err(StoreError::NotRead { key: key.clone() }),
         }
+    }
+
+    fn find(&self, key: &Key) -> Option<&Option<Raw>> {
+        let at = self.records.binary_search_by(|(read, _)| read.cmp(key));
+        self.records.get(at.ok()?).map(|(_, record)| record)
     }
 }
 
@@ -130,8 +146,6 @@ pub struct Reading {
     plan: ReadPlan,
     /// Not read yet, each once and in key order.
     wanted: Vec<Key>,
-    /// In the order in which they were read.
-    read: Vec<Key>,
     snapshot: Snapshot,
     rounds: usize,
     failure: Option<StoreError>,
@@ -143,7 +157,6 @@ impl Reading {
         let mut reading = Self {
             plan,
             wanted: Vec::new(),
-            read: Vec::new(),
             snapshot: Snapshot::default(),
             rounds: 0,
             failure: None,
@@ -166,11 +179,14 @@ impl Reading {
     ///
     /// Every row of one reading must be of one consistent state.
     pub fn found(&mut self, rows: Vec<Option<Row>>) {
-        for (key, row) in std::mem::take(&mut self.wanted).into_iter().zip(rows) {
+        let found = std::mem::take(&mut self.wanted).into_iter().zip(rows);
+        let found = found.map(|(key, row)| {
             let record = row.map(|row| Raw::new(key.clone(), row));
-            self.read.push(key.clone());
-            self.snapshot.records.insert(key, record);
-        }
+            (key, record)
+        });
+        let records = &mut self.snapshot.records;
+        records.extend(found);
+        records.sort_unstable_by(|(key, _), (other, _)| key.cmp(other));
         self.rounds += 1;
         let Some(then) = &self.plan.then else {
             return;
@@ -196,7 +212,6 @@ impl Reading {
 
     /// Begins again, as if nothing had been read.
     pub(crate) fn restart(&mut self) {
-        self.read.clear();
         self.snapshot.records.clear();
         self.rounds = 0;
         self.failure = None;
@@ -206,11 +221,10 @@ impl Reading {
     /// Asks for those that were not read, within the limits.
     fn want(&mut self, keys: Vec<Key>) {
         self.wanted = keys;
-        self.wanted
-            .retain(|key| !self.snapshot.records.contains_key(key));
+        self.wanted.retain(|key| self.snapshot.find(key).is_none());
         self.wanted.sort_unstable();
         self.wanted.dedup();
-        if self.read.len() + self.wanted.len() > ReadPlan::MAX_KEYS {
+        if self.snapshot.records.len() + self.wanted.len() > ReadPlan::MAX_KEYS {
             let limit = ReadPlan::MAX_KEYS;
             self.fail(StoreError::TooManyKeys { limit });
         } else if self.rounds == ReadPlan::MAX_ROUNDS && !self.wanted.is_empty() {
@@ -232,7 +246,10 @@ impl Reading {
             let rows = self.wanted.iter().map(|key| known.remove(key)).collect();
             match rows {
                 Some(rows) => self.found(rows),
-                None => return [self.read.as_slice(), &self.wanted].concat(),
+                None => {
+                    let read = self.snapshot.records.iter().map(|(key, _)| key);
+                    return read.chain(&self.wanted).cloned().collect();
+                }
             }
         }
         Vec::new()
@@ -241,8 +258,9 @@ impl Reading {
 
 impl fmt::Debug for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let read = self.snapshot.records.iter().map(|(key, _)| key);
         f.debug_struct("Reading")
-            .field("read", &self.read)
+            .field("read", &read.collect::<Vec<_>>())
             .field("wanted", &self.wanted)
             .finish_non_exhaustive()
     }

@@ -1,5 +1,7 @@
 //! How a record becomes a body and a body a record: JSON that names its type and version.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -101,6 +103,24 @@ impl Raw {
     ///
     /// Any [`StoreError`] but [`StoreError::Engine`].
     pub fn decode<R: Record>(&self) -> Result<Stored<R>, StoreError> {
+        let Stored {
+            record,
+            version,
+            expires_at,
+        } = self.decode_shared()?;
+        Ok(Stored {
+            record: Arc::unwrap_or_clone(record),
+            version,
+            expires_at,
+        })
+    }
+
+    /// The same for whoever only looks at it: all who read a record that is kept in memory share one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Raw::decode`].
+    pub fn decode_shared<R: Record>(&self) -> Result<Stored<Arc<R>>, StoreError> {
         let record = match self.row.body.as_read::<R>() {
             Some(record) => record,
             None => self.read()?,
@@ -112,11 +132,12 @@ impl Raw {
         })
     }
 
-    fn read<R: Record>(&self) -> Result<R, StoreError> {
+    fn read<R: Record>(&self) -> Result<Arc<R>, StoreError> {
         let record = match self.written_now::<R>() {
             Some(record) => record,
             None => self.decode_any()?,
         };
+        let record = Arc::new(record);
         self.row.body.keep(&record);
         Ok(record)
     }

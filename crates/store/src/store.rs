@@ -59,14 +59,28 @@ impl Store {
         key: &Key,
         now: Timestamp,
     ) -> Result<Option<Stored<R>>, StoreError> {
-        let row = self
-            .engine
-            .get_many(std::slice::from_ref(key), now)
-            .await?
-            .pop()
-            .flatten();
-        row.map(|row| Raw::new(key.clone(), row).decode())
-            .transpose()
+        let raw = self.get_raw(key, now).await?;
+        raw.as_ref().map(Raw::decode).transpose()
+    }
+
+    /// The same for whoever only looks at it: [`Raw::decode_shared`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::get`].
+    pub async fn get_shared<R: Record>(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Option<Stored<Arc<R>>>, StoreError> {
+        let raw = self.get_raw(key, now).await?;
+        raw.as_ref().map(Raw::decode_shared).transpose()
+    }
+
+    async fn get_raw(&self, key: &Key, now: Timestamp) -> Result<Option<Raw>, StoreError> {
+        let rows = self.engine.get_many(std::slice::from_ref(key), now);
+        let row = rows.await?.pop().flatten();
+        Ok(row.map(|row| Raw::new(key.clone(), row)))
     }
 
     /// The records at `keys`, in their order, all from one consistent state.

@@ -148,7 +148,8 @@ pub enum RevokeTokenError {
 pub(super) struct OperatorTokenRecord {
     id: String,
     subject: String,
-    scopes: Vec<String>,
+    #[serde(with = "texts")]
+    scopes: OperatorScopes,
     created_at: Timestamp,
     /// How often all sessions in browsers were ended; those of before are over.
     #[serde(default, skip_serializing_if = "crate::storage::is_zero")]
@@ -208,7 +209,7 @@ impl Access {
             let record = OperatorTokenRecord {
                 id: token.id.clone(),
                 subject: token.subject.clone(),
-                scopes: token.scopes.iter().map(ToString::to_string).collect(),
+                scopes: token.scopes.clone(),
                 created_at: now,
                 sessions: 0,
             };
@@ -247,10 +248,11 @@ impl Access {
         let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
         let read = self.store.read(plan, self.clock.now()).await;
         let read = read.map_err(StorageError::from)?;
-        let stored = read.get::<OperatorTokenRecord>(&place);
+        let stored = read.get_shared::<OperatorTokenRecord>(&place);
         let stored = stored.map_err(StorageError::from)?;
         let stored = stored.ok_or(AccessError::Unknown)?;
-        Ok(operator_of(place, stored, Arc::new(read))?)
+        let at = (&place, stored.version);
+        Ok(operator_of(at, &stored.record, Arc::new(read)))
     }
 
     /// The same, where tokens of these issuers are taken as well, and for keyproof's own what is to be read along.
@@ -281,7 +283,7 @@ impl Access {
         let mut pages = self.pages();
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, stored) in page {
-                tokens.push(describe(stored)?);
+                tokens.push(describe(stored));
             }
         }
         Ok(tokens)
@@ -360,35 +362,30 @@ pub(super) fn token_place(digest: &TokenDigest) -> Key {
 
 /// The bearer of the token that was found, with what was read along.
 pub(super) fn operator_of(
-    place: Key,
-    stored: Stored<OperatorTokenRecord>,
+    (place, version): (&Key, Version),
+    record: &OperatorTokenRecord,
     along: Arc<Snapshot>,
-) -> Result<Operator, StorageError> {
-    let version = stored.version;
-    let authority = Authority { place, version };
-    let OperatorToken {
-        id,
-        subject,
-        scopes,
-        ..
-    } = describe(stored)?;
-    Ok(Operator {
-        authority: Some(authority),
+) -> Operator {
+    Operator {
+        authority: Some(Authority {
+            place: place.clone(),
+            version,
+        }),
         who: Who::Operator {
-            token: id,
-            subject: subject.clone(),
+            token: record.id.clone(),
+            subject: record.subject.clone(),
         },
-        subject,
-        scopes: scopes.iter().cloned().collect(),
+        subject: record.subject.clone(),
+        scopes: record.scopes.iter().cloned().collect(),
         along,
-    })
+    }
 }
 
 fn id(digest: &TokenDigest) -> String {
     digest.to_string().chars().take(16).collect()
 }
 
-fn describe(stored: Stored<OperatorTokenRecord>) -> Result<OperatorToken, StorageError> {
+fn describe(stored: Stored<OperatorTokenRecord>) -> OperatorToken {
     let OperatorTokenRecord {
         id,
         subject,
@@ -396,15 +393,33 @@ fn describe(stored: Stored<OperatorTokenRecord>) -> Result<OperatorToken, Storag
         created_at,
         ..
     } = stored.record;
-    let scopes = OperatorScopes::parse(scopes.iter().map(String::as_str))
-        .map_err(|error| StorageError::Damaged(format!("operator token {id}: {error}")))?;
-    Ok(OperatorToken {
+    OperatorToken {
         id,
         subject,
         scopes,
         created_at,
         expires_at: stored.expires_at,
-    })
+    }
+}
+
+/// Scopes as their texts.
+mod texts {
+    use keyproof_auth::OperatorScopes;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        scopes: &OperatorScopes,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(scopes.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<OperatorScopes, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        OperatorScopes::parse(texts.iter().map(String::as_str)).map_err(D::Error::custom)
+    }
 }
 
 #[cfg(test)]

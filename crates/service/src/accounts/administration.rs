@@ -289,7 +289,7 @@ impl Accounts {
                     incarnation,
                     ..user
                 };
-                snapshot.save_user(batch, &next, user);
+                snapshot.save_user(batch, next, user);
             },
         )
         .await
@@ -318,7 +318,7 @@ impl Accounts {
                     status: UserStatus::Active,
                     ..user
                 };
-                snapshot.save_user(batch, &next, user);
+                snapshot.save_user(batch, next, user);
             },
         )
         .await
@@ -350,7 +350,7 @@ impl Accounts {
                     true => Unlocking::Lifted,
                     false => Unlocking::NoLock,
                 };
-                snapshot.save_user(batch, &records.unlock(), user);
+                snapshot.save_user(batch, records.unlock(), user);
                 unlocking
             },
         )
@@ -383,7 +383,7 @@ impl Accounts {
                     incarnation,
                     ..user
                 };
-                snapshot.save_user(batch, &next, user);
+                snapshot.save_user(batch, next, user);
             },
         );
         changed.await.map_err(|failure| match failure {
@@ -415,7 +415,7 @@ impl Accounts {
                     activation,
                     ..user
                 };
-                snapshot.save_user(batch, &next, user);
+                snapshot.save_user(batch, next, user);
             },
         )
         .await

@@ -1,6 +1,6 @@
 //! The login of a program, which shows an application token in place of a user's password and code.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use keyproof_auth::Token;
 use keyproof_store::{Key, ReadPlan, StoreError, Stored, Timestamp, Version};
@@ -162,7 +162,7 @@ fn creator(organisation: u32, token: &ApplicationToken) -> Owner {
 
 /// Whom a token acts for, and what that rests on.
 struct Holder {
-    user: Stored<User>,
+    user: Stored<Arc<User>>,
     /// The token's number.
     id: u32,
     /// As it was read.

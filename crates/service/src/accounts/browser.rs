@@ -120,7 +120,7 @@ impl Accounts {
         let plan = ReadPlan::new([place.clone()]).then({
             let place = place.clone();
             move |found| {
-                let kept = found.get::<UserSession>(&place)?;
+                let kept = found.get_shared::<UserSession>(&place)?;
                 let owner = kept.map(|kept| kept.record.owner);
                 Ok(owner.map(user_key).into_iter().collect())
             }

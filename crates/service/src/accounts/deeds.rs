@@ -101,11 +101,11 @@ impl Accounts {
     pub(super) async fn refuse<T, E>(
         &self,
         snapshot: &Snapshot,
-        next: &UserRecords,
+        next: UserRecords,
         deed: Deed<'_>,
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
-        if snapshot.is_unchanged(next) {
+        if snapshot.is_unchanged(&next) {
             self.audit.refused(deed).await;
             return Err(Failure::Refused(error));
         }

@@ -95,7 +95,7 @@ impl Accounts {
                 ..deed(Action::TrustedDeviceRemove, user, None, origin)
             };
             self.audit.done(&mut batch, snapshot.now, deed);
-            snapshot.save(&mut batch, &decision.next, Change::default());
+            snapshot.save(&mut batch, decision.next, Change::default());
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

@@ -188,7 +188,7 @@ impl Accounts {
                         second_factor: Some(record),
                         ..Change::default()
                     };
-                    snapshot.save(&mut batch, &decision.next, change);
+                    snapshot.save(&mut batch, decision.next, change);
                     return Ok(Attempt::Commit(batch, Ok(enrolled)));
                 }
                 (Ok(_), None) => return Err(damaged("an enrolment without a key").into()),
@@ -201,7 +201,7 @@ impl Accounts {
                 }
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, &decision.next, deed, error).await
+            self.refuse(&snapshot, decision.next, deed, error).await
         })
         .await
     }
@@ -250,7 +250,7 @@ impl Accounts {
                         activator: session.token(),
                         ..Change::default()
                     };
-                    snapshot.save(&mut batch, &decision.next, change);
+                    snapshot.save(&mut batch, decision.next, change);
                     return Ok(Attempt::Commit(batch, Ok(())));
                 }
                 Err(ActivateRefusal::AlreadyActive) => {
@@ -266,7 +266,7 @@ impl Accounts {
                 ),
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, &decision.next, deed, error).await
+            self.refuse(&snapshot, decision.next, deed, error).await
         })
         .await
     }
@@ -331,7 +331,7 @@ impl Accounts {
         let mut batch = self.store.batch(snapshot.now);
         let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
         self.audit.done(&mut batch, snapshot.now, deed);
-        snapshot.save(&mut batch, &decision.next, Change::default());
+        snapshot.save(&mut batch, decision.next, Change::default());
         Ok(batch)
     }
 }

@@ -206,10 +206,10 @@ impl Accounts {
                     };
                     let unknown = self.unknown_name(&name);
                     let deed = self.failed(whose(&snapshot, &unknown), why, origin);
-                    return self.refuse(&snapshot, &decision.next, deed, error).await;
+                    return self.refuse(&snapshot, decision.next, deed, error).await;
                 }
             };
-            snapshot.save(&mut batch, &decision.next, change);
+            snapshot.save(&mut batch, decision.next, change);
             Ok(Attempt::Commit(batch, verdict))
         });
         let (user, granted) = granted.await?;
@@ -278,7 +278,7 @@ impl Accounts {
                     let shown = Some(authenticated.factor.into());
                     let login = self.begin_session(shown, snapshot.now);
                     let kept = self.keep(&mut batch, &snapshot, &login, keeping).await?;
-                    snapshot.save(&mut batch, &decision.next, Change::default());
+                    snapshot.save(&mut batch, decision.next, Change::default());
                     Ok(Attempt::Commit(batch, Ok((user.clone(), login, kept))))
                 }
                 Err(refusal) => {
@@ -297,7 +297,7 @@ impl Accounts {
                         ),
                     };
                     let deed = self.failed(Failed::User(user), why, origin);
-                    self.refuse(&snapshot, &decision.next, deed, error).await
+                    self.refuse(&snapshot, decision.next, deed, error).await
                 }
             }
         })

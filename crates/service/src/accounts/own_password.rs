@@ -86,7 +86,7 @@ impl Accounts {
                         ..user.clone()
                     };
                     let mut batch = self.store.batch(snapshot.now);
-                    snapshot.save_user(&mut batch, &next, renewed);
+                    snapshot.save_user(&mut batch, next, renewed);
                     let deed = deed(action, &user, Some(TOKENS_STAY.to_owned()), origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     return Ok(Attempt::Commit(batch, Ok(())));
@@ -94,7 +94,7 @@ impl Accounts {
                 Err(refusal) => snapshot.unproven(refusal),
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, &decision.next, deed, error.into())
+            self.refuse(&snapshot, decision.next, deed, error.into())
                 .await
         })
         .await

@@ -1,5 +1,7 @@
 //! Records that a use case reads in one go, from one state of the store, each with its place.
 
+use std::sync::Arc;
+
 use keyproof_store::{Batch, Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::Accounts;
@@ -16,7 +18,7 @@ pub(super) struct Reading {
 /// A record's place, and what was there.
 pub(super) struct Slot<R> {
     place: Key,
-    pub(super) stored: Option<Stored<R>>,
+    pub(super) stored: Option<Stored<Arc<R>>>,
 }
 
 impl Accounts {
@@ -47,7 +49,7 @@ impl Accounts {
 impl Reading {
     /// The record at this place, which was asked for.
     pub(super) fn slot<R: Record>(&self, place: Key) -> Result<Slot<R>, StorageError> {
-        let stored = self.found.get(&place)?;
+        let stored = self.found.get_shared(&place)?;
         Ok(Slot { place, stored })
     }
 
@@ -67,11 +69,12 @@ impl<R: Record> Slot<R> {
     }
 
     pub(super) fn record(&self) -> Option<&R> {
-        self.stored.as_ref().map(|stored| &stored.record)
+        self.stored.as_ref().map(|stored| &*stored.record)
     }
 
     pub(super) fn into_record(self) -> Option<R> {
-        self.stored.map(|stored| stored.record)
+        self.stored
+            .map(|stored| Arc::unwrap_or_clone(stored.record))
     }
 
     /// Adds that it is still as it was read, if it was there.

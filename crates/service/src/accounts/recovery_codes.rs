@@ -90,7 +90,7 @@ impl Accounts {
                     let mut batch = self.store.batch(snapshot.now);
                     let deed = deed(action, &user, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
-                    snapshot.save(&mut batch, &decision.next, Change::default());
+                    snapshot.save(&mut batch, decision.next, Change::default());
                     let codes = codes.iter().map(|code| Zeroizing::new(code.to_string()));
                     return Ok(Attempt::Commit(batch, Ok(codes.collect())));
                 }
@@ -118,7 +118,7 @@ impl Accounts {
                 }
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, &decision.next, deed, error).await
+            self.refuse(&snapshot, decision.next, deed, error).await
         })
         .await
     }

@@ -205,7 +205,7 @@ impl Accounts {
         let plan = ReadPlan::new([place.clone()]).then({
             let (place, token) = (place.clone(), token.clone());
             move |found| {
-                let held = found.get::<RefreshToken>(&place)?;
+                let held = found.get_shared::<RefreshToken>(&place)?;
                 let rests_on = held.map(|held| RestsOn::of(&token, &held.record, now));
                 Ok(rests_on.map(RestsOn::places).unwrap_or_default())
             }

@@ -253,11 +253,11 @@ impl Accounts {
             return Err(INVALID);
         }
         let user: Slot<User> = reading.slot(user_key(owner))?;
-        let user = user.into_record().ok_or(INVALID)?;
+        let user = user.record().ok_or(INVALID)?;
         if let Some(token) = token {
             let token: Slot<ApplicationToken> = reading.slot(token)?;
             token
-                .into_record()
+                .record()
                 .filter(|token| is_valid(token, address, reading.now).is_ok())
                 .filter(|token| token.creator_incarnation == user.incarnation)
                 .ok_or(INVALID)?;
@@ -274,7 +274,7 @@ impl Accounts {
             key_changes: claims.key_changes,
             along: along.map(|owner| (owner, Arc::new(reading))),
         };
-        match session.is_of(&user) {
+        match session.is_of(user) {
             true => Ok(session),
             false => Err(INVALID),
         }

@@ -1,6 +1,6 @@
 //! All that is kept of one user, as it was read at one moment, and the batch that makes of it what was decided.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use keyproof_auth::Token;
 use keyproof_mfa::{
@@ -57,8 +57,8 @@ impl Accounts {
     pub(super) async fn snapshot(&self, name: &str) -> Result<Snapshot, StorageError> {
         let place = user_name_key(name);
         let plan = ReadPlan::new([place.clone(), lockout_key(name)]).then(move |found| {
-            let named = found.get::<UserName>(&place)?;
-            Ok(places_of(owner_of(named.map(|named| named.record).as_ref())).into())
+            let named = found.get_shared::<UserName>(&place)?;
+            Ok(places_of(owner_of(named.as_ref().map(|named| &*named.record))).into())
         });
         let reading = self.read_plan(plan).await?;
         let named: Slot<UserName> = reading.slot(user_name_key(name))?;
@@ -82,20 +82,21 @@ impl Accounts {
         let plan = ReadPlan::new([place.clone()]).then({
             let place = place.clone();
             move |found| {
-                let Some(asked) = found.get::<ChallengeRecord>(&place)? else {
+                let Some(asked) = found.get_shared::<ChallengeRecord>(&place)? else {
                     return Ok(Vec::new());
                 };
-                let ChallengeRecord { name, owner, .. } = asked.record;
-                let named = [user_name_key(&name), lockout_key(&name)];
-                Ok(named.into_iter().chain(places_of(owner)).collect())
+                let ChallengeRecord { name, owner, .. } = &*asked.record;
+                let named = [user_name_key(name), lockout_key(name)];
+                Ok(named.into_iter().chain(places_of(*owner)).collect())
             }
         });
         let reading = self.read_plan(plan).await?;
         let challenge: Slot<ChallengeRecord> = reading.slot(place)?;
-        let Some(ChallengeRecord { name, owner, .. }) = challenge.record().cloned() else {
+        let asked = challenge.stored.as_ref();
+        let Some(asked) = asked.map(|stored| Arc::clone(&stored.record)) else {
             return Ok(None);
         };
-        Snapshot::of(&name, owner, Some(challenge), &reading).map(Some)
+        Snapshot::of(&asked.name, asked.owner, Some(challenge), &reading).map(Some)
     }
 
     /// The second factor's secret, for codes to be compared with.
@@ -228,7 +229,7 @@ impl Snapshot {
 
     /// Adds what was decided: what differs is written over the version that was read, what does not has to be still
     /// the same.
-    pub(super) fn save(&self, batch: &mut Batch, next: &UserRecords, change: Change) {
+    pub(super) fn save(&self, batch: &mut Batch, next: UserRecords, change: Change) {
         let lockout = next.lockout.map(LockoutRecord);
         put_until(batch, &self.lockout, lockout, |record| {
             record.0.expires_at()
@@ -237,21 +238,26 @@ impl Snapshot {
             return;
         };
         self.name.require(batch);
-        let mut user = change.user.unwrap_or_else(|| before.clone());
-        let (owner, name) = (user.owner(), user.name.clone());
         let key = self.second_factor.record().map(|record| &record.key);
-        if asked_for(key) != asked_for(next.key.as_ref()) {
-            user.key_changes = user.key_changes.wrapping_add(1);
-            if asked_for(next.key.as_ref()).is_some() {
-                user.activation = Some(Activation {
-                    key_changes: user.key_changes,
-                    by: change.activator,
-                });
+        let is_another_key = asked_for(key) != asked_for(next.key.as_ref());
+        let is_joined = self.is_joined(&next);
+        if change.user.is_none() && !is_another_key && !is_joined {
+            self.user.require(batch);
+        } else {
+            let mut user = change.user.unwrap_or_else(|| before.clone());
+            if is_another_key {
+                user.key_changes = user.key_changes.wrapping_add(1);
+                if asked_for(next.key.as_ref()).is_some() {
+                    user.activation = Some(Activation {
+                        key_changes: user.key_changes,
+                        by: change.activator,
+                    });
+                }
             }
-        }
-        match self.is_joined(next) {
-            true => self.user.replace(batch, &user, None),
-            false => self.user.put(batch, Some(user), None),
+            match is_joined {
+                true => self.user.replace(batch, &user, None),
+                false => self.user.put(batch, Some(user), None),
+            }
         }
         let second_factor = next.key.and_then(|key| {
             let kept = || self.second_factor.record().cloned();
@@ -259,25 +265,25 @@ impl Snapshot {
             Some(SecondFactor { key, ..next })
         });
         self.second_factor.put(batch, second_factor, None);
-        let devices = next.devices.clone().map(DevicesRecord);
+        let devices = next.devices.map(DevicesRecord);
         put_until(batch, &self.devices, devices, |record| {
             record.0.expires_at()
         });
-        let recovery = next.recovery.clone().map(RecoveryRecord);
+        let recovery = next.recovery.map(RecoveryRecord);
         self.recovery.put(batch, recovery, None);
-        let addresses = next.addresses.clone().map(AddressesRecord);
+        let addresses = next.addresses.map(AddressesRecord);
         put_until(batch, &self.addresses, addresses, |record| {
             record.0.expires_at()
         });
-        let sessions = next.sessions.clone().map(SessionsRecord);
+        let sessions = next.sessions.map(SessionsRecord);
         put_until(batch, &self.sessions, sessions, |record| {
             record.0.expires_at()
         });
         let new_challenge = change.challenge.map(Slot::unread);
         if let Some(slot) = new_challenge.as_ref().or(self.challenge.as_ref()) {
             let challenge = next.challenge.map(|challenge| ChallengeRecord {
-                owner,
-                name,
+                owner: before.owner(),
+                name: before.name.clone(),
                 challenge,
             });
             put_until(batch, slot, challenge, |record| {
@@ -287,7 +293,7 @@ impl Snapshot {
     }
 
     /// The same, with this as the user's record.
-    pub(super) fn save_user(&self, batch: &mut Batch, next: &UserRecords, user: User) {
+    pub(super) fn save_user(&self, batch: &mut Batch, next: UserRecords, user: User) {
         let change = Change {
             user: Some(user),
             ..Change::default()

@@ -1,6 +1,6 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use keyproof_auth::is_dns_label;
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
@@ -201,8 +201,9 @@ impl DeviceIdentity {
         &self,
         administrator: &Administrator<K>,
         name: &str,
-    ) -> Result<Object<K>, Failure<FindError>> {
-        let stored = self.load::<K>(administrator.namespace(), name).await?;
+    ) -> Result<Arc<Object<K>>, Failure<FindError>> {
+        let key = object_key::<K>(administrator.namespace(), name);
+        let stored = self.store.get_shared(&key, self.clock.now()).await?;
         Ok(stored.ok_or(Failure::Refused(FindError::Unknown))?.record)
     }
 

@@ -1,7 +1,7 @@
 //! Who may work with the devices of an instance: the bearer of one of its login tokens, or an operator whose scopes reach
 //! it.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use keyproof_auth::{
     AuthError, Generation, LoginScope, OperatorScope, Permission, Reach, Token, Validity,
@@ -29,7 +29,7 @@ pub struct Caller<R> {
     pub(super) shown: Option<Shown>,
     origin: Origin,
     /// The device that was asked for along with it, from the same moment.
-    device: Option<Stored<Device>>,
+    device: Option<Stored<Arc<Device>>>,
     right: PhantomData<R>,
 }
 
@@ -171,15 +171,15 @@ impl OtpDevices {
         let place = instance_key(&instance);
         let now = self.clock.now();
         let found = self.find(&place, None, &instance, device, now).await?;
-        let stored = found.get::<Instance>(&place)?;
+        let stored = found.get_shared::<Instance>(&place)?;
         let stored = stored.ok_or(Failure::Refused(OperatorNotPermitted::InstanceUnknown))?;
         let Instance {
             incarnation,
             generation,
             ..
-        } = stored.record;
+        } = *stored.record;
         let device = match device {
-            Some(id) => found.get(&device_key(&instance, &incarnation, id))?,
+            Some(id) => found.get_shared(&device_key(&instance, &incarnation, id))?,
             None => None,
         };
         Ok(Caller {
@@ -261,18 +261,19 @@ impl OtpDevices {
             }
         };
         let digest = token.digest();
-        let (place, token) = (instance_key(instance), login_token_key(instance, &token));
+        let token = login_token_key(instance, &token, &digest);
+        let place = instance_key(instance);
         let now = self.clock.now();
         let found = self
             .find(&place, Some(&token), instance, device, now)
             .await?;
         let Some(Stored {
             record: instance, ..
-        }) = found.get::<Instance>(&place)?
+        }) = found.get_shared::<Instance>(&place)?
         else {
             return refused(NotPermitted::InstanceUnknown);
         };
-        let Some(stored) = found.get::<LoginToken>(&token)? else {
+        let Some(stored) = found.get_shared::<LoginToken>(&token)? else {
             return refused(NotPermitted::TokenUnknown);
         };
         let validity = Validity {
@@ -285,7 +286,7 @@ impl OtpDevices {
             Err(_) => return refused(NotPermitted::TokenUnknown),
         }
         let device = match device {
-            Some(id) => found.get(&device_key(&instance.name, &instance.incarnation, id))?,
+            Some(id) => found.get_shared(&device_key(&instance.name, &instance.incarnation, id))?,
             None => None,
         };
         let (scope, token_id) = (stored.record.scope, token_id(&digest));
@@ -301,7 +302,7 @@ impl OtpDevices {
                     token: Some(token_id.clone()),
                 })
             },
-            instance: instance.name,
+            instance: instance.name.clone(),
             incarnation: instance.incarnation,
             generation: instance.generation,
             shown: Some(Shown {
@@ -336,7 +337,7 @@ impl OtpDevices {
         if let Some(id) = device {
             let (place, instance, id) = (place.clone(), instance.to_owned(), id.to_owned());
             plan = plan.then(move |found| {
-                let stored = found.get::<Instance>(&place)?;
+                let stored = found.get_shared::<Instance>(&place)?;
                 let device =
                     stored.map(|stored| device_key(&instance, &stored.record.incarnation, &id));
                 Ok(device.into_iter().collect())
@@ -363,8 +364,8 @@ impl<R> Caller<R> {
     }
 
     /// The device that was asked for, as it was when the token was in force.
-    pub(super) const fn device(&self) -> Option<&Stored<Device>> {
-        self.device.as_ref()
+    pub(super) fn device(&self) -> Option<&Device> {
+        self.device.as_ref().map(|stored| &*stored.record)
     }
 
     pub(super) const fn origin(&self) -> &Origin {

@@ -1,11 +1,11 @@
 //! What is stored, and where.
 
-use keyproof_auth::{Generation, LoginScope, Token};
+use keyproof_auth::{Generation, LoginScope, Token, TokenDigest};
 use keyproof_otp::pos::PosAlgorithm;
 use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::token_key;
+use crate::keys::token_key_of;
 
 /// At `otp_instance/<name>`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -48,8 +48,8 @@ pub(super) struct LoginToken {
 
 record!(LoginToken, "login_token");
 
-pub(super) fn login_token_key(instance: &str, token: &Token) -> Key {
-    token_key("login_token", instance, token)
+pub(super) fn login_token_key(instance: &str, token: &Token, digest: &TokenDigest) -> Key {
+    token_key_of("login_token", instance, token, digest)
 }
 
 pub(super) fn all_tokens(instance: &str) -> Prefix {

@@ -157,7 +157,7 @@ impl Access {
                     },
                 },
             };
-            let operator = operator_of(place.clone(), kept, Arc::default())?;
+            let operator = operator_of((&place, kept.version), &kept.record, Arc::default());
             let mut batch = self.store.batch(now);
             let token = self.draw(now);
             let ends = session.life.ends_at();
@@ -233,7 +233,11 @@ impl Access {
         let (read, kept) = self.read_session(&place, now).await?;
         let live = self.live(&read, &kept)?;
         let session = OperatorSession {
-            operator: operator_of(token_place_of(&kept.record), live, Arc::default())?,
+            operator: operator_of(
+                (&token_place_of(&kept.record), live.version),
+                &live.record,
+                Arc::default(),
+            ),
             token: kept.record.token.clone(),
             shown_at: kept.record.shown_at,
             read_at: now,
@@ -261,7 +265,8 @@ impl Access {
             batch.remove(&place, kept.version);
             // One that has ended by itself is nobody's deed.
             if let Ok(live) = self.live(&read, &kept) {
-                let operator = operator_of(token_place_of(&kept.record), live, Arc::default())?;
+                let at = (&token_place_of(&kept.record), live.version);
+                let operator = operator_of(at, &live.record, Arc::default());
                 let origin = origin.by(operator.who.clone());
                 let deed = Deed {
                     action: Action::OperatorSessionEnd,

@@ -79,7 +79,7 @@ impl OtpDevices {
     ) -> Result<Option<FittingStep>, Failure<CheckCodeError>> {
         let refused = |why| Failure::Refused(why);
         let device = caller.device();
-        let device = &device.ok_or(refused(CheckCodeError::Unknown))?.record;
+        let device = device.ok_or(refused(CheckCodeError::Unknown))?;
         if device.algorithm == PosAlgorithm::None {
             return Err(refused(CheckCodeError::NoCodes));
         }

@@ -249,10 +249,8 @@ impl OtpDevices {
         caller: &Caller<Reading>,
         moment: Result<Moment, Q>,
     ) -> Result<DeviceView, Failure<ShowDeviceError<Q>>> {
-        let stored = caller.device();
-        let record = &stored
-            .ok_or(Failure::Refused(ShowDeviceError::Unknown))?
-            .record;
+        let record = caller.device();
+        let record = record.ok_or(Failure::Refused(ShowDeviceError::Unknown))?;
         let Moment { at, price } =
             moment.map_err(|refused| Failure::Refused(ShowDeviceError::Moment(refused)))?;
         let at = at.unwrap_or_else(|| self.clock.now().as_secs());

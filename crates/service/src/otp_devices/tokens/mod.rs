@@ -206,7 +206,7 @@ impl OtpDevices {
                 description: request.description.as_deref().map(cut),
             };
             batch.insert(
-                &login_token_key(instance, &token),
+                &login_token_key(instance, &token, &digest),
                 &record,
                 valid_until.map(|end| end.saturating_add(REMEMBERED)),
             );
