@@ -16,15 +16,23 @@ use rustix::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 /// What hyper or the TLS session reads from and writes to.
-pub(crate) struct Socket(Arc<TcpStream>);
+pub(crate) struct Socket {
+    /// A half of its own knows that a read which has not filled its buffer has read all there was: the next one asks the
+    /// system only once there is more.
+    read: OwnedReadHalf,
+    write: Arc<OwnedWriteHalf>,
+}
 
 /// The client at the other end, which does not keep the socket open.
 #[derive(Clone)]
-pub(crate) struct Peer(Weak<TcpStream>);
+pub(crate) struct Peer(Weak<OwnedWriteHalf>);
 
 /// A request's client. Its clones are the same request's.
 #[derive(Clone)]
@@ -75,20 +83,29 @@ const SENDS_NO_MORE: PollFlags = PollFlags::empty();
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(stream))
+        let (read, write) = stream.into_split();
+        Self {
+            read,
+            write: Arc::new(write),
+        }
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        Peer(Arc::downgrade(&self.0))
+        Peer(Arc::downgrade(&self.write))
+    }
+
+    fn stream(&self) -> &TcpStream {
+        (*self.write).as_ref()
     }
 }
 
 impl Peer {
     fn presence(&self) -> Presence {
-        let Some(stream) = self.0.upgrade() else {
+        let Some(half) = self.0.upgrade() else {
             return Presence::Gone;
         };
-        let mut asked = [PollFd::new(&stream, SENDS_NO_MORE)];
+        let stream: &TcpStream = (*half).as_ref();
+        let mut asked = [PollFd::new(stream, SENDS_NO_MORE)];
         let at_once = Timespec::default();
         if poll(&mut asked, Some(&at_once)).is_err() {
             return Presence::Here;
@@ -108,17 +125,11 @@ impl Peer {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(|_| ())),
-            }
-        }
+        Pin::new(&mut self.read).poll_read(cx, buf)
     }
 }
 
@@ -129,8 +140,8 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write(buf) {
+            ready!(self.stream().poll_write_ready(cx))?;
+            match self.stream().try_write(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -143,7 +154,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(shutdown(&self.0, Shutdown::Write).map_err(Into::into))
+        Poll::Ready(shutdown(self.stream(), Shutdown::Write).map_err(Into::into))
     }
 }
 
