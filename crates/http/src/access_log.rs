@@ -10,24 +10,24 @@ use crate::{RequestLabels, RequestObserver, RequestTrace, response::Route};
 /// Told when it is dropped, so that a request whose client hung up is told of too (without a status).
 ///
 /// Never the path or the query: the route's *template* says enough, and the others may hold secrets.
-pub(crate) struct AccessRecord {
+pub(crate) struct AccessRecord<'c> {
     method: &'static str,
     application: &'static str,
     route: Arc<Route>,
     client: IpAddr,
     started: Instant,
     status: Option<StatusCode>,
-    observer: Arc<dyn RequestObserver>,
+    observer: &'c dyn RequestObserver,
     trace: Option<Box<dyn RequestTrace>>,
 }
 
-impl AccessRecord {
+impl<'c> AccessRecord<'c> {
     pub(crate) fn start(
         method: &Method,
         application: &'static str,
         route: Arc<Route>,
         client: IpAddr,
-        observer: Arc<dyn RequestObserver>,
+        observer: &'c dyn RequestObserver,
         trace: Option<Box<dyn RequestTrace>>,
     ) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl AccessRecord {
     }
 }
 
-impl Drop for AccessRecord {
+impl Drop for AccessRecord<'_> {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let labels = RequestLabels {

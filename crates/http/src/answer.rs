@@ -40,7 +40,6 @@ impl Transport {
 }
 
 /// The connection that a request came by.
-#[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) stack: Arc<Stack>,
     pub(crate) served: Arc<Served>,
@@ -54,59 +53,51 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Answers one request, and logs it.
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
-        let request_id = RequestId::draw(&self.stack.draw);
-        let trace = self.stack.trace(self.peer, request.headers());
+    pub(crate) async fn answer(this: &Arc<Self>, request: Request<Incoming>) -> Response {
+        let request_id = RequestId::draw(&this.stack.draw);
+        let trace = this.stack.trace(this.peer, request.headers());
         let span = match &trace {
             None => info_span!("request", id = %request_id),
             Some(trace) => info_span!("request", id = %request_id, trace_id = trace.id()),
         };
-        self.answer_as(request_id, request, trace)
+        Self::answer_as(this, request_id, request, trace)
             .instrument(span)
             .await
     }
 
     async fn answer_as(
-        self,
+        this: &Arc<Self>,
         request_id: RequestId,
         request: Request<Incoming>,
         trace: Option<Box<dyn RequestTrace>>,
     ) -> Response {
         let (head, incoming) = request.into_parts();
-        let client = self.stack.proxies.client(self.peer, &head.headers);
-        let is_encrypted = matches!(self.transport, Transport::Tls(_))
-            || self.stack.proxies.says_https(self.peer, &head.headers);
+        let (stack, served) = (&this.stack, &this.served);
+        let client = stack.proxies.client(this.peer, &head.headers);
+        let is_encrypted = matches!(this.transport, Transport::Tls(_))
+            || stack.proxies.says_https(this.peer, &head.headers);
         let path = RequestPath::parse(head.uri.path());
-        let application = self.served.application(&path).cloned();
+        let application = served.application(&path);
         let route = Arc::new(Route::default());
         let record = AccessRecord::start(
             &head.method,
-            application
-                .as_ref()
-                .map_or("-", |application| application.name()),
+            application.map_or("-", |application| application.name()),
             Arc::clone(&route),
             client,
-            Arc::clone(&self.stack.observer),
+            &*stack.observer,
             trace,
         );
 
-        let deadline = Arc::new(HandlerDeadline::start(self.stack.limits.handler_timeout));
-        let body = RequestBody::new(
-            incoming,
-            self.stack.limits.max_body_bytes,
-            self.stack.limits.body_timeout,
-            Arc::clone(&deadline),
-            Arc::clone(&self.turn),
-            Arc::clone(&self.stack),
-        );
+        let deadline = Arc::new(HandlerDeadline::start(stack.limits.handler_timeout));
+        let body = RequestBody::new(incoming, Arc::clone(&deadline), Arc::clone(this));
         let within_limits = unambiguous(&head)
             .and_then(|()| understood(&head))
             .and_then(|()| body.check_announced());
-        let answered = match (within_limits, Probe::at(&path), &application) {
+        let answered = match (within_limits, Probe::at(&path), application) {
             (Err(refusal), ..) => Err(refusal),
             (Ok(()), Some(probe), _) => {
                 route.matched(probe.route());
-                Ok(probe.answer(&head.method, &self.stack).await)
+                Ok(probe.answer(&head.method, stack).await)
             }
             (Ok(()), None, None) => Err(StackRefusal::NotFound),
             (Ok(()), None, Some(application)) => {
@@ -117,26 +108,25 @@ impl Origin {
                     headers: head.headers,
                     client,
                     is_encrypted,
-                    waiting: Client::new(self.client.clone()),
-                    client_certificate: self.transport.client_certificate(),
+                    waiting: Client::new(this.client.clone()),
+                    client_certificate: this.transport.client_certificate(),
                     request_id,
                     route,
                     body,
                 };
-                self.run(Arc::clone(application), exchange, &deadline).await
+                this.run(Arc::clone(application), exchange, &deadline).await
             }
         };
 
-        let application = application.as_ref();
         let leaves_a_body = matches!(
             answered,
             Err(StackRefusal::BodyTooLarge { .. } | StackRefusal::CodingUnknown)
         );
         let mut response =
-            answered.unwrap_or_else(|refusal| self.served.refuse(application, refusal, request_id));
-        self.served.stamp(application, request_id, &mut response);
+            answered.unwrap_or_else(|refusal| served.refuse(application, refusal, request_id));
+        served.stamp(application, request_id, &mut response);
         let is_unread =
-            response.status() == StatusCode::PAYLOAD_TOO_LARGE && self.turn.may_be_sending();
+            response.status() == StatusCode::PAYLOAD_TOO_LARGE && this.turn.may_be_sending();
         if leaves_a_body || is_unread {
             // hyper will close, but learns too late that nobody reads the body to say so itself.
             let close = HeaderValue::from_static("close");

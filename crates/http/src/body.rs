@@ -1,52 +1,45 @@
 //! The body of a request, read when the handler asks for it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming, SizeHint};
 use tokio::time::timeout;
 
-use crate::{StackRefusal, deadline::HandlerDeadline, stack::Stack, wire::Turn};
+use crate::{StackRefusal, answer::Origin, deadline::HandlerDeadline};
 
 /// A body that is still on its way.
 pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
-    limit: usize,
-    timeout: Duration,
     deadline: Arc<HandlerDeadline>,
-    turn: Arc<Turn>,
-    stack: Arc<Stack>,
+    origin: Arc<Origin>,
 }
 
 impl RequestBody {
     pub(crate) fn new(
         incoming: Incoming,
-        limit: usize,
-        timeout: Duration,
         deadline: Arc<HandlerDeadline>,
-        turn: Arc<Turn>,
-        stack: Arc<Stack>,
+        origin: Arc<Origin>,
     ) -> Self {
         Self {
             incoming: Some(incoming),
-            limit,
-            timeout,
             deadline,
-            turn,
-            stack,
+            origin,
         }
     }
 
     /// The longest body that is read for a route that needs no more than `needed` bytes.
     pub(crate) fn limit(&self, needed: usize) -> usize {
-        needed.min(self.limit)
+        needed.min(self.origin.stack.limits.max_body_bytes)
     }
 
     /// Refuses a body that is announced too long, before anything else is done for its request.
     pub(crate) fn check_announced(&self) -> Result<(), StackRefusal> {
         let hint = self.incoming.as_ref().map(Body::size_hint);
-        hint.map_or(Ok(()), |hint| check_announced(&hint, self.limit))
+        hint.map_or(Ok(()), |hint| {
+            check_announced(&hint, self.limit(usize::MAX))
+        })
     }
 
     pub(crate) async fn read(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
@@ -55,20 +48,22 @@ impl RequestBody {
         };
         let body = self.read_whole(incoming, self.limit(needed)).await;
         if body.is_err() {
-            self.turn.body_is_unread();
+            self.origin.turn.body_is_unread();
         }
         body
     }
 
     async fn read_whole(&self, incoming: Incoming, limit: usize) -> Result<Bytes, StackRefusal> {
         check_announced(&incoming.size_hint(), limit)?;
-        self.deadline.extend(self.timeout);
-        let whole = timeout(self.timeout, Limited::new(incoming, limit).collect());
+        let stack = &self.origin.stack;
+        let patience = stack.limits.body_timeout;
+        self.deadline.extend(patience);
+        let whole = timeout(patience, Limited::new(incoming, limit).collect());
         let read = tokio::select! {
             biased;
             read = whole => read,
             // Nothing was decided yet, so nobody is left in doubt.
-            () = self.stack.stopped_waiting() => return Err(StackRefusal::Draining),
+            () = stack.stopped_waiting() => return Err(StackRefusal::Draining),
         };
         self.deadline.restart();
         match read {
@@ -87,7 +82,7 @@ impl Drop for RequestBody {
             .as_ref()
             .is_some_and(|body| !body.is_end_stream())
         {
-            self.turn.body_is_unread();
+            self.origin.turn.body_is_unread();
         }
     }
 }

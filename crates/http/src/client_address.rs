@@ -43,10 +43,12 @@ impl TrustedProxies {
 
     /// Whether the peer is a trusted proxy that says that its client spoke TLS: by the last `X-Forwarded-Proto`, its own.
     pub(crate) fn says_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        if !self.trusts(peer.to_canonical()) {
+            return false;
+        }
         let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back();
         let last = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
-        self.trusts(peer.to_canonical())
-            && last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+        last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
     }
 
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {

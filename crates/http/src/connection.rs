@@ -43,7 +43,9 @@ pub(crate) async fn serve<T>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let turn = Arc::new(Turn::default());
-    let origin = Origin {
+    // One for all requests of the connection: what many connections share is counted up and down on one processor after the
+    // other.
+    let origin = Arc::new(Origin {
         stack: Arc::clone(&stack),
         served: Arc::clone(&served),
         peer: peer.ip(),
@@ -51,13 +53,13 @@ pub(crate) async fn serve<T>(
         transport,
         turn: Arc::clone(&turn),
         slot,
-    };
+    });
     let service = service_fn(|request: Request<Incoming>| {
-        let origin = origin.clone();
+        let origin = Arc::clone(&origin);
         origin.turn.request_arrived();
         Box::pin(async move {
+            let response = Origin::answer(&origin, request).await;
             let turn = Arc::clone(&origin.turn);
-            let response = origin.answer(request).await;
             Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, turn)))
         })
     });

@@ -1,5 +1,7 @@
 //! The path of a request: split at `/` first, percent-decoded after, so that `%2F` belongs to an id.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 /// A request's path in its segments.
@@ -7,16 +9,33 @@ use percent_encoding::percent_decode_str;
 /// `/a/b` has the segments `a`, `b`; `/a/` has `a` and an empty one; `/` has one empty segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestPath {
-    segments: Vec<Result<Box<str>, SegmentFault>>,
+    /// The decoded segments, one right behind the other.
+    text: String,
+    /// Where each ends in it.
+    ends: Vec<Result<usize, SegmentFault>>,
 }
 
 impl RequestPath {
     /// Splits and decodes a raw path as it came on the request line, without its query.
     pub fn parse(raw: &str) -> Self {
         let raw = raw.strip_prefix('/').unwrap_or(raw);
-        Self {
-            segments: raw.split('/').map(decode).collect(),
-        }
+        let mut text = String::with_capacity(raw.len());
+        let ends = raw.split('/').map(|segment| {
+            text.push_str(&decode(segment)?);
+            Ok(text.len())
+        });
+        let ends = ends.collect();
+        Self { text, ends }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Result<&str, SegmentFault>> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let end = (*end)?;
+            let segment = self.text.get(start..end).unwrap_or_default();
+            start = end;
+            Ok(segment)
+        })
     }
 
     /// The decoded segments, for matching against slice patterns.
@@ -25,15 +44,9 @@ impl RequestPath {
     ///
     /// The first segment that cannot be decoded.
     pub fn segments(&self) -> Result<Vec<&str>, PathError> {
-        let numbered = self.segments.iter().enumerate();
+        let numbered = self.iter().enumerate();
         numbered
-            .map(|(segment, decoded)| match decoded {
-                Ok(text) => Ok(&**text),
-                Err(fault) => Err(PathError {
-                    segment,
-                    fault: *fault,
-                }),
-            })
+            .map(|(segment, decoded)| decoded.map_err(|fault| PathError { segment, fault }))
             .collect()
     }
 
@@ -42,23 +55,20 @@ impl RequestPath {
     ///
     /// [`Application::claims`]: crate::Application::claims
     pub fn lossy_segments(&self) -> Vec<&str> {
-        let segments = self.segments.iter();
-        segments
-            .map(|segment| segment.as_deref().unwrap_or("%"))
-            .collect()
+        self.iter().map(|segment| segment.unwrap_or("%")).collect()
     }
 
     /// The first decoded segment, if it can be decoded; for [`Application::claims`] of one that compares in its own way.
     ///
     /// [`Application::claims`]: crate::Application::claims
     pub fn first(&self) -> Option<&str> {
-        self.segments.first()?.as_deref().ok()
+        self.iter().next()?.ok()
     }
 
     /// The decoded segment of a path that has no other.
     pub(crate) fn only(&self) -> Option<&str> {
-        match self.segments.as_slice() {
-            [Ok(segment)] => Some(segment),
+        match self.ends.as_slice() {
+            [Ok(_)] => Some(&self.text),
             _ => None,
         }
     }
@@ -69,9 +79,9 @@ impl RequestPath {
     ///
     /// [`Application::claims`]: crate::Application::claims
     pub fn starts_with(&self, prefix: &[&str]) -> bool {
-        self.segments.len() >= prefix.len()
-            && std::iter::zip(&self.segments, prefix)
-                .all(|(segment, expected)| segment.as_deref() == Ok(*expected))
+        self.ends.len() >= prefix.len()
+            && std::iter::zip(self.iter(), prefix)
+                .all(|(segment, expected)| segment == Ok(*expected))
     }
 }
 
@@ -96,7 +106,10 @@ pub enum SegmentFault {
     StrayPercent,
 }
 
-fn decode(segment: &str) -> Result<Box<str>, SegmentFault> {
+fn decode(segment: &str) -> Result<Cow<'_, str>, SegmentFault> {
+    if !segment.contains('%') {
+        return Ok(segment.into());
+    }
     // The library leaves a stray % as it is; in a path it is an error.
     let mut parts = segment.split('%');
     parts.next();
@@ -110,7 +123,6 @@ fn decode(segment: &str) -> Result<Box<str>, SegmentFault> {
     }
     percent_decode_str(segment)
         .decode_utf8()
-        .map(|text| text.into())
         .map_err(|_| SegmentFault::NotUtf8)
 }
 

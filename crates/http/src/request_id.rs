@@ -21,14 +21,14 @@ impl RequestId {
     }
 
     /// Its text.
-    pub(crate) const fn as_bytes(&self) -> &[u8] {
-        &self.0
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(str::from_utf8(&self.0).unwrap_or_default())
+        f.write_str(self.as_str())
     }
 }
 

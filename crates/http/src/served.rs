@@ -61,7 +61,7 @@ impl Served {
         let name = application
             .or(self.unclaimed.as_ref())
             .map_or(X_REQUEST_ID, |application| application.request_id_header());
-        if let Ok(value) = HeaderValue::from_bytes(request_id.as_bytes()) {
+        if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
             response.headers_mut().insert(name, value);
         }
     }

@@ -42,7 +42,7 @@ pub(crate) fn origin(exchange: &Exchange) -> Origin {
     let client = exchange.client();
     Origin {
         who: Who::Anonymous,
-        request_id: Some(exchange.request_id().to_string()),
+        request_id: Some(exchange.request_id().as_str().to_owned()),
         address: Some(exchange.client_address()),
         applicant: Applicant::new(move || match client.presence() {
             Presence::Here => access::Presence::Here,

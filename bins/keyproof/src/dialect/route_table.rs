@@ -55,7 +55,8 @@ pub enum Case {
 #[derive(Debug)]
 pub struct Resource<'p, O: 'static> {
     template: &'static str,
-    segments: &'p [&'p str],
+    /// The variables' names, and what stands for them.
+    variables: Vec<(&'static str, &'p str)>,
     routes: &'static [Route<O>],
 }
 
@@ -79,9 +80,11 @@ impl<O> RouteTable<O> {
             .routes
             .iter()
             .find(|route| self.fits(route.template, segments, is_variable))?;
+        let pairs = words(route.template).zip(segments);
+        let variables = pairs.filter_map(|(word, segment)| Some((variable(word)?, *segment)));
         Some(Resource {
             template: route.template,
-            segments,
+            variables: variables.collect(),
             routes: self.routes,
         })
     }
@@ -106,21 +109,18 @@ impl<'p, O> Resource<'p, O> {
 
     /// What stands in the path for `{name}`, if the template has that.
     pub fn variable(&self, name: &str) -> Option<&'p str> {
-        let mut both = self.pairs();
-        both.find(|(word, _)| *word == name)
-            .map(|(_, segment)| segment)
+        let mut variables = self.variables.iter();
+        variables
+            .find(|(word, _)| *word == name)
+            .map(|(_, segment)| *segment)
     }
 
     /// What stands in the path for each variable, for whoever outlives the path.
     pub fn variables(&self) -> Variables {
-        let both = self.pairs();
-        both.map(|(word, segment)| (word, segment.to_owned()))
+        let variables = self.variables.iter();
+        variables
+            .map(|(word, segment)| (*word, (*segment).to_owned()))
             .collect()
-    }
-
-    fn pairs(&self) -> impl Iterator<Item = (&'static str, &'p str)> {
-        let both = words(self.template).zip(self.segments);
-        both.filter_map(|(word, segment)| Some((variable(word)?, *segment)))
     }
 
     /// The operation of this method, if there is one.

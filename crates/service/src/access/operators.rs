@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
 use keyproof_store::{
-    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp,
+    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};

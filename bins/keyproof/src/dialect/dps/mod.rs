@@ -183,7 +183,7 @@ impl Application for Dps {
 fn stamp(mut response: Response, request_id: RequestId) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if let Ok(value) = request_id.to_string().try_into() {
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(X_MS_CORRELATION_REQUEST_ID, value);
     }
     response

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
-use jiff::{SignedDuration, civil};
+use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response};
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
 use keyproof_store::Timestamp;
@@ -285,11 +285,18 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
+const HTTP_DATE: DateTimePrinter = DateTimePrinter::new();
+
 /// `Fri, 06 May 2022 17:50:01 GMT` (RFC 9110, section 5.6.7), of seconds since the Unix epoch.
 ///
-/// By the calendar and not as a moment of `jiff`'s, which end a day before the year 9999 does: certificates without an
+/// By the calendar where it is no moment of `jiff`'s, which end a day before the year 9999 does: certificates without an
 /// end are valid to its last second (RFC 5280, section 4.1.2.5).
 fn http_date(seconds: i64) -> String {
+    let moment = jiff::Timestamp::from_second(seconds).ok();
+    let written = moment.and_then(|at| HTTP_DATE.timestamp_to_rfc9110_string(&at).ok());
+    if let Some(written) = written {
+        return written;
+    }
     let since = SignedDuration::from_secs(seconds);
     civil::date(1970, 1, 1)
         .at(0, 0, 0, 0)
