@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{RequestId, StackRefusal};
@@ -12,9 +13,10 @@ use crate::{RequestId, StackRefusal};
 /// An answer, whole in memory: no contract here streams.
 pub type Response = http::Response<Full<Bytes>>;
 
-/// An answer with a JSON body.
-pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+/// An answer with a JSON body, whose maps have texts for keys: then it always serialises.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

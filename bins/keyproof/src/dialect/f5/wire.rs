@@ -1,5 +1,7 @@
 //! Answers.
 
+use std::collections::BTreeMap;
+
 use ::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -12,6 +14,7 @@ use keyproof_service::device_identity::{
 };
 use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The one tenant of a server of one's own.
@@ -20,30 +23,38 @@ const TENANT: &str = "keyproof";
 /// A kind of object that can be shown.
 pub(super) trait Spec {
     /// As `GetSpecType` has it.
-    fn spec(&self, namespace: &str) -> Value;
+    fn spec(&self, namespace: &str) -> impl Serialize;
 
     /// As `CreateSpecType` has it.
-    fn create_spec(&self, namespace: &str) -> Value;
+    fn create_spec(&self, namespace: &str) -> impl Serialize;
 
     /// As `ReplaceSpecType` has it.
-    fn replace_spec(&self) -> Value;
+    fn replace_spec(&self) -> impl Serialize;
 }
 
 impl Spec for Manager {
-    fn spec(&self, _: &str) -> Value {
-        json!({
-            "ak_root_ca_name": self.root_ca_name(),
-            "ak_root_ca_certificate": self.root_ca_certificate(),
-            "ek_root_certificates": self.ek_roots,
-            "ek_trust_bundle": self.ek_trust_bundle,
-        })
+    fn spec(&self, _: &str) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Spec<'a> {
+            ak_root_ca_certificate: &'a str,
+            ak_root_ca_name: &'a str,
+            ek_root_certificates: &'a [String],
+            ek_trust_bundle: bool,
+        }
+
+        Spec {
+            ak_root_ca_certificate: self.root_ca_certificate(),
+            ak_root_ca_name: self.root_ca_name(),
+            ek_root_certificates: &self.ek_roots,
+            ek_trust_bundle: self.ek_trust_bundle,
+        }
     }
 
-    fn create_spec(&self, _: &str) -> Value {
+    fn create_spec(&self, _: &str) -> impl Serialize {
         self.replace_spec()
     }
 
-    fn replace_spec(&self) -> Value {
+    fn replace_spec(&self) -> impl Serialize {
         json!({
             "ek_root_certificates": self.ek_roots,
             "ek_trust_bundle": self.ek_trust_bundle,
@@ -52,7 +63,7 @@ impl Spec for Manager {
 }
 
 impl Spec for Category {
-    fn spec(&self, namespace: &str) -> Value {
+    fn spec(&self, namespace: &str) -> impl Serialize {
         json!({
             "tpm_manager_ref": [above(self, namespace)],
             "tpm_allow_list": self.allow_list,
@@ -66,7 +77,7 @@ impl Spec for Category {
         })
     }
 
-    fn create_spec(&self, namespace: &str) -> Value {
+    fn create_spec(&self, namespace: &str) -> impl Serialize {
         json!({
             "tpm_manager_ref": [above(self, namespace)],
             "tpm_allow_list": self.allow_list,
@@ -75,7 +86,7 @@ impl Spec for Category {
         })
     }
 
-    fn replace_spec(&self) -> Value {
+    fn replace_spec(&self) -> impl Serialize {
         json!({
             "tpm_allow_list": self.allow_list,
             "pcr_policy": pcr_policy(&self.pcr_policy),
@@ -116,7 +127,7 @@ fn pcr_policy(policy: &PcrPolicy) -> Value {
 }
 
 impl Spec for ApiKey {
-    fn spec(&self, namespace: &str) -> Value {
+    fn spec(&self, namespace: &str) -> impl Serialize {
         json!({
             "category_ref": [above(self, namespace)],
             "need_mtls": self.need_mtls,
@@ -126,14 +137,14 @@ impl Spec for ApiKey {
         })
     }
 
-    fn create_spec(&self, namespace: &str) -> Value {
+    fn create_spec(&self, namespace: &str) -> impl Serialize {
         json!({
             "category_ref": [above(self, namespace)],
             "need_mtls": self.need_mtls,
         })
     }
 
-    fn replace_spec(&self) -> Value {
+    fn replace_spec(&self) -> impl Serialize {
         json!({
             "is_disabled": self.is_disabled,
             "revoke_reason": self.revoke_reason,
@@ -255,11 +266,11 @@ pub(super) fn activated() -> Response {
 }
 
 pub(super) fn created<K: Kind + Spec>(object: &Object<K>) -> Response {
-    ok(&created_body(object))
+    ok(&Created::of(object))
 }
 
 pub(super) fn issued_category(issued: &IssuedCategory) -> Response {
-    let mut body = created_body(&issued.object);
+    let mut body = json!(Created::of(&issued.object));
     if let Some(key) = body.pointer_mut("/spec/client_key") {
         *key = issued.client_key.as_str().into();
     }
@@ -267,19 +278,29 @@ pub(super) fn issued_category(issued: &IssuedCategory) -> Response {
 }
 
 pub(super) fn issued_api_key(issued: &IssuedApiKey) -> Response {
-    let mut body = created_body(&issued.object);
+    let mut body = json!(Created::of(&issued.object));
     if let Some(members) = body.as_object_mut() {
         members.insert("api_key".to_owned(), issued.text.as_str().into());
     }
     ok(&body)
 }
 
-fn created_body<K: Kind + Spec>(object: &Object<K>) -> Value {
-    json!({
-        "metadata": metadata(&object.metadata),
-        "spec": object.spec.spec(&object.metadata.namespace),
-        "system_metadata": system_metadata(&object.system),
-    })
+/// An object that was made.
+#[derive(Serialize)]
+struct Created<'a, S> {
+    metadata: ObjectMeta<'a>,
+    spec: S,
+    system_metadata: SystemObjectMeta<'a>,
+}
+
+impl<'a> Created<'a, ()> {
+    fn of<K: Kind + Spec>(object: &'a Object<K>) -> Created<'a, impl Serialize> {
+        Created {
+            metadata: ObjectMeta::of(&object.metadata),
+            spec: object.spec.spec(&object.metadata.namespace),
+            system_metadata: SystemObjectMeta::of(&object.system),
+        }
+    }
 }
 
 pub(super) fn replaced() -> Response {
@@ -295,85 +316,159 @@ pub(super) fn object<K: Kind + Spec>(
     format: ResponseFormat,
     related: &Related,
 ) -> Response {
+    #[derive(Serialize)]
+    struct GetResponse<'a, C, R, S> {
+        create_form: Option<Form<'a, C>>,
+        // Nothing that is referred to is ever deleted.
+        deleted_referred_objects: [(); 0],
+        disabled_referred_objects: Vec<Value>,
+        metadata: ObjectMeta<'a>,
+        referring_objects: Vec<Value>,
+        replace_form: Option<Form<'a, R>>,
+        spec: S,
+        status: [(); 0],
+        system_metadata: SystemObjectMeta<'a>,
+    }
+
+    #[derive(Serialize)]
+    struct Form<'a, S> {
+        metadata: ObjectMeta<'a>,
+        spec: S,
+    }
+
     let Object {
         metadata: data,
         system,
         spec,
     } = object;
     let namespace = &data.namespace;
-    let form = |wanted, spec: Value| {
-        (format == wanted).then(|| json!({ "metadata": metadata(data), "spec": spec }))
-    };
-    let disabled: Vec<Value> = related.disabled_referred.iter().map(reference).collect();
-    let referring: Vec<Value> = related.referring.iter().map(reference).collect();
-    ok(&json!({
-        "create_form": form(ResponseFormat::ForCreate, spec.create_spec(namespace)),
-        "replace_form": form(ResponseFormat::ForReplace, spec.replace_spec()),
-        "metadata": metadata(data),
-        "spec": spec.spec(namespace),
-        "system_metadata": system_metadata(system),
-        "status": [],
-        "referring_objects": referring,
-        // Nothing that is referred to is ever deleted.
-        "deleted_referred_objects": [],
-        "disabled_referred_objects": disabled,
-    }))
+    let metadata = || ObjectMeta::of(data);
+    ok(&GetResponse {
+        create_form: (format == ResponseFormat::ForCreate).then(|| Form {
+            metadata: metadata(),
+            spec: spec.create_spec(namespace),
+        }),
+        deleted_referred_objects: [],
+        disabled_referred_objects: related.disabled_referred.iter().map(reference).collect(),
+        metadata: metadata(),
+        referring_objects: related.referring.iter().map(reference).collect(),
+        replace_form: (format == ResponseFormat::ForReplace).then(|| Form {
+            metadata: metadata(),
+            spec: spec.replace_spec(),
+        }),
+        spec: spec.spec(namespace),
+        status: [],
+        system_metadata: SystemObjectMeta::of(system),
+    })
 }
 
 /// A list of summaries, or of whole objects.
 pub(super) fn list<K: Kind + Spec>(objects: &[Object<K>], whole: bool) -> Response {
+    #[derive(Serialize)]
+    struct Item<'a, S> {
+        annotations: &'a BTreeMap<String, String>,
+        description: &'a str,
+        disabled: bool,
+        get_spec: Option<S>,
+        labels: &'a BTreeMap<String, String>,
+        metadata: Option<ObjectMeta<'a>>,
+        name: &'a str,
+        namespace: &'a str,
+        owner_view: (),
+        status_set: [(); 0],
+        system_metadata: Option<SystemObjectMeta<'a>>,
+        tenant: &'static str,
+        uid: &'a str,
+    }
+
     let item = |object: &Object<K>| {
         let Object {
             metadata: data,
             system,
             spec,
         } = object;
-        json!({
-            "name": data.name,
-            "namespace": data.namespace,
-            "tenant": TENANT,
-            "uid": system.uid,
-            "description": data.description,
-            "disabled": data.disable,
-            "labels": data.labels,
-            "annotations": data.annotations,
-            "metadata": whole.then(|| metadata(data)),
-            "get_spec": whole.then(|| spec.spec(&data.namespace)),
-            "status_set": [],
-            "system_metadata": whole.then(|| system_metadata(system)),
-            "owner_view": null,
+        json!(Item {
+            annotations: &data.annotations,
+            description: &data.description,
+            disabled: data.disable,
+            get_spec: whole.then(|| spec.spec(&data.namespace)),
+            labels: &data.labels,
+            metadata: whole.then(|| ObjectMeta::of(data)),
+            name: &data.name,
+            namespace: &data.namespace,
+            owner_view: (),
+            status_set: [],
+            system_metadata: whole.then(|| SystemObjectMeta::of(system)),
+            tenant: TENANT,
+            uid: &system.uid,
         })
     };
     let items: Vec<Value> = objects.iter().map(item).collect();
     ok(&json!({ "items": items, "errors": [] }))
 }
 
-fn metadata(metadata: &Metadata) -> Value {
-    json!({
-        "name": metadata.name,
-        "namespace": metadata.namespace,
-        "labels": metadata.labels,
-        "annotations": metadata.annotations,
-        "description": metadata.description,
-        "disable": metadata.disable,
-    })
+/// `ObjectMetaType`.
+#[derive(Serialize)]
+struct ObjectMeta<'a> {
+    annotations: &'a BTreeMap<String, String>,
+    description: &'a str,
+    disable: bool,
+    labels: &'a BTreeMap<String, String>,
+    name: &'a str,
+    namespace: &'a str,
 }
 
-fn system_metadata(system: &SystemMetadata) -> Value {
-    json!({
-        "uid": system.uid,
-        "tenant": TENANT,
-        "creation_timestamp": moment(system.created_at),
-        "modification_timestamp": moment(system.modified_at),
-        "deletion_timestamp": null,
-        "creator_class": TENANT,
-        "creator_id": system.creator,
-        "finalizers": [],
-        "initializers": null,
-        "labels": {},
-        "object_index": 0,
-        "owner_view": null,
-    })
+impl<'a> ObjectMeta<'a> {
+    fn of(metadata: &'a Metadata) -> Self {
+        Self {
+            annotations: &metadata.annotations,
+            description: &metadata.description,
+            disable: metadata.disable,
+            labels: &metadata.labels,
+            name: &metadata.name,
+            namespace: &metadata.namespace,
+        }
+    }
+}
+
+/// `{}`
+#[derive(Serialize)]
+struct Empty {}
+
+/// `SystemObjectMetaType`.
+#[derive(Serialize)]
+struct SystemObjectMeta<'a> {
+    creation_timestamp: String,
+    creator_class: &'static str,
+    creator_id: &'a str,
+    deletion_timestamp: (),
+    finalizers: [(); 0],
+    initializers: (),
+    labels: Empty,
+    modification_timestamp: String,
+    object_index: u32,
+    owner_view: (),
+    tenant: &'static str,
+    uid: &'a str,
+}
+
+impl<'a> SystemObjectMeta<'a> {
+    fn of(system: &'a SystemMetadata) -> Self {
+        Self {
+            creation_timestamp: moment(system.created_at),
+            creator_class: TENANT,
+            creator_id: &system.creator,
+            deletion_timestamp: (),
+            finalizers: [],
+            initializers: (),
+            labels: Empty {},
+            modification_timestamp: moment(system.modified_at),
+            object_index: 0,
+            owner_view: (),
+            tenant: TENANT,
+            uid: &system.uid,
+        }
+    }
 }
 
 /// RFC 3339.
@@ -384,7 +479,7 @@ fn moment(at: Timestamp) -> String {
         .to_string()
 }
 
-fn ok(body: &Value) -> Response {
+fn ok(body: &impl Serialize) -> Response {
     stack::json(StatusCode::OK, body)
 }
 
