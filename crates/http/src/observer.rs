@@ -23,7 +23,7 @@ pub trait RequestObserver: Send + Sync + 'static {
 }
 
 /// What a request is counted under. Clients choose none of the values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestLabels {
     /// The application's name, or `-`.
     pub application: &'static str,

@@ -10,7 +10,8 @@ mod exposition;
 mod scrape;
 
 use std::{
-    sync::{Arc, OnceLock},
+    collections::HashMap,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -19,8 +20,8 @@ use keyproof_http::{RequestLabels, RequestObserver};
 use keyproof_service::Service;
 use keyproof_store::{CommitError, CommitObserver, Timestamp};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::telemetry::outbox::Counts;
@@ -43,6 +44,8 @@ pub(crate) struct Metrics {
     course: Course,
     requests: IntCounterVec,
     durations: HistogramVec,
+    /// What is counted of requests that end alike, found by one look.
+    alike: RwLock<HashMap<(RequestLabels, Option<StatusCode>), Alike>>,
     connections: IntGauge,
     commits: IntCounterVec,
     group_sizes: Histogram,
@@ -51,6 +54,12 @@ pub(crate) struct Metrics {
     tls_expiry: OnceLock<IntGauge>,
     /// Whose figures are told.
     service: OnceLock<Arc<Service>>,
+}
+
+/// One counter of `requests`, and one histogram of `durations` where there are any.
+struct Alike {
+    requests: IntCounter,
+    durations: Option<Histogram>,
 }
 
 impl Metrics {
@@ -75,6 +84,7 @@ impl Metrics {
                 .buckets(DURATIONS.to_vec()),
                 &["dialect", "method", "route"],
             )?,
+            alike: RwLock::default(),
             connections: IntGauge::new("keyproof_http_connections", "Open connections.")?,
             commits: IntCounterVec::new(
                 Opts::new(
@@ -167,6 +177,30 @@ impl Metrics {
         })
     }
 
+    fn alike(
+        &self,
+        labels: RequestLabels,
+        status: Option<StatusCode>,
+        took: Option<Duration>,
+    ) -> Alike {
+        let RequestLabels {
+            application,
+            method,
+            route,
+        } = labels;
+        let status = status.as_ref().map_or("none", StatusCode::as_str);
+        Alike {
+            requests: self
+                .requests
+                .with_label_values(&[application, method, route, status]),
+            // Heads that cannot be read have labels of their own, and never a duration.
+            durations: took.map(|_| {
+                self.durations
+                    .with_label_values(&[application, method, route])
+            }),
+        }
+    }
+
     /// The requests of the last hour, minute by minute, the oldest first.
     pub(crate) fn last_hour(&self) -> Vec<Minute> {
         self.course.minutes()
@@ -215,22 +249,21 @@ impl RequestObserver for Metrics {
         took: Option<Duration>,
     ) {
         self.course.note(labels, status);
-        let RequestLabels {
-            application,
-            method,
-            route,
-        } = labels;
-        let status = status.as_ref().map_or("none", StatusCode::as_str);
-        let counted = self
-            .requests
-            .with_label_values(&[application, method, route, status]);
-        counted.inc();
-        if let Some(took) = took {
-            let durations = self
-                .durations
-                .with_label_values(&[application, method, route]);
-            durations.observe(took.as_secs_f64());
+        let count = |alike: &Alike| {
+            alike.requests.inc();
+            if let (Some(took), Some(durations)) = (took, &alike.durations) {
+                durations.observe(took.as_secs_f64());
+            }
+        };
+        // No code that can panic runs under these locks.
+        let alike = self.alike.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(alike) = alike.get(&(labels, status)) {
+            return count(alike);
         }
+        drop(alike);
+        let mut alike = self.alike.write().unwrap_or_else(PoisonError::into_inner);
+        let first = || self.alike(labels, status, took);
+        count(alike.entry((labels, status)).or_insert_with(first));
     }
 }
 
