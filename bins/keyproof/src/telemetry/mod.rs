@@ -1,6 +1,7 @@
 //! Logs: structured, on standard error. And what else leaves the process beside its answers.
 
 pub(crate) mod journal;
+mod line;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
 pub(crate) mod outbox;
@@ -31,6 +32,7 @@ use tracing_subscriber::{
 };
 
 use crate::{config::Config, metrics::Metrics, server::StartError};
+use line::TextLine;
 use outbox::Outgoing;
 use queue::{Queue, Urgency};
 
@@ -185,8 +187,12 @@ pub fn init(format: LogFormat, level: LogLevel) -> io::Result<()> {
         .with_target("keyproof", level);
     let layer = fmt::layer().with_writer(Log(Arc::clone(queue)));
     let started = match format {
+        LogFormat::Text if stderr().is_terminal() => {
+            let layer = layer.with_ansi(true);
+            registry().with(filter).with(layer).try_init()
+        }
         LogFormat::Text => {
-            let layer = layer.with_ansi(stderr().is_terminal());
+            let layer = layer.with_ansi(false).event_format(TextLine);
             registry().with(filter).with(layer).try_init()
         }
         LogFormat::Json => {

@@ -77,6 +77,8 @@ impl Queue {
         waiting.is_urgent |= urgency == Urgency::Urgent;
         if waiting.is_idle || urgency == Urgency::Urgent {
             waiting.is_idle = false;
+            // Woken before the lock is free, the thread would only wait for that.
+            drop(waiting);
             self.arrived.notify_one();
         }
     }
