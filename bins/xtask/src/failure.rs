@@ -12,6 +12,9 @@ pub(crate) enum Failure {
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
 
+    #[error("did not run to their end, for the reason that stands above: {}", targets.join(", "))]
+    Fuzzing { targets: Vec<String> },
+
     #[error(
         "{package} must not depend on {dependency}; `cargo tree --package {package} --edges normal \
          --all-features --target all --invert {dependency}` shows how it does"

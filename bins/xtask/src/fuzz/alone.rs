@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use super::harness::{Harness, SHARED_TARGET, entries, failed};
+use super::harness::{Harness, SHARED_TARGET, entries, failed, wrong};
 use crate::failure::Failure;
 use crate::process::{cargo, run};
 use crate::tools::{self, need_cargo_tool, need_programs};
@@ -97,9 +97,9 @@ fn unpack(packages: &Path) -> Result<Vec<Unpacked>, Failure> {
     let archives = entries(Path::new("target/package"))?;
     let unpacked = names.into_iter().map(|name| {
         let archive = archives.iter().find(|path| is_of(path, &name));
-        let archive = archive.ok_or_else(|| Failure::Manifest {
-            path: "target/package".into(),
-            problem: format!("has no package of {name}"),
+        let archive = archive.ok_or_else(|| {
+            let problem = format!("has no package of {name}");
+            wrong(Path::new("target/package"), problem)
         })?;
         run(Command::new("tar")
             .args(["--extract", "--gzip", "--file"])

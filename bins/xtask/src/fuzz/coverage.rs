@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::harness::{Harness, entries, failed};
+use super::harness::{Harness, entries, failed, wrong};
 use crate::failure::Failure;
 use crate::process::{cargo, output, run};
 
@@ -172,10 +172,7 @@ fn ours(report: &str, harness: &Harness) -> Result<Vec<Lines>, Failure> {
 }
 
 fn unread(problem: &str) -> Failure {
-    Failure::Manifest {
-        path: TARGET.into(),
-        problem: problem.to_owned(),
-    }
+    wrong(Path::new(TARGET), problem.to_owned())
 }
 
 #[cfg(test)]

@@ -40,22 +40,22 @@ impl Harness {
         Ok(folders.into_iter().map(|folder| Self { folder }).collect())
     }
 
-    /// All of them, or only the one asked for.
-    pub(crate) fn select(wanted: Option<&str>) -> Result<Vec<Self>, Failure> {
+    /// All of them, or only those asked for.
+    pub(crate) fn select(wanted: &[String]) -> Result<Vec<Self>, Failure> {
         let mut all = Self::all()?;
-        let Some(wanted) = wanted else {
+        if wanted.is_empty() {
             return Ok(all);
-        };
-        let known: Vec<String> = all.iter().map(Self::name).collect();
-        all.retain(|harness| harness.name() == wanted);
-        match all.is_empty() {
-            false => Ok(all),
-            true => Err(Failure::Unknown {
-                kind: "fuzz package",
-                name: wanted.to_owned(),
-                known,
-            }),
         }
+        let known: Vec<String> = all.iter().map(Self::name).collect();
+        if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+            return Err(Failure::Unknown {
+                kind: "fuzz package",
+                name: unknown.clone(),
+                known,
+            });
+        }
+        all.retain(|harness| wanted.contains(&harness.name()));
+        Ok(all)
     }
 
     pub(crate) fn name(&self) -> String {
@@ -98,23 +98,24 @@ impl Harness {
     }
 }
 
-/// The targets of all packages, or only the one asked for.
-pub(crate) fn select(harnesses: &[Harness], wanted: Option<&str>) -> Result<Vec<Target>, Failure> {
+/// The targets of all packages, or only those asked for, in the order of the question.
+pub(crate) fn select(harnesses: &[Harness], wanted: &[String]) -> Result<Vec<Target>, Failure> {
     let mut known = Vec::new();
     for harness in harnesses {
         known.extend(harness.targets()?);
     }
-    let Some(wanted) = wanted else {
+    if wanted.is_empty() {
         return Ok(known);
-    };
-    match known.iter().find(|target| target.name == wanted) {
-        Some(target) => Ok(vec![target.clone()]),
-        None => Err(Failure::Unknown {
-            kind: "fuzz target",
-            name: wanted.to_owned(),
-            known: known.into_iter().map(|target| target.name).collect(),
-        }),
     }
+    let find = |wanted: &String| {
+        let found = known.iter().find(|target| target.name == *wanted);
+        found.cloned().ok_or_else(|| Failure::Unknown {
+            kind: "fuzz target",
+            name: wanted.clone(),
+            known: known.iter().map(|target| target.name.clone()).collect(),
+        })
+    };
+    wanted.iter().map(find).collect()
 }
 
 impl Target {
@@ -138,10 +139,8 @@ impl Target {
     pub(crate) fn options(&self) -> Result<Options, Failure> {
         let path = self.folder.join("options").join(&self.name);
         let path = path.with_extension("options");
-        Options::read(&workspace::read(&path)?).map_err(|problem| Failure::Manifest {
-            path,
-            problem: problem.to_owned(),
-        })
+        let options = Options::read(&workspace::read(&path)?);
+        options.map_err(|problem| wrong(&path, problem.to_owned()))
     }
 
     /// libFuzzer would cut a longer input, and so lose what it is for.
@@ -154,10 +153,8 @@ impl Target {
             for input in entries(&folder)? {
                 let length = fs::metadata(&input).map_err(failed(&input))?.len();
                 if length > longest {
-                    return Err(Failure::Manifest {
-                        path: input,
-                        problem: format!("{length} bytes, of which libFuzzer reads {longest}"),
-                    });
+                    let problem = format!("{length} bytes, of which libFuzzer reads {longest}");
+                    return Err(wrong(&input, problem));
                 }
             }
         }
@@ -180,12 +177,13 @@ impl Options {
         })
     }
 
-    pub(crate) fn flags(&self) -> [String; 3] {
+    /// `patience` times its limit of time: on a machine that does other work, a slow input is not the target's fault.
+    pub(crate) fn flags(&self, patience: u32) -> [String; 3] {
         [
             format!("-max_len={}", self.max_len),
             // Long inputs from the start: a short run would not grow to them.
             "-len_control=0".to_owned(),
-            format!("-timeout={}", self.timeout),
+            format!("-timeout={}", self.timeout * u64::from(patience)),
         ]
     }
 }
@@ -208,6 +206,13 @@ pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     }
 }
 
+pub(crate) fn wrong(path: &Path, problem: String) -> Failure {
+    Failure::Manifest {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
 fn last(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
@@ -225,9 +230,10 @@ mod tests {
     fn a_target_is_run_within_its_own_options() {
         let options = read("# Why.\n[libfuzzer]\nmax_len = 131072\ntimeout = 1\n").unwrap();
         assert_eq!(
-            options.flags(),
+            options.flags(1),
             ["-max_len=131072", "-len_control=0", "-timeout=1"]
         );
+        assert_eq!(options.flags(10)[2], "-timeout=10");
     }
 
     #[test]

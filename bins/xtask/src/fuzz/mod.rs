@@ -14,21 +14,16 @@ use harness::Harness;
 #[derive(clap::Args)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// The only package: otp, x509 and so on
+    /// The only package: otp, x509 and so on; may be given again
     #[arg(long)]
-    package: Option<String>,
+    package: Vec<String>,
 
-    /// The only target to run
+    /// The only target to run; may be given again, and then they run in this order
     #[arg(long)]
-    target: Option<String>,
+    target: Vec<String>,
 
-    /// How long each target runs
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
-
-    /// Writes what was run into fuzz/RUNS.md
-    #[arg(long)]
-    record: bool,
+    #[command(flatten)]
+    plan: run::Plan,
 
     #[command(flatten)]
     instead: Instead,
@@ -36,7 +31,7 @@ pub(crate) struct Options {
 
 /// What is done and no target run.
 #[derive(clap::Args)]
-#[group(multiple = false, conflicts_with_all = ["target", "seconds", "record"])]
+#[group(multiple = false, conflicts_with_all = ["target", "seconds", "jobs", "patience", "record"])]
 struct Instead {
     /// Prints the targets
     #[arg(long)]
@@ -60,7 +55,7 @@ struct Instead {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let harnesses = Harness::select(options.package.as_deref())?;
+    let harnesses = Harness::select(&options.package)?;
     match options.instead {
         Instead { list: true, .. } => list(&harnesses),
         Instead { coverage: true, .. } => coverage::show(&harnesses),
@@ -68,14 +63,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Instead { oss_fuzz: true, .. } => oss_fuzz::try_out(&harnesses),
         Instead { lock: true, .. } => harnesses.iter().try_for_each(Harness::lock),
         _ => {
-            let targets = harness::select(&harnesses, options.target.as_deref())?;
-            run::all(&targets, options.seconds, options.record)
+            let targets = harness::select(&harnesses, &options.target)?;
+            run::all(&targets, &options.plan)
         }
     }
 }
 
 fn list(harnesses: &[Harness]) -> Result<(), Failure> {
-    for target in harness::select(harnesses, None)? {
+    for target in harness::select(harnesses, &[])? {
         println!("{}", target.name);
     }
     Ok(())
@@ -84,7 +79,7 @@ fn list(harnesses: &[Harness]) -> Result<(), Failure> {
 /// The stage of `cargo xtask test`: each package is as its members of the workspace are, and its corpora pass.
 pub(crate) fn hold() -> Result<(), Failure> {
     let harnesses = Harness::all()?;
-    for target in harness::select(&harnesses, None)? {
+    for target in harness::select(&harnesses, &[])? {
         target.keeps_to_its_options()?;
     }
     for harness in &harnesses {

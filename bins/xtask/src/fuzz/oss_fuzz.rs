@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::harness::{self, Harness, Target, entries, failed};
+use super::harness::{self, Harness, Target, entries, failed, wrong};
 use crate::failure::Failure;
 use crate::process::{output, run};
 use crate::tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs};
@@ -36,7 +36,7 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
         // The image's: a flag for the linker of C, which Rust's libfuzzer-sys has no use for.
         .env("LIB_FUZZING_ENGINE", "-fsanitize=fuzzer")
         .env("PACKAGES", names.join(" ")))?;
-    let targets = harness::select(harnesses, None)?;
+    let targets = harness::select(harnesses, &[])?;
     let mut expected = BTreeSet::new();
     for target in &targets {
         expected.extend(check(target, &place)?);
@@ -142,7 +142,7 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     command
         .arg(&folder)
         .arg("-runs=0")
-        .args(told.flags())
+        .args(told.flags(1))
         .env("ASAN_OPTIONS", "detect_odr_violation=0")
         // Elsewhere than in the tree, as in their runners.
         .current_dir(&place.work);
@@ -155,12 +155,5 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     match symbols.contains("__asan_init") {
         true => Ok(left),
         false => Err(wrong(&binary, "has no address sanitiser in it".to_owned())),
-    }
-}
-
-fn wrong(path: &Path, problem: String) -> Failure {
-    Failure::Manifest {
-        path: path.to_owned(),
-        problem,
     }
 }

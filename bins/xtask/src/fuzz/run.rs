@@ -1,31 +1,84 @@
 //! Runs of targets, and the page that says what the last of each was.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fs, slice, thread};
 
-use super::harness::{Target, failed};
+use super::harness::{Target, failed, wrong};
 use crate::failure::Failure;
 use crate::process::{cargo, output, watch};
 use crate::tools::{self, need_cargo_tool, need_programs};
 
-/// One after the other, until a finding: that ends it with cargo-fuzz's own words on where the input is and how to run it
-/// again.
-pub(crate) fn all(targets: &[Target], seconds: u32, record: bool) -> Result<(), Failure> {
+/// How targets are run.
+#[derive(clap::Args)]
+pub(crate) struct Plan {
+    /// How long each target runs
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+
+    /// How many targets run side by side
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: u32,
+
+    /// Lets an input take this many times the target's limit of time, on a machine that does other work
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    patience: u32,
+
+    /// Writes each run into fuzz/RUNS.md when it ends
+    #[arg(long)]
+    record: bool,
+}
+
+/// Each of them, in order, as many side by side as the plan says. A finding leaves cargo-fuzz's own words on where the
+/// input is and how to run it again, and the others still run.
+pub(crate) fn all(targets: &[Target], plan: &Plan) -> Result<(), Failure> {
     need_programs(tools::FUZZING)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
-    for target in targets {
-        let executions = fuzz(target, seconds)?;
-        println!("{}: {executions} executions", target.name);
-        if record {
-            write_down(target, seconds, executions)?;
+    let waiting = Mutex::new(targets.iter());
+    let page = Mutex::new(());
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..plan.jobs {
+            scope.spawn(|| {
+                while let Some(target) = next(&waiting) {
+                    if let Err(failure) = one(target, plan, &page) {
+                        eprintln!("{}: {failure}", target.name);
+                        lock(&failed).push(target.name.clone());
+                    }
+                }
+            });
         }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !failed.is_empty() {
+        return Err(Failure::Fuzzing { targets: failed });
     }
+    let seconds = plan.seconds;
     println!("\n{} targets, {seconds} s each: no finding", targets.len());
     Ok(())
 }
 
-fn fuzz(target: &Target, seconds: u32) -> Result<u64, Failure> {
+fn next<'a>(waiting: &Mutex<slice::Iter<'a, Target>>) -> Option<&'a Target> {
+    lock(waiting).next()
+}
+
+/// A thread that panicked left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn one(target: &Target, plan: &Plan, page: &Mutex<()>) -> Result<(), Failure> {
+    let executions = fuzz(target, plan)?;
+    println!("{}: {executions} executions", target.name);
+    if plan.record {
+        let _one_writer = lock(page);
+        write_down(target, plan.seconds, executions)?;
+    }
+    Ok(())
+}
+
+fn fuzz(target: &Target, plan: &Plan) -> Result<u64, Failure> {
     // The first corpus gets the new inputs, so that the committed one stays as it is.
     let found = Path::new("target/fuzz-corpus").join(&target.name);
     fs::create_dir_all(&found).map_err(failed(&found))?;
@@ -38,28 +91,28 @@ fn fuzz(target: &Target, seconds: u32) -> Result<u64, Failure> {
         .args([found, target.corpus()])
         .args(target.regressions())
         .arg("--")
-        .arg(format!("-max_total_time={seconds}"))
-        .args(target.options()?.flags())
+        .arg(format!("-max_total_time={}", plan.seconds))
+        .args(target.options()?.flags(plan.patience))
         .arg("-print_final_stats=1");
     if let Some(dictionary) = target.dictionary() {
         command.arg(format!("-dict={}", dictionary.display()));
     }
-    let stats = shown(&mut command)?;
-    stats.ok_or_else(|| Failure::Manifest {
-        path: target.folder.clone(),
-        problem: format!("{} ended without its statistics", target.name),
+    let stats = shown(&mut command, &target.name)?;
+    stats.ok_or_else(|| {
+        let problem = format!("{} ended without its statistics", target.name);
+        wrong(&target.folder, problem)
     })
 }
 
-/// Runs it, shows what it writes, and takes the number of executions from that.
-fn shown(command: &mut Command) -> Result<Option<u64>, Failure> {
+/// Runs it, shows what it writes under the target's name, and takes the number of executions from that.
+fn shown(command: &mut Command, name: &str) -> Result<Option<u64>, Failure> {
     let mut executions = None;
     command.stderr(Stdio::piped());
     watch(
         command,
         |child| child.stderr.take(),
         |text| {
-            eprintln!("{text}");
+            eprintln!("{name}: {text}");
             executions = executed(text).or(executions);
         },
     )?;
