@@ -266,6 +266,11 @@ impl Toolchain {
             .args(["--profile", "minimal"]))
     }
 
+    /// Adds a component to it, where it has not got it.
+    pub(crate) fn need_component(&self, component: &str) -> Result<(), Failure> {
+        run(Command::new("rustup").args(["component", "add", component, "--toolchain", &self.name]))
+    }
+
     /// Lines of rustup's list begin as `1.88.0-x86_64-unknown-linux-gnu`.
     fn is_listed_as(&self, line: &str) -> bool {
         line.strip_prefix(&self.name)

@@ -6,6 +6,7 @@ mod coverage;
 mod harness;
 mod oss_fuzz;
 mod run;
+mod verbs;
 
 use crate::failure::Failure;
 use crate::process::{cargo, run as execute};
@@ -49,6 +50,10 @@ struct Instead {
     #[arg(long)]
     oss_fuzz: bool,
 
+    /// Has cargo-fuzz list, build, run, minimise and measure each package, on nightly under the address sanitiser
+    #[arg(long)]
+    verbs: bool,
+
     /// Writes each package's Cargo.lock anew, with the workspace's versions
     #[arg(long)]
     lock: bool,
@@ -61,6 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Instead { coverage: true, .. } => coverage::show(&harnesses),
         Instead { alone: true, .. } => alone::try_out(&harnesses),
         Instead { oss_fuzz: true, .. } => oss_fuzz::try_out(&harnesses),
+        Instead { verbs: true, .. } => verbs::try_out(&harnesses),
         Instead { lock: true, .. } => harnesses.iter().try_for_each(Harness::lock),
         _ => {
             let targets = harness::select(&harnesses, &options.target)?;

@@ -1,0 +1,103 @@
+//! cargo-fuzz's own commands in each package, as people know them: on nightly, under the address sanitiser.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::harness::{Harness, Target, entries, failed, wrong};
+use crate::failure::Failure;
+use crate::process::{output, run};
+use crate::tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs};
+
+/// Where the corpora lie that the verbs may change.
+const CORPORA: &str = "target/fuzz-verbs";
+
+/// How often a target runs: enough to see that it does.
+const RUNS: u32 = 1000;
+
+/// One unit, cargo-fuzz's own choice, would build the server for minutes.
+const UNITS: [&str; 2] = ["--codegen-units", "16"];
+
+/// `list` and `build` a package, then `run`, `cmin` and `coverage` for its first target, over a copy of its corpus.
+pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
+    need_programs(tools::FUZZING)?;
+    need_cargo_tool(&tools::CARGO_FUZZ)?;
+    let nightly = Toolchain::of_date(NIGHTLY);
+    nightly.need()?;
+    nightly.need_component("llvm-tools")?;
+    for harness in harnesses {
+        each(harness, &nightly)?;
+    }
+    println!(
+        "\n{} packages: list, build, run, cmin and coverage work",
+        harnesses.len()
+    );
+    Ok(())
+}
+
+fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
+    let verb = |verb: &str| {
+        let mut command = nightly.cargo(["fuzz", verb, "--fuzz-dir"]);
+        // Bundled SQLite trips it, as the page on fuzzing says.
+        command
+            .arg(&harness.folder)
+            .env("ASAN_OPTIONS", "detect_odr_violation=0");
+        command
+    };
+    let targets = harness.targets()?;
+    let listed = output(&mut verb("list"))?;
+    if !listed
+        .lines()
+        .eq(targets.iter().map(|target| target.name.as_str()))
+    {
+        let problem = format!("cargo fuzz lists other targets:\n{listed}");
+        return Err(wrong(&harness.folder, problem));
+    }
+    run(verb("build").args(UNITS))?;
+    let Some(target) = targets.first() else {
+        return Ok(());
+    };
+    let corpus = Path::new(CORPORA).join(&target.name);
+    copy_corpus(target, &corpus)?;
+    run(verb("run")
+        .args(UNITS)
+        .arg(&target.name)
+        .arg(&corpus)
+        .args(["--", &format!("-runs={RUNS}")])
+        .args(target.options()?.flags(1)))?;
+    minimised(&corpus, verb("cmin").args(UNITS).arg(&target.name))?;
+    let profile = harness.folder.join("coverage").join(&target.name);
+    let profile = profile.join("coverage.profdata");
+    if profile.exists() {
+        fs::remove_file(&profile).map_err(failed(&profile))?;
+    }
+    run(verb("coverage").args(UNITS).arg(&target.name).arg(&corpus))?;
+    match profile.is_file() {
+        true => Ok(()),
+        false => Err(wrong(&profile, "coverage left no profile".to_owned())),
+    }
+}
+
+/// The verb ends well even where libFuzzer did not: that an input's copy is gone shows that it did its work.
+fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
+    let Some(input) = entries(corpus)?.into_iter().next() else {
+        return Err(wrong(corpus, "is empty".to_owned()));
+    };
+    let copy = corpus.join("copy");
+    fs::copy(input, &copy).map_err(failed(&copy))?;
+    run(cmin.arg(corpus))?;
+    let is_left = !entries(corpus)?.is_empty();
+    match is_left && !copy.exists() {
+        true => Ok(()),
+        false => Err(wrong(corpus, "cmin did not minimise it".to_owned())),
+    }
+}
+
+/// `run` adds to the corpus that it is given, and `cmin` takes from it.
+fn copy_corpus(target: &Target, copy: &Path) -> Result<(), Failure> {
+    if copy.exists() {
+        fs::remove_dir_all(copy).map_err(failed(copy))?;
+    }
+    fs::create_dir_all(CORPORA).map_err(failed(Path::new(CORPORA)))?;
+    run(Command::new("cp").arg("-r").arg(target.corpus()).arg(copy))
+}
