@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use keyproof_service::Restoring;
 use keyproof_store::backup::{BackupError, BackupHead, BackupReader, BackupWriter};
-use keyproof_store::{Entropy, Key, MasterKey, Row, Timestamp, Version};
+use keyproof_store::{Entropy, Key, MasterKey, Row, Tally, Timestamp, Version};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
 use serde_json::Value;
@@ -49,11 +49,39 @@ static GENUINE: LazyLock<(Records, Vec<u8>)> = LazyLock::new(|| {
 pub fn read(data: &[u8]) {
     match data.split_first() {
         Some((b'k', _)) => drop(restored(data)),
-        Some((b's', stream)) => drop(restored(&sealed(&deflated(stream)))),
+        Some((b's', stream)) => streamed(stream),
         Some((b'd', stream)) => drop(restored(&sealed(stream))),
         Some((b'c', edits)) => changed(edits),
         _ => {}
     }
+}
+
+/// A stream that is read is, byte by byte, what the format has for its records.
+fn streamed(stream: &[u8]) {
+    let (records, error) = restored(&sealed(&deflated(stream)));
+    if error.is_none() {
+        assert_eq!(stream, format(&records));
+    }
+}
+
+/// The stream of these records, as the format's description says.
+fn format(records: &[(Key, Row)]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for (key, row) in records {
+        let (key, expires_at) = (key.as_bytes(), row.expires_at.map(Timestamp::as_millis));
+        stream.push(1);
+        stream.extend((key.len() as u16).to_be_bytes());
+        stream.extend(key);
+        stream.extend(row.version.as_bytes());
+        stream.extend(expires_at.unwrap_or(u64::MAX).to_be_bytes());
+        stream.extend((row.body.len() as u32).to_be_bytes());
+        stream.extend(&*row.body);
+    }
+    let (_, tally) = backup_of(records);
+    stream.push(0);
+    stream.extend(tally.records.to_be_bytes());
+    stream.extend(tally.digest);
+    stream
 }
 
 fn changed(edits: &[u8]) {
@@ -87,6 +115,16 @@ fn restored(file: &[u8]) -> (Records, Option<BackupError>) {
     let mut again = Vec::new();
     assert_eq!(walk(&written(&records), &mut again), Ok(()));
     assert_eq!(records, again);
+    if error.is_none() {
+        // It ends where it ends, neither before nor after.
+        let len = file.len() as u64;
+        let longer = [file, b"\0"].concat();
+        let trailing = BackupError::Trailing { at: len };
+        assert_eq!(walk(&longer, &mut Vec::new()), Err(trailing));
+        let cut = BackupError::CutShort { at: len - 1 };
+        let shorter = &file[..file.len() - 1];
+        assert_eq!(walk(shorter, &mut Vec::new()), Err(cut));
+    }
     (records, error)
 }
 
@@ -109,6 +147,11 @@ fn walk(mut file: &[u8], records: &mut Records) -> Result<(), BackupError> {
 }
 
 fn written(records: &[(Key, Row)]) -> Vec<u8> {
+    let (file, _) = backup_of(records);
+    file
+}
+
+fn backup_of(records: &[(Key, Row)]) -> (Vec<u8>, Tally) {
     let writer = BackupWriter::new(Vec::new(), &master_key(), None, NOW, &Still);
     let mut writer = writer.expect("a Vec takes it");
     for (key, row) in records {
@@ -116,7 +159,7 @@ fn written(records: &[(Key, Row)]) -> Vec<u8> {
     }
     let (file, tally) = writer.finish().expect("a Vec takes it");
     assert_eq!(tally.records, records.len() as u64);
-    file
+    (file, tally)
 }
 
 /// A file with this in its frames, as the format's description says.

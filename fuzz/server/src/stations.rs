@@ -29,7 +29,8 @@ pub fn activate(data: &[u8]) {
     });
 }
 
-/// The data as an attestation's body, `@nonce@` being the device's. Nothing was quoted with it: no report accepts.
+/// The data as an attestation's body, `@nonce@` being the device's. Nobody has activated its key, and nothing was quoted
+/// with the nonce: whichever checks pass beside, these two do not, and no report accepts.
 pub fn attest(data: &[u8]) {
     with_site(|site| {
         let body = replaced(data, "@nonce@", &site.given.nonce);
@@ -38,9 +39,15 @@ pub fn attest(data: &[u8]) {
             return refused(&answer);
         }
         assert_eq!(answer.json["accepted"], false, "{answer:?}");
-        let checks = answer.json["checks"].as_array().expect("a report");
-        let failed = checks.iter().any(|check| check["outcome"] == "fail");
-        assert!(failed, "{answer:?}");
+        let outcome = |name: &str| {
+            let mut checks = answer.json["checks"].as_array().into_iter().flatten();
+            let check = checks.find(|check| check["name"] == name);
+            check.map(|check| &check["outcome"]).expect("a report")
+        };
+        assert_eq!(outcome("activation"), "fail", "{answer:?}");
+        assert_ne!(outcome("ak-certificate"), "pass", "{answer:?}");
+        let is_quoted = outcome("nonce") == "pass" && outcome("extra-data") == "pass";
+        assert!(!is_quoted, "{answer:?}");
     });
 }
 
