@@ -43,6 +43,9 @@ pub(super) struct CheckArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print warnings alone
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
 }
 
 pub(super) fn run(command: Command) -> Outcome {
@@ -79,7 +82,9 @@ fn check(arguments: &CheckArguments) -> Outcome {
         for warning in &warnings {
             output::warn(warning);
         }
-        output::print(config.to_toml().trim_end())?;
+        if !arguments.quiet {
+            output::print(config.to_toml().trim_end())?;
+        }
     }
     Ok(())
 }

@@ -365,6 +365,23 @@ fn the_reference_is_the_page_that_is_committed() {
 }
 
 #[test]
+fn quietly_only_what_is_unwise_or_wrong_is_printed() {
+    let quiet = check("", &[], &["--quiet"]);
+    assert_eq!(quiet.status.code(), Some(0), "{}", text(&quiet.stderr));
+    assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), ("", ""));
+    let unwise = check("tls.self_signed = true", &[], &["--quiet"]);
+    assert_eq!(unwise.status.code(), Some(0));
+    assert_eq!(text(&unwise.stdout), "");
+    assert!(text(&unwise.stderr).starts_with("warning: tls.self_signed"));
+    let wrong = check("http.listn = 1", &[], &["--quiet"]);
+    fails(&wrong, 2, "unknown field `listn`");
+    // The unit's journal gets no configuration at each start.
+    let unit = include_str!("../../../../../contrib/systemd/keyproof.service");
+    let before = unit.lines().find(|line| line.starts_with("ExecStartPre="));
+    assert!(before.unwrap().contains("config check --quiet --config"));
+}
+
+#[test]
 fn what_is_unwise_is_a_warning_and_no_failure() {
     let key = data_encoding::BASE64.encode(&[7; 32]);
     let key = ("KEYPROOF_STORE__MASTER_KEY_BASE64", &*key);
