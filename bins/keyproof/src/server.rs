@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 use keyproof_http::{
     Application, Listener, Readiness, RequestObserver, Served, Stack, Tls, in_blocks,
 };
-use keyproof_service::{AuditSettings, Clock, Service, Settings};
+use keyproof_service::{AuditSettings, Clock, Service, Settings, SystemClock};
 use keyproof_store::{CommitObserver, Entropy, Store};
 use keyproof_x509::Certificate;
 use rustls::sign::CertifiedKey;
@@ -23,7 +23,7 @@ use crate::{
     memory,
     metrics::{Exposition, Metrics},
     readiness,
-    server_certificate::TlsError,
+    server_certificate::{TlsError, untimely},
     sites::{Around, Front, Place, SiteName},
     sockets::Sockets,
     telemetry::{self, journal::Journal, outbox::Outgoing},
@@ -447,6 +447,9 @@ fn listen_with(certificate: CertifiedKey, metrics: &Metrics) -> Result<Tls, TlsE
 }
 
 fn tell_end(certificate: &CertifiedKey, metrics: &Metrics) {
+    if let Some(why) = untimely(certificate, SystemClock.now()) {
+        warn!("tls.certificate: {why}");
+    }
     let own = certificate.cert.first();
     // Whatever cannot be parsed or told is no reason not to serve: clients judge the certificate.
     if let Some(own) = own.and_then(|der| Certificate::from_der(der).ok()) {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyproof_store::file;
+use keyproof_store::{Timestamp, file};
 use keyproof_x509::Certificate;
 use rustls::{
     crypto::{CryptoProvider, ring},
@@ -106,8 +106,22 @@ impl TlsSource {
 /// # Errors
 ///
 /// What is wrong with them.
-pub fn check_certificate(source: &TlsSource) -> Result<(), TlsError> {
-    source.load(Ipv4Addr::LOCALHOST.into()).map(drop)
+pub fn check_certificate(source: &TlsSource) -> Result<CertifiedKey, TlsError> {
+    source.load(Ipv4Addr::LOCALHOST.into())
+}
+
+/// Why clients refuse a certificate for the time that it is, if they do.
+pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'static str> {
+    let own = Certificate::from_der(certificate.cert.first()?).ok()?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let validity = own.validity();
+    if now > validity.not_after {
+        Some("the certificate has ended: clients refuse it")
+    } else if now < validity.not_before {
+        Some("the certificate is not valid yet: clients refuse it")
+    } else {
+        None
+    }
 }
 
 fn from_files(

@@ -1,13 +1,14 @@
 //! `keyproof config`
 
 use clap::{Args, Subcommand, ValueEnum};
+use keyproof_service::{Clock, SystemClock};
 use serde::Serialize;
 
 use super::{Failure, Outcome, flags::ServeFlags, output};
 use crate::{
     config::{Settings, reference},
     dialect::DialectName,
-    server_certificate::check_certificate,
+    server_certificate::{check_certificate, untimely},
 };
 
 #[derive(Debug, Subcommand)]
@@ -64,15 +65,18 @@ pub(super) fn run(command: Command) -> Outcome {
 
 fn check(arguments: &CheckArguments) -> Outcome {
     let config = arguments.flags.load()?;
+    let mut warnings = config.warnings();
     if let Some(source) = &config.tls {
-        check_certificate(source).map_err(|error| Failure::Usage(error.to_string()))?;
+        let certificate = check_certificate(source);
+        let certificate = certificate.map_err(|error| Failure::Usage(error.to_string()))?;
+        let untimely = untimely(&certificate, SystemClock.now());
+        warnings.extend(untimely.map(|why| format!("tls.certificate: {why}")));
     }
     for name in DialectName::ALL {
         let checked = name.check_files(&config.settings);
         checked.map_err(|error| Failure::Usage(error.to_string()))?;
     }
     config.store.check()?;
-    let warnings = config.warnings();
     if arguments.json {
         output::print_json(&Effective {
             settings: &config.settings,

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -452,6 +452,40 @@ fn sighup_reads_the_tls_files_again() {
     assert!(log.contains(&new), "{log}");
     serving.signal(Signal::TERM);
     assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
+    for (from, to, says) in [
+        (2001, 2002, "the certificate has ended"),
+        (2998, 2999, "the certificate is not valid yet"),
+    ] {
+        let home = TempDir::new().unwrap();
+        let [certificate, key] = ["cert.pem", "key.pem"].map(|name| home.path().join(name));
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(to, 1, 1);
+        let own = KeyPair::generate().unwrap();
+        fs::write(&certificate, params.self_signed(&own).unwrap().pem()).unwrap();
+        fs::write(&key, own.serialize_pem()).unwrap();
+        let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+        let tls = ["--tls-cert", &certificate, "--tls-key", &key];
+        let check = [&["config", "check", "--quiet"], &tls[..]].concat();
+        let checked = keyproof(&home).args(check).output().unwrap();
+        assert_eq!(checked.status.code(), Some(0));
+        let said = text(&checked.stderr);
+        assert!(
+            said.starts_with("warning: tls.certificate: ") && said.contains(says),
+            "{said}"
+        );
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+        let mut serving = Serving::start(keyproof(&home).args(serve).args(tls));
+        serving.signal(Signal::HUP);
+        let log = serving.line_with("tls.certificate: ");
+        assert!(log.contains("WARN") && log.contains(says), "{log}");
+        serving.signal(Signal::TERM);
+        assert_eq!(serving.end().0, Some(0));
+    }
 }
 
 #[test]
