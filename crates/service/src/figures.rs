@@ -1,9 +1,12 @@
 //! What an operator's dashboard reads of running use cases: how much is done and waits, what was turned away, and
 //! whether the upkeep keeps up. Each number is this process's own, counted from its start.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use keyproof_store::{PoolFigures, Standbys, Timestamp};
+use keyproof_store::{Batch, PoolFigures, Standbys, Timestamp};
 
 /// All of them, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Figures {
     pub hashing: HashingFigures,
     /// The queues of what takes a processor's time, each with the domain that it serves.
     pub queues: [(&'static str, QueueFigures); 3],
+    /// Locks after failures, each with the domain that they are in.
+    pub locks: [(&'static str, LockFigures); 2],
     /// Refusals that were left out of the audit trail, because they came too fast.
     pub audit_left_out: u64,
     /// The clean-up.
@@ -52,6 +57,15 @@ pub struct QueueFigures {
     pub refused: u64,
 }
 
+/// Locks after failures at passwords and codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LockFigures {
+    /// How many began.
+    pub begun: u64,
+    /// How many attempts were not judged, because of one.
+    pub refused: u64,
+}
+
 /// The clean-up of what has expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpkeepFigures {
@@ -78,5 +92,36 @@ impl Count {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts the locks of a domain.
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    begun: Count,
+    refused: Count,
+}
+
+impl Locks {
+    pub(crate) fn figures(&self) -> LockFigures {
+        LockFigures {
+            begun: self.begun.get(),
+            refused: self.refused.get(),
+        }
+    }
+
+    /// An attempt was not judged.
+    pub(crate) fn refused(&self) {
+        self.refused.add(1);
+    }
+
+    /// One begins with this batch, if it is applied.
+    pub(crate) fn begins(self: &Arc<Self>, batch: &mut Batch) {
+        let locks = Arc::clone(self);
+        batch.once_applied(move |is_applied| {
+            if is_applied {
+                locks.begun.add(1);
+            }
+        });
     }
 }

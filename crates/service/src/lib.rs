@@ -39,7 +39,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};
 pub use device_identity::{DeviceIdentity, DeviceIdentitySettings};
 pub use ending::{Ending, Endings, Seen};
-pub use figures::{Figures, HashingFigures, QueueFigures, UpkeepFigures};
+pub use figures::{Figures, HashingFigures, LockFigures, QueueFigures, UpkeepFigures};
 pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
 pub use storage::{Failure, NotReady, StorageError};
@@ -223,6 +223,10 @@ impl Service {
         Figures {
             hashing: self.hashing.figures(),
             queues: queues.map(|(domain, queue)| (*domain, queue.figures())),
+            locks: [
+                ("accounts", self.accounts.lock_figures()),
+                ("otp_devices", self.otp_devices.lock_figures()),
+            ],
             audit_left_out: self.audit.left_out(),
             upkeep: self.upkeep.figures(),
             standbys: self.standbys(),

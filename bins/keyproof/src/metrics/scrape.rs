@@ -22,6 +22,7 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
     if let Some(figures) = figures {
         families.hashing(&figures.hashing)?;
         families.queues(figures)?;
+        families.locks(figures)?;
         families.counter(
             "keyproof_audit_left_out_total",
             "Refusals left out of the audit trail, because they came too fast.",
@@ -143,6 +144,21 @@ impl Families {
             figures
                 .queues
                 .map(|(domain, queue)| (domain, queue.refused)),
+        )
+    }
+
+    fn locks(&self, figures: &Figures) -> prometheus::Result<()> {
+        self.counters(
+            "keyproof_locks_total",
+            "Locks that began after failures at passwords and codes.",
+            "domain",
+            figures.locks.map(|(domain, locks)| (domain, locks.begun)),
+        )?;
+        self.counters(
+            "keyproof_lock_refusals_total",
+            "Attempts that were not judged, because of a lock.",
+            "domain",
+            figures.locks.map(|(domain, locks)| (domain, locks.refused)),
         )
     }
 

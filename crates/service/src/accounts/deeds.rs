@@ -102,15 +102,21 @@ impl Accounts {
         &self,
         snapshot: &Snapshot,
         next: UserRecords,
-        deed: Deed<'_>,
+        (why, deed): (Reason, Deed<'_>),
         error: E,
     ) -> Result<Attempt<T, E>, Failure<E>> {
+        if why == Reason::NotJudged {
+            self.locks.refused();
+        }
         if snapshot.is_unchanged(&next) {
             self.audit.refused(deed).await;
             return Err(Failure::Refused(error));
         }
         let mut batch = self.store.batch(snapshot.now);
         self.audit.counted(&mut batch, snapshot.now, deed).await?;
+        if why.locks() {
+            self.locks.begins(&mut batch);
+        }
         snapshot.save(&mut batch, next, Change::default());
         Ok(Attempt::Commit(batch, Err(error)))
     }

@@ -88,6 +88,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether this failure locks.
+    pub(super) const fn locks(self) -> bool {
+        matches!(
+            self,
+            Self::CodeWrong { locks: true } | Self::PasswordWrong { locks: true }
+        )
+    }
+
     pub(super) const fn wrong_code(failure: &Failure) -> Self {
         Self::CodeWrong {
             locks: failure.locked_until.is_some(),

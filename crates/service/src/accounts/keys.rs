@@ -201,7 +201,8 @@ impl Accounts {
                 }
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, deed, error).await
+            self.refuse(&snapshot, decision.next, (why, deed), error)
+                .await
         })
         .await
     }
@@ -266,7 +267,8 @@ impl Accounts {
                 ),
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, deed, error).await
+            self.refuse(&snapshot, decision.next, (why, deed), error)
+                .await
         })
         .await
     }

@@ -163,6 +163,7 @@ impl Accounts {
                 let unknown = self.unknown_name(&name);
                 let whose = whose(&snapshot, &unknown);
                 let deed = self.failed(whose, Reason::NotJudged, origin);
+                self.locks.refused();
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(locked(snapshot.wait(lock.until))));
             }
@@ -206,7 +207,8 @@ impl Accounts {
                     };
                     let unknown = self.unknown_name(&name);
                     let deed = self.failed(whose(&snapshot, &unknown), why, origin);
-                    return self.refuse(&snapshot, decision.next, deed, error).await;
+                    let refused = (why, deed);
+                    return self.refuse(&snapshot, decision.next, refused, error).await;
                 }
             };
             snapshot.save(&mut batch, decision.next, change);
@@ -297,7 +299,8 @@ impl Accounts {
                         ),
                     };
                     let deed = self.failed(Failed::User(user), why, origin);
-                    self.refuse(&snapshot, decision.next, deed, error).await
+                    self.refuse(&snapshot, decision.next, (why, deed), error)
+                        .await
                 }
             }
         })

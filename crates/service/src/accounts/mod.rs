@@ -87,6 +87,7 @@ use crate::{
     Action, Audit, Clock, Failure, HashingError, HashingPool, Judging, Origin, StorageError,
     access::{Remembered, Turn, UseCase},
     audit::Deed,
+    figures::{LockFigures, Locks},
 };
 use access_token::Claims;
 use signing_key::SigningKeys;
@@ -131,6 +132,7 @@ pub struct Accounts {
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
     judging: Judging,
+    locks: Arc<Locks>,
     policy: Policy,
     rotate_refresh_tokens: bool,
     wording: Wording,
@@ -162,6 +164,7 @@ impl Accounts {
             audit,
             hashing,
             judging,
+            locks: Arc::default(),
             policy: settings.policy,
             rotate_refresh_tokens: settings.rotate_refresh_tokens,
             wording: settings.wording,
@@ -241,6 +244,11 @@ impl Accounts {
     /// [`HashingError::Limited`].
     pub fn admit(&self, origin: &Origin) -> Result<(), HashingError> {
         self.hashing.admit(origin, self.clock.now())
+    }
+
+    /// How often users were locked, and what that refused.
+    pub(crate) fn lock_figures(&self) -> LockFigures {
+        self.locks.figures()
     }
 
     /// A hash for this request, now.

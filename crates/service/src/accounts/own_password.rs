@@ -94,7 +94,7 @@ impl Accounts {
                 Err(refusal) => snapshot.unproven(refusal),
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, deed, error.into())
+            self.refuse(&snapshot, decision.next, (why, deed), error.into())
                 .await
         })
         .await

@@ -118,7 +118,8 @@ impl Accounts {
                 }
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, deed, error).await
+            self.refuse(&snapshot, decision.next, (why, deed), error)
+                .await
         })
         .await
     }

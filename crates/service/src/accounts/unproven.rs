@@ -39,6 +39,7 @@ impl Accounts {
         if let Err(lock) = snapshot.records().admit_session(counter, snapshot.at()) {
             let (why, error) = snapshot.unproven(PasswordRefusal::Locked(lock));
             let deed = self.refused(action, user, why, origin);
+            self.locks.refused();
             self.audit.refused(deed).await;
             return Err(refused(error));
         }

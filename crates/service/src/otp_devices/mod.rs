@@ -40,6 +40,7 @@ use keyproof_store::Store;
 use crate::{
     Audit, Clock, HashingPool, Origin,
     access::{Turn, UseCase},
+    figures::{LockFigures, Locks},
     rate_limit::RateLimit,
 };
 use devices::CHECKS_PER_MINUTE;
@@ -50,6 +51,7 @@ pub struct OtpDevices {
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
+    locks: Arc<Locks>,
     policy: Policy,
     /// How often operators check codes.
     checks: RateLimit,
@@ -69,9 +71,15 @@ impl OtpDevices {
             clock,
             audit,
             hashing,
+            locks: Arc::default(),
             policy,
             checks: RateLimit::per_minute(CHECKS_PER_MINUTE),
         }
+    }
+
+    /// How often instances were locked, and what that refused.
+    pub(crate) fn lock_figures(&self) -> LockFigures {
+        self.locks.figures()
     }
 
     /// A hash for this request, now.

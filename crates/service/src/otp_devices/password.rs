@@ -115,8 +115,16 @@ impl OtpDevices {
             guesses.save(&mut batch, &decision.next);
             let (why, until) = match decision.verdict {
                 Ok(_) => return Ok(Attempt::Commit(batch, Ok(Some(stored)))),
-                Err(PasswordRefusal::Locked(locked)) => (UNJUDGED, Some(locked.until)),
-                Err(PasswordRefusal::WrongPassword(failure)) => (WRONG, failure.locked_until),
+                Err(PasswordRefusal::Locked(locked)) => {
+                    self.locks.refused();
+                    (UNJUDGED, Some(locked.until))
+                }
+                Err(PasswordRefusal::WrongPassword(failure)) => {
+                    if failure.locked_until.is_some() {
+                        self.locks.begins(&mut batch);
+                    }
+                    (WRONG, failure.locked_until)
+                }
             };
             let deed = failed(instance, why, origin);
             self.audit
@@ -150,6 +158,7 @@ impl OtpDevices {
             .records(instance)
             .admit(client(origin), guesses.at());
         if let Err(locked) = admitted {
+            self.locks.refused();
             self.refused(failed(instance, UNJUDGED, origin)).await?;
             let wait = guesses.wait(locked.until);
             return Err(Failure::Refused(LoginError::Locked { wait }));

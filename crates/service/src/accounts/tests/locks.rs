@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyproof_store::Prefix;
+use keyproof_store::{Prefix, faults::Commits};
 
 use super::{LOCK, Phone, add, asks, challenge, enrol, laptop, log_in_from, session, tokens};
 use crate::{
@@ -261,4 +261,48 @@ async fn counters_expire_by_themselves() {
     assert_eq!(kept(&bench).await, 1);
     bench.clock.advance(DAY * 29);
     assert_eq!(kept(&bench).await, 0);
+}
+
+#[tokio::test]
+async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let figures = || {
+        let [(accounts, of_accounts), (otp_devices, of_devices)] = bench.service.figures().locks;
+        assert_eq!((accounts, otp_devices), ("accounts", "otp_devices"));
+        [of_accounts, of_devices].map(|locks| (locks.begun, locks.refused))
+    };
+    let guess = async || log_in_from(&bench, ADA, "wrong horse", None, &at(HOME)).await;
+    for _ in 0..2 {
+        guess().await.unwrap_err();
+    }
+    bench.faults.commits(Commits::NotApplied);
+    guess().await.unwrap_err();
+    bench.faults.commits(Commits::Made);
+    assert_eq!(figures(), [(0, 0), (0, 0)]);
+    lock_name(&bench).await;
+    assert_eq!(figures(), [(1, 0), (0, 0)]);
+    guess().await.unwrap_err();
+    assert_eq!(figures(), [(1, 1), (0, 0)]);
+
+    // A session has locks of its own, and so has an instance.
+    let here = origin();
+    bench.clock.advance(DAY);
+    let own = tokens(log_in_from(&bench, ADA, PASSWORD, None, &at(HOME)).await);
+    let own = session(&bench, &own).await;
+    for _ in 0..4 {
+        let asks = asks(&bench);
+        let enrolled = asks.enrol_key(&own, secret("wrong horse"), &here);
+        enrolled.await.unwrap_err();
+    }
+    assert_eq!(figures(), [(2, 2), (0, 0)]);
+    let devices = &bench.service.otp_devices;
+    let root = console();
+    let added = devices.add_instance("shop", secret(PASSWORD), &root);
+    added.await.unwrap();
+    for _ in 0..5 {
+        let guessed = devices.log_in("shop", "shop", secret("wrong horse"), &here);
+        assert!(guessed.await.is_err());
+    }
+    assert_eq!(figures(), [(2, 2), (1, 2)]);
 }
