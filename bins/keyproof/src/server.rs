@@ -3,7 +3,8 @@
 use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use keyproof_http::{
-    Application, Listener, Readiness, RequestObserver, Served, Stack, Tls, in_blocks,
+    Application, BoxFuture, DRAINING, Listener, Readiness, RequestObserver, Served, Stack, Tls,
+    in_blocks,
 };
 use keyproof_service::{AuditSettings, Clock, Service, Settings, SystemClock};
 use keyproof_store::{CommitObserver, Entropy, Store};
@@ -74,6 +75,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     slots: Arc<Semaphore>,
     draining: watch::Sender<bool>,
+    /// The metrics are there until the drain is over.
+    drained: watch::Sender<bool>,
     upkeep: Option<Upkeep>,
     /// What leaves beside the answers.
     outgoing: Vec<Outgoing>,
@@ -210,26 +213,34 @@ impl Server {
             places.extend(further.map(|address| (*address, first.clone())));
         }
         let (tracer, outgoing) = telemetry::tracer(&config, &metrics)?.unzip();
-        let (draining, drained) = watch::channel(false);
-        let stack = Arc::new(Stack {
+        let (draining, drains) = watch::channel(false);
+        let (drained, has_drained) = watch::channel(false);
+        let stack = Stack {
             limits: config.limits,
             proxies: config.proxies.clone(),
             draw: in_blocks(move |bytes| entropy.fill(bytes)),
             ready,
             observer: Arc::clone(&metrics) as Arc<dyn RequestObserver>,
             tracer,
-            draining: drained,
+            draining: drains.clone(),
+        };
+        let beside = Arc::new(Stack {
+            ready: unless_draining(drains, &stack.ready),
+            draining: has_drained,
+            ..stack.clone()
         });
+        let stack = Arc::new(stack);
         let slots = usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX);
         let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
 
         // All sockets before the first answer: a server that starts, starts whole.
+        let around = (&config.sockets, &*metrics);
         let mut addresses = Vec::new();
         let mut listeners = Vec::new();
         for (address, served) in places {
-            let (listener, address) = bind(&config.sockets, address, served, tls.as_ref()).await?;
+            let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
             addresses.push(address);
-            listeners.push((listener, Arc::clone(&slots)));
+            listeners.push((listener, Arc::clone(&slots), Arc::clone(&stack)));
         }
         let mut metrics_address = None;
         if let Some(address) = config.settings.metrics.listen {
@@ -237,12 +248,13 @@ impl Server {
                 applications: vec![Arc::new(Exposition(Arc::clone(&metrics)))],
                 unclaimed: None,
             };
-            let (listener, address) = bind(&config.sockets, address, served, tls.as_ref()).await?;
+            let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
             metrics_address = Some(address);
-            listeners.push((listener, Arc::new(Semaphore::new(METRICS_CONNECTIONS))));
+            let slots = Arc::new(Semaphore::new(METRICS_CONNECTIONS));
+            listeners.push((listener, slots, beside));
         }
-        for (listener, slots) in listeners {
-            tokio::spawn(listener.serve(Arc::clone(&stack), slots));
+        for (listener, slots, stack) in listeners {
+            tokio::spawn(listener.serve(stack, slots));
         }
         Ok(Self {
             addresses,
@@ -252,6 +264,7 @@ impl Server {
             metrics,
             slots,
             draining,
+            drained,
             upkeep: None,
             outgoing: outgoing.into_iter().collect(),
         })
@@ -308,9 +321,11 @@ impl Server {
         Ok(is_read)
     }
 
-    /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed.
+    /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed. The metrics'
+    /// listener goes on until then.
     pub async fn drain(mut self) -> Drained {
         info!("draining");
+        self.metrics.drains();
         self.draining.send_replace(true);
         let all = self.config.limits.max_connections;
         // Accept loops, connections and handlers each have a slot for as long as they live.
@@ -331,6 +346,7 @@ impl Server {
                 Drained::CutShort { open }
             }
         };
+        self.drained.send_replace(true);
         if let Some(upkeep) = &self.upkeep {
             upkeep.service.audit.finish().await;
         }
@@ -349,15 +365,29 @@ impl Drop for Server {
     }
 }
 
+/// The same answer, until the server drains.
+fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readiness {
+    let ready = Arc::clone(ready);
+    Arc::new(move || {
+        let answer: BoxFuture<_> = match *drains.borrow() {
+            true => Box::pin(std::future::ready(Err(DRAINING))),
+            false => ready(),
+        };
+        answer
+    })
+}
+
 /// A listener, on the socket that is open already if there is one, and the address that it got.
 async fn bind(
-    sockets: &Sockets,
+    (sockets, metrics): (&Sockets, &Metrics),
     address: SocketAddr,
     served: Served,
     tls: Option<&Tls>,
 ) -> Result<(Listener, SocketAddr), StartError> {
     let refused = |source| StartError::Bind { address, source };
-    let socket = match sockets.take(address) {
+    let passed = sockets.take(address);
+    metrics.listens(passed.is_some());
+    let socket = match passed {
         Some(socket) => TcpListener::from_std(socket).map_err(refused)?,
         None => TcpListener::bind(address).await.map_err(refused)?,
     };

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use tokio::time::timeout;
 
-use crate::{NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
+use crate::{DRAINING, NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
 
 /// The two questions an orchestrator asks.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ impl Probe {
         match self {
             Self::Health => text(StatusCode::OK, "ok\n"),
             Self::Readiness if stack.is_draining() => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("{DRAINING}\n"))
             }
             Self::Readiness => match timeout(READINESS_TIMEOUT, (stack.ready)()).await {
                 Ok(Ok(None)) => text(StatusCode::OK, "ready\n"),

@@ -81,7 +81,7 @@ pub use request_id::RequestId;
 pub use response::{Response, json, plain_refusal};
 pub use served::Served;
 pub use socket::{Client, Presence};
-pub use stack::{Draw, NO_ANSWER, Readiness, Stack, in_blocks};
+pub use stack::{DRAINING, Draw, NO_ANSWER, Readiness, Stack, in_blocks};
 pub use tls::{AuthorityNames, ClientAuthorities, ClientCertificate, ListenerTls, Tls};
 pub use trace::{RequestTrace, RequestTracer};
 

@@ -41,7 +41,11 @@ pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
 /// The reason that is shown where anything more precise is for the log alone.
 pub const NO_ANSWER: &str = "the store does not answer";
 
+/// What is said of a server that ends.
+pub const DRAINING: &str = "draining";
+
 /// What the answer to a request depends on, whichever listener it came by.
+#[derive(Clone)]
 pub struct Stack {
     /// What is bounded, and how.
     pub limits: Limits,

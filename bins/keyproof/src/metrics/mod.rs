@@ -21,6 +21,7 @@ use keyproof_service::Service;
 use keyproof_store::{CommitError, CommitObserver, Timestamp};
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec,
     Opts, Registry, TextEncoder,
 };
 
@@ -37,6 +38,10 @@ const DURATIONS: [f64; 15] = [
 
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// Where a listener's socket comes from: the server itself, or a supervisor who has opened it and keeps it.
+const OWN: &str = "own";
+const PASSED: &str = "passed";
+
 /// The metrics of one server.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -50,6 +55,8 @@ pub(crate) struct Metrics {
     commits: IntCounterVec,
     group_sizes: Histogram,
     start: Gauge,
+    draining: IntGauge,
+    listeners: IntGaugeVec,
     /// Only once there is a certificate.
     tls_expiry: OnceLock<IntGauge>,
     /// Whose figures are told.
@@ -104,6 +111,14 @@ impl Metrics {
                 "process_start_time_seconds",
                 "When the process started, in seconds since 1970.",
             )?,
+            draining: IntGauge::new("keyproof_draining", "1 while the server ends.")?,
+            listeners: IntGaugeVec::new(
+                Opts::new(
+                    "keyproof_listeners",
+                    "Listeners, by where their sockets come from.",
+                ),
+                &["socket"],
+            )?,
             tls_expiry: OnceLock::new(),
             service: OnceLock::new(),
         };
@@ -114,12 +129,17 @@ impl Metrics {
         registry.register(Box::new(metrics.commits.clone()))?;
         registry.register(Box::new(metrics.group_sizes.clone()))?;
         registry.register(Box::new(metrics.start.clone()))?;
+        registry.register(Box::new(metrics.draining.clone()))?;
+        registry.register(Box::new(metrics.listeners.clone()))?;
         // The server starts with its process; a clock of before 1970 is told as 1970.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         metrics.start.set(since.unwrap_or_default().as_secs_f64());
         // A rate needs a first value before the first failure.
         for outcome in ["applied", "conflict", "not_applied", "unknown"] {
             metrics.commits.with_label_values(&[outcome]);
+        }
+        for socket in [OWN, PASSED] {
+            metrics.listeners.with_label_values(&[socket]);
         }
         Ok(metrics)
     }
@@ -136,6 +156,17 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
+    }
+
+    /// Tells that the server ends.
+    pub(crate) fn drains(&self) {
+        self.draining.set(1);
+    }
+
+    /// Tells of one more listener, whose socket a supervisor may have passed.
+    pub(crate) fn listens(&self, is_passed: bool) {
+        let socket = if is_passed { PASSED } else { OWN };
+        self.listeners.with_label_values(&[socket]).inc();
     }
 
     /// Tells the figures of these use cases, too. The first are told, if there are several.

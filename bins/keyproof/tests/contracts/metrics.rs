@@ -238,3 +238,34 @@ async fn the_use_cases_and_the_process_tell_their_figures() {
     let expiry = "keyproof_tls_certificate_expiry_timestamp_seconds";
     assert!(after.of(expiry).is_empty());
 }
+
+#[tokio::test]
+async fn a_drain_is_seen_until_it_has_ended() {
+    let stack = Stack::start(&[(LISTEN.0, LISTEN.1.into())]).await;
+    let metrics = stack.server.metrics_address().unwrap();
+    let value = async |name: &str| {
+        let answer = ask(metrics, "GET /metrics").await;
+        Series(answer.body).value(name)
+    };
+    assert_eq!(value("keyproof_draining").await, 0);
+    assert_eq!(value("keyproof_listeners{socket=\"own\"}").await, 2);
+    assert_eq!(value("keyproof_listeners{socket=\"passed\"}").await, 0);
+    assert_eq!(ask(metrics, "GET /readyz").await.status, 200);
+    let mut busy = stack.connect().await;
+    busy.send("POST /trial/write HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    stack.trial.handler_waits().await;
+    let Stack { server, trial, .. } = stack;
+    let drain = tokio::spawn(server.drain());
+    within(async { while value("keyproof_draining").await == 0 {} }).await;
+    let unready = ask(metrics, "GET /readyz").await;
+    assert_eq!((unready.status, &*unready.body), (503, "draining\n"));
+    // The scrape's own, and the one that is waited for.
+    assert_eq!(value("keyproof_http_connections").await, 2);
+    assert!(!drain.is_finished());
+    trial.gate.add_permits(1);
+    assert_eq!(busy.answer().await.status, 200);
+    within(drain).await.unwrap();
+    let gone = async { while tokio::net::TcpStream::connect(metrics).await.is_ok() {} };
+    within(gone).await;
+}
