@@ -39,6 +39,7 @@ pub(crate) const PEERS: &[Program] = &[
     Program::on_path("npm", "npm"),
     Program::on_path("oathtool", "oathtool"),
     Program::on_path("openssl", "openssl"),
+    Program::on_path("promtool", "prometheus"),
     Program::on_path("protoc", "protobuf-compiler"),
     Program {
         name: "pgbouncer",

@@ -11,6 +11,7 @@ mod azure;
 mod browser;
 mod emnify;
 mod keylime;
+mod prometheus;
 #[path = "../python/mod.rs"]
 mod python;
 mod swtpm;
