@@ -2,19 +2,19 @@
 
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{Object, Pool, PoolError, Timeouts};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::PostgresOptions;
 use super::commit::{Binary, Outcome, Parameter, Patience};
 use super::connection::{Connector, not_durable, took_too_long};
 use super::error::{engine_error, is_lost};
 use super::names::{Name, Names};
 use super::pooler;
+use super::{LONGEST, PostgresOptions};
 use crate::observer::Observed;
 use crate::{
     Changes, CommitError, CommitObserver, EngineError, NotApplied, PoolFigures, SystemEntropy,
@@ -29,6 +29,10 @@ const BACKOFF: Duration = Duration::from_millis(4);
 const READ_BACK_PAUSE: Duration = Duration::from_millis(100);
 /// How long whoever closes waits for the server to hear it: it need not.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Where the server gave no further connection: between two looks for one of ours that came free, and until the server is
+/// asked again.
+const FREE_PAUSE: Duration = Duration::from_millis(5);
+const REFUSED_PAUSE: Duration = Duration::from_millis(250);
 /// Where one connection was all there was: between two looks for more.
 const LOOK_PAUSE: Duration = Duration::from_secs(60);
 
@@ -40,6 +44,8 @@ pub(super) struct Node {
     /// Whether the last commit found the database in order.
     is_healthy: AtomicBool,
     is_closed: AtomicBool,
+    /// Callers to whom the server gave no connection, and who wait for one that comes free.
+    refused: AtomicUsize,
 }
 
 impl Node {
@@ -68,6 +74,7 @@ impl Node {
             observed: Observed::default(),
             is_healthy: AtomicBool::new(true),
             is_closed: AtomicBool::new(false),
+            refused: AtomicUsize::new(0),
         })
     }
 
@@ -286,7 +293,7 @@ impl Node {
             most: status.max_size,
             open: status.size,
             idle: status.available,
-            waiting: status.waiting,
+            waiting: status.waiting + self.refused.load(Ordering::Relaxed),
         }
     }
 
@@ -312,17 +319,56 @@ impl Node {
         kept.map(drop)
     }
 
+    /// A connection that nobody else uses. Where the server has no place for another, one of ours that comes free is waited
+    /// for as if there were no more.
     pub(super) async fn acquire(&self) -> Result<Object<Connector>, EngineError> {
-        self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => error,
-            PoolError::Closed => EngineError::Closed,
-            PoolError::Timeout(_) => EngineError::Busy {
-                detail: "every connection to the database is in use".to_owned(),
-            },
-            PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => EngineError::Other {
-                detail: "the pool of connections is not set up as it was".to_owned(),
-            },
-        })
+        let deadline = Instant::now() + self.options.acquire_timeout.min(LONGEST);
+        loop {
+            let refused = match self.pool.get().await.map_err(unpooled) {
+                Err(error @ EngineError::Busy { .. }) if Instant::now() < deadline => error,
+                done => return done,
+            };
+            let _waits = Waits::count(&self.refused);
+            let again = deadline.min(Instant::now() + REFUSED_PAUSE);
+            while self.pool.status().available == 0 {
+                if Instant::now() >= deadline {
+                    return Err(refused);
+                }
+                if Instant::now() >= again {
+                    break;
+                }
+                sleep(FREE_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn unpooled(error: PoolError<EngineError>) -> EngineError {
+    match error {
+        PoolError::Backend(error) => error,
+        PoolError::Closed => EngineError::Closed,
+        PoolError::Timeout(_) => EngineError::Busy {
+            detail: "every connection to the database is in use".to_owned(),
+        },
+        PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => EngineError::Other {
+            detail: "the pool of connections is not set up as it was".to_owned(),
+        },
+    }
+}
+
+/// One caller that waits, for as long as this lives.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn count(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

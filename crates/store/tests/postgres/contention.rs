@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyproof_peer_postgres::Postgres;
-use keyproof_store::postgres::PostgresEngine;
+use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
 use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied, Row};
 use tokio_postgres::{Client, GenericClient};
 
-use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, row, until};
+use super::database::{
+    Database, NOW, body, changes, commit, frugal, insert, key, parse, row, until,
+};
 
 fn is_busy(outcome: &Result<(), CommitError>) -> bool {
     matches!(
@@ -199,6 +201,66 @@ async fn a_pool_that_is_used_up_makes_callers_wait_and_then_says_so() {
 }
 
 /// Requirers share a record; a lock of their own would make each wait for the one before.
+#[tokio::test]
+async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_comes_free() {
+    let database = Database::new();
+    let role = format!("few_{}", database.name());
+    let superuser = database.back_door().await;
+    let limited = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 2;
+         GRANT ALL ON SCHEMA public TO {role}"
+    );
+    superuser.batch_execute(&limited).await.unwrap();
+    let (_, place) = database.url.split_once('@').unwrap();
+    let url = parse(&format!("postgres://{role}:few@{place}"));
+    let mut options = frugal();
+    options.lock_timeout = Duration::from_secs(60);
+    options.statement_timeout = Duration::from_secs(60);
+    options.acquire_timeout = Duration::from_secs(60);
+    PostgresEngine::migrate(&url, &options).await.unwrap();
+    // The server takes a moment to notice that the one who migrated has gone.
+    let open = async |options: &PostgresOptions| loop {
+        match PostgresEngine::open(&url, options).await {
+            Ok(engine) if engine.pool().unwrap().most == options.connections => return engine,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    for patience in [Duration::from_secs(60), Duration::from_millis(300)] {
+        options.acquire_timeout = patience;
+        let engine = open(&options).await;
+        let (held, back_door) = locked(&database, &engine).await;
+        let remove = || {
+            let at = held.version;
+            engine.commit(changes([(key("held"), Change::Remove { at })]))
+        };
+        // Both of the connections that may be are in use.
+        let blocked = [remove(), remove()];
+        let pool = || engine.pool().unwrap();
+        until(async || pool().open == 2 && pool().idle == 0).await;
+        let keys = [key("held")];
+        let mut read = engine.get_many(&keys, NOW);
+        tokio::select! {
+            biased;
+            refused = &mut read => {
+                assert!(patience < Duration::from_secs(60), "{refused:?}");
+                assert!(matches!(refused, Err(EngineError::Busy { .. })), "{refused:?}");
+                back_door.batch_execute("ROLLBACK").await.unwrap();
+            }
+            () = until(async || pool().waiting == 1 && patience > Duration::from_secs(1)) => {
+                back_door.batch_execute("ROLLBACK").await.unwrap();
+                assert!(read.await.is_ok());
+            }
+        }
+        let mut applied = 0;
+        for outcome in blocked {
+            applied += usize::from(outcome.await.is_ok());
+        }
+        assert_eq!(applied, 1);
+        assert_eq!(pool().waiting, 0);
+        engine.close().await;
+    }
+}
+
 #[tokio::test]
 async fn those_who_require_one_record_do_not_wait_for_each_other() {
     let database = Database::new();
