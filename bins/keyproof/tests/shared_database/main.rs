@@ -17,7 +17,9 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    thread::{self, sleep},
+    time::Duration,
 };
 
 use keyproof_peer_postgres::Postgres;
@@ -153,7 +155,7 @@ fn three_nodes_may_migrate_and_serve_at_once() {
     assert_eq!(from, [Some(0), Some(1), Some(1)]);
 
     let fresh = Site::new();
-    let nodes: Vec<Node> = std::thread::scope(|scope| {
+    let nodes: Vec<Node> = thread::scope(|scope| {
         let nodes: Vec<_> = (0..3)
             .map(|_| scope.spawn(|| fresh.node(&["--migrate"])))
             .collect();
@@ -344,28 +346,143 @@ fn a_table_that_somebody_keeps_locked_is_told_of_by_readyz() {
     assert_eq!(node.ask("GET /readyz").0, 200);
     // The second keeps out changes alone, and the node has made none that could have failed.
     for mode in ["ACCESS EXCLUSIVE", "SHARE"] {
-        let mut other = site
+        let mut psql = Psql::start(&site);
+        psql.run(&format!(
+            "BEGIN; LOCK TABLE keyproof_records IN {mode} MODE;"
+        ));
+        let (status, _, body) = node.ask("GET /readyz");
+        assert_eq!(status, 503, "{mode}: {body}");
+        assert_eq!(node.ask("GET /healthz").0, 200);
+        psql.end();
+        node.wait_until_ready();
+    }
+}
+
+/// A session of psql, which takes commands for as long as it lives.
+struct Psql {
+    child: Child,
+    commands: ChildStdin,
+    said: BufReader<ChildStdout>,
+}
+
+impl Psql {
+    fn start(site: &Site) -> Self {
+        let mut child = site
             .server
             .program("psql")
-            .args(["--quiet", "--no-psqlrc", &site.url])
+            .args(["--quiet", "--no-psqlrc", "--tuples-only", &site.url])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut commands = other.stdin.take().unwrap();
-        writeln!(
-            commands,
-            "BEGIN; LOCK TABLE keyproof_records IN {mode} MODE;\n\\echo locked"
-        )
-        .unwrap();
-        let mut said = BufReader::new(other.stdout.take().unwrap());
-        said.read_line(&mut String::new()).unwrap();
-        let (status, _, body) = node.ask("GET /readyz");
-        assert_eq!(status, 503, "{mode}: {body}");
-        assert_eq!(node.ask("GET /healthz").0, 200);
-        // Without its input psql ends, and the transaction with it.
-        drop(commands);
-        assert!(other.wait().unwrap().success());
-        node.wait_until_ready();
+        let mut psql = Self {
+            commands: child.stdin.take().unwrap(),
+            said: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        };
+        psql.run("");
+        psql
     }
+
+    /// Returns once it is done.
+    fn run(&mut self, command: &str) {
+        writeln!(self.commands, "{command}\n\\echo done").unwrap();
+        let mut line = String::new();
+        while line != "done\n" {
+            line.clear();
+            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "{command}");
+        }
+    }
+
+    /// A transaction that it has open ends with it.
+    fn end(mut self) {
+        drop(self.commands);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_database_that_takes_connections_and_answers_none_is_given_up_in_time() {
+    let site = Site::new();
+    let patience = |command: &mut Command| {
+        command.env("KEYPROOF_STORE__CONNECT_TIMEOUT", "300ms");
+        // Nothing else ends a request while the test lives.
+        command.env("KEYPROOF_HTTP__HANDLER_TIMEOUT_MS", "3600000");
+        command.env("KEYPROOF_STORE__STATEMENT_TIMEOUT", "1h");
+    };
+    let mut serve = site.command(&["serve", "--listen", "127.0.0.1:0", "--migrate"]);
+    patience(&mut serve);
+    let node = Node::start(&mut serve);
+    assert_eq!(node.ask("GET /readyz").0, 200);
+    let mut psql = Psql::start(&site);
+    // The kernel still takes connections for a server that stands still.
+    let server = site.server.pid().unwrap().to_string();
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args([name, &server]).status();
+        assert!(sent.unwrap().success());
+    };
+    signal("-STOP");
+    psql.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'keyproof';",
+    );
+    let (status, head, body) =
+        node.ask("POST /api/v1/authenticate\n\n{\"username\":\"a\",\"password\":\"b\"}");
+    assert_eq!(status, 503, "{body}");
+    assert!(head.contains("retry-after: "), "{head}");
+    let (status, _, body) = node.ask("GET /readyz");
+    assert_eq!((status, &*body), (503, "the store does not answer\n"));
+    node.wait_until_logged("connecting took too long");
+    assert_eq!(node.ask("GET /healthz").0, 200);
+    let mut list = site.command(&["instance", "list"]);
+    patience(&mut list);
+    let (code, _, complaint) = site.ended(list.output().unwrap());
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(
+        complaint.contains("connecting took too long"),
+        "{complaint}"
+    );
+    signal("-CONT");
+    node.wait_until_ready();
+    psql.end();
+}
+
+#[test]
+fn the_pool_of_connections_is_told_by_the_metrics() {
+    let site = Site::new();
+    let mut serve = site.command(&["serve", "--listen", "127.0.0.1:0", "--migrate"]);
+    serve.args(["--metrics-listen", "127.0.0.1:0"]);
+    serve.env("KEYPROOF_STORE__MAX_CONNECTIONS", "2");
+    serve.env("KEYPROOF_STORE__STATEMENT_TIMEOUT", "1h");
+    let node = Node::start(&mut serve);
+    let metrics = node.metrics();
+    let figures = || {
+        let (_, _, text) = metrics.ask("GET /metrics");
+        let series = [
+            "keyproof_store_connections{state=\"used\"}",
+            "keyproof_store_connections{state=\"idle\"}",
+            "keyproof_store_connections_max",
+            "keyproof_store_connections_waiting",
+        ];
+        series.map(|series| {
+            let mut lines = text.lines();
+            let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            value.unwrap().parse::<u32>().unwrap()
+        })
+    };
+    let becomes = |expected: &dyn Fn([u32; 4]) -> bool| {
+        while !expected(figures()) {
+            sleep(Duration::from_millis(10));
+        }
+    };
+    becomes(&|[used, idle, most, waiting]| used == 0 && idle > 0 && most == 2 && waiting == 0);
+    let mut psql = Psql::start(&site);
+    psql.run("BEGIN; LOCK TABLE keyproof_records IN ACCESS EXCLUSIVE MODE;");
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(node.ask("GET /instances/nobody/config").0, 404));
+        }
+        becomes(&|[used, idle, most, waiting]| (used, idle, most) == (2, 0, 2) && waiting > 0);
+        psql.end();
+    });
+    becomes(&|[used, idle, _, waiting]| (used, idle, waiting) == (0, 2, 0));
 }

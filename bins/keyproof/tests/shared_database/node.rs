@@ -45,26 +45,23 @@ impl Node {
         node
     }
 
-    /// The answer's status, its head in small letters, and its body. A request is its first line without the version,
-    /// headers, an empty line and a body.
-    pub(crate) fn ask(&self, request: &str) -> (u16, String, String) {
-        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
-        let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
-        let headers: String = headers
+    /// The listener of its metrics, to be asked.
+    #[allow(dead_code, reason = "one of the tests that share this asks")]
+    pub(crate) fn metrics(&self) -> Asked {
+        self.wait_until_logged("metrics on http://");
+        let log = self.log.lock().unwrap();
+        let lines = log
             .lines()
-            .map(|header| format!("{header}\r\n"))
-            .collect();
-        let length = body.len();
-        let request = format!(
-            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-        );
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head.to_ascii_lowercase(), body.to_owned())
+            .filter_map(|line| line.strip_prefix("metrics on http://"));
+        let address = lines
+            .filter_map(|line| line.strip_suffix("/metrics"))
+            .next();
+        Asked(address.unwrap().to_owned())
+    }
+
+    /// [`Asked::ask`] of the main listener.
+    pub(crate) fn ask(&self, request: &str) -> (u16, String, String) {
+        Asked(self.address.clone()).ask(request)
     }
 
     /// How many lines of the log have this in them.
@@ -83,6 +80,33 @@ impl Node {
         while self.ask("GET /readyz").0 != 200 {
             sleep(Duration::from_millis(50));
         }
+    }
+}
+
+/// Where a node listens.
+pub(crate) struct Asked(String);
+
+impl Asked {
+    /// The answer's status, its head in small letters, and its body. A request is its first line without the version,
+    /// headers, an empty line and a body.
+    pub(crate) fn ask(&self, request: &str) -> (u16, String, String) {
+        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+        let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
+        let headers: String = headers
+            .lines()
+            .map(|header| format!("{header}\r\n"))
+            .collect();
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        let mut socket = TcpStream::connect(&self.0).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), body.to_owned())
     }
 }
 

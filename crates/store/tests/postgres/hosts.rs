@@ -1,8 +1,13 @@
-//! A URL that names several hosts, of which one takes writes.
+//! Hosts that a URL names: several, of which one takes writes, and one that does not answer.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use keyproof_peer_postgres::Postgres;
-use keyproof_store::Engine;
 use keyproof_store::postgres::PostgresEngine;
+use keyproof_store::{Engine, EngineError, OpenError};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use super::database::{Database, body, commit, frugal, insert, parse, until};
 use super::standby::wait_for;
@@ -44,4 +49,33 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used_whichever_it_becomes
     assert_eq!(body(&engine, "before").await, Some("a".to_owned()));
     assert_eq!(commit(&engine, [insert("after", "b")]).await, Ok(()));
     standby.kill().unwrap();
+}
+
+#[tokio::test]
+async fn connecting_is_given_up_where_nobody_answers() {
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // One takes connections and says nothing.
+    let silent = TcpListener::bind(here).await.unwrap();
+    // The other takes none: its queue is full, so that the kernel drops what comes.
+    let full = TcpSocket::new_v4().unwrap();
+    full.bind(here).unwrap();
+    let full = full.listen(0).unwrap();
+    let address = full.local_addr().unwrap();
+    let mut queue = Vec::new();
+    let patience = Duration::from_millis(300);
+    while let Ok(connected) = timeout(patience, TcpStream::connect(address)).await {
+        queue.push(connected.unwrap());
+    }
+    let mut options = frugal();
+    options.connect_timeout = patience;
+    for port in [silent.local_addr().unwrap().port(), address.port()] {
+        let url = parse(&format!(
+            "postgres://somebody:secret@127.0.0.1:{port}/somewhere"
+        ));
+        let refused = PostgresEngine::open(&url, &options).await.err().unwrap();
+        assert!(
+            matches!(&refused, OpenError::Engine(EngineError::Io { detail }) if detail == "connecting took too long"),
+            "{refused}"
+        );
+    }
 }
