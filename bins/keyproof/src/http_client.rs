@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -206,14 +206,16 @@ impl HttpClient {
         serde_json::to_writer(&mut *json, body)?;
         let kind = HeaderValue::from_static("application/json");
         let json = Bytes::from_owner(json);
-        self.post_bytes(path, authorization, kind, json).await
+        let mut fields = HeaderMap::new();
+        fields.extend(authorization.map(|value| (header::AUTHORIZATION, value.clone())));
+        self.post_bytes(path, &fields, kind, json).await
     }
 
-    /// Posts bytes of this media type to a path.
+    /// Posts bytes of this media type to a path, with further fields.
     pub(crate) async fn post_bytes(
         &self,
         path: &str,
-        authorization: Option<&HeaderValue>,
+        fields: &HeaderMap,
         kind: HeaderValue,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
@@ -222,8 +224,8 @@ impl HttpClient {
             .uri(format!("{}{path}", self.url.base))
             .header(header::HOST, &*self.url.authority)
             .header(header::CONTENT_TYPE, kind);
-        if let Some(authorization) = authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
+        for (name, value) in fields {
+            request = request.header(name, value);
         }
         let request = request.body(Full::new(body))?;
         let answer = timeout(self.limit, self.send(request)).await;

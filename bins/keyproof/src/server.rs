@@ -27,7 +27,7 @@ use crate::{
     server_certificate::{TlsError, untimely},
     sites::{Around, Front, Place, SiteName},
     sockets::Sockets,
-    telemetry::{self, journal::Journal, outbox::Outgoing},
+    telemetry::{self, CollectorFieldsError, journal::Journal, outbox::Outgoing},
 };
 
 pub use crate::http_client::TlsSetupError;
@@ -55,6 +55,9 @@ pub enum StartError {
     /// The metrics cannot be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The fields for the collector cannot be had.
+    #[error("telemetry.otlp_headers: {0}")]
+    CollectorFields(#[from] CollectorFieldsError),
     /// Nothing can be sent to the collector.
     #[error("telemetry.otlp: {0}")]
     Otlp(#[from] TlsSetupError),
@@ -159,6 +162,10 @@ impl Server {
         });
         let ready = readiness::of(Arc::clone(&service));
         metrics.watch(&service);
+        if let Some(works) = telemetry::works().filter(|_| config.settings.telemetry.otlp.is_some())
+        {
+            service.follow(&works);
+        }
         let journal = config.settings.audit.journald.then(|| metrics.journal());
         let journal = journal
             .transpose()?

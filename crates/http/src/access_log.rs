@@ -42,6 +42,10 @@ impl<'c> AccessRecord<'c> {
         }
     }
 
+    pub(crate) fn trace(&self) -> Option<&dyn RequestTrace> {
+        self.trace.as_deref()
+    }
+
     pub(crate) fn answered(mut self, status: StatusCode) {
         self.status = Some(status);
     }

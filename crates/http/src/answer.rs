@@ -114,7 +114,9 @@ impl Origin {
                     route,
                     body,
                 };
-                this.run(Arc::clone(application), exchange, &deadline).await
+                let application = Arc::clone(application);
+                this.run(application, exchange, &deadline, record.trace())
+                    .await
             }
         };
 
@@ -143,20 +145,25 @@ impl Origin {
         application: Arc<dyn Application>,
         exchange: Exchange,
         deadline: &HandlerDeadline,
+        trace: Option<&dyn RequestTrace>,
     ) -> Result<Response, StackRefusal> {
         let only_reads = exchange.method().is_safe();
         let waiting = exchange.client();
+        let followed = |handler: BoxFuture<Response>| match trace {
+            None => handler,
+            Some(trace) => trace.around(handler),
+        };
         let handler: BoxFuture<_> = match only_reads {
             true => match catch_unwind(AssertUnwindSafe(|| application.handle(exchange))) {
-                Ok(handler) => Box::pin(Caught(handler)),
+                Ok(handler) => Box::pin(Caught(followed(handler))),
                 Err(_) => Box::pin(ready(Err(true))),
             },
             false => {
                 let slot = Arc::clone(&self.slot);
-                let handler = async move {
+                let handler = followed(Box::pin(async move {
                     let _slot = slot;
                     application.handle(exchange).await
-                };
+                }));
                 let task = tokio::spawn(handler.in_current_span());
                 Box::pin(async move { task.await.map_err(|failure| failure.is_panic()) })
             }

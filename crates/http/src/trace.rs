@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use crate::{RequestLabels, stack::Stack};
+use crate::{BoxFuture, RequestLabels, Response, stack::Stack};
 
 /// W3C Trace Context, section 3.2.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -22,6 +22,9 @@ pub trait RequestTracer: Send + Sync + 'static {
 pub trait RequestTrace: Send + Sync {
     /// The trace's id, for log lines: 32 hexadecimal digits.
     fn id(&self) -> &str;
+
+    /// The handler, run so that what it waits for can be told as parts of the request.
+    fn around(&self, handler: BoxFuture<Response>) -> BoxFuture<Response>;
 
     /// The request has ended; without a status if nobody waits for its answer.
     fn end(self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>);

@@ -14,7 +14,10 @@ use tokio::{
 };
 use tracing::Span;
 
-use crate::figures::{Count, QueueFigures};
+use crate::{
+    figures::{Count, QueueFigures},
+    work::{Followed, Work},
+};
 
 /// How much is judged at once.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,8 @@ pub struct Judging {
     capacity: usize,
     /// How many were told [`TooBusy`].
     refused: Arc<Count>,
+    /// Who is told of work in any queue.
+    followed: Followed,
 }
 
 /// A queue, as it is looked at from outside.
@@ -67,22 +72,37 @@ impl Judging {
     pub fn new(settings: JudgingSettings) -> Self {
         let JudgingSettings { threads, queue } = settings;
         let turns = threads.get().min(Semaphore::MAX_PERMITS);
-        Self::with(Arc::new(Semaphore::new(turns)), turns.saturating_add(queue))
+        let capacity = turns.saturating_add(queue);
+        Self::with(
+            Arc::new(Semaphore::new(turns)),
+            capacity,
+            Followed::default(),
+        )
     }
 
     /// Another queue for the same turns.
     pub fn beside(&self) -> Self {
-        Self::with(Arc::clone(&self.turns), self.capacity)
+        Self::with(
+            Arc::clone(&self.turns),
+            self.capacity,
+            self.followed.clone(),
+        )
     }
 
-    fn with(turns: Arc<Semaphore>, capacity: usize) -> Self {
+    fn with(turns: Arc<Semaphore>, capacity: usize, followed: Followed) -> Self {
         let capacity = capacity.min(Semaphore::MAX_PERMITS);
         Self {
             places: Arc::new(Semaphore::new(capacity)),
             turns,
             capacity,
             refused: Arc::default(),
+            followed,
         }
+    }
+
+    /// Who is told of work.
+    pub(crate) fn followed(&self) -> Followed {
+        self.followed.clone()
     }
 
     /// This queue, to be looked at.
@@ -104,6 +124,7 @@ impl Judging {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TooBusy> {
+        let _told = self.followed.asked(Work::Judging);
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| {
             self.refused.add(1);

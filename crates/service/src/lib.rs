@@ -28,6 +28,7 @@ mod session_life;
 #[cfg(test)]
 mod testing;
 pub mod upkeep;
+mod work;
 
 pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
@@ -44,6 +45,7 @@ pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
+pub use work::{Work, WorkObserver};
 
 use std::{
     fmt, io,
@@ -55,6 +57,7 @@ use keyproof_store::{Standbys, Store, Timestamp};
 use zeroize::Zeroizing;
 
 use judging::Queue;
+use work::Followed;
 
 /// All use cases over one store.
 pub struct Service {
@@ -76,6 +79,7 @@ pub struct Service {
     pub upkeep: Upkeep,
     hashing: Arc<HashingPool>,
     queues: [(&'static str, Queue); 3],
+    followed: [Followed; 2],
     standbys: Mutex<Standbys>,
     store: Store,
     clock: Arc<dyn Clock>,
@@ -183,6 +187,7 @@ impl Service {
                 device_identity,
             ),
             upkeep: Upkeep::new(store.clone(), clock.clone()),
+            followed: [hashing.followed(), judging.followed()],
             hashing,
             queues,
             standbys: Mutex::default(),
@@ -194,6 +199,13 @@ impl Service {
         service.audit.begin_index().await?;
         service.otp_devices.ensure_default().await?;
         Ok(Arc::new(service))
+    }
+
+    /// Tells of the work that requests wait for, from now on. The first is told, if there are several.
+    pub fn follow(&self, observer: &Arc<dyn WorkObserver>) {
+        for followed in &self.followed {
+            followed.by(Arc::clone(observer));
+        }
     }
 
     /// Checks that the store can be expected to answer.

@@ -76,6 +76,10 @@ fn check(arguments: &CheckArguments) -> Outcome {
         let checked = name.check_files(&config.settings);
         checked.map_err(|error| Failure::Usage(error.to_string()))?;
     }
+    if let Some(fields) = &config.collector_fields {
+        let read = fields.read();
+        read.map_err(|error| Failure::Usage(format!("telemetry.otlp_headers: {error}")))?;
+    }
     config.store.check()?;
     if arguments.json {
         output::print_json(&Effective {

@@ -116,9 +116,10 @@ impl From<StartError> for Failure {
             StartError::Bind { .. } | StartError::Metrics(_) | StartError::Service(_) => {
                 Self::Refused(error.to_string())
             }
-            StartError::Dialect(_) | StartError::Otlp(_) | StartError::Tls(_) => {
-                Self::Usage(error.to_string())
-            }
+            StartError::CollectorFields(_)
+            | StartError::Dialect(_)
+            | StartError::Otlp(_)
+            | StartError::Tls(_) => Self::Usage(error.to_string()),
         }
     }
 }

@@ -51,6 +51,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         message: String,
     },
+    /// Header fields for a collector that others could read on the way.
+    #[error("telemetry.otlp_headers: on the way to {0} anybody could read them: https")]
+    ExposedFields(String),
     /// The file is not TOML, or has an unknown key or a value that does not fit.
     #[error("{}:{line}: {message}", path.display())]
     File {
@@ -64,6 +67,9 @@ pub enum ConfigError {
     /// A flag's value does not fit.
     #[error("{0}")]
     Flag(String),
+    /// Header fields for no collector.
+    #[error("telemetry.otlp_headers: there is no collector: name one (telemetry.otlp)")]
+    NoCollector,
     /// Nobody sends traces.
     #[error(
         "telemetry.otlp: this program was built without OpenTelemetry (cargo build --features otlp); the packages have it"

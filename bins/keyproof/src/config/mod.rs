@@ -30,7 +30,7 @@ use crate::{
     sites::SiteName,
     sockets::{self, Sockets},
     store::{Location, MasterKeySource, StoreUrl},
-    telemetry::{LogFormat, journal},
+    telemetry::{CollectorFields, LogFormat, journal},
 };
 
 pub(crate) use reference::{Form, keys, name_of};
@@ -124,6 +124,8 @@ pub struct Config {
     pub sites: Vec<(SiteName, Option<SocketAddr>)>,
     /// How passwords are hashed.
     pub hashing: HashingSettings,
+    /// Where header fields for the collector of traces are, if there are any.
+    pub collector_fields: Option<CollectorFields>,
     /// Where systemd's journal listens: there is no key for it.
     pub journal: PathBuf,
 }
@@ -180,6 +182,7 @@ impl Config {
         if settings.telemetry.otlp.is_some() && !cfg!(feature = "otlp") {
             return Err(ConfigError::Otlp);
         }
+        let collector_fields = collector_fields(&settings.telemetry, sources)?;
         for name in DialectName::ALL {
             name.check(&mut settings)?;
         }
@@ -199,6 +202,7 @@ impl Config {
             dialects,
             sites,
             hashing,
+            collector_fields,
             journal: PathBuf::from(journal::SOCKET),
             settings,
         };
@@ -354,6 +358,23 @@ fn store_url(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl
         settings.connect_timeout.0,
         settings.statement_timeout.0,
     ))
+}
+
+/// Fields for the collector: they would be for nobody without one, and for everybody over plain HTTP.
+fn collector_fields(
+    settings: &TelemetrySettings,
+    sources: &Sources,
+) -> Result<Option<CollectorFields>, ConfigError> {
+    let credentials = sources.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let fields = CollectorFields::choose(settings.otlp_headers.clone(), credentials);
+    match (&settings.otlp, &fields) {
+        (None, _) if settings.otlp_headers.is_some() => Err(ConfigError::NoCollector),
+        (Some(url), Some(_)) if url.is_exposed() => {
+            Err(ConfigError::ExposedFields(url.clone().into()))
+        }
+        (None, _) => Ok(None),
+        (Some(_), _) => Ok(fields),
+    }
 }
 
 fn address_limit(auth: &mut AuthSettings) -> AddressLimit {

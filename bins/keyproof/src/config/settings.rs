@@ -244,6 +244,10 @@ keys! {
         /// template, status and dialect. For programs that are built with the feature `otlp`, as the packages are.
         #[serde(skip_serializing_if = "Option::is_none")]
         otlp: Option<ServerUrl> = None,
+        /// A file with header fields for the collector, such as an API key: `name: value`, a line each. Systemd's credential
+        /// `keyproof-otlp-headers` is taken in its place.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        otlp_headers: Option<PathBuf> = None,
     }
 }
 

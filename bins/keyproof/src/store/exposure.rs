@@ -3,24 +3,24 @@
 use std::fs::Metadata;
 
 /// What others may do with a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
     Nobody,
     Read,
 }
 
 /// Others may do more with a file than they should.
-pub(super) struct Exposure {
+pub(crate) struct Exposure {
     /// `read` or `written`.
-    pub(super) access: &'static str,
+    pub(crate) access: &'static str,
     /// The file's permission bits.
-    pub(super) mode: u32,
+    pub(crate) mode: u32,
 }
 
 impl Exposure {
     /// What is wrong with a file of which others may do this, if anything.
     #[cfg(unix)]
-    pub(super) fn of(metadata: &Metadata, others: Access) -> Option<Self> {
+    pub(crate) fn of(metadata: &Metadata, others: Access) -> Option<Self> {
         let mode = std::os::unix::fs::MetadataExt::mode(metadata) & 0o777;
         if mode & 0o022 != 0 {
             let access = "written";
@@ -34,7 +34,7 @@ impl Exposure {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn of(_: &Metadata, _: Access) -> Option<Self> {
+    pub(crate) fn of(_: &Metadata, _: Access) -> Option<Self> {
         None
     }
 }

@@ -11,6 +11,7 @@ mod master_key;
 mod url;
 
 pub use key_file::GivenKeys;
+pub(crate) use exposure::{Access, Exposure};
 pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
 
@@ -28,7 +29,7 @@ use keyproof_store::{
     sqlite::{SqliteEngine, SqliteOptions},
 };
 
-use crate::whole_file::folder_of;
+use crate::{telemetry::told, whole_file::folder_of};
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +191,7 @@ impl Location {
     }
 
     async fn engine(&self) -> Result<Arc<dyn Engine>, OpenStoreError> {
-        Ok(match &self.url {
+        let engine: Arc<dyn Engine> = match &self.url {
             StoreUrl::Memory => Arc::new(MemoryEngine::new()),
             StoreUrl::Postgres(shared) => {
                 let engine = PostgresEngine::open(&shared.url, &shared.options).await;
@@ -200,7 +201,8 @@ impl Location {
                 let engine = SqliteEngine::open(path, &SqliteOptions::default());
                 Arc::new(engine.map_err(|error| self.failed(error))?)
             }
-        })
+        };
+        Ok(told(engine, self.url.system()))
     }
 
     /// All that was in the store when its records were moved to another; `None` if they were not.

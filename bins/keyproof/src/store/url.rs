@@ -51,6 +51,15 @@ impl StoreUrl {
         self
     }
 
+    /// What OpenTelemetry's semantic conventions call the kind of database.
+    pub(super) fn system(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Postgres(_) => "postgresql",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
     /// Where an embedded store's file is.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {

@@ -1,5 +1,6 @@
 //! Logs: structured, on standard error. And what else leaves the process beside its answers.
 
+mod collector_fields;
 pub(crate) mod journal;
 mod line;
 #[cfg(feature = "otlp")]
@@ -20,6 +21,8 @@ use std::{
 use clap::ValueEnum;
 use jiff::Timestamp;
 use keyproof_http::RequestTracer;
+use keyproof_service::WorkObserver;
+use keyproof_store::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::{Level, Metadata, dispatcher, error, level_filters::LevelFilter};
@@ -35,6 +38,8 @@ use crate::{config::Config, metrics::Metrics, server::StartError};
 use line::TextLine;
 use outbox::Outgoing;
 use queue::{Queue, Urgency};
+
+pub use collector_fields::{CollectorFields, CollectorFieldsError};
 
 /// `log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
@@ -96,7 +101,12 @@ pub(crate) fn tracer(config: &Config, metrics: &Metrics) -> Result<Option<Tracer
     let Some(url) = &config.settings.telemetry.otlp else {
         return Ok(None);
     };
-    let (traces, outgoing) = otlp::Traces::start(url, metrics.spans()?)?;
+    let fields = config.collector_fields.as_ref();
+    let fields = fields
+        .map(CollectorFields::read)
+        .transpose()?
+        .unwrap_or_default();
+    let (traces, outgoing) = otlp::Traces::start(url, fields, metrics.spans()?)?;
     Ok(Some((traces, outgoing)))
 }
 
@@ -105,6 +115,31 @@ pub(crate) fn tracer(config: &Config, metrics: &Metrics) -> Result<Option<Tracer
 #[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
 pub(crate) fn tracer(_: &Config, _: &Metrics) -> Result<Option<Tracer>, StartError> {
     Ok(None)
+}
+
+/// Who tells of the work that followed requests wait for.
+#[cfg(feature = "otlp")]
+pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
+    Some(otlp::works())
+}
+
+/// Nobody.
+#[cfg(not(feature = "otlp"))]
+pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
+    None
+}
+
+/// The same engine, whose operations are told as parts of requests that are followed. `system` is what OpenTelemetry calls
+/// the database.
+#[cfg(feature = "otlp")]
+pub fn told(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
+    otlp::told(engine, system)
+}
+
+/// The same engine: nobody follows requests.
+#[cfg(not(feature = "otlp"))]
+pub fn told(engine: Arc<dyn Engine>, _: &'static str) -> Arc<dyn Engine> {
+    engine
 }
 
 /// Who follows requests, and what takes their spans away.

@@ -1,20 +1,29 @@
 //! Traces, as an OpenTelemetry collector is sent them: a stub on loopback decodes what comes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc};
 
+use keyproof::telemetry::told as followed;
+use keyproof_store::{
+    Timestamp,
+    faults::{Commits, FaultyEngine},
+};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::any_value::Value,
     trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
 use prost::Message;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
-use crate::stack::{Client, Stack, within};
+use crate::{
+    site::Site,
+    stack::{Client, Stack, within},
+};
 
 /// What W3C Trace Context, section 3.2, has as its example.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -23,7 +32,8 @@ const PARENT: &str = "00f067aa0ba902b7";
 /// A collector, which sends what it was sent.
 struct Collector {
     address: SocketAddr,
-    received: mpsc::UnboundedReceiver<Vec<u8>>,
+    /// The head and the body of each request.
+    received: mpsc::UnboundedReceiver<(String, Vec<u8>)>,
 }
 
 impl Collector {
@@ -55,11 +65,15 @@ impl Collector {
         }
         // What waits is sent before it ends.
         stack.server.drain().await;
-        let (mut spans, mut bodies) = (Vec::new(), Vec::new());
-        while spans.len() < requests.len() {
-            let Ok(body) = self.received.try_recv() else {
-                break;
-            };
+        let (spans, bodies, _) = self.taken();
+        (spans, bodies)
+    }
+
+    /// What has come so far: the spans, the bodies and the heads.
+    fn taken(&mut self) -> (Vec<Span>, Vec<u8>, String) {
+        let (mut spans, mut bodies, mut heads) = (Vec::new(), Vec::new(), String::new());
+        while let Ok((head, body)) = self.received.try_recv() {
+            heads.push_str(&head);
             let request = ExportTraceServiceRequest::decode(&*body).unwrap();
             bodies.extend(body);
             for resource in request.resource_spans {
@@ -71,12 +85,12 @@ impl Collector {
                 spans.extend(scopes.flat_map(|scope| scope.spans));
             }
         }
-        (spans, bodies)
+        (spans, bodies, heads)
     }
 }
 
-/// The body of one request, which is answered so.
-async fn take(mut socket: TcpStream, status: &str) -> Vec<u8> {
+/// The head and the body of one request, which is answered so.
+async fn take(mut socket: TcpStream, status: &str) -> (String, Vec<u8>) {
     let mut received = Vec::new();
     let (head, start, length) = loop {
         assert_ne!(within(socket.read_buf(&mut received)).await.unwrap(), 0);
@@ -100,7 +114,7 @@ async fn take(mut socket: TcpStream, status: &str) -> Vec<u8> {
     }
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
     socket.write_all(answer.as_bytes()).await.unwrap();
-    received.split_off(start)
+    (head, received.split_off(start))
 }
 
 fn request(line: &str, fields: &str) -> String {
@@ -300,4 +314,131 @@ async fn a_collector_that_hangs_holds_up_neither_requests_nor_the_end() {
     assert!(counted(&stack, "lost").await > 0, "more than may wait");
     drop(client);
     within(stack.server.drain()).await;
+}
+
+#[tokio::test]
+async fn what_a_request_waits_for_is_told_below_it_by_its_kind_alone() {
+    let mut collector = Collector::start("200 OK").await;
+    let url = format!("http://{}", collector.address);
+    let faults = FaultyEngine::new();
+    let engine = followed(faults.clone(), "sqlite");
+    let flags = [
+        ("telemetry.otlp", url.into()),
+        ("http.trusted_proxies", vec!["127.0.0.0/8"].into()),
+    ];
+    let site = Site::set_up(Timestamp::EPOCH, engine, &flags, |_, _| {}).await;
+    let body = r#"{"username":"hidden-name","password":"hidden-password"}"#;
+    let log_in = async |status, field: &str| {
+        let mut client = Client::connect(site.server.address()).await;
+        let length = format!("Content-Length: {}\r\n{field}", body.len());
+        let head = request("POST /api/v1/authenticate", &length);
+        client.send(format!("{head}{body}")).await;
+        assert_eq!(client.answer().await.status, status);
+    };
+    log_in(401, "").await;
+    faults.commits(Commits::NotApplied);
+    log_in(503, "").await;
+    // Of what a proxy does not sample nothing is told, neither it nor its parts.
+    log_in(503, &traceparent("00")).await;
+    site.server.drain().await;
+    let (spans, bodies, _) = collector.taken();
+    let requests = spans.iter().filter(|span| span.kind() == SpanKind::Server);
+    let requests: Vec<_> = requests.collect();
+    assert_eq!(requests.len(), 2, "{spans:?}");
+    let parts = |of: &Span| {
+        let parts = spans
+            .iter()
+            .filter(|span| (&span.trace_id, &span.parent_span_id) == (&of.trace_id, &of.span_id));
+        parts.cloned().collect::<Vec<_>>()
+    };
+    let [first, second] = [parts(requests[0]), parts(requests[1])];
+    assert_eq!(first.len() + second.len() + 2, spans.len(), "no other");
+    let named = |parts: &[Span], name: &str| -> Vec<Span> {
+        let named = parts.iter().filter(|part| part.name == name);
+        named.cloned().collect()
+    };
+    for parts in [&first, &second] {
+        let hashes = named(parts, "hash a password");
+        assert_eq!(hashes.len(), 1);
+        assert_eq!(hashes[0].kind(), SpanKind::Internal);
+        let reads = named(parts, "read");
+        assert!(!reads.is_empty());
+        for read in reads {
+            assert_eq!(read.kind(), SpanKind::Client);
+            let attributes = [("db.operation.name", "read"), ("db.system.name", "sqlite")];
+            let attributes = attributes.map(|(name, value)| (name, value.to_owned()));
+            assert_eq!(told(&read), attributes);
+        }
+    }
+    let commits = named(&first, "commit");
+    assert!(!commits.is_empty());
+    for commit in &commits {
+        let names: Vec<_> = told(commit).into_iter().map(|(name, _)| name).collect();
+        let always = [
+            "db.operation.batch.size",
+            "db.operation.name",
+            "db.system.name",
+        ];
+        assert_eq!(names, always);
+        assert_ne!(
+            commit.status.clone().unwrap_or_default().code(),
+            StatusCode::Error
+        );
+    }
+    let lost = ("error.type", "not_applied".to_owned());
+    let commits = named(&second, "commit");
+    assert!(!commits.is_empty());
+    for commit in &commits {
+        assert!(told(commit).contains(&lost), "{commit:?}");
+        assert_eq!(commit.status.clone().unwrap().code(), StatusCode::Error);
+    }
+    let bodies = String::from_utf8_lossy(&bodies).to_ascii_lowercase();
+    assert!(!bodies.contains("hidden"));
+}
+
+#[tokio::test]
+async fn a_collector_gets_the_fields_of_the_file_and_nobody_else_reads_it() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("fields");
+    fs::write(&file, "Api-Key: hunter2\nx-scope: a\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut collector = Collector::start("200 OK").await;
+    let stack = Stack::start(&[
+        (
+            "telemetry.otlp",
+            format!("http://{}", collector.address).into(),
+        ),
+        ("telemetry.otlp_headers", file.display().to_string().into()),
+    ])
+    .await;
+    stack.send(request("GET /trial/client", "")).await;
+    stack.server.drain().await;
+    let (spans, _, heads) = collector.taken();
+    assert_eq!(spans.len(), 1);
+    let heads = heads.to_ascii_lowercase();
+    assert!(heads.contains("\r\napi-key: hunter2"), "{heads}");
+    assert!(heads.contains("\r\nx-scope: a"), "{heads}");
+}
+
+/// An engine that is followed is the engine that it was.
+mod conformance {
+    use std::sync::Arc;
+
+    use keyproof::telemetry::told;
+    use keyproof_store::{BoxFuture, Engine, conformance, memory::MemoryEngine};
+
+    struct Followed(Arc<MemoryEngine>);
+
+    impl conformance::Database for Followed {
+        fn open(&self) -> BoxFuture<'_, Arc<dyn Engine>> {
+            let engine = Arc::clone(&self.0);
+            Box::pin(async { told(engine, "memory") })
+        }
+
+        fn is_durable(&self) -> bool {
+            false
+        }
+    }
+
+    conformance::tests!(Followed(Arc::new(MemoryEngine::new())));
 }

@@ -235,6 +235,61 @@ fn traces_are_refused_by_a_program_that_has_none_and_else_warned_of_where_others
     assert!(text(&output.stderr).contains("telemetry.otlp: what is sent to http://192.0.2.1:4318"));
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn fields_for_a_collector_are_checked_and_neither_shown_nor_sent_where_others_read_along() {
+    let home = TempDir::new().unwrap();
+    let file = |name: &str, text: &str, mode| {
+        let path = home.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let good = file("good", "api-key: hunter2\n", 0o600);
+    let wrong = file("wrong", "hunter2\n", 0o600);
+    let open = file("open", "api-key: hunter2\n", 0o644);
+    let absent = home.path().join("absent").display().to_string();
+    let configured = |otlp: &str, file: &str| {
+        format!("[telemetry]\notlp = \"{otlp}\"\notlp_headers = \"{file}\"\n")
+    };
+    let here = "http://127.0.0.1:4318";
+    let output = check(&configured(here, &good), &[], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(!text(&output.stdout).contains("hunter2"));
+    for (configuration, says) in [
+        (configured(here, &wrong), "wrong:1: not `name: value`"),
+        (
+            configured(here, &open),
+            "open can be read by others (mode 644)",
+        ),
+        (configured(here, &absent), "telemetry.otlp_headers: "),
+        (
+            configured("http://192.0.2.1:4318", &good),
+            "telemetry.otlp_headers: on the way to http://192.0.2.1:4318",
+        ),
+        (
+            format!("telemetry.otlp_headers = \"{good}\""),
+            "telemetry.otlp_headers: there is no collector",
+        ),
+    ] {
+        let output = check(&configuration, &[], &[]);
+        fails(&output, 2, says);
+        assert!(!text(&output.stderr).contains("hunter2"));
+    }
+    // Systemd's credential does as well: others may read that.
+    let credentials = TempDir::new().unwrap();
+    let path = credentials.path().join("keyproof-otlp-headers");
+    let variable = credentials.path().display().to_string();
+    let variables = [("CREDENTIALS_DIRECTORY", &*variable)];
+    let configuration = format!("telemetry.otlp = \"{here}\"");
+    for (fields, code) in [("api-key: hunter2", 0), ("hunter2", 2)] {
+        fs::write(&path, fields).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let output = check(&configuration, &variables, &[]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
     let home = TempDir::new().unwrap();

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     Origin,
     figures::{Count, HashingFigures},
+    work::{Followed, Work},
 };
 
 /// How passwords are hashed, and how much of it goes on at once.
@@ -95,6 +96,7 @@ pub struct HashingPool {
     shared: Arc<Shared>,
     addresses: Addresses,
     cost: Cost,
+    followed: Followed,
 }
 
 /// Does the work with a thread's memory, or passes on why it is not done.
@@ -161,6 +163,7 @@ impl HashingPool {
             }),
             addresses: Addresses::new(settings.address_limit),
             cost: settings.cost,
+            followed: Followed::default(),
         };
         for number in 0..settings.threads.get() {
             let shared = Arc::clone(&pool.shared);
@@ -238,6 +241,11 @@ impl HashingPool {
         })
     }
 
+    /// Who is told of work.
+    pub(crate) fn followed(&self) -> Followed {
+        self.followed.clone()
+    }
+
     /// What is done and waits, and what was turned away.
     pub fn figures(&self) -> HashingFigures {
         let (running, waiting) = {
@@ -261,6 +269,7 @@ impl HashingPool {
         work: impl FnOnce(&mut Memory) -> Result<T, AuthError> + Send + 'static,
     ) -> Result<T, HashingError> {
         self.admit(turn.origin, turn.now)?;
+        let _told = self.followed.asked(Work::Hashing);
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |memory| {
             // Whoever asked may have been dropped while this was waiting.

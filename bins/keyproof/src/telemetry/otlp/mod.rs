@@ -1,11 +1,16 @@
 //! Traces of requests, sent to an OpenTelemetry collector: OTLP over HTTP, in protobuf.
 //!
-//! A span tells method, route *template*, status and dialect; never a path, a query, a tenant, a user or an id.
+//! A request's span tells method, route *template*, status and dialect; never a path, a query, a tenant, a user or an id. Below
+//! it are spans of what the request waits for (`parts`).
+
+mod parts;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode};
-use keyproof_http::{RequestLabels, RequestTrace, RequestTracer};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use keyproof_http::{BoxFuture, RequestLabels, RequestTrace, RequestTracer, Response};
+use keyproof_service::WorkObserver;
+use keyproof_store::Engine;
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue,
     propagation::{Extractor, TextMapPropagator},
@@ -31,6 +36,7 @@ use prost::Message;
 
 use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
 use crate::http_client::{ClientError, HttpClient, ServerUrl, TlsSetupError};
+use parts::{Current, Told, Works};
 
 /// Some megabytes of spans: seconds of a busy server.
 const ROOM: Room = Room {
@@ -50,18 +56,20 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Follows requests for the collector at this address.
+    /// Follows requests for the collector at this address, which is sent these fields along.
     ///
     /// # Errors
     ///
     /// If TLS to it cannot be set up.
     pub(crate) fn start(
         url: &ServerUrl,
+        fields: HeaderMap,
         counts: Counts,
     ) -> Result<(Arc<Self>, Outgoing), TlsSetupError> {
         let resource = resource();
         let collector = Collector {
             client: HttpClient::new(url.clone(), None, None, ROOM.patience)?,
+            fields,
             resource: (&resource).into(),
         };
         let (outbox, outgoing) = Outbox::start(ROOM, collector, counts);
@@ -80,6 +88,19 @@ impl Traces {
         };
         Ok((Arc::new(traces), outgoing))
     }
+}
+
+/// Who tells of the work that requests wait for.
+pub(crate) fn works() -> Arc<dyn WorkObserver> {
+    Arc::new(Works)
+}
+
+/// The same engine, whose operations are told as parts of requests that are followed.
+pub(crate) fn told(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
+    Arc::new(Told {
+        inner: engine,
+        system,
+    })
 }
 
 /// This process, by OpenTelemetry's semantic conventions.
@@ -103,7 +124,11 @@ impl RequestTracer for Traces {
         let builder = SpanBuilder::from_name("request").with_kind(SpanKind::Server);
         let span = self.tracer.build_with_context(builder, &parent);
         let id = span.span_context().trace_id().to_string();
-        Box::new(Trace { id, span })
+        let current = Current {
+            tracer: self.tracer.clone(),
+            request: span.span_context().clone(),
+        };
+        Box::new(Trace { id, span, current })
     }
 }
 
@@ -124,11 +149,16 @@ impl Extractor for Parent<'_> {
 struct Trace {
     id: String,
     span: Span,
+    current: Current,
 }
 
 impl RequestTrace for Trace {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn around(&self, handler: BoxFuture<Response>) -> BoxFuture<Response> {
+        self.current.clone().scope(handler)
     }
 
     /// As OpenTelemetry's semantic conventions for HTTP spans name it.
@@ -187,6 +217,8 @@ impl SpanProcessor for Ended {
 /// The way to the collector.
 struct Collector {
     client: HttpClient,
+    /// Beside those that each request has.
+    fields: HeaderMap,
     resource: ResourceAttributesWithSchema,
 }
 
@@ -212,7 +244,10 @@ impl Carrier<SpanData> for Collector {
         };
         let kind = HeaderValue::from_static("application/x-protobuf");
         let body = request.encode_to_vec().into();
-        let answer = self.client.post_bytes(PATH, None, kind, body).await?;
+        let answer = self
+            .client
+            .post_bytes(PATH, &self.fields, kind, body)
+            .await?;
         if !answer.status.is_success() {
             return Err(CollectorError::Status(answer.status));
         }
