@@ -329,6 +329,7 @@ impl DeviceIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Ended, testing::bench};
 
     fn key(byte: u8) -> ChallengeKey {
         ChallengeKey {
@@ -412,5 +413,30 @@ mod tests {
         }
         assert!(Nonce::read(&given.bytes[..31], purpose, &key(1)).is_none());
         assert!(Nonce::read(&[], purpose, &key(1)).is_none());
+    }
+
+    /// The backup does not know which of them were used since.
+    #[tokio::test]
+    async fn those_given_before_a_restore_are_void() {
+        let bench = bench().await;
+        let ak = name(1);
+        let purpose = Purpose {
+            namespace: "n",
+            category: "c",
+            ak: &ak,
+        };
+        let before = bench.service.device_identity.challenge_key().await.unwrap();
+        let selection = "sha256:0".parse().unwrap();
+        let given = Nonce::new(purpose, selection, &before, [7; RANDOM], NOW).unwrap();
+        let is_read = |key: &ChallengeKey| Nonce::read(&given.bytes, purpose, key).is_some();
+        let again = bench.service.device_identity.challenge_key().await.unwrap();
+        assert!(is_read(&again));
+        let (restored, ended) = bench.restored(Duration::ZERO).await;
+        assert_eq!(ended.get(&Ended::DeviceChallenges), Some(&1));
+        let identity = &restored.service.device_identity;
+        let after = identity.challenge_key().await.unwrap();
+        assert!(!is_read(&after));
+        // Tickets name the key that they were issued under.
+        assert_ne!(after.id, before.id);
     }
 }

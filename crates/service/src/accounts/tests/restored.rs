@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ADDRESS, Phone, STEP, add, asks, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock, Ended, Failure,
-    accounts::{AnswerError, NewApplicationToken, Role},
+    accounts::{AnswerError, BrowserStep, NewApplicationToken, PasswordLogin, Role},
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
 
@@ -50,12 +50,25 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
         .await
         .unwrap();
     let waiting = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    // Who has no second factor is logged in by the password.
+    add(&bench, "grace@example.org", Role::User).await;
+    let login = PasswordLogin {
+        name: "grace@example.org".to_owned(),
+        password: secret(PASSWORD),
+        fingerprint: None,
+    };
+    let browser = accounts.log_in_browser(login, None, &origin()).await;
+    let BrowserStep::LoggedIn(browser) = browser.unwrap() else {
+        panic!("no code is asked for")
+    };
+    assert!(accounts.user_session(&browser).await.is_ok());
 
     let (restored, ended) = bench.restored(Duration::ZERO).await;
     let accounts = &restored.service.accounts;
     let access = accounts.session(Some(&given.access), ADDRESS).await;
     assert!(access.is_err());
     assert!(accounts.refresh(&given.refresh, &origin()).await.is_err());
+    assert!(accounts.user_session(&browser).await.is_err());
     let origin = origin();
     let login = accounts.application_login(&application, ADDRESS, &origin);
     assert!(login.await.is_err());

@@ -16,8 +16,8 @@ use crate::{
     accounts::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AnswerError, ApplicationLoginError,
         ApplicationTokenChange, ChangePasswordError, EnrolKeyError, LoginError,
-        NewApplicationToken, NotPermitted, RemoveKeyError, Revocation, Role, SessionError,
-        UnknownSigningKey, Unproven, UserQuery, Whose,
+        NewApplicationToken, NotPermitted, PasswordLogin, RemoveKeyError, Revocation, Role,
+        SessionError, UnknownSigningKey, Unproven, UserQuery, Whose,
         password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
@@ -715,6 +715,16 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
     let accounts = &bench.service.accounts;
     let refused = |asked: Result<_, _>| asked.err() == Some(Refused(SessionError::Invalid));
     let token = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    // The other signs with the same key.
+    let at_the_other = async || {
+        let login = PasswordLogin {
+            name: ADA.to_owned(),
+            password: secret(PASSWORD),
+            fingerprint: None,
+        };
+        signed_by(&tokens(other.accounts.login(login, &origin()).await).access)
+    };
+    assert_eq!(at_the_other().await, signed_by(&token));
     // Both have verified it, and remember that.
     for server in [accounts, &other.accounts] {
         assert!(server.session(Some(&token), ADDRESS).await.is_ok());
@@ -725,6 +735,11 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
     assert_eq!(ended.ended, leaked);
     let signing = ended.signing.unwrap();
     assert_eq!(bench.times(Action::SigningKeyEnd).await, 1);
+    assert_eq!(
+        at_the_other().await,
+        signing,
+        "who has ended it signs with the next at once"
+    );
     for server in [accounts, &other.accounts] {
         assert!(refused(
             server.session(Some(&token), ADDRESS).await.map(drop)
