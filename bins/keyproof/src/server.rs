@@ -78,8 +78,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     slots: Arc<Semaphore>,
     draining: watch::Sender<bool>,
-    /// The metrics are there until the drain is over.
-    drained: watch::Sender<bool>,
+    /// The metrics' listener lives as long.
+    _metrics: watch::Sender<bool>,
     upkeep: Option<Upkeep>,
     /// What leaves beside the answers.
     outgoing: Vec<Outgoing>,
@@ -221,7 +221,7 @@ impl Server {
         }
         let (tracer, outgoing) = telemetry::tracer(&config, &metrics)?.unzip();
         let (draining, drains) = watch::channel(false);
-        let (drained, has_drained) = watch::channel(false);
+        let (metrics_live, metrics_end) = watch::channel(false);
         let stack = Stack {
             limits: config.limits,
             proxies: config.proxies.clone(),
@@ -233,7 +233,7 @@ impl Server {
         };
         let beside = Arc::new(Stack {
             ready: unless_draining(drains, &stack.ready),
-            draining: has_drained,
+            draining: metrics_end,
             ..stack.clone()
         });
         let stack = Arc::new(stack);
@@ -271,7 +271,7 @@ impl Server {
             metrics,
             slots,
             draining,
-            drained,
+            _metrics: metrics_live,
             upkeep: None,
             outgoing: outgoing.into_iter().collect(),
         })
@@ -353,7 +353,6 @@ impl Server {
                 Drained::CutShort { open }
             }
         };
-        self.drained.send_replace(true);
         if let Some(upkeep) = &self.upkeep {
             upkeep.service.audit.finish().await;
         }

@@ -363,6 +363,8 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
         .await
         .expect("an empty store opens");
     let [one, two, three, four] = [1, 2, 3, 4].map(|byte| master_key(byte).id());
+    // One that was opened before anything was prepared.
+    let without = open(&engine, keys(1)).await.expect("its key seals");
     assert_eq!(store.switch_key().await, Err(RotateError::NotPrepared));
     assert_eq!(
         store.prepare_rotation(four).await,
@@ -375,6 +377,10 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     for _ in 0..2 {
         assert_eq!(store.prepare_rotation(two).await, Ok(()));
     }
+    assert_eq!(
+        without.switch_key().await,
+        Err(RotateError::UnknownKey { id: two })
+    );
     let under_way = |from, to| Err(RotateError::UnderWay { from, to });
     assert_eq!(store.prepare_rotation(three).await, under_way(one, two));
     assert_eq!(store.finish_rotation(|_| ()).await, under_way(one, two));

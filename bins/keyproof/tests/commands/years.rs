@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
 use keyproof_peer_postgres::Postgres;
@@ -327,6 +329,19 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
 }
 
 /// Ends the service of one store and goes on with another.
+const TILL: &str = "/instances/till/private";
+
+/// A token of the instance `till`.
+fn till_token(node: &Node) -> String {
+    let known = data_encoding::BASE64.encode(format!("till:{PASSWORD}").as_bytes());
+    let (status, _, body) = node.ask(&format!(
+        "POST {TILL}/token\nAuthorization: Basic {known}\n\n{{\"scope\":\"write\"}}"
+    ));
+    assert_eq!(status, 200, "{body}");
+    let issued: Value = serde_json::from_str(&body).unwrap();
+    issued["access_token"].as_str().unwrap().to_owned()
+}
+
 fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let add = ["instance", "add", "second", "--stdin", "--store", from];
     let token = home.prints(
@@ -346,6 +361,8 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
         "",
     );
     let token = token.trim_end();
+    let till = ["instance", "add", "till", "--stdin", "--store", from];
+    home.prints(&[&till[..], flags].concat(), PASSWORD);
     let serve = |url: &str| {
         let words = [&["serve", "--listen", "127.0.0.1:0", "--store", url], flags].concat();
         home.command(&words)
@@ -353,7 +370,33 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let node = Node::start(&mut serve(from));
     assert!(takes(&node, token));
     let copy = [&["store", "copy", from, to], flags].concat();
-    let moved = home.document(&[&copy[..], &["--move", "--json"]].concat(), "");
+    // Somebody writes all the while, and knows what was acknowledged.
+    let till = till_token(&node);
+    let over = AtomicBool::new(false);
+    let (moved, acknowledged) = thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut acknowledged = Vec::new();
+            for number in 0.. {
+                let name = format!("written-{number}");
+                let body = format!(
+                    "{{\"otp_device_id\":\"{name}\",\"otp_device_description\":\"a till\",\
+                     \"otp_key\":\"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\",\"otp_algorithm\":1}}"
+                );
+                let (status, ..) = node.ask(&format!(
+                    "POST {TILL}/otp-devices\nAuthorization: Bearer {till}\n\n{body}"
+                ));
+                match status {
+                    204 => acknowledged.push(name),
+                    _ if over.load(Ordering::SeqCst) => break,
+                    _ => {}
+                }
+            }
+            acknowledged
+        });
+        let moved = home.document(&[&copy[..], &["--move", "--json"]].concat(), "");
+        over.store(true, Ordering::SeqCst);
+        (moved, writing.join().unwrap())
+    });
     assert_eq!(moved["moved"], true);
     // The server that was there answers nobody any more.
     let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
@@ -372,7 +415,14 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
         2,
         "was moved to another one",
     );
-    assert!(takes(&Node::start(&mut serve(to)), token));
+    let there = Node::start(&mut serve(to));
+    assert!(takes(&there, token));
+    for name in acknowledged {
+        let (status, ..) = there.ask(&format!(
+            "GET {TILL}/otp-devices/{name}\nAuthorization: Bearer {till}"
+        ));
+        assert_eq!(status, 200, "{name} was acknowledged");
+    }
     home.fails(&copy, b"", 1, "was moved to another one");
     home.fails(&[&copy[..], &["--move"]].concat(), b"", 1, "not empty");
 }

@@ -10,7 +10,11 @@ use keyproof::{
     server::Server,
 };
 use keyproof_service::{AddressLimit, Clock, HashingSettings, Service, SystemClock};
-use keyproof_store::{MasterKey, MasterKeys, Store, SystemEntropy, memory::MemoryEngine};
+use keyproof_store::{
+    Engine, MasterKey, MasterKeys, Store, SystemEntropy,
+    faults::{Commits, FaultyEngine},
+    memory::MemoryEngine,
+};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -23,14 +27,13 @@ use crate::{
 const LOGIN: &str = r#"{"username":"nobody@example.com","password":"hidden-secret"}"#;
 
 async fn start(socket: &Path) -> Server {
-    start_on(socket, store().await).await
+    start_on(socket, store(Arc::new(MemoryEngine::new())).await).await
 }
 
-/// An empty store.
-async fn store() -> Store {
+/// A store on an empty engine.
+async fn store(engine: Arc<dyn Engine>) -> Store {
     let entropy = Arc::new(SystemEntropy::new());
     let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-    let engine = Arc::new(MemoryEngine::new());
     let store = Store::open(engine, keys, entropy, SystemClock.now()).await;
     store.unwrap()
 }
@@ -163,7 +166,7 @@ async fn an_event_of_a_long_name_reaches_the_journal() {
     journal
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    let store = store().await;
+    let store = store(Arc::new(MemoryEngine::new())).await;
     let cost = keyproof_auth::Cost::insecure_for_tests(8, 1, 1).unwrap();
     let hashing = HashingSettings {
         cost,
@@ -257,4 +260,17 @@ async fn a_journal_that_is_full_holds_up_no_request_and_what_is_lost_is_counted(
     while journal.recv(&mut datagram).is_ok() {}
     try_to_log_in(server.address()).await;
     within(async { while counted(&server, "delivered").await == 0 {} }).await;
+}
+
+#[tokio::test]
+async fn an_event_of_which_nobody_knows_whether_it_is_stored_is_counted_as_lost() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let _journal = UnixDatagram::bind(&path).unwrap();
+    let faults = FaultyEngine::new();
+    let server = start_on(&path, store(faults.clone()).await).await;
+    faults.commits(Commits::Lost);
+    try_to_log_in(server.address()).await;
+    assert!(counted(&server, "lost").await > 0);
+    assert_eq!(counted(&server, "delivered").await, 0);
 }
