@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use keyproof_store::{Batch, PoolFigures, Standbys, Timestamp};
+use keyproof_store::{Batch, CommitOutcome, PoolFigures, Standbys, Timestamp};
 
 /// All of them, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,8 +118,8 @@ impl Locks {
     /// One begins with this batch, if it is applied.
     pub(crate) fn begins(self: &Arc<Self>, batch: &mut Batch) {
         let locks = Arc::clone(self);
-        batch.once_applied(move |is_applied| {
-            if is_applied {
+        batch.on_outcome(move |outcome| {
+            if outcome == CommitOutcome::Applied {
                 locks.begun.add(1);
             }
         });

@@ -10,8 +10,8 @@ use std::time::Duration;
 use keyproof_store::faults::{Commits, FaultyEngine};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
-    Batch, Changes, CommitError, Key, NotApplied, Prefix, Record, Store, StoreError, SystemEntropy,
-    Timestamp,
+    Batch, Changes, CommitError, CommitOutcome, Key, NotApplied, Prefix, Record, Store, StoreError,
+    SystemEntropy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -321,9 +321,9 @@ async fn who_asked_is_told_what_became_of_a_batch_unless_it_was_not_applied() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let ask = |batch: &mut Batch, name: &str| {
         let (told, name) = (told.clone(), name.to_owned());
-        batch.once_applied(move |is_applied| {
+        batch.on_outcome(move |outcome| {
             let mut told = told.lock().expect("nobody has panicked");
-            told.push((name, is_applied));
+            told.push((name, outcome));
         });
     };
     let batch_of = |name: &str| {
@@ -334,15 +334,11 @@ async fn who_asked_is_told_what_became_of_a_batch_unless_it_was_not_applied() {
         batch
     };
     let taken = || mem::take(&mut *told.lock().expect("nobody has panicked"));
-    let both = |name: &str, is_applied| {
-        Vec::from([
-            (name.to_owned(), is_applied),
-            ("too".to_owned(), is_applied),
-        ])
-    };
+    let both =
+        |name: &str, outcome| Vec::from([(name.to_owned(), outcome), ("too".to_owned(), outcome)]);
 
     store.commit(batch_of("new")).await.expect("it is new");
-    assert_eq!(taken(), both("new", true));
+    assert_eq!(taken(), both("new", CommitOutcome::Applied));
     let twice = store.commit(batch_of("new")).await;
     assert_eq!(twice, Err(CommitError::Conflict { entry: 0 }));
     assert_eq!(taken(), []);
@@ -356,7 +352,7 @@ async fn who_asked_is_told_what_became_of_a_batch_unless_it_was_not_applied() {
     engine.commits(Commits::Lost);
     let lost = store.commit(batch_of("lost")).await;
     assert!(matches!(lost, Err(CommitError::Unknown(_))), "{lost:?}");
-    assert_eq!(taken(), both("lost", false));
+    assert_eq!(taken(), both("lost", CommitOutcome::Unknown));
     engine.commits(Commits::Made);
     drop(batch_of("never committed"));
     assert_eq!(taken(), []);
@@ -366,9 +362,9 @@ async fn who_asked_is_told_what_became_of_a_batch_unless_it_was_not_applied() {
         outcome = store.commit(batch_of("left alone")) => panic!("{outcome:?}"),
         () = std::future::ready(()) => {}
     }
-    assert_eq!(taken(), both("left alone", false));
+    assert_eq!(taken(), both("left alone", CommitOutcome::Unknown));
     let mut empty = store.batch(NOW);
     ask(&mut empty, "empty");
     store.commit(empty).await.expect("there is nothing to do");
-    assert_eq!(taken(), [("empty".to_owned(), true)]);
+    assert_eq!(taken(), [("empty".to_owned(), CommitOutcome::Applied)]);
 }

@@ -21,8 +21,7 @@ use keyproof_service::Service;
 use keyproof_store::{CommitError, CommitObserver, Timestamp};
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::telemetry::outbox::Counts;

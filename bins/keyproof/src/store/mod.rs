@@ -10,8 +10,8 @@ mod key_file;
 mod master_key;
 mod url;
 
-pub use key_file::GivenKeys;
 pub(crate) use exposure::{Access, Exposure};
+pub use key_file::GivenKeys;
 pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
 

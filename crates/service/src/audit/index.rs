@@ -49,13 +49,13 @@ impl User {
     /// Whom this asker is.
     pub(super) fn asking(who: &str) -> Option<Self> {
         let subject = who.strip_prefix("user:")?.split('/').next()?;
-        subject.parse().ok().map(Self::of)
+        subject.parse::<Subject>().ok().map(Self::of)
     }
 
     /// Whose this target is.
     pub(super) fn asked(target: &str) -> Option<Self> {
         if let Some(subject) = target.strip_prefix("user_name/") {
-            return subject.parse().ok().map(Self::of);
+            return subject.parse::<Subject>().ok().map(Self::of);
         }
         let (organisation, rest) = target.strip_prefix("organisation/")?.split_once("/user/")?;
         let number = rest.split('/').next()?;

@@ -193,8 +193,8 @@ fn a_demo_that_stays_leaves_both_sites_open_until_it_is_ended() {
     assert!(page.contains("Signed in as <bdi>demo</bdi>"), "{page}");
     // What the walk has left is there to be looked at.
     for (area, seen) in [
-        ("tills", "demo"),
-        ("users", "Demo"),
+        ("tills", "demo-shop"),
+        ("tpms", "/console/tpms/default"),
         ("audit", "operator_session.begin"),
     ] {
         let page = browser
