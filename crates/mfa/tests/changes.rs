@@ -90,6 +90,8 @@ fn moments_come_from_durations_and_go_back() {
     let last = UnixMillis::from_millis(u64::MAX);
     assert_eq!(UnixMillis::from(core::time::Duration::from(last)), last);
     assert_eq!(UnixMillis::from(core::time::Duration::MAX), last);
+    let too_late = core::time::Duration::from_secs(u64::MAX / 1000 + 1);
+    assert_eq!(UnixMillis::from(too_late), last);
     let epoch = core::time::Duration::ZERO;
     assert_eq!(UnixMillis::from(epoch), UnixMillis::from_millis(0));
 }

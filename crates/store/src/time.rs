@@ -167,6 +167,8 @@ mod tests {
             Timestamp::EPOCH
         );
         assert_eq!(Timestamp::from(Duration::MAX), Timestamp::MAX);
+        let too_late = Duration::from_secs(u64::MAX / 1_000 + 1);
+        assert_eq!(Timestamp::from(too_late), Timestamp::MAX);
         assert_eq!(
             SystemTime::try_from(expected),
             Ok(UNIX_EPOCH + Duration::from_millis(1_999))

@@ -136,12 +136,15 @@ mod tests {
         assert!(scopes(&format!("{most} s00")).is_ok());
         assert!(scopes(&names(Scopes::MAX + 1).join(" ")).is_err());
         assert_eq!(scopes("b a b").unwrap().to_string(), "a b");
+        // A token that allows nothing is a mistake.
+        assert!(Scopes::new([]).is_err());
     }
 
     #[test]
     fn a_name_allows_itself_alone() {
         let (all, one) = (scopes("read write").unwrap(), scopes("read").unwrap());
         assert!(all.contains("read") && !all.contains("Read") && !all.contains("rea"));
+        assert!(!all.contains("reader") && !all.contains("read:orders") && !all.contains(""));
         assert!(one.is_subset_of(&all) && !all.is_subset_of(&one) && one.is_subset_of(&one));
     }
 }

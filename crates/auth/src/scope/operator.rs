@@ -376,6 +376,7 @@ mod tests {
             ("users:Org", "users"),
             ("users:Org", "users:org"),
             ("users", "instances"),
+            ("instances", "users-read:Org"),
             ("audit", "status-read"),
             ("status", "audit-read"),
         ] {
