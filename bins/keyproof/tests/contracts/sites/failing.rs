@@ -86,7 +86,8 @@ impl Scene {
             role: Role::User,
         };
         let accounts = &site.console.accounts;
-        let added = accounts.add_user(&new, secret(PASSWORD), &console_origin());
+        let origin = console_origin();
+        let added = accounts.add_user(&new, secret(PASSWORD), &origin);
         added.await.unwrap();
         let token = site.operator_token(&["admin"], None).await;
         let mut ops = Operator::signed_in(site.server.address(), &token).await;

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::operator::Operator;
 use crate::f5::{
-    dialect::{API_KEYS, PROVISION},
+    device::{Device, Manufacturer},
+    dialect::{API_KEYS, MANAGERS, PROVISION},
     machine::{Machine, SELECTION},
     provision::furnished,
     site::Site,
