@@ -1,5 +1,5 @@
 //! Typed records, batches and their bounds.
-#![expect(clippy::expect_used, clippy::panic, reason = "tests may")]
+#![expect(clippy::expect_used, reason = "tests may")]
 
 mod fixture;
 

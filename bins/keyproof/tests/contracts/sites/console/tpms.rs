@@ -20,6 +20,9 @@ const MANAGER: &str = "/console/tpms/default/managers/manager";
 const DEVICE: &str =
     "/console/tpms/default/managers/manager/device?vendor=ExampleCorp&serial=SN0001";
 
+/// The parts of a form that has a file: names and contents.
+type Parts = &'static [(&'static str, &'static [u8])];
+
 /// What changes managers, categories and keys, without a file.
 const CHANGES: &[&str] = &[
     "/keys/station/disable",
@@ -35,7 +38,7 @@ const CHANGES: &[&str] = &[
 ];
 
 /// What does with one.
-const UPLOADS: &[(&str, &[(&str, &[u8])])] = &[
+const UPLOADS: &[(&str, Parts)] = &[
     ("/managers", &[("name", b"x")]),
     ("/managers/manager/makers", &[("text", b"x")]),
     ("/categories", &[("name", b"x"), ("policy", b"any")]),
