@@ -151,7 +151,7 @@ impl OtpDevices {
         let (stored, guesses) = found.ok_or(Failure::Refused(LoginError::InstanceUnknown))?;
         // There is nothing to guess, and it is no secret: so nothing is hashed either.
         let Some(hash) = stored.record.password.clone() else {
-            self.refused(failed(instance, WRONG, origin)).await?;
+            self.audit.refused(failed(instance, WRONG, origin)).await;
             return Err(Failure::Refused(LoginError::Refused));
         };
         let admitted = guesses
@@ -159,7 +159,7 @@ impl OtpDevices {
             .admit(client(origin), guesses.at());
         if let Err(locked) = admitted {
             self.locks.refused();
-            self.refused(failed(instance, UNJUDGED, origin)).await?;
+            self.audit.refused(failed(instance, UNJUDGED, origin)).await;
             let wait = guesses.wait(locked.until);
             return Err(Failure::Refused(LoginError::Locked { wait }));
         }
@@ -168,14 +168,6 @@ impl OtpDevices {
             hash,
             guesses,
         })
-    }
-
-    /// Notes a refusal that costs no hash: it counts against the address all the same, or one alone could fill the trail.
-    async fn refused(&self, deed: Deed<'_>) -> Result<(), Failure<LoginError>> {
-        let admitted = self.hashing.admit(deed.origin, self.clock.now());
-        admitted.map_err(refused)?;
-        self.audit.refused(deed).await;
-        Ok(())
     }
 
     /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.

@@ -3,9 +3,9 @@
 use keyproof_store::faults::Commits;
 
 use super::*;
-use crate::testing::{Bench, PASSWORD, START, bench, bench_with, console, origin, scope, secret};
+use crate::testing::{Bench, PASSWORD, START, bench, console, origin, scope, secret};
 use crate::{
-    AddressLimit, HashingError, StorageError,
+    StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
 };
 
@@ -242,53 +242,6 @@ fn descriptions_are_cut_between_characters() {
         cut(&format!("x{}", "é".repeat(MAX_DESCRIPTION))).len(),
         MAX_DESCRIPTION - 1
     );
-}
-
-/// What costs no hash is counted against the address all the same, before the trail is told of it.
-#[tokio::test]
-async fn one_address_does_not_fill_the_trail_at_an_instance_that_judges_nothing() {
-    const LIMIT: u32 = 10;
-    let bench = bench_with(|settings| {
-        settings.hashing.address_limit = AddressLimit {
-            requests: LIMIT,
-            window: Duration::from_secs(300),
-        };
-    })
-    .await;
-    let devices = &bench.service.otp_devices;
-    let ask = async |password: &str| {
-        let asks = origin();
-        let refused = devices.log_in(DEFAULT_INSTANCE, "x", secret(password), &asks);
-        match refused.await.err() {
-            Some(Failure::Refused(error)) => error,
-            other => panic!("{other:?}"),
-        }
-    };
-    for _ in 0..LIMIT {
-        assert_eq!(ask("x").await, LoginError::Refused);
-    }
-    for _ in 0..30 {
-        assert!(matches!(
-            ask("x").await,
-            LoginError::Hashing(HashingError::Limited { .. })
-        ));
-    }
-    let told = bench.times(Action::LoginTokenIssue).await;
-    assert_eq!(told, LIMIT as usize);
-    // Nor at one that is locked.
-    let origin = console();
-    let set = devices.set_password(DEFAULT_INSTANCE, secret(PASSWORD), &origin);
-    set.await.unwrap();
-    bench.clock.advance(Duration::from_secs(300));
-    while !matches!(ask("wrong horse").await, LoginError::Locked { .. }) {
-        bench.clock.advance(Duration::from_secs(60));
-    }
-    let before = bench.times(Action::LoginTokenIssue).await;
-    for _ in 0..30 {
-        ask("wrong horse").await;
-    }
-    let told = bench.times(Action::LoginTokenIssue).await - before;
-    assert!((1..=LIMIT as usize).contains(&told), "{told}");
 }
 
 #[tokio::test]
