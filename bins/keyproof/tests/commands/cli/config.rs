@@ -455,7 +455,11 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
                 "http.trusted_proxies: ::/0",
             ],
         ),
-        ("store.url = \"memory:\"", &[], &["store.url: memory:"]),
+        (
+            "store.url = \"memory:\"",
+            &[],
+            &["store.url: a memory: store"],
+        ),
         (
             "store.url = \"postgres://u:hunter2@192.0.2.1/d\"",
             &[key],
