@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+#[cfg(feature = "std")]
 use crate::MfaError;
 
 /// A moment: milliseconds since the Unix epoch, as the caller's clock shows it.

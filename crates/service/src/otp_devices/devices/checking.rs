@@ -331,7 +331,8 @@ mod tests {
             .await
             .unwrap();
         // It is emptied, and there again under its name.
-        devices.remove_instance("default", &origin()).await.unwrap();
+        let by = crate::testing::console();
+        devices.remove_instance("default", &by).await.unwrap();
         let details = DeviceDetails {
             id: "new".to_owned(),
             description: String::new(),
