@@ -32,9 +32,9 @@ const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 const range = document.createRange();
 while (texts.nextNode()) {
   const text = texts.currentNode;
-  if (text.parentElement.closest('pre, svg, option, datalist, script') || isClipped(text.parentElement)) continue;
+  if (text.parentElement.closest('pre, svg, option, datalist, script, .secret') || isClipped(text.parentElement)) continue;
   for (const word of text.data.matchAll(/[\p{L}\p{N}]{2,24}/gu)) {
-    // A part of a longer one has to be broken somewhere.
+    // A part of a longer one has to be broken somewhere, and a secret is copied, not read.
     if (/[\p{L}\p{N}]/u.test(text.data[word.index + word[0].length] ?? ' ')) break;
     range.setStart(text, word.index);
     range.setEnd(text, word.index + word[0].length);
