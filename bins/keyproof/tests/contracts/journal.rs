@@ -10,11 +10,7 @@ use keyproof::{
     server::Server,
 };
 use keyproof_service::{AddressLimit, Clock, HashingSettings, Service, SystemClock};
-use keyproof_store::{
-    Engine, MasterKey, MasterKeys, Store, SystemEntropy,
-    faults::{Commits, FaultyEngine},
-    memory::MemoryEngine,
-};
+use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, memory::MemoryEngine};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -260,17 +256,4 @@ async fn a_journal_that_is_full_holds_up_no_request_and_what_is_lost_is_counted(
     while journal.recv(&mut datagram).is_ok() {}
     try_to_log_in(server.address()).await;
     within(async { while counted(&server, "delivered").await == 0 {} }).await;
-}
-
-#[tokio::test]
-async fn an_event_of_which_nobody_knows_whether_it_is_stored_is_counted_as_lost() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("socket");
-    let _journal = UnixDatagram::bind(&path).unwrap();
-    let faults = FaultyEngine::new();
-    let server = start_on(&path, store(faults.clone()).await).await;
-    faults.commits(Commits::Lost);
-    try_to_log_in(server.address()).await;
-    within(async { while counted(&server, "lost").await == 0 {} }).await;
-    assert_eq!(counted(&server, "delivered").await, 0);
 }

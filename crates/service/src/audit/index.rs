@@ -503,6 +503,7 @@ mod tests {
         audit.begin_index().await.unwrap();
         assert_eq!(audit.indexed_since().await.unwrap(), Some(since), "once");
         // Such a server goes on for a while.
+        bench.clock.advance(Duration::from_secs(1));
         tell(&bench, 30).await;
         remove(&bench, Prefix::collection("audit_user")).await;
         bench.clock.advance(Duration::from_secs(1));

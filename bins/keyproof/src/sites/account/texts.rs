@@ -329,7 +329,10 @@ impl Texts {
             ),
             "mfa_key.activate" => ("Phone set up", "Telefon eingerichtet"),
             "mfa_key.remove" => ("Phone removed", "Telefon entfernt"),
-            "recovery_codes.make" => ("Recovery codes made", "Wiederherstellungs\u{ad}codes erstellt"),
+            "recovery_codes.make" => (
+                "Recovery codes made",
+                "Wiederherstellungs\u{ad}codes erstellt",
+            ),
             "application.authenticate" => {
                 ("Sign-in of an application", "Anmeldung einer Anwendung")
             }
