@@ -331,7 +331,7 @@ mod tests {
             .await
             .unwrap();
         // It is emptied, and there again under its name.
-        let by = crate::testing::console();
+        let by = console();
         devices.remove_instance("default", &by).await.unwrap();
         let details = DeviceDetails {
             id: "new".to_owned(),
