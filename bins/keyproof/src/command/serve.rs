@@ -8,7 +8,7 @@ use keyproof_store::{Entropy, Store, SystemEntropy};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -27,6 +27,9 @@ const MAX_WORKERS: usize = 4;
 /// How long the store may take to end what it is committing, after the drain: with that drain's default, half of what
 /// supervisors leave a process before they kill it.
 const CLOSING: Duration = Duration::from_secs(5);
+
+/// How long after the order to stop another one is the same.
+const ECHO: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -94,7 +97,7 @@ async fn serve(config: Arc<Config>) -> Outcome {
     supervisor.stopping();
     tokio::select! {
         () = end(server, &opened) => {}
-        () = signals.stop() => {
+        () = signals.stop_at_once() => {
             telemetry::flush();
             process::exit(1)
         }
@@ -155,8 +158,11 @@ impl Signals {
         }
     }
 
-    async fn stop(&mut self) {
-        while let Request::Reload = self.next().await {}
+    /// A second order to stop. One that comes right after the first is the first again: a wrapper such as timeout(1)
+    /// sends it to the process and to its group.
+    async fn stop_at_once(&mut self) {
+        let second = Instant::now() + ECHO;
+        while !matches!(self.next().await, Request::Stop) || Instant::now() < second {}
     }
 }
 
