@@ -58,6 +58,8 @@ fn main() -> Result<()> {
             .with("KEYPROOF_AUTH__ARGON2_INSECURE_FOR_TESTS", "true")
             .with("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8")
             .with("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1");
+        // Commands find a store, and make none.
+        program.run(&["migrate"], "")?;
         for number in 0..ROWS {
             if number % 10 == 0 {
                 progress("users", number, ROWS);

@@ -1,8 +1,9 @@
 //! Files that are there whole or not at all, and nobody else's to read.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, ErrorKind, Write},
+    os::unix::fs::{MetadataExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +29,17 @@ impl Draft {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path)?;
         sync_folder_of(&self.path)
+    }
+
+    /// Does so and belongs to whom that file belonged: root may write what a service reads.
+    pub(crate) fn replace_for_its_owner(self) -> io::Result<()> {
+        if let Ok(before) = fs::symlink_metadata(&self.path) {
+            let ours = self.file.as_file().metadata()?;
+            if (before.uid(), before.gid()) != (ours.uid(), ours.gid()) {
+                fchown(self.file.as_file(), Some(before.uid()), Some(before.gid()))?;
+            }
+        }
+        self.replace()
     }
 
     /// Takes its place, once what was written is on disk, and leaves a file alone that somebody made there first.

@@ -16,8 +16,11 @@ use super::{
 };
 use crate::whole_file::Draft;
 
-/// The most bytes of a key file: a dozen keys and their line ends, as Windows writes them.
-const LONGEST_FILE: usize = 12 * 46;
+/// The most keys of a file.
+const MOST_KEYS: usize = 12;
+
+/// The most bytes of a key file: its keys and their line ends, as Windows writes them.
+const LONGEST_FILE: usize = MOST_KEYS * 46;
 
 /// Master keys as they were given: one or more, the first first.
 #[derive(Clone, Debug)]
@@ -110,16 +113,22 @@ pub(super) fn create(path: &Path, keys: &GivenKeys) -> io::Result<()> {
     draft(path, keys)?.create()
 }
 
-/// Adds a key to a key file, or makes one of it.
+/// Adds a key to a key file, which stays its owner's, or makes one of it.
 pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
     let keys = match read(path, Access::Nobody)? {
+        Some(keys) if keys.iter().count() >= MOST_KEYS => {
+            return Err(MasterKeyError::Full {
+                path: path.to_owned(),
+                most: MOST_KEYS,
+            });
+        }
         Some(mut keys) => {
             keys.others.push(key.clone());
             keys
         }
         None => key.clone().into(),
     };
-    let written = draft(path, &keys).and_then(Draft::replace);
+    let written = draft(path, &keys).and_then(Draft::replace_for_its_owner);
     written.map_err(|source| MasterKeyError::File {
         path: path.to_owned(),
         source,
@@ -134,4 +143,48 @@ fn draft(path: &Path, keys: &GivenKeys) -> io::Result<Draft> {
         draft.write_all(b"\n")?;
     }
     Ok(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use keyproof_store::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn a_file_takes_as_many_keys_as_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let key = || MasterKey::generate(&SystemEntropy::new());
+        for count in 1..=MOST_KEYS {
+            add(&path, &key()).unwrap();
+            let keys = read(&path, Access::Nobody).unwrap().unwrap();
+            assert_eq!(keys.iter().count(), count);
+        }
+        let before = fs::read(&path).unwrap();
+        let refused = add(&path, &key()).unwrap_err();
+        assert!(matches!(refused, MasterKeyError::Full { .. }), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    /// As when root prepares a rotation of a service that runs as somebody else.
+    #[test]
+    fn the_file_stays_its_owners() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let key = || MasterKey::generate(&SystemEntropy::new());
+        add(&path, &key()).unwrap();
+        // Only root can give a file away: for everybody else the owner is the same before and after anyway.
+        let _ = chown(&path, Some(12345), Some(54321));
+        let owner = |path: &Path| {
+            let found = fs::metadata(path).unwrap();
+            (found.uid(), found.gid(), found.mode() & 0o777)
+        };
+        let before = owner(&path);
+        add(&path, &key()).unwrap();
+        assert_eq!(owner(&path), before);
+    }
 }

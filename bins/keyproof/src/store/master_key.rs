@@ -73,6 +73,17 @@ pub enum MasterKeyError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file has as many keys as it can.
+    #[error(
+        "the master key {} has {most} keys, the most that one file can have: take out those that no backup needs any more",
+        .path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// How many keys it can have.
+        most: usize,
+    },
     /// The text is not a key.
     #[error(
         "the master key in {place} is not 32 bytes, raw, or in Base64 with a line for each key"
