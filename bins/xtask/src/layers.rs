@@ -1,7 +1,11 @@
-//! What each crate may depend on: the arrows of ARCHITECTURE.md, checked by whole dependency lists.
+//! What each crate may depend on: the arrows of ARCHITECTURE.md, checked by whole dependency lists, and for folders of one
+//! crate by what their sources name.
+
+use std::path::Path;
 
 use crate::failure::Failure;
 use crate::process::{cargo, output};
+use crate::sources;
 use crate::workspace;
 
 struct Layer {
@@ -96,6 +100,12 @@ const IO: &[&str] = &[
 /// The use cases and the store do not know how a request came.
 const HTTP: &[&str] = &["http", "hyper"];
 
+/// The folders below which no store is known: what is stored, the use cases say.
+const KNOW_NO_STORE: [&str; 2] = ["bins/keyproof/src/dialect", "bins/keyproof/src/sites"];
+
+/// What none of their sources names.
+const STORE: &str = "keyproof_store";
+
 /// Checks every published crate and every one that the table knows; a published one that it does not know is a failure.
 pub(crate) fn check() -> Result<(), Failure> {
     for member in workspace::members()? {
@@ -111,7 +121,27 @@ pub(crate) fn check() -> Result<(), Failure> {
         };
         layer.holds()?;
     }
+    for folder in KNOW_NO_STORE {
+        knows_no_store(Path::new(folder))?;
+    }
     Ok(())
+}
+
+fn knows_no_store(folder: &Path) -> Result<(), Failure> {
+    for (path, text) in sources::below(folder)? {
+        if let Some(line) = line_naming(STORE, &text) {
+            let problem = format!("line {line} names {STORE}, which is for the use cases to know");
+            return Err(Failure::Source { path, problem });
+        }
+    }
+    println!("{}: no store", folder.display());
+    Ok(())
+}
+
+/// The first line of code that has this in it.
+fn line_naming(what: &str, source: &str) -> Option<usize> {
+    let names = |line: &str| line.contains(what) && !line.trim_start().starts_with("//");
+    source.lines().position(names).map(|line| line + 1)
 }
 
 impl Layer {
@@ -170,6 +200,14 @@ mod tests {
         assert!(mfa.allows("keyproof-otp"));
         assert!(!mfa.allows("tokio"));
         assert!(!mfa.allows("keyproof-store"));
+    }
+
+    #[test]
+    fn a_folder_is_found_to_know_a_store_by_its_code_alone() {
+        let source =
+            "//! As keyproof_store has it.\nuse bytes::Bytes;\nuse keyproof_store::Store;\n";
+        assert_eq!(line_naming(STORE, source), Some(3));
+        assert_eq!(line_naming(STORE, "// keyproof_store\n"), None);
     }
 
     #[test]

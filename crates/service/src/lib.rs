@@ -47,13 +47,16 @@ pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 pub use work::{Work, WorkObserver};
 
+/// When something is or was, as whoever knows no store says it.
+pub use keyproof_store::Timestamp;
+
 use std::{
     fmt, io,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use keyproof_auth::{TOKEN_BYTES, Token};
-use keyproof_store::{Standbys, Store, Timestamp};
+use keyproof_store::{Standbys, Store};
 use zeroize::Zeroizing;
 
 use judging::Queue;

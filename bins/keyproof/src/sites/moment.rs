@@ -1,7 +1,7 @@
 //! Moments, as tables have them.
 
 use jiff::tz::TimeZone;
-use keyproof_store::Timestamp;
+use keyproof_service::Timestamp;
 
 /// To the minute.
 pub(super) fn moment(at: Timestamp) -> String {

@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response};
+use keyproof_service::Timestamp;
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
-use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{

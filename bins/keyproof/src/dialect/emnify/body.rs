@@ -5,10 +5,10 @@ use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
 };
+use keyproof_service::Timestamp;
 use keyproof_service::accounts::{
     ApplicationTokenChange, NewApplicationToken, PasswordChange, RecoveryCodesRequest, TrustRequest,
 };
-use keyproof_store::Timestamp;
 use zeroize::Zeroizing;
 
 use super::json::Members;

@@ -6,8 +6,8 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{civil::DateTime, tz::TimeZone};
 use keyproof_http::Response;
+use keyproof_service::Timestamp;
 use keyproof_service::audit::{Action, Before, Event, Found, Outcome, Search, Subject};
-use keyproof_store::Timestamp;
 
 use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
 use crate::{

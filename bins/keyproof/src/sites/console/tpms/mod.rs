@@ -9,6 +9,7 @@ use std::convert::Infallible;
 
 use http::StatusCode;
 use keyproof_auth::is_dns_label;
+use keyproof_service::Timestamp;
 use keyproof_service::{
     Action, Failure,
     device_identity::{
@@ -16,7 +17,6 @@ use keyproof_service::{
         DevicePlace, FindError, Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
     },
 };
-use keyproof_store::Timestamp;
 
 use super::{
     Answered, Area, Frame, Signed, Visit,

@@ -1,11 +1,11 @@
 //! The pages of *TPMs*, as templates have them.
 
 use askama::Template;
+use keyproof_service::Timestamp;
 use keyproof_service::device_identity::{
     AllowedCertificate, ApiKey, BoundDevice, Category, CoveredMaker, DeviceKey, DevicePlace,
     ExpectedRegister, LearntRegister, LoggedEvent, Manager, Object, PcrPolicy, Registers, Verdict,
 };
-use keyproof_store::Timestamp;
 
 use super::{
     super::{Frame, addressing::query},
