@@ -49,7 +49,17 @@ pub enum Seen {
 
 /// What ends first in a collection, as it was when all of it was last looked at.
 #[derive(Debug, Default)]
-pub(crate) struct FirstToEnd(Mutex<Option<(Timestamp, Vec<Ending>)>>);
+pub(crate) struct FirstToEnd(Mutex<Option<Looked>>);
+
+/// All of a collection, looked at once.
+#[derive(Debug)]
+struct Looked {
+    at: Timestamp,
+    /// Those that end first, ended ones among them.
+    first: Vec<Ending>,
+    /// When the next one ends.
+    next: Option<Timestamp>,
+}
 
 impl FirstToEnd {
     /// Looks at all records under a prefix, and remembers those that end first.
@@ -61,14 +71,28 @@ impl FirstToEnd {
         end: impl Fn(&R) -> Option<Ending>,
     ) -> Result<(), StorageError> {
         let mut pages = Pages::<R>::of(store, prefix);
-        let mut first = Vec::new();
+        let (mut first, mut next) = (Vec::<Ending>::new(), None::<Timestamp>);
         while let Some(page) = pages.next(now).await? {
+            let before = first.len();
             first.extend(page.iter().filter_map(|(_, stored)| end(&stored.record)));
+            let found = first.iter().skip(before).map(|ending| ending.at);
+            next = found.filter(|at| *at >= now).chain(next).min();
             first.sort();
             first.truncate(REMEMBERED);
         }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, first));
+        let looked = Looked {
+            at: now,
+            first,
+            next,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
         Ok(())
+    }
+
+    /// When the first that had not ended ends, as it was when all were last looked at.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.as_ref()?.next
     }
 
     /// What of the records under a prefix ends before a moment.
@@ -86,7 +110,7 @@ impl FirstToEnd {
         while let Some(page) = pages.next(now).await? {
             if read >= MOST_READ && !page.is_empty() {
                 let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some((at, first)) = &*seen {
+                if let Some(Looked { at, first, .. }) = &*seen {
                     return Ok(Endings {
                         found: first.iter().filter(|one| is_soon(one)).cloned().collect(),
                         seen: Seen::AllAt(*at),
@@ -174,5 +198,11 @@ mod tests {
         assert_eq!((found.len(), seen), (100, Seen::AllAt(NOW)));
         assert_eq!(found[..2], [1_700_000_008, 1_700_000_009]);
         assert!(found.is_sorted() && found[99] <= 1_700_000_009 + 98);
+        assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
+        // What has ended is not next, however much of it there is.
+        add(&store, 1300..1450, |_| 1_600_000_000).await;
+        known.look(&store, all(), NOW, end).await.unwrap();
+        assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
+        assert_eq!(FirstToEnd::default().next(), None);
     }
 }

@@ -25,6 +25,8 @@ pub struct Figures {
     pub standbys: Standbys,
     /// The connections to the store's database; none if it is embedded.
     pub pool: Option<PoolFigures>,
+    /// When the next CA certificate of a provisioning service ends, as it was last looked at; none without any.
+    pub certificates_end: Option<Timestamp>,
     /// When the first CA of a TPM category ends, as it was last looked at; none without categories.
     pub authorities_end: Option<Timestamp>,
 }

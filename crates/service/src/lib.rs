@@ -246,6 +246,7 @@ impl Service {
             upkeep: self.upkeep.figures(),
             standbys: self.standbys(),
             pool: self.store.pool(),
+            certificates_end: self.certificates.next_end(),
             authorities_end: self.device_identity.authorities_end(),
         }
     }

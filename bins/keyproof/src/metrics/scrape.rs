@@ -33,6 +33,13 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
         if let Some(pool) = &figures.pool {
             families.pool(pool)?;
         }
+        if let Some(ends) = figures.certificates_end {
+            families.gauge(
+                "keyproof_dps_certificate_expiry_timestamp_seconds",
+                "When the next CA certificate of a provisioning service ends, in seconds since 1970.",
+                ends.as_secs(),
+            )?;
+        }
         if let Some(ends) = figures.authorities_end {
             families.gauge(
                 "keyproof_tpm_ca_expiry_timestamp_seconds",

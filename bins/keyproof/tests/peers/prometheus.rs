@@ -87,7 +87,11 @@ fn alerts_ring_when_they_should_and_not_before() {
     let locks = "keyproof_locks_total{instance=\"a\",domain=\"accounts\"}";
     let start = "process_start_time_seconds{instance=\"a\",job=\"keyproof\"}";
     let of_store = "keyproof_store_connections_waiting{instance=\"a\"}";
+    let ends = "keyproof_dps_certificate_expiry_timestamp_seconds{instance=\"a\"}";
     let trials = [
+        // Thirty days are 2,592,000 s, and the trial ends at 1,200.
+        (ends, "2594000x20", "KeyproofCaCertificateEnds", false),
+        (ends, "2593000x20", "KeyproofCaCertificateEnds", true),
         (locks, "0+1x20", "KeyproofManyLocks", false),
         (locks, "0+3x20", "KeyproofManyLocks", true),
         (start, "0x20", "KeyproofRestartsAgain", false),

@@ -24,6 +24,9 @@ const KEPT: [&str; 4] = ["ca-certificates", "gcc-12-base", "libc6", "libgcc-s1"]
 /// Nobody's on any machine, as distroless images have it.
 const USER: u64 = 65_532;
 
+/// What the image is called where it is loaded, before its tag: of no registry.
+const NAME: &str = "localhost/keyproof";
+
 /// Where it listens: on loopback nobody would reach it.
 pub(super) const LISTEN: &str = "0.0.0.0:8443";
 
@@ -235,7 +238,11 @@ fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
         "annotations": labels,
     });
     let mut manifest = blob(&mut tree, kind, manifest.to_string().into_bytes());
-    manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": contents.version });
+    // Podman and containerd take the first for the image's whole name; where it is absent, podman takes the tag for that.
+    manifest["annotations"] = json!({
+        "io.containerd.image.name": format!("{NAME}:{}", contents.version),
+        "org.opencontainers.image.ref.name": contents.version,
+    });
     let index = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::process::{cargo, output, run};
 use crate::workspace;
 
-pub(crate) use trial::hold;
+pub(crate) use trial::{Tried, hold};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -28,11 +28,20 @@ const PROGRAMS: &[Program] = &[
 /// How long a server may take to say where it listens, or to end.
 const PATIENCE: &str = "60";
 
-/// Packs what the tests have built, and tries both packages; false where that cannot be done, which takes root.
-pub(crate) fn hold() -> Result<bool, Failure> {
+/// What could be tried of the packages.
+pub(crate) enum Tried {
+    Everything,
+    /// All but the units under a systemd of their own: this machine boots none.
+    AllButBooting,
+    /// A fresh system is made and entered by root alone.
+    Nothing,
+}
+
+/// Packs what the tests have built, and tries both packages.
+pub(crate) fn hold() -> Result<Tried, Failure> {
     if !is_root()? {
         println!("a fresh system is made and entered by root alone: nothing was installed");
-        return Ok(false);
+        return Ok(Tried::Nothing);
     }
     need_programs(PROGRAMS)?;
     // Of examples and tests are the features, too, so that nothing is built anew of what the tests have built.
@@ -62,10 +71,13 @@ pub(crate) fn hold() -> Result<bool, Failure> {
     write(&newer, &debian::pack(&contents, 2)?)?;
 
     let system = System::install(&home.path().join("system"))?;
-    system.tries(&folder.join(&made.debian.0), &newer)?;
+    let booted = system.tries(&folder.join(&made.debian.0), &newer)?;
     let layout = folder.join(format!("keyproof-{}-oci", contents.version));
     image_runs(&layout, &home.path().join("bundle"))?;
-    Ok(true)
+    Ok(match booted {
+        true => Tried::Everything,
+        false => Tried::AllButBooting,
+    })
 }
 
 /// What was found, against what has to be.
@@ -131,7 +143,8 @@ impl System {
         self.dpkg(&["--install", &format!("/{name}")])
     }
 
-    fn tries(&self, first: &Path, newer: &Path) -> Result<(), Failure> {
+    /// Whether the system booted, too.
+    fn tries(&self, first: &Path, newer: &Path) -> Result<bool, Failure> {
         self.take(first)?;
         self.is_installed()?;
         let token = self.serves(true)?;
@@ -157,7 +170,7 @@ impl System {
             token,
         )?;
 
-        machine::tries(&self.0)?;
+        let booted = machine::tries(&self.0)?;
 
         self.dpkg(&["--remove", "keyproof"])?;
         let left = [DATA, KEY, CONFIGURATION, "usr/bin/keyproof"].map(|path| self.has(path));
@@ -187,7 +200,8 @@ impl System {
         write(&self.0.join(DATA), b"")?;
         self.take(newer)?;
         self.purge_with_data()?;
-        expect("all of it", self.has("var/lib/keyproof"), false)
+        expect("all of it", self.has("var/lib/keyproof"), false)?;
+        Ok(booted)
     }
 
     fn purge_with_data(&self) -> Result<(), Failure> {

@@ -21,6 +21,11 @@ impl Certificates {
         first.before(until, &self.store, all, now, of).await
     }
 
+    /// When the next certificate ends, as upkeep last saw.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        self.first_to_end.next()
+    }
+
     /// Looks at all certificates for those that end first.
     pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
         let (all, now) = (Prefix::collection(Certificate::TYPE), self.clock.now());
