@@ -84,7 +84,8 @@ impl Options {
     /// How many writes of a dialect there are.
     fn writes(&self) -> usize {
         let turn: usize = self.turns().map(|(_, _, writes)| writes).sum();
-        (self.rounds + 1) * turn
+        // One more shows how long an answer is.
+        (self.rounds + 1) * turn + 1
     }
 
     /// How many users log in, so that none does twice in one turn.
@@ -361,15 +362,22 @@ impl Site {
 
     async fn writes(&mut self) -> Result<()> {
         for (name, writes) in std::mem::take(&mut self.writes) {
-            println!("\n{name}");
-            heading();
-            let mut made = match &writes {
-                Writes::Made(requests) => requests.as_slice(),
-                Writes::Logins => &[],
+            let (first, mut made) = match &writes {
+                Writes::Made(requests) => {
+                    let (first, rest) = requests.split_first().ok_or("too few writes")?;
+                    (first.clone(), rest)
+                }
+                Writes::Logins => (self.challenged(1).await?.swap_remove(0), &[][..]),
             };
+            let mut connection = Connection::open(self.server.address()).await?;
+            let (_, body) = connection.ask(&first).await?;
+            let size = body.len();
+            let bare = with_answer_of(size, &first)?;
+            println!("\n{name}: {size} bytes");
+            heading();
             let turns: Vec<_> = self.options.turns().collect();
             for (connections, _, requests) in turns {
-                let mut costs = Vec::new();
+                let (mut ours, mut theirs) = (Vec::new(), Vec::new());
                 for round in 0..=self.options.rounds {
                     progress("round", round, self.options.rounds);
                     let logins;
@@ -385,12 +393,17 @@ impl Site {
                             &logins
                         }
                     };
-                    let cost = cost(&self.server, connections, turn).await?;
+                    let turns = [
+                        cost(&self.server, connections, turn).await?,
+                        cost(&self.bare, connections, &vec![bare.clone(); turn.len()]).await?,
+                    ];
                     if round > 0 {
-                        costs.push(cost);
+                        ours.push(turns[0]);
+                        theirs.push(turns[1]);
                     }
                 }
-                middle(&costs).print("keyproof", connections);
+                middle(&ours).print("keyproof", connections);
+                middle(&theirs).print("bare hyper", connections);
             }
         }
         Ok(())
@@ -440,6 +453,13 @@ impl Site {
         report("KiB a kept idle connection", kib, Aim::AtMost(16.0));
         Ok(())
     }
+}
+
+/// The same request to the bare server, which is to answer so many bytes.
+fn with_answer_of(size: usize, request: &str) -> Result<String> {
+    let (head, body) = request.split_once("\r\n\r\n").ok_or("half a request")?;
+    let (method, _) = head.split_once(' ').ok_or("no method")?;
+    Ok(load::request(method, &format!("/{size}"), "", body))
 }
 
 /// Requests a second, times, and the processor time of the server alone: of one turn, or the median of several.

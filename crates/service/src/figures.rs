@@ -1,9 +1,12 @@
 //! What an operator's dashboard reads of running use cases: how much is done and waits, what was turned away, and
 //! whether the upkeep keeps up. Each number is this process's own, counted from its start.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use keyproof_store::{Batch, CommitOutcome, PoolFigures, Standbys, Timestamp};
@@ -17,6 +20,8 @@ pub struct Figures {
     pub queues: [(&'static str, QueueFigures); 3],
     /// Locks after failures, each with the domain that they are in.
     pub locks: [(&'static str, LockFigures); 2],
+    /// How often each use case ran again because a record changed meanwhile, for those that did.
+    pub retries: BTreeMap<&'static str, u64>,
     /// Refusals that were left out of the audit trail, because they came too fast.
     pub audit_left_out: u64,
     /// The clean-up.

@@ -242,6 +242,7 @@ impl Service {
                 ("accounts", self.accounts.lock_figures()),
                 ("otp_devices", self.otp_devices.lock_figures()),
             ],
+            retries: storage::retries(),
             audit_left_out: self.audit.left_out(),
             upkeep: self.upkeep.figures(),
             standbys: self.standbys(),

@@ -1,6 +1,11 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
-use std::{borrow::Borrow, convert::Infallible};
+use std::{
+    borrow::Borrow,
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Mutex, PoisonError},
+};
 
 use keyproof_store::{
     Batch, CommitError, EngineError, Key, NotApplied, Record, Store, StoreError, Stored, Timestamp,
@@ -180,7 +185,7 @@ pub(crate) fn said<T, B: Clone, E>(
 }
 
 /// Settles races: runs load, decide, commit, and runs it again where a record has changed since it was loaded. No verdict
-/// is returned whose commit did not happen. `name` tells the log which use case is contended.
+/// is returned whose commit did not happen. `name` tells the log and [`retries`] which use case is contended.
 ///
 /// # Errors
 ///
@@ -204,8 +209,23 @@ where
         if race.won(store.commit(batch).await).await? {
             return verdict.map_err(Failure::Refused);
         }
+        count_retry(name);
         tracing::debug!(name, lost = race.lost, "a record changed meanwhile");
     }
+}
+
+/// How often each use case of this process has run again, for those that have.
+static AGAIN: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
+fn count_retry(name: &'static str) {
+    let mut again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    *again.entry(name).or_default() += 1;
+}
+
+/// How often each use case of this process has run again, because a record changed meanwhile; for those that have.
+pub(crate) fn retries() -> BTreeMap<&'static str, u64> {
+    let again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    again.clone()
 }
 
 /// How often a lost race is run again before the caller is told.
@@ -327,7 +347,7 @@ mod tests {
         let bench = bench().await;
         let key = Key::new("settled", ["_"]);
         let attempts = Cell::new(0);
-        let settled = settle("test", &bench.store, || async {
+        let settled = settle("test.settled", &bench.store, || async {
             attempts.set(attempts.get() + 1);
             let found = bench.store.get::<Marker>(&key, START).await?;
             if found.is_some() {
@@ -345,6 +365,7 @@ mod tests {
         });
         assert_eq!(settled.await, Err(Failure::Refused("it is there")));
         assert_eq!(attempts.get(), 2, "the loser has loaded and decided again");
+        assert_eq!(retries().get("test.settled"), Some(&1));
     }
 
     #[tokio::test]
@@ -358,6 +379,7 @@ mod tests {
         })
         .await;
         assert_eq!(refused, Err(Failure::Refused("wrong")));
+        assert_eq!(retries().get("test"), None, "nobody was quicker");
         let counted = bench.store.get::<Marker>(&key, START).await;
         assert!(counted.unwrap().is_some(), "it is counted");
     }

@@ -1,15 +1,15 @@
 //! `keyproof demo`: each contract walked through once, over real HTTP against the real server.
 //!
-//! One file a contract. A walk prints what it does and what that proves; its first failing step ends the demo.
+//! One file a contract, under its domain's name. A walk prints what it does and what that proves; its first failing step ends the demo.
 
+mod accounts;
 mod certificates;
 mod client;
+mod device_identity;
 mod otp_devices;
-mod second_factors;
 mod software_tpm;
 mod stage;
 mod stay;
-mod tpm_devices;
 
 use http::StatusCode;
 use keyproof_otp::OtpError;
@@ -145,8 +145,8 @@ async fn walk_through(walk: &mut Walk<'_>, stay: bool) -> Result<(), Stopped> {
 async fn walks(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), Stopped> {
     otp_devices::walk(walk, stage).await?;
     certificates::walk(walk, stage).await?;
-    tpm_devices::walk(walk, stage).await?;
-    second_factors::walk(walk, stage).await
+    device_identity::walk(walk, stage).await?;
+    accounts::walk(walk, stage).await
 }
 
 impl Findings {

@@ -357,6 +357,7 @@ mod tests {
         let mut families = metrics.registry.gather();
         let figures = Figures {
             pool: Some(PoolFigures::default()),
+            retries: [("accounts.log_in", 1)].into(),
             certificates_end: Some(Timestamp::EPOCH),
             authorities_end: Some(Timestamp::EPOCH),
             ..Figures::default()

@@ -23,6 +23,15 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
         families.hashing(&figures.hashing)?;
         families.queues(figures)?;
         families.locks(figures)?;
+        families.counters(
+            "keyproof_use_case_retries_total",
+            "Use cases that ran again, because a record changed meanwhile.",
+            "use_case",
+            figures
+                .retries
+                .iter()
+                .map(|(name, retries)| (*name, *retries)),
+        )?;
         families.counter(
             "keyproof_audit_left_out_total",
             "Refusals left out of the audit trail, because they came too fast.",
@@ -235,12 +244,12 @@ impl Families {
         self.0.register(Box::new(counter))
     }
 
-    fn gauges<const N: usize>(
+    fn gauges<'v>(
         &self,
         name: &str,
         help: &str,
         label: &str,
-        values: [(&str, i64); N],
+        values: impl IntoIterator<Item = (&'v str, i64)>,
     ) -> prometheus::Result<()> {
         let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
         for (value, number) in values {
@@ -249,12 +258,12 @@ impl Families {
         self.0.register(Box::new(gauges))
     }
 
-    fn counters<const N: usize>(
+    fn counters<'v>(
         &self,
         name: &str,
         help: &str,
         label: &str,
-        values: [(&str, u64); N],
+        values: impl IntoIterator<Item = (&'v str, u64)>,
     ) -> prometheus::Result<()> {
         let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
         for (value, number) in values {
