@@ -12,6 +12,33 @@ use crate::{
 /// is how [`CommitError::Conflict`](crate::CommitError::Conflict) names one; the order has no other
 /// meaning. A record that has expired by the batch's time is absent: it can be inserted over and
 /// removed, but neither replaced nor required.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{CommitError, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp};
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// # struct Voucher { cents: u64 }
+/// # impl Record for Voucher { const TYPE: &'static str = "voucher"; const VERSION: u32 = 1; }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let store = Store::open(engine, keys, entropy, now).await?;
+/// let key = Key::new("voucher", ["shop", "4711"]);
+/// let mut batch = store.batch(now);
+/// let version = batch.insert(&key, &Voucher { cents: 500 }, None);
+/// store.commit(batch).await?;
+///
+/// // Two cashiers have read that version. One of them is faster.
+/// let (mut first, mut second) = (store.batch(now), store.batch(now));
+/// first.remove(&key, version);
+/// second.remove(&key, version);
+/// store.commit(first).await?;
+/// assert_eq!(store.commit(second).await, Err(CommitError::Conflict { entry: 0 }));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a batch does nothing until it is committed"]
 pub struct Batch {
     entropy: Arc<dyn Entropy>,

@@ -211,6 +211,22 @@ pub struct Entry {
 }
 
 /// A batch as engines get it: in key order, each record once, within the limits.
+///
+/// ```
+/// use keyproof_store::memory::MemoryEngine;
+/// use keyproof_store::{Change, Changes, Engine, Key, Row, SystemEntropy, Timestamp, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (engine, entropy, now) = (MemoryEngine::new(), SystemEntropy::new(), Timestamp::from_secs(1_700_000_000));
+/// let key = Key::new("device", ["shop", "till-1"]);
+/// let row = Row { version: Version::draw(&entropy), body: "{}".into(), expires_at: None };
+/// let changes = Changes::new([(key.clone(), Change::Insert(row.clone()))], now, &entropy)?;
+/// engine.commit(changes).await?;
+/// assert_eq!(engine.get_many(&[key], now).await?, [Some(row)]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
     id: [u8; Self::ID_LEN],

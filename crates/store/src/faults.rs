@@ -31,6 +31,30 @@ pub enum Commits {
 
 /// The memory engine, which fails as it is told to. It gives way before each step, so that tasks on one thread interleave
 /// as servers would.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::{CommitError, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp};
+/// use keyproof_store::faults::{Commits, FaultyEngine};
+///
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// # struct Device { uses: u64 }
+/// # impl Record for Device { const TYPE: &'static str = "device"; const VERSION: u32 = 1; }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let entropy = Arc::new(SystemEntropy::new());
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let key = Key::new("device", ["shop", "till-1"]);
+/// let engine = FaultyEngine::new();
+/// let store = Store::open(engine.clone(), keys, entropy, now).await?;
+/// engine.commits(Commits::Lost);
+/// let mut batch = store.batch(now);
+/// batch.insert(&key, &Device { uses: 0 }, None);
+/// assert!(matches!(store.commit(batch).await, Err(CommitError::Unknown(_))));
+/// assert!(store.get::<Device>(&key, now).await?.is_some()); // it was made all the same
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FaultyEngine {
     inner: MemoryEngine,

@@ -85,6 +85,18 @@ pub fn read(path: &Path, longest: usize) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// Reads the file at `path` as text.
 ///
+/// ```
+/// use std::io::ErrorKind;
+/// use keyproof_store::file;
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("token");
+/// std::fs::write(&path, "secret-token\n")?;
+/// assert_eq!(file::read_text(&path, 1_024)?.trim_end(), "secret-token");
+/// assert_eq!(file::read(&path, 5).unwrap_err().kind(), ErrorKind::FileTooLarge);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// As [`read`]; of the kind [`InvalidData`](ErrorKind::InvalidData) if it is not UTF-8.

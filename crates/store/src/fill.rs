@@ -70,6 +70,26 @@ pub enum FillError {
 }
 
 /// A store that is being filled.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{Fill, FillError, MasterKey, MasterKeys, Records, Store, SystemEntropy, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let store = Store::open(engine, keys, entropy.clone(), now).await?;
+/// let to = MemoryEngine::new();
+/// let fill = Fill::begin(&to, &*entropy, "the store at the old place").await?;
+/// let mut records = Records::of(store.snapshot().await?);
+/// let next = async || records.next().await.map_err(FillError::from);
+/// let filled = fill.put(next, |_| ()).await?;
+/// let there = fill.finish(filled).await?; // from here on it is a store, under the same master key
+/// assert_eq!(there.records, 0); // but for the record of that key
+/// # Ok(())
+/// # }
+/// ```
 pub struct Fill<'e> {
     engine: &'e dyn Engine,
     entropy: &'e dyn Entropy,

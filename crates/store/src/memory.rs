@@ -15,6 +15,23 @@ use crate::{
 };
 
 /// Records in a map, gone with the engine.
+///
+/// ```
+/// use std::sync::Arc;
+/// use keyproof_store::memory::MemoryEngine;
+/// use keyproof_store::{MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// // What two servers would be on one database.
+/// let one = Store::open(engine.clone(), keys.clone(), entropy.clone(), now).await?;
+/// let other = Store::open(engine, keys, entropy, now).await?;
+/// assert_eq!(one.identity().await?, other.identity().await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
     /// `None` once closed. Shared with snapshots: a commit beside one makes a copy of its own.

@@ -68,6 +68,26 @@ pub enum RotateError {
 }
 
 /// How far a rotation is.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{MasterKey, MasterKeys, Rotation, Store, SystemEntropy, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// # let now = Timestamp::from_secs(1_700_000_000);
+/// # let (old, new) = (MasterKey::generate(&*entropy), MasterKey::generate(&*entropy));
+/// let store = Store::open(engine, MasterKeys::new(&old).and(&new), entropy, now).await?; // every node has both
+/// store.prepare_rotation(new.id()).await?;
+/// store.switch_key().await?; // from here on nothing is sealed under the old one
+/// store.reseal_all(|records| println!("{records} records")).await?;
+/// store.finish_rotation(|_| ()).await?; // from here on the old one can be thrown away
+/// let expected = Rotation { sealing: new.id(), opening: Vec::new(), next: None };
+/// assert_eq!(store.rotation().await?, expected);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
     /// The key that seals.

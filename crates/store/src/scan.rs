@@ -132,6 +132,25 @@ fn size(key: &[u8], row: &Row) -> u64 {
 }
 
 /// A snapshot from its first record to its last, one by one; at the end the engine's state is let go.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{Counting, MasterKey, MasterKeys, Records, Store, SystemEntropy, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let store = Store::open(engine, keys, entropy, now).await?;
+/// let mut records = Records::of(store.snapshot().await?);
+/// let mut counting = Counting::new();
+/// while let Some((key, row)) = records.next().await? {
+///     counting.add(&key, &row);
+/// }
+/// assert_eq!(counting.finish().records, 1); // an empty store has the record of its master key
+/// # Ok(())
+/// # }
+/// ```
 pub struct Records {
     snapshot: Option<Box<dyn EngineSnapshot>>,
     page: std::vec::IntoIter<(Key, Row)>,

@@ -63,6 +63,16 @@ impl<'de> Deserialize<'de> for KeyId {
 pub struct ParseKeyIdError;
 
 /// The 256-bit key that seals a store's secrets. Zeroized on drop, never printed.
+///
+/// ```
+/// use keyproof_store::{KeyId, MasterKey, SystemEntropy};
+///
+/// let key = MasterKey::generate(&SystemEntropy::new());
+/// let kept = MasterKey::from_bytes(key.as_bytes()).ok_or("32 bytes")?;
+/// assert_eq!(kept.id(), key.id());
+/// assert_eq!(key.id().to_string().parse::<KeyId>()?, key.id()); // no secret: it names the key in logs
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct MasterKey(Zeroizing<[u8; Self::LEN]>);
 
@@ -115,6 +125,15 @@ impl fmt::Debug for MasterKey {
 ///
 /// AES-GCM with random nonces bounds one key to 2^32 seals (NIST SP 800-38D section 8.3): rotate
 /// long before.
+///
+/// ```
+/// use keyproof_store::{MasterKey, MasterKeys, SystemEntropy};
+///
+/// let entropy = SystemEntropy::new();
+/// let (old, new) = (MasterKey::generate(&entropy), MasterKey::generate(&entropy));
+/// let keys = MasterKeys::new(&old).and(&new); // as during a rotation
+/// assert_eq!(keys.and(&new).ids(), [old.id(), new.id()]);
+/// ```
 #[derive(Clone)]
 pub struct MasterKeys {
     first: Prepared,
@@ -259,6 +278,24 @@ fn associated_data(key: &Key, field: &str) -> Vec<u8> {
 /// Its JSON is an object with the one member `$sealed`, by which
 /// [`Store::reseal_all`](crate::Store::reseal_all) finds it without knowing the record's type. So no record
 /// may contain a map whose keys somebody else chooses, unless under keys that cannot start with `$`.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{Key, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let store = Store::open(engine, keys, entropy, now).await?;
+/// let (hers, his) = (Key::new("user", ["ada"]), Key::new("user", ["ben"]));
+/// let sealed = store.seal(&hers, "secret", b"12345");
+/// assert_eq!(store.unseal(&hers, "secret", &sealed)?.as_slice(), b"12345");
+/// assert!(store.unseal(&his, "secret", &sealed).is_err()); // whoever moves it learns nothing
+/// assert_eq!(sealed.master_key(), store.sealing_key());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {
     field: String,

@@ -12,6 +12,38 @@ use crate::{
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
 ///
 /// Cheap to clone; all clones are one store.
+///
+/// ```
+/// use std::sync::Arc;
+/// use keyproof_store::memory::MemoryEngine;
+/// use keyproof_store::{Key, MasterKey, MasterKeys, OpenError, Prefix, Record, Store, SystemEntropy, Timestamp};
+///
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct Device { name: String }
+/// impl Record for Device { const TYPE: &'static str = "device"; const VERSION: u32 = 1; }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// let store = Store::open(engine.clone(), keys, entropy.clone(), now).await?;
+///
+/// let mut batch = store.batch(now);
+/// for name in ["till-1", "till-2"] {
+///     batch.insert(&Key::new("device", ["shop", name]), &Device { name: name.to_owned() }, None);
+/// }
+/// store.commit(batch).await?;
+/// let devices = store.scan::<Device>(&Prefix::new("device", ["shop"]), None, 100, now).await?;
+/// assert_eq!(devices.len(), 2);
+/// assert_eq!(devices[0].1.record.name, "till-1");
+///
+/// // Under another master key nothing of it can be opened.
+/// let other = MasterKeys::new(&MasterKey::generate(&*entropy));
+/// let refused = Store::open(engine, other, entropy, now).await;
+/// assert!(matches!(refused, Err(OpenError::MasterKey { .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Store {
     pub(crate) engine: Arc<dyn Engine>,

@@ -10,6 +10,15 @@ use crate::Entropy;
 /// A version is never drawn twice, so it never comes back: a record that was removed and inserted
 /// again matches no version it had before, and an HTTP entity tag made from one is strong
 /// (RFC 9110 section 8.8.1).
+///
+/// ```
+/// use keyproof_store::{SystemEntropy, Version};
+///
+/// let version = Version::draw(&SystemEntropy::new());
+/// let tag = format!("\"{version}\"");
+/// assert_eq!(tag.trim_matches('"').parse::<Version>(), Ok(version));
+/// assert!("W/\"1\"".parse::<Version>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version([u8; 16]);
 

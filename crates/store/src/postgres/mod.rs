@@ -108,6 +108,22 @@ impl PostgresOptions {
 ///
 /// It needs Tokio: open it within a runtime, with I/O and time enabled, that lives as long as it does, and call it from
 /// there.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use keyproof_store::{MasterKeys, Store, SystemEntropy, Timestamp};
+/// use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
+///
+/// # async fn open(keys: MasterKeys, now: Timestamp) -> Result<Store, Box<dyn std::error::Error>> {
+/// let url: PostgresUrl = "postgresql://keyproof@db.example.com/keyproof?sslmode=verify-full".parse()?;
+/// let mut options = PostgresOptions::default();
+/// options.connections = 8;
+/// PostgresEngine::migrate(&url, &options).await?; // by any number of nodes at once
+/// let engine = PostgresEngine::open(&url, &options).await?;
+/// let store = Store::open(Arc::new(engine), keys, Arc::new(SystemEntropy::new()), now).await?;
+/// # Ok(store)
+/// # }
+/// ```
 pub struct PostgresEngine {
     node: Arc<Node>,
     runtime: Handle,

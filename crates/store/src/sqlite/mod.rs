@@ -65,6 +65,31 @@ impl Default for SqliteOptions {
 ///
 /// Its futures need no particular runtime. Dropping it finishes what was queued, which may block for
 /// as long as that takes; [`Engine::close`] does the same without blocking.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::{MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+/// use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let entropy = Arc::new(SystemEntropy::new());
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("store.db");
+/// let mut options = SqliteOptions::default();
+/// options.readers = 4;
+/// let engine = SqliteEngine::open(&path, &options)?;
+/// assert_eq!(engine.migration().from, 0); // there was no file
+/// let store = Store::open(Arc::new(engine), keys.clone(), entropy.clone(), now).await?;
+/// store.close().await;
+///
+/// let again = Store::open(Arc::new(SqliteEngine::open(&path, &options)?), keys, entropy, now).await?;
+/// again.ready().await?;
+/// # again.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct SqliteEngine {
     path: PathBuf,
