@@ -97,6 +97,18 @@ impl LoginGrant {
 }
 
 /// A login token's scope: what it allows, and whether it may be exchanged for a new token.
+///
+/// ```
+/// use keyproof_auth::{LoginScope, Permission};
+///
+/// let of_a_till: LoginScope = "order-pos:refreshable".parse()?;
+/// assert!(of_a_till.allows(Permission::OrdersWrite) && !of_a_till.allows(Permission::OrdersRefund));
+/// let narrower: LoginScope = "order-simple".parse()?;
+/// assert!(of_a_till.may_issue(narrower));
+/// assert!(!narrower.may_issue(narrower)); // it is not refreshable
+/// assert!(!of_a_till.may_issue("order-full".parse()?)); // which refunds, too
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LoginScope {
     /// What it allows.

@@ -20,6 +20,18 @@ const KNOWN: &str = "the scopes are admin, audit, certificates[:SUB[/GROUP[/SERV
 const MAX_NAME: usize = 254;
 
 /// What one operation needs, or a token grants.
+///
+/// ```
+/// use keyproof_auth::{OperatorScope, Reach};
+///
+/// let granted: OperatorScope = "users".parse()?;
+/// let needed = OperatorScope::Users(Reach::Read, Some("Acme".to_owned()));
+/// assert!(granted.covers(&needed)); // every organisation's, and what is changed as well
+/// assert!(!needed.covers(&granted));
+/// assert_eq!(needed.to_string(), "users-read:Acme");
+/// assert!("user".parse::<OperatorScope>().is_err());
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum OperatorScope {
@@ -214,6 +226,18 @@ fn is_certificate_path(text: &str) -> bool {
 }
 
 /// The scopes of one token: at least one, sorted, none of them covered by another.
+///
+/// ```
+/// use keyproof_auth::{OperatorScope, OperatorScopes};
+///
+/// let granted: OperatorScopes = "tpm tpm:factory audit-read".parse()?;
+/// assert_eq!(granted.to_string(), "audit-read tpm"); // what `tpm` covers is not kept
+/// assert!(granted.cover(&OperatorScope::TpmStation));
+/// assert!(!granted.cover(&OperatorScope::Admin));
+/// let narrower: OperatorScopes = "tpm:factory".parse()?;
+/// assert!(narrower.is_subset_of(&granted) && !granted.is_subset_of(&narrower));
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorScopes(Vec<OperatorScope>);
 
