@@ -55,6 +55,26 @@ pub enum KeyStatus {
 
 /// What is kept of a key, but for its secret: the caller seals that, keeps it beside this record
 /// and hands it in with each [`Proof`].
+///
+/// ```
+/// use keyproof_mfa::{KeyKind, KeyStatus, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
+/// # use keyproof_mfa::otp::{Secret, Totp};
+/// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
+/// # let phone = |at: UnixMillis| Totp::new(&secret, Default::default(), Default::default()).code(at.as_secs()).to_string();
+/// # let (hers, now) = (SessionId::new("hers"), UnixMillis::from_secs(1_800_000_000));
+/// # let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
+///
+/// let key = ada.key.ok_or("she has just enrolled one")?;
+/// assert_eq!((key.status(), key.drift_steps()), (KeyStatus::Pending, None));
+///
+/// // The clock of her phone is half a minute ahead.
+/// let code = phone(UnixMillis::from_secs(1_800_000_030));
+/// let ada = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy).next;
+/// let key = ada.key.ok_or("it stays")?;
+/// assert_eq!((key.status(), key.drift_steps()), (KeyStatus::Active { since: now }, Some(1)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(

@@ -23,6 +23,20 @@ use crate::{AddressId, DeviceId, Policy, SessionId, UnixMillis};
 /// - A count that neither a success nor a lock has ended is forgotten a day after its last failure
 ///   (later if a challenge is open), so that guesses at names of nobody do not fill a store.
 /// - A clock set back makes a lock last longer, never shorter.
+///
+/// ```
+/// use keyproof_mfa::{Client, Password, Policy, UnixMillis, User, UserId, UserRecords};
+///
+/// let (policy, now) = (Policy::default(), UnixMillis::from_secs(1_800_000_000));
+/// let mut ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// let mut counted = Vec::new();
+/// for _ in 0..3 {
+///     ada = ada.begin_login(Password::Wrong, Client::STRANGER, now, &policy).next;
+///     counted.extend(ada.lockout.map(|lockout| (lockout.failures(), lockout.locked_until(now))));
+/// }
+/// let end = now.saturating_add(policy.lockout);
+/// assert_eq!(counted, [(1, None), (2, None), (0, Some(end))]); // after a lock the count begins anew
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(

@@ -3,6 +3,14 @@ use crate::digest::Digest;
 /// Which user, as a digest of the names the caller knows them by.
 ///
 /// Records have it to show whose they are; it cannot be turned back into the names.
+///
+/// ```
+/// use keyproof_mfa::UserId;
+///
+/// let ada = UserId::new("example.org", "ada");
+/// assert_eq!(ada, UserId::new("example.org", "ada")); // no secret and no randomness is in it
+/// assert_ne!(ada, UserId::new("example.or", "gada"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -24,6 +32,25 @@ impl UserId {
 ///
 /// Challenges and trusted devices are bound to both parts, keys and recovery codes to neither:
 /// they outlive a new password.
+///
+/// ```
+/// use keyproof_mfa::{ChallengeOver, Client, KeyKind, LoginRefusal, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
+/// # use keyproof_mfa::otp::{Secret, Totp};
+/// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
+/// # let phone = |at: UnixMillis| Totp::new(&secret, Default::default(), Default::default()).code(at.as_secs()).to_string();
+/// # let (hers, now) = (SessionId::new("hers"), UnixMillis::from_secs(1_800_000_000));
+/// # let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
+/// # let first = phone(now);
+/// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, now, &policy).next;
+/// # let (now, code) = (UnixMillis::from_secs(1_800_000_060), phone(UnixMillis::from_secs(1_800_000_060)));
+///
+/// let mut ada = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy).next;
+/// ada.user = User::new(ada.user.id(), ada.user.generation() + 1); // meanwhile her password was changed
+/// let answered = ada.answer_challenge(&Proof::Typed { text: &code, secret: &secret }, None, None, now, &policy);
+/// assert_eq!(answered.verdict, Err(LoginRefusal::ChallengeOver(ChallengeOver::UserChanged)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct User {
