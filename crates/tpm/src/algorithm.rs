@@ -77,6 +77,16 @@ pub(crate) use numbers;
 
 numbers! {
     /// `TPMI_ALG_HASH` (Part 2, 9.27).
+    ///
+    /// ```
+    /// use keyproof_tpm::HashAlgorithm;
+    ///
+    /// let bank = HashAlgorithm::from_name("sha256").ok_or("no such bank")?;
+    /// assert_eq!((bank.id(), bank.digest_size()), (0x000b, 32));
+    /// assert_eq!(bank.digest(&[b"firmware", b" 1"])?, bank.digest(&[b"firmware 1"])?);
+    /// assert!(HashAlgorithm::Sm3.digest(&[b"firmware 1"]).is_err()); // recognised, not computed
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     HashAlgorithm, "TPMI_ALG_HASH" {
         /// SHA-1: recognised, refused by every check.
         Sha1 = 0x0004, "sha1";

@@ -47,6 +47,16 @@ const CURVES: [(EccCurve, ObjectIdentifier); 3] = [
 impl TpmtPublic {
     /// The key as a DER SubjectPublicKeyInfo (RFC 3279 section 2.3.1, RFC 5480 section 2).
     ///
+    /// ```
+    /// use keyproof_tpm::{Structure, TpmtPublic};
+    ///
+    /// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+    /// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+    /// assert_eq!(ak.to_spki()?, include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"));
+    /// assert!(!ak.is_same_key(&ek));
+    /// # Ok::<(), keyproof_tpm::TpmError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`TpmError::UnsupportedPublicKey`] for a template without a key, and for curves other than

@@ -6,6 +6,20 @@ use core::fmt;
 use crate::algorithm::HashAlgorithm;
 
 /// One event: what was measured, into which register, with which digests.
+///
+/// ```
+/// use keyproof_tpm::{EventLog, HashAlgorithm};
+///
+/// # let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
+/// # log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
+/// # log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());
+/// let read = EventLog::parse(&log)?; // a log with one event
+/// let event = &read.events[0];
+/// assert_eq!((event.pcr, event.event_type.name(), event.data), (0, Some("EV_S_CRTM_VERSION"), &b"firmware 1"[..]));
+/// assert!(event.is_extended());
+/// assert!(event.digest(HashAlgorithm::Sha256).is_none()); // it was measured with SHA-1 alone
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent<'a> {
     /// Where in the log it begins.
@@ -78,6 +92,13 @@ impl EventTrust {
 }
 
 /// `TCG_EVENTTYPE` (TCG PC Client Platform Firmware Profile, 10.4.1).
+///
+/// ```
+/// use keyproof_tpm::EventType;
+///
+/// assert_eq!(EventType::SEPARATOR.to_string(), "EV_SEPARATOR");
+/// assert_eq!(EventType(0x8000_00ff).to_string(), "0x800000ff"); // none of the TCG's
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType(pub u32);
 

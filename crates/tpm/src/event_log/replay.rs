@@ -9,6 +9,21 @@ use crate::TpmError;
 use crate::algorithm::HashAlgorithm;
 
 /// One bank as a log leads to it.
+///
+/// ```
+/// use keyproof_tpm::{EventLog, HashAlgorithm};
+///
+/// # let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
+/// # log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
+/// # log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());
+/// let replay = EventLog::parse(&log)?.replay(HashAlgorithm::Sha1, 0)?; // of a log with one event
+/// let measured = HashAlgorithm::Sha1.digest(&[b"firmware 1"])?;
+/// let extended = HashAlgorithm::Sha1.digest(&[&[0; 20], &measured])?;
+/// assert_eq!((replay.events(0), replay.value(0)), (1, Some(&extended[..])));
+/// assert_eq!((replay.events(7), replay.value(7)), (0, Some(&[0; 20][..])));
+/// assert_eq!(replay.value(17), Some(&[0xff; 20][..])); // no dynamic launch
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
     hash: HashAlgorithm,
