@@ -3,6 +3,19 @@
 //! A table is a slice of `rustls-pki-types`' open trait, so a table of `rustls` or of an embedder's own making fits as well.
 //! An RSASSA-PSS entry covers keys of type RSA and RSA-PSS; entries for absent parameters are not needed, as
 //! [`Scheme::of`](crate::Scheme::of) decides about parameters.
+//!
+//! ```
+//! # #[cfg(feature = "ring")] {
+//! use keyproof_x509::{Certificate, Error, algorithms, verify};
+//!
+//! let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+//! verify(algorithms::RING, &ca.public_key(), &ca.algorithm(), ca.tbs(), ca.signature())?; // it is self-signed
+//! // What is not in the table is refused as such, and not as a bad signature.
+//! let none = verify(&[], &ca.public_key(), &ca.algorithm(), ca.tbs(), ca.signature());
+//! assert!(matches!(none, Err(Error::AlgorithmUnsupported { .. })));
+//! # }
+//! # Ok::<(), keyproof_x509::Error>(())
+//! ```
 
 #[cfg(feature = "aws-lc-rs")]
 use aws_lc_rs::signature::{

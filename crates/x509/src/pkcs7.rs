@@ -1,5 +1,16 @@
 //! Certificates and revocation lists in PKCS #7, as files that end in `.p7b` have them: signed data without signers (RFC 5652
 //! section 5.1, where it is called *certs-only*; RFC 2315 section 9.1).
+//!
+//! ```
+//! use keyproof_x509::{Certificate, pkcs7::Pkcs7};
+//!
+//! // As `openssl crl2pkcs7 -nocrl -certfile p256-ca.pem -outform DER` writes it.
+//! let file = Pkcs7::from_der(include_bytes!("../tests/data/p256-ca.p7b"))?;
+//! assert_eq!((file.certificates.len(), file.crls.len()), (1, 0));
+//! let ca = Certificate::from_der(file.certificates[0])?;
+//! assert_eq!(ca.as_der(), include_bytes!("../tests/data/p256-ca.der"));
+//! # Ok::<(), keyproof_x509::Error>(())
+//! ```
 
 use alloc::vec::Vec;
 
