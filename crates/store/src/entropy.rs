@@ -3,6 +3,24 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// A source of unpredictable bytes: versions, nonces, and whatever an embedder draws from it.
 ///
 /// Tests hand in a seeded one; everything else uses [`SystemEntropy`].
+///
+/// ```
+/// use std::sync::atomic::{AtomicU8, Ordering};
+/// use keyproof_store::{Entropy, MasterKey};
+///
+/// /// The same bytes in each run.
+/// struct Counted(AtomicU8);
+///
+/// impl Entropy for Counted {
+///     fn fill(&self, dest: &mut [u8]) {
+///         dest.fill(self.0.fetch_add(1, Ordering::Relaxed));
+///     }
+/// }
+///
+/// let entropy = Counted(AtomicU8::new(7));
+/// assert_eq!(MasterKey::generate(&entropy).as_bytes(), &[7; 32]);
+/// assert_eq!(MasterKey::generate(&entropy).as_bytes(), &[8; 32]);
+/// ```
 pub trait Entropy: Send + Sync {
     /// Fills all of `dest` with bytes that nobody can predict.
     fn fill(&self, dest: &mut [u8]);

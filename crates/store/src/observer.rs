@@ -5,6 +5,38 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::CommitError;
 
 /// Is told how commits end; for metrics.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use keyproof_store::{CommitError, CommitObserver};
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{Key, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, Version};
+///
+/// #[derive(Default)]
+/// struct Conflicts(AtomicUsize);
+///
+/// impl CommitObserver for Conflicts {
+///     fn committed(&self, group: &[Result<(), CommitError>]) {
+///         let lost = group.iter().filter(|end| matches!(end, Err(CommitError::Conflict { .. })));
+///         self.0.fetch_add(lost.count(), Ordering::Relaxed);
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let store = Store::open(engine, keys, entropy, now).await?;
+/// let conflicts = Arc::new(Conflicts::default());
+/// store.observe(conflicts.clone());
+/// let mut batch = store.batch(now);
+/// batch.require(&Key::new("device", ["of", "nobody"]), Version::draw(store.entropy()));
+/// assert!(store.commit(batch).await.is_err());
+/// assert_eq!(conflicts.0.load(Ordering::Relaxed), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub trait CommitObserver: Send + Sync + 'static {
     /// One transaction was tried for this group of batches, at least one, and they ended like this, in the order in
     /// which they were queued.

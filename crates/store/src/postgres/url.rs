@@ -29,6 +29,17 @@ use crate::EngineError;
 /// Client certificates and channel binding are not supported, so `channel_binding=require` is refused.
 ///
 /// `Debug` and `Display` show neither the password nor any parameter.
+///
+/// ```
+/// use keyproof_store::postgres::PostgresUrl;
+///
+/// let url: PostgresUrl = "postgres://keyproof:hunter2@db/keyproof?sslmode=verify-full".parse()?;
+/// assert!(!url.is_exposed());
+/// assert_eq!(url.to_string(), "postgres://keyproof@db:5432/keyproof");
+/// let url: PostgresUrl = "postgres://keyproof@db/keyproof".parse()?;
+/// assert!(url.is_exposed()); // whoever answers for `db` is believed
+/// # Ok::<(), keyproof_store::postgres::ParsePostgresUrlError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     pub(super) config: Config,
