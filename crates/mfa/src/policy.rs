@@ -2,6 +2,15 @@ use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 
 /// The numbers of the rules. [`Policy::default`] is what keyproof's server uses.
+///
+/// ```
+/// use core::time::Duration;
+/// use keyproof_mfa::Policy;
+///
+/// let mut policy = Policy::default();
+/// policy.challenge_lifetime = Duration::from_secs(2 * 60); // all others stay
+/// assert_eq!((policy.lockout_failures.get(), policy.lockout), (3, Duration::from_secs(5 * 60)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Policy {

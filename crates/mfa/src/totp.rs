@@ -8,6 +8,16 @@ use crate::UnixMillis;
 
 /// How a TOTP key makes its codes (RFC 6238). The default, SHA-1 with six digits every 30 seconds,
 /// is the one that every authenticator understands.
+///
+/// ```
+/// use keyproof_mfa::otp::Digits;
+/// use keyproof_mfa::{KeyKind, TotpParameters};
+///
+/// let parameters = TotpParameters { digits: Digits::EIGHT, ..TotpParameters::default() };
+/// assert_eq!(parameters.period.get(), 30);
+/// let kind = KeyKind::Totp(parameters); // what UserRecords::enrol takes
+/// assert_ne!(kind, KeyKind::default());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TotpParameters {
     /// The hash function.

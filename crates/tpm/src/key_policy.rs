@@ -11,6 +11,16 @@ use crate::public::{EccScheme, PublicKey, RsaScheme, TpmtPublic};
 use crate::spki::BareKey;
 
 /// What is asked of an attestation key beside its attributes, which are always the same.
+///
+/// ```
+/// use keyproof_tpm::{AttestationKeyPolicy, Structure, TpmtPublic};
+///
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// assert!(AttestationKeyPolicy::default().check(&ak).accepted());
+/// let curves_alone = AttestationKeyPolicy { rsa_bits: Vec::new(), ..AttestationKeyPolicy::default() };
+/// assert!(!curves_alone.check(&ak).accepted());
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationKeyPolicy {
     /// The RSA sizes that are taken, in bits.
