@@ -29,8 +29,9 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
         Box::pin(async move {
             let (last, probes) = &*last;
             let question = async {
-                let answer = last.note(service.ready()).await;
-                answer.map_err(|error| in_public(&error))?;
+                let asked = async { service.ready().await.map_err(Told) };
+                let answer = last.note(asked).await;
+                answer.map_err(|Told(error)| in_public(&error))?;
                 let is_unsafe = service.standbys().is_failover_unsafe();
                 Ok(is_unsafe.then_some(UNSAFE))
             };
@@ -78,6 +79,22 @@ pub(crate) const fn in_public(error: &NotReady) -> &'static str {
         }
         NotReady::Relocated(_) => "the store was moved to another one: serve that",
         NotReady::Storage(_) => NO_ANSWER,
+    }
+}
+
+/// For the log: which file or key it is, and what is to be done.
+struct Told(NotReady);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        match error {
+            // They say so themselves, or it is not known.
+            NotReady::Pooled(_) | NotReady::Storage(_) => error.fmt(f),
+            NotReady::MasterKey(_) | NotReady::Moved(_) | NotReady::Relocated(_) => {
+                write!(f, "{error} ({})", in_public(error))
+            }
+        }
     }
 }
 

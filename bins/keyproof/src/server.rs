@@ -126,8 +126,31 @@ impl Server {
         }
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
-        let service = Service::start(store, clock, settings).await?;
-        Self::mount(config, service, entropy, metrics).await
+        // Before the use cases: the first start of a store makes events, too.
+        let told = match audit.journald {
+            true => {
+                let (journal, outgoing) = Journal::start(&config.journal, metrics.journal()?);
+                settings.audit_sink = Some(journal);
+                Some(outgoing)
+            }
+            false => None,
+        };
+        let started = async {
+            let service = Service::start(store, clock, settings).await?;
+            Self::mount(config, service, entropy, metrics).await
+        };
+        match (started.await, told) {
+            (Ok(mut server), told) => {
+                server.outgoing.extend(told);
+                Ok(server)
+            }
+            (Err(error), told) => {
+                if let Some(told) = told {
+                    told.finish().await;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Starts a server on use cases that are there already, with the dialects that are on.
@@ -166,15 +189,7 @@ impl Server {
         {
             service.follow(&works);
         }
-        let journal = config.settings.audit.journald.then(|| metrics.journal());
-        let journal = journal
-            .transpose()?
-            .map(|counts| Journal::start(&config.journal, counts));
         let mut server = Self::listen(config, applications, ready, entropy, metrics).await?;
-        if let Some((journal, outgoing)) = journal {
-            service.audit.tell_also(journal);
-            server.outgoing.push(outgoing);
-        }
         server.upkeep = Some(Upkeep {
             service,
             task: upkeep.abort_handle(),

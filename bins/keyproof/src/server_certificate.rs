@@ -35,7 +35,7 @@ pub enum TlsSource {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// One of the file's certificates cannot be read.
-    #[error("{}: certificate {number}: {source}", path.display())]
+    #[error("tls.certificate: {}: certificate {number}: {source}", path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
@@ -45,14 +45,18 @@ pub enum TlsError {
         source: keyproof_x509::Error,
     },
     /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
-    #[error("the TLS key does not fit the certificate: {0}")]
+    #[error(
+        "tls.key: it does not belong to tls.certificate, or is of a kind that TLS does not use: {0}"
+    )]
     KeyMismatch(rustls::Error),
     /// There is no certificate in the file.
-    #[error("{}: no certificate in it", .0.display())]
+    #[error("tls.certificate: {}: no certificate in it", .0.display())]
     NoCertificate(PathBuf),
     /// The file is not PEM.
-    #[error("{}: {source}", path.display())]
+    #[error("{key}: {}: {source}", path.display())]
     Pem {
+        /// Which key names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -62,8 +66,10 @@ pub enum TlsError {
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{key}: {}: {source}", path.display())]
     Unreadable {
+        /// Which key names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -129,19 +135,22 @@ fn from_files(
     key: &Path,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let read = |path: &Path| {
+    let read = |key, path: &Path| {
         file::read(path, LONGEST_FILE).map_err(|source| TlsError::Unreadable {
+            key,
             path: path.to_owned(),
             source,
         })
     };
-    let malformed = |path: &Path, source| TlsError::Pem {
+    let malformed = |key, path: &Path, source| TlsError::Pem {
+        key,
         path: path.to_owned(),
         source,
     };
-    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+    let (of_chain, of_key) = ("tls.certificate", "tls.key");
+    let chain = CertificateDer::pem_slice_iter(&read(of_chain, certificate)?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| malformed(certificate, error))?;
+        .map_err(|error| malformed(of_chain, certificate, error))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate(certificate.to_owned()));
     }
@@ -153,7 +162,8 @@ fn from_files(
             source,
         })?;
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| malformed(key, error))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(of_key, key)?)
+        .map_err(|error| malformed(of_key, key, error))?;
     CertifiedKey::from_der(chain, key, provider).map_err(TlsError::KeyMismatch)
 }
 

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
 /// A file that is written beside its place, with mode 0600, and gone if it does not take that.
@@ -25,7 +26,9 @@ impl Draft {
     }
 
     /// Takes the place of the file that is there, if one is, once what was written is on disk.
+    /// It has the same owner then: what root replaces, its service still reads.
     pub(crate) fn replace(self) -> io::Result<()> {
+        keep_owner(&self.path, self.file.as_file())?;
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path)?;
         sync_folder_of(&self.path)
@@ -63,6 +66,17 @@ impl Write for Draft {
     }
 }
 
+/// Gives a file the owner of the one at `path`, if there is one and we may.
+fn keep_owner(path: &Path, file: &File) -> io::Result<()> {
+    let Ok(before) = fs::metadata(path) else {
+        return Ok(());
+    };
+    if geteuid().is_root() {
+        fchown(file, Some(before.uid()), Some(before.gid()))?;
+    }
+    Ok(())
+}
+
 /// The folder that a file is in.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
@@ -79,10 +93,27 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
+    #[test]
+    fn what_root_replaces_is_still_its_owners() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "before").unwrap();
+        // Anybody else has only files of their own.
+        let owner = match geteuid().is_root() {
+            true => 65_534,
+            false => geteuid().as_raw(),
+        };
+        std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
+        let mut draft = Draft::of(&path).unwrap();
+        draft.write_all(b"after").unwrap();
+        draft.replace().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "after");
+        assert_eq!(fs::metadata(&path).unwrap().uid(), owner);
+    }
+
     #[test]
     fn a_draft_takes_its_place_and_nothing_else_is_left() {
-        use std::{fs, os::unix::fs::PermissionsExt};
+        use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");

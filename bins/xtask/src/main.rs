@@ -1,4 +1,4 @@
-//! keyproof's developer commands: `cargo xtask test`, `fuzz` and `bench`.
+//! keyproof's developer commands: CONTRIBUTING.md lists them.
 
 mod architecture;
 mod bench;
@@ -75,6 +75,75 @@ impl Xtask {
             Self::Instructions(options) => instructions::run(&options),
             Self::Screenshots(options) => screenshots::run(&options),
             Self::Bench(options) => bench::run(&options),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::{
+        collections::BTreeSet,
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    /// The workspace's documents, but for the history.
+    fn documents() -> Vec<PathBuf> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folders = ["", "docs", "docs/operate", "fuzz", "benches/compare"];
+        let mut documents = Vec::new();
+        for folder in folders {
+            for entry in fs::read_dir(root.join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                let is_history = path.ends_with("CHANGELOG.md");
+                if path.extension().is_some_and(|end| end == "md") && !is_history {
+                    documents.push(path);
+                }
+            }
+        }
+        assert!(documents.len() > 10, "{documents:?}");
+        documents
+    }
+
+    /// The commands that a text names, each as its words; what stands in brackets is given, too.
+    fn commands(text: &str) -> Vec<Vec<String>> {
+        let named = text.split("cargo xtask").skip(1);
+        let named = named.map(|rest| rest.split(['`', '\n', '#']).next().unwrap_or_default());
+        let words = |command: &str| {
+            let given = command.replace(['[', ']'], "");
+            given.split_whitespace().map(str::to_owned).collect()
+        };
+        named.map(words).collect()
+    }
+
+    #[test]
+    fn documents_name_commands_that_there_are_and_the_list_for_contributors_all_of_them() {
+        for path in documents() {
+            let text = fs::read_to_string(&path).unwrap();
+            for command in commands(&text) {
+                // The program itself, and what is said of every command.
+                if command.is_empty() || command.iter().any(|word| word == "--help") {
+                    continue;
+                }
+                let words = ["xtask".to_owned()].into_iter().chain(command);
+                if let Err(error) = Xtask::try_parse_from(words) {
+                    panic!("{}: {error}", path.display());
+                }
+            }
+        }
+        let list = include_str!("../../../CONTRIBUTING.md");
+        let listed: BTreeSet<String> = commands(list)
+            .into_iter()
+            .filter_map(|command| command.into_iter().next())
+            .collect();
+        for command in Xtask::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(
+                listed.contains(name),
+                "CONTRIBUTING.md does not list {name}"
+            );
         }
     }
 }

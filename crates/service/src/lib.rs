@@ -34,7 +34,7 @@ pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
 };
 pub use accounts::{AccountSettings, Accounts};
-pub use audit::{Action, Audit, AuditSettings, Authority, Origin, Who};
+pub use audit::{Action, Audit, AuditSettings, AuditSink, Authority, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};
@@ -97,6 +97,8 @@ pub struct Settings {
     pub judging: JudgingSettings,
     /// How long the audit trail's events stay.
     pub audit: AuditSettings,
+    /// Who is told of them beside the store.
+    pub audit_sink: Option<Arc<dyn AuditSink>>,
     /// The rules for users' accounts.
     pub accounts: AccountSettings,
     /// The rules for CA certificates.
@@ -111,6 +113,7 @@ impl From<HashingSettings> for Settings {
             hashing,
             judging: JudgingSettings::default(),
             audit: AuditSettings::default(),
+            audit_sink: None,
             accounts: AccountSettings::default(),
             certificates: CertificateSettings::default(),
             device_identity: DeviceIdentitySettings::default(),
@@ -144,11 +147,13 @@ impl Service {
             hashing,
             judging,
             audit,
+            audit_sink,
             accounts,
             certificates,
             device_identity,
         } = settings.into();
-        let audit = Arc::new(Audit::keeping(store.clone(), clock.clone(), audit));
+        let audit = Audit::keeping(store.clone(), clock.clone(), audit, audit_sink);
+        let audit = Arc::new(audit);
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let judging = Judging::new(judging);
         let (of_accounts, of_certificates, of_device_identity) =

@@ -91,7 +91,12 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     with_records(&arguments.store, async |store, config| {
         let keys = config.store.find_keys()?;
         let key = keys.as_ref().and_then(|keys| keys.get(store.sealing_key()));
-        let key = key.ok_or_else(|| Failure::Refused("the master key is gone".to_owned()))?;
+        let key = key.ok_or_else(|| {
+            Failure::Refused(format!(
+                "master key {}, which seals the store, is gone from where it was read a moment ago: put it back",
+                store.sealing_key()
+            ))
+        })?;
         let rotation = store.rotation().await?;
         if arguments.with_master_key && !rotation.opening.is_empty() {
             return Err(Failure::Refused(

@@ -32,9 +32,10 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = WHAT_IS_COPIED)]
 pub(super) struct Arguments {
-    /// The store: sqlite:PATH or postgres://…
+    /// The store: sqlite:PATH, postgres://…, or config:FILE for that of another configuration file, so that no password is seen
+    /// among the arguments
     from: String,
-    /// The empty store to fill, or one that an interrupted copy of FROM has begun to fill
+    /// The empty store to fill, or one that an interrupted copy of FROM has begun to fill; named as FROM is
     to: String,
     /// Stop every server from using FROM, for good, so that the copy misses nothing
     #[arg(long = "move")]

@@ -46,12 +46,19 @@ pub(super) struct KeyFlags {
     master_key: Option<PathBuf>,
 }
 
+/// What stands before the configuration file that names a store: a password in an argument is seen by everyone on the machine.
+const BY_CONFIG: &str = "config:";
+
 impl KeyFlags {
-    /// The configuration under these flags, on the store at `url`.
-    pub(super) fn load(&self, url: &str) -> Result<Config, ConfigError> {
+    /// The configuration under these flags, on the store at `place`: a URL, or `config:FILE`.
+    pub(super) fn load(&self, place: &str) -> Result<Config, ConfigError> {
+        let (config, store) = match place.strip_prefix(BY_CONFIG) {
+            Some(file) => (Some(file.into()), None),
+            None => (self.config.clone(), Some(place.to_owned())),
+        };
         let flags = StoreFlags {
-            config: self.config.clone(),
-            store: Some(url.to_owned()),
+            config,
+            store,
             master_key: self.master_key.clone(),
         };
         flags.load()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use keyproof_service::Action;
+use keyproof_service::{Action, Failure as NotEnded};
 use keyproof_store::{KeyId, MasterKey, RotateError, Rotation, Store, SystemEntropy};
 use serde_json::json;
 
@@ -113,7 +113,12 @@ fn end_signing_key(arguments: &EndArguments) -> Outcome {
     with_service(&store.store, async |service| {
         let origin = terminal::origin();
         let ended = service.accounts.end_signing_key(id, &origin).await;
-        let ended = ended.map_err(Failure::refused)?;
+        let ended = ended.map_err(|error| match error {
+            NotEnded::Refused(unknown) => Failure::Refused(format!(
+                "{unknown}: `keyproof keys signing list` prints those that do"
+            )),
+            NotEnded::Storage(error) => Failure::refused(error),
+        })?;
         if store.json {
             output::print_json(&json!({ "ended": ended.ended, "signing": ended.signing }))?;
         } else {
@@ -265,7 +270,12 @@ impl From<RotateError> for Failure {
             RotateError::Unfinished { .. } => {
                 Self::Refused(format!("{error}: keyproof keys rotate switch"))
             }
-            RotateError::UnknownKey { .. } => Self::Usage(error.to_string()),
+            RotateError::UnderWay { .. } => Self::Refused(format!(
+                "{error}: keyproof keys rotate switch, and then finish"
+            )),
+            RotateError::UnknownKey { .. } => {
+                Self::Usage(format!("{error}: add it to the key file"))
+            }
             other => Self::refused(other),
         }
     }

@@ -33,9 +33,12 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
 
+const EXIT_CODES: &str = "\
+Exit codes: 0, done or accepted; 1, refused or failed; 2, wrong flags, files that cannot be read, or a wrong configuration.";
+
 /// Proves possession of keys: a server that speaks existing wire contracts, and its commands
 #[derive(Debug, Parser)]
-#[command(name = "keyproof", version)]
+#[command(name = "keyproof", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

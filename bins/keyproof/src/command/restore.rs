@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use keyproof_service::{Action, Clock, RestoreError, Restoring, SystemClock};
 use keyproof_store::{
-    Fill, FillError, MasterKey, SystemEntropy, Timestamp,
+    CommitError, Fill, FillError, MasterKey, SystemEntropy, Timestamp,
     backup::{BackupError, BackupHead, BackupReader},
 };
 use serde_json::{Map, Value, json};
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.store.load()?;
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
-    let head = BackupHead::read(&mut BufReader::new(&file)).map_err(Failure::refused)?;
+    let head = BackupHead::read(&mut BufReader::new(&file))?;
     let found = config.store.find_keys()?;
     let key = match &found {
         // If it is none of them, the backup's reader says which it is.
@@ -123,11 +123,15 @@ impl Arguments {
     /// The master key that goes along with the backup.
     fn key_of(&self, head: &BackupHead, config: &Config) -> Result<MasterKey, Failure> {
         if !head.has_key() {
+            let place = config.store.key_file();
+            let place = place.map_or_else(
+                || format!("where the key of {} is looked for", config.store),
+                |file| format!("at {}", file.display()),
+            );
             return Err(Failure::Usage(format!(
-                "the backup was made under master key {}, which does not go along with it: put that where the key of {} is \
-                 looked for, or name its file (--master-key)",
+                "the backup was made under master key {}, which does not go along with it: put that {place}, or name its file \
+                 (--master-key FILE)",
                 head.master_key(),
-                config.store
             )));
         }
         let prompt = format!("Passphrase of master key {}: ", head.master_key());
@@ -208,7 +212,24 @@ impl<'f> Backup<'f> {
 
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
-        Self::refused(error)
+        let remedy = match error {
+            BackupError::Altered { .. }
+            | BackupError::CutShort { .. }
+            | BackupError::Head
+            | BackupError::Malformed { .. }
+            | BackupError::OutOfOrder { .. }
+            | BackupError::Trailing { .. } => {
+                "nothing was restored: take another copy of it, or another backup"
+            }
+            BackupError::MasterKey { .. } => {
+                "give the file that has it (store.master_key, --master-key FILE)"
+            }
+            BackupError::NewerFormat { .. } => {
+                "restore with the release that made it, or a later one"
+            }
+            _ => return Self::refused(error),
+        };
+        Self::Refused(format!("{error}: {remedy}"))
     }
 }
 
@@ -220,7 +241,19 @@ impl From<RestoreError> for Failure {
 
 impl From<FillError> for Failure {
     fn from(error: FillError) -> Self {
-        Self::refused(error)
+        let remedy = match error {
+            FillError::NotEmpty => {
+                "name another; or end what uses it, and move its files away (of a database: make another, and `keyproof migrate` it)"
+            }
+            FillError::Other { .. } => {
+                "end that by the same command, or fill another, which is empty"
+            }
+            FillError::Commit(CommitError::Conflict { .. }) | FillError::Differs { .. } => {
+                "end whatever else uses it, and do this again, which goes on from there"
+            }
+            _ => return Self::refused(error),
+        };
+        Self::Refused(format!("{error}: {remedy}"))
     }
 }
 

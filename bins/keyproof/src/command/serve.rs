@@ -1,6 +1,9 @@
 //! `keyproof serve`
 
-use std::{num::NonZeroUsize, process, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{
+    io::ErrorKind, num::NonZeroUsize, process, sync::Arc, thread::available_parallelism,
+    time::Duration,
+};
 
 use clap::Args;
 use keyproof_service::{Clock, SystemClock};
@@ -116,14 +119,30 @@ async fn end(server: Server, store: &Store) {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Bind { .. } | StartError::Metrics(_) | StartError::Service(_) => {
-                Self::Refused(error.to_string())
-            }
+            StartError::Bind { ref source, .. } => Self::Refused(match unbound(source.kind()) {
+                Some(remedy) => format!("{error}: {remedy}"),
+                None => error.to_string(),
+            }),
+            StartError::Metrics(_) | StartError::Service(_) => Self::Refused(error.to_string()),
             StartError::CollectorFields(_)
             | StartError::Dialect(_)
             | StartError::Otlp(_)
             | StartError::Tls(_) => Self::Usage(error.to_string()),
         }
+    }
+}
+
+/// What to do about an address that cannot be listened on.
+const fn unbound(why: ErrorKind) -> Option<&'static str> {
+    match why {
+        ErrorKind::AddrInUse => Some(
+            "another process listens there (ss -ltnp says which): end that, or listen elsewhere",
+        ),
+        ErrorKind::AddrNotAvailable => Some("this machine does not have that address (ip addr)"),
+        ErrorKind::PermissionDenied => Some(
+            "ports below 1024 take a privilege (AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit), or a socket of systemd's",
+        ),
+        _ => None,
     }
 }
 

@@ -74,9 +74,37 @@ impl From<toml::de::Error> for Wrong {
         Self {
             at: error.span().map_or(0, |span| span.start),
             // Not the whole error: it quotes the line, which may contain a secret in the wrong place.
-            message: error.message().to_owned(),
+            message: in_words(error.message()),
         }
     }
+}
+
+/// What the parser says, in the reference's words: it calls a number by its type, and keys by the names of their fields.
+pub(super) fn in_words(message: &str) -> String {
+    let (said, names) = match message.split_once(", expected one of ") {
+        Some((said, names)) => (said, Some(names)),
+        None => (message, None),
+    };
+    let mut words = said.to_owned();
+    for (kind, form) in [
+        ("a nonzero u32", "a number from 1 to 4294967295"),
+        ("a nonzero usize", "a number from 1"),
+        ("u32", "a number from 0 to 4294967295"),
+    ] {
+        if let Some(before) = said.strip_suffix(&format!(", expected {kind}")) {
+            words = format!("{before}, expected {form}");
+            break;
+        }
+    }
+    let Some(names) = names else { return words };
+    let mut names = names.to_owned();
+    for key in Settings::keys() {
+        if let Some(older) = &key.older {
+            let last = |name: &str| format!("`{}`", name.rsplit('.').next().unwrap_or(name));
+            names = names.replace(&last(&older.name), &last(&key.name));
+        }
+    }
+    format!("{words}, expected one of {names}")
 }
 
 /// A text as the layer that it is: times and sizes that people wrote are numbers under their keys' older names.
@@ -200,7 +228,7 @@ pub(super) fn environment(
             (line.name == key || older.name == key).then_some((line, older))
         });
         let Some((line, older)) = quantity else {
-            let typed = typed(&key, value).map_err(|error| refuse(error.message()))?;
+            let typed = typed(&key, value).map_err(|error| refuse(&in_words(error.message())))?;
             overlay(&mut layer, typed);
             continue;
         };
@@ -216,7 +244,8 @@ pub(super) fn environment(
                 .map_err(|wrong| refuse(&wrong.to_string()))?
                 .to_string()
         };
-        let typed = typed(&older.name, &number).map_err(|error| refuse(error.message()))?;
+        let typed = typed(&older.name, &number);
+        let typed = typed.map_err(|error| refuse(&in_words(error.message())))?;
         overlay(&mut layer, typed);
     }
     Ok(layer)

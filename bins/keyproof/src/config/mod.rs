@@ -149,7 +149,7 @@ impl Config {
         }
         layers::overlay(&mut table, flags);
         let settings = Settings::deserialize(table)
-            .map_err(|error| ConfigError::Flag(error.message().to_owned()))?;
+            .map_err(|error| ConfigError::Flag(layers::in_words(error.message())))?;
         Self::check(settings, sources)
     }
 

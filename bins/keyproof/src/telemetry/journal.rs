@@ -28,7 +28,8 @@ const ROOM: Room = Room {
 /// What events are found by: `journalctl MESSAGE_ID=…`.
 const MESSAGE_ID: &str = "8f3b6c0e5d8a4b0f9d6e2a41c7b95d13";
 
-/// Where events of the trail go that are committed.
+/// Where events of the trail go that are committed, or may be.
+#[derive(Debug)]
 pub(crate) struct Journal(Outbox<Vec<u8>>);
 
 impl Journal {
@@ -45,11 +46,11 @@ impl Journal {
 
 impl AuditSink for Journal {
     fn committed(&self, id: &EventKey, event: &Event) {
-        self.0.add(datagram(id, event));
+        self.0.add(datagram(id, event, Fate::Committed));
     }
 
-    fn unknown(&self) {
-        self.0.lose();
+    fn unknown(&self, id: &EventKey, event: &Event) {
+        self.0.add(datagram(id, event, Fate::Unknown));
     }
 }
 
@@ -83,9 +84,18 @@ impl Carrier<Vec<u8>> for Way {
     }
 }
 
+/// What is known of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is in the trail.
+    Committed,
+    /// It is in the trail under its id, or nothing has happened.
+    Unknown,
+}
+
 /// An event by the journal's native protocol: fields as `NAME`, a line's end, the value's length in eight bytes, the least
 /// first, the value, and a line's end.
-fn datagram(id: &EventKey, event: &Event) -> Vec<u8> {
+fn datagram(id: &EventKey, event: &Event, fate: Fate) -> Vec<u8> {
     let mut datagram = Vec::with_capacity(1_024);
     let mut add = |name: &str, value: &str| {
         // Exact: a usize has at most 64 bits.
@@ -96,9 +106,15 @@ fn datagram(id: &EventKey, event: &Event) -> Vec<u8> {
         datagram.extend_from_slice(value.as_bytes());
         datagram.push(b'\n');
     };
-    let (outcome, priority) = match event.outcome {
-        Outcome::Done => ("done", "6"),
-        Outcome::Refused => ("refused", "5"),
+    let decided = match event.outcome {
+        Outcome::Done => "done",
+        Outcome::Refused => "refused",
+    };
+    // Whoever looks for what was done does not find what may not have been.
+    let (outcome, priority) = match (fate, event.outcome) {
+        (Fate::Unknown, _) => ("unknown", "4"),
+        (Fate::Committed, Outcome::Done) => (decided, "6"),
+        (Fate::Committed, Outcome::Refused) => (decided, "5"),
     };
     let Event {
         action,
@@ -107,9 +123,12 @@ fn datagram(id: &EventKey, event: &Event) -> Vec<u8> {
         detail,
         ..
     } = event;
-    let mut message = format!("{action} of {target} by {who}: {outcome}");
+    let mut message = format!("{action} of {target} by {who}: {decided}");
     if let Some(detail) = detail {
         message = format!("{message} ({detail})");
+    }
+    if fate == Fate::Unknown {
+        message += "; or nothing of it, for it could not be learnt whether it was committed";
     }
     add("MESSAGE", &message);
     add("MESSAGE_ID", MESSAGE_ID);

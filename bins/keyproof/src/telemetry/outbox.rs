@@ -1,7 +1,14 @@
 //! What leaves the process beside its answers, for a reader who may be slow or gone: nobody waits until there is room, what
 //! waits is bounded, and what is lost is counted.
 
-use std::{fmt, mem, time::Duration};
+use std::{
+    fmt, mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use prometheus::IntCounter;
 use tokio::{
@@ -34,10 +41,25 @@ pub(crate) struct Counts {
     pub(crate) lost: IntCounter,
 }
 
-impl Counts {
-    fn lose(&self, many: usize) {
+/// What becomes of each that was added.
+#[derive(Clone, Debug)]
+struct Books {
+    counts: Counts,
+    /// How many were added and are not counted yet.
+    open: Arc<AtomicUsize>,
+}
+
+impl Books {
+    fn add(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn close(&self, delivered: usize, lost: usize) {
+        self.open.fetch_sub(delivered + lost, Ordering::Relaxed);
         // Exact: a usize has at most 64 bits.
-        self.lost.inc_by(u64::try_from(many).unwrap_or(u64::MAX));
+        let exact = |many: usize| u64::try_from(many).unwrap_or(u64::MAX);
+        self.counts.delivered.inc_by(exact(delivered));
+        self.counts.lost.inc_by(exact(lost));
     }
 }
 
@@ -57,7 +79,7 @@ pub(crate) trait Carrier<T>: Send + 'static {
 #[derive(Debug)]
 pub(crate) struct Outbox<T> {
     queue: mpsc::Sender<T>,
-    counts: Counts,
+    books: Books,
 }
 
 impl<T: Send + 'static> Outbox<T> {
@@ -65,20 +87,23 @@ impl<T: Send + 'static> Outbox<T> {
     pub(crate) fn start(room: Room, carrier: impl Carrier<T>, counts: Counts) -> (Self, Outgoing) {
         let (queue, waiting) = mpsc::channel(room.waiting);
         let (closing, closes) = watch::channel(false);
-        let task = tokio::spawn(carry(room, carrier, waiting, closes, counts.clone()));
-        (Self { queue, counts }, Outgoing { closing, task })
+        let open = Arc::default();
+        let books = Books { counts, open };
+        let task = tokio::spawn(carry(room, carrier, waiting, closes, books.clone()));
+        let outgoing = Outgoing {
+            closing,
+            task,
+            books: books.clone(),
+        };
+        (Self { queue, books }, outgoing)
     }
 
     /// Adds one; where there is no room it is lost.
     pub(crate) fn add(&self, one: T) {
+        self.books.add();
         if self.queue.try_send(one).is_err() {
-            self.counts.lose(1);
+            self.books.close(0, 1);
         }
-    }
-
-    /// Counts one that cannot be added.
-    pub(crate) fn lose(&self) {
-        self.counts.lose(1);
     }
 }
 
@@ -86,15 +111,25 @@ impl<T: Send + 'static> Outbox<T> {
 pub(crate) struct Outgoing {
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
+    books: Books,
 }
 
 impl Outgoing {
-    /// Takes nothing more, and waits a little until all that waited has left.
+    /// Takes nothing more, and waits a little until all that waited has left. What has not by then is lost, and the log says how
+    /// many, for nobody may read the counts any more.
     pub(crate) async fn finish(mut self) {
         self.closing.send_replace(true);
-        if timeout(LAST, &mut self.task).await.is_err() {
-            warn!("the last that was to leave beside the answers was not taken in time");
+        if timeout(LAST, &mut self.task).await.is_ok() {
+            return;
         }
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        let lost = self.books.open.load(Ordering::Relaxed);
+        self.books.close(0, lost);
+        warn!(
+            lost,
+            "the last that was to leave beside the answers was not taken in time"
+        );
     }
 }
 
@@ -109,7 +144,7 @@ async fn carry<T, C: Carrier<T>>(
     mut carrier: C,
     mut waiting: mpsc::Receiver<T>,
     mut closes: watch::Receiver<bool>,
-    counts: Counts,
+    books: Books,
 ) {
     let mut arrives = true;
     let mut leaving = Vec::new();
@@ -130,9 +165,7 @@ async fn carry<T, C: Carrier<T>>(
         let failed = match carried {
             Ok(Ok(refused)) => {
                 let refused = many.min(refused);
-                let taken = u64::try_from(many - refused).unwrap_or(u64::MAX);
-                counts.delivered.inc_by(taken);
-                counts.lose(refused);
+                books.close(many - refused, refused);
                 None
             }
             Ok(Err(error)) => Some(error.to_string()),
@@ -149,7 +182,7 @@ async fn carry<T, C: Carrier<T>>(
         }
         arrives = failed.is_none();
         if !arrives {
-            counts.lose(many);
+            books.close(0, many);
         }
         if many < room.at_once && !room.pause.is_zero() {
             tokio::select! {
@@ -263,8 +296,12 @@ mod tests {
         outgoing.finish().await;
         assert_eq!((counts.delivered.get(), counts.lost.get()), (0, 1));
 
+        // Three in the carrier's hands, and one behind them.
         let (outbox, outgoing) = Outbox::start(room(5, PATIENCE), gate, counts.clone());
-        outbox.add(1);
+        for number in 1..=4 {
+            outbox.add(number);
+        }
         outgoing.finish().await;
+        assert_eq!((counts.delivered.get(), counts.lost.get()), (0, 5));
     }
 }

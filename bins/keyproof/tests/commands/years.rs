@@ -156,7 +156,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert_eq!(home.users(&other), home.users(&url));
     assert!(!takes(&home.serve(&other), &token), "it has ended");
 
-    home.fails(&restore, b"", 1, "is not empty");
+    home.fails(&restore, b"", 1, "is not empty: name another");
     let third = home.url("third.db");
     fs::copy(
         home.path("k.db.master-key"),
@@ -211,6 +211,7 @@ fn a_backup_that_was_cut_or_altered_changes_nothing() {
     .unwrap();
     let restore = ["restore", "-", "--store", &other];
     home.fails(&restore, &whole[..whole.len() - 1], 1, "cut short");
+    home.fails(&restore, &whole[..whole.len() - 1], 1, "or another backup");
     let mut altered = whole.clone();
     let last = altered.len() - 20;
     altered[last] ^= 1;
@@ -313,7 +314,11 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
     let home = Home::new();
     let (url, copy) = (home.url("k.db"), home.url("copies/c.db"));
     home.fill(&url);
-    let said = home.prints(&["store", "copy", &url, &copy], "");
+    // Named by a file: among a command's arguments everybody would see a database's password.
+    let file = home.path("copy.toml");
+    fs::write(&file, format!("store.url = \"{copy}\"\n")).unwrap();
+    let to = format!("config:{}", text(&file));
+    let said = home.prints(&["store", "copy", &url, &to], "");
     assert!(said.contains("is not in the copy"), "{said}");
     assert_eq!(mode(&home.path("copies/c.db.master-key")), 0o600);
     assert_eq!(home.users(&copy), home.users(&url));
@@ -528,6 +533,7 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str]) {
     assert_eq!(status, 503);
     assert!(why.contains("master key"), "{why}");
     stale.wait_until_logged(old["next"].as_str().unwrap());
+    stale.wait_until_logged("give it the key file, and restart it");
     assert_eq!(nodes[0].ask("GET /readyz").0, 200);
 
     assert_eq!(home.document(&rotate("switch"), "")["resealed"], 0, "again");
@@ -616,7 +622,12 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
         assert!(published.contains(said["signing"].as_str().unwrap()));
         assert!(is_logged_in(node, &logged_in(node)));
     }
-    home.fails(&ended, b"", 1, "no key of this id signs or is published");
+    home.fails(
+        &ended,
+        b"",
+        1,
+        "no key of this id signs or is published: `keyproof keys signing list`",
+    );
     home.fails(&["keys", "signing", "end", "--store", &url], b"", 2, "KID");
 }
 

@@ -10,7 +10,11 @@ use keyproof::{
     server::Server,
 };
 use keyproof_service::{AddressLimit, Clock, HashingSettings, Service, SystemClock};
-use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, memory::MemoryEngine};
+use keyproof_store::{
+    Engine, MasterKey, MasterKeys, Store, SystemEntropy,
+    faults::{Commits, FaultyEngine},
+    memory::MemoryEngine,
+};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -102,21 +106,41 @@ fn fields(mut datagram: &[u8]) -> BTreeMap<String, String> {
     fields
 }
 
+/// A journal that listens at `path`.
+fn listen(path: &Path) -> UnixDatagram {
+    let journal = UnixDatagram::bind(path).unwrap();
+    journal
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    journal
+}
+
+/// The next event of an action.
+fn told(journal: &UnixDatagram, action: &str) -> Vec<u8> {
+    let mut datagram = vec![0; 512 * 1024];
+    loop {
+        let length = journal.recv(&mut datagram).unwrap();
+        if fields(&datagram[..length])["KEYPROOF_ACTION"] == action {
+            datagram.truncate(length);
+            return datagram;
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("socket");
-    let journal = UnixDatagram::bind(&path).unwrap();
-    journal
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
+    let journal = listen(&path);
     let server = start(&path).await;
     try_to_log_in(server.address()).await;
     // What waits is told before it ends.
     within(server.drain()).await;
-    let mut datagram = vec![0; 64 * 1024];
-    let length = journal.recv(&mut datagram).unwrap();
-    let fields = fields(&datagram[..length]);
+    // What a store has from its first start on is the server's own doing.
+    let first = fields(&told(&journal, "instance.add"));
+    assert_eq!(first["KEYPROOF_WHO"], "keyproof");
+    let datagram = told(&journal, "user.authenticate");
+    let fields = fields(&datagram);
     let names: Vec<_> = fields.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -149,7 +173,7 @@ async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
     assert!(fields["MESSAGE"].starts_with("user.authenticate of "));
     let id = fields["KEYPROOF_ID"].parse::<keyproof_service::audit::EventKey>();
     assert!(id.is_ok(), "it is the one that the export tells");
-    let text = String::from_utf8_lossy(&datagram[..length]);
+    let text = String::from_utf8_lossy(&datagram);
     assert!(!text.contains("hidden-secret") && !text.contains("nobody@example.com"));
 }
 
@@ -158,10 +182,7 @@ async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
 async fn an_event_of_a_long_name_reaches_the_journal() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("socket");
-    let journal = UnixDatagram::bind(&path).unwrap();
-    journal
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
+    let journal = listen(&path);
     let store = store(Arc::new(MemoryEngine::new())).await;
     let cost = keyproof_auth::Cost::insecure_for_tests(8, 1, 1).unwrap();
     let hashing = HashingSettings {
@@ -204,17 +225,43 @@ async fn an_event_of_a_long_name_reaches_the_journal() {
         .await;
     assert_eq!(client.answer().await.status, 204);
     within(server.drain()).await;
-    let mut datagram = vec![0; 512 * 1024];
-    let told = loop {
-        let length = journal.recv(&mut datagram).unwrap();
-        let told = fields(&datagram[..length]);
-        if told["KEYPROOF_ACTION"] == "otp_device.add" {
-            assert!(length < 8 * 1024, "{length}");
-            break told;
-        }
-    };
+    let datagram = told(&journal, "otp_device.add");
+    assert!(datagram.len() < 8 * 1024, "{}", datagram.len());
+    let told = fields(&datagram);
     let target = &told["KEYPROOF_TARGET"];
     assert!(target.starts_with("instance/default/device/xxx") && target.len() <= 512);
+}
+
+/// The database was lost in the midst of the commit: nobody is told that something was done which may not have been, and what
+/// may have been is told of.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_may_be_committed_is_told_as_such() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let journal = listen(&path);
+    let engine = FaultyEngine::new();
+    let server = start_on(&path, store(engine.clone()).await).await;
+    for fate in [Commits::Lost, Commits::LostUnmade] {
+        engine.commits(fate);
+        try_to_log_in(server.address()).await;
+        engine.commits(Commits::Made);
+        let told = fields(&told(&journal, "user.authenticate"));
+        assert_eq!(told["KEYPROOF_OUTCOME"], "unknown", "{fate:?}");
+        assert_eq!(told["PRIORITY"], "4");
+        assert!(told["MESSAGE"].contains("could not be learnt"), "{told:?}");
+        let id = told["KEYPROOF_ID"].parse::<keyproof_service::audit::EventKey>();
+        assert!(id.is_ok(), "it can be looked up in the export");
+    }
+    // What is known not to be committed is nothing to tell.
+    engine.commits(Commits::NotApplied);
+    try_to_log_in(server.address()).await;
+    within(server.drain()).await;
+    journal.set_nonblocking(true).unwrap();
+    let mut datagram = vec![0; 64 * 1024];
+    while let Ok(length) = journal.recv(&mut datagram) {
+        let told = fields(&datagram[..length]);
+        assert_ne!(told["KEYPROOF_ACTION"], "user.authenticate", "{told:?}");
+    }
 }
 
 #[tokio::test]
@@ -223,7 +270,8 @@ async fn a_journal_that_is_not_there_costs_events_which_are_counted_and_comes_ba
     let path = folder.path().join("socket");
     let server = start(&path).await;
     try_to_log_in(server.address()).await;
-    within(async { while counted(&server, "lost").await == 0 {} }).await;
+    // That one, and that of the store's first start.
+    within(async { while counted(&server, "lost").await < 2 {} }).await;
     assert_eq!(counted(&server, "delivered").await, 0);
     let _journal = UnixDatagram::bind(&path).unwrap();
     try_to_log_in(server.address()).await;

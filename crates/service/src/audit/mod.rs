@@ -31,7 +31,7 @@ pub use subject::{ParseSubjectError, Subject};
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use keyproof_store::{Batch, CommitError, Key, Prefix, Store, Timestamp, Version};
@@ -241,17 +241,22 @@ pub struct Audit {
     left_out: Count,
     turns: search::Turns,
     /// Who is told beside the store.
-    sink: OnceLock<Arc<dyn AuditSink>>,
+    sink: Option<Arc<dyn AuditSink>>,
 }
 
 impl Audit {
     /// The trail of this store, which keeps what was done for ever.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self::keeping(store, clock, AuditSettings::default())
+        Self::keeping(store, clock, AuditSettings::default(), None)
     }
 
-    /// The trail of this store, and how long its events stay.
-    pub fn keeping(store: Store, clock: Arc<dyn Clock>, settings: AuditSettings) -> Self {
+    /// The trail of this store, how long its events stay, and who else is told of them.
+    pub fn keeping(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        settings: AuditSettings,
+        sink: Option<Arc<dyn AuditSink>>,
+    ) -> Self {
         Self {
             store,
             clock,
@@ -259,7 +264,7 @@ impl Audit {
             allowance: Mutex::default(),
             left_out: Count::default(),
             turns: search::Turns::default(),
-            sink: OnceLock::new(),
+            sink,
         }
     }
 

@@ -1,28 +1,21 @@
 //! The trail as it is told to others, event by event and once it is committed.
 
-use std::sync::Arc;
+use std::fmt;
 
 use keyproof_store::{Batch, CommitOutcome, Key, Timestamp, Version};
 
 use super::{Audit, Event, EventKey, index};
 
-/// Is told of events as they are committed by this process.
-pub trait AuditSink: Send + Sync + 'static {
+/// Is told of events as they are committed by this process. What it is told on a request's way must be quick and not panic.
+pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
     /// This event is in the trail. One that stands for several is told again whenever it stands for one more.
-    ///
-    /// Called on a request's way: it must be quick and not panic.
     fn committed(&self, id: &EventKey, event: &Event);
 
-    /// An event may be in the trail or not: that could not be learnt.
-    fn unknown(&self);
+    /// This event is in the trail, or it is not: that could not be learnt. One that stands for several may stand for one less.
+    fn unknown(&self, id: &EventKey, event: &Event);
 }
 
 impl Audit {
-    /// Tells this sink, too, from now on. The first is told, if there are several.
-    pub fn tell_also(&self, sink: Arc<dyn AuditSink>) {
-        self.sink.get_or_init(|| sink);
-    }
-
     /// Adds an event to a batch: in the place of the one at a version, if there is one.
     pub(super) fn put(
         &self,
@@ -41,10 +34,10 @@ impl Audit {
             let kept = kept.map(|_| self.settings.keep_refusals);
             index::enter(batch, &key, &event, kept);
         }
-        if let Some(sink) = self.sink.get().cloned() {
+        if let Some(sink) = self.sink.clone() {
             batch.on_outcome(move |outcome| match outcome {
                 CommitOutcome::Applied => sink.committed(&key, &event),
-                CommitOutcome::Unknown => sink.unknown(),
+                CommitOutcome::Unknown => sink.unknown(&key, &event),
             });
         }
     }
@@ -55,13 +48,23 @@ mod tests {
     use super::*;
     use crate::{
         Origin,
-        audit::{Action, Deed},
-        testing::{START, bench, origin},
+        audit::{Action, AuditSettings, Deed},
+        testing::{Bench, START, bench, bench_with, origin},
     };
-    use std::sync::{Mutex, PoisonError};
+    use keyproof_store::faults::Commits;
+    use std::sync::{Arc, Mutex, PoisonError};
 
-    #[derive(Default)]
+    #[derive(Debug, Default)]
     struct Heard(Mutex<Vec<(String, u64)>>);
+
+    /// The trail of a bench's store, and what is heard of it.
+    fn heard(bench: &Bench) -> (Audit, Arc<Heard>) {
+        let heard = Arc::new(Heard::default());
+        let (store, clock) = (bench.store.clone(), bench.clock.clone());
+        let sink = Arc::clone(&heard) as Arc<dyn AuditSink>;
+        let audit = Audit::keeping(store, clock, AuditSettings::default(), Some(sink));
+        (audit, heard)
+    }
 
     impl Heard {
         fn take(&self) -> Vec<(String, u64)> {
@@ -75,8 +78,8 @@ mod tests {
             self.0.lock().unwrap().push(told);
         }
 
-        fn unknown(&self) {
-            self.0.lock().unwrap().push(("unknown".to_owned(), 0));
+        fn unknown(&self, id: &EventKey, _: &Event) {
+            self.0.lock().unwrap().push((format!("unknown {id}"), 0));
         }
     }
 
@@ -92,9 +95,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_is_told_once_it_is_committed_and_no_other() {
         let bench = bench().await;
-        let audit = Audit::new(bench.store.clone(), bench.clock.clone());
-        let heard = Arc::new(Heard::default());
-        audit.tell_also(Arc::clone(&heard) as Arc<dyn AuditSink>);
+        let (audit, heard) = heard(&bench);
         let origin = origin();
 
         // One that was decided against.
@@ -136,11 +137,53 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_store_has_from_its_first_start_is_told_too() {
+        let heard = Arc::new(Heard::default());
+        let sink = Arc::clone(&heard) as Arc<dyn AuditSink>;
+        let bench = bench_with(|settings| settings.audit_sink = Some(sink)).await;
+        let stored = bench.service.audit.events(START, None).await.unwrap();
+        let stored: Vec<_> = stored.iter().map(|(id, _)| (id.to_string(), 1)).collect();
+        assert!(!stored.is_empty());
+        assert_eq!(heard.take(), stored);
+    }
+
+    /// Whoever is told can look it up: it is there under this id, or not at all.
+    #[tokio::test]
+    async fn what_may_be_committed_is_told_to_be_unknown_under_its_id() {
+        for (fate, is_there) in [
+            (Commits::Lost, Some(true)),
+            (Commits::LostUnmade, Some(false)),
+            (Commits::NotApplied, None),
+        ] {
+            let bench = bench().await;
+            let (audit, heard) = heard(&bench);
+            let origin = origin();
+            bench.faults.commits(fate);
+            let mut batch = bench.store.batch(START);
+            audit.done(&mut batch, START, deed(&origin));
+            bench.store.commit(batch).await.unwrap_err();
+            bench.faults.commits(Commits::Made);
+            let told: Vec<_> = heard.take().into_iter().map(|(id, _)| id).collect();
+            let stored = audit.events(START, None).await.unwrap();
+            let ids: Vec<_> = stored
+                .iter()
+                .map(|(id, _)| format!("unknown {id}"))
+                .collect();
+            match is_there {
+                None => assert_eq!(told, [""; 0], "{fate:?}"),
+                Some(is_there) => {
+                    assert_eq!(told.len(), 1, "{fate:?}");
+                    assert!(told[0].starts_with("unknown "), "{told:?}");
+                    assert_eq!(ids.contains(&told[0]), is_there, "{fate:?}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn what_nobody_waits_for_is_told_to_be_unknown() {
         let bench = bench().await;
-        let audit = Audit::new(bench.store.clone(), bench.clock.clone());
-        let heard = Arc::new(Heard::default());
-        audit.tell_also(Arc::clone(&heard) as Arc<dyn AuditSink>);
+        let (audit, heard) = heard(&bench);
         let origin = origin();
         let mut batch = bench.store.batch(START);
         audit.done(&mut batch, START, deed(&origin));
@@ -150,6 +193,7 @@ mod tests {
         drop(commit);
         let told = heard.take();
         assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].0.starts_with("unknown "), "{told:?}");
     }
 
     /// Polls once.

@@ -16,9 +16,15 @@ pub enum Quantity {
     Seconds,
 }
 
+/// The most that a number counts: its field has 32 bits.
+const MOST: u64 = u32::MAX as u64;
+
 /// A text that is no such time or size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongQuantity {
+    /// Nothing, or more than there is room for.
+    #[error("expected more than nothing, and at most {most} {0}", most = MOST)]
+    Range(&'static str),
     /// Not a size, or one that is not whole in the key's unit.
     #[error("expected a size with its unit, in whole {0}, such as \"1MiB\"")]
     Size(&'static str),
@@ -62,7 +68,7 @@ impl Quantity {
     ///
     /// # Errors
     ///
-    /// [`WrongQuantity`] for a text that is none, has no unit, or is not whole in this quantity's unit.
+    /// [`WrongQuantity`] for a text that is none, has no unit, is not whole in this quantity's unit, or out of its range.
     pub fn read(self, text: &str) -> Result<u64, WrongQuantity> {
         let (amount, unit) = match self {
             Self::Bytes => (bytes(text), 1),
@@ -70,10 +76,14 @@ impl Quantity {
             Self::Milliseconds => (milliseconds(text), 1),
             Self::Seconds => (milliseconds(text), 1000),
         };
-        amount
+        let number = amount
             .filter(|amount| amount % unit == 0)
             .map(|amount| amount / unit)
-            .ok_or_else(|| self.wrong())
+            .ok_or_else(|| self.wrong())?;
+        match number {
+            1..=MOST => Ok(number),
+            _ => Err(WrongQuantity::Range(self.unit())),
+        }
     }
 
     /// What is said of a value that is none of its kind.
@@ -139,11 +149,12 @@ mod tests {
             (Quantity::Milliseconds, 1500, "1500ms"),
             (Quantity::Seconds, 300, "5m"),
             (Quantity::Seconds, 86_400, "24h"),
-            (Quantity::Seconds, 0, "0ms"),
         ] {
             assert_eq!(quantity.write(number), text);
             assert_eq!(quantity.read(text), Ok(number), "{text}");
         }
+        // It may be a default, which is shown.
+        assert_eq!(Quantity::Seconds.write(0), "0ms");
     }
 
     #[test]
@@ -158,6 +169,15 @@ mod tests {
             (Quantity::Bytes, "1MB", 1_000_000),
         ] {
             assert_eq!(quantity.read(text), Ok(number), "{text}");
+        }
+        for (quantity, text) in [
+            (Quantity::Milliseconds, "0s"),
+            (Quantity::Milliseconds, "1200h"),
+            (Quantity::Seconds, "2000000h"),
+            (Quantity::Bytes, "4GiB"),
+        ] {
+            let range = Err(WrongQuantity::Range(quantity.unit()));
+            assert_eq!(quantity.read(text), range, "{text}");
         }
         for (quantity, text) in [
             (Quantity::Milliseconds, "10"),

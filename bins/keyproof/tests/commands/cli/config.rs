@@ -119,7 +119,19 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ("auth.argon2_memory_kib = 1024", "auth.argon2"),
         ("metrics.listen = \"0.0.0.0:9464\"", "0.0.0.0:9464"),
         ("metrics.lisen = \"127.0.0.1:1\"", "unknown field"),
-        ("dps.max_certificates = 0", "nonzero"),
+        (
+            "dps.max_certificates = 0",
+            "keyproof.toml:1: invalid value: integer `0`, expected a number from 1 to 4294967295",
+        ),
+        (
+            "f5.rate_limit_per_minute = -1",
+            "expected a number from 0 to 4294967295",
+        ),
+        // A key goes by the name that the reference has.
+        (
+            "http.nix = 1",
+            "`header_timeout`, `body_timeout`, `handler_timeout`",
+        ),
         (
             "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"\nscopes = { all = \"root\" }",
             "dps.issuers: the scopes of \"all\" of i",
@@ -140,8 +152,9 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "auth.address_window_s = 5\nemnify.authenticate_window_s = 6",
             "auth.address_window_s and emnify.authenticate_window_s are the same",
         ),
-        ("auth.address_window_s = 0", "nonzero"),
-        ("emnify.lockout_failures = 0", "nonzero"),
+        ("auth.address_window_s = 0", "a number from 1"),
+        ("auth.argon2_concurrency = 0", "expected a number from 1\n"),
+        ("emnify.lockout_failures = 0", "a number from 1"),
         (
             "emnify.lockout = 5",
             "keyproof.toml:1: emnify.lockout: expected a time with its unit",
@@ -154,7 +167,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "http.max_body = \"1.5 parsec\"",
             "http.max_body: expected a size with its unit",
         ),
-        ("[emnify]\n\nlockout = \"0s\"\n", "keyproof.toml:3: "),
+        (
+            "[emnify]\n\nlockout = \"0s\"\n",
+            "keyproof.toml:3: emnify.lockout: expected more than nothing, and at most 4294967295 seconds",
+        ),
         (
             "emnify.lockout = \"1500ms\"",
             "emnify.lockout: expected a time with its unit, in whole seconds",
