@@ -118,8 +118,8 @@ async fn end(server: Server, store: &Store) {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        match error {
-            StartError::Bind { ref source, .. } => Self::Refused(match unbound(source.kind()) {
+        match &error {
+            StartError::Bind { source, .. } => Self::Refused(match unbound(source.kind()) {
                 Some(remedy) => format!("{error}: {remedy}"),
                 None => error.to_string(),
             }),

@@ -607,6 +607,17 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
         panic!("{listed}");
     };
     let leaked = leaked.as_str().unwrap().to_owned();
+    // One that is only replaced is good until it ends, and told after the one that has come.
+    let rotate = ["keys", "signing", "rotate", "--json", "--store", &url];
+    let rotated = home.document(&rotate, "");
+    assert_eq!(rotated["former"], leaked);
+    assert_ne!(rotated["signing"], leaked);
+    assert!(rotated["published_until"].is_string());
+    let listed = home.document(&list, "");
+    assert_eq!(listed, serde_json::json!([rotated["signing"], leaked]));
+    for node in &nodes {
+        assert!(is_logged_in(node, &token));
+    }
     let end = |id: &str| {
         let words = ["keys", "signing", "end", id, "--json", "--store", &url];
         words.map(str::to_owned)
@@ -615,11 +626,28 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     let ended: Vec<_> = ended.iter().map(String::as_str).collect();
     let said = home.document(&ended, "");
     assert_eq!(said["ended"], leaked);
+    assert!(said["signing"].is_null(), "another signs already: {said}");
     for node in &nodes {
         assert!(!is_logged_in(node, &token));
         let (_, _, published) = node.ask("GET /keyproof/v1/jwks.json");
         assert!(!published.contains(&leaked));
-        assert!(published.contains(said["signing"].as_str().unwrap()));
+    }
+    let tokens = nodes.each_ref().map(logged_in);
+    for (node, token) in nodes.iter().zip(&tokens) {
+        assert!(is_logged_in(node, token));
+    }
+    // The one that signs is ended as well, and another takes its place.
+    let signing = rotated["signing"].as_str().unwrap();
+    let words = end(signing);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let said = home.document(&words, "");
+    assert_eq!(said["ended"], signing);
+    let next = said["signing"].as_str().unwrap();
+    assert_eq!(home.document(&list, ""), serde_json::json!([next]));
+    for (node, token) in nodes.iter().zip(&tokens) {
+        assert!(!is_logged_in(node, token));
+        let (_, _, published) = node.ask("GET /keyproof/v1/jwks.json");
+        assert!(!published.contains(signing) && published.contains(next));
         assert!(is_logged_in(node, &logged_in(node)));
     }
     home.fails(

@@ -157,6 +157,18 @@ impl Ledger {
         *self.acknowledged.borrow()
     }
 
+    /// How many changes of one client's things have been acknowledged.
+    pub(crate) fn done_by(&self, client: &str) -> usize {
+        let records = self.records();
+        let own = records.things.iter().filter(|(thing, _)| {
+            let of = thing.split_once('/').map(|(of, _)| of);
+            of == Some(client)
+        });
+        own.flat_map(|(_, rounds)| rounds.iter().flatten())
+            .filter(|deed| deed.promise == Promise::Done)
+            .count()
+    }
+
     pub(crate) fn failures(&self) -> u64 {
         *self.failed.borrow()
     }

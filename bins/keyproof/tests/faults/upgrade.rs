@@ -10,7 +10,9 @@ use std::{
 
 use keyproof_peer_postgres::Postgres;
 
-use crate::{cluster::Cluster, installation::Installation, load::Load, seed::Seed};
+use tokio::time::timeout;
+
+use crate::{cluster::Cluster, installation::Installation, load::Load, node::PATIENCE, seed::Seed};
 
 /// The variable that names the program of the release before.
 const BEFORE: &str = "KEYPROOF_RELEASE_BEFORE";
@@ -45,9 +47,28 @@ impl Cluster {
 }
 
 impl Load {
+    /// All of them together get a good way, and each of them somewhere: one whose records a release cannot read stands still, and
+    /// the others would hide it.
     async fn goes_on(&self) {
         let ledger = self.ledger();
+        let mut waiting: Vec<_> = self
+            .names()
+            .map(|name| (name, ledger.done_by(name)))
+            .collect();
+        assert!(!waiting.is_empty());
         ledger.acknowledged(ledger.count() + WHILE).await;
+        let all_go_on = async {
+            loop {
+                waiting.retain(|(name, before)| ledger.done_by(name) == *before);
+                if waiting.is_empty() {
+                    break;
+                }
+                ledger.acknowledged(ledger.count() + 1).await;
+            }
+        };
+        if timeout(PATIENCE, all_go_on).await.is_err() {
+            panic!("these stand still: {waiting:?}");
+        }
     }
 }
 

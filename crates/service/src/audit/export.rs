@@ -176,6 +176,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_cursor_waits_for_a_whole_minute() {
+        let bench = bench().await;
+        bench.clock.advance(Duration::from_secs(1));
+        tell(&bench, bench.clock.now(), "one").await;
+        let passed = async || {
+            let last = export(&bench, None).await.pop().unwrap();
+            assert_eq!(last.event.target, "one");
+            last.cursor == Some(last.id)
+        };
+        bench.clock.advance(Duration::from_secs(60));
+        assert!(!passed().await, "one of this millisecond may come still");
+        bench.clock.advance(Duration::from_millis(1));
+        assert!(passed().await);
+    }
+
+    #[tokio::test]
     async fn an_event_of_several_comes_once_its_time_is_over() {
         let bench = bench().await;
         bench.token("shop", "all", Lifetime::Forever).await;

@@ -17,7 +17,7 @@ pub enum Quantity {
 }
 
 /// The most that a number counts: its field has 32 bits.
-const MOST: u64 = u32::MAX as u64;
+const MOST: u64 = 0xffff_ffff;
 
 /// A text that is no such time or size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

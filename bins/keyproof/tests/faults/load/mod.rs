@@ -41,6 +41,8 @@ pub(crate) struct Load {
     stop: watch::Sender<bool>,
     /// The events of the preparations, by the ids of their requests.
     prepared: BTreeSet<String>,
+    /// What the clients' things begin with.
+    names: Vec<String>,
 }
 
 impl Load {
@@ -93,6 +95,8 @@ impl Load {
             }
         }
         let before = installation.trail();
+        let names = prepared.iter().map(|client| client.worker().name.clone());
+        let names = names.collect();
         let mut clients = JoinSet::new();
         for client in prepared {
             clients.spawn(client.work());
@@ -102,7 +106,12 @@ impl Load {
             ledger,
             stop,
             prepared: before.iter().filter_map(request_id).collect(),
+            names,
         }
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

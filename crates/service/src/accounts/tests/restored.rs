@@ -72,6 +72,8 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     let origin = origin();
     let login = accounts.application_login(&application, ADDRESS, &origin);
     assert!(login.await.is_err());
+    let listed = accounts.application_tokens_of(ADA).await.unwrap();
+    assert!(!listed.is_empty() && listed.iter().all(|token| token.is_revoked));
     // Neither the fingerprint nor the challenge nor a recovery code.
     challenge(log_in(&restored, ADA, PASSWORD, Some("laptop")).await);
     let now = restored.clock.now();
