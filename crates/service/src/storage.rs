@@ -21,7 +21,7 @@ pub enum StorageError {
     #[error(transparent)]
     Busy(#[from] TooBusy),
     /// The race for a record was lost again and again. Nothing was changed.
-    #[error("the record changed during each of {tries} tries")]
+    #[error("the record changed during each of {tries} tries: try again")]
     Contended {
         /// How often it was tried.
         tries: u32,
@@ -33,7 +33,7 @@ pub enum StorageError {
     #[error("nothing was stored: {0}")]
     NotApplied(String),
     /// It could not be learnt whether the change was made.
-    #[error("the outcome of a change is unknown: {0}")]
+    #[error("the outcome of a change is unknown, so look what is there before another try: {0}")]
     OutcomeUnknown(String),
     /// What the client sent is more than fits into a record. Nothing was changed.
     #[error("the record would have {found} bytes, more than the {limit} allowed")]

@@ -495,8 +495,21 @@ impl Shop {
     }
 }
 
-/// Goes through a rotation with two nodes that have both keys, and one that was never given the new one.
-fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str]) {
+/// How many envelopes under a master key stand anywhere in the files of an embedded store, in records or in what is left of some.
+fn envelopes(store: &Path, key: &Value) -> usize {
+    let mark = format!("\"key\":{key},\"nonce\"");
+    let files = ["", "-wal"].map(|suffix| format!("{}{suffix}", store.display()));
+    let count = |file: &String| {
+        let bytes = fs::read(file).unwrap_or_default();
+        let places = bytes.windows(mark.len());
+        places.filter(|place| *place == mark.as_bytes()).count()
+    };
+    files.iter().map(count).sum()
+}
+
+/// Goes through a rotation with two nodes that have both keys, and one that was never given the new one; `file` is the store's, if
+/// it is embedded.
+fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str], file: Option<&Path>) {
     let serve = || {
         let words = [&["serve", "--listen", "127.0.0.1:0", "--store", url], flags].concat();
         Node::start(&mut home.command(&words))
@@ -537,8 +550,12 @@ fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str]) {
     assert_eq!(nodes[0].ask("GET /readyz").0, 200);
 
     assert_eq!(home.document(&rotate("switch"), "")["resealed"], 0, "again");
+    let left = || file.map(|file| envelopes(file, &old["sealing"]));
+    assert_ne!(left(), Some(0), "in the log, or where records were");
     let finished = home.document(&rotate("finish"), "");
     assert_eq!(finished["forgotten"][0], old["sealing"]);
+    // Nothing of the old key's is left in the file, nor in its log.
+    assert!(matches!(left(), None | Some(0)), "{:?}", left());
     let keys = fs::read_to_string(key).unwrap();
     fs::write(key, keys.lines().last().unwrap()).unwrap();
     for node in [&nodes[0], &nodes[1], &serve()] {
@@ -555,8 +572,7 @@ fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
     home.fill(&url);
     let key = home.path("k.db.master-key");
     let before = fs::read_to_string(&key).unwrap();
-    rotates(&home, &url, &key, &[]);
-    // Nothing of the old key's is left in the file, nor in its log.
+    rotates(&home, &url, &key, &[], Some(&home.path("k.db")));
     let words = ["keys", "rotate", "finish", "--store", &url];
     let said = home.prints(&words, "");
     assert!(
@@ -720,5 +736,5 @@ fn the_master_key_of_a_database_is_changed_while_two_nodes_serve() {
     home.prints(&[&["migrate", "--store", &shared][..], &flags].concat(), "");
     let add = ["instance", "add", "shop", "--stdin", "--store", &shared];
     home.prints(&[&add[..], &flags].concat(), PASSWORD);
-    rotates(&home, &shared, &key, &flags);
+    rotates(&home, &shared, &key, &flags, None);
 }
