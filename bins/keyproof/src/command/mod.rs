@@ -108,6 +108,9 @@ enum Failure {
 
 type Outcome = Result<(), Failure>;
 
+/// What to do about files that this user may not use.
+const ANOTHER_USER: &str = "this user may not: try the one whose files they are (runuser -u keyproof -- keyproof …), or root";
+
 impl Failure {
     /// What a use case says against it.
     fn refused(error: impl std::fmt::Display) -> Self {
@@ -117,7 +120,14 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
+        match &error {
+            ConfigError::Unreadable { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Self::Usage(format!("{error}: {ANOTHER_USER}"))
+            }
+            _ => Self::Usage(error.to_string()),
+        }
     }
 }
 

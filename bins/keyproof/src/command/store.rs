@@ -6,7 +6,7 @@ use keyproof_service::{Action, Audit, Clock, Service, SystemClock};
 use keyproof_store::{EngineError, OpenError, Store, SystemEntropy};
 use tokio::runtime;
 
-use super::{Failure, Outcome, flags::StoreFlags, terminal::origin};
+use super::{ANOTHER_USER, Failure, Outcome, flags::StoreFlags, terminal::origin};
 use crate::{
     config::Config,
     store::{MasterKeyError, OpenStoreError, StoreUrl},
@@ -115,7 +115,6 @@ impl From<OpenStoreError> for Failure {
 
 /// What to do about a store that was not opened, where its error does not say so.
 fn remedy(error: &OpenStoreError) -> Option<&'static str> {
-    const ANOTHER_USER: &str = "this user may not: try the one whose files they are (runuser -u keyproof -- keyproof …), or root";
     const KEY_BACK: &str = "put the copy of it there, or name the file that has it (store.master_key, --master-key FILE)";
     let is_denied = |source: &io::Error| source.kind() == io::ErrorKind::PermissionDenied;
     match error {

@@ -103,7 +103,7 @@ pub enum ConfigError {
     #[error("http.max_connections: less than the number of listeners")]
     TooFewConnections,
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("the configuration file {}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -230,7 +230,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
     fails(
         &run(&["config", "check", "--config", "/nonexistent"]),
         2,
-        "/nonexistent",
+        "the configuration file /nonexistent",
     );
     let floor = "auth.argon2_memory_kib = 1024\nauth.argon2_insecure_for_tests = true";
     assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
