@@ -241,6 +241,10 @@ async fn an_event_that_may_be_committed_is_told_as_such() {
     let journal = listen(&path);
     let engine = FaultyEngine::new();
     let server = start_on(&path, store(engine.clone()).await).await;
+    // The first login of a store makes its signing key, by a commit of its own.
+    try_to_log_in(server.address()).await;
+    let first = fields(&told(&journal, "user.authenticate"));
+    assert_eq!(first["KEYPROOF_OUTCOME"], "refused");
     for fate in [Commits::Lost, Commits::LostUnmade] {
         engine.commits(fate);
         try_to_log_in(server.address()).await;
