@@ -65,7 +65,13 @@ pub(super) fn run(command: &Command) -> Outcome {
                     EngineError::Relocated
                 )));
             }
-            Some(rest) => copy_rest(rest, &from, &to).await?,
+            Some(rest) => {
+                output::say(&format!(
+                    "{} was fenced by a move before, which this ends: let no other copy of it serve",
+                    from.store
+                ));
+                copy_rest(rest, &from, &to).await?
+            }
             None => {
                 let source = open_existing(&from).await?;
                 let copied = copy(&source, &from, &to, arguments.is_move).await;
