@@ -157,13 +157,11 @@ impl Ledger {
         *self.acknowledged.borrow()
     }
 
-    /// How many changes of one client's things have been acknowledged.
-    pub(crate) fn done_by(&self, client: &str) -> usize {
+    /// How many changes have been acknowledged of the things whose names begin like this.
+    pub(crate) fn done_of(&self, beginning: &str) -> usize {
         let records = self.records();
-        let own = records.things.iter().filter(|(thing, _)| {
-            let of = thing.split_once('/').map(|(of, _)| of);
-            of == Some(client)
-        });
+        let things = records.things.iter();
+        let own = things.filter(|(thing, _)| thing.starts_with(beginning));
         own.flat_map(|(_, rounds)| rounds.iter().flatten())
             .filter(|deed| deed.promise == Promise::Done)
             .count()
