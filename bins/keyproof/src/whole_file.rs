@@ -26,22 +26,18 @@ impl Draft {
     }
 
     /// Takes the place of the file that is there, if one is, once what was written is on disk.
-    /// It has the same owner then: what root replaces, its service still reads.
     pub(crate) fn replace(self) -> io::Result<()> {
-        keep_owner(&self.path, self.file.as_file())?;
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path)?;
         sync_folder_of(&self.path)
     }
 
-    /// Does so and belongs to whom that file belonged: root may write what a service reads.
+    /// Does so and belongs to whom that file belonged: what root replaces, its service still reads.
+    ///
+    /// For files that were read before they are replaced. In a folder of everybody's, who made the file is no reason to
+    /// give another one away.
     pub(crate) fn replace_for_its_owner(self) -> io::Result<()> {
-        if let Ok(before) = fs::symlink_metadata(&self.path) {
-            let ours = self.file.as_file().metadata()?;
-            if (before.uid(), before.gid()) != (ours.uid(), ours.gid()) {
-                fchown(self.file.as_file(), Some(before.uid()), Some(before.gid()))?;
-            }
-        }
+        keep_owner(&self.path, self.file.as_file())?;
         self.replace()
     }
 
@@ -68,7 +64,7 @@ impl Write for Draft {
 
 /// Gives a file the owner of the one at `path`, if there is one and we may.
 fn keep_owner(path: &Path, file: &File) -> io::Result<()> {
-    let Ok(before) = fs::metadata(path) else {
+    let Ok(before) = fs::symlink_metadata(path) else {
         return Ok(());
     };
     if geteuid().is_root() {
@@ -92,24 +88,6 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_root_replaces_is_still_its_owners() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        fs::write(&path, "before").unwrap();
-        // Anybody else has only files of their own.
-        let owner = match geteuid().is_root() {
-            true => 65_534,
-            false => geteuid().as_raw(),
-        };
-        std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
-        let mut draft = Draft::of(&path).unwrap();
-        draft.write_all(b"after").unwrap();
-        draft.replace().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "after");
-        assert_eq!(fs::metadata(&path).unwrap().uid(), owner);
-    }
 
     #[test]
     fn a_draft_takes_its_place_and_nothing_else_is_left() {
