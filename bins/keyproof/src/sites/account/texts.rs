@@ -31,7 +31,7 @@ texts! {
     overview: "Overview", "Übersicht";
     phone: "Phone", "Telefon";
     recovery_codes: "Recovery codes", "Wiederherstellungscodes";
-    devices: "Trusted devices", "Vertraute Geräte";
+    devices: "Trusted devices", "Vertrauenswürdige Geräte";
     password: "Password", "Passwort";
     activity: "Activity", "Aktivität";
     help: "Help", "Hilfe";
@@ -52,7 +52,7 @@ texts! {
     code: "Code", "Code";
     code_hint: "Six digits, or one of your recovery codes", "Sechs Ziffern, oder einer Ihrer Wiederherstellungscodes";
     code_wrong: "This code is wrong, or it was used before. Wait until your phone shows the next one and type that.",
-        "Dieser Code ist falsch oder wurde schon benutzt. Warten Sie, bis Ihr Telefon den nächsten zeigt, und geben Sie den ein.";
+        "Dieser Code ist falsch oder wurde schon benutzt. Warten Sie, bis Ihr Telefon den nächsten zeigt, und geben Sie diesen ein.";
     code_late: "This code is wrong or was used before, or ten minutes are over since you typed your password. Type your phone's next code, or start again.",
         "Dieser Code ist falsch oder wurde schon benutzt, oder seit Ihrem Passwort sind zehn Minuten vergangen. Geben Sie den nächsten Code Ihres Telefons ein, oder fangen Sie von vorn an.";
     trust: "Trust this browser for 90 days", "Diesem Browser 90 Tage lang vertrauen";
@@ -62,8 +62,8 @@ texts! {
     phone_lost: "I do not have my phone", "Ich habe mein Telefon nicht";
 
     confirm_title: "Confirm that it is you", "Bestätigen Sie, dass Sie es sind";
-    confirm_lead: "What comes next makes your account less safe in the wrong hands. Type your password again, then a code.",
-        "Was nun kommt, macht Ihr Konto in falschen Händen weniger sicher. Geben Sie noch einmal Ihr Passwort ein, dann einen Code.";
+    confirm_lead: "The next step makes your account less safe if somebody else takes it. Type your password again, then a code.",
+        "Der nächste Schritt macht Ihr Konto weniger sicher, wenn ihn jemand anders geht. Geben Sie deshalb noch einmal Ihr Passwort ein, dann einen Code.";
     confirm_lead_plain: "You signed in a while ago. Type your password again.",
         "Ihre Anmeldung ist eine Weile her. Geben Sie noch einmal Ihr Passwort ein.";
 
@@ -83,8 +83,8 @@ texts! {
         "Sie haben keine. Erstellen Sie welche, damit Sie sich anmelden können, wenn Ihr Telefon verloren geht.";
     make_recovery_codes: "Make recovery codes", "Wiederherstellungscodes erstellen";
     sessions: "Sessions", "Sitzungen";
-    sessions_lead: "Ends every sign-in but this one, in other browsers and in programs. Application tokens stay.",
-        "Beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Anwendungstoken bleiben.";
+    sessions_lead: "Ends every sign-in but this one, in other browsers and in programs. Application tokens stay valid.",
+        "Beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Anwendungstoken bleiben gültig.";
     end_sessions: "End other sessions", "Andere Sitzungen beenden";
     sessions_ended: "All other sessions are ended.", "Alle anderen Sitzungen sind beendet.";
     factor_needed: "You signed in without a code. To change anything here, confirm that it is you.",
@@ -92,10 +92,10 @@ texts! {
     confirm: "Confirm", "Bestätigen";
 
     phone_lead: "An authenticator app on your phone makes a new code every 30 seconds. From then on your password alone signs nobody in.",
-        "Eine Authenticator-App auf Ihrem Telefon macht alle 30 Sekunden einen neuen Code. Von da an genügt Ihr Passwort allein niemandem zum Anmelden.";
+        "Eine Authenticator-App auf Ihrem Telefon erzeugt alle 30 Sekunden einen neuen Code. Danach kann sich niemand mehr mit Ihrem Passwort allein anmelden.";
     phone_password: "Your password", "Ihr Passwort";
     show_qr: "Show the QR code", "QR-Code zeigen";
-    scan_title: "Scan this with your phone", "Scannen Sie das mit Ihrem Telefon";
+    scan_title: "Scan this with your phone", "Scannen Sie diesen Code mit Ihrem Telefon";
     scan_lead: "Open your authenticator app, add an account, and point the camera at the code.",
         "Öffnen Sie Ihre Authenticator-App, fügen Sie ein Konto hinzu und richten Sie die Kamera auf den Code.";
     qr_label: "QR code with the key for your authenticator app", "QR-Code mit dem Schlüssel für Ihre Authenticator-App";
@@ -105,24 +105,25 @@ texts! {
         "Er wird nur dieses eine Mal gezeigt. Niemand kann ihn noch einmal zeigen, und niemand außer Ihnen braucht ihn.";
     first_code: "The code that the app shows now", "Der Code, den die App jetzt zeigt";
     first_code_hint: "Six digits", "Sechs Ziffern";
-    activate: "Turn it on", "Einschalten";
+    activate: "Activate the phone", "Telefon aktivieren";
     activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone's clock is off, or it has another key: start again.",
-        "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie den ein. Wenn keiner passt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie von vorn an.";
+        "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie diesen ein. Wenn keiner passt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie von vorn an.";
     activate_lead: "Your phone has the key already. Type the code that it shows now.",
         "Ihr Telefon hat den Schlüssel schon. Geben Sie den Code ein, den es jetzt zeigt.";
     activated: "Your phone is set up. Other sessions have been ended. Now make recovery codes, for the day it is lost.",
-        "Ihr Telefon ist eingerichtet. Andere Sitzungen wurden beendet. Erstellen Sie nun Wiederherstellungscodes für den Tag, an dem es verloren geht.";
+        "Ihr Telefon ist eingerichtet. Andere Sitzungen wurden beendet. Erstellen Sie nun Wiederherstellungscodes für den Fall, dass es verloren geht.";
     remove_phone: "Remove the phone", "Telefon entfernen";
     remove_lead: "Then your password alone signs you in. Recovery codes and trusted devices end with it, and so do all other sessions.",
-        "Danach genügt Ihr Passwort allein zum Anmelden. Wiederherstellungscodes und vertraute Geräte enden damit, und alle anderen Sitzungen auch.";
+        "Danach genügt Ihr Passwort allein zum Anmelden. Ihre Wiederherstellungscodes gelten dann nicht mehr, keinem Gerät wird mehr vertraut, und alle anderen Sitzungen enden.";
     remove_why: "Do this if the phone is lost, or before you set up another one.",
         "Tun Sie das, wenn das Telefon verloren ist, oder bevor Sie ein anderes einrichten.";
+    confirm_to_remove: "Confirm that it is you, to remove the phone", "Bestätigen, dass Sie es sind, um das Telefon zu entfernen";
     phone_removed: "The phone is removed.", "Das Telefon ist entfernt.";
 
     recovery_lead: "Each of ten codes signs you in once, in place of your phone. New ones end those of before.",
-        "Jeder von zehn Codes meldet Sie einmal an, anstelle Ihres Telefons. Neue beenden die bisherigen.";
-    recovery_needs_phone: "They stand in for a phone. Set one up first.",
-        "Sie ersetzen ein Telefon. Richten Sie zuerst eines ein.";
+        "Mit jedem der zehn Codes können Sie sich einmal ohne Ihr Telefon anmelden. Neue Codes machen die bisherigen ungültig.";
+    recovery_needs_phone: "Recovery codes stand in for a phone. Set one up first.",
+        "Wiederherstellungscodes ersetzen ein Telefon. Richten Sie zuerst eines ein.";
     recovery_title: "Your recovery codes", "Ihre Wiederherstellungscodes";
     recovery_keep: "Print them or save them where others cannot find them. They are not shown again.",
         "Drucken Sie sie aus, oder speichern Sie sie dort, wo andere sie nicht finden. Sie werden nicht noch einmal gezeigt.";
@@ -136,9 +137,9 @@ texts! {
     password_wrong: "This password is wrong.", "Dieses Passwort ist falsch.";
 
     devices_lead: "These browsers sign in with your password alone. Trust ends by itself after 90 days.",
-        "Diese Browser melden sich mit Ihrem Passwort allein an. Das Vertrauen endet nach 90 Tagen von selbst.";
+        "In diesen Browsern genügt Ihr Passwort zum Anmelden. Das Vertrauen endet nach 90 Tagen von selbst.";
     no_devices: "No device is trusted. You can trust one when you sign in with a code.",
-        "Kein Gerät ist vertraut. Sie können einem vertrauen, wenn Sie sich mit einem Code anmelden.";
+        "Sie vertrauen keinem Gerät. Wenn Sie sich mit einem Code anmelden, können Sie dem Browser vertrauen.";
     browser: "Browser", "Browser";
     system: "System", "System";
     unknown: "unknown", "unbekannt";
@@ -147,13 +148,13 @@ texts! {
     action: "Action", "Aktion";
 
     password_lead: "A new password ends every session and every trusted device. You then sign in with it.",
-        "Ein neues Passwort beendet jede Sitzung und jedes vertraute Gerät. Danach melden Sie sich damit an.";
-    old_password: "Present password", "Bisheriges Passwort";
+        "Ein neues Passwort beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Danach melden Sie sich mit dem neuen Passwort an.";
+    old_password: "Current password", "Bisheriges Passwort";
     new_password: "New password", "Neues Passwort";
     new_password_hint: "At least 8 characters", "Mindestens 8 Zeichen";
     repeat_password: "New password again", "Neues Passwort noch einmal";
-    passwords_differ: "This is not the same as above. Type the new password twice.",
-        "Das ist nicht dasselbe wie oben. Geben Sie das neue Passwort zweimal ein.";
+    passwords_differ: "The two new passwords differ. Type the same one twice.",
+        "Die beiden neuen Passwörter sind verschieden. Geben Sie zweimal dasselbe ein.";
     password_short: "The new password is too short: at least 8 characters.",
         "Das neue Passwort ist zu kurz: mindestens 8 Zeichen.";
     password_long: "The new password is too long: at most 1024 bytes.",
@@ -178,13 +179,13 @@ texts! {
         "Melden Sie sich mit Ihrem Passwort an, und geben Sie einen Ihrer Wiederherstellungscodes ein, wo nach einem Code gefragt wird. Entfernen Sie dann unter „Telefon“ das Telefon und richten Sie ein anderes ein. Ohne Wiederherstellungscodes fragen Sie, wer diesen Server betreibt: Dort kann man den Schlüssel des Telefons entfernen und sieht keines Ihrer Geheimnisse.";
     help_clock: "My codes are refused", "Meine Codes werden abgelehnt";
     help_clock_text: "Codes come from your phone's clock. Let it set its time by itself. A clock that is off by up to a minute and a half is learned and followed; one that is further off makes wrong codes. A code is good once: wait for the next one.",
-        "Codes kommen von der Uhr Ihres Telefons. Lassen Sie es die Zeit selbst stellen. Eine Uhr, die bis zu anderthalb Minuten falsch geht, wird gelernt und verfolgt; eine, die weiter abweicht, macht falsche Codes. Ein Code gilt einmal: Warten Sie auf den nächsten.";
+        "Codes kommen von der Uhr Ihres Telefons. Lassen Sie es die Zeit selbst stellen. Eine Uhr, die bis zu anderthalb Minuten falsch geht, wird erkannt und ausgeglichen; eine, die weiter abweicht, erzeugt falsche Codes. Ein Code gilt einmal: Warten Sie auf den nächsten.";
     help_locked: "I am locked out", "Ich bin gesperrt";
     help_locked_text: "After several wrong tries, nothing is judged for a while, not even what is right. The page says how long. Wait that long, and try once more. After wrong codes the wait doubles each time.",
         "Nach mehreren falschen Versuchen wird eine Weile nichts geprüft, auch Richtiges nicht. Die Seite sagt, wie lange. Warten Sie so lange, und versuchen Sie es noch einmal. Nach falschen Codes verdoppelt sich die Wartezeit jedes Mal.";
     help_stolen: "Somebody else may know my password", "Jemand anders kennt vielleicht mein Passwort";
     help_stolen_text: "Change it. That ends every session and every trusted device. Then look at the activity for sign-ins that were not yours.",
-        "Ändern Sie es. Das beendet jede Sitzung und jedes vertraute Gerät. Sehen Sie dann unter Aktivität nach Anmeldungen, die nicht von Ihnen waren.";
+        "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Sehen Sie dann unter Aktivität nach Anmeldungen, die nicht von Ihnen waren.";
 
     signed_out: "You are signed out.", "Sie sind abgemeldet.";
     session_over: "Please sign in. A session ends after 15 minutes without use, and after 8 hours.",
@@ -194,23 +195,24 @@ texts! {
         "Andere könnten Ihr Passwort unterwegs lesen. Öffnen Sie diese Seite mit https:// davor; auf dem Rechner, auf dem keyproof läuft, genügt http://localhost.";
     forged_title: "This form is out of date", "Dieses Formular ist veraltet";
     forged_text: "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was done. Go back, load the page again, and fill it in once more.",
-        "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet haben, in einem anderen Fenster oder auf einer Seite, die nicht unsere ist. Nichts wurde getan. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
+        "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet haben, in einem anderen Fenster oder auf einer Seite, die nicht unsere ist. Es ist nichts geschehen. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
     not_found_title: "There is no such page", "Diese Seite gibt es nicht";
     not_found_text: "The address may be mistyped, or what it named is gone.",
-        "Die Adresse ist vielleicht falsch geschrieben, oder was sie nannte, ist fort.";
+        "Vielleicht ist die Adresse falsch geschrieben, oder es gibt nicht mehr, wofür sie stand.";
     method_title: "That is not done here", "Das geht hier nicht";
-    method_text: "This address is not asked in this way. Nothing was done.", "Diese Adresse wird nicht so gefragt. Nichts wurde getan.";
-    malformed_title: "This cannot be read", "Das ist nicht zu lesen";
+    method_text: "This address cannot be opened in this way. Nothing was done.",
+        "Diese Adresse lässt sich so nicht öffnen. Es ist nichts geschehen.";
+    malformed_title: "This cannot be read", "Das lässt sich nicht lesen";
     malformed_text: "What was sent is not a form of this page. Nothing was done.",
-        "Was geschickt wurde, ist kein Formular dieser Seite. Nichts wurde getan.";
-    busy_title: "Too much to do", "Zu viel zu tun";
+        "Was gesendet wurde, ist kein Formular dieser Seite. Es ist nichts geschehen.";
+    busy_title: "Too much to do", "Der Server ist ausgelastet";
     busy_text: "The server cannot answer just now. Try again in a moment.",
         "Der Server kann gerade nicht antworten. Versuchen Sie es gleich noch einmal.";
-    unsure_title: "It is not known whether it was done", "Es ist nicht bekannt, ob es getan wurde";
+    unsure_title: "It is not known whether it was done", "Es ist unklar, ob es geschehen ist";
     unsure_text: "The server lost its answer on the way. Look whether the change is there before you do it again.",
-        "Dem Server ging unterwegs die Antwort verloren. Sehen Sie nach, ob die Änderung da ist, bevor Sie sie wiederholen.";
+        "Die Antwort ging unterwegs verloren. Sehen Sie nach, ob die Änderung da ist, bevor Sie sie wiederholen.";
     broken_title: "Something is wrong with this server", "Mit diesem Server stimmt etwas nicht";
-    broken_text: "Tell whoever runs it, with the number below.", "Sagen Sie es dem, der ihn betreibt, mit der Nummer unten.";
+    broken_text: "Tell whoever runs it, with the number below.", "Melden Sie es mit der Nummer unten denen, die ihn betreiben.";
     request: "Request", "Anfrage";
     back: "Back to the overview", "Zurück zur Übersicht";
 }
@@ -293,8 +295,8 @@ impl Texts {
         match (self.language, left) {
             (Language::English, 1) => "1 of 10 is left.".to_owned(),
             (Language::English, left) => format!("{left} of 10 are left."),
-            (Language::German, 1) => "1 von 10 ist noch da.".to_owned(),
-            (Language::German, left) => format!("{left} von 10 sind noch da."),
+            (Language::German, 1) => "1 von 10 ist noch übrig.".to_owned(),
+            (Language::German, left) => format!("{left} von 10 sind noch übrig."),
         }
     }
 
@@ -320,9 +322,15 @@ impl Texts {
                 "Session of a program renewed",
                 "Sitzung eines Programms erneuert",
             ),
-            "trusted_device.add" => ("Device trusted", "Gerät vertraut"),
-            "trusted_device.remove" => ("Device no longer trusted", "Gerät nicht mehr vertraut"),
-            "trusted_device.list" => ("Trusted devices listed", "Vertraute Geräte aufgelistet"),
+            "trusted_device.add" => ("Device trusted", "Einem Gerät vertraut"),
+            "trusted_device.remove" => (
+                "Device no longer trusted",
+                "Einem Gerät nicht mehr vertraut",
+            ),
+            "trusted_device.list" => (
+                "Trusted devices listed",
+                "Vertrauenswürdige Geräte aufgelistet",
+            ),
             "mfa_key.add" => (
                 "Set-up of a phone begun",
                 "Einrichtung eines Telefons begonnen",
