@@ -10,6 +10,7 @@ mod asset;
 pub mod console;
 mod cookies;
 mod csrf;
+mod entries;
 mod form;
 mod front;
 mod language;

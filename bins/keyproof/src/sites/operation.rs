@@ -8,9 +8,9 @@ use keyproof_http::{BoxFuture, Exchange};
 use super::{
     asset::Asset,
     language::Language,
-    multipart::{Multipart, Part},
+    multipart::Part,
     refusal::{Answered, Refusal},
-    visit::{Site, Visit, Visitor},
+    visit::{Fields, Site, Visit, Visitor},
 };
 use crate::dialect::route_table::{Route, RouteTable, line};
 
@@ -39,7 +39,7 @@ pub(super) enum Operation<S: Site> {
     Upload(
         S::Area,
         &'static [Part],
-        fn(Visit<S, S::Signed>, Multipart) -> BoxFuture<Answered>,
+        fn(Visit<S, S::Signed>) -> BoxFuture<Answered>,
     ),
 }
 
@@ -97,16 +97,17 @@ pub(super) async fn answer<S: Site>(
             let visit = visit.visitor();
             // What costs a hash, and guesses, are counted against the address before they are read.
             visit.admit()?;
-            enter(visit.filled_in(fields).await?).await
+            enter(visit.filled_in(Fields::Lines(fields)).await?).await
         }
         Operation::Show(area, show) => show(S::signed(visit, *area).await?).await,
         Operation::Watch(area, show) => show(S::watching(visit, *area).await?).await,
         Operation::Change(area, fields, change) => {
-            change(S::signed(visit, *area).await?.filled_in(fields).await?).await
+            let visit = S::signed(visit, *area).await?;
+            change(visit.filled_in(Fields::Lines(fields)).await?).await
         }
-        Operation::Upload(area, parts, upload) => {
-            let (visit, form) = S::signed(visit, *area).await?.uploaded(parts).await?;
-            upload(visit, form).await
+        Operation::Upload(area, parts, change) => {
+            let visit = S::signed(visit, *area).await?;
+            change(visit.filled_in(Fields::Parts(parts)).await?).await
         }
     }
 }

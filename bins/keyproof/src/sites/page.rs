@@ -79,3 +79,48 @@ pub(super) fn stamp(mut response: Response) -> Response {
 pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(['.', '_', '/', ':', '@', '-', ','])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// Every text of these files, by its path.
+    fn texts(folder: &Path, end: &str, into: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            if path.is_dir() {
+                texts(&path, end, into);
+            } else {
+                // What is no HTML, askama does not escape.
+                assert!(name.ends_with(end) || name.contains("/assets/"), "{name}");
+                into.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_template_escapes_whatever_it_shows() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (mut templates, mut sources) = (Vec::new(), Vec::new());
+        texts(&here.join("templates"), ".html", &mut templates);
+        texts(&here.join("src/sites"), ".rs", &mut sources);
+        assert!(templates.len() > 50 && sources.len() > 30);
+        for (name, text) in templates {
+            let tags = text.split(['{', '}']);
+            for tag in tags.filter(|tag| !tag.contains('<')) {
+                let bare: String = tag.split_whitespace().collect();
+                for open in ["|safe", "|escape", "|e(", "autoescape"] {
+                    assert!(!bare.contains(open), "{open} in {name}: {tag}");
+                }
+            }
+        }
+        let unescaped = ["escape = ", ", ext = ", "HtmlSafe", "Safe("];
+        for (name, text) in sources {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for open in unescaped {
+                assert!(!code.contains(open), "{open} in {name}");
+            }
+        }
+    }
+}

@@ -20,8 +20,8 @@ pub(super) enum Refusal {
     Busy,
     /// Something is wrong with this server.
     Broken,
-    /// The session shows no second factor, or not lately enough.
-    ConfirmFirst,
+    /// The session shows no second factor, or not lately enough; with the page to come back to, if the site knows it.
+    ConfirmFirst(Option<String>),
     /// A form that is not from a page of ours.
     Forged,
     /// Passwords and codes would be sent in the clear.
@@ -47,7 +47,7 @@ impl Refusal {
         match self {
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Unsure => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ConfirmFirst | Self::SignInFirst => StatusCode::SEE_OTHER,
+            Self::ConfirmFirst(_) | Self::SignInFirst => StatusCode::SEE_OTHER,
             Self::Forged | Self::Insecure | Self::OutOfReach => StatusCode::FORBIDDEN,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Malformed(status) => *status,

@@ -58,7 +58,33 @@ pub(super) struct Visit<S, W> {
     variables: Variables,
     /// The longest body that is read, in bytes.
     body: usize,
-    form: Option<Form>,
+    filled: Filled,
+}
+
+/// The fields of a page's form.
+#[derive(Clone, Copy)]
+pub(super) enum Fields {
+    /// Lines of text.
+    Lines(&'static [&'static str]),
+    /// The same, and files.
+    Parts(&'static [Part]),
+}
+
+/// What was filled in.
+enum Filled {
+    Nothing,
+    Lines(Form),
+    Parts(Multipart),
+}
+
+impl Filled {
+    fn text(&self, field: &str) -> &str {
+        match self {
+            Self::Nothing => "",
+            Self::Lines(form) => form.text(field),
+            Self::Parts(form) => form.text(field),
+        }
+    }
 }
 
 /// Somebody who is not signed in, or not yet asked whether they are.
@@ -101,7 +127,7 @@ impl<S: Site> Visit<S, ()> {
             connected,
             variables,
             body,
-            form: None,
+            filled: Filled::Nothing,
         })
     }
 
@@ -125,7 +151,7 @@ impl<S: Site, W> Visit<S, W> {
             connected: self.connected,
             variables: self.variables,
             body: self.body,
-            form: self.form,
+            filled: self.filled,
         }
     }
 
@@ -176,7 +202,18 @@ impl<S: Site, W> Visit<S, W> {
 
     /// What was typed in a field.
     pub(super) fn typed(&self, field: &str) -> &str {
-        self.form.as_ref().map_or("", |form| form.text(field))
+        self.filled.text(field)
+    }
+
+    /// The file that was chosen, or the text in its place; nothing without either.
+    pub(super) fn uploaded(&self) -> &[u8] {
+        let Filled::Parts(form) = &self.filled else {
+            return &[];
+        };
+        match form.bytes("file") {
+            [] => form.bytes("text"),
+            file => file,
+        }
     }
 
     /// What was typed, and is wiped.
@@ -192,7 +229,7 @@ impl<S: Site, W> Visit<S, W> {
 
     /// Whether a box is ticked.
     pub(super) fn is_ticked(&self, field: &str) -> bool {
-        self.form.as_ref().is_some_and(|form| form.is_ticked(field))
+        !self.typed(field).is_empty()
     }
 }
 
@@ -203,34 +240,27 @@ impl<S: Site, W: Bound> Visit<S, W> {
     }
 
     /// Reads the form, if it is from a page of ours that this visitor was shown.
-    pub(super) async fn filled_in(mut self, fields: &[&str]) -> Result<Self, Refusal> {
-        let headers = self.exchange.headers();
-        if !csrf::is_same_origin(headers, self.connected.is_encrypted()) {
-            return Err(Refusal::Forged);
-        }
-        let body = Zeroizing::new(Vec::from(self.exchange.body(self.body).await?));
-        let content_type = self.exchange.header(&header::CONTENT_TYPE);
-        let form = Form::parse(content_type, &body, fields)?;
-        if !csrf::is_of(self.who.cookie(), form.text(CSRF)) {
-            return Err(Refusal::Forged);
-        }
-        self.form = Some(form);
-        Ok(self)
-    }
-
-    /// The same of a form with a file.
-    pub(super) async fn uploaded(mut self, parts: &[Part]) -> Result<(Self, Multipart), Refusal> {
+    pub(super) async fn filled_in(mut self, fields: Fields) -> Result<Self, Refusal> {
         let headers = self.exchange.headers();
         if !csrf::is_same_origin(headers, self.connected.is_encrypted()) {
             return Err(Refusal::Forged);
         }
         let body = self.exchange.body(self.body).await?;
         let content_type = self.exchange.header(&header::CONTENT_TYPE);
-        let form = Multipart::parse(content_type, body, parts).await?;
-        if !csrf::is_of(self.who.cookie(), form.text(CSRF)) {
+        let filled = match fields {
+            Fields::Lines(names) => {
+                let body = Zeroizing::new(Vec::from(body));
+                Filled::Lines(Form::parse(content_type, &body, names)?)
+            }
+            Fields::Parts(parts) => {
+                Filled::Parts(Multipart::parse(content_type, body, parts).await?)
+            }
+        };
+        if !csrf::is_of(self.who.cookie(), filled.text(CSRF)) {
             return Err(Refusal::Forged);
         }
-        Ok((self, form))
+        self.filled = filled;
+        Ok(self)
     }
 }
 

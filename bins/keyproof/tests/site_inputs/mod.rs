@@ -126,7 +126,7 @@ async fn what_is_typed_into_the_sites_is_text_or_refused() {
             format!(
                 "/console/certificates/certificate?subscription={typed}&group={typed}&service={typed}&name={typed}"
             ),
-            format!("/console/tpms?namespace={typed}&after={typed}"),
+            format!("/console/tpms?namespace={typed}&after={typed}&done={typed}"),
             format!("/console/tpms/{typed}"),
             format!("/console/tpms/default/managers/{typed}?vendor={typed}&serial={typed}"),
             format!(

@@ -3,6 +3,7 @@
 //! Each rule is that of the use cases of `accounts`, which emnify's contract has too: who is locked, what a session that
 //! has shown no factor may not decide, what ends what. This asks them, and says what they say in words.
 
+mod back;
 mod devices;
 mod overview;
 mod pages;
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 
 use super::{
     cookies::Cookie,
+    entries::{Entries, Wrong},
     language::Language,
     operation,
     page::{self, render},
@@ -34,7 +36,8 @@ use super::{
     visit::{self, Bound, Site, Visitor, add_cookie},
     visitor::Connected,
 };
-use pages::{Frame, Wrong};
+use back::page_of;
+use pages::Frame;
 use refusal::refused;
 use routes::ROUTES;
 use texts::Texts;
@@ -89,8 +92,7 @@ impl Application for Account {
             let context = Context::of(&exchange);
             let is_post = *exchange.method() == Method::POST;
             let answered = operation::answer(self, &ROUTES, exchange, context.language).await;
-            let mut response =
-                answered.unwrap_or_else(|why| refused(&why, context.language, context.request_id));
+            let mut response = answered.unwrap_or_else(|why| refused(&why, &context));
             if let Some(language) = context.chosen
                 && !is_post
             {
@@ -104,7 +106,14 @@ impl Application for Account {
 
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
         // Nobody has read what language is asked for.
-        page::stamp(refused(&refusal.into(), Language::English, request_id))
+        let context = Context {
+            language: Language::English,
+            chosen: None,
+            is_encrypted: false,
+            request_id,
+            page: page_of(""),
+        };
+        page::stamp(refused(&refusal.into(), &context))
     }
 }
 
@@ -114,6 +123,8 @@ struct Context {
     chosen: Option<Language>,
     is_encrypted: bool,
     request_id: RequestId,
+    /// The page that it belongs to.
+    page: &'static str,
 }
 
 impl Context {
@@ -130,6 +141,7 @@ impl Context {
             chosen,
             is_encrypted,
             request_id: exchange.request_id(),
+            page: page_of(&format!("/{}", exchange.path().lossy_segments().join("/"))),
         }
     }
 }
@@ -190,7 +202,10 @@ impl<W: Known> Visit<W> {
     /// The same, saying what is wrong with what was filled in.
     fn frame_with(&self, here: &'static str, field: &'static str, text: String) -> Frame {
         Frame {
-            wrong: Some(Wrong { field, text }),
+            entries: Entries {
+                wrong: Some(Wrong::at(field, text)),
+                ..Entries::default()
+            },
             ..self.frame(here)
         }
     }

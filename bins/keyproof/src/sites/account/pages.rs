@@ -9,7 +9,7 @@ use keyproof_service::{
 use super::texts::Texts;
 use crate::{
     qr::Drawing,
-    sites::{asset::RELEASE, language::Language, moment::moment},
+    sites::{asset::RELEASE, entries::Entries, language::Language, moment::moment},
 };
 
 /// What every page has around it.
@@ -23,17 +23,7 @@ pub(super) struct Frame {
     /// What its forms are bound to.
     pub(super) csrf: String,
     pub(super) notice: Option<&'static str>,
-    pub(super) wrong: Option<Wrong>,
-    /// A user name that was typed.
-    pub(super) name: String,
-}
-
-/// What is wrong with what was filled in.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    /// The field, or none of them.
-    pub(super) field: &'static str,
-    pub(super) text: String,
+    pub(super) entries: Entries,
 }
 
 impl Frame {
@@ -46,23 +36,7 @@ impl Frame {
             user: None,
             csrf: String::new(),
             notice: None,
-            wrong: None,
-            name: String::new(),
-        }
-    }
-
-    /// What is wrong with this field.
-    fn error(&self, field: &str) -> Option<&str> {
-        let wrong = self.wrong.as_ref();
-        let wrong = wrong.filter(|wrong| wrong.field == field);
-        wrong.map(|wrong| &*wrong.text)
-    }
-
-    /// What a field has in it from the start.
-    fn filled(&self, field: &str) -> &str {
-        match field {
-            "name" => &self.name,
-            _ => "",
+            entries: Entries::default(),
         }
     }
 
@@ -184,9 +158,9 @@ pages! {
     /// A user name and a password are asked for.
     SignIn("account/sign_in.html") {}
     /// A code is asked for.
-    CodePage("account/code.html") {}
+    CodePage("account/code.html") { to: &'a str, }
     /// The password is asked for again.
-    Confirm("account/confirm.html") { has_phone: bool, }
+    Confirm("account/confirm.html") { has_phone: bool, to: &'a str, }
     /// What there is.
     OverviewPage("account/overview.html") {
         state: State,

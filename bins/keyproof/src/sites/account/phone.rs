@@ -106,7 +106,7 @@ impl Visit<Signed> {
     pub(super) async fn remove_phone(self) -> Answered {
         let key = self.typed("key").parse().map_err(|_| Refusal::NotFound)?;
         if !self.who.browser.is_fresh() {
-            return Err(Refusal::ConfirmFirst);
+            return Err(Refusal::ConfirmFirst(None));
         }
         let manager = self.manager(Action::MfaKeyRemove).await?;
         match self.accounts().remove_key(&manager, key).await {

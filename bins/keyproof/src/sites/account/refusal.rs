@@ -1,28 +1,29 @@
 //! What is said in the place of a page, and the one table from what the use cases of `accounts` refuse.
 
 use askama::Template;
-use keyproof_http::{RequestId, Response};
+use keyproof_http::Response;
 use keyproof_service::accounts::{NotPermitted, RemoveDeviceError, SessionError, Undecided};
 
 use super::{
+    Context,
+    back::by_way_of,
     pages::{Frame, RefusalPage},
     texts::Texts,
 };
 use crate::sites::{
-    language::Language,
     page::{self, see_other},
     refusal::Refusal,
 };
 
 /// A page in the place of the one that was asked for.
-pub(super) fn refused(refusal: &Refusal, language: Language, request_id: RequestId) -> Response {
-    if let Some(location) = location(refusal) {
-        return see_other(location);
+pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
+    if let Some(location) = location(refusal, context.page) {
+        return see_other(&location);
     }
-    let t = Texts::of(language);
+    let t = Texts::of(context.language);
     let (title, text) = words(refusal, t);
     let frame = Frame::of_nobody(t, "/account/help");
-    let request = request_id.to_string();
+    let request = context.request_id.to_string();
     let is_ours = refusal.status().is_server_error();
     let page = RefusalPage {
         frame: &frame,
@@ -37,10 +38,10 @@ pub(super) fn refused(refusal: &Refusal, language: Language, request_id: Request
 }
 
 /// Where the browser is sent, if it is.
-const fn location(refusal: &Refusal) -> Option<&'static str> {
+fn location(refusal: &Refusal, page: &'static str) -> Option<String> {
     match refusal {
-        Refusal::ConfirmFirst => Some("/account/confirm"),
-        Refusal::SignInFirst => Some("/account/sign-in?over"),
+        Refusal::ConfirmFirst(_) => Some(by_way_of("/account/confirm", page)),
+        Refusal::SignInFirst => Some("/account/sign-in?over".to_owned()),
         _ => None,
     }
 }
@@ -49,7 +50,7 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
     let (title, text) = match refusal {
         Refusal::Busy => (t.busy_title, t.busy_text),
         Refusal::Broken => (t.broken_title, t.broken_text),
-        Refusal::ConfirmFirst | Refusal::SignInFirst => (t.sign_in, t.session_over),
+        Refusal::ConfirmFirst(_) | Refusal::SignInFirst => (t.sign_in, t.session_over),
         Refusal::Forged => (t.forged_title, t.forged_text),
         Refusal::Insecure => (t.insecure_title, t.insecure_text),
         Refusal::Limited(wait) => return (t.busy_title, t.limited(*wait)),
@@ -65,7 +66,7 @@ impl From<Undecided> for Refusal {
     fn from(error: Undecided) -> Self {
         match error {
             Undecided::Ended => Self::SignInFirst,
-            Undecided::FactorNeeded => Self::ConfirmFirst,
+            Undecided::FactorNeeded => Self::ConfirmFirst(None),
         }
     }
 }

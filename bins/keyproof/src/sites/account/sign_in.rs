@@ -11,6 +11,7 @@ use keyproof_service::{
 
 use super::{
     Answered, Signed, Visit, Visitor,
+    back::{by_way_of, page_of},
     pages::{CodePage, Confirm, Frame, Help, SignIn, State},
     password::locked,
     render,
@@ -71,10 +72,8 @@ impl Visit<Visitor> {
                     told(failure, "name", t.name_or_password_wrong, |wait| {
                         t.locked(wait)
                     })?;
-                let frame = Frame {
-                    name: self.typed("name").to_owned(),
-                    ..self.frame_with("/account/sign-in", field, text)
-                };
+                let mut frame = self.frame_with("/account/sign-in", field, text);
+                frame.entries.filled = vec![("name", self.typed("name").to_owned())];
                 let page = SignIn { frame: &frame };
                 let mut page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 self.bind(&mut page);
@@ -88,7 +87,11 @@ impl Visit<Visitor> {
             return Err(Refusal::SignInFirst);
         }
         let frame = self.frame("/account/code");
-        render(&CodePage { frame: &frame }, StatusCode::OK)
+        let page = CodePage {
+            frame: &frame,
+            to: self.asked_back(),
+        };
+        render(&page, StatusCode::OK)
     }
 
     pub(super) async fn answer(self) -> Answered {
@@ -112,12 +115,7 @@ impl Visit<Visitor> {
         );
         match answered.await {
             Ok(token) => {
-                let to = if before.is_some() {
-                    "/account/phone"
-                } else {
-                    "/account"
-                };
-                let mut response = see_other(to);
+                let mut response = see_other(page_of(self.typed("to")));
                 self.keep(&mut response, Cookie::Account, &token, None);
                 self.forget(&mut response, Cookie::Visit);
                 if trust.is_some() {
@@ -135,7 +133,10 @@ impl Visit<Visitor> {
                     AnswerError::Refused => ("code", t.code_late.to_owned(), None),
                 };
                 let frame = self.frame_with("/account/code", field, text);
-                let page = CodePage { frame: &frame };
+                let page = CodePage {
+                    frame: &frame,
+                    to: page_of(self.typed("to")),
+                };
                 let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 Ok(locked(page, wait))
             }
@@ -146,12 +147,14 @@ impl Visit<Visitor> {
 impl Visit<Signed> {
     pub(super) async fn show_confirm(self) -> Answered {
         let frame = self.frame("/account/confirm");
-        self.confirming(&frame, StatusCode::OK).await
+        let to = self.asked_back();
+        self.confirming(&frame, to, StatusCode::OK).await
     }
 
     /// The whole login once more, as the same user: a trusted browser shows its code, too.
     pub(super) async fn confirm(self) -> Answered {
-        self.accounts().admit(&self.origin)?;
+        self.admit()?;
+        let to = page_of(self.typed("to"));
         let login = PasswordLogin {
             name: self.who.browser.session().name().to_owned(),
             password: self.secret("password"),
@@ -161,23 +164,24 @@ impl Visit<Signed> {
             .accounts()
             .log_in_browser(login, Some(&self.who.cookie), &self.origin);
         match step.await {
-            Ok(step) => Ok(self.stepped(step, "/account/phone")),
+            Ok(step) => Ok(self.stepped(step, to)),
             Err(failure) => {
                 let t = self.t();
                 let (field, text, wait) =
                     told(failure, "password", t.password_wrong, |wait| t.locked(wait))?;
                 let frame = self.frame_with("/account/confirm", field, text);
-                let page = self.confirming(&frame, StatusCode::UNPROCESSABLE_ENTITY);
+                let page = self.confirming(&frame, to, StatusCode::UNPROCESSABLE_ENTITY);
                 Ok(locked(page.await?, wait))
             }
         }
     }
 
-    async fn confirming(&self, frame: &Frame, status: StatusCode) -> Answered {
+    async fn confirming(&self, frame: &Frame, to: &str, status: StatusCode) -> Answered {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
         let page = Confirm {
             frame,
             has_phone: State::of(overview.user.key.as_ref()).is_active(),
+            to,
         };
         render(&page, status)
     }
@@ -206,8 +210,13 @@ impl Visit<Signed> {
 }
 
 impl<W> Visit<W> {
+    /// The page that the address names to be led back to.
+    fn asked_back(&self) -> &'static str {
+        page_of(self.exchange.query().first("to").unwrap_or_default())
+    }
+
     /// On to the next step, with its token.
-    fn stepped(&self, step: BrowserStep, to: &str) -> Response {
+    fn stepped(&self, step: BrowserStep, to: &'static str) -> Response {
         match step {
             BrowserStep::LoggedIn(token) => {
                 let mut response = see_other(to);
@@ -216,7 +225,7 @@ impl<W> Visit<W> {
                 response
             }
             BrowserStep::Challenged(token) => {
-                let mut response = see_other("/account/code");
+                let mut response = see_other(&by_way_of("/account/code", to));
                 self.keep(&mut response, Cookie::Visit, &token, None);
                 response
             }

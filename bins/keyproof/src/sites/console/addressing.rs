@@ -3,8 +3,8 @@
 
 use form_urlencoded::Serializer;
 
-use super::Visit;
-use crate::sites::refusal::Refusal;
+use super::{Area, Visit};
+use crate::sites::{form::MAX_VALUE, refusal::Refusal};
 
 /// These pairs as a query, in which nothing but escapes, hyphens, full stops and low lines is beside letters and digits.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
@@ -13,9 +13,37 @@ pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     query.replace('+', "%20").replace('*', "%2A")
 }
 
-/// Where an operator shows their token again, and is sent on from.
-pub(super) fn confirm(to: &str) -> String {
-    format!("/console/confirm?{}", query(&[("to", to)]))
+/// Where an operator shows their token again, and is sent on from to this page.
+pub(super) fn confirm(page: &str) -> String {
+    format!("/console/confirm?{}", query(&[("to", page)]))
+}
+
+/// The address of a page that is told what was just done, which `frame.rs` has the words for.
+pub(super) fn told(page: &str, done: &str) -> String {
+    let (page, place) = match page.split_once('#') {
+        Some((page, place)) => (page, format!("#{place}")),
+        None => (page, String::new()),
+    };
+    let mark = if page.contains('?') { '&' } else { '?' };
+    format!("{page}{mark}done={done}{place}")
+}
+
+/// A page of this site, as it stands in our links; the start if it is anything else, or longer than a form may have it.
+pub(super) fn within(page: &str) -> &str {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~%/?=&@#".contains(&b);
+    let path = page.split(['?', '#']).next().unwrap_or_default();
+    let climbs = |segment: &str| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
+    };
+    let is_ours = path.starts_with("/console/")
+        && page.len() <= MAX_VALUE
+        && page.bytes().all(is_plain)
+        && !path.split('/').any(climbs);
+    match is_ours {
+        true => page,
+        false => Area::Start.place().0,
+    }
 }
 
 impl<W> Visit<W> {
@@ -39,5 +67,39 @@ mod tests {
         assert!(query.bytes().all(is_plain), "{query}");
         let read: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         assert_eq!(read, [("id".into(), odd.into()), ("x".into(), "".into())]);
+    }
+
+    #[test]
+    fn nobody_is_sent_elsewhere() {
+        let long = format!("/console/tills/default/device?id={}", "x".repeat(1024));
+        for ours in [
+            "/console/users/7",
+            "/console/users/a%20b?x=1",
+            "/console/tills/kiosk/device?id=..%2F#remove",
+            &long[..MAX_VALUE],
+        ] {
+            assert_eq!(within(ours), ours);
+        }
+        for other in [
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/account",
+            "/console/\r\nX: y",
+            "/console/:\\",
+            "/consoles",
+            "/console/../account",
+            "/console/%2E./account",
+            "/console/users/./7",
+            &long[..=MAX_VALUE],
+        ] {
+            assert_eq!(within(other), "/console", "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_told_before_the_place_on_the_page() {
+        assert_eq!(told("/console/tills", "x"), "/console/tills?done=x");
+        assert_eq!(told("/a?b=c#d", "x"), "/a?b=c&done=x#d");
     }
 }

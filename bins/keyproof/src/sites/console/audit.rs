@@ -12,7 +12,11 @@ use keyproof_service::audit::{Action, Before, Event, Found, Outcome, Search, Sub
 use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
 use crate::{
     event_json::event_document,
-    sites::{moment::moment, refusal::Refusal},
+    sites::{
+        entries::{Unfilled, Wrong},
+        moment::moment,
+        refusal::Refusal,
+    },
 };
 
 /// How many events a page has.
@@ -103,9 +107,8 @@ impl Visit<Signed> {
         let sought = self.sought();
         let place = match self.place_of(&sought) {
             Ok(place) => place,
-            Err(Unfound::Refused(why)) => return Err(why),
-            Err(Unfound::Wrong(field, text)) => {
-                let frame = self.frame_with(Area::Audit, field, text, &[]);
+            Err(why) => {
+                let frame = self.frame_of(Area::Audit, why, &[])?;
                 let page = self.trail(&frame, &sought, Found::default(), false);
                 return render(&page, StatusCode::UNPROCESSABLE_ENTITY);
             }
@@ -124,8 +127,8 @@ impl Visit<Signed> {
         let sought = self.sought();
         let mut place = match self.place_of(&sought) {
             Ok(place) => place,
-            Err(Unfound::Refused(why)) => return Err(why),
-            Err(Unfound::Wrong(..)) => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
+            Err(Unfilled::Refused(why)) => return Err(why),
+            Err(Unfilled::Wrong(_)) => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
         };
         let (mut lines, mut told, mut read) = (String::new(), 0, 0);
         let before = loop {
@@ -188,7 +191,7 @@ impl Visit<Signed> {
     }
 
     /// Which part of the trail is asked for.
-    fn place_of(&self, sought: &Sought) -> Result<Place, Unfound> {
+    fn place_of(&self, sought: &Sought) -> Result<Place, Unfilled> {
         let since = time_of("since", &sought.since)?.unwrap_or(Timestamp::EPOCH);
         let until = time_of("until", &sought.until)?;
         let before = self
@@ -276,30 +279,17 @@ impl Sought {
     }
 }
 
-/// Why nothing is looked for.
-enum Unfound {
-    Refused(Refusal),
-    /// This field cannot be filled in so.
-    Wrong(&'static str, &'static str),
-}
-
-impl From<Refusal> for Unfound {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
 fn given(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// A moment as a browser sends it, in UTC: `2026-11-30T12:00`.
-fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfound> {
+fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfilled> {
     if text.is_empty() {
         return Ok(None);
     }
     const WRONG: &str = "A time is like 2026-11-30T12:00, in UTC.";
-    let wrong = || Unfound::Wrong(field, WRONG);
+    let wrong = || Unfilled::from(Wrong::at(field, WRONG));
     let time: DateTime = text.parse().map_err(|_| wrong())?;
     let time = time.to_zoned(TimeZone::UTC).map_err(|_| wrong())?;
     let millis = time.timestamp().as_millisecond();
@@ -326,7 +316,7 @@ mod tests {
         assert_eq!(of(""), None);
         for wrong in ["x", "2023-13-14T22:13", "99999-01-01T00:00"] {
             assert!(
-                matches!(time_of("since", wrong), Err(Unfound::Wrong("since", _))),
+                matches!(time_of("since", wrong), Err(Unfilled::Wrong(_))),
                 "{wrong}"
             );
         }

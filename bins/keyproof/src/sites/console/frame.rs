@@ -3,7 +3,49 @@
 use keyproof_service::access::Operator;
 
 use super::{Area, Signed, Visit, Visitor};
-use crate::sites::{asset::RELEASE, visit::Bound};
+use crate::sites::{
+    asset::RELEASE,
+    entries::{Entries, Unfilled, Wrong},
+    refusal::Refusal,
+    visit::Bound,
+};
+
+/// What the page that comes next is told was done, and what it says of that.
+const DONE: [(&str, &str); 18] = [
+    ("activated", "The user may sign in again."),
+    ("added", "The user is added."),
+    ("category-deleted", "The category is deleted."),
+    ("certificate-deleted", "The certificate is deleted."),
+    (
+        "confirmed",
+        "Your token is good, and nothing is done yet. For five minutes you are not asked for it again.",
+    ),
+    ("device-forgotten", "The device is forgotten."),
+    ("device-removed", "The device is removed."),
+    ("ended", "All sessions of the user have ended."),
+    ("instance-added", "The instance is added."),
+    ("instance-removed", "The instance is removed."),
+    ("key-deleted", "The API key is deleted."),
+    ("manager-added", "The manager is added."),
+    ("manager-deleted", "The manager is deleted."),
+    (
+        "no-lock",
+        "There was no lock. Failures that were counted are forgotten.",
+    ),
+    (
+        "relearning",
+        "The device learns its registers anew at its next attestation.",
+    ),
+    (
+        "removed",
+        "The phone's key is removed. The user signs in with the password alone until they set up another phone.",
+    ),
+    (
+        "suspended",
+        "The user is suspended, and all their sessions and tokens have ended.",
+    ),
+    ("unlocked", "The locks are lifted."),
+];
 
 /// What every page has around it.
 pub(super) struct Frame {
@@ -17,17 +59,7 @@ pub(super) struct Frame {
     /// What its forms are bound to.
     pub(super) csrf: String,
     pub(super) notice: Option<&'static str>,
-    pub(super) wrong: Option<Wrong>,
-    /// What fields have in them from the start.
-    pub(super) filled: Vec<(&'static str, String)>,
-}
-
-/// What is wrong with what was filled in.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    /// The field, or none of them.
-    pub(super) field: &'static str,
-    pub(super) text: String,
+    pub(super) entries: Entries,
 }
 
 impl Frame {
@@ -40,23 +72,8 @@ impl Frame {
             areas: Vec::new(),
             csrf: String::new(),
             notice: None,
-            wrong: None,
-            filled: Vec::new(),
+            entries: Entries::default(),
         }
-    }
-
-    /// What is wrong with this field.
-    pub(super) fn error(&self, field: &str) -> Option<&str> {
-        let wrong = self.wrong.as_ref();
-        let wrong = wrong.filter(|wrong| wrong.field == field);
-        wrong.map(|wrong| &*wrong.text)
-    }
-
-    /// What a field has in it from the start.
-    pub(super) fn filled(&self, field: &str) -> &str {
-        let mut filled = self.filled.iter();
-        let found = filled.find(|(known, _)| *known == field);
-        found.map_or("", |(_, text)| text)
     }
 
     /// The areas: path, name, and whether the page belongs to it.
@@ -97,29 +114,54 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    /// The frame of a page of this area.
+    /// The frame of a page of this area; which says what was just done, if the address does.
     pub(super) fn frame_in(&self, area: Area) -> Frame {
+        let done = self.exchange.query().first("done");
+        let notice = DONE.iter().find(|(name, _)| Some(*name) == done);
         Frame {
             area: Some(area),
+            notice: notice.map(|(_, text)| *text),
             ..self.frame()
         }
     }
 
     /// The same, saying what is wrong with what was filled in, with these fields as they were.
-    pub(super) fn frame_with(
-        &self,
-        area: Area,
-        field: &'static str,
-        text: impl Into<String>,
-        filled: &[&'static str],
-    ) -> Frame {
+    pub(super) fn frame_with(&self, area: Area, wrong: Wrong, filled: &[&'static str]) -> Frame {
         let typed = |field: &&'static str| (*field, self.typed(field).to_owned());
         Frame {
-            wrong: Some(Wrong {
-                field,
-                text: text.into(),
-            }),
-            filled: filled.iter().map(typed).collect(),
+            entries: Entries {
+                wrong: Some(wrong),
+                filled: filled.iter().map(typed).collect(),
+            },
+            ..self.frame_in(area)
+        }
+    }
+
+    /// The same of a form that was not done, if there is a page to show.
+    pub(super) fn frame_of(
+        &self,
+        area: Area,
+        why: Unfilled,
+        filled: &[&'static str],
+    ) -> Result<Frame, Refusal> {
+        match why {
+            Unfilled::Wrong(wrong) => Ok(self.frame_with(area, wrong, filled)),
+            Unfilled::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    /// The frame of a form in which these fields have what the address says of them.
+    pub(super) fn frame_asking(&self, area: Area, fields: &[&'static str]) -> Frame {
+        let query = self.exchange.query();
+        let asked = fields.iter().filter_map(|field| {
+            let text = query.first(field)?;
+            Some((*field, text.to_owned()))
+        });
+        Frame {
+            entries: Entries {
+                filled: asked.collect(),
+                ..Entries::default()
+            },
             ..self.frame_in(area)
         }
     }

@@ -100,16 +100,17 @@ impl Visit<Signed> {
         self.who.session.operator()
     }
 
-    /// Whether the token was shown lately enough for what weakens something; otherwise the page has a link to `confirm`.
-    fn is_fresh(&self) -> bool {
-        self.who.session.is_fresh()
+    /// Where the token is shown again before what this page weakens; nowhere while it was shown lately enough.
+    fn way_to_confirm(&self, page: &str) -> Option<String> {
+        let is_fresh = self.who.session.is_fresh();
+        (!is_fresh).then(|| addressing::confirm(page))
     }
 
-    /// To be asked before what weakens something.
-    fn confirmed(&self) -> Result<(), Refusal> {
-        match self.is_fresh() {
+    /// To be asked before what weakens something. Whoever has to show their token comes back to this page.
+    fn confirmed(&self, page: &str) -> Result<(), Refusal> {
+        match self.who.session.is_fresh() {
             true => Ok(()),
-            false => Err(Refusal::ConfirmFirst),
+            false => Err(Refusal::ConfirmFirst(Some(page.to_owned()))),
         }
     }
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use keyproof_http::{RequestId, Response};
 use keyproof_service::access::NoSession;
 
-use super::frame::Frame;
+use super::{addressing::confirm, frame::Frame};
 use crate::sites::{
     page::{self, see_other},
     refusal::Refusal,
@@ -22,7 +22,7 @@ struct RefusalPage<'a> {
 /// A page in the place of the one that was asked for.
 pub(super) fn refused(refusal: &Refusal, request_id: RequestId) -> Response {
     if let Some(location) = location(refusal) {
-        return see_other(location);
+        return see_other(&location);
     }
     let (title, text) = words(refusal);
     let request = request_id.to_string();
@@ -39,10 +39,10 @@ pub(super) fn refused(refusal: &Refusal, request_id: RequestId) -> Response {
 }
 
 /// Where the browser is sent, if it is.
-const fn location(refusal: &Refusal) -> Option<&'static str> {
+fn location(refusal: &Refusal) -> Option<String> {
     match refusal {
-        Refusal::ConfirmFirst => Some("/console/confirm"),
-        Refusal::SignInFirst => Some("/console/sign-in?over"),
+        Refusal::ConfirmFirst(page) => Some(confirm(page.as_deref().unwrap_or_default())),
+        Refusal::SignInFirst => Some("/console/sign-in?over".to_owned()),
         _ => None,
     }
 }
@@ -57,7 +57,7 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
             "Something is wrong with this server",
             "Look for the request in its log, by the number below.",
         ),
-        Refusal::ConfirmFirst | Refusal::SignInFirst => ("Sign in", "Sign in first."),
+        Refusal::ConfirmFirst(_) | Refusal::SignInFirst => ("Sign in", "Sign in first."),
         Refusal::Forged => (
             "This form is out of date",
             "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was \
@@ -81,7 +81,7 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         ),
         Refusal::Method(_) => (
             "That is not done here",
-            "This address is not asked in this way. Nothing was done.",
+            "This address cannot be opened in this way. Nothing was done.",
         ),
         Refusal::NotFound => (
             "There is no such page",

@@ -4,8 +4,12 @@ use askama::Template;
 use http::StatusCode;
 use keyproof_service::{Failure, access::SignInError};
 
-use super::{Answered, Area, Frame, Signed, Visit, Visitor, frame::Wrong, render};
-use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal};
+use super::{
+    Answered, Frame, Signed, Visit, Visitor,
+    addressing::{told, within},
+    render,
+};
+use crate::sites::{cookies::Cookie, entries::Wrong, page::see_other, refusal::Refusal};
 
 /// What is told of a token that is none.
 const UNKNOWN: &str =
@@ -65,10 +69,8 @@ impl Visit<Visitor> {
                 Ok(response)
             }
             Err(failure) => {
-                let frame = Frame {
-                    wrong: Some(told(failure)?),
-                    ..self.frame()
-                };
+                let mut frame = self.frame();
+                frame.entries.wrong = Some(wrong(failure)?);
                 let page = SignIn { frame: &frame };
                 let mut response = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 self.bind(&mut response);
@@ -98,15 +100,13 @@ impl Visit<Signed> {
         let confirmed = access.confirm(&token, cookie, session, &self.origin);
         match confirmed.await {
             Ok(session) => {
-                let mut response = see_other(to);
+                let mut response = see_other(&told(to, "confirmed"));
                 self.keep(&mut response, Cookie::Console, &session, None);
                 Ok(response)
             }
             Err(failure) => {
-                let frame = Frame {
-                    wrong: Some(told(failure)?),
-                    ..self.frame()
-                };
+                let mut frame = self.frame();
+                frame.entries.wrong = Some(wrong(failure)?);
                 let page = Confirm { frame: &frame, to };
                 render(&page, StatusCode::UNPROCESSABLE_ENTITY)
             }
@@ -141,47 +141,11 @@ impl<W> Visit<W> {
     }
 }
 
-fn told(failure: Failure<SignInError>) -> Result<Wrong, Refusal> {
+fn wrong(failure: Failure<SignInError>) -> Result<Wrong, Refusal> {
     let text = match failure {
         Failure::Refused(SignInError::Unknown) => UNKNOWN,
         Failure::Refused(SignInError::Another) => ANOTHER,
         Failure::Storage(error) => return Err(error.into()),
     };
-    Ok(Wrong {
-        field: "token",
-        text: text.to_owned(),
-    })
-}
-
-/// A path within this site, as it stands in our links; the start if it is another.
-fn within(path: &str) -> &str {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~%/?=&@".contains(&b);
-    let is_ours = path.starts_with("/console/") && path.bytes().all(is_plain);
-    match is_ours {
-        true => path,
-        false => Area::Start.place().0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_is_sent_elsewhere() {
-        for ours in ["/console/users/7", "/console/users/a%20b?x=1"] {
-            assert_eq!(within(ours), ours);
-        }
-        for other in [
-            "",
-            "//evil.example",
-            "https://evil.example",
-            "/account",
-            "/console/\r\nX: y",
-            "/console/:\\",
-            "/consoles",
-        ] {
-            assert_eq!(within(other), "/console", "{other:?}");
-        }
-    }
+    Ok(Wrong::at("token", text))
 }

@@ -11,8 +11,8 @@ use keyproof_service::{
     },
 };
 
-use super::{Answered, Area, Frame, Signed, Visit, render, words::sentence};
-use crate::sites::{moment::moment, page::see_other, refusal::Refusal};
+use super::{Answered, Area, Frame, Signed, Visit, addressing::told, render, words::sentence};
+use crate::sites::{entries::Wrong, moment::moment, page::see_other, refusal::Refusal};
 
 /// How many users a page has.
 const ROWS: usize = 50;
@@ -50,7 +50,8 @@ struct OneUser<'a> {
     state: UserState,
     may_change: bool,
     has_phone: bool,
-    is_fresh: bool,
+    /// Where the token is shown again, if it has to be.
+    confirm: Option<String>,
     may_see_trail: bool,
 }
 
@@ -83,7 +84,7 @@ enum Phone {
 impl Row {
     fn of(user: &UserView) -> Self {
         Self {
-            path: format!("/console/users/{}/{}", user.organisation, user.id),
+            path: path_of(user.organisation, user.id),
             name: user.name.clone(),
             role: user.role,
             is_suspended: user.status == UserStatus::Suspended,
@@ -118,7 +119,11 @@ impl Visit<Signed> {
         let may_add = caller.may_change_some();
         // Who reaches one organisation alone has nothing to choose.
         if let ([only], None, None) = (&*found.organisations, after, &found.after) {
-            return Ok(see_other(&format!("/console/users/{}", only.id)));
+            let path = format!("/console/users/{}", only.id);
+            return Ok(see_other(&match self.exchange.query().first("done") {
+                Some("added") => told(&path, "added"),
+                _ => path,
+            }));
         }
         let page = Organisations {
             frame: &self.frame_in(Area::Users),
@@ -148,11 +153,7 @@ impl Visit<Signed> {
         let query = query.map_err(|_| Refusal::NotFound)?;
         let users = self.accounts().users_as(&caller, organisation, &query);
         let (organisation, found) = users.await?;
-        let notice = self.says("added").then_some("The user is added.");
-        let frame = Frame {
-            notice,
-            ..self.frame_in(Area::Users)
-        };
+        let frame = self.frame_in(Area::Users);
         let page = Users {
             frame: &frame,
             may_add: caller.may_change(&organisation.name),
@@ -168,42 +169,22 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn user(self) -> Answered {
-        const DONE: [(&str, &str); 6] = [
-            (
-                "suspended",
-                "The user is suspended, and all their sessions and tokens have ended.",
-            ),
-            ("activated", "The user may sign in again."),
-            ("unlocked", "The locks are lifted."),
-            (
-                "no-lock",
-                "There was no lock. Failures that were counted are forgotten.",
-            ),
-            ("ended", "All sessions of the user have ended."),
-            (
-                "removed",
-                "The phone's key is removed. The user signs in with the password alone until they set up another phone.",
-            ),
-        ];
-        let notice = DONE.into_iter().find(|(name, _)| self.says(name));
-        let frame = Frame {
-            notice: notice.map(|(_, text)| text),
-            ..self.frame_in(Area::Users)
-        };
+        let frame = self.frame_in(Area::Users);
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
         let state = self.accounts().user_as(&caller, organisation, user).await?;
+        let user = Row::of(&state.user);
         let page = OneUser {
             frame: &frame,
             may_change: caller.may_change(&state.user.organisation_name),
-            user: Row::of(&state.user),
+            confirm: self.way_to_confirm(&user.path),
+            user,
             has_phone: state
                 .user
                 .key
                 .as_ref()
                 .is_some_and(|key| key.activated_at.is_some()),
             state,
-            is_fresh: self.is_fresh(),
             may_see_trail: Area::Audit.is_shown_to(self.operator()),
         };
         render(&page, StatusCode::OK)
@@ -213,7 +194,7 @@ impl Visit<Signed> {
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
         if weakens(change) {
-            self.confirmed()?;
+            self.confirmed(&path_of(organisation, user))?;
         }
         let changed = self
             .accounts()
@@ -226,20 +207,14 @@ impl Visit<Signed> {
             (UserChange::Unlock, Some(Unlocking::NoLock)) => "no-lock",
             (UserChange::Unlock, _) => "unlocked",
         };
-        let to = format!("/console/users/{organisation}/{user}?{done}");
-        Ok(see_other(&to))
+        Ok(see_other(&told(&path_of(organisation, user), done)))
     }
 
     pub(super) async fn show_add_user(self) -> Answered {
         if !self.users_caller().may_change_some() {
             return Err(Refusal::OutOfReach);
         }
-        let organisation = self.exchange.query().first("organisation");
-        let filled = organisation.map(|name| ("organisation", name.to_owned()));
-        let frame = Frame {
-            filled: filled.into_iter().collect(),
-            ..self.frame_in(Area::Users)
-        };
+        let frame = self.frame_asking(Area::Users, &["organisation"]);
         render(&AddUser::with(&frame, Role::User), StatusCode::OK)
     }
 
@@ -256,19 +231,23 @@ impl Visit<Signed> {
         let password = self.secret("password");
         let caller = self.users_caller();
         let added = self.accounts().add_user_as(&caller, &new, password);
-        let (field, text) = match added.await {
-            Ok(()) => return Ok(see_other("/console/users?added")),
+        let wrong = match added.await {
+            Ok(()) => return Ok(see_other(&told("/console/users", "added"))),
             Err(Failure::Storage(error)) => return Err(error.into()),
             Err(Failure::Refused(AddUserAsError::OutOfReach)) => return Err(Refusal::OutOfReach),
             Err(Failure::Refused(AddUserAsError::Add(error))) => match error {
                 AddUserError::Hashing(error) => return Err(error.into()),
-                AddUserError::Exists => ("name", "There is a user of this name.".to_owned()),
-                AddUserError::Name => ("name", sentence(&error.to_string())),
-                AddUserError::OrganisationName => ("organisation", sentence(&error.to_string())),
-                AddUserError::Password(error) => ("password", sentence(&error.to_string())),
+                AddUserError::Exists => Wrong::at("name", "There is a user of this name."),
+                AddUserError::Name => Wrong::at("name", sentence(&error.to_string())),
+                AddUserError::OrganisationName => {
+                    Wrong::at("organisation", sentence(&error.to_string()))
+                }
+                AddUserError::Password(error) => {
+                    Wrong::at("password", sentence(&error.to_string()))
+                }
             },
         };
-        let frame = self.frame_with(Area::Users, field, text, &["organisation", "name"]);
+        let frame = self.frame_with(Area::Users, wrong, &["organisation", "name"]);
         render(
             &AddUser::with(&frame, role),
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -291,6 +270,11 @@ const fn weakens(change: UserChange) -> bool {
         UserChange::Activate | UserChange::RemoveKey | UserChange::Unlock => true,
         UserChange::EndSessions | UserChange::Suspend => false,
     }
+}
+
+/// Where a user's page is.
+fn path_of(organisation: u32, user: u32) -> String {
+    format!("/console/users/{organisation}/{user}")
 }
 
 /// How a text stands in a query.

@@ -1,4 +1,4 @@
-//! Errors, as the console says them.
+//! Errors and deeds, as the console says them.
 
 /// The text of an error as a sentence.
 pub(super) fn sentence(text: &str) -> String {
@@ -6,4 +6,11 @@ pub(super) fn sentence(text: &str) -> String {
     let first = characters.next().map(char::to_uppercase);
     let first = first.into_iter().flatten();
     first.chain(characters).chain(['.']).collect()
+}
+
+/// What is done, as a button has it, in the middle of a sentence.
+pub(super) fn deed(button: &str) -> String {
+    let mut characters = button.chars();
+    let first = characters.next().map(char::to_lowercase);
+    first.into_iter().flatten().chain(characters).collect()
 }

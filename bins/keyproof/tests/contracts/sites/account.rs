@@ -128,28 +128,31 @@ async fn what_weakens_an_account_asks_for_password_and_code_again() {
     site.clock
         .set(logged_in.saturating_sub(Duration::from_secs(10 * 60)));
     ada.get("/account/phone").await.is(200);
-    ada.sees("href=\"/account/confirm\"");
+    ada.sees("href=\"/account/confirm?to=/account/phone\"");
     site.clock
         .set(logged_in.saturating_add(Duration::from_secs(5 * 60)));
     ada.get("/account/phone").await.is(200);
-    ada.sees("href=\"/account/confirm\"");
+    ada.sees("href=\"/account/confirm?to=/account/phone\"");
     let early = ada
         .post_with("/account/phone/remove", &csrf, &[("key", &key)])
         .await;
-    assert_eq!(early.is(303).header("location"), "/account/confirm");
-    ada.get("/account/confirm").await.is(200);
+    let confirm = "/account/confirm?to=/account/phone";
+    assert_eq!(early.is(303).header("location"), confirm);
+    ada.get(confirm).await.is(200);
+    let to = ada.hidden("to").unwrap();
     let before = ada.session().unwrap().to_owned();
     ada.post("/account/confirm", &[("password", "wrong horse")])
         .await
         .is(422);
-    ada.submit("/account/confirm", &[("password", PASSWORD)])
+    ada.submit("/account/confirm", &[("password", PASSWORD), ("to", &to)])
         .await
         .is(200);
     ada.sees("Enter your code");
+    let to = ada.hidden("to").unwrap();
     // The session of before is there until the new one is.
     assert_eq!(ada.session().unwrap(), before);
     let code = phone.shows(ada.next_step());
-    ada.submit("/account/code", &[("code", &code)])
+    ada.submit("/account/code", &[("code", &code), ("to", &to)])
         .await
         .is(200);
     let after = ada.session().unwrap().to_owned();
@@ -186,25 +189,38 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
     ada.get("/account/devices").await.is(200);
     let id = ada.page.split("/account/devices/").nth(1).unwrap();
     let path = format!("/account/devices/{}/revoke", id.split('/').next().unwrap());
-    let refused = ada.post(&path, &[]).await;
-    assert_eq!(refused.is(303).header("location"), "/account/confirm");
-    let refused = ada.post("/account/sessions/end", &[]).await;
-    assert_eq!(refused.is(303).header("location"), "/account/confirm");
+    for (deed, page) in [
+        (&*path, "/account/devices"),
+        ("/account/sessions/end", "/account"),
+    ] {
+        let refused = ada.post(deed, &[]).await;
+        let confirm = format!("/account/confirm?to={page}");
+        assert_eq!(refused.is(303).header("location"), confirm);
+    }
     let fields = [
         ("old", PASSWORD),
         ("new", "another horse"),
         ("repeat", "another horse"),
     ];
     let refused = ada.post("/account/password", &fields).await;
-    assert_eq!(refused.is(303).header("location"), "/account/confirm");
-    ada.get("/account/confirm").await.is(200);
-    ada.submit("/account/confirm", &[("password", PASSWORD)])
+    assert_eq!(
+        refused.is(303).header("location"),
+        "/account/confirm?to=/account/password"
+    );
+    // An address of somebody else's leads to the overview.
+    let evil = "//evil.example";
+    ada.get(&format!("/account/confirm?to={evil}"))
         .await
         .is(200);
+    assert_eq!(ada.hidden("to").unwrap(), "/account");
+    let fields = [("password", PASSWORD), ("to", evil)];
+    ada.submit("/account/confirm", &fields).await.is(200);
+    assert_eq!(ada.hidden("to").unwrap(), "/account");
     let code = phone.shows(ada.next_step());
-    ada.submit("/account/code", &[("code", &code)])
-        .await
-        .is(200);
+    let answered = ada
+        .post("/account/code", &[("code", &code), ("to", evil)])
+        .await;
+    assert_eq!(answered.is(303).location(), "/account");
     ada.get("/account/devices").await.is(200);
     ada.submit(&path, &[]).await.is(200);
     ada.sees("The device is no longer trusted.");
@@ -225,7 +241,7 @@ async fn a_new_password_ends_every_session_and_is_typed_twice() {
             PASSWORD,
             "another horse",
             "another hose",
-            "This is not the same as above.",
+            "The two new passwords differ.",
         ),
         (PASSWORD, "short", "short", "too short"),
         (

@@ -14,10 +14,11 @@ use keyproof_service::{
 };
 use zeroize::Zeroizing;
 
-use super::{Answered, Area, Frame, Signed, Visit, addressing::confirm, render, words::sentence};
+use super::{Answered, Area, Frame, Signed, Visit, addressing::told, render, words::sentence};
 use crate::sites::{
+    entries::Wrong,
     moment::{moment, moment_of},
-    multipart::{Multipart, Part},
+    multipart::Part,
     page::see_other,
     refusal::Refusal,
 };
@@ -100,15 +101,15 @@ impl Visit<Signed> {
         render(&page, status)
     }
 
-    pub(super) async fn upload_certificate(self, form: Multipart) -> Answered {
+    pub(super) async fn upload_certificate(self) -> Answered {
         let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
-        let name = form.text("name");
+        let name = self.typed("name");
         let link = Place::of(&service).link_to(name);
         let caller = self
             .certifier(Action::CertificatePut, service, name)
             .await?;
         let upload = Upload {
-            certificate: uploaded(&form).to_vec(),
+            certificate: self.uploaded().to_vec(),
             verified: None,
         };
         let put = self.service().certificates.put::<Infallible>(
@@ -117,25 +118,23 @@ impl Visit<Signed> {
             &Precondition::Missing,
             Ok(upload),
         );
-        let (field, text) = match put.await {
+        let wrong = match put.await {
             Ok(_) => return Ok(see_other(&link)),
             Err(Failure::Refused(PutError::Body(never))) => match never {},
-            Err(Failure::Refused(PutError::Precondition)) => (
+            Err(Failure::Refused(PutError::Precondition)) => Wrong::at(
                 "name",
-                "There is a certificate of this name. Delete that first, or choose another name."
-                    .to_owned(),
+                "There is a certificate of this name. Delete that first, or choose another name.",
             ),
-            Err(Failure::Refused(why @ PutError::Name)) => ("name", sentence(&why.to_string())),
-            Err(Failure::Refused(PutError::Upload(why))) => ("file", unreadable(&why)),
+            Err(Failure::Refused(why @ PutError::Name)) => {
+                Wrong::at("name", sentence(&why.to_string()))
+            }
+            Err(Failure::Refused(PutError::Upload(why))) => Wrong::at("file", unreadable(&why)),
             Err(Failure::Refused(why @ (PutError::Full { .. } | PutError::Unproven))) => {
-                ("", sentence(&why.to_string()))
+                Wrong::of_all(sentence(&why.to_string()))
             }
             Err(Failure::Storage(error)) => return Err(error.into()),
         };
-        let frame = Frame {
-            filled: vec![("name", name.to_owned())],
-            ..self.frame_with(Area::Certificates, field, text, &[])
-        };
+        let frame = self.frame_with(Area::Certificates, wrong, &["name"]);
         self.service_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
     }
@@ -197,8 +196,7 @@ impl Visit<Signed> {
             code,
             commands: code.map(|code| Commands::of(code, &view.thumbprint)),
             report: told.report,
-            is_fresh: self.is_fresh(),
-            confirm: confirm(&place.link_to(&view.name)),
+            confirm: self.way_to_confirm(&place.link_to(&view.name)),
             place,
         };
         render(&page, status)
@@ -229,17 +227,17 @@ impl Visit<Signed> {
         }
     }
 
-    pub(super) async fn verify_certificate(self, form: Multipart) -> Answered {
+    pub(super) async fn verify_certificate(self) -> Answered {
         let (caller, name) = self.one(Action::CertificateVerify).await?;
         // It is only drawn again: what is judged by is the server's own.
-        let code = form.text("code");
+        let code = self.typed("code");
         let is_code = code.len() == 48 && code.bytes().all(|b| b.is_ascii_alphanumeric());
         let told = |report| Told {
             code: is_code.then(|| Zeroizing::new(code.to_owned())),
             report,
         };
-        let etag = Precondition::OneOf(vec![form.text("etag").to_owned()]);
-        let leaf = uploaded(&form).to_vec();
+        let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
+        let leaf = self.uploaded().to_vec();
         let certificates = &self.service().certificates;
         let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
         match verified.await {
@@ -257,7 +255,7 @@ impl Visit<Signed> {
             }
             Err(Failure::Refused(VerifyError::NoCode)) => {
                 let text = "There is no live code: none was generated, or it was used, or it has expired. Generate one first.";
-                let frame = self.frame_with(Area::Certificates, "", text, &[]);
+                let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
                 self.certificate_page(&frame, &caller, &name, Told::default(), status)
                     .await
@@ -276,12 +274,13 @@ impl Visit<Signed> {
 
     pub(super) async fn delete_certificate(self) -> Answered {
         let (caller, name) = self.one(Action::CertificateDelete).await?;
-        self.confirmed()?;
         let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
+        let place = Place::of(&service);
+        self.confirmed(&place.link_to(&name))?;
         let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
         let deleted = self.service().certificates.delete(&caller, &name, &etag);
         match deleted.await {
-            Ok(_) => Ok(see_other(&Place::of(&service).link())),
+            Ok(_) => Ok(see_other(&told(&place.link(), "certificate-deleted"))),
             Err(Failure::Refused(DeleteError::Precondition)) => {
                 self.changed_meanwhile(&caller, &name, Told::default())
                     .await
@@ -293,7 +292,7 @@ impl Visit<Signed> {
     /// Somebody else has changed the certificate since the page was shown.
     async fn changed_meanwhile(&self, caller: &Caller, name: &str, told: Told) -> Answered {
         let text = "The certificate has changed since this page was shown. Look at it again, then repeat what you did.";
-        let frame = self.frame_with(Area::Certificates, "", text, &[]);
+        let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
         self.certificate_page(&frame, caller, name, told, StatusCode::CONFLICT)
             .await
     }
@@ -328,15 +327,6 @@ impl Visit<Signed> {
         let certificates = &self.service().certificates;
         let caller = certificates.permit(self.operator(), act, service, name, &self.origin);
         Ok(caller.await?)
-    }
-}
-
-/// The file, or the text if none was chosen.
-fn uploaded(form: &Multipart) -> &[u8] {
-    let file = form.bytes("file");
-    match file.is_empty() {
-        true => form.bytes("text"),
-        false => file,
     }
 }
 

@@ -67,8 +67,7 @@ pub(super) struct CertificatePage<'a> {
     pub(super) code: Option<&'a str>,
     pub(super) commands: Option<Commands>,
     pub(super) report: Option<ReportShown>,
-    pub(super) is_fresh: bool,
-    pub(super) confirm: String,
+    pub(super) confirm: Option<String>,
 }
 
 /// What makes a leaf for a code.

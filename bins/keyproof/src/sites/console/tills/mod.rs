@@ -18,13 +18,14 @@ use keyproof_service::{
 
 use super::{
     Answered, Area, Frame, Signed, Visit,
-    addressing::{confirm, query},
+    addressing::{query, told},
     render,
     words::sentence,
 };
 use crate::{
     qr,
     sites::{
+        entries::Wrong,
         page::see_other,
         refusal::{Refusal, retry_after},
     },
@@ -72,13 +73,19 @@ impl Visit<Signed> {
         let password = self.secret("password");
         let added = devices.add_instance(keeper.instance(), password, keeper.origin());
         let (field, text) = match added.await {
-            Ok(()) => return Ok(see_other(&format!("{HERE}/{name}"))),
+            Ok(()) => {
+                return Ok(see_other(&told(
+                    &format!("{HERE}/{name}"),
+                    "instance-added",
+                )));
+            }
             Err(Failure::Refused(AddInstanceError::Hashing(why))) => return Err(why.into()),
             Err(Failure::Refused(AddInstanceError::Password(why))) => ("password", why.to_string()),
             Err(Failure::Refused(why)) => ("name", why.to_string()),
             Err(Failure::Storage(error)) => return Err(error.into()),
         };
-        let frame = self.frame_with(Area::Tills, field, sentence(&text), &["name"]);
+        let wrong = Wrong::at(field, sentence(&text));
+        let frame = self.frame_with(Area::Tills, wrong, &["name"]);
         self.tills_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
     }
@@ -93,10 +100,12 @@ impl Visit<Signed> {
             &self.origin,
         );
         let keeper = keeper.await?;
-        self.confirmed()?;
+        self.confirmed(&format!("{HERE}/{instance}"))?;
         let removed = devices.remove_instance(keeper.instance(), keeper.origin());
         match removed.await {
-            Ok(()) | Err(Failure::Refused(RemoveInstanceError::Unknown)) => Ok(see_other(HERE)),
+            Ok(()) | Err(Failure::Refused(RemoveInstanceError::Unknown)) => {
+                Ok(see_other(&told(HERE, "instance-removed")))
+            }
             Err(Failure::Storage(error)) => Err(error.into()),
         }
     }
@@ -125,8 +134,7 @@ impl Visit<Signed> {
                 .collect(),
             may_change: self.may_change(instance),
             is_default: instance == DEFAULT_INSTANCE,
-            is_fresh: self.is_fresh(),
-            confirm: confirm(&format!("{HERE}/{instance}")),
+            confirm: self.way_to_confirm(&format!("{HERE}/{instance}")),
         };
         render(&page, status)
     }
@@ -156,7 +164,9 @@ impl Visit<Signed> {
             Err(Failure::Refused(why)) => ("id", why.to_string()),
             Err(Failure::Storage(error)) => return Err(error.into()),
         };
-        let frame = self.frame_with(Area::Tills, field, sentence(&text), &["id", "description"]);
+        let wrong = Wrong::at(field, sentence(&text));
+        let filled = ["id", "description", "algorithm"];
+        let frame = self.frame_with(Area::Tills, wrong, &filled);
         self.till_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
     }
@@ -181,7 +191,7 @@ impl Visit<Signed> {
         let (frame, price, status) = match parse_price(price.trim()) {
             Ok(price) => (self.frame_in(Area::Tills), price, StatusCode::OK),
             Err(text) => {
-                let frame = self.frame_with(Area::Tills, "price", text, &[]);
+                let frame = self.frame_with(Area::Tills, Wrong::at("price", text), &[]);
                 (frame, None, StatusCode::UNPROCESSABLE_ENTITY)
             }
         };
@@ -209,7 +219,7 @@ impl Visit<Signed> {
         let ends = step.saturating_add(1).saturating_mul(PERIOD);
         let shown = price.as_ref().map_or_else(String::new, ToString::to_string);
         let filled = [("price", shown.clone()), ("of", shown.clone())];
-        frame.filled.extend(filled);
+        frame.entries.filled.extend(filled);
         let page = DevicePage {
             frame: &frame,
             instance: caller.instance(),
@@ -230,8 +240,7 @@ impl Visit<Signed> {
             seconds_left: ends.saturating_sub(view.at),
             verdict,
             may_change: self.may_change(caller.instance()),
-            is_fresh: self.is_fresh(),
-            confirm: confirm(&device_link(caller.instance(), &id)),
+            confirm: self.way_to_confirm(&device_link(caller.instance(), &id)),
         };
         render(&page, status)
     }
@@ -239,8 +248,8 @@ impl Visit<Signed> {
     pub(super) async fn check_till_code(self) -> Answered {
         let id = self.asked("id")?;
         let caller: Caller<Reading> = self.caller(Action::OtpDeviceCheck, Some(&id)).await?;
-        let refuse = |field, text| {
-            let frame = self.frame_with(Area::Tills, field, text, &["code", "of"]);
+        let refuse = |field, text: String| {
+            let frame = self.frame_with(Area::Tills, Wrong::at(field, text), &["code", "of"]);
             (frame, None, StatusCode::UNPROCESSABLE_ENTITY)
         };
         let typed = self.code();
@@ -287,11 +296,12 @@ impl Visit<Signed> {
     pub(super) async fn remove_till_device(self) -> Answered {
         let id = self.asked("id")?;
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceRemove, Some(&id)).await?;
-        self.confirmed()?;
+        self.confirmed(&device_link(caller.instance(), &id))?;
         let removed = self.service().otp_devices.remove_device(&caller, &id);
         match removed.await {
             Ok(()) | Err(Failure::Refused(RemoveDeviceError::Unknown)) => {
-                Ok(see_other(&format!("{HERE}/{}", caller.instance())))
+                let list = format!("{HERE}/{}", caller.instance());
+                Ok(see_other(&told(&list, "device-removed")))
             }
             Err(Failure::Refused(RemoveDeviceError::Ended)) => Err(Refusal::NotFound),
             Err(Failure::Storage(error)) => Err(error.into()),

@@ -46,8 +46,7 @@ pub(super) struct TillPage<'a> {
     pub(super) next: Option<String>,
     pub(super) may_change: bool,
     pub(super) is_default: bool,
-    pub(super) is_fresh: bool,
-    pub(super) confirm: String,
+    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct DeviceRow {
@@ -85,8 +84,7 @@ pub(super) struct DevicePage<'a> {
     pub(super) seconds_left: u64,
     pub(super) verdict: Option<Verdict>,
     pub(super) may_change: bool,
-    pub(super) is_fresh: bool,
-    pub(super) confirm: String,
+    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct CodeRow {

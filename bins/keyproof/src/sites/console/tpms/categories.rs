@@ -1,20 +1,24 @@
 //! Categories: made, with the client certificate whose key is shown once, and deleted; which endorsement certificates each
 //! allows, and what it asks of registers.
 
+use std::convert::Infallible;
+
 use http::StatusCode;
+use keyproof_http::Response;
 use keyproof_service::{
-    Failure, StorageError,
+    DeviceIdentity, Failure,
     device_identity::{
-        Act, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister, ListingError,
-        Manager, Metadata, NewCategory, PcrPolicy, ReplaceCategoryError,
+        Act, Administrator, AttestationKeyTemplate, Category, CreateCategoryError, DeleteError,
+        ExpectedRegister, ListingError, Manager, Metadata, NewCategory, PcrPolicy,
+        ReplaceCategoryError,
     },
 };
 
 use super::{
-    Answered, Area, FILE, Frame, HERE, Multipart, NO_FILE, Part, ROWS, Refusal, Signed, TEXT,
-    TOO_LARGE, Visit, Wrong, authority, confirm, kept, metadata,
+    Answered, Area, FILE, Frame, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
+    object::{Paged, unstored},
     pages::{AllowedRow, CategoryAddPage, CategoryMadePage, CategoryPage},
-    render, see_other, sentence, uploaded,
+    render, sentence,
 };
 
 /// What is asked of registers.
@@ -40,120 +44,40 @@ pub(in crate::sites::console) const ALLOWED: [Part; 2] = [FILE, TEXT];
 /// The parts of the form that says what registers are to be.
 pub(in crate::sites::console) const REGISTERS: [Part; 2] = [POLICY, VALUES];
 
-type Changed = Result<(), Failure<ReplaceCategoryError<ListingError>>>;
+impl Paged for Category {
+    const FOLDER: &'static str = "categories";
 
-impl Visit<Signed> {
-    pub(in crate::sites::console) async fn show_add_category(self) -> Answered {
-        let manager = self.exchange.query().first("manager");
-        let filled = manager.map(|manager| ("manager", manager.to_owned()));
-        let frame = Frame {
-            filled: filled.into_iter().collect(),
-            ..self.frame_in(Area::Tpms)
-        };
-        self.category_form(&frame, StatusCode::OK).await
-    }
+    const VARIABLE: &'static str = "category";
 
-    async fn category_form(&self, frame: &Frame, status: StatusCode) -> Answered {
-        let page = CategoryAddPage {
-            frame,
-            namespace: self.named("namespace"),
-            managers: self.names::<Manager>().await?,
-        };
-        render(&page, status)
-    }
+    const ASKED: &'static [&'static str] = &["manager"];
 
-    pub(in crate::sites::console) async fn add_category(self, form: Multipart) -> Answered {
-        let name = form.text("name");
-        let administrator = self.administrator::<Category>(Act::Create, name).await?;
-        let (field, text) = match self.new_category(&form).await? {
-            Err(wrong) => wrong,
-            Ok(new) => {
-                let devices = &self.service().device_identity;
-                match devices.create_category(&administrator, new).await {
-                    Ok(issued) => {
-                        let page = CategoryMadePage {
-                            frame: &self.frame_in(Area::Tpms),
-                            name,
-                            link: self.category_link(name),
-                            key: &issued.client_key,
-                            certificate: &issued.object.spec.client_certificate,
-                        };
-                        return render(&page, StatusCode::OK);
-                    }
-                    Err(Failure::Refused(why)) => not_made(why)?,
-                    Err(Failure::Storage(StorageError::TooLarge { .. })) => {
-                        ("file", TOO_LARGE.to_owned())
-                    }
-                    Err(Failure::Storage(error)) => return Err(error.into()),
-                }
-            }
-        };
-        let frame = Frame {
-            filled: ["name", "manager", "description", "policy", "registers"]
-                .map(|field| (field, form.text(field).to_owned()))
-                .into(),
-            ..self.frame_with(Area::Tpms, field, text, &[])
-        };
-        self.category_form(&frame, StatusCode::UNPROCESSABLE_ENTITY)
-            .await
-    }
+    const FIELDS: &'static [&'static str] =
+        &["name", "manager", "description", "policy", "registers"];
 
-    /// What the form says of a new category.
-    async fn new_category(&self, form: &Multipart) -> Result<Result<NewCategory, Wrong>, Refusal> {
-        let devices = &self.service().device_identity;
-        let allow_list = match uploaded(form) {
-            None => Vec::new(),
-            Some(file) => match devices.read_endorsements(file).await? {
-                Ok(certificates) => certificates,
-                Err(why) => return Ok(Err(("file", sentence(&why.to_string())))),
-            },
-        };
-        let pcr_policy = match policy(form)? {
-            Ok(policy) => policy,
-            Err(wrong) => return Ok(Err(wrong)),
-        };
-        Ok(Ok(NewCategory {
-            metadata: Metadata {
-                name: form.text("name").to_owned(),
-                description: form.text("description").to_owned(),
-                ..Metadata::default()
-            },
-            manager: form.text("manager").to_owned(),
-            allow_list,
-            attestation_key: AttestationKeyTemplate::default(),
-            pcr_policy,
-        }))
-    }
-
-    pub(in crate::sites::console) async fn category(self) -> Answered {
-        self.category_page(self.frame_in(Area::Tpms), StatusCode::OK)
-            .await
-    }
-
-    async fn category_page(&self, mut frame: Frame, status: StatusCode) -> Answered {
-        let name = self.named("category");
-        let administrator = self.administrator::<Category>(Act::Get, name).await?;
-        let devices = &self.service().device_identity;
+    async fn page(visit: &Visit<Signed>, mut frame: Frame, status: StatusCode) -> Answered {
+        let name = visit.named(Self::VARIABLE);
+        let administrator = visit.administrator::<Self>(Act::Get, name).await?;
+        let devices = &visit.service().device_identity;
         let category = devices.find(&administrator, name).await?;
         let allowed = devices
             .allowed_certificates(&administrator, &category)
             .await?;
         let below = devices.referring(&category).await?;
         let (policy, values) = written(&category.spec.pcr_policy);
-        if frame.filled.is_empty() {
-            frame.filled = vec![("policy", policy.to_owned()), ("registers", values)];
+        if frame.entries.filled.is_empty() {
+            frame.entries.filled = vec![("policy", policy.to_owned()), ("registers", values)];
         }
-        let link = self.category_link(name);
-        let (allowed, more_allowed) = self.part("allowed", allowed, &link);
+        let link = visit.link_to::<Self>(name);
+        let (allowed, more_allowed) = visit.part("allowed", allowed, &link);
         let page = CategoryPage {
             frame: &frame,
-            namespace: self.named("namespace"),
+            namespace: visit.named("namespace"),
             name,
             description: &category.metadata.description,
             is_disabled: category.metadata.disable,
             manager: &category.spec.manager,
             ca: category.spec.sub_ca_name(),
-            ends: super::moment(category.spec.sub_ca_ends()),
+            ends: moment(category.spec.sub_ca_ends()),
             more_keys: below.len().saturating_sub(ROWS),
             keys: below.into_iter().take(ROWS).map(|key| key.name).collect(),
             policy,
@@ -164,139 +88,150 @@ impl Visit<Signed> {
             allowed: allowed.into_iter().map(AllowedRow::of).collect(),
             more_allowed,
             certificate: &category.spec.client_certificate,
-            is_fresh: self.is_fresh(),
-            confirm: confirm(&link),
+            confirm: visit.way_to_confirm(&link),
         };
         render(&page, status)
     }
 
-    fn category_link(&self, name: &str) -> String {
-        format!("{HERE}/{}/categories/{name}", self.named("namespace"))
+    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> Answered {
+        let page = CategoryAddPage {
+            frame,
+            namespace: visit.named("namespace"),
+            managers: visit.names::<Manager>().await?,
+        };
+        render(&page, status)
     }
 
-    pub(in crate::sites::console) async fn allow(self, form: Multipart) -> Answered {
-        let name = self.named("category");
-        let administrator = self.administrator::<Category>(Act::Replace, name).await?;
-        self.confirmed()?;
-        let devices = &self.service().device_identity;
-        let Some(file) = uploaded(&form) else {
-            let text = NO_FILE.to_owned();
-            return self.category_again("file", text, Vec::new()).await;
+    /// The private key of its stations' certificate is shown this once.
+    async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
+        let name = visit.typed("name");
+        let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        let devices = &visit.service().device_identity;
+        let allow_list = match visit.uploaded() {
+            [] => Vec::new(),
+            file => devices
+                .read_endorsements(file)
+                .await?
+                .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
         };
-        let allowed = devices.allow(&administrator, name, file).await;
-        self.category_changed(allowed, "file", Vec::new()).await
+        let new = NewCategory {
+            metadata: Metadata {
+                name: name.to_owned(),
+                description: visit.typed("description").to_owned(),
+                ..Metadata::default()
+            },
+            manager: visit.typed("manager").to_owned(),
+            allow_list,
+            attestation_key: AttestationKeyTemplate::default(),
+            pcr_policy: visit.policy()?,
+        };
+        let issued = devices.create_category(&administrator, new).await?;
+        let page = CategoryMadePage {
+            frame: &visit.frame_in(Area::Tpms),
+            name,
+            link: visit.link_to::<Self>(name),
+            key: &issued.client_key,
+            certificate: &issued.object.spec.client_certificate,
+        };
+        Ok(render(&page, StatusCode::OK)?)
+    }
+
+    async fn delete(
+        devices: &DeviceIdentity,
+        administrator: &Administrator<Self>,
+        name: &str,
+    ) -> Result<(), Failure<DeleteError<Infallible>>> {
+        devices.delete_category(administrator, name, Ok(())).await
+    }
+}
+
+impl Visit<Signed> {
+    pub(in crate::sites::console) async fn allow(self) -> Answered {
+        let (category, name) = self.weakening::<Category>(Act::Replace).await?;
+        let devices = &self.service().device_identity;
+        let allowed = match self.certificate_file() {
+            Ok(file) => devices.allow(&category, name, file).await,
+            Err(wrong) => return self.changed::<Category>(Err(wrong), &[]).await,
+        };
+        self.changed::<Category>(allowed, &[]).await
     }
 
     pub(in crate::sites::console) async fn disallow(self) -> Answered {
-        let name = self.named("category");
-        let administrator = self.administrator::<Category>(Act::Replace, name).await?;
-        self.confirmed()?;
-        let fingerprint = self.typed("fingerprint").parse();
-        let fingerprint = fingerprint.map_err(|_| Refusal::NotFound)?;
+        let (category, name) = self.weakening::<Category>(Act::Replace).await?;
+        let fingerprint = self.fingerprint()?;
         let devices = &self.service().device_identity;
-        let removed = devices.disallow(&administrator, name, &fingerprint).await;
-        self.category_changed(removed, "file", Vec::new()).await
+        let removed = devices.disallow(&category, name, &fingerprint).await;
+        self.changed::<Category>(removed, &[]).await
     }
 
-    pub(in crate::sites::console) async fn set_registers(self, form: Multipart) -> Answered {
-        let name = self.named("category");
-        let administrator = self.administrator::<Category>(Act::Replace, name).await?;
-        self.confirmed()?;
-        let filled = ["policy", "registers"].map(|field| (field, form.text(field).to_owned()));
+    pub(in crate::sites::console) async fn set_registers(self) -> Answered {
+        const FILLED: [&str; 2] = ["policy", "registers"];
+        let (category, name) = self.weakening::<Category>(Act::Replace).await?;
         let devices = &self.service().device_identity;
-        match policy(&form)? {
-            Ok(policy) => {
-                let set = devices.set_pcr_policy(&administrator, name, &policy).await;
-                self.category_changed(set, "registers", filled.into()).await
-            }
-            Err((field, text)) => self.category_again(field, text, filled.into()).await,
+        let set = match self.policy() {
+            Ok(policy) => devices.set_pcr_policy(&category, name, &policy).await,
+            Err(why) => return self.changed::<Category>(Err(why), &FILLED).await,
+        };
+        self.changed::<Category>(set, &FILLED).await
+    }
+
+    /// What a form asks of registers.
+    fn policy(&self) -> Result<PcrPolicy, Unfilled> {
+        match self.typed("policy") {
+            "learn" => Ok(PcrPolicy::Learn),
+            "any" => Ok(PcrPolicy::Any),
+            "expected" => match expected(self.typed("registers")) {
+                Ok(registers) => Ok(PcrPolicy::Expected(registers)),
+                Err(line) => {
+                    let text = format!(
+                        "Line {line} is not of the form “sha256:7 = value in hexadecimal”."
+                    );
+                    Err(Wrong::at("registers", text).into())
+                }
+            },
+            _ => Err(Refusal::Malformed(StatusCode::BAD_REQUEST).into()),
         }
     }
+}
 
-    async fn category_changed(
-        &self,
-        changed: Changed,
-        field: &'static str,
-        filled: Vec<(&'static str, String)>,
-    ) -> Answered {
-        let text = match changed {
-            Ok(()) => return Ok(see_other(&self.category_link(self.named("category")))),
-            Err(Failure::Refused(ReplaceCategoryError::Body(ListingError::File(why)))) => {
-                sentence(&why.to_string())
+impl From<Failure<CreateCategoryError>> for Unfilled {
+    fn from(failure: Failure<CreateCategoryError>) -> Self {
+        let why = match failure {
+            Failure::Refused(why) => why,
+            Failure::Storage(error) => return unstored(error),
+        };
+        let text = sentence(&why.to_string());
+        Self::Wrong(match why {
+            CreateCategoryError::AllowList(_) => Wrong::at("file", text),
+            CreateCategoryError::AttestationKey => Wrong::of_all(text),
+            CreateCategoryError::Authority(why) => return why.into(),
+            CreateCategoryError::Deleted => Wrong::at("name", text),
+            CreateCategoryError::Exists => Wrong::at("name", "There is a category of this name."),
+            CreateCategoryError::Metadata(why) => return why.into(),
+            CreateCategoryError::PcrPolicy(_) => Wrong::at("registers", text),
+            CreateCategoryError::UnknownManager => Wrong::at("manager", text),
+        })
+    }
+}
+
+impl From<Failure<ReplaceCategoryError<ListingError>>> for Unfilled {
+    fn from(failure: Failure<ReplaceCategoryError<ListingError>>) -> Self {
+        Self::Wrong(match failure {
+            Failure::Refused(ReplaceCategoryError::AllowList(why)) => {
+                Wrong::at("file", sentence(&why.to_string()))
             }
-            Err(Failure::Refused(ReplaceCategoryError::AllowList(why))) => {
-                sentence(&why.to_string())
+            Failure::Refused(ReplaceCategoryError::Body(ListingError::File(why))) => {
+                Wrong::at("file", sentence(&why.to_string()))
             }
-            Err(Failure::Refused(ReplaceCategoryError::PcrPolicy(why))) => {
-                sentence(&why.to_string())
+            Failure::Refused(ReplaceCategoryError::PcrPolicy(why)) => {
+                Wrong::at("registers", sentence(&why.to_string()))
             }
-            Err(Failure::Refused(
+            Failure::Refused(
                 ReplaceCategoryError::Body(ListingError::NotListed) | ReplaceCategoryError::Unknown,
-            )) => return Err(Refusal::NotFound),
-            Err(Failure::Storage(StorageError::TooLarge { .. })) => TOO_LARGE.to_owned(),
-            Err(Failure::Storage(error)) => return Err(error.into()),
-        };
-        self.category_again(field, text, filled).await
+            ) => return Refusal::NotFound.into(),
+            Failure::Storage(error) => return unstored(error),
+        })
     }
-
-    async fn category_again(
-        &self,
-        field: &'static str,
-        text: String,
-        filled: Vec<(&'static str, String)>,
-    ) -> Answered {
-        let frame = Frame {
-            filled,
-            ..self.frame_with(Area::Tpms, field, text, &[])
-        };
-        self.category_page(frame, StatusCode::UNPROCESSABLE_ENTITY)
-            .await
-    }
-
-    pub(in crate::sites::console) async fn delete_category(self) -> Answered {
-        let name = self.named("category");
-        let administrator = self.administrator::<Category>(Act::Delete, name).await?;
-        self.confirmed()?;
-        let devices = &self.service().device_identity;
-        let deleted = devices.delete_category(&administrator, name, Ok(()));
-        let Some(text) = kept(deleted.await)? else {
-            return Ok(see_other(&self.namespace_link()));
-        };
-        let frame = self.frame_with(Area::Tpms, "", text, &[]);
-        self.category_page(frame, StatusCode::CONFLICT).await
-    }
-}
-
-const EXISTS: &str = "There is a category of this name.";
-
-fn not_made(why: CreateCategoryError) -> Result<Wrong, Refusal> {
-    let text = sentence(&why.to_string());
-    Ok(match why {
-        CreateCategoryError::AllowList(_) => ("file", text),
-        CreateCategoryError::AttestationKey => ("", text),
-        CreateCategoryError::Authority(why) => authority(why)?,
-        CreateCategoryError::Deleted => ("name", text),
-        CreateCategoryError::Exists => ("name", EXISTS.to_owned()),
-        CreateCategoryError::Metadata(why) => metadata(&why),
-        CreateCategoryError::PcrPolicy(_) => ("registers", text),
-        CreateCategoryError::UnknownManager => ("manager", text),
-    })
-}
-
-/// What a form asks of registers.
-fn policy(form: &Multipart) -> Result<Result<PcrPolicy, Wrong>, Refusal> {
-    Ok(match form.text("policy") {
-        "learn" => Ok(PcrPolicy::Learn),
-        "any" => Ok(PcrPolicy::Any),
-        "expected" => match expected(form.text("registers")) {
-            Ok(registers) => Ok(PcrPolicy::Expected(registers)),
-            Err(line) => Err((
-                "registers",
-                format!("Line {line} is not of the form “sha256:7 = value in hexadecimal”."),
-            )),
-        },
-        _ => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
-    })
 }
 
 /// Registers with their values: a line a value, such as `sha256:7 = 00ff…`.

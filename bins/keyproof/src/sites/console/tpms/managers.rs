@@ -1,19 +1,22 @@
 //! Managers: made, and deleted; and which makers each of them trusts.
 
+use std::convert::Infallible;
+
 use http::StatusCode;
+use keyproof_http::Response;
 use keyproof_service::{
-    Action, Failure, StorageError,
+    Action, DeviceIdentity, Failure,
     device_identity::{
-        Act, CreateManagerError, ListingError, Manager, Metadata, ReplaceManagerError,
-        TrustedMakers,
+        Act, Administrator, CreateManagerError, DeleteError, ListingError, Manager, Metadata,
+        ReplaceManagerError, TrustedMakers,
     },
 };
 
 use super::{
-    Answered, Area, FILE, Frame, HERE, Multipart, NO_FILE, Part, ROWS, Refusal, Signed, TEXT,
-    TOO_LARGE, Visit, Wrong, authority, confirm, kept, metadata,
+    Answered, FILE, Frame, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong,
+    object::{Paged, unstored},
     pages::{DeviceRow, MakerRow, ManagerAddPage, ManagerPage, query_of},
-    render, see_other, sentence, uploaded,
+    render, see_other, sentence, told,
 };
 
 /// The parts of the form that makes a manager.
@@ -28,97 +31,31 @@ pub(in crate::sites::console) const MANAGER: [Part; 5] = [
 /// The parts of the form that adds makers' CAs.
 pub(in crate::sites::console) const MAKERS: [Part; 2] = [FILE, TEXT];
 
-type Changed = Result<(), Failure<ReplaceManagerError<ListingError>>>;
+impl Paged for Manager {
+    const FOLDER: &'static str = "managers";
 
-impl Visit<Signed> {
-    pub(in crate::sites::console) async fn show_add_tpm_manager(self) -> Answered {
-        self.administrator::<Manager>(Act::List, "").await?;
-        self.manager_form(&self.frame_in(Area::Tpms), StatusCode::OK)
-    }
+    const VARIABLE: &'static str = "manager";
 
-    fn manager_form(&self, frame: &Frame, status: StatusCode) -> Answered {
-        let namespace = self.named("namespace");
-        render(&ManagerAddPage { frame, namespace }, status)
-    }
+    const ASKED: &'static [&'static str] = &[];
 
-    pub(in crate::sites::console) async fn add_tpm_manager(self, form: Multipart) -> Answered {
-        let name = form.text("name");
-        let administrator = self.administrator::<Manager>(Act::Create, name).await?;
-        let (field, text) = match self.new_manager(&form).await? {
-            Err(wrong) => wrong,
-            Ok((of, trusted)) => {
-                let devices = &self.service().device_identity;
-                match devices.create_manager(&administrator, of, trusted).await {
-                    Ok(_) => return Ok(see_other(&self.manager_link(name))),
-                    Err(Failure::Refused(why)) => match why {
-                        CreateManagerError::Authority(why) => authority(why)?,
-                        CreateManagerError::Exists => ("name", EXISTS.to_owned()),
-                        CreateManagerError::Metadata(why) => metadata(&why),
-                        CreateManagerError::Roots(why) => ("file", sentence(&why.to_string())),
-                    },
-                    Err(Failure::Storage(StorageError::TooLarge { .. })) => {
-                        ("file", TOO_LARGE.to_owned())
-                    }
-                    Err(Failure::Storage(error)) => return Err(error.into()),
-                }
-            }
-        };
-        let frame = Frame {
-            filled: ["name", "description", "bundle"]
-                .map(|field| (field, form.text(field).to_owned()))
-                .into(),
-            ..self.frame_with(Area::Tpms, field, text, &[])
-        };
-        self.manager_form(&frame, StatusCode::UNPROCESSABLE_ENTITY)
-    }
+    const FIELDS: &'static [&'static str] = &["name", "description", "bundle"];
 
-    /// What the form says of a new manager.
-    async fn new_manager(
-        &self,
-        form: &Multipart,
-    ) -> Result<Result<(Metadata, TrustedMakers), Wrong>, Refusal> {
-        let devices = &self.service().device_identity;
-        let ek_roots = match uploaded(form) {
-            None => Vec::new(),
-            Some(file) => match devices.read_makers(file).await? {
-                Ok(roots) => roots,
-                Err(why) => return Ok(Err(("file", sentence(&why.to_string())))),
-            },
-        };
-        let of = Metadata {
-            name: form.text("name").to_owned(),
-            description: form.text("description").to_owned(),
-            ..Metadata::default()
-        };
-        let ek_trust_bundle = !form.text("bundle").is_empty();
-        let trusted = TrustedMakers {
-            ek_roots,
-            ek_trust_bundle,
-        };
-        Ok(Ok((of, trusted)))
-    }
-
-    pub(in crate::sites::console) async fn tpm_manager(self) -> Answered {
-        self.manager_page(&self.frame_in(Area::Tpms), StatusCode::OK)
-            .await
-    }
-
-    async fn manager_page(&self, frame: &Frame, status: StatusCode) -> Answered {
-        let (namespace, name) = (self.named("namespace"), self.named("manager"));
-        let administrator = self.administrator::<Manager>(Act::Get, name).await?;
-        let devices = &self.service().device_identity;
+    async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {
+        let (namespace, name) = (visit.named("namespace"), visit.named(Self::VARIABLE));
+        let administrator = visit.administrator::<Self>(Act::Get, name).await?;
+        let devices = &visit.service().device_identity;
         let manager = devices.find(&administrator, name).await?;
         let makers = devices.covered_makers(&administrator, &manager).await?;
         let below = devices.referring(&manager).await?;
         let target = format!("tpm_device/{namespace}/{name}");
-        let keeper = self.keeper(Action::TpmDeviceShow, target).await?;
-        let (vendor, serial) = (self.asked("vendor").ok(), self.asked("serial").ok());
+        let keeper = visit.keeper(Action::TpmDeviceShow, target).await?;
+        let (vendor, serial) = (visit.asked("vendor").ok(), visit.asked("serial").ok());
         let after = vendor.as_deref().zip(serial.as_deref());
         let (bound, next) = devices.devices_of(&keeper, name, after, ROWS).await?;
-        let link = self.manager_link(name);
-        let (makers, more_makers) = self.part("makers", makers, &link);
+        let link = visit.link_to::<Self>(name);
+        let (makers, more_makers) = visit.part("makers", makers, &link);
         let page = ManagerPage {
-            frame,
+            frame: &frame,
             namespace,
             name,
             description: &manager.metadata.description,
@@ -136,86 +73,106 @@ impl Visit<Signed> {
             devices: bound.into_iter().map(DeviceRow::of).collect(),
             is_first: after.is_none(),
             next: next.map(|next| format!("{link}?{}", query_of(&next))),
-            is_fresh: self.is_fresh(),
-            confirm: confirm(&link),
+            confirm: visit.way_to_confirm(&link),
         };
         render(&page, status)
     }
 
-    fn manager_link(&self, name: &str) -> String {
-        format!("{HERE}/{}/managers/{name}", self.named("namespace"))
+    async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> Answered {
+        let namespace = visit.named("namespace");
+        render(&ManagerAddPage { frame, namespace }, status)
     }
 
-    pub(in crate::sites::console) async fn add_makers(self, form: Multipart) -> Answered {
-        let name = self.named("manager");
-        let administrator = self.administrator::<Manager>(Act::Replace, name).await?;
-        self.confirmed()?;
-        let devices = &self.service().device_identity;
-        let Some(file) = uploaded(&form) else {
-            return self.manager_again(NO_FILE.to_owned()).await;
+    async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
+        let name = visit.typed("name");
+        let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        let devices = &visit.service().device_identity;
+        let ek_roots = match visit.uploaded() {
+            [] => Vec::new(),
+            file => devices
+                .read_makers(file)
+                .await?
+                .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
         };
-        let added = devices.add_makers(&administrator, name, file).await;
-        self.manager_changed(added).await
-    }
-
-    pub(in crate::sites::console) async fn remove_maker(self) -> Answered {
-        let name = self.named("manager");
-        let administrator = self.administrator::<Manager>(Act::Replace, name).await?;
-        self.confirmed()?;
-        let fingerprint = self.typed("fingerprint").parse();
-        let fingerprint = fingerprint.map_err(|_| Refusal::NotFound)?;
-        let devices = &self.service().device_identity;
-        let removed = devices
-            .remove_maker(&administrator, name, &fingerprint)
-            .await;
-        self.manager_changed(removed).await
-    }
-
-    pub(in crate::sites::console) async fn trust_bundle(self, is_trusted: bool) -> Answered {
-        let name = self.named("manager");
-        let administrator = self.administrator::<Manager>(Act::Replace, name).await?;
-        self.confirmed()?;
-        let devices = &self.service().device_identity;
-        let changed = devices
-            .set_trust_bundle(&administrator, name, is_trusted)
-            .await;
-        self.manager_changed(changed).await
-    }
-
-    async fn manager_changed(&self, changed: Changed) -> Answered {
-        let text = match changed {
-            Ok(()) => return Ok(see_other(&self.manager_link(self.named("manager")))),
-            Err(Failure::Refused(ReplaceManagerError::Body(ListingError::File(why)))) => {
-                sentence(&why.to_string())
-            }
-            Err(Failure::Refused(ReplaceManagerError::Roots(why))) => sentence(&why.to_string()),
-            Err(Failure::Refused(
-                ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown,
-            )) => return Err(Refusal::NotFound),
-            Err(Failure::Storage(StorageError::TooLarge { .. })) => TOO_LARGE.to_owned(),
-            Err(Failure::Storage(error)) => return Err(error.into()),
+        let of = Metadata {
+            name: name.to_owned(),
+            description: visit.typed("description").to_owned(),
+            ..Metadata::default()
         };
-        self.manager_again(text).await
-    }
-
-    async fn manager_again(&self, text: String) -> Answered {
-        let frame = self.frame_with(Area::Tpms, "file", text, &[]);
-        self.manager_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
-            .await
-    }
-
-    pub(in crate::sites::console) async fn delete_tpm_manager(self) -> Answered {
-        let name = self.named("manager");
-        let administrator = self.administrator::<Manager>(Act::Delete, name).await?;
-        self.confirmed()?;
-        let devices = &self.service().device_identity;
-        let deleted = devices.delete_manager(&administrator, name, Ok(()));
-        let Some(text) = kept(deleted.await)? else {
-            return Ok(see_other(&self.namespace_link()));
+        let trusted = TrustedMakers {
+            ek_roots,
+            ek_trust_bundle: visit.is_ticked("bundle"),
         };
-        let frame = self.frame_with(Area::Tpms, "", text, &[]);
-        self.manager_page(&frame, StatusCode::CONFLICT).await
+        devices.create_manager(&administrator, of, trusted).await?;
+        let link = visit.link_to::<Self>(name);
+        Ok(see_other(&told(&link, "manager-added")))
+    }
+
+    async fn delete(
+        devices: &DeviceIdentity,
+        administrator: &Administrator<Self>,
+        name: &str,
+    ) -> Result<(), Failure<DeleteError<Infallible>>> {
+        devices.delete_manager(administrator, name, Ok(())).await
     }
 }
 
-const EXISTS: &str = "There is a manager of this name.";
+impl Visit<Signed> {
+    pub(in crate::sites::console) async fn add_makers(self) -> Answered {
+        let (manager, name) = self.weakening::<Manager>(Act::Replace).await?;
+        let devices = &self.service().device_identity;
+        let added = match self.certificate_file() {
+            Ok(file) => devices.add_makers(&manager, name, file).await,
+            Err(wrong) => return self.changed::<Manager>(Err(wrong), &[]).await,
+        };
+        self.changed::<Manager>(added, &[]).await
+    }
+
+    pub(in crate::sites::console) async fn remove_maker(self) -> Answered {
+        let (manager, name) = self.weakening::<Manager>(Act::Replace).await?;
+        let fingerprint = self.fingerprint()?;
+        let devices = &self.service().device_identity;
+        let removed = devices.remove_maker(&manager, name, &fingerprint).await;
+        self.changed::<Manager>(removed, &[]).await
+    }
+
+    pub(in crate::sites::console) async fn trust_bundle(self, is_trusted: bool) -> Answered {
+        let (manager, name) = self.weakening::<Manager>(Act::Replace).await?;
+        let devices = &self.service().device_identity;
+        let changed = devices.set_trust_bundle(&manager, name, is_trusted).await;
+        self.changed::<Manager>(changed, &[]).await
+    }
+}
+
+impl From<Failure<CreateManagerError>> for Unfilled {
+    fn from(failure: Failure<CreateManagerError>) -> Self {
+        match failure {
+            Failure::Refused(CreateManagerError::Authority(why)) => why.into(),
+            Failure::Refused(CreateManagerError::Exists) => {
+                Wrong::at("name", "There is a manager of this name.").into()
+            }
+            Failure::Refused(CreateManagerError::Metadata(why)) => why.into(),
+            Failure::Refused(CreateManagerError::Roots(why)) => {
+                Wrong::at("file", sentence(&why.to_string())).into()
+            }
+            Failure::Storage(error) => unstored(error),
+        }
+    }
+}
+
+impl From<Failure<ReplaceManagerError<ListingError>>> for Unfilled {
+    fn from(failure: Failure<ReplaceManagerError<ListingError>>) -> Self {
+        match failure {
+            Failure::Refused(ReplaceManagerError::Body(ListingError::File(why))) => {
+                Wrong::at("file", sentence(&why.to_string())).into()
+            }
+            Failure::Refused(ReplaceManagerError::Roots(why)) => {
+                Wrong::at("file", sentence(&why.to_string())).into()
+            }
+            Failure::Refused(
+                ReplaceManagerError::Body(ListingError::NotListed) | ReplaceManagerError::Unknown,
+            ) => Refusal::NotFound.into(),
+            Failure::Storage(error) => unstored(error),
+        }
+    }
+}

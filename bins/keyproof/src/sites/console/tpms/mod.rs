@@ -3,30 +3,30 @@
 mod categories;
 mod keys;
 mod managers;
+mod object;
 mod pages;
-
-use std::convert::Infallible;
 
 use http::StatusCode;
 use keyproof_auth::is_dns_label;
 use keyproof_service::Timestamp;
 use keyproof_service::{
-    Action, Failure,
+    Action,
     device_identity::{
-        Act, Administrator, ApiKey, AuthorityError, Category, DeleteError, DeviceError,
-        DevicePlace, FindError, Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
+        Act, Administrator, ApiKey, AuthorityError, Category, DeviceError, DevicePlace, FindError,
+        Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
     },
 };
 
 use super::{
     Answered, Area, Frame, Signed, Visit,
-    addressing::{confirm, query},
+    addressing::{query, told},
     render,
     words::sentence,
 };
 use crate::sites::{
+    entries::{Unfilled, Wrong},
     moment::moment,
-    multipart::{Multipart, Part},
+    multipart::Part,
     page::see_other,
     refusal::Refusal,
 };
@@ -55,22 +55,20 @@ const TEXT: Part = Part::Upload("text", LONGEST);
 /// What a namespace and an object are called.
 const LABEL: &str = "A name has lower-case letters, digits and hyphens, begins with a letter, and does not end with a hyphen.";
 
-/// Why something is not done, beside the field that it is about.
-type Wrong = (&'static str, String);
-
 impl Visit<Signed> {
     pub(super) async fn namespaces(self) -> Answered {
         let frame = match self.exchange.query().first("namespace") {
             None => self.frame_in(Area::Tpms),
             Some(namespace) => match namespace.trim() {
                 label if is_dns_label(label) => return Ok(see_other(&format!("{HERE}/{label}"))),
-                other => Frame {
-                    filled: vec![("namespace", other.to_owned())],
-                    ..self.frame_with(Area::Tpms, "namespace", LABEL, &[])
-                },
+                _ => {
+                    let mut frame = self.frame_asking(Area::Tpms, &["namespace"]);
+                    frame.entries.wrong = Some(Wrong::at("namespace", LABEL));
+                    frame
+                }
             },
         };
-        let status = match frame.wrong {
+        let status = match frame.entries.wrong {
             None => StatusCode::OK,
             Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
@@ -173,8 +171,7 @@ impl Visit<Signed> {
             keys: keys.into_iter().map(DeviceKeyRow::of).collect(),
             attestations,
             shown: shown.map(|(verdict, before)| Shown::of(verdict, before, &device)),
-            is_fresh: self.is_fresh(),
-            confirm: confirm(&link),
+            confirm: self.way_to_confirm(&link),
         };
         render(&page, StatusCode::OK)
     }
@@ -182,13 +179,14 @@ impl Visit<Signed> {
     pub(super) async fn forget_tpm_device(self) -> Answered {
         let place = self.place()?;
         let keeper = self.keeper(Action::TpmDeviceForget, place.target()).await?;
-        self.confirmed()?;
+        self.confirmed(&link_of(&place))?;
         let devices = &self.service().device_identity;
         devices.forget_kept(&keeper, &place).await?;
         let DevicePlace {
             namespace, manager, ..
         } = place;
-        Ok(see_other(&format!("{HERE}/{namespace}/managers/{manager}")))
+        let list = format!("{HERE}/{namespace}/managers/{manager}");
+        Ok(see_other(&told(&list, "device-forgotten")))
     }
 
     pub(super) async fn relearn_tpm_device(self) -> Answered {
@@ -196,10 +194,11 @@ impl Visit<Signed> {
         let keeper = self
             .keeper(Action::TpmDeviceRelearn, place.target())
             .await?;
-        self.confirmed()?;
+        let page = link_of(&place);
+        self.confirmed(&page)?;
         let devices = &self.service().device_identity;
         devices.relearn_kept(&keeper, &place).await?;
-        Ok(see_other(&link_of(&place)))
+        Ok(see_other(&told(&page, "relearning")))
     }
 
     fn namespace_link(&self) -> String {
@@ -266,58 +265,27 @@ impl From<DeviceError> for Refusal {
 }
 
 /// What is wrong with an object's name or description.
-fn metadata(why: &MetadataError) -> Wrong {
-    match why {
-        MetadataError::Name => ("name", LABEL.to_owned()),
-        MetadataError::Description { .. } => ("description", sentence(&why.to_string())),
-        MetadataError::Annotation | MetadataError::Namespace => ("", sentence(&why.to_string())),
+impl From<MetadataError> for Unfilled {
+    fn from(why: MetadataError) -> Self {
+        let text = sentence(&why.to_string());
+        Self::Wrong(match why {
+            MetadataError::Name => Wrong::at("name", LABEL),
+            MetadataError::Description { .. } => Wrong::at("description", text),
+            MetadataError::Annotation | MetadataError::Namespace => Wrong::of_all(text),
+        })
     }
 }
 
 /// Why there is no CA.
-fn authority(why: AuthorityError) -> Result<Wrong, Refusal> {
-    match why {
-        AuthorityError::Storage(error) => Err(error.into()),
-        AuthorityError::Expired { .. } => Ok(("", sentence(&why.to_string()))),
-        AuthorityError::Making(_) => {
-            tracing::error!(%why, "a CA could not be made");
-            Err(Refusal::Broken)
+impl From<AuthorityError> for Unfilled {
+    fn from(why: AuthorityError) -> Self {
+        match why {
+            AuthorityError::Storage(error) => error.into(),
+            AuthorityError::Expired { .. } => Wrong::of_all(sentence(&why.to_string())).into(),
+            AuthorityError::Making(_) => {
+                tracing::error!(%why, "a CA could not be made");
+                Refusal::Broken.into()
+            }
         }
     }
 }
-
-/// Why something stays that was to be deleted, if it does.
-fn kept(deleted: Result<(), Failure<DeleteError<Infallible>>>) -> Result<Option<String>, Refusal> {
-    match deleted {
-        Ok(()) => Ok(None),
-        Err(Failure::Refused(DeleteError::Body(never))) => match never {},
-        Err(Failure::Refused(DeleteError::Unknown)) => Err(Refusal::NotFound),
-        Err(Failure::Refused(DeleteError::Referred { one, count })) => {
-            let what = match one.kind {
-                Category::NAME => "category",
-                _ => "API key",
-            };
-            let needs = match count {
-                1 => "needs it: delete that first".to_owned(),
-                _ => format!(
-                    "and {} more need it: delete those first",
-                    count.saturating_sub(1)
-                ),
-            };
-            Ok(Some(format!("The {what} {} {needs}.", one.name)))
-        }
-        Err(Failure::Storage(error)) => Err(error.into()),
-    }
-}
-
-/// The file, or the text if none was chosen; nothing without either.
-fn uploaded(form: &Multipart) -> Option<&[u8]> {
-    let both = [form.bytes("file"), form.bytes("text")];
-    both.into_iter().find(|bytes| !bytes.is_empty())
-}
-
-/// What is told of neither.
-const NO_FILE: &str = "Choose a file, or paste its text.";
-
-/// What is told of more than there is room for.
-const TOO_LARGE: &str = "With these there are more certificates than one record has room for.";

@@ -104,8 +104,7 @@ pub(super) struct CategoryPage<'a> {
     pub(super) allowed: Vec<AllowedRow>,
     pub(super) more_allowed: Option<String>,
     pub(super) certificate: &'a str,
-    pub(super) is_fresh: bool,
-    pub(super) confirm: String,
+    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct AllowedRow {
@@ -145,8 +144,7 @@ pub(super) struct KeyPage<'a> {
     pub(super) needs_certificate: bool,
     pub(super) is_disabled: bool,
     pub(super) is_revoked: bool,
-    pub(super) is_fresh: bool,
-    pub(super) confirm: String,
+    pub(super) confirm: Option<String>,
 }
 
 #[derive(Template)]
@@ -167,8 +165,7 @@ pub(super) struct ManagerPage<'a> {
     pub(super) devices: Vec<DeviceRow>,
     pub(super) is_first: bool,
     pub(super) next: Option<String>,
-    pub(super) is_fresh: bool,
-    pub(super) confirm: String,
+    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct MakerRow {
@@ -207,8 +204,7 @@ pub(super) struct DevicePage<'a> {
     pub(super) keys: Vec<DeviceKeyRow>,
     pub(super) attestations: Vec<AttestationRow>,
     pub(super) shown: Option<Shown>,
-    pub(super) is_fresh: bool,
-    pub(super) confirm: String,
+    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct DeviceKeyRow {

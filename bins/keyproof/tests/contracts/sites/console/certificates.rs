@@ -92,10 +92,7 @@ async fn an_operator_walks_to_possession() {
     let etag = ops.hidden("etag").unwrap();
     site.clock.advance(Duration::from_secs(301));
     ops.get(&of("", "root")).await.is(200);
-    let sent_on = ops.post(&of("/delete", "root"), &[("etag", &etag)]).await;
-    assert!(sent_on.is(303).location().starts_with("/console/confirm"));
-    ops.confirms(&token).await;
-    ops.get(&of("", "root")).await.is(200);
+    ops.sent_to_confirm(&of("/delete", "root"), &token).await;
     // Somebody else's change is not overwritten.
     ops.post(&of("/delete", "root"), &[("etag", "00")])
         .await
@@ -104,6 +101,34 @@ async fn an_operator_walks_to_possession() {
         .await
         .is(303);
     ops.get(&of("", "root")).await.is(404);
+}
+
+#[tokio::test]
+async fn a_file_is_taken_from_our_own_page_alone() {
+    let site = Site::start().await;
+    let (mut ops, token) = signed_in(&site, &["certificates"]).await;
+    ops.get(SERVICE).await.is(200);
+    let ours = ops.csrf();
+    let ca = Ca::new("Acme Root");
+    let parts = [("name", &b"root"[..]), ("file", ca.pem.as_bytes())];
+    let theirs = {
+        let other = Operator::signed_in(site.server.address(), &token).await;
+        other.csrf()
+    };
+    for wrong in ["", "x", &theirs] {
+        ops.upload_as(SERVICE, wrong, &parts).await.is(403);
+    }
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        let mut forged = ops.clone();
+        forged.headers.push((name, value.to_owned()));
+        forged.upload_as(SERVICE, &ours, &parts).await.is(403);
+    }
+    ops.get(SERVICE).await.is(200);
+    ops.sees("The service has none yet.");
+    ops.upload_as(SERVICE, &ours, &parts).await.is(303);
 }
 
 #[tokio::test]

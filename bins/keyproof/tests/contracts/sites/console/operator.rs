@@ -75,6 +75,37 @@ impl Operator {
         self.post("/console/confirm", &fields).await.is(303);
     }
 
+    /// Sends a form too late, is sent to show the token, and comes back to the page that the form was on, where nothing is
+    /// done yet.
+    pub(crate) async fn sent_to_confirm(&mut self, form: &str, token: &str) {
+        let before = self.page.clone();
+        let to = self.post(form, &[]).await.is(303).location();
+        assert!(to.starts_with("/console/confirm?to="), "{to}");
+        self.get(&to).await.is(200);
+        let page = self.hidden("to").unwrap().replace("&#38;", "&");
+        let fields = [("token", token), ("to", &*page)];
+        let back = self
+            .post("/console/confirm", &fields)
+            .await
+            .is(303)
+            .location();
+        let mark = if page.contains('?') { '&' } else { '?' };
+        assert_eq!(back, format!("{page}{mark}done=confirmed"));
+        self.get(&back).await.is(200);
+        self.sees("nothing is done yet");
+        let heading = |page: &str| {
+            page.split("<h1>")
+                .nth(1)
+                .unwrap()
+                .split("</h1>")
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(heading(&self.page), heading(&before), "{back}");
+        self.sees(&format!("action=\"{form}\"").replace('&', "&#38;"));
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.send("GET", path, None).await
     }
@@ -247,6 +278,11 @@ fn assert_safe(answer: &Answer) {
     );
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
     assert_eq!(answer.header("referrer-policy"), "same-origin");
+    assert_eq!(answer.header("x-frame-options"), "DENY");
+    for kept_apart in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
+        assert_eq!(answer.header(kept_apart), "same-origin", "{answer:?}");
+    }
+    assert!(answer.header("permissions-policy").contains("camera=()"));
     assert!(answer.headers.get("access-control-allow-origin").is_none());
     assert!(!answer.header("x-request-id").is_empty());
     if answer.header("content-type").starts_with("text/html") {

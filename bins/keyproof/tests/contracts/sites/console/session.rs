@@ -113,9 +113,14 @@ async fn the_token_is_shown_again_by_the_same_operator_and_leads_nowhere_else() 
     ops.sees("This is another token");
     assert_eq!(ops.console().unwrap(), before);
     for (to, there) in [
-        ("/console/users/7", "/console/users/7"),
-        ("//evil.example", "/console"),
-        ("https://evil.example", "/console"),
+        ("/console/users/7", "/console/users/7?done=confirmed"),
+        (
+            "/console/tills/kiosk/device?id=a%20b#remove",
+            "/console/tills/kiosk/device?id=a%20b&done=confirmed#remove",
+        ),
+        ("//evil.example", "/console?done=confirmed"),
+        ("https://evil.example", "/console?done=confirmed"),
+        ("/console/../account", "/console?done=confirmed"),
     ] {
         ops.get("/console/confirm").await.is(200);
         let before = ops.console().unwrap().to_owned();
@@ -198,6 +203,49 @@ async fn sign_in_is_on_a_safe_connection_alone_and_bounded() {
     }
     assert_eq!(answers, [422, 422, 422, 429]);
     guesser.sees("Too many requests came from your address");
+}
+
+#[tokio::test]
+async fn whoever_shows_a_token_or_a_password_is_counted_by_their_address() {
+    let site = Site::configured(&[("auth.address_limit", 4.into())]).await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["users"]).await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        ops.get("/console/confirm").await.is(200);
+        let fields = [("token", "x"), ("to", "")];
+        answers.push(ops.post("/console/confirm", &fields).await.status.as_u16());
+    }
+    assert_eq!(answers, [422, 422, 422, 429]);
+    // What costs a hash, too.
+    ops.get("/console/users/add").await.is(200);
+    let fields = [
+        ("organisation", "Example Org"),
+        ("name", "eve"),
+        ("role", "User"),
+        ("password", &token),
+    ];
+    ops.post("/console/users/add", &fields).await.is(429);
+}
+
+#[tokio::test]
+async fn the_session_of_before_the_token_was_shown_again_is_none() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["admin"]).await;
+    let before = ops.console().unwrap().to_owned();
+    ops.confirms(&token).await;
+    let mut stale = Browser::new(&site);
+    stale.cookies.insert("keyproof-console".to_owned(), before);
+    stale.get("/console").await.is(303);
+    // It lasts no longer for being shown again.
+    for _ in 0..34 {
+        site.clock.advance(Duration::from_secs(14 * 60));
+        ops.get("/console").await.is(200);
+    }
+    ops.confirms(&token).await;
+    site.clock.advance(Duration::from_secs(4 * 60));
+    ops.get("/console").await.is(303);
 }
 
 /// Which scopes give what over the APIs is as it was.

@@ -50,7 +50,10 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.sees("default");
     let fields = [("name", "kiosk"), ("password", "correct horse")];
     let added = ops.post("/console/tills", &fields).await;
-    assert_eq!(added.is(303).location(), "/console/tills/kiosk");
+    assert_eq!(
+        added.is(303).location(),
+        "/console/tills/kiosk?done=instance-added"
+    );
     ops.get("/console/tills/kiosk").await.is(200);
     ops.sees("The instance has no devices yet.");
 
@@ -79,15 +82,16 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.get(device).await.is(200);
     ops.sees("/console/confirm?to=");
     let remove = "/console/tills/kiosk/device/remove?id=till%201";
-    let sent_on = ops.post(remove, &[]).await;
-    assert!(sent_on.is(303).location().starts_with("/console/confirm"));
-    ops.get(device).await.is(200);
-    ops.confirms(&token).await;
-    ops.get(device).await.is(200);
-    ops.post(remove, &[]).await.is(303);
+    ops.sent_to_confirm(remove, &token).await;
+    ops.submit(remove, &[]).await.is(200);
+    ops.sees("The device is removed.");
     ops.get(device).await.is(404);
+    site.clock.advance(Duration::from_secs(301));
     ops.get("/console/tills/kiosk").await.is(200);
-    ops.post("/console/tills/kiosk/remove", &[]).await.is(303);
+    ops.sent_to_confirm("/console/tills/kiosk/remove", &token)
+        .await;
+    ops.submit("/console/tills/kiosk/remove", &[]).await.is(200);
+    ops.sees("The instance is removed.");
     ops.get("/console/tills/kiosk").await.is(404);
 }
 
@@ -164,6 +168,13 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
         let added = devices.add_instance(name, password, &origin);
         added.await.unwrap();
     }
+    let (mut admin, _) = signed_in(&site, &["admin"]).await;
+    admin.get("/console/tills/other").await.is(200);
+    let fields = [("id", "till"), ("algorithm", "1"), ("key", BASE32)];
+    admin
+        .post("/console/tills/other/devices", &fields)
+        .await
+        .is(200);
     for (scope, area, kiosk, other, changes) in [
         ("admin", 200, 200, 200, true),
         ("instances", 200, 200, 200, true),
@@ -203,6 +214,13 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
             ops.post_with("/console/tills/other/remove", &csrf, &[])
                 .await
                 .is(403);
+            ops.get("/console/tills/other/device?id=till").await.is(403);
+            ops.sees_not("present");
+            let check = "/console/tills/other/device/check?id=till";
+            let fields = [("code", "12345678")];
+            ops.post_with(check, &csrf, &fields).await.is(403);
+            let remove = "/console/tills/other/device/remove?id=till";
+            ops.post_with(remove, &csrf, &[]).await.is(403);
         }
     }
 }
@@ -217,6 +235,32 @@ async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
         .is(403);
     ops.get("/console/tills").await.is(200);
     ops.sees_not("kiosk");
+}
+
+#[tokio::test]
+async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    ops.get("/console/tills").await.is(200);
+    let fields = [("name", "kiosk"), ("password", "swordfi")];
+    ops.post("/console/tills", &fields).await.is(422);
+    ops.sees("value=\"kiosk\"");
+    ops.sees_not("swordfi");
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [
+        ("id", "till"),
+        ("description", "by the door"),
+        ("algorithm", "2"),
+        ("key", "NO-SUCH-KEY"),
+    ];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(422);
+    ops.sees("value=\"by the door\"");
+    ops.sees("<option value=\"2\" selected>");
+    // Whoever cannot see where the mistake is, is led there.
+    ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"key-hint key-error\"");
+    ops.sees_not("NO-SUCH-KEY");
 }
 
 #[tokio::test]

@@ -170,10 +170,7 @@ async fn an_api_key_is_shown_once_and_revoked_for_good() {
     let revoke = format!("{page}/revoke");
     site.clock.advance(Duration::from_secs(301));
     ops.get(&page).await.is(200);
-    let sent_on = ops.post(&revoke, &[("reason", "lost")]).await;
-    assert!(sent_on.is(303).location().starts_with("/console/confirm"));
-    ops.confirms(&token).await;
-    ops.get(&page).await.is(200);
+    ops.sent_to_confirm(&revoke, &token).await;
     ops.post(&revoke, &[("reason", "lost <i>")]).await.is(303);
     ops.get(NAMESPACE).await.is(200);
     ops.sees("revoked: <bdi>lost &#60;i&#62;</bdi>");
@@ -292,7 +289,10 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
         ("file", maker.root.as_bytes()),
     ];
     let made = ops.upload(&format!("{NAMESPACE}/managers"), &parts).await;
-    assert_eq!(made.is(303).location(), MANAGER);
+    assert_eq!(
+        made.is(303).location(),
+        format!("{MANAGER}?done=manager-added")
+    );
     ops.get(MANAGER).await.is(200);
     ops.sees("of &#60;b&#62;line&#60;/b&#62; 1");
     let of_maker = fingerprint(&ops);
@@ -439,9 +439,16 @@ async fn whatever_weakens_or_deletes_asks_for_the_token_again() {
     let (mut ops, token) = signed_in(&site, &["tpm"]).await;
     site.clock.advance(Duration::from_secs(301));
     let csrf = ops.csrf();
+    // The way back is to the page that the form is on.
     let asks = |answer: &super::operator::Answer, what: &str| {
         assert_eq!(answer.status, 303, "{what}");
-        assert!(answer.location().starts_with("/console/confirm"), "{what}");
+        let location = answer.location();
+        let (confirm, query) = location.split_once('?').unwrap();
+        assert_eq!(confirm, "/console/confirm", "{what}");
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        let page: Vec<_> = what.split('/').take(3).collect();
+        let page = format!("{NAMESPACE}{}", page.join("/"));
+        assert_eq!(pairs, [("to".into(), page.into())], "{what}");
     };
     for change in CHANGES
         .iter()
@@ -695,6 +702,12 @@ async fn long_lists_are_paged() {
     let next = ops.link("Show more CAs");
     ops.get(&next).await.is(200);
     assert_eq!(ops.page.matches("CN=TPM root").count(), 2);
+    // Behind the end there is nothing, however far.
+    for far in ["51", "18446744073709551615"] {
+        ops.get(&format!("{MANAGER}?makers={far}")).await.is(200);
+        assert_eq!(ops.page.matches("CN=TPM root").count(), 0, "{far}");
+        ops.sees_not("Show more CAs");
+    }
     ops.get(&format!("{NAMESPACE}/categories/category"))
         .await
         .is(200);

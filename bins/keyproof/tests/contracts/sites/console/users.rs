@@ -78,15 +78,9 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     // The key goes only once the token is shown again.
     site.clock.advance(Duration::from_secs(5 * 60));
     ops.get(&path).await.is(200);
-    ops.sees(&format!("/console/confirm?to={path}"));
-    let early = ops.post(&format!("{path}/remove-key"), &[]).await;
-    assert_eq!(early.is(303).header("location"), "/console/confirm");
-    ops.get(&format!("/console/confirm?to={path}"))
-        .await
-        .is(200);
-    ops.submit("/console/confirm", &[("token", &token), ("to", &path)])
-        .await
-        .is(200);
+    ops.sees("to remove the phone’s key</a>");
+    ops.sent_to_confirm(&format!("{path}/remove-key"), &token)
+        .await;
     ops.submit(&format!("{path}/remove-key"), &[]).await.is(200);
     ops.sees("key is removed.");
     ops.sees("none: the password alone signs in");
@@ -113,9 +107,11 @@ async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_doe
     }
     for deed in ["activate", "unlock", "remove-key"] {
         ops.get(&path).await.is(200);
-        ops.sees(&format!("/console/confirm?to={path}"));
+        ops.sees("href=\"/console/confirm?to=");
         let early = ops.post(&format!("{path}/{deed}"), &[]).await;
-        assert_eq!(early.is(303).location(), "/console/confirm", "{deed}");
+        let to = early.is(303).location();
+        ops.get(&to).await.is(200);
+        assert_eq!(ops.hidden("to").unwrap(), path, "{deed}");
     }
     ops.get(&path).await.is(200);
     ops.sees(">suspended</strong>");
@@ -255,6 +251,30 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     for path in ["/console/users", "/console/users/add", &*own, &*eve] {
         auditor.get(path).await.is(403);
     }
+    // Nor does what a page asks by itself show more.
+    reader.get("/console/audit/latest").await.is(403);
+}
+
+#[tokio::test]
+async fn who_adds_a_user_of_the_only_organisation_is_told_so() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["users:Example%20Org"]).await;
+    let path = list(&mut ops, "").await;
+    ops.get("/console/users/add").await.is(200);
+    let fields = [
+        ("organisation", "Example Org"),
+        ("name", "eve"),
+        ("role", "User"),
+        ("password", PASSWORD),
+    ];
+    let added = ops.post("/console/users/add", &fields).await;
+    let sent_on = ops.get(&added.is(303).location()).await;
+    let to = sent_on.is(303).location();
+    assert!(to.starts_with(&*path), "{to}");
+    ops.get(&to).await.is(200);
+    ops.sees("The user is added.");
+    ops.sees("<bdi>eve</bdi>");
 }
 
 #[tokio::test]
@@ -287,6 +307,7 @@ async fn a_user_is_added_and_found_again() {
         ("password", PASSWORD),
     ];
     ops.submit("/console/users/add", &fields).await.is(200);
+    ops.sees("The user is added.");
     list(&mut ops, "New Org").await;
     ops.sees("<bdi>eve</bdi>");
     ops.sees("Observer");
@@ -323,9 +344,18 @@ async fn long_lists_are_paged_and_searched() {
     ops.get(&format!("{path}?name=SER-07")).await.is(200);
     ops.sees("1 user, by name.");
     ops.sees("user-07<");
-    for wrong in ["page=x", "page=1000000"] {
+    for wrong in [
+        "page=x",
+        "page=1000000",
+        "page=-1",
+        "page=18446744073709551616",
+    ] {
         ops.get(&format!("{path}?{wrong}")).await.is(404);
     }
+    ops.get(&format!("{path}?page=0")).await.is(200);
+    ops.sees("page 1 of 2");
+    ops.get(&format!("{path}?page=3")).await.is(200);
+    ops.sees("No user is found.");
     // The organisations, too.
     ops.get("/console/users").await.is(200);
     let (_, next) = ops.page.split_once("href=\"/console/users?after=").unwrap();

@@ -1,0 +1,176 @@
+//! What is the same for managers, categories and API keys: each has a page, a form that adds one, and changes and a
+//! deletion that come back to the page or leave it.
+
+use std::convert::Infallible;
+
+use http::StatusCode;
+use keyproof_service::{
+    DeviceIdentity, Failure, StorageError,
+    device_identity::{Act, Administrator, Category, DeleteError, Kind},
+};
+use keyproof_x509::Sha256Thumbprint;
+
+use super::{
+    Answered, Area, Frame, HERE, Refusal, Signed, Unfilled, Visit, Wrong, see_other, told,
+};
+
+/// A kind of object, as its pages are.
+pub(in crate::sites::console) trait Paged: Kind {
+    /// Where its pages are in a namespace.
+    const FOLDER: &'static str;
+
+    /// What stands for one's name in their paths, and what one is called in `frame.rs`.
+    const VARIABLE: &'static str;
+
+    /// The fields of the form that adds one which the address may fill in.
+    const ASKED: &'static [&'static str];
+
+    /// The fields that stay as they were typed where it is not added.
+    const FIELDS: &'static [&'static str];
+
+    /// The page of one.
+    fn page(
+        visit: &Visit<Signed>,
+        frame: Frame,
+        status: StatusCode,
+    ) -> impl Future<Output = Answered> + Send;
+
+    /// The form that adds one.
+    fn form(
+        visit: &Visit<Signed>,
+        frame: &Frame,
+        status: StatusCode,
+    ) -> impl Future<Output = Answered> + Send;
+
+    /// Adds what was filled in.
+    fn add(
+        visit: &Visit<Signed>,
+    ) -> impl Future<Output = Result<keyproof_http::Response, Unfilled>> + Send;
+
+    /// Deletes one.
+    fn delete(
+        devices: &DeviceIdentity,
+        administrator: &Administrator<Self>,
+        name: &str,
+    ) -> impl Future<Output = Result<(), Failure<DeleteError<Infallible>>>> + Send;
+}
+
+impl Visit<Signed> {
+    pub(in crate::sites::console) async fn object<K: Paged>(self) -> Answered {
+        K::page(&self, self.frame_in(Area::Tpms), StatusCode::OK).await
+    }
+
+    pub(in crate::sites::console) async fn show_add<K: Paged>(self) -> Answered {
+        self.administrator::<K>(Act::List, "").await?;
+        let frame = self.frame_asking(Area::Tpms, K::ASKED);
+        K::form(&self, &frame, StatusCode::OK).await
+    }
+
+    pub(in crate::sites::console) async fn add<K: Paged>(self) -> Answered {
+        match K::add(&self).await {
+            Ok(response) => Ok(response),
+            Err(why) => {
+                let frame = self.frame_of(Area::Tpms, why, K::FIELDS)?;
+                K::form(&self, &frame, StatusCode::UNPROCESSABLE_ENTITY).await
+            }
+        }
+    }
+
+    pub(in crate::sites::console) async fn delete<K: Paged>(self) -> Answered {
+        let (administrator, name) = self.weakening::<K>(Act::Delete).await?;
+        let devices = &self.service().device_identity;
+        match kept(K::delete(devices, &administrator, name).await)? {
+            None => {
+                let done = format!("{}-deleted", K::VARIABLE);
+                Ok(see_other(&told(&self.namespace_link(), &done)))
+            }
+            Some(wrong) => {
+                let frame = self.frame_with(Area::Tpms, wrong, &[]);
+                K::page(&self, frame, StatusCode::CONFLICT).await
+            }
+        }
+    }
+
+    /// Whoever may change or delete the object that the path names, and has shown their token lately; and its name.
+    pub(super) async fn weakening<K: Paged>(
+        &self,
+        act: Act,
+    ) -> Result<(Administrator<K>, &str), Refusal> {
+        let name = self.named(K::VARIABLE);
+        let administrator = self.administrator::<K>(act, name).await?;
+        self.confirmed(&self.link_to::<K>(name))?;
+        Ok((administrator, name))
+    }
+
+    /// Back to the page of the object that was changed; or the page itself, which says what is wrong, with these fields as
+    /// they were.
+    pub(super) async fn changed<K: Paged>(
+        &self,
+        changed: Result<(), impl Into<Unfilled>>,
+        filled: &[&'static str],
+    ) -> Answered {
+        match changed {
+            Ok(()) => Ok(see_other(&self.link_to::<K>(self.named(K::VARIABLE)))),
+            Err(why) => {
+                let frame = self.frame_of(Area::Tpms, why.into(), filled)?;
+                K::page(self, frame, StatusCode::UNPROCESSABLE_ENTITY).await
+            }
+        }
+    }
+
+    pub(super) fn link_to<K: Paged>(&self, name: &str) -> String {
+        let namespace = self.named("namespace");
+        format!("{HERE}/{namespace}/{}/{name}", K::FOLDER)
+    }
+
+    /// The certificates that were chosen or pasted.
+    pub(super) fn certificate_file(&self) -> Result<&[u8], Wrong> {
+        match self.uploaded() {
+            [] => Err(Wrong::at("file", "Choose a file, or paste its text.")),
+            file => Ok(file),
+        }
+    }
+
+    /// Which certificate of a list is meant.
+    pub(super) fn fingerprint(&self) -> Result<Sha256Thumbprint, Refusal> {
+        let fingerprint = self.typed("fingerprint").parse();
+        fingerprint.map_err(|_| Refusal::NotFound)
+    }
+}
+
+/// Why a list of certificates is not stored.
+pub(super) fn unstored(error: StorageError) -> Unfilled {
+    match error {
+        StorageError::TooLarge { .. } => Wrong::at(
+            "file",
+            "With these there are more certificates than one record has room for.",
+        )
+        .into(),
+        error => error.into(),
+    }
+}
+
+/// Why something stays that was to be deleted, if it does.
+fn kept(deleted: Result<(), Failure<DeleteError<Infallible>>>) -> Result<Option<Wrong>, Refusal> {
+    match deleted {
+        Ok(()) => Ok(None),
+        Err(Failure::Refused(DeleteError::Body(never))) => match never {},
+        Err(Failure::Refused(DeleteError::Unknown)) => Err(Refusal::NotFound),
+        Err(Failure::Refused(DeleteError::Referred { one, count })) => {
+            let what = match one.kind {
+                Category::NAME => "category",
+                _ => "API key",
+            };
+            let needs = match count {
+                1 => "needs it: delete that first".to_owned(),
+                _ => format!(
+                    "and {} more need it: delete those first",
+                    count.saturating_sub(1)
+                ),
+            };
+            let text = format!("The {what} {} {needs}.", one.name);
+            Ok(Some(Wrong::of_all(text)))
+        }
+        Err(Failure::Storage(error)) => Err(error.into()),
+    }
+}
