@@ -9,8 +9,7 @@ use keyproof_service::{
     DeviceIdentity, Failure,
     device_identity::{
         Act, Administrator, AttestationKeyTemplate, Category, CreateCategoryError, DeleteError,
-        ExpectedRegister, ListingError, Manager, Metadata, NewCategory, PcrPolicy,
-        ReplaceCategoryError,
+        ExpectedRegister, ListingError, Manager, NewCategory, PcrPolicy, ReplaceCategoryError,
     },
 };
 
@@ -115,11 +114,7 @@ impl Paged for Category {
                 .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
         };
         let new = NewCategory {
-            metadata: Metadata {
-                name: name.to_owned(),
-                description: visit.typed("description").to_owned(),
-                ..Metadata::default()
-            },
+            metadata: visit.metadata(),
             manager: visit.typed("manager").to_owned(),
             allow_list,
             attestation_key: AttestationKeyTemplate::default(),

@@ -7,7 +7,7 @@ use keyproof_http::Response;
 use keyproof_service::{
     DeviceIdentity, Failure,
     device_identity::{
-        Act, Administrator, ApiKey, Category, CreateApiKeyError, DeleteError, Metadata, NewApiKey,
+        Act, Administrator, ApiKey, Category, CreateApiKeyError, DeleteError, NewApiKey,
         ReplaceApiKeyError,
     },
 };
@@ -64,11 +64,7 @@ impl Paged for ApiKey {
         let name = visit.typed("name");
         let administrator = visit.administrator::<Self>(Act::Create, name).await?;
         let new = NewApiKey {
-            metadata: Metadata {
-                name: name.to_owned(),
-                description: visit.typed("description").to_owned(),
-                ..Metadata::default()
-            },
+            metadata: visit.metadata(),
             category: visit.typed("category").to_owned(),
             need_mtls: visit.is_ticked("mtls"),
         };

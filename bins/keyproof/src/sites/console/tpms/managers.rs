@@ -7,7 +7,7 @@ use keyproof_http::Response;
 use keyproof_service::{
     Action, DeviceIdentity, Failure,
     device_identity::{
-        Act, Administrator, CreateManagerError, DeleteError, ListingError, Manager, Metadata,
+        Act, Administrator, CreateManagerError, DeleteError, ListingError, Manager,
         ReplaceManagerError, TrustedMakers,
     },
 };
@@ -94,11 +94,7 @@ impl Paged for Manager {
                 .await?
                 .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
         };
-        let of = Metadata {
-            name: name.to_owned(),
-            description: visit.typed("description").to_owned(),
-            ..Metadata::default()
-        };
+        let of = visit.metadata();
         let trusted = TrustedMakers {
             ek_roots,
             ek_trust_bundle: visit.is_ticked("bundle"),

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use http::StatusCode;
 use keyproof_service::{
     DeviceIdentity, Failure, StorageError,
-    device_identity::{Act, Administrator, Category, DeleteError, Kind},
+    device_identity::{Act, Administrator, Category, DeleteError, Kind, Metadata},
 };
 use keyproof_x509::Sha256Thumbprint;
 
@@ -121,6 +121,15 @@ impl Visit<Signed> {
     pub(super) fn link_to<K: Paged>(&self, name: &str) -> String {
         let namespace = self.named("namespace");
         format!("{HERE}/{namespace}/{}/{name}", K::FOLDER)
+    }
+
+    /// What a form says of any object.
+    pub(super) fn metadata(&self) -> Metadata {
+        Metadata {
+            name: self.typed("name").to_owned(),
+            description: self.typed("description").to_owned(),
+            ..Metadata::default()
+        }
     }
 
     /// The certificates that were chosen or pasted.
