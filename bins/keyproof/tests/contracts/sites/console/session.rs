@@ -29,7 +29,11 @@ async fn an_operator_signs_in_with_a_token_that_no_page_and_no_cookie_has() {
 
     ops.get("/console").await.is(200);
     let before = ops.console().unwrap().to_owned();
-    ops.submit("/console/sign-out", &[]).await.is(200);
+    let out = ops.post("/console/sign-out", &[]).await;
+    out.is(303);
+    // At once, and not on the page that comes next alone.
+    assert_eq!(ops.console(), None);
+    ops.get(&out.location()).await.is(200);
     ops.sees("You are signed out.");
     assert_eq!(ops.console(), None);
     stale.cookies.insert("keyproof-console".to_owned(), before);
