@@ -13,6 +13,7 @@ mod event_log_maker;
 mod vectors;
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -722,15 +723,15 @@ impl Drop for Tpm {
     }
 }
 
-/// Two free ports, the second one above the first: tpm2-tools expects the control channel there.
+/// Two free ports, the second one above the first: tpm2-tools expects the control channel there. Below those that the
+/// system hands to outgoing connections, which could take one of them while nobody listens there.
 fn free_ports() -> (u16, u16) {
     loop {
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = server.local_addr().unwrap().port();
-        if let Some(next) = port.checked_add(1)
-            && TcpListener::bind(("127.0.0.1", next)).is_ok()
-        {
-            return (port, next);
+        let drawn = RandomState::new().hash_one(());
+        let port = 10_000 + u16::try_from(drawn % 22_000).unwrap();
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 1) {
+            return (port, port + 1);
         }
     }
 }

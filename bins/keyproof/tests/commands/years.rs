@@ -8,6 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use keyproof_peer_postgres::Postgres;
@@ -694,6 +695,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
 fn an_export_goes_on_from_any_cursor_that_was_printed() {
     let home = Home::new();
     let url = home.url("k.db");
+    let begun = Instant::now();
     home.fill(&url);
     let export = |after: &str| {
         let lines = home.prints(&["audit", "export", "--after", after, "--store", &url], "");
@@ -707,9 +709,13 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
         ids.collect::<Vec<_>>()
     };
     let all = export("");
-    // All of it is younger than a minute, so no cursor has passed it.
-    assert!(all.len() > 2 && all.iter().all(|event| event["cursor"].is_null()));
-    assert_eq!(export("null"), all);
+    assert!(all.len() > 2);
+    let have_cursors = all.iter().any(|event| !event["cursor"].is_null());
+    // No cursor passes what is younger than a minute.
+    if begun.elapsed() < Duration::from_secs(50) {
+        assert!(!have_cursors, "{all:?}");
+    }
+    assert_eq!(ids(&export("null")), ids(&all));
     let after = export(all[0]["id"].as_str().unwrap());
     assert_eq!(ids(&after), ids(&all[1..]));
     let wrong = ["audit", "export", "--after", "nil", "--store", &url];

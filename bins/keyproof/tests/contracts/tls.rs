@@ -141,7 +141,8 @@ async fn a_stalled_or_failed_handshake_ends_alone() {
     let files = Files::new();
     let roots = files.renew();
     let [certificate, key] = files.flags();
-    let deadline = ("http.header_timeout_ms", 300.into());
+    // The sound handshake has no longer.
+    let deadline = ("http.header_timeout_ms", 3_000.into());
     let stack = Stack::start(&[certificate, key, deadline]).await;
 
     let mut silent = stack.connect().await;

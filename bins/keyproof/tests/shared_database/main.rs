@@ -18,15 +18,14 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
-    thread::{self, sleep},
-    time::Duration,
+    thread,
 };
 
 use keyproof_peer_postgres::Postgres;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use node::Node;
+use node::{Node, until};
 
 /// What an operator sets up: an empty database, and a master key made as the README says.
 struct Site {
@@ -405,7 +404,7 @@ impl Psql {
 fn a_database_that_takes_connections_and_answers_none_is_given_up_in_time() {
     let site = Site::new();
     let patience = |command: &mut Command| {
-        command.env("KEYPROOF_STORE__CONNECT_TIMEOUT", "300ms");
+        command.env("KEYPROOF_STORE__CONNECT_TIMEOUT", "3s");
         // Nothing else ends a request while the test lives.
         command.env("KEYPROOF_HTTP__HANDLER_TIMEOUT_MS", "3600000");
         command.env("KEYPROOF_STORE__STATEMENT_TIMEOUT", "1h");
@@ -470,9 +469,7 @@ fn the_pool_of_connections_is_told_by_the_metrics() {
         })
     };
     let becomes = |expected: &dyn Fn([u32; 4]) -> bool| {
-        while !expected(figures()) {
-            sleep(Duration::from_millis(10));
-        }
+        until("the pool's figures", || expected(figures()));
     };
     becomes(&|[used, idle, most, waiting]| used == 0 && idle > 0 && most == 2 && waiting == 0);
     let mut psql = Psql::start(&site);

@@ -6,8 +6,21 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// Long enough for any machine: it only ends tests that hang.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Asks again and again.
+#[track_caller]
+pub(crate) fn until(awaited: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < PATIENCE, "waited in vain: {awaited}");
+        sleep(Duration::from_millis(10));
+    }
+}
 
 pub(crate) struct Node {
     child: Child,
@@ -70,16 +83,14 @@ impl Node {
         log.lines().filter(|line| line.contains(what)).count()
     }
 
+    #[track_caller]
     pub(crate) fn wait_until_logged(&self, what: &str) {
-        while self.logged(what) == 0 {
-            sleep(Duration::from_millis(10));
-        }
+        until(what, || self.logged(what) > 0);
     }
 
+    #[track_caller]
     pub(crate) fn wait_until_ready(&self) {
-        while self.ask("GET /readyz").0 != 200 {
-            sleep(Duration::from_millis(50));
-        }
+        until("readyz", || self.ask("GET /readyz").0 == 200);
     }
 }
 
@@ -101,6 +112,7 @@ impl Asked {
             "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
         );
         let mut socket = TcpStream::connect(&self.0).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();

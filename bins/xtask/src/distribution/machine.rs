@@ -43,7 +43,7 @@ ask readyz; say first $?
 say started "$(unit keyproof.service)"
 (
     answered=0 failed=0
-    until [ -e /run/enough ]; do
+    until [ -e /run/enough ] && [ $answered -gt 100 ]; do
         # One that drains says truly that it is not ready.
         if ask healthz; then answered=$((answered + 1)); else failed=$((failed + 1)); fi
     done
@@ -57,7 +57,7 @@ systemctl reload keyproof.service; say reload $?
 systemctl reset-failed keyproof.service
 before=$(show MainPID)
 systemctl kill --signal KILL keyproof.service
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     [ "$(show NRestarts)" = 1 ] && [ "$(unit keyproof.service)" = active ] && break
     sleep 0.1
 done
@@ -102,7 +102,7 @@ pub(super) fn tries(system: &Path) -> Result<bool, Failure> {
     // A network of its own, and no unit or registration on this machine, which may not be run by systemd.
     let ended = status(
         Command::new("timeout")
-            .args(["--kill-after=10", "180", "systemd-nspawn", "--quiet"])
+            .args(["--kill-after=10", "600", "systemd-nspawn", "--quiet"])
             .args(["--register=no", "--keep-unit", "--private-network"])
             .args(["--boot", "--console=pipe", "--directory"])
             .arg(system)

@@ -25,8 +25,8 @@ const PROGRAMS: &[Program] = &[
     Program::on_path("timeout", "coreutils"),
 ];
 
-/// How long a server may take to say where it listens, or to end.
-const PATIENCE: &str = "60";
+/// How long a server may live, in seconds: from its start to its end by us.
+const PATIENCE: &str = "180";
 
 /// What could be tried of the packages.
 pub(crate) enum Tried {

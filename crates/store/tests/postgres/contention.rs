@@ -154,7 +154,7 @@ async fn whoever_waits_too_long_for_a_lock_applies_nothing() {
 async fn a_statement_that_takes_too_long_applies_nothing() {
     let database = Database::new();
     let mut options = frugal();
-    options.statement_timeout = Duration::from_millis(300);
+    options.statement_timeout = Duration::from_secs(2);
     let engine = database.open_with(&options).await;
     let back_door = database.back_door().await;
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
@@ -179,7 +179,7 @@ async fn a_pool_that_is_used_up_makes_callers_wait_and_then_says_so() {
     let database = Database::new();
     let mut options = frugal();
     options.connections = 1;
-    options.acquire_timeout = Duration::from_millis(300);
+    options.acquire_timeout = Duration::from_secs(2);
     options.lock_timeout = Duration::from_secs(60);
     options.statement_timeout = Duration::from_secs(60);
     let engine = database.open_with(&options).await;

@@ -1,5 +1,6 @@
 //! A database of a test's own, and the two ways into it: the engine's and the back door.
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
 use keyproof_store::{
     Change, Changes, CommitError, Engine, Key, Row, SystemEntropy, Timestamp, Version,
 };
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, NoTls};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -96,9 +98,27 @@ pub(crate) async fn body(engine: &dyn Engine, name: &str) -> Option<String> {
     found.map(|row| String::from_utf8(row.body.into()).unwrap())
 }
 
-/// Asks again and again; a test that hangs here has failed.
-pub(crate) async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
-    while !holds().await {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+/// Long enough for any machine: it only ends tests that hang.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What it is, unless it does not come: then who waited for it is told.
+#[track_caller]
+pub(crate) fn in_time<T>(awaited: impl Future<Output = T>) -> impl Future<Output = T> {
+    let place = Location::caller();
+    async move {
+        let came = timeout(PATIENCE, awaited).await;
+        came.unwrap_or_else(|_| panic!("waited in vain at {place}"))
     }
+}
+
+/// Asks again and again.
+#[track_caller]
+pub(crate) fn until<F: Future<Output = bool>>(
+    mut holds: impl FnMut() -> F,
+) -> impl Future<Output = ()> {
+    in_time(async move {
+        while !holds().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
 }

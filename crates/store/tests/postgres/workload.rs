@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use super::database::{NOW, changes, key, row};
+use super::database::{NOW, changes, in_time, key, row};
 
 /// Notes every version that the database writes, in the transaction that writes it.
 pub(crate) async fn keep_a_log(back_door: &Client) {
@@ -68,10 +68,13 @@ impl Workload {
 
     /// Waits until so many more commits were acknowledged.
     pub(crate) async fn go_on(&self, commits: usize) {
-        let until = self.applied.load(Ordering::SeqCst) + commits;
-        while self.applied.load(Ordering::SeqCst) < until {
-            sleep(Duration::from_millis(1)).await;
-        }
+        let enough = self.applied.load(Ordering::SeqCst) + commits;
+        in_time(async {
+            while self.applied.load(Ordering::SeqCst) < enough {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
     }
 
     /// Ends it, and compares what is there with what the callers were told.
@@ -79,7 +82,7 @@ impl Workload {
         self.is_over.store(true, Ordering::SeqCst);
         let mut tally = Tally::default();
         let mut model = HashMap::new();
-        for (caller, kept) in self.callers.join_all().await {
+        for (caller, kept) in in_time(self.callers.join_all()).await {
             tally.applied += caller.applied;
             tally.not_applied += caller.not_applied;
             tally.unknown += caller.unknown;

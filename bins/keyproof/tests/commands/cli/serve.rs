@@ -152,7 +152,7 @@ fn serve_ends_on_sigint_too() {
 /// A client that asks much and reads nothing: what is being answered to it is waited for.
 fn deaf_client_of(serving: &Serving) -> TcpStream {
     let mut deaf = TcpStream::connect(serving.address()).unwrap();
-    deaf.set_write_timeout(Some(Duration::from_secs(5)))
+    deaf.set_write_timeout(Some(Duration::from_secs(2)))
         .unwrap();
     let requests = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     while deaf.write_all(&requests).is_ok() {}

@@ -132,7 +132,9 @@ async fn an_object_whose_outcome_is_lost_is_500() {
 #[tokio::test]
 async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
     let engine = FaultyEngine::new();
-    let site = Site::on(engine.clone(), &[("http.handler_timeout_ms", 200.into())]).await;
+    // What is asked before and after has no longer.
+    let deadline = ("http.handler_timeout_ms", 3_000.into());
+    let site = Site::on(engine.clone(), &[deadline]).await;
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
     let device = Device::new(&manufacturer, "SN0001");

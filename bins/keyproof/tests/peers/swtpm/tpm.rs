@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{BuildHasher, RandomState},
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -203,15 +204,15 @@ impl Drop for Tpm {
     }
 }
 
-/// Two free ports, the second one above the first: tpm2-tools expects the control channel there.
+/// Two free ports, the second one above the first: tpm2-tools expects the control channel there. Below those that the
+/// system hands to outgoing connections, which could take one of them while nobody listens there.
 fn free_ports() -> (u16, u16) {
     loop {
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = server.local_addr().unwrap().port();
-        if let Some(next) = port.checked_add(1)
-            && TcpListener::bind(("127.0.0.1", next)).is_ok()
-        {
-            return (port, next);
+        let drawn = RandomState::new().hash_one(());
+        let port = 10_000 + u16::try_from(drawn % 22_000).unwrap();
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 1) {
+            return (port, port + 1);
         }
     }
 }
