@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::failure::Failure;
+use crate::postgres;
 use crate::process::{cargo, run};
+use crate::sources;
 use crate::tools::{self, Toolchain, need_cargo_tool, need_programs, need_targets};
 use crate::workspace::{self, Member};
 
@@ -26,32 +28,95 @@ pub(crate) fn test_on_each_rust_version() -> Result<(), Failure> {
         for member in members {
             test.args(["--package", member.name()?]);
         }
-        run(&mut test)?;
+        run(test.envs([postgres::FEWER_CUTS]))?;
     }
     Ok(())
 }
 
-/// Clippy over each published crate alone, with every set of its features, and so over what is not published: each says
-/// itself what it needs.
+/// How many features are on at once. Code is there for two features or for one, and none for want of one, so that what is
+/// wrong with more is wrong with some two of them, or with all.
+const TOGETHER: usize = 2;
+
+const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
+
+/// Clippy over each published crate alone, with every one and two of its features and with all, and so over what is not
+/// published: each says itself what it needs.
 pub(crate) fn lint_each_set_of_features() -> Result<(), Failure> {
     need_cargo_tool(&tools::CARGO_HACK)?;
+    let published = workspace::published()?;
+    for member in &published {
+        if member.features() > TOGETHER {
+            ask_for_few_features(member)?;
+        }
+    }
     let mut hack = cargo([
         "hack",
         "clippy",
         "--locked",
-        "--feature-powerset",
-        // Nothing but other features, each of which is in the set.
-        "--skip",
-        "default",
         "--quiet",
+        "--feature-powerset",
     ]);
-    for member in workspace::published()? {
+    hack.args(["--depth", &TOGETHER.to_string()]);
+    // Nothing but other features, each of which is in the set.
+    hack.args(["--skip", "default"]);
+    for member in &published {
         hack.args(["--package", member.name()?]);
     }
     for package in ["keyproof-http", "keyproof-service", "keyproof"] {
         hack.args(["--package", package]);
     }
-    run(hack.args(["--", "-D", "warnings"]))
+    run(hack.args(DENY_WARNINGS))?;
+    // As it skips one, it leaves out all of them.
+    for member in &published {
+        if member.features() > TOGETHER {
+            let clippy = ["clippy", "--locked", "--quiet", "--all-features"];
+            run(cargo(clippy)
+                .args(["--package", member.name()?])
+                .args(DENY_WARNINGS))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a condition in the crate's sources that no set of so few features shows.
+fn ask_for_few_features(member: &Member) -> Result<(), Failure> {
+    for (path, text) in sources::below(&member.folder().join("src"))? {
+        if let Some(condition) = conditions(&text).find(|condition| !asks_for_few(condition)) {
+            let problem = format!(
+                "`{condition}` asks for more than {TOGETHER} features, or for the want of one: `TOGETHER` of {} is then \
+                 too low",
+                file!()
+            );
+            return Err(Failure::Source { path, problem });
+        }
+    }
+    Ok(())
+}
+
+fn asks_for_few(condition: &str) -> bool {
+    let features = condition.matches("feature =").count();
+    features <= TOGETHER && (features == 0 || !condition.contains("not("))
+}
+
+/// What stands in each `cfg(…)` and `cfg!(…)`, and first in each `cfg_attr(…)`.
+fn conditions(text: &str) -> impl Iterator<Item = &str> {
+    let openings = ["cfg(", "cfg!(", "cfg_attr("];
+    let all = openings
+        .into_iter()
+        .flat_map(|opening| text.split(opening).skip(1));
+    all.map(|rest| {
+        let mut depth = 0_u32;
+        let end = rest.find(|character| {
+            let is_end = depth == 0 && matches!(character, ')' | ',');
+            match character {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            is_end
+        });
+        end.map_or(rest, |end| rest.split_at(end).0)
+    })
 }
 
 /// Where no operating system is: a browser's or a runtime's WebAssembly, and a microcontroller.
@@ -67,22 +132,51 @@ const BARE_FEATURES: &[(&str, &str)] = &[
     ("keyproof-x509", "prover,serde"),
 ];
 
-/// Builds each protocol crate for those targets, without default features, and with those that they can have.
+/// Builds each protocol crate for those targets, with the features that it can have there, and checks it without any.
 pub(crate) fn build_for_bare_targets() -> Result<(), Failure> {
     need_targets(BARE_TARGETS)?;
-    for target in BARE_TARGETS {
-        for (package, features) in BARE_FEATURES {
-            let build = ["build", "--locked", "--quiet", "--no-default-features"];
-            let with = |features: &str| {
-                run(cargo(build)
-                    .args(["--target", target, "--package", package])
-                    .args(["--features", features]))
-            };
-            with("")?;
-            if !features.is_empty() {
-                with(features)?;
+    for (package, features) in BARE_FEATURES {
+        let on_each = |verb, features| {
+            let mut command = cargo([verb, "--locked", "--quiet", "--no-default-features"]);
+            command.args(["--package", package, "--features", features]);
+            for target in BARE_TARGETS {
+                command.args(["--target", target]);
             }
+            run(&mut command)
+        };
+        if !features.is_empty() {
+            on_each("check", "")?;
         }
+        on_each("build", features)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_found_in_every_form() {
+        let text = r#"
+            #![cfg_attr(all(feature = "a", unix), doc = "(")]
+            #[cfg(any(
+                feature = "a",
+                feature = "b"
+            ))]
+            if cfg!(test) {}"#;
+        let found: Vec<_> = conditions(text).collect();
+        let several = found[0].split_whitespace().collect::<String>();
+        assert_eq!(several, r#"any(feature="a",feature="b")"#);
+        assert_eq!(found[1..], ["test", r#"all(feature = "a", unix)"#]);
+    }
+
+    #[test]
+    fn a_condition_that_few_features_do_not_show_is_refused() {
+        assert!(asks_for_few("not(unix)"));
+        assert!(asks_for_few(r#"all(feature = "a", feature = "b")"#));
+        let three = r#"any(feature = "a", feature = "b", feature = "c")"#;
+        assert!(!asks_for_few(three));
+        assert!(!asks_for_few(r#"not(feature = "a")"#));
+    }
 }

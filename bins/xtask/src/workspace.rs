@@ -107,6 +107,27 @@ impl Member {
             .is_none_or(|publish| publish.as_bool() != Some(false))
     }
 
+    /// How many features it has, the default ones not counted as one.
+    pub(crate) fn features(&self) -> usize {
+        let features = self.manifest.get("features").and_then(Value::as_table);
+        let names = features.into_iter().flat_map(Table::keys);
+        names.filter(|name| *name != "default").count()
+    }
+
+    /// The names of its programs.
+    pub(crate) fn programs(&self) -> Result<Vec<String>, Failure> {
+        let sources = self.folder().join("src");
+        let folder = sources.join("bin");
+        let mut programs = match folder.is_dir() {
+            true => binaries(&folder.to_string_lossy())?,
+            false => Vec::new(),
+        };
+        if sources.join("main.rs").is_file() {
+            programs.push(self.name()?.to_owned());
+        }
+        Ok(programs)
+    }
+
     pub(crate) fn inherits_lints(&self) -> bool {
         let workspace = self
             .manifest
@@ -208,6 +229,13 @@ mod tests {
         assert!(!member("[lints]\nworkspace = false").inherits_lints());
         assert!(!member("[lints.rust]\nunsafe_code = 'deny'").inherits_lints());
         assert!(!member("[package]\nname = 'x'").inherits_lints());
+    }
+
+    #[test]
+    fn the_default_is_no_feature() {
+        let features = "[features]\ndefault = ['a']\na = []\nb = []";
+        assert_eq!(member(features).features(), 2);
+        assert_eq!(member("").features(), 0);
     }
 
     #[test]

@@ -14,6 +14,12 @@ use super::workload::{Workload, keep_a_log};
 
 const CALLERS: usize = 4;
 
+/// How many connections are cut: the environment's `KEYPROOF_CUTS`, which is fewer where the same runs again on another
+/// server or toolchain.
+fn cuts() -> usize {
+    std::env::var("KEYPROOF_CUTS").map_or(300, |cuts| cuts.parse().unwrap())
+}
+
 /// A small generator: what a seed picks is the same every time, though not what it meets.
 struct Random(u64);
 
@@ -42,7 +48,6 @@ impl Random {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_cut_anywhere_lose_nothing_and_apply_nothing_twice() {
-    const CUTS: usize = 300;
     let mut random = Random::new();
     let database = Database::new();
     let truth: Arc<dyn Engine> = Arc::new(database.open().await);
@@ -52,7 +57,7 @@ async fn connections_cut_anywhere_lose_nothing_and_apply_nothing_twice() {
     let engine = PostgresEngine::open(&parse(&proxy.url(&database.url)), &frugal()).await;
     let engine: Arc<dyn Engine> = Arc::new(engine.unwrap());
     let workload = Workload::start(&engine, &truth, CALLERS);
-    for _ in 0..CUTS {
+    for _ in 0..cuts() {
         workload.go_on(random.below(5) as usize).await;
         let bytes = i64::try_from(random.below(4_000)).unwrap();
         match random.below(3) {
@@ -67,7 +72,6 @@ async fn connections_cut_anywhere_lose_nothing_and_apply_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terminated_sessions_lose_nothing_and_apply_nothing_twice() {
-    const KILLS: usize = 300;
     let mut random = Random::new();
     let database = Database::new();
     let truth: Arc<dyn Engine> = Arc::new(database.open().await);
@@ -80,7 +84,7 @@ async fn terminated_sessions_lose_nothing_and_apply_nothing_twice() {
     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'victim'
         ORDER BY random() LIMIT 1";
-    for _ in 0..KILLS {
+    for _ in 0..cuts() {
         workload.go_on(random.below(5) as usize).await;
         back_door.execute(kill, &[]).await.unwrap();
     }
