@@ -73,8 +73,9 @@ impl Package {
         let archive = workspace::target_folder()
             .join("package")
             .join(format!("{name}-{version}.crate"));
+        // Its files are all of one old day, and cargo would take what an earlier one left for built.
         run(Command::new("tar")
-            .args(["--extract", "--gzip", "--file"])
+            .args(["--extract", "--gzip", "--touch", "--file"])
             .arg(archive)
             .arg("--directory")
             .arg(into))?;
@@ -132,11 +133,14 @@ impl Package {
             .env(
                 "CARGO_TARGET_DIR",
                 workspace::absolute(&home.join("target"))?,
-            ))
+            )
+            .envs([workspace::shared_builds()?]))
     }
 }
 
-const HEAD: &str = "[package]\nname = \"stranger\"\nedition = \"2024\"\n\n[workspace]\n";
+/// With the profile of ours, so that its crates of others may be those that we have built.
+const HEAD: &str = "[package]\nname = \"stranger\"\nedition = \"2024\"\n\n[workspace]\n\n\
+    [profile.dev]\ndebug = \"line-tables-only\"\n";
 
 /// What stands in for the registry: each crate by its unpacked package.
 fn patch(packages: &[Package]) -> Result<String, Failure> {

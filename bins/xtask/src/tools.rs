@@ -224,13 +224,15 @@ pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
     if found.is_ok_and(|found| found.trim() == format!("{package} {version}")) {
         return Ok(());
     }
+    let tool = format!("{package}@{version}");
     // Unoptimised: the build it saves is longer than all the runs it slows.
-    run(&mut cargo([
-        "install",
-        &format!("{package}@{version}"),
-        "--locked",
-        "--debug",
-    ]))
+    run(cargo(["install", &tool, "--locked", "--debug"])
+        // What one tool has in common with another, or with us, is built once.
+        .env(
+            "CARGO_TARGET_DIR",
+            workspace::absolute(&workspace::target_folder())?,
+        )
+        .env("CARGO_PROFILE_DEV_DEBUG", "0"))
 }
 
 /// A toolchain of rustup's beside the one that runs us.

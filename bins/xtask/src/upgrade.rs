@@ -34,7 +34,7 @@ pub(crate) fn test() -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// The program, which is built at the first run: that takes as long as a build from nothing.
+/// The program, which is built at the first run.
 fn release_before() -> Result<PathBuf, Failure> {
     let home = workspace::target_folder().join("releases");
     let file_failed = |path: &Path| {
@@ -59,16 +59,19 @@ fn release_before() -> Result<PathBuf, Failure> {
         .args(["archive", "--output"])
         .arg(&archive)
         .arg(COMMIT))?;
+    // Its files are as old as the commit, and cargo would take what an earlier one left for built.
     run(Command::new("tar")
-        .args(["--extract", "--file"])
+        .args(["--extract", "--touch", "--file"])
         .arg(&archive)
         .arg("--directory")
         .arg(&source))?;
-    run(cargo(["build", "--locked", "--quiet"])
-        .args(["--package", "keyproof", "--bin", "keyproof"])
+    // The features of a whole workspace with its tests, as ours is built, so that both share the crates of others.
+    run(cargo(["build", "--locked", "--quiet", "--workspace"])
+        .args(["--all-features", "--examples", "--bin", "keyproof"])
         .arg("--manifest-path")
         .arg(source.join("Cargo.toml"))
-        .env("CARGO_TARGET_DIR", &build))?;
+        .env("CARGO_TARGET_DIR", &build)
+        .envs([workspace::shared_builds()?]))?;
     let built = build.join("debug").join("keyproof");
     fs::rename(&built, &program).map_err(file_failed(&built))?;
     Ok(program)

@@ -87,6 +87,11 @@ pub(crate) fn target_folder() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }
 
+/// The variable that has cargo share what it builds for another workspace with ours (1.91; an older one ignores it).
+pub(crate) fn shared_builds() -> Result<(&'static str, PathBuf), Failure> {
+    Ok(("CARGO_BUILD_BUILD_DIR", absolute(&target_folder())?))
+}
+
 impl Member {
     pub(crate) fn name(&self) -> Result<&str, Failure> {
         self.package("name")
