@@ -1,8 +1,10 @@
 //! The fuzz targets of `keyproof-mfa`: functions over any bytes, which panic where a rule does not hold.
 //!
-//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+//! `fuzz_targets/` runs each under libFuzzer; `replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
 pub mod lifecycle;
+#[cfg(test)]
+mod replay;
 pub mod rules;
 pub mod stored;
 

@@ -1,8 +1,10 @@
 //! The fuzz targets of `keyproof-pskc`: functions over any bytes, which panic where a rule does not hold.
 //!
-//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+//! `fuzz_targets/` runs each under libFuzzer; `replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
 pub mod container;
+#[cfg(test)]
+mod replay;
 
 /// The name that a target shares with its binary and its folders, and the function.
 pub type Target = (&'static str, fn(&[u8]));

@@ -1,6 +1,6 @@
 //! The fuzz targets of keyproof's server: functions over any bytes, which panic where a rule does not hold.
 //!
-//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+//! `fuzz_targets/` runs each under libFuzzer; `replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
 pub mod backup;
 pub mod config;
@@ -11,6 +11,8 @@ pub mod form;
 pub mod http;
 pub mod jwt;
 pub mod multipart;
+#[cfg(test)]
+mod replay;
 pub mod signatures;
 mod site;
 pub mod stations;

@@ -1,6 +1,6 @@
 //! The fuzz targets of `keyproof-x509`: functions over any bytes, which panic where a rule does not hold.
 //!
-//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+//! `fuzz_targets/` runs each under libFuzzer; `replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
 pub mod bundle;
 pub mod certificate;
@@ -11,6 +11,8 @@ pub mod path;
 pub mod private_key;
 pub mod proof;
 pub mod prove;
+#[cfg(test)]
+mod replay;
 mod report;
 pub mod request;
 pub mod signature;

@@ -55,7 +55,7 @@ fn build_and_run(harness: &Harness, folder: &Path, builds: &Path) -> Result<(), 
         command.current_dir(folder).env("CARGO_TARGET_DIR", builds);
         command
     };
-    run(&mut there(&["test", "--locked", "--test", "replay"]))?;
+    run(&mut there(&["test", "--locked", "--lib"]))?;
     let Some(target) = harness.targets()?.into_iter().next() else {
         return Ok(());
     };

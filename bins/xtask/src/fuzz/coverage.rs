@@ -98,14 +98,7 @@ impl Llvm {
         fs::create_dir_all(&profiles).map_err(failed(&profiles))?;
         let top = fs::canonicalize(&profiles).map_err(failed(&profiles))?;
         let replay = |arguments: &[&str]| {
-            let mut command = cargo([
-                "test",
-                "--locked",
-                "--test",
-                "replay",
-                "--target-dir",
-                TARGET,
-            ]);
+            let mut command = cargo(["test", "--locked", "--lib", "--target-dir", TARGET]);
             command
                 .arg("--manifest-path")
                 .arg(harness.manifest())
@@ -129,13 +122,13 @@ impl Llvm {
     }
 }
 
-/// The replay's, from cargo's messages; the targets' binaries are built beside it.
+/// The replay's, from cargo's messages: of what is built, it alone is a test.
 fn executable(messages: &str) -> Result<String, Failure> {
     let mut messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
     let path = |message: Value| {
-        let is_replay = message.pointer("/target/name")?.as_str()? == "replay";
+        let is_replay = message.pointer("/profile/test")?.as_bool()?;
         let path = message.get("executable")?.as_str()?;
         is_replay.then(|| path.to_owned())
     };
@@ -180,12 +173,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_replay_is_told_from_the_targets_binaries() {
+    fn the_replay_is_told_from_what_else_is_built() {
         let messages = [
-            r#"{"reason":"compiler-artifact","target":{"name":"otp_uri"},"executable":"/a"}"#,
-            r#"{"reason":"compiler-artifact","target":{"name":"replay"},"executable":null}"#,
-            r#"{"reason":"compiler-artifact","target":{"name":"replay"},"executable":"/b"}"#,
-            r#"{"reason":"compiler-artifact","target":{"name":"otp_code"},"executable":"/c"}"#,
+            r#"{"reason":"compiler-artifact","profile":{"test":false},"executable":"/a"}"#,
+            r#"{"reason":"compiler-artifact","profile":{"test":false},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","profile":{"test":true},"executable":"/b"}"#,
+            r#"{"reason":"build-finished","success":true}"#,
             "no JSON",
         ];
         assert_eq!(executable(&messages.join("\n")).unwrap(), "/b");

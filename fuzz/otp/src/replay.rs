@@ -2,19 +2,30 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::thread::{self, Builder};
 use std::{fs, io};
 
-use keyproof_fuzz_pskc::TARGETS;
+use crate::{TARGETS, Target};
 
+/// The targets side by side, each in a thread of its name, which is what a panic begins with.
 #[test]
-fn inputs_pass() -> io::Result<()> {
-    for (name, run) in TARGETS {
-        for folder in ["corpus", "regressions"] {
-            for input in entries(&Path::new(folder).join(name))? {
-                // Shown only if the target panics.
-                println!("replaying {folder}/{name}/{input}");
-                run(&fs::read(Path::new(folder).join(name).join(&input))?);
-            }
+fn inputs_pass() {
+    thread::scope(|scope| {
+        for target in TARGETS {
+            let (name, _) = target;
+            let thread = Builder::new().name((*name).to_owned());
+            let replay = || replay(target).expect("inputs are read");
+            thread.spawn_scoped(scope, replay).expect("a thread");
+        }
+    });
+}
+
+fn replay((name, run): &Target) -> io::Result<()> {
+    for folder in ["corpus", "regressions"] {
+        for input in entries(&Path::new(folder).join(name))? {
+            // Shown only if a target panics: its last one is the input.
+            println!("replaying {folder}/{name}/{input}");
+            run(&fs::read(Path::new(folder).join(name).join(&input))?);
         }
     }
     Ok(())
