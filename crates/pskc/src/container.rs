@@ -362,7 +362,7 @@ impl SealedValue {
                 (xml::XENC, "EncryptionMethod") => once(&mut cipher, Cipher::read(child)?, child)?,
                 (xml::XENC, "CipherData") => {
                     let child = child.only_child(xml::XENC, "CipherValue")?;
-                    let bytes = crate::protection::base64(child)?;
+                    let bytes = child.base64()?;
                     once(&mut value, bytes.to_vec(), child)?;
                 }
                 _ => return Err(child.unexpected()),

@@ -69,7 +69,8 @@ pub enum PskcError {
     },
     /// A key derivation whose parameters are out of range.
     #[error(
-        "the key derivation at byte {at} has {what} out of range: a salt of 8 to {} bytes, 1 to {} iterations",
+        "the key derivation at byte {at} has {what} out of range: a salt of {} to {} bytes, 1 to {} iterations",
+        KeyDerivation::MIN_SALT_LEN,
         KeyDerivation::MAX_SALT_LEN,
         KeyDerivation::MAX_ITERATIONS
     )]
@@ -152,4 +153,12 @@ pub enum PskcError {
         /// The character in it, from 1 on.
         column: u32,
     },
+}
+
+impl PskcError {
+    /// An algorithm that is not supported; who wrote the document has chosen how long its name is.
+    pub(crate) fn algorithm(uri: &str, at: usize) -> Self {
+        let uri = uri.chars().take(100).collect();
+        Self::Algorithm { uri, at }
+    }
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::PskcError;
 use crate::container::{MacMethod, Protection, SealedKey, Unlock};
 use crate::key::{Key, KeyData, Secret};
-use crate::protection::{Cipher, base64};
+use crate::protection::Cipher;
 use crate::xml::{Element, PSKC, decimal, once};
 
 /// The values of a key as they stand in the container.
@@ -58,7 +58,7 @@ impl SealedData {
             let number = decimal(digits).and_then(|_| text.parse().ok());
             number.ok_or(PskcError::Number { at: element.at() })
         };
-        let secret = |element| base64(element).map(Secret::new);
+        let secret = |element: Element<'_, '_>| element.base64().map(Secret::new);
         for child in element.children()? {
             if child.namespace() != PSKC {
                 // The schema lets others' values stand here, which mean nothing to us.
@@ -117,7 +117,7 @@ impl<T> Value<T> {
             match (child.namespace(), child.name()) {
                 (PSKC, "PlainValue") => once(&mut plain_value, plain(child)?, child)?,
                 (PSKC, "EncryptedValue") => once(&mut encrypted, SealedValue::read(child)?, child)?,
-                (PSKC, "ValueMAC") => once(&mut code, base64(child)?.to_vec(), child)?,
+                (PSKC, "ValueMAC") => once(&mut code, child.base64()?.to_vec(), child)?,
                 _ => return Err(child.unexpected()),
             }
         }

@@ -2,8 +2,10 @@
 //! is taken apart strictly.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use roxmltree::{Document, Node, ParsingOptions};
+use zeroize::Zeroizing;
 
 use crate::PskcError;
 
@@ -260,6 +262,33 @@ impl<'a, 'input> Element<'a, 'input> {
 
     pub(crate) fn owned_text(self) -> Result<String, PskcError> {
         self.text().map(String::from)
+    }
+
+    /// Base64 with its padding, blanks anywhere.
+    pub(crate) fn base64(self) -> Result<Zeroizing<Vec<u8>>, PskcError> {
+        let text = self.text()?;
+        let mut symbols = Zeroizing::new(Vec::with_capacity(text.len()));
+        symbols.extend(text.bytes().filter(|byte| !is_blank(char::from(*byte))));
+        let wrong = PskcError::Base64 { at: self.at() };
+        // The library takes padding in the middle, as of texts one after another.
+        let data = symbols
+            .iter()
+            .position(|symbol| *symbol == b'=')
+            .unwrap_or(symbols.len());
+        if symbols.len() - data > 2 {
+            return Err(wrong);
+        }
+        let Ok(len) = data_encoding::BASE64.decode_len(symbols.len()) else {
+            return Err(wrong);
+        };
+        let mut bytes = Zeroizing::new(alloc::vec![0; len]);
+        match data_encoding::BASE64.decode_mut(&symbols, &mut bytes) {
+            Ok(len) => {
+                bytes.truncate(len);
+                Ok(bytes)
+            }
+            Err(_) => Err(wrong),
+        }
     }
 
     pub(crate) fn unexpected(self) -> PskcError {

@@ -1,0 +1,82 @@
+//! Sealing: a value is encrypted.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use aes::{Aes128, Aes192, Aes256};
+use aes_kw::{AesKw, AesKwp};
+use cbc::Encryptor;
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::consts::U16;
+use cbc::cipher::{BlockCipherEncrypt, BlockModeEncrypt, KeyInit, KeyIvInit};
+use zeroize::Zeroizing;
+
+use super::Cipher;
+
+impl Cipher {
+    /// Encrypts a value under a key of [`Cipher::key_len`] bytes; CBC asks `random` for its
+    /// initialisation vector. None for a value of a length that it does not take: key wrap takes
+    /// half blocks, two of them at least, and none but CBC nothing.
+    pub(crate) fn encrypt(
+        self,
+        key: &[u8],
+        value: &[u8],
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Option<Vec<u8>> {
+        match self {
+            Self::Aes128Cbc => encrypt_cbc::<Aes128>(key, value, random),
+            Self::Aes192Cbc => encrypt_cbc::<Aes192>(key, value, random),
+            Self::Aes256Cbc => encrypt_cbc::<Aes256>(key, value, random),
+            Self::Aes128KeyWrap => wrap_key::<Aes128>(key, value),
+            Self::Aes192KeyWrap => wrap_key::<Aes192>(key, value),
+            Self::Aes256KeyWrap => wrap_key::<Aes256>(key, value),
+            Self::Aes128KeyWrapPad => wrap_padded_key::<Aes128>(key, value),
+            Self::Aes192KeyWrapPad => wrap_padded_key::<Aes192>(key, value),
+            Self::Aes256KeyWrapPad => wrap_padded_key::<Aes256>(key, value),
+        }
+    }
+}
+
+/// The value is padded as PKCS #7 has it, which XML Encryption section 5.2 takes, too.
+fn encrypt_cbc<C>(key: &[u8], value: &[u8], random: &mut dyn FnMut(&mut [u8])) -> Option<Vec<u8>>
+where
+    C: BlockCipherEncrypt + KeyInit,
+{
+    // Overwritten by what it is encrypted to; wiped if it is not.
+    let mut sealed = Zeroizing::new(alloc::vec![0; 16 + (value.len() / 16 + 1) * 16]);
+    let (iv, blocks) = sealed.split_at_mut_checked(16)?;
+    random(iv);
+    blocks.get_mut(..value.len())?.copy_from_slice(value);
+    let encryptor = Encryptor::<C>::new_from_slices(key, iv).ok()?;
+    encryptor
+        .encrypt_padded::<Pkcs7>(blocks, value.len())
+        .ok()?;
+    Some(mem::take(&mut *sealed))
+}
+
+fn wrap_key<C>(key: &[u8], value: &[u8]) -> Option<Vec<u8>>
+where
+    C: BlockCipherEncrypt<BlockSize = U16> + KeyInit,
+{
+    // RFC 3394 section 2 begins at two halves of a block; the library takes fewer.
+    if value.len() < 16 {
+        return None;
+    }
+    let mut wrapped = alloc::vec![0; value.len() + 8];
+    let cipher = AesKw::<C>::new_from_slice(key).ok()?;
+    cipher.wrap_key(value, &mut wrapped).ok()?;
+    Some(wrapped)
+}
+
+fn wrap_padded_key<C>(key: &[u8], value: &[u8]) -> Option<Vec<u8>>
+where
+    C: BlockCipherEncrypt<BlockSize = U16> + KeyInit,
+{
+    if value.is_empty() {
+        return None;
+    }
+    let mut wrapped = alloc::vec![0; value.len().next_multiple_of(8) + 8];
+    let cipher = AesKwp::<C>::new_from_slice(key).ok()?;
+    cipher.wrap_key(value, &mut wrapped).ok()?;
+    Some(wrapped)
+}
