@@ -259,6 +259,17 @@ impl Hash {
     }
 }
 
+impl fmt::Display for Hash {
+    /// Such as `SHA-256`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        })
+    }
+}
+
 /// An AlgorithmIdentifier (RFC 5280 section 4.1.1.2) as received.
 #[derive(Clone, Copy, Debug)]
 pub struct AlgorithmIdentifier<'a> {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
@@ -322,7 +323,7 @@ pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a 
 }
 
 /// A certificate's version.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Version {
     /// Without extensions: what `openssl x509 -req` makes when it is given none.
     V1,
@@ -425,6 +426,12 @@ impl PartialEq for Serial<'_> {
 
 impl Eq for Serial<'_> {}
 
+impl Hash for Serial<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.octets.hash(state);
+    }
+}
+
 impl fmt::Display for Serial<'_> {
     /// Upper-case hexadecimal octets, without the one that DER puts before a number whose first bit is set; those of a negative
     /// number as received.
@@ -438,7 +445,7 @@ impl fmt::Display for Serial<'_> {
 }
 
 /// What is odd about a serial number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum SerialOddity {
     /// It is below zero.

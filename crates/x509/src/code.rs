@@ -160,6 +160,7 @@ impl fmt::Debug for VerificationCode {
 
 /// What became of a code.
 #[derive(Debug)]
+#[must_use = "it says whether the proof was accepted, and has the code that a refusal leaves"]
 pub enum Redemption {
     /// The proof was refused: the code lives on.
     Kept {

@@ -36,7 +36,7 @@ pub(crate) fn read_extensions<'a>(
 }
 
 /// One extension.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Extension<'a> {
     /// Its kind.
     pub id: Oid<'a>,
@@ -59,7 +59,7 @@ impl<'a> Extension<'a> {
 }
 
 /// basicConstraints (RFC 5280 section 4.2.1.9).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BasicConstraints {
     /// Whether the subject is a CA.
@@ -82,7 +82,7 @@ impl BasicConstraints {
 }
 
 /// keyUsage (RFC 5280 section 4.2.1.3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct KeyUsage(u16);
 
 impl KeyUsage {

@@ -182,7 +182,7 @@ impl CanonicalName<'_> {
 }
 
 /// How two names compare.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum NameMatch {
     /// They are different names.
     Different,

@@ -10,7 +10,7 @@ use crate::reader::contents;
 /// An object identifier's contents.
 ///
 /// Arcs may be of any size (`2.25.<UUID>` occurs), which is why this is not `der`'s type.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Oid<'a>(&'a [u8]);
 
 impl<'a> Oid<'a> {

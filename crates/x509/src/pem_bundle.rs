@@ -40,7 +40,7 @@ pub struct PemBlock {
 }
 
 /// What a block of a bundle may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PemKind {
     /// `CERTIFICATE`.
     Certificate,

@@ -12,7 +12,7 @@ use crate::time::Moment;
 use crate::upload::Encoding;
 
 /// Which of the two certificates is meant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Role {
     /// The certificate whose key is to be proven.
     Ca,
@@ -30,7 +30,7 @@ impl fmt::Display for Role {
 }
 
 /// An extension whose value is read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ReadExtension {
     /// basicConstraints.
     BasicConstraints,

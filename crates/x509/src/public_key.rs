@@ -190,7 +190,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
 }
 
 /// A kind of key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum KeyKind {
     /// An elliptic-curve key (RFC 5480).

@@ -37,7 +37,7 @@ pub trait Finding: fmt::Display {
 }
 
 /// What a finding means for the verdict.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Severity {
     /// Worth telling; the check passes.
     Remark,
@@ -50,7 +50,7 @@ pub enum Severity {
 }
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
     /// Refused.
     Fail,
@@ -103,6 +103,7 @@ enum Progress {
 /// `Display` draws one line a check. With the feature `serde` it is an object
 /// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`; without a choice of policies there is no `policy`.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use = "a report says whether what was checked is accepted"]
 pub struct Report<F: Finding> {
     progress: Vec<(F::Check, Progress)>,
     findings: Vec<F>,
@@ -301,7 +302,7 @@ impl<F: Finding> fmt::Display for Report<F> {
 }
 
 /// One line of a report.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Row {
     /// The check's name.

@@ -18,7 +18,7 @@ use crate::Error;
 /// assert!(of_a_day.has_begun(1_800_000_000) && !of_a_day.has_ended(1_800_086_399)); // both ends belong to it
 /// assert!(!of_a_day.has_begun(1_799_999_999) && of_a_day.has_ended(1_800_086_400));
 /// ```
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Validity {
     /// The first second, since the Unix epoch; negative before 1970.
     pub not_before: i64,

@@ -130,7 +130,7 @@ impl<'a> Upload<'a> {
 }
 
 /// The layers around a certificate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Encoding {
     /// Base64 of DER.
     Base64Der,
@@ -154,7 +154,7 @@ impl fmt::Display for Encoding {
 }
 
 /// A layer of an upload, in which offsets of errors count.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Layer {
     /// What the upload's base64 stands for.
     InsideBase64,

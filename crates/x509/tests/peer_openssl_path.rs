@@ -274,8 +274,10 @@ fn what_is_accepted_is_what_openssl_verifies() {
         let [intermediates, anchors] = [&set.intermediates, &set.anchors]
             .map(|certificates| certificates.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let [explicit, inhibit_mapping, inhibit_any] = set.switches;
-        let rules =
-            Rules::new(algorithms::RING, NOW).with_switches(explicit, inhibit_mapping, inhibit_any);
+        let mut rules = Rules::new(algorithms::RING, NOW);
+        rules.require_policy = explicit;
+        rules.inhibit_mapping = inhibit_mapping;
+        rules.inhibit_any_policy = inhibit_any;
         let rules = match &set.policies {
             Some(policies) => rules.under(policies),
             None => rules,

@@ -216,11 +216,10 @@ pub fn path(data: &[u8]) {
     let anchor_slices: Vec<&[u8]> = anchor_ders.iter().map(Vec::as_slice).collect();
     let intermediate_slices: Vec<&[u8]> = intermediate_ders.iter().map(Vec::as_slice).collect();
     let policies = [ObjectIdentifier::new_unwrap("1.2.1")];
-    let rules = Rules::new(algorithms::RING, NOW).with_switches(
-        switches & 1 != 0,
-        switches & 2 != 0,
-        switches & 4 != 0,
-    );
+    let mut rules = Rules::new(algorithms::RING, NOW);
+    rules.require_policy = switches & 1 != 0;
+    rules.inhibit_mapping = switches & 2 != 0;
+    rules.inhibit_any_policy = switches & 4 != 0;
     // For servers; or with the extension that nobody knows processed by the caller.
     let purpose = Purpose {
         id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
@@ -281,6 +280,16 @@ pub fn path(data: &[u8]) {
     }
     if report.accepted() {
         assert_may_issue(&walked, is_processed, &report);
+        let sets = report.policies().expect("there is a path");
+        // Where a policy is required there is one, and of those that were asked for.
+        assert!(switches & 1 == 0 || !sets.user.is_empty(), "{report}");
+        let is_asked = |policy: &String| switches & 8 == 0 || policy == "1.2.1";
+        assert!(sets.user.iter().all(is_asked), "{report}");
+        // Where the leaf must say what it is for, it says something.
+        let usage = ObjectIdentifier::new_unwrap("2.5.29.37");
+        let says = leaf.extensions().iter().any(|known| known.id == usage);
+        let must_say = switches >> 5 & 3 == 1 && switches & 16 != 0;
+        assert!(says || !must_say, "{report}");
     }
 }
 

@@ -68,7 +68,7 @@ fn decode<'a, T: Decode<'a, Error = der::Error>>(
 }
 
 /// The number of a list: of two lists of one issuer, the later one has the higher one. It has at most 20 octets.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct CrlNumber(Vec<u8>);
 
 impl CrlNumber {

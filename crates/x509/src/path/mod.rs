@@ -116,24 +116,33 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// The same rules with the three switches of RFC 5280 section 6.1.1 (e) to (g).
-    pub const fn with_switches(
-        self,
-        require_policy: bool,
-        inhibit_mapping: bool,
-        inhibit_any_policy: bool,
-    ) -> Self {
+    /// The same rules for a path that must be valid under some policy: initial-explicit-policy (RFC 5280 section 6.1.1 (e)).
+    pub const fn requiring_policy(self) -> Self {
         Self {
-            require_policy,
-            inhibit_mapping,
-            inhibit_any_policy,
+            require_policy: true,
+            ..self
+        }
+    }
+
+    /// The same rules without mappings of policies: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (f)).
+    pub const fn inhibiting_mapping(self) -> Self {
+        Self {
+            inhibit_mapping: true,
+            ..self
+        }
+    }
+
+    /// The same rules with anyPolicy standing for none: initial-any-policy-inhibit (RFC 5280 section 6.1.1 (g)).
+    pub const fn inhibiting_any_policy(self) -> Self {
+        Self {
+            inhibit_any_policy: true,
             ..self
         }
     }
 }
 
 /// An extended key usage that is asked for (RFC 5280 section 4.2.1.12). A CA with such an extension must name it, or any.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Purpose {
     /// Its OID.
     pub id: ObjectIdentifier,
@@ -149,8 +158,20 @@ pub fn processes(extension: Oid<'_>) -> bool {
             .any(|known| extension == *known)
 }
 
-/// Certificates among which issuers are looked for.
-#[derive(Clone, Debug)]
+/// Certificates among which issuers are looked for, in DER; each has its place in the order in which they came. Those that
+/// cannot be read are left out ([`Pool::unreadable`]).
+///
+/// ```
+/// use keyproof_x509::path::Pool;
+/// use keyproof_x509::pem_bundle;
+///
+/// let roots = pem_bundle::certificates(include_bytes!("../../tests/data/p256-ca.pem"))?;
+/// let mut pool: Pool<'_> = roots.iter().map(|block| block.der.as_slice()).collect();
+/// pool.extend([&b"no certificate"[..]]);
+/// assert_eq!(pool.unreadable()[0].0, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
 pub struct Pool<'a> {
     members: Vec<Member<'a>>,
     unreadable: Vec<(usize, Error)>,
@@ -173,22 +194,7 @@ impl Member<'_> {
 impl<'a> Pool<'a> {
     /// Of certificates in DER. Those that cannot be read are left out.
     pub fn of(certificates: &[&'a [u8]]) -> Self {
-        let mut pool = Self {
-            members: Vec::with_capacity(certificates.len()),
-            unreadable: Vec::new(),
-        };
-        for (index, der) in certificates.iter().enumerate() {
-            match Certificate::from_der(der) {
-                Ok(certificate) => pool.members.push(Member {
-                    index,
-                    subject: certificate.subject().canonical(),
-                    key_identifier: extensions::subject_key_identifier(&certificate),
-                    certificate,
-                }),
-                Err(error) => pool.unreadable.push((index, error)),
-            }
-        }
-        pool
+        certificates.iter().copied().collect()
     }
 
     /// The places of those that cannot be read, and why.
@@ -201,6 +207,31 @@ impl<'a> Pool<'a> {
             .members
             .binary_search_by_key(&index, |member| member.index);
         self.members.get(place.ok()?)
+    }
+}
+
+impl<'a> Extend<&'a [u8]> for Pool<'a> {
+    fn extend<I: IntoIterator<Item = &'a [u8]>>(&mut self, certificates: I) {
+        let known = self.members.len() + self.unreadable.len();
+        for (index, der) in (known..).zip(certificates) {
+            match Certificate::from_der(der) {
+                Ok(certificate) => self.members.push(Member {
+                    index,
+                    subject: certificate.subject().canonical(),
+                    key_identifier: extensions::subject_key_identifier(&certificate),
+                    certificate,
+                }),
+                Err(error) => self.unreadable.push((index, error)),
+            }
+        }
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Pool<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(certificates: I) -> Self {
+        let mut pool = Self::default();
+        pool.extend(certificates);
+        pool
     }
 }
 

@@ -38,7 +38,7 @@ crate::checks! {
 }
 
 /// Where a certificate of a walk was given.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Place {
     /// Among the anchors, by its place there.
     Anchor(usize),
@@ -317,6 +317,7 @@ impl fmt::Display for Reason {
 /// # Ok::<(), keyproof_x509::Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use = "it says whether there is a path"]
 pub struct PathReport {
     pub(super) walk: Vec<Step>,
     pub(super) checks: Report<PathFinding>,

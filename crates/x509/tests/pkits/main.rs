@@ -126,11 +126,10 @@ fn judge(subtest: &Subtest, certificates: &BTreeMap<String, Vec<u8>>) -> PathRep
             .map(|oid| ObjectIdentifier::new(&oid).unwrap())
             .collect()
     });
-    let rules = Rules::new(algorithms::RING, NOW).with_switches(
-        subtest.explicit,
-        subtest.inhibit_mapping,
-        subtest.inhibit_any,
-    );
+    let mut rules = Rules::new(algorithms::RING, NOW);
+    rules.require_policy = subtest.explicit;
+    rules.inhibit_mapping = subtest.inhibit_mapping;
+    rules.inhibit_any_policy = subtest.inhibit_any;
     let rules = match &initial {
         Some(initial) => rules.under(initial),
         None => rules,

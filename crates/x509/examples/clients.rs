@@ -1,0 +1,103 @@
+//! Client certificates of a service's own CA: one is accepted, taken back on a revocation list, and refused from then on.
+//!
+//! `cargo run --example clients --features prover`: it makes the CA, the client and the list itself.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use keyproof_x509::algorithms::RING;
+use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
+use keyproof_x509::path::{PathReport, Pool, Purpose, Rules, find};
+use keyproof_x509::pem_bundle::{self, PemBlock, PemKind};
+use keyproof_x509::prover::{PrivateKey, RingSigner};
+use keyproof_x509::ring::rand::SystemRandom;
+use keyproof_x509::{Certificate, ObjectIdentifier, Serial, Upload};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// id-kp-clientAuth (RFC 5280 section 4.2.1.12).
+const CLIENT_AUTHENTICATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+
+/// A client's certificate by `trusted`, a PEM file of CAs and of their revocation lists in any order.
+fn judge(client: &Certificate<'_>, trusted: &[u8], now: u64) -> Outcome<PathReport> {
+    let blocks = pem_bundle::certificates_and_crls(trusted)?;
+    let of = |kind| move |block: &&PemBlock| block.kind == kind;
+    let certificates = blocks.iter().filter(of(PemKind::Certificate));
+    let anchors: Pool<'_> = certificates.map(|block| block.der.as_slice()).collect();
+    let lists = blocks.iter().filter(of(PemKind::Crl));
+    let lists: Vec<_> = lists
+        .map(|block| Crl::from_der(&block.der))
+        .collect::<Result<_, _>>()?;
+    let purpose = Purpose {
+        id: CLIENT_AUTHENTICATION,
+        is_required: true,
+    };
+    let rules = Rules::new(RING, now).for_purpose(purpose).with_crls(&lists);
+    Ok(find(client, &Pool::default(), &anchors, &rules))
+}
+
+fn main() -> Outcome<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let (ca, ca_key, client) = new_ca_and_client()?;
+    let client = Certificate::from_der(&client)?;
+    // What a service knows of its clients: a serial number is unique below one CA.
+    let mut clients: HashMap<Serial<'_>, &str> = HashMap::new();
+    clients.insert(client.serial(), "the office printer");
+
+    let before = judge(&client, ca.as_bytes(), now)?;
+    println!("before:\n{before}\n");
+
+    let upload = Upload::decode(ca.as_bytes())?;
+    let issuer = upload.certificate()?;
+    let random = SystemRandom::new();
+    let key = PrivateKey::from_pem_or_der(ca_key.as_bytes())?;
+    let taken_back = [Revoked {
+        serial: client.serial().as_bytes(),
+        since: now,
+        reason: Some(CrlReason::KeyCompromise),
+    }];
+    let list = RevocationList {
+        ca: &issuer,
+        number: 1,
+        this_update: now,
+        next_update: now + 86_400,
+        revoked: &taken_back,
+    };
+    let list = list.sign(&RingSigner::new(&key, &issuer, &random)?, RING)?;
+    for revoked in Crl::from_der(&list)?.revocations() {
+        let name = clients.get(&revoked.serial).copied();
+        println!("taken back: {}\n", name.unwrap_or("an unknown client"));
+    }
+
+    let trusted = ca + &PemKind::Crl.to_pem(&list)?;
+    let after = judge(&client, trusted.as_bytes(), now)?;
+    println!("after:\n{after}");
+    if !before.accepted() || after.accepted() {
+        return Err("the list is not what decided".into());
+    }
+    Ok(())
+}
+
+/// A CA as PEM, its key as PEM, and a client's certificate below it.
+fn new_ca_and_client() -> Outcome<(String, String, Vec<u8>)> {
+    let ca_key = rcgen::KeyPair::generate()?;
+    let mut ca = rcgen::CertificateParams::default();
+    ca.distinguished_name
+        .push(rcgen::DnType::CommonName, "Example Client CA");
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.key_usages = vec![
+        rcgen::KeyUsagePurpose::KeyCertSign,
+        rcgen::KeyUsagePurpose::CrlSign,
+    ];
+    let pem = ca.self_signed(&ca_key)?.pem();
+    let mut client = rcgen::CertificateParams::default();
+    client
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "printer");
+    client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    client.serial_number = Some(rcgen::SerialNumber::from(vec![1, 2, 3]));
+    let key = rcgen::KeyPair::generate()?;
+    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
+    let client = client.signed_by(&key, &issuer)?.der().to_vec();
+    Ok((pem, ca_key.serialize_pem(), client))
+}
