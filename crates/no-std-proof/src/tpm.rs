@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use keyproof_tpm::algorithms::RING;
 use keyproof_tpm::{
     Agreement, AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CertifyPolicy,
-    Credential, CredentialProvider, DevIdKeyPolicy, DeviceInfo, EccCurve, EkCertificatePolicy,
-    EventLogPolicy, HashAlgorithm, KeyProfile, Name, QuoteEvidence, QuotePolicy, Structure,
-    TpmError, TpmtPublic, check_certify, check_ek_certificate, check_event_log, check_quote,
-    make_credential,
+    Credential, CredentialProvider, DevIdKeyPolicy, DeviceInfo, DeviceProperties, EccCurve,
+    EkCertificatePolicy, EventLogPolicy, HashAlgorithm, KeyProfile, Name, QuoteEvidence,
+    QuotePolicy, Structure, TpmError, TpmtPublic, check_certify, check_ek_certificate,
+    check_event_log, check_quote, make_credential,
 };
 
 /// Whether a quote and the endorsement certificate behind it are accepted: structures, names,
@@ -101,7 +101,12 @@ pub(crate) extern "C" fn keyproof_tpm_makes_credential(
     name: &[u8; 34],
     seed: &[u8; 32],
 ) -> bool {
-    let device = DeviceInfo::new(Some("device"), Some("1"), Some("vendor"), Some("1"));
+    let device = DeviceInfo::new(DeviceProperties {
+        name: "device",
+        serial: "1",
+        vendor: "vendor",
+        version: "1",
+    });
     let (Ok(ek), Ok(name), Ok(_)) = (
         TpmtPublic::endorsement_from_spki(spki),
         Name::parse(name),

@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, io};
 
 use keyproof_tpm::{
-    AttestationKeyPolicy, EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure,
-    TpmlPcrSelection, TpmtPublic, algorithms::RING, check_ek_certificate, check_quote,
+    EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection, TpmtPublic,
+    algorithms::RING, check_ek_certificate, check_quote,
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -31,12 +31,8 @@ fn main() -> Outcome<ExitCode> {
         &file("ek.cert.der")?,
         &EkCertificatePolicy {
             ek: Some(&ek),
-            allowed: &[],
-            roots: &[&file("ca.root.der")?],
             intermediates: &[&file("ca.intermediate.der")?],
-            crls: &[],
-            now,
-            algorithms: RING,
+            ..EkCertificatePolicy::new(&[&file("ca.root.der")?], now, RING)
         },
     );
     println!("The endorsement certificate:\n{endorsement}\n");
@@ -52,12 +48,9 @@ fn main() -> Outcome<ExitCode> {
             pcr_values: Some(&file("quote.pcrs.values.bin")?),
         },
         &QuotePolicy {
-            nonce: &file("quote.nonce.bin")?,
             selection: Some(&selection),
             ek: Some(&ek),
-            last_seen: None,
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: RING,
+            ..QuotePolicy::new(&file("quote.nonce.bin")?, RING)
         },
     );
     println!("The quote:\n{quote}");

@@ -66,6 +66,15 @@ macro_rules! numbers {
             }
         }
 
+        impl core::str::FromStr for $name {
+            type Err = $crate::TpmError;
+
+            /// Reads a [`name`](Self::name), to the letter.
+            fn from_str(name: &str) -> Result<$name, $crate::TpmError> {
+                $name::from_name(name).ok_or($crate::TpmError::UnknownName { what: $what })
+            }
+        }
+
         impl core::fmt::Display for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.write_str(self.name())
@@ -196,6 +205,28 @@ impl EccCurve {
             Self::BrainpoolP512R1 => 64,
             Self::NistP521 => 66,
             Self::BnP638 => 80,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn names_are_read_to_the_letter() {
+        assert_eq!("sha256".parse(), Ok(HashAlgorithm::Sha256));
+        assert_eq!(
+            EccCurve::NistP521.to_string().parse(),
+            Ok(EccCurve::NistP521)
+        );
+        for wrong in ["SHA256", "sha256 ", "md5", ""] {
+            let unknown = TpmError::UnknownName {
+                what: "TPMI_ALG_HASH",
+            };
+            assert_eq!(wrong.parse::<HashAlgorithm>(), Err(unknown), "{wrong}");
         }
     }
 }

@@ -9,24 +9,33 @@ use crate::TpmError;
 /// Lengths count Unicode code points: a name has 6 to 1,024, the others 1 to 1,024.
 ///
 /// ```
-/// use keyproof_tpm::{DeviceField, DeviceInfo, TpmError};
+/// use keyproof_tpm::{DeviceField, DeviceInfo, DeviceProperties, TpmError};
 ///
-/// let device = DeviceInfo::new(Some("device-0001"), Some("SN0001"), Some("ExampleCorp"), Some("1"))?;
+/// let said = DeviceProperties { name: "device-0001", serial: "SN0001", vendor: "ExampleCorp", version: "1" };
+/// let device = DeviceInfo::new(said)?;
 /// assert_eq!(device.serial(), "SN0001");
 ///
-/// let refused = DeviceInfo::new(Some("short"), Some("SN0001"), Some("ExampleCorp"), None);
+/// let refused = DeviceProperties { name: "short", ..said };
 /// assert_eq!(
-///     refused,
+///     DeviceInfo::new(refused),
 ///     Err(TpmError::DeviceInfo { field: DeviceField::Name, found: 5, minimum: 6, maximum: 1024 })
 /// );
 /// # Ok::<(), TpmError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DeviceInfo<'a> {
-    name: &'a str,
-    serial: &'a str,
-    vendor: &'a str,
-    version: &'a str,
+pub struct DeviceInfo<'a>(DeviceProperties<'a>);
+
+/// The same properties as a device says them, within limits or not; one that it leaves out is empty, as all are by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DeviceProperties<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its serial number.
+    pub serial: &'a str,
+    /// Who made it.
+    pub vendor: &'a str,
+    /// Its version.
+    pub version: &'a str,
 }
 
 /// A property of a device.
@@ -50,50 +59,47 @@ impl<'a> DeviceInfo<'a> {
     /// # Errors
     ///
     /// [`TpmError::DeviceInfo`] names the first that is absent or outside its limits.
-    pub fn new(
-        name: Option<&'a str>,
-        serial: Option<&'a str>,
-        vendor: Option<&'a str>,
-        version: Option<&'a str>,
-    ) -> Result<Self, TpmError> {
-        Ok(DeviceInfo {
-            name: within(DeviceField::Name, name)?,
-            serial: within(DeviceField::Serial, serial)?,
-            vendor: within(DeviceField::Vendor, vendor)?,
-            version: within(DeviceField::Version, version)?,
-        })
+    pub fn new(properties: DeviceProperties<'a>) -> Result<Self, TpmError> {
+        for (field, value) in [
+            (DeviceField::Name, properties.name),
+            (DeviceField::Serial, properties.serial),
+            (DeviceField::Vendor, properties.vendor),
+            (DeviceField::Version, properties.version),
+        ] {
+            check(field, value)?;
+        }
+        Ok(Self(properties))
     }
 
     /// The device's name.
     pub fn name(&self) -> &'a str {
-        self.name
+        self.0.name
     }
 
     /// The device's serial number.
     pub fn serial(&self) -> &'a str {
-        self.serial
+        self.0.serial
     }
 
     /// Who made the device.
     pub fn vendor(&self) -> &'a str {
-        self.vendor
+        self.0.vendor
     }
 
     /// The device's version.
     pub fn version(&self) -> &'a str {
-        self.version
+        self.0.version
     }
 }
 
-fn within(field: DeviceField, value: Option<&str>) -> Result<&str, TpmError> {
-    let value = value.unwrap_or_default();
+fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
     let minimum = match field {
         DeviceField::Name => 6,
         DeviceField::Serial | DeviceField::Vendor | DeviceField::Version => 1,
     };
     let found = value.chars().count();
     if (minimum..=MAXIMUM).contains(&found) {
-        Ok(value)
+        Ok(())
     } else {
         Err(TpmError::DeviceInfo {
             field,
@@ -134,11 +140,17 @@ mod tests {
         ];
         for (index, field) in fields.into_iter().enumerate() {
             let minimum = if field == DeviceField::Name { 6 } else { 1 };
-            let device = |value: Option<&str>| {
-                let mut values = [Some("abcdef"); 4];
+            let device = |value: &str| {
+                let mut values = ["abcdef"; 4];
                 values[index] = value;
                 let [name, serial, vendor, version] = values;
-                DeviceInfo::new(name, serial, vendor, version).map(|_| ())
+                let properties = DeviceProperties {
+                    name,
+                    serial,
+                    vendor,
+                    version,
+                };
+                DeviceInfo::new(properties).map(|_| ())
             };
             let refused = |found| {
                 Err(TpmError::DeviceInfo {
@@ -148,12 +160,11 @@ mod tests {
                     maximum: 1024,
                 })
             };
-            assert_eq!(device(Some(&long)), Ok(()));
-            assert_eq!(device(Some("abcdefghi".get(..minimum).unwrap())), Ok(()));
-            assert_eq!(device(Some(&too_long)), refused(1025));
-            assert_eq!(device(Some("")), refused(0));
-            assert_eq!(device(None), refused(0));
-            assert_eq!(device(Some(&"a".repeat(minimum - 1))), refused(minimum - 1));
+            assert_eq!(device(&long), Ok(()));
+            assert_eq!(device("abcdefghi".get(..minimum).unwrap()), Ok(()));
+            assert_eq!(device(&too_long), refused(1025));
+            assert_eq!(device(""), refused(0));
+            assert_eq!(device(&"a".repeat(minimum - 1)), refused(minimum - 1));
         }
     }
 }

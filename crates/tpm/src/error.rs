@@ -126,6 +126,12 @@ pub enum TpmError {
         /// Where the field begins that is not all there.
         at: usize,
     },
+    /// A name that stands for nothing in its place.
+    #[error("not a name of a {what}")]
+    UnknownName {
+        /// The TCG's name of what it should be.
+        what: &'static str,
+    },
     /// A number that stands for nothing in its place.
     #[error("{value:#06x} is no {what} (byte {at})")]
     UnknownSelector {

@@ -59,7 +59,7 @@ pub use credential::{
     Agreement, Credential, CredentialProvider, EncryptedSecret, TpmsIdObject, make_credential,
     protect,
 };
-pub use device::{DeviceField, DeviceInfo};
+pub use device::{DeviceField, DeviceInfo, DeviceProperties};
 pub use device_key::{DevIdKeyCheck, DevIdKeyFinding, DevIdKeyPolicy, KeyProfile};
 pub use ek_certificate::{
     EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkChain, EkKey,

@@ -4,9 +4,9 @@
 mod vectors;
 
 use keyproof_tpm::{
-    ActivationKey, AttestationTemplate, AwsLcRs, Credential, DeviceInfo, EccCurve, HashAlgorithm,
-    Name, ObjectAttributes, PublicKey, Structure, TpmError, TpmtPublic, activate, algorithms,
-    check_certification_request, seal_certificate,
+    ActivationKey, AttestationTemplate, AwsLcRs, Credential, DeviceInfo, DeviceProperties,
+    EccCurve, HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure, TpmError, TpmtPublic,
+    activate, algorithms, check_certification_request, seal_certificate,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
@@ -78,7 +78,13 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn a_certification_request_names_its_device() {
-    let device = DeviceInfo::new(Some("device-1"), Some("SN1"), Some("Maker"), Some("1")).unwrap();
+    let device = DeviceInfo::new(DeviceProperties {
+        name: "device-1",
+        serial: "SN1",
+        vendor: "Maker",
+        version: "1",
+    })
+    .unwrap();
     let check = |subject: &[(DnType, &str)]| {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = CertificateParams::default();
@@ -95,6 +101,9 @@ fn a_certification_request_names_its_device() {
         found
     };
     let serial = || DnType::CustomDnType(vec![2, 5, 4, 5]);
+    // The same types as rcgen's own, which it writes once each.
+    let common_name = || DnType::CustomDnType(vec![2, 5, 4, 3]);
+    let organization = || DnType::CustomDnType(vec![2, 5, 4, 10]);
     let refused = |what| Err(TpmError::CertificationRequestSubject { what });
     let no_name = "its subject names neither the device's serial nor its name";
     for (subject, expected) in [
@@ -111,6 +120,27 @@ fn a_certification_request_names_its_device() {
         ),
         (vec![(DnType::CommonName, "SN2")], refused(no_name)),
         (vec![], refused(no_name)),
+        // Of two of a kind, both are the device's.
+        (
+            vec![(DnType::CommonName, "SN1"), (common_name(), "device-1")],
+            Ok(()),
+        ),
+        (
+            vec![(DnType::CommonName, "SN1"), (common_name(), "SN2")],
+            refused(no_name),
+        ),
+        (
+            vec![(DnType::CommonName, "SN2"), (common_name(), "SN1")],
+            refused(no_name),
+        ),
+        (
+            vec![
+                (serial(), "SN1"),
+                (DnType::OrganizationName, "Maker"),
+                (organization(), "Faker"),
+            ],
+            refused("its organization is not the device's vendor"),
+        ),
         (
             vec![(serial(), "SN1"), (DnType::OrganizationName, "Faker")],
             refused("its organization is not the device's vendor"),

@@ -1,9 +1,9 @@
 //! What a device sends of itself: its properties, its certification request, and the templates that its keys come from.
 
 use keyproof_tpm::{
-    AttestationTemplate, DeviceField, DeviceInfo, EkCertificate, EndorsementTemplate, Name,
-    Structure, TpmError, TpmtPublic, ak_certificate_extensions, algorithms,
-    check_certification_request,
+    AttestationTemplate, DeviceField, DeviceInfo, DeviceProperties, EkCertificate,
+    EndorsementTemplate, Name, Structure, TpmError, TpmtPublic, ak_certificate_extensions,
+    algorithms, check_certification_request,
 };
 
 use crate::vectors::vector;
@@ -17,8 +17,13 @@ pub fn device(data: &[u8]) {
         return;
     };
     let mut properties = line.split('\t');
-    let [name, serial, vendor, version] = [(); 4].map(|()| properties.next());
-    let device = match DeviceInfo::new(name, serial, vendor, version) {
+    let [name, serial, vendor, version] = [(); 4].map(|()| properties.next().unwrap_or_default());
+    let device = match DeviceInfo::new(DeviceProperties {
+        name,
+        serial,
+        vendor,
+        version,
+    }) {
         Ok(device) => device,
         Err(error) => {
             let TpmError::DeviceInfo {
@@ -44,7 +49,6 @@ pub fn device(data: &[u8]) {
             device.vendor(),
             device.version()
         ]
-        .map(Some)
     );
     let request = request.get(1..).unwrap_or_default();
     if check_certification_request(request, &device, algorithms::RING).is_ok() {

@@ -3,8 +3,7 @@
 use std::error::Error;
 
 use keyproof_tpm::{
-    AttestationKeyPolicy, QuoteEvidence, QuotePolicy, Structure, TpmtPublic, algorithms::RING,
-    check_quote,
+    QuoteEvidence, QuotePolicy, Structure, TpmtPublic, algorithms::RING, check_quote,
 };
 
 macro_rules! vector {
@@ -24,12 +23,8 @@ pub fn task() -> Result<(), Box<dyn Error>> {
         pcr_values: Some(vector!("quote.pcrs.values.bin")),
     };
     let policy = QuotePolicy {
-        nonce: vector!("quote.nonce.bin"),
         selection: Some(&"sha256:0,1,2,3,4,5,6,7,16".parse()?),
-        ek: None,
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: RING,
+        ..QuotePolicy::new(vector!("quote.nonce.bin"), RING)
     };
     let report = check_quote(&ak, &evidence, &policy);
     assert!(report.accepted(), "{report}");

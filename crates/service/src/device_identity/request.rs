@@ -2,9 +2,9 @@
 //! they are. Nothing here knows a record, so that any request may be tried on it.
 
 use keyproof_tpm::{
-    AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
-    EkCertificate, EkChain, Structure, TpmAttributes, TpmError, TpmtPublic, algorithms,
-    check_certification_request,
+    AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo,
+    DeviceProperties, EccCurve, EkCertificate, EkChain, Structure, TpmAttributes, TpmError,
+    TpmtPublic, algorithms, check_certification_request,
 };
 use zeroize::Zeroizing;
 
@@ -70,12 +70,12 @@ pub struct DecodedRequest<'a> {
 
 impl DeviceClaim {
     pub(super) fn judge(&self) -> Result<DeviceInfo<'_>, TpmError> {
-        DeviceInfo::new(
-            self.name.as_deref(),
-            self.serial.as_deref(),
-            self.vendor.as_deref(),
-            self.version.as_deref(),
-        )
+        DeviceInfo::new(DeviceProperties {
+            name: self.name.as_deref().unwrap_or_default(),
+            serial: self.serial.as_deref().unwrap_or_default(),
+            vendor: self.vendor.as_deref().unwrap_or_default(),
+            version: self.version.as_deref().unwrap_or_default(),
+        })
     }
 }
 

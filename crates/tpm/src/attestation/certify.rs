@@ -44,7 +44,7 @@ attestation_checks! {
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_tpm::{AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CertifyPolicy, DevIdKeyPolicy, KeyProfile,
+/// use keyproof_tpm::{AttestationEvidence, AttestationPolicy, CertifyPolicy, DevIdKeyPolicy, KeyProfile,
 ///     Structure, TpmsAttest, TpmtPublic, algorithms::RING, check_certify};
 ///
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
@@ -56,10 +56,7 @@ attestation_checks! {
 /// # let made = TpmsAttest::parse(evidence.attest)?;
 /// # let nonce = &made.extra_data;
 /// let policy = CertifyPolicy {
-///     attestation: AttestationPolicy {
-///         nonce: Some(nonce), qualified_signer: None, last_seen: None,
-///         key_policy: AttestationKeyPolicy::default(), algorithms: RING,
-///     },
+///     attestation: AttestationPolicy::new(nonce, RING),
 ///     object: &key,
 ///     parent: None,
 ///     profile: KeyProfile::DevId(DevIdKeyPolicy::default()),

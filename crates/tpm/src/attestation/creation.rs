@@ -68,7 +68,7 @@ attestation_checks! {
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_tpm::{AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CreationEvidence, CreationPolicy,
+/// use keyproof_tpm::{AttestationEvidence, AttestationPolicy, CreationEvidence, CreationPolicy,
 ///     DevIdKeyPolicy, KeyProfile, Structure, TpmsAttest, TpmtPublic, algorithms::RING, check_creation};
 ///
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
@@ -82,10 +82,7 @@ attestation_checks! {
 /// # let made = TpmsAttest::parse(attest)?;
 /// # let nonce = &made.extra_data;
 /// let policy = CreationPolicy {
-///     attestation: AttestationPolicy {
-///         nonce: Some(nonce), qualified_signer: None, last_seen: None,
-///         key_policy: AttestationKeyPolicy::default(), algorithms: RING,
-///     },
+///     attestation: AttestationPolicy::new(nonce, RING),
 ///     object: &key,
 ///     profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
 ///     parent: None,

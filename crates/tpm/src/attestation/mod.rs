@@ -57,6 +57,20 @@ pub struct AttestationPolicy<'a> {
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
 }
 
+impl<'a> AttestationPolicy<'a> {
+    /// A nonce and the algorithms; of any key of the default policy, wherever it stands and whatever was seen before. What is known
+    /// beside that is set with `..`, as in [`QuotePolicy::new`].
+    pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
+        Self {
+            nonce: Some(nonce),
+            qualified_signer: None,
+            last_seen: None,
+            key_policy: AttestationKeyPolicy::default(),
+            algorithms,
+        }
+    }
+}
+
 /// What an object stands below.
 #[derive(Clone, Copy, Debug)]
 pub enum ObjectParent<'a> {

@@ -47,6 +47,33 @@ pub struct QuotePolicy<'a> {
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
 }
 
+impl<'a> QuotePolicy<'a> {
+    /// A nonce and the algorithms; for any registers, of any key of the default policy, wherever it stands and whatever was seen
+    /// before. What is known beside that is set with `..`:
+    ///
+    /// ```
+    /// # fn asked(nonce: &[u8], ek: &keyproof_tpm::TpmtPublic) -> Result<(), keyproof_tpm::TpmError> {
+    /// # #[cfg(feature = "ring")] {
+    /// use keyproof_tpm::{QuotePolicy, algorithms::RING};
+    ///
+    /// let selection = "sha256:0,1,2,3,4,5,6,7".parse()?;
+    /// let policy = QuotePolicy { selection: Some(&selection), ek: Some(ek), ..QuotePolicy::new(nonce, RING) };
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
+        Self {
+            nonce,
+            selection: None,
+            ek: None,
+            last_seen: None,
+            key_policy: AttestationKeyPolicy::default(),
+            algorithms,
+        }
+    }
+}
+
 attestation_checks! {
     /// The checks of a quote, in the order of reports.
     pub QuoteCheck of [Quote], "a quote" {
@@ -65,8 +92,7 @@ attestation_checks! {
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_tpm::{AttestationKeyPolicy, Outcome, QuoteCheck, QuoteEvidence, QuotePolicy, Structure, TpmtPublic,
-///     algorithms::RING, check_quote};
+/// use keyproof_tpm::{Outcome, QuoteCheck, QuoteEvidence, QuotePolicy, Structure, TpmtPublic, algorithms::RING, check_quote};
 ///
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
 /// let evidence = QuoteEvidence {
@@ -74,11 +100,7 @@ attestation_checks! {
 ///     signature: include_bytes!("../../tests/vectors/rsa2048/quote.tpmt_signature.bin"),
 ///     pcr_values: None,
 /// };
-/// let policy = QuotePolicy {
-///     nonce: b"another one", selection: None, ek: None, last_seen: None,
-///     key_policy: AttestationKeyPolicy::default(), algorithms: RING,
-/// };
-/// let report = check_quote(&ak, &evidence, &policy);
+/// let report = check_quote(&ak, &evidence, &QuotePolicy::new(b"another one", RING));
 /// assert!(!report.accepted());
 /// assert_eq!(report.outcome(QuoteCheck::ExtraData), Outcome::Fail); // genuine, and made for another request
 /// assert_eq!(report.outcome(QuoteCheck::Signature), Outcome::Pass);

@@ -32,7 +32,7 @@ attestation_checks! {
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_tpm::{AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Structure, TimePolicy, TpmsAttest,
+/// use keyproof_tpm::{AttestationEvidence, AttestationPolicy, Structure, TimePolicy, TpmsAttest,
 ///     TpmtPublic, algorithms::RING, check_time};
 ///
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
@@ -43,10 +43,7 @@ attestation_checks! {
 /// let made = TpmsAttest::parse(evidence.attest)?;
 /// # let nonce = &made.extra_data;
 /// let policy = TimePolicy {
-///     attestation: AttestationPolicy {
-///         nonce: Some(nonce), qualified_signer: None, last_seen: None,
-///         key_policy: AttestationKeyPolicy::default(), algorithms: RING,
-///     },
+///     attestation: AttestationPolicy::new(nonce, RING),
 ///     firmware_version: None,
 /// };
 /// assert!(check_time(&ak, evidence, &policy).accepted());

@@ -65,6 +65,26 @@ pub struct EkCertificatePolicy<'a> {
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
 }
 
+impl<'a> EkCertificatePolicy<'a> {
+    /// The manufacturers' roots in DER, the time in seconds since the Unix epoch, and the algorithms; for any key, with nothing between
+    /// and nothing revoked. What is known beside that is set with `..`.
+    pub const fn new(
+        roots: &'a [&'a [u8]],
+        now: u64,
+        algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    ) -> Self {
+        Self {
+            ek: None,
+            allowed: &[],
+            roots,
+            intermediates: &[],
+            crls: &[],
+            now,
+            algorithms,
+        }
+    }
+}
+
 /// What an entry of [`EkCertificatePolicy::allowed`] overrules: the profile's formalities, but never
 /// what the certificate is of, for when, or that it is no CA's.
 const OVERRULED: [EkCertificateCheck; 6] = [
@@ -137,12 +157,8 @@ impl<'a> EkCertificate<'a> {
 /// let certificate = include_bytes!("../../tests/vectors/rsa2048/ek.cert.der");
 /// let policy = EkCertificatePolicy {
 ///     ek: Some(&ek),
-///     allowed: &[],
-///     roots: &[include_bytes!("../../tests/vectors/rsa2048/ca.root.der")],
 ///     intermediates: &[include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")],
-///     crls: &[],
-///     now: 1_800_000_000,
-///     algorithms: RING,
+///     ..EkCertificatePolicy::new(&[include_bytes!("../../tests/vectors/rsa2048/ca.root.der")], 1_800_000_000, RING)
 /// };
 /// assert!(check_ek_certificate(certificate, &policy).accepted());
 /// let of_nobody = EkCertificatePolicy { roots: &[], ..policy };

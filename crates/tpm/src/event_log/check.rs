@@ -50,6 +50,7 @@ impl ReplayedRegister {
 
 /// What came of a log.
 #[derive(Clone, Debug)]
+#[must_use = "its report says whether the log is that of the registers"]
 pub struct ReplayedLog<'a> {
     /// The checks.
     pub report: Report<EventLogFinding>,

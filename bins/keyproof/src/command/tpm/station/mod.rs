@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use keyproof_tpm::DeviceInfo;
+use keyproof_tpm::{DeviceInfo, DeviceProperties};
 use serde::{Deserialize, Serialize};
 use tokio::{
     runtime,
@@ -166,12 +166,12 @@ impl StationArguments {
             ))
         })?;
         // The server's answer has no place for which of them is wrong.
-        DeviceInfo::new(
-            Some(&device.name),
-            Some(&device.serial),
-            Some(&device.vendor),
-            Some(&device.version),
-        )?;
+        DeviceInfo::new(DeviceProperties {
+            name: &device.name,
+            serial: &device.serial,
+            vendor: &device.vendor,
+            version: &device.version,
+        })?;
         let roots = self.ca_file.as_deref().map(trusted).transpose()?;
         let own = match (&self.client_cert, &self.client_key) {
             (Some(certificate), Some(key)) => {
