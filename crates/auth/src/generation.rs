@@ -59,7 +59,7 @@ impl From<Generation> for String {
 /// // A new password, a new generation: whatever was issued before has ended.
 /// assert_eq!(token.check(&Generation::from_random([2; 16]), 0), Err(AuthError::Superseded));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Validity {
     /// The generation that it was issued in.

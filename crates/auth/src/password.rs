@@ -28,11 +28,11 @@ const TAG_BYTES: usize = 32;
 /// use keyproof_auth::Cost;
 ///
 /// let cost = Cost::new(64 * 1024, 3, 1)?;
-/// assert_eq!(cost.memory_kib(), 65_536);
+/// assert_eq!((cost.memory_kib(), cost.iterations(), cost.lanes()), (65_536, 3, 1));
 /// assert!(Cost::new(1024, 1, 1).is_err()); // below what a stolen database needs
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cost {
     memory_kib: u32,
     iterations: u32,
@@ -94,6 +94,16 @@ impl Cost {
     /// The memory of one hash, in KiB.
     pub const fn memory_kib(&self) -> u32 {
         self.memory_kib
+    }
+
+    /// How many passes over the memory one hash makes.
+    pub const fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
+    /// How many lanes of the memory may be filled side by side.
+    pub const fn lanes(&self) -> u32 {
+        self.lanes
     }
 
     fn at_least(self, minimum: Self) -> Result<Self, AuthError> {

@@ -77,6 +77,7 @@ impl UserRecords {
 
     /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that a
     /// lock has spent stay spent.
+    #[must_use = "the locks last until these records are committed"]
     pub fn unlock(mut self) -> Self {
         self.lockout = self.lockout.map(Lockout::cleared);
         for lockout in self.addresses.iter_mut().flat_map(Addresses::lockouts_mut) {

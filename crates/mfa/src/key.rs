@@ -146,6 +146,7 @@ impl KeyRecord {
     /// The key once every code that it may have accepted by `now` is spent, as after records of an earlier time were put back
     /// in the place of later ones: also codes of a phone whose clock is ahead by as much as is ever learned. `None` while it is
     /// pending, when nothing says of which step its first code was.
+    #[must_use = "the codes can be used until this key is committed"]
     pub fn spent_until(&self, now: UnixMillis) -> Option<Self> {
         let KeyState::Totp(key) = &self.state;
         Some(Self {

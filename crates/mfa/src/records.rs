@@ -96,6 +96,7 @@ impl UserRecords {
     /// The same records under a new password: the user's generation is the next, which the caller
     /// keeps with the password; every challenge, trusted device and session is gone. Locks last as
     /// long as they did, but those to come are not doubled.
+    #[must_use = "all stays trusted until these records are committed"]
     pub fn renew(self) -> Self {
         let mut renewed = self.suspend();
         renewed.end_doubling();
@@ -104,6 +105,7 @@ impl UserRecords {
 
     /// The same records after a suspension: as [`renew`](Self::renew), but what is counted stays as
     /// it is.
+    #[must_use = "all stays trusted until these records are committed"]
     pub fn suspend(mut self) -> Self {
         self.user = self.user.renewed();
         self.challenge = None;

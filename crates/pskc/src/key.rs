@@ -313,6 +313,12 @@ impl Encoding {
     }
 }
 
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// An opened key: what the container says about it, and its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -75,8 +75,9 @@ impl Policy {
     }
 }
 
-/// A use of a key (RFC 6030 section 5, `KeyUsage`).
+/// A use of a key (RFC 6030 section 5, `KeyUsage`), and in IANA's Key Usage Registry, which may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "each is RFC 6030's own word")]
 pub enum KeyUsage {
     Otp,
@@ -192,6 +193,12 @@ impl PinUsage {
             Self::Append => "Append",
             Self::Algorithmic => "Algorithmic",
         }
+    }
+}
+
+impl fmt::Display for PinUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
