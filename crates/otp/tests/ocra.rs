@@ -429,6 +429,16 @@ fn counter_and_time_are_tried_together_and_within_bounds() {
     let both = both.with_look_ahead(widest);
     let tries = Err(Refused::Input(OtpError::OcraTries { found: 3003 }));
     assert_eq!(both.verify(&response, &input(0, 0), None), tries);
+    // As many as are tried, and one more.
+    let tried = |ahead, window| {
+        let both = both.clone().with_look_ahead(LookAhead::new(ahead).unwrap());
+        both.with_window(window)
+            .verify(&response, &input(0, 6_000), None)
+    };
+    let (before, after) = (3, 0);
+    assert_eq!(tried(511, Window { before, after }), Err(Refused::Wrong));
+    let tries = Err(Refused::Input(OtpError::OcraTries { found: 2049 }));
+    assert_eq!(tried(682, Window::default()), tries);
     // Without the time the same look-ahead is no more than for HOTP.
     let counter = ocra("OCRA-1:HOTP-SHA1-8:C-QN08").with_look_ahead(widest);
     let refused = counter.verify(&response, &Input::new("1").with_counter(0), None);

@@ -798,3 +798,190 @@ proptest! {
         }
     }
 }
+
+/// A container whose values are encrypted and authenticated under [`PRE_SHARED`], by the standard's own steps.
+mod sealed {
+    use cbc::cipher::block_padding::NoPadding;
+    use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+    use hmac::{KeyInit, Mac};
+
+    use super::{MAC_KEY, PRE_SHARED, encrypted, mac_method};
+
+    /// An initialisation vector and blocks that are encrypted as they are, padding and all.
+    pub(super) fn cbc(blocks: &[u8]) -> Vec<u8> {
+        let mut sealed = blocks.to_vec();
+        let len = sealed.len();
+        let encryptor = cbc::Encryptor::<aes::Aes128>::new(&PRE_SHARED.into(), &[7; 16].into());
+        let sealed = encryptor.encrypt_padded::<NoPadding>(&mut sealed, len);
+        [&[7; 16], sealed.unwrap()].concat()
+    }
+
+    /// A value behind as many bytes of padding as fill its last block.
+    pub(super) fn padded(value: &[u8]) -> Vec<u8> {
+        let padding = 16 - value.len() % 16;
+        cbc(&[value, &vec![u8::try_from(padding).unwrap(); padding]].concat())
+    }
+
+    /// The key of the codes, as figure 6 has it encrypted.
+    fn code(value: &[u8]) -> Vec<u8> {
+        let key: Vec<u8> = data_encoding::HEXLOWER
+            .decode(b"1122334455667788990011223344556677889900")
+            .unwrap();
+        let mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(&key).unwrap();
+        mac.chain_update(value).finalize().into_bytes().to_vec()
+    }
+
+    pub(super) fn element(name: &str, value: &[u8], code: Option<&[u8]>) -> String {
+        let code = code.map(|code| data_encoding::BASE64.encode(code));
+        let code = code.map(|code| format!("<ValueMAC>{code}</ValueMAC>"));
+        let value = encrypted("aes128-cbc", &data_encoding::BASE64.encode(value));
+        let code = code.unwrap_or_default();
+        format!("<{name}><EncryptedValue>{value}</EncryptedValue>{code}</{name}>")
+    }
+
+    /// With the code that belongs to it.
+    pub(super) fn authentic(name: &str, value: &[u8]) -> String {
+        element(name, value, Some(&code(value)))
+    }
+
+    pub(super) fn container(data: &str) -> String {
+        let key = encrypted("aes128-cbc", MAC_KEY);
+        let method = mac_method(&format!("<MACKey>{key}</MACKey>"));
+        super::container(&method, &format!("<Data>{data}</Data>"))
+    }
+}
+
+#[test]
+fn every_value_is_authenticated_and_not_the_secret_alone() {
+    let open = |data: &str| open(&sealed::container(data), Unlock::Key(&PRE_SHARED));
+    let secret = sealed::authentic("Secret", &sealed::padded(SECRET));
+    for name in ["Secret", "Counter", "Time", "TimeInterval", "TimeDrift"] {
+        let value = sealed::padded(&[0, 0, 0, 5]);
+        let others = if name == "Secret" { "" } else { &secret[..] };
+        let with = |element: String| open(&format!("{others}{element}"));
+        assert!(with(sealed::authentic(name, &value)).is_ok(), "{name}");
+        let of_another = sealed::element(name, &value, Some(&[0; 20]));
+        assert_eq!(with(of_another), Err(PskcError::Authentication), "{name}");
+        let without = with(sealed::element(name, &value, None));
+        assert!(matches!(without, Err(PskcError::Mac { .. })), "{name}");
+    }
+}
+
+/// Nothing is decrypted before the last code was verified: what decryption would find wrong is not told.
+#[test]
+fn all_codes_are_verified_before_the_first_value_is_decrypted() {
+    // Its code is right, and its padding is not.
+    let broken = sealed::authentic("Secret", &sealed::cbc(&[0; 16]));
+    let open = |data: &str| open(&sealed::container(data), Unlock::Key(&PRE_SHARED));
+    let changed = sealed::element("Counter", &sealed::padded(&[1]), None);
+    let refused = open(&format!("{broken}{changed}"));
+    assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
+    assert_eq!(open(&broken), Err(PskcError::Authentication));
+}
+
+#[test]
+fn padding_is_one_byte_to_a_whole_block() {
+    let open = |blocks: &[u8]| {
+        let data = sealed::authentic("Secret", &sealed::cbc(blocks));
+        open(&sealed::container(&data), Unlock::Key(&PRE_SHARED))
+            .map(|key| secret_of(&key).to_vec())
+    };
+    let ending = |len: usize, last: u8| {
+        let mut blocks = vec![9; len];
+        *blocks.last_mut().unwrap() = last;
+        blocks
+    };
+    assert_eq!(open(&ending(32, 1)), Ok(vec![9; 31]));
+    // What the others of the padding are says nothing (XML Encryption section 5.2).
+    assert_eq!(open(&ending(32, 15)), Ok(vec![9; 17]));
+    assert_eq!(open(&ending(32, 16)), Ok(vec![9; 16]));
+    assert_eq!(open(&ending(16, 16)), Ok(Vec::new()));
+    for (len, last) in [(32, 0), (32, 17), (32, 255), (16, 17)] {
+        let refused = open(&ending(len, last));
+        assert_eq!(refused, Err(PskcError::Authentication), "{len} {last}");
+    }
+}
+
+#[test]
+fn encrypted_numbers_are_big_endian_of_one_to_eight_bytes() {
+    let open = |name: &str, bytes: &[u8]| {
+        let data = sealed::authentic(name, &sealed::padded(bytes));
+        open(&sealed::container(&data), Unlock::Key(&PRE_SHARED)).map(|key| key.data)
+    };
+    for (bytes, number) in [
+        (&[0][..], 0),
+        (&[0xFF], 255),
+        (&[1, 0], 256),
+        (&[0; 8], 0),
+        (&[0x7F, 255, 255, 255, 255, 255, 255, 255], u64::MAX / 2),
+    ] {
+        let counter = open("Counter", bytes).unwrap().counter;
+        assert_eq!(counter, Some(number), "{bytes:?}");
+        let time = open("Time", bytes).unwrap();
+        assert_eq!((time.time, time.counter), (Some(number), None));
+        let interval = open("TimeInterval", bytes).unwrap();
+        assert_eq!(
+            (interval.time_interval, interval.time),
+            (Some(number), None)
+        );
+    }
+    for (bytes, number) in [
+        (&[5][..], 5),
+        (&[0xFF], -1),
+        (&[0x80], -128),
+        (&[0, 0x80], 128),
+        (&[0xFF, 0xFE], -2),
+        (&[0x80, 0, 0, 0, 0, 0, 0, 0], i64::MIN),
+    ] {
+        let drift = open("TimeDrift", bytes).unwrap().time_drift;
+        assert_eq!(drift, Some(number), "{bytes:?}");
+    }
+    for (name, bytes) in [
+        ("Counter", &[][..]),
+        ("Counter", &[0; 9]),
+        ("Time", &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+        ("TimeDrift", &[]),
+        ("TimeDrift", &[0; 9]),
+    ] {
+        let refused = open(name, bytes);
+        assert!(
+            matches!(refused, Err(PskcError::Number { .. })),
+            "{name} {bytes:?}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn the_longest_salt_and_text_are_taken() {
+    let of = |salt: &str, len: &str| {
+        let container = Container::parse(&figure_7(salt, "1", len, ""))?;
+        Ok::<_, PskcError>(container.key_derivation().map(|derivation| {
+            (
+                derivation.salt().len(),
+                derivation.iterations(),
+                derivation.key_len(),
+            )
+        }))
+    };
+    let longest = format!("{}AA==", "AAAA".repeat(341));
+    assert_eq!(of(&longest, "24"), Ok(Some((1024, 1, 24))));
+    let longer = format!("{}AAA=", "AAAA".repeat(341));
+    assert!(of(&longer, "24").is_err());
+    assert_eq!(of("AAAAAAAAAAA=", "32"), Ok(Some((8, 1, 32))));
+
+    let text = |len: usize| plain("").replace(">Issuer<", &format!(">{}<", "x".repeat(len)));
+    assert!(Container::parse(&text(16 * 1024)).is_ok());
+    let error = Container::parse(&text(16 * 1024 + 1)).unwrap_err();
+    assert!(matches!(error, PskcError::Excessive { what: "text", .. }));
+}
+
+#[test]
+fn a_derived_key_is_as_long_as_the_cipher_asks_for() {
+    let container = Container::parse(&figure_7("Ej7/PEpyEpw=", "1", "32", "")).unwrap();
+    let length = PskcError::KeyLength {
+        cipher: Cipher::Aes128Cbc,
+        expected: 16,
+        found: 32,
+    };
+    assert_eq!(container.open(Unlock::Password("qwerty")), Err(length));
+}

@@ -10,11 +10,12 @@ use keyproof_tpm::{
     AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, AttestationReport,
     AttestationTemplate, Attested, Buffer, CertifyCheck, CertifyPolicy, Check as _, CreationCheck,
     CreationEvidence, CreationPolicy, DevIdKeyPolicy, EccScheme, Finding, HashAlgorithm, Hierarchy,
-    KeyProfile, Name, NvCertifyCheck, NvCertifyPolicy, ObjectAttributes, ObjectParent, Outcome,
-    PublicKey, QualifiedName, Report, Structure, TimeCheck, TimePolicy, TpmsAttest,
-    TpmsCertifyInfo, TpmsClockInfo, TpmsCreationData, TpmsCreationInfo, TpmsNvCertifyInfo,
-    TpmsNvDigestCertifyInfo, TpmsNvPublic, TpmsTimeAttestInfo, TpmtPublic, TpmtTkCreation,
-    algorithms, check_certify, check_creation, check_nv_certify, check_time,
+    KdfAlgorithm, KdfScheme, KeyProfile, Name, NvCertifyCheck, NvCertifyPolicy, ObjectAttributes,
+    ObjectParent, Outcome, PublicKey, QualifiedName, Report, Structure, SymmetricAlgorithm,
+    SymmetricMode, SymmetricObject, TimeCheck, TimePolicy, TpmsAttest, TpmsCertifyInfo,
+    TpmsClockInfo, TpmsCreationData, TpmsCreationInfo, TpmsNvCertifyInfo, TpmsNvDigestCertifyInfo,
+    TpmsNvPublic, TpmsTimeAttestInfo, TpmtPublic, TpmtTkCreation, algorithms, check_certify,
+    check_creation, check_nv_certify, check_time,
 };
 
 use software_tpm::{SoftwareKey, attest, quote};
@@ -375,6 +376,29 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         forger.certify(&key, dev_id())
     };
     refused(&scheme(None), &[]);
+    // A scheme that is left open is one for signatures: with a cipher or a key derivation it would not be.
+    let open_with = |change: &dyn Fn(&mut keyproof_tpm::EccPublic)| {
+        let mut key = forger.dev.clone();
+        if let PublicKey::Ecc(ecc) = &mut key.key {
+            ecc.scheme = None;
+            change(ecc);
+        }
+        forger.certify(&key, dev_id())
+    };
+    let cipher = SymmetricObject {
+        algorithm: SymmetricAlgorithm::Aes,
+        key_bits: 128,
+        mode: Some(SymmetricMode::Cfb),
+    };
+    let kdf = KdfScheme {
+        algorithm: KdfAlgorithm::Kdf1Sp800_108,
+        hash: HashAlgorithm::Sha256,
+    };
+    refused(
+        &open_with(&|ecc| ecc.symmetric = Some(cipher)),
+        &["object-profile"],
+    );
+    refused(&open_with(&|ecc| ecc.kdf = Some(kdf)), &["object-profile"]);
     let weak = Some(EccScheme::Ecdsa(HashAlgorithm::Sha1));
     refused(&scheme(weak), &["object-profile"]);
     // An IAK certifies an attestation key.
@@ -429,7 +453,20 @@ impl Creation {
         self.check_bytes(&self.data.to_bytes(), &self.ticket.to_bytes())
     }
 
+    fn check_below(&self, parent: ObjectParent<'_>) -> AttestationReport<CreationCheck> {
+        self.judge(&self.data.to_bytes(), &self.ticket.to_bytes(), parent)
+    }
+
     fn check_bytes(&self, data: &[u8], ticket: &[u8]) -> AttestationReport<CreationCheck> {
+        self.judge(data, ticket, ObjectParent::Hierarchy(self.parent))
+    }
+
+    fn judge(
+        &self,
+        data: &[u8],
+        ticket: &[u8],
+        parent: ObjectParent<'_>,
+    ) -> AttestationReport<CreationCheck> {
         let forger = Forger::new();
         let hash = HashAlgorithm::Sha256.digest(&[data]).unwrap();
         let made = forger.sign(Attested::Creation(TpmsCreationInfo {
@@ -445,7 +482,7 @@ impl Creation {
             attestation: policy(Some(NONCE), None),
             object: &forger.dev,
             profile: dev_id(),
-            parent: Some(ObjectParent::Hierarchy(self.parent)),
+            parent: Some(parent),
             outside_info: Some(self.outside_info),
         };
         check_creation(&forger.ak.public, &evidence, &policy)
@@ -520,6 +557,14 @@ fn a_creation_is_judged_by_its_data_hash_and_ticket() {
         let report = creation.check();
         assert_eq!(failed(&report), by, "{what}: {report}");
     }
+    // The hierarchy that nobody owns is told.
+    let mut creation = Creation::new();
+    creation.ticket.hierarchy = Hierarchy::Null;
+    let null = buffer(&Hierarchy::Null.handle().to_be_bytes());
+    creation.data.parent_name = null.clone();
+    creation.data.parent_qualified_name = null;
+    let report = creation.check();
+    assert_eq!(report.outcome(CreationCheck::Ticket), Outcome::Warn);
     let creation = Creation::new();
     let (data, ticket) = (creation.data.to_bytes(), creation.ticket.to_bytes());
     let report = creation.check_bytes(&[&data[..], b"\0"].concat(), &ticket);
@@ -527,6 +572,54 @@ fn a_creation_is_judged_by_its_data_hash_and_ticket() {
     // A ticket of something else, TPM_ST_VERIFIED.
     let verified = [b"\x80\x22", &ticket[2..]].concat();
     refused(&creation.check_bytes(&data, &verified), &["ticket"]);
+}
+
+/// A parent is who it is and where it is: neither its Name nor its place is enough.
+#[test]
+fn a_parent_is_known_by_both_of_its_names() {
+    let parent = Forger::new().dev;
+    let here = QualifiedName::of_primary(Hierarchy::Owner, &parent).unwrap();
+    let elsewhere = QualifiedName::of_primary(Hierarchy::Platform, &parent).unwrap();
+    let other = Forger::new().dev;
+    let own_name = Name::of(&parent).unwrap();
+    let below = |name: Buffer, qualified: Buffer| {
+        let mut creation = Creation::new();
+        creation.data.parent_name_alg = Some(HashAlgorithm::Sha256);
+        creation.data.parent_name = name;
+        creation.data.parent_qualified_name = qualified;
+        creation
+    };
+    let asked = ObjectParent::Object {
+        name: &own_name,
+        qualified_name: &here,
+    };
+    let (here, elsewhere) = (buffer(here.as_bytes()), buffer(elsewhere.as_bytes()));
+    for (name, qualified, by) in [
+        (name(&parent), here.clone(), &[][..]),
+        (name(&parent), elsewhere, &["parent"]),
+        (name(&other), here.clone(), &["parent"]),
+    ] {
+        let creation = below(name, qualified);
+        refused(&creation.check_below(asked), by);
+    }
+    // By one algorithm and by another.
+    let by_sha384 = buffer(&[&[0, 0x0c][..], &[1; 48]].concat());
+    for (name, qualified) in [
+        (by_sha384.clone(), here.clone()),
+        (name(&parent), by_sha384),
+    ] {
+        let creation = below(name, qualified);
+        assert_eq!(failed(&creation.check_below(asked)), ["creation-data"]);
+    }
+    // A hierarchy stands for both names as well.
+    let [owner, platform] =
+        [Hierarchy::Owner, Hierarchy::Platform].map(|of| buffer(&of.handle().to_be_bytes()));
+    let mut creation = Creation::new();
+    creation.data.parent_qualified_name = platform.clone();
+    refused(&creation.check(), &["parent"]);
+    creation.data.parent_name = platform;
+    creation.data.parent_qualified_name = owner;
+    refused(&creation.check(), &["parent", "ticket"]);
 }
 
 #[test]

@@ -364,6 +364,17 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
     for (change, check) in kept {
         refused(&judge(change, true), &[check]);
     }
+    // Nor may its key be weak.
+    let certificate = maker
+        .ca
+        .endorse(&RsaKey::new(&[0xc1; 128], 65_537), |params| {
+            params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+        });
+    let policy = EkCertificatePolicy {
+        allowed: &[&certificate],
+        ..EkCertificatePolicy::new(&[], NOW, algorithms::RING)
+    };
+    refused(&check_ek_certificate(&certificate, &policy), &[C::Key]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn booted() -> LogMaker {
 #[test]
 fn a_boot_is_replayed_in_each_bank() {
     let log = booted();
-    let replayed = check(&log, "sha256:0,1,2,3,4,5,6,7,8,9,16,17+sha384:0,7");
+    let replayed = check(&log, "sha256:0,1,2,3,4,5,6,7,8,9,16,17,22,23+sha384:0,7");
     refused(&replayed, &[]);
     for check in EventLogCheck::ALL {
         assert_eq!(
@@ -363,6 +363,31 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
     assert_eq!(state(&elsewhere), None);
 }
 
+/// The banks of a register are of one boot: where one is not matched, what the others back is not believed either.
+#[test]
+fn a_bank_that_is_not_matched_takes_the_others_trust_away() {
+    let log = booted();
+    let selection = selection("sha256:7+sha384:7");
+    let values = log.values(&selection);
+    for at in [0, 32] {
+        let mut wrong = values.clone();
+        wrong[at] ^= 1;
+        let policy = EventLogPolicy {
+            registers: Some((&selection, &wrong)),
+            secure_boot: false,
+        };
+        let replayed = check_event_log(&log.bytes, &policy);
+        refused(&replayed, &["registers"]);
+        assert_eq!(replayed.secure_boot.enabled, None);
+        assert!(
+            replayed
+                .trust
+                .iter()
+                .all(|trust| *trust == EventTrust::Unmatched)
+        );
+    }
+}
+
 #[test]
 fn secure_boot_can_be_required() {
     let required = |log: &LogMaker, text: &str| {
@@ -389,18 +414,25 @@ fn secure_boot_can_be_required() {
 
 #[test]
 fn separators_end_the_firmwares_part() {
-    let with = |separators: &[&[u8]], measured: Option<&[u8]>| {
+    let in_register = |pcr: u32, separators: &[&[u8]], measured: Option<&[u8]>| {
         let mut log = LogMaker::agile(&BANKS[1..2]);
-        log.measure(2, CRTM_VERSION, b"1");
+        log.measure(pcr, CRTM_VERSION, b"1");
         for data in separators {
-            log.measure_as(2, SEPARATOR, measured.unwrap_or(data), data);
+            log.measure_as(pcr, SEPARATOR, measured.unwrap_or(data), data);
         }
-        let replayed = check(&log, "sha256:2");
+        let replayed = check(&log, &format!("sha256:{pcr}"));
         assert_eq!(
             replayed.report.outcome(EventLogCheck::Registers),
             Outcome::Pass
         );
         replayed.report.outcome(EventLogCheck::Separators)
+    };
+    let with = |separators: &[&[u8]], measured: Option<&[u8]>| {
+        let [first, middle, last] = [0, 2, 7].map(|pcr| in_register(pcr, separators, measured));
+        assert_eq!((first, last), (middle, middle));
+        // What is not the firmware's register has none.
+        assert_eq!(in_register(8, separators, measured), Outcome::NotAsked);
+        middle
     };
     assert_eq!(with(&[&[0; 4]], None), Outcome::Pass);
     assert_eq!(with(&[&[0xff; 4]], None), Outcome::Pass);
@@ -592,6 +624,14 @@ fn sizes_and_registers_that_cannot_be_are_refused() {
         let expected = TpmError::UnexpectedEnd { at: at + 12 };
         assert_eq!(EventLog::parse(&log.bytes), Err(expected));
     }
+    // The last register that there may be, which says nothing of another.
+    let mut log = booted();
+    let digests: Vec<_> = BANKS
+        .iter()
+        .map(|bank| (bank.id(), vec![9; bank.digest_size()]))
+        .collect();
+    log.raw(31, IPL, &digests, b"");
+    refused(&check(&log, "sha256:0"), &[]);
     // A register that there is none of.
     for pcr in [32, 0xffff_ffff] {
         let mut log = booted();

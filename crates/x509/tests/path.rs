@@ -15,7 +15,7 @@ use keyproof_x509::path::{
 use keyproof_x509::{Certificate, Error, ObjectIdentifier, algorithms};
 use rcgen::{
     CertificateParams, CidrSubnet, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    KeyUsagePurpose, NameConstraints, SanType,
+    KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 
 use hierarchy::*;
@@ -498,6 +498,125 @@ fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
             }
         }
         assert!(judge(&chain(unchanged, ca, leaf), &RULES).accepted());
+    }
+    // An anchor is trusted for any purpose, whatever it says.
+    let rules = RULES.for_purpose(purpose(true));
+    let report = judge(&chain(for_tls, unchanged, for_ek), &rules);
+    assert!(report.accepted(), "{report}");
+}
+
+/// Both ends of a validity belong to it, of each certificate, and no skew is granted.
+#[test]
+fn each_certificate_is_valid_from_its_first_second_to_its_last() {
+    let (first, last) = (1_799_971_200, 1_800_057_600);
+    let of_a_day = |params: &mut CertificateParams| {
+        params.not_before = date_time_ymd(2027, 1, 15);
+        params.not_after = date_time_ymd(2027, 1, 16);
+    };
+    for (made, place) in [
+        (chain(of_a_day, unchanged, unchanged), Anchor(0)),
+        (chain(unchanged, of_a_day, unchanged), Intermediate(0)),
+        (chain(unchanged, unchanged, of_a_day), Leaf),
+    ] {
+        let at = |now| judge(&made, &Rules::new(algorithms::RING, now));
+        assert!(at(first).accepted() && at(last).accepted());
+        assert_refused(&at(first - 1), place, |reason| {
+            matches!(reason, Reason::NotYetValid { .. })
+        });
+        assert_refused(&at(last + 1), place, |reason| {
+            matches!(reason, Reason::Expired { .. })
+        });
+    }
+}
+
+/// Two long lists of names would have half a million pairs of them compared, and more.
+#[test]
+fn no_lists_of_names_cost_more_than_the_budget() {
+    let host = |number: usize| format!("h{number}.example.com");
+    let excludes = |count: usize| {
+        move |params: &mut CertificateParams| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: Vec::new(),
+                excluded_subtrees: (0..count)
+                    .map(|number| GeneralSubtree::DnsName(format!("x{number}.example.net")))
+                    .collect(),
+            });
+        }
+    };
+    let has = |count: usize| {
+        move |params: &mut CertificateParams| {
+            params.subject_alt_names = (0..count).map(|number| dns(&host(number))).collect();
+        }
+    };
+    let report = judge(&chain(unchanged, excludes(500), has(900)), &RULES);
+    assert!(report.accepted(), "{report}");
+    let report = judge(&chain(unchanged, excludes(600), has(900)), &RULES);
+    let refusal = report.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+}
+
+#[test]
+fn a_pool_is_filled_from_whatever_has_certificates() {
+    let [root, ca, leaf] = chain(unchanged, unchanged, unchanged);
+    let mut intermediates: Pool<'_> = [&b"broken"[..]].into_iter().collect();
+    intermediates.extend([&ca[..], b"broken too"]);
+    let unreadable: Vec<_> = intermediates
+        .unreadable()
+        .iter()
+        .map(|(at, _)| *at)
+        .collect();
+    assert_eq!(unreadable, [0, 2]);
+    let leaf = Certificate::from_der(&leaf).unwrap();
+    let report = find(&leaf, &intermediates, &Pool::of(&[&root]), &RULES);
+    assert_path(&report, &[Leaf, Intermediate(1), Anchor(0)]);
+    let nothing = find(&leaf, &Pool::default(), &Pool::of(&[&root]), &RULES);
+    assert!(!nothing.accepted());
+}
+
+/// Each switch of RFC 5280 section 6.1.1 does what it is called, and the others do not.
+#[test]
+fn each_switch_of_policies_is_its_own() {
+    let extension =
+        |id: &[u64], content: &[u8]| CustomExtension::from_oid_content(id, content.to_vec());
+    let any = || {
+        extension(
+            &[2, 5, 29, 32],
+            &[0x30, 8, 0x30, 6, 6, 4, 0x55, 0x1D, 0x20, 0],
+        )
+    };
+    let one = || extension(&[2, 5, 29, 32], &[0x30, 6, 0x30, 4, 6, 2, 0x2A, 1]);
+    let other = || extension(&[2, 5, 29, 32], &[0x30, 6, 0x30, 4, 6, 2, 0x2A, 2]);
+    // The issuer's 1.2.1 counts as the subject's 1.2.2.
+    let mapping = || {
+        extension(
+            &[2, 5, 29, 33],
+            &[0x30, 10, 0x30, 8, 6, 2, 0x2A, 1, 6, 2, 0x2A, 2],
+        )
+    };
+    let with = |extensions: Vec<CustomExtension>| {
+        move |params: &mut CertificateParams| params.custom_extensions = extensions
+    };
+    let none = chain(unchanged, unchanged, unchanged);
+    let mapped = chain(unchanged, with(vec![one(), mapping()]), with(vec![other()]));
+    let under_any = chain(unchanged, with(vec![any()]), with(vec![one()]));
+    for (rules, [with_none, with_mapped, with_any]) in [
+        (RULES, [true, true, true]),
+        (RULES.requiring_policy(), [false, true, true]),
+        // Without a policy that is asked for, neither refuses.
+        (RULES.inhibiting_mapping(), [true, true, true]),
+        (RULES.inhibiting_any_policy(), [true, true, true]),
+        (
+            RULES.requiring_policy().inhibiting_mapping(),
+            [false, false, true],
+        ),
+        (
+            RULES.requiring_policy().inhibiting_any_policy(),
+            [false, true, false],
+        ),
+    ] {
+        assert_eq!(judge(&none, &rules).accepted(), with_none, "{rules:?}");
+        assert_eq!(judge(&mapped, &rules).accepted(), with_mapped, "{rules:?}");
+        assert_eq!(judge(&under_any, &rules).accepted(), with_any, "{rules:?}");
     }
 }
 

@@ -316,6 +316,95 @@ fn a_list_tells_of_the_certificates_in_its_scope_alone() {
     }
 }
 
+/// What cannot be told of a certificate is taken for what would refuse it.
+#[test]
+fn a_list_that_may_be_about_a_certificate_counts() {
+    let mut chain = Chain::new();
+    let point = |scope| {
+        move |params: &mut CertificateRevocationListParams| {
+            params.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
+                distribution_point: CrlDistributionPoint {
+                    uris: vec!["http://crl.example.com/a".to_owned()],
+                },
+                scope,
+            });
+        }
+    };
+    let uri = tlv(0x86, b"http://crl.example.com/a");
+    let other = tlv(0x86, b"http://crl.example.com/b");
+    let relative = tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0C, b"a")].concat());
+    let points = |fields: &[u8]| tlv(0x30, &tlv(0x30, fields));
+    for (value, is_covered) in [
+        (b"no points at all".to_vec(), true),
+        // A name relative to the issuer's, which is not resolved.
+        (points(&tlv(0xA0, &tlv(0xA1, &relative))), true),
+        // By who makes the list, where no name is said (RFC 5280 section 6.3.3 (b) (2) (i)).
+        (points(&tlv(0xA2, &uri)), true),
+        (points(&tlv(0xA2, &other)), false),
+        (points(&tlv(0xA0, &tlv(0xA0, &other))), false),
+    ] {
+        chain.leaf = chain.sub.leaf("Leaf", |params| {
+            let points = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 31], value.clone());
+            params.custom_extensions = vec![points];
+        });
+        let list = chain.sub.revoke(&[&chain.leaf], point(None));
+        let report = chain.judge(&[&list]);
+        assert_eq!(!report.accepted(), is_covered, "{value:02X?}: {report}");
+    }
+    // Whether it is a CA cannot be read: a list of CAs tells of it, and so does one of others.
+    chain.leaf = chain.sub.leaf("Leaf", |params| {
+        let points = points(&tlv(0xA0, &tlv(0xA0, &uri)));
+        params.is_ca = rcgen::IsCa::NoCa;
+        params.custom_extensions = vec![
+            rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 31], points),
+            rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 19], vec![5, 0]),
+        ];
+    });
+    for scope in [CrlScope::CaCertsOnly, CrlScope::UserCertsOnly] {
+        let list = chain.sub.revoke(&[&chain.leaf], point(Some(scope)));
+        assert!(!chain.judge(&[&list]).accepted());
+    }
+    // A CA is on a list of CAs, and on none of others.
+    for (scope, is_covered) in [
+        (CrlScope::CaCertsOnly, true),
+        (CrlScope::UserCertsOnly, false),
+    ] {
+        chain.leaf = chain.sub.leaf("Leaf", |params| {
+            let points = points(&tlv(0xA0, &tlv(0xA0, &uri)));
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(
+                &[2, 5, 29, 31],
+                points,
+            )];
+        });
+        let list = chain.sub.revoke(&[&chain.leaf], point(Some(scope)));
+        assert_eq!(!chain.judge(&[&list]).accepted(), is_covered);
+    }
+}
+
+/// A list is of its time from the first second of it to the last.
+#[test]
+fn a_list_is_current_at_both_ends_of_its_time() {
+    let chain = Chain::new();
+    let list = chain.sub.revoke(&[], |params| {
+        params.this_update = date_time_ymd(2027, 1, 15);
+        params.next_update = date_time_ymd(2027, 1, 16);
+    });
+    let crls = [Crl::from_der(&list).unwrap()];
+    let leaf = Certificate::from_der(&chain.leaf).unwrap();
+    let (first, last) = (1_799_971_200, 1_800_057_600);
+    for (now, outcome) in [
+        (first - 1, Outcome::Warn),
+        (first, Outcome::Pass),
+        (last, Outcome::Pass),
+        (last + 1, Outcome::Warn),
+    ] {
+        let rules = Rules::new(algorithms::RING, now).with_crls(&crls);
+        let (intermediates, anchors) = (Pool::of(&[&chain.ca]), Pool::of(&[&chain.root]));
+        assert_accepted(&find(&leaf, &intermediates, &anchors, &rules), outcome);
+    }
+}
+
 #[test]
 fn no_set_of_lists_takes_more_than_the_budget() {
     let chain = Chain::new();
@@ -501,6 +590,48 @@ fn lists_that_leave_things_unsaid_are_refused_by_name() {
 }
 
 #[test]
+fn the_two_algorithm_identifiers_of_a_list_are_the_same() {
+    let sound = list(V2, &next_update(), &[], &[]);
+    assert!(Crl::from_der(&sound).is_ok());
+    let algorithm = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02];
+    let places = sound.windows(8).enumerate();
+    let places: Vec<_> = places
+        .filter(|(_, window)| *window == algorithm)
+        .map(|(place, _)| place + 7)
+        .collect();
+    assert_eq!(places.len(), 2);
+    for place in places {
+        let mut differing = sound.clone();
+        differing[place] = 0x03;
+        let refused = Crl::from_der(&differing);
+        assert!(
+            matches!(
+                refused,
+                Err(Error::Malformed {
+                    field: "signatureAlgorithm",
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn what_may_be_in_an_entry_is_taken() {
+    // The date of the compromise may be critical, as it changes nothing here.
+    let invalidity = extension(&[0x55, 0x1D, 24], true, &tlv(0x18, b"20251224000000Z"));
+    let der = list(V2, &next_update(), &[entry(&[7], &[invalidity])], &[]);
+    assert_eq!(Crl::from_der(&der).unwrap().revocations().len(), 1);
+    // The longest number.
+    let number = [&[2, 20, 1][..], &[0; 19]].concat();
+    let number = extension(&[0x55, 0x1D, 20], false, &number);
+    let der = list(V2, &next_update(), &[], &[number]);
+    let crl = Crl::from_der(&der).unwrap();
+    assert_eq!(crl.number().unwrap().as_bytes().len(), 20);
+}
+
+#[test]
 fn lists_that_are_malformed_are_refused() {
     let number = |value: &[u8]| extension(&[0x55, 0x1D, 20], false, value);
     let reason = |value: &[u8]| entry(&[1], &[extension(REASON, false, value)]);
@@ -531,6 +662,31 @@ fn lists_that_are_malformed_are_refused() {
         ),
         (list(V2, &[], &[reason(&[0x0A, 1, 7])], &[]), "reasonCode"),
         (list(V2, &[], &[reason(&[2, 1, 1])], &[]), "reasonCode"),
+        // Two reasons, of which one may be *on hold*.
+        (
+            list(
+                V2,
+                &[],
+                &[entry(
+                    &[1],
+                    &[
+                        extension(REASON, false, &[0x0A, 1, 1]),
+                        extension(REASON, false, &[0x0A, 1, 6]),
+                    ],
+                )],
+                &[],
+            ),
+            "reasonCode",
+        ),
+        (
+            list(
+                V2,
+                &[],
+                &[entry(&[1], &vec![extension(&[0x2A, 3], false, &[]); 40])],
+                &[],
+            ),
+            "revokedCertificates",
+        ),
         (
             list(V2, &[], &[tlv(0x30, &tlv(2, &[1]))], &[]),
             "revokedCertificates",

@@ -1,0 +1,192 @@
+//! Which scheme an algorithm identifier and a key mean together, and which pairs mean none.
+#![cfg(all(feature = "prover", feature = "ring"))]
+
+mod forge;
+
+use keyproof_x509::{
+    AlgorithmIdentifier, Error, Hash, Outcome, ParametersProblem, ProofCheck, ProofFinding, Role,
+    Scheme, SubjectPublicKeyInfo,
+};
+
+use forge::*;
+
+const RSA_ENCRYPTION: &[u8] = &[
+    0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
+const RSASSA_PSS: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A];
+const MGF1: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x08];
+/// The last arc of SHA-256 and SHA-384 below 2.16.840.1.101.3.4.2.
+const SHA256: u8 = 1;
+const SHA384: u8 = 2;
+
+fn hash(arc: u8) -> Vec<u8> {
+    let oid = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, arc];
+    sequence(&[&tlv(0x06, &oid)])
+}
+
+/// RSASSA-PSS with its parameters (RFC 4055 section 3.1).
+fn pss(message: u8, mask: u8, salt: u8) -> Vec<u8> {
+    let mask = sequence(&[&tlv(0x06, MGF1), &hash(mask)]);
+    // A number whose first bit is set has a zero before it.
+    let salt = if salt < 0x80 {
+        vec![salt]
+    } else {
+        vec![0, salt]
+    };
+    let parameters = sequence(&[
+        &tlv(0xA0, &hash(message)),
+        &tlv(0xA1, &mask),
+        &tlv(0xA2, &tlv(0x02, &salt)),
+    ]);
+    sequence(&[&tlv(0x06, RSASSA_PSS), &parameters])
+}
+
+/// A key with a modulus of so many bits, which is nobody's.
+fn rsa_key(algorithm: &[u8], bits: usize, exponent: &[u8]) -> Vec<u8> {
+    let mut modulus = vec![0xFF; bits.div_ceil(8)];
+    let unused = modulus.len() * 8 - bits;
+    if let Some(first) = modulus.first_mut() {
+        *first >>= unused;
+    }
+    let number = |octets: &[u8]| {
+        let zero: &[u8] = if octets.first().is_some_and(|first| first >> 7 == 1) {
+            &[0]
+        } else {
+            &[]
+        };
+        tlv(0x02, &[zero, octets].concat())
+    };
+    let key = sequence(&[&number(&modulus), &number(exponent)]);
+    sequence(&[algorithm, &tlv(0x03, &[&[0], &key[..]].concat())])
+}
+
+fn scheme(algorithm: &[u8], key: &[u8]) -> Result<Scheme, Error> {
+    let algorithm = AlgorithmIdentifier::from_der(algorithm)?;
+    Scheme::of(&algorithm, &SubjectPublicKeyInfo::from_der(key)?)
+}
+
+fn problem(algorithm: &[u8], key: &[u8]) -> Option<ParametersProblem> {
+    match scheme(algorithm, key) {
+        Err(Error::AlgorithmParameters { reason, .. }) => Some(reason),
+        _ => None,
+    }
+}
+
+const F4: &[u8] = &[1, 0, 1];
+
+#[test]
+fn a_pss_salt_is_as_long_as_the_hash_or_as_there_is_room_for() {
+    for (bits, longest) in [(2048, 222), (2042, 222), (2041, 221)] {
+        let key = rsa_key(RSA_ENCRYPTION, bits, F4);
+        let of = |salt| scheme(&pss(SHA256, SHA256, salt), &key);
+        assert_eq!(of(32), Ok(Scheme::RsaPss(Hash::Sha256)));
+        assert_eq!(of(longest), Ok(Scheme::RsaPssMaxSalt(Hash::Sha256)));
+        for salt in [0, 31, 33, longest - 1, longest + 1] {
+            let found = u32::from(salt);
+            let expected = 32;
+            let wrong = ParametersProblem::SaltLength { found, expected };
+            assert_eq!(
+                problem(&pss(SHA256, SHA256, salt), &key),
+                Some(wrong),
+                "{bits} {salt}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pss_mask_is_of_the_messages_hash() {
+    let key = rsa_key(RSA_ENCRYPTION, 2048, F4);
+    assert_eq!(
+        problem(&pss(SHA256, SHA384, 32), &key),
+        Some(ParametersProblem::Mgf1Hash)
+    );
+}
+
+#[test]
+fn a_pss_key_keeps_its_restrictions() {
+    let wanted = pss(SHA256, SHA256, 32);
+    let restricted = Some(ParametersProblem::PssKeyRestriction);
+    let bare = sequence(&[&tlv(0x06, RSASSA_PSS)]);
+    for (allowed, refused) in [
+        (bare, None),
+        (pss(SHA256, SHA256, 0), None),
+        // The shortest salt that it takes.
+        (pss(SHA256, SHA256, 32), None),
+        (pss(SHA256, SHA256, 33), restricted),
+        (pss(SHA384, SHA256, 32), restricted),
+        (pss(SHA256, SHA384, 32), restricted),
+        // What cannot be read allows nothing.
+        (
+            sequence(&[&tlv(0x06, RSASSA_PSS), &[0x05, 0x00]]),
+            restricted,
+        ),
+    ] {
+        let key = rsa_key(&allowed, 2048, F4);
+        assert_eq!(problem(&wanted, &key), refused, "{allowed:02X?}");
+        assert_eq!(scheme(&wanted, &key).is_ok(), refused.is_none());
+    }
+    // It signs by PSS alone.
+    let key = rsa_key(&pss(SHA256, SHA256, 32), 2048, F4);
+    assert!(matches!(
+        scheme(RSA_SHA256, &key),
+        Err(Error::AlgorithmMismatch { .. })
+    ));
+}
+
+#[test]
+fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
+    for (bits, exponent, size, unsound) in [
+        (2040, F4, true, false),
+        (2041, F4, false, false),
+        (8192, F4, false, false),
+        (8193, F4, true, false),
+        (2048, &[3], false, false),
+        (2048, &[1, 0, 0, 0, 1], false, false),
+        // What it signs is what it signed, for whoever asks.
+        (2048, &[1], false, true),
+        (2048, &[0], false, true),
+        (2048, &[2], false, true),
+        (2048, &[1, 0, 0], false, true),
+        (2048, &[1, 0, 0, 0, 0], false, true),
+        (2048, &[2, 0, 0, 0, 1], false, true),
+        (2048, &[1, 0, 0, 0, 0, 1], false, true),
+    ] {
+        let key = rsa_key(RSA_ENCRYPTION, bits, exponent);
+        let found = |role| {
+            let sizes = ProofFinding::KeySize {
+                role,
+                bits: bits as u32,
+            };
+            let exponents = ProofFinding::KeyExponentUnsound { role };
+            let size = size.then_some(sizes);
+            size.into_iter().chain(unsound.then_some(exponents))
+        };
+        let mut leaf = Forged::leaf();
+        leaf.public_key = key.clone();
+        let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
+        // The leaf's key is never used.
+        assert!(report.accepted(), "{report}");
+        assert!(
+            report
+                .of(ProofCheck::KeyStrength)
+                .eq(&found(Role::Leaf).collect::<Vec<_>>()),
+            "{bits} {exponent:?}: {report}"
+        );
+        let mut ca = Forged::ca();
+        ca.public_key = key;
+        let report = judge(&ca.sign(), &Forged::leaf().sign(), &DEFAULT);
+        assert!(!report.accepted());
+        let is_weak = size || unsound;
+        let (strength, signature) = match is_weak {
+            true => (Outcome::Fail, Outcome::NotJudged),
+            false => (Outcome::Pass, Outcome::Fail),
+        };
+        assert_eq!(
+            report.outcome(ProofCheck::KeyStrength),
+            strength,
+            "{report}"
+        );
+        assert_eq!(report.outcome(ProofCheck::Signature), signature, "{report}");
+    }
+}
