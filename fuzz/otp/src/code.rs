@@ -72,6 +72,14 @@ fn checks(digits: Digits, data: &[u8]) {
     let code = hotp.code(now);
     // The lowest counter that fits counts, and the first one does.
     assert_eq!(hotp.verify(&code, now, look_ahead), now.checked_add(1));
+    // Once it is spent it is good again only where a later counter has the same digits.
+    if let Some(next) = now.checked_add(1) {
+        let again = (0..=u64::from(look_ahead.get()))
+            .filter_map(|ahead| next.checked_add(ahead))
+            .find(|counter| *counter < u64::MAX && hotp.code(*counter) == code);
+        let expected = again.map(|counter| counter + 1);
+        assert_eq!(hotp.verify(&code, next, look_ahead), expected);
+    }
     let following = hotp.code(now.wrapping_add(1));
     assert_eq!(
         hotp.resynchronise(&code, &following, now, look_ahead),
@@ -108,6 +116,12 @@ fn checks(digits: Digits, data: &[u8]) {
         totp.verify(&code, now, None)
             .is_ok_and(|accepted| accepted.step >= current)
     );
+    // The first code behind the window is good only where the window has the same digits.
+    let behind = totp.code_of_step(current.wrapping_add(u64::from(window.after) + 1));
+    let first = current.saturating_sub(window.before.into());
+    let mut steps = first..=current.saturating_add(window.after.into());
+    let is_in_window = steps.any(|step| totp.code_of_step(step) == behind);
+    assert_eq!(totp.verify(&behind, now, None).is_ok(), is_in_window);
     match totp.verify(&code, now, Some(last)) {
         Ok(accepted) => {
             assert!(accepted.step > last && in_window(accepted.step));

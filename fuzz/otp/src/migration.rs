@@ -30,7 +30,7 @@ pub fn migration(data: &[u8]) {
         // A part of a batch alone, or twice, is not the batch.
         if part.size > 1 {
             assert!(join([code.clone()]).is_err());
-            let _ = join([code.clone(), code.clone()]);
+            assert!(join([code.clone(), code.clone()]).is_err());
         }
         let accounts = code.accounts();
         assert!(

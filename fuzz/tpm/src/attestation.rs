@@ -1,10 +1,11 @@
 //! Attestations of a TPM with changes.
 
 use keyproof_tpm::{
-    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Buffer, CertifyPolicy,
-    CreationEvidence, CreationPolicy, DevIdKeyPolicy, HashAlgorithm, KeyProfile, NvCertifyPolicy,
-    QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmsAttest, TpmsNvPublic, TpmtPublic,
-    algorithms, check_certify, check_creation, check_nv_certify, check_quote, check_time,
+    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Attested, Buffer, CertifyPolicy,
+    CreationEvidence, CreationPolicy, DevIdKeyPolicy, HashAlgorithm, KeyProfile, NvCertifyCheck,
+    NvCertifyPolicy, Outcome, QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmsAttest,
+    TpmsNvPublic, TpmtPublic, algorithms, check_certify, check_creation, check_nv_certify,
+    check_quote, check_time,
 };
 
 use crate::report::sound as sound_report;
@@ -148,6 +149,8 @@ pub fn nv_certify(data: &[u8]) {
         auth_policy: Buffer::default(),
         data_size: 8,
     });
+    // Where a body ends in its contents, these may be they.
+    let contents = data.get(data.len().saturating_sub(8)..).unwrap_or_default();
     let evidence = AttestationEvidence {
         attest: &attest,
         signature: vector!("eccp256/certify.tpmt_signature.bin"),
@@ -155,13 +158,25 @@ pub fn nv_certify(data: &[u8]) {
     let policy = NvCertifyPolicy {
         attestation: attestation_policy(),
         index: &index,
-        contents: Some(data),
+        contents: Some(contents),
         offset: 0,
     };
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_nv_certify(&ak, evidence, &policy);
     sound_report(&report);
     assert!(!report.accepted());
+    if report.outcome(NvCertifyCheck::Contents) == Outcome::Pass {
+        match TpmsAttest::parse(&attest).map(|attest| attest.attested) {
+            Ok(Attested::Nv(body)) => {
+                assert!(body.offset == 0 && *body.nv_contents == *contents);
+            }
+            Ok(Attested::NvDigest(body)) => {
+                let digest = HashAlgorithm::Sha256.digest(&[contents]).expect("SHA-256");
+                assert_eq!(*body.nv_digest, *digest);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// A quote of a TPM with changes to attestation, signature and values. Only the unchanged one is accepted.

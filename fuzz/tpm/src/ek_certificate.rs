@@ -60,5 +60,14 @@ pub fn ek_certificate(data: &[u8]) {
             !report.accepted() || is_genuine || !allowed.is_empty(),
             "{report}"
         );
+        // Being allowed makes no CA a TPM's, and nothing valid for longer.
+        if report.accepted() {
+            let certificate = EkCertificate::parse(data).expect("it was accepted");
+            let certificate = certificate.certificate();
+            let constraints = certificate.basic_constraints().expect("it was accepted");
+            assert!(constraints.is_none_or(|constraints| !constraints.ca));
+            let validity = certificate.validity();
+            assert!(validity.has_begun(policy.now) && !validity.has_ended(policy.now));
+        }
     }
 }

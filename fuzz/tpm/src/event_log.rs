@@ -64,6 +64,20 @@ pub fn event_log(data: &[u8]) {
             assert_eq!(event.digest(hash), Some(&*measured));
         }
     }
+    // Secure Boot is on only by a variable that was measured into its register.
+    if replayed.secure_boot.enabled == Some(true) {
+        let name: Vec<u8> = "SecureBoot"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let mut told = log.events.iter().zip(&replayed.trust);
+        assert!(told.any(|(event, trust)| {
+            event.pcr == 7
+                && *trust == EventTrust::Data
+                && event.data.ends_with(&[1])
+                && event.data.windows(name.len()).any(|part| part == name)
+        }));
+    }
     if let Some(last) = values.last_mut() {
         *last ^= 1;
     }

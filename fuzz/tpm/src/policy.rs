@@ -3,8 +3,9 @@
 use keyproof_tpm::{
     AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Buffer, CertifyPolicy,
     CreationEvidence, CreationPolicy, DevIdKeyPolicy, Hierarchy, KeyProfile, Name, ObjectParent,
-    QualifiedName, QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmsAttest, TpmsClockInfo,
-    TpmtPublic, TpmtTkCreation, algorithms, check_certify, check_creation, check_quote, check_time,
+    QualifiedName, QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmlPcrSelection, TpmsAttest,
+    TpmsClockInfo, TpmtPublic, TpmtTkCreation, algorithms, check_certify, check_creation,
+    check_quote, check_time,
 };
 
 use crate::report::sound;
@@ -109,7 +110,16 @@ impl<'a> Asked<'a> {
         let now = &attest.clock_info;
         assert!(self.last_seen.as_ref().is_none_or(|seen| {
             now.reset_count.wrapping_sub(seen.reset_count).cast_signed() >= 0
+                && (now.clock >= seen.clock || !now.safe)
         }));
+    }
+
+    /// Whether nothing is asked beside what every attestation has.
+    fn is_plain(&self) -> bool {
+        self.nonce.is_none()
+            && self.signer.is_none()
+            && self.last_seen.is_none()
+            && !self.keys.curves.is_empty()
     }
 }
 
@@ -161,6 +171,11 @@ fn certify(data: &[u8]) {
     if report.accepted() {
         asked.is_answered(&attest);
         assert!(!matches!(asked.profile, KeyProfile::Attestation(_)));
+        // It stands below the storage key, which is asked for by none of these.
+        assert!(policy.parent.is_none(), "{report}");
+    }
+    if asked.is_plain() && policy.parent.is_none() && asked.profile == KeyProfile::Any {
+        assert!(report.accepted(), "{report}");
     }
 }
 
@@ -210,6 +225,9 @@ fn creation(data: &[u8]) {
     if report.accepted() {
         asked.is_answered(&attest);
         assert!(ticket.is_none_or(|ticket| TpmtTkCreation::parse(&ticket).is_ok()));
+        assert!(policy.parent.is_none(), "{report}");
+        let info = policy.outside_info;
+        assert!(info.is_none_or(|info| info == b"\x00\x11\x22\x33\x44\x55\x66\x77"));
     }
 }
 
@@ -239,8 +257,7 @@ fn time(data: &[u8]) {
         assert!(firmware_version.is_none_or(|version| version == attest.firmware_version));
     }
     // As it was asked for when it was made, it is accepted.
-    let plain = asked.nonce.is_none() && asked.signer.is_none() && asked.last_seen.is_none();
-    if plain && !asked.keys.curves.is_empty() && firmware_version.is_none() {
+    if asked.is_plain() && firmware_version.is_none() {
         assert!(report.accepted(), "{report}");
     }
 }
@@ -283,5 +300,13 @@ fn quote(data: &[u8]) {
                 .is_some_and(|nonce| *nonce == *attest.extra_data)
         );
         assert!(!asked.keys.curves.is_empty());
+        let quoted: TpmlPcrSelection = "sha256:0,1,2,3,4,5,6,7,16".parse().expect("a selection");
+        assert!(
+            policy
+                .selection
+                .is_none_or(|asked| asked.selects_same(&quoted))
+        );
+        let genuine = &vector!("eccp256/quote.pcrs.values.bin")[..];
+        assert!(evidence.pcr_values.is_none_or(|values| values == genuine));
     }
 }

@@ -43,6 +43,26 @@ fn read(data: &[u8]) {
         let found = crl.find(revocation.serial).expect("it is listed");
         assert_eq!(found.serial, revocation.serial);
     }
+    let serials = || {
+        crl.revocations()
+            .iter()
+            .map(|entry| entry.serial.as_bytes())
+    };
+    assert!(serials().is_sorted());
+    if let Ok(theirs) = <CertificateList>::from_der(data) {
+        let theirs = theirs.tbs_cert_list;
+        let listed = theirs.revoked_certificates.map_or(0, |listed| listed.len());
+        assert_eq!(listed, serials().count());
+        let made = theirs.this_update.to_unix_duration().as_secs();
+        assert_eq!(i64::try_from(made).ok(), Some(crl.this_update()));
+        let due = theirs
+            .next_update
+            .map(|due| due.to_unix_duration().as_secs());
+        assert_eq!(
+            due.map(i64::try_from).and_then(Result::ok),
+            crl.next_update()
+        );
+    }
     let mut longer = data.to_vec();
     longer.push(0);
     assert!(Crl::from_der(&longer).is_err());

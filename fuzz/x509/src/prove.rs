@@ -46,6 +46,13 @@ fn mutated_ca(ca: &[u8], leaf: &[u8], edits: &[u8]) {
         let original = Certificate::from_der(ca).expect("a sound CA");
         assert_eq!(accepted.public_key().key(), original.public_key().key());
         assert!(accepted.subject().compare(&original.subject()).is_match());
+        // It may issue, and is valid.
+        let constraints = accepted.basic_constraints().expect("it was accepted");
+        assert!(constraints.is_none_or(|constraints| constraints.ca));
+        let usage = accepted.key_usage().expect("it was accepted");
+        assert!(usage.is_none_or(|usage| usage.key_cert_sign()));
+        assert!(accepted.validity().has_begun(NOW + 300));
+        assert!(!accepted.validity().has_ended(NOW - 300));
     }
 }
 
