@@ -462,6 +462,55 @@ fn a_constraint_that_cannot_be_compared_refuses_if_it_is_critical() {
     }
 }
 
+/// RFC 5280 section 4.2.1.10: without a host name, a constraint of URIs refuses one, on either side.
+#[test]
+fn a_uri_without_a_host_is_refused_where_uris_are_constrained() {
+    let side = |tag: u8| {
+        move |params: &mut CertificateParams| {
+            let subtree = wrap(0x30, &wrap(0x86, b"example.com"));
+            let constraints = wrap(0x30, &wrap(tag, &subtree));
+            let extension = CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints);
+            params.custom_extensions = vec![extension];
+        }
+    };
+    let (permitted, excluded) = (0xA0, 0xA1);
+    for (uri, tag, is_taken) in [
+        ("https://example.com/", permitted, true),
+        ("https://example.org/", excluded, true),
+        ("https://example.com/", excluded, false),
+        ("https://192.0.2.1/", permitted, false),
+        ("https://192.0.2.1/", excluded, false),
+        ("urn:example:1", permitted, false),
+        ("urn:example:1", excluded, false),
+    ] {
+        let named_so = |params: &mut CertificateParams| {
+            params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        };
+        let report = judge(&chain(unchanged, side(tag), named_so), &RULES);
+        if is_taken {
+            assert!(report.accepted(), "{report}");
+            continue;
+        }
+        assert_refused(&report, Leaf, |reason| match tag {
+            0xA0 => matches!(reason, Reason::NameNotPermitted { .. }),
+            _ => matches!(reason, Reason::NameExcluded { .. }),
+        });
+    }
+}
+
+/// What an anchor lets nobody be called cannot be left out because it cannot be read.
+#[test]
+fn constraints_of_an_anchor_that_cannot_be_read_refuse() {
+    let constrains = |params: &mut CertificateParams| {
+        let extension = CustomExtension::from_oid_content(&[2, 5, 29, 30], vec![0x30, 1, 0]);
+        params.custom_extensions = vec![extension];
+    };
+    let report = judge(&chain(constrains, unchanged, unchanged), &RULES);
+    assert_refused(&report, Anchor(0), |reason| {
+        matches!(reason, Reason::ExtensionMalformed(_))
+    });
+}
+
 #[test]
 fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
     let purpose = |is_required| Purpose {
