@@ -144,7 +144,9 @@ async fn json_body<T: for<'de> Deserialize<'de>>(
 
 /// Whether it is JSON, or may be. Tools send what they send as `text/plain` or as a form unless told otherwise.
 fn may_be_json(headers: &HeaderMap) -> bool {
-    if headers.contains_key(header::CONTENT_ENCODING) {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|field| field.to_str().unwrap_or("?").split(','));
+    if codings.any(|coding| !is_identity(coding.trim())) {
         return false;
     }
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
@@ -158,6 +160,11 @@ fn may_be_json(headers: &HeaderMap) -> bool {
         }
         other => other.ends_with("/json") || other.ends_with("+json"),
     }
+}
+
+/// Whether this content coding changes nothing. The name is that of no coding (RFC 9110, section 12.5.3).
+fn is_identity(coding: &str) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case("identity")
 }
 
 #[derive(Serialize)]

@@ -168,11 +168,18 @@ async fn a_bodys_type_is_not_asked_for_unless_it_is_plainly_another() {
         let put = put.header("content-type", refused).send().await;
         put.refuses(415, 415_001);
     }
-    let coded = site
-        .to("PUT", "/c")
-        .header("if-match", "*")
-        .header("content-encoding", "gzip");
-    coded.body("x").send().await.refuses(415, 415_001);
+    let coded = |coding: &str| {
+        let put = site.to("PUT", "/c").header("if-match", "*");
+        let put = put.header("content-encoding", coding);
+        put.body(ca.body().to_string())
+    };
+    for coding in ["gzip", "identity, gzip"] {
+        coded(coding).send().await.refuses(415, 415_001);
+    }
+    // The one coding that changes nothing.
+    for coding in ["identity", "Identity", ""] {
+        coded(coding).send().await.is(200);
+    }
 }
 
 #[tokio::test]
