@@ -517,9 +517,8 @@ impl From<HashingError> for Refusal {
 impl From<UserQueryError> for Refusal {
     fn from(error: UserQueryError) -> Self {
         let code = match error {
-            UserQueryError::TooManyFilters => Code::InvalidQueryCriteria,
-            // What is sorted is what the depth costs.
-            UserQueryError::TooDeep | UserQueryError::TooManySortKeys => Code::InvalidSortCriteria,
+            UserQueryError::TooDeep | UserQueryError::TooManyFilters => Code::InvalidQueryCriteria,
+            UserQueryError::TooManySortKeys => Code::InvalidSortCriteria,
         };
         Self::new(code, error.to_string())
     }

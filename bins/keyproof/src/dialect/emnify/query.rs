@@ -111,11 +111,13 @@ pub(super) fn add_paging_headers(
         }
         format!("</api/v1/user?{}>; rel=\"{relation}\"", parameters.finish())
     };
-    let mut links = vec![link(1, "first"), link(pages, "last")];
+    // The last one that is answered: a link to a page that is refused leads nowhere.
+    let last = pages.min(asked.deepest_page());
+    let mut links = vec![link(1, "first"), link(last, "last")];
     if asked.page() > 1 {
-        links.push(link((asked.page() - 1).min(pages), "prev"));
+        links.push(link((asked.page() - 1).min(last), "prev"));
     }
-    if asked.page() < pages {
+    if asked.page() < last {
         links.push(link(asked.page() + 1, "next"));
     }
     let headers = response.headers_mut();
@@ -127,5 +129,42 @@ pub(super) fn add_paging_headers(
     }
     if let Ok(value) = HeaderValue::try_from(links.join(", ")) {
         headers.insert(header::LINK, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_no_page_that_is_refused() {
+        let link = |page: usize, relation: &str| {
+            format!("</api/v1/user?page={page}&per_page=999>; rel=\"{relation}\"")
+        };
+        for (page, total, expected) in [
+            (
+                9,
+                20_000,
+                vec![(1, "first"), (10, "last"), (8, "prev"), (10, "next")],
+            ),
+            (10, 20_000, vec![(1, "first"), (10, "last"), (9, "prev")]),
+            (10, 9_991, vec![(1, "first"), (10, "last"), (9, "prev")]),
+            (
+                8,
+                8_000,
+                vec![(1, "first"), (9, "last"), (7, "prev"), (9, "next")],
+            ),
+        ] {
+            let query = Query::parse(&format!("page={page}&per_page=999"));
+            let asked = users(&query).unwrap();
+            let mut response = Response::default();
+            add_paging_headers(&mut response, &query, &asked, total);
+            let expected: Vec<_> = expected.iter().map(|&(page, of)| link(page, of)).collect();
+            let links = response.headers()[header::LINK].to_str().unwrap();
+            assert_eq!(links, expected.join(", "));
+            let pages = response.headers()["x-total-pages"].to_str().unwrap();
+            assert_eq!(pages, total.div_ceil(999).to_string());
+        }
+        assert!(users(&Query::parse("page=11&per_page=999")).is_err());
     }
 }
