@@ -27,6 +27,7 @@ mod rate_limit;
 mod session_life;
 #[cfg(test)]
 mod testing;
+mod text;
 pub mod upkeep;
 mod work;
 

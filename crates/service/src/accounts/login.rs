@@ -25,6 +25,7 @@ use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
+    text::cut,
 };
 
 /// The first step of a login.
@@ -250,6 +251,8 @@ impl Accounts {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
         };
+        // An empty fingerprint is none, as in the first step.
+        let trusts = trusts.filter(|trust| !trust.fingerprint.is_empty());
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
         settle("accounts.answer_challenge", &self.store, || async {
@@ -341,17 +344,18 @@ impl Accounts {
         Token::made_at(now.as_millis(), *random)
     }
 
+    /// What is said of it is cut to what a device takes: the code decides.
     fn new_device(&self, trust: &TrustRequest) -> Result<NewDevice, MfaError> {
         let fingerprint = Fingerprint::new(&trust.fingerprint)?;
         let mut device = NewDevice::new(fingerprint, self.random());
         if let Some(browser) = &trust.browser {
-            device = device.with_browser(browser)?;
+            device = device.with_browser(said(browser))?;
         }
         if let Some(name) = &trust.name {
-            device = device.with_name(name)?;
+            device = device.with_name(said(name))?;
         }
         if let Some(operating_system) = &trust.operating_system {
-            device = device.with_operating_system(operating_system)?;
+            device = device.with_operating_system(said(operating_system))?;
         }
         Ok(device)
     }
@@ -405,14 +409,19 @@ impl Accounts {
                 target: format!("{}/trusted_device/{}", target(user), trusted.id.get()),
                 detail: self.worded(&Detail::DeviceTrusted {
                     user: &user.subject().to_string(),
-                    operating_system: trusts.operating_system.as_deref(),
-                    browser: trusts.browser.as_deref(),
+                    operating_system: trusts.operating_system.as_deref().map(said),
+                    browser: trusts.browser.as_deref().map(said),
                 }),
                 origin: &origin,
             };
             self.audit.done(batch, snapshot.now, deed);
         }
     }
+}
+
+/// What is kept of a text about a device.
+fn said(text: &str) -> &str {
+    cut(text, NewDevice::MAX_TEXT_LEN)
 }
 
 /// What the first step leads to.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     emnify::dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
@@ -203,4 +203,55 @@ async fn a_device_is_trusted_in_both_spellings_and_skips_the_code() {
     site.authenticate(trusted.clone()).await.is(200);
     site.clock.advance(Duration::from_secs(90 * 24 * 60 * 60));
     assert!(site.authenticate(trusted).await.is(200).json["mfa_token"].is_string());
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_device_refuses_no_right_code() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let answer = async |token: &str, device: &Value| {
+        let mut body = device.clone();
+        body["mfa_token"] = token.into();
+        body["code"] = ada.phone.shows(site.now()).into();
+        site.authenticate(body).await
+    };
+    let devices = async || {
+        let path = "/api/v1/user/my/mfa/trusted_device";
+        let listed = site.get(path).bearer(&ada.token).send().await;
+        listed.is(200).json.clone()
+    };
+    // Without a fingerprint no device is trusted.
+    for device in [
+        json!({ "fingerprint": "" }),
+        json!({ "trusted_device": { "fingerprint": "", "browser": "Firefox" } }),
+    ] {
+        let token = site.challenge(ADA).await;
+        answer(&token, &device).await.is(200);
+        site.clock.advance(Duration::from_secs(30));
+    }
+    assert_eq!(devices().await, json!([]));
+    let empty = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "" });
+    assert!(site.authenticate(empty).await.is(200).json["mfa_token"].is_string());
+
+    // Of each text 256 bytes are kept, in whole characters.
+    let long = format!("x{}", "é".repeat(200));
+    let device = json!({ "trusted_device": {
+        "fingerprint": "f", "browser": long, "operating_system": long, "name": long,
+    } });
+    let token = site.challenge(ADA).await;
+    answer(&token, &device).await.is(200);
+    site.clock.advance(Duration::from_secs(30));
+    let kept = format!("x{}", "é".repeat(127));
+    let listed = devices().await;
+    assert_eq!(listed[0]["browser"], kept);
+    assert_eq!(listed[0]["operating_system"], kept);
+    let trusted = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "f" });
+    assert!(site.authenticate(trusted).await.is(200).json["refresh_token"].is_string());
+
+    // A fingerprint cannot be cut: the device would be another. The code is not spent.
+    let token = site.challenge(ADA).await;
+    let device = json!({ "fingerprint": "f".repeat(1025) });
+    let refused = answer(&token, &device).await;
+    refused.refuses(400, 1000, "");
+    answer(&token, &json!({ "fingerprint": "g" })).await.is(200);
 }

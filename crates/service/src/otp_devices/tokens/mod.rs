@@ -15,6 +15,7 @@ use crate::{
     Action, Failure, Origin, Who,
     audit::Deed,
     storage::{Attempt, settle},
+    text::cut,
 };
 
 /// How long a token is in force if its request does not say.
@@ -203,7 +204,7 @@ impl OtpDevices {
                 scope: request.scope,
                 created_at: now,
                 valid_until,
-                description: request.description.as_deref().map(cut),
+                description: request.description.as_deref().map(kept),
             };
             batch.insert(
                 &login_token_key(instance, &token, &digest),
@@ -263,13 +264,9 @@ pub(super) fn token_id(digest: &TokenDigest) -> String {
     digest.to_string().chars().take(16).collect()
 }
 
-/// At most so many bytes of a text, in whole characters.
-fn cut(text: &str) -> String {
-    let mut end = text.len().min(MAX_DESCRIPTION);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default().to_owned()
+/// What is kept of a description.
+fn kept(description: &str) -> String {
+    cut(description, MAX_DESCRIPTION).to_owned()
 }
 
 #[cfg(test)]
