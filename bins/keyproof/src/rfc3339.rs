@@ -1,21 +1,65 @@
-//! Times as commands, the journal and exports print them.
+//! Moments as RFC 3339 writes them, from 1970 to the end of the year 9999.
+//!
+//! They are read and written by the calendar: `jiff`'s own moments end a day before the year 9999 does.
 
 use std::fmt;
 
+use jiff::{SignedDuration, civil::DateTime, fmt::temporal::Pieces, tz::Offset};
 use keyproof_store::Timestamp;
 
-/// A moment in RFC 3339, in UTC with milliseconds.
+/// The last millisecond that RFC 3339 can write.
+const LAST: Timestamp = Timestamp::from_millis(253_402_300_799_999);
+
+/// When the first one begins that a [`Timestamp`] can be.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// A moment in RFC 3339, in UTC with milliseconds, as commands, the journal and exports print it.
 pub(crate) struct Rfc3339(pub(crate) Timestamp);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
-        match jiff::Timestamp::from_millisecond(millis) {
-            Ok(moment) => write!(f, "{moment:.3}"),
-            // Later than the year 9999, which RFC 3339 cannot write.
-            Err(_) => write!(f, "{}", self.0.as_secs()),
+        // RFC 3339 cannot write what is later than the year 9999.
+        if self.0 > LAST {
+            return write!(f, "{}", self.0.as_secs());
         }
+        write!(f, "{:.3}Z", utc(self.0))
     }
+}
+
+/// Date and time of a moment in UTC; of one after the year 9999, those of that year's last.
+pub(crate) fn utc(at: Timestamp) -> DateTime {
+    // It fits: the last one has 15 digits.
+    let millis = i64::try_from(at.min(LAST).as_millis()).unwrap_or(i64::MAX);
+    EPOCH.saturating_add(SignedDuration::from_millis(millis))
+}
+
+/// The moment that a text names with date, time and offset. One before 1970, or after 9999 by its offset, is the first or
+/// the last that there is.
+pub(crate) fn moment(text: &str) -> Option<Timestamp> {
+    let pieces = Pieces::parse(text).ok()?;
+    let local = pieces.date().to_datetime(pieces.time()?);
+    Some(at(local, pieces.to_numeric_offset()?))
+}
+
+/// The same, or one in UTC without an offset, or a date, which begins at midnight.
+pub(crate) fn moment_or_date(text: &str) -> Option<Timestamp> {
+    let pieces = Pieces::parse(text).ok()?;
+    let offset = match pieces.to_numeric_offset() {
+        Some(offset) => offset,
+        // The time in a zone that is only named is not that in UTC.
+        None if text.contains('[') => return None,
+        None => Offset::UTC,
+    };
+    let midnight = pieces.date().at(0, 0, 0, 0);
+    let local = pieces.time().map(|time| pieces.date().to_datetime(time));
+    Some(at(local.unwrap_or(midnight), offset))
+}
+
+fn at(local: DateTime, offset: Offset) -> Timestamp {
+    let offset = SignedDuration::from_secs(i64::from(offset.seconds()));
+    let since = local.duration_since(EPOCH).saturating_sub(offset);
+    let millis = u64::try_from(since.as_millis()).unwrap_or(0);
+    Timestamp::from_millis(millis).min(LAST)
 }
 
 #[cfg(test)]
@@ -24,10 +68,50 @@ mod tests {
 
     #[test]
     fn moments_are_printed_to_the_millisecond() {
-        assert_eq!(
-            Rfc3339(Timestamp::from_millis(1_700_000_000_007)).to_string(),
-            "2023-11-14T22:13:20.007Z"
-        );
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_700_000_000_007, "2023-11-14T22:13:20.007Z"),
+            (253_402_300_799_000, "9999-12-31T23:59:59.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "253402300800"),
+        ] {
+            let moment = Rfc3339(Timestamp::from_millis(millis));
+            assert_eq!(moment.to_string(), text);
+        }
         assert_eq!(Rfc3339(Timestamp::MAX).to_string(), "9223372036854775");
+        let last = utc(Timestamp::MAX).to_string();
+        assert_eq!(last, "9999-12-31T23:59:59.999");
+    }
+
+    #[test]
+    fn moments_are_read_to_the_end_of_9999() {
+        for (text, millis) in [
+            ("2021-05-29T00:00:00.000Z", 1_622_246_400_000),
+            ("2021-05-29T02:00:00+02:00", 1_622_246_400_000),
+            ("2021-05-29T02:00:00.0079+02:00", 1_622_246_400_007),
+            ("1969-07-20T20:17:40Z", 0),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+            ("9999-12-31T23:59:59+02:00", 253_402_293_599_000),
+            ("9999-12-31T23:59:59-02:00", 253_402_300_799_999),
+        ] {
+            let at = Some(Timestamp::from_millis(millis));
+            assert_eq!(moment(text), at, "{text}");
+            assert_eq!(moment_or_date(text), at, "{text}");
+        }
+        for text in ["2021-05-29", "2021-05-29T00:00:00"] {
+            let at = Some(Timestamp::from_secs(1_622_246_400));
+            assert_eq!(moment(text), None, "{text}");
+            assert_eq!(moment_or_date(text), at, "{text}");
+        }
+        for none in [
+            "",
+            "yesterday",
+            "9999-12-32",
+            "2027-05-29[Europe/Berlin]",
+            "2027-05-29T13:04:49[Europe/Berlin]",
+        ] {
+            assert_eq!(moment(none), None, "{none}");
+            assert_eq!(moment_or_date(none), None, "{none}");
+        }
     }
 }

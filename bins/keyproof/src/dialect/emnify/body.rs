@@ -1,17 +1,13 @@
 //! What is asked for in request bodies: each is one JSON object.
 
 use ipnet::IpNet;
-use jiff::{
-    civil::{Date, DateTime},
-    tz::TimeZone,
-};
-use keyproof_service::Timestamp;
 use keyproof_service::accounts::{
     ApplicationTokenChange, NewApplicationToken, PasswordChange, RecoveryCodesRequest, TrustRequest,
 };
 use zeroize::Zeroizing;
 
 use super::json::Members;
+use crate::rfc3339::moment_or_date;
 
 /// What is enrolled, in the words of refusals.
 const KEY: &str = "MFA key";
@@ -217,7 +213,7 @@ pub(super) fn new_application_token(body: &[u8]) -> Result<NewApplicationToken, 
     let mut members = Members::parse(body)?;
     let description = members.text("description")?;
     let valid_until = members.text("expiry_date")?;
-    let valid_until = valid_until.map(|text| moment(&text).ok_or(BodyError::ExpiryDate));
+    let valid_until = valid_until.map(|text| moment_or_date(&text).ok_or(BodyError::ExpiryDate));
     let network = members.text("ip")?;
     let network = network.map(|text| text.parse::<IpNet>().map_err(|_| BodyError::Network));
     Ok(NewApplicationToken {
@@ -244,20 +240,6 @@ pub(super) fn application_token_change(body: &[u8]) -> Result<ApplicationTokenCh
         description,
         is_revoked,
     })
-}
-
-/// A timestamp with its zone, one in UTC without, or a date, which begins at midnight in UTC.
-fn moment(text: &str) -> Option<Timestamp> {
-    let zoned = text.parse::<jiff::Timestamp>().ok();
-    let at = zoned.or_else(|| {
-        let local = text.parse::<DateTime>().ok();
-        let local = local.or_else(|| text.parse::<Date>().ok().map(|date| date.at(0, 0, 0, 0)));
-        Some(local?.to_zoned(TimeZone::UTC).ok()?.timestamp())
-    })?;
-    // A moment before 1970 is over as any other.
-    Some(Timestamp::from_millis(
-        u64::try_from(at.as_millisecond()).unwrap_or(0),
-    ))
 }
 
 #[cfg(test)]
@@ -392,19 +374,5 @@ mod tests {
             };
             assert_eq!(fingerprint.as_deref(), Some("f"));
         }
-    }
-
-    #[test]
-    fn moments_are_dates_too() {
-        let at = Some(Timestamp::from_secs(1_622_246_400));
-        for text in [
-            "2021-05-29",
-            "2021-05-29T00:00:00.000Z",
-            "2021-05-29T02:00:00+02:00",
-            "2021-05-29T00:00:00",
-        ] {
-            assert_eq!(moment(text), at, "{text}");
-        }
-        assert_eq!(moment("yesterday"), None);
     }
 }

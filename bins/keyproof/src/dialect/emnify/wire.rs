@@ -12,6 +12,8 @@ use keyproof_service::accounts::{
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::rfc3339::utc;
+
 /// The name of the one type of key there is.
 const TOTP: &str = "Time-Based One-Time Password";
 
@@ -37,10 +39,7 @@ struct Moment(Timestamp);
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let millis = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
-        // What no calendar has is shown as the last moment that one has.
-        let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-        serializer.collect_str(&at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
+        serializer.collect_str(&format_args!("{:.3}Z", utc(self.0)))
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{Place, errors::Refusal};
+use crate::rfc3339::moment;
 
 #[derive(Deserialize)]
 struct Envelope<S> {
@@ -341,7 +342,7 @@ pub(super) async fn api_key_change(
         revoke_reason: spec.revoke_reason.unwrap_or_default(),
         revoked_at: match spec.revoked_timestamp.as_deref() {
             None | Some("") => None,
-            Some(text) => Some(moment(text)?),
+            Some(text) => Some(revoked_timestamp(text)?),
         },
     })
 }
@@ -487,13 +488,10 @@ fn one(
     }
 }
 
-/// RFC 3339; what lies before 1970 is taken for 1970.
-fn moment(text: &str) -> Result<Timestamp, Refusal> {
-    let moment: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| Refusal::invalid("spec.revoked_timestamp is not an RFC 3339 time"))?;
-    let millis = u64::try_from(moment.as_millisecond()).unwrap_or(0);
-    Ok(Timestamp::from_millis(millis))
+/// When a key is revoked.
+fn revoked_timestamp(text: &str) -> Result<Timestamp, Refusal> {
+    let none = "spec.revoked_timestamp is not an RFC 3339 time";
+    moment(text).ok_or_else(|| Refusal::invalid(none))
 }
 
 async fn read<T: DeserializeOwned>(exchange: &mut Exchange, needed: usize) -> Result<T, Refusal> {

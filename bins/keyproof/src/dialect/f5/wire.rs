@@ -17,6 +17,8 @@ use keyproof_tpm::HashAlgorithm;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::rfc3339::utc;
+
 /// The one tenant of a server of one's own.
 const TENANT: &str = "keyproof";
 
@@ -473,10 +475,7 @@ impl<'a> SystemObjectMeta<'a> {
 
 /// RFC 3339.
 fn moment(at: Timestamp) -> String {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis)
-        .unwrap_or(jiff::Timestamp::MAX)
-        .to_string()
+    format!("{}Z", utc(at))
 }
 
 fn ok(body: &impl Serialize) -> Response {

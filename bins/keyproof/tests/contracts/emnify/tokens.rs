@@ -512,3 +512,40 @@ async fn an_application_token_expires() {
         .refuses(401, 1102, "");
     site.authenticate(log_in).await.is_empty(401);
 }
+
+#[tokio::test]
+async fn an_application_token_may_last_to_the_end_of_9999() {
+    let site = Site::start().await;
+    let token = site.token(ADA).await;
+    let post = async |expiry: &str| {
+        let body = json!({ "expiry_date": expiry });
+        site.post(TOKENS, &body).bearer(&token).send().await
+    };
+    for (expiry, told) in [
+        ("9999-12-31T23:59:59.000Z", "9999-12-31T23:59:59.000Z"),
+        ("9999-12-31", "9999-12-31T00:00:00.000Z"),
+        ("9999-12-31T23:59:59", "9999-12-31T23:59:59.000Z"),
+        ("9999-12-31T23:59:59+02:00", "9999-12-31T21:59:59.000Z"),
+        // In UTC its year has five digits.
+        ("9999-12-31T23:59:59-02:00", "9999-12-31T23:59:59.999Z"),
+    ] {
+        let made = post(expiry).await.is(200).text("application_token");
+        let listed = site.get(TOKENS).bearer(&token).send().await;
+        let tokens = listed.is(200).json.as_array().unwrap();
+        assert_eq!(tokens.last().unwrap()["expiry_date"], told, "{expiry}");
+        let log_in = json!({ "application_token": made });
+        site.authenticate(log_in).await.is(200);
+        site.clock.advance(Duration::from_secs(1));
+    }
+    // No offset is known of a zone that is only named.
+    for none in [
+        "9999-12-32",
+        "2027-05-29T13:04:49[Europe/Berlin]",
+        "2027-05-29[Europe/Berlin]",
+    ] {
+        post(none).await.refuses(422, 1403, "Expiry Date");
+    }
+    post("2027-05-29T13:04:49+02:00[Europe/Berlin]")
+        .await
+        .is(200);
+}

@@ -323,6 +323,25 @@ async fn a_key_may_be_revoked_since_before_all_time() {
 }
 
 #[tokio::test]
+async fn a_key_may_be_revoked_as_late_as_a_year_has_four_digits() {
+    let site = Site::start().await;
+    let key = site.furnished(&Manufacturer::new()).await;
+    for (named, told) in [
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        ("9999-12-31T23:59:59.5+02:00", "9999-12-31T21:59:59.5Z"),
+        // In UTC it has five.
+        ("9999-12-31T23:59:59-02:00", "9999-12-31T23:59:59.999Z"),
+    ] {
+        let spec = json!({ "revoked_timestamp": named });
+        site.replace(API_KEYS, "station", spec).await.is(200);
+        let shown = site.get(&format!("{API_KEYS}/station")).await;
+        assert_eq!(shown.is(200).json["spec"]["revoked_timestamp"], told);
+    }
+    let answer = site.post(PREAUTH, &json!({ "api_key": key })).await;
+    assert_ne!(answer.is(200).json["status"], "PREAUTH_RSP_INVALID_API_KEY");
+}
+
+#[tokio::test]
 async fn names_and_references_are_checked() {
     let site = Site::start().await;
     site.furnished(&Manufacturer::new()).await;
