@@ -70,7 +70,7 @@ impl F5 {
         };
         let shown = match (operator, certificate) {
             (Some(operator), _) => Shown::Operator(operator),
-            (None, Some(certificate)) if is_for_stations(resource.as_ref()) => {
+            (None, Some(certificate)) if resource.as_ref().and_then(station_act).is_some() => {
                 self.shown_by(certificate, &exchange).await?
             }
             (None, _) => Shown::Nothing,
@@ -138,7 +138,16 @@ impl F5 {
         };
         let read = resource.route(&Method::GET).map(|route| &route.operation);
         matches!(read, Some(Operation::RevocationList))
-            || (self.station_auth == StationAuth::ApiKeyOnly && is_for_stations(Some(resource)))
+            || station_act(resource).is_some_and(|act| self.needs_no_token(act))
+    }
+
+    /// Whether the API key alone may do: the body of such a call carries it, or the ticket that was given for one.
+    fn needs_no_token(&self, act: StationAct) -> bool {
+        let is_keyed = match act {
+            StationAct::Activate | StationAct::Preauth | StationAct::Provision => true,
+            StationAct::Attest | StationAct::AttestNonce => false,
+        };
+        is_keyed && self.station_auth == StationAuth::ApiKeyOnly
     }
 
     /// Whose client certificate it is.
@@ -170,7 +179,7 @@ impl F5 {
                 permitted.await.map_err(Refusal::from)
             }
             Shown::Station(station) => Ok(station),
-            Shown::Nothing if self.station_auth == StationAuth::ApiKeyOnly => {
+            Shown::Nothing if self.needs_no_token(act) => {
                 Ok(Station::with_api_key_only(origin, certificate))
             }
             Shown::Nothing => Err(Refusal::unauthenticated()),
@@ -198,10 +207,12 @@ impl F5 {
     }
 }
 
-/// Whether stations call here.
-fn is_for_stations(resource: Option<&Resource<'_, Operation>>) -> bool {
-    let route = resource.and_then(|resource| resource.route(&Method::POST));
-    matches!(route, Some(route) if matches!(route.operation, Operation::Station(..)))
+/// What stations call for here, if they do.
+fn station_act(resource: &Resource<'_, Operation>) -> Option<StationAct> {
+    match resource.route(&Method::POST)?.operation {
+        Operation::Station(act, _) => Some(act),
+        _ => None,
+    }
 }
 
 /// The client certificate of the request's connection.

@@ -119,6 +119,9 @@ async fn stations_may_be_let_in_by_their_key_alone() {
         ("DELETE", "/api/tpm/namespaces/default/tpm_api_keys/station"),
         ("GET", "/api/tpm/nothing"),
         ("GET", "/api/tpm/%zz"),
+        ("GET", ATTEST),
+        ("POST", NONCE),
+        ("POST", ATTEST),
     ] {
         site.call(method, path).send().await.refuses(401, 16);
     }

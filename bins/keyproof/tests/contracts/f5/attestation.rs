@@ -756,3 +756,19 @@ async fn stations_alone_attest() {
         assert_eq!(refused.count(), 1, "{action}: {trail:?}");
     }
 }
+
+#[tokio::test]
+async fn an_attestation_shows_no_api_key_and_so_always_needs_a_token() {
+    let site = Site::start_with(&[("f5.station_auth", "api_key_only".into())]).await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    site.activated(&key, &device).await;
+    let machine = Machine::new(device);
+    let body = machine.attests(&machine.nonce(&site, SELECTION).await, SELECTION);
+    for (path, body) in [(NONCE, &machine.asks(SELECTION)), (ATTEST, &body)] {
+        let nobody = site.call("POST", path).json(body);
+        nobody.send().await.refuses(401, 16);
+        site.post(path, body).await.is(200);
+    }
+}
