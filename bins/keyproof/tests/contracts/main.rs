@@ -15,6 +15,7 @@ mod dps;
 mod emnify;
 mod f5;
 mod journal;
+mod late;
 mod metrics;
 mod panic_log;
 mod serving;

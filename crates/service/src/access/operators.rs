@@ -72,8 +72,8 @@ pub struct Operator {
     pub(super) scopes: Vec<OperatorScope>,
     /// What was read along with the token.
     pub(super) along: Arc<Snapshot>,
-    /// The token's record; somebody else's tokens have none.
-    pub(crate) authority: Option<Authority>,
+    /// The token's record, and that of the session in a browser; somebody else's tokens have none.
+    pub(crate) authority: Vec<Authority>,
 }
 
 /// What is read along with an operator's token, and of the same moment: for what is shown to them.
@@ -367,10 +367,10 @@ pub(super) fn operator_of(
     along: Arc<Snapshot>,
 ) -> Operator {
     Operator {
-        authority: Some(Authority {
+        authority: vec![Authority {
             place: place.clone(),
             version,
-        }),
+        }],
         who: Who::Operator {
             token: record.id.clone(),
             subject: record.subject.clone(),

@@ -90,6 +90,7 @@ impl Accounts {
                 // Whoever ended it may never have learnt so.
                 user_slot.require(&mut batch);
                 slot.require(&mut batch);
+                origin.require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(Revocation::Before)));
             }
             let next = ApplicationToken {

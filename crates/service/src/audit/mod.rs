@@ -132,12 +132,12 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// The request where passwords are hashed for it.
     pub applicant: Applicant,
-    /// The token by whose authority it is asked, if it is a record of the store.
-    pub authority: Option<Authority>,
+    /// What it is permitted by, as far as that are records of the store.
+    pub authority: Vec<Authority>,
 }
 
-/// The record of a token as a request was permitted by it. What is done by its authority requires that it is still there: no
-/// change is made by a token that is revoked while the request is on its way.
+/// A record that permits a request, as it was then: an operator's token, a browser's session, the key that an access token is
+/// signed with, a client certificate. What is done by its authority requires that it is still so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     pub(crate) place: Key,
@@ -145,6 +145,16 @@ pub struct Authority {
 }
 
 impl Origin {
+    /// Lets a batch go through only while what permits this is as it was: nothing is changed by a token that is revoked, or a
+    /// session that is ended, while the request is on its way. What the batch says of such a record already says more.
+    pub(crate) fn require(&self, batch: &mut Batch) {
+        for Authority { place, version } in &self.authority {
+            if !batch.contains(place) {
+                batch.require(place, *version);
+            }
+        }
+    }
+
     /// A request by somebody else's authority, from the same place: what is known after authentication.
     pub fn by(&self, who: Who) -> Self {
         Self {
@@ -168,7 +178,7 @@ impl Origin {
             request_id: None,
             address: None,
             applicant: Applicant::default(),
-            authority: None,
+            authority: Vec::new(),
         }
     }
 }
@@ -296,19 +306,15 @@ impl Audit {
         Ok(self.store.commit(batch).await?)
     }
 
-    /// Adds the event of a change to the change's batch, which then requires the token that it is made by.
+    /// Adds the event of a change to the change's batch, which then requires what it is permitted by.
     pub(crate) fn done(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
-        if let Some(Authority { place, version }) = &deed.origin.authority
-            && !batch.contains(place)
-        {
-            batch.require(place, *version);
-        }
+        deed.origin.require(batch);
         let event = deed.event(at, Outcome::Done);
         self.put(batch, self.key(at), None, event, None);
     }
 
     /// Adds the event of a refusal to the batch of what the refusal changes, as a count of failures. Those of one
-    /// minute, action, target and asker are one event.
+    /// minute, action, target and asker are one event. The batch then requires what the request is permitted by.
     ///
     /// # Errors
     ///
@@ -319,12 +325,14 @@ impl Audit {
         at: Timestamp,
         deed: Deed<'_>,
     ) -> Result<(), StorageError> {
+        deed.origin.require(batch);
         let event = deed.event(at, Outcome::Refused);
         self.repeated(batch, event, Window::Minute).await
     }
 
     /// Adds to a batch that something was used which was granted before, and which changes nothing. Uses of one hour,
-    /// action, target and user are one event, unless this one is to be told `alone`.
+    /// action, target and user are one event, unless this one is to be told `alone`. The batch then requires what the request
+    /// is permitted by.
     ///
     /// # Errors
     ///
@@ -336,6 +344,7 @@ impl Audit {
         deed: Deed<'_>,
         alone: bool,
     ) -> Result<(), StorageError> {
+        deed.origin.require(batch);
         let event = deed.event(at, Outcome::Done);
         if alone {
             let kept = Some(at.saturating_add(self.settings.keep_refusals));

@@ -87,6 +87,10 @@ impl Caller {
         &self.service
     }
 
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The event of something done to a certificate, named as it is compared.
     pub(super) fn deed(&self, action: Action, name: &str, detail: Option<String>) -> Deed<'_> {
         let [subscription, resource_group, service] = self.service.folded();

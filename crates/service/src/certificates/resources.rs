@@ -273,6 +273,7 @@ impl Certificates {
             let Some(certificate) = certificate else {
                 // Who deleted it may never have learnt so, and it may come back with another server yet.
                 batch.require_absent(&key);
+                caller.origin().require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(Deletion::Absent)));
             };
             if !precondition.holds(certificate.version) {

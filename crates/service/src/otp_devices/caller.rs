@@ -296,7 +296,7 @@ impl OtpDevices {
         };
         let caller = Caller {
             origin: Origin {
-                authority: Some(authority),
+                authority: vec![authority],
                 ..origin.by(Who::Instance {
                     name: instance.name.clone(),
                     token: Some(token_id.clone()),

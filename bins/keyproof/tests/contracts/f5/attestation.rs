@@ -772,3 +772,36 @@ async fn an_attestation_shows_no_api_key_and_so_always_needs_a_token() {
         site.post(path, body).await.is(200);
     }
 }
+
+/// A body may come long after its head, by whose token it was let in.
+#[tokio::test]
+async fn what_a_station_sends_whose_token_was_revoked_meanwhile_is_neither_stored_nor_counted() {
+    let (site, _, mut machine) = active().await;
+    machine.attested(&site).await.accepts();
+    let attest = async |body: &Value| {
+        let station = format!("APIToken {}", site.station_token().await);
+        site.call("POST", ATTEST).json(body).authorization(&station)
+    };
+    let known = async || {
+        let (device, trail) = (site.device("SN0001").await, site.trail("tpm.attest").await);
+        (device, trail, site.records("tpm_spent_nonce").await)
+    };
+    for accepted in [true, false] {
+        machine.clock.clock += 1000;
+        if !accepted {
+            machine.extends(7, 8, b"tampered with");
+        }
+        let body = machine.attests(&machine.nonce(&site, SELECTION).await, SELECTION);
+        let before = known().await;
+        let late = attest(&body).await.send_late(site.revoke_stations());
+        late.await.refuses(503, 14);
+        assert_eq!(known().await, before);
+        // The nonce is good for whoever may still use it.
+        let again = attest(&body).await.send().await;
+        match accepted {
+            true => drop(again.accepts()),
+            false => assert_eq!(again.fails(), ["pcr-policy"]),
+        }
+        assert_ne!(known().await, before);
+    }
+}

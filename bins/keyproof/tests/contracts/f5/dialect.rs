@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     f5::device::{Device, Manufacturer},
-    f5::site::{Answer, Call, Flag, Site},
+    f5::site::{Answer, Call, Flag, Site, console_origin},
 };
 
 /// When the clock starts, in seconds.
@@ -113,6 +113,21 @@ impl Site {
     pub(crate) fn admin(&self, method: &str, path: &str) -> Call {
         self.call(method, path)
             .authorization(&format!("APIToken {}", self.admin))
+    }
+
+    /// A new token for stations.
+    pub(crate) async fn station_token(&self) -> String {
+        self.operator_token(&["tpm-station"], None).await
+    }
+
+    /// Revokes all tokens for stations.
+    pub(crate) async fn revoke_stations(&self) {
+        let access = &self.console.access;
+        for listed in access.list().await.unwrap() {
+            if listed.scopes.to_string() == "tpm-station" {
+                access.revoke(&listed.id, &console_origin()).await.unwrap();
+            }
+        }
     }
 
     /// How many records a collection has.

@@ -21,6 +21,8 @@ use serde_json::Value;
 use tokio::{net::TcpStream, sync::Barrier};
 use zeroize::Zeroizing;
 
+use crate::late;
+
 /// A key of the configuration, and what it is set to.
 pub(crate) type Flag = (&'static str, toml::Value);
 
@@ -124,7 +126,7 @@ pub(crate) fn console_origin() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: None,
+        authority: Vec::new(),
     }
 }
 
@@ -173,13 +175,21 @@ impl Call {
         let response = sender.send_request(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let answer = Answer {
-            status: head.status,
-            headers: head.headers,
-            json: serde_json::from_slice(&body).unwrap_or(Value::Null),
-            body,
-        };
+        let answer = Answer::of(head.status, head.headers, body);
         (self.every_answer)(&answer, is_head);
+        answer
+    }
+
+    /// Sends the end of the body only after something else was done, which the head was judged before.
+    pub(crate) async fn send_late(self, meanwhile: impl Future<Output = ()>) -> Answer {
+        let request = self.request.body(()).unwrap();
+        let first = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
+        let fields = request.headers().iter();
+        let fields = fields.map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+        let head: String = [first].into_iter().chain(fields).collect();
+        let sent = late::send(self.address, &head, &self.body, meanwhile).await;
+        let answer = Answer::of(sent.0, sent.1, sent.2);
+        (self.every_answer)(&answer, false);
         answer
     }
 }
@@ -194,6 +204,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    fn of(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        Self {
+            status,
+            headers,
+            json: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            body,
+        }
+    }
+
     /// A header's value, empty if there is none.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers

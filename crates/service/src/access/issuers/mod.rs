@@ -188,7 +188,7 @@ impl Issuer {
             subject,
             scopes: self.scopes(claims),
             along: Arc::default(),
-            authority: None,
+            authority: Vec::new(),
         })
     }
 

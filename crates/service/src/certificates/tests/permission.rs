@@ -99,6 +99,12 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     ));
     assert_eq!(certificates.list(&caller).await.unwrap(), []);
     assert_eq!(bench.times(Action::CertificateCreate).await, 0);
+    // Nor is it said that there is none.
+    let deleted = certificates.delete(&caller, "c", &Precondition::Any).await;
+    assert!(matches!(
+        deleted,
+        Err(Failure::Storage(StorageError::Contended { .. }))
+    ));
 }
 
 #[tokio::test]

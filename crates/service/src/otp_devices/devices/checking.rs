@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Clock,
+        Clock, StorageError,
         access::{NewOperatorToken, Operator},
         audit::Outcome,
         otp_devices::{
@@ -299,6 +299,28 @@ mod tests {
         let devices = &bench.service.otp_devices;
         let refused = devices.check_code(&caller, "12345678", None).await;
         assert_eq!(refused, Err(Failure::Refused(CheckCodeError::NoCodes)));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_revoked_meanwhile_checks_no_code() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let access = &bench.service.access;
+        for token in access.list().await.unwrap() {
+            access.revoke(&token.id, &console()).await.unwrap();
+        }
+        let devices = &bench.service.otp_devices;
+        let code = shown(bench.clock.now().as_secs(), None);
+        for code in [&*code, "00000000"] {
+            let checked = devices.check_code(&caller, code, None).await;
+            assert!(
+                matches!(
+                    checked,
+                    Err(Failure::Storage(StorageError::Contended { .. }))
+                ),
+                "{checked:?}"
+            );
+        }
+        assert_eq!(bench.times(Action::OtpDeviceCheck).await, 0);
     }
 
     #[tokio::test]

@@ -192,6 +192,7 @@ impl OtpDevices {
                 }
                 // Who added it may never have learnt so, and it may not outlive this server yet.
                 batch.require(&key, version);
+                caller.origin().require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(())));
             }
             let record = Device {
