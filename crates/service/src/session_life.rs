@@ -14,6 +14,10 @@ const LONGEST: Duration = Duration::from_secs(8 * 60 * 60);
 /// That it was used is written down once in so long: each time costs a commit.
 const NOTED: Duration = Duration::from_secs(60);
 
+/// The same before a change, which requires the session's record: what is only looked at then does not write over the record
+/// for as long as a request may take.
+const NOTED_BEFORE_A_CHANGE: Duration = Duration::from_secs(30);
+
 /// When a session began, and when it was last used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionLife {
@@ -45,8 +49,17 @@ impl SessionLife {
 
     /// The same session, used now, if that is to be written down.
     pub(crate) fn used(&self, now: Timestamp) -> Option<Self> {
-        let is_noted = now.saturating_since(self.used_at) >= NOTED;
-        is_noted.then(|| self.used_again(now))
+        self.used_after(NOTED, now)
+    }
+
+    /// The same, used now for a change, if that is to be written down.
+    pub(crate) fn used_for_a_change(&self, now: Timestamp) -> Option<Self> {
+        self.used_after(NOTED_BEFORE_A_CHANGE, now)
+    }
+
+    fn used_after(&self, noted: Duration, now: Timestamp) -> Option<Self> {
+        let is_to_be_noted = now.saturating_since(self.used_at) >= noted;
+        is_to_be_noted.then(|| self.used_again(now))
     }
 }
 
@@ -64,6 +77,9 @@ mod tests {
             life.used(start.saturating_add(Duration::from_secs(59))),
             None
         );
+        let second = |seconds| start.saturating_add(Duration::from_secs(seconds));
+        assert_eq!(life.used_for_a_change(second(29)), None);
+        assert!(life.used_for_a_change(second(30)).is_some());
         for minutes in (10..480).step_by(10) {
             assert!(minute(minutes) < life.ends_at(), "{minutes}");
             life = life.used(minute(minutes)).unwrap();

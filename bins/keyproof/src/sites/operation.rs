@@ -103,11 +103,13 @@ pub(super) async fn answer<S: Site>(
         Operation::Watch(area, show) => show(S::watching(visit, *area).await?).await,
         Operation::Change(area, fields, change) => {
             let visit = S::signed(visit, *area).await?;
-            change(visit.filled_in(Fields::Lines(fields)).await?).await
+            let visit = visit.filled_in(Fields::Lines(fields)).await?;
+            change(S::acting(visit).await?).await
         }
         Operation::Upload(area, parts, change) => {
             let visit = S::signed(visit, *area).await?;
-            change(visit.filled_in(Fields::Parts(parts)).await?).await
+            let visit = visit.filled_in(Fields::Parts(parts)).await?;
+            change(S::acting(visit).await?).await
         }
     }
 }

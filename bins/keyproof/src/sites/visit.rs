@@ -44,6 +44,11 @@ pub(super) trait Site: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send {
         Self::signed(visit, area)
     }
+
+    /// The same visit once its form has come, which may take its time: whoever has signed out meanwhile changes nothing.
+    fn acting(
+        visit: Visit<Self, Self::Signed>,
+    ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send;
 }
 
 /// A request to the site `S`, sent by `W`.

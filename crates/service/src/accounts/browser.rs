@@ -114,6 +114,33 @@ impl Accounts {
     ///
     /// [`SessionError`].
     pub async fn user_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
+        let (browser, kept) = self.session_in_browser(text).await?;
+        self.note_use(&kept, browser.read_at, SessionLife::used)
+            .await;
+        Ok(browser)
+    }
+
+    /// The same for a change, to be asked once all of it has come: the change requires the session's record as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`].
+    pub async fn acting_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
+        let (browser, kept) = self.session_in_browser(text).await?;
+        let is_written_over = self
+            .note_use(&kept, browser.read_at, SessionLife::used_for_a_change)
+            .await;
+        match is_written_over {
+            true => Ok(self.session_in_browser(text).await?.0),
+            false => Ok(browser),
+        }
+    }
+
+    /// The session and its record, without a use of it.
+    async fn session_in_browser(
+        &self,
+        text: &str,
+    ) -> Result<(Browser, Slot<UserSession>), Failure<SessionError>> {
         const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&token);
@@ -130,17 +157,16 @@ impl Accounts {
         let record = kept.record().ok_or(INVALID)?;
         let user: Slot<User> = reading.slot(user_key(record.owner))?;
         let user = user.into_record().ok_or(INVALID)?;
-        let session = Session::of_browser(record, &user);
+        let session = Session::of_browser(record, kept.authority(), &user);
         if !session.is_of(&user) {
             return Err(INVALID);
         }
-        let logged_in_at = record.logged_in_at;
-        self.note_use(&kept, reading.now).await;
-        Ok(Browser {
+        let browser = Browser {
             session,
-            logged_in_at,
+            logged_in_at: record.logged_in_at,
             read_at: reading.now,
-        })
+        };
+        Ok((browser, kept))
     }
 
     /// Ends a browser's session.
@@ -272,11 +298,19 @@ impl Accounts {
         Ok(token)
     }
 
-    /// Notes that a session is used. It is no reason to refuse anything if that cannot be: then it ends the sooner.
-    async fn note_use(&self, kept: &Slot<UserSession>, now: Timestamp) {
-        let Some(record) = kept.record() else { return };
-        let Some(life) = record.life.used(now) else {
-            return;
+    /// Notes that a session is used, if that is due: then its record is another. It is no reason to refuse anything if that
+    /// cannot be: then it ends the sooner.
+    async fn note_use(
+        &self,
+        kept: &Slot<UserSession>,
+        now: Timestamp,
+        used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
+    ) -> bool {
+        let Some(record) = kept.record() else {
+            return false;
+        };
+        let Some(life) = used(&record.life, now) else {
+            return false;
         };
         let mut batch = self.store.batch(now);
         let next = UserSession {
@@ -287,5 +321,6 @@ impl Accounts {
         if let Err(error) = self.store.commit(batch).await {
             tracing::debug!(%error, "that a session is used was not noted");
         }
+        true
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Batch, Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Raw, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::Accounts;
-use crate::{StorageError, storage::put};
+use crate::{StorageError, audit::Authority, storage::put};
 
 /// What was read at one moment.
 #[derive(Debug)]
@@ -53,9 +53,10 @@ impl Reading {
         Ok(Slot { place, stored })
     }
 
-    /// Whether there is a record at this place, which was asked for.
-    pub(super) fn is_there(&self, place: &Key) -> Result<bool, StorageError> {
-        Ok(self.found.raw(place)?.is_some())
+    /// The record at this place, which was asked for, as what permits a request; nothing if there is none.
+    pub(super) fn authority(&self, place: Key) -> Result<Option<Authority>, StorageError> {
+        let version = self.found.raw(&place)?.map(Raw::version);
+        Ok(version.map(|version| Authority { place, version }))
     }
 }
 
@@ -75,6 +76,14 @@ impl<R: Record> Slot<R> {
     pub(super) fn into_record(self) -> Option<R> {
         self.stored
             .map(|stored| Arc::unwrap_or_clone(stored.record))
+    }
+
+    /// It as what permits a request, if it was there.
+    pub(super) fn authority(&self) -> Option<Authority> {
+        self.stored.as_ref().map(|stored| Authority {
+            place: self.place.clone(),
+            version: stored.version,
+        })
     }
 
     /// Adds that it is still as it was read, if it was there.

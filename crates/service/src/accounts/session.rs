@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Failure, Origin, Who,
-    audit::{Search, Subject},
+    audit::{Authority, Search, Subject},
 };
 
 /// The bearer of a valid access token.
@@ -38,6 +38,8 @@ pub struct Session {
     key_changes: Option<u64>,
     /// A user's second factor that was read along, of the same moment.
     along: Option<(Owner, Arc<Reading>)>,
+    /// The key that the access token is signed with, or the record of the session in a browser.
+    authority: Option<Authority>,
 }
 
 /// Whose keys or devices.
@@ -130,7 +132,11 @@ impl Session {
     }
 
     /// That of a person who has logged in with a browser, where the user is as they are now.
-    pub(super) fn of_browser(kept: &UserSession, user: &User) -> Self {
+    pub(super) fn of_browser(
+        kept: &UserSession,
+        authority: Option<Authority>,
+        user: &User,
+    ) -> Self {
         Self {
             owner: kept.owner,
             name: user.name.clone(),
@@ -145,6 +151,7 @@ impl Session {
             token: Some(kept.token),
             key_changes: Some(kept.key_changes),
             along: None,
+            authority,
         }
     }
 
@@ -202,10 +209,13 @@ impl Session {
     }
 
     pub(super) fn origin(&self, origin: &Origin) -> Origin {
-        origin.by(Who::User {
-            subject: self.subject,
-            application_token: self.application_token,
-        })
+        Origin {
+            authority: self.authority.iter().cloned().collect(),
+            ..origin.by(Who::User {
+                subject: self.subject,
+                application_token: self.application_token,
+            })
+        }
     }
 }
 
@@ -248,10 +258,10 @@ impl Accounts {
         let reading = self.read(places.chain(along_it.into_iter().flatten()));
         let reading = reading.await?;
         // The key is still in force, whenever it was that it verified the token.
-        if !reading.is_there(&signed_with)? {
+        let Some(signing_key) = reading.authority(signed_with)? else {
             self.signing.let_go(&claims.signed_with);
             return Err(INVALID);
-        }
+        };
         let user: Slot<User> = reading.slot(user_key(owner))?;
         let user = user.record().ok_or(INVALID)?;
         if let Some(token) = token {
@@ -273,6 +283,7 @@ impl Accounts {
             token: claims.jti,
             key_changes: claims.key_changes,
             along: along.map(|owner| (owner, Arc::new(reading))),
+            authority: Some(signing_key),
         };
         match session.is_of(user) {
             true => Ok(session),

@@ -142,14 +142,17 @@ impl DeviceIdentity {
         certificate: Sha256Thumbprint,
         origin: &Origin,
     ) -> Result<Station, Failure<CertificateNotAccepted>> {
-        let category = self.client(&certificate, self.clock.now()).await?;
-        let category = category.ok_or(Failure::Refused(CertificateNotAccepted))?;
+        let client = self.client(&certificate, self.clock.now()).await?;
+        let (category, authority) = client.ok_or(Failure::Refused(CertificateNotAccepted))?;
         let who = Who::Station {
             namespace: category.namespace,
             category: category.name,
         };
         Ok(Station {
-            origin: origin.by(who),
+            origin: Origin {
+                authority: vec![authority],
+                ..origin.by(who)
+            },
             certificate: Some(certificate),
         })
     }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object_key};
 use crate::{
     Failure, StorageError,
+    audit::Authority,
     pages::{PAGE, Page, Pages, settle_pages},
 };
 
@@ -141,12 +142,13 @@ impl DeviceIdentity {
         Ok(names)
     }
 
-    /// Whose client certificate it is, if it counts.
+    /// Whose client certificate it is, if it counts, and the record that says so: it goes with the category, which is put out
+    /// of use by nothing else once it is made.
     pub(super) async fn client(
         &self,
         shown: &Sha256Thumbprint,
         now: Timestamp,
-    ) -> Result<Option<Metadata>, StorageError> {
+    ) -> Result<Option<(Metadata, Authority)>, StorageError> {
         let place = Holder::key(shown);
         let above = |holder: &Holder| {
             [
@@ -162,10 +164,10 @@ impl DeviceIdentity {
             }
         });
         let found = self.store.read(plan, now).await?;
-        let Some(Stored { record: holder, .. }) = found.get::<Holder>(&place)? else {
+        let Some(holder) = found.get::<Holder>(&place)? else {
             return Ok(None);
         };
-        let [category, manager] = above(&holder);
+        let [category, manager] = above(&holder.record);
         let (Some(category), Some(manager)) = (
             found.get::<Object<Category>>(&category)?,
             found.get::<Object<Manager>>(&manager)?,
@@ -175,7 +177,8 @@ impl DeviceIdentity {
         let category = category.record;
         let is_disabled = category.metadata.disable || manager.record.metadata.disable;
         let counts = !is_disabled && category.spec.has_client(shown, now);
-        Ok(counts.then_some(category.metadata))
+        let version = holder.version;
+        Ok(counts.then_some((category.metadata, Authority { place, version })))
     }
 
     /// Adds a new category's client certificate to a batch.

@@ -76,6 +76,12 @@ impl Site for Account {
         let browser = visit.accounts().user_session(&cookie).await?;
         Ok(visit.by(Signed { cookie, browser }))
     }
+
+    async fn acting(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
+        let browser = visit.accounts().acting_session(&visit.who.cookie).await?;
+        visit.who.browser = browser;
+        Ok(visit)
+    }
 }
 
 impl Application for Account {

@@ -137,6 +137,13 @@ impl Site for Console {
         let session = visit.service().access.watching_session(&cookie).await?;
         visit.shown(area, cookie, session)
     }
+
+    async fn acting(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
+        let access = &visit.service().access;
+        let session = access.acting_session(&visit.who.cookie).await?;
+        visit.who.session = session;
+        Ok(visit)
+    }
 }
 
 impl Application for Console {

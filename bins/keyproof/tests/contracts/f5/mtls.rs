@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
+use data_encoding::BASE64;
 use keyproof::{
     config::{Config, ConfigError, Sources},
     server::Server,
 };
+use keyproof_service::{Failure, StorageError, device_identity::Activation};
 use keyproof_store::SystemEntropy;
 use keyproof_x509::{Certificate, Upload};
 use rcgen::{CertificateParams, CertifiedKey, Issuer, KeyPair, generate_simple_self_signed};
@@ -33,7 +35,8 @@ use tokio_rustls::TlsConnector;
 use crate::{
     f5::device::{Device, Manufacturer},
     f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
-    f5::site::{Answer, Site},
+    f5::provision::furnished,
+    f5::site::{Answer, Site, console_origin},
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -354,6 +357,36 @@ async fn a_certificate_that_has_ended_or_whose_category_is_gone_or_disabled_coun
     let off = identity(&text("client_cert"), &text("client_key"));
     let told = secured.preauth(version, &off, None, &free).await;
     assert_eq!(told.as_deref(), Some(UNAUTHENTICATED));
+}
+
+#[tokio::test]
+async fn a_station_whose_category_is_gone_by_then_changes_nothing() {
+    let (site, key, device) = furnished().await;
+    let other = site.category("other").await;
+    let client = other.is(200).json["spec"]["client_cert"].as_str().unwrap();
+    let client = Upload::decode(client.as_bytes()).unwrap();
+    let client = client.certificate().unwrap().sha256_thumbprint();
+    let shown = device.activation(&site.provisioned(&key, &device).await);
+    let text = |member: &str| shown[member].as_str().unwrap().to_owned();
+    let activation = Activation {
+        ticket: text("ticket"),
+        proof: Ok(BASE64.decode(text("proof").as_bytes()).unwrap()),
+    };
+    let devices = &site.console.device_identity;
+    let station = async || {
+        let origin = console_origin();
+        devices.station_with_certificate(client, &origin).await
+    };
+    let before = station().await.unwrap();
+    let gone = format!("{CATEGORIES}/other");
+    site.admin("DELETE", &gone).send().await.is(200);
+    let late = devices.activate(&before, &activation).await;
+    assert!(
+        matches!(late, Err(Failure::Storage(StorageError::Contended { .. }))),
+        "{late:?}"
+    );
+    assert_eq!(site.records("tpm_attestation_key").await, 0);
+    assert!(station().await.is_err());
 }
 
 /// Whatever clients are told to choose by, they are told of each category as soon as there is one.

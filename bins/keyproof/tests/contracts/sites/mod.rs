@@ -5,4 +5,5 @@ mod browser;
 mod console;
 mod failing;
 mod front;
+mod late;
 mod safety;

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::operators::{Access, Operator, OperatorTokenRecord, operator_of, token_of, token_place};
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::Deed,
+    audit::{Authority, Deed},
     keys::token_key,
     session_life::SessionLife,
     storage::{Attempt, settle},
@@ -167,7 +167,7 @@ impl Access {
             {
                 batch.remove(before, ended.version);
             }
-            let origin = origin.by(operator.who.clone());
+            let origin = origin.by_operator(&operator);
             let deed = Deed {
                 action: match of {
                     None => Action::OperatorSessionBegin,
@@ -196,19 +196,54 @@ impl Access {
         text: &str,
     ) -> Result<OperatorSession, Failure<NoSession>> {
         let (session, place, kept) = self.session_at(text).await?;
-        if let Some(life) = kept.record.life.used(session.read_at) {
-            let record = OperatorSessionRecord {
-                life,
-                ..kept.record
-            };
-            let mut batch = self.store.batch(session.read_at);
-            batch.replace(&place, kept.version, &record, Some(life.ends_at()));
-            // It is no reason to refuse anything: then the session ends the sooner.
-            if let Err(error) = self.store.commit(batch).await {
-                tracing::debug!(%error, "that a session is used was not noted");
-            }
-        }
+        self.note_use(&place, kept, session.read_at, SessionLife::used)
+            .await;
         Ok(session)
+    }
+
+    /// The same for a change, to be asked once all of it has come: the change requires the session's record as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSession`].
+    pub async fn acting_session(&self, text: &str) -> Result<OperatorSession, Failure<NoSession>> {
+        let (session, place, kept) = self.session_at(text).await?;
+        let is_written_over = self
+            .note_use(
+                &place,
+                kept,
+                session.read_at,
+                SessionLife::used_for_a_change,
+            )
+            .await;
+        match is_written_over {
+            true => Ok(self.session_at(text).await?.0),
+            false => Ok(session),
+        }
+    }
+
+    /// Notes that a session is used, if that is due: then its record is another. It is no reason to refuse anything if that
+    /// cannot be: then it ends the sooner.
+    async fn note_use(
+        &self,
+        place: &Key,
+        kept: Stored<OperatorSessionRecord>,
+        now: Timestamp,
+        used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
+    ) -> bool {
+        let Some(life) = used(&kept.record.life, now) else {
+            return false;
+        };
+        let record = OperatorSessionRecord {
+            life,
+            ..kept.record
+        };
+        let mut batch = self.store.batch(now);
+        batch.replace(place, kept.version, &record, Some(life.ends_at()));
+        if let Err(error) = self.store.commit(batch).await {
+            tracing::debug!(%error, "that a session is used was not noted");
+        }
+        true
     }
 
     /// The same, for what a page asks by itself, while nobody may be there: the session is not used by that.
@@ -232,12 +267,17 @@ impl Access {
         let (now, place) = (self.clock.now(), place_of(&token));
         let (read, kept) = self.read_session(&place, now).await?;
         let live = self.live(&read, &kept)?;
+        let mut operator = operator_of(
+            (&token_place_of(&kept.record), live.version),
+            &live.record,
+            Arc::default(),
+        );
+        operator.authority.push(Authority {
+            place: place.clone(),
+            version: kept.version,
+        });
         let session = OperatorSession {
-            operator: operator_of(
-                (&token_place_of(&kept.record), live.version),
-                &live.record,
-                Arc::default(),
-            ),
+            operator,
             token: kept.record.token.clone(),
             shown_at: kept.record.shown_at,
             read_at: now,
@@ -267,7 +307,7 @@ impl Access {
             if let Ok(live) = self.live(&read, &kept) {
                 let at = (&token_place_of(&kept.record), live.version);
                 let operator = operator_of(at, &live.record, Arc::default());
-                let origin = origin.by(operator.who.clone());
+                let origin = origin.by_operator(&operator);
                 let deed = Deed {
                     action: Action::OperatorSessionEnd,
                     target: target(&operator),
@@ -299,7 +339,7 @@ impl Access {
             let record = kept.record.without_sessions();
             let mut batch = self.store.batch(now);
             batch.replace(&place, kept.version, &record, kept.expires_at);
-            let origin = origin.by(session.operator.who.clone());
+            let origin = origin.by_operator(&session.operator);
             let deed = Deed {
                 action: Action::OperatorSessionsEnd,
                 target: target(&session.operator),

@@ -147,6 +147,61 @@ async fn all_sessions_of_a_token_end_at_once_and_the_token_stays() {
 }
 
 #[tokio::test]
+async fn nothing_is_changed_in_a_session_that_was_ended_meanwhile() {
+    let bench = bench().await;
+    let access = &bench.service.access;
+    let token = create(&bench, "admin", None).await;
+    let (here, there) = (sign_in(&bench, &token).await, sign_in(&bench, &token).await);
+    let acting = access.acting_session(&here).await.unwrap();
+    access.sign_out(&here, &origin()).await.unwrap();
+    let late = access.sign_out_everywhere(&acting, &origin()).await;
+    assert!(
+        matches!(late, Err(Failure::Storage(StorageError::Contended { .. }))),
+        "{late:?}"
+    );
+    assert!(is_live(&bench, &there).await);
+    let ended = access.acting_session(&here).await.map(|_| ());
+    assert_eq!(ended, Err(Failure::Refused(NoSession)));
+}
+
+#[tokio::test]
+async fn a_change_is_not_in_the_way_of_what_is_only_looked_at() {
+    let bench = bench().await;
+    let access = &bench.service.access;
+    let token = create(&bench, "admin", None).await;
+    let session = sign_in(&bench, &token).await;
+    for seconds in [45, 59, 29] {
+        bench.clock.advance(Duration::from_secs(seconds));
+        let acting = access.acting_session(&session).await.unwrap();
+        bench.clock.advance(Duration::from_secs(29));
+        access.operator_session(&session).await.unwrap();
+        let mut batch = bench.store.batch(crate::Clock::now(&*bench.clock));
+        origin().by_operator(acting.operator()).require(&mut batch);
+        assert_eq!(batch.len(), 2, "the token and the session");
+        bench.store.commit(batch).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_while_it_is_shown_begins_no_session() {
+    let bench = bench().await;
+    let access = &bench.service.access;
+    let token = create(&bench, "admin", None).await;
+    let revoke = async {
+        access.revoke(&token.token.id, &console()).await.unwrap();
+    };
+    let begun = bench.faults.overtake(
+        async { access.sign_in(&token.text, None, &origin()).await },
+        revoke,
+    );
+    assert_eq!(begun.await, Err(Failure::Refused(SignInError::Unknown)));
+    let all = bench.service.audit.events(Timestamp::EPOCH, None).await;
+    let begun = all.unwrap().into_iter().map(|(_, event)| event);
+    let mut begun = begun.filter(|event| event.action == "operator_session.begin");
+    assert!(begun.all(|event| event.outcome == Outcome::Refused));
+}
+
+#[tokio::test]
 async fn what_is_tried_is_in_the_trail_and_no_secret_in_the_store() {
     let bench = bench().await;
     let access = &bench.service.access;

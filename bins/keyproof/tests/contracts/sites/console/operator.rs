@@ -9,6 +9,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::late;
+
 /// What is between the parts of a form.
 const BOUNDARY: &str = "----keyproofFormBoundary";
 
@@ -164,6 +166,35 @@ impl Operator {
         body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
         let kind = format!("multipart/form-data; boundary={BOUNDARY}");
         self.send("POST", path, Some((kind, body))).await
+    }
+
+    /// Fills in the form on the last page, the end of which is sent only after something else was done.
+    pub(crate) async fn post_late(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+        meanwhile: impl Future<Output = ()>,
+    ) -> Answer {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("csrf", &self.csrf()).extend_pairs(fields);
+        let cookies = self.cookies.iter();
+        let cookies: Vec<_> = cookies
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+            cookies.join("; ")
+        );
+        let form = form.finish();
+        let sent = late::send(self.address, &head, form.as_bytes(), meanwhile);
+        let (status, headers, body) = sent.await;
+        let answer = Answer {
+            status,
+            headers,
+            body,
+        };
+        assert_safe(&answer);
+        answer
     }
 
     pub(crate) async fn send(

@@ -1,0 +1,92 @@
+//! What a session permits is not done once the session has ended, or the key that vouches for it.
+
+use std::time::Duration;
+
+use super::{add, asks, log_in, session, tokens};
+use crate::{
+    Action,
+    Failure::{self, Refused, Storage},
+    StorageError,
+    accounts::{BrowserStep, PasswordLogin, Role, Session, SessionError},
+    testing::{Bench, PASSWORD, bench, console, origin, secret},
+};
+
+const ADA: &str = "ada@example.org";
+
+#[track_caller]
+fn is_contended<T: std::fmt::Debug, E: std::fmt::Debug>(outcome: Result<T, Failure<E>>) {
+    assert!(
+        matches!(outcome, Err(Storage(StorageError::Contended { .. }))),
+        "{outcome:?}"
+    );
+}
+
+/// A change of Ada's password, right or wrong, in this session: nothing comes of it.
+async fn changes_nothing(bench: &Bench, session: &Session) {
+    for old in ["wrong horse", PASSWORD] {
+        let (old, new) = (secret(old), secret("another horse"));
+        let origin = origin();
+        let changed = asks(bench).change_password(session, old, new, &origin);
+        is_contended(changed.await);
+    }
+    assert_eq!(bench.times(Action::UserSetPassword).await, 0, "nor counted");
+    tokens(log_in(bench, ADA, PASSWORD, None).await);
+}
+
+async fn in_browser(bench: &Bench) -> String {
+    let login = PasswordLogin {
+        name: ADA.to_owned(),
+        password: secret(PASSWORD),
+        fingerprint: None,
+    };
+    let accounts = &bench.service.accounts;
+    let step = accounts.log_in_browser(login, None, &origin()).await;
+    match step.unwrap() {
+        BrowserStep::LoggedIn(token) => token.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let token = in_browser(&bench).await;
+    let acting = accounts.acting_session(&token).await.unwrap();
+    accounts.end_user_session(&token, &origin()).await.unwrap();
+    changes_nothing(&bench, acting.session()).await;
+    let ended = accounts.acting_session(&token).await.map(|_| ());
+    assert_eq!(ended, Err(Refused(SessionError::Invalid)));
+}
+
+#[tokio::test]
+async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let keys = accounts.public_keys().await.unwrap();
+    let ended = accounts.end_signing_key(&keys[0].id, &console()).await;
+    ended.unwrap();
+    changes_nothing(&bench, &own).await;
+}
+
+/// Another window of the same browser writes down, once in a while, that the session is used.
+#[tokio::test]
+async fn a_change_goes_through_while_another_window_is_looked_at() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let token = in_browser(&bench).await;
+    for seconds in [45, 59, 29] {
+        bench.clock.advance(Duration::from_secs(seconds));
+        let acting = accounts.acting_session(&token).await.unwrap();
+        bench.clock.advance(Duration::from_secs(29));
+        accounts.user_session(&token).await.unwrap();
+        let enrolled = asks(&bench)
+            .enrol_key(acting.session(), secret(PASSWORD), &origin())
+            .await;
+        assert!(enrolled.is_ok(), "{seconds}: {enrolled:?}");
+    }
+}
