@@ -1,5 +1,6 @@
 //! Which endorsement certificates are trusted: those on a category's allow-list, byte for byte, and those that chain to
-//! a root of the category's manager, or of the trust bundle if the manager says so. The latter must keep the profile of endorsement certificates; the former may depart
+//! a root of the category's manager, or of the trust bundle if the manager says so; an intermediate that is listed beside its
+//! root stands below it. The latter must keep the profile of endorsement certificates; the former may depart
 //! from it, but must be of the key, valid, and no CA's.
 
 use keyproof_store::Timestamp;
@@ -104,17 +105,21 @@ pub(super) fn judge(
     let certificate = request.ek_certificate;
     let carried = request.ek_chain.iter().flat_map(EkChain::certificates);
     let carried: Vec<&[u8]> = carried.collect();
-    let roots: Vec<Vec<u8>> = manager
+    let listed: Vec<Vec<u8>> = manager
         .ek_roots
         .iter()
         .flat_map(|text| listed_roots(text))
         .collect();
-    let related = bundle.related(certificate, &carried);
-    let mut roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+    let mut roots: Vec<&[u8]> = listed.iter().map(Vec::as_slice).collect();
+    let related = bundle.related(certificate, &carried, &roots);
+    let mut trusted = related.listed.clone();
     if manager.ek_trust_bundle {
         roots.extend(&related.roots);
+        trusted.extend(&related.roots);
     }
-    let intermediates = [carried, related.intermediates].concat();
+    let between = related.subordinate(&trusted, now);
+    roots.retain(|root| !between.contains(root));
+    let intermediates = [carried, between, related.intermediates].concat();
     let allowed: Vec<Vec<u8>> = category
         .allow_list
         .iter()

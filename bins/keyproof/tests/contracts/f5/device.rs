@@ -32,12 +32,28 @@ pub(crate) struct Manufacturer {
 
 impl Manufacturer {
     pub(crate) fn new() -> Self {
+        Self::constrained(BasicConstraints::Unconstrained)
+    }
+
+    /// Below whose root there are so many CAs at most.
+    pub(crate) fn with_path_len(length: u8) -> Self {
+        Self::constrained(BasicConstraints::Constrained(length))
+    }
+
+    /// A certificate of the root that has ended.
+    pub(crate) fn ended(&self) -> String {
+        let mut params = self.params.clone();
+        params.not_after = date_time_ymd(2021, 1, 1);
+        params.self_signed(&self.key).unwrap().pem()
+    }
+
+    fn constrained(constraints: BasicConstraints) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = name(&[(DnType::CommonName, "TPM root")]);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2140, 1, 1);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.is_ca = IsCa::Ca(constraints);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root = params.self_signed(&key).unwrap().pem();
         Self { params, key, root }
@@ -45,9 +61,17 @@ impl Manufacturer {
 
     /// A CA of a manufacturer's below its root, whose certificate is its `root` here.
     pub(crate) fn below(&self) -> Self {
+        self.below_as("TPM intermediate")
+    }
+
+    /// The same of this name.
+    pub(crate) fn below_as(&self, called: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = self.params.clone();
-        params.distinguished_name = name(&[(DnType::CommonName, "TPM intermediate")]);
+        params.distinguished_name = name(&[(DnType::CommonName, called)]);
+        // That of every endorsement certificate, too.
+        params.serial_number = Some(SerialNumber::from(7));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_params(&self.params, &self.key);
         let root = params.signed_by(&key, &issuer).unwrap().pem();

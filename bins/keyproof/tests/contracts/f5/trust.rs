@@ -137,6 +137,86 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     assert_eq!(entries[0].revoked, Some(0));
 }
 
+/// A maker's intermediate may stand in a manager's list beside the root that has issued it, or alone.
+#[tokio::test]
+async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoked_it() {
+    let maker = Manufacturer::new();
+    let intermediate = maker.below();
+    let lower = intermediate.below_as("TPM lower intermediate");
+    let both = format!("{}{}", maker.root, intermediate.root);
+    let (of_it, of_lower) = (
+        Device::new(&intermediate, "SN0001"),
+        Device::new(&lower, "SN0002"),
+    );
+    let revoking = maker.revocation_list(START, true);
+    // Beside its root, in one block or two; alone; and with a CA below it.
+    let listings: [(&[&str], &Device); 5] = [
+        (&[&both], &of_it),
+        (&[&intermediate.root, &maker.root], &of_it),
+        (&[&intermediate.root], &of_it),
+        (&[&lower.root, &intermediate.root], &of_lower),
+        (&[&lower.root, &intermediate.root, &maker.root], &of_lower),
+    ];
+    for (listed, device) in listings {
+        let (site, key) = site(listed, None).await;
+        provision(&site, &key, device).await.is(200);
+        // Its issuer's list counts once it is known whose it is.
+        add(&site, &maker.revocation_list(START - 60, false)).await;
+        add(&site, &maker.root).await;
+        provision(&site, &key, device).await.is(200);
+        add(&site, &revoking).await;
+        let refused = provision(&site, &key, device).await;
+        refused.refuses(403, 7).saying("not trusted");
+        let later = maker.revocation_list(START + 60, false);
+        add(&site, &later).await;
+        provision(&site, &key, device).await.is(200);
+    }
+
+    // The same of a root of the bundle that is no root of its own.
+    let (site, key) = site(&[], Some(true)).await;
+    let devices = &site.console.device_identity;
+    let as_root = TrustItem::read(intermediate.root.as_bytes(), true).unwrap();
+    let added = devices.add_trust(&as_root, &console_origin()).await;
+    assert_eq!(added.unwrap().added[0].0, TrustKind::Root);
+    provision(&site, &key, &of_it).await.is(200);
+    add(&site, &maker.root).await;
+    add(&site, &revoking).await;
+    let refused = provision(&site, &key, &of_it).await;
+    refused.refuses(403, 7).saying("not trusted");
+}
+
+/// As before there were revocation lists: a root may be certified by another, which is not there, has ended, or is of its name.
+#[tokio::test]
+async fn an_intermediate_that_a_manager_lists_alone_ends_chains() {
+    let maker = Manufacturer::new();
+    let (intermediate, stranger) = (maker.below(), Manufacturer::new());
+    let device = Device::new(&intermediate, "SN0001");
+    let ended = maker.ended();
+    // The stranger is called as its issuer is.
+    for listed in [
+        &[&*intermediate.root][..],
+        &[&*stranger.root, &*intermediate.root],
+        &[&*ended, &*intermediate.root],
+    ] {
+        let (site, key) = site(listed, None).await;
+        provision(&site, &key, &device).await.is(200);
+        add(&site, &stranger.root).await;
+        add(&site, &stranger.revocation_list(START, true)).await;
+        provision(&site, &key, &device).await.is(200);
+    }
+}
+
+/// What its issuer says of it counts: how many may be below.
+#[tokio::test]
+async fn the_constraints_of_a_root_count_for_an_intermediate_beside_it() {
+    let maker = Manufacturer::with_path_len(0);
+    let intermediate = maker.below();
+    let device = Device::new(&intermediate, "SN0001");
+    let (site, key) = site(&[&maker.root, &intermediate.root], None).await;
+    let refused = provision(&site, &key, &device).await;
+    refused.refuses(403, 7).saying("not trusted");
+}
+
 #[tokio::test]
 async fn a_revocation_list_that_its_issuer_has_not_signed_is_refused_where_that_is_seen() {
     let (maker, stranger) = (Manufacturer::new(), Manufacturer::new());

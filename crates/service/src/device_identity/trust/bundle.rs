@@ -120,9 +120,11 @@ pub(in super::super) struct TrustBundle {
     pub(super) members: Vec<Member>,
 }
 
-/// What of the bundle may matter for one certificate.
+/// What of the bundle may matter for one certificate, and of what a manager lists.
 #[derive(Default)]
 pub(in super::super) struct Related<'a> {
+    /// The manager's own.
+    pub(in super::super) listed: Vec<&'a [u8]>,
     pub(in super::super) roots: Vec<&'a [u8]>,
     /// The roots among them.
     pub(in super::super) intermediates: Vec<&'a [u8]>,
@@ -230,8 +232,18 @@ impl TrustBundle {
     }
 
     /// What may matter for a certificate: the CAs upwards from its issuer and from those that the device carries, by names,
-    /// and the lists of any of them.
-    pub(in super::super) fn related<'a>(&'a self, leaf: &[u8], carried: &[&[u8]]) -> Related<'a> {
+    /// and the lists of any of them. `listed` is what a manager lists.
+    pub(in super::super) fn related<'a>(
+        &'a self,
+        leaf: &[u8],
+        carried: &[&[u8]],
+        listed: &[&'a [u8]],
+    ) -> Related<'a> {
+        let listed: Vec<_> = listed
+            .iter()
+            .filter_map(|&der| Some((Certificate::from_der(der).ok()?, der)))
+            .map(|(read, der)| (LooseName::of(&read.subject()), read, der))
+            .collect();
         let mut wanted = BTreeSet::new();
         let mut open: Vec<LooseName> = Vec::new();
         let issuer = EkCertificate::parse(leaf).ok();
@@ -257,19 +269,25 @@ impl TrustBundle {
                     related.roots.push(&member.der);
                 }
             }
+            for (_, read, der) in listed.iter().filter(|(subject, ..)| *subject == name) {
+                related.listed.push(*der);
+                open.push(LooseName::of(&read.issuer()));
+            }
             wanted.insert(name);
         }
         related
     }
 
     fn check(&self, stored: &[u8], now: Timestamp) -> TrustCheck {
-        let related = self.related(stored, &[]);
+        let related = self.related(stored, &[], &[]);
+        let between = related.subordinate(&related.roots, now);
         // A bundle that has no root for it is no reason to say that no roots were given.
         let all: Vec<&[u8]> = self
             .members
             .iter()
             .filter(|member| member.kind == TrustKind::Root)
             .map(|member| member.der.as_slice())
+            .filter(|root| !between.contains(root))
             .collect();
         let policy = EkCertificatePolicy {
             ek: None,
