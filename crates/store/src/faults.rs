@@ -25,6 +25,8 @@ pub enum Commits {
     LostUnmade,
     /// They are made.
     Made,
+    /// So many are made, and no others.
+    MadeOnly(usize),
     /// They are not made.
     NotApplied,
 }
@@ -242,6 +244,13 @@ impl Engine for FaultyEngine {
                 }
                 Commits::LostUnmade => Err(CommitError::Unknown(failure())),
                 Commits::Made => self.inner.commit(changes).await,
+                Commits::MadeOnly(more) => match more.checked_sub(1) {
+                    Some(more) => {
+                        self.commits(Commits::MadeOnly(more));
+                        self.inner.commit(changes).await
+                    }
+                    None => Err(CommitError::NotApplied(failure().into())),
+                },
                 Commits::NotApplied => Err(CommitError::NotApplied(failure().into())),
             }
         })

@@ -151,6 +151,9 @@ impl DeviceIdentity {
     /// Undoes what binds a device and its endorsement key, for good: its attestation keys are active no more, its
     /// certificates are revoked, and no ticket that was issued before is taken. Answers how many certificates there were.
     ///
+    /// The first batch decides it: it gives the device another incarnation, for which nothing of before counts. What is revoked
+    /// after it follows from that, and where it was interrupted the same call goes on.
+    ///
     /// # Errors
     ///
     /// [`DeviceError`].
@@ -159,24 +162,23 @@ impl DeviceIdentity {
         place: &DevicePlace,
         origin: &Origin,
     ) -> Result<usize, Failure<DeviceError>> {
-        self.bound(place).await?;
-        let before = self.revoke_certificates(place, None).await?;
-        let incarnation = settle("device_identity.forget", &self.store, || async {
-            let known = self.bound(place).await?;
+        let was_bound = settle("device_identity.forget", &self.store, || async {
             let now = self.clock.now();
-            let mut device = known.record;
-            let owner = device
-                .ek
-                .take()
-                .map(|ek| Owner::key(&place.namespace, &place.manager, &ek));
-            device.incarnation = draw(&self.store);
-            device.learnt = None;
-            device.attestations.clear();
-            let incarnation = device.incarnation.clone();
+            let known = self.store.get::<Device>(&place.key(), now).await?;
+            let mut known = known.ok_or(Failure::Refused(DeviceError::Unknown))?;
+            let Some(ek) = known.record.ek.take() else {
+                return Ok(Attempt::Done(false));
+            };
+            let device = Device {
+                incarnation: draw(&self.store),
+                learnt: None,
+                attestations: Vec::new(),
+                ..known.record
+            };
             let mut batch = self.store.batch(now);
             batch.replace(&place.key(), known.version, &device, None);
-            if let Some(owner) = owner
-                && let Some(known) = self.store.get::<Owner>(&owner, now).await?
+            let owner = Owner::key(&place.namespace, &place.manager, &ek);
+            if let Some(known) = self.store.get::<Owner>(&owner, now).await?
                 && known.record.is_of(&device)
             {
                 batch.remove(&owner, known.version);
@@ -184,16 +186,18 @@ impl DeviceIdentity {
             let deed = Deed {
                 action: Action::TpmDeviceForget,
                 target: place.target(),
-                detail: Some(format!("{before} certificates revoked")),
+                detail: Some(format!("endorsement key {ek}")),
                 origin,
             };
             self.audit.done(&mut batch, now, deed);
-            Ok(Attempt::Commit(batch, Ok(incarnation)))
+            Ok(Attempt::Commit(batch, Ok(true)))
         });
-        let incarnation = incarnation.await?;
-        // What was made between the two.
-        let meanwhile = self.revoke_certificates(place, Some(&incarnation)).await?;
-        Ok(before.saturating_add(meanwhile))
+        let was_bound = was_bound.await?;
+        let revoked = self.revoke_left(place).await?;
+        match was_bound || revoked > 0 {
+            true => Ok(revoked),
+            false => Err(Failure::Refused(DeviceError::Unknown)),
+        }
     }
 
     /// Forgets which values a device's registers have: its next accepted attestation teaches them.
@@ -279,20 +283,16 @@ impl DeviceIdentity {
         Ok(names)
     }
 
-    /// Revokes the certificates of a device's keys but those of one incarnation, and ends these keys. Answers how many
+    /// Revokes the certificates of a device's keys but those of its present incarnation, and ends these keys. Answers how many
     /// certificates there were.
-    async fn revoke_certificates(
-        &self,
-        place: &DevicePlace,
-        except: Option<&str>,
-    ) -> Result<usize, Failure<DeviceError>> {
+    async fn revoke_left(&self, place: &DevicePlace) -> Result<usize, Failure<DeviceError>> {
         let mut count = 0_usize;
         for category in self.categories_of(place).await? {
             let certificates = place.certificates(&category);
             let name = "device_identity.revoke";
             let of = (&self.store, &*self.clock);
             let revoked = settle_pages(name, of, &certificates, AT_ONCE, async |page| {
-                self.revoke_page(place, &category, except, page).await
+                self.revoke_page(place, &category, page).await
             });
             count = count.saturating_add(revoked.await?);
         }
@@ -303,16 +303,19 @@ impl DeviceIdentity {
         &self,
         place: &DevicePlace,
         category: &str,
-        except: Option<&str>,
         page: Page<Certified>,
     ) -> Result<(Batch, usize), Failure<DeviceError>> {
+        let device = self.store.get::<Device>(&place.key(), page.now).await?;
+        let device = device.ok_or(Failure::Refused(DeviceError::Unknown))?;
+        let present = device.record.incarnation;
         let mut batch = self.store.batch(page.now);
+        batch.require(&place.key(), device.version);
         let mut revoked: Vec<Issued> = Vec::new();
         // One key may have been certified under several endorsement keys of its TPM.
         let mut keys = BTreeMap::new();
         for (key, certified) in &page.records {
             let record = &certified.record;
-            if except == Some(&*record.incarnation) {
+            if record.incarnation == present {
                 continue;
             }
             revoked.extend(record.all().cloned());
@@ -321,7 +324,7 @@ impl DeviceIdentity {
             if let Some(active) = self.store.get::<ActiveKey>(&at, page.now).await?
                 && active.record.vendor == place.vendor
                 && active.record.serial == place.serial
-                && except != Some(&*active.record.incarnation)
+                && active.record.incarnation != present
             {
                 keys.insert(at, active.version);
             }

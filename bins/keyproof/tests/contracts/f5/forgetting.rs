@@ -1,7 +1,7 @@
 //! What operators at the machine see of devices, and how a binding is undone.
 
 use keyproof_service::{
-    Failure,
+    Action, Failure, StorageError,
     device_identity::{DeviceError, DevicePlace},
 };
 use keyproof_x509::crl::{Crl, CrlReason};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     f5::device::{Device, Manufacturer},
     f5::dialect::{ACTIVATE, CATEGORIES, PROVISION},
-    f5::faults::FaultyEngine,
+    f5::faults::{Commits, FaultyEngine},
     f5::machine::Machine,
     f5::provision::{furnished, furnished_on},
     f5::site::{Site, console_origin},
@@ -113,7 +113,69 @@ async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets
         .find(|(_, event)| event.action == "tpm_device.forget");
     let (_, told) = told.unwrap();
     assert_eq!(told.target, "tpm_device/default/manager/ExampleCorp/SN0001");
-    assert_eq!(told.detail.as_deref(), Some("2 certificates revoked"));
+    let detail = told.detail.as_deref().unwrap();
+    assert!(detail.starts_with("endorsement key 000b"), "{detail}");
+}
+
+/// Whatever fails on the way, the next call revokes what is left.
+#[tokio::test]
+async fn what_was_interrupted_after_a_device_was_forgotten_is_gone_on_with() {
+    for made in 0..3 {
+        let engine = FaultyEngine::new();
+        let (site, key, device) = furnished_on(engine.clone()).await;
+        site.activated(&key, &device).await;
+        // A certificate is made just before the first of its commits.
+        let meanwhile = async {
+            let second = device.clone().with_new_ak();
+            site.provisioned(&key, &second).await;
+            engine.commits(Commits::MadeOnly(made));
+        };
+        let first = engine.overtake(site.forget("SN0001"), meanwhile).await;
+        engine.commits(Commits::Made);
+        match first {
+            Ok(revoked) => assert_eq!(revoked, 2),
+            Err(_) => assert_eq!(site.forget("SN0001").await, Ok(2), "after {made}"),
+        }
+        let ceased = Some(CrlReason::CessationOfOperation);
+        assert_eq!(site.revoked().await, [ceased, ceased], "after {made}");
+        let unknown = Err(Failure::Refused(DeviceError::Unknown));
+        assert_eq!(site.forget("SN0001").await, unknown);
+        // What is made for the device from then on stays.
+        site.activated(&key, &device).await;
+        assert_eq!(site.revoked().await.len(), 2);
+        assert_eq!(site.device("SN0001").await["active"], 1);
+    }
+}
+
+#[tokio::test]
+async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
+    let (site, key, device) = furnished().await;
+    site.activated(&key, &device).await;
+    let (access, devices) = (&site.console.access, &site.console.device_identity);
+    let token = site.operator_token(&["tpm:default"], None).await;
+    let operator = access.authenticate(&token).await.unwrap();
+    let (act, target) = (Action::TpmDeviceForget, place("SN0001").target());
+    let origin = console_origin();
+    let keeper = devices.permit_keeper(&operator, act, "default", target, &origin);
+    let keeper = keeper.await.unwrap();
+    for listed in access.list().await.unwrap() {
+        if listed.scopes.to_string() == "tpm:default" {
+            access.revoke(&listed.id, &origin).await.unwrap();
+        }
+    }
+    let forgotten = devices.forget_kept(&keeper, &place("SN0001")).await;
+    assert!(
+        matches!(
+            forgotten,
+            Err(Failure::Storage(StorageError::Contended { .. }))
+        ),
+        "{forgotten:?}"
+    );
+    assert_eq!(site.revoked().await, []);
+    assert_eq!(site.records("tpm_revoked_certificate").await, 0);
+    assert_eq!(site.device("SN0001").await["active"], 1);
+    assert_eq!(site.trail("tpm_device.forget").await, []);
+    Machine::new(device).attested(&site).await.accepts();
 }
 
 /// TPMs have several endorsement keys, and a station may try one after the other.
