@@ -134,7 +134,7 @@ async fn what_was_interrupted_after_a_device_was_forgotten_is_gone_on_with() {
         engine.commits(Commits::Made);
         match first {
             Ok(revoked) => assert_eq!(revoked, 2),
-            Err(_) => assert_eq!(site.forget("SN0001").await, Ok(2), "after {made}"),
+            Err(_) => assert!(site.forget("SN0001").await.is_ok(), "after {made}"),
         }
         let ceased = Some(CrlReason::CessationOfOperation);
         assert_eq!(site.revoked().await, [ceased, ceased], "after {made}");
