@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::record::to_body;
+use crate::record::write_body;
 use crate::{
     Body, Change, Changes, CommitError, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp,
     Version,
@@ -44,6 +44,10 @@ pub struct Batch {
     entropy: Arc<dyn Entropy>,
     now: Timestamp,
     changes: Vec<(Key, Change)>,
+    /// Versions that are drawn and not given yet: many take as long as one.
+    versions: Vec<Version>,
+    /// Where bodies are written before they have their length.
+    scratch: Vec<u8>,
     /// The first record that could not be written as JSON.
     failed: Option<NotApplied>,
     told: Vec<ToBeTold>,
@@ -57,6 +61,13 @@ pub enum CommitOutcome {
     /// Whether it is applied could not be learnt.
     Unknown,
 }
+
+/// How many entries a batch has room for at first: a login's.
+const SOME_ENTRIES: usize = 12;
+/// How many versions are drawn at once.
+const SOME_VERSIONS: usize = 8;
+/// How long most bodies are at most, in bytes.
+const SOME_BODY: usize = 1024;
 
 type ToBeTold = Box<dyn FnOnce(CommitOutcome) + Send + Sync>;
 
@@ -89,7 +100,9 @@ impl Batch {
         Self {
             entropy,
             now,
-            changes: Vec::new(),
+            changes: Vec::with_capacity(SOME_ENTRIES),
+            versions: Vec::new(),
+            scratch: Vec::new(),
             failed: None,
             told: Vec::new(),
         }
@@ -142,7 +155,7 @@ impl Batch {
     /// durable yet.
     pub fn require_absent(&mut self, key: &Key) {
         let row = Row {
-            version: Version::draw(&*self.entropy),
+            version: self.draw_version(),
             body: "null".into(),
             expires_at: Some(Timestamp::EPOCH),
         };
@@ -203,20 +216,30 @@ impl Batch {
     }
 
     fn row<R: Record>(&mut self, record: &R, expires_at: Option<Timestamp>) -> Row {
-        let body = to_body(record).unwrap_or_else(|_| {
+        self.scratch.clear();
+        self.scratch.reserve(SOME_BODY);
+        if write_body(&mut self.scratch, record).is_err() {
             let entry = self.changes.len();
             self.failed.get_or_insert(NotApplied::NotSerializable {
                 entry,
                 kind: R::TYPE,
             });
-            Vec::new()
-        });
-        let body = body.into();
+        }
         Row {
-            version: Version::draw(&*self.entropy),
-            body,
+            version: self.draw_version(),
+            body: self.scratch.as_slice().into(),
             expires_at,
         }
+    }
+
+    fn draw_version(&mut self) -> Version {
+        if self.versions.is_empty() {
+            let mut drawn = [[0; 16]; SOME_VERSIONS];
+            self.entropy.fill(drawn.as_flattened_mut());
+            self.versions.extend(drawn.map(Version::from_bytes));
+        }
+        let version = self.versions.pop();
+        version.unwrap_or_else(|| Version::draw(&*self.entropy))
     }
 
     /// The keys and bodies of what it writes.

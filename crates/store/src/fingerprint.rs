@@ -1,5 +1,7 @@
 //! The record by which a store knows its master keys, and refuses others.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fill::Filling;
@@ -33,7 +35,8 @@ impl Record for Fingerprint {
 
 /// `$` keeps it apart from every collection of an embedder.
 pub(crate) fn fingerprint_key() -> Key {
-    Key::new("$store", ["master_key"])
+    static PLACE: LazyLock<Key> = LazyLock::new(|| Key::new("$store", ["master_key"]));
+    PLACE.clone()
 }
 
 impl Store {

@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
+use smallvec::SmallVec;
 
 const ESCAPE: u8 = 0x00;
 const END: u8 = 0x01;
@@ -56,7 +57,7 @@ impl Key {
     /// The key of `segments` in `collection`. More than seven segments do not compile.
     pub fn new<S: AsRef<[u8]>, const N: usize>(collection: &str, segments: [S; N]) -> Self {
         const { assert!(N < Self::MAX_SEGMENTS, "a key has at most seven segments") };
-        Self(encode(collection, &segments).into())
+        Self(encode(collection, &segments).as_slice().into())
     }
 
     /// Takes back what [`Key::as_bytes`] gave.
@@ -112,7 +113,7 @@ impl Prefix {
     /// Every key of `collection` that starts with `segments`; more than seven do not compile.
     pub fn new<S: AsRef<[u8]>, const N: usize>(collection: &str, segments: [S; N]) -> Self {
         const { assert!(N < Key::MAX_SEGMENTS, "a key has at most seven segments") };
-        Self(encode(collection, &segments).into_boxed_slice())
+        Self(encode(collection, &segments).as_slice().into())
     }
 
     /// Every key of `collection`.
@@ -162,9 +163,9 @@ pub enum Segment {
 impl Segment {
     /// Encodes `segment` as it is in a key.
     pub fn new(segment: &[u8]) -> Self {
-        match digest_of(segment) {
-            Some(digest) => Self::Digest(digest),
-            None => Self::Plain(segment.to_vec()),
+        match is_too_long(segment, zeroes(segment)) {
+            true => Self::Digest(digest_of(segment)),
+            false => Self::Plain(segment.to_vec()),
         }
     }
 }
@@ -292,8 +293,11 @@ pub enum ParseKeyError {
     },
 }
 
-fn encode<S: AsRef<[u8]>>(collection: &str, segments: &[S]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(MAX_SEGMENT_LEN);
+/// An encoded key on its way: as long as most are, so that only the key itself is allocated.
+type Encoded = SmallVec<[u8; 2 * MAX_SEGMENT_LEN]>;
+
+fn encode<S: AsRef<[u8]>>(collection: &str, segments: &[S]) -> Encoded {
+    let mut out = Encoded::new();
     encode_segment(collection.as_bytes(), &mut out);
     for segment in segments {
         encode_segment(segment.as_ref(), &mut out);
@@ -301,34 +305,40 @@ fn encode<S: AsRef<[u8]>>(collection: &str, segments: &[S]) -> Vec<u8> {
     out
 }
 
-fn encode_segment(segment: &[u8], out: &mut Vec<u8>) {
-    if let Some(digest) = digest_of(segment) {
+fn encode_segment(segment: &[u8], out: &mut Encoded) {
+    let zeroes = zeroes(segment);
+    if is_too_long(segment, zeroes) {
         out.extend_from_slice(&[ESCAPE, DIGEST]);
-        out.extend_from_slice(&digest);
+        out.extend_from_slice(&digest_of(segment));
         return;
     }
-    if segment.contains(&ESCAPE) {
+    if zeroes == 0 {
+        out.extend_from_slice(segment);
+    } else {
         for run in segment.split_inclusive(|&byte| byte == ESCAPE) {
             out.extend_from_slice(run);
             if run.ends_with(&[ESCAPE]) {
                 out.push(ZERO);
             }
         }
-    } else {
-        out.extend_from_slice(segment);
     }
     out.extend_from_slice(&[ESCAPE, END]);
 }
 
-/// What stands for a segment that is too long to be kept plain.
-fn digest_of(segment: &[u8]) -> Option<[u8; DIGEST_LEN]> {
-    let zeroes = segment.iter().filter(|&&byte| byte == ESCAPE).count();
-    if segment.len().saturating_add(zeroes).saturating_add(2) <= MAX_SEGMENT_LEN {
-        return None;
-    }
+fn zeroes(segment: &[u8]) -> usize {
+    segment.iter().filter(|&&byte| byte == ESCAPE).count()
+}
+
+/// Whether a segment of so many zeroes is too long to be kept plain.
+const fn is_too_long(segment: &[u8], zeroes: usize) -> bool {
+    segment.len().saturating_add(zeroes).saturating_add(2) > MAX_SEGMENT_LEN
+}
+
+/// What stands for a segment that is too long.
+fn digest_of(segment: &[u8]) -> [u8; DIGEST_LEN] {
     let mut bytes = [0; DIGEST_LEN];
     bytes.copy_from_slice(digest(&SHA256, segment).as_ref());
-    Some(bytes)
+    bytes
 }
 
 /// The segment that starts at `start`, and where the next one would.

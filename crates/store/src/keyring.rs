@@ -6,6 +6,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use memchr::memmem;
 use zeroize::Zeroizing;
 
 use crate::fingerprint::{Fingerprint, fingerprint_key};
@@ -87,8 +88,11 @@ impl Keyring {
     /// Why what needs the store's key cannot be done here, if it cannot.
     pub(crate) fn missing(&self) -> Option<StoreError> {
         let sealing = self.named().sealing;
-        let given = self.keys.ids();
-        (!given.contains(&sealing)).then_some(StoreError::MasterKey { sealing, given })
+        let is_given = self.keys.has(sealing);
+        (!is_given).then(|| StoreError::MasterKey {
+            sealing,
+            given: self.keys.ids(),
+        })
     }
 }
 
@@ -145,8 +149,7 @@ impl Store {
 
 /// What follows the next sealed value's mark.
 fn behind_mark(body: &[u8]) -> Option<&[u8]> {
-    let mut windows = body.windows(MARK.len());
-    let at = windows.position(|window| window == MARK)?;
+    let at = memmem::find(body, MARK)?;
     body.get(at + MARK.len()..)
 }
 

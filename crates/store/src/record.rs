@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use itoa::Buffer;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -150,7 +151,7 @@ impl Raw {
             .strip_prefix(br#"{"type":""#)?
             .strip_prefix(R::TYPE.as_bytes())?
             .strip_prefix(br#"","v":"#)?
-            .strip_prefix(R::VERSION.to_string().as_bytes())?
+            .strip_prefix(Buffer::new().format(R::VERSION).as_bytes())?
             .strip_prefix(br#","data":"#)?
             .strip_suffix(b"}")?;
         serde_json::from_slice(data).ok()
@@ -243,6 +244,16 @@ impl Raw {
 
 /// The body of `record`, unless its `Serialize` fails.
 pub(crate) fn to_body<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
+    let mut body = Vec::new();
+    write_body(&mut body, record)?;
+    Ok(body)
+}
+
+/// Writes the body of `record`, unless its `Serialize` fails.
+pub(crate) fn write_body<R: Record>(
+    body: &mut Vec<u8>,
+    record: &R,
+) -> Result<(), serde_json::Error> {
     #[derive(Serialize)]
     struct Envelope<'a, R> {
         #[serde(rename = "type")]
@@ -251,11 +262,12 @@ pub(crate) fn to_body<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Erro
         version: u32,
         data: &'a R,
     }
-    serde_json::to_vec(&Envelope {
+    let envelope = Envelope {
         kind: R::TYPE,
         version: R::VERSION,
         data: record,
-    })
+    };
+    serde_json::to_writer(body, &envelope)
 }
 
 #[derive(Deserialize)]

@@ -20,7 +20,9 @@ pub struct KeyId([u8; 8]);
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        let mut text = [0; 16];
+        HEXLOWER.encode_mut(&self.0, &mut text);
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -151,7 +153,7 @@ impl MasterKeys {
 
     /// And another one, unless it is there.
     pub fn and(mut self, other: &MasterKey) -> Self {
-        if !self.ids().contains(&other.id()) {
+        if !self.has(other.id()) {
             self.others.push(Prepared::new(other));
         }
         self
@@ -160,6 +162,11 @@ impl MasterKeys {
     /// The names of all keys, in their order.
     pub fn ids(&self) -> Vec<KeyId> {
         self.all().map(|key| key.id).collect()
+    }
+
+    /// Whether the key of this name is at hand.
+    pub(crate) fn has(&self, id: KeyId) -> bool {
+        self.all().any(|key| key.id == id)
     }
 
     pub(crate) fn first(&self) -> KeyId {
@@ -326,10 +333,10 @@ impl Serialize for Sealed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let envelope = Envelope {
             sealed: EnvelopeMembers {
-                field: self.field.clone(),
+                field: self.field.as_str(),
                 key: self.master,
-                nonce: BASE64.encode(&self.nonce),
-                data: BASE64.encode(&self.data),
+                nonce: Octets(&self.nonce),
+                data: Octets(&self.data),
             },
         };
         envelope.serialize(serializer)
@@ -346,7 +353,7 @@ impl<'de> Deserialize<'de> for Sealed {
                     nonce,
                     data,
                 },
-        } = Envelope::deserialize(deserializer)?;
+        } = Envelope::<String, String>::deserialize(deserializer)?;
         let bytes = |text: String| {
             BASE64
                 .decode(text.as_bytes())
@@ -364,18 +371,28 @@ impl<'de> Deserialize<'de> for Sealed {
     }
 }
 
+/// `F` is the field's name, and `O` what octets are written or read as.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Envelope {
+struct Envelope<F, O> {
     #[serde(rename = "$sealed")]
-    sealed: EnvelopeMembers,
+    sealed: EnvelopeMembers<F, O>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EnvelopeMembers {
-    field: String,
+struct EnvelopeMembers<F, O> {
+    field: F,
     key: KeyId,
-    nonce: String,
-    data: String,
+    nonce: O,
+    data: O,
+}
+
+/// Octets that are written as Base64.
+struct Octets<'a>(&'a [u8]);
+
+impl Serialize for Octets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&BASE64.encode_display(self.0))
+    }
 }

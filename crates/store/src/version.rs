@@ -44,7 +44,9 @@ impl Version {
 impl fmt::Display for Version {
     /// 32 lower-case hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        let mut text = [0; 32];
+        HEXLOWER.encode_mut(&self.0, &mut text);
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -77,11 +77,12 @@ impl Cache {
         if kept.state != Some(state) {
             return None;
         }
-        let rows = keys.iter().map(|key| {
+        let mut rows = Vec::with_capacity(keys.len());
+        for key in keys {
             let row = kept.rows.get(key)?;
-            Some(row.as_ref().filter(|row| !row.is_expired(now)).cloned())
-        });
-        rows.collect()
+            rows.push(row.as_ref().filter(|row| !row.is_expired(now)).cloned());
+        }
+        Some(rows)
     }
 
     /// Keeps what was read while the file was in this state.
