@@ -16,6 +16,7 @@ pub mod audit;
 pub mod certificates;
 mod clock;
 mod collections;
+mod derived;
 pub mod device_identity;
 mod ending;
 mod figures;

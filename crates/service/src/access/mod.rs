@@ -15,6 +15,8 @@ pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict, T
 pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileError, KeySet};
 pub(crate) use remembered::{Remembered, digest_of};
 
+pub(crate) use operators::ReadAlong;
+
 pub use operator_sessions::{NoSession, OperatorSession, SignInError};
 pub use operators::{
     Access, AccessError, Along, BearerError, CreateTokenError, IssuedOperatorToken,

@@ -71,7 +71,7 @@ pub struct Operator {
     /// What it allows; it may be nothing.
     pub(super) scopes: Vec<OperatorScope>,
     /// What was read along with the token.
-    pub(super) along: Arc<Snapshot>,
+    pub(crate) along: ReadAlong,
     /// The token's record, and that of the session in a browser; somebody else's tokens have none.
     pub(crate) authority: Vec<Authority>,
 }
@@ -80,18 +80,24 @@ pub struct Operator {
 #[derive(Clone, Debug, Default)]
 pub struct Along(pub(crate) Vec<Key>);
 
-impl Operator {
+/// What was read along with a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadAlong(Arc<Snapshot>);
+
+impl ReadAlong {
     /// The record at this place, if it was read along: then whether there is one.
-    pub(crate) fn along<R: Record>(
+    pub(crate) fn get<R: Record>(
         &self,
         place: &Key,
-    ) -> Result<Option<Option<Stored<R>>>, StoreError> {
-        match self.along.get(place) {
+    ) -> Result<Option<Option<Stored<Arc<R>>>>, StoreError> {
+        match self.0.get_shared(place) {
             Err(StoreError::NotRead { .. }) => Ok(None),
             read => read.map(Some),
         }
     }
+}
 
+impl Operator {
     /// What they may do, scope by scope.
     pub fn scopes(&self) -> impl Iterator<Item = &OperatorScope> {
         self.scopes.iter()
@@ -243,7 +249,16 @@ impl Access {
         self.authenticate_along(text, Along::default()).await
     }
 
-    async fn authenticate_along(&self, text: &str, along: Along) -> Result<Operator, AccessError> {
+    /// The same, with what is to be read along.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError`].
+    pub async fn authenticate_along(
+        &self,
+        text: &str,
+        along: Along,
+    ) -> Result<Operator, AccessError> {
         let place = token_place(&token_of(text)?.digest());
         let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
         let read = self.store.read(plan, self.clock.now()).await;
@@ -252,7 +267,8 @@ impl Access {
         let stored = stored.map_err(StorageError::from)?;
         let stored = stored.ok_or(AccessError::Unknown)?;
         let at = (&place, stored.version);
-        Ok(operator_of(at, &stored.record, Arc::new(read)))
+        let along = ReadAlong(Arc::new(read));
+        Ok(operator_of(at, &stored.record, along))
     }
 
     /// The same, where tokens of these issuers are taken as well, and for keyproof's own what is to be read along.
@@ -364,7 +380,7 @@ pub(super) fn token_place(digest: &TokenDigest) -> Key {
 pub(super) fn operator_of(
     (place, version): (&Key, Version),
     record: &OperatorTokenRecord,
-    along: Arc<Snapshot>,
+    along: ReadAlong,
 ) -> Operator {
     Operator {
         authority: vec![Authority {

@@ -11,7 +11,7 @@ use super::{
     Accounts, Manager, Person, Reason,
     reading::{Reading, Slot},
     records::{SecondFactor, User, second_factor_key, user_key},
-    snapshot::{Snapshot, records_of},
+    snapshot::{FactorPlaces, Snapshot, records_of},
 };
 use crate::{Action, Failure};
 
@@ -29,7 +29,7 @@ pub enum Undecided {
 /// A user whose second factor is managed.
 pub(super) struct Managed {
     pub(super) snapshot: Snapshot,
-    pub(super) user: User,
+    pub(super) user: Arc<User>,
     /// Whoever manages it, if it is somebody else.
     manager: Option<Slot<User>>,
 }
@@ -100,23 +100,30 @@ impl Accounts {
     ) -> Result<Option<Managed>, Failure<E>> {
         let (person, owner) = (manager.person(), manager.owner());
         let own = person.session().owner;
-        let reading = match person.session().along(owner) {
-            Some(along) if deciding.is_none() => Arc::clone(along),
-            _ => {
-                let places = [user_key(own), second_factor_key(own)];
-                let theirs = Snapshot::places_of_second_factor(owner);
-                Arc::new(self.read(places.into_iter().chain(theirs)).await?)
+        let along = person.session().along(owner);
+        let read;
+        let (places, reading) = match along.filter(|_| deciding.is_none()) {
+            Some(along) => (along.places.clone(), &along.reading),
+            None => {
+                let places = FactorPlaces::of(owner);
+                let asking = [user_key(own), second_factor_key(own)];
+                read = self.read(asking.into_iter().chain(places.all())).await?;
+                (places, &read)
             }
         };
-        let asking: Slot<User> = reading.slot(user_key(own))?;
+        let asking = match own == owner {
+            true => places.user.clone(),
+            false => user_key(own),
+        };
+        let asking: Slot<User> = reading.slot(asking)?;
         let user = still_theirs(person, asking.record())?;
         if let Some(action) = deciding {
             let key: Slot<SecondFactor> = reading.slot(second_factor_key(own))?;
             let records = records_of(user, key.record());
             self.may_decide(person, action, user, &records).await?;
         }
-        let snapshot = Snapshot::of_second_factor(owner, &reading)?;
-        let user = snapshot.user.record().cloned();
+        let snapshot = Snapshot::of_second_factor(places, reading)?;
+        let user = snapshot.user.shared().cloned();
         Ok(user.map(|user| Managed {
             snapshot,
             user,

@@ -231,7 +231,7 @@ impl Accounts {
                 return Err(Failure::Refused(ActivateKeyError::AlreadyActive));
             }
             let code = said(&code, ActivateKeyError::Body)?;
-            let secret = self.secret(session.owner, second_factor)?;
+            let secret = self.secret(snapshot.second_factor.place(), second_factor)?;
             let proof = Proof::Typed {
                 text: code,
                 secret: &secret,

@@ -1,6 +1,6 @@
 //! Logging in: a password, then perhaps a code.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use data_encoding::HEXLOWER;
 use keyproof_auth::{TOKEN_BYTES, Token};
@@ -143,7 +143,7 @@ impl Accounts {
         login: PasswordLogin,
         keeping: Keeping<'_>,
         origin: &Origin,
-    ) -> Result<(User, Granted), Failure<LoginError>> {
+    ) -> Result<(Arc<User>, Granted), Failure<LoginError>> {
         let PasswordLogin {
             name,
             password,
@@ -179,7 +179,7 @@ impl Accounts {
                 (Ok(FirstFactor::Challenged), Some(user)) => {
                     let token = self.draw_token(snapshot.now);
                     change.challenge = Some(challenge_key(&token));
-                    Ok((user.clone(), Granted::Challenge(token)))
+                    Ok((Arc::clone(user), Granted::Challenge(token)))
                 }
                 (Ok(first), Some(user)) => {
                     // A trusted device shows no factor.
@@ -192,7 +192,7 @@ impl Accounts {
                         _ => "by password".to_owned(),
                     };
                     self.told_login(&mut batch, &snapshot, user, detail, origin);
-                    Ok((user.clone(), Granted::Login(login, kept)))
+                    Ok((Arc::clone(user), Granted::Login(login, kept)))
                 }
                 // Nobody's password is right.
                 (Ok(_), None) => Err(LoginError::Refused),
@@ -247,7 +247,7 @@ impl Accounts {
         trusts: Option<&TrustRequest>,
         keeping: Keeping<'_>,
         origin: &Origin,
-    ) -> Result<(User, Login, Token), Failure<AnswerError>> {
+    ) -> Result<(Arc<User>, Login, Token), Failure<AnswerError>> {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
         };
@@ -264,7 +264,7 @@ impl Accounts {
             else {
                 return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
             };
-            let secret = self.secret(user.owner(), second_factor)?;
+            let secret = self.secret(snapshot.second_factor.place(), second_factor)?;
             let proof = Proof::Typed {
                 text: code,
                 secret: &secret,
@@ -284,7 +284,7 @@ impl Accounts {
                     let login = self.begin_session(shown, snapshot.now);
                     let kept = self.keep(&mut batch, &snapshot, &login, keeping).await?;
                     snapshot.save(&mut batch, decision.next, Change::default());
-                    Ok(Attempt::Commit(batch, Ok((user.clone(), login, kept))))
+                    Ok(Attempt::Commit(batch, Ok((Arc::clone(user), login, kept))))
                 }
                 Err(refusal) => {
                     let locked = |wait| AnswerError::Locked { wait };

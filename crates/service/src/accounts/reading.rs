@@ -69,8 +69,17 @@ impl<R: Record> Slot<R> {
         }
     }
 
+    pub(super) const fn place(&self) -> &Key {
+        &self.place
+    }
+
     pub(super) fn record(&self) -> Option<&R> {
         self.stored.as_ref().map(|stored| &*stored.record)
+    }
+
+    /// The same, to be kept for longer.
+    pub(super) fn shared(&self) -> Option<&Arc<R>> {
+        self.stored.as_ref().map(|stored| &stored.record)
     }
 
     pub(super) fn into_record(self) -> Option<R> {

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
+use itoa::Buffer;
 use keyproof_auth::{Token, TokenDigest};
 use keyproof_mfa::{
     Addresses, Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Sessions, Shown,
@@ -145,10 +146,12 @@ impl Owner {
     };
 
     fn key(self, collection: &str) -> Key {
-        Key::new(
-            collection,
-            [self.organisation.to_string(), self.user.to_string()],
-        )
+        let (mut organisation, mut user) = (Buffer::new(), Buffer::new());
+        let segments = [
+            organisation.format(self.organisation),
+            user.format(self.user),
+        ];
+        Key::new(collection, segments)
     }
 }
 
@@ -161,11 +164,20 @@ pub(super) struct UserName {
 record!(UserName, "user_name");
 
 pub(super) fn user_name_key(name: &str) -> Key {
-    Key::new("user_name", ["_", &name_digest(name)])
+    NameDigest::of(name).key("user_name")
 }
 
-fn name_digest(name: &str) -> String {
-    HEXLOWER.encode(digest(&SHA256, name.as_bytes()).as_ref())
+/// What stands for a user's name in keys.
+struct NameDigest(String);
+
+impl NameDigest {
+    fn of(name: &str) -> Self {
+        Self(HEXLOWER.encode(digest(&SHA256, name.as_bytes()).as_ref()))
+    }
+
+    fn key(&self, collection: &str) -> Key {
+        Key::new(collection, ["_", &self.0])
+    }
 }
 
 /// At `user/<organisation>/<number>`.
@@ -288,8 +300,10 @@ pub(super) struct LockoutRecord(pub(super) Lockout);
 
 record!(LockoutRecord, "mfa_lockout");
 
-pub(super) fn lockout_key(name: &str) -> Key {
-    Key::new("mfa_lockout", ["_", &name_digest(name)])
+/// Where a name is looked up, and where what is counted against it is.
+pub(super) fn name_keys(name: &str) -> [Key; 2] {
+    let digest = NameDigest::of(name);
+    [digest.key("user_name"), digest.key("mfa_lockout")]
 }
 
 /// At `mfa_addresses/<organisation>/<user>`: where the user is known, and what is counted there.

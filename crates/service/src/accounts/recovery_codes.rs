@@ -72,7 +72,7 @@ impl Accounts {
                 return Ok(Attempt::Again);
             };
             let random = Zeroizing::new([(); 10].map(|()| self.random::<10>()));
-            let secret = self.secret(session.owner, second_factor)?;
+            let secret = self.secret(snapshot.second_factor.place(), second_factor)?;
             let proof = code.as_ref().map(|text| Proof::Typed {
                 text,
                 secret: &secret,

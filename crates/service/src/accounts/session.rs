@@ -16,7 +16,7 @@ use super::{
     },
     session_id::TokenId,
     signing_key,
-    snapshot::Snapshot,
+    snapshot::FactorPlaces,
 };
 use crate::{
     Failure, Origin, Who,
@@ -36,10 +36,17 @@ pub struct Session {
     token: Option<TokenId>,
     /// The user's when the token was issued; tokens of earlier releases are from before all of them.
     key_changes: Option<u64>,
-    /// A user's second factor that was read along, of the same moment.
-    along: Option<(Owner, Arc<Reading>)>,
+    along: Option<Arc<Along>>,
     /// The key that the access token is signed with, or the record of the session in a browser.
     authority: Option<Authority>,
+}
+
+/// A user's second factor that was read along with a session, of the same moment.
+#[derive(Debug)]
+pub(super) struct Along {
+    owner: Owner,
+    pub(super) places: FactorPlaces,
+    pub(super) reading: Reading,
 }
 
 /// Whose keys or devices.
@@ -203,9 +210,8 @@ impl Session {
     }
 
     /// This user's second factor, if it was read along.
-    pub(super) fn along(&self, owner: Owner) -> Option<&Arc<Reading>> {
-        let (of, reading) = self.along.as_ref()?;
-        (*of == owner).then_some(reading)
+    pub(super) fn along(&self, owner: Owner) -> Option<&Along> {
+        self.along.as_deref().filter(|along| along.owner == owner)
     }
 
     pub(super) fn origin(&self, origin: &Origin) -> Origin {
@@ -250,10 +256,12 @@ impl Accounts {
         let owner = claims.owner().ok_or(INVALID)?;
         let application = claims.app;
         let signed_with = signing_key::place(&claims.signed_with);
+        let own = user_key(owner);
         let token = application.map(|id| application_token_key(owner.organisation, id));
         let along = along.map(|whose| owner.of(whose));
-        let along_it = along.map(Snapshot::places_of_second_factor);
-        let places = [signed_with.clone(), user_key(owner)];
+        let along = along.map(|owner| (owner, FactorPlaces::of(owner)));
+        let along_it = along.as_ref().map(|(_, places)| places.all());
+        let places = [signed_with.clone(), own.clone()];
         let places = places.into_iter().chain(token.clone());
         let reading = self.read(places.chain(along_it.into_iter().flatten()));
         let reading = reading.await?;
@@ -262,7 +270,7 @@ impl Accounts {
             self.signing.let_go(&claims.signed_with);
             return Err(INVALID);
         };
-        let user: Slot<User> = reading.slot(user_key(owner))?;
+        let user: Slot<User> = reading.slot(own)?;
         let user = user.record().ok_or(INVALID)?;
         if let Some(token) = token {
             let token: Slot<ApplicationToken> = reading.slot(token)?;
@@ -282,7 +290,13 @@ impl Accounts {
             login: claims.login(owner),
             token: claims.jti,
             key_changes: claims.key_changes,
-            along: along.map(|owner| (owner, Arc::new(reading))),
+            along: along.map(|(owner, places)| {
+                Arc::new(Along {
+                    owner,
+                    places,
+                    reading,
+                })
+            }),
             authority: Some(signing_key),
         };
         match session.is_of(user) {

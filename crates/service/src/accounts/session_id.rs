@@ -4,7 +4,7 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::records::Owner;
 
@@ -44,12 +44,12 @@ impl TokenId {
 impl fmt::Display for SessionId {
     /// 32 lower-case hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from(self.0))
+        f.write_str(self.0.text().as_str())
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 struct Id([u8; Self::LEN]);
 
 impl Id {
@@ -62,11 +62,26 @@ impl Id {
         }
         Self(id)
     }
+
+    fn text(self) -> Text {
+        let mut text = [0; 2 * Self::LEN];
+        HEXLOWER.encode_mut(&self.0, &mut text);
+        Text(text)
+    }
 }
 
-impl From<Id> for String {
-    fn from(id: Id) -> Self {
-        HEXLOWER.encode(&id.0)
+/// 32 lower-case hex digits.
+struct Text([u8; 2 * Id::LEN]);
+
+impl Text {
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text().as_str())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use itoa::Buffer;
 use keyproof_auth::Token;
 use keyproof_mfa::{
     self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
@@ -15,13 +16,13 @@ use super::{
     records::{
         Activation, AddressesRecord, ChallengeRecord, DevicesRecord, LockoutRecord, Owner,
         RecoveryRecord, SecondFactor, SessionsRecord, User, UserName, UserStatus, addresses_key,
-        challenge_key, devices_key, lockout_key, recovery_key, second_factor_key, sessions_key,
-        user_key, user_name_key,
+        challenge_key, devices_key, name_keys, recovery_key, second_factor_key, sessions_key,
+        user_key,
     },
     session_id::TokenId,
     timestamp, wait,
 };
-use crate::StorageError;
+use crate::{StorageError, derived::Derived};
 
 /// What was read.
 pub(super) struct Snapshot {
@@ -29,14 +30,72 @@ pub(super) struct Snapshot {
     pub(super) user: Slot<User>,
     pub(super) second_factor: Slot<SecondFactor>,
     pub(super) now: Timestamp,
-    name: Slot<UserName>,
-    lockout: Slot<LockoutRecord>,
     devices: Slot<DevicesRecord>,
     recovery: Slot<RecoveryRecord>,
-    addresses: Slot<AddressesRecord>,
-    sessions: Slot<SessionsRecord>,
+    /// Not read where what is decided counts no failures.
+    counted: Option<Counted>,
     /// The one that a token stands for.
     challenge: Option<Slot<ChallengeRecord>>,
+}
+
+/// What is counted, and the name that it is counted by.
+struct Counted {
+    name: Slot<UserName>,
+    lockout: Slot<LockoutRecord>,
+    addresses: Slot<AddressesRecord>,
+    sessions: Slot<SessionsRecord>,
+}
+
+/// Where a second factor is, and what goes with it.
+#[derive(Clone, Debug)]
+pub(super) struct FactorPlaces {
+    pub(super) user: Key,
+    second_factor: Key,
+    devices: Key,
+    recovery: Key,
+}
+
+impl FactorPlaces {
+    pub(super) fn of(owner: Owner) -> Self {
+        Self {
+            user: user_key(owner),
+            second_factor: second_factor_key(owner),
+            devices: devices_key(owner),
+            recovery: recovery_key(owner),
+        }
+    }
+
+    pub(super) fn all(&self) -> [Key; 4] {
+        [
+            self.user.clone(),
+            self.second_factor.clone(),
+            self.devices.clone(),
+            self.recovery.clone(),
+        ]
+    }
+}
+
+/// Where all is that is kept of a user beside what is counted against their name.
+#[derive(Clone)]
+struct Places {
+    factor: FactorPlaces,
+    addresses: Key,
+    sessions: Key,
+}
+
+impl Places {
+    fn of(owner: Owner) -> Self {
+        Self {
+            factor: FactorPlaces::of(owner),
+            addresses: addresses_key(owner),
+            sessions: sessions_key(owner),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = Key> {
+        let rest = [self.addresses.clone(), self.sessions.clone()];
+        self.factor.all().into_iter().chain(rest)
+    }
 }
 
 /// What becomes of the records that `keyproof-mfa` does not know of.
@@ -55,14 +114,23 @@ pub(super) struct Change {
 impl Accounts {
     /// Reads what is kept of whoever has this name; of nobody, what is counted against it.
     pub(super) async fn snapshot(&self, name: &str) -> Result<Snapshot, StorageError> {
-        let place = user_name_key(name);
-        let plan = ReadPlan::new([place.clone(), lockout_key(name)]).then(move |found| {
-            let named = found.get_shared::<UserName>(&place)?;
-            Ok(places_of(owner_of(named.as_ref().map(|named| &*named.record))).into())
+        let named = name_keys(name);
+        let places = Derived::default();
+        let plan = ReadPlan::new(named.clone()).then({
+            let ([place, _], places) = (named.clone(), places.clone());
+            move |found| {
+                let named = found.get_shared::<UserName>(&place)?;
+                let owner = owner_of(named.as_ref().map(|named| &*named.record));
+                let places: Places = places.of(&owner, |owner| Places::of(*owner));
+                Ok(places.all().collect())
+            }
         });
         let reading = self.read_plan(plan).await?;
-        let named: Slot<UserName> = reading.slot(user_name_key(name))?;
-        Snapshot::of(name, owner_of(named.record()), None, &reading)
+        let [place, _] = &named;
+        let found: Slot<UserName> = reading.slot(place.clone())?;
+        let owner = owner_of(found.record());
+        let places = places.of(&owner, |owner| Places::of(*owner));
+        Snapshot::of(named, (owner, places), None, &reading)
     }
 
     /// The same, of a user whose number is known.
@@ -71,23 +139,27 @@ impl Accounts {
         name: &str,
         owner: Owner,
     ) -> Result<Snapshot, StorageError> {
-        let named = [user_name_key(name), lockout_key(name)];
-        let reading = self.read(named.into_iter().chain(places_of(owner)));
-        Snapshot::of(name, owner, None, &reading.await?)
+        let (named, places) = (name_keys(name), Places::of(owner));
+        let reading = self.read(named.iter().cloned().chain(places.all())).await?;
+        Snapshot::of(named, (owner, places), None, &reading)
     }
 
     /// The same, of whose challenge a token stands for, with the challenge; `None` if there is none.
     pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Snapshot>, StorageError> {
+        fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], Places) {
+            (name_keys(&asked.name), Places::of(asked.owner))
+        }
+
         let place = challenge_key(token);
+        let places = Derived::default();
         let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
+            let (place, places) = (place.clone(), places.clone());
             move |found| {
                 let Some(asked) = found.get_shared::<ChallengeRecord>(&place)? else {
                     return Ok(Vec::new());
                 };
-                let ChallengeRecord { name, owner, .. } = &*asked.record;
-                let named = [user_name_key(name), lockout_key(name)];
-                Ok(named.into_iter().chain(places_of(*owner)).collect())
+                let (named, places) = places.of(&asked.record, places_of);
+                Ok(named.into_iter().chain(places.all()).collect())
             }
         });
         let reading = self.read_plan(plan).await?;
@@ -96,20 +168,18 @@ impl Accounts {
         let Some(asked) = asked.map(|stored| Arc::clone(&stored.record)) else {
             return Ok(None);
         };
-        Snapshot::of(&asked.name, asked.owner, Some(challenge), &reading).map(Some)
+        let (named, places) = places.of(&asked, places_of);
+        Snapshot::of(named, (asked.owner, places), Some(challenge), &reading).map(Some)
     }
 
-    /// The second factor's secret, for codes to be compared with.
+    /// The secret of the second factor at this place, for codes to be compared with.
     pub(super) fn secret(
         &self,
-        owner: Owner,
+        place: &Key,
         second_factor: &SecondFactor,
     ) -> Result<Secret, StorageError> {
-        let bytes: Zeroizing<Vec<u8>> = self.store.unseal(
-            &second_factor_key(owner),
-            SecondFactor::SECRET,
-            &second_factor.secret,
-        )?;
+        let (field, sealed) = (SecondFactor::SECRET, &second_factor.secret);
+        let bytes: Zeroizing<Vec<u8>> = self.store.unseal(place, field, sealed)?;
         Secret::from_bytes(&bytes).map_err(|error| StorageError::Damaged(error.to_string()))
     }
 }
@@ -117,62 +187,47 @@ impl Accounts {
 impl Snapshot {
     /// All that was read of a user.
     fn of(
-        name: &str,
-        owner: Owner,
+        [name, lockout]: [Key; 2],
+        (owner, places): (Owner, Places),
         challenge: Option<Slot<ChallengeRecord>>,
         reading: &Reading,
     ) -> Result<Self, StorageError> {
-        let mut snapshot = Self {
-            now: reading.now,
-            name: reading.slot(user_name_key(name))?,
-            lockout: reading.slot(lockout_key(name))?,
-            user: reading.slot(user_key(owner))?,
-            second_factor: reading.slot(second_factor_key(owner))?,
-            devices: reading.slot(devices_key(owner))?,
-            recovery: reading.slot(recovery_key(owner))?,
-            addresses: reading.slot(addresses_key(owner))?,
-            sessions: reading.slot(sessions_key(owner))?,
-            challenge,
+        let mut snapshot = Self::of_second_factor(places.factor, reading)?;
+        let counted = Counted {
+            name: reading.slot(name)?,
+            lockout: reading.slot(lockout)?,
+            addresses: reading.slot(places.addresses)?,
+            sessions: reading.slot(places.sessions)?,
         };
         // The name may have become another's since it was looked up.
         let is_theirs = |named: &UserName| named.owner == owner;
-        if !snapshot.name.record().is_some_and(is_theirs) {
+        if !counted.name.record().is_some_and(is_theirs) {
             snapshot.user.stored = None;
         }
+        snapshot.counted = Some(counted);
+        snapshot.challenge = challenge;
         Ok(snapshot)
     }
 
     /// A user's second factor alone: nothing that counts failures, for what is decided on it counts none.
-    pub(super) fn of_second_factor(owner: Owner, reading: &Reading) -> Result<Self, StorageError> {
-        let user: Slot<User> = reading.slot(user_key(owner))?;
-        let name = user.record().map_or("", |user| &*user.name);
+    pub(super) fn of_second_factor(
+        places: FactorPlaces,
+        reading: &Reading,
+    ) -> Result<Self, StorageError> {
         Ok(Self {
             now: reading.now,
-            name: Slot::unread(user_name_key(name)),
-            lockout: Slot::unread(lockout_key(name)),
-            second_factor: reading.slot(second_factor_key(owner))?,
-            devices: reading.slot(devices_key(owner))?,
-            recovery: reading.slot(recovery_key(owner))?,
-            addresses: Slot::unread(addresses_key(owner)),
-            sessions: Slot::unread(sessions_key(owner)),
+            user: reading.slot(places.user)?,
+            second_factor: reading.slot(places.second_factor)?,
+            devices: reading.slot(places.devices)?,
+            recovery: reading.slot(places.recovery)?,
+            counted: None,
             challenge: None,
-            user,
         })
     }
 
-    /// The places that [`of_second_factor`](Self::of_second_factor) asks for.
-    pub(super) fn places_of_second_factor(owner: Owner) -> [Key; 4] {
-        [
-            user_key(owner),
-            second_factor_key(owner),
-            devices_key(owner),
-            recovery_key(owner),
-        ]
-    }
-
     /// The user, if they may log in.
-    pub(super) fn active_user(&self) -> Option<&User> {
-        let user = self.user.record();
+    pub(super) fn active_user(&self) -> Option<&Arc<User>> {
+        let user = self.user.shared();
         user.filter(|user| user.status == UserStatus::Active)
     }
 
@@ -184,7 +239,8 @@ impl Snapshot {
 
     /// What `keyproof-mfa` decides on.
     pub(super) fn records(&self) -> UserRecords {
-        let lockout = self.lockout.record().map(|record| record.0);
+        let counted = self.counted.as_ref();
+        let lockout = counted.and_then(|counted| Some(counted.lockout.record()?.0));
         let Some(user) = self.user.record() else {
             let mut nobody = UserRecords::new(mfa::User::new(UserId::new("", ""), 0));
             nobody.lockout = lockout;
@@ -196,8 +252,10 @@ impl Snapshot {
         records.devices = self.devices.record().map(|record| record.0.clone());
         records.lockout = lockout;
         records.recovery = self.recovery.record().map(|record| record.0.clone());
-        records.addresses = self.addresses.record().map(|record| record.0.clone());
-        records.sessions = self.sessions.record().map(|record| record.0.clone());
+        if let Some(counted) = counted {
+            records.addresses = counted.addresses.record().map(|record| record.0.clone());
+            records.sessions = counted.sessions.record().map(|record| record.0.clone());
+        }
         records
     }
 
@@ -230,14 +288,17 @@ impl Snapshot {
     /// Adds what was decided: what differs is written over the version that was read, what does not has to be still
     /// the same.
     pub(super) fn save(&self, batch: &mut Batch, next: UserRecords, change: Change) {
-        let lockout = next.lockout.map(LockoutRecord);
-        put_until(batch, &self.lockout, lockout, |record| {
-            record.0.expires_at()
-        });
+        let counts = next.lockout.is_some() || next.addresses.is_some() || next.sessions.is_some();
+        debug_assert!(self.counted.is_some() || !counts, "it was not read");
+        if let Some(counted) = &self.counted {
+            let lockout = next.lockout.map(LockoutRecord);
+            put_until(batch, &counted.lockout, lockout, |record| {
+                record.0.expires_at()
+            });
+        }
         let Some(before) = self.user.record() else {
             return;
         };
-        self.name.require(batch);
         let key = self.second_factor.record().map(|record| &record.key);
         let is_another_key = asked_for(key) != asked_for(next.key.as_ref());
         let is_joined = self.is_joined(&next);
@@ -271,14 +332,17 @@ impl Snapshot {
         });
         let recovery = next.recovery.map(RecoveryRecord);
         self.recovery.put(batch, recovery, None);
-        let addresses = next.addresses.map(AddressesRecord);
-        put_until(batch, &self.addresses, addresses, |record| {
-            record.0.expires_at()
-        });
-        let sessions = next.sessions.map(SessionsRecord);
-        put_until(batch, &self.sessions, sessions, |record| {
-            record.0.expires_at()
-        });
+        if let Some(counted) = &self.counted {
+            counted.name.require(batch);
+            let addresses = next.addresses.map(AddressesRecord);
+            put_until(batch, &counted.addresses, addresses, |record| {
+                record.0.expires_at()
+            });
+            let sessions = next.sessions.map(SessionsRecord);
+            put_until(batch, &counted.sessions, sessions, |record| {
+                record.0.expires_at()
+            });
+        }
         let new_challenge = change.challenge.map(Slot::unread);
         if let Some(slot) = new_challenge.as_ref().or(self.challenge.as_ref()) {
             let challenge = next.challenge.map(|challenge| ChallengeRecord {
@@ -311,26 +375,16 @@ impl Snapshot {
 
     /// Adds the end of the user, and of all that is kept of them but what is counted against their name.
     pub(super) fn erase(&self, batch: &mut Batch) {
-        self.name.remove(batch);
         self.user.remove(batch);
         self.second_factor.remove(batch);
         self.devices.remove(batch);
         self.recovery.remove(batch);
-        self.addresses.remove(batch);
-        self.sessions.remove(batch);
+        if let Some(counted) = &self.counted {
+            counted.name.remove(batch);
+            counted.addresses.remove(batch);
+            counted.sessions.remove(batch);
+        }
     }
-}
-
-/// What is kept of a user beside what is counted against their name.
-fn places_of(owner: Owner) -> [Key; 6] {
-    [
-        user_key(owner),
-        second_factor_key(owner),
-        devices_key(owner),
-        recovery_key(owner),
-        addresses_key(owner),
-        sessions_key(owner),
-    ]
 }
 
 /// Whose name it is. Nobody's records are looked for as anybody's are.
@@ -340,7 +394,11 @@ fn owner_of(named: Option<&UserName>) -> Owner {
 
 /// What `keyproof-mfa` decides on of a user, as far as their key goes.
 pub(super) fn records_of(user: &User, second_factor: Option<&SecondFactor>) -> UserRecords {
-    let id = UserId::new(&user.organisation.to_string(), &user.id.to_string());
+    let (mut organisation, mut number) = (Buffer::new(), Buffer::new());
+    let id = UserId::new(
+        organisation.format(user.organisation),
+        number.format(user.id),
+    );
     let mut records = UserRecords::new(mfa::User::new(id, user.generation));
     records.key = second_factor.map(|record| record.key);
     records

@@ -3,11 +3,7 @@
 //!
 //! An entry is written with its event, in the same batch, and says where that is; it tells nothing by itself.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 
 use data_encoding::HEXLOWER;
 use keyproof_store::{Batch, CommitError, Key, Prefix, Segment, Store, Timestamp};
@@ -140,14 +136,15 @@ fn past(at: Timestamp) -> String {
 
 impl Event {
     /// The users whom it is of, by who asked and of what.
-    pub(super) fn users(&self) -> BTreeSet<User> {
-        let users = [User::asking(&self.who), User::asked(&self.target)];
-        users.into_iter().flatten().collect()
+    pub(super) fn users(&self) -> impl Iterator<Item = User> + use<> {
+        let (asking, asked) = (User::asking(&self.who), User::asked(&self.target));
+        let asked = asked.filter(|asked| Some(*asked) != asking);
+        [asking, asked].into_iter().flatten()
     }
 
     /// Where its entries are.
     fn entries(&self, key: &EventKey) -> impl Iterator<Item = Key> {
-        let users = self.users().into_iter();
+        let users = self.users();
         users.filter_map(move |user| user.entry(self.outcome, self.at, key))
     }
 }
@@ -307,6 +304,8 @@ impl<'a> Entries<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         Clock,

@@ -71,7 +71,7 @@ impl Event {
         let named = named.or_else(|| self.target.strip_prefix("user:"));
         let told = [asker, named].into_iter().flatten();
         let mut subjects: BTreeSet<Subject> = told.filter_map(|text| text.parse().ok()).collect();
-        let users = self.users();
+        let users: Vec<_> = self.users().collect();
         let repeats = self.repeats.iter();
         let repeated = repeats.flat_map(|repeats| repeats.details.iter().map(|told| &*told.detail));
         let details = self.detail.as_deref().into_iter().chain(repeated);

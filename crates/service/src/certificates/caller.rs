@@ -1,6 +1,6 @@
 //! Who may work with the certificates of a provisioning service.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use keyproof_auth::OperatorScope;
 use keyproof_store::Stored;
@@ -21,7 +21,7 @@ pub struct Caller {
     service: ProvisioningService,
     origin: Origin,
     /// The certificate that was asked for, if it was read along with the token: then whether there is one.
-    pub(super) certificate: Option<Option<Stored<Certificate>>>,
+    pub(super) certificate: Option<Option<Stored<Arc<Certificate>>>>,
 }
 
 /// The operator may not do it, as the audit trail was told.
@@ -59,7 +59,7 @@ impl Certificates {
         let needed = caller.service.scope();
         if operator.may(&needed) {
             let place = certificate_key(&caller.service, name);
-            caller.certificate = operator.along(&place)?;
+            caller.certificate = operator.along.get(&place)?;
             return Ok(caller);
         }
         let why = Some(format!("it needs the scope {needed}"));

@@ -159,7 +159,11 @@ impl Certificates {
         precondition: &Precondition,
     ) -> Result<CertificateView, Failure<GetError>> {
         let stored = match &caller.certificate {
-            Some(read) => read.clone(),
+            Some(read) => read.as_ref().map(|read| Stored {
+                record: Certificate::clone(&read.record),
+                version: read.version,
+                expires_at: read.expires_at,
+            }),
             None => self.load(caller, name).await?,
         };
         let stored = stored.ok_or(Failure::Refused(GetError::Unknown))?;

@@ -5,14 +5,22 @@ use std::marker::PhantomData;
 use keyproof_auth::OperatorScope;
 use keyproof_x509::Sha256Thumbprint;
 
-use super::{CertificateNotAccepted, DeviceIdentity, Kind, Metadata, MetadataError};
-use crate::{Action, Failure, Origin, Who, access::Operator, audit::Deed};
+use super::{
+    CertificateNotAccepted, DeviceIdentity, Kind, Metadata, MetadataError, objects::object_key,
+};
+use crate::{
+    Action, Failure, Origin, Who,
+    access::{Along, Operator, ReadAlong},
+    audit::Deed,
+};
 
 /// Somebody who may work with the objects of one kind in one namespace. [`DeviceIdentity::permit`] alone makes it.
 #[derive(Debug)]
 pub struct Administrator<K> {
     namespace: String,
     origin: Origin,
+    /// An object that is only to be shown may be there.
+    pub(super) along: ReadAlong,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -79,6 +87,11 @@ impl StationAct {
 }
 
 impl DeviceIdentity {
+    /// What is to be read along with a token by which an object is asked for.
+    pub fn along<K: Kind>(namespace: &str, name: &str) -> Along {
+        Along(vec![object_key::<K>(namespace, name)])
+    }
+
     /// Whether the operator may do this to an object of this namespace; to all of them where the name is empty.
     ///
     /// # Errors
@@ -105,6 +118,7 @@ impl DeviceIdentity {
         Ok(Administrator {
             namespace: namespace.to_owned(),
             origin,
+            along: operator.along.clone(),
             kind: PhantomData,
         })
     }

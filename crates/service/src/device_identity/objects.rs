@@ -203,7 +203,10 @@ impl DeviceIdentity {
         name: &str,
     ) -> Result<Arc<Object<K>>, Failure<FindError>> {
         let key = object_key::<K>(administrator.namespace(), name);
-        let stored = self.store.get_shared(&key, self.clock.now()).await?;
+        let stored = match administrator.along.get(&key)? {
+            Some(read) => read,
+            None => self.store.get_shared(&key, self.clock.now()).await?,
+        };
         Ok(stored.ok_or(Failure::Refused(FindError::Unknown))?.record)
     }
 
@@ -405,7 +408,60 @@ pub(super) fn deed<'a, K: Kind>(
 
 #[cfg(test)]
 mod unit_tests {
+    use keyproof_auth::OperatorScopes;
+
     use super::*;
+    use crate::{
+        access::{Along, NewOperatorToken},
+        device_identity::{Act, TrustedMakers},
+        testing::{bench, console, origin},
+    };
+
+    #[tokio::test]
+    async fn an_object_that_is_only_shown_is_read_with_the_token_that_asks_for_it() {
+        let bench = bench().await;
+        let (access, devices) = (&bench.service.access, &bench.service.device_identity);
+        let new = NewOperatorToken {
+            subject: "ops".to_owned(),
+            scopes: OperatorScopes::parse(["tpm:default"]).unwrap(),
+            lifetime: None,
+        };
+        let issued = access.create(new, &console()).await.unwrap();
+        let origin = origin();
+        let administrator = async |act, along| {
+            let operator = access.authenticate_along(&issued.text, along).await;
+            let permitted = devices
+                .permit(&operator.unwrap(), act, "default", "made", &origin)
+                .await;
+            permitted.unwrap()
+        };
+        let creating = administrator(Act::Create, Along::default()).await;
+        let metadata = Metadata {
+            name: "made".to_owned(),
+            ..Metadata::default()
+        };
+        let trusted = TrustedMakers {
+            ek_roots: Vec::new(),
+            ek_trust_bundle: true,
+        };
+        let made = devices.create_manager(&creating, metadata, trusted);
+        let uid = made.await.unwrap().system.uid;
+        let along = |name| DeviceIdentity::along::<Manager>("default", name);
+        bench.faults.steps();
+        let asking = administrator(Act::Get, along("made")).await;
+        let found = devices.find(&asking, "made").await.unwrap();
+        assert_eq!(
+            (found.system.uid.as_str(), bench.faults.steps()),
+            (&*uid, 1)
+        );
+        // What was not read along is read, and what is not there is not looked for again.
+        assert!(devices.find(&creating, "made").await.is_ok());
+        assert_eq!(bench.faults.steps(), 1);
+        let asking = administrator(Act::Get, along("other")).await;
+        let unknown = devices.find(&asking, "other").await;
+        assert_eq!(unknown.err(), Some(Failure::Refused(FindError::Unknown)));
+        assert_eq!(bench.faults.steps(), 1);
+    }
 
     #[test]
     fn metadata_keeps_to_its_limits() {

@@ -17,6 +17,7 @@ use crate::{
     Action, Failure, Origin, StorageError, Who,
     access::Operator,
     audit::{Authority, Deed},
+    derived::Derived,
 };
 
 /// Somebody who may do `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one;
@@ -169,8 +170,9 @@ impl OtpDevices {
             .reach(operator, R::REACH, act, (instance, device), origin)
             .await?;
         let place = instance_key(&instance);
+        let asked = device.map(|device| AskedDevice::new(&instance, device));
         let now = self.clock.now();
-        let found = self.find(&place, None, &instance, device, now).await?;
+        let found = self.find(&place, None, asked.as_ref(), now).await?;
         let stored = found.get_shared::<Instance>(&place)?;
         let stored = stored.ok_or(Failure::Refused(OperatorNotPermitted::InstanceUnknown))?;
         let Instance {
@@ -178,8 +180,8 @@ impl OtpDevices {
             generation,
             ..
         } = *stored.record;
-        let device = match device {
-            Some(id) => found.get_shared(&device_key(&instance, &incarnation, id))?,
+        let device = match asked {
+            Some(asked) => found.get_shared(&asked.place_in(incarnation))?,
             None => None,
         };
         Ok(Caller {
@@ -263,10 +265,9 @@ impl OtpDevices {
         let digest = token.digest();
         let token = login_token_key(instance, &token, &digest);
         let place = instance_key(instance);
+        let asked = device.map(|device| AskedDevice::new(instance, device));
         let now = self.clock.now();
-        let found = self
-            .find(&place, Some(&token), instance, device, now)
-            .await?;
+        let found = self.find(&place, Some(&token), asked.as_ref(), now).await?;
         let Some(Stored {
             record: instance, ..
         }) = found.get_shared::<Instance>(&place)?
@@ -285,8 +286,8 @@ impl OtpDevices {
             Err(AuthError::Expired { .. }) => return refused(NotPermitted::Expired),
             Err(_) => return refused(NotPermitted::TokenUnknown),
         }
-        let device = match device {
-            Some(id) => found.get_shared(&device_key(&instance.name, &instance.incarnation, id))?,
+        let device = match asked {
+            Some(asked) => found.get_shared(&asked.place_in(instance.incarnation))?,
             None => None,
         };
         let (scope, token_id) = (stored.record.scope, token_id(&digest));
@@ -329,21 +330,41 @@ impl OtpDevices {
         &self,
         place: &Key,
         token: Option<&Key>,
-        instance: &str,
-        device: Option<&str>,
+        device: Option<&AskedDevice>,
         now: Timestamp,
     ) -> Result<Snapshot, StoreError> {
         let mut plan = ReadPlan::new([Some(place), token].into_iter().flatten().cloned());
-        if let Some(id) = device {
-            let (place, instance, id) = (place.clone(), instance.to_owned(), id.to_owned());
+        if let Some(device) = device {
+            let (place, device) = (place.clone(), device.clone());
             plan = plan.then(move |found| {
                 let stored = found.get_shared::<Instance>(&place)?;
-                let device =
-                    stored.map(|stored| device_key(&instance, &stored.record.incarnation, &id));
+                let device = stored.map(|stored| device.place_in(stored.record.incarnation));
                 Ok(device.into_iter().collect())
             });
         }
         self.store.read(plan, now).await
+    }
+}
+
+/// A device that is asked for. Where it is depends on the life of the instance, which is read first.
+#[derive(Clone)]
+struct AskedDevice {
+    names: Arc<[String; 2]>,
+    place: Derived<Generation, Key>,
+}
+
+impl AskedDevice {
+    fn new(instance: &str, device: &str) -> Self {
+        Self {
+            names: Arc::new([instance, device].map(str::to_owned)),
+            place: Derived::default(),
+        }
+    }
+
+    fn place_in(&self, incarnation: Generation) -> Key {
+        let [instance, device] = &*self.names;
+        let place = |incarnation: &Generation| device_key(instance, incarnation, device);
+        self.place.of(&incarnation, place)
     }
 }
 

@@ -17,7 +17,7 @@ use keyproof_store::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
-    Operator,
+    Operator, ReadAlong,
     remembered::{Remembered, digest_of},
 };
 use crate::Who;
@@ -187,7 +187,7 @@ impl Issuer {
             },
             subject,
             scopes: self.scopes(claims),
-            along: Arc::default(),
+            along: ReadAlong::default(),
             authority: Vec::new(),
         })
     }

@@ -5,14 +5,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_store::{Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::operators::{Access, Operator, OperatorTokenRecord, operator_of, token_of, token_place};
+use super::operators::{
+    Access, Operator, OperatorTokenRecord, ReadAlong, operator_of, token_of, token_place,
+};
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Authority, Deed},
@@ -157,7 +159,7 @@ impl Access {
                     },
                 },
             };
-            let operator = operator_of((&place, kept.version), &kept.record, Arc::default());
+            let operator = operator_of((&place, kept.version), &kept.record, ReadAlong::default());
             let mut batch = self.store.batch(now);
             let token = self.draw(now);
             let ends = session.life.ends_at();
@@ -270,7 +272,7 @@ impl Access {
         let mut operator = operator_of(
             (&token_place_of(&kept.record), live.version),
             &live.record,
-            Arc::default(),
+            ReadAlong::default(),
         );
         operator.authority.push(Authority {
             place: place.clone(),
@@ -306,7 +308,7 @@ impl Access {
             // One that has ended by itself is nobody's deed.
             if let Ok(live) = self.live(&read, &kept) {
                 let at = (&token_place_of(&kept.record), live.version);
-                let operator = operator_of(at, &live.record, Arc::default());
+                let operator = operator_of(at, &live.record, ReadAlong::default());
                 let origin = origin.by_operator(&operator);
                 let deed = Deed {
                     action: Action::OperatorSessionEnd,

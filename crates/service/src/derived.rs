@@ -1,0 +1,52 @@
+//! Places that follow from what a plan finds, each made once: the plan asks for them while it is read, and whoever takes what
+//! was found asks for the same ones again.
+
+use std::sync::{Arc, OnceLock};
+
+/// What was made of something that was found first. Of anything else it is made anew, for a plan may be asked about several
+/// states.
+pub(crate) struct Derived<F, P>(Arc<OnceLock<(F, P)>>);
+
+impl<F: Clone + PartialEq, P: Clone> Derived<F, P> {
+    /// What `make` makes of this; it has to be a function of it.
+    pub(crate) fn of(&self, found: &F, make: impl Fn(&F) -> P) -> P {
+        let (first, made) = self.0.get_or_init(|| (found.clone(), make(found)));
+        match first == found {
+            true => made.clone(),
+            false => make(found),
+        }
+    }
+}
+
+impl<F, P> Clone for Derived<F, P> {
+    /// All clones are one.
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F, P> Default for Derived<F, P> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn the_first_is_made_once_and_of_another_it_is_made_anew() {
+        let (derived, made) = (Derived::default(), Cell::new(0));
+        let double = |number: &u32| {
+            made.set(made.get() + 1);
+            2 * number
+        };
+        assert_eq!(derived.clone().of(&2, double), 4);
+        assert_eq!((derived.of(&2, double), made.get()), (4, 1));
+        assert_eq!((derived.of(&3, double), made.get()), (6, 2));
+        assert_eq!(derived.of(&2, double), 4);
+    }
+}
