@@ -8,7 +8,7 @@
 //! Moments are milliseconds since the Unix epoch, digests and generations lower-case hex; absent
 //! members are left out. `tests/stored_form.rs` pins the bytes.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
@@ -22,8 +22,8 @@ use crate::recovery::KeptCode;
 use crate::sessions::CountedSession;
 use crate::totp::{MAX_DRIFT, Spent, TotpKey};
 use crate::{
-    AddressId, DeviceId, Generation, KeyRecord, KeyStatus, MfaError, RecoveryCodes, SessionId,
-    TotpParameters, UnixMillis, User, UserRecords,
+    AddressId, DeviceId, Generation, KeyRecord, KeyStatus, MfaError, Network, RecoveryCodes,
+    SessionId, TotpParameters, UnixMillis, User, UserRecords,
     otp::{Algorithm, Digits},
 };
 
@@ -530,7 +530,8 @@ pub(crate) struct AddressesV1 {
 struct AddressV1 {
     id: AddressId,
     /// `192.0.2.1` or `2001:db8::/64`.
-    network: String,
+    #[serde(with = "network")]
+    network: Network,
     known_until: UnixMillis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lockout: Option<LockoutV2>,
@@ -540,7 +541,7 @@ impl From<crate::Addresses> for Addresses {
     fn from(addresses: crate::Addresses) -> Self {
         let address = |known: KnownAddress| AddressV1 {
             id: known.id,
-            network: known.network.to_string(),
+            network: known.network,
             known_until: known.known_until,
             lockout: known.lockout.map(LockoutV2::from),
         };
@@ -562,7 +563,7 @@ impl TryFrom<Addresses> for crate::Addresses {
             }
             Ok(KnownAddress {
                 id: address.id,
-                network: address.network.parse()?,
+                network: address.network,
                 known_until: address.known_until,
                 lockout: address.lockout.map(crate::Lockout::from),
             })
@@ -619,11 +620,11 @@ impl TryFrom<Sessions> for crate::Sessions {
 
 /// Byte arrays as lower-case hex.
 pub(crate) mod hex {
-    use alloc::borrow::Cow;
+    use core::fmt;
 
     use data_encoding::HEXLOWER;
-    use serde::de::{Error, Unexpected};
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::de::{Error, Unexpected, Visitor};
+    use serde::{Deserializer, Serializer};
 
     pub(crate) fn serialize<S: Serializer, const N: usize>(
         bytes: &[u8; N],
@@ -635,15 +636,66 @@ pub(crate) mod hex {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
         deserializer: D,
     ) -> Result<[u8; N], D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        let expected = "lower-case hex of the right length";
-        if text.len() != 2 * N {
-            return Err(D::Error::invalid_length(text.len(), &expected));
+        deserializer.deserialize_str(Digits)
+    }
+
+    /// Reads them where they stand.
+    struct Digits<const N: usize>;
+
+    impl<const N: usize> Visitor<'_> for Digits<N> {
+        type Value = [u8; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("lower-case hex of the right length")
         }
-        let mut bytes = [0; N];
-        HEXLOWER
-            .decode_mut(text.as_bytes(), &mut bytes)
-            .map_err(|_| D::Error::invalid_value(Unexpected::Other("another text"), &expected))?;
-        Ok(bytes)
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<[u8; N], E> {
+            if text.len() != 2 * N {
+                return Err(E::invalid_length(text.len(), &self));
+            }
+            let mut bytes = [0; N];
+            HEXLOWER
+                .decode_mut(text.as_bytes(), &mut bytes)
+                .map_err(|_| E::invalid_value(Unexpected::Other("another text"), &self))?;
+            Ok(bytes)
+        }
+    }
+}
+
+/// A network as its text.
+mod network {
+    use core::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    use crate::Network;
+
+    pub(super) fn serialize<S: Serializer>(
+        network: &Network,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(network)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Network, D::Error> {
+        deserializer.deserialize_str(Text)
+    }
+
+    /// Reads it where it stands.
+    struct Text;
+
+    impl Visitor<'_> for Text {
+        type Value = Network;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a network")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Network, E> {
+            text.parse().map_err(E::custom)
+        }
     }
 }
