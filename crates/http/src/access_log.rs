@@ -58,6 +58,7 @@ impl Drop for AccessRecord<'_> {
             application: self.application,
             method: self.method,
             route: self.route.template(),
+            is_login: self.route.is_login(),
         };
         self.observer
             .request_ended(labels, self.status, Some(duration));

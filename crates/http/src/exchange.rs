@@ -81,6 +81,11 @@ impl Exchange {
         self.route.matched(template);
     }
 
+    /// Says that the request logs somebody in, unless it is refused: for whoever counts that.
+    pub fn logs_in(&self) {
+        self.route.logs_in();
+    }
+
     /// The limit of the body in bytes: `needed`, or `http.max_body_bytes` if that is less. A compressed body may not exceed
     /// it once it is inflated, either.
     pub fn body_limit(&self, needed: usize) -> usize {

@@ -31,6 +31,8 @@ pub struct RequestLabels {
     pub method: &'static str,
     /// The route's template, or `-`.
     pub route: &'static str,
+    /// Whether the application says that the route logs somebody in.
+    pub is_login: bool,
 }
 
 impl RequestLabels {
@@ -39,6 +41,7 @@ impl RequestLabels {
         application: "-",
         method: "-",
         route: "-",
+        is_login: false,
     };
 }
 

@@ -20,11 +20,12 @@ impl RequestPath {
     pub fn parse(raw: &str) -> Self {
         let raw = raw.strip_prefix('/').unwrap_or(raw);
         let mut text = String::with_capacity(raw.len());
-        let ends = raw.split('/').map(|segment| {
+        let slashes = raw.bytes().filter(|byte| *byte == b'/').count();
+        let mut ends = Vec::with_capacity(slashes + 1);
+        ends.extend(raw.split('/').map(|segment| {
             text.push_str(&decode(segment)?);
             Ok(text.len())
-        });
-        let ends = ends.collect();
+        }));
         Self { text, ends }
     }
 
@@ -44,10 +45,11 @@ impl RequestPath {
     ///
     /// The first segment that cannot be decoded.
     pub fn segments(&self) -> Result<Vec<&str>, PathError> {
-        let numbered = self.iter().enumerate();
-        numbered
-            .map(|(segment, decoded)| decoded.map_err(|fault| PathError { segment, fault }))
-            .collect()
+        let mut segments = Vec::with_capacity(self.ends.len());
+        for (segment, decoded) in self.iter().enumerate() {
+            segments.push(decoded.map_err(|fault| PathError { segment, fault })?);
+        }
+        Ok(segments)
     }
 
     /// The decoded segments, with `%` for those that cannot be decoded; for [`Application::claims`] where it does not matter

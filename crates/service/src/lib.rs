@@ -49,8 +49,8 @@ pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 pub use work::{Work, WorkObserver};
 
-/// When something is or was, as whoever knows no store says it.
-pub use keyproof_store::Timestamp;
+/// When something is or was, and which state of it is meant, as whoever knows no store says it.
+pub use keyproof_store::{Timestamp, Version};
 
 use std::{
     fmt, io,

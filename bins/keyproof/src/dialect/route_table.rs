@@ -1,6 +1,7 @@
 //! A contract's operations, a line each. Routing, `Allow`, HEAD and the names of routes in metrics follow from the lines.
 
 use http::Method;
+use keyproof_http::Exchange;
 
 /// The operations of a contract.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Route<O> {
     pub body: usize,
     /// What the dialect does about it, and by what right.
     pub operation: O,
+    /// Whether somebody has logged in once it is done.
+    pub is_login: bool,
 }
 
 /// A line of a table.
@@ -36,6 +39,23 @@ pub const fn line<O>(
         template,
         body,
         operation,
+        is_login: false,
+    }
+}
+
+/// A line of an operation by which somebody logs in.
+pub const fn login<O>(
+    method: Method,
+    template: &'static str,
+    body: usize,
+    operation: O,
+) -> Route<O> {
+    Route {
+        method,
+        template,
+        body,
+        operation,
+        is_login: true,
     }
 }
 
@@ -132,6 +152,16 @@ impl<'p, O> Resource<'p, O> {
         self.routes().find(|route| route.method == *method)
     }
 
+    /// What a request asks for here, if its method is one of those that there are. Logs and metrics are told.
+    pub fn asked(&self, exchange: &Exchange) -> Option<&'static Route<O>> {
+        exchange.matched(self.template);
+        let route = self.route(exchange.method())?;
+        if route.is_login {
+            exchange.logs_in();
+        }
+        Some(route)
+    }
+
     /// The methods that there are, as `Allow` lists them (RFC 9110, section 10.2.1): by name.
     pub fn allow(&self) -> String {
         let mut methods: Vec<_> = self.routes().map(|route| route.method.as_str()).collect();
@@ -194,12 +224,7 @@ mod tests {
     use super::*;
 
     const fn line(method: Method, template: &'static str, operation: u8) -> Route<u8> {
-        Route {
-            method,
-            template,
-            body: 0,
-            operation,
-        }
+        super::line(method, template, 0, operation)
     }
 
     static TABLE: RouteTable<u8> = RouteTable {

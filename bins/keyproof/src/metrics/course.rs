@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::StatusCode;
-use keyproof_http::RequestLabels;
 
 /// How many minutes are kept.
 const MINUTES: u8 = 60;
@@ -67,11 +66,11 @@ impl Default for Course {
 
 impl Course {
     /// Counts a request that has ended.
-    pub(super) fn note(&self, labels: RequestLabels, status: Option<StatusCode>) {
-        self.note_at(this_minute(), labels, status);
+    pub(super) fn note(&self, status: Option<StatusCode>, is_login: bool) {
+        self.note_at(this_minute(), status, is_login);
     }
 
-    fn note_at(&self, minute: u64, labels: RequestLabels, status: Option<StatusCode>) {
+    fn note_at(&self, minute: u64, status: Option<StatusCode>, is_login: bool) {
         let Some(slot) = self.slot(minute) else {
             return;
         };
@@ -82,7 +81,7 @@ impl Course {
         }
         let count = match status.map(|status| status.as_u16()) {
             Some(..400) => {
-                if is_login(labels) {
+                if is_login {
                     slot.logins.fetch_add(1, Ordering::Relaxed);
                 }
                 &slot.answered
@@ -122,19 +121,6 @@ impl Course {
     }
 }
 
-/// Whether a request that was answered is somebody who has logged in.
-fn is_login(labels: RequestLabels) -> bool {
-    const LOGINS: [(&str, &str); 6] = [
-        ("account", "/account/code"),
-        ("account", "/account/sign-in"),
-        ("console", "/console/sign-in"),
-        ("emnify", "/api/v1/authenticate"),
-        ("taler", "/private/token"),
-        ("taler", "/instances/{instance}/private/token"),
-    ];
-    labels.method == "POST" && LOGINS.contains(&(labels.application, labels.route))
-}
-
 fn this_minute() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs() / 60
@@ -147,21 +133,15 @@ mod tests {
     #[test]
     fn each_minute_has_its_own_and_what_is_an_hour_old_is_gone() {
         let course = Course::default();
-        let labels = |route| RequestLabels {
-            application: "emnify",
-            method: "POST",
-            route,
-        };
-        let (login, other) = (labels("/api/v1/authenticate"), labels("/api/v1/user/mfa"));
-        for (minute, labels, status) in [
-            (1_000, other, Some(StatusCode::OK)),
-            (1_001, login, Some(StatusCode::OK)),
-            (1_001, login, Some(StatusCode::UNAUTHORIZED)),
-            (1_001, other, Some(StatusCode::SERVICE_UNAVAILABLE)),
-            (1_001, other, None),
-            (1_060, other, Some(StatusCode::OK)),
+        for (minute, is_login, status) in [
+            (1_000, false, Some(StatusCode::OK)),
+            (1_001, true, Some(StatusCode::OK)),
+            (1_001, true, Some(StatusCode::UNAUTHORIZED)),
+            (1_001, false, Some(StatusCode::SERVICE_UNAVAILABLE)),
+            (1_001, false, None),
+            (1_060, false, Some(StatusCode::OK)),
         ] {
-            course.note_at(minute, labels, status);
+            course.note_at(minute, status, is_login);
         }
         let minutes = course.minutes_to(1_060);
         assert_eq!(minutes.len(), usize::from(MINUTES));

@@ -217,6 +217,7 @@ impl Metrics {
             application,
             method,
             route,
+            ..
         } = labels;
         let status = status.as_ref().map_or("none", StatusCode::as_str);
         Alike {
@@ -278,7 +279,7 @@ impl RequestObserver for Metrics {
         status: Option<StatusCode>,
         took: Option<Duration>,
     ) {
-        self.course.note(labels, status);
+        self.course.note(status, labels.is_login);
         let count = |alike: &Alike| {
             alike.requests.inc();
             if let (Some(took), Some(durations)) = (took, &alike.durations) {
@@ -352,6 +353,7 @@ mod tests {
             application: "taler",
             method: "GET",
             route: "/config",
+            is_login: false,
         };
         metrics.request_ended(labels, Some(StatusCode::OK), Some(Duration::ZERO));
         let mut families = metrics.registry.gather();

@@ -12,7 +12,7 @@ use super::{
     refusal::{Answered, Refusal},
     visit::{Fields, Site, Visit, Visitor},
 };
-use crate::dialect::route_table::{Route, RouteTable, line};
+use crate::dialect::route_table::{Route, RouteTable, line, login};
 
 /// What is done for a request, and for whom.
 pub(super) enum Operation<S: Site> {
@@ -20,7 +20,7 @@ pub(super) enum Operation<S: Site> {
     Asset(Asset),
     /// For everybody, before and after signing in.
     Open(fn(Visit<S, Visitor>) -> BoxFuture<Answered>),
-    /// For everybody, with a form of these fields.
+    /// For everybody: a login, with a form of these fields.
     Enter(
         &'static [&'static str],
         fn(Visit<S, Visitor>) -> BoxFuture<Answered>,
@@ -59,7 +59,10 @@ pub(super) const fn form<S: Site>(
     template: &'static str,
     operation: Operation<S>,
 ) -> Route<Operation<S>> {
-    line(Method::POST, template, FORM, operation)
+    match &operation {
+        Operation::Enter(..) => login(Method::POST, template, FORM, operation),
+        _ => line(Method::POST, template, FORM, operation),
+    }
 }
 
 /// A form with a file, whose body has at most so many bytes.
@@ -81,8 +84,7 @@ pub(super) async fn answer<S: Site>(
     let segments = exchange.path().segments();
     let segments = segments.map_err(|_| Refusal::NotFound)?;
     let resource = routes.resource(&segments).ok_or(Refusal::NotFound)?;
-    exchange.matched(resource.template());
-    let route = resource.route(exchange.method());
+    let route = resource.asked(&exchange);
     let route = route.ok_or_else(|| Refusal::Method(resource.allow()))?;
     if let Operation::Asset(asset) = &route.operation {
         return Ok(asset.answer(exchange.query().first("v")));

@@ -67,9 +67,8 @@ impl Dps {
             subject: self.subject,
         };
         let resource = resource.map_err(|error| *error)?.ok_or(Code::PathUnknown)?;
-        exchange.matched(resource.template());
         let route = resource
-            .route(exchange.method())
+            .asked(&exchange)
             .ok_or_else(|| Refusal::method(resource.allow()))?;
         let act = route.operation.act;
         let (certificates, origin) = (&self.service.certificates, origin(&exchange));

@@ -7,7 +7,7 @@ use keyproof_service::Action;
 use keyproof_x509::MAX_UPLOAD_LEN;
 
 use super::{Answered, Call};
-use crate::dialect::route_table::{Case, Route, RouteTable};
+use crate::dialect::route_table::{self, Case, Route, RouteTable};
 
 /// What is done for a request.
 #[derive(Debug)]
@@ -50,12 +50,7 @@ const fn line(
     body: usize,
     answer: fn(Call) -> BoxFuture<Answered>,
 ) -> Route<Operation> {
-    Route {
-        method,
-        template,
-        body,
-        operation: Operation { act, answer },
-    }
+    route_table::line(method, template, body, Operation { act, answer })
 }
 
 /// Whether a path is this dialect's: all below `/subscriptions` are.

@@ -1,14 +1,17 @@
 //! What comes and what goes: header fields, and the JSON of bodies and answers.
 
+use std::io;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Exchange, JsonObject, Response};
-use keyproof_service::Timestamp;
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
-use serde::{Deserialize, Serialize};
+use keyproof_service::{Timestamp, Version};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::ser::Formatter;
 
 use super::{
     errors::{Code, Refusal},
@@ -168,34 +171,86 @@ fn is_identity(coding: &str) -> bool {
 }
 
 #[derive(Serialize)]
-struct Envelope<P> {
+struct Envelope<'a, P> {
     properties: P,
-    id: String,
-    name: String,
+    id: ResourceId<'a>,
+    name: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    etag: String,
+    etag: Etag,
 }
 
-impl<P> Envelope<P> {
-    fn of(view: &CertificateView, properties: P) -> Self {
+impl<'a, P> Envelope<'a, P> {
+    fn of(view: &'a CertificateView, properties: P) -> Self {
+        Self {
+            properties,
+            id: ResourceId(view),
+            name: &view.name,
+            kind: "Microsoft.Devices/provisioningServices/Certificates",
+            etag: Etag(view.version),
+        }
+    }
+}
+
+/// The path of a certificate, as its names were first written.
+struct ResourceId<'a>(&'a CertificateView);
+
+impl Serialize for ResourceId<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let CertificateView {
             subscription,
             resource_group,
             service,
             name,
             ..
-        } = view;
-        Self {
-            properties,
-            id: format!(
-                "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Devices\
-                 /provisioningServices/{service}/certificates/{name}"
-            ),
-            name: name.clone(),
-            kind: "Microsoft.Devices/provisioningServices/Certificates",
-            etag: view.version.to_string(),
+        } = self.0;
+        serializer.collect_str(&format_args!(
+            "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Devices\
+             /provisioningServices/{service}/certificates/{name}"
+        ))
+    }
+}
+
+/// A certificate's version.
+struct Etag(Version);
+
+impl Serialize for Etag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Octets, which [`Base64Octets`] writes.
+struct Octets<'a>(&'a [u8]);
+
+impl Serialize for Octets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// Compact JSON, with octets as texts in Base64: of a certificate, which is most of an answer, no character is looked at to
+/// see whether it has to be escaped.
+struct Base64Octets;
+
+impl Formatter for Base64Octets {
+    fn write_byte_array<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        octets: &[u8],
+    ) -> io::Result<()> {
+        /// Three octets are four characters.
+        const TRIPLES: usize = 256;
+        let mut text = [0; 4 * TRIPLES];
+        writer.write_all(b"\"")?;
+        for part in octets.chunks(3 * TRIPLES) {
+            // A part's text fits, so there is always as much room.
+            let room = text.get_mut(..BASE64.encode_len(part.len()));
+            let text = room.unwrap_or_default();
+            BASE64.encode_mut(part, text);
+            writer.write_all(text)?;
         }
+        writer.write_all(b"\"")
     }
 }
 
@@ -209,7 +264,7 @@ struct Properties<'a> {
     thumbprint: &'a str,
     is_verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    certificate: Option<String>,
+    certificate: Option<Octets<'a>>,
     created: String,
     updated: String,
 }
@@ -227,8 +282,8 @@ impl<'a> Properties<'a> {
             is_verified: view.verification.is_verified(),
             // azure-cli reads what this stands for as text: whoever uploaded PEM gets PEM.
             certificate: style.version.shows_certificate().then(|| match &view.pem {
-                Some(pem) => BASE64.encode(pem.as_bytes()),
-                None => BASE64.encode(&view.der),
+                Some(pem) => Octets(pem.as_bytes()),
+                None => Octets(&view.der),
             }),
             created: http_date_of(view.created_at),
             updated: http_date_of(view.updated_at),
@@ -246,7 +301,7 @@ pub(super) fn certificate(view: &CertificateView, style: Style) -> Response {
 pub(super) fn list(views: &[CertificateView], style: Style) -> Response {
     #[derive(Serialize)]
     struct List<'a> {
-        value: Vec<Envelope<Properties<'a>>>,
+        value: Vec<Envelope<'a, Properties<'a>>>,
     }
 
     let value = views
@@ -281,10 +336,17 @@ pub(super) fn no_content() -> Response {
     response
 }
 
+/// How long most answers are, in bytes: one certificate, with its PEM.
+const ANSWER: usize = 4 * 1024;
+
 /// A JSON answer.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut text = Vec::with_capacity(ANSWER);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Base64Octets);
     // The types here have no maps with keys that are not text, and so always serialise.
-    let text = serde_json::to_vec(body).unwrap_or_default();
+    if body.serialize(&mut serializer).is_err() {
+        text.clear();
+    }
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json; charset=utf-8");
@@ -356,6 +418,17 @@ mod tests {
         assert_eq!(of(&["\"abc"]), tags(&["\"abc"]));
         assert_eq!(of(&[""]), tags(&[""]));
         assert_eq!(of(&["\"*\""]), tags(&["*"]));
+    }
+
+    #[test]
+    fn octets_are_one_text_in_base64_whatever_their_number() {
+        for length in [0, 1, 2, 3, 767, 768, 769, 770, 1536, 3000] {
+            let octets: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+            let response = json(StatusCode::OK, &[Octets(&octets)]);
+            let body = response.into_body().into_inner();
+            let expected = format!(r#"["{}"]"#, BASE64.encode(&octets));
+            assert_eq!(body.as_deref(), Some(expected.as_bytes()), "{length}");
+        }
     }
 
     #[test]

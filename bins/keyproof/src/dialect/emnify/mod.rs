@@ -61,9 +61,8 @@ impl Emnify {
         let resource = resource.map_err(|error| Refusal::bad_request(error.to_string()))?;
         let resource = resource.ok_or_else(Refusal::not_found)?;
         let variables = variables.unwrap_or_else(|| Variables::of(&resource))?;
-        exchange.matched(resource.template());
         let route = resource
-            .route(exchange.method())
+            .asked(&exchange)
             .ok_or_else(|| routes::no_such_method(&resource))?;
         let (origin, whose) = (origin(&exchange), variables.whom.whose());
         let call = Call {

@@ -8,7 +8,7 @@ use keyproof_service::{
 };
 
 use super::{Answered, Call, errors::Refusal, path::Variables, wire};
-use crate::dialect::route_table::{Case, Resource, RouteTable, line};
+use crate::dialect::route_table::{Case, Resource, RouteTable, line, login};
 
 /// What is done for a request, and by what right.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ const USER: &str = api!("/user/{name}");
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
     routes: &[
-        line(Method::POST, api!("/authenticate"), BODY, Public(|call| Box::pin(call.authenticate()))),
+        login(Method::POST, api!("/authenticate"), BODY, Public(|call| Box::pin(call.authenticate()))),
         line(Method::GET, "/keyproof/v1/jwks.json", 0, Public(|call| Box::pin(call.jwks()))),
 
         line(Method::POST, api!("/user/mfa"), BODY, ByPerson(Action::MfaKeyAdd, |call| Box::pin(call.enrol_key()))),

@@ -25,7 +25,7 @@ use keyproof_http::{
 };
 use keyproof_service::{
     Failure, Service,
-    access::Operator,
+    access::{Along, Operator},
     device_identity::{
         Act, Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
         LabelSelector, Manager, Station, StationAct,
@@ -61,13 +61,18 @@ type Answered = Result<Response, Refusal>;
 
 impl F5 {
     async fn answer(&self, exchange: Exchange) -> Answered {
-        let operator = self.operator(&exchange).await?;
-        let certificate = certificate(&exchange);
         let segments = routes::segments(exchange.path());
         let resource = match &segments {
             Ok(segments) => ROUTES.resource(segments),
             Err(_) => None,
         };
+        // What is only shown is read along with the token; the token is judged before the path.
+        let along = resource.as_ref().and_then(|resource| {
+            let route = resource.route(exchange.method())?;
+            Some(route.operation.along(resource))
+        });
+        let operator = self.operator(&exchange, along).await?;
+        let certificate = certificate(&exchange);
         let shown = match (operator, certificate) {
             (Some(operator), _) => Shown::Operator(operator),
             (None, Some(certificate)) if resource.as_ref().and_then(station_act).is_some() => {
@@ -84,9 +89,8 @@ impl F5 {
         }
         let resource =
             resource.ok_or_else(|| Refusal::not_found("there is nothing at this path"))?;
-        exchange.matched(resource.template());
         let route = resource
-            .route(exchange.method())
+            .asked(&exchange)
             .ok_or_else(|| Refusal::method(resource.allow()))?;
         let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
         let (namespace, name) = (variable("namespace"), variable("name"));
@@ -124,11 +128,16 @@ impl F5 {
     }
 
     /// Whose token it is, if one was sent. One that is no good is never overlooked.
-    async fn operator(&self, exchange: &Exchange) -> Result<Option<Operator>, Refusal> {
-        match token(exchange)? {
-            None => Ok(None),
-            Some(token) => Ok(Some(self.service.access.authenticate(&token).await?)),
-        }
+    async fn operator(
+        &self,
+        exchange: &Exchange,
+        along: Option<Along>,
+    ) -> Result<Option<Operator>, Refusal> {
+        let Some(token) = token(exchange)? else {
+            return Ok(None);
+        };
+        let (access, along) = (&self.service.access, along.unwrap_or_default());
+        Ok(Some(access.authenticate_along(&token, along).await?))
     }
 
     /// Whether anybody may ask here, who shows no token.

@@ -2,10 +2,13 @@
 
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
-use keyproof_service::device_identity::{Act, ApiKey, Category, Manager, StationAct};
+use keyproof_service::{
+    access::Along,
+    device_identity::{Act, ApiKey, Category, DeviceIdentity, Manager, StationAct},
+};
 
 use super::{Answered, Call, StationCall, errors::Refusal};
-use crate::dialect::route_table::{Case, RouteTable, line};
+use crate::dialect::route_table::{Case, Resource, RouteTable, line};
 
 /// What is done for a request, and by whom.
 #[derive(Debug)]
@@ -20,6 +23,20 @@ pub(super) enum Operation {
     RevocationList,
     /// For stations.
     Station(StationAct, fn(StationCall) -> BoxFuture<Answered>),
+}
+
+impl Operation {
+    /// The object that is read along with the token, where one is only shown.
+    pub(super) fn along(&self, resource: &Resource<'_, Self>) -> Along {
+        let variable = |name| resource.variable(name).unwrap_or_default();
+        let (namespace, name) = (variable("namespace"), variable("name"));
+        match self {
+            Self::ApiKeys(Act::Get, _) => DeviceIdentity::along::<ApiKey>(namespace, name),
+            Self::Categories(Act::Get, _) => DeviceIdentity::along::<Category>(namespace, name),
+            Self::Managers(Act::Get, _) => DeviceIdentity::along::<Manager>(namespace, name),
+            _ => Along::default(),
+        }
+    }
 }
 
 /// What the body of a preauth needs, in bytes: an API key and what a device says of itself, five times 1,024
@@ -84,15 +101,18 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
 
 /// Whether a path is this dialect's.
 pub(super) fn claims(path: &RequestPath) -> bool {
-    matches!(without_prefix(&path.lossy_segments()), ["api", "tpm", ..])
+    path.first() == Some("api")
+        && matches!(without_prefix(&path.lossy_segments()), ["api", "tpm", ..])
 }
 
 /// The segments of a path, as the table has them.
 pub(super) fn segments(path: &RequestPath) -> Result<Vec<&str>, Refusal> {
-    let segments = path
+    let mut segments = path
         .segments()
         .map_err(|error| Refusal::invalid(error.to_string()))?;
-    Ok(without_prefix(&segments).to_vec())
+    let prefix = segments.len() - without_prefix(&segments).len();
+    segments.drain(..prefix);
+    Ok(segments)
 }
 
 /// The path behind the prefix, which is `/api/v1/{domain_prefix}/{environment}/{region}/namespaces/{ns}` if there is one.

@@ -383,13 +383,19 @@ pub(super) fn list<K: Kind + Spec>(objects: &[Object<K>], whole: bool) -> Respon
         uid: &'a str,
     }
 
-    let item = |object: &Object<K>| {
+    #[derive(Serialize)]
+    struct List<I> {
+        errors: [(); 0],
+        items: Vec<I>,
+    }
+
+    let items = objects.iter().map(|object| {
         let Object {
             metadata: data,
             system,
             spec,
         } = object;
-        json!(Item {
+        Item {
             annotations: &data.annotations,
             description: &data.description,
             disabled: data.disable,
@@ -403,10 +409,12 @@ pub(super) fn list<K: Kind + Spec>(objects: &[Object<K>], whole: bool) -> Respon
             system_metadata: whole.then(|| SystemObjectMeta::of(system)),
             tenant: TENANT,
             uid: &system.uid,
-        })
-    };
-    let items: Vec<Value> = objects.iter().map(item).collect();
-    ok(&json!({ "items": items, "errors": [] }))
+        }
+    });
+    ok(&List {
+        errors: [],
+        items: items.collect(),
+    })
 }
 
 /// `ObjectMetaType`.

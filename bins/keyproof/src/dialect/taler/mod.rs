@@ -41,9 +41,8 @@ impl Taler {
     async fn answer(self: Arc<Self>, mut exchange: Exchange) -> Answered {
         let (instance, segments) = routes::split(exchange.path())?;
         let resource = ROUTES.resource(&segments).ok_or(Code::EndpointUnknown)?;
-        exchange.matched(resource.template());
         let route = resource
-            .route(exchange.method())
+            .asked(&exchange)
             .ok_or_else(|| Refusal::method(resource.allow()))?;
         let instance = instance.to_owned();
         let id = resource.variable("id").map(str::to_owned);

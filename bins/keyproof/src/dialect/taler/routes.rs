@@ -9,7 +9,7 @@ use super::{
     Answered, Call,
     errors::{Code, Refusal},
 };
-use crate::dialect::route_table::{Case, RouteTable, line};
+use crate::dialect::route_table::{Case, RouteTable, line, login};
 
 /// What is done for a request, by what right.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     routes: &[
         line(Method::GET, "/config", 0, Operation::Config),
         line(Method::OPTIONS, "/config", 0, Operation::Preflight),
-        line(Method::POST, "/private/token", LOGIN, Operation::IssueToken),
+        login(Method::POST, "/private/token", LOGIN, Operation::IssueToken),
         line(Method::DELETE, "/private/token", 0, Operation::Hold(|call| Box::pin(call.revoke_token()))),
         line(Method::OPTIONS, "/private/token", 0, Operation::Preflight),
         line(Method::GET, "/private/otp-devices", 0, Operation::Read(|call| Box::pin(call.list()))),

@@ -167,6 +167,7 @@ impl RequestTrace for Trace {
             application,
             method,
             route,
+            ..
         } = labels;
         let span = &mut self.span;
         let method = if method == "other" { "_OTHER" } else { method };
