@@ -265,6 +265,32 @@ impl Accounts {
         .await
     }
 
+    /// Gives a browser's session another token: whoever has the one of before has nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`].
+    pub async fn renew_user_session(
+        &self,
+        text: &str,
+    ) -> Result<Zeroizing<String>, Failure<SessionError>> {
+        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
+        let before = Token::parse(text).map_err(|_| INVALID)?;
+        let place = user_session_key(&before);
+        settle("accounts.renew_user_session", &self.store, || async {
+            let reading = self.read([place.clone()]).await?;
+            let kept: Slot<UserSession> = reading.slot(place.clone())?;
+            let record = kept.record().ok_or(INVALID)?;
+            let mut batch = self.store.batch(reading.now);
+            kept.remove(&mut batch);
+            let token = self.draw_token(reading.now);
+            let ends = record.life.ends_at();
+            batch.insert(&user_session_key(&token), record, Some(ends));
+            Ok(Attempt::Commit(batch, Ok(token.text())))
+        })
+        .await
+    }
+
     /// Adds a browser's session, in the place of this one.
     pub(super) async fn add_user_session(
         &self,

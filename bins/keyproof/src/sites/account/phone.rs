@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     qr,
-    sites::{page::see_other, refusal::Refusal},
+    sites::{cookies::Cookie, page::see_other, refusal::Refusal},
 };
 
 const HERE: &str = "/account/phone";
@@ -84,7 +84,7 @@ impl Visit<Signed> {
             .accounts()
             .activate_key::<Infallible>(&person, key, Ok(self.code()));
         let (field, text, wait) = match activated.await {
-            Ok(()) => return Ok(see_other("/account/recovery-codes?activated")),
+            Ok(()) => return self.activated().await,
             Err(Failure::Refused(ActivateKeyError::AlreadyActive | ActivateKeyError::Unknown)) => {
                 return Ok(see_other(HERE));
             }
@@ -101,6 +101,15 @@ impl Visit<Signed> {
         let frame = self.frame_with(HERE, field, text);
         let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
         Ok(locked(page.await?, wait))
+    }
+
+    /// What was known of the session before it showed a factor leads nowhere any more.
+    async fn activated(&self) -> Answered {
+        let renewed = self.accounts().renew_user_session(&self.who.cookie);
+        let token = renewed.await?;
+        let mut response = see_other("/account/recovery-codes?activated");
+        self.keep(&mut response, Cookie::Account, &token, None);
+        Ok(response)
     }
 
     pub(super) async fn remove_phone(self) -> Answered {

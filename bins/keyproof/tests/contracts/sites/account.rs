@@ -423,6 +423,29 @@ async fn the_activity_is_the_users_own() {
     );
 }
 
+/// Whoever knew the session before it showed a factor has nothing of what it shows.
+#[tokio::test]
+async fn a_phone_that_is_activated_gives_the_session_another_id() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let mut other = Browser::new(&site);
+    other.cookies = ada.cookies.clone();
+    let before = ada.session().unwrap().to_owned();
+    let _phone = ada.set_up().await;
+    ada.sees("Your phone is set up.");
+    assert_ne!(ada.session().unwrap(), before);
+    for path in ["/account", "/account/recovery-codes"] {
+        let answer = other.get(path).await;
+        assert_eq!(answer.is(303).header("location"), "/account/sign-in?over");
+    }
+    // It is the same session still: the codes need no code now, and it is fresh.
+    ada.get("/account/recovery-codes").await.is(200);
+    ada.sees_not("name=\"code\"");
+    ada.get("/account/phone").await.is(200);
+    ada.sees("action=\"/account/phone/remove\"");
+}
+
 /// Whoever knows the name can fail at it as often as they like.
 #[tokio::test]
 async fn failures_at_a_users_name_hide_no_sign_in() {
