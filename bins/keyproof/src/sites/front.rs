@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, plain_refusal,
 };
@@ -11,9 +11,12 @@ use keyproof_http::{
 use super::{
     SiteName,
     asset::{Asset, RELEASE},
-    language::Language,
+    language::{Language, Reader},
     page,
 };
+
+/// What the page depends on: whether it is one that is asked for, too.
+const VARY: &str = "Accept, Accept-Language, Cookie";
 
 /// The application at `/` alone.
 pub struct Front {
@@ -54,6 +57,8 @@ struct Page {
     tag: &'static str,
     is_german: bool,
     release: &'static str,
+    /// Tag, name, and whether it is this one.
+    languages: [(&'static str, &'static str, bool); 2],
     account: Option<String>,
     console: Option<String>,
 }
@@ -71,15 +76,21 @@ impl Front {
             let place = places.find(|place| place.site == site);
             place.map(|place| place.link(host))
         };
-        let language = Language::asked_for(exchange.headers());
+        let reader = Reader::of(exchange);
+        let language = reader.language;
         let page = Page {
             tag: language.tag(),
             is_german: language == Language::German,
             release: RELEASE.as_str(),
+            languages: language.offered(),
             account: link(SiteName::Account),
             console: link(SiteName::Console),
         };
-        Some(page::html(StatusCode::OK, page.render().ok()?))
+        let mut response = page::stamp(page::html(StatusCode::OK, page.render().ok()?));
+        reader.keep(&mut response);
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static(VARY));
+        Some(response)
     }
 }
 
@@ -122,7 +133,7 @@ impl Application for Front {
                 && let Some(page) = self.page(&exchange)
             {
                 exchange.matched("/");
-                return page::stamp(page);
+                return page;
             }
             self.refuse(StackRefusal::NotFound, exchange.request_id())
         })

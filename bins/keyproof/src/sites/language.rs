@@ -1,6 +1,49 @@
 //! Which language a page is in: what its reader has chosen, else the one that their browser asks for before others.
 
-use http::{HeaderMap, header};
+use std::time::Duration;
+
+use http::{HeaderMap, Method, header};
+use keyproof_http::{Exchange, Response};
+
+use super::{cookies::Cookie, visit::add_cookie, visitor::Connected};
+
+/// How long a chosen language is kept.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The language of an answer, as the head of its request has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader {
+    /// What they have chosen, now or before, or else what their browser asks for.
+    pub(super) language: Language,
+    /// What they have chosen by this address.
+    chosen: Option<Language>,
+    is_encrypted: bool,
+}
+
+impl Reader {
+    pub(super) fn of(exchange: &Exchange) -> Self {
+        let is_encrypted = Connected::of(exchange).is_encrypted();
+        let asked = exchange.query().first("lang").and_then(Language::of);
+        let headers = exchange.headers();
+        let kept = Cookie::Language.value(headers, is_encrypted);
+        let kept = kept.and_then(Language::of);
+        Self {
+            language: asked
+                .or(kept)
+                .unwrap_or_else(|| Language::asked_for(headers)),
+            chosen: asked.filter(|_| *exchange.method() != Method::POST),
+            is_encrypted,
+        }
+    }
+
+    /// Has the browser keep what was chosen.
+    pub(super) fn keep(self, response: &mut Response) {
+        if let Some(language) = self.chosen {
+            let cookie = Cookie::Language.set(language.tag(), Some(A_YEAR), self.is_encrypted);
+            add_cookie(response, cookie);
+        }
+    }
+}
 
 /// A language that there are texts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +55,7 @@ pub(super) enum Language {
 }
 
 impl Language {
-    pub(super) const ALL: [Self; 2] = [Self::English, Self::German];
+    const ALL: [Self; 2] = [Self::English, Self::German];
 
     /// Its tag (BCP 47).
     pub(super) const fn tag(self) -> &'static str {
@@ -23,7 +66,7 @@ impl Language {
     }
 
     /// What it calls itself.
-    pub(super) const fn own_name(self) -> &'static str {
+    const fn own_name(self) -> &'static str {
         match self {
             Self::English => "English",
             Self::German => "Deutsch",
@@ -31,14 +74,19 @@ impl Language {
     }
 
     /// The one with this tag, or of which this is a kind: `de-AT`.
-    pub(super) fn of(tag: &str) -> Option<Self> {
+    fn of(tag: &str) -> Option<Self> {
         let primary = tag.split('-').next().unwrap_or_default();
         let mut all = Self::ALL.into_iter();
         all.find(|language| language.tag().eq_ignore_ascii_case(primary))
     }
 
+    /// Each, and whether it is this one: what a page offers at its foot, as tag and name.
+    pub(super) fn offered(self) -> [(&'static str, &'static str, bool); 2] {
+        Self::ALL.map(|language| (language.tag(), language.own_name(), language == self))
+    }
+
     /// The one that a browser asks for before others (RFC 9110, section 12.5.4); English if it asks for none of them.
-    pub(super) fn asked_for(headers: &HeaderMap) -> Self {
+    fn asked_for(headers: &HeaderMap) -> Self {
         let mut best = (0, Self::English);
         let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
         let ranges = lines

@@ -14,9 +14,8 @@ mod routes;
 mod sign_in;
 mod texts;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use http::Method;
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
@@ -29,21 +28,17 @@ use zeroize::Zeroizing;
 use super::{
     cookies::Cookie,
     entries::{Entries, Wrong},
-    language::Language,
+    language::{Language, Reader},
     operation,
     page::{self, render},
     refusal::{Answered, Refusal},
-    visit::{self, Bound, Site, Visitor, add_cookie},
-    visitor::Connected,
+    visit::{self, Bound, Site, Visitor},
 };
 use back::page_of;
 use pages::Frame;
 use refusal::refused;
 use routes::ROUTES;
 use texts::Texts;
-
-/// How long a chosen language is kept.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The site.
 pub struct Account {
@@ -95,17 +90,15 @@ impl Application for Account {
 
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
         Box::pin(async move {
-            let context = Context::of(&exchange);
-            let is_post = *exchange.method() == Method::POST;
+            let reader = Reader::of(&exchange);
+            let context = Context {
+                language: reader.language,
+                request_id: exchange.request_id(),
+                page: page_of(&format!("/{}", exchange.path().lossy_segments().join("/"))),
+            };
             let answered = operation::answer(self, &ROUTES, exchange, context.language).await;
             let mut response = answered.unwrap_or_else(|why| refused(&why, &context));
-            if let Some(language) = context.chosen
-                && !is_post
-            {
-                let cookie = Cookie::Language;
-                let cookie = cookie.set(language.tag(), Some(A_YEAR), context.is_encrypted);
-                add_cookie(&mut response, cookie);
-            }
+            reader.keep(&mut response);
             page::stamp(response)
         })
     }
@@ -114,8 +107,6 @@ impl Application for Account {
         // Nobody has read what language is asked for.
         let context = Context {
             language: Language::English,
-            chosen: None,
-            is_encrypted: false,
             request_id,
             page: page_of(""),
         };
@@ -126,30 +117,9 @@ impl Application for Account {
 /// What is known of a request by its head, and outlives it.
 struct Context {
     language: Language,
-    chosen: Option<Language>,
-    is_encrypted: bool,
     request_id: RequestId,
     /// The page that it belongs to.
     page: &'static str,
-}
-
-impl Context {
-    fn of(exchange: &Exchange) -> Self {
-        let is_encrypted = Connected::of(exchange).is_encrypted();
-        let chosen = exchange.query().first("lang").and_then(Language::of);
-        let headers = exchange.headers();
-        let kept = Cookie::Language.value(headers, is_encrypted);
-        let kept = kept.and_then(Language::of);
-        Self {
-            language: chosen
-                .or(kept)
-                .unwrap_or_else(|| Language::asked_for(headers)),
-            chosen,
-            is_encrypted,
-            request_id: exchange.request_id(),
-            page: page_of(&format!("/{}", exchange.path().lossy_segments().join("/"))),
-        }
-    }
 }
 
 /// What is somebody's own: all that this site shows, to each their own.

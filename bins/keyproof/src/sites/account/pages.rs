@@ -56,10 +56,7 @@ impl Frame {
 
     /// The languages: tag, name, and whether it is this one.
     fn languages(&self) -> [(&'static str, &'static str, bool); 2] {
-        Language::ALL.map(|language| {
-            let is_here = language == self.t.language;
-            (language.tag(), language.own_name(), is_here)
-        })
+        self.t.language.offered()
     }
 }
 

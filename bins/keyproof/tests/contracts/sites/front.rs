@@ -41,6 +41,30 @@ async fn a_browser_is_told_where_the_sites_are_and_nobody_else_anything() {
 }
 
 #[tokio::test]
+async fn the_front_page_is_in_the_language_that_was_chosen_else_asked_for() {
+    let site = Site::start().await;
+    let mut browser = Browser::new(&site)
+        .sending("accept", "text/html")
+        .sending("accept-language", "de-AT, en;q=0.5");
+    let answer = browser.get("/").await;
+    let vary = answer.is(200).header("vary");
+    assert_eq!(vary, "Accept, Accept-Language, Cookie");
+    assert_eq!(answer.header("set-cookie"), "");
+    browser.sees("<html lang=\"de\">");
+    browser.sees("hreflang=\"de\" aria-current=\"true\">Deutsch</a>");
+    browser.get("/?lang=en").await.is(200);
+    browser.sees("<html lang=\"en\">");
+    browser.sees("<a href=\"/?lang=de\" lang=\"de\" hreflang=\"de\">Deutsch</a>");
+    // It is kept, here and at the account.
+    browser.get("/").await.is(200);
+    browser.sees("<html lang=\"en\">");
+    browser.get("/account/sign-in").await.is(200);
+    browser.sees("<html lang=\"en\">");
+    browser.get("/?lang=xx").await.is(200);
+    browser.sees("<html lang=\"en\">");
+}
+
+#[tokio::test]
 async fn a_site_that_is_off_is_not_there() {
     let off = [
         ("account.enabled", false.into()),
