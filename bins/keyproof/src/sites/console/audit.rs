@@ -22,6 +22,12 @@ use crate::{
 /// How many events a page has.
 const ROWS: usize = 50;
 
+/// How many characters a cell has of the beginning of a long text, so that a page of them is light.
+const HEAD: usize = 72;
+
+/// How many it has of its end.
+const TAIL: usize = 40;
+
 /// How many events are in a file at most, but for what is begun.
 const EXPORTED: usize = 10_000;
 
@@ -93,13 +99,24 @@ impl Row {
             count: event.count(),
             left_out: event.left_out,
             from: event.address.map(|address| address.to_string()),
-            who: event.who,
+            who: cut(event.who),
             what: event.action,
-            target: event.target,
-            detail: event.detail,
+            target: cut(event.target),
+            detail: event.detail.map(cut),
             request: event.request_id,
         }
     }
+}
+
+/// A text as a cell has it: of a longer one the beginning and the end.
+fn cut(text: String) -> String {
+    let length = text.chars().count();
+    if length <= HEAD + TAIL {
+        return text;
+    }
+    let head: String = text.chars().take(HEAD).collect();
+    let tail = text.chars().skip(length.saturating_sub(TAIL));
+    head + "…" + &tail.collect::<String>()
 }
 
 impl Visit<Signed> {
@@ -301,6 +318,16 @@ fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfille
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_has_its_beginning_and_its_end() {
+        for whole in [String::new(), "ä".repeat(HEAD + TAIL)] {
+            assert_eq!(cut(whole.clone()), whole);
+        }
+        let long = format!("{}xyz{}", "ä".repeat(HEAD), "ß".repeat(TAIL));
+        let short = format!("{}…{}", "ä".repeat(HEAD), "ß".repeat(TAIL));
+        assert_eq!(cut(long), short);
+    }
 
     #[test]
     fn a_time_is_what_browsers_send() {

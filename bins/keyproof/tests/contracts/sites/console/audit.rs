@@ -13,7 +13,7 @@ use crate::{
         dialect::{ADA, BOB, PASSWORD},
         site::{Site, console_origin, secret},
     },
-    sites::browser::Browser,
+    sites::{browser::Browser, console::operator::Operator},
 };
 
 #[tokio::test]
@@ -78,6 +78,7 @@ async fn long_trails_go_on_with_older_events() {
     }
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["audit-read"]).await;
+    ops.sees_a_light_page("/console/audit").await;
     let (mut path, mut told) = ("/console/audit?what=user.unlock".to_owned(), 0);
     for _ in 0..10 {
         ops.get(&path).await.is(200);
@@ -89,6 +90,37 @@ async fn long_trails_go_on_with_older_events() {
         path = next.replace("&#38;", "&").replace("&amp;", "&");
     }
     assert_eq!(told, 60);
+}
+
+/// Refusals, which say of whom, why and whence, and names as long as there may be.
+#[tokio::test]
+async fn a_page_of_fifty_refusals_of_long_names_is_light() {
+    let site = Site::start().await;
+    for number in 0..60 {
+        site.clock.advance(Duration::from_secs(60));
+        let name = format!("{number:03}.{}@example.org", "a".repeat(230));
+        let new = NewUser {
+            name: name.clone(),
+            organisation: "Example Org".to_owned(),
+            role: Role::User,
+        };
+        let (accounts, origin) = (&site.console.accounts, console_origin());
+        accounts
+            .add_user(&new, secret(PASSWORD), &origin)
+            .await
+            .unwrap();
+        site.password(&name, "wrong horse").await.is(401);
+    }
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit-read"]).await;
+    ops.sees_a_light_page("/console/audit?what=user.authenticate")
+        .await;
+    ops.sees("aaa…aaa");
+    // It is whole where it is taken along.
+    ops.sign_in_as(&["audit"]).await;
+    let path = "/console/audit/export?what=user.authenticate";
+    ops.get(path).await.is(200);
+    ops.sees(&"a".repeat(230));
 }
 
 #[tokio::test]
@@ -138,6 +170,16 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
 }
 
 impl Browser<'_> {
+    /// A page of fifty rows, which is less than 60 KiB with its stylesheet.
+    async fn sees_a_light_page(&mut self, path: &str) {
+        let page = self.get(path).await.is(200).body.len();
+        assert_eq!(self.page.matches("<tr><td").count(), 50);
+        let (_, style) = self.page.split_once("href=\"/console/style.css").unwrap();
+        let style = format!("/console/style.css{}", style.split('"').next().unwrap());
+        let style = Operator::clone(self).get(&style).await.is(200).body.len();
+        assert!(page + style < 60 * 1024, "{page} bytes and {style}");
+    }
+
     /// What the file that this asks for has, and the next one's address.
     async fn file(&mut self, path: &str) -> (Vec<serde_json::Value>, usize, Option<String>) {
         let answer = self.send("GET", path, None).await;
