@@ -116,6 +116,14 @@ impl UserQuery {
         })
     }
 
+    /// The last page that is answered of so many users a page.
+    pub const fn last_page(per_page: usize) -> usize {
+        match MAX_ROWS.checked_div(per_page) {
+            Some(last) => last,
+            None => usize::MAX,
+        }
+    }
+
     /// The page, the first being 1.
     pub fn page(&self) -> usize {
         self.page
@@ -319,6 +327,12 @@ mod tests {
         assert_eq!(query(8, 4, 10_000, 1), None);
         assert_eq!(query(9, 4, 1, 1), Some(UserQueryError::TooManyFilters));
         assert_eq!(query(8, 5, 1, 1), Some(UserQueryError::TooManySortKeys));
+        for per_page in [1, 50, 1_000, 10_000] {
+            let last = UserQuery::last_page(per_page);
+            assert_eq!(query(0, 0, last, per_page), None, "{per_page}");
+            let refused = query(0, 0, last + 1, per_page);
+            assert_eq!(refused, Some(UserQueryError::TooDeep), "{per_page}");
+        }
         for (page, per_page) in [(11, 1_000), (10_001, 1), (usize::MAX, 2)] {
             let refused = query(0, 0, page, per_page);
             assert_eq!(refused, Some(UserQueryError::TooDeep), "{page}");

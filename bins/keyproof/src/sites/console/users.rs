@@ -36,6 +36,8 @@ struct Users<'a> {
     total: usize,
     page: usize,
     pages: usize,
+    /// Whether there are users behind the last page.
+    is_more: bool,
     /// What is looked for in names, and as a query writes it.
     sought: &'a str,
     sought_in_query: String,
@@ -98,6 +100,13 @@ impl Row {
     }
 }
 
+/// How many pages there are of so many users, and whether there are users behind them.
+fn pages_of(total: usize) -> (usize, bool) {
+    const LAST: usize = UserQuery::last_page(ROWS);
+    let pages = total.div_ceil(ROWS);
+    (pages.clamp(1, LAST), pages > LAST)
+}
+
 impl Visit<Signed> {
     fn accounts(&self) -> &Accounts {
         &self.service().accounts
@@ -154,6 +163,7 @@ impl Visit<Signed> {
         let users = self.accounts().users_as(&caller, organisation, &query);
         let (organisation, found) = users.await?;
         let frame = self.frame_in(Area::Users);
+        let (pages, is_more) = pages_of(found.total);
         let page = Users {
             frame: &frame,
             may_add: caller.may_change(&organisation.name),
@@ -161,7 +171,8 @@ impl Visit<Signed> {
             users: found.users.iter().map(Row::of).collect(),
             total: found.total,
             page: query.page(),
-            pages: found.total.div_ceil(ROWS).max(1),
+            pages,
+            is_more,
             sought,
             sought_in_query: in_query(sought),
         };
@@ -296,5 +307,26 @@ impl From<ChangeUserError> for Refusal {
             // A key that is gone already is nothing that could be removed.
             ChangeUserError::NoKey | ChangeUserError::Unknown => Self::NotFound,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_page_is_offered_that_is_not_answered() {
+        for (total, pages) in [
+            (0, (1, false)),
+            (50, (1, false)),
+            (51, (2, false)),
+            (10_000, (200, false)),
+            (10_001, (200, true)),
+            (usize::MAX, (200, true)),
+        ] {
+            assert_eq!(pages_of(total), pages, "{total}");
+            assert!(UserQuery::new(vec![], vec![], pages.0, ROWS).is_ok());
+        }
+        assert!(UserQuery::new(vec![], vec![], 201, ROWS).is_err());
     }
 }
