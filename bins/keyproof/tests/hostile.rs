@@ -4,6 +4,7 @@
 mod judging;
 mod program;
 mod site_inputs;
+mod site_routes;
 mod stack;
 
 use std::{sync::atomic::Ordering, time::Duration};

@@ -20,6 +20,8 @@ mod metrics;
 mod panic_log;
 mod serving;
 mod site;
+#[path = "../site_routes/mod.rs"]
+mod site_routes;
 mod sites;
 #[path = "../stack/mod.rs"]
 mod stack;

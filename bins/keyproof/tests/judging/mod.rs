@@ -19,7 +19,7 @@ use keyproof_auth::{LoginScope, OperatorScopes};
 use keyproof_service::{
     Applicant, JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
     access::NewOperatorToken,
-    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+    accounts::{BrowserStep, FirstStep, NewUser, PasswordLogin, Role},
     device_identity::{
         Act, Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
         PcrPolicy, TrustedMakers,
@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 
 use crate::stack::{Answer, Client};
 
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 const CERTIFICATES: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
 
@@ -63,6 +63,8 @@ impl Judged {
             flags: vec![
                 ("http.listen", "127.0.0.1:0".into()),
                 ("store.url", "memory:".into()),
+                // Of what is asked here all is judged.
+                ("auth.address_limit", 0.into()),
                 ("auth.argon2_memory_kib", 8.into()),
                 ("auth.argon2_iterations", 1.into()),
                 ("auth.argon2_insecure_for_tests", true.into()),
@@ -190,7 +192,7 @@ impl Judged {
         issued.unwrap().text.to_string()
     }
 
-    async fn api_key(&self) -> String {
+    pub(crate) async fn api_key(&self) -> String {
         let devices = &self.service.device_identity;
         let named = |name: &str| Metadata {
             name: name.to_owned(),
@@ -246,6 +248,27 @@ impl Judged {
         let origin = origin();
         let signed = self.service.access.sign_in(&self.operator, None, &origin);
         signed.await.unwrap().to_string()
+    }
+
+    /// The text of a session at the account site of a new user of this name.
+    pub(crate) async fn account_session(&self, name: &str) -> String {
+        let accounts = &self.service.accounts;
+        let new = NewUser {
+            name: name.to_owned(),
+            organisation: "Example Org".to_owned(),
+            role: Role::User,
+        };
+        let added = accounts.add_user(&new, secret(PASSWORD), &origin()).await;
+        added.unwrap();
+        let login = PasswordLogin {
+            name: new.name,
+            password: secret(PASSWORD),
+            fingerprint: None,
+        };
+        match accounts.log_in_browser(login, None, &origin()).await {
+            Ok(BrowserStep::LoggedIn(token)) => token.to_string(),
+            other => panic!("there is no second factor: {other:?}"),
+        }
     }
 
     /// Takes the only turn.

@@ -1,11 +1,15 @@
 //! What somebody may type into the pages of the sites, or write into their addresses: scripts, what turns the direction of
 //! reading round, control characters, and more than there is room for. Each is text or refused, and the server serves on.
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code")]
 
-use form_urlencoded::byte_serialize;
+use form_urlencoded::{Serializer, byte_serialize};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 
 use crate::{
-    judging::Judged,
+    judging::{Judged, PASSWORD},
+    site_routes::assert_complete,
     stack::{Answer, Client},
 };
 
@@ -34,7 +38,7 @@ fn inputs() -> Vec<String> {
 #[track_caller]
 fn is_tame(answer: &Answer, input: &str) {
     let status = answer.status;
-    let is_known = [200, 303, 400, 403, 404, 413, 414, 422, 429, 431].contains(&status);
+    let is_known = [200, 303, 400, 403, 404, 409, 413, 414, 422, 429, 431].contains(&status);
     assert!(is_known, "{input:?}: {answer:?}");
     for wrong in ["<script>alert", "<img src=x", "' or 1=1", "root:x:0"] {
         assert!(!answer.body.contains(wrong), "{input:?}: {answer:?}");
@@ -49,143 +53,268 @@ fn written(text: &str) -> String {
     byte_serialize(text.as_bytes()).collect()
 }
 
-async fn ask(judged: &Judged, method: &str, target: &str, cookies: &str, form: &str) -> Answer {
-    let length = form.len();
-    let mut client = Client::connect(judged.address()).await;
-    client
-        .send(format!(
-            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nContent-Length: {length}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}"
-        ))
-        .await;
-    client.answer().await
+/// What is filled in: names and values.
+type Filled<'a> = Vec<(&'a str, &'a str)>;
+
+/// A form, and what is filled in.
+enum Form<'a> {
+    Plain(String, Filled<'a>),
+    /// One that may have a file.
+    Parts(String, Filled<'a>),
 }
 
-/// Sends a form with parts, each of which has this in it.
-async fn upload(
-    judged: &Judged,
-    target: &str,
-    cookies: &str,
-    csrf: &str,
-    fields: &[&str],
-    input: &str,
-) -> Answer {
-    let mut form = String::new();
-    for (name, value) in [("csrf", csrf)]
-        .into_iter()
-        .chain(fields.iter().map(|name| (*name, input)))
-    {
-        form.push_str(&format!(
-            "--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
-        ));
+use Form::{Parts, Plain};
+
+impl Form<'_> {
+    fn path(&self) -> &str {
+        match self {
+            Plain(path, _) | Parts(path, _) => path,
+        }
     }
-    form.push_str("--x--\r\n");
-    let length = form.len();
-    let mut client = Client::connect(judged.address()).await;
-    client
-        .send(format!(
-            "POST {target} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nContent-Length: {length}\r\n\
-             Content-Type: multipart/form-data; boundary=x\r\n\r\n{form}"
-        ))
-        .await;
-    client.answer().await
+
+    /// Its body, and of which type that is.
+    fn body(&self, csrf: &str) -> (&'static str, String) {
+        match self {
+            Plain(_, fields) => {
+                let mut form = Serializer::new(String::new());
+                form.append_pair("csrf", csrf).extend_pairs(fields);
+                ("application/x-www-form-urlencoded", form.finish())
+            }
+            Parts(_, fields) => {
+                let mut form = String::new();
+                for (name, value) in [("csrf", csrf)].iter().chain(fields) {
+                    form.push_str(&format!(
+                        "--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+                    ));
+                }
+                ("multipart/form-data; boundary=x", form + "--x--\r\n")
+            }
+        }
+    }
+}
+
+/// A browser, with its cookies.
+struct Visitor<'a> {
+    judged: &'a Judged,
+    cookies: String,
+}
+
+impl Visitor<'_> {
+    async fn get(&self, target: &str) -> Answer {
+        self.ask(&format!("GET {target} HTTP/1.1\r\n"), "").await
+    }
+
+    async fn fill_in(&self, form: &Form<'_>, csrf: &str) -> Answer {
+        let (kind, body) = form.body(csrf);
+        let (path, length) = (form.path(), body.len());
+        let head =
+            format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\nContent-Type: {kind}\r\n");
+        self.ask(&head, &body).await
+    }
+
+    async fn ask(&self, head: &str, body: &str) -> Answer {
+        let mut client = Client::connect(self.judged.address()).await;
+        let cookies = &self.cookies;
+        let request = format!("{head}Host: localhost\r\nCookie: {cookies}\r\n\r\n{body}");
+        client.send(request).await;
+        client.answer().await
+    }
+
+    /// What the forms of a page have in them.
+    async fn csrf(&self, page: &str) -> String {
+        hidden(&self.get(page).await, "csrf")
+    }
 }
 
 /// What a hidden field of a page has in it.
-fn csrf(page: &Answer) -> &str {
-    let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap();
-    rest.split('"').next().unwrap()
+#[track_caller]
+fn hidden(page: &Answer, name: &str) -> String {
+    let mark = format!("name=\"{name}\" value=\"");
+    let (_, rest) = page.body.split_once(&mark).expect(&page.body);
+    rest.split('"').next().unwrap().to_owned()
 }
 
-#[tokio::test]
-async fn what_is_typed_into_the_sites_is_text_or_refused() {
-    let judged = Judged::start(8).await;
-    let session = judged.console_session().await;
-    let cookies = format!("keyproof-console={session}");
-    let start = ask(&judged, "GET", "/console", &cookies, "").await;
-    assert_eq!(start.status, 200, "{start:?}");
-    let csrf = csrf(&start).to_owned();
-    for input in inputs() {
-        let typed = written(&input);
-        for target in [
-            format!("/console/users?after={typed}"),
-            format!("/console/users/{typed}"),
-            format!("/console/users/{typed}/{typed}"),
-            format!("/console/users/add?organisation={typed}"),
-            format!("/console/audit?who={typed}&what={typed}&target={typed}"),
-            format!("/console/audit?since={typed}&until={typed}&before={typed}"),
-            format!("/console/audit/export?target={typed}&outcome={typed}"),
-            format!("/console/confirm?to={typed}"),
-            format!("/console/tills?after={typed}"),
-            format!("/console/tills/{typed}"),
-            format!("/console/tills/default/device?id={typed}&price={typed}"),
-            format!("/console/certificates?subscription={typed}&group={typed}&service={typed}"),
-            format!(
-                "/console/certificates/service?subscription={typed}&group={typed}&service={typed}"
-            ),
-            format!(
-                "/console/certificates/certificate?subscription={typed}&group={typed}&service={typed}&name={typed}"
-            ),
-            format!("/console/tpms?namespace={typed}&after={typed}&done={typed}"),
-            format!("/console/tpms/{typed}"),
-            format!("/console/tpms/default/managers/{typed}?vendor={typed}&serial={typed}"),
-            format!(
-                "/console/tpms/default/managers/m/device?vendor={typed}&serial={typed}&at={typed}"
-            ),
-            format!("/console/tpms/default/categories?manager={typed}"),
-            format!("/console/tpms/default/categories/{typed}"),
-            format!("/console/tpms/default/keys?category={typed}"),
-            format!("/console/tpms/default/keys/{typed}"),
-            format!("/console/{typed}"),
-            format!("/account/{typed}?lang={typed}"),
-        ] {
-            is_tame(&ask(&judged, "GET", &target, &cookies, "").await, &input);
-        }
-        for (path, fields) in [
-            ("/console/sign-in", format!("token={typed}")),
-            ("/console/confirm", format!("token={typed}&to={typed}")),
-            ("/console/tills", format!("name={typed}&password={typed}")),
-            (
-                "/console/tills/default/devices",
-                format!("id={typed}&description={typed}&algorithm={typed}&key={typed}"),
-            ),
-            (
-                "/console/tills/default/devices",
-                format!("id={typed}&description={typed}&algorithm=1&key="),
-            ),
-            (
-                "/console/tpms/default/keys",
-                format!("name={typed}&category={typed}&description={typed}&mtls={typed}"),
-            ),
-            (
-                "/console/tpms/default/managers/m/makers/remove",
-                format!("fingerprint={typed}"),
-            ),
-            (
-                "/console/tpms/default/categories/c/disallow",
-                format!("fingerprint={typed}"),
-            ),
-            (
-                "/console/tpms/default/keys/k/revoke",
-                format!("reason={typed}"),
-            ),
-            (
-                "/console/users/add",
-                format!("organisation={typed}&name={typed}&role={typed}&password={typed}"),
-            ),
-            (
-                "/console/users/add",
-                format!("organisation={typed}&name={typed}&role=User&password=correct+horse"),
-            ),
-        ] {
-            let form = format!("csrf={csrf}&{fields}");
-            is_tame(&ask(&judged, "POST", path, &cookies, &form).await, &input);
-        }
-        for (path, fields) in [
-            ("managers", &["name", "description", "bundle", "text"][..]),
-            ("managers/m/makers", &["text"]),
-            (
-                "categories",
+/// A CA's certificate.
+fn authority() -> String {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "root");
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2140, 1, 1);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let certificate = params.self_signed(&KeyPair::generate().unwrap());
+    certificate.unwrap().pem()
+}
+
+const SERVICE: &str = "/console/certificates/service?subscription=s&group=g&service=d";
+const CERTIFICATE: &str = "subscription=s&group=g&service=d&name=root";
+
+fn console_pages(typed: &str) -> Vec<String> {
+    let of_service = format!("subscription={typed}&group={typed}&service={typed}");
+    let of_device = format!("vendor={typed}&serial={typed}&at={typed}");
+    let tail = |tail: &str| format!("/console/{tail}");
+    vec![
+        format!("/console?{typed}={typed}"),
+        tail(typed),
+        tail(&format!("sign-in?out={typed}&lang={typed}")),
+        tail(&format!("confirm?to={typed}")),
+        tail(&format!("tills?after={typed}")),
+        tail(&format!("tills/{typed}?after={typed}")),
+        tail(&format!("tills/default?after={typed}")),
+        tail(&format!("tills/{typed}/device?id={typed}")),
+        tail(&format!("tills/default/device?id={typed}&price={typed}")),
+        tail(&format!("tills/default/device?id=till&price={typed}")),
+        tail(&format!("certificates?{of_service}")),
+        tail(&format!("certificates/service?{of_service}")),
+        tail(&format!(
+            "certificates/certificate?{of_service}&name={typed}"
+        )),
+        tail(&format!(
+            "tpms?namespace={typed}&after={typed}&done={typed}"
+        )),
+        tail(&format!("tpms/{typed}")),
+        tail(&format!("tpms/{typed}/managers")),
+        tail(&format!(
+            "tpms/default/managers/{typed}?vendor={typed}&serial={typed}"
+        )),
+        tail(&format!(
+            "tpms/default/managers/manager?vendor={typed}&serial={typed}"
+        )),
+        tail(&format!("tpms/default/managers/{typed}/device?{of_device}")),
+        tail(&format!("tpms/default/managers/manager/device?{of_device}")),
+        tail(&format!("tpms/default/categories?manager={typed}")),
+        tail(&format!("tpms/default/categories/{typed}")),
+        tail(&format!("tpms/default/keys?category={typed}")),
+        tail(&format!("tpms/default/keys/{typed}")),
+        tail(&format!("users?after={typed}")),
+        tail(&format!("users/add?organisation={typed}")),
+        tail(&format!("users/{typed}?name={typed}&page={typed}")),
+        tail(&format!("users/1?name={typed}")),
+        tail(&format!("users/{typed}/{typed}")),
+        tail(&format!("users/1/{typed}?done={typed}")),
+        tail(&format!("audit?who={typed}&what={typed}&target={typed}")),
+        tail(&format!("audit?since={typed}&until={typed}&before={typed}")),
+        tail(&format!("audit/latest?who={typed}&before={typed}")),
+        tail(&format!("audit/export?target={typed}&outcome={typed}")),
+    ]
+}
+
+fn console_forms<'a>(input: &'a str, typed: &str) -> Vec<Form<'a>> {
+    let all =
+        |names: &[&'a str]| -> Filled<'a> { names.iter().map(|name| (*name, input)).collect() };
+    let plain = |path: String, names: &[&'a str]| Plain(format!("/console/{path}"), all(names));
+    let parts = |path: String, names: &[&'a str]| Parts(format!("/console/{path}"), all(names));
+    let of_service = format!("subscription={typed}&group={typed}&service={typed}");
+    let of_device = format!("vendor={typed}&serial={typed}");
+    let mut forms = vec![
+        plain("confirm".to_owned(), &["token", "to"]),
+        plain("tills".to_owned(), &["name", "password"]),
+        Plain(
+            "/console/tills".to_owned(),
+            vec![("name", input), ("password", PASSWORD)],
+        ),
+        plain(format!("tills/{typed}/remove"), &[]),
+        plain(
+            format!("tills/{typed}/devices"),
+            &["id", "description", "algorithm", "key"],
+        ),
+        plain(
+            "tills/default/devices".to_owned(),
+            &["id", "description", "algorithm", "key"],
+        ),
+        Plain(
+            "/console/tills/default/devices".to_owned(),
+            vec![
+                ("id", input),
+                ("description", input),
+                ("algorithm", "1"),
+                ("key", ""),
+            ],
+        ),
+        plain(
+            format!("tills/default/device/check?id={typed}"),
+            &["code", "of"],
+        ),
+        plain(
+            "tills/default/device/check?id=till".to_owned(),
+            &["code", "of"],
+        ),
+        Plain(
+            "/console/tills/default/device/check?id=till".to_owned(),
+            vec![("code", "12345678"), ("of", input)],
+        ),
+        plain(format!("tills/default/device/remove?id={typed}"), &[]),
+        parts(
+            format!("certificates/service?{of_service}"),
+            &["name", "text"],
+        ),
+        Parts(SERVICE.to_owned(), vec![("name", input), ("file", input)]),
+        plain(
+            format!("certificates/certificate/code?{of_service}&name={typed}"),
+            &["etag"],
+        ),
+        plain(
+            format!("certificates/certificate/code?{CERTIFICATE}"),
+            &["etag"],
+        ),
+        parts(
+            format!("certificates/certificate/verify?{of_service}&name={typed}"),
+            &["etag", "code", "text"],
+        ),
+        parts(
+            format!("certificates/certificate/verify?{CERTIFICATE}"),
+            &["etag", "code", "file"],
+        ),
+        plain(
+            format!("certificates/certificate/delete?{of_service}&name={typed}"),
+            &["etag"],
+        ),
+        plain(
+            format!("certificates/certificate/delete?{CERTIFICATE}"),
+            &["etag"],
+        ),
+        plain(
+            "users/add".to_owned(),
+            &["organisation", "name", "role", "password"],
+        ),
+        Plain(
+            "/console/users/add".to_owned(),
+            vec![
+                ("organisation", input),
+                ("name", input),
+                ("role", "User"),
+                ("password", PASSWORD),
+            ],
+        ),
+    ];
+    for change in [
+        "activate",
+        "end-sessions",
+        "remove-key",
+        "suspend",
+        "unlock",
+    ] {
+        forms.push(plain(format!("users/{typed}/{typed}/{change}"), &[]));
+        forms.push(plain(format!("users/1/{typed}/{change}"), &[]));
+    }
+    for namespace in [typed, "default"] {
+        let tpms = |path: &str| format!("tpms/{namespace}/{path}");
+        let (manager, category, key) = (
+            |what: &str| tpms(&format!("managers/{typed}/{what}")),
+            |what: &str| tpms(&format!("categories/{typed}/{what}")),
+            |what: &str| tpms(&format!("keys/{typed}/{what}")),
+        );
+        forms.extend([
+            parts(tpms("managers"), &["name", "description", "bundle", "text"]),
+            parts(manager("makers"), &["text"]),
+            plain(manager("makers/remove"), &["fingerprint"]),
+            plain(manager("bundle/trust"), &[]),
+            plain(manager("bundle/distrust"), &[]),
+            plain(manager("delete"), &[]),
+            plain(format!("{}?{of_device}", manager("device/relearn")), &[]),
+            plain(format!("{}?{of_device}", manager("device/forget")), &[]),
+            parts(
+                tpms("categories"),
                 &[
                     "name",
                     "manager",
@@ -195,28 +324,281 @@ async fn what_is_typed_into_the_sites_is_text_or_refused() {
                     "text",
                 ],
             ),
-            ("categories/c/allow", &["file"]),
-            ("categories/c/registers", &["policy", "registers"]),
-        ] {
-            let target = format!("/console/tpms/default/{path}");
-            let answer = upload(&judged, &target, &cookies, &csrf, fields, &input).await;
-            is_tame(&answer, &input);
+            parts(category("allow"), &["file"]),
+            plain(category("disallow"), &["fingerprint"]),
+            parts(category("registers"), &["policy", "registers"]),
+            plain(category("delete"), &[]),
+            plain(tpms("keys"), &["name", "category", "description", "mtls"]),
+            plain(key("disable"), &[]),
+            plain(key("enable"), &[]),
+            plain(key("revoke"), &["reason"]),
+            plain(key("delete"), &[]),
+        ]);
+    }
+    // And of what there is.
+    let there = |path: &str| format!("tpms/default/{path}");
+    forms.extend([
+        parts(there("managers/manager/makers"), &["text"]),
+        plain(there("managers/manager/makers/remove"), &["fingerprint"]),
+        plain(
+            there(&format!("managers/manager/device/relearn?{of_device}")),
+            &[],
+        ),
+        plain(
+            there(&format!("managers/manager/device/forget?{of_device}")),
+            &[],
+        ),
+        parts(there("categories/category/allow"), &["text"]),
+        plain(there("categories/category/disallow"), &["fingerprint"]),
+        parts(
+            there("categories/category/registers"),
+            &["policy", "registers"],
+        ),
+        Parts(
+            "/console/tpms/default/categories/category/registers".to_owned(),
+            vec![("policy", "expected"), ("registers", input)],
+        ),
+        plain(there("keys/station/revoke"), &["reason"]),
+        // They end the session.
+        plain("sign-out".to_owned(), &[]),
+        plain("sign-out/everywhere".to_owned(), &[]),
+    ]);
+    forms
+}
+
+fn account_pages(typed: &str) -> Vec<String> {
+    [
+        "?lang=",
+        "/help?lang=",
+        "/sign-in?over&lang=",
+        "/code?to=",
+        "/confirm?to=",
+        "/phone?",
+        "/recovery-codes?activated=",
+        "/devices?revoked=",
+        "/password?",
+        "/activity?before=",
+        "/",
+    ]
+    .map(|page| format!("/account{page}{typed}"))
+    .into()
+}
+
+/// `key` is that of a phone that waits for its first code.
+fn account_forms<'a>(input: &'a str, typed: &str, key: &'a str) -> Vec<Form<'a>> {
+    let form = |path: &str, fields: Filled<'a>| Plain(format!("/account/{path}"), fields);
+    vec![
+        form("confirm", vec![("password", input), ("to", input)]),
+        form("phone", vec![("password", input)]),
+        form("phone/activate", vec![("key", input), ("code", input)]),
+        form("phone/activate", vec![("key", key), ("code", input)]),
+        form("phone/remove", vec![("key", input)]),
+        form("recovery-codes", vec![("password", input), ("code", input)]),
+        form(
+            "recovery-codes",
+            vec![("password", PASSWORD), ("code", input)],
+        ),
+        form(&format!("devices/{typed}/revoke"), vec![]),
+        form(
+            "password",
+            vec![("old", input), ("new", input), ("repeat", input)],
+        ),
+        form(
+            "password",
+            vec![("old", PASSWORD), ("new", input), ("repeat", "x")],
+        ),
+        // They end the session, or give it another text.
+        form("sessions/end", vec![]),
+        form("sign-out", vec![]),
+    ]
+}
+
+/// What is sent by whoever is not signed in.
+fn entries(input: &str) -> [Form<'_>; 3] {
+    [
+        Plain(
+            "/account/sign-in".to_owned(),
+            vec![("name", input), ("password", input)],
+        ),
+        Plain(
+            "/account/code".to_owned(),
+            vec![("code", input), ("trust", input), ("to", input)],
+        ),
+        Plain("/console/sign-in".to_owned(), vec![("token", input)]),
+    ]
+}
+
+fn paths<'a>(forms: impl IntoIterator<Item = &'a Form<'a>>) -> Vec<String> {
+    forms
+        .into_iter()
+        .map(|form| form.path().to_owned())
+        .collect()
+}
+
+/// What is there to be asked for: a device of a till, and a certificate.
+async fn furnish(judged: &Judged) {
+    let _key = judged.api_key().await;
+    let visitor = console(judged).await;
+    let csrf = visitor.csrf("/console").await;
+    let authority = authority();
+    for form in [
+        Plain(
+            "/console/tills/default/devices".to_owned(),
+            vec![("id", "till"), ("algorithm", "2"), ("key", "")],
+        ),
+        Parts(
+            SERVICE.to_owned(),
+            vec![("name", "root"), ("text", &authority)],
+        ),
+    ] {
+        let answer = visitor.fill_in(&form, &csrf).await;
+        assert!([200, 303].contains(&answer.status), "{answer:?}");
+    }
+    for page in [
+        "/console/tills/default/device?id=till",
+        &format!("/console/certificates/certificate?{CERTIFICATE}"),
+        "/console/tpms/default/managers/manager",
+        "/console/tpms/default/categories/category",
+        "/console/tpms/default/keys/station",
+    ] {
+        let answer = visitor.get(page).await;
+        assert_eq!(answer.status, 200, "{page}: {answer:?}");
+    }
+}
+
+/// An operator who has just signed in.
+async fn console(judged: &Judged) -> Visitor<'_> {
+    let session = judged.console_session().await;
+    let cookies = format!("keyproof-console={session}");
+    Visitor { judged, cookies }
+}
+
+/// Sends each form, as it is and as one of another page; the visitor's own are taken until one ends their session.
+async fn fill_in_all(visitor: &Visitor<'_>, home: &str, forms: &[Form<'_>], input: &str) {
+    let csrf = visitor.csrf(home).await;
+    for form in forms {
+        let forged = visitor.fill_in(form, input).await;
+        is_tame(&forged, input);
+        assert!(
+            ![200, 303].contains(&forged.status),
+            "{}: {forged:?}",
+            form.path()
+        );
+    }
+    for form in forms {
+        is_tame(&visitor.fill_in(form, &csrf).await, input);
+    }
+}
+
+#[tokio::test]
+async fn what_is_typed_into_the_console_is_text_or_refused() {
+    let judged = Judged::start(8).await;
+    furnish(&judged).await;
+    assert_complete("GET", "/console", &console_pages("x"));
+    let forms = console_forms("x", "x");
+    let [.., sign_in] = entries("x");
+    assert_complete("POST", "/console", &paths(forms.iter().chain([&sign_in])));
+    for input in inputs() {
+        let typed = written(&input);
+        let visitor = console(&judged).await;
+        for target in console_pages(&typed) {
+            is_tame(&visitor.get(&target).await, &input);
         }
+        let forms = console_forms(&input, &typed);
+        fill_in_all(&visitor, "/console", &forms, &input).await;
+        assert_eq!(
+            visitor.get("/console").await.status,
+            303,
+            "{input:?}: signed out"
+        );
         // Whatever was taken for a name is shown as one.
+        let visitor = console(&judged).await;
         for target in [
+            "/console",
             "/console/users",
+            "/console/tills",
             "/console/tills/default",
+            SERVICE,
+            "/console/tpms",
             "/console/tpms/default",
             "/console/audit",
         ] {
-            is_tame(&ask(&judged, "GET", target, &cookies, "").await, &input);
+            let answer = visitor.get(target).await;
+            // Of one organisation alone nobody chooses.
+            let is_known = answer.status == 200 || target == "/console/users";
+            assert!(is_known, "{input:?} {target}: {answer:?}");
+            is_tame(&answer, &input);
         }
-        let wild = format!(
-            "keyproof-console={}",
-            input.replace(['\r', '\n', '\0', '\u{7}', '\u{1b}'], "")
-        );
-        is_tame(&ask(&judged, "GET", "/console", &wild, "").await, &input);
     }
-    let start = ask(&judged, "GET", "/console", &cookies, "").await;
-    assert_eq!(start.status, 200, "{start:?}");
+}
+
+#[tokio::test]
+async fn what_is_typed_into_the_account_site_is_text_or_refused() {
+    let judged = Judged::start(8).await;
+    assert_complete("GET", "/account", &account_pages("x"));
+    let forms = account_forms("x", "x", "1");
+    let [sign_in, code, _] = entries("x");
+    assert_complete(
+        "POST",
+        "/account",
+        &paths(forms.iter().chain([&sign_in, &code])),
+    );
+    for (number, input) in inputs().into_iter().enumerate() {
+        let typed = written(&input);
+        // Each is somebody of their own: wrong passwords lock.
+        let session = judged.account_session(&format!("ada{number}")).await;
+        let visitor = Visitor {
+            judged: &judged,
+            cookies: format!("keyproof-account={session}; keyproof-visit=visit"),
+        };
+        for target in account_pages(&typed) {
+            is_tame(&visitor.get(&target).await, &input);
+        }
+        let csrf = visitor.csrf("/account").await;
+        let begin = Plain("/account/phone".to_owned(), vec![("password", PASSWORD)]);
+        let scan = visitor.fill_in(&begin, &csrf).await;
+        let key = hidden(&scan, "key");
+        let forms = account_forms(&input, &typed, &key);
+        fill_in_all(&visitor, "/account", &forms, &input).await;
+        assert_eq!(
+            visitor.get("/account").await.status,
+            303,
+            "{input:?}: signed out"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_type_or_have_for_a_cookie_is_refused() {
+    let judged = Judged::start(8).await;
+    for input in inputs() {
+        let stranger = Visitor {
+            judged: &judged,
+            cookies: "keyproof-visit=visit; keyproof-console-visit=visit".to_owned(),
+        };
+        for form in entries(&input) {
+            let home = form.path().replace("code", "sign-in");
+            let csrf = stranger.csrf(&home).await;
+            let answer = stranger.fill_in(&form, &csrf).await;
+            is_tame(&answer, &input);
+            assert_ne!(answer.status, 303, "{input:?}: {answer:?}");
+            assert_ne!(answer.status, 403, "{input:?}: {answer:?}");
+        }
+        let wild = input.replace(['\r', '\n', '\0', '\u{7}', '\u{1b}'], "");
+        for site in ["account", "console"] {
+            let visitor = Visitor {
+                judged: &judged,
+                cookies: format!("keyproof-{site}={wild}; keyproof-language={wild}"),
+            };
+            is_tame(&visitor.get(&format!("/{site}")).await, &input);
+        }
+        let front = Visitor {
+            judged: &judged,
+            cookies: format!("keyproof-language={wild}"),
+        };
+        let typed = written(&input);
+        let head = format!("GET /?lang={typed} HTTP/1.1\r\nAccept: text/html\r\n");
+        is_tame(&front.ask(&head, "").await, &input);
+    }
+    judged.is_healthy().await;
 }

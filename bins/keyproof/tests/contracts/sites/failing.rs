@@ -1,8 +1,6 @@
 //! A store that fails under the pages: each of them, and each of their forms, is answered by a page of its site that says so,
 //! nothing is done, and nobody loses their session by it.
 
-use std::{collections::BTreeSet, fs, path::Path};
-
 use keyproof_service::{
     accounts::{NewUser, Role},
     otp_devices::DEFAULT_INSTANCE,
@@ -15,6 +13,7 @@ use crate::f5::{
     provision::furnished_on,
     site::{Site, console_origin, secret},
 };
+use crate::site_routes::assert_complete;
 
 const NAME: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse";
@@ -343,35 +342,6 @@ impl Scene {
     }
 }
 
-/// The templates of ARCHITECTURE.md's rows for a method at both sites.
-fn templates(method: &str) -> BTreeSet<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md");
-    let text = fs::read_to_string(file).unwrap();
-    let mark = format!("| `{method} /");
-    let rows = text.lines().filter_map(|line| line.strip_prefix(&*mark));
-    let paths = rows.map(|rest| format!("/{}", rest.split('`').next().unwrap()));
-    paths
-        .filter(|path| path.starts_with("/account") || path.starts_with("/console"))
-        .filter(|path| !["svg", "js", "css"].iter().any(|end| path.ends_with(end)))
-        .collect()
-}
-
-/// Each template has a path here.
-#[track_caller]
-fn assert_complete(method: &str, paths: &[String]) {
-    for template in templates(method) {
-        let fits = |path: &String| {
-            let path = path.split('?').next().unwrap();
-            let (path, template) = (path.split('/'), template.split('/'));
-            path.clone().count() == template.clone().count()
-                && path
-                    .zip(template)
-                    .all(|(one, of)| one == of || of.starts_with('{'))
-        };
-        assert!(paths.iter().any(fits), "{method} {template} is not tried");
-    }
-}
-
 /// A page of the site that the path is of, which says this; and no cookie is changed.
 #[track_caller]
 fn assert_page(visitor: &Operator, answer: &Answer, path: &str, says: &str) {
@@ -404,7 +374,9 @@ fn assert_page(visitor: &Operator, answer: &Answer, path: &str, says: &str) {
 async fn a_store_that_cannot_be_read_is_told_on_a_page_of_the_site() {
     let scene = Scene::set().await;
     let pages = scene.pages();
-    assert_complete("GET", &pages);
+    for site in ["/account", "/console"] {
+        assert_complete("GET", site, &pages);
+    }
     scene.engine.fail_reads(true);
     for path in &pages {
         let mut visitor = scene.visitor(path);
@@ -435,7 +407,9 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
     let scene = Scene::set().await;
     let forms = scene.forms();
     let paths: Vec<String> = forms.iter().map(|(path, _)| path.clone()).collect();
-    assert_complete("POST", &paths);
+    for site in ["/account", "/console"] {
+        assert_complete("POST", site, &paths);
+    }
     for (fate, status, says) in [
         (Commits::NotApplied, 503, "<h1>Too much to do</h1>"),
         (
