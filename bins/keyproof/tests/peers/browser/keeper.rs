@@ -3,10 +3,12 @@
 
 use std::{ops::Deref, process::Command};
 
+use data_encoding::HEXLOWER;
+use keyproof_tpm::HashAlgorithm;
 use tempfile::TempDir;
 
 use super::guest::Guest;
-use crate::swtpm::station::Field;
+use crate::swtpm::{event_log, station::Field};
 
 #[test]
 fn an_operator_walks_through_tills_certificates_and_tpms() {
@@ -23,9 +25,18 @@ fn walk(runs_scripts: bool) {
     field.provisions("");
     let selection = "--selection sha256:0,7,16";
     assert_eq!(field.attests(selection)["accepted"], true);
-    let digest = "7b".repeat(32);
-    field.tpm.run(&format!("tpm2_pcrextend 16:sha256={digest}"));
-    assert_eq!(field.attests(selection)["accepted"], false);
+    // The firmware changes, and its log says what was measured.
+    let measured = b"firmware 2, after an update";
+    let digest = HashAlgorithm::Sha256.digest(&[measured]).unwrap();
+    let extended = HEXLOWER.encode(&digest);
+    field
+        .tpm
+        .run(&format!("tpm2_pcrextend 16:sha256={extended}"));
+    field
+        .tpm
+        .write("log", &event_log(&[(16, &digest, measured)]));
+    let refused = field.attests(&format!("{selection} --event-log log"));
+    assert_eq!(refused["accepted"], false);
     let keeper = Keeper {
         guest: Guest::new(
             "console",
@@ -49,6 +60,10 @@ fn walk(runs_scripts: bool) {
     keeper.category_and_key();
     keeper.sign_in(&token);
     keeper.end_of_the_line();
+    // Who may see tills alone is told how the server is by nothing.
+    keeper.sign_in(&field.server.token("instances"));
+    keeper.sees("needs the scope status-read");
+    keeper.looks("start-without-status");
     keeper.browser_asked_nobody_else();
 }
 
@@ -106,8 +121,30 @@ impl Keeper {
         self.browser.follow("td a");
         self.browser.follow("form[action*='/remove'] button");
         self.sees("The instance has no devices yet.");
+        self.priced_device();
+        self.browser.follow("form[action*='/remove'] button");
+        self.sees("The instance has no devices yet.");
         self.browser.follow("form[action*='/remove'] button");
         assert!(!self.browser.text("main").contains("shop"));
+    }
+
+    /// A device each of whose codes is for one price.
+    fn priced_device(&self) {
+        self.browser.choose("#algorithm", "2");
+        self.fill_in("#id", "till 2");
+        self.looks("till-device-priced-made");
+        self.browser.follow("main a.button");
+        self.sees("name it to see the codes");
+        self.looks("till-device-priced");
+        self.fill_in("#price", "EUR:4.50");
+        self.sees("For EUR:4.5");
+        let code = self.seen("tr.now code");
+        self.browser.clear("#of");
+        self.browser.type_in("#of", "EUR:4.50");
+        self.browser.type_in("#code", &code);
+        self.browser.follow("form[action*='/check'] button");
+        self.sees("It confirms a payment now.");
+        self.looks("till-device-priced-checked");
     }
 
     fn certificate(&self) {
@@ -160,6 +197,7 @@ impl Keeper {
         self.looks("tpm-manager");
         self.browser.follow("td a[href*='/device?']");
         self.sees("sha256:16 changed, not as learnt");
+        self.sees("firmware 2, after an update");
         self.looks("tpm-device");
         self.browser.follow("form[action*='/relearn'] button");
         assert!(!self.seen("main").contains("not as learnt"));

@@ -66,6 +66,9 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
     let store = Store::open(engine, keys, entropy.clone(), clock.now())
         .await
         .unwrap();
+    // As production starts one, with what the dialects say of its settings; and the commands beside it, on the same store.
+    let server = Server::start(config.clone(), store.clone(), clock.clone(), entropy);
+    let server = server.await.unwrap();
     let service = Service::start(store, clock.clone(), config.hashing)
         .await
         .unwrap();
@@ -93,7 +96,6 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
         lifetime: None,
     };
     let token = service.access.create(new, &origin).await.unwrap();
-    let server = Server::start_over(config, service, entropy).await.unwrap();
     let port = server.address().port();
     let walked = tokio::task::spawn_blocking(move || {
         let visitor = Visitor {
@@ -126,6 +128,9 @@ impl Visitor {
         self.open("/account");
         self.looks("sign-in");
         self.skips_to_the_content();
+        self.open("/account/nowhere");
+        self.looks("not-found");
+        self.open("/account/sign-in");
         self.sign_in();
         self.looks("overview-without-phone");
 
@@ -139,6 +144,10 @@ impl Visitor {
         );
         let secret = self.browser.text("#secret");
         self.looks("scan");
+        // The page was left before the first code was typed: the phone has the key still.
+        self.open("/account/phone");
+        self.sees("Your phone has the key already.");
+        self.looks("phone-pending");
         self.fill_in("#code", &self.code(&secret));
         self.looks("recovery-codes");
         self.fill_in("#password", PASSWORD);
@@ -179,6 +188,25 @@ impl Visitor {
         self.sees("The phone is removed.");
         self.browser.follow("header form button");
         self.sees("You are signed out.");
+        self.is_locked_out();
+    }
+
+    /// Types a wrong password until none is judged.
+    fn is_locked_out(&self) {
+        self.fail_to_sign_in();
+        self.looks("sign-in-refused");
+        self.fail_to_sign_in();
+        self.fail_to_sign_in();
+        self.sees("try again in 5 minutes");
+        self.looks("sign-in-locked");
+    }
+
+    /// Types a wrong password, and waits until it is judged.
+    fn fail_to_sign_in(&self) {
+        self.open("/account/sign-in");
+        self.browser.type_in("#name", ADA);
+        self.fill_in("#password", "wrong horse");
+        assert_ne!(self.seen("main .error, main .alert"), "");
     }
 
     /// Sets up a phone for a user who is signed in, and gives its secret.

@@ -32,11 +32,7 @@ impl Visitor {
         let _ = self.set_up_phone();
         self.browser.follow("header form button");
         for _ in 0..3 {
-            self.open("/account/sign-in");
-            self.browser.type_in("#name", ADA);
-            self.fill_in("#password", "wrong horse");
-            // It is judged before the next one.
-            assert_ne!(self.seen("main .error, main .alert"), "");
+            self.fail_to_sign_in();
         }
         self.open("/console/users");
         self.looks("users");
@@ -69,11 +65,27 @@ impl Visitor {
         self.looks("user-add");
         self.fill_in("#password", "battery staple");
         self.sees("bob@example.org");
+
+        // Once there is another organisation, one is chosen first.
+        self.open("/console/users/add");
+        self.browser.type_in("#organisation", "Field Team");
+        self.browser.type_in("#name", "cy@example.org");
+        self.fill_in("#password", "battery staple");
+        self.sees("cy@example.org");
+        self.open("/console/users");
+        self.sees("Field Team");
+        self.looks("organisations");
+        self.browser.follow("main li a");
+        self.sees("bob@example.org");
     }
 
     fn read_the_trail(&self) {
         self.open("/console/audit");
         self.looks("audit");
+        // Each detail is worded: none is what Rust calls it.
+        let events = self.seen("#events");
+        assert!(events.contains("user.authenticate"), "{events}");
+        assert!(!events.contains(" { "), "{events}");
         self.browser.click("summary");
         self.fill_in("#who", &format!("user:{ADA}"));
         assert!(self.seen("#events").contains("mfa_key.activate"));

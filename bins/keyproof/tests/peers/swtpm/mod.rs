@@ -70,6 +70,30 @@ fn ecc_p384() {
     });
 }
 
+/// A crypto-agile log with a bank of SHA-256 alone, of these events: register, digest and data.
+pub(crate) fn event_log(events: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+    const EV_NO_ACTION: u32 = 3;
+    const EV_S_CRTM_VERSION: u32 = 8;
+    const SHA256: u16 = 0x0b;
+    let sized = |data: &[u8]| [&u32::try_from(data.len()).unwrap().to_le_bytes(), data].concat();
+    let mut head = b"Spec ID Event03\0".to_vec();
+    head.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
+    let mut log = [0, EV_NO_ACTION].map(u32::to_le_bytes).concat();
+    log.extend([0; 20]);
+    log.extend(sized(&head));
+    for (register, digest, data) in events {
+        log.extend(
+            [*register, EV_S_CRTM_VERSION, 1]
+                .map(u32::to_le_bytes)
+                .concat(),
+        );
+        log.extend(SHA256.to_le_bytes());
+        log.extend(*digest);
+        log.extend(sized(data));
+    }
+    log
+}
+
 /// Everything between a station, a server and one TPM, once.
 fn onboard(kind: &Kind) {
     let tpm = Tpm::manufacture(kind.setup);

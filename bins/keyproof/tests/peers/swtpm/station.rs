@@ -8,7 +8,7 @@ use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
 
 use super::{
-    certify_p256, furnish,
+    certify_p256, event_log, furnish,
     server::{PUBLIC_URL, Server},
     tpm::Tpm,
 };
@@ -373,15 +373,7 @@ fn p384_from_provision_to_revocation() {
 fn an_event_log_that_is_not_of_this_boot_is_refused() {
     let field = Field::new();
     field.provisions("");
-    // The header of a crypto-agile log with SHA-256 alone, and no event behind it.
-    let mut log = vec![0, 0, 0, 0, 3, 0, 0, 0];
-    log.extend([0; 20]);
-    let mut header = b"Spec ID Event03\0".to_vec();
-    header.extend([0, 0, 0, 0, 0, 2, 0, 2]);
-    header.extend([1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
-    log.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
-    log.extend(header);
-    field.tpm.write("log", &log);
+    field.tpm.write("log", &event_log(&[]));
     let report = field.attests("--selection sha256:16 --event-log log");
     let names: Vec<&str> = report["checks"]
         .as_array()
