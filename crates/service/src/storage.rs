@@ -372,14 +372,14 @@ mod tests {
     async fn a_refusal_that_is_counted_is_told_once_it_is_committed() {
         let bench = bench().await;
         let key = Key::new("settled", ["_"]);
-        let refused: Result<(), _> = settle("test", &bench.store, || async {
+        let refused: Result<(), _> = settle("test.refused", &bench.store, || async {
             let mut batch = bench.store.batch(START);
             batch.insert(&key, &Marker {}, None);
             Ok(Attempt::Commit(batch, Err("wrong")))
         })
         .await;
         assert_eq!(refused, Err(Failure::Refused("wrong")));
-        assert_eq!(retries().get("test"), None, "nobody was quicker");
+        assert_eq!(retries().get("test.refused"), None, "nobody was quicker");
         let counted = bench.store.get::<Marker>(&key, START).await;
         assert!(counted.unwrap().is_some(), "it is counted");
     }

@@ -175,7 +175,7 @@ actions! {
         TpmProvision = "tpm.provision" by Anonymous | Operator | Station;
         TpmActivate = "tpm.activate" by Anonymous | Operator | Station;
         TpmAttestNonce = "tpm.attest_nonce" by Operator | Station;
-        TpmAttest = "tpm.attest" by Anonymous | Operator | Station;
+        TpmAttest = "tpm.attest" by Operator | Station;
         TpmDeviceForget = "tpm_device.forget" by CommandLine | Operator;
         TpmDeviceRelearn = "tpm_device.relearn" by CommandLine | Operator;
         TpmDeviceShow = "tpm_device.show" by Operator;

@@ -112,7 +112,7 @@ pub(super) fn add_paging_headers(
         format!("</api/v1/user?{}>; rel=\"{relation}\"", parameters.finish())
     };
     // The last one that is answered: a link to a page that is refused leads nowhere.
-    let last = pages.min(asked.deepest_page());
+    let last = pages.min(UserQuery::last_page(asked.per_page()));
     let mut links = vec![link(1, "first"), link(last, "last")];
     if asked.page() > 1 {
         links.push(link((asked.page() - 1).min(last), "prev"));

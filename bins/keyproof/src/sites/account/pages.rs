@@ -9,7 +9,7 @@ use keyproof_service::{
 use super::texts::Texts;
 use crate::{
     qr::Drawing,
-    sites::{asset::RELEASE, entries::Entries, language::Language, moment::moment},
+    sites::{asset::RELEASE, entries::Entries, moment::moment},
 };
 
 /// What every page has around it.

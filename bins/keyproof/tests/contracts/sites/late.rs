@@ -18,7 +18,7 @@ async fn sign_out(mut window: Browser<'_>, path: &str) {
 
 impl<'a> Browser<'a> {
     /// Another window with the same cookies and page.
-    fn window(&self) -> Browser<'a> {
+    fn window(&self) -> Self {
         let mut window = Browser::new(self.site);
         window.cookies = self.cookies.clone();
         window.page = self.page.clone();
