@@ -26,11 +26,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     need_programs(tools::PICTURES)?;
     let taken = workspace::target_folder().join("screenshots");
     clear(&taken)?;
+    // The tests run in their package's folder.
+    let taken = workspace::absolute(&taken)?;
     let mut tests = cargo([
         "test",
         "--locked",
-        "--package",
-        "keyproof",
+        // Of the whole workspace, as all tests are built.
+        "--workspace",
+        "--all-features",
         "--test",
         "peers",
         "--",

@@ -71,7 +71,7 @@ impl Visitor {
         self.browser.type_in("#organisation", "Field Team");
         self.browser.type_in("#name", "cy@example.org");
         self.fill_in("#password", "battery staple");
-        self.sees("cy@example.org");
+        self.sees("The user is added.");
         self.open("/console/users");
         self.sees("Field Team");
         self.looks("organisations");
