@@ -410,6 +410,12 @@ fn secure_boot_can_be_required() {
         .detail(EventLogCheck::SecureBoot)
         .to_owned();
     assert_eq!(detail, "on; SecureBoot, PK, KEK, db, dbx; 1 authorities");
+    // Where nothing is told, nothing is listed.
+    let mut silent = LogMaker::agile(&BANKS);
+    silent.measure(7, CRTM_VERSION, b"1");
+    let report = check(&silent, "sha256:7").report;
+    let detail = report.detail(EventLogCheck::SecureBoot);
+    assert_eq!(detail, "not told by an event that PCR 7 backs");
 }
 
 #[test]

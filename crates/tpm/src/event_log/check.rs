@@ -441,8 +441,11 @@ fn check_secure_boot(
             .iter()
             .map(|variable| &*variable.name)
             .collect();
-        let authorities = found.authorities.len();
-        format!("{}; {authorities} authorities", names.join(", "))
+        match (names.join(", "), found.authorities.len()) {
+            (names, 0) => names,
+            (names, authorities) if names.is_empty() => format!("{authorities} authorities"),
+            (names, authorities) => format!("{names}; {authorities} authorities"),
+        }
     };
     let is_backed = registers
         .iter()

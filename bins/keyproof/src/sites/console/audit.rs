@@ -23,10 +23,10 @@ use crate::{
 const ROWS: usize = 50;
 
 /// How many characters a cell has of the beginning of a long text, so that a page of them is light.
-const HEAD: usize = 72;
+const HEAD: usize = 100;
 
 /// How many it has of its end.
-const TAIL: usize = 40;
+const TAIL: usize = 60;
 
 /// How many events are in a file at most, but for what is begun.
 const EXPORTED: usize = 10_000;
