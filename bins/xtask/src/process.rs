@@ -7,9 +7,20 @@ use std::process::{Child, Command, Stdio};
 use crate::failure::Failure;
 
 /// The cargo that runs us, so that one toolchain serves the whole run.
+///
+/// What it tells us of our own package is kept from it: ring is built anew whenever that differs.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
+    for (name, _) in env::vars_os() {
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if of_package
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
