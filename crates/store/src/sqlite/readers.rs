@@ -295,7 +295,8 @@ fn rows(limit: usize) -> i64 {
 mod tests {
     use super::*;
     use crate::sqlite::log_index::LogIndex;
-    use crate::sqlite::schema;
+    use crate::sqlite::{Access, SqliteOptions, connect, schema};
+    use rusqlite::StatementStatus;
     use std::sync::mpsc;
 
     fn count(connection: &Connection) -> i64 {
@@ -367,6 +368,24 @@ mod tests {
                 plan[0].starts_with("SEARCH") && plan[0].contains(index),
                 "{plan:?}"
             );
+        }
+    }
+
+    /// A plan is made once for a connection, whatever is bound to its statement later.
+    #[test]
+    fn a_statement_is_planned_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = SqliteOptions::default();
+        let connection = connect(file.path(), &options, Access::ReadWrite).unwrap();
+        schema::prepare(file.path(), &connection).unwrap();
+        for sql in [GET, SCAN, EXPIRED] {
+            let mut statement = connection.prepare(sql).unwrap();
+            for bound in 0..3 {
+                let parameters = vec![bound; statement.parameter_count()];
+                let parameters = rusqlite::params_from_iter(parameters);
+                assert!(!statement.exists(parameters).unwrap());
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
         }
     }
 }
