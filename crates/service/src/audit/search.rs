@@ -24,6 +24,9 @@ const AT_ONCE: usize = 100;
 /// The most events that are read through together, and put into order.
 const WINDOW: usize = 1_000;
 
+/// Where each event is sought, so many times as many as a page has at most are read together.
+const SPARE: usize = 4;
+
 /// The first window, which widens where there is little.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
@@ -178,6 +181,14 @@ struct Looking<'s> {
 impl Looking<'_> {
     fn is_over(&self) -> bool {
         self.events.len() >= self.most || self.read >= Search::MOST_READ
+    }
+
+    /// The most events that are read through together.
+    fn window(&self) -> usize {
+        match *self.search == Search::default() {
+            true => self.most.saturating_mul(SPARE).clamp(AT_ONCE, WINDOW),
+            false => WINDOW,
+        }
     }
 
     /// Counts an event that is read, and gives it if it is sought.
@@ -375,7 +386,7 @@ impl Audit {
                     before = Before::moment(start);
                     look = match read {
                         0 => look.saturating_mul(32),
-                        few if few < WINDOW / 4 => look.saturating_mul(4),
+                        few if few < looking.window() / 4 => look.saturating_mul(4),
                         _ => look,
                     };
                 }
@@ -418,7 +429,7 @@ impl Audit {
                 last = key.moment().unwrap_or(last);
                 found.extend(looking.saw(stored.record).map(|event| (key, event)));
             }
-            if looking.read - before > WINDOW && !pages.is_over() {
+            if looking.read - before > looking.window() && !pages.is_over() {
                 return Ok(Seen::More(last));
             }
         }
@@ -607,6 +618,30 @@ mod tests {
             let found = found.unwrap();
             assert_eq!((found.events.len(), found.read, found.before), (1, 1, None));
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_whatever_there_is_reads_little_more_than_it_shows() {
+        let bench = bench().await;
+        bench.clock.advance(Duration::from_secs(60 * 60));
+        let now = bench.clock.now();
+        let event = |number: u64| {
+            let at = now.saturating_sub(Duration::from_millis(60 * number));
+            (at, event(at, &number.to_string(), "instance/shop"))
+        };
+        keep(&bench, &(0..3_000).map(event).collect::<Vec<_>>()).await;
+        let audit = &bench.service.audit;
+        let found = audit.search(&Search::default(), None, START, 50).await;
+        let read = found.unwrap().read;
+        assert!((50..600).contains(&read), "{read}");
+        let (all, _) = all_of(&bench, &Search::default(), 50).await;
+        // Of the server's start there are some, too.
+        let kept = all
+            .into_iter()
+            .filter(|event| event.target == "instance/shop");
+        let all: Vec<_> = kept.map(|event| event.who).collect();
+        let expected: Vec<_> = (0..3_000).map(|number| number.to_string()).collect();
+        assert_eq!(all, expected);
     }
 
     #[tokio::test]
