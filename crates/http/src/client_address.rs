@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -21,18 +21,15 @@ impl TrustedProxies {
 
     /// The peer, or the last hop of `X-Forwarded-For` that is not a trusted proxy when the peer is one.
     ///
-    /// A hop that is no address ends the walk: what stands before it was written by nobody known.
+    /// A hop that is no address ends the walk: what stands before it was written by nobody known. Each hop is read by itself, for
+    /// a client may send any bytes, and what a proxy appends to them counts all the same.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusts(client) {
             return client;
         }
-        let lines: Vec<&str> = headers
-            .get_all(X_FORWARDED_FOR)
-            .iter()
-            .map(|line| line.to_str().unwrap_or_default())
-            .collect();
-        let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
+        let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+        let mut hops = lines.flat_map(from_the_last);
         while self.trusts(client)
             && let Some(hop) = hops.next().and_then(address)
         {
@@ -47,8 +44,8 @@ impl TrustedProxies {
             return false;
         }
         let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back();
-        let last = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
-        last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+        let last = last.and_then(|line| from_the_last(line).next());
+        last.is_some_and(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https"))
     }
 
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
@@ -56,9 +53,14 @@ impl TrustedProxies {
     }
 }
 
+/// The members of a list, the last first.
+fn from_the_last(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().rsplit(|byte| *byte == b',')
+}
+
 /// An address as proxies write it: bare, in brackets, with or without a port.
-fn address(hop: &str) -> Option<IpAddr> {
-    let hop = hop.trim();
+fn address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = str::from_utf8(hop).ok()?.trim();
     let bare = hop
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -75,13 +77,13 @@ fn address(hop: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
-    fn client(peer: &str, forwarded: &[&str]) -> String {
+    fn client<L: AsRef<[u8]>>(peer: &str, forwarded: &[L]) -> String {
         let proxies = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append(X_FORWARDED_FOR, line.parse().unwrap());
+            let line = HeaderValue::from_bytes(line.as_ref()).unwrap();
+            headers.append(X_FORWARDED_FOR, line);
         }
         TrustedProxies::new(proxies.to_vec())
             .client(peer.parse().unwrap(), &headers)
@@ -92,28 +94,32 @@ mod tests {
     fn believes_only_trusted_proxies() {
         assert_eq!(client("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
-        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client::<&str>("10.0.0.1", &[]), "10.0.0.1");
     }
 
     #[test]
     fn only_a_trusted_proxy_says_that_its_client_spoke_tls() {
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
-        let says = |peer: &str, lines: &[&'static str]| {
+        let says = |peer: &str, lines: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(line));
+                let line = HeaderValue::from_bytes(line).unwrap();
+                headers.append(X_FORWARDED_PROTO, line);
             }
             proxies.says_https(peer.parse().unwrap(), &headers)
         };
-        assert!(says("10.0.0.1", &["https"]) && says("::ffff:10.0.0.1", &["http, HTTPS"]));
-        assert!(!says("192.0.2.1", &["https"]));
-        for wrong in [
-            &[][..],
-            &["http"],
-            &["https, http"],
-            &["https", "http"],
-            &["https2"],
-        ] {
+        assert!(says("10.0.0.1", &[b"https"]) && says("::ffff:10.0.0.1", &[b"http, HTTPS"]));
+        assert!(says("10.0.0.1", &[b"\xe9, https"]));
+        assert!(!says("192.0.2.1", &[b"https"]));
+        let others: [&[&[u8]]; 6] = [
+            &[],
+            &[b"http"],
+            &[b"https, http"],
+            &[b"https", b"http"],
+            &[b"https2"],
+            &[b"https, \xe9"],
+        ];
+        for wrong in others {
             assert!(!says("10.0.0.1", wrong), "{wrong:?}");
         }
     }
@@ -124,6 +130,21 @@ mod tests {
         assert_eq!(client("10.0.0.1", &spoofed), "198.51.100.7");
         assert_eq!(client("10.0.0.1", &["10.3.3.3"]), "10.3.3.3");
         assert_eq!(client("10.0.0.1", &["198.51.100.7, unknown"]), "10.0.0.1");
+    }
+
+    /// What a client writes before its proxies do takes nothing from what they say.
+    #[test]
+    fn bytes_that_are_no_text_hide_no_hop_behind_them() {
+        for forged in [
+            &b"\xe9, 198.51.100.7"[..],
+            b"\xff\xfe,198.51.100.7, 10.1.1.1",
+        ] {
+            assert_eq!(client("10.0.0.1", &[forged]), "198.51.100.7");
+        }
+        let lines = [&b"203.0.113.9, \xe9"[..], b"198.51.100.7"];
+        assert_eq!(client("10.0.0.1", &lines), "198.51.100.7");
+        // One that is itself no text is no address.
+        assert_eq!(client("10.0.0.1", &[b"198.51.100.7, \xe9"]), "10.0.0.1");
     }
 
     #[test]

@@ -89,6 +89,10 @@ async fn the_client_is_who_the_proxy_says() {
     let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
     let stack = Stack::start(&[("http.trusted_proxies", proxies)]).await;
     assert_eq!(stack.send(request).await.body, r#"{"client":"192.0.2.1"}"#);
+    // Whatever a client has sent before it.
+    let forged =
+        b"GET /trial/client HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: \xe9, 192.0.2.1\r\n\r\n";
+    assert_eq!(stack.send(forged).await.body, r#"{"client":"192.0.2.1"}"#);
 }
 
 #[tokio::test]

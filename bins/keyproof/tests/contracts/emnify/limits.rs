@@ -158,6 +158,32 @@ async fn an_application_token_holds_for_the_address_that_the_proxy_names() {
     site.password(ADA, PASSWORD).await.is(200);
 }
 
+/// One byte that is no text took the whole line away, and with it what the proxy says.
+#[tokio::test]
+async fn no_byte_of_a_client_makes_it_the_proxy() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let site = Site::configured(&[("http.trusted_proxies", toml::Value::Array(proxies))]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    // Of the network that the proxy is in.
+    let body = json!({ "ip": "127.0.0.0/8" });
+    let made = site
+        .post("/api/v1/application_token", &body)
+        .bearer(&site.token(ADA).await)
+        .send()
+        .await;
+    let body = json!({ "application_token": made.is(200).text("application_token") });
+    let log_in = async |from: &str| {
+        let call = site.post(AUTHENTICATE, &body);
+        call.header("x-forwarded-for", from).send().await
+    };
+    log_in("203.0.113.9").await.is_empty(401);
+    log_in("é, 203.0.113.9").await.is_empty(401);
+    let access = log_in("127.0.0.1").await.is(200).text("auth_token");
+    let call = site.get("/api/v1/user").bearer(&access);
+    let call = call.header("x-forwarded-for", "é, 203.0.113.9");
+    call.send().await.is(401);
+}
+
 #[tokio::test]
 async fn no_route_takes_a_body_of_more_than_16_kib() {
     const MOST: usize = 16 * 1024;
