@@ -43,26 +43,26 @@ impl Cookie {
         if is_encrypted { bound } else { bare }
     }
 
-    /// The value that came, if it can be one of ours.
+    /// The value that came, if it can be one of ours. Cookies of others may have any bytes.
     pub(super) fn value(self, headers: &HeaderMap, is_encrypted: bool) -> Option<&str> {
         let name = self.name(is_encrypted);
         let lines = headers.get_all(header::COOKIE).iter();
-        let pairs = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'));
-        let mut values = pairs
-            .filter_map(|pair| pair.trim_matches(' ').split_once('='))
-            .filter(|(found, _)| *found == name)
-            .map(|(_, value)| value);
+        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let mut values = pairs.filter_map(|pair| {
+            let pair = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+            pair.strip_prefix(b"=")
+        });
         // Of two of one name nobody knows which is ours.
         let value = values.next()?;
-        let is_ours = |value: &str| {
+        let is_ours = |value: &[u8]| {
             (1..=MAX_VALUE).contains(&value.len())
                 && value
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b))
         };
-        (values.next().is_none() && is_ours(value)).then_some(value)
+        (values.next().is_none() && is_ours(value))
+            .then_some(value)
+            .and_then(|value| str::from_utf8(value).ok())
     }
 
     /// What tells the browser to keep it; for `lasting`, or until it is closed.
@@ -128,6 +128,21 @@ mod tests {
         ] {
             assert_eq!(value(&[wrong], false), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_neighbours_have_set_hides_no_cookie() {
+        let value = |line: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::COOKIE, HeaderValue::from_bytes(line).unwrap());
+            let value = Cookie::Account.value(&headers, false);
+            value.map(ToOwned::to_owned)
+        };
+        let ours = Some("abc".to_owned());
+        assert_eq!(value("name=Zoë; keyproof-account=abc".as_bytes()), ours);
+        assert_eq!(value(b"\xe9=\xff; keyproof-account=abc;\xfe"), ours);
+        assert_eq!(value(b"keyproof-account=\xe9"), None);
+        assert_eq!(value(b"keyproof-account=abc; keyproof-account=\xe9"), None);
     }
 
     #[test]

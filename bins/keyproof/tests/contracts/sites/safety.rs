@@ -230,6 +230,18 @@ async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alo
 }
 
 #[tokio::test]
+async fn what_a_neighbour_has_a_browser_keep_shuts_nobody_out() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    // Of another program under the same name, and before ours in the same line.
+    ada.cookies.insert("a".to_owned(), "Zoë".to_owned());
+    ada.sign_in(ADA).await.is(200);
+    ada.get("/account/devices").await.is(200);
+    ada.sign_in_as(&["status-read"]).await;
+    ada.get("/console").await.is(200);
+}
+
+#[tokio::test]
 async fn names_from_outside_are_text_on_a_page() {
     let site = Site::start().await;
     let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
