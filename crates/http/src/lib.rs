@@ -78,7 +78,7 @@ pub use path::{PathError, RequestPath, SegmentFault};
 pub use query::Query;
 pub use refusal::StackRefusal;
 pub use request_id::RequestId;
-pub use response::{Response, json, plain_refusal};
+pub use response::{Response, json, keeping, plain_refusal};
 pub use served::Served;
 pub use socket::{Client, Presence};
 pub use stack::{DRAINING, Draw, NO_ANSWER, Readiness, Stack, in_blocks};

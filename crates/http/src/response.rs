@@ -1,13 +1,18 @@
 //! What a dialect answers with, and what the stack adds.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
+use hyper::body::Body;
 use serde::Serialize;
 use serde_json::json;
 
@@ -32,6 +37,31 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
         HeaderValue::from_static("application/json"),
     );
     response
+}
+
+/// The answer, which keeps this until its last piece is on its way to the client, or the connection has ended: a place for a
+/// long answer is taken for as long as that is in memory.
+pub fn keeping<K: Send + 'static>(response: Response, kept: K) -> Response {
+    struct Keeping<K> {
+        bytes: Bytes,
+        _kept: K,
+    }
+
+    impl<K> AsRef<[u8]> for Keeping<K> {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+
+    response.map(|mut body| {
+        // Full has its bytes at once, and all in one.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let bytes = match Pin::new(&mut body).poll_frame(&mut nobody) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            _ => Bytes::new(),
+        };
+        Full::new(Bytes::from_owner(Keeping { bytes, _kept: kept }))
+    })
 }
 
 /// A refusal where no application has a shape for it.
@@ -65,5 +95,30 @@ impl Route {
 
     pub(crate) fn is_login(&self) -> bool {
         self.is_login.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_kept_goes_with_the_last_of_the_answer() {
+        let kept = Arc::new(());
+        let response = Response::new(Full::new(Bytes::from("a list")));
+        let response = keeping(response, Arc::clone(&kept));
+        assert_eq!(Arc::strong_count(&kept), 2);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "a list");
+        drop(body);
+        assert_eq!(Arc::strong_count(&kept), 1);
+        // Of nothing there is nothing in memory.
+        let empty = keeping(Response::default(), Arc::clone(&kept));
+        assert_eq!(Arc::strong_count(&kept), 1);
+        drop(empty);
     }
 }

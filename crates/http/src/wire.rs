@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -78,15 +78,25 @@ impl Turn {
     }
 }
 
+/// How much of an answer hyper is given at once. It copies that, so that a long answer whose client does not read would be in
+/// memory twice.
+const PIECE: usize = 64 * 1024;
+
 /// The body of an answer, which tells the connection's [`Turn`] when hyper has taken it all.
 pub(crate) struct AnswerBody {
     body: Full<Bytes>,
+    /// What hyper has not taken of it yet.
+    rest: Bytes,
     turn: Arc<Turn>,
 }
 
 impl AnswerBody {
     pub(crate) fn new(body: Full<Bytes>, turn: Arc<Turn>) -> Self {
-        Self { body, turn }
+        Self {
+            body,
+            rest: Bytes::new(),
+            turn,
+        }
     }
 }
 
@@ -104,15 +114,26 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            // Full has its bytes at once, and all in one.
+            let whole = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            let Some(Ok(frame)) = whole else {
+                return Poll::Ready(None);
+            };
+            self.rest = frame.into_data().unwrap_or_default();
+        }
+        let piece = self.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        let whole = self.body.size_hint().exact().unwrap_or_default();
+        SizeHint::with_exact(rest.saturating_add(whole))
     }
 }
 
@@ -205,4 +226,29 @@ fn refusal_status(head: &[u8]) -> Option<StatusCode> {
     StatusCode::from_bytes(status)
         .ok()
         .filter(StatusCode::is_client_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn an_answer_is_given_to_hyper_in_pieces() {
+        for length in [0, 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let whole: Vec<u8> = (0..=255).cycle().take(length).collect();
+            let body = Full::new(Bytes::from(whole.clone()));
+            let mut body = AnswerBody::new(body, Arc::default());
+            let mut read = Vec::new();
+            while !body.is_end_stream() {
+                let left = body.size_hint().exact();
+                assert_eq!(left, u64::try_from(length - read.len()).ok());
+                let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                assert!((1..=PIECE).contains(&piece.len()), "{}", piece.len());
+                read.extend_from_slice(&piece);
+            }
+            assert!(body.frame().await.is_none());
+            assert_eq!(read, whole);
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod judging;
 mod keys;
 pub mod otp_devices;
 mod pages;
+mod places;
 mod rate_limit;
 mod session_life;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use ending::{Ending, Endings, Seen};
 pub use figures::{Figures, HashingFigures, LockFigures, QueueFigures, UpkeepFigures};
 pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
+pub use places::{Place, Places};
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 pub use work::{Work, WorkObserver};
@@ -64,6 +66,12 @@ use zeroize::Zeroizing;
 use judging::Queue;
 use work::Followed;
 
+/// How many lists without pages are in memory at once.
+const LISTS: usize = 8;
+
+/// How many of them are one tenant's.
+const LISTS_EACH: usize = 2;
+
 /// All use cases over one store.
 pub struct Service {
     /// Operators' tokens.
@@ -76,6 +84,9 @@ pub struct Service {
     pub certificates: Certificates,
     /// Runs work that takes a processor's time; each domain has a queue of its own beside this one.
     pub judging: Arc<Judging>,
+    /// Places for lists whose contract has no pages, each of a tenant: they are in memory whole until their client has read
+    /// them.
+    pub lists: Places,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
     /// TPM managers, categories and API keys, and the provisioning of devices.
@@ -203,6 +214,7 @@ impl Service {
             standbys: Mutex::default(),
             audit,
             judging: Arc::new(judging),
+            lists: Places::new(LISTS, LISTS_EACH),
             store,
             clock,
         };

@@ -125,7 +125,7 @@ async fn a_server_is_ready_only_if_what_failed_would_fit() {
     let fleet = &cluster.fleet;
     let devices = Instance::add(&cluster.installation, fleet, "shop").await;
     let add = async |id: &str, length: usize| {
-        let call = devices.add_device(id, &"x".repeat(length), 0);
+        let call = devices.add_large_device(id, length);
         match call.send(fleet, 0).await {
             Reply::Answered(answer) => (answer.status, answer.json["code"].clone()),
             Reply::Broken => panic!("it is up"),

@@ -88,6 +88,11 @@ impl Session {
         &self.name
     }
 
+    /// The number of the user's organisation.
+    pub const fn organisation(&self) -> u32 {
+        self.owner.organisation
+    }
+
     /// What the user may do.
     pub const fn role(&self) -> Role {
         self.role

@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
 };
 use keyproof_service::{
-    Accounts, Failure, Service,
+    Accounts, Failure, Service, StorageError,
     accounts::{Editor, FirstStep, Manager, PasswordLogin, Person, Session, SessionError, Whose},
 };
 
@@ -208,8 +208,11 @@ impl Call<Session> {
     }
 
     async fn application_tokens(self) -> Answered {
+        let whose = format!("organisation/{}", self.who.organisation());
+        let place = self.service.lists.take(&whose).await;
+        let place = place.map_err(StorageError::from)?;
         let tokens = self.accounts().application_tokens(&self.who).await?;
-        Ok(wire::application_tokens(&tokens))
+        Ok(keeping(wire::application_tokens(&tokens), place))
     }
 }
 

@@ -21,10 +21,10 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, header};
 use keyproof_http::{
     Application, BoxFuture, ClientAuthorities, Exchange, RequestId, RequestPath, Response,
-    StackRefusal,
+    StackRefusal, keeping,
 };
 use keyproof_service::{
-    Failure, Service,
+    Failure, Service, StorageError,
     access::{Along, Operator},
     device_identity::{
         Act, Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
@@ -260,8 +260,11 @@ impl<K: Kind + wire::Spec> Call<K> {
         // Whatever it names: clients send it without a value, or with the documentation's placeholder. What
         // report_status_fields names there is none of.
         let full = query.first("report_fields").is_some();
+        let whose = format!("namespace/{}", self.at.namespace);
+        let place = self.service.lists.take(&whose).await;
+        let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
-        Ok(wire::list(&objects, full))
+        Ok(keeping(wire::list(&objects, full), place))
     }
 
     async fn get(self) -> Answered {

@@ -426,6 +426,9 @@ impl From<Failure<AddDeviceError>> for Refusal {
             }
             Failure::Refused(why) => match why {
                 AddDeviceError::Conflict => Code::DeviceExists.into(),
+                AddDeviceError::Description => {
+                    Self::field_of(DEVICE_DETAILS, "otp_device_description")
+                }
                 AddDeviceError::Ended => Code::TokenUnknown.into(),
                 AddDeviceError::Id => Self::field_of(DEVICE_DETAILS, "otp_device_id"),
                 AddDeviceError::Key(_) => Self::field_of(DEVICE_DETAILS, "otp_key"),
@@ -453,6 +456,9 @@ impl From<Failure<ChangeDeviceError<Self>>> for Refusal {
             Failure::Refused(why) => match why {
                 ChangeDeviceError::Algorithm => Code::DeviceChangeConflict.into(),
                 ChangeDeviceError::Body(refusal) => refusal,
+                ChangeDeviceError::Description => {
+                    Self::field_of(DEVICE_CHANGE, "otp_device_description")
+                }
                 ChangeDeviceError::Ended => Code::TokenUnknown.into(),
                 ChangeDeviceError::Key(_) => Self::field_of(DEVICE_CHANGE, "otp_key"),
                 ChangeDeviceError::Unknown => Code::DeviceUnknown.into(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
 };
 use keyproof_service::{
     Judging, Service,
@@ -156,8 +156,12 @@ impl Call<Holding> {
 
 impl Call<Reading> {
     async fn list(self) -> Answered {
+        let lists = &self.taler.service.lists;
+        let whose = format!("instance/{}", self.caller.instance());
+        let place = lists.take(&whose).await?;
         let devices = self.devices().devices(&self.caller).await;
-        Ok(wire::devices(&devices.map_err(Refusal::reading)?))
+        let answer = wire::devices(&devices.map_err(Refusal::reading)?);
+        Ok(keeping(answer, place))
     }
 
     async fn show(self) -> Answered {

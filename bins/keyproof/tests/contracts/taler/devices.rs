@@ -2,6 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 use crate::{
     taler::dialect::{DEVICES, KEY, START, device, with},
@@ -104,6 +108,47 @@ async fn absent_members_are_left_out_of_answers() {
         shown.is(200).json,
         json!({ "device_description": "Till", "otp_algorithm": 0, "otp_timestamp": 1 })
     );
+}
+
+/// A list has no pages, and is in memory whole until its client has read it.
+#[tokio::test]
+async fn whoever_does_not_read_lists_has_few_of_them() {
+    let site = Site::start().await;
+    let token = &site.token_of("shop").await;
+    let path = "/instances/shop/private/otp-devices";
+    // More than the system takes for a client that does not read: each of these characters is six in JSON.
+    let description = "\u{1}".repeat(4_096);
+    for number in 0..400 {
+        let body = with(
+            device(&number.to_string()),
+            json!({ "otp_device_description": description }),
+        );
+        let added = site.post(path, &body).bearer(token).send().await;
+        added.is_empty();
+    }
+    let list = async || site.get(path).bearer(token).send().await;
+    list().await.is(200);
+    let begun = async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stream = socket.connect(site.server.address()).await.unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is being answered.
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        stream
+    };
+    let unread = [begun().await, begun().await];
+    let refused = list().await;
+    assert_eq!(refused.refuses(503, 77).header("retry-after"), "1");
+    // Nobody else is shut out, and nothing but lists.
+    let other = site.get(DEVICES).bearer(&site.token("all").await);
+    other.send().await.is(200);
+    let shown = site.get(&format!("{path}/7")).bearer(token).send();
+    shown.await.is(200);
+    drop(unread);
+    list().await.is(200);
 }
 
 #[derive(Deserialize)]
@@ -354,9 +399,12 @@ async fn ids_are_any_text_percent_encoded() {
             .await
             .is_empty();
     }
-    let long = "x".repeat(2_000);
-    site.add(token, device(&long)).await;
-    site.get(&path(&long)).bearer(token).send().await.is(200);
+    // The longest that is taken, each byte of which is written as three.
+    let (longest, encoded) = ("/".repeat(4_096), "%2F".repeat(4_096));
+    site.add(token, device(&longest)).await;
+    site.get(&path(&encoded)).bearer(token).send().await.is(200);
+    let removed = site.delete(&path(&encoded)).bearer(token).send();
+    removed.await.is_empty();
     for malformed in ["%", "%zz", "%4", "%FF"] {
         site.get(&path(malformed))
             .bearer(token)

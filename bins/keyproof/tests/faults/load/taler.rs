@@ -52,6 +52,16 @@ impl Instance {
         self.call("GET", "")
     }
 
+    /// The request that adds a device whose record is so many bytes long, and some more.
+    pub(crate) fn add_large_device(&self, id: &str, length: usize) -> Call {
+        self.call("POST", "").json(&json!({
+            "otp_device_id": id,
+            "otp_device_description": "till",
+            "otp_key": "A".repeat(length),
+            "otp_algorithm": 1,
+        }))
+    }
+
     /// The request that adds a device.
     pub(crate) fn add_device(&self, id: &str, description: &str, counter: u32) -> Call {
         self.call("POST", "").json(&json!({

@@ -29,12 +29,18 @@ use crate::{
     storage::{Attempt, said, settle},
 };
 
+/// The longest id, in bytes: with each of them percent-encoded, a URL with it is still one that is served.
+const MAX_ID: usize = 4096;
+
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 4096;
+
 /// A device to be added.
 #[derive(Clone)]
 pub struct DeviceDetails {
-    /// Its id within the instance: at least one character.
+    /// Its id within the instance: at least one character, at most 4096 bytes.
     pub id: String,
-    /// For people to read.
+    /// For people to read: at most 4096 bytes.
     pub description: String,
     /// Its key in Taler's Base32; may be empty.
     pub key: Zeroizing<String>,
@@ -47,7 +53,7 @@ pub struct DeviceDetails {
 /// What is to be changed of a device. `None` leaves it as it is.
 #[derive(Clone)]
 pub struct DeviceChange {
-    /// For people to read.
+    /// For people to read: at most 4096 bytes.
     pub description: String,
     /// Its key in Taler's Base32.
     pub key: Option<Zeroizing<String>>,
@@ -87,11 +93,14 @@ pub enum AddDeviceError {
     /// There is one of this id, and it differs.
     #[error("there is a device of this id, with other details")]
     Conflict,
+    /// Its description is too long.
+    #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
+    Description,
     /// The caller's token or instance has ended meanwhile.
     #[error("the token or its instance has ended")]
     Ended,
-    /// Its id is empty, and no URL would reach it.
-    #[error("a device's id has at least one character")]
+    /// Its id is empty or too long, and no URL would reach it.
+    #[error("a device's id has at least one character, and at most {MAX_ID} bytes")]
     Id,
     /// Its key is not one.
     #[error(transparent)]
@@ -127,6 +136,9 @@ pub enum ChangeDeviceError<B> {
     /// The body that was to say what is to be changed was refused.
     #[error("the body was refused")]
     Body(B),
+    /// The new description is too long.
+    #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
+    Description,
     /// The caller's token or instance has ended meanwhile.
     #[error("the token or its instance has ended")]
     Ended,
@@ -167,8 +179,11 @@ impl OtpDevices {
         details: &DeviceDetails,
     ) -> Result<(), Failure<AddDeviceError>> {
         let refused = |why: AddDeviceError| Failure::Refused(why);
-        if details.id.is_empty() {
+        if !(1..=MAX_ID).contains(&details.id.len()) {
             return Err(refused(AddDeviceError::Id));
+        }
+        if details.description.len() > MAX_DESCRIPTION {
+            return Err(refused(AddDeviceError::Description));
         }
         let strength = strength(&details.key).map_err(|error| refused(error.into()))?;
         let key = caller.place_of(&details.id);
@@ -287,6 +302,9 @@ impl OtpDevices {
                 record, version, ..
             } = device.ok_or_else(|| refused(ChangeDeviceError::Unknown))?;
             let change = said(&body, ChangeDeviceError::Body)?;
+            if change.description.len() > MAX_DESCRIPTION {
+                return Err(refused(ChangeDeviceError::Description));
+            }
             let strength = change.key.as_ref().map(|key| strength(key)).transpose();
             let strength = strength.map_err(|error| refused(ChangeDeviceError::Key(error)))?;
             if change

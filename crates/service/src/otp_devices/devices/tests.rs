@@ -122,6 +122,27 @@ async fn keys_have_no_least_length_and_one_alphabet() {
 }
 
 #[tokio::test]
+async fn ids_and_descriptions_are_bounded() {
+    let bench = bench().await;
+    let session = bench.session("shop").await;
+    let longest = "x".repeat(4096);
+    let mut details = device(&longest);
+    details.description = longest.clone();
+    assert_eq!(session.add(&details).await, Ok(()));
+    details.description.push('x');
+    let refused = session.add(&details).await;
+    assert_eq!(refused, Err(Failure::Refused(AddDeviceError::Description)));
+    let refused = session.add(&device(&details.description)).await;
+    assert_eq!(refused, Err(Failure::Refused(AddDeviceError::Id)));
+    assert_eq!(session.change(&longest, change(&longest)).await, Ok(()));
+    let refused = session.change(&longest, change(&details.description)).await;
+    assert_eq!(
+        refused,
+        Err(Failure::Refused(ChangeDeviceError::Description))
+    );
+}
+
+#[tokio::test]
 async fn codes_are_those_of_the_moment_and_the_price() {
     let bench = bench().await;
     let session = bench.session("shop").await;

@@ -160,6 +160,9 @@ impl Visit<Signed> {
         let (field, text) = match devices.add_device(&caller, &details).await {
             Ok(()) => return self.made(caller.instance(), &details),
             Err(Failure::Refused(AddDeviceError::Ended)) => return Err(Refusal::NotFound),
+            Err(Failure::Refused(why @ AddDeviceError::Description)) => {
+                ("description", why.to_string())
+            }
             Err(Failure::Refused(why @ AddDeviceError::Key(_))) => ("key", why.to_string()),
             Err(Failure::Refused(why)) => ("id", why.to_string()),
             Err(Failure::Storage(error)) => return Err(error.into()),

@@ -1,0 +1,182 @@
+//! Places that many share: so many in all, and no more than a few of them for one party, so that none shuts the others out.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::TooBusy;
+
+/// How long a place is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Places, each taken by a party: an instance, an organisation, a user.
+#[derive(Debug)]
+pub struct Places {
+    all: Arc<Semaphore>,
+    /// How many a party may have.
+    each: usize,
+    parties: Arc<Parties>,
+}
+
+/// Those who have a place or wait for one.
+#[derive(Debug, Default)]
+struct Parties(Mutex<BTreeMap<String, Share>>);
+
+/// What a party has.
+#[derive(Debug)]
+struct Share {
+    places: Arc<Semaphore>,
+    /// How many have a place or wait.
+    users: usize,
+}
+
+/// One who has a place of a party's or waits for it.
+struct User {
+    parties: Arc<Parties>,
+    party: String,
+}
+
+/// A place, until it is dropped.
+#[must_use = "dropping it gives the place to another"]
+pub struct Place {
+    _places: [OwnedSemaphorePermit; 2],
+    _user: User,
+}
+
+impl Places {
+    /// So many in all, and so many for each party.
+    pub fn new(all: usize, each: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
+            each: each.min(Semaphore::MAX_PERMITS),
+            parties: Arc::default(),
+        }
+    }
+
+    /// A place for this party; waits for one, but not for long.
+    ///
+    /// # Errors
+    ///
+    /// [`TooBusy`], if none came free.
+    pub async fn take(&self, party: &str) -> Result<Place, TooBusy> {
+        let (user, own) = self.share_of(party);
+        let places = async {
+            // What a party has too many of waits here, and takes nothing from others.
+            let own = own.acquire_owned().await.map_err(|_| TooBusy)?;
+            let all = Arc::clone(&self.all).acquire_owned().await;
+            Ok::<_, TooBusy>([all.map_err(|_| TooBusy)?, own])
+        };
+        let places = timeout(PATIENCE, places).await.map_err(|_| TooBusy)??;
+        Ok(Place {
+            _places: places,
+            _user: user,
+        })
+    }
+
+    /// A place for this party, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TooBusy`], if there is none.
+    pub(crate) fn try_take(&self, party: &str) -> Result<Place, TooBusy> {
+        let (user, own) = self.share_of(party);
+        let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
+        let all = Arc::clone(&self.all).try_acquire_owned();
+        Ok(Place {
+            _places: [all.map_err(|_| TooBusy)?, own],
+            _user: user,
+        })
+    }
+
+    fn share_of(&self, party: &str) -> (User, Arc<Semaphore>) {
+        let mut parties = self.parties.lock();
+        let share = parties.entry(party.to_owned()).or_insert_with(|| Share {
+            places: Arc::new(Semaphore::new(self.each)),
+            users: 0,
+        });
+        share.users = share.users.saturating_add(1);
+        let user = User {
+            parties: Arc::clone(&self.parties),
+            party: party.to_owned(),
+        };
+        (user, Arc::clone(&share.places))
+    }
+}
+
+impl Parties {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Share>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whom nobody uses is forgotten.
+impl Drop for User {
+    fn drop(&mut self) {
+        let mut parties = self.parties.lock();
+        let Some(share) = parties.get_mut(&self.party) else {
+            return;
+        };
+        share.users = share.users.saturating_sub(1);
+        if share.users == 0 {
+            parties.remove(&self.party);
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_party_has_a_few_and_shuts_no_other_out() {
+        let places = Places::new(3, 2);
+        let first = places.take("a").await.unwrap();
+        let _second = places.take("a").await.unwrap();
+        assert_eq!(places.take("a").await.err(), Some(TooBusy));
+        assert_eq!(places.try_take("a").err(), Some(TooBusy));
+        let _other = places.try_take("b").unwrap();
+        assert_eq!(places.take("c").await.err(), Some(TooBusy), "all are taken");
+        drop(first);
+        let _third = places.try_take("a").unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_has_the_place_that_comes_free() {
+        let places = Arc::new(Places::new(1, 1));
+        let first = places.take("a").await.unwrap();
+        let waiting = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take("b").await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_nobody_uses_is_forgotten() {
+        let places = Places::new(10, 1);
+        for party in 0..100 {
+            let party = party.to_string();
+            let place = places.take(&party).await.unwrap();
+            assert_eq!(places.take(&party).await.err(), Some(TooBusy));
+            drop(place);
+        }
+        assert!(places.parties.lock().is_empty());
+    }
+}
