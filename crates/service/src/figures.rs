@@ -82,7 +82,7 @@ pub struct UpkeepFigures {
     pub failed: u64,
     /// How many expired records were removed.
     pub removed: u64,
-    /// Whether the last round left expired records to the next.
+    /// Whether the last round left something to the next.
     pub is_behind: bool,
 }
 

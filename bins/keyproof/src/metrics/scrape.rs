@@ -192,7 +192,7 @@ impl Families {
         )?;
         self.gauge(
             "keyproof_upkeep_behind",
-            "1 while a round leaves expired records to the next.",
+            "1 while a round leaves something to the next.",
             u8::from(figures.is_behind),
         )
     }

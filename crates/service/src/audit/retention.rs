@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use keyproof_store::{CommitError, Key, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::{Audit, Event, EventKey, Outcome, all_events, index};
-use crate::StorageError;
+use crate::{StorageError, upkeep::Round};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -73,28 +74,34 @@ enum Task {
 
 impl Audit {
     /// Removes what was done longer ago than it is to stay, and addresses from what is older than 90 days: at most 2500 events
-    /// a call. Gives how many were changed or removed. Several servers may be at it at once.
+    /// a call of each, and after each 100 the store is left to others for as long as that took. Several servers may be at it
+    /// at once.
     ///
     /// # Errors
     ///
     /// [`StorageError`]; the rest stays for the next call.
-    pub async fn forget_old(&self) -> Result<usize, StorageError> {
+    pub async fn forget_old(&self) -> Result<Round, StorageError> {
         let now = self.clock.now();
-        let mut count = 0;
+        let mut round = Round::default();
         for (task, kept) in [
             (Task::Changes, self.settings.keep),
             (Task::Addresses, Some(ADDRESSES_KEPT)),
         ] {
             let Some(kept) = kept else { continue };
             let until = now.saturating_sub(kept);
+            let mut is_through = false;
             for _ in 0..BATCHES {
-                match self.sweep(task, until).await? {
-                    Some(changed) => count += changed,
-                    None => break,
-                }
+                let began = Instant::now();
+                let Some(changed) = self.sweep(task, until).await? else {
+                    is_through = true;
+                    break;
+                };
+                round.removed += changed;
+                sleep(began.elapsed()).await;
             }
+            round.goes_on |= !is_through;
         }
-        Ok(count)
+        Ok(round)
     }
 
     /// The next events of before `until`; `None` once there are no more, or another server is at it.
@@ -210,7 +217,7 @@ mod tests {
     }
 
     async fn forget(bench: &Bench) -> usize {
-        bench.service.audit.forget_old().await.unwrap()
+        bench.service.audit.forget_old().await.unwrap().removed
     }
 
     #[tokio::test]

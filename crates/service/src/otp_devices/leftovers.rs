@@ -9,41 +9,41 @@ use super::{
     OtpDevices,
     records::{Device, Leftover, LoginToken, all_devices, all_leftovers, all_tokens},
 };
-use crate::StorageError;
+use crate::{StorageError, upkeep::Round};
 
 /// Records removed by one batch, and leftovers looked at in one go.
 const BATCH: usize = 100;
 
 impl OtpDevices {
-    /// Clears away some of what was left behind: at most a batch for each removal or password. Answers how many went.
+    /// Clears away some of what was left behind: at most a batch for each removal or password.
     ///
     /// # Errors
     ///
     /// [`StorageError`]; the rest stays for the next call.
-    pub async fn clear_leftovers(&self) -> Result<usize, StorageError> {
+    pub async fn clear_leftovers(&self) -> Result<Round, StorageError> {
         let now = self.clock.now();
-        let mut cleared = 0;
-        for (key, stored) in self
-            .store
-            .scan::<Leftover>(&all_leftovers(), None, BATCH, now)
-            .await?
-        {
+        let mut round = Round::default();
+        let all = all_leftovers();
+        let leftovers = self.store.scan::<Leftover>(&all, None, BATCH, now);
+        for (key, stored) in leftovers.await? {
             let mut dead = self.dead_tokens(&stored.record).await?;
             dead.extend(self.dead_devices(&stored.record).await?);
             if dead.is_empty() {
                 dead.push((key, stored.version));
             }
             dead.truncate(BATCH);
-            cleared += self.remove_all(&dead, now).await?;
+            round.removed += self.remove_all(&dead, now).await?;
         }
-        Ok(cleared)
+        // A leftover goes last of all, so whatever went may have others behind it.
+        round.goes_on = round.removed > 0;
+        Ok(round)
     }
 
     /// Clears away all of it, where the caller has the time. Whatever fails is logged and stays for the upkeep.
     pub(super) async fn clear_leftovers_now(&self) {
         loop {
             match self.clear_leftovers().await {
-                Ok(0) => return,
+                Ok(round) if !round.goes_on => return,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "what is left of an instance is not cleared away yet");
@@ -263,7 +263,7 @@ mod tests {
 
         let mut steps = 0;
         loop {
-            let cleared = devices.clear_leftovers().await.unwrap();
+            let cleared = devices.clear_leftovers().await.unwrap().removed;
             assert!(cleared <= BATCH, "{cleared} in one step");
             if cleared == 0 {
                 break;
@@ -288,7 +288,7 @@ mod tests {
             .unwrap();
         assert_eq!(records(&bench, "login_token").await, 0);
         let fresh = bench.session("shop").await;
-        while devices.clear_leftovers().await.unwrap() > 0 {}
+        while devices.clear_leftovers().await.unwrap().goes_on {}
         assert_eq!(records(&bench, "login_token").await, 1);
         assert_eq!(fresh.list().await.unwrap().len(), 1);
     }

@@ -81,7 +81,7 @@ impl Visit<Signed> {
         let minutes = around.metrics.last_hour();
         let upkeep = match (figures.upkeep.rounds, figures.upkeep.is_behind) {
             (0, _) => "has not run yet",
-            (_, true) => "is behind: there are more expired records than one round removes",
+            (_, true) => "is behind: there is more to remove than one round removes",
             (_, false) => "keeps up",
         };
         let now = service.now();
