@@ -173,50 +173,68 @@ impl Accounts {
         caller: &Caller,
         after: Option<&str>,
     ) -> Result<OrganisationPage, StorageError> {
-        let now = self.clock.now();
-        let (ids, is_over) = match caller.named() {
-            None => {
-                let (all, after) = (organisation_names(), after.map(organisation_name_key));
-                let page =
-                    self.store
-                        .scan::<OrganisationName>(&all, after.as_ref(), ORGANISATIONS, now);
-                let page = page.await?;
-                let ids: Vec<_> = page
-                    .into_iter()
-                    .map(|(_, stored)| stored.record.id)
-                    .collect();
-                let is_over = ids.len() < ORGANISATIONS;
-                (ids, is_over)
-            }
-            Some(names) => {
-                let rest: Vec<_> = names
-                    .into_iter()
-                    .filter(|name| Some(*name) > after)
-                    .collect();
-                let is_over = rest.len() <= ORGANISATIONS;
-                let names = rest.into_iter().take(ORGANISATIONS);
-                let places: Vec<_> = names.map(organisation_name_key).collect();
-                let reading = self.read(places.iter().cloned()).await?;
-                let mut ids = Vec::new();
-                for place in places {
-                    let named: Slot<OrganisationName> = reading.slot(place)?;
-                    ids.extend(named.record().map(|named| named.id));
-                }
-                (ids, is_over)
-            }
+        let Some(names) = caller.named() else {
+            return self.all_organisations(after).await;
         };
-        let reading = self
-            .read(ids.iter().map(|id| organisation_key(*id)))
-            .await?;
+        let names: Vec<_> = names
+            .into_iter()
+            .filter(|name| Some(*name) > after)
+            .collect();
+        let mut pages = names.chunks(ORGANISATIONS).peekable();
         let mut page = OrganisationPage::default();
+        // Not every organisation that a scope names is there: those that are may be behind many that are not.
+        while let Some(names) = pages.next() {
+            let places = names.iter().copied().map(organisation_name_key);
+            let places: Vec<_> = places.collect();
+            let reading = self.read(places.iter().cloned()).await?;
+            let mut ids = Vec::new();
+            for place in places {
+                let named: Slot<OrganisationName> = reading.slot(place)?;
+                ids.extend(named.record().map(|named| named.id));
+            }
+            page.organisations = self.organisations_of(ids).await?;
+            if !page.organisations.is_empty() {
+                let last = names.last().filter(|_| pages.peek().is_some());
+                page.after = last.map(|last| (*last).to_owned());
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    async fn all_organisations(
+        &self,
+        after: Option<&str>,
+    ) -> Result<OrganisationPage, StorageError> {
+        let (all, after) = (organisation_names(), after.map(organisation_name_key));
+        let now = self.clock.now();
+        let page = self
+            .store
+            .scan::<OrganisationName>(&all, after.as_ref(), ORGANISATIONS, now);
+        let ids: Vec<_> = page
+            .await?
+            .into_iter()
+            .map(|(_, stored)| stored.record.id)
+            .collect();
+        let is_over = ids.len() < ORGANISATIONS;
+        let organisations = self.organisations_of(ids).await?;
+        let last = organisations.last().filter(|_| !is_over);
+        Ok(OrganisationPage {
+            after: last.map(|last| last.name.clone()),
+            organisations,
+        })
+    }
+
+    /// The organisations of these numbers, as far as they are there.
+    async fn organisations_of(&self, ids: Vec<u32>) -> Result<Vec<OrganisationView>, StorageError> {
+        let places = ids.iter().map(|id| organisation_key(*id));
+        let reading = self.read(places).await?;
+        let mut organisations = Vec::new();
         for id in ids {
             let organisation: Slot<Organisation> = reading.slot(organisation_key(id))?;
-            page.organisations
-                .extend(organisation.into_record().map(OrganisationView::of));
+            organisations.extend(organisation.into_record().map(OrganisationView::of));
         }
-        let last = page.organisations.last();
-        page.after = last.filter(|_| !is_over).map(|last| last.name.clone());
-        Ok(page)
+        Ok(organisations)
     }
 
     /// Users of an organisation that an operator may see, and its name.

@@ -1,11 +1,72 @@
 //! What operators list, a page at a time.
 
+use keyproof_auth::OperatorScopes;
+
 use super::add;
 use crate::{
-    accounts::Role,
+    access::NewOperatorToken,
+    accounts::{Caller, NewUser, Role},
     pages::PAGE,
-    testing::{PASSWORD, bench, console, secret},
+    testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
+
+/// An operator whose token has these scopes.
+async fn operator(bench: &Bench, scopes: Vec<String>) -> Caller {
+    let new = NewOperatorToken {
+        subject: "ops".to_owned(),
+        scopes: OperatorScopes::parse(scopes.iter().map(|scope| &**scope)).unwrap(),
+        lifetime: None,
+    };
+    let access = &bench.service.access;
+    let token = access.create(new, &console()).await.unwrap();
+    let operator = access.authenticate(&token.text).await.unwrap();
+    Caller::new(&operator, &origin())
+}
+
+async fn add_organisation(bench: &Bench, organisation: &str) {
+    let new = NewUser {
+        name: format!("ada@{organisation}"),
+        organisation: organisation.to_owned(),
+        role: Role::User,
+    };
+    let accounts = &bench.service.accounts;
+    accounts
+        .add_user(&new, secret(PASSWORD), &console())
+        .await
+        .unwrap();
+}
+
+/// A scope may name an organisation that is not there, or not yet.
+#[tokio::test]
+async fn organisations_are_seen_behind_however_many_that_are_not_there() {
+    let bench = bench().await;
+    for number in [50, 51, 120] {
+        add_organisation(&bench, &format!("org{number:03}")).await;
+    }
+    let accounts = &bench.service.accounts;
+    let names = |organisations: Vec<crate::accounts::OrganisationView>| -> Vec<String> {
+        organisations.into_iter().map(|found| found.name).collect()
+    };
+    let scopes = |numbers: std::ops::Range<u32>| {
+        let scope = |number| format!("users-read:org{number:03}");
+        numbers.map(scope).collect::<Vec<_>>()
+    };
+    // Of 51 the last alone is there.
+    let caller = operator(&bench, scopes(0..51)).await;
+    let page = accounts.organisations(&caller, None).await.unwrap();
+    assert_eq!(page.after, None);
+    assert_eq!(names(page.organisations), ["org050"]);
+
+    let caller = operator(&bench, scopes(0..130)).await;
+    let page = accounts.organisations(&caller, None).await.unwrap();
+    assert_eq!(names(page.organisations), ["org050", "org051"]);
+    let page = accounts
+        .organisations(&caller, page.after.as_deref())
+        .await
+        .unwrap();
+    assert_eq!(page.after, None);
+    assert_eq!(names(page.organisations), ["org120"]);
+}
 
 #[tokio::test]
 async fn the_list_of_users_is_read_in_pages_and_has_each_once() {
