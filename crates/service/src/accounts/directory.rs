@@ -74,6 +74,7 @@ impl Accounts {
         organisation: u32,
         query: &UserQuery,
     ) -> Result<UserPage, StorageError> {
+        let _place = self.listings.take(&organisation.to_string()).await?;
         let now = self.clock.now();
         let all = users_of(organisation);
         let mut listing = Listing::of(query.clone());

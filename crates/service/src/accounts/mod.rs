@@ -84,7 +84,8 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::{
-    Action, Audit, Clock, Failure, HashingError, HashingPool, Judging, Origin, StorageError,
+    Action, Audit, Clock, Failure, HashingError, HashingPool, Judging, Origin, Places,
+    StorageError,
     access::{Remembered, Turn, UseCase},
     audit::Deed,
     figures::{LockFigures, Locks},
@@ -125,6 +126,9 @@ const NUMBERS: u32 = 1 << 24;
 /// How many verified access tokens are remembered: a few megabytes of them.
 const REMEMBERED: usize = 8_192;
 
+/// How many readings of one organisation's users are under way at once: all share the queue of what is judged.
+const LISTINGS_EACH: usize = 8;
+
 /// The use cases of user accounts.
 pub struct Accounts {
     store: Store,
@@ -132,6 +136,7 @@ pub struct Accounts {
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
     judging: Judging,
+    listings: Places,
     locks: Arc<Locks>,
     policy: Policy,
     rotate_refresh_tokens: bool,
@@ -164,6 +169,7 @@ impl Accounts {
             audit,
             hashing,
             judging,
+            listings: Places::new(usize::MAX, LISTINGS_EACH),
             locks: Arc::default(),
             policy: settings.policy,
             rotate_refresh_tokens: settings.rotate_refresh_tokens,

@@ -107,6 +107,7 @@ impl Session {
     pub fn search(&self) -> Search {
         let (subject, name) = (self.subject, &self.name);
         Search {
+            whose: format!("user:{subject}"),
             by: vec![format!("user:{subject}"), format!("user:{name}")],
             of: vec![deeds::owner(self.owner)],
             // Exactly: what is below may be what strangers typed, at any name.

@@ -16,7 +16,7 @@ use super::{
     index::{Entries, User},
     text::bounded,
 };
-use crate::{StorageError, TooBusy};
+use crate::{Place, Places, StorageError, TooBusy};
 
 /// So many events are read at once.
 const AT_ONCE: usize = 100;
@@ -39,9 +39,14 @@ const SEARCHES: usize = 4;
 /// How many more wait.
 const WAITING: usize = 28;
 
+/// How many of all these are of one who looks.
+const EACH: usize = 2;
+
 /// Which events are looked for: those of which all is so that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
+    /// Who looks, by any text: of each only a few searches are under way at once.
+    pub whose: String,
     /// What was asked for: this action, or what it begins with.
     pub action: Option<String>,
     /// What it was asked of: this, or what it has after a slash.
@@ -220,7 +225,7 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct Turns {
     /// One for each that reads or waits.
-    places: Semaphore,
+    places: Places,
     /// One for each that reads.
     turns: Semaphore,
 }
@@ -228,15 +233,15 @@ pub(super) struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            places: Semaphore::new(SEARCHES + WAITING),
+            places: Places::new(SEARCHES + WAITING, EACH),
             turns: Semaphore::new(SEARCHES),
         }
     }
 }
 
 impl Turns {
-    async fn take(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), TooBusy> {
-        let place = self.places.try_acquire().map_err(|_| TooBusy)?;
+    async fn take(&self, whose: &str) -> Result<(Place, SemaphorePermit<'_>), TooBusy> {
+        let place = self.places.try_take(whose)?;
         let turn = self.turns.acquire().await.map_err(|_| TooBusy)?;
         Ok((place, turn))
     }
@@ -247,7 +252,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; [`StorageError::Busy`] if too many look for something.
+    /// [`StorageError`]; [`StorageError::Busy`] if too many look for something, or the same for too much.
     pub async fn search(
         &self,
         search: &Search,
@@ -255,7 +260,7 @@ impl Audit {
         since: Timestamp,
         most: usize,
     ) -> Result<Found, StorageError> {
-        let _turn = self.turns.take().await?;
+        let _turn = self.turns.take(&search.whose).await?;
         let mut looking = Looking {
             search,
             since,
@@ -736,8 +741,9 @@ mod tests {
     async fn so_many_look_at_once_and_the_rest_is_told_to_come_again() {
         let bench = bench().await;
         let audit = &bench.service.audit;
-        let all = u32::try_from(SEARCHES + WAITING).unwrap();
-        let full = audit.turns.places.try_acquire_many(all).unwrap();
+        let places = &audit.turns.places;
+        let all = (0..SEARCHES + WAITING).map(|number| number.to_string());
+        let full: Vec<_> = all.map(|whose| places.try_take(&whose).unwrap()).collect();
         let search = Search::default();
         let refused = audit.search(&search, None, START, 5).await;
         assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
@@ -750,6 +756,22 @@ mod tests {
         assert!(waits.is_err());
         drop(turns);
         assert!(!waiting.await.unwrap().events.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_looks_for_too_much_shuts_nobody_else_out() {
+        let bench = bench().await;
+        let audit = &bench.service.audit;
+        let of = |whose: &str| Search {
+            whose: whose.to_owned(),
+            ..Search::default()
+        };
+        let taken = [(); EACH].map(|()| audit.turns.places.try_take("user:1").unwrap());
+        let refused = audit.search(&of("user:1"), None, START, 5).await;
+        assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
+        assert!(audit.search(&of("user:2"), None, START, 5).await.is_ok());
+        drop(taken);
+        assert!(audit.search(&of("user:1"), None, START, 5).await.is_ok());
     }
 
     #[test]

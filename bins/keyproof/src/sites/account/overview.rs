@@ -27,7 +27,11 @@ const DONE: usize = 3;
 impl Visit<Signed> {
     pub(super) async fn overview(self) -> Answered {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
-        let latest = self.latest().await?;
+        // What else there is to see does not wait for the trail.
+        let latest = match self.latest().await {
+            Err(Refusal::Busy) => None,
+            latest => Some(latest?),
+        };
         let t = self.t();
         let notice = if self.says("ended") {
             Some(t.sessions_ended)
@@ -50,7 +54,8 @@ impl Visit<Signed> {
                 ahead => t.clock_off(ahead),
             },
             codes_left: overview.recovery_codes.map(|left| t.codes_left(left)),
-            events: self.rows(&latest),
+            is_busy: latest.is_none(),
+            events: self.rows(&latest.unwrap_or_default()),
         };
         render(&page, StatusCode::OK)
     }

@@ -165,6 +165,7 @@ pages! {
         locked: Option<String>,
         clock: String,
         codes_left: Option<String>,
+        is_busy: bool,
         events: Vec<EventRow>,
     }
     /// The phone: none, pending or active.

@@ -169,6 +169,8 @@ texts! {
     what: "What", "Was";
     from: "From", "Von";
     no_activity: "Nothing in the last 90 days.", "Nichts in den letzten 90 Tagen.";
+    activity_busy: "The server has too much to do to show it just now. Load the page again in a moment.",
+        "Der Server hat gerade zu viel zu tun, um sie zu zeigen. Laden Sie die Seite gleich noch einmal.";
     older: "Show older", "Älteres zeigen";
     refused: "refused", "abgelehnt";
     last_sign_in: "Latest activity", "Letzte Aktivität";

@@ -227,6 +227,7 @@ impl Visit<Signed> {
     /// The latest events there that are sought, with names in them.
     async fn find(&self, sought: &Sought, place: &Place, most: usize) -> Result<Found, Refusal> {
         let search = Search {
+            whose: format!("operator:{}", self.operator().subject),
             by: self.asker(&sought.who).await?,
             action: given(&sought.what),
             target: given(&sought.target),

@@ -71,7 +71,7 @@ impl Site {
         Self::on(Arc::new(MemoryEngine::new()), flags).await
     }
 
-    async fn on(engine: Arc<dyn Engine>, flags: &[Flag]) -> Self {
+    pub(crate) async fn on(engine: Arc<dyn Engine>, flags: &[Flag]) -> Self {
         Self::set_up(Timestamp::from_secs(START), engine, flags, every_answer).await
     }
 

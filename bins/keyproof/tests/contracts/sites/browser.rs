@@ -36,6 +36,11 @@ impl<'a> Browser<'a> {
         Self { site, operator }
     }
 
+    /// The same browser, to ask for something beside this.
+    pub(crate) fn operator(&self) -> Operator {
+        self.operator.clone()
+    }
+
     /// Which sends this with each request.
     pub(crate) fn sending(mut self, name: &'static str, value: &str) -> Self {
         self.operator.headers.push((name, value.to_owned()));

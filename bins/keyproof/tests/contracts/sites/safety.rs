@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use keyproof_service::accounts::{NewUser, Role};
+use keyproof_store::faults::FaultyEngine;
+use tokio::time::sleep;
 
-use super::browser::Browser;
+use super::{browser::Browser, console::operator::Operator};
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD},
     site::{Site, console_origin, secret},
@@ -239,6 +241,52 @@ async fn what_a_neighbour_has_a_browser_keep_shuts_nobody_out() {
     ada.get("/account/devices").await.is(200);
     ada.sign_in_as(&["status-read"]).await;
     ada.get("/console").await.is(200);
+}
+
+/// Looking for events takes places that all share.
+#[tokio::test]
+async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[("auth.address_limit", 0.into())]).await;
+    for name in [ADA, BOB] {
+        site.add(name, "Example Org", Role::User).await;
+    }
+    let (mut ada, mut bob) = (Browser::new(&site), Browser::new(&site));
+    ada.sign_in(ADA).await.is(200);
+    bob.sign_in(BOB).await.is(200);
+    // All of them come to the trail in step with each other.
+    engine.stall();
+    let asked = |mut who: Operator, path: &'static str| {
+        tokio::spawn(async move {
+            let answer = who.get(path).await;
+            (answer.status.as_u16(), who.page)
+        })
+    };
+    let bobs: Vec<_> = (0..40)
+        .map(|_| asked(bob.operator(), "/account/activity"))
+        .collect();
+    let overviews: Vec<_> = (0..4).map(|_| asked(bob.operator(), "/account")).collect();
+    let adas = asked(ada.operator(), "/account/activity");
+    sleep(Duration::from_millis(200)).await;
+    engine.go_on();
+    assert_eq!(adas.await.unwrap().0, 200);
+    let mut shown = 0;
+    for bobs in bobs {
+        let (status, _) = bobs.await.unwrap();
+        assert!([200, 503].contains(&status), "{status}");
+        shown += usize::from(status == 200);
+    }
+    assert!((1..40).contains(&shown), "{shown}");
+    // What else an overview shows is shown.
+    let mut without = 0;
+    for overview in overviews {
+        let (status, page) = overview.await.unwrap();
+        assert_eq!(status, 200);
+        without += usize::from(page.contains("too much to do to show it just now"));
+    }
+    assert!(without > 0);
+    bob.get("/account").await.is(200);
+    bob.sees_not("too much to do");
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use keyproof_auth::OperatorScopes;
 
-use super::add;
+use super::{add, log_in, session, tokens};
 use crate::{
+    StorageError, TooBusy,
     access::NewOperatorToken,
-    accounts::{Caller, NewUser, Role},
+    accounts::{Caller, NewUser, Role, UserQuery},
     pages::PAGE,
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
@@ -66,6 +67,32 @@ async fn organisations_are_seen_behind_however_many_that_are_not_there() {
         .unwrap();
     assert_eq!(page.after, None);
     assert_eq!(names(page.organisations), ["org120"]);
+}
+
+/// All share the queue of what is judged.
+#[tokio::test(start_paused = true)]
+async fn readings_of_one_organisation_shut_no_other_out() {
+    let bench = bench().await;
+    let accounts = &bench.service.accounts;
+    let query = UserQuery::new(Vec::new(), Vec::new(), 1, 10).unwrap();
+    let mut people = Vec::new();
+    for organisation in ["one", "other"] {
+        add_organisation(&bench, organisation).await;
+        let name = format!("ada@{organisation}");
+        let logged_in = tokens(log_in(&bench, &name, PASSWORD, None).await);
+        people.push(session(&bench, &logged_in).await);
+    }
+    let [one, other] = &people[..] else { panic!() };
+    let organisation = one.organisation().to_string();
+    let mut taken = Vec::new();
+    while let Ok(place) = accounts.listings.take(&organisation).await {
+        taken.push(place);
+    }
+    let refused = accounts.users(one, &query).await;
+    assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
+    assert_eq!(accounts.users(other, &query).await.unwrap().total, 1);
+    taken.clear();
+    assert_eq!(accounts.users(one, &query).await.unwrap().total, 1);
 }
 
 #[tokio::test]
