@@ -1,6 +1,6 @@
 //! What is asked for in request bodies: each is one JSON object.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use keyproof_service::accounts::{
     ApplicationTokenChange, NewApplicationToken, PasswordChange, RecoveryCodesRequest, TrustRequest,
 };
@@ -215,12 +215,27 @@ pub(super) fn new_application_token(body: &[u8]) -> Result<NewApplicationToken, 
     let valid_until = members.text("expiry_date")?;
     let valid_until = valid_until.map(|text| moment_or_date(&text).ok_or(BodyError::ExpiryDate));
     let network = members.text("ip")?;
-    let network = network.map(|text| text.parse::<IpNet>().map_err(|_| BodyError::Network));
+    let network = network.map(|text| network_of(&text).ok_or(BodyError::Network));
     Ok(NewApplicationToken {
         description,
         valid_until: valid_until.transpose()?,
         network: network.transpose()?,
     })
+}
+
+/// An address range. One of IPv4 addresses written as IPv6 ones is that of the IPv4 addresses, as which clients come.
+fn network_of(text: &str) -> Option<IpNet> {
+    let network = text.parse::<IpNet>().ok()?;
+    let mapped = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(network) => network.addr().to_ipv4_mapped(),
+    };
+    let Some(address) = mapped else {
+        return Some(network);
+    };
+    // With a shorter prefix it is neither.
+    let prefix = network.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
 }
 
 pub(super) fn application_token_change(body: &[u8]) -> Result<ApplicationTokenChange, BodyError> {
@@ -330,6 +345,27 @@ mod tests {
             ),
         ] {
             assert_eq!(read(&body).err(), Some(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn ipv4_networks_are_such_however_they_are_written() {
+        for (written, read) in [
+            ("192.0.2.0/24", Some("192.0.2.0/24")),
+            ("::ffff:192.0.2.0/120", Some("192.0.2.0/24")),
+            ("::ffff:c000:207/128", Some("192.0.2.7/32")),
+            ("::ffff:0:0/96", Some("0.0.0.0/0")),
+            ("::ffff:192.0.2.0/95", None),
+            ("::ffff:192.0.2.7/64", None),
+            ("2001:db8::/32", Some("2001:db8::/32")),
+            ("::/0", Some("::/0")),
+            ("192.0.2.7", None),
+        ] {
+            let body = json!({ "ip": written }).to_string();
+            let new = new_application_token(body.as_bytes());
+            let network = new.map(|new| new.network.unwrap().to_string());
+            let read = read.map(ToOwned::to_owned).ok_or(BodyError::Network);
+            assert_eq!(network, read, "{written}");
         }
     }
 

@@ -158,6 +158,24 @@ async fn an_application_token_holds_for_the_address_that_the_proxy_names() {
     site.password(ADA, PASSWORD).await.is(200);
 }
 
+#[tokio::test]
+async fn an_application_token_holds_for_an_ipv4_network_that_is_written_as_ipv6() {
+    let site = Site::start().await;
+    let token = site.token(ADA).await;
+    let post = async |ip: &str| {
+        let body = json!({ "ip": ip });
+        let call = site.post("/api/v1/application_token", &body);
+        call.bearer(&token).send().await
+    };
+    let made = post("::ffff:127.0.0.0/104").await;
+    let body = json!({ "application_token": made.is(200).text("application_token") });
+    site.post(AUTHENTICATE, &body).send().await.is(200);
+    let listed = site.get("/api/v1/application_token").bearer(&token);
+    assert_eq!(listed.send().await.is(200).json[0]["ip"], "127.0.0.0/8");
+    // Neither IPv4 nor IPv6 addresses alone.
+    post("::ffff:127.0.0.0/80").await.refuses(422, 1403, "CIDR");
+}
+
 /// One byte that is no text took the whole line away, and with it what the proxy says.
 #[tokio::test]
 async fn no_byte_of_a_client_makes_it_the_proxy() {
