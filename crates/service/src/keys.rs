@@ -23,13 +23,22 @@ pub(crate) fn token_key_of(
     token: &Token,
     digest: &TokenDigest,
 ) -> Key {
-    match token.time().map(Timestamp::from_millis).map(moment) {
-        Some(moment) => {
-            let segments = [tenant.as_bytes(), moment.as_bytes(), digest.as_bytes()];
-            Key::new(collection, segments)
-        }
+    match token.time().map(Timestamp::from_millis) {
+        Some(at) => token_key_at(collection, tenant, at, digest),
         None => Key::new(collection, [tenant, &digest.to_string()]),
     }
+}
+
+/// The same for whoever knows when the token was made.
+pub(crate) fn token_key_at(
+    collection: &str,
+    tenant: &str,
+    at: Timestamp,
+    digest: &TokenDigest,
+) -> Key {
+    let moment = moment(at);
+    let segments = [tenant.as_bytes(), moment.as_bytes(), digest.as_bytes()];
+    Key::new(collection, segments)
 }
 
 #[cfg(test)]

@@ -4,17 +4,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use ipnet::IpNet;
-use keyproof_store::Timestamp;
+use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
     Accounts, Editor, Person, Session, Undecided, Whose,
     reading::Slot,
     records::{
-        ApplicationToken, ApplicationTokenText, Owner, User, application_token_key,
+        ApplicationToken, ApplicationTokenText, Owner, TextPlace, User, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
     },
 };
@@ -27,6 +28,12 @@ use crate::{
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
+
+/// How many tokens a user may have, with those that have ended and are still shown.
+const MOST: usize = 1_000;
+
+/// How long one that has ended is still shown.
+const SHOWN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A token to be made.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +100,11 @@ pub enum AddApplicationTokenError<B> {
     /// The description is too long.
     #[error("a description has at most {MAX_DESCRIPTION} bytes")]
     TooLong,
+    /// The user has as many as they may.
+    #[error(
+        "a user has at most {MOST} application tokens, those that ended in the last 30 days among them"
+    )]
+    TooMany,
     /// The session decides nothing.
     #[error(transparent)]
     Undecided(#[from] Undecided),
@@ -163,6 +175,9 @@ impl Accounts {
                 return Err(Failure::Refused(AddApplicationTokenError::TooLong));
             }
             let now = reading.now;
+            if !self.may_have_one_more(&creator, now).await? {
+                return Err(Failure::Refused(AddApplicationTokenError::TooMany));
+            }
             let (token, id) = (self.draw_token(now), self.draw_number());
             let record = ApplicationToken {
                 id,
@@ -174,12 +189,20 @@ impl Accounts {
                 creator: creator.id,
                 creator_incarnation: creator.incarnation,
                 creator_name: creator.name,
+                text: TextPlace::of(&token),
             };
+            let shown = |end: Timestamp| end.max(now).saturating_add(SHOWN);
+            let expires_at = new.valid_until.map(shown);
             let mut batch = self.store.batch(now);
             own.require(&mut batch);
-            batch.insert(&application_token_key(organisation, id), &record, None);
+            batch.insert(
+                &application_token_key(organisation, id),
+                &record,
+                expires_at,
+            );
+            // With the token itself: its number may be drawn again then.
             let text = ApplicationTokenText { organisation, id };
-            batch.insert(&application_token_text_key(&token), &text, None);
+            batch.insert(&application_token_text_key(&token), &text, expires_at);
             let deed = deed(
                 Action::ApplicationTokenAdd,
                 organisation,
@@ -191,6 +214,49 @@ impl Accounts {
             Ok(Attempt::Commit(batch, Ok(token.text())))
         })
         .await
+    }
+
+    /// Whether a user may have one more token than they have. What has ended without an end of its record, as releases of before
+    /// left it, does not count.
+    async fn may_have_one_more(&self, user: &User, now: Timestamp) -> Result<bool, StorageError> {
+        let counts = |stored: &Stored<ApplicationToken>| {
+            let token = &stored.record;
+            is_of(token, user.id, &user.name)
+                && (stored.expires_at.is_some()
+                    || !(token.is_revoked || has_ended(token, Some(user))))
+        };
+        let all = application_tokens_of(user.organisation);
+        let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
+        let mut count = 0;
+        while count < MOST
+            && let Some(page) = pages.next(now).await?
+        {
+            count += page.iter().filter(|(_, stored)| counts(stored)).count();
+        }
+        Ok(count < MOST)
+    }
+
+    /// Puts a token that is revoked now in its place: it is shown for a while, and goes with its text, which may never lead to
+    /// another token of its number. Where the text is not known, both stay.
+    pub(super) async fn put_revoked(
+        &self,
+        batch: &mut Batch,
+        slot: &Slot<ApplicationToken>,
+        revoked: &ApplicationToken,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let mut expires_at = slot.expires_at();
+        if let Some(place) = revoked.text.as_ref().and_then(TextPlace::key) {
+            let shown = now.saturating_add(SHOWN);
+            let end = expires_at.map_or(shown, |end| end.min(shown));
+            expires_at = Some(end);
+            let text = self.store.get::<ApplicationTokenText>(&place, now).await?;
+            if let Some(text) = text {
+                batch.replace(&place, text.version, &text.record, expires_at);
+            }
+        }
+        slot.replace(batch, revoked, expires_at);
+        Ok(())
     }
 
     /// The tokens that the session may see, oldest first: administrators those of their organisation, others their own.
@@ -301,7 +367,12 @@ impl Accounts {
             };
             let mut batch = self.store.batch(reading.now);
             own.require(&mut batch);
-            slot.replace(&mut batch, &next, None);
+            if revokes {
+                self.put_revoked(&mut batch, &slot, &next, reading.now)
+                    .await?;
+            } else {
+                slot.replace(&mut batch, &next, slot.expires_at());
+            }
             let deed = deed(action, organisation, id, origin);
             self.audit.done(&mut batch, reading.now, deed);
             Ok(Attempt::Commit(batch, Ok(())))

@@ -87,6 +87,11 @@ impl<R: Record> Slot<R> {
             .map(|stored| Arc::unwrap_or_clone(stored.record))
     }
 
+    /// When it ends, if it was there and does.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        self.stored.as_ref()?.expires_at
+    }
+
     /// It as what permits a request, if it was there.
     pub(super) fn authority(&self) -> Option<Authority> {
         self.stored.as_ref().map(|stored| Authority {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::session_id::{SessionId, TokenId};
 use crate::{
     audit::Subject,
-    keys::{moment, token_key},
+    keys::{moment, token_key, token_key_at},
     session_life::SessionLife,
 };
 
@@ -489,6 +489,33 @@ pub(super) struct ApplicationToken {
     pub(super) creator: u32,
     pub(super) creator_incarnation: u64,
     pub(super) creator_name: String,
+    /// Not known of those of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<TextPlace>,
+}
+
+/// Where the text of an application token is: what its record's key is made of.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct TextPlace {
+    made_at: Timestamp,
+    /// In hex.
+    digest: String,
+}
+
+impl TextPlace {
+    /// Of a token that says when it was made.
+    pub(super) fn of(token: &Token) -> Option<Self> {
+        Some(Self {
+            made_at: Timestamp::from_millis(token.time()?),
+            digest: token.digest().to_string(),
+        })
+    }
+
+    pub(super) fn key(&self) -> Option<Key> {
+        let digest = self.digest.parse::<TokenDigest>().ok()?;
+        let key = token_key_at("application_token_text", "_", self.made_at, &digest);
+        Some(key)
+    }
 }
 
 record!(ApplicationToken, "application_token");

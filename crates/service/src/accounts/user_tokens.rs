@@ -97,7 +97,8 @@ impl Accounts {
                 is_revoked: true,
                 ..token.clone()
             };
-            slot.replace(&mut batch, &next, None);
+            self.put_revoked(&mut batch, &slot, &next, reading.now)
+                .await?;
             let deed = deed(
                 Action::ApplicationTokenRevoke,
                 user.organisation,

@@ -568,6 +568,9 @@ impl From<AddApplicationTokenError<Self>> for Refusal {
         match error {
             AddApplicationTokenError::Body(refusal) => refusal,
             error @ AddApplicationTokenError::TooLong => Self::invalid(error.to_string()),
+            error @ AddApplicationTokenError::TooMany => {
+                Self::new(Code::NotAllowed, error.to_string())
+            }
             AddApplicationTokenError::Undecided(why) => why.into(),
         }
     }

@@ -14,12 +14,14 @@ use crate::{
     Failure::{self, Refused},
     ManualClock, Service, Settings, StorageError,
     accounts::{
-        ACCESS_TOKEN_LIFETIME, ActivateKeyError, AnswerError, ApplicationLoginError,
-        ApplicationTokenChange, ChangePasswordError, EnrolKeyError, LoginError,
-        NewApplicationToken, NotPermitted, PasswordLogin, RemoveKeyError, Revocation, Role,
-        SessionError, UnknownSigningKey, Unproven, UserQuery, Whose,
+        ACCESS_TOKEN_LIFETIME, ActivateKeyError, AddApplicationTokenError, AnswerError,
+        ApplicationLoginError, ApplicationTokenChange, ChangePasswordError, EnrolKeyError,
+        LoginError, NewApplicationToken, NotPermitted, PasswordLogin, RemoveKeyError, Revocation,
+        Role, Session, SessionError, UnknownSigningKey, Unproven, UserQuery, Whose,
         password::canonical,
-        records::{User, UserName, user_key, user_name_key},
+        records::{
+            ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
+        },
     },
     testing::{PASSWORD, bench, cheap_hashing, console, origin, secret},
 };
@@ -342,6 +344,115 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         let detail = event.detail.as_deref().unwrap_or_default();
         detail == "ApplicationRefused { why: Revoked, address: 127.0.0.1 }"
     }));
+}
+
+/// What has ended is shown for a month, and then neither it nor its text is there: the text leads to no other token of the number.
+#[tokio::test]
+async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = asks(&bench);
+    let own = async || session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let kept = async || {
+        let now = bench.clock.now();
+        let count = async |collection: &str| {
+            let all = Prefix::collection(collection);
+            let found = bench.store.scan_raw(&all, None, 100, now).await;
+            found.unwrap().len()
+        };
+        (
+            count("application_token").await,
+            count("application_token_text").await,
+        )
+    };
+    let ada = own().await;
+    let new = |valid_until| NewApplicationToken {
+        valid_until,
+        ..NewApplicationToken::default()
+    };
+    let in_a_day = bench.clock.now().saturating_add(DAY);
+    for end in [None, None, None, Some(in_a_day)] {
+        accounts
+            .add_application_token(&ada, new(end), &origin())
+            .await
+            .unwrap();
+        bench.clock.advance(Duration::from_secs(1));
+    }
+    let listed = accounts.application_tokens(&ada).await.unwrap();
+    let revoked = ApplicationTokenChange {
+        is_revoked: Some(true),
+        ..Default::default()
+    };
+    accounts
+        .change_application_token(&ada, listed[0].id, &revoked, &origin())
+        .await
+        .unwrap();
+    bench
+        .service
+        .accounts
+        .revoke_application_token(ADA, listed[1].id, &console())
+        .await
+        .unwrap();
+    // A new description prolongs nothing.
+    let described = ApplicationTokenChange {
+        description: Some("x".to_owned()),
+        ..Default::default()
+    };
+    for token in &listed {
+        accounts
+            .change_application_token(&ada, token.id, &described, &origin())
+            .await
+            .unwrap();
+    }
+    assert_eq!(kept().await, (4, 4));
+    bench.clock.advance(DAY * 30 - Duration::from_secs(1));
+    assert_eq!(kept().await, (4, 4));
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(kept().await, (2, 2));
+    bench.clock.advance(DAY);
+    assert_eq!(kept().await, (1, 1));
+    let listed = accounts.application_tokens(&own().await).await.unwrap();
+    assert!(!listed[0].is_revoked);
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_application_tokens_and_no_more() {
+    let bench = bench().await;
+    for name in [ADA, BOB] {
+        add(&bench, name, Role::User).await;
+    }
+    let accounts = asks(&bench);
+    let ada = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let bob = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
+    let add = async |who: &Session| {
+        let new = NewApplicationToken::default();
+        accounts.add_application_token(who, new, &origin()).await
+    };
+    add(&ada).await.unwrap();
+    let all = Prefix::collection("application_token");
+    let now = bench.clock.now();
+    let first = bench.store.scan::<ApplicationToken>(&all, None, 1, now);
+    let first = first.await.unwrap().remove(0).1.record;
+    let mut batch = bench.store.batch(now);
+    // As releases of before left some: they do not count.
+    for (numbers, is_revoked) in [(0..998, false), (2_000..2_010, true)] {
+        for number in numbers {
+            let id = (1 << 24) + number;
+            let token = ApplicationToken {
+                id,
+                is_revoked,
+                ..first.clone()
+            };
+            let place = application_token_key(ada.organisation(), id);
+            batch.insert(&place, &token, None);
+        }
+    }
+    bench.store.commit(batch).await.unwrap();
+    add(&ada).await.unwrap();
+    let refused = add(&ada).await.err();
+    assert_eq!(refused, Some(Refused(AddApplicationTokenError::TooMany)));
+    add(&bob).await.unwrap();
 }
 
 #[tokio::test]
