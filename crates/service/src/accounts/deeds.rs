@@ -20,6 +20,9 @@ pub(super) enum Failed<'a> {
     Nobodys,
 }
 
+/// The target of a failed login of which nobody knows whose it was.
+const NOBODYS: &str = "user_name/";
+
 /// A user.
 pub(super) fn target(user: &User) -> String {
     owner(user.owner())
@@ -90,7 +93,8 @@ impl Accounts {
             action: Action::UserAuthenticate,
             target: match whose {
                 Failed::Unknown(stand_in) => format!("user_name/unknown/{stand_in}"),
-                Failed::User(_) | Failed::Nobodys => format!("user_name/{name}"),
+                Failed::User(_) => format!("user_name/{name}"),
+                Failed::Nobodys => NOBODYS.to_owned(),
             },
             detail: self.worded(&detail),
             origin,
@@ -113,7 +117,15 @@ impl Accounts {
             return Err(Failure::Refused(error));
         }
         let mut batch = self.store.batch(snapshot.now);
-        self.audit.counted(&mut batch, snapshot.now, deed).await?;
+        let now = snapshot.now;
+        match snapshot.user.record() {
+            Some(_) => self.audit.counted(&mut batch, now, deed).await?,
+            // Each name that somebody makes up is a target of its own.
+            None => {
+                let told = self.audit.counted_within(&mut batch, now, deed, NOBODYS);
+                told.await?;
+            }
+        }
         if why.locks() {
             self.locks.begins(&mut batch);
         }

@@ -43,20 +43,31 @@ pub(super) struct LeftOut {
 }
 
 impl Allowance {
-    /// Whether this one may be written, which then counts.
+    /// Whether this one may be written, which then counts; else it is left out.
     pub(super) fn take(&mut self, who: &Who, action: Action, now: Timestamp) -> bool {
+        let Err(of) = self.take_room(who, now) else {
+            return true;
+        };
+        let count = self.left_out.entry(of).or_default().entry(action.name());
+        let count = count.or_default();
+        *count = count.saturating_add(1);
+        false
+    }
+
+    /// Takes what one refusal takes, or says whose there are too many of.
+    pub(super) fn take_room(&mut self, who: &Who, now: Timestamp) -> Result<(), Of> {
         let minute = minute(now);
         if minute != self.minute {
             (self.strangers, self.known, self.minute) = (0, 0, minute);
             self.each.clear();
         }
-        let of = match who {
+        match who {
             Who::Anonymous => {
                 if self.strangers < OF_STRANGERS {
                     self.strangers += 1;
-                    return true;
+                    return Ok(());
                 }
-                Of::Strangers
+                Err(Of::Strangers)
             }
             who => {
                 let one = one(who);
@@ -64,15 +75,11 @@ impl Allowance {
                 if self.known < OF_THE_KNOWN && used.unwrap_or(0) < OF_ONE {
                     self.known += 1;
                     *self.each.entry(one).or_default() += 1;
-                    return true;
+                    return Ok(());
                 }
-                used.map_or(Of::Others, |_| Of::One(one))
+                Err(used.map_or(Of::Others, |_| Of::One(one)))
             }
-        };
-        let count = self.left_out.entry(of).or_default().entry(action.name());
-        let count = count.or_default();
-        *count = count.saturating_add(1);
-        false
+        }
     }
 
     /// What was left out, once the minute is over.

@@ -34,7 +34,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use keyproof_store::{Batch, CommitError, Key, Prefix, Store, Timestamp, Version};
+use keyproof_store::{Batch, CommitError, Key, Prefix, Raw, Store, Stored, Timestamp, Version};
 use ring::digest::{Context, SHA256};
 
 use crate::{
@@ -330,6 +330,48 @@ impl Audit {
         self.repeated(batch, event, Window::Minute).await
     }
 
+    /// The same of a deed whose targets somebody makes up, as many as they like: each that is new in its minute takes of their
+    /// allowance of refusals, and beyond that all are told as of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub(crate) async fn counted_within(
+        &self,
+        batch: &mut Batch,
+        at: Timestamp,
+        deed: Deed<'_>,
+        beyond: &str,
+    ) -> Result<(), StorageError> {
+        // As before each that may be left out: the next minute's allowance begins with it.
+        self.tell_left_out().await;
+        let who = deed.origin.who.clone();
+        deed.origin.require(batch);
+        let own = deed.event(at, Outcome::Refused);
+        let rest = Event {
+            target: beyond.to_owned(),
+            ..own.clone()
+        };
+        let end = Window::Minute.end(at);
+        let keys = [repeated_key(end, &own), repeated_key(end, &rest)];
+        // Both at once: what is beyond costs as much as what is not.
+        let found = self.store.get_many(&keys, at).await?;
+        let ([own_key, rest_key], [told, told_rest]) = (keys, found.as_slice()) else {
+            return Err(StorageError::Damaged(
+                "two keys, but not two answers".to_owned(),
+            ));
+        };
+        let event_of =
+            |raw: &Option<Raw>| raw.as_ref().map(|raw| raw.decode::<Event>()).transpose();
+        match event_of(told)? {
+            None if self.allowance().take_room(&who, at).is_err() => {
+                self.tell_repeated(batch, rest_key, rest, event_of(told_rest)?);
+            }
+            stored => self.tell_repeated(batch, own_key, own, stored),
+        }
+        Ok(())
+    }
+
     /// Adds to a batch that something was used which was granted before, and which changes nothing. Uses of one hour,
     /// action, target and user are one event, unless this one is to be told `alone`. The batch then requires what the request
     /// is permitted by.
@@ -362,15 +404,26 @@ impl Audit {
         window: Window,
     ) -> Result<(), StorageError> {
         let key = repeated_key(window.end(event.at), &event);
+        let stored = self.store.get::<Event>(&key, event.at).await?;
+        self.tell_repeated(batch, key, event, stored);
+        Ok(())
+    }
+
+    fn tell_repeated(
+        &self,
+        batch: &mut Batch,
+        key: Key,
+        event: Event,
+        stored: Option<Stored<Event>>,
+    ) {
         let kept = Some(event.at.saturating_add(self.settings.keep_refusals));
-        match self.store.get::<Event>(&key, event.at).await? {
+        match stored {
             None => self.put(batch, key, None, event, kept),
             Some(mut stored) => {
                 stored.record.add(event);
                 self.put(batch, key, Some(stored.version), stored.record, kept);
             }
         }
-        Ok(())
     }
 
     /// Notes a refusal. The caller's answer does not wait for luck: a trail that cannot be written is logged.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use keyproof_store::{Prefix, faults::Commits};
 
-use super::{LOCK, Phone, add, asks, challenge, enrol, laptop, log_in_from, session, tokens};
+use super::{
+    LOCK, Phone, add, asks, challenge, enrol, laptop, log_in, log_in_from, session, tokens,
+};
 use crate::{
     Clock,
     Failure::Refused,
@@ -12,7 +14,7 @@ use crate::{
     accounts::{
         AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
     },
-    testing::{Bench, PASSWORD, bench, console, origin, secret},
+    testing::{Bench, PASSWORD, START, bench, console, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -305,4 +307,42 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
         assert!(guessed.await.is_err());
     }
     assert_eq!(figures(), [(2, 2), (1, 2)]);
+}
+
+/// Each name that is nobody's is a target of its own, and whoever makes them up makes up as many as they like.
+#[tokio::test]
+async fn guesses_at_names_that_are_nobodys_do_not_fill_the_trail() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let events = async || {
+        let all = bench.service.audit.events(START, None).await.unwrap();
+        let failed = all.into_iter().map(|(_, event)| event);
+        let failed = failed.filter(|event| {
+            event.action == "user.authenticate" && event.outcome == crate::audit::Outcome::Refused
+        });
+        failed.collect::<Vec<_>>()
+    };
+    let guess = async |name: &str| {
+        let refused = log_in(&bench, name, "wrong horse", None).await.err();
+        assert_eq!(refused, Some(Refused(LoginError::Refused)), "{name}");
+    };
+    for number in 0..300 {
+        guess(&format!("nobody{number}")).await;
+    }
+    let told = events().await;
+    assert_eq!(told.len(), 121);
+    let counts = told.iter().map(crate::audit::Event::count);
+    assert_eq!(counts.sum::<u64>(), 300);
+    let rest = told.iter().find(|event| event.target == "user_name/");
+    assert_eq!(rest.unwrap().count(), 180);
+    // A name that is told apart already is so again, and a user always.
+    guess("nobody7").await;
+    guess(ADA).await;
+    let told = events().await;
+    assert_eq!(told.len(), 122);
+    let twice = told.iter().filter(|event| event.count() == 2).count();
+    assert_eq!(twice, 1);
+    bench.clock.advance(Duration::from_secs(60));
+    guess("nobody300").await;
+    assert_eq!(events().await.len(), 123);
 }
