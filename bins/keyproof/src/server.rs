@@ -3,19 +3,14 @@
 use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use keyproof_http::{
-    Application, BoxFuture, DRAINING, Listener, Readiness, RequestObserver, Served, Stack, Tls,
-    in_blocks,
+    Application, BoxFuture, DRAINING, Listener, Readiness, RequestObserver, Served, Slots, Stack,
+    Tls, in_blocks,
 };
 use keyproof_service::{AuditSettings, Clock, Service, Settings, SystemClock};
 use keyproof_store::{CommitObserver, Entropy, Store};
 use keyproof_x509::Certificate;
 use rustls::sign::CertifiedKey;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::AbortHandle,
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
@@ -36,7 +31,7 @@ pub use crate::http_client::TlsSetupError;
 pub type Mounted = (Arc<dyn Application>, Option<SocketAddr>);
 
 /// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
-const METRICS_CONNECTIONS: usize = 8;
+const METRICS_CONNECTIONS: u32 = 8;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +71,7 @@ pub struct Server {
     config: Arc<Config>,
     tls: Option<Tls>,
     metrics: Arc<Metrics>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     draining: watch::Sender<bool>,
     /// The metrics' listener lives as long.
     _metrics: watch::Sender<bool>,
@@ -252,8 +247,8 @@ impl Server {
             ..stack.clone()
         });
         let stack = Arc::new(stack);
-        let slots = usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX);
-        let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
+        let limits = &config.limits;
+        let slots = Slots::new(limits.max_connections, limits.max_connections_per_address);
 
         // All sockets before the first answer: a server that starts, starts whole.
         let around = (&config.sockets, &*metrics);
@@ -262,7 +257,7 @@ impl Server {
         for (address, served) in places {
             let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
             addresses.push(address);
-            listeners.push((listener, Arc::clone(&slots), Arc::clone(&stack)));
+            listeners.push((listener, slots.clone(), Arc::clone(&stack)));
         }
         let mut metrics_address = None;
         if let Some(address) = config.settings.metrics.listen {
@@ -272,7 +267,7 @@ impl Server {
             };
             let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
             metrics_address = Some(address);
-            let slots = Arc::new(Semaphore::new(METRICS_CONNECTIONS));
+            let slots = Slots::new(METRICS_CONNECTIONS, 0);
             listeners.push((listener, slots, beside));
         }
         for (listener, slots, stack) in listeners {
@@ -349,21 +344,15 @@ impl Server {
         info!("draining");
         self.metrics.drains();
         self.draining.send_replace(true);
-        let all = self.config.limits.max_connections;
         // Accept loops, connections and handlers each have a slot for as long as they live.
-        let drained = match timeout(
-            self.config.limits.drain_timeout,
-            self.slots.acquire_many(all),
-        )
-        .await
-        {
-            Ok(_) => {
+        let all_free = self.slots.all_free();
+        let drained = match timeout(self.config.limits.drain_timeout, all_free).await {
+            Ok(()) => {
                 info!("drained");
                 Drained::Whole
             }
             Err(_) => {
-                let all = usize::try_from(all).unwrap_or(usize::MAX);
-                let open = all.saturating_sub(self.slots.available_permits());
+                let open = self.slots.taken();
                 warn!(open, "the drain's deadline has passed");
                 Drained::CutShort { open }
             }

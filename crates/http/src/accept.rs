@@ -4,14 +4,19 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tracing::{debug, warn};
 
 use crate::{
-    ClientCertificate, ListenerTls, answer::Transport, connection, observer::OpenConnection,
-    served::Served, socket::Socket, stack::Stack,
+    ClientCertificate, ListenerTls,
+    answer::Transport,
+    connection,
+    observer::OpenConnection,
+    served::Served,
+    slots::{Slot, Slots},
+    socket::Socket,
+    stack::Stack,
 };
 
 /// How long to wait when the system refuses a connection for want of resources.
@@ -29,13 +34,13 @@ pub struct Listener {
 
 impl Listener {
     /// Accepts until the server drains. A slot is taken *before* `accept`, so that a connection beyond the limit waits
-    /// in the kernel's queue and costs nothing here.
-    pub async fn serve(self, stack: Arc<Stack>, slots: Arc<Semaphore>) {
+    /// in the kernel's queue and costs nothing here. Who has too many is found out by accepting one more, which is closed.
+    pub async fn serve(self, stack: Arc<Stack>, slots: Slots) {
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = stack.drained() => return,
-                accepted = self.accept(&slots) => accepted,
+                accepted = self.accept(&stack, &slots) => accepted,
             };
             match accepted {
                 Some((socket, peer, slot)) => {
@@ -52,14 +57,19 @@ impl Listener {
         }
     }
 
-    async fn accept(
-        &self,
-        slots: &Arc<Semaphore>,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    async fn accept(&self, stack: &Stack, slots: &Slots) -> Option<(TcpStream, SocketAddr, Slot)> {
+        let mut place = slots.place().await?;
         loop {
             match self.socket.accept().await {
-                Ok((socket, peer)) => return Some((socket, peer, slot)),
+                Ok((socket, peer)) => {
+                    let address = peer.ip().to_canonical();
+                    // A proxy has many clients behind it.
+                    let is_exempt = address.is_loopback() || stack.proxies.trusts(address);
+                    match slots.give(place, address, is_exempt) {
+                        Ok(slot) => return Some((socket, peer, slot)),
+                        Err(free) => place = free,
+                    }
+                }
                 Err(error) if is_the_clients(&error) => debug!(%error, "lost a connection"),
                 Err(error) => {
                     // Out of descriptors or memory: trying again at once would only spin.
@@ -87,7 +97,7 @@ async fn open(
     tls: Option<Arc<ListenerTls>>,
     stack: Arc<Stack>,
     served: Arc<Served>,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
 ) {
     let slot = Arc::new(slot);
     let _open = OpenConnection::count(&stack.observer);

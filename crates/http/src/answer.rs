@@ -11,14 +11,13 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header, request};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument, error, info_span, warn};
 
 use crate::{
     Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
     RequestPath, RequestTrace, Response, StackRefusal, access_log::AccessRecord,
     deadline::HandlerDeadline, health::Probe, limits::MAX_TARGET_BYTES, response::Route,
-    served::Served, socket::Peer, stack::Stack, wire::Turn,
+    served::Served, slots::Slot, socket::Peer, stack::Stack, wire::Turn,
 };
 
 /// What a connection's bytes are carried in.
@@ -48,7 +47,7 @@ pub(crate) struct Origin {
     pub(crate) transport: Transport,
     pub(crate) turn: Arc<Turn>,
     /// The connection's slot. A handler holds it too: one that outlives its connection still counts.
-    pub(crate) slot: Arc<OwnedSemaphorePermit>,
+    pub(crate) slot: Arc<Slot>,
 }
 
 impl Origin {

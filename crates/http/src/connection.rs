@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::OwnedSemaphorePermit,
     task::yield_now,
     time::timeout,
 };
@@ -25,6 +24,7 @@ use crate::{
     answer::{Origin, Transport},
     limits::{DRAINING_GRACE, LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
     served::Served,
+    slots::Slot,
     socket::Peer,
     stack::Stack,
     wire::{AnswerBody, Turn, Wire},
@@ -38,7 +38,7 @@ pub(crate) async fn serve<T>(
     transport: Transport,
     stack: Arc<Stack>,
     served: Arc<Served>,
-    slot: Arc<OwnedSemaphorePermit>,
+    slot: Arc<Slot>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -8,6 +8,7 @@
 //! | what is wrong | answer | the connection |
 //! |---|---|---|
 //! | more connections than `http.max_connections` | waits in the kernel's queue until one ends | |
+//! | more from one IPv4 address or IPv6 /64 than `http.max_connections_per_address`; not on loopback, nor from `http.trusted_proxies` | none | closed |
 //! | a TLS handshake slower than `http.header_timeout_ms`, or failed | none | closed |
 //! | a head that is not HTTP/1.1 or 1.0, or ends early | 400 | closed |
 //! | a head slower than `http.header_timeout_ms` | 408; none if no byte of it came | closed |
@@ -61,6 +62,7 @@ mod refusal;
 mod request_id;
 mod response;
 mod served;
+mod slots;
 mod socket;
 mod stack;
 mod tls;
@@ -80,6 +82,7 @@ pub use refusal::StackRefusal;
 pub use request_id::RequestId;
 pub use response::{Response, json, keeping, plain_refusal};
 pub use served::Served;
+pub use slots::Slots;
 pub use socket::{Client, Presence};
 pub use stack::{DRAINING, Draw, NO_ANSWER, Readiness, Stack, in_blocks};
 pub use tls::{AuthorityNames, ClientAuthorities, ClientCertificate, ListenerTls, Tls};

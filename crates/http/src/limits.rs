@@ -31,6 +31,8 @@ pub struct Limits {
     pub handler_timeout: Duration,
     /// `http.max_connections`: over all listeners; more wait in the kernel's queue.
     pub max_connections: u32,
+    /// `http.max_connections_per_address`: likewise from one IPv4 address or IPv6 /64; more are closed, and 0 is without a limit.
+    pub max_connections_per_address: u32,
     /// `http.drain_timeout_ms`: for open requests when the server is told to stop.
     pub drain_timeout: Duration,
 }

@@ -264,12 +264,16 @@ impl Config {
 
 fn limits(http: &HttpSettings) -> Limits {
     let milliseconds = |value: NonZeroU32| Duration::from_millis(value.get().into());
+    let max_connections = http.max_connections.get();
+    // A whole office has one address, and so has a balancer that speaks no HTTP.
+    let a_quarter = (max_connections / 4).max(64);
     Limits {
         max_body_bytes: usize::try_from(http.max_body_bytes.get()).unwrap_or(usize::MAX),
         header_timeout: milliseconds(http.header_timeout_ms),
         body_timeout: milliseconds(http.body_timeout_ms),
         handler_timeout: milliseconds(http.handler_timeout_ms),
-        max_connections: http.max_connections.get(),
+        max_connections,
+        max_connections_per_address: http.max_connections_per_address.unwrap_or(a_quarter),
         drain_timeout: milliseconds(http.drain_timeout_ms),
     }
 }
@@ -451,4 +455,28 @@ fn master_key(
         base64.transpose()?,
         sources.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_has_a_quarter_of_the_connections_unless_it_is_said() {
+        let limit = |flags: &[(&'static str, toml::Value)]| {
+            let config = Config::load(&Sources {
+                flags: flags.to_vec(),
+                environment: vec![("HOME".into(), "/nowhere".into())],
+                ..Sources::default()
+            });
+            config.unwrap().limits.max_connections_per_address
+        };
+        assert_eq!(limit(&[]), 2048);
+        assert_eq!(limit(&[("http.max_connections", 400.into())]), 100);
+        assert_eq!(limit(&[("http.max_connections", 50.into())]), 64);
+        for said in [0, 7] {
+            let key = "http.max_connections_per_address";
+            assert_eq!(limit(&[(key, said.into())]), said);
+        }
+    }
 }

@@ -116,6 +116,8 @@ keys! {
         handler_timeout_ms: NonZeroU32 = non_zero(15_000),
         /// Connections at once, over all listeners but that of the metrics.
         max_connections: NonZeroU32 = non_zero(8192),
+        /// Connections at once from one IPv4 address or IPv6 /64; 0 is without a limit. Loopback and `http.trusted_proxies` have none.
+        max_connections_per_address: Option<u32> = None => "a quarter of http.max_connections, and at least 64",
         /// How long a server that was told to stop waits for open requests.
         drain_timeout_ms: NonZeroU32 = non_zero(10_000),
         /// Networks whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are believed.

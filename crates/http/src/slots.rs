@@ -1,0 +1,212 @@
+//! How many connections there may be at once: in all, and from one address.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
+
+/// The places of connections, which listeners share.
+#[derive(Clone)]
+pub struct Slots {
+    all: Arc<Semaphore>,
+    count: u32,
+    from: Arc<Addresses>,
+}
+
+/// A place, for as long as its connection, or a handler of it, lives.
+pub(crate) struct Slot {
+    _place: OwnedSemaphorePermit,
+    _from: Option<OpenFrom>,
+}
+
+/// Who has connections, and how many.
+struct Addresses {
+    /// How many each may have; 0 is without a limit.
+    most: u32,
+    open: Mutex<BTreeMap<IpAddr, Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    count: u32,
+    /// Whether the log was told that there are too many.
+    is_told: bool,
+}
+
+/// A connection that counts for an address.
+struct OpenFrom {
+    addresses: Arc<Addresses>,
+    host: IpAddr,
+}
+
+impl Slots {
+    /// So many in all, and so many from one IPv4 address or IPv6 /64, or from each without a limit if that is 0.
+    pub fn new(all: u32, from_one: u32) -> Self {
+        let count = usize::try_from(all).unwrap_or(usize::MAX);
+        Self {
+            all: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
+            count: all,
+            from: Arc::new(Addresses {
+                most: from_one,
+                open: Mutex::default(),
+            }),
+        }
+    }
+
+    /// A place for whoever comes next; `None` once the server is gone.
+    pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.all).acquire_owned().await.ok()
+    }
+
+    /// Gives the place to a connection from this address, unless that has as many as it may. An exempt one is not counted.
+    pub(crate) fn give(
+        &self,
+        place: OwnedSemaphorePermit,
+        peer: IpAddr,
+        is_exempt: bool,
+    ) -> Result<Slot, OwnedSemaphorePermit> {
+        let from = match is_exempt || self.from.most == 0 {
+            true => None,
+            false => match Addresses::count(&self.from, peer) {
+                Some(from) => Some(from),
+                None => return Err(place),
+            },
+        };
+        Ok(Slot {
+            _place: place,
+            _from: from,
+        })
+    }
+
+    /// Waits until nobody has a place.
+    pub async fn all_free(&self) {
+        // It is never closed.
+        let _ = self.all.acquire_many(self.count).await;
+    }
+
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        let all = usize::try_from(self.count).unwrap_or(usize::MAX);
+        all.saturating_sub(self.all.available_permits())
+    }
+}
+
+impl Addresses {
+    fn count(this: &Arc<Self>, peer: IpAddr) -> Option<OpenFrom> {
+        let host = host(peer);
+        let mut all = this.lock();
+        let open = all.entry(host).or_default();
+        if open.count >= this.most {
+            if !std::mem::replace(&mut open.is_told, true) {
+                warn!(
+                    client = %host,
+                    most = this.most,
+                    "one address has as many connections as it may (http.max_connections_per_address): more are closed"
+                );
+            }
+            return None;
+        }
+        open.count = open.count.saturating_add(1);
+        Some(OpenFrom {
+            addresses: Arc::clone(this),
+            host,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OpenFrom {
+    fn drop(&mut self) {
+        let mut all = self.addresses.lock();
+        let Some(open) = all.get_mut(&self.host) else {
+            return;
+        };
+        open.count = open.count.saturating_sub(1);
+        if open.count == 0 {
+            all.remove(&self.host);
+        }
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots")
+            .field("taken", &self.taken())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What stands for one client: an IPv4 address, or the /64 of an IPv6 one, all of which a host has.
+fn host(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opens a connection, which gives its place back if it may not be.
+    async fn open(slots: &Slots, peer: &str, is_exempt: bool) -> Option<Slot> {
+        let place = slots.place().await?;
+        slots.give(place, peer.parse().unwrap(), is_exempt).ok()
+    }
+
+    #[tokio::test]
+    async fn one_address_leaves_places_to_others() {
+        let slots = Slots::new(10, 2);
+        let first = open(&slots, "192.0.2.1", false).await;
+        assert!(first.is_some());
+        let second = open(&slots, "::ffff:192.0.2.1", false).await;
+        assert!(
+            second.is_some(),
+            "written as an IPv6 address it is the same"
+        );
+        assert!(open(&slots, "192.0.2.1", false).await.is_none());
+        assert_eq!(slots.taken(), 2, "what is refused takes no place");
+        let _other = open(&slots, "192.0.2.2", false).await.unwrap();
+        // A host has all of its /64.
+        let _hosts = [
+            open(&slots, "2001:db8::1", false).await.unwrap(),
+            open(&slots, "2001:db8::2", false).await.unwrap(),
+        ];
+        assert!(open(&slots, "2001:db8::3", false).await.is_none());
+        assert!(open(&slots, "2001:db8:0:1::1", false).await.is_some());
+        drop(first);
+        let third = open(&slots, "192.0.2.1", false).await;
+        assert!(third.is_some());
+        drop((second, third));
+        assert_eq!(slots.from.lock().len(), 2, "who has none is forgotten");
+    }
+
+    #[tokio::test]
+    async fn proxies_and_loopback_have_what_there_is() {
+        let slots = Slots::new(10, 1);
+        let mut open_ones = Vec::new();
+        for _ in 0..10 {
+            open_ones.push(open(&slots, "192.0.2.1", true).await.unwrap());
+        }
+        assert_eq!(slots.taken(), 10);
+        drop(open_ones);
+        slots.all_free().await;
+        let unlimited = Slots::new(10, 0);
+        let mut open_ones = Vec::new();
+        for _ in 0..10 {
+            open_ones.push(open(&unlimited, "192.0.2.1", false).await.unwrap());
+        }
+        assert_eq!(unlimited.taken(), 10);
+    }
+}
