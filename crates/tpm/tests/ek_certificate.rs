@@ -1078,10 +1078,13 @@ fn a_padded_serial_is_a_warning_and_can_be_revoked() {
         assert_eq!(parsed.certificate().serial().as_bytes(), minimal);
         if minimal.len() == 1 && minimal[0] < 0x80 {
             let revoked = maker.ca.revoke(&[minimal], |_| ());
-            refused(
-                &maker.judge_with(&odd, &[&revoked]),
-                &[EkCertificateCheck::Chain],
-            );
+            let padded = maker.ca.with_first_entry(&revoked, encoded);
+            for list in [&revoked, &padded] {
+                let report = maker.judge_with(&odd, &[list]);
+                refused(&report, &[EkCertificateCheck::Chain]);
+                let detail = report.detail(EkCertificateCheck::Chain);
+                assert!(detail.contains("it is revoked since"), "{detail}");
+            }
         }
         // Everywhere else such a certificate is none.
         let strict = keyproof_x509::Certificate::from_der(&odd);

@@ -375,7 +375,7 @@ impl<'a> Serial<'a> {
     }
 
     /// Reads a serial number that may have octets to spare, which is not DER (X.690 section 8.3.2).
-    fn read_as_issued(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+    pub(crate) fn read_as_issued(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let any = AnyRef::decode(reader)?;
         any.tag().assert_eq(Tag::Integer)?;
         let mut octets = any.value();
@@ -397,7 +397,7 @@ impl<'a> Serial<'a> {
         self.octets
     }
 
-    /// Whether it has octets to spare, which only [`Certificate::from_der_as_issued`] takes.
+    /// Whether it has octets to spare, which only [`Certificate::from_der_as_issued`] and revocation lists take.
     pub(crate) fn is_padded(&self) -> bool {
         self.is_padded
     }

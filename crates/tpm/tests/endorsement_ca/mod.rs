@@ -119,27 +119,26 @@ impl Ca {
 
     /// The same certificate with another encoding of its serial number, signed anew over those bytes.
     pub(crate) fn with_serial(&self, certificate: &[u8], serial: &[u8]) -> Vec<u8> {
-        let parts = |bytes: &[u8]| {
-            let sequence = AnyRef::from_der(bytes).unwrap();
-            let mut reader = SliceReader::new(sequence.value()).unwrap();
-            let mut parts = Vec::new();
-            while !reader.is_finished() {
-                parts.push(AnyRef::decode(&mut reader).unwrap().to_der().unwrap());
-            }
-            parts
-        };
-        let sequence = |parts: &[Vec<u8>]| {
-            let contents = parts.concat();
-            AnyRef::new(Tag::Sequence, &contents)
-                .unwrap()
-                .to_der()
-                .unwrap()
-        };
-        let mut whole = parts(certificate);
-        let mut tbs = parts(&whole[0]);
-        tbs[1] = AnyRef::new(Tag::Integer, serial).unwrap().to_der().unwrap();
-        whole[0] = sequence(&tbs);
-        let signature = self.key.sign(&whole[0]).unwrap();
+        let mut tbs = parts(&parts(certificate)[0]);
+        tbs[1] = any(Tag::Integer, serial);
+        self.signed_anew(certificate, &sequence(&tbs))
+    }
+
+    /// The same revocation list with another encoding of its first entry's serial number, likewise.
+    pub(crate) fn with_first_entry(&self, list: &[u8], serial: &[u8]) -> Vec<u8> {
+        let mut tbs = parts(&parts(list)[0]);
+        let mut entries = parts(&tbs[5]);
+        let mut entry = parts(&entries[0]);
+        entry[0] = any(Tag::Integer, serial);
+        entries[0] = sequence(&entry);
+        tbs[5] = sequence(&entries);
+        self.signed_anew(list, &sequence(&tbs))
+    }
+
+    fn signed_anew(&self, whole: &[u8], tbs: &[u8]) -> Vec<u8> {
+        let mut whole = parts(whole);
+        whole[0] = tbs.to_vec();
+        let signature = self.key.sign(tbs).unwrap();
         whole[2] = BitStringRef::from_bytes(&signature)
             .unwrap()
             .to_der()
@@ -150,6 +149,25 @@ impl Ca {
     fn issuer(&self) -> Issuer<'_, &KeyPair> {
         Issuer::from_params(&self.params, &self.key)
     }
+}
+
+/// The elements of a SEQUENCE.
+fn parts(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let sequence = AnyRef::from_der(bytes).unwrap();
+    let mut reader = SliceReader::new(sequence.value()).unwrap();
+    let mut parts = Vec::new();
+    while !reader.is_finished() {
+        parts.push(AnyRef::decode(&mut reader).unwrap().to_der().unwrap());
+    }
+    parts
+}
+
+fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+    any(Tag::Sequence, &parts.concat())
+}
+
+fn any(tag: Tag, contents: &[u8]) -> Vec<u8> {
+    AnyRef::new(tag, contents).unwrap().to_der().unwrap()
 }
 
 fn ca_params(name: &str) -> CertificateParams {

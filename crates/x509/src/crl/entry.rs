@@ -33,7 +33,8 @@ impl<'a> Revocation<'a> {
         refusal: &mut Option<Error>,
     ) -> der::Result<Self> {
         reader.sequence(|reader| {
-            let serial = Serial::read(reader)?;
+            // Whoever pads the serial numbers of certificates pads them here too: a list that is refused revokes nothing.
+            let serial = Serial::read_as_issued(reader)?;
             let (since, _) = read_time(reader)?;
             let mut reason = None;
             if !reader.is_finished() {

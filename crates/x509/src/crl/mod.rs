@@ -57,7 +57,8 @@ pub use self::revocation_list::{RevocationList, Revoked};
 /// Revocation lists of more bytes than this are refused unread. 100,000 entries are some four million bytes.
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 
-/// A certificate revocation list, read from strict DER and borrowing from it. Its signature is not verified by reading it.
+/// A certificate revocation list, read from strict DER and borrowing from it; serial numbers alone may have octets to spare, as some
+/// makers' certificates have them. Its signature is not verified by reading it.
 ///
 /// Reading costs one pass over the bytes and, unless its entries are in order already, sorting them: n log n comparisons for n
 /// entries, each of which takes 32 bytes of memory. Looking up a serial number costs log n comparisons.
