@@ -213,9 +213,13 @@ fn the_newest_list_counts() {
 fn a_list_by_another_key_of_the_issuers_name() {
     let chain = Chain::new();
     let other = chain.sub.with_new_key();
-    // It says that it is of another key: it is not the issuer's.
+    // It says that it is of another key: it is not the issuer's, and nobody is to think that the issuer was asked.
     let of_another = other.revoke(&[&chain.leaf], unchanged);
-    assert_accepted(&chain.judge(&[&of_another]), Outcome::NotAsked);
+    let detail = assert_accepted(&chain.judge(&[&of_another]), Outcome::Warn);
+    let of_other_keys = "are of other keys than the issuer's";
+    assert!(detail.contains(of_other_keys), "{detail}");
+    let own_list = chain.sub.revoke(&[], unchanged);
+    assert_accepted(&chain.judge(&[&of_another, &own_list]), Outcome::Pass);
     // It claims to be of the issuer's: nothing can be known.
     let own = chain.sub.revoke(&[], unchanged);
     let identifier = Crl::from_der(&own).unwrap();

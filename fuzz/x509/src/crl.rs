@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
-use keyproof_x509::path::{PathCheck, Pool, Rules, find};
+use keyproof_x509::path::{PathCheck, Pool, Reason, Rules, find};
 use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
 use keyproof_x509::{Certificate, Error, Outcome, algorithms};
 use ring::rand::SystemRandom;
@@ -140,5 +140,10 @@ fn judge(crl: &Crl<'_>) -> Option<Outcome> {
     sound(report.checks());
     let outcome = report.checks().outcome(PathCheck::Revocation);
     assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
+    let mut found = report.checks().of(PathCheck::Revocation);
+    let outcome = match found.any(|finding| finding.reason == Reason::CrlOfAnotherKey) {
+        true => Outcome::NotAsked,
+        false => outcome,
+    };
     report.accepted().then_some(outcome)
 }

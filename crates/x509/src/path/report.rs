@@ -93,6 +93,8 @@ pub enum Reason {
         /// When it was made, in seconds since the Unix epoch.
         this_update: i64,
     },
+    /// Revocation lists of its issuer's name were given, and none of them is of the issuer's key.
+    CrlOfAnotherKey,
     /// Its issuer's revocation list does not count, because its keyUsage leaves cRLSign out.
     CrlSignMissing,
     /// The revocation list of its issuer's name cannot be verified, or is of another key.
@@ -203,6 +205,9 @@ impl fmt::Display for Reason {
                 f,
                 "the revocation list of its issuer was made only at {}",
                 Moment(*this_update)
+            ),
+            Self::CrlOfAnotherKey => f.write_str(
+                "the revocation lists of its issuer's name that were given are of other keys than the issuer's",
             ),
             Self::CrlSignMissing => f.write_str(
                 "the revocation list of its issuer does not count: the issuer's keyUsage leaves cRLSign out",
@@ -366,6 +371,7 @@ impl Finding for PathFinding {
             Reason::PolicyMappedAny | Reason::PolicyRequired => PathCheck::Policies,
             Reason::CrlMissing
             | Reason::CrlNotYetValid { .. }
+            | Reason::CrlOfAnotherKey
             | Reason::CrlSignMissing
             | Reason::CrlSignatureRefused(_)
             | Reason::CrlStale { .. }
@@ -377,9 +383,10 @@ impl Finding for PathFinding {
     fn severity(&self) -> Severity {
         match self.reason {
             Reason::CrlMissing => Severity::Remark,
-            Reason::CrlNotYetValid { .. } | Reason::CrlStale { .. } | Reason::CrlWithoutEnd => {
-                Severity::Warning
-            }
+            Reason::CrlNotYetValid { .. }
+            | Reason::CrlOfAnotherKey
+            | Reason::CrlStale { .. }
+            | Reason::CrlWithoutEnd => Severity::Warning,
             Reason::AlgorithmsDiffer
             | Reason::BasicConstraintsMissing
             | Reason::BudgetSpent
@@ -434,6 +441,9 @@ impl Finding for PathFinding {
             }
             Reason::CrlMissing => "give the revocation list of its issuer as well",
             Reason::CrlNotYetValid { .. } => "check the clock",
+            Reason::CrlOfAnotherKey => {
+                "give the revocation list that the issuer's own key has signed as well"
+            }
             Reason::CrlSignMissing | Reason::CrlSignatureRefused(_) => {
                 "fetch the issuer's revocation list anew, or leave it out if it is of another key"
             }

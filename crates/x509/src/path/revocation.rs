@@ -12,9 +12,9 @@ use crate::crl::Crl;
 /// What the lists say of a path that none of them refuses.
 #[derive(Default)]
 pub(super) struct Revocations {
-    /// Warnings, and which certificates no list is about.
+    /// Warnings, and of which certificates no list tells.
     pub(super) findings: Vec<PathFinding>,
-    /// Whether any list is about any of its certificates.
+    /// Whether any list is of the name of an issuer.
     pub(super) is_asked: bool,
 }
 
@@ -28,27 +28,24 @@ impl<'s, 'a> Search<'s, 'a> {
         for (at, pair) in walk.windows(2).enumerate() {
             let [place, issuer] = *pair else { continue };
             let found = |reason| PathFinding { at, reason };
-            match self.ask(place, issuer).map_err(found)? {
-                None => revocations.findings.push(found(Reason::CrlMissing)),
-                Some(warning) => {
-                    revocations.is_asked = true;
-                    revocations.findings.extend(warning.map(found));
-                }
-            }
+            let told = self.ask(place, issuer).map_err(found)?;
+            revocations.is_asked |= told != Some(Reason::CrlMissing);
+            revocations.findings.extend(told.map(found));
         }
         Ok(revocations)
     }
 
-    /// `None` if no list is about this certificate; else what there is to warn of.
-    fn ask(&mut self, place: Place, issuer: Place) -> Result<Option<Option<Reason>>, Reason> {
+    /// What there is to tell of a certificate that no list refuses.
+    fn ask(&mut self, place: Place, issuer: Place) -> Result<Option<Reason>, Reason> {
         let (Some(member), Some(signer)) =
             (self.member(place).cloned(), self.member(issuer).cloned())
         else {
-            return Ok(None);
+            return Ok(Some(Reason::CrlMissing));
         };
         let (certificate, signer) = (&member.certificate, &signer.certificate);
-        let Some(crl) = self.newest_crl(certificate, signer, issuer)? else {
-            return Ok(None);
+        let crl = match self.newest_crl(certificate, signer, issuer)? {
+            Ok(crl) => crl,
+            Err(none) => return Ok(Some(none)),
         };
         if let Some(revocation) = crl.find(certificate.serial()) {
             return Err(Reason::Revoked {
@@ -57,23 +54,23 @@ impl<'s, 'a> Search<'s, 'a> {
             });
         }
         let now = i64::try_from(self.rules.now).unwrap_or(i64::MAX);
-        Ok(Some(match crl.next_update() {
+        Ok(match crl.next_update() {
             _ if crl.this_update() > now => Some(Reason::CrlNotYetValid {
                 this_update: crl.this_update(),
             }),
             Some(next_update) if next_update < now => Some(Reason::CrlStale { next_update }),
             Some(_) => None,
             None => Some(Reason::CrlWithoutEnd),
-        }))
+        })
     }
 
-    /// The newest list about a certificate that its issuer's key has signed.
+    /// The newest list about a certificate that its issuer's key has signed, or why none is.
     fn newest_crl(
         &mut self,
         certificate: &Certificate<'a>,
         signer: &Certificate<'a>,
         issuer: Place,
-    ) -> Result<Option<&'s Crl<'s>>, Reason> {
+    ) -> Result<Result<&'s Crl<'s>, Reason>, Reason> {
         let crls = self.rules.crls;
         self.budget.compare(crls.len())?;
         let name = certificate.issuer().canonical();
@@ -82,16 +79,19 @@ impl<'s, 'a> Search<'s, 'a> {
             .iter()
             .enumerate()
             .filter(|(_, crl)| crl.is_by(&name) && crl.covers(certificate))
-            .filter(|(_, crl)| {
-                // Of another key of that name.
-                !matches!(
-                    (crl.authority_key_identifier(), key),
-                    (Some(authority), Some(key)) if authority != key
-                )
-            })
             .collect();
         if candidates.is_empty() {
-            return Ok(None);
+            return Ok(Err(Reason::CrlMissing));
+        }
+        candidates.retain(|(_, crl)| {
+            // Of another key of that name.
+            !matches!(
+                (crl.authority_key_identifier(), key),
+                (Some(authority), Some(key)) if authority != key
+            )
+        });
+        if candidates.is_empty() {
+            return Ok(Err(Reason::CrlOfAnotherKey));
         }
         if !signer.may_sign_crls().map_err(Reason::ExtensionMalformed)? {
             return Err(Reason::CrlSignMissing);
@@ -100,14 +100,14 @@ impl<'s, 'a> Search<'s, 'a> {
         let mut refused = None;
         for (index, crl) in candidates.into_iter().rev() {
             match self.is_crl_signed_by(index, signer, issuer)? {
-                Ok(()) => return Ok(Some(crl)),
+                Ok(()) => return Ok(Ok(crl)),
                 Err(error) => {
                     refused.get_or_insert(error);
                 }
             }
         }
         // Fail closed: a list of this name was given, and none counts.
-        refused.map_or(Ok(None), |error| Err(Reason::CrlSignatureRefused(error)))
+        Err(Reason::CrlSignatureRefused(refused.unwrap_or(Error::Empty)))
     }
 
     /// The outer error is the budget's.
