@@ -50,6 +50,9 @@ const HAS_PATH_LEN: u8 = 1 << 5;
 const IS_FORGED: u8 = 1 << 6;
 const IS_ANCHOR: u8 = 1 << 7;
 
+/// Of the switches.
+const JUDGES_ANCHORS: u8 = 1 << 7;
+
 /// The last arc of 2.5.29: nameConstraints, certificatePolicies, policyMappings, policyConstraints, inhibitAnyPolicy,
 /// extKeyUsage, subjectAltName, and one that nobody knows.
 const EXTENSIONS: [u8; 8] = [30, 32, 33, 36, 54, 37, 17, 99];
@@ -236,6 +239,10 @@ pub fn path(data: &[u8]) {
         true => rules.under(&policies),
         false => rules,
     };
+    let rules = match switches & JUDGES_ANCHORS != 0 {
+        true => rules.judging_anchors(),
+        false => rules,
+    };
     let report = find(
         &leaf,
         &Pool::of(&intermediate_slices),
@@ -280,6 +287,9 @@ pub fn path(data: &[u8]) {
     }
     if report.accepted() {
         assert_may_issue(&walked, is_processed, &report);
+        if switches & JUDGES_ANCHORS != 0 {
+            assert_is_an_end(&walked, &anchors, &report);
+        }
         let sets = report.policies().expect("there is a path");
         // Where a policy is required there is one, and of those that were asked for.
         assert!(switches & 1 == 0 || !sets.user.is_empty(), "{report}");
@@ -291,6 +301,23 @@ pub fn path(data: &[u8]) {
         let must_say = switches >> 5 & 3 == 1 && switches & 16 != 0;
         assert!(says || !must_say, "{report}");
     }
+}
+
+/// Where anchors are judged, one that another has issued ends no path.
+fn assert_is_an_end(walked: &[Plan<'_>], anchors: &[Plan<'_>], report: &PathReport) {
+    let is_by = |plan: &Plan<'_>, issuer: &Plan<'_>| {
+        plan.issuer == issuer.subject && plan.signer == issuer.key && !plan.is(IS_FORGED)
+    };
+    let end = walked.last().expect("a walk has a leaf");
+    let is_passed = |anchor: &Plan<'_>| {
+        let mut passed = walked.iter().filter(|plan| plan.is(IS_ANCHOR));
+        passed.any(|plan| plan.subject == anchor.subject && plan.key == anchor.key)
+    };
+    let mut others = anchors
+        .iter()
+        .filter(|anchor| !anchor.is(IS_OVER) && !is_passed(anchor));
+    let is_below = others.any(|anchor| is_by(end, anchor));
+    assert!(is_by(end, end) || !is_below, "{report}");
 }
 
 fn assert_may_issue(walked: &[Plan<'_>], is_processed: bool, report: &PathReport) {

@@ -15,11 +15,13 @@
 //!
 //! An anchor is a certificate that is trusted by being listed, self-signed or not. Beyond RFC 5280, which looks at an anchor's
 //! name and key alone, it must be valid at the time, must not say that it is no CA, and its path length and name constraints
-//! must be met (RFC 5937). Its policies do not count.
+//! must be met (RFC 5937). Its policies do not count. Where anchors may be listed together with what they have issued,
+//! [`Rules::judging_anchors`] has the latter only stand between.
 //!
 //! Revocation is judged by the lists that are given ([`Rules::with_crls`]): a certificate on its issuer's list is refused, a list
 //! that is past its time warns, and of an issuer without a list nothing is asked. Fetching lists is for the caller.
 
+mod anchors;
 mod budget;
 mod extensions;
 mod names;
@@ -72,6 +74,8 @@ pub struct Rules<'a> {
     pub inhibit_mapping: bool,
     /// initial-any-policy-inhibit.
     pub inhibit_any_policy: bool,
+    /// Whether anchors may be listed together with what they have issued: see [`judging_anchors`](Self::judging_anchors).
+    pub judge_anchors: bool,
 }
 
 impl<'a> Rules<'a> {
@@ -87,6 +91,7 @@ impl<'a> Rules<'a> {
             require_policy: false,
             inhibit_mapping: false,
             inhibit_any_policy: false,
+            judge_anchors: false,
         }
     }
 
@@ -136,6 +141,35 @@ impl<'a> Rules<'a> {
     pub const fn inhibiting_any_policy(self) -> Self {
         Self {
             inhibit_any_policy: true,
+            ..self
+        }
+    }
+
+    /// The same rules for anchors that may be listed together with what they have issued, such as the CAs of a maker in one file.
+    ///
+    /// An anchor that another one has issued, which is valid at the time, ends no path: it only stands between, so that it is asked
+    /// for in its issuer's revocation list, and what its issuer lets it do counts. One whose issuer is no anchor ends paths, unless
+    /// its issuer is known, among the intermediates or as an anchor that has ended, and a list of that revokes it. A root, which
+    /// has signed itself, always ends paths. Who has issued whom is judged by signatures, within the budget of the search.
+    ///
+    /// ```
+    /// # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::Error> {
+    /// use keyproof_x509::crl::Crl;
+    /// use keyproof_x509::path::{Pool, Rules, find};
+    /// use keyproof_x509::{Certificate, algorithms};
+    ///
+    /// let lists = [Crl::from_der(list)?];
+    /// let rules = Rules::new(algorithms::RING, now).with_crls(&lists).judging_anchors();
+    /// let (none, listed) = (Pool::of(&[]), Pool::of(&[sub_ca, root]));
+    /// let report = find(&Certificate::from_der(leaf)?, &none, &listed, &rules);
+    /// // Over the CA that the root has issued to the root, whose list does not have the CA.
+    /// assert!(report.accepted() && report.walk().len() == 3, "{report}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn judging_anchors(self) -> Self {
+        Self {
+            judge_anchors: true,
             ..self
         }
     }

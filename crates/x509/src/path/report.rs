@@ -40,7 +40,8 @@ crate::checks! {
 /// Where a certificate of a walk was given.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Place {
-    /// Among the anchors, by its place there.
+    /// Among the anchors, by its place there; it may stand between if they are judged
+    /// ([`Rules::judging_anchors`](super::Rules::judging_anchors)).
     Anchor(usize),
     /// Among the intermediates, by its place there.
     Intermediate(usize),

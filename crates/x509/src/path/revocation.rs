@@ -18,8 +18,19 @@ pub(super) struct Revocations {
     pub(super) is_asked: bool,
 }
 
+impl Revocations {
+    /// Adds what there is to tell of one certificate.
+    pub(super) fn add(&mut self, told: Option<PathFinding>) {
+        let is_missing = |finding: &PathFinding| finding.reason == Reason::CrlMissing;
+        self.is_asked |= !told.as_ref().is_some_and(is_missing);
+        // An anchor may have several issuers that are known.
+        let new = told.filter(|finding| !self.findings.contains(finding));
+        self.findings.extend(new);
+    }
+}
+
 impl<'s, 'a> Search<'s, 'a> {
-    /// Asks of each certificate below the anchor whether its issuer has revoked it.
+    /// Asks of each certificate below the anchor whether its issuer has revoked it, and of the anchor if anchors are judged.
     pub(super) fn check_revocation(&mut self, walk: &[Place]) -> Result<Revocations, PathFinding> {
         let mut revocations = Revocations::default();
         if self.rules.crls.is_empty() {
@@ -29,14 +40,32 @@ impl<'s, 'a> Search<'s, 'a> {
             let [place, issuer] = *pair else { continue };
             let found = |reason| PathFinding { at, reason };
             let told = self.ask(place, issuer).map_err(found)?;
-            revocations.is_asked |= told != Some(Reason::CrlMissing);
-            revocations.findings.extend(told.map(found));
+            revocations.add(told.map(found));
+        }
+        if let Some((&anchor, below)) = walk.split_last() {
+            let at = below.len();
+            let found = |reason| PathFinding { at, reason };
+            for told in self.ask_of_anchor(anchor).map_err(found)? {
+                revocations.add(told.map(found));
+            }
         }
         Ok(revocations)
     }
 
+    /// Whether a list of the name of a certificate's issuer tells of it.
+    pub(super) fn has_list_about(&mut self, place: Place) -> Result<bool, Reason> {
+        let crls = self.rules.crls;
+        self.budget.compare(crls.len())?;
+        Ok(self.member(place).is_some_and(|member| {
+            let certificate = &member.certificate;
+            let name = certificate.issuer().canonical();
+            let mut crls = crls.iter();
+            crls.any(|crl| crl.is_by(&name) && crl.covers(certificate))
+        }))
+    }
+
     /// What there is to tell of a certificate that no list refuses.
-    fn ask(&mut self, place: Place, issuer: Place) -> Result<Option<Reason>, Reason> {
+    pub(super) fn ask(&mut self, place: Place, issuer: Place) -> Result<Option<Reason>, Reason> {
         let (Some(member), Some(signer)) =
             (self.member(place).cloned(), self.member(issuer).cloned())
         else {

@@ -192,7 +192,6 @@ impl<'s, 'a> Search<'s, 'a> {
         for Candidate {
             place: issuer,
             problem,
-            ..
         } in candidates
         {
             match self.is_signed_by(&top, place, issuer) {
@@ -207,23 +206,13 @@ impl<'s, 'a> Search<'s, 'a> {
                 }
             }
             walk.push(issuer);
-            let stop = match (problem, issuer) {
-                (Some(reason), _) => {
-                    self.fail(walk, last + 1, reason);
-                    Stop::Failed
-                }
-                (None, Place::Anchor(_)) => match self.judge(walk) {
-                    Ok(found) => return Ok(found),
-                    Err(PathFinding { at, reason }) => {
-                        let is_spent = reason == Reason::BudgetSpent;
-                        self.fail(walk, at, reason);
-                        if is_spent { Stop::Spent } else { Stop::Failed }
-                    }
-                },
-                (None, _) => match self.climb(walk) {
-                    Ok(found) => return Ok(found),
-                    Err(stop) => stop,
-                },
+            let found = match problem {
+                Some(reason) => Err(self.stop(walk, last + 1, reason)),
+                None => self.go_on(walk),
+            };
+            let stop = match found {
+                Ok(found) => return Ok(found),
+                Err(stop) => stop,
             };
             walk.pop();
             if matches!(stop, Stop::Spent) {
@@ -237,43 +226,79 @@ impl<'s, 'a> Search<'s, 'a> {
         Err(Stop::Failed)
     }
 
+    /// From the issuer that a walk has come to: further up, or down again if the walk ends there.
+    fn go_on(&mut self, walk: &mut Vec<Place>) -> Result<(PolicySets, Revocations), Stop> {
+        let refusal = match self.is_at_its_end(walk) {
+            Ok(false) => return self.climb(walk),
+            Ok(true) => match self.judge(walk) {
+                Ok(found) => return Ok(found),
+                Err(refusal) => refusal,
+            },
+            Err(reason) => PathFinding {
+                at: walk.len().saturating_sub(1),
+                reason,
+            },
+        };
+        Err(self.stop(walk, refusal.at, refusal.reason))
+    }
+
+    /// Remembers why a walk goes no further.
+    fn stop(&mut self, walk: &[Place], at: usize, reason: Reason) -> Stop {
+        let stop = match reason {
+            Reason::BudgetSpent => Stop::Spent,
+            _ => Stop::Failed,
+        };
+        self.fail(walk, at, reason);
+        stop
+    }
+
     /// Who may have issued the last certificate of a walk, by name: the most promising first.
     fn candidates(&self, top: &Member<'a>, walk: &[Place]) -> Vec<Candidate> {
-        let issuer = top.certificate.issuer().canonical();
-        let wanted = authority_key_identifier(&top.certificate);
+        let issuers = self.issuers_by_name(top).into_iter();
+        let mut candidates: Vec<Candidate> = issuers
+            .filter_map(|place| {
+                let member = self.member(place)?;
+                let is_anchor = matches!(place, Place::Anchor(_));
+                (!self.is_on(walk, place, member)).then(|| Candidate {
+                    place,
+                    problem: self.problem(member, is_anchor, walk),
+                })
+            })
+            .collect();
+        candidates.sort_by_key(|candidate| candidate.problem.is_some());
+        candidates
+    }
+
+    /// The certificates with the name of another's issuer: those first whose key is not said to be another, and of those the
+    /// anchors.
+    pub(super) fn issuers_by_name(&self, below: &Member<'a>) -> Vec<Place> {
+        let issuer = below.certificate.issuer().canonical();
+        let wanted = authority_key_identifier(&below.certificate);
         let pools = [
             (self.anchors, Place::Anchor as fn(usize) -> Place),
             (self.intermediates, Place::Intermediate),
         ];
-        let mut candidates = Vec::new();
+        let mut issuers = Vec::new();
         for (pool, place_of) in pools {
-            for member in pool
-                .members
-                .iter()
-                .filter(|member| member.subject == issuer)
-            {
-                let place = place_of(member.index);
-                let is_anchor = matches!(place, Place::Anchor(_));
-                if !is_anchor && self.is_on(walk, member) {
-                    continue;
-                }
-                candidates.push(Candidate {
-                    place,
-                    problem: self.problem(member, is_anchor, walk),
-                    key_is_another: match (wanted, member.key_identifier) {
-                        (Some(wanted), Some(found)) => wanted != found,
-                        _ => false,
-                    },
-                });
+            let members = pool.members.iter();
+            for member in members.filter(|member| member.subject == issuer) {
+                let key_is_another = match (wanted, member.key_identifier) {
+                    (Some(wanted), Some(found)) => wanted != found,
+                    _ => false,
+                };
+                issuers.push((key_is_another, place_of(member.index)));
             }
         }
-        candidates.sort_by_key(|candidate| (candidate.problem.is_some(), candidate.key_is_another));
-        candidates
+        issuers.sort_by_key(|(key_is_another, _)| *key_is_another);
+        issuers.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// Whether a walk has been at this name and key: a way around in a circle.
-    fn is_on(&self, walk: &[Place], member: &Member<'a>) -> bool {
+    /// Whether a walk has been at this name and key: a way around in a circle. An anchor may end one that has, unless that was at
+    /// an anchor.
+    pub(super) fn is_on(&self, walk: &[Place], place: Place, member: &Member<'a>) -> bool {
+        let is_anchor = |place: &Place| matches!(place, Place::Anchor(_));
         walk.iter()
+            .filter(|earlier| is_anchor(earlier) || !is_anchor(&place))
             .filter_map(|place| self.member(*place))
             .any(|earlier| {
                 let key = |member: &Member<'a>| member.certificate.public_key().as_der();
@@ -282,7 +307,7 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// The outer error is the budget's.
-    fn is_signed_by(
+    pub(super) fn is_signed_by(
         &mut self,
         top: &Member<'a>,
         place: Place,
@@ -366,7 +391,7 @@ impl<'s, 'a> Search<'s, 'a> {
         self.check_issuer(member, is_anchor, walk).err()
     }
 
-    fn check_issuer(
+    pub(super) fn check_issuer(
         &self,
         member: &Member<'a>,
         is_anchor: bool,
@@ -452,5 +477,4 @@ impl<'s, 'a> Search<'s, 'a> {
 struct Candidate {
     place: Place,
     problem: Option<Reason>,
-    key_is_another: bool,
 }

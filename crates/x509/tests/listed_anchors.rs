@@ -1,0 +1,353 @@
+//! Anchors that are listed together with what they have issued: which of them end paths, and what is asked of the others.
+#![cfg(feature = "ring")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
+
+mod hierarchy;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use keyproof_x509::crl::Crl;
+use keyproof_x509::path::{
+    MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Purpose, Reason, Rules, find,
+};
+use keyproof_x509::{
+    Certificate, ObjectIdentifier, Outcome, SignatureVerificationAlgorithm, algorithms,
+};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature};
+
+use hierarchy::*;
+
+use Place::{Anchor, Leaf};
+
+const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW).judging_anchors();
+
+/// A root, a CA below it that may sign revocation lists too, and a leaf below that.
+struct Maker {
+    top: Authority,
+    sub: Authority,
+    root: Vec<u8>,
+    ca: Vec<u8>,
+    leaf: Vec<u8>,
+}
+
+impl Maker {
+    fn new() -> Self {
+        Self::with(|_| {}, |_| {})
+    }
+
+    fn with(
+        root: impl FnOnce(&mut CertificateParams),
+        ca: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
+        Self {
+            root: top.certified_by(&top, |params| {
+                crl_signer(params);
+                root(params);
+            }),
+            ca: sub.certified_by(&top, |params| {
+                crl_signer(params);
+                ca(params);
+            }),
+            leaf: sub.leaf("Leaf", |_| {}),
+            top,
+            sub,
+        }
+    }
+
+    /// The root's list with the CA on it.
+    fn revoking(&self) -> Vec<u8> {
+        self.top.revoke(&[&self.ca], |_| {})
+    }
+}
+
+fn judge(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], lists: &[&[u8]]) -> PathReport {
+    let crls: Vec<_> = lists
+        .iter()
+        .map(|der| Crl::from_der(der).unwrap())
+        .collect();
+    search(leaf, intermediates, anchors, &RULES.with_crls(&crls))
+}
+
+fn search(
+    leaf: &[u8],
+    intermediates: &[&[u8]],
+    anchors: &[&[u8]],
+    rules: &Rules<'_>,
+) -> PathReport {
+    let leaf = Certificate::from_der(leaf).unwrap();
+    find(&leaf, &Pool::of(intermediates), &Pool::of(anchors), rules)
+}
+
+#[track_caller]
+fn assert_path(report: &PathReport, expected: &[Place]) {
+    assert!(report.accepted(), "{report}");
+    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
+    assert_eq!(walked, expected, "{report}");
+}
+
+#[track_caller]
+fn assert_refused(report: &PathReport, place: Place, is_right: impl Fn(&Reason) -> bool) {
+    let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
+    assert!(is_right(&refusal.reason), "{report}");
+}
+
+fn is_revoked(reason: &Reason) -> bool {
+    matches!(reason, Reason::Revoked { .. })
+}
+
+#[test]
+fn an_anchor_that_another_has_issued_only_stands_between() {
+    let maker = Maker::new();
+    let Maker { root, ca, leaf, .. } = &maker;
+    assert_path(
+        &judge(leaf, &[], &[ca, root], &[]),
+        &[Leaf, Anchor(0), Anchor(1)],
+    );
+    assert_path(
+        &judge(leaf, &[], &[root, ca], &[]),
+        &[Leaf, Anchor(1), Anchor(0)],
+    );
+    // Those of the path, and no more.
+    assert_eq!(judge(leaf, &[], &[root, ca], &[]).signatures_checked(), 2);
+    // Unless that is asked for, any of them is an end.
+    let rules = Rules::new(algorithms::RING, NOW);
+    assert_path(&search(leaf, &[], &[root, ca], &rules), &[Leaf, Anchor(1)]);
+
+    let list = maker.revoking();
+    let orders: [[&[u8]; 2]; 2] = [[ca, root], [root, ca]];
+    for anchors in orders {
+        let place = Anchor(usize::from(anchors[0] == root));
+        assert_refused(&judge(leaf, &[], &anchors, &[&list]), place, is_revoked);
+        let early = maker.top.revoke(&[], |_| {});
+        let report = judge(leaf, &[], &anchors, &[&early]);
+        assert!(report.accepted(), "{report}");
+    }
+    // That it is known as an intermediate as well makes no difference.
+    let report = judge(leaf, &[root, ca], &[ca, root], &[&list]);
+    assert!(!report.accepted(), "{report}");
+    // One further down does not end paths in its place.
+    let lower = Authority::new("Lower");
+    let lowest = lower.certified_by(&maker.sub, |_| {});
+    let leaf = lower.leaf("Leaf", |_| {});
+    let anchors: [&[u8]; 3] = [&lowest, ca, root];
+    let path = [Leaf, Anchor(0), Anchor(1), Anchor(2)];
+    assert_path(&judge(&leaf, &[], &anchors, &[]), &path);
+    assert_refused(
+        &judge(&leaf, &[], &anchors, &[&list]),
+        Anchor(1),
+        is_revoked,
+    );
+}
+
+#[test]
+fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() {
+    let maker = Maker::new();
+    let Maker { root, ca, leaf, .. } = &maker;
+    let list = maker.revoking();
+    let alone = [Leaf, Anchor(0)];
+    assert_path(&judge(leaf, &[], &[ca], &[]), &alone);
+    assert_path(&judge(leaf, &[root], &[ca], &[]), &alone);
+    // Whose list it is cannot be told.
+    assert_path(&judge(leaf, &[], &[ca], &[&list]), &alone);
+    assert_refused(
+        &judge(leaf, &[root], &[ca], &[&list]),
+        Anchor(0),
+        is_revoked,
+    );
+    let early = maker.top.revoke(&[], |params| {
+        params.this_update = date_time_ymd(2026, 1, 1);
+        params.next_update = date_time_ymd(2026, 2, 1);
+    });
+    // The newest counts, and what is to be warned of is told.
+    let report = judge(leaf, &[root], &[ca], &[&early, &list]);
+    assert_refused(&report, Anchor(0), is_revoked);
+    let report = judge(leaf, &[root, root], &[ca], &[&early]);
+    assert_path(&report, &alone);
+    let mut findings = report.checks().of(PathCheck::Revocation);
+    assert!(findings.any(|finding| matches!(finding.reason, Reason::CrlStale { .. })));
+    let stale = report.checks().of(PathCheck::Revocation);
+    let stale = stale.filter(|finding| finding.at == 1);
+    assert_eq!(stale.count(), 1, "{report}");
+
+    // So it is with a root that has ended: it ends no path, and has revoked what it has revoked.
+    let ended = maker.top.certified_by(&maker.top, |params| {
+        crl_signer(params);
+        expired(params);
+    });
+    assert_path(&judge(leaf, &[], &[&ended, ca], &[]), &[Leaf, Anchor(1)]);
+    let report = judge(leaf, &[], &[&ended, ca], &[&list]);
+    assert_refused(&report, Anchor(1), is_revoked);
+
+    // A namesake of the issuer has issued nothing, and revokes nothing.
+    let namesake = maker.top.with_new_key();
+    let stranger = namesake.certified_by(&namesake, crl_signer);
+    let of_stranger = namesake.revoke(&[ca], |_| {});
+    for intermediates in [&[&stranger[..]][..], &[][..]] {
+        let report = judge(leaf, intermediates, &[&stranger, ca], &[&of_stranger]);
+        assert_path(&report, &[Leaf, Anchor(1)]);
+        assert_eq!(
+            report.checks().outcome(PathCheck::Revocation),
+            Outcome::NotAsked
+        );
+    }
+}
+
+#[test]
+fn a_root_ends_paths_whatever_it_says_of_itself() {
+    let maker = Maker::new();
+    let Maker { root, ca, leaf, .. } = &maker;
+    let of_itself = maker.top.revoke(&[root], |_| {});
+    let path = [Leaf, Anchor(1), Anchor(0)];
+    assert_path(&judge(leaf, &[], &[root, ca], &[&of_itself]), &path);
+    // Its name under a new key, certified by the old one, is no root: it stands below the old one.
+    let renewed = maker.top.with_new_key();
+    let bridge = renewed.certified_by(&maker.top, crl_signer);
+    let sub = Authority::new("Sub");
+    let (ca, leaf) = (sub.certified_by(&renewed, |_| {}), sub.leaf("Leaf", |_| {}));
+    let path = [Leaf, Anchor(2), Anchor(1), Anchor(0)];
+    let anchors: [&[u8]; 3] = [root, &bridge, &ca];
+    assert_path(&judge(&leaf, &[], &anchors, &[]), &path);
+    let list = maker.top.revoke(&[&bridge], |_| {});
+    assert_refused(
+        &judge(&leaf, &[], &anchors, &[&list]),
+        Anchor(1),
+        is_revoked,
+    );
+}
+
+#[test]
+fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
+    // What its issuer lets it do.
+    let Maker { root, ca, leaf, .. } = Maker::with(path_len(0), |_| {});
+    assert_refused(
+        &judge(&leaf, &[], &[&ca, &root], &[]),
+        Anchor(1),
+        |reason| matches!(reason, Reason::PathLength { limit: 0, found: 1 }),
+    );
+    // What it is for, which is not asked of an end.
+    let Maker { root, ca, leaf, .. } = Maker::with(
+        |_| {},
+        |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+    );
+    let rules = RULES.for_purpose(Purpose {
+        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
+        is_required: false,
+    });
+    assert_path(&search(&leaf, &[], &[&ca], &rules), &[Leaf, Anchor(0)]);
+    assert_refused(
+        &search(&leaf, &[], &[&ca, &root], &rules),
+        Anchor(0),
+        |reason| *reason == Reason::ExtendedKeyUsage,
+    );
+}
+
+/// None of them is the highest. One of them ends the path, and both may be revoked.
+#[test]
+fn anchors_that_have_certified_each_other_end_paths() {
+    let (one, other) = (Authority::new("One"), Authority::new("Other"));
+    let by_other = one.certified_by(&other, crl_signer);
+    let by_one = other.certified_by(&one, crl_signer);
+    let leaf = one.leaf("Leaf", |_| {});
+    let anchors: [&[u8]; 2] = [&by_other, &by_one];
+    let path = [Leaf, Anchor(0), Anchor(1)];
+    assert_path(&judge(&leaf, &[], &anchors, &[]), &path);
+    let list = other.revoke(&[&by_other], |_| {});
+    assert_refused(
+        &judge(&leaf, &[], &anchors, &[&list]),
+        Anchor(0),
+        is_revoked,
+    );
+    let list = one.revoke(&[&by_one], |_| {});
+    assert_refused(
+        &judge(&leaf, &[], &anchors, &[&list]),
+        Anchor(1),
+        is_revoked,
+    );
+}
+
+/// Counts what is verified.
+#[derive(Debug)]
+struct Counting<'a> {
+    algorithm: &'a dyn SignatureVerificationAlgorithm,
+    count: &'a AtomicUsize,
+}
+
+impl SignatureVerificationAlgorithm for Counting<'_> {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.algorithm
+            .verify_signature(public_key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
+}
+
+/// The report, and how many signatures were verified for it.
+fn counted(leaf: &[u8], anchors: &[Vec<u8>]) -> (PathReport, usize) {
+    let count = AtomicUsize::new(0);
+    let all = algorithms::RING.iter().map(|algorithm| Counting {
+        algorithm: *algorithm,
+        count: &count,
+    });
+    let all: Vec<_> = all.collect();
+    let table: Vec<&dyn SignatureVerificationAlgorithm> = all
+        .iter()
+        .map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm)
+        .collect();
+    let anchors: Vec<&[u8]> = anchors.iter().map(Vec::as_slice).collect();
+    let rules = Rules::new(&table, NOW).judging_anchors();
+    let report = search(leaf, &[], &anchors, &rules);
+    let count = count.load(Ordering::Relaxed);
+    assert_eq!(report.signatures_checked(), count, "{report}");
+    (report, count)
+}
+
+#[test]
+fn no_list_of_namesakes_costs_more_than_the_budget() {
+    let nameless = |params: &mut CertificateParams| {
+        // No key identifier that would tell them apart.
+        params.use_authority_key_identifier_extension = false;
+    };
+    let maker = Authority::new("Maker");
+    let lost = maker.with_new_key();
+    let namesakes: Vec<Authority> = (0..300).map(|_| maker.with_new_key()).collect();
+    // None of them has issued another, which takes trying all of them to know.
+    let listed: Vec<Vec<u8>> = namesakes
+        .iter()
+        .map(|namesake| namesake.certified_by(&lost, nameless))
+        .collect();
+    for signer in [0, 150, 299] {
+        let leaf = namesakes[signer].leaf("Leaf", nameless);
+        let (report, count) = counted(&leaf, &listed);
+        let refusal = report.refusal().unwrap();
+        assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+        assert_eq!(count, MAX_SIGNATURE_CHECKS);
+    }
+
+    // Key identifiers lead straight through them: to the CA, and to its root, which is none of the others'.
+    let (root, sub) = (maker.root(), Authority::new("Sub"));
+    let ca = sub.certified_by(&maker, |_| {});
+    let honest = [&listed[..], &[ca, root]].concat();
+    let (report, count) = counted(&sub.leaf("Leaf", |_| {}), &honest);
+    assert_path(&report, &[Leaf, Anchor(300), Anchor(301)]);
+    assert_eq!(count, 3);
+}
