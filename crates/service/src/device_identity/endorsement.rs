@@ -112,14 +112,10 @@ pub(super) fn judge(
         .collect();
     let mut roots: Vec<&[u8]> = listed.iter().map(Vec::as_slice).collect();
     let related = bundle.related(certificate, &carried, &roots);
-    let mut trusted = related.listed.clone();
     if manager.ek_trust_bundle {
         roots.extend(&related.roots);
-        trusted.extend(&related.roots);
     }
-    let between = related.subordinate(&trusted, now);
-    roots.retain(|root| !between.contains(root));
-    let intermediates = [carried, between, related.intermediates].concat();
+    let intermediates = [carried, related.intermediates].concat();
     let allowed: Vec<Vec<u8>> = category
         .allow_list
         .iter()

@@ -25,7 +25,8 @@ pub(super) fn build(
             is_required: false,
         })
         .processing(&ALSO_UNDERSTOOD)
-        .with_crls(policy.crls);
+        .with_crls(policy.crls)
+        .judging_anchors();
     let report = find(certificate, &intermediates, &roots, &rules);
     match (report.refusal(), report.walk().last()) {
         (None, Some(root)) if report.accepted() => {
@@ -60,8 +61,12 @@ pub(super) fn build(
 fn whose(report: &PathReport, at: usize) -> String {
     match report.walk().get(at) {
         Some(step) => match step.place {
-            Place::Anchor(_) => format!("the root {}", step.subject),
-            Place::Intermediate(_) => format!("the intermediate {}", step.subject),
+            Place::Anchor(_) if at + 1 == report.walk().len() => {
+                format!("the root {}", step.subject)
+            }
+            Place::Anchor(_) | Place::Intermediate(_) => {
+                format!("the intermediate {}", step.subject)
+            }
             Place::Leaf => "the endorsement certificate".into(),
         },
         None => "the endorsement certificate".into(),

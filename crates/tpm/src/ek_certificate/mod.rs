@@ -50,7 +50,9 @@ pub struct EkCertificatePolicy<'a> {
     /// for byte, what is wrong with its names, its extended key usage, its critical extensions, vendor,
     /// specification or chain only warns. All other checks apply.
     pub allowed: &'a [&'a [u8]],
-    /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain.
+    /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain. Intermediates may be listed beside them:
+    /// one that another of the list has issued stands below that; one whose issuer is not listed is a root itself, unless its
+    /// issuer is among the intermediates and has revoked it ([`Rules::judging_anchors`](keyproof_x509::path::Rules::judging_anchors)).
     pub roots: &'a [&'a [u8]],
     /// Certificates that may stand between, in DER and in any order: those that the caller knows, and those
     /// that the device hands over ([`EkChain`]). None of them is trusted.
@@ -151,7 +153,7 @@ impl<'a> EkCertificate<'a> {
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
-/// use keyproof_tpm::{EkCertificatePolicy, Structure, TpmtPublic, algorithms::RING, check_ek_certificate};
+/// use keyproof_tpm::{EkCertificateCheck, EkCertificatePolicy, Structure, TpmtPublic, algorithms::RING, check_ek_certificate};
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
 /// let certificate = include_bytes!("../../tests/vectors/rsa2048/ek.cert.der");
@@ -163,6 +165,11 @@ impl<'a> EkCertificate<'a> {
 /// assert!(check_ek_certificate(certificate, &policy).accepted());
 /// let of_nobody = EkCertificatePolicy { roots: &[], ..policy };
 /// assert!(!check_ek_certificate(certificate, &of_nobody).accepted());
+/// // Manufacturers publish intermediates beside their roots: these stand below the roots all the same.
+/// let published: [&[u8]; 2] = [policy.intermediates[0], policy.roots[0]];
+/// let beside_each_other = EkCertificatePolicy { roots: &published, intermediates: &[], ..policy };
+/// let report = check_ek_certificate(certificate, &beside_each_other);
+/// assert!(report.detail(EkCertificateCheck::Chain).ends_with("over 1 intermediates"));
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```

@@ -89,7 +89,7 @@ pub(super) struct CheckEkArguments {
     /// The endorsement key's TPM2B_PUBLIC or TPMT_PUBLIC
     #[arg(long = "pub", value_name = "PUB")]
     public: Option<PathBuf>,
-    /// The manufacturers' roots
+    /// The manufacturers' roots; an intermediate beside them only stands between, and alone it is a root
     #[arg(long, value_name = "PEM")]
     roots: PathBuf,
     /// Certificates that may stand between

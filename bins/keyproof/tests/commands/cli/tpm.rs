@@ -3,6 +3,11 @@
 use std::fs;
 
 use keyproof_tpm::{AwsLcRs, Credential, Name, Structure, TpmtPublic, activate};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    date_time_ymd,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -195,23 +200,21 @@ fn check_ek_asks_revocation_lists() {
     };
     let certificate = der("ek.cert");
     let certificate = keyproof_x509::Certificate::from_der(&certificate).unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
     let issuer = certificate.issuer().common_name().unwrap().into_owned();
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, issuer);
-    let key = rcgen::KeyPair::generate().unwrap();
+    params.distinguished_name.push(DnType::CommonName, issuer);
+    let key = KeyPair::generate().unwrap();
     let list = |key_identifier_method| {
-        let list = rcgen::CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2027, 1, 1),
-            next_update: rcgen::date_time_ymd(2028, 1, 1),
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2027, 1, 1),
+            next_update: date_time_ymd(2028, 1, 1),
             crl_number: 1.into(),
             issuing_distribution_point: None,
             revoked_certs: Vec::new(),
             key_identifier_method,
         };
-        let issuer = rcgen::Issuer::from_params(&params, &key);
+        let issuer = Issuer::from_params(&params, &key);
         list.signed_by(&issuer).unwrap()
     };
     // Of another key of that name, which it says.
@@ -221,7 +224,9 @@ fn check_ek_asks_revocation_lists() {
         write("another.pem", another.pem().unwrap().as_bytes()),
     ] {
         let output = check(&path);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert!(told.contains("of other keys than the issuer's"), "{told}");
     }
     // One that claims to be the issuer's, by the identifier that the issuer's certificate has.
     let identifier = certificate
@@ -238,6 +243,88 @@ fn check_ek_asks_revocation_lists() {
     // What is no list revokes nothing, and must not be taken for one.
     fails(&check(&roots), 1, "block 1: it is a certificate");
     fails(&check(&write("no.pem", b"no")), 1, "no.pem");
+}
+
+/// As a server judges it: makers publish their intermediates beside their roots.
+#[test]
+fn check_ek_has_a_listed_intermediate_stand_below_its_root() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, contents: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.serial_number = Some(7.into());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        (params, KeyPair::generate().unwrap())
+    };
+    let (root_params, root_key) = authority("TPM root");
+    let root = root_params.self_signed(&root_key).unwrap().pem();
+    let root_issuer = Issuer::from_params(&root_params, &root_key);
+    let (params, key) = authority("TPM intermediate");
+    let between = params.signed_by(&key, &root_issuer).unwrap().pem();
+    let issuer = Issuer::from_params(&params, &key);
+
+    let real = fs::read(vector("rsa2048/ek.cert.der")).unwrap();
+    let real = keyproof_x509::Certificate::from_der(&real).unwrap();
+    let mut extensions = real.extensions().iter();
+    let names = extensions.find(|one| one.id.as_bytes() == [0x55, 0x1D, 17]);
+    let names = names.unwrap().value.to_vec();
+    let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], names);
+    names.set_criticality(true);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+    params.custom_extensions = vec![names];
+    let ek = params.signed_by(&KeyPair::generate().unwrap(), &issuer);
+    let cert = write("ek.der", ek.unwrap().der());
+
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2027, 1, 1),
+        next_update: date_time_ymd(2028, 1, 1),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: vec![RevokedCertParams {
+            serial_number: 7.into(),
+            revocation_time: date_time_ymd(2026, 12, 24),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: root_params.key_identifier_method.clone(),
+    };
+    let revoking = list.signed_by(&root_issuer).unwrap().pem().unwrap();
+    let revoking = write("revoking.pem", revoking.as_bytes());
+    let root = write("root.pem", root.as_bytes());
+    let alone = write("between.pem", between.as_bytes());
+    let both = write(
+        "both.pem",
+        &[&fs::read(&root).unwrap()[..], between.as_bytes()].concat(),
+    );
+
+    for (roots, more, code) in [
+        (&both, &[][..], 0),
+        (&both, &["--crl", &revoking], 1),
+        (&alone, &[], 0),
+        (&alone, &["--intermediates", &root], 0),
+        (&alone, &["--intermediates", &root, "--crl", &revoking], 1),
+        // Whose list it is cannot be told.
+        (&alone, &["--crl", &revoking], 0),
+    ] {
+        let mut arguments = vec!["tpm", "check-ek", "--cert", &cert, "--roots", roots];
+        arguments.extend(["--at", "1800000000"]);
+        arguments.extend(more);
+        let output = run(&arguments);
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{more:?}: {told}");
+        let is_revoked = told.contains("CN=TPM intermediate: it is revoked since 2026-12-24");
+        assert_eq!(is_revoked, code == 1, "{more:?}: {told}");
+    }
 }
 
 /// Whoever lists a root is to know that it is not looked at.

@@ -217,6 +217,26 @@ async fn the_constraints_of_a_root_count_for_an_intermediate_beside_it() {
     refused.refuses(403, 7).saying("not trusted");
 }
 
+/// Who has issued whom is not tried without end, for everybody who provisions.
+#[tokio::test]
+async fn a_list_of_namesakes_is_given_up_and_stands_in_nobodys_way_who_says_whose_key_it_is() {
+    let (lost, maker) = (Manufacturer::new(), Manufacturer::new());
+    let intermediate = maker.below();
+    // All of them are called as the roots are, and none of them has issued another.
+    let namesakes: Vec<_> = (0..300).map(|_| lost.below_as("TPM root")).collect();
+    let mut listed: Vec<&str> = namesakes.iter().map(|ca| &*ca.root).collect();
+    listed.extend([&*intermediate.root, &*maker.root]);
+    let (site, key) = site(&listed, None).await;
+    let refused = provision(&site, &key, &Device::new(&namesakes[0], "SN0001")).await;
+    refused.refuses(403, 7).saying("took too much work");
+    let honest = Device::new(&intermediate, "SN0002");
+    provision(&site, &key, &honest).await.is(200);
+    add(&site, &maker.root).await;
+    add(&site, &maker.revocation_list(START, true)).await;
+    let refused = provision(&site, &key, &honest).await;
+    refused.refuses(403, 7).saying("it is revoked");
+}
+
 #[tokio::test]
 async fn a_revocation_list_that_its_issuer_has_not_signed_is_refused_where_that_is_seen() {
     let (maker, stranger) = (Manufacturer::new(), Manufacturer::new());

@@ -120,11 +120,9 @@ pub(in super::super) struct TrustBundle {
     pub(super) members: Vec<Member>,
 }
 
-/// What of the bundle may matter for one certificate, and of what a manager lists.
+/// What of the bundle may matter for one certificate.
 #[derive(Default)]
 pub(in super::super) struct Related<'a> {
-    /// The manager's own.
-    pub(in super::super) listed: Vec<&'a [u8]>,
     pub(in super::super) roots: Vec<&'a [u8]>,
     /// The roots among them.
     pub(in super::super) intermediates: Vec<&'a [u8]>,
@@ -237,12 +235,12 @@ impl TrustBundle {
         &'a self,
         leaf: &[u8],
         carried: &[&[u8]],
-        listed: &[&'a [u8]],
+        listed: &[&[u8]],
     ) -> Related<'a> {
         let listed: Vec<_> = listed
             .iter()
-            .filter_map(|&der| Some((Certificate::from_der(der).ok()?, der)))
-            .map(|(read, der)| (LooseName::of(&read.subject()), read, der))
+            .filter_map(|der| Certificate::from_der(der).ok())
+            .map(|read| (LooseName::of(&read.subject()), read))
             .collect();
         let mut wanted = BTreeSet::new();
         let mut open: Vec<LooseName> = Vec::new();
@@ -269,10 +267,8 @@ impl TrustBundle {
                     related.roots.push(&member.der);
                 }
             }
-            for (_, read, der) in listed.iter().filter(|(subject, ..)| *subject == name) {
-                related.listed.push(*der);
-                open.push(LooseName::of(&read.issuer()));
-            }
+            let of_name = listed.iter().filter(|(subject, _)| *subject == name);
+            open.extend(of_name.map(|(_, read)| LooseName::of(&read.issuer())));
             wanted.insert(name);
         }
         related
@@ -280,14 +276,12 @@ impl TrustBundle {
 
     fn check(&self, stored: &[u8], now: Timestamp) -> TrustCheck {
         let related = self.related(stored, &[], &[]);
-        let between = related.subordinate(&related.roots, now);
         // A bundle that has no root for it is no reason to say that no roots were given.
         let all: Vec<&[u8]> = self
             .members
             .iter()
             .filter(|member| member.kind == TrustKind::Root)
             .map(|member| member.der.as_slice())
-            .filter(|root| !between.contains(root))
             .collect();
         let policy = EkCertificatePolicy {
             ek: None,

@@ -1,13 +1,14 @@
 //! What a file has for the trust bundle: certificates and revocation lists, in PEM or PKCS #7, or one in DER.
 
 use keyproof_x509::{
-    Certificate, Sha256Thumbprint,
+    Certificate, Error, Sha256Thumbprint, algorithms,
     crl::Crl,
     pem_bundle::{BrokenBlock, PemBlock, PemKind, certificates_and_crls},
     pkcs7::Pkcs7,
+    verify,
 };
 
-use super::{TrustKind, anchors::is_self_signed};
+use super::TrustKind;
 
 /// The longest revocation list, in bytes of DER: in Base64 a record holds it.
 const LONGEST: usize = 512 * 1024;
@@ -94,6 +95,20 @@ fn certificate(der: &[u8], is_root: bool) -> Result<TrustKind, String> {
         true => TrustKind::Root,
         false => TrustKind::Intermediate,
     })
+}
+
+/// A CA may certify its own name under another key, which makes no root.
+fn is_self_signed(certificate: &Certificate<'_>) -> bool {
+    let verified = || -> Result<_, Error> {
+        verify(
+            algorithms::ALL,
+            &certificate.public_key(),
+            &certificate.algorithm(),
+            certificate.tbs(),
+            certificate.signature(),
+        )
+    };
+    certificate.is_self_issued() && verified().is_ok()
 }
 
 fn revocation_list(der: &[u8]) -> Result<TrustKind, String> {

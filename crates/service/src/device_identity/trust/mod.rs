@@ -7,7 +7,6 @@
 //! Each entry is a record of its own, and one record beside them is written over with every change: whoever has its version
 //! knows whether what they have read is still the bundle.
 
-mod anchors;
 mod bundle;
 mod change;
 mod covered;
