@@ -320,6 +320,52 @@ fn a_list_tells_of_the_certificates_in_its_scope_alone() {
     }
 }
 
+#[test]
+fn a_list_has_the_scope_of_another_if_it_tells_of_all_that_the_other_tells_of() {
+    let name = |name: &[u8]| tlv(0x86, name);
+    let point = |names: &[Vec<u8>]| tlv(0xA0, &tlv(0xA0, &names.concat()));
+    let (users, cas) = ([0x81, 1, 0xFF].to_vec(), [0x82, 1, 0xFF].to_vec());
+    let (a, b) = (point(&[name(b"a")]), point(&[name(b"b")]));
+    let both = point(&[name(b"b"), name(b"a")]);
+    let turned = point(&[name(b"a"), name(b"b")]);
+    let (a_of_users, a_of_cas) = ([&a[..], &users].concat(), [&a[..], &cas].concat());
+    let scoped = |fields: &Vec<u8>| {
+        let extensions = match fields.is_empty() {
+            true => Vec::new(),
+            false => vec![extension(POINT, true, &tlv(0x30, fields))],
+        };
+        list(V2, &next_update(), &[], &extensions)
+    };
+    let includes = |one: &Vec<u8>, other: &Vec<u8>| {
+        let (one, other) = (scoped(one), scoped(other));
+        let (one, other) = (Crl::from_der(&one).unwrap(), Crl::from_der(&other).unwrap());
+        one.includes_scope_of(&other)
+    };
+    let whole = Vec::new();
+    for (one, other, is_included, is_including) in [
+        (&whole, &users, true, false),
+        (&whole, &a, true, false),
+        (&whole, &a_of_users, true, false),
+        (&users, &cas, false, false),
+        (&users, &a, false, false),
+        (&users, &a_of_users, true, false),
+        (&users, &a_of_cas, false, false),
+        (&a, &a_of_users, true, false),
+        (&a, &b, false, false),
+        (&both, &a, true, false),
+        (&both, &turned, true, true),
+        (&both, &a_of_users, true, false),
+        (&a_of_users, &a_of_cas, false, false),
+    ] {
+        for same in [one, other] {
+            assert!(includes(same, same), "{same:02X?}");
+        }
+        let told = (includes(one, other), includes(other, one));
+        let expected = (is_included, is_including);
+        assert_eq!(told, expected, "{one:02X?} {other:02X?}");
+    }
+}
+
 /// What cannot be told of a certificate is taken for what would refuse it.
 #[test]
 fn a_list_that_may_be_about_a_certificate_counts() {

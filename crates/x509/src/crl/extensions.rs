@@ -123,7 +123,7 @@ pub(super) struct Scope {
     distribution_point: Option<GeneralNames>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Holders {
     #[default]
     All,
@@ -163,6 +163,17 @@ impl Scope {
                 distribution_point: None,
             }),
         }
+    }
+
+    /// Whether it has each certificate that another one has.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let has_points = match (&self.distribution_point, &other.distribution_point) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            // Any of the names of a point stands for it.
+            (Some(names), Some(others)) => others.iter().all(|name| names.contains(name)),
+        };
+        has_points && (self.holders == Holders::All || self.holders == other.holders)
     }
 
     pub(super) fn covers(&self, certificate: &Certificate<'_>) -> bool {

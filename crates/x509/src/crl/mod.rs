@@ -190,6 +190,13 @@ impl<'a> Crl<'a> {
         verify(algorithms, key, &self.algorithm, self.tbs, self.signature)
     }
 
+    /// Whether it tells of each certificate that another list tells of, by their issuingDistributionPoints (RFC 5280 section
+    /// 5.2.5): only then it can take the other one's place. Whether both are of one issuer, and which is newer, is for the caller
+    /// to ask.
+    pub fn includes_scope_of(&self, other: &Crl<'_>) -> bool {
+        self.extensions.scope.includes(&other.extensions.scope)
+    }
+
     pub(crate) fn is_by(&self, issuer: &CanonicalName<'_>) -> bool {
         self.canonical_issuer == *issuer
     }

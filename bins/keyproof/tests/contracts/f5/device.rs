@@ -10,10 +10,11 @@ use keyproof_tpm::{
 };
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData,
-    RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CrlIssuingDistributionPoint, CrlScope, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, RevokedCertParams, SerialNumber,
+    SignatureAlgorithm, date_time_ymd,
 };
 use ring::{
     rand::SystemRandom,
@@ -80,6 +81,27 @@ impl Manufacturer {
 
     /// A revocation list for a day, in PEM, with the serial number of every endorsement certificate or with none.
     pub(crate) fn revocation_list(&self, at: u64, has_all: bool) -> String {
+        self.revocation_list_at(None, at, has_all)
+    }
+
+    /// The same of the CAs alone, or of all others, which say where their list is.
+    pub(crate) fn revocation_list_of(&self, scope: CrlScope, at: u64, has_all: bool) -> String {
+        let distribution_point = CrlDistributionPoint {
+            uris: vec![LIST_POINT.to_owned()],
+        };
+        let point = CrlIssuingDistributionPoint {
+            distribution_point,
+            scope: Some(scope),
+        };
+        self.revocation_list_at(Some(point), at, has_all)
+    }
+
+    fn revocation_list_at(
+        &self,
+        issuing_distribution_point: Option<CrlIssuingDistributionPoint>,
+        at: u64,
+        has_all: bool,
+    ) -> String {
         let time = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
         let revoked = RevokedCertParams {
             serial_number: SerialNumber::from(7),
@@ -91,7 +113,7 @@ impl Manufacturer {
             this_update: time(at),
             next_update: time(at + 24 * 60 * 60),
             crl_number: SerialNumber::from(at),
-            issuing_distribution_point: None,
+            issuing_distribution_point,
             revoked_certs: has_all.then_some(revoked).into_iter().collect(),
             key_identifier_method: self.params.key_identifier_method.clone(),
         };
@@ -100,9 +122,7 @@ impl Manufacturer {
     }
 
     fn endorse(&self, ek: &Key) -> Vec<u8> {
-        let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], tpm_names());
-        names.set_criticality(true);
-        self.endorse_as(ek, vec![names])
+        self.endorse_as(ek, vec![alt_names()])
     }
 
     fn endorse_as(&self, ek: &Key, extensions: Vec<CustomExtension>) -> Vec<u8> {
@@ -199,6 +219,9 @@ pub(crate) struct Device {
 
 pub(crate) const VENDOR: &str = "ExampleCorp";
 
+/// Where a manufacturer's revocation list is.
+const LIST_POINT: &str = "http://tpm.example.com/crl";
+
 impl Clone for Device {
     fn clone(&self) -> Self {
         Self {
@@ -272,6 +295,18 @@ impl Device {
     /// The same whose endorsement certificate does not say which TPM it is of.
     pub(crate) fn endorsed_namelessly(self, manufacturer: &Manufacturer) -> Self {
         let ek_certificate = manufacturer.endorse_as(&self.ek, Vec::new());
+        Self {
+            ek_certificate,
+            ..self
+        }
+    }
+
+    /// The same whose endorsement certificate says where its manufacturer's revocation list is.
+    pub(crate) fn endorsed_with_a_list(self, manufacturer: &Manufacturer) -> Self {
+        let point = tlv(0xa0, &tlv(0xa0, &tlv(0x86, LIST_POINT.as_bytes())));
+        let points = tlv(0x30, &tlv(0x30, &point));
+        let points = CustomExtension::from_oid_content(&[2, 5, 29, 31], points);
+        let ek_certificate = manufacturer.endorse_as(&self.ek, vec![alt_names(), points]);
         Self {
             ek_certificate,
             ..self
@@ -405,6 +440,12 @@ fn name(attributes: &[(DnType, &str)]) -> DistinguishedName {
 }
 
 /// A subjectAltName of manufacturer, model and version.
+fn alt_names() -> CustomExtension {
+    let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], tpm_names());
+    names.set_criticality(true);
+    names
+}
+
 fn tpm_names() -> Vec<u8> {
     let attributes: Vec<u8> = ["id:49465800", "SLB9670", "id:0755"]
         .iter()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keyproof_service::device_identity::{AddTrustError, TrustItem, TrustKind};
 use keyproof_x509::Sha256Thumbprint;
+use rcgen::CrlScope;
 use serde_json::json;
 
 use crate::{
@@ -135,6 +136,47 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].fingerprint, fingerprint(&later));
     assert_eq!(entries[0].revoked, Some(0));
+}
+
+/// A list of CAs says nothing of endorsement certificates.
+#[tokio::test]
+async fn a_revocation_list_takes_the_place_of_those_that_tell_of_nothing_else() {
+    let maker = Manufacturer::new();
+    let device = Device::new(&maker, "SN0001").endorsed_with_a_list(&maker);
+    let of_users = |at, has_all| maker.revocation_list_of(CrlScope::UserCertsOnly, at, has_all);
+    let users = of_users(START, true);
+    let cas = maker.revocation_list_of(CrlScope::CaCertsOnly, START + 60, false);
+    for lists in [[&users, &cas], [&cas, &users]] {
+        let (site, key) = site(&[&maker.root], None).await;
+        let devices = &site.console.device_identity;
+        let there = async || devices.trust_entries().await.unwrap().len();
+        provision(&site, &key, &device).await.is(200);
+        for list in lists {
+            add(&site, list).await;
+        }
+        assert_eq!(there().await, 2);
+        let refused = provision(&site, &key, &device).await;
+        refused.refuses(403, 7).saying("revoked");
+        let lifted = of_users(START + 1, false);
+        add(&site, &lifted).await;
+        assert_eq!(there().await, 2);
+        provision(&site, &key, &device).await.is(200);
+
+        // One that tells of all takes the place of both, and neither takes its.
+        add(&site, &maker.revocation_list(START + 120, false)).await;
+        assert_eq!(there().await, 1);
+        let older = of_users(START + 119, false);
+        let older = devices.add_trust(&items(&older), &console_origin()).await;
+        let refused = AddTrustError::Older { block: Some(1) };
+        assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
+        add(&site, &of_users(START + 180, true)).await;
+        assert_eq!(there().await, 2);
+        provision(&site, &key, &device).await.refuses(403, 7);
+        // An older one that tells of more stays, too, for what the newer one does not tell of.
+        add(&site, &maker.revocation_list(START + 150, false)).await;
+        assert_eq!(there().await, 2);
+        provision(&site, &key, &device).await.refuses(403, 7);
+    }
 }
 
 /// A maker's intermediate may stand in a manager's list beside the root that has issued it, or alone.

@@ -37,7 +37,7 @@ pub enum AddTrustError {
         /// Which block or element of the file it is, the first being 1.
         block: Option<usize>,
     },
-    /// A revocation list is older than the one of its issuer that is there.
+    /// A revocation list is older than one of its issuer that is there and tells of all that it tells of.
     #[error("{}a newer revocation list of its issuer is there", place_in_file(*.block))]
     Older {
         /// Which block or element of the file it is, the first being 1.
@@ -64,7 +64,7 @@ fn place_in_file(block: Option<usize>) -> String {
 
 impl DeviceIdentity {
     /// Adds what a file has to the bundle: all of it or nothing. A revocation list takes the place of older ones of its
-    /// issuer.
+    /// issuer that tell of nothing else.
     ///
     /// # Errors
     ///
@@ -294,16 +294,20 @@ impl Plan {
                 return Err(AddTrustError::NotSigned { block });
             }
             for (known, member) in &lists {
-                let is_same = known.issuer().compare(&crl.issuer()).is_match()
+                let is_of_one_key = known.issuer().compare(&crl.issuer()).is_match()
                     && known.authority_key_identifier() == crl.authority_key_identifier();
-                if !is_same {
+                if !is_of_one_key {
                     continue;
                 }
+                // A list of users says nothing of CAs, and one of a distribution point nothing of the others.
                 if known.this_update() > crl.this_update() {
-                    return Err(AddTrustError::Older { block });
+                    if known.includes_scope_of(&crl) {
+                        return Err(AddTrustError::Older { block });
+                    }
+                } else if crl.includes_scope_of(known) {
+                    let fingerprint = Sha256Thumbprint::of(&member.der);
+                    plan.replaced.insert(fingerprint, member.der.len());
                 }
-                let fingerprint = Sha256Thumbprint::of(&member.der);
-                plan.replaced.insert(fingerprint, member.der.len());
             }
         }
         Ok(plan)
