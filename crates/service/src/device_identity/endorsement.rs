@@ -10,7 +10,7 @@ use keyproof_tpm::{
 };
 use keyproof_x509::{
     Certificate, algorithms,
-    pem_bundle::{self, BrokenBlock},
+    pem_bundle::{self, BrokenBlock, PemBlock},
 };
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
@@ -61,8 +61,8 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
             block,
             problem,
         };
-        let roots = pem_bundle::certificates(text.as_bytes())
-            .map_err(|BrokenBlock { block, problem }| wrong(Some(block), problem))?;
+        let roots =
+            roots(text).map_err(|BrokenBlock { block, problem }| wrong(Some(block), problem))?;
         if roots.is_empty() {
             let problem = "it holds no certificate in PEM".to_owned();
             return Err(wrong(None, problem));
@@ -83,8 +83,12 @@ pub(super) fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
     decode_der(text, &[SectionKind::Certificate])
 }
 
-/// The roots of an entry that was listed, by an earlier release too, which took blocks of unknown labels beside them.
+/// The roots of an entry that was listed.
 pub(super) fn listed_roots(text: &str) -> Vec<Vec<u8>> {
+    if let Ok(roots) = roots(text) {
+        return roots.into_iter().map(|root| root.der).collect();
+    }
+    // An earlier release has taken it, which passed over what is no certificate.
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
     sections
         .filter_map(|section| match section {
@@ -92,6 +96,11 @@ pub(super) fn listed_roots(text: &str) -> Vec<Vec<u8>> {
             _ => None,
         })
         .collect()
+}
+
+/// The certificates of an entry as it is checked, and as it is used from then on.
+fn roots(text: &str) -> Result<Vec<PemBlock>, BrokenBlock> {
+    pem_bundle::certificates(text.as_bytes())
 }
 
 /// Judges an endorsement certificate and the key that it is said to be of.
@@ -156,4 +165,100 @@ pub(super) fn judge(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    /// The DER of a CA's certificate, and PEM of it.
+    fn ca() -> (Vec<u8>, String) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        (made.der().to_vec(), made.pem())
+    }
+
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        match length {
+            [0, short @ 0..0x80] => [&[tag, short][..], &content].concat(),
+            [0, longer] => [&[tag, 0x81, longer][..], &content].concat(),
+            [high, low] => [&[tag, 0x82, high, low][..], &content].concat(),
+        }
+    }
+
+    /// Signed data without signers.
+    fn pkcs7(label: &str, certificates: &[&[u8]]) -> String {
+        let kind = |last| [0x06, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 7, last];
+        let (none, data) = (tlv(0x31, &[]), tlv(0x30, &[&kind(1)]));
+        let certificates = tlv(0xA0, certificates);
+        let signed = tlv(0x30, &[&[2, 1, 1], &none, &data, &certificates, &none]);
+        let whole = tlv(0x30, &[&kind(2), &tlv(0xA0, &[&signed])]);
+        let base64 = BASE64.encode(&whole);
+        format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
+    }
+
+    /// Whatever is taken is used, and in whichever form it came.
+    #[test]
+    fn the_roots_that_are_checked_are_those_that_are_used() {
+        let ((one, one_pem), (other, other_pem)) = (ca(), ca());
+        let blocks = [
+            (one_pem, vec![&one]),
+            (other_pem, vec![&other]),
+            (pkcs7("PKCS7", &[&one, &other]), vec![&one, &other]),
+            (pkcs7("CMS", &[&other]), vec![&other]),
+        ];
+        let mut texts = vec![(String::new(), Vec::new())];
+        for (block, roots) in &blocks {
+            texts.push((block.clone(), roots.clone()));
+            for (next, more) in &blocks {
+                let both = [&roots[..], more].concat();
+                texts.push((format!("{block}{next}"), both.clone()));
+                texts.push((
+                    format!("the first:\n{block}\n\nthe second:\n{next}--\n"),
+                    both,
+                ));
+            }
+        }
+        let forms: [fn(&str) -> String; 6] = [
+            str::to_owned,
+            |text| text.replace('\n', "\r\n"),
+            |text| text.replace('\n', "\r"),
+            |text| text.replace('\n', "\n\t "),
+            |text| text.replace('\n', " \n"),
+            |text| text.trim_end().to_owned(),
+        ];
+        let mut taken = 0;
+        for (text, roots) in &texts {
+            for form in forms {
+                let text = form(text);
+                let is_taken = check_roots(std::slice::from_ref(&text)).is_ok();
+                assert_eq!(is_taken, !roots.is_empty(), "{text}");
+                if is_taken {
+                    assert_eq!(
+                        listed_roots(&text).iter().collect::<Vec<_>>(),
+                        *roots,
+                        "{text}"
+                    );
+                    taken += 1;
+                }
+            }
+        }
+        assert_eq!(taken, forms.len() * (texts.len() - 1));
+    }
+
+    /// Earlier releases took blocks of unknown labels beside the certificates.
+    #[test]
+    fn what_an_earlier_release_has_taken_is_used_as_it_was() {
+        let (der, pem) = ca();
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        let text = format!("{key}{pem}");
+        assert!(check_roots(std::slice::from_ref(&text)).is_err());
+        assert_eq!(listed_roots(&text), [der]);
+    }
 }

@@ -1,6 +1,6 @@
 //! The trust bundle: for whom it counts, and that running servers notice what is added and removed.
 
-use std::sync::Arc;
+use std::{fs, process::Command, sync::Arc};
 
 use keyproof_service::device_identity::{AddTrustError, TrustItem, TrustKind};
 use keyproof_x509::Sha256Thumbprint;
@@ -225,6 +225,44 @@ async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoke
     add(&site, &revoking).await;
     let refused = provision(&site, &key, &of_it).await;
     refused.refuses(403, 7).saying("not trusted");
+}
+
+/// What is taken of a manager's list is used, in whichever form it came.
+#[tokio::test]
+async fn roots_count_in_every_form_that_is_taken() {
+    let maker = Manufacturer::new();
+    let intermediate = maker.below();
+    let (of_root, of_intermediate) = (
+        Device::new(&maker, "SN0001"),
+        Device::new(&intermediate, "SN0002"),
+    );
+    let packed = pkcs7(&maker.root);
+    assert!(packed.starts_with("-----BEGIN PKCS7-----"), "{packed}");
+    let indented = maker.root.replace('\n', "\n    ");
+    for root in [packed, indented, maker.root.replace('\n', "\r")] {
+        let (site, key) = site(&[&root, &intermediate.root], None).await;
+        provision(&site, &key, &of_root).await.is(200);
+        provision(&site, &key, &of_intermediate).await.is(200);
+        // It is the intermediate's issuer, too.
+        add(&site, &maker.revocation_list(START, true)).await;
+        for device in [&of_root, &of_intermediate] {
+            let refused = provision(&site, &key, device).await;
+            refused.refuses(403, 7).saying("it is revoked");
+        }
+    }
+}
+
+/// A certificate as OpenSSL packs it.
+fn pkcs7(certificate: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("root.pem");
+    fs::write(&file, certificate).unwrap();
+    let output = Command::new("openssl")
+        .args(["crl2pkcs7", "-nocrl", "-certfile"])
+        .arg(file)
+        .output()
+        .expect("the peer `openssl` cannot be run: install the package openssl");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// As before there were revocation lists: a root may be certified by another, which is not there, has ended, or is of its name.
