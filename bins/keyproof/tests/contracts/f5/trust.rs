@@ -349,6 +349,42 @@ async fn a_provision_is_judged_again_when_the_bundle_changed_meanwhile() {
     assert_eq!(site.records("tpm_device").await, 0);
 }
 
+/// There is nothing yet that a provision could have read.
+#[tokio::test]
+async fn a_provision_is_judged_again_when_the_bundle_began_meanwhile() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    let maker = Manufacturer::new();
+    let key = furnish(&site, &[&maker.root], None).await;
+    let device = Device::new(&maker, "SN0001");
+    let revoking = maker.revocation_list(START, true);
+    let answer = engine.overtake(provision(&site, &key, &device), add(&site, &revoking));
+    answer.await.refuses(403, 7).saying("revoked");
+    assert_eq!(site.records("tpm_device").await, 0);
+
+    // Two that find nothing both go through, and what is added then counts.
+    let site = Site::on(FaultyEngine::new(), &[]).await;
+    let key = furnish(&site, &[&maker.root], None).await;
+    let other = Device::new(&maker, "SN0002");
+    let (one, other) = tokio::join!(
+        provision(&site, &key, &device),
+        provision(&site, &key, &other)
+    );
+    one.is(200);
+    other.is(200);
+    assert!(
+        site.console
+            .device_identity
+            .trust_entries()
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    add(&site, &revoking).await;
+    let refused = provision(&site, &key, &device).await;
+    refused.refuses(403, 7).saying("revoked");
+}
+
 #[tokio::test]
 async fn files_added_at_once_are_all_there() {
     let (site, _) = site(&[], None).await;

@@ -115,7 +115,7 @@ pub(super) struct Member {
 /// The whole bundle, as of one version.
 #[derive(Default)]
 pub(in super::super) struct TrustBundle {
-    /// None if nothing was ever added.
+    /// None if nothing was ever added, nor required.
     version: Option<Version>,
     pub(super) members: Vec<Member>,
 }
@@ -222,10 +222,13 @@ impl TrustBundle {
         self.version == version
     }
 
-    /// Lets a batch go through only while the bundle is as it was.
+    /// Lets a batch go through only while the bundle is as it was. Where nothing was added yet, there is something to be required
+    /// from then on, so that those who require it do not wait for each other.
     pub(in super::super) fn require(&self, batch: &mut Batch) {
         if let Some(version) = self.version {
             batch.require(&place(), version);
+        } else {
+            batch.insert(&place(), &Head::default(), None);
         }
     }
 
