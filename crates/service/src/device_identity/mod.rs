@@ -38,6 +38,8 @@ mod renewal;
 mod request;
 mod restored;
 mod revocation_list;
+#[cfg(test)]
+mod testing;
 mod ticket;
 mod trust;
 

@@ -16,13 +16,11 @@ pub(crate) fn without_list(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcom
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Act, Category, Manager, Metadata, NewCategory, PcrPolicy, TrustedMakers};
+    use super::super::testing::furnish;
     use crate::{
         Clock,
-        access::NewOperatorToken,
-        testing::{Bench, bench, console},
+        testing::{Bench, bench},
     };
-    use keyproof_auth::OperatorScopes;
     use keyproof_x509::crl::Crl;
     use std::time::Duration;
 
@@ -41,38 +39,7 @@ mod tests {
     #[tokio::test]
     async fn lists_after_a_restore_have_higher_numbers_than_any_before() {
         let bench = bench().await;
-        let service = &bench.service;
-        let new = NewOperatorToken {
-            subject: "ci".to_owned(),
-            scopes: OperatorScopes::new(["tpm".parse().unwrap()]).unwrap(),
-            lifetime: None,
-        };
-        let token = service.access.create(new, &console()).await.unwrap();
-        let operator = service.access.authenticate(&token.text).await.unwrap();
-        let devices = &service.device_identity;
-        let metadata = |name: &str| Metadata {
-            name: name.to_owned(),
-            namespace: "default".to_owned(),
-            ..Metadata::default()
-        };
-        let origin = console();
-        let managers = devices.permit::<Manager>(&operator, Act::Create, "default", "m", &origin);
-        let trusted = TrustedMakers::default();
-        let managers = managers.await.unwrap();
-        let made = devices.create_manager(&managers, metadata("m"), trusted);
-        made.await.unwrap();
-        let categories =
-            devices.permit::<Category>(&operator, Act::Create, "default", "c", &origin);
-        let category = NewCategory {
-            metadata: metadata("c"),
-            manager: "m".to_owned(),
-            allow_list: Vec::new(),
-            attestation_key: super::super::AttestationKeyTemplate::default(),
-            pcr_policy: PcrPolicy::default(),
-        };
-        let categories = categories.await.unwrap();
-        let made = devices.create_category(&categories, category).await;
-        assert!(made.is_ok());
+        furnish(&bench).await;
         let backed_up = list(&bench).await;
         let (restored, _) = bench.restored(Duration::from_secs(60)).await;
         // In between there were others.

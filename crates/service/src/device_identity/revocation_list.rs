@@ -43,7 +43,7 @@ pub(super) const LISTED_BEYOND_END: Duration = LIFE.saturating_mul(2);
 const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The most entries of a list: at 49 bytes each, within what `keyproof_x509::crl` reads.
-const MOST: usize = 300_000;
+const MOST: usize = if cfg!(test) { 40 } else { 300_000 };
 
 /// Of a list in one record, in bytes: in Base64 and as JSON, that is within what a record holds.
 const PART: usize = 512 * 1024;
@@ -89,6 +89,9 @@ pub(super) struct Latest {
     is_outdated: bool,
     /// The certificates that were made before there was an index of them are in it.
     is_indexed: bool,
+    /// When more were to be listed than fit, if that is what came of the last making, and nothing has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    too_many_at: Option<Timestamp>,
 }
 
 record!(Latest, "tpm_revocation_list");
@@ -102,17 +105,27 @@ impl Latest {
     pub(super) fn outdated(self) -> Self {
         Self {
             is_outdated: true,
+            too_many_at: None,
             ..self
         }
     }
 
-    /// Another server's clock may be ahead of this one's.
-    fn is_in_force(&self, now: Timestamp) -> bool {
-        let apart = now
-            .saturating_since(self.made_at)
-            .max(self.made_at.saturating_since(now));
-        self.number > 0 && !self.is_outdated && apart < HALF_LIFE
+    /// What is known without making a list: that there is one to be served, or that there can be none.
+    fn known(&self, now: Timestamp) -> Option<Result<(), RevocationListError>> {
+        if self.too_many_at.is_some_and(|at| is_recent(at, now)) {
+            return Some(Err(RevocationListError::TooMany));
+        }
+        let is_in_force = self.number > 0 && !self.is_outdated && is_recent(self.made_at, now);
+        is_in_force.then_some(Ok(()))
     }
+}
+
+/// Another server's clock may be ahead of this one's.
+fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
+    let apart = now
+        .saturating_since(moment)
+        .max(moment.saturating_since(now));
+    apart < HALF_LIFE
 }
 
 /// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of a list.
@@ -144,10 +157,11 @@ impl DeviceIdentity {
     ) -> Result<Vec<u8>, Failure<RevocationListError>> {
         let now = self.clock.now();
         let place = Latest::key(namespace, category);
-        if let Some(known) = self.store.get::<Latest>(&place, now).await?
-            && known.record.is_in_force(now)
+        if let Some(Stored { record, .. }) = self.store.get::<Latest>(&place, now).await?
+            && let Some(known) = record.known(now)
         {
-            return Ok(self.parts(namespace, category, &known.record).await?);
+            known.map_err(Failure::Refused)?;
+            return Ok(self.parts(namespace, category, &record).await?);
         }
         if self.issuer(namespace, category).await?.is_none() {
             return Err(Failure::Refused(RevocationListError::Unknown));
@@ -159,7 +173,8 @@ impl DeviceIdentity {
             let known = self.store.get::<Latest>(&place, now).await?;
             let latest = known.as_ref().map(|known| known.record.clone());
             let latest = latest.unwrap_or_default();
-            if latest.is_in_force(now) {
+            if let Some(known) = latest.known(now) {
+                known.map_err(Failure::Refused)?;
                 let list = self.parts(namespace, category, &latest).await?;
                 return Ok(Attempt::Done(list));
             }
@@ -168,7 +183,21 @@ impl DeviceIdentity {
             if !latest.is_indexed {
                 self.index_earlier(namespace, category).await?;
             }
-            let entries = self.entries(namespace, category).await?;
+            let mut batch = self.store.batch(now);
+            batch.require(&issuer.place, issuer.version);
+            let entries = match self.entries(namespace, category).await {
+                // Anybody may ask, and is not to have as many records read each time.
+                Err(Failure::Refused(RevocationListError::TooMany)) => {
+                    let next = Latest {
+                        is_indexed: true,
+                        too_many_at: Some(now),
+                        ..latest
+                    };
+                    write(&mut batch, &place, known.as_ref(), &next);
+                    return Ok(Attempt::Commit(batch, Err(RevocationListError::TooMany)));
+                }
+                entries => entries?,
+            };
             let next = latest.number.checked_add(1).ok_or_else(|| {
                 StorageError::Damaged("a revocation list has the last number".to_owned())
             })?;
@@ -185,8 +214,6 @@ impl DeviceIdentity {
                 .await?
                 .map_err(|error| Failure::Refused(error.into()))?;
 
-            let mut batch = self.store.batch(now);
-            batch.require(&issuer.place, issuer.version);
             let mut parts = 0;
             for part in made.chunks(PART) {
                 let key = Part::key(namespace, category, number, parts);
@@ -200,6 +227,7 @@ impl DeviceIdentity {
                 parts,
                 is_outdated: false,
                 is_indexed: true,
+                too_many_at: None,
             };
             write(&mut batch, &place, known.as_ref(), &next);
             Ok(Attempt::Commit(batch, Ok(made)))
@@ -458,4 +486,70 @@ fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
     HEXLOWER
         .decode(hex.as_bytes())
         .map_err(|_| StorageError::Damaged("a serial number is not in hexadecimal".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::furnish, *};
+    use crate::{
+        Clock,
+        testing::{Bench, bench},
+    };
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Certificates that end in a day and are revoked.
+    async fn revoke(bench: &Bench, serials: impl Iterator<Item = usize>) {
+        let now = bench.clock.now();
+        let issued = serials.map(|serial| Issued {
+            serial: format!("40:{serial:04x}"),
+            made_at: now,
+            not_after: now.saturating_add(DAY),
+            api_key: "key".to_owned(),
+            api_key_uid: None,
+        });
+        let issued: Vec<_> = issued.collect();
+        let mut batch = bench.store.batch(now);
+        let devices = &bench.service.device_identity;
+        let place = ("default", "c");
+        let revoked = devices.revoke(&mut batch, place, &issued, Cause::Forgotten, now);
+        revoked.await.unwrap();
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    /// Anybody may ask, and all of them wait for each other.
+    #[tokio::test]
+    async fn that_there_are_too_many_for_a_list_is_found_out_once_a_change() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let ask = async || {
+            bench.faults.steps();
+            let list = devices.revocation_list("default", "c").await;
+            (list, bench.faults.steps())
+        };
+        let assert_remembered = async |is_remembered: bool| {
+            let (list, steps) = ask().await;
+            let too_many = Failure::Refused(RevocationListError::TooMany);
+            assert_eq!(list, Err(too_many));
+            assert_eq!(steps == 1, is_remembered, "{steps}");
+        };
+        revoke(&bench, 0..MOST).await;
+        assert!(ask().await.0.is_ok());
+        revoke(&bench, MOST..MOST + 1).await;
+        assert_remembered(false).await;
+        for _ in 0..3 {
+            assert_remembered(true).await;
+        }
+        revoke(&bench, MOST + 1..MOST + 2).await;
+        assert_remembered(false).await;
+        assert_remembered(true).await;
+        // Entries leave by themselves, in time.
+        bench.clock.advance(HALF_LIFE);
+        assert_remembered(false).await;
+        assert_remembered(true).await;
+        bench.clock.advance(DAY.saturating_mul(4));
+        assert!(ask().await.0.is_ok());
+        assert_eq!(ask().await.1, 2, "the record and the one part");
+    }
 }
