@@ -150,7 +150,8 @@ impl F5 {
             || station_act(resource).is_some_and(|act| self.needs_no_token(act))
     }
 
-    /// Whether the API key alone may do: the body of such a call carries it, or the ticket that was given for one.
+    /// Whether the API key alone may do: the body of such a call carries it, or the ticket that was given for one, by which an
+    /// activation goes on with a provision.
     fn needs_no_token(&self, act: StationAct) -> bool {
         let is_keyed = match act {
             StationAct::Activate | StationAct::Preauth | StationAct::Provision => true,
