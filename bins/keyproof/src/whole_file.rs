@@ -62,6 +62,14 @@ impl Write for Draft {
     }
 }
 
+/// Locks a file, as long as it is open here, once nobody else has it locked.
+///
+/// Where a file system has no locks it does nothing: whoever is alone needs none.
+pub(crate) fn lock(file: &File) {
+    let is_interrupted = |error: io::Error| error.kind() == ErrorKind::Interrupted;
+    while file.lock().is_err_and(is_interrupted) {}
+}
+
 /// Gives a file the owner of the one at `path`, if there is one and we may.
 fn keep_owner(path: &Path, file: &File) -> io::Result<()> {
     let Ok(before) = fs::symlink_metadata(path) else {

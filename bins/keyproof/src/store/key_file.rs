@@ -1,20 +1,23 @@
 //! A file of master keys: whole or not at all, and nobody else's to read.
 
 use std::{
-    io::{self, Write},
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
     iter,
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
 use data_encoding::BASE64;
 use keyproof_store::{KeyId, MasterKey, MasterKeys, file::NamedFile};
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::{
     MasterKeyError,
     exposure::{Access, Exposure},
 };
-use crate::whole_file::Draft;
+use crate::whole_file::{Draft, lock};
 
 /// The most keys of a file.
 const MOST_KEYS: usize = 12;
@@ -75,7 +78,7 @@ pub(super) fn read(path: &Path, others: Access) -> Result<Option<GivenKeys>, Mas
     };
     let file = match NamedFile::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     if let Some(Exposure { access, mode }) = Exposure::of(file.metadata(), others) {
@@ -87,7 +90,7 @@ pub(super) fn read(path: &Path, others: Access) -> Result<Option<GivenKeys>, Mas
     }
     match file.read(LONGEST_FILE) {
         Ok(text) => parse(&text).map(Some).ok_or_else(malformed),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(malformed()),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(malformed()),
         Err(error) => Err(failed(error)),
     }
 }
@@ -113,26 +116,62 @@ pub(super) fn create(path: &Path, keys: &GivenKeys) -> io::Result<()> {
     draft(path, keys)?.create()
 }
 
-/// Adds a key to a key file, which stays its owner's, or makes one of it.
+/// Adds a key to a key file, which stays its owner's, or makes one of it. Whoever else adds one at the same time waits.
 pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
-    let keys = match read(path, Access::Nobody)? {
-        Some(keys) if keys.iter().count() >= MOST_KEYS => {
-            return Err(MasterKeyError::Full {
-                path: path.to_owned(),
-                most: MOST_KEYS,
-            });
-        }
-        Some(mut keys) => {
-            keys.others.push(key.clone());
-            keys
-        }
-        None => key.clone().into(),
-    };
-    let written = draft(path, &keys).and_then(Draft::replace_for_its_owner);
-    written.map_err(|source| MasterKeyError::File {
+    let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,
-    })
+    };
+    loop {
+        let locked = locked(path).map_err(failed)?;
+        let keys = match read(path, Access::Nobody)? {
+            Some(keys) if keys.get(key.id()).is_some() => return Ok(()),
+            Some(keys) if keys.iter().count() >= MOST_KEYS => {
+                return Err(MasterKeyError::Full {
+                    path: path.to_owned(),
+                    most: MOST_KEYS,
+                });
+            }
+            Some(mut keys) => {
+                keys.others.push(key.clone());
+                keys
+            }
+            None => key.clone().into(),
+        };
+        if locked.is_some() {
+            let draft = draft(path, &keys);
+            return draft.and_then(Draft::replace_for_its_owner).map_err(failed);
+        }
+        // Nobody is kept from making one at the same time: what is there then is looked at again.
+        create(path, &keys).map_err(failed)?;
+        if read(path, Access::Nobody)?.is_none() {
+            return Err(failed(ErrorKind::AlreadyExists.into()));
+        }
+    }
+}
+
+/// Locks the file that is at `path`, if one is, and once nobody else has it locked: not one that was there before.
+fn locked(path: &Path) -> io::Result<Option<File>> {
+    let of = |flags: OFlags| {
+        let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+    };
+    let place = |file: &fs::Metadata| (file.dev(), file.ino());
+    loop {
+        // Over NFS only a file that can be written to is locked.
+        let file = match of(OFlags::RDWR).or_else(|_| of(OFlags::RDONLY)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        lock(&file);
+        let ours = place(&file.metadata()?);
+        match fs::metadata(path) {
+            Ok(there) if place(&there) == ours => return Ok(Some(file)),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
 }
 
 fn draft(path: &Path, keys: &GivenKeys) -> io::Result<Draft> {
@@ -147,8 +186,6 @@ fn draft(path: &Path, keys: &GivenKeys) -> io::Result<Draft> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use keyproof_store::SystemEntropy;
 
     use super::*;
@@ -167,6 +204,29 @@ mod tests {
         let refused = add(&path, &key()).unwrap_err();
         assert!(matches!(refused, MasterKeyError::Full { .. }), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn none_is_lost_of_those_that_are_added_at_once() {
+        for is_there in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("key");
+            let keys = [(); MOST_KEYS].map(|()| MasterKey::generate(&SystemEntropy::new()));
+            let (first, others) = keys.split_first().unwrap();
+            if is_there {
+                add(&path, first).unwrap();
+            }
+            std::thread::scope(|scope| {
+                for key in others {
+                    scope.spawn(|| add(&path, key).unwrap());
+                }
+            });
+            add(&path, first).unwrap();
+            let there = read(&path, Access::Nobody).unwrap().unwrap();
+            let lost = keys.iter().filter(|key| there.get(key.id()).is_none());
+            assert_eq!(lost.count(), 0, "{is_there}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
     }
 
     /// As when root prepares a rotation of a service that runs as somebody else.
