@@ -7,10 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::geteuid;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::geteuid,
+};
 use tempfile::NamedTempFile;
 
+/// What drafts are called, before six letters and digits.
+const DRAFT: &str = ".keyproof-";
+
 /// A file that is written beside its place, with mode 0600, and gone if it does not take that.
+///
+/// It is locked while somebody writes it: one that nobody has locked is what a process has left that was killed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: NamedTempFile,
@@ -19,10 +27,36 @@ pub(crate) struct Draft {
 
 impl Draft {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            file: NamedTempFile::with_prefix_in(".keyproof-", folder_of(path))?,
-            path: path.to_owned(),
-        })
+        loop {
+            let file = NamedTempFile::with_prefix_in(DRAFT, folder_of(path))?;
+            lock(file.as_file());
+            // Until it was locked it looked abandoned, and may have been removed as such.
+            if !is_gone(file.path()) {
+                let path = path.to_owned();
+                return Ok(Self { file, path });
+            }
+        }
+    }
+
+    /// Removes the drafts in a folder that nobody writes any more, and names them.
+    pub(crate) fn remove_abandoned(folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut removed = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            let is_draft = is_file && name.to_str().is_some_and(is_draft_name);
+            // One that is gone, not ours, or of a file system without locks is left alone.
+            if is_draft
+                && let Ok(file) = open_as_it_is(&entry.path())
+                && file.try_lock().is_ok()
+                && fs::remove_file(entry.path()).is_ok()
+            {
+                removed.push(entry.path());
+            }
+        }
+        removed.sort_unstable();
+        Ok(removed)
     }
 
     /// Takes the place of the file that is there, if one is, once what was written is on disk.
@@ -62,12 +96,27 @@ impl Write for Draft {
     }
 }
 
-/// Locks a file, as long as it is open here, once nobody else has it locked.
+/// Locks a file, or a folder, as long as it is open here, once nobody else has it locked.
 ///
 /// Where a file system has no locks it does nothing: whoever is alone needs none.
 pub(crate) fn lock(file: &File) {
     let is_interrupted = |error: io::Error| error.kind() == ErrorKind::Interrupted;
     while file.lock().is_err_and(is_interrupted) {}
+}
+
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+fn is_draft_name(name: &str) -> bool {
+    let rest = name.strip_prefix(DRAFT).map(str::as_bytes);
+    rest.is_some_and(|rest| rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// Opens a regular file for a lock, which over NFS takes one that can be written to; never what a link leads to.
+fn open_as_it_is(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 /// Gives a file the owner of the one at `path`, if there is one and we may.
@@ -119,6 +168,49 @@ mod tests {
         draft(&path, "second").replace().unwrap();
         assert_eq!(read(), "second");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_drafts_that_nobody_writes_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name);
+        let mut draft = Draft::of(&inside("file")).unwrap();
+        let others = [".keyproof-12345", ".keyproof-1234567", ".keyproof-12.456"];
+        for name in [".keyproof-killed"].iter().chain(&others) {
+            fs::write(inside(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(inside(others[0]), inside(".keyproof-linked")).unwrap();
+        fs::create_dir(inside(".keyproof-folder")).unwrap();
+        let removed = Draft::remove_abandoned(folder.path()).unwrap();
+        assert_eq!(removed, [inside(".keyproof-killed")]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 6);
+        draft.write_all(b"whole").unwrap();
+        draft.replace().unwrap();
+        assert_eq!(fs::read_to_string(inside("file")).unwrap(), "whole");
+    }
+
+    /// As when one backup begins while another one removes what is left of others.
+    #[test]
+    fn a_draft_that_is_removed_before_it_is_locked_is_begun_again() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let folder = tempfile::tempdir().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    Draft::remove_abandoned(folder.path()).unwrap();
+                }
+            });
+            let drafted: io::Result<()> = (0..500).try_for_each(|number| {
+                let path = folder.path().join(number.to_string());
+                Draft::of(&path)?.file.persist(path)?;
+                Ok(())
+            });
+            over.store(true, Ordering::SeqCst);
+            drafted.unwrap();
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 500);
     }
 
     #[test]

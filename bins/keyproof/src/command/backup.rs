@@ -117,6 +117,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             None => arguments.file.clone(),
             Some(_) => arguments.file.join(name(making.made_at)),
         };
+        let mut removed = match arguments.keep {
+            None => Vec::new(),
+            // First, for the room that they take.
+            Some(_) => Draft::remove_abandoned(&arguments.file)?,
+        };
         let tally = making.write_file(&path).await.map_err(|failure| {
             let at = path.display();
             match failure {
@@ -124,10 +129,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 other => other,
             }
         })?;
-        let removed = match arguments.keep {
-            None => Vec::new(),
-            Some(keep) => remove_older(&arguments.file, keep)?,
-        };
+        if let Some(keep) = arguments.keep {
+            removed.extend(remove_older(&arguments.file, keep)?);
+        }
         arguments.tell(config, &making, &path, tally, &removed)
     })
 }

@@ -264,6 +264,13 @@ fn a_folder_of_backups_keeps_the_latest() {
         .map(|file| PathBuf::from(file.as_str().unwrap()));
     let expected: Vec<_> = latest.chain([folder.join("note")]).collect();
     assert_eq!(left, expected);
+
+    // What a killed one has left is gone.
+    let draft = folder.join(".keyproof-killed");
+    File::create(&draft).unwrap();
+    assert_eq!(home.document(&backup, "")["removed"][0], text(&draft));
+    assert!(!draft.exists());
+
     home.fails(
         &["backup", text(&folder), "--store", &url],
         b"",
