@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, IsTerminal, Write, stdout},
+    mem,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
@@ -17,7 +18,11 @@ use serde_json::json;
 use super::{
     Failure, Outcome, flags::StoreFlags, output, store::with_records, terminal::PassphraseSource,
 };
-use crate::{config::Config, rfc3339::Rfc3339, whole_file::Draft};
+use crate::{
+    config::Config,
+    rfc3339::Rfc3339,
+    whole_file::{Draft, folder_of},
+};
 
 const ABOUT_KEYS: &str = "\
 The backup opens with the store's master key alone. Keep that elsewhere too: a backup without it is lost, and a backup beside \
@@ -130,7 +135,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             }
         })?;
         if let Some(keep) = arguments.keep {
-            removed.extend(remove_older(&arguments.file, keep)?);
+            removed.extend(keep_latest(&path, keep)?);
         }
         arguments.tell(config, &making, &path, tally, &removed)
     })
@@ -230,22 +235,64 @@ fn is_name(name: &str) -> bool {
     })
 }
 
-/// Removes the backups of a folder but for the latest, and names them.
-fn remove_older(folder: &Path, keep: NonZeroUsize) -> io::Result<Vec<PathBuf>> {
-    let mut backups = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.to_str().is_some_and(is_name) && entry.file_type()?.is_file() {
-            backups.push(entry.path());
+/// Removes what a folder has too many of beside a new backup, and names it.
+fn keep_latest(new: &Path, keep: NonZeroUsize) -> io::Result<Vec<PathBuf>> {
+    let now = SystemClock.now();
+    let mut others = Others::of(new, now)?;
+    let removed = others.keep(keep)?;
+    if let Some(latest) = others.later_than(now) {
+        output::say(&format!(
+            "{} is named by a time that is yet to come, and counts as the latest of the others: look at the clock, and rename or remove it",
+            latest.display()
+        ));
+    }
+    Ok(removed)
+}
+
+/// The backups beside a new one, in the order of their names.
+struct Others(Vec<PathBuf>);
+
+impl Others {
+    /// Without those that were made meanwhile, whose own commands look after this folder: of two at once, the one that began
+    /// earlier leaves the other's alone.
+    fn of(new: &Path, now: Timestamp) -> io::Result<Self> {
+        let (now, new_name) = (name(now), new.file_name().unwrap_or_default());
+        let mut others = Vec::new();
+        for entry in fs::read_dir(folder_of(new))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            let is_backup = is_file && name.to_str().is_some_and(is_name);
+            let is_of_meanwhile = *name > *new_name && *name <= *now;
+            if is_backup && name != new_name && !is_of_meanwhile {
+                others.push(entry.path());
+            }
         }
+        others.sort_unstable();
+        Ok(Self(others))
     }
-    backups.sort_unstable();
-    backups.truncate(backups.len().saturating_sub(keep.get()));
-    for path in &backups {
-        fs::remove_file(path)?;
+
+    /// Removes all but the latest, so that there are `keep` with the new one, and names them. That stays whatever the others
+    /// are called: a clock may have been ahead.
+    fn keep(&mut self, keep: NonZeroUsize) -> io::Result<Vec<PathBuf>> {
+        let kept = self.0.len().min(keep.get() - 1);
+        let latest = self.0.split_off(self.0.len() - kept);
+        let removed = mem::replace(&mut self.0, latest);
+        for path in &removed {
+            match fs::remove_file(path) {
+                // By another command.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => done?,
+            }
+        }
+        Ok(removed)
     }
-    Ok(backups)
+
+    /// The latest, if it is named by a time after this.
+    fn later_than(&self, now: Timestamp) -> Option<&Path> {
+        let latest = self.0.last()?;
+        (latest.file_name() > Some(name(now).as_ref())).then_some(latest.as_path())
+    }
 }
 
 #[cfg(test)]
@@ -269,15 +316,59 @@ mod tests {
         {
             fs::write(folder.path().join(file), "x").unwrap();
         }
-        let keep = NonZeroUsize::new(2).unwrap();
-        assert_eq!(
-            remove_older(folder.path(), keep).unwrap(),
-            [folder.path().join(at(1))]
-        );
-        assert_eq!(
-            remove_older(folder.path(), keep).unwrap(),
-            [""; 0].map(PathBuf::from)
-        );
+        let new = folder.path().join(at(3));
+        let now = Timestamp::from_secs(1_700_000_003);
+        let keep = |count: usize| {
+            let mut others = Others::of(&new, now).unwrap();
+            others.keep(NonZeroUsize::new(count).unwrap()).unwrap()
+        };
+        assert_eq!(keep(2), [folder.path().join(at(1))]);
+        assert_eq!(keep(2), [""; 0].map(PathBuf::from));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5);
+        assert_eq!(keep(1), [folder.path().join(at(2))]);
+        assert!(new.exists());
+    }
+
+    /// As after a clock that was ahead was set right.
+    #[test]
+    fn the_new_backup_is_kept_although_others_are_called_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = |days: u64| Timestamp::from_secs(1_700_000_000 + 86_400 * days);
+        let at = |days: u64| folder.path().join(name(day(days)));
+        for days in [365, 366, 367, 0] {
+            fs::write(at(days), "x").unwrap();
+        }
+        let new = at(0);
+        let mut others = Others::of(&new, day(1)).unwrap();
+        assert_eq!(
+            others.keep(NonZeroUsize::new(3).unwrap()).unwrap(),
+            [at(365)]
+        );
+        assert_eq!(others.later_than(day(1)), Some(at(367).as_path()));
+        assert_eq!(others.later_than(day(367)), None);
+        assert!(new.exists());
+        let mut others = Others::of(&new, day(1)).unwrap();
+        assert_eq!(others.keep(NonZeroUsize::MIN).unwrap().len(), 2);
+        assert_eq!(others.later_than(day(1)), None);
+        assert!(new.exists());
+    }
+
+    #[test]
+    fn of_two_backups_at_once_the_later_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let moment = |seconds: u64| Timestamp::from_secs(1_700_000_000 + seconds);
+        let [before, first, second] = [0, 10, 20].map(|seconds| {
+            let path = folder.path().join(name(moment(seconds)));
+            fs::write(&path, "x").unwrap();
+            path
+        });
+        let removed = |new: &Path, now| {
+            let mut others = Others::of(new, now).unwrap();
+            others.keep(NonZeroUsize::MIN).unwrap()
+        };
+        assert_eq!(removed(&first, moment(20)), [before]);
+        assert_eq!(removed(&second, moment(21)), [first]);
+        // A clock that was set back meanwhile.
+        assert_eq!(removed(&second, moment(0)), [""; 0].map(PathBuf::from));
     }
 }

@@ -265,11 +265,26 @@ fn a_folder_of_backups_keeps_the_latest() {
     let expected: Vec<_> = latest.chain([folder.join("note")]).collect();
     assert_eq!(left, expected);
 
-    // What a killed one has left is gone.
+    // What a killed one has left is gone, and the new one is there, although a clock was ahead.
     let draft = folder.join(".keyproof-killed");
     File::create(&draft).unwrap();
-    assert_eq!(home.document(&backup, "")["removed"][0], text(&draft));
-    assert!(!draft.exists());
+    let ahead = ["20991231T235959000Z", "20991231T235959001Z"]
+        .map(|time| folder.join(format!("keyproof-{time}.backup")));
+    for path in &ahead {
+        File::create(path).unwrap();
+    }
+    let output = home.run(&backup, b"");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("a time that is yet to come"), "{said}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(Path::new(document["file"].as_str().unwrap()).exists());
+    let removed = document["removed"].as_array().unwrap();
+    let removed = removed.iter().map(|path| path.as_str().unwrap());
+    let older = made[1..].iter().map(|file| file.as_str().unwrap());
+    let expected = [text(&draft)].into_iter().chain(older);
+    assert!(removed.eq(expected.chain([text(&ahead[0])])), "{document}");
+    assert!(ahead[1].exists());
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
 
     home.fails(
         &["backup", text(&folder), "--store", &url],
