@@ -153,14 +153,16 @@ impl Arguments {
         let (store, made_at) = (config.store.to_string(), Rfc3339(making.made_at));
         let records = tally.records;
         if self.json {
+            // A path may be no text, which JSON has nothing else for.
+            let removed = removed.iter().map(|path| path.display().to_string());
             output::print_json(&json!({
                 "store": store,
-                "file": path,
+                "file": path.display().to_string(),
                 "made_at": made_at.to_string(),
                 "records": records,
                 "master_key": making.key.id(),
                 "has_master_key": self.with_master_key,
-                "removed": removed,
+                "removed": removed.collect::<Vec<_>>(),
             }))?;
             return Ok(());
         }

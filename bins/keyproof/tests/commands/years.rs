@@ -1,9 +1,10 @@
 //! `backup`, `restore`, `store copy` and `keys rotate`, as an operator uses them.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::Write,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -622,6 +623,21 @@ fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
     let old = home.path("old");
     let with_old = ["user", "list", "--store", &url, "--master-key", text(&old)];
     home.fails(&with_old, b"", 2, "is sealed under master key");
+}
+
+#[test]
+fn a_backup_is_told_whatever_its_path_is() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let file = home.0.path().join(OsStr::from_bytes(b"b\xff.backup"));
+    let mut backup = home.command(&["backup", "--json", "--store", &url]);
+    let output = backup.arg(&file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(made["file"], file.display().to_string());
+    assert!(file.exists());
 }
 
 /// An access token of ada's, as a client logs in.
