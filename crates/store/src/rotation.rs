@@ -5,6 +5,7 @@
 //! is, byte for byte but for blanks: numbers are not parsed, names not sorted.
 
 use std::fmt;
+use std::slice;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -12,8 +13,8 @@ use serde_json::value::RawValue;
 
 use crate::fingerprint::{Fingerprint, fingerprint_key};
 use crate::{
-    CommitError, Key, KeyId, NotApplied, Prefix, Raw, Row, Sealed, Store, StoreError, Stored,
-    Timestamp, UnsealError,
+    CommitError, EngineSnapshot, Key, KeyId, NotApplied, Prefix, Raw, Row, Sealed, Store,
+    StoreError, Stored, Timestamp, UnsealError,
 };
 
 /// Records read at a time, each of at most a mebibyte.
@@ -98,6 +99,57 @@ pub struct Rotation {
     pub next: Option<KeyId>,
 }
 
+impl Rotation {
+    /// Which keys a store named at the moment of a snapshot of it: under those is all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// [`RotateError::NoFingerprint`], or what the engine says.
+    pub async fn at(snapshot: &mut dyn EngineSnapshot) -> Result<Self, RotateError> {
+        let mut last = None;
+        loop {
+            let page = snapshot.page(last.as_ref(), 1).await;
+            let record = page.map_err(StoreError::from)?.into_iter().next();
+            let (key, row) = record.ok_or(RotateError::NoFingerprint)?;
+            if let Some(named) = Self::named_by(&key, &row)? {
+                return Ok(named);
+            }
+            if key > fingerprint_key() {
+                return Err(RotateError::NoFingerprint);
+            }
+            last = Some(key);
+        }
+    }
+
+    /// Which keys a record of a store names, if it is the one by which the store knows them.
+    ///
+    /// # Errors
+    ///
+    /// If it is that and cannot be read.
+    pub fn named_by(key: &Key, row: &Row) -> Result<Option<Self>, StoreError> {
+        if *key != fingerprint_key() {
+            return Ok(None);
+        }
+        let named = Raw::new(key.clone(), row.clone()).decode::<Fingerprint>()?;
+        Ok(Some(named.record.into()))
+    }
+
+    /// The keys without which something does not open: the one that seals, and earlier ones.
+    pub fn needed(&self) -> Vec<KeyId> {
+        [slice::from_ref(&self.sealing), &self.opening].concat()
+    }
+}
+
+impl From<Fingerprint> for Rotation {
+    fn from(named: Fingerprint) -> Self {
+        Self {
+            sealing: named.sealing,
+            opening: named.opening,
+            next: named.next,
+        }
+    }
+}
+
 impl Store {
     /// Which keys the store names.
     ///
@@ -105,16 +157,7 @@ impl Store {
     ///
     /// If the engine cannot answer, or the record is gone.
     pub async fn rotation(&self) -> Result<Rotation, RotateError> {
-        let Fingerprint {
-            sealing,
-            opening,
-            next,
-        } = self.named_keys().await?.record;
-        Ok(Rotation {
-            sealing,
-            opening,
-            next,
-        })
+        Ok(self.named_keys().await?.record.into())
     }
 
     /// Names the key that is to seal next, which is at hand here. From then on the store is opened only with both keys.

@@ -400,6 +400,24 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     assert_eq!(store.prepare_rotation(three).await, Ok(()));
 }
 
+#[tokio::test]
+async fn a_snapshot_says_which_keys_were_named_at_its_moment() {
+    let engine = Arc::new(MemoryEngine::new());
+    let store = open(&engine, keys(1).and(&master_key(2))).await;
+    let store = store.expect("an empty store opens");
+    plant(&engine, &Key::new("", ["before"]), "{}").await;
+    let before = store.rotation().await;
+    let mut snapshot = store.snapshot().await.expect("a snapshot");
+    switched(&store).await;
+    assert_ne!(store.rotation().await, before);
+    assert_eq!(Rotation::at(&mut *snapshot).await, before);
+    let none = MemoryEngine::new();
+    plant(&none, &Key::new("other", [""]), "{}").await;
+    let mut snapshot = none.snapshot().await.expect("a snapshot");
+    let unnamed = Err(RotateError::NoFingerprint);
+    assert_eq!(Rotation::at(&mut *snapshot).await, unnamed);
+}
+
 /// Prepares and switches to the second key.
 async fn switched(store: &Store) {
     let prepared = store.prepare_rotation(master_key(2).id()).await;

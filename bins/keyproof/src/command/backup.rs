@@ -11,16 +11,19 @@ use std::{
 use clap::Args;
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{
-    MasterKey, Records, Store, SystemEntropy, Tally, Timestamp, backup::BackupWriter,
+    EngineSnapshot, MasterKey, Records, Rotation, SystemEntropy, Tally, Timestamp,
+    backup::BackupWriter,
 };
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, flags::StoreFlags, output, store::with_records, terminal::PassphraseSource,
+    Failure, Outcome, flags::StoreFlags, keys::listed, output, store::with_records,
+    terminal::PassphraseSource,
 };
 use crate::{
     config::Config,
     rfc3339::Rfc3339,
+    store::GivenKeys,
     whole_file::{Draft, folder_of},
 };
 
@@ -95,49 +98,30 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     };
     with_records(&arguments.store, async |store, config| {
         let keys = config.store.find_keys()?;
-        let key = keys.as_ref().and_then(|keys| keys.get(store.sealing_key()));
-        let key = key.ok_or_else(|| {
-            Failure::Refused(format!(
-                "master key {}, which seals the store, is gone from where it was read a moment ago: put it back",
-                store.sealing_key()
-            ))
-        })?;
-        let rotation = store.rotation().await?;
-        if arguments.with_master_key && !rotation.opening.is_empty() {
-            return Err(Failure::Refused(
-                "some of the store is under an older master key still, and one key goes along: keyproof keys rotate finish"
-                    .to_owned(),
-            ));
-        }
-        let making = Making {
-            store,
-            key,
-            passphrase: passphrase.as_ref().map(|text| text.as_bytes()),
-            made_at: SystemClock.now(),
-        };
+        let passphrase = passphrase.as_ref().map(|text| text.as_bytes());
+        let made_at = SystemClock.now();
+        let snapshot = store.snapshot().await.map_err(Failure::refused)?;
+        let making = Making::begin(snapshot, made_at, keys.as_ref(), passphrase).await?;
         if arguments.is_to_standard_output() {
             return making.write(stdout().lock()).await.map(drop);
         }
+        let told = making.told.clone();
         let path = match arguments.keep {
             None => arguments.file.clone(),
-            Some(_) => arguments.file.join(name(making.made_at)),
+            Some(_) => arguments.file.join(name(told.made_at)),
         };
-        let mut removed = match arguments.keep {
-            None => Vec::new(),
-            // First, for the room that they take.
-            Some(_) => Draft::remove_abandoned(&arguments.file)?,
+        let made = match arguments.keep {
+            None => making.write_file(&path).await,
+            Some(keep) => making.write_among_others(&path, keep).await,
         };
-        let tally = making.write_file(&path).await.map_err(|failure| {
+        let (tally, removed) = made.map_err(|failure| {
             let at = path.display();
             match failure {
                 Failure::Refused(message) => Failure::Refused(format!("{at}: {message}")),
                 other => other,
             }
         })?;
-        if let Some(keep) = arguments.keep {
-            removed.extend(keep_latest(&path, keep)?);
-        }
-        arguments.tell(config, &making, &path, tally, &removed)
+        arguments.tell(config, &told, &path, tally, &removed)
     })
 }
 
@@ -145,12 +129,12 @@ impl Arguments {
     fn tell(
         &self,
         config: &Config,
-        making: &Making<'_>,
+        told: &Told,
         path: &Path,
         tally: Tally,
         removed: &[PathBuf],
     ) -> Outcome {
-        let (store, made_at) = (config.store.to_string(), Rfc3339(making.made_at));
+        let (store, made_at) = (config.store.to_string(), Rfc3339(told.made_at));
         let records = tally.records;
         if self.json {
             // A path may be no text, which JSON has nothing else for.
@@ -160,7 +144,7 @@ impl Arguments {
                 "file": path.display().to_string(),
                 "made_at": made_at.to_string(),
                 "records": records,
-                "master_key": making.key.id(),
+                "master_key": told.rotation.sealing,
                 "has_master_key": self.with_master_key,
                 "removed": removed.collect::<Vec<_>>(),
             }))?;
@@ -173,28 +157,73 @@ impl Arguments {
         for path in removed {
             output::print(&format!("removed {}", path.display()))?;
         }
-        let key = making.key.id();
-        output::print(&match self.with_master_key {
-            true => format!("master key {key} goes along: restore it with the passphrase"),
-            false => format!("to restore it, master key {key} is needed: keep that elsewhere"),
+        let sealing = told.rotation.sealing;
+        output::print(&match (self.with_master_key, &*told.rotation.needed()) {
+            (true, _) => format!("master key {sealing} goes along: restore it with the passphrase"),
+            (false, [_]) => {
+                format!("to restore it, master key {sealing} is needed: keep that elsewhere")
+            }
+            (false, all) => format!(
+                "to restore it, master keys {} are needed: keep them elsewhere",
+                listed(all)
+            ),
         })?;
         Ok(())
     }
 }
 
-struct Making<'m> {
-    store: &'m Store,
-    key: &'m MasterKey,
-    passphrase: Option<&'m [u8]>,
-    made_at: Timestamp,
+/// A backup that is being made, of a moment that is over.
+struct Making<'p> {
+    snapshot: Box<dyn EngineSnapshot>,
+    /// The key that sealed then.
+    key: MasterKey,
+    /// Under which that goes along.
+    passphrase: Option<&'p [u8]>,
+    told: Told,
 }
 
-impl Making<'_> {
-    async fn write<W: Write>(&self, output: W) -> Result<(W, Tally), Failure> {
-        let snapshot = self.store.snapshot().await.map_err(Failure::refused)?;
-        let mut records = Records::of(snapshot);
+/// What is told of a backup.
+#[derive(Clone)]
+struct Told {
+    made_at: Timestamp,
+    rotation: Rotation,
+}
+
+impl<'p> Making<'p> {
+    /// Which keys the store is under is asked of that moment, for somebody may rotate them at any time.
+    async fn begin(
+        mut snapshot: Box<dyn EngineSnapshot>,
+        made_at: Timestamp,
+        keys: Option<&GivenKeys>,
+        passphrase: Option<&'p [u8]>,
+    ) -> Result<Self, Failure> {
+        let rotation = Rotation::at(&mut *snapshot).await?;
+        let key = keys.and_then(|keys| keys.get(rotation.sealing));
+        let key = key.cloned().ok_or_else(|| {
+            Failure::Refused(format!(
+                "master key {}, which seals the store, is not where its keys are read: put it there",
+                rotation.sealing
+            ))
+        })?;
+        if passphrase.is_some() && !rotation.opening.is_empty() {
+            return Err(Failure::Refused(
+                "some of the store is under an older master key still, and one key goes along: keyproof keys rotate finish"
+                    .to_owned(),
+            ));
+        }
+        Ok(Self {
+            snapshot,
+            key,
+            passphrase,
+            told: Told { made_at, rotation },
+        })
+    }
+
+    async fn write<W: Write>(self, output: W) -> Result<(W, Tally), Failure> {
+        let mut records = Records::of(self.snapshot);
         let entropy = SystemEntropy::new();
-        let writer = BackupWriter::new(output, self.key, self.passphrase, self.made_at, &entropy);
+        let made_at = self.told.made_at;
+        let writer = BackupWriter::new(output, &self.key, self.passphrase, made_at, &entropy);
         let mut writer = writer.map_err(Failure::refused)?;
         while let Some((key, row)) = records.next().await.map_err(Failure::refused)? {
             writer.record(&key, &row).map_err(Failure::refused)?;
@@ -202,10 +231,33 @@ impl Making<'_> {
         writer.finish().map_err(Failure::refused)
     }
 
-    async fn write_file(&self, path: &Path) -> Result<Tally, Failure> {
+    async fn write_file(self, path: &Path) -> Result<(Tally, Vec<PathBuf>), Failure> {
         let (draft, tally) = self.write(Draft::of(path)?).await?;
         draft.replace()?;
-        Ok(tally)
+        Ok((tally, Vec::new()))
+    }
+
+    /// Writes it into a folder of backups, and removes what that has too many of. Names what was removed.
+    async fn write_among_others(
+        self,
+        path: &Path,
+        keep: NonZeroUsize,
+    ) -> Result<(Tally, Vec<PathBuf>), Failure> {
+        let folder = folder_of(path);
+        // First, for the room that they take.
+        let mut removed = Draft::remove_abandoned(folder)?;
+        let (draft, tally) = self.write(Draft::of(path)?).await?;
+        draft.replace()?;
+        let now = SystemClock.now();
+        let mut others = Others::of(path, now)?;
+        removed.extend(others.keep(keep)?);
+        if let Some(latest) = others.later_than(now) {
+            output::say(&format!(
+                "{} is named by a time that is yet to come, and counts as the latest of the others: look at the clock, and rename or remove it",
+                latest.display()
+            ));
+        }
+        Ok((tally, removed))
     }
 }
 
@@ -235,20 +287,6 @@ fn is_name(name: &str) -> bool {
                 _ => character.is_ascii_digit(),
             })
     })
-}
-
-/// Removes what a folder has too many of beside a new backup, and names it.
-fn keep_latest(new: &Path, keep: NonZeroUsize) -> io::Result<Vec<PathBuf>> {
-    let now = SystemClock.now();
-    let mut others = Others::of(new, now)?;
-    let removed = others.keep(keep)?;
-    if let Some(latest) = others.later_than(now) {
-        output::say(&format!(
-            "{} is named by a time that is yet to come, and counts as the latest of the others: look at the clock, and rename or remove it",
-            latest.display()
-        ));
-    }
-    Ok(removed)
 }
 
 /// The backups beside a new one, in the order of their names.
@@ -299,6 +337,10 @@ impl Others {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use keyproof_store::{MasterKeys, Store, memory::MemoryEngine};
+
     use super::*;
 
     #[test]
@@ -372,5 +414,40 @@ mod tests {
         assert_eq!(removed(&second, moment(21)), [first]);
         // A clock that was set back meanwhile.
         assert_eq!(removed(&second, moment(0)), [""; 0].map(PathBuf::from));
+    }
+
+    /// `keys rotate switch` may come at any moment.
+    #[tokio::test]
+    async fn a_backup_is_under_the_keys_of_its_moment() {
+        let entropy = Arc::new(SystemEntropy::new());
+        let [old, new] = [(); 2].map(|()| MasterKey::generate(&*entropy));
+        let both = MasterKeys::new(&old).and(&new);
+        let engine = Arc::new(MemoryEngine::new());
+        let store = Store::open(engine, both, entropy, SystemClock.now()).await;
+        let store = store.unwrap();
+        let moment = async || store.snapshot().await.unwrap();
+        let before = moment().await;
+        store.prepare_rotation(new.id()).await.unwrap();
+        store.switch_key().await.unwrap();
+        let between = moment().await;
+        store.finish_rotation(|_| ()).await.unwrap();
+        let after = moment().await;
+
+        let begin = async |snapshot, key: &MasterKey, passphrase| {
+            let keys = GivenKeys::from(key.clone());
+            let making = Making::begin(snapshot, Timestamp::EPOCH, Some(&keys), passphrase).await;
+            making.map(|making| making.key.id())
+        };
+        let passphrase = Some(&b"battery staple"[..]);
+        assert_eq!(begin(before, &old, passphrase).await.unwrap(), old.id());
+        // One key would not open all of it.
+        let refused = begin(between, &new, passphrase).await;
+        assert!(matches!(refused, Err(Failure::Refused(why)) if why.contains("rotate finish")));
+        let refused = begin(after, &old, None).await;
+        assert!(matches!(refused, Err(Failure::Refused(why)) if why.contains("put it there")));
+        assert_eq!(
+            begin(moment().await, &new, passphrase).await.unwrap(),
+            new.id()
+        );
     }
 }

@@ -261,6 +261,12 @@ async fn finish(store: &Store, json: bool) -> Outcome {
     Ok(())
 }
 
+/// The names of keys, as a message has them.
+pub(super) fn listed(ids: &[KeyId]) -> String {
+    let ids: Vec<_> = ids.iter().map(KeyId::to_string).collect();
+    ids.join(", ")
+}
+
 impl From<RotateError> for Failure {
     fn from(error: RotateError) -> Self {
         match error {

@@ -640,6 +640,24 @@ fn a_backup_is_told_whatever_its_path_is() {
     assert!(file.exists());
 }
 
+/// Between two steps of a rotation a store needs two keys.
+#[test]
+fn what_is_saved_between_switch_and_finish_needs_both_keys() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    for step in ["prepare", "switch"] {
+        home.prints(&["keys", "rotate", step, "--store", &url], "");
+    }
+    let file = home.path("b.backup");
+    let backup = ["backup", text(&file), "--store", &url];
+    let said = home.prints(&backup, "");
+    assert!(said.contains("master keys "), "{said}");
+    let with_key = ["--with-master-key", "--stdin"];
+    let with_key = [&backup[..], &with_key].concat();
+    home.fails(&with_key, PASSPHRASE.as_bytes(), 1, "keys rotate finish");
+}
+
 /// An access token of ada's, as a client logs in.
 fn logged_in(node: &Node) -> String {
     // emnify's clients send the SHA-1 of the password, in hexadecimal digits.
