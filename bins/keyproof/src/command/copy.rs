@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use keyproof_service::Action;
 use keyproof_store::{
-    EngineError, EngineSnapshot, Fill, Key, KeyId, Records, Store, SystemEntropy, Version,
+    EngineError, EngineSnapshot, Fill, Key, Records, Rotation, Store, SystemEntropy, Version,
 };
 use serde_json::json;
 
 use super::{
     Failure, Outcome,
     flags::KeyFlags,
+    keys::listed,
     output,
     store::{block_on, must_be_shared, open_existing, tell},
 };
@@ -133,24 +134,8 @@ async fn copy(
     to: &Config,
     is_move: bool,
 ) -> Result<Copied, Failure> {
-    let sealing = source.sealing_key();
-    match to.store.find_keys()? {
-        None => {
-            let path = keep_keys(from, to)?;
-            output::say(&format!("wrote the master key to {}", path.display()));
-        }
-        Some(others) if others.get(sealing).is_none() => {
-            let others: Vec<_> = others.ids().iter().map(KeyId::to_string).collect();
-            return Err(Failure::Usage(format!(
-                "{} is under master key {sealing}, and {} would be under {}: a copy keeps its key",
-                from.store,
-                to.store,
-                others.join(", ")
-            )));
-        }
-        Some(_) => {}
-    }
-    let snapshot = source.snapshot().await.map_err(Failure::refused)?;
+    let mut snapshot = source.snapshot().await.map_err(Failure::refused)?;
+    give_keys(&mut *snapshot, from, to).await?;
     into(to, snapshot, async || match is_move {
         false => Ok(None),
         true => {
@@ -163,13 +148,11 @@ async fn copy(
 
 /// Ends a move that was interrupted when nothing was written any more.
 async fn copy_rest(
-    rest: Box<dyn EngineSnapshot>,
+    mut rest: Box<dyn EngineSnapshot>,
     from: &Config,
     to: &Config,
 ) -> Result<Copied, Failure> {
-    if to.store.find_keys()?.is_none() {
-        keep_keys(from, to)?;
-    }
+    give_keys(&mut *rest, from, to).await?;
     into(to, rest, async || Ok(None)).await
 }
 
@@ -222,6 +205,29 @@ async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure>
                 return Err(Failure::Refused(message.to_owned()));
             }
         }
+    }
+}
+
+/// Makes sure that the master keys are where those of the copy are looked for: writes them there if there are none.
+async fn give_keys(snapshot: &mut dyn EngineSnapshot, from: &Config, to: &Config) -> Outcome {
+    // Some of it may be under an older key still.
+    let needed = Rotation::at(snapshot).await?.needed();
+    match to.store.find_keys()? {
+        None => {
+            let path = keep_keys(from, to)?;
+            output::say(&format!("wrote the master key to {}", path.display()));
+            Ok(())
+        }
+        Some(given) if needed.iter().any(|id| given.get(*id).is_none()) => {
+            Err(Failure::Usage(format!(
+                "{} is under master key {}, and {} would be under {}: a copy keeps its key",
+                from.store,
+                listed(&needed),
+                to.store,
+                listed(&given.ids())
+            )))
+        }
+        Some(_) => Ok(()),
     }
 }
 

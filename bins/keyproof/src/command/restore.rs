@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use keyproof_service::{Action, Clock, RestoreError, Restoring, SystemClock};
 use keyproof_store::{
-    CommitError, Fill, FillError, MasterKey, SystemEntropy, Timestamp,
+    CommitError, Fill, FillError, KeyId, MasterKey, Rotation, SystemEntropy, Timestamp,
     backup::{BackupError, BackupHead, BackupReader},
 };
 use serde_json::{Map, Value, json};
@@ -19,11 +19,12 @@ use serde_json::{Map, Value, json};
 use super::{
     Failure, Outcome,
     flags::StoreFlags,
+    keys::listed,
     output,
     store::{block_on, must_be_shared, open_existing, tell},
     terminal::PassphraseSource,
 };
-use crate::{config::Config, rfc3339::Rfc3339};
+use crate::{config::Config, rfc3339::Rfc3339, store::GivenKeys};
 
 const WHAT_ENDS: &str = "\
 A backup does not know what was spent after it was made. So whatever is good once or until it is ended ends: sessions, tokens, \
@@ -58,13 +59,20 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         Some(keys) => keys.get(head.master_key()).unwrap_or(keys.first()).clone(),
         None => arguments.key_of(&head, &config)?,
     };
+    let given = found
+        .as_ref()
+        .map_or_else(|| vec![key.id()], GivenKeys::ids);
     let now = SystemClock.now();
 
     // To its end, before anything is written.
     let entropy = SystemEntropy::new();
     let mut backup = Backup::read(&mut file, &key)?;
     let mut restoring = Restoring::new(now, &entropy);
-    while arguments.next(&mut backup, &mut restoring)?.is_some() {}
+    while let Some((place, row)) = arguments.next(&mut backup, &mut restoring)? {
+        if let Some(named) = Rotation::named_by(&place, &row).map_err(Failure::refused)? {
+            must_have(&named.needed(), &given)?;
+        }
+    }
 
     block_on(async {
         if found.is_none() {
@@ -183,6 +191,19 @@ impl Arguments {
         )?;
         Ok(())
     }
+}
+
+/// Refuses a store that would not open: between two steps of a rotation some of it is under an older key still.
+fn must_have(needed: &[KeyId], given: &[KeyId]) -> Outcome {
+    if needed.iter().all(|id| given.contains(id)) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "what is in the backup is under master keys {}, and {} would be given: add the others to the key file \
+         (store.master_key, --master-key FILE)",
+        listed(needed),
+        listed(given)
+    )))
 }
 
 /// The backup as a file that can be read twice.

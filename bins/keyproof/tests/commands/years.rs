@@ -649,6 +649,8 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     for step in ["prepare", "switch"] {
         home.prints(&["keys", "rotate", step, "--store", &url], "");
     }
+    let keys = fs::read_to_string(home.path("k.db.master-key")).unwrap();
+    let new = keys.lines().nth(1).unwrap();
     let file = home.path("b.backup");
     let backup = ["backup", text(&file), "--store", &url];
     let said = home.prints(&backup, "");
@@ -656,6 +658,22 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     let with_key = ["--with-master-key", "--stdin"];
     let with_key = [&backup[..], &with_key].concat();
     home.fails(&with_key, PASSPHRASE.as_bytes(), 1, "keys rotate finish");
+
+    let other = home.url("other.db");
+    let key = home.path("other.db.master-key");
+    let give = |text: &str| {
+        fs::write(&key, text).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let restore = ["restore", text(&file), "--store", &other];
+    let copy = ["store", "copy", &url, &other];
+    give(new);
+    home.fails(&restore, b"", 2, "add the others to the key file");
+    home.fails(&copy, b"", 2, "a copy keeps its key");
+    assert!(!home.path("other.db").exists());
+    give(&keys);
+    home.prints(&restore, "");
+    assert_eq!(home.users(&other), home.users(&url));
 }
 
 /// An access token of ada's, as a client logs in.
