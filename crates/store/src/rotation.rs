@@ -160,26 +160,45 @@ impl Store {
         Ok(self.named_keys().await?.record.into())
     }
 
-    /// Names the key that is to seal next, which is at hand here. From then on the store is opened only with both keys.
+    /// Names the key that is to seal next, which is at hand here. Nothing is sealed under it before [`Store::switch_key`].
     ///
     /// # Errors
     ///
     /// [`RotateError::UnderWay`] if another one is to, or an earlier rotation is not finished; [`RotateError::UnknownKey`].
     pub async fn prepare_rotation(&self, next: KeyId) -> Result<(), RotateError> {
-        if !self.keyring.keys().ids().contains(&next) {
+        self.name_next(next, None).await
+    }
+
+    /// The same where another one is named already, which is lost: nothing is sealed under it, so nothing is lost with it.
+    ///
+    /// # Errors
+    ///
+    /// [`RotateError::UnderWay`] also if the one that is named is not the one that is `lost`, or is at hand here.
+    pub async fn prepare_rotation_again(
+        &self,
+        lost: KeyId,
+        next: KeyId,
+    ) -> Result<(), RotateError> {
+        self.name_next(next, Some(lost)).await
+    }
+
+    async fn name_next(&self, next: KeyId, lost: Option<KeyId>) -> Result<(), RotateError> {
+        let keys = self.keyring.keys();
+        if !keys.has(next) {
             return Err(RotateError::UnknownKey { id: next });
         }
+        let is_lost = |id: KeyId| lost == Some(id) && !keys.has(id);
         self.rename_keys(|named| {
             let to = named.next.unwrap_or(named.sealing);
             match (named.opening.first(), named.next) {
                 (Some(&from), _) => Err(RotateError::UnderWay { from, to }),
-                (None, Some(other)) if other != next => Err(RotateError::UnderWay {
+                (None, Some(there)) if there == next => Ok(None),
+                (None, Some(there)) if !is_lost(there) => Err(RotateError::UnderWay {
                     from: named.sealing,
                     to,
                 }),
-                (None, Some(_)) => Ok(None),
-                (None, None) if next == named.sealing => Err(RotateError::NotPrepared),
-                (None, None) => Ok(Some(Fingerprint {
+                (None, _) if next == named.sealing => Err(RotateError::NotPrepared),
+                (None, _) => Ok(Some(Fingerprint {
                     next: Some(next),
                     ..named
                 })),
@@ -196,7 +215,7 @@ impl Store {
     /// [`RotateError::NotPrepared`], [`RotateError::UnknownKey`].
     pub async fn switch_key(&self) -> Result<(), RotateError> {
         self.rename_keys(|named| match (named.next, named.opening.is_empty()) {
-            (Some(next), _) if !self.keyring.keys().ids().contains(&next) => {
+            (Some(next), _) if !self.keyring.keys().has(next) => {
                 Err(RotateError::UnknownKey { id: next })
             }
             (Some(next), _) => {

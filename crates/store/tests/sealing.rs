@@ -400,6 +400,41 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     assert_eq!(store.prepare_rotation(three).await, Ok(()));
 }
 
+/// As after a restore of a backup that took along the key that sealed, and not the one that was prepared.
+#[tokio::test]
+async fn a_prepared_key_that_is_lost_gives_way_to_another() {
+    let engine = Arc::new(MemoryEngine::new());
+    let [one, two, three] = [1, 2, 3].map(|byte| master_key(byte).id());
+    let before = open(&engine, keys(1).and(&master_key(2))).await;
+    let before = before.expect("an empty store opens");
+    assert_eq!(before.prepare_rotation(two).await, Ok(()));
+    let key = Key::new("account", ["a"]);
+    put(&before, &key, before.seal(&key, "secret", b"1"))
+        .await
+        .expect("nothing is there");
+
+    let store = open(&engine, keys(1).and(&master_key(3))).await;
+    let store = store.expect("the key that seals is enough");
+    let under_way = Err(RotateError::UnderWay { from: one, to: two });
+    // Nobody has said that it is lost; or of another one.
+    assert_eq!(store.prepare_rotation(three).await, under_way);
+    assert_eq!(store.prepare_rotation_again(one, three).await, under_way);
+    let all = keys(1).and(&master_key(2)).and(&master_key(3));
+    let has_it = open(&engine, all).await.expect("both and another");
+    assert_eq!(has_it.prepare_rotation_again(two, three).await, under_way);
+    for _ in 0..2 {
+        assert_eq!(store.prepare_rotation_again(two, three).await, Ok(()));
+    }
+    // A node that has the other one still needs this one.
+    let unknown = Err(RotateError::UnknownKey { id: three });
+    assert_eq!(before.switch_key().await, unknown);
+    assert_eq!(store.switch_key().await, Ok(()));
+    assert_eq!(store.reseal_all(|_| ()).await, Ok(1));
+    assert_eq!(store.finish_rotation(|_| ()).await, Ok(()));
+    let after = open(&engine, keys(3)).await.expect("one key is enough");
+    assert_eq!(sealed_under(&after, &key).await, three);
+}
+
 #[tokio::test]
 async fn a_snapshot_says_which_keys_were_named_at_its_moment() {
     let engine = Arc::new(MemoryEngine::new());

@@ -159,29 +159,42 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
         before.close().await;
         let rotation = rotation?;
         let id = next_key(&config, &rotation)?;
+        let lost = rotation.next.filter(|next| *next != id);
         // Opened anew, with the key that has come.
         let store = open_existing(&config).await?;
         let prepared = async {
-            store.prepare_rotation(id).await?;
-            if rotation.next.is_none() {
-                tell(&store, Action::MasterKeyPrepare, Some(format!("to {id}"))).await?;
+            match lost {
+                Some(lost) => store.prepare_rotation_again(lost, id).await?,
+                None => store.prepare_rotation(id).await?,
+            }
+            if rotation.next != Some(id) {
+                let detail = match lost {
+                    Some(lost) => format!("to {id}, in place of {lost}"),
+                    None => format!("to {id}"),
+                };
+                tell(&store, Action::MasterKeyPrepare, Some(detail)).await?;
             }
             Ok::<_, Failure>(())
         };
         let prepared = prepared.await;
         store.close().await;
         prepared?;
-        let file = config.store.key_file();
+        let (sealing, file) = (rotation.sealing, config.store.key_file());
         if arguments.json {
             output::print_json(
-                &json!({ "sealing": rotation.sealing, "next": id, "key_file": file }),
+                &json!({ "sealing": sealing, "next": id, "in_place_of": lost, "key_file": file }),
             )?;
         } else {
+            if let Some(lost) = lost {
+                output::print(&format!(
+                    "master key {lost} was prepared before and is missing here: {id} takes its place. Nothing is sealed under {lost}; \
+                     a node that has it needs {id} all the same"
+                ))?;
+            }
             let file = file.map_or_else(String::new, |file| format!(" in {}", file.display()));
             output::print(&format!(
-                "master key {id} is prepared{file}, and {} seals still\n\
-                 give that file to every node and restart them one by one; then: keyproof keys rotate switch",
-                rotation.sealing
+                "master key {id} is prepared{file}, and {sealing} seals still\n\
+                 give that file to every node and restart them one by one; then: keyproof keys rotate switch"
             ))?;
         }
         Ok(())
@@ -189,16 +202,13 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
 }
 
 /// The key that is to seal next: the one that was prepared, else one of the file that the store does not name, else a new one.
+///
+/// One that was prepared and is not given is lost, or another node's alone; nothing is sealed under it.
 fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
     let given = config.store.find_keys()?;
     let given = given.map_or_else(Vec::new, |keys| keys.ids());
-    if let Some(next) = rotation.next {
-        return match given.contains(&next) {
-            true => Ok(next),
-            false => Err(Failure::Usage(format!(
-                "master key {next} is prepared but missing here: add it to the key file"
-            ))),
-        };
+    if let Some(next) = rotation.next.filter(|next| given.contains(next)) {
+        return Ok(next);
     }
     let is_named = |id: &KeyId| *id == rotation.sealing || rotation.opening.contains(id);
     if let Some(id) = given.iter().find(|id| !is_named(id)) {
@@ -279,9 +289,9 @@ impl From<RotateError> for Failure {
             RotateError::UnderWay { .. } => Self::Refused(format!(
                 "{error}: keyproof keys rotate switch, and then finish"
             )),
-            RotateError::UnknownKey { .. } => {
-                Self::Usage(format!("{error}: add it to the key file"))
-            }
+            RotateError::UnknownKey { .. } => Self::Usage(format!(
+                "{error}: add it to the key file, or if it is lost: keyproof keys rotate prepare"
+            )),
             other => Self::refused(other),
         }
     }

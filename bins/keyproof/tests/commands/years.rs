@@ -676,6 +676,50 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     assert_eq!(home.users(&other), home.users(&url));
 }
 
+/// As after a restore of a backup that took only the key along that sealed.
+#[test]
+fn a_prepared_key_that_is_lost_gives_way_to_another() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let key = home.path("k.db.master-key");
+    let rotate = |step: &'static str| ["keys", "rotate", step, "--json", "--store", &url];
+    let lines = || {
+        let text = fs::read_to_string(&key).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = home.document(&rotate("prepare"), "");
+    assert_eq!(first["in_place_of"], Value::Null);
+    let old = lines()[0].clone();
+    fs::write(&key, &old).unwrap();
+    let lost = first["next"].as_str().unwrap();
+    home.fails(
+        &rotate("switch"),
+        b"",
+        2,
+        "if it is lost: keyproof keys rotate prepare",
+    );
+
+    let said = home.prints(&["keys", "rotate", "prepare", "--store", &url], "");
+    assert!(
+        said.contains(&format!("master key {lost} was prepared before")),
+        "{said}"
+    );
+    let second = home.document(&rotate("prepare"), "");
+    assert_ne!(second["next"], first["next"]);
+    assert_eq!(second["sealing"], first["sealing"]);
+    let trail = home.prints(&["audit", "--json", "--store", &url], "");
+    let next = second["next"].as_str().unwrap();
+    assert!(
+        trail.contains(&format!("to {next}, in place of {lost}")),
+        "{trail}"
+    );
+    let switched = home.document(&rotate("switch"), "");
+    assert_eq!(switched["sealing"], second["next"]);
+    let finished = home.document(&rotate("finish"), "");
+    assert_eq!(finished["forgotten"][0], first["sealing"]);
+}
+
 /// An access token of ada's, as a client logs in.
 fn logged_in(node: &Node) -> String {
     // emnify's clients send the SHA-1 of the password, in hexadecimal digits.
