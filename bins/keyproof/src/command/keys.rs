@@ -201,22 +201,24 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
     })
 }
 
-/// The key that is to seal next: the one that was prepared, else one of the file that the store does not name, else a new one.
+/// The key that is to seal next: the one that was prepared, else the first that stands behind the one that seals, else a new one.
 ///
 /// One that was prepared and is not given is lost, or another node's alone; nothing is sealed under it.
 fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
+    if let Some(from) = rotation.opening.first() {
+        let to = rotation.sealing;
+        return Err(RotateError::UnderWay { from: *from, to }.into());
+    }
     let given = config.store.find_keys()?;
     let given = given.map_or_else(Vec::new, |keys| keys.ids());
     if let Some(next) = rotation.next.filter(|next| given.contains(next)) {
         return Ok(next);
     }
-    let is_named = |id: &KeyId| *id == rotation.sealing || rotation.opening.contains(id);
-    if let Some(id) = given.iter().find(|id| !is_named(id)) {
+    // What stands before it may have sealed once, and was not taken out.
+    let sealing = rotation.sealing;
+    let mut behind = given.iter().skip_while(|id| **id != sealing);
+    if let Some(id) = behind.find(|id| **id != sealing) {
         return Ok(*id);
-    }
-    if let Some(from) = rotation.opening.first() {
-        let to = rotation.sealing;
-        return Err(RotateError::UnderWay { from: *from, to }.into());
     }
     let key = MasterKey::generate(&SystemEntropy::new());
     config.store.add_key(&key)?;

@@ -106,7 +106,7 @@ pub enum MasterKeyError {
     /// The keys are not in a file.
     #[error(
         "the master key comes from the environment or from systemd: put it in a file (--master-key FILE), or add a line with a \
-         new key where it comes from (head -c 32 /dev/urandom | base64), and prepare again"
+         new key behind the others where it comes from (head -c 32 /dev/urandom | base64), and prepare again"
     )]
     NoFile,
     /// There is none for a store that nodes share.

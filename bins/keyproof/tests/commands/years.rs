@@ -718,6 +718,12 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
     assert_eq!(switched["sealing"], second["next"]);
     let finished = home.document(&rotate("finish"), "");
     assert_eq!(finished["forgotten"][0], first["sealing"]);
+
+    // The old key was not taken out: it is not the next one again.
+    let third = home.document(&rotate("prepare"), "");
+    assert_ne!(third["next"], first["sealing"]);
+    assert_eq!(lines()[0], old);
+    assert_eq!(lines().len(), 3);
 }
 
 /// An access token of ada's, as a client logs in.
