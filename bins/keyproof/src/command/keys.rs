@@ -258,8 +258,13 @@ async fn finish(store: &Store, json: bool) -> Outcome {
         let detail = format!("all is sealed under {}", before.sealing);
         tell(store, Action::MasterKeyFinish, Some(detail)).await?;
     }
-    store.compact().await.map_err(Failure::refused)?;
     let sealing = before.sealing;
+    store.compact().await.map_err(|error| {
+        Failure::Refused(format!(
+            "nothing is sealed but under master key {sealing}, but what was under another is in the file still: {error}: run this \
+             again"
+        ))
+    })?;
     if json {
         output::print_json(&json!({ "sealing": sealing, "forgotten": before.opening }))?;
     } else {
