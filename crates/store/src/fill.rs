@@ -61,6 +61,9 @@ pub enum FillError {
         /// The first that is not.
         key: Key,
     },
+    /// Somebody else has begun to fill the same store since, or has finished that.
+    #[error("somebody else has begun to fill the same store since, or has filled it")]
+    Overtaken,
     /// What came in has no fingerprint of a master key.
     #[error("the records that a store is filled with do not say under which master key they are")]
     NoFingerprint,
@@ -106,7 +109,7 @@ pub struct Filled {
 }
 
 impl<'e> Fill<'e> {
-    /// Begins, or goes on with what was begun `from` the same.
+    /// Begins, or goes on with what was begun `from` the same: whoever began that ends with [`FillError::Overtaken`].
     ///
     /// # Errors
     ///
@@ -116,47 +119,54 @@ impl<'e> Fill<'e> {
         entropy: &'e dyn Entropy,
         from: &str,
     ) -> Result<Self, FillError> {
-        let place = fingerprint_key();
-        let there = engine
-            .get_many(std::slice::from_ref(&place), Timestamp::EPOCH)
-            .await?
-            .pop()
-            .flatten();
-        let at = match there {
-            Some(row) => {
-                let version = row.version;
-                let raw = Raw::new(place, row);
-                if raw.record_type()? != Filling::TYPE {
-                    return Err(FillError::NotEmpty);
-                }
-                let begun = raw.decode::<Filling>()?.record;
-                if begun.from != from {
-                    return Err(FillError::Other { from: begun.from });
-                }
-                version
-            }
-            None => {
-                if !engine.is_empty().await? {
-                    return Err(FillError::NotEmpty);
-                }
-                let filling = Filling {
-                    from: from.to_owned(),
-                };
-                let row = Row {
-                    version: Version::draw(entropy),
-                    body: body_of(&filling)?.into(),
-                    expires_at: None,
-                };
-                let version = row.version;
-                commit(engine, entropy, vec![(place, Change::Insert(row))]).await?;
-                version
-            }
+        let filling = Filling {
+            from: from.to_owned(),
         };
-        Ok(Self {
-            engine,
-            entropy,
-            at,
-        })
+        loop {
+            let row = Row {
+                version: Version::draw(entropy),
+                body: body_of(&filling)?.into(),
+                expires_at: None,
+            };
+            let at = row.version;
+            let change = match Self::there(engine).await? {
+                Some((_, other)) if other.from != from => {
+                    return Err(FillError::Other { from: other.from });
+                }
+                // Under another version, so that two never write at once: what each compares would be of both.
+                Some((at, _)) => Change::Replace { at, row },
+                None if engine.is_empty().await? => Change::Insert(row),
+                None => return Err(FillError::NotEmpty),
+            };
+            match commit(engine, entropy, Vec::new(), change).await {
+                // Somebody else was faster: what is there now is another matter.
+                Err(FillError::Overtaken) => {}
+                begun => {
+                    begun?;
+                    return Ok(Self {
+                        engine,
+                        entropy,
+                        at,
+                    });
+                }
+            }
+        }
+    }
+
+    /// What says that the store is being filled, if it is.
+    async fn there(engine: &dyn Engine) -> Result<Option<(Version, Filling)>, FillError> {
+        let place = fingerprint_key();
+        let mut rows = engine
+            .get_many(std::slice::from_ref(&place), Timestamp::EPOCH)
+            .await?;
+        let Some(row) = rows.pop().flatten() else {
+            return Ok(None);
+        };
+        let raw = Raw::new(place, row);
+        if raw.record_type()? != Filling::TYPE {
+            return Err(FillError::NotEmpty);
+        }
+        Ok(Some((raw.version(), raw.decode::<Filling>()?.record)))
     }
 
     /// Makes the store's records those that `next` gives, until it gives none; `told` hears how many came so far. They come in
@@ -232,8 +242,8 @@ impl<'e> Fill<'e> {
             return Err(FillError::Differs { expected, found });
         }
         let (at, row) = (self.at, filled.fingerprint);
-        let finished = vec![(fingerprint_key(), Change::Replace { at, row })];
-        commit(self.engine, self.entropy, finished).await?;
+        let finished = Change::Replace { at, row };
+        commit(self.engine, self.entropy, Vec::new(), finished).await?;
         Ok(found)
     }
 
@@ -310,13 +320,11 @@ impl<'f> Writing<'f> {
         if self.entries.is_empty() {
             return Ok(());
         }
-        let mut entries = std::mem::take(&mut self.entries);
+        let entries = std::mem::take(&mut self.entries);
         self.bytes = 0;
         self.written += entries.len() as u64;
-        // Whoever else fills it, or opens it as a store, has changed this.
-        let at = self.fill.at;
-        entries.push((fingerprint_key(), Change::Require { at }));
-        commit(self.fill.engine, self.fill.entropy, entries).await
+        let still = Change::Require { at: self.fill.at };
+        commit(self.fill.engine, self.fill.entropy, entries, still).await
     }
 
     async fn finish(mut self) -> Result<u64, FillError> {
@@ -325,14 +333,22 @@ impl<'f> Writing<'f> {
     }
 }
 
+/// Commits what is done to records, and to the place of the fingerprint, which whoever else fills the store has changed.
+///
 /// At the epoch, when nothing that counts has expired: a clock may go back.
 async fn commit(
     engine: &dyn Engine,
     entropy: &dyn Entropy,
-    entries: Vec<(Key, Change)>,
+    mut entries: Vec<(Key, Change)>,
+    place: Change,
 ) -> Result<(), FillError> {
+    let index = entries.len();
+    entries.push((fingerprint_key(), place));
     let changes = Changes::new(entries, Timestamp::EPOCH, entropy).map_err(CommitError::from)?;
-    Ok(engine.commit(changes).await?)
+    match engine.commit(changes).await {
+        Err(CommitError::Conflict { entry }) if entry == index => Err(FillError::Overtaken),
+        committed => Ok(committed?),
+    }
 }
 
 fn body_of<R: Record>(record: &R) -> Result<Vec<u8>, FillError> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
-    Change, Changes, CommitError, Engine, EngineError, Fill, FillError, Key, OpenError, Records,
-    Row, Store, SystemEntropy, Timestamp, Version,
+    Change, Changes, Engine, EngineError, Fill, FillError, Key, OpenError, Records, Row, Store,
+    SystemEntropy, Timestamp, Version,
 };
 
 use fixture::{NOW, account, keys, new_store, open, plant};
@@ -50,6 +50,12 @@ async fn put(from: &dyn Engine, to: &dyn Engine, stop: usize) -> Result<u64, Fil
     let written = filled.written;
     fill.finish(filled).await?;
     Ok(written)
+}
+
+/// All records of an engine, one by one.
+async fn all_of(engine: &dyn Engine) -> impl AsyncFnMut() -> Result<Option<(Key, Row)>, FillError> {
+    let mut records = Records::of(engine.snapshot().await.expect("a snapshot"));
+    async move || Ok(records.next().await?)
 }
 
 async fn dump(engine: &dyn Engine) -> Vec<(Key, Row)> {
@@ -184,16 +190,38 @@ async fn somebody_else_who_writes_is_noticed_before_it_is_a_store() {
     put(&*from, &to, usize::MAX)
         .await
         .expect("nobody else writes");
-    let mut records = Records::of(from.snapshot().await.expect("a snapshot"));
-    let next = async || Ok::<_, FillError>(records.next().await?);
     let filled = late
-        .put(next, |_| ())
+        .put(all_of(&*from).await, |_| ())
         .await
         .expect("nothing is to be written");
-    assert!(matches!(
-        late.finish(filled).await,
-        Err(FillError::Commit(CommitError::Conflict { .. }))
-    ));
+    assert_eq!(late.finish(filled).await, Err(FillError::Overtaken));
+}
+
+/// What each compares in the end would otherwise be of both.
+#[tokio::test]
+async fn of_two_who_fill_a_store_only_the_later_goes_on() {
+    let (from, _) = source(10).await;
+    let entropy = SystemEntropy::new();
+    // Which of its steps the earlier one is at when the later one begins.
+    for is_filled in [false, true] {
+        let to = MemoryEngine::new();
+        let early = Fill::begin(&to, &entropy, FROM).await.expect("it is empty");
+        let mut filled = None;
+        if is_filled {
+            let put = early.put(all_of(&*from).await, |_| ()).await;
+            filled = Some(put.expect("nobody else writes"));
+        }
+        let later = Fill::begin(&to, &entropy, FROM).await.expect("it goes on");
+        let overtaken = match filled {
+            None => early.put(all_of(&*from).await, |_| ()).await.map(drop),
+            Some(filled) => early.finish(filled).await.map(drop),
+        };
+        assert_eq!(overtaken, Err(FillError::Overtaken), "{is_filled}");
+        let filled = later.put(all_of(&*from).await, |_| ()).await;
+        let there = later.finish(filled.expect("it alone writes")).await;
+        assert_eq!(there.map(|there| there.records), Ok(10));
+        assert_eq!(dump(&*from).await, dump(&to).await);
+    }
 }
 
 #[tokio::test]

@@ -269,6 +269,9 @@ impl From<FillError> for Failure {
             FillError::Other { .. } => {
                 "end that by the same command, or fill another, which is empty"
             }
+            FillError::Overtaken => {
+                "let that end; if it does not, end it and do this again, which goes on from there"
+            }
             FillError::Commit(CommitError::Conflict { .. }) | FillError::Differs { .. } => {
                 "end whatever else uses it, and do this again, which goes on from there"
             }
