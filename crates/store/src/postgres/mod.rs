@@ -69,7 +69,7 @@ pub struct PostgresOptions {
     /// How long a commit may wait for another one that is changing the same record; then it fails with
     /// [`EngineError::Busy`]. 3 seconds by default.
     pub lock_timeout: Duration,
-    /// How long a commit may take with all its tries, and with the questions about one whose answer was lost; what is not
+    /// How long a commit may take with the wait for a connection, with all its tries, and with the questions about one whose answer was lost; what is not
     /// known then ends as [`CommitError::Unknown`]. 12 seconds by default: whoever waits for it should wait longer, to be
     /// told so. Less than twice what the server needs to end a hanging transaction makes unknown what would have become
     /// known.

@@ -141,7 +141,9 @@ impl Node {
                     break;
                 }
             }
-            let mut connection = self.acquire().await.map_err(NotApplied::from)?;
+            let acquired = timeout_at(deadline, self.acquire()).await;
+            let acquired = acquired.unwrap_or_else(|_| Err(reason.take().unwrap_or_else(in_use)));
+            let mut connection = acquired.map_err(NotApplied::from)?;
             let name = Name::new(changes.id(), attempt);
             let patience = Patience {
                 answer: self.options.answer_timeout(),
@@ -347,12 +349,16 @@ fn unpooled(error: PoolError<EngineError>) -> EngineError {
     match error {
         PoolError::Backend(error) => error,
         PoolError::Closed => EngineError::Closed,
-        PoolError::Timeout(_) => EngineError::Busy {
-            detail: "every connection to the database is in use".to_owned(),
-        },
+        PoolError::Timeout(_) => in_use(),
         PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => EngineError::Other {
             detail: "the pool of connections is not set up as it was".to_owned(),
         },
+    }
+}
+
+fn in_use() -> EngineError {
+    EngineError::Busy {
+        detail: "every connection to the database is in use".to_owned(),
     }
 }
 

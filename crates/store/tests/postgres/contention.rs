@@ -7,6 +7,7 @@ use std::time::Duration;
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
 use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied, Row};
+use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient};
 
 use super::database::{
@@ -199,6 +200,23 @@ async fn a_pool_that_is_used_up_makes_callers_wait_and_then_says_so() {
     back_door.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(blocked.await, Ok(()));
     assert_eq!(engine.ready().await, Ok(()));
+}
+
+/// It could be known for certain, and was told as unknown, or too late for anybody who waits.
+#[tokio::test]
+async fn a_commit_waits_no_longer_for_a_connection_than_it_may_take() {
+    let database = Database::new();
+    let mut options = frugal();
+    options.connections = 1;
+    options.acquire_timeout = Duration::from_secs(24 * 60 * 60);
+    options.commit_timeout = Duration::from_millis(300);
+    let engine = database.open_with(&options).await;
+    let snapshot = engine.snapshot().await.unwrap();
+    let commit = commit(&engine, [insert("a", "a")]);
+    let outcome = timeout(Duration::from_secs(60), commit).await.unwrap();
+    assert!(is_busy(&outcome), "{outcome:?}");
+    drop(snapshot);
+    until(async || engine.is_empty().await == Ok(true)).await;
 }
 
 /// Requirers share a record; a lock of their own would make each wait for the one before.
