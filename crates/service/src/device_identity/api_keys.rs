@@ -36,6 +36,9 @@ pub struct ApiKey {
     /// Since when it is disabled, if it is; nothing if an earlier release disabled it.
     #[serde(default)]
     pub(super) disabled_at: Option<Timestamp>,
+    /// The digest of its text, by which it is found there; nothing in what an earlier release has written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) digest: Option<String>,
 }
 
 /// What became of a certificate: through the API key that it was made with, or by itself.
@@ -242,6 +245,7 @@ impl DeviceIdentity {
             self.store.entropy().fill(&mut random);
             let token = Token::from_random(random);
             random.zeroize();
+            let digest = token.digest();
             let location = KeyLocation {
                 namespace: metadata.namespace.clone(),
                 name: metadata.name.clone(),
@@ -257,6 +261,7 @@ impl DeviceIdentity {
                     revoke_reason: String::new(),
                     revoked_at: None,
                     disabled_at: None,
+                    digest: Some(digest.to_string()),
                 },
                 metadata: metadata.clone(),
             };
@@ -265,7 +270,7 @@ impl DeviceIdentity {
             let above = category.record.metadata.key::<Category>();
             batch.replace(&above, category.version, &category.record, None);
             batch.insert(&metadata.key::<ApiKey>(), &object, None);
-            batch.insert(&location_key(&token.digest()), &location, None);
+            batch.insert(&location_key(&digest), &location, None);
             let detail = Some(format!("for tpm_category {}", new.category));
             let (create, origin) = (ApiKey::ACTIONS.create, administrator.origin());
             let deed = deed::<ApiKey>(create, &metadata, detail, origin);
@@ -411,7 +416,7 @@ impl DeviceIdentity {
         settle("device_identity.delete_api_key", &self.store, || async {
             let now = self.clock.now();
             let (key, mut batch) = self.deletion(administrator, name, &body, now).await?;
-            if let Some((place, location)) = self.location(&key.metadata).await? {
+            if let Some((place, location)) = self.location(&key).await? {
                 batch.remove(&place, location.version);
             }
             if key.spec.withdraws_from().is_some() {
@@ -427,13 +432,22 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Where the digest of a key's text is: the key does not say it.
+    /// Where a key is found by its text. All such places are looked through for one that an earlier release has written.
     async fn location(
         &self,
-        key: &Metadata,
+        key: &Object<ApiKey>,
     ) -> Result<Option<(Key, Stored<KeyLocation>)>, StorageError> {
+        let is_of = |at: &KeyLocation| {
+            at.namespace == key.metadata.namespace && at.name == key.metadata.name
+        };
+        let digest = key.spec.digest.as_deref();
+        if let Some(digest) = digest.and_then(|digest| digest.parse().ok()) {
+            let place = location_key(&digest);
+            let found = self.store.get::<KeyLocation>(&place, self.clock.now());
+            let found = found.await?.filter(|found| is_of(&found.record));
+            return Ok(found.map(|found| (place, found)));
+        }
         let all = Prefix::new(KeyLocation::TYPE, ["_"]);
-        let is_of = |at: &KeyLocation| at.namespace == key.namespace && at.name == key.name;
         let mut pages = Pages::<KeyLocation>::of(&self.store, all);
         while let Some(page) = pages.next(self.clock.now()).await? {
             let mut page = page.into_iter();
@@ -442,5 +456,103 @@ impl DeviceIdentity {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyproof_auth::OperatorScopes;
+
+    use super::*;
+    use crate::{
+        Clock,
+        access::NewOperatorToken,
+        device_identity::{
+            Act, AttestationKeyTemplate, Manager, NewCategory, PcrPolicy, TrustedMakers,
+        },
+        testing::{Bench, bench, console},
+    };
+
+    /// Who may do this to what is called `it`.
+    async fn may<K: Kind>(bench: &Bench, act: Act) -> Administrator<K> {
+        let new = NewOperatorToken {
+            subject: "ci".to_owned(),
+            scopes: OperatorScopes::new(["tpm".parse().unwrap()]).unwrap(),
+            lifetime: None,
+        };
+        let access = &bench.service.access;
+        let token = access.create(new, &console()).await.unwrap();
+        let operator = access.authenticate(&token.text).await.unwrap();
+        let (devices, origin) = (&bench.service.device_identity, console());
+        let permitted = devices.permit(&operator, act, "default", "it", &origin);
+        permitted.await.unwrap()
+    }
+
+    async fn made(bench: &Bench) -> Object<ApiKey> {
+        let devices = &bench.service.device_identity;
+        let metadata = || Metadata {
+            name: "it".to_owned(),
+            ..Metadata::default()
+        };
+        let above = || "it".to_owned();
+        let creating = may::<Manager>(bench, Act::Create).await;
+        let manager = devices.create_manager(&creating, metadata(), TrustedMakers::default());
+        manager.await.unwrap();
+        let category = NewCategory {
+            metadata: metadata(),
+            manager: above(),
+            allow_list: Vec::new(),
+            attestation_key: AttestationKeyTemplate::default(),
+            pcr_policy: PcrPolicy::default(),
+        };
+        let creating = may::<Category>(bench, Act::Create).await;
+        let category = devices.create_category(&creating, category).await;
+        assert!(category.is_ok());
+        let new = NewApiKey {
+            metadata: metadata(),
+            category: above(),
+            need_mtls: false,
+        };
+        let creating = may::<ApiKey>(bench, Act::Create).await;
+        devices.create_api_key(&creating, new).await.unwrap().object
+    }
+
+    #[tokio::test]
+    async fn a_key_is_deleted_without_looking_through_those_of_others() {
+        let bench = bench().await;
+        let devices = &bench.service.device_identity;
+        let mut batch = bench.store.batch(bench.clock.now());
+        for number in 0..500_u16 {
+            let mut random = [0; TOKEN_BYTES];
+            random[..2].copy_from_slice(&number.to_be_bytes());
+            let location = KeyLocation {
+                namespace: "theirs".to_owned(),
+                name: number.to_string(),
+                category: "theirs".to_owned(),
+                manager: "theirs".to_owned(),
+            };
+            let place = location_key(&Token::from_random(random).digest());
+            batch.insert(&place, &location, None);
+        }
+        bench.store.commit(batch).await.unwrap();
+        let object = made(&bench).await;
+        bench.faults.steps();
+        let found = devices.location(&object).await.unwrap();
+        let (place, location) = found.unwrap();
+        assert_eq!(location.record.name, "it");
+        assert_eq!(bench.faults.steps(), 1);
+
+        // As an earlier release has written it.
+        let mut earlier = object;
+        earlier.spec.digest = None;
+        let found = devices.location(&earlier).await.unwrap();
+        assert_eq!(found.map(|(place, _)| place), Some(place.clone()));
+
+        let deleting = may::<ApiKey>(&bench, Act::Delete).await;
+        let deleted = devices.delete_api_key(&deleting, "it", Ok::<_, Infallible>(()));
+        deleted.await.unwrap();
+        let now = bench.clock.now();
+        let left = bench.store.get::<KeyLocation>(&place, now).await;
+        assert!(left.unwrap().is_none());
     }
 }
