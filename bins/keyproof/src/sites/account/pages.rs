@@ -9,7 +9,11 @@ use keyproof_service::{
 use super::texts::Texts;
 use crate::{
     qr::Drawing,
-    sites::{asset::RELEASE, entries::Entries, moment::moment},
+    sites::{
+        asset::RELEASE,
+        entries::Entries,
+        moment::{Moment, moment},
+    },
 };
 
 /// What every page has around it.
@@ -74,7 +78,7 @@ pub(super) enum State {
         /// Its number.
         key: u32,
         /// Since when.
-        since: String,
+        since: Moment,
     },
 }
 
@@ -99,7 +103,7 @@ impl State {
 
 /// A line of the activity.
 pub(super) struct EventRow {
-    when: String,
+    when: Moment,
     what: String,
     is_refused: bool,
     times: Option<String>,
@@ -124,7 +128,7 @@ pub(super) struct DeviceRow {
     id: u32,
     browser: String,
     system: String,
-    since: String,
+    since: Moment,
 }
 
 impl DeviceRow {

@@ -14,7 +14,7 @@ use crate::{
     event_json::event_document,
     sites::{
         entries::{Unfilled, Wrong},
-        moment::moment,
+        moment::{Moment, second},
         refusal::Refusal,
     },
 };
@@ -79,7 +79,7 @@ struct Trail<'a> {
 
 /// An event, as a line of the table.
 struct Row {
-    when: String,
+    when: Moment,
     who: String,
     what: String,
     target: String,
@@ -94,7 +94,7 @@ struct Row {
 impl Row {
     fn of(event: Event) -> Self {
         Self {
-            when: moment(event.last_at()),
+            when: second(event.last_at()),
             is_refused: event.outcome == Outcome::Refused,
             count: event.count(),
             left_out: event.left_out,

@@ -8,7 +8,11 @@ use keyproof_auth::{OperatorScope, Reach};
 use keyproof_service::{Endings, Seen};
 
 use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};
-use crate::{metrics::Minute, readiness, sites::moment::moment};
+use crate::{
+    metrics::Minute,
+    readiness,
+    sites::moment::{Moment, moment},
+};
 
 /// What ends within this is told.
 const SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -43,9 +47,9 @@ struct Status {
     failed_rounds: u64,
     waiting: usize,
     left_out: u64,
-    certificate_ends: Option<String>,
+    certificate_ends: Option<Moment>,
     /// What ends within ninety days, and when; and whether it has.
-    endings: Vec<(String, String, bool)>,
+    endings: Vec<(Moment, String, bool)>,
     more_endings: bool,
     /// How far was looked for them, if not at all of it.
     endings_seen: Option<String>,
@@ -53,7 +57,7 @@ struct Status {
     served: Vec<(&'static str, String)>,
     hour: Minute,
     chart: Chart,
-    now: String,
+    now: Moment,
 }
 
 impl Visit<Signed> {

@@ -12,7 +12,12 @@ use keyproof_service::{
 };
 
 use super::{Answered, Area, Frame, Signed, Visit, addressing::told, render, words::sentence};
-use crate::sites::{entries::Wrong, moment::moment, page::see_other, refusal::Refusal};
+use crate::sites::{
+    entries::Wrong,
+    moment::{Moment, moment},
+    page::see_other,
+    refusal::Refusal,
+};
 
 /// How many users a page has.
 const ROWS: usize = 50;
@@ -73,14 +78,14 @@ struct Row {
     role: Role,
     is_suspended: bool,
     phone: Phone,
-    added: String,
+    added: Moment,
 }
 
 /// What there is of a phone.
 enum Phone {
     None,
     Pending,
-    Active { since: String },
+    Active { since: Moment },
 }
 
 impl Row {

@@ -9,7 +9,7 @@ use super::{
     super::{Frame, addressing::query},
     HERE,
 };
-use crate::sites::moment::moment_of;
+use crate::sites::moment::{Moment, moment_of};
 
 #[derive(Template)]
 #[template(path = "console/certificates.html")]
@@ -47,7 +47,7 @@ pub(super) struct CertificateRow {
     pub(super) name: String,
     pub(super) subject: String,
     pub(super) possession: &'static str,
-    pub(super) ends: String,
+    pub(super) ends: Moment,
     pub(super) query: String,
 }
 
@@ -59,10 +59,10 @@ pub(super) struct CertificatePage<'a> {
     pub(super) name: &'a str,
     pub(super) query: String,
     pub(super) subject: &'a str,
-    pub(super) ends: String,
+    pub(super) ends: Moment,
     pub(super) thumbprint: &'a str,
     pub(super) possession: &'static str,
-    pub(super) uploaded: String,
+    pub(super) uploaded: Moment,
     pub(super) etag: String,
     pub(super) code: Option<&'a str>,
     pub(super) commands: Option<Commands>,

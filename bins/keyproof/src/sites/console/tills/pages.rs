@@ -15,7 +15,10 @@ use super::{
     super::{Frame, addressing::query},
     HERE,
 };
-use crate::{qr, sites::moment::moment};
+use crate::{
+    qr,
+    sites::moment::{Moment, moment},
+};
 
 /// How long a step is, in seconds.
 pub(super) const PERIOD: u64 = DEFAULT_PERIOD.get();
@@ -33,7 +36,7 @@ pub(super) struct TillsPage<'a> {
 pub(super) struct InstanceRow {
     pub(super) name: String,
     pub(super) password: &'static str,
-    pub(super) made: String,
+    pub(super) made: Moment,
 }
 
 #[derive(Template)]

@@ -11,7 +11,7 @@ use super::{
     super::{Frame, addressing::query},
     HERE,
 };
-use crate::sites::moment::{moment, moment_of, second};
+use crate::sites::moment::{Moment, moment, moment_of, second};
 
 #[derive(Template)]
 #[template(path = "console/tpms.html")]
@@ -39,7 +39,7 @@ pub(super) struct ManagerRow {
     pub(super) is_disabled: bool,
     pub(super) description: String,
     pub(super) trusts: String,
-    pub(super) made: String,
+    pub(super) made: Moment,
 }
 
 pub(super) struct CategoryRow {
@@ -56,7 +56,7 @@ pub(super) struct KeyRow {
     pub(super) category: String,
     pub(super) state: &'static str,
     pub(super) reason: Option<String>,
-    pub(super) made: String,
+    pub(super) made: Moment,
 }
 
 #[derive(Template)]
@@ -95,7 +95,7 @@ pub(super) struct CategoryPage<'a> {
     pub(super) is_disabled: bool,
     pub(super) manager: &'a str,
     pub(super) ca: &'a str,
-    pub(super) ends: String,
+    pub(super) ends: Moment,
     pub(super) keys: Vec<String>,
     /// How many there are beside these.
     pub(super) more_keys: usize,
@@ -110,7 +110,7 @@ pub(super) struct CategoryPage<'a> {
 pub(super) struct AllowedRow {
     pub(super) issuer: String,
     pub(super) serial: String,
-    pub(super) ends: String,
+    pub(super) ends: Moment,
     pub(super) fingerprint: String,
 }
 
@@ -172,7 +172,7 @@ pub(super) struct MakerRow {
     pub(super) maker: String,
     pub(super) ca: String,
     pub(super) source: &'static str,
-    pub(super) ends: String,
+    pub(super) ends: Moment,
     /// If it can be taken off the manager's list.
     pub(super) fingerprint: Option<String>,
 }
@@ -181,8 +181,9 @@ pub(super) struct DeviceRow {
     pub(super) serial: String,
     pub(super) vendor: String,
     pub(super) name: String,
-    pub(super) bound: String,
-    pub(super) last: String,
+    pub(super) bound: Moment,
+    /// When it has attested last, if ever.
+    pub(super) last: Option<Moment>,
     pub(super) is_refused: bool,
     pub(super) link: String,
 }
@@ -199,7 +200,7 @@ pub(super) struct DevicePage<'a> {
     pub(super) is_left: bool,
     pub(super) name: &'a str,
     pub(super) version: &'a str,
-    pub(super) bound: String,
+    pub(super) bound: Moment,
     pub(super) ek: &'a str,
     pub(super) keys: Vec<DeviceKeyRow>,
     pub(super) attestations: Vec<AttestationRow>,
@@ -210,13 +211,13 @@ pub(super) struct DevicePage<'a> {
 pub(super) struct DeviceKeyRow {
     pub(super) ak: String,
     pub(super) category: String,
-    pub(super) active: String,
+    pub(super) active: Option<Moment>,
     pub(super) certificate: String,
-    pub(super) ends: String,
+    pub(super) ends: Moment,
 }
 
 pub(super) struct AttestationRow {
-    pub(super) when: String,
+    pub(super) when: Moment,
     pub(super) category: String,
     pub(super) is_accepted: bool,
     pub(super) told: Vec<String>,
@@ -227,7 +228,7 @@ pub(super) struct AttestationRow {
 
 /// The attestation whose registers are compared.
 pub(super) struct Shown {
-    pub(super) when: String,
+    pub(super) when: Moment,
     pub(super) registers: Vec<RegisterRow>,
     pub(super) events: Vec<LoggedEvent>,
 }
@@ -354,13 +355,7 @@ impl DeviceRow {
     pub(super) fn of(device: BoundDevice) -> Self {
         let last = device.attestations.last();
         Self {
-            last: last.map_or_else(
-                || "none".to_owned(),
-                |last| {
-                    let outcome = if last.accepted { "accepted" } else { "refused" };
-                    format!("{outcome}, {}", moment(last.at))
-                },
-            ),
+            last: last.map(|last| moment(last.at)),
             is_refused: last.is_some_and(|last| !last.accepted),
             link: link_of(&device.place),
             serial: device.place.serial,
@@ -376,10 +371,7 @@ impl DeviceKeyRow {
         Self {
             ak: key.ak_name,
             category: key.category,
-            active: key.active_since.map_or_else(
-                || "not yet".to_owned(),
-                |since| format!("since {}", moment(since)),
-            ),
+            active: key.active_since.map(moment),
             certificate: key.certificate,
             ends: moment(key.not_after),
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use jiff::civil::{DateTime, Time};
 use tokio::net::TcpStream;
 
 use crate::late;
@@ -337,5 +338,22 @@ fn assert_safe(answer: &Answer) {
             page.matches("<script").count(),
             page.matches("<script src=\"/").count()
         );
+        for time in page.split("<time").skip(1) {
+            assert!(is_time(time), "<time{time}");
+        }
+    }
+}
+
+/// Whether a `time` element, without its name, has a moment or a time of the day that a program reads.
+fn is_time(element: &str) -> bool {
+    let (attributes, text) = element.split_once('>').unwrap();
+    match attributes.strip_prefix(" datetime=\"") {
+        Some(moment) => moment
+            .strip_suffix("Z\"")
+            .is_some_and(|moment| moment.contains('T') && moment.parse::<DateTime>().is_ok()),
+        None => {
+            let text = text.split('<').next().unwrap();
+            attributes.is_empty() && text.len() == 8 && text.parse::<Time>().is_ok()
+        }
     }
 }

@@ -87,7 +87,7 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
     ops.get(MANAGER).await.is(200);
     ops.sees("Makers that are covered");
     ops.sees("SN0001");
-    ops.sees("refused, ");
+    ops.sees("<strong class=\"refused\">refused</strong>, <time datetime=\"");
     ops.get(DEVICE).await.is(200);
     ops.sees("sha256:7 <strong class=\"refused\">changed</strong>, <strong class=\"refused\">not as learnt</strong>");
     ops.sees("The event log behind what differs");
