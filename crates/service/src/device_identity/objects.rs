@@ -258,19 +258,6 @@ impl DeviceIdentity {
         Ok((objects, last.filter(|_| is_more)))
     }
 
-    /// The names of all objects of a namespace, in order.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
-    pub async fn names<K: Kind>(
-        &self,
-        administrator: &Administrator<K>,
-    ) -> Result<Vec<String>, StorageError> {
-        let name = |object: Object<K>| Some(object.metadata.name);
-        self.gather(administrator.namespace(), name).await
-    }
-
     /// An object that is to be deleted, and a batch that does it, with its event: refused while another refers to it. An
     /// object that is made below it meanwhile writes over it, so that one of the two loses the race.
     pub(super) async fn deletion<K: Kind, B: Clone>(

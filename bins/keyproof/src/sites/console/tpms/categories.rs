@@ -96,7 +96,7 @@ impl Paged for Category {
         let page = CategoryAddPage {
             frame,
             namespace: visit.named("namespace"),
-            managers: visit.names::<Manager>().await?,
+            managers: visit.choice::<Manager>().await?,
         };
         render(&page, status)
     }
@@ -204,7 +204,9 @@ impl From<Failure<CreateCategoryError>> for Unfilled {
             CreateCategoryError::Exists => Wrong::at("name", "There is a category of this name."),
             CreateCategoryError::Metadata(why) => return why.into(),
             CreateCategoryError::PcrPolicy(_) => Wrong::at("registers", text),
-            CreateCategoryError::UnknownManager => Wrong::at("manager", text),
+            CreateCategoryError::UnknownManager => {
+                Wrong::at("manager", "There is no manager of this name.")
+            }
         })
     }
 }

@@ -16,7 +16,7 @@ use super::{
     Answered, Area, Frame, Refusal, Signed, Unfilled, Visit, Wrong,
     object::Paged,
     pages::{KeyAddPage, KeyMadePage, KeyPage, state},
-    render, sentence,
+    render,
 };
 
 impl Paged for ApiKey {
@@ -54,7 +54,7 @@ impl Paged for ApiKey {
         let page = KeyAddPage {
             frame,
             namespace: visit.named("namespace"),
-            categories: visit.names::<Category>().await?,
+            categories: visit.choice::<Category>().await?,
         };
         render(&page, status)
     }
@@ -134,9 +134,10 @@ impl From<Failure<CreateApiKeyError>> for Unfilled {
             Failure::Refused(why) => why,
             Failure::Storage(error) => return error.into(),
         };
-        let text = sentence(&why.to_string());
         Self::Wrong(match why {
-            CreateApiKeyError::UnknownCategory => Wrong::at("category", text),
+            CreateApiKeyError::UnknownCategory => {
+                Wrong::at("category", "There is no category of this name.")
+            }
             CreateApiKeyError::Exists => Wrong::at("name", "There is an API key of this name."),
             CreateApiKeyError::Metadata(why) => return why.into(),
         })

@@ -31,8 +31,8 @@ use crate::sites::{
     refusal::Refusal,
 };
 use pages::{
-    AttestationRow, CategoryRow, DeviceKeyRow, DevicePage, KeyRow, ManagerRow, NamespacePage,
-    NamespacesPage, Shown, before, link_of, query_of,
+    AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, KeyRow, ManagerRow,
+    NamespacePage, NamespacesPage, Shown, before, link_of, query_of,
 };
 
 pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
@@ -119,10 +119,17 @@ impl Visit<Signed> {
         Ok((found, next.map(link)))
     }
 
-    /// The names of all objects of a kind in the namespace.
-    async fn names<K: Kind>(&self) -> Result<Vec<String>, Refusal> {
+    /// What there is of a kind in the namespace, to choose one.
+    async fn choice<K: Kind>(&self) -> Result<Choice, Refusal> {
         let administrator = self.administrator::<K>(Act::List, "").await?;
-        Ok(self.service().device_identity.names(&administrator).await?)
+        let devices = &self.service().device_identity;
+        let page = devices.objects_page(&administrator, None, ROWS);
+        let (found, more) = page.await?;
+        let names = found.into_iter().map(|object| object.metadata.name);
+        Ok(match more {
+            None => Choice::Of(names.collect()),
+            Some(_) => Choice::ByName,
+        })
     }
 
     /// Some of a list: from the number on that this parameter has; and the address of those behind them, if there are any.

@@ -64,7 +64,7 @@ pub(super) struct KeyRow {
 pub(super) struct KeyAddPage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
-    pub(super) categories: Vec<String>,
+    pub(super) categories: Choice,
 }
 
 #[derive(Template)]
@@ -72,7 +72,21 @@ pub(super) struct KeyAddPage<'a> {
 pub(super) struct CategoryAddPage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
-    pub(super) managers: Vec<String>,
+    pub(super) managers: Choice,
+}
+
+/// What may be named in a field.
+pub(super) enum Choice {
+    /// One of these.
+    Of(Vec<String>),
+    /// One of more than a page lists: its name is typed.
+    ByName,
+}
+
+impl Choice {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Of(names) if names.is_empty())
+    }
 }
 
 #[derive(Template)]

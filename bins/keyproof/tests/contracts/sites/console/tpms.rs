@@ -673,6 +673,40 @@ async fn of_a_file_with_several_makers_one_is_removed() {
     site.post(PROVISION, &taken).await.is(200);
 }
 
+/// A list that nobody finds anything in is not offered, nor read.
+#[tokio::test]
+async fn what_is_one_of_many_is_named_and_not_chosen() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    for number in 1..50 {
+        site.category(&format!("line-{number:02}")).await.is(200);
+    }
+    let keys = format!("{NAMESPACE}/keys");
+    ops.get(&format!("{keys}?category=line-07")).await.is(200);
+    assert_eq!(ops.page.matches("<option").count(), 50);
+    ops.sees("<option selected>line-07</option>");
+    site.category("line-50").await.is(200);
+    ops.get(&format!("{keys}?category=line-07")).await.is(200);
+    ops.sees_not("<option");
+    ops.sees("<input id=\"category\" name=\"category\" type=\"text\"");
+    ops.sees("value=\"line-07\"");
+    for (category, status) in [("line-51", 422), ("line-50", 200)] {
+        let fields = [("name", "key"), ("category", category), ("description", "")];
+        ops.post(&keys, &fields).await.is(status);
+        assert_eq!(ops.page.contains("category-error"), status == 422);
+    }
+    // Managers, likewise.
+    let managers = format!("{NAMESPACE}/categories");
+    ops.get(&managers).await.is(200);
+    ops.sees("<select id=\"manager\"");
+    for number in 1..51 {
+        let name = format!("maker-{number:02}");
+        site.create(MANAGERS, &name, json!({})).await.is(200);
+    }
+    ops.get(&managers).await.is(200);
+    ops.sees("<input id=\"manager\" name=\"manager\" type=\"text\"");
+}
+
 #[tokio::test]
 async fn long_lists_are_paged() {
     let (site, _, _) = furnished().await;
