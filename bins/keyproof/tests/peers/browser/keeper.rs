@@ -137,7 +137,7 @@ impl Keeper {
         self.sees("name it to see the codes");
         self.looks("till-device-priced");
         self.fill_in("#price", "EUR:4.50");
-        self.sees("For EUR:4.5");
+        self.sees("For EUR:4.50:");
         let code = self.seen("tr.now code");
         self.browser.clear("#of");
         self.browser.type_in("#of", "EUR:4.50");

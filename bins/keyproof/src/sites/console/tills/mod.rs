@@ -190,11 +190,12 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn till_device(self) -> Answered {
-        let price = self.exchange.query().first("price").unwrap_or_default();
-        let (frame, price, status) = match parse_price(price.trim()) {
+        let typed = self.exchange.query().first("price").unwrap_or_default();
+        let (frame, price, status) = match parse_price(typed.trim()) {
             Ok(price) => (self.frame_in(Area::Tills), price, StatusCode::OK),
             Err(text) => {
-                let frame = self.frame_with(Area::Tills, Wrong::at("price", text), &[]);
+                let mut frame = self.frame_with(Area::Tills, Wrong::at("price", text), &[]);
+                frame.entries.filled = vec![("price", typed.to_owned())];
                 (frame, None, StatusCode::UNPROCESSABLE_ENTITY)
             }
         };
@@ -204,12 +205,16 @@ impl Visit<Signed> {
     async fn device_page(
         &self,
         mut frame: Frame,
-        price: Option<Amount>,
+        price: Option<Price>,
         verdict: Option<Verdict>,
         status: StatusCode,
     ) -> Answered {
         let id = self.asked("id")?;
         let caller: Caller<Reading> = self.caller(Action::OtpDeviceShow, Some(&id)).await?;
+        let (price, shown) = match price {
+            Some(Price { amount, typed }) => (Some(amount), typed),
+            None => (None, String::new()),
+        };
         let moment = Moment { at: None, price };
         let devices = &self.service().otp_devices;
         let view = match devices.device::<Infallible>(&caller, Ok(moment)) {
@@ -220,7 +225,6 @@ impl Visit<Signed> {
         };
         let step = view.at / PERIOD;
         let ends = step.saturating_add(1).saturating_mul(PERIOD);
-        let shown = price.as_ref().map_or_else(String::new, ToString::to_string);
         let filled = [("price", shown.clone()), ("of", shown.clone())];
         frame.entries.filled.extend(filled);
         let page = DevicePage {
@@ -261,7 +265,8 @@ impl Visit<Signed> {
             Err(text) => refuse("of", text.clone()),
             Ok(price) => {
                 let devices = &self.service().otp_devices;
-                match devices.check_code(&caller, &typed, price.as_ref()).await {
+                let amount = price.as_ref().map(|price| &price.amount);
+                match devices.check_code(&caller, &typed, amount).await {
                     Ok(step) => (
                         self.frame_in(Area::Tills),
                         Some(Verdict::of(step)),
@@ -276,7 +281,7 @@ impl Visit<Signed> {
                             format!("Too many codes were checked. Try again in {seconds} seconds.");
                         let (frame, ..) = refuse("code", text);
                         let status = StatusCode::TOO_MANY_REQUESTS;
-                        let page = self.device_page(frame, *price, None, status);
+                        let page = self.device_page(frame, price.clone(), None, status);
                         let mut response = page.await?;
                         retry_after(&mut response, wait);
                         return Ok(response);
@@ -329,12 +334,21 @@ impl Visit<Signed> {
     }
 }
 
-fn parse_price(text: &str) -> Result<Option<Amount>, String> {
+/// A price, and how it was typed: people write the zeros that an amount is told without.
+#[derive(Clone)]
+struct Price {
+    amount: Amount,
+    typed: String,
+}
+
+fn parse_price(text: &str) -> Result<Option<Price>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let price = text.parse::<Amount>().map(Some);
-    price.map_err(|error| sentence(&error.to_string()))
+    let amount = text.parse::<Amount>();
+    let amount = amount.map_err(|error| sentence(&error.to_string()))?;
+    let typed = text.to_owned();
+    Ok(Some(Price { amount, typed }))
 }
 
 impl From<OperatorNotPermitted> for Refusal {

@@ -109,6 +109,9 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     ops.get(device).await.is(200);
     ops.sees("name it to see the codes");
     ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
+    // As people write it, and not as an amount is told.
+    ops.sees("For <bdi>EUR:4.50</bdi>:");
+    assert_eq!(ops.page.matches("value=\"EUR:4.50\"").count(), 2);
     for step in -2..=2 {
         ops.sees(&code(&site, step, Some("EUR:4.50")));
     }
@@ -135,6 +138,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         .await
         .is(422);
     ops.get(&format!("{device}&price=-1")).await.is(422);
+    ops.sees("value=\"-1\"");
     let told = site
         .console
         .audit
