@@ -25,6 +25,7 @@ async fn it_tells_how_the_server_is_to_whoever_may_know() {
     for told in [
         "The last hour, on this node",
         "Requests a minute in the last hour",
+        "<figcaption>Requests a minute: <span class=\"key answered\">answered</span>",
         "none follow the store",
         "class=\"answered\"",
         "class=\"refused\"",
