@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{axe, driver::Driver};
 
-/// What a person would see at once, and axe-core does not judge: the page scrolls sideways, something is cut, or a word that
-/// fits a line is broken in the middle.
+/// What a person would see at once, and axe-core does not judge: the page scrolls sideways, something is cut, a word that fits a
+/// line is broken in the middle, or buttons touch a text.
 const LAYOUT: &str = r"
 const width = document.documentElement.clientWidth, wrong = [];
 const called = e => e.tagName + '.' + e.className + ' ' + e.textContent.trim().slice(0, 40);
@@ -21,6 +21,8 @@ for (const e of document.body.querySelectorAll('*')) {
   if (box.width && (box.right > width + 1 || box.left < -1)) wrong.push('cut: ' + called(e));
   if (/hidden|auto/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1 && !e.matches('input, textarea'))
     wrong.push('hidden: ' + called(e));
+  if (e.matches('.hint + .actions, .actions + .hint') && box.top < e.previousElementSibling.getBoundingClientRect().bottom + 4)
+    wrong.push('no room above: ' + called(e));
   if (e.tagName === 'SELECT') {
     const pen = document.createElement('canvas').getContext('2d');
     pen.font = style.font;
