@@ -107,6 +107,14 @@ mod tests {
         texts(&here.join("src/sites"), ".rs", &mut sources);
         assert!(templates.len() > 40 && sources.len() > 30);
         for (name, text) in templates {
+            // An apostrophe is as it is printed, everywhere.
+            let is_letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+            for (at, _) in text.match_indices('\'') {
+                let (before, after) = text.split_at(at);
+                let is_apostrophe =
+                    is_letter(before.chars().next_back()) && is_letter(after.chars().nth(1));
+                assert!(!is_apostrophe, "{name}: {after}");
+            }
             let tags = text.split(['{', '}']);
             for tag in tags.filter(|tag| !tag.contains('<')) {
                 let bare: String = tag.split_whitespace().collect();

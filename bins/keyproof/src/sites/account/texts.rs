@@ -53,7 +53,7 @@ texts! {
     code_hint: "Six digits, or one of your recovery codes", "Sechs Ziffern, oder einer Ihrer Wiederherstellungscodes";
     code_wrong: "This code is wrong, or it was used before. Wait until your phone shows the next one and type that.",
         "Dieser Code ist falsch oder wurde schon benutzt. Warten Sie, bis Ihr Telefon den nächsten zeigt, und geben Sie diesen ein.";
-    code_late: "This code is wrong or was used before, or ten minutes are over since you typed your password. Type your phone's next code, or start again.",
+    code_late: "This code is wrong or was used before, or ten minutes are over since you typed your password. Type your phone’s next code, or start again.",
         "Dieser Code ist falsch oder wurde schon benutzt, oder seit Ihrem Passwort sind zehn Minuten vergangen. Geben Sie den nächsten Code Ihres Telefons ein, oder fangen Sie von vorn an.";
     trust: "Trust this browser for 90 days", "Diesem Browser 90 Tage lang vertrauen";
     trust_hint: "It then needs no code to sign in. Only on a device that is yours alone.",
@@ -77,7 +77,7 @@ texts! {
     since: "Since", "Seit";
     set_up_phone: "Set up a phone", "Telefon einrichten";
     finish_phone: "Finish the set-up", "Einrichtung abschließen";
-    clock: "Your phone's clock", "Die Uhr Ihres Telefons";
+    clock: "Your phone’s clock", "Die Uhr Ihres Telefons";
     clock_right: "It is right.", "Sie geht richtig.";
     no_recovery_codes: "You have none. Make some, so that you can sign in if your phone is lost.",
         "Sie haben keine. Erstellen Sie welche, damit Sie sich anmelden können, wenn Ihr Telefon verloren geht.";
@@ -106,7 +106,7 @@ texts! {
     first_code: "The code that the app shows now", "Der Code, den die App jetzt zeigt";
     first_code_hint: "Six digits", "Sechs Ziffern";
     activate: "Activate the phone", "Telefon aktivieren";
-    activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone's clock is off, or it has another key: start again.",
+    activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone’s clock is off, or it has another key: start again.",
         "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie diesen ein. Wenn keiner passt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie von vorn an.";
     activate_lead: "Your phone has the key already. Type the code that it shows now.",
         "Ihr Telefon hat den Schlüssel schon. Geben Sie den Code ein, den es jetzt zeigt.";
@@ -177,10 +177,10 @@ texts! {
     all_activity: "Show all activity", "Alle Aktivität zeigen";
 
     help_lost: "My phone is lost", "Mein Telefon ist verloren";
-    help_lost_text: "Sign in with your password, and type one of your recovery codes where a code is asked for. Then remove the phone under “Phone” and set up another one. Without recovery codes, ask whoever runs this server: they can remove the phone's key, and see no secret of yours.",
+    help_lost_text: "Sign in with your password, and type one of your recovery codes where a code is asked for. Then remove the phone under “Phone” and set up another one. Without recovery codes, ask whoever runs this server: they can remove the phone’s key, and see no secret of yours.",
         "Melden Sie sich mit Ihrem Passwort an, und geben Sie einen Ihrer Wiederherstellungscodes ein, wo nach einem Code gefragt wird. Entfernen Sie dann unter „Telefon“ das Telefon und richten Sie ein anderes ein. Ohne Wiederherstellungscodes fragen Sie, wer diesen Server betreibt: Dort kann man den Schlüssel des Telefons entfernen und sieht keines Ihrer Geheimnisse.";
     help_clock: "My codes are refused", "Meine Codes werden abgelehnt";
-    help_clock_text: "Codes come from your phone's clock. Let it set its time by itself. A clock that is off by up to a minute and a half is learned and followed; one that is further off makes wrong codes. A code is good once: wait for the next one.",
+    help_clock_text: "Codes come from your phone’s clock. Let it set its time by itself. A clock that is off by up to a minute and a half is learned and followed; one that is further off makes wrong codes. A code is good once: wait for the next one.",
         "Codes kommen von der Uhr Ihres Telefons. Lassen Sie es die Zeit selbst stellen. Eine Uhr, die bis zu anderthalb Minuten falsch geht, wird erkannt und ausgeglichen; eine, die weiter abweicht, erzeugt falsche Codes. Ein Code gilt einmal: Warten Sie auf den nächsten.";
     help_locked: "I am locked out", "Ich bin gesperrt";
     help_locked_text: "After several wrong tries, nothing is judged for a while, not even what is right. The page says how long. Wait that long, and try once more. After wrong codes the wait doubles each time.",
@@ -374,6 +374,8 @@ mod tests {
             // What may be the same in both is what both languages call so.
             let is_same = ["code", "browser", "system"].contains(name);
             assert_eq!(english == german, is_same, "{name}");
+            // As they are printed, and everywhere the same.
+            assert!(!english.contains('\'') && !german.contains('\''), "{name}");
             let sentence = |text: &str| text.ends_with(['.', '?']);
             assert_eq!(sentence(english), sentence(german), "{name}");
         }

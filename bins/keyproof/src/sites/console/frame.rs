@@ -38,7 +38,7 @@ const DONE: [(&str, &str); 18] = [
     ),
     (
         "removed",
-        "The phone's key is removed. The user signs in with the password alone until they set up another phone.",
+        "The phone’s key is removed. The user signs in with the password alone until they set up another phone.",
     ),
     (
         "suspended",

@@ -13,7 +13,7 @@ use crate::sites::{cookies::Cookie, entries::Wrong, page::see_other, refusal::Re
 
 /// What is told of a token that is none.
 const UNKNOWN: &str =
-    "This is not an operator's token, or no longer. Paste the whole of it, from “keyproof_” on.";
+    "This is not an operator’s token, or no longer. Paste the whole of it, from “keyproof_” on.";
 
 /// What is told of a token that is another session's.
 const ANOTHER: &str = "This is another token than the one that you are signed in with.";

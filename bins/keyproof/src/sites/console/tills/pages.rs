@@ -148,7 +148,7 @@ impl Verdict {
         let begins = clock(step.begins);
         let rest = match step.is_shown {
             true => "It confirms a payment now.",
-            false => "It confirms no payment now: the device's clock is off, or the code is old.",
+            false => "It confirms no payment now: the device’s clock is off, or the code is old.",
         };
         Self {
             is_good: step.is_shown,
