@@ -39,6 +39,14 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ] {
         ops.sees(&format!("<code>{all}</code>"));
     }
+    // To the second, and with the request, whatever it is read with.
+    let login = site.password(ADA, PASSWORD).await;
+    let request = login.is(200).header("x-request-id");
+    ops.get("/console/audit?what=user.authenticate")
+        .await
+        .is(200);
+    ops.sees(&format!("<code class=\"hint\">{request}</code>"));
+    ops.sees(">2023-11-14 23:13:30 UTC</time>");
     // By name: the trail itself has a number.
     ops.get(&format!("/console/audit?who=user:{ADA}"))
         .await
