@@ -15,7 +15,7 @@ async fn an_operator_signs_in_with_a_token_that_no_page_and_no_cookie_has() {
     assert_eq!(away.is(303).header("location"), "/console/sign-in?over");
     let token = ops.sign_in_as(&["users:Org", "audit-read"]).await;
     ops.sees("Signed in as <bdi>test</bdi>");
-    ops.sees("<code>users:Org</code>");
+    ops.sees("<bdi><code>users:Org</code></bdi>");
     ops.sees_not(&token);
     let session = ops.console().unwrap().to_owned();
     assert!(!token.contains(&session) && !session.contains("keyproof_"));
