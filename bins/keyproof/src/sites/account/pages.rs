@@ -22,6 +22,8 @@ pub(super) struct Frame {
     pub(super) release: &'static str,
     /// The page's own path, where it can be asked for again.
     pub(super) here: &'static str,
+    /// Where it leads back to, if it asks to be confirmed first.
+    pub(super) to: Option<&'static str>,
     /// Who is signed in.
     pub(super) user: Option<String>,
     /// What its forms are bound to.
@@ -37,6 +39,7 @@ impl Frame {
             t,
             release: RELEASE.as_str(),
             here,
+            to: None,
             user: None,
             csrf: String::new(),
             notice: None,
@@ -56,6 +59,11 @@ impl Frame {
             ("/account/activity", t.activity),
         ];
         pages.map(|(path, name)| (path, name, path == self.here))
+    }
+
+    /// Where it leads back to: the overview, if to nothing else.
+    fn back(&self) -> &'static str {
+        self.to.unwrap_or("/account")
     }
 
     /// The languages: tag, name, and whether it is this one.
@@ -159,9 +167,9 @@ pages! {
     /// A user name and a password are asked for.
     SignIn("account/sign_in.html") {}
     /// A code is asked for.
-    CodePage("account/code.html") { to: &'a str, }
+    CodePage("account/code.html") {}
     /// The password is asked for again.
-    Confirm("account/confirm.html") { has_phone: bool, to: &'a str, }
+    Confirm("account/confirm.html") { has_phone: bool, }
     /// What there is.
     OverviewPage("account/overview.html") {
         state: State,

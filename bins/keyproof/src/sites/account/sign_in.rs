@@ -86,12 +86,11 @@ impl Visit<Visitor> {
         if self.who.is_new {
             return Err(Refusal::SignInFirst);
         }
-        let frame = self.frame("/account/code");
-        let page = CodePage {
-            frame: &frame,
-            to: self.asked_back(),
+        let frame = Frame {
+            to: Some(self.asked_back()),
+            ..self.frame("/account/code")
         };
-        render(&page, StatusCode::OK)
+        render(&CodePage { frame: &frame }, StatusCode::OK)
     }
 
     pub(super) async fn answer(self) -> Answered {
@@ -132,11 +131,11 @@ impl Visit<Visitor> {
                     AnswerError::Locked { wait } => ("", t.locked(wait), Some(wait)),
                     AnswerError::Refused => ("code", t.code_late.to_owned(), None),
                 };
-                let frame = self.frame_with("/account/code", field, text);
-                let page = CodePage {
-                    frame: &frame,
-                    to: page_of(self.typed("to")),
+                let frame = Frame {
+                    to: Some(page_of(self.typed("to"))),
+                    ..self.frame_with("/account/code", field, text)
                 };
+                let page = CodePage { frame: &frame };
                 let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 Ok(locked(page, wait))
             }
@@ -146,9 +145,11 @@ impl Visit<Visitor> {
 
 impl Visit<Signed> {
     pub(super) async fn show_confirm(self) -> Answered {
-        let frame = self.frame("/account/confirm");
-        let to = self.asked_back();
-        self.confirming(&frame, to, StatusCode::OK).await
+        let frame = Frame {
+            to: Some(self.asked_back()),
+            ..self.frame("/account/confirm")
+        };
+        self.confirming(&frame, StatusCode::OK).await
     }
 
     /// The whole login once more, as the same user: a trusted browser shows its code, too.
@@ -169,19 +170,21 @@ impl Visit<Signed> {
                 let t = self.t();
                 let (field, text, wait) =
                     told(failure, "password", t.password_wrong, |wait| t.locked(wait))?;
-                let frame = self.frame_with("/account/confirm", field, text);
-                let page = self.confirming(&frame, to, StatusCode::UNPROCESSABLE_ENTITY);
+                let frame = Frame {
+                    to: Some(to),
+                    ..self.frame_with("/account/confirm", field, text)
+                };
+                let page = self.confirming(&frame, StatusCode::UNPROCESSABLE_ENTITY);
                 Ok(locked(page.await?, wait))
             }
         }
     }
 
-    async fn confirming(&self, frame: &Frame, to: &str, status: StatusCode) -> Answered {
+    async fn confirming(&self, frame: &Frame, status: StatusCode) -> Answered {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
         let page = Confirm {
             frame,
             has_phone: State::of(overview.user.key.as_ref()).is_active(),
-            to,
         };
         render(&page, status)
     }

@@ -513,4 +513,11 @@ async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen(
     ada.sees("Es ist kein Telefon eingerichtet.");
     ada.get("/account/nowhere").await.is(404);
     ada.sees("Diese Seite gibt es nicht");
+    // Another language changes nothing of where one is led back to.
+    ada.get("/account/confirm?to=/account/phone").await.is(200);
+    let link = "/account/confirm?lang=en&amp;to=/account/phone";
+    ada.sees(&format!("href=\"{link}\""));
+    ada.get(&link.replace("&amp;", "&")).await.is(200);
+    ada.sees("Confirm that it is you");
+    assert_eq!(ada.hidden("to").unwrap(), "/account/phone");
 }
