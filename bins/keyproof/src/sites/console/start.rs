@@ -140,3 +140,97 @@ impl Visit<Signed> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keyproof_service::Timestamp;
+
+    use super::*;
+
+    fn well() -> Status {
+        Status {
+            trouble: None,
+            standbys: 1,
+            is_unsafe: false,
+            upkeep: "keeps up",
+            removed: 0,
+            failed_rounds: 0,
+            waiting: 0,
+            left_out: 0,
+            certificate_ends: None,
+            endings: Vec::new(),
+            more_endings: false,
+            endings_seen: None,
+            served: Vec::new(),
+            hour: Minute::default(),
+            chart: Chart::of(&[]),
+            now: moment(Timestamp::EPOCH),
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_told() {
+        let frame = Frame::of_nobody();
+        let shown = |status| {
+            let page = Start {
+                frame: &frame,
+                scopes: Vec::new(),
+                token: String::new(),
+                status: Some(status),
+            };
+            page.render().unwrap()
+        };
+        let well_shown = shown(well());
+        assert!(!well_shown.contains("class=\"refused\""), "{well_shown}");
+        let end = moment(Timestamp::from_secs(1_700_000_000));
+        for (status, told) in [
+            (
+                Status {
+                    trouble: Some("it is locked"),
+                    ..well()
+                },
+                "does not do its part</strong>: it is locked",
+            ),
+            (
+                Status {
+                    is_unsafe: true,
+                    ..well()
+                },
+                "1 follows the store: <strong class=\"refused\">no commit waits for one",
+            ),
+            (
+                Status {
+                    failed_rounds: 3,
+                    ..well()
+                },
+                "3 rounds failed",
+            ),
+            (
+                Status {
+                    left_out: 7,
+                    ..well()
+                },
+                "<dt>Refusals left out of the trail</dt><dd>7</dd>",
+            ),
+            (
+                Status {
+                    certificate_ends: Some(end),
+                    ..well()
+                },
+                "ends <time datetime=\"2023-11-14T22:13Z\">",
+            ),
+            (
+                Status {
+                    endings: vec![(end, "root".to_owned(), true)],
+                    more_endings: true,
+                    ..well()
+                },
+                "<strong class=\"refused\">has ended</strong>",
+            ),
+        ] {
+            assert!(!well_shown.contains(told), "{told}");
+            let ill = shown(status);
+            assert!(ill.contains(told), "{told} is not in {ill}");
+        }
+    }
+}
