@@ -319,6 +319,7 @@ impl Texts {
             "user.activate" => ("Account activated", "Konto freigegeben"),
             "user.unlock" => ("Locks lifted", "Sperren aufgehoben"),
             "user_session.end" => ("Signed out", "Abgemeldet"),
+            "user_session.end_all" => ("All sessions ended", "Alle Sitzungen beendet"),
             "user_session.end_others" => ("Other sessions ended", "Andere Sitzungen beendet"),
             "refresh_token.use" | "refresh_token.rotate" => (
                 "Session of a program renewed",
@@ -362,7 +363,27 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
+    use keyproof_service::audit::{Action, Domain};
+
     use super::*;
+
+    #[test]
+    fn whatever_happens_in_an_account_is_said_in_both_languages() {
+        let (english, german) = (Texts::of(Language::English), Texts::of(Language::German));
+        // Nobody sees them: what is removed has no pages, and a key that signs is of no account.
+        let unseen = [
+            Action::SigningKeyEnd,
+            Action::SigningKeyReplace,
+            Action::UserForget,
+            Action::UserRemove,
+        ];
+        let all = Action::ALL.iter();
+        for action in all.filter(|it| it.domain() == Domain::Accounts && !unseen.contains(it)) {
+            let name = action.name();
+            let (en, de) = (english.action(name), german.action(name));
+            assert!(en != name && de != name && en != de, "{name}");
+        }
+    }
 
     #[test]
     fn every_text_is_there_in_both_languages() {
