@@ -194,15 +194,17 @@ impl<S: Site, W> Visit<S, W> {
         found.map_or("", |(_, value)| value)
     }
 
-    /// Whether the query has this parameter.
-    pub(super) fn says(&self, parameter: &str) -> bool {
-        self.exchange.query().first(parameter).is_some()
+    /// What a page of our own has sent the browser here with, for all that can be told: another could have us say what is not
+    /// so, and have the browser forget its session.
+    pub(super) fn sent_with(&self, parameter: &str) -> Option<&str> {
+        let is_ours = !csrf::is_led_from_elsewhere(self.exchange.headers());
+        let sent = self.exchange.query().first(parameter);
+        sent.filter(|_| is_ours)
     }
 
-    /// Whether a page of our own has sent the browser here with this parameter, for all that can be told: another could have
-    /// us say what is not so, and have the browser forget its session.
+    /// Whether a page of our own has sent the browser here with this parameter.
     pub(super) fn is_sent_with(&self, parameter: &str) -> bool {
-        self.says(parameter) && !csrf::is_led_from_elsewhere(self.exchange.headers())
+        self.sent_with(parameter).is_some()
     }
 
     /// What was typed in a field.

@@ -15,7 +15,7 @@ impl Visit<Signed> {
         let manager = self.manager(Action::TrustedDeviceList).await?;
         let devices = self.accounts().devices(&manager).await?;
         let t = self.t();
-        let notice = self.says("revoked").then_some(t.device_revoked);
+        let notice = self.is_sent_with("revoked").then_some(t.device_revoked);
         let frame = Frame {
             notice,
             ..self.frame("/account/devices")

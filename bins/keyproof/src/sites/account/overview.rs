@@ -33,9 +33,9 @@ impl Visit<Signed> {
             latest => Some(latest?),
         };
         let t = self.t();
-        let notice = if self.says("ended") {
+        let notice = if self.is_sent_with("ended") {
             Some(t.sessions_ended)
-        } else if self.says("removed") {
+        } else if self.is_sent_with("removed") {
             Some(t.phone_removed)
         } else {
             None

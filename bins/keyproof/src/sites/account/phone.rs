@@ -128,7 +128,7 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn recovery_codes(self) -> Answered {
-        let notice = self.says("activated").then_some(self.t().activated);
+        let notice = self.is_sent_with("activated").then_some(self.t().activated);
         let frame = Frame {
             notice,
             ..self.frame(RECOVERY)

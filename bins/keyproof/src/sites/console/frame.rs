@@ -116,7 +116,7 @@ impl<W: Known> Visit<W> {
 
     /// The frame of a page of this area; which says what was just done, if the address does.
     pub(super) fn frame_in(&self, area: Area) -> Frame {
-        let done = self.exchange.query().first("done");
+        let done = self.sent_with("done");
         let notice = DONE.iter().find(|(name, _)| Some(*name) == done);
         Frame {
             area: Some(area),

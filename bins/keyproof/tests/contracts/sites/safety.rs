@@ -49,6 +49,45 @@ async fn no_page_elsewhere_signs_anybody_out() {
     }
 }
 
+/// A neighbour's page can lead a browser here with its cookies (`SameSite` is of the site, not of the host).
+#[tokio::test]
+async fn no_page_elsewhere_has_us_say_that_something_was_done() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["admin"]).await;
+    for (browser, paths) in [
+        (
+            &mut ada,
+            [
+                "/account?ended",
+                "/account?removed",
+                "/account/devices?revoked",
+                "/account/recovery-codes?activated",
+            ],
+        ),
+        (
+            &mut ops,
+            [
+                "/console?done=confirmed",
+                "/console/tills?done=instance-removed",
+                "/console/users/add?done=added",
+                "/console/tpms?done=key-deleted",
+            ],
+        ),
+    ] {
+        for path in paths {
+            for (from, is_told) in [("same-site", false), ("same-origin", true)] {
+                browser.headers = vec![("sec-fetch-site", from.to_owned())];
+                browser.get(path).await.is(200);
+                let is_said = browser.page.contains("role=\"status\">");
+                assert_eq!(is_said, is_told, "{path} from {from}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_form_is_taken_from_our_own_page_alone() {
     let site = Site::start().await;
