@@ -4,8 +4,9 @@ use askama::Template;
 use keyproof_http::{RequestId, Response};
 use keyproof_service::access::NoSession;
 
-use super::{addressing::confirm, frame::Frame};
+use super::{addressing::confirm, certificates, frame::Frame, tpms};
 use crate::sites::{
+    form::MAX_VALUE,
     page::{self, see_other},
     refusal::Refusal,
 };
@@ -75,10 +76,15 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
             );
             return ("Too much to do", text);
         }
-        Refusal::Malformed(_) => (
-            "This cannot be read",
-            "What was sent is not a form of this page. Nothing was done.",
-        ),
+        Refusal::Malformed(_) => {
+            let text = format!(
+                "What was sent is not a form of this page, or more than it takes: one certificate has at most {} KiB, a file of \
+                 several {} KiB, and a line {MAX_VALUE} bytes. Nothing was done.",
+                certificates::LONGEST / 1024,
+                tpms::LONGEST / 1024,
+            );
+            return ("This cannot be read", text);
+        }
         Refusal::Method(_) => (
             "That is not done here",
             "This address cannot be opened in this way. Nothing was done.",

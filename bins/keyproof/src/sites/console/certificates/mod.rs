@@ -33,7 +33,7 @@ const HERE: &str = "/console/certificates";
 const ROWS: usize = 50;
 
 /// The longest upload, in bytes.
-const LONGEST: usize = 64 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
 
 /// The parts of the form that uploads a CA certificate.
 pub(super) const CA: [Part; 3] = [

@@ -44,7 +44,7 @@ const HERE: &str = "/console/tpms";
 const ROWS: usize = 50;
 
 /// The longest file of certificates, in bytes.
-const LONGEST: usize = 256 * 1024;
+pub(super) const LONGEST: usize = 256 * 1024;
 
 /// A file of certificates.
 const FILE: Part = Part::Upload("file", LONGEST);

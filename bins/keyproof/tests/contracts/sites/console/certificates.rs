@@ -166,6 +166,7 @@ async fn what_is_no_certificate_is_said_to_be_none() {
     ops.upload(SERVICE, &[("name", b"d"), ("file", &long)])
         .await
         .is(400);
+    ops.sees("one certificate has at most 64 KiB, a file of several 256 KiB");
     ops.get(SERVICE).await.is(200);
     ops.upload(SERVICE, &[("name", b"d"), ("name", b"e")])
         .await
