@@ -147,6 +147,36 @@ impl Certificates {
         Ok(views)
     }
 
+    /// At most so many certificates of a provisioning service behind the one of this name, by name but for the longest names,
+    /// and behind which the next page begins, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn list_page(
+        &self,
+        caller: &Caller,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<CertificateView>, Option<String>), StorageError> {
+        let all = all_certificates(caller.service());
+        let after = after.map(|name| certificate_key(caller.service(), name));
+        let limit = most.saturating_add(1);
+        let now = self.clock.now();
+        let read = self
+            .store
+            .scan::<Certificate>(&all, after.as_ref(), limit, now);
+        let mut read = read.await?;
+        let is_more = read.len() > most;
+        read.truncate(most);
+        let mut views = Vec::new();
+        for (_, stored) in read {
+            views.push(self.show(stored).await?);
+        }
+        let last = views.last().map(|view| view.name.clone());
+        Ok((views, last.filter(|_| is_more)))
+    }
+
     /// One certificate. What `precondition` says is kept; it need not say anything.
     ///
     /// # Errors

@@ -430,6 +430,17 @@ async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
     assert_eq!(stored, limit);
     let listed = bench.certificates().list(&caller("dps")).await.unwrap();
     assert_eq!(listed.len(), 3);
+    // A page at a time, behind a name that need not be there.
+    let page = async |after: Option<&str>| {
+        let dps = caller("dps");
+        let page = bench.certificates().list_page(&dps, after, 2).await;
+        page.unwrap()
+    };
+    let (first, next) = page(None).await;
+    assert_eq!(first, listed[..2]);
+    assert_eq!(next.as_deref(), Some(&*listed[1].name));
+    assert_eq!(page(next.as_deref()).await, (listed[2..].to_vec(), None));
+    assert_eq!(page(Some("zzz")).await, (Vec::new(), None));
     // One that is there can still be changed, and room is made by deleting.
     bench.put(&listed[0].name, &ca, None).await;
     let (dps, any) = (caller("dps"), Precondition::Any);

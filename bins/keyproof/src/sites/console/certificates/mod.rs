@@ -14,7 +14,12 @@ use keyproof_service::{
 };
 use zeroize::Zeroizing;
 
-use super::{Answered, Area, Frame, Signed, Visit, addressing::told, render, words::sentence};
+use super::{
+    Answered, Area, Frame, Signed, Visit,
+    addressing::{query, told},
+    render,
+    words::sentence,
+};
 use crate::sites::{
     entries::Wrong,
     moment::{moment, moment_of},
@@ -89,10 +94,15 @@ impl Visit<Signed> {
         let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
         let place = Place::of(&service);
         let caller = self.certifier(Action::CertificateList, service, "").await?;
-        let all = self.service().certificates.list(&caller).await?;
+        let after = self.exchange.query().first("after");
+        let certificates = &self.service().certificates;
+        let (found, next) = certificates.list_page(&caller, after, ROWS).await?;
+        let next = next.map(|next| format!("{}&{}", place.link(), query(&[("after", &next)])));
         let page = ServicePage {
             frame,
-            certificates: all
+            is_first: after.is_none(),
+            next,
+            certificates: found
                 .into_iter()
                 .map(|view| CertificateRow::of(view, &place))
                 .collect(),

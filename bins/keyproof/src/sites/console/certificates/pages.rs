@@ -41,6 +41,9 @@ pub(super) struct ServicePage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) place: Place,
     pub(super) certificates: Vec<CertificateRow>,
+    pub(super) is_first: bool,
+    /// Where the next page is.
+    pub(super) next: Option<String>,
 }
 
 pub(super) struct CertificateRow {

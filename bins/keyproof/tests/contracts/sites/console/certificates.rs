@@ -220,6 +220,31 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
 }
 
 #[tokio::test]
+async fn long_lists_are_paged() {
+    let site = Site::with("max_certificates = 60").await;
+    let ca = Ca::new("Root").body();
+    for number in 0..51 {
+        site.put(&format!("ca-{number:02}"), &ca).await;
+    }
+    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    ops.get(SERVICE).await.is(200);
+    ops.sees(">ca-49<");
+    ops.sees_not(">ca-50<");
+    let (before, _) = ops
+        .page
+        .split_once("\">Show more certificates</a>")
+        .unwrap();
+    let next = before.rsplit("href=\"").next().unwrap();
+    let next = next.replace("&#38;", "&");
+    ops.get(&next).await.is(200);
+    ops.sees(">ca-50<");
+    ops.sees_not(">ca-49<");
+    ops.sees_not("Show more certificates");
+    ops.get(&format!("{SERVICE}&after=zzz")).await.is(200);
+    ops.sees("There are no more certificates.");
+}
+
+#[tokio::test]
 async fn hostile_names_are_text() {
     let site = Site::start().await;
     let (mut ops, _) = signed_in(&site, &["certificates"]).await;
