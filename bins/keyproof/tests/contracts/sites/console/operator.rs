@@ -15,6 +15,8 @@ use crate::late;
 /// What is between the parts of a form.
 const BOUNDARY: &str = "----keyproofFormBoundary";
 
+const STYLE: &str = include_str!("../../../../src/sites/assets/style.css");
+
 #[derive(Clone)]
 pub(crate) struct Operator {
     address: SocketAddr,
@@ -338,6 +340,10 @@ fn assert_safe(answer: &Answer) {
             page.matches("<script").count(),
             page.matches("<script src=\"/").count()
         );
+        // A page of fifty rows is light, with the stylesheet.
+        let rows = page.matches("<tr><td").count();
+        let weight = page.len() + STYLE.len();
+        assert!(rows > 50 || weight < 60 * 1024, "{rows} rows, {weight} bytes");
         for time in page.split("<time").skip(1) {
             assert!(is_time(time), "<time{time}");
         }
