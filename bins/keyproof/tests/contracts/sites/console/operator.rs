@@ -343,7 +343,10 @@ fn assert_safe(answer: &Answer) {
         // A page of fifty rows is light, with the stylesheet.
         let rows = page.matches("<tr><td").count();
         let weight = page.len() + STYLE.len();
-        assert!(rows > 50 || weight < 60 * 1024, "{rows} rows, {weight} bytes");
+        assert!(
+            rows > 50 || weight < 60 * 1024,
+            "{rows} rows, {weight} bytes"
+        );
         for time in page.split("<time").skip(1) {
             assert!(is_time(time), "<time{time}");
         }

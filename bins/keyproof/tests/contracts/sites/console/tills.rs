@@ -230,6 +230,54 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
 }
 
 #[tokio::test]
+async fn long_lists_are_paged() {
+    let site = Site::start().await;
+    let devices = &site.console.otp_devices;
+    for number in 0..51 {
+        let (name, origin) = (format!("shop-{number:02}"), console_origin());
+        let added = devices.add_instance(&name, secret("correct horse"), &origin);
+        added.await.unwrap();
+    }
+    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    ops.get("/console/tills/shop-00").await.is(200);
+    for number in 0..51 {
+        let id = format!("till-{number:02}");
+        let fields = [("id", &*id), ("algorithm", "1"), ("key", BASE32)];
+        let csrf = ops.csrf();
+        ops.post_with("/console/tills/shop-00/devices", &csrf, &fields)
+            .await
+            .is(200);
+        ops.get("/console/tills/shop-00").await.is(200);
+    }
+    // The default instance comes first.
+    for (list, more, last, next) in [
+        (
+            "/console/tills",
+            "Show more instances",
+            ">shop-48<",
+            [">shop-49<", ">shop-50<"],
+        ),
+        (
+            "/console/tills/shop-00",
+            "Show more devices",
+            ">till-49<",
+            [">till-50<", ">till-50<"],
+        ),
+    ] {
+        ops.get(list).await.is(200);
+        ops.sees(last);
+        ops.sees_not(next[0]);
+        let link = ops.link(more);
+        ops.get(&link).await.is(200);
+        for seen in next {
+            ops.sees(seen);
+        }
+        ops.sees_not(last);
+        ops.sees_not(more);
+    }
+}
+
+#[tokio::test]
 async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
     let site = Site::start().await;
     let (mut ops, _) = signed_in(&site, &["instances"]).await;
