@@ -30,7 +30,7 @@ for (const button of document.querySelectorAll("button[data-follow]")) {
       const next = page.getElementById(region.id);
       if (next.textContent === region.textContent || !timer) return;
       region.replaceChildren(...next.childNodes);
-      status.textContent = "New events came at " + new Date().toLocaleTimeString() + ".";
+      status.textContent = "New events came at " + new Date().toISOString().slice(11, 19) + " UTC.";
     } catch {
       stop("It is not followed any more: reload the page.");
     }
