@@ -1,8 +1,14 @@
 //! An operator walks through `/console`: a user who is locked and has lost their phone, and what the trail has of it.
 
-use std::time::Duration;
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use super::{ADA, Visitor};
+
+/// How long what is followed may take to show up: it is asked for each five seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Visitor {
     /// Signs in to the console with this token, helps, and signs out everywhere.
@@ -98,6 +104,28 @@ impl Visitor {
             let pressed = "return document.querySelector('button[data-follow]').ariaPressed";
             assert_eq!(self.browser.run(pressed), "true");
             self.looks("audit-followed");
+            self.follow_the_trail();
         }
+    }
+
+    /// What is done elsewhere shows up by itself.
+    fn follow_the_trail(&self) {
+        self.open("/console/audit");
+        self.browser.click("button[data-follow]");
+        self.clock.advance(Duration::from_secs(1));
+        // As in another window: a wrong token is shown.
+        let shown = "const done = arguments[arguments.length - 1]; \
+             const csrf = document.querySelector('[name=csrf]').value; \
+             const body = new URLSearchParams({ csrf, token: 'x', to: '' }); \
+             fetch('/console/confirm', { method: 'POST', body }).then(answer => done(answer.status))";
+        assert_eq!(self.browser.run_async(shown), 422);
+        let since = Instant::now();
+        while !self.seen("#events-status").contains("New events came at") {
+            assert!(since.elapsed() < PATIENCE, "nothing has shown up");
+            sleep(Duration::from_millis(200));
+        }
+        let latest = self.seen("#events tbody tr");
+        assert!(latest.contains("operator_session.confirm"), "{latest}");
+        assert!(latest.contains("refused"), "{latest}");
     }
 }
