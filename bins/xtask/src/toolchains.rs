@@ -125,7 +125,7 @@ const BARE_FEATURES: &[(&str, &str)] = &[
     ("keyproof-auth", "serde"),
     ("keyproof-mfa", "serde"),
     ("keyproof-otp", "alloc,serde"),
-    ("keyproof-pskc", ""),
+    ("keyproof-pskc", "serde"),
     ("keyproof-tpm", "activate,provision,serde"),
     ("keyproof-x509", "prover,serde"),
 ];
@@ -142,9 +142,7 @@ pub(crate) fn build_for_bare_targets() -> Result<(), Failure> {
             }
             run(&mut command)
         };
-        if !features.is_empty() {
-            on_each("check", "")?;
-        }
+        on_each("check", "")?;
         on_each("build", features)?;
     }
     Ok(())

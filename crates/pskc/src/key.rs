@@ -13,6 +13,9 @@ use crate::xml::{Element, PSKC, once};
 
 /// What a container says about a key, none of it secret. What is not in the container is `None`.
 ///
+/// With the feature `serde` it is kept as a structure of its fields. A member that is not known is refused, for it may restrict
+/// what the key is used for.
+///
 /// ```
 /// use keyproof_pskc::{Container, Encoding, KeyInfo};
 ///
@@ -30,6 +33,8 @@ use crate::xml::{Element, PSKC, once};
 /// # Ok::<(), keyproof_pskc::PskcError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct KeyInfo {
     /// The key's identifier, unlike any other's in the container.
@@ -129,6 +134,8 @@ impl KeyInfo {
 
 /// The device that a key is in (RFC 6030 section 4.3.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct DeviceInfo {
     /// Who made it.
@@ -173,6 +180,8 @@ impl DeviceInfo {
 
 /// What challenges a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ChallengeFormat {
     /// What characters, or bytes.
@@ -208,6 +217,8 @@ impl ChallengeFormat {
 
 /// What the codes or responses of a key are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ResponseFormat {
     /// What characters, or bytes.
@@ -252,6 +263,8 @@ fn needed(element: Element<'_, '_>, name: &'static str) -> Result<u32, PskcError
 
 /// What characters challenges, responses and PINs have (RFC 6030, `ValueFormatType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "UPPERCASE"))]
 pub enum Encoding {
     /// `DECIMAL`: digits.
     Decimal,

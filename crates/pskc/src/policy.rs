@@ -25,6 +25,8 @@ use crate::xml::{Element, PSKC, decimal, once};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Policy {
     /// From when on, an `xs:dateTime` as it stands in the container.
@@ -77,10 +79,13 @@ impl Policy {
 
 /// A use of a key (RFC 6030 section 5, `KeyUsage`), and in IANA's Key Usage Registry, which may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each is RFC 6030's own word")]
 pub enum KeyUsage {
+    #[cfg_attr(feature = "serde", serde(rename = "OTP"))]
     Otp,
+    #[cfg_attr(feature = "serde", serde(rename = "CR"))]
     ChallengeResponse,
     Encrypt,
     Integrity,
@@ -153,6 +158,8 @@ pub struct UnknownKeyUsage;
 
 /// How the PIN of a key is used (RFC 6030 section 5, `PINPolicy`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PinPolicy {
     /// The key of the container that is the PIN.
@@ -171,6 +178,7 @@ pub struct PinPolicy {
 
 /// What is done with a PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum PinUsage {
     /// `Local`: the device asks for it.
     Local,
