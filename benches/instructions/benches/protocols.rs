@@ -17,7 +17,9 @@ use keyproof_mfa::{
     Client, KeyKind, Password, Policy as LoginPolicy, Proof, SessionId, UnixMillis, User, UserId,
     UserRecords,
 };
+use keyproof_otp::ocra::{Input, Ocra, Response};
 use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Secret, Totp, Window};
+use keyproof_pskc::{Container, Key, Unlock};
 use keyproof_tpm::{
     AttestationKeyPolicy, EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure,
     TpmlPcrSelection, TpmtPublic, algorithms, check_ek_certificate, check_quote,
@@ -85,6 +87,33 @@ fn otp_totp_verify((totp, typed): (Totp, &'static str)) {
 #[bench::typed("gezd gnbv gy3t qojq gezd gnbv gy3t qojq")]
 fn otp_base32_decode(text: &str) -> Secret {
     Secret::from_base32(black_box(text), Base32Profile::Lenient).expect("a secret")
+}
+
+fn ocra() -> (Ocra, &'static str) {
+    let suite = "OCRA-1:HOTP-SHA1-6:QN08".parse().expect("a suite");
+    (Ocra::new(&secret(), suite), "000000")
+}
+
+// The answer to one question, which is wrong.
+#[library_benchmark]
+#[bench::one_question(ocra())]
+fn otp_ocra_verify((ocra, typed): (Ocra, &'static str)) {
+    let response = Response::parse(black_box(typed), &ocra.suite()).expect("six digits");
+    let verdict = ocra.verify(&response, &Input::new(black_box("00000000")), None);
+    assert!(verdict.is_err(), "a wrong response");
+}
+
+// --- pskc ---
+
+// Two tokens of a maker, from the text of the container.
+#[library_benchmark]
+#[bench::two_wrapped(include_str!("../../../crates/pskc/examples/delivery.xml"))]
+fn pskc_container_open(document: &str) -> Vec<Key> {
+    let key: [u8; 16] = core::array::from_fn(|at| at as u8);
+    let container = Container::parse(black_box(document)).expect("a container");
+    let opened = container.open(Unlock::Key(&key)).expect("its key");
+    assert_eq!(opened.len(), 2, "two tokens");
+    opened
 }
 
 // --- x509 ---
@@ -239,6 +268,8 @@ library_benchmark_group!(
         otp_hotp_verify,
         otp_totp_verify,
         otp_base32_decode,
+        otp_ocra_verify,
+        pskc_container_open,
         x509_path_check,
         x509_proof_check,
         tpm_quote_check,
