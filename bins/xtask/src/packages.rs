@@ -24,6 +24,9 @@ const FIELDS: &[&str] = &[
     "rust-version",
 ];
 
+/// The most lines of a README's program: it is one complete task, and no more than a newcomer reads at once.
+const LONGEST_TASK: usize = 19;
+
 /// Rehearses the publishing of all crates, then does each README's task in an empty project of its own, over the packages.
 pub(crate) fn hold() -> Result<(), Failure> {
     let published = workspace::published()?;
@@ -107,7 +110,15 @@ impl Package {
     }
 
     fn do_the_task_of_its_readme(&self, home: &Path, patch: &str) -> Result<(), Failure> {
-        let readme = Readme::read(&self.folder.join("README.md"))?;
+        let path = self.folder.join("README.md");
+        let readme = Readme::read(&path)?;
+        if readme.lines() > LONGEST_TASK {
+            let problem = format!(
+                "has a program of {} lines, more than {LONGEST_TASK}",
+                readme.lines()
+            );
+            return Err(Failure::Manifest { path, problem });
+        }
         let project = home.join("projects").join(&self.name);
         empty(&project)?;
         let sources = project.join("src");

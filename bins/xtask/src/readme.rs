@@ -33,6 +33,12 @@ impl Readme {
         })
     }
 
+    /// How many lines of the program a reader sees: blank and hidden ones are none.
+    pub(crate) fn lines(&self) -> usize {
+        let seen = |line: &&str| !line.trim().is_empty() && shown(line).trim_end() == *line;
+        self.example.lines().filter(seen).count()
+    }
+
     /// The program, as rustdoc makes one of a documentation test: hidden lines shown, and a `main` around it.
     pub(crate) fn program(&self) -> String {
         let code: String = self.example.lines().map(shown).collect();
@@ -85,6 +91,20 @@ mod tests {
         );
         assert!(Readme::parse("```rust\nlet a = 1;\n```\n").is_none());
         assert!(Readme::parse(DEPENDENCIES).is_none());
+    }
+
+    #[test]
+    fn what_a_reader_does_not_see_is_no_line() {
+        let lines = |example: &str| {
+            let text = format!("{DEPENDENCIES}```rust\n{example}```\n");
+            Readme::parse(&text).unwrap().lines()
+        };
+        assert_eq!(
+            lines(
+                "use a::B;\n\n# fn main() {\n    # hidden();\n#[derive(Debug)]\nstruct C;\n#\n# }\n"
+            ),
+            3
+        );
     }
 
     #[test]
