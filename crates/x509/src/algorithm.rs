@@ -49,6 +49,19 @@ pub fn verify(
 }
 
 /// A signature scheme with nothing left open: key type, padding, hash.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::{Certificate, Curve, Hash, Scheme, algorithms::RING};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let scheme = Scheme::of(&ca.algorithm(), &ca.public_key())?;
+/// assert_eq!(scheme, Scheme::Ecdsa(Curve::P256, Hash::Sha256));
+/// assert_eq!(scheme.name(), "ECDSA P-256 with SHA-256");
+/// scheme.verify(RING, &ca.public_key(), ca.tbs(), ca.signature())?; // it is self-signed
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Scheme {

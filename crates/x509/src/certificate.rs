@@ -30,6 +30,8 @@ use crate::{Error, MAX_UPLOAD_LEN};
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// assert!(ca.is_self_issued() && ca.basic_constraints()?.unwrap().ca && ca.key_usage()?.unwrap().key_cert_sign());
+/// assert_eq!(ca.subject().common_name().as_deref(), Some("P-256 CA"));
+/// assert_eq!(ca.issuer().common_name(), ca.subject().common_name());
 /// assert_eq!(ca.public_key().kind()?, KeyKind::Ec(Curve::P256));
 /// assert!(ca.validity().has_begun(1_800_000_000) && !ca.validity().has_ended(1_800_000_000));
 /// # Ok::<(), keyproof_x509::Error>(())
@@ -323,6 +325,14 @@ pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a 
 }
 
 /// A certificate's version.
+///
+/// ```
+/// use keyproof_x509::{Certificate, Version};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// assert_eq!((ca.version(), ca.version().number()), (Version::V3, 3));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Version {
     /// Without extensions: what `openssl x509 -req` makes when it is given none.
@@ -356,6 +366,16 @@ impl Version {
 }
 
 /// A serial number: two's complement, most significant octet first.
+///
+/// ```
+/// use keyproof_x509::Certificate;
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let serial = ca.serial();
+/// assert_eq!(serial.to_string(), "26903AFD60BF76BBFA59CBF0B03397D0CDCE06BD");
+/// assert_eq!((serial.as_bytes().len(), serial.oddity()), (20, None));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Serial<'a> {
     /// Without octets to spare, so that one number is one text wherever it is compared.

@@ -1,6 +1,7 @@
 //! Verification codes: 24 random bytes, shown as 48 upper-case hexadecimal digits.
 
-use core::{fmt, str};
+use core::fmt;
+use core::str::{self, FromStr};
 
 use subtle::ConstantTimeEq;
 
@@ -28,7 +29,8 @@ const CODE_DIGITS: usize = 2 * CODE_BYTES;
 ///
 /// // Stored as its parts, and put together again.
 /// let (text, of, until) = (code.digits().to_owned(), code.certificate().unwrap(), code.expires_at());
-/// let again = VerificationCode::parse(&text)?.bound_to(of, until);
+/// let again: VerificationCode = text.parse()?;
+/// let again = again.bound_to(of, until);
 /// assert_eq!((again.digits(), again.certificate()), (code.digits(), code.certificate()));
 /// # Ok::<(), keyproof_x509::Error>(())
 /// ```
@@ -146,6 +148,15 @@ impl VerificationCode {
     /// Whether a common name is this code but for letter case and blanks around it.
     pub(crate) fn is_nearly_name(&self, name: &str) -> bool {
         name.trim().eq_ignore_ascii_case(self.digits())
+    }
+}
+
+impl FromStr for VerificationCode {
+    type Err = Error;
+
+    /// The same as [`VerificationCode::parse`].
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
     }
 }
 

@@ -11,6 +11,14 @@ use crate::upload::Layer;
 ///
 /// Offsets count bytes from the start of the layer that the variant names; those without a layer count from the start of
 /// the DER.
+///
+/// ```
+/// use keyproof_x509::{Error, VerificationCode};
+///
+/// let refused = VerificationCode::parse("7d9bdff9").unwrap_err();
+/// assert_eq!(refused, Error::CodeMalformed { at: 1 });
+/// assert_eq!(refused.to_string(), "a verification code is 48 upper-case hexadecimal digits (wrong at character 1)");
+/// ```
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {

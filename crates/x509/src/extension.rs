@@ -36,6 +36,15 @@ pub(crate) fn read_extensions<'a>(
 }
 
 /// One extension.
+///
+/// ```
+/// use keyproof_x509::Certificate;
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let first = ca.extensions()[0];
+/// assert_eq!((first.id.to_string().as_str(), first.critical), ("2.5.29.19", true)); // basicConstraints
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Extension<'a> {
     /// Its kind.
@@ -59,6 +68,14 @@ impl<'a> Extension<'a> {
 }
 
 /// basicConstraints (RFC 5280 section 4.2.1.9).
+///
+/// ```
+/// use keyproof_x509::{BasicConstraints, Certificate};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// assert_eq!(ca.basic_constraints()?, Some(BasicConstraints { ca: true, path_len: None }));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BasicConstraints {
@@ -82,6 +99,16 @@ impl BasicConstraints {
 }
 
 /// keyUsage (RFC 5280 section 4.2.1.3).
+///
+/// ```
+/// use keyproof_x509::Certificate;
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let usage = ca.key_usage()?.unwrap();
+/// assert!(usage.key_cert_sign() && usage.crl_sign());
+/// assert_eq!(usage.names().collect::<Vec<_>>(), ["keyCertSign", "cRLSign"]);
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct KeyUsage(u16);
 

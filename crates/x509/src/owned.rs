@@ -22,6 +22,9 @@ use crate::{Certificate, Error};
 /// let tenant = Tenant { ca: upload.certificate()?.into() };
 /// drop(upload);
 /// assert_eq!(tenant.ca.certificate().public_key().kind()?, KeyKind::Ec(Curve::P256));
+///
+/// let stored = tenant.ca.as_der().to_vec();
+/// assert_eq!(OwnedCertificate::from_der(stored)?, tenant.ca);
 /// # Ok::<(), keyproof_x509::Error>(())
 /// ```
 #[derive(Clone)]

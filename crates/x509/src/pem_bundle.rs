@@ -29,6 +29,15 @@ use crate::pkcs7::Pkcs7;
 use crate::prover::written::unwritable;
 
 /// One block of a bundle, or one element of a block of PKCS #7. Its DER is not looked at.
+///
+/// ```
+/// use keyproof_x509::pem_bundle::{PemKind, certificates_and_crls};
+///
+/// let blocks = certificates_and_crls(include_bytes!("../tests/data/p256-ca.pem"))?;
+/// assert_eq!((blocks[0].block, blocks[0].kind), (1, PemKind::Certificate));
+/// assert_eq!(blocks[0].der, include_bytes!("../tests/data/p256-ca.der"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemBlock {
     /// Which block of PEM it is, or is in, the first being 1.
@@ -124,6 +133,15 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
 }
 
 /// The certificates and revocation lists of a bundle, likewise.
+///
+/// ```
+/// use keyproof_x509::pem_bundle::{PemKind, certificates_and_crls};
+///
+/// let blocks = certificates_and_crls(include_bytes!("../tests/data/p256-ca.pem"))?;
+/// let (lists, certificates): (Vec<_>, Vec<_>) = blocks.iter().partition(|block| block.kind == PemKind::Crl);
+/// assert_eq!((certificates.len(), lists.len()), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -51,6 +51,21 @@ impl fmt::Display for ReadExtension {
 }
 
 /// Something that a check of a proof found. Its text never contains the code.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::{Certificate, Finding, Policy, ProofCheck, ProofFinding, VerificationCode, algorithms::RING, prove};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// // Somebody uploads the CA certificate in place of the leaf.
+/// let report = prove(&ca, ca.as_der(), &code, 1_800_000_000, &Policy::new(RING));
+/// let found = report.of(ProofCheck::CommonName).next().unwrap();
+/// assert_eq!(*found, ProofFinding::CommonNameMismatch { characters: 8, nearly: false });
+/// println!("{found}: {}", found.remedy());
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ProofFinding {

@@ -50,6 +50,13 @@ pub enum Severity {
 }
 
 /// How a check ended.
+///
+/// ```
+/// use keyproof_x509::Outcome;
+///
+/// assert!(Outcome::NotJudged.refuses() && !Outcome::NotAsked.refuses());
+/// assert_eq!((Outcome::NotJudged.name(), Outcome::Warn.name()), ("skipped", "warn"));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
     /// Refused.
@@ -102,6 +109,24 @@ enum Progress {
 ///
 /// `Display` draws one line a check. With the feature `serde` it is an object
 /// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`; without a choice of policies there is no `policy`.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::{Certificate, Finding, Outcome, Policy, ProofCheck, VerificationCode, algorithms::RING, prove};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// // Somebody uploads the CA certificate in place of the leaf.
+/// let report = prove(&ca, ca.as_der(), &code, 1_800_000_000, &Policy::new(RING));
+/// assert!(!report.accepted());
+/// assert_eq!(report.outcome(ProofCheck::NotTheCa), Outcome::Fail);
+/// for finding in report.refusals() {
+///     println!("{finding}: {}", finding.remedy());
+/// }
+/// assert!(report.rows().any(|row| row.name == "common-name" && row.outcome == Outcome::Fail));
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "a report says whether what was checked is accepted"]
 pub struct Report<F: Finding> {

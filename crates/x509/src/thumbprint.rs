@@ -9,6 +9,15 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 
 /// SHA-1 over the received DER, as Azure and Windows show it: a label, not a proof.
+///
+/// ```
+/// use keyproof_x509::{Certificate, Sha1Thumbprint};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let shown = ca.sha1_thumbprint().to_string();
+/// assert_eq!((shown.len(), shown.parse::<Sha1Thumbprint>()?), (40, ca.sha1_thumbprint()));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sha1Thumbprint([u8; 20]);
 
@@ -21,7 +30,8 @@ pub struct Sha1Thumbprint([u8; 20]);
 /// let pinned: Sha256Thumbprint =
 ///     "1F:34:66:F2:3F:32:59:A8:2B:33:94:DB:2C:2C:40:50:74:DA:1F:F5:E7:1F:A4:24:E0:01:2E:CE:1F:CA:4C:96".parse()?;
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
-/// assert_eq!(ca.sha256_thumbprint(), pinned);
+/// assert_eq!((ca.sha256_thumbprint(), Sha256Thumbprint::of(ca.as_der())), (pinned, pinned));
+/// assert_eq!(pinned.as_bytes()[..2], [0x1F, 0x34]); // a column of bytes
 /// assert!(pinned.to_string().starts_with("1F3466F2"));
 /// # Ok::<(), keyproof_x509::Error>(())
 /// ```

@@ -62,6 +62,32 @@ pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 ///
 /// Reading costs one pass over the bytes and, unless its entries are in order already, sorting them: n log n comparisons for n
 /// entries, each of which takes 32 bytes of memory. Looking up a serial number costs log n comparisons.
+///
+/// ```
+/// # #[cfg(all(feature = "prover", feature = "ring"))] {
+/// # use keyproof_x509::crl::{RevocationList, Revoked};
+/// # use keyproof_x509::prover::{PrivateKey, RingSigner};
+/// # use keyproof_x509::ring::rand::SystemRandom;
+/// # use keyproof_x509::{Certificate, algorithms::RING};
+/// use keyproof_x509::crl::Crl;
+///
+/// # let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
+/// # let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
+/// # let revoked = [Revoked { serial: &[7], since: 1_799_999_000, reason: None }];
+/// # let list = RevocationList { ca: &ca, number: 9, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
+/// # let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
+/// let list = Crl::from_der(&der)?;
+/// list.verify(RING, &ca.public_key())?; // reading it does not
+/// assert_eq!(list.issuer().to_string(), ca.subject().to_string());
+/// assert_eq!((list.this_update(), list.next_update()), (1_800_000_000, Some(1_800_604_800)));
+/// assert_eq!(list.number().unwrap().to_string(), "09");
+/// for revoked in list.revocations() {
+///     println!("{} since {}", revoked.serial, revoked.since);
+/// }
+/// # assert_eq!(list.revocations().len(), 1);
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Crl<'a> {
     der: &'a [u8],

@@ -21,6 +21,23 @@ use crate::time::to_time;
 
 /// What a revocation list is made of: complete and of version 2, with its number and the CA's key identifier (RFC 5280 section
 /// 5.2.1 and 5.2.3, which every list has).
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
+/// use keyproof_x509::prover::{PrivateKey, RingSigner};
+/// use keyproof_x509::ring::rand::SystemRandom;
+/// use keyproof_x509::{Certificate, algorithms::RING};
+///
+/// let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
+/// let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
+/// let revoked = [Revoked { serial: &[7], since: 1_799_999_000, reason: Some(CrlReason::Superseded) }];
+/// let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
+/// let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?; // verified before it is returned
+/// assert_eq!(Crl::from_der(&der)?.revocations()[0].reason, Some(CrlReason::Superseded));
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationList<'a> {
     /// The CA certificate: its subject becomes the issuer, byte for byte. Its keyUsage must let it sign revocation lists.

@@ -53,6 +53,27 @@ pub const MAX_SIGNATURE_CHECKS: usize = 64;
 pub const MAX_PATH_LEN: usize = 12;
 
 /// What a path is judged by.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::path::{Pool, Purpose, Rules, find};
+/// use keyproof_x509::{Certificate, ObjectIdentifier, algorithms::RING};
+///
+/// /// id-kp-serverAuth (RFC 5280 section 4.2.1.12).
+/// const SERVER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+///
+/// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
+/// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
+/// let (none, anchors) = (Pool::default(), Pool::of(&[ca]));
+/// let rules = Rules::new(RING, 1_800_000_000).with_crls(&[]); // and the revocation lists that there are
+/// assert!(find(&leaf, &none, &anchors, &rules).accepted());
+/// // The leaf names no extended key usage: it will do for servers unless it must name theirs.
+/// let for_servers = |is_required| rules.for_purpose(Purpose { id: SERVER, is_required });
+/// assert!(find(&leaf, &none, &anchors, &for_servers(false)).accepted());
+/// assert!(!find(&leaf, &none, &anchors, &for_servers(true)).accepted());
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Rules<'a> {

@@ -25,6 +25,39 @@ pub use signer::AwsLcRsSigner;
 pub use signer::RingSigner;
 
 /// Signs with the private key of a CA.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::prover::{PrivateKey, RingSigner, Signer, VerificationLeaf};
+/// use keyproof_x509::ring::rand::SystemRandom;
+/// use keyproof_x509::{Certificate, Curve, Error, Hash, Scheme, Validity, VerificationCode, algorithms::RING};
+///
+/// /// A key in an HSM, which is asked by a function.
+/// struct Hsm<F>(F);
+///
+/// impl<F: Fn(&[u8]) -> Option<Vec<u8>>> Signer for Hsm<F> {
+///     fn scheme(&self) -> Scheme {
+///         Scheme::Ecdsa(Curve::P256, Hash::Sha256)
+///     }
+///
+///     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+///         (self.0)(message).ok_or(Error::SigningFailed)
+///     }
+/// }
+///
+/// let ca = &Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
+/// # let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
+/// # let in_software = RingSigner::new(&key, ca, &random)?;
+/// # let ask = |message: &[u8]| in_software.sign(message).ok();
+/// let code = &VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// let leaf = VerificationLeaf { ca, code, validity: Validity::between(1_800_000_000, 1_800_086_400), serial: [7; 16] };
+/// // What was signed is verified at once: an HSM that has another key is found out here.
+/// assert!(leaf.sign(&Hsm(ask), RING).is_ok());
+/// let other = |_: &[u8]| Some(b"of another key".to_vec());
+/// assert!(matches!(leaf.sign(&Hsm(other), RING), Err(Error::SignatureInvalid { .. })));
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 pub trait Signer {
     /// The scheme that it signs with.
     fn scheme(&self) -> Scheme;

@@ -3,6 +3,7 @@
 #[cfg(feature = "ring")]
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::Signer;
 use super::key::PrivateKey;
@@ -27,6 +28,23 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, Error> {
 }
 
 /// Signs with `ring`. It has no P-521, and wants RSA keys of 2048 bits or more with an exponent of 65537 or more.
+///
+/// ```
+/// use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
+/// use keyproof_x509::ring::rand::SystemRandom;
+/// use keyproof_x509::{Certificate, Error};
+///
+/// let key = PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?;
+/// let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
+/// let random = SystemRandom::new();
+/// let signer = RingSigner::new(&key, &ca, &random)?;
+/// assert_eq!(signer.scheme().name(), "ECDSA P-256 with SHA-256");
+/// assert_eq!(format!("{signer:?}"), "RingSigner(ECDSA P-256 with SHA-256)"); // and nothing of the key
+///
+/// let other = Certificate::from_der(include_bytes!("../../tests/data/ed25519-ca.der"))?;
+/// assert!(matches!(RingSigner::new(&key, &other, &random), Err(Error::PrivateKeyMismatch)));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[cfg(feature = "ring")]
 pub struct RingSigner<'r> {
     pair: on_ring::Pair,
@@ -83,7 +101,26 @@ impl Signer for RingSigner<'_> {
     }
 }
 
+#[cfg(feature = "ring")]
+impl fmt::Debug for RingSigner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RingSigner({})", self.scheme)
+    }
+}
+
 /// Signs with `aws-lc-rs`, which draws its randomness itself.
+///
+/// ```
+/// use keyproof_x509::prover::{AwsLcRsSigner, PrivateKey, Signer};
+/// use keyproof_x509::{Certificate, algorithms::AWS_LC_RS};
+///
+/// let key = PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?;
+/// let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
+/// let signer = AwsLcRsSigner::new(&key, &ca)?;
+/// let signature = signer.sign(b"a message")?;
+/// signer.scheme().verify(AWS_LC_RS, &ca.public_key(), b"a message", &signature)?;
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[cfg(feature = "aws-lc-rs")]
 pub struct AwsLcRsSigner {
     pair: on_aws_lc_rs::Pair,
@@ -126,6 +163,13 @@ impl Signer for AwsLcRsSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         self.pair
             .sign(message, &aws_lc_rs::rand::SystemRandom::new())
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+impl fmt::Debug for AwsLcRsSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AwsLcRsSigner({})", self.scheme)
     }
 }
 
