@@ -130,7 +130,7 @@ pub struct TpmsTimeAttestInfo {
 }
 
 /// `TPMS_CLOCK_INFO` (Part 2, 10.11.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsClockInfo {
     /// Milliseconds that the TPM has been powered.
     pub clock: u64,

@@ -10,6 +10,14 @@ use crate::device::DeviceField;
 /// Why an input was not taken.
 ///
 /// Positions (`at`) are byte offsets into the input that was parsed. No variant contains a secret.
+///
+/// ```
+/// use keyproof_tpm::{TpmError, TpmlPcrSelection};
+///
+/// let refused = "sha256:0+md5:0".parse::<TpmlPcrSelection>().unwrap_err();
+/// assert_eq!(refused, TpmError::PcrSelectionText { at: 9 });
+/// assert_eq!(refused.to_string(), "not a PCR selection at byte 9: write one as sha256:0,1,7+sha384:0");
+/// ```
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TpmError {
@@ -64,6 +72,14 @@ pub enum TpmError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A text that is no Name in hexadecimal.
+    #[error(
+        "not a Name at byte {at}: it is the algorithm and the digest in hexadecimal, such as 000b and 64 digits of SHA-256"
+    )]
+    NameText {
+        /// The first byte that is no digit, or where the text is too short or too long.
+        at: usize,
+    },
     /// A public area without a name algorithm has no Name.
     #[error("a public area without a name algorithm has no Name")]
     NoNameAlgorithm,
@@ -74,7 +90,7 @@ pub enum TpmError {
         index: u8,
     },
     /// Text that is not a PCR selection, such as `sha256:0,1,7+sha384:0`.
-    #[error("not a PCR selection at byte {at}")]
+    #[error("not a PCR selection at byte {at}: write one as sha256:0,1,7+sha384:0")]
     PcrSelectionText {
         /// The bank or register that cannot be taken.
         at: usize,
@@ -127,7 +143,7 @@ pub enum TpmError {
         at: usize,
     },
     /// A name that stands for nothing in its place.
-    #[error("not a name of a {what}")]
+    #[error("not a name of a {what}, to the letter, such as sha256 or P-256")]
     UnknownName {
         /// The TCG's name of what it should be.
         what: &'static str,

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::str::FromStr;
 
 use crate::TpmError;
 use crate::algorithm::HashAlgorithm;
@@ -17,7 +18,10 @@ use crate::wire::{Reader, Structure};
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
 /// let name = Name::of(&ak)?;
 /// assert_eq!(name.as_bytes(), include_bytes!("../tests/vectors/rsa2048/ak.name.bin")); // as `tpm2_readpublic -n` writes it
-/// assert!(name.to_string().starts_with("000b")); // SHA-256
+/// assert_eq!(Name::parse(name.as_bytes())?, name);
+/// let printed = name.to_string(); // as `tpm2_readpublic` prints it
+/// assert!(printed.starts_with("000b")); // SHA-256
+/// assert_eq!(printed.parse::<Name>()?, name);
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +43,7 @@ pub struct Name(Vec<u8>);
 pub struct QualifiedName(Vec<u8>);
 
 /// The hierarchies of primary objects (`TPMI_RH_HIERARCHY`, Part 2, 9.13).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hierarchy {
     /// `TPM_RH_ENDORSEMENT`.
@@ -168,6 +172,9 @@ fn check_digest_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
     }
 }
 
+/// The longest Name has an algorithm's number and 64 bytes.
+const MAX_NAME_DIGITS: usize = 2 * (2 + 64);
+
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
@@ -176,6 +183,29 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, &self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = TpmError;
+
+    /// Hexadecimal digits in either case, as [`Display`](fmt::Display) and tpm2-tools write them.
+    fn from_str(text: &str) -> Result<Self, TpmError> {
+        let digit = |at: usize| {
+            let byte = text.as_bytes().get(at).copied().map(char::from);
+            byte.and_then(|character| character.to_digit(16))
+                .ok_or(TpmError::NameText { at })
+        };
+        if text.len() > MAX_NAME_DIGITS {
+            return Err(TpmError::NameText {
+                at: MAX_NAME_DIGITS,
+            });
+        }
+        let bytes = (0..text.len()).step_by(2).map(|at| {
+            // Two digits are a byte.
+            Ok((digit(at)? << 4 | digit(at + 1)?) as u8)
+        });
+        Self::parse(&bytes.collect::<Result<Vec<_>, TpmError>>()?)
     }
 }
 

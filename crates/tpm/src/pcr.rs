@@ -25,13 +25,23 @@ use crate::wire::{Reader, Wire, put_u16};
 /// assert!("sha256:24x".parse::<TpmlPcrSelection>().is_err());
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TpmlPcrSelection {
     banks: Vec<TpmsPcrSelection>,
 }
 
 /// `TPMS_PCR_SELECTION` (Part 2, 10.6.2): some registers of one bank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection, TpmsPcrSelection};
+///
+/// let bank = TpmsPcrSelection::new(HashAlgorithm::Sha256, [0, 1, 7])?;
+/// assert_eq!((bank.hash(), bank.registers().last()), (HashAlgorithm::Sha256, Some(7)));
+/// let selection: TpmlPcrSelection = [bank].into_iter().collect();
+/// assert_eq!(selection.to_string(), "sha256:0,1,7");
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsPcrSelection {
     hash: HashAlgorithm,
     /// How many bytes of `registers` are on the wire.

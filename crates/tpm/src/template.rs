@@ -12,7 +12,17 @@ use crate::wire::Buffer;
 
 /// A default template for endorsement keys: one of those in TCG EK Credential Profile for TPM
 /// Family 2.0, Annex B.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use keyproof_tpm::{EndorsementTemplate, Structure, TpmError, TpmtPublic};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+/// assert_eq!(EndorsementTemplate::of(&ek)?.name(), "L-1"); // the low range, RSA-2048
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// assert!(matches!(EndorsementTemplate::of(&ak), Err(TpmError::TemplateMismatch { .. })));
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndorsementTemplate {
     name: &'static str,
     key: TemplateKey,
@@ -39,7 +49,7 @@ pub struct EndorsementTemplate {
 /// assert_eq!(Name::of(&ak)?.as_bytes(), include_bytes!("../tests/vectors/rsa2048/ak.name.bin"));
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttestationTemplate {
     /// The name algorithm; `tpm2_createak` takes that of the endorsement key.
     pub name_alg: HashAlgorithm,
@@ -49,7 +59,7 @@ pub struct AttestationTemplate {
     pub scheme_hash: HashAlgorithm,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum TemplateKey {
     Ecc(EccCurve),
     Rsa(u16),

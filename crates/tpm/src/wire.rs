@@ -80,6 +80,15 @@ pub trait Wire: Sized {
 }
 
 /// The content of a `TPM2B_` structure: at most 65,535 bytes, so that its size can be written.
+///
+/// ```
+/// use keyproof_tpm::Buffer;
+///
+/// let nonce = Buffer::new(*b"a nonce")?;
+/// assert_eq!((nonce.len(), &nonce[..2]), (7, &b"a "[..]));
+/// assert!(Buffer::new(vec![0; 65_536]).is_err());
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Buffer(Vec<u8>);
 

@@ -91,6 +91,32 @@ fn qualified_names_follow_the_hierarchy() {
 }
 
 #[test]
+fn a_name_is_read_as_it_is_printed() {
+    let name = Name::parse(&read("rsa2048", "ak.name.bin")).unwrap();
+    let printed = name.to_string();
+    assert_eq!(printed.parse(), Ok(name.clone()));
+    assert_eq!(printed.to_uppercase().parse(), Ok(name));
+    for (wrong, at) in [
+        (format!("{printed}0"), printed.len() + 1),
+        (printed.replacen("000b", "000x", 1), 3),
+        (format!("0x{printed}"), 1),
+        ("0".repeat(134), 132),
+    ] {
+        assert_eq!(
+            wrong.parse::<Name>(),
+            Err(TpmError::NameText { at }),
+            "{wrong}"
+        );
+    }
+    // Digits, but of no algorithm's length.
+    assert!(matches!(
+        "000b00".parse::<Name>(),
+        Err(TpmError::WrongSize { .. })
+    ));
+    assert!("".parse::<Name>().is_err());
+}
+
+#[test]
 fn a_name_needs_an_algorithm_that_is_computed() {
     let ak = TpmtPublic::parse_sized(&read("eccp256", "ak.pub.tpm2b")).unwrap();
     let name = |name_alg| {

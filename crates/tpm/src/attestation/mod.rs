@@ -41,6 +41,20 @@ pub struct AttestationEvidence<'a> {
 }
 
 /// What a verifier asks of an attestation, whatever its type.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_tpm::{AttestationPolicy, Hierarchy, QualifiedName, Structure, TpmtPublic, algorithms::RING};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// let place = QualifiedName::of_primary(Hierarchy::Endorsement, &ek)?.of_child(&ak)?;
+/// let nonce = include_bytes!("../../tests/vectors/rsa2048/quote.nonce.bin");
+/// let policy = AttestationPolicy { qualified_signer: Some(&place), ..AttestationPolicy::new(nonce, RING) };
+/// assert!(policy.last_seen.is_none()); // nothing was accepted from this key before
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct AttestationPolicy<'a> {
     /// The nonce that was sent to the device for this attestation; `None` takes any, with a warning: such

@@ -17,6 +17,18 @@ use crate::pcr::TpmlPcrSelection;
 use crate::public::TpmtPublic;
 
 /// What a device sends.
+///
+/// ```
+/// use keyproof_tpm::QuoteEvidence;
+///
+/// // As `tpm2_quote -m ATTEST -s SIGNATURE -o VALUES -F values` writes them.
+/// let evidence = QuoteEvidence {
+///     attest: include_bytes!("../../tests/vectors/rsa2048/quote.tpms_attest.bin"),
+///     signature: include_bytes!("../../tests/vectors/rsa2048/quote.tpmt_signature.bin"),
+///     pcr_values: Some(include_bytes!("../../tests/vectors/rsa2048/quote.pcrs.values.bin")),
+/// };
+/// # assert_eq!(evidence.pcr_values.map(<[u8]>::len), Some(9 * 32));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct QuoteEvidence<'a> {
     /// The `TPMS_ATTEST`, as received: the signature is over these bytes.

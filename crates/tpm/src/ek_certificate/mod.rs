@@ -42,6 +42,25 @@ pub struct EkCertificate<'a> {
 }
 
 /// What an endorsement certificate is checked against.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_tpm::{EkCertificatePolicy, Structure, TpmtPublic, algorithms::RING, check_ek_certificate};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+/// // What the manufacturer publishes: `pem_bundle` reads it from PEM.
+/// let roots: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.root.der")];
+/// let intermediates: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")];
+/// let policy = EkCertificatePolicy {
+///     ek: Some(&ek),
+///     intermediates: &intermediates,
+///     ..EkCertificatePolicy::new(&roots, 1_800_000_000, RING)
+/// };
+/// let report = check_ek_certificate(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"), &policy);
+/// assert!(report.accepted(), "{report}");
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EkCertificatePolicy<'a> {
     /// The endorsement key that it must be of; `None` leaves that unchecked.

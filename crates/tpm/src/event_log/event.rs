@@ -64,7 +64,7 @@ impl<'a> LogEvent<'a> {
 }
 
 /// How much of an event is backed by the quoted registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventTrust {
     /// Nothing: it was not extended.
     NotExtended,

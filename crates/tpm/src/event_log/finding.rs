@@ -152,7 +152,7 @@ pub enum EventLogFinding {
 }
 
 /// How much of the events is backed by the registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackedData {
     /// How many events there are.
     pub events: usize,
@@ -181,7 +181,7 @@ impl fmt::Display for BackedData {
 }
 
 /// What a log tells of Secure Boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SecureBootState {
     /// PCR 7 was not compared.
     NotCompared,

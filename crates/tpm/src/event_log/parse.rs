@@ -39,7 +39,7 @@ pub struct EventLog<'a> {
 }
 
 /// The form of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventLogForm {
     /// `TCG_PCR_EVENT2` behind a `TCG_EfiSpecIDEvent`: a digest for each bank.
     CryptoAgile,
