@@ -8,6 +8,14 @@ use crate::{Digits, Secret};
 ///
 /// Positions (`at`) are byte offsets into the text that was parsed. No variant holds any part of
 /// a secret or of a code.
+///
+/// ```
+/// use keyproof_otp::{Code, Digits, OtpError};
+///
+/// let refused = Code::parse("12345O", Digits::SIX).unwrap_err();
+/// assert_eq!(refused, OtpError::CodeSymbol { at: 5 });
+/// assert_eq!(refused.to_string(), "not a digit at byte 5 of the code");
+/// ```
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtpError {

@@ -17,6 +17,7 @@ use crate::{Algorithm, Code, Digits, OtpError, Secret};
 ///
 /// let secret = Secret::from_bytes(b"12345678901234567890")?;
 /// let hotp = Hotp::new(&secret, Algorithm::Sha1, Digits::SIX);
+/// assert_eq!((hotp.algorithm(), hotp.digits()), (Algorithm::Sha1, Digits::SIX));
 /// let code = hotp.code(3);
 /// assert_eq!(code.to_string(), "969429");
 ///
@@ -133,6 +134,15 @@ impl fmt::Debug for Hotp {
 ///
 /// RFC 4226 section 7.3: each one more is one more guess for an attacker. A few for
 /// [`Hotp::verify`], up to hundreds for [`Hotp::resynchronise`].
+///
+/// ```
+/// use keyproof_otp::{LookAhead, OtpError};
+///
+/// assert_eq!(LookAhead::new(10)?.get(), 10);
+/// assert_eq!(LookAhead::default().get(), 0); // the expected counter alone
+/// assert_eq!(LookAhead::new(1001), Err(OtpError::LookAhead { found: 1001 }));
+/// # Ok::<(), OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(into = "u16", try_from = "u16"))]

@@ -57,6 +57,23 @@ const SCHEME: &str = "otpauth://";
 ///
 /// `Display` writes the URI *with the secret*; `Debug` hides the secret. What `Display` writes
 /// parses to an equal value.
+///
+/// ```
+/// use keyproof_otp::otpauth::{Kind, OtpauthUri};
+/// use keyproof_otp::{Algorithm, Digits, Secret};
+///
+/// let secret = Secret::from_bytes(b"12345678901234567890")?; // of a user: Secret::generate(getrandom::fill)
+/// let uri = OtpauthUri::new(Kind::TOTP, Some("ACME"), "alice@example.com", secret)?
+///     .with_algorithm(Algorithm::Sha256)
+///     .with_digits(Digits::EIGHT);
+/// let text = uri.to_string(); // for the QR code
+/// assert!(text.starts_with("otpauth://totp/ACME:alice@example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&"));
+///
+/// let read = OtpauthUri::parse(&text)?;
+/// assert_eq!((read.algorithm(), read.digits(), read.secret()), (Algorithm::Sha256, Digits::EIGHT, uri.secret()));
+/// assert_eq!(read.totp().unwrap().code(59).to_string().len(), 8);
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtpauthUri {
     kind: Kind,
@@ -70,6 +87,16 @@ pub struct OtpauthUri {
 }
 
 /// The type of a URI, with the moving factor that belongs to it.
+///
+/// ```
+/// use keyproof_otp::otpauth::{Kind, OtpauthUri};
+///
+/// let of_a_token = OtpauthUri::parse("otpauth://hotp/alice?secret=GEZDGNBVGY3TQOJQ&counter=7")?;
+/// assert_eq!(of_a_token.kind(), Kind::Hotp { counter: 7 });
+/// let of_a_phone = OtpauthUri::parse("otpauth://totp/alice?secret=GEZDGNBVGY3TQOJQ")?;
+/// assert_eq!(of_a_phone.kind(), Kind::TOTP); // a step of 30 seconds, where the URI does not say
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Codes from a counter.

@@ -39,6 +39,8 @@ pub use crate::amount::Amount;
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "SCREAMING_SNAKE_CASE"))]
 pub enum PosAlgorithm {
     /// 0, `NONE`: no codes.
     None = 0,
@@ -146,6 +148,14 @@ fn price_key(key: &[u8], price: &Amount) -> Zeroizing<[u8; 64]> {
 }
 
 /// Five codes, oldest first; `Display` writes them a line each, without a last line end.
+///
+/// ```
+/// use keyproof_otp::pos::{PosAlgorithm, confirm};
+///
+/// let shown = confirm(b"12345678901234567890", PosAlgorithm::TotpWithoutPrice, None, 59).unwrap();
+/// assert_eq!(shown.codes()[2].to_string(), "94287082"); // of the present step
+/// assert_eq!(shown.to_string().lines().count(), 5);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation([Code; 5]);
 

@@ -2,7 +2,7 @@
 #![cfg(feature = "serde")]
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
-use keyproof_otp::pos::Amount;
+use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_otp::{Accepted, Algorithm, Digits, LookAhead, Window};
 use serde::de::DeserializeOwned;
 
@@ -28,6 +28,10 @@ fn values_survive() {
     );
     assert_json(Accepted { step: 7, drift: -1 }, r#"{"step":7,"drift":-1}"#);
     assert_json("EUR:1.5".parse::<Amount>().unwrap(), r#""EUR:1.5""#);
+    for number in 0..3 {
+        let algorithm = PosAlgorithm::try_from(number).unwrap();
+        assert_json(algorithm, &format!("\"{algorithm}\""));
+    }
 }
 
 #[test]

@@ -72,6 +72,18 @@ mod account {
 ///
 /// `Display` writes the URI *with the secrets*; `Debug` hides them. What `Display` writes parses to
 /// an equal value.
+///
+/// ```
+/// use keyproof_otp::migration::Migration;
+/// use keyproof_otp::otpauth::OtpauthUri;
+///
+/// let account: OtpauthUri = "otpauth://totp/alice?secret=JBSWY3DPEHPK3PXP".parse()?;
+/// let codes = Migration::batch(&[account.clone()], 7)?;
+/// let scanned = Migration::parse(&codes[0].to_string())?;
+/// assert_eq!(scanned.accounts(), [account]);
+/// assert_eq!((scanned.part().id, scanned.part().index, scanned.part().size), (7, 0, 1));
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
     accounts: Vec<OtpauthUri>,

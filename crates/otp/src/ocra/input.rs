@@ -237,6 +237,15 @@ fn number(digits: impl Iterator<Item = u8>) -> [u8; NUMBER] {
 
 /// The hash of a PIN or password. As easily guessed as the PIN itself, so that it is wiped on drop
 /// and hidden in `Debug`.
+///
+/// ```
+/// use keyproof_otp::Algorithm;
+/// use keyproof_otp::ocra::PinHash;
+///
+/// let pin = PinHash::new(Algorithm::Sha1, "1234");
+/// assert_eq!(format!("{pin:?}"), "PinHash([redacted; 20])");
+/// assert!(PinHash::from_bytes(&[0; 65]).is_err()); // longer than the hash of any suite
+/// ```
 #[derive(Clone)]
 pub struct PinHash {
     bytes: [u8; Self::MAX_LEN],

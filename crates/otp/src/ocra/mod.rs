@@ -63,6 +63,22 @@ pub use self::suite::{QuestionFormat, ResponseLength, Suite};
 ///
 /// Unless set otherwise, [`Ocra::verify`] tries no counter beyond the expected one and one time
 /// step either side of the current one.
+///
+/// ```
+/// use keyproof_otp::ocra::{Input, Ocra, Suite};
+/// use keyproof_otp::{LookAhead, Secret};
+///
+/// let suite: Suite = "OCRA-1:HOTP-SHA1-6:C-QN08".parse()?;
+/// let secret = Secret::from_bytes(b"12345678901234567890")?;
+/// let (token, server) = (Ocra::new(&secret, suite), Ocra::new(&secret, suite));
+///
+/// // The token has counted to 3, of which the server has seen nothing yet.
+/// let response = token.response(&Input::new("11223344").with_counter(3))?;
+/// let server = server.with_look_ahead(LookAhead::new(5)?);
+/// let accepted = server.verify(&response, &Input::new("11223344").with_counter(0), None);
+/// assert_eq!(accepted.unwrap().next_counter, Some(4));
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone)]
 pub struct Ocra {
     mac: KeyedMac,

@@ -13,6 +13,16 @@ use crate::mac::Tag;
 ///
 /// `Display` writes it as a token shows it, in lower-case hexadecimal if it is an HMAC. `Debug`
 /// hides it, and comparing two takes the same time wherever they differ.
+///
+/// ```
+/// use keyproof_otp::OtpError;
+/// use keyproof_otp::ocra::{Response, Suite};
+///
+/// let suite: Suite = "OCRA-1:HOTP-SHA1-6:QN08".parse()?;
+/// assert_eq!(Response::parse("237653", &suite)?.to_string(), "237653");
+/// assert_eq!(Response::parse("23765", &suite), Err(OtpError::OcraResponseLength { expected: 6, found: 5 }));
+/// # Ok::<(), OtpError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Response {
     length: ResponseLength,
