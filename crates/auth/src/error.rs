@@ -5,6 +5,14 @@ use alloc::string::String;
 /// Why a password, a token or a scope was refused.
 ///
 /// No variant contains a password, a token or a hash.
+///
+/// ```
+/// use keyproof_auth::{AuthError, check_new_password};
+///
+/// let refused = check_new_password("short").unwrap_err();
+/// assert_eq!(refused, AuthError::PasswordTooShort { found: 5, minimum: 8 });
+/// assert_eq!(refused.to_string(), "a password has at least 8 characters, not 5");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
@@ -21,7 +29,7 @@ pub enum AuthError {
         maximum: u32,
     },
     /// The time is at or after the end of a validity.
-    #[error("expired")]
+    #[error("expired: have a new one issued, as a login does")]
     Expired {
         /// The first moment at which it is no longer valid, in milliseconds since the Unix epoch.
         at_ms: u64,
@@ -32,11 +40,13 @@ pub enum AuthError {
         /// Which part was wrong.
         reason: &'static str,
     },
-    /// A token's text is not 43 characters of unpadded base64url.
-    #[error("not a token")]
+    /// The text is none that a token, a digest or a generation has.
+    #[error(
+        "not the text of a token, which is 43 or 52 characters of base64url, nor of a digest or generation in hexadecimal"
+    )]
     MalformedToken,
     /// The memory for one hash could not be had.
-    #[error("no memory for a password hash of {kib} KiB")]
+    #[error("no memory for a password hash of {kib} KiB: hash fewer at once, or at a lower cost")]
     OutOfMemory {
         /// How much was asked for.
         kib: u32,
@@ -58,7 +68,9 @@ pub enum AuthError {
         minimum: usize,
     },
     /// What a token or key was bound to has moved on: a new password, a removal, a suspension.
-    #[error("superseded")]
+    #[error(
+        "superseded: a new password, a removal or a suspension has ended it; have a new one issued"
+    )]
     Superseded,
     /// A scope's name is none of the known ones or cannot be one, or its limit is malformed.
     #[error("unknown scope {found:?}: {known}")]

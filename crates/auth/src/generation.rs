@@ -12,6 +12,16 @@ use crate::AuthError;
 ///
 /// It is random and not a counter so that a deleted and recreated owner never comes back to a value that an
 /// old credential carries. Its text is 32 lower-case hex digits.
+///
+/// ```
+/// use keyproof_auth::Generation;
+///
+/// let before = Generation::from_random([0xab; 16]); // 16 bytes of a random source
+/// let stored = before.to_string();
+/// assert_eq!(stored, "abababababababababababababababab");
+/// assert_eq!(stored.parse::<Generation>()?, before);
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation([u8; 16]);
 

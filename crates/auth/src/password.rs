@@ -148,6 +148,17 @@ impl Cost {
 }
 
 /// The memory that hashing works in: allocated at the first hash, reused by the next, wiped after each.
+///
+/// ```
+/// use keyproof_auth::{Cost, Memory, PasswordHash};
+///
+/// let mut memory = Memory::new();
+/// assert_eq!(memory.held_kib(), 0);
+/// PasswordHash::create(b"correct horse", [7; 16], Cost::MINIMUM, &mut memory)?;
+/// assert!(memory.held_kib() >= 19 * 1024); // kept for the next hash
+/// memory.shrink_to(Cost::MINIMUM); // gives back what a dearer hash has taken
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Default)]
 pub struct Memory {
     blocks: Vec<Block>,
@@ -215,6 +226,21 @@ impl fmt::Debug for Memory {
 
 /// A password's hash as it is stored: a PHC string,
 /// `$argon2id$v=19$m=…,t=…,p=…$<salt>$<tag>`.
+///
+/// ```
+/// use keyproof_auth::{Cost, Memory, PasswordHash, PasswordMatch};
+///
+/// let mut memory = Memory::new();
+/// let salt = [7; 16]; // of a random source, another one for each password
+/// let stored = PasswordHash::create(b"correct horse", salt, Cost::MINIMUM, &mut memory)?.to_phc();
+///
+/// let hash = PasswordHash::parse(&stored)?;
+/// assert_eq!(hash.verify(b"correct horse", &mut memory)?, PasswordMatch::Correct);
+/// assert!(!hash.verify(b"wrong", &mut memory)?.is_correct());
+/// // The policy asks for more now: after the next login the password is hashed anew.
+/// assert!(hash.needs_rehash(Cost::new(64 * 1024, 3, 1)?));
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Clone)]
 pub struct PasswordHash {
     cost: Cost,

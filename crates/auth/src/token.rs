@@ -30,7 +30,7 @@ const TIME_BYTES: usize = 7;
 /// let token = Token::made_at(1_800_000_000_000, [9; 32]); // 32 bytes of a random source
 /// let (shown, stored) = (token.text(), token.digest().to_string());
 ///
-/// let sent = Token::parse(&shown)?;
+/// let sent: Token = shown.parse()?;
 /// assert_eq!((sent.digest(), sent.time()), (stored.parse::<TokenDigest>()?, Some(1_800_000_000_000)));
 /// assert!(Token::parse("secret").is_err());
 /// # Ok::<(), keyproof_auth::AuthError>(())
@@ -122,6 +122,15 @@ impl Token {
     }
 }
 
+impl FromStr for Token {
+    type Err = AuthError;
+
+    /// The same as [`Token::parse`].
+    fn from_str(text: &str) -> Result<Self, AuthError> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
@@ -130,6 +139,18 @@ impl fmt::Debug for Token {
 
 /// The SHA-256 of a token, by which it is stored and looked up. A plain hash is enough for
 /// 256 random bits: there is nothing to guess that salt or slowness would protect.
+///
+/// ```
+/// use std::collections::HashMap;
+///
+/// use keyproof_auth::{Token, TokenDigest};
+///
+/// let token = Token::from_random([9; 32]); // 32 bytes of a random source
+/// let issued: HashMap<TokenDigest, &str> = HashMap::from([(token.digest(), "ada")]);
+/// assert_eq!(issued.get(&token.digest()), Some(&"ada"));
+/// assert_eq!(token.digest().to_string().parse(), Ok(token.digest())); // a column of text
+/// assert_eq!(token.digest().as_bytes().len(), 32); // or of bytes
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TokenDigest([u8; 32]);
 

@@ -35,6 +35,15 @@ impl Scopes {
 
     /// Makes a set of names.
     ///
+    /// ```
+    /// use keyproof_auth::Scopes;
+    ///
+    /// let granted = Scopes::new(["profile", "orders:read", "profile"])?;
+    /// assert_eq!(granted.iter().collect::<Vec<_>>(), ["orders:read", "profile"]);
+    /// assert!(Scopes::new(["two words"]).is_err());
+    /// # Ok::<(), keyproof_auth::AuthError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`AuthError::UnknownScope`] for the first name that is none, for no name at all, and for more than [`Self::MAX`].

@@ -244,6 +244,15 @@ pub struct OperatorScopes(Vec<OperatorScope>);
 impl OperatorScopes {
     /// Makes a set of scopes.
     ///
+    /// ```
+    /// use keyproof_auth::{OperatorScope, OperatorScopes, Reach};
+    ///
+    /// let granted = OperatorScopes::new([OperatorScope::TpmStation, OperatorScope::Audit(Reach::Read)])?;
+    /// assert_eq!(granted.to_string(), "audit-read tpm-station");
+    /// assert!(OperatorScopes::new([]).is_err());
+    /// # Ok::<(), keyproof_auth::AuthError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`AuthError::UnknownScope`] if there is none: a token that allows nothing is a mistake.
