@@ -9,6 +9,26 @@ use crate::{AddressId, Counter, Generation, UnixMillis, User};
 /// count that its password came by: that of the address where the user is known, or of the name.
 /// Wrong codes count there too, wherever they come from. One leaves the challenge as it is: what is
 /// counted is in the [`Lockout`](crate::Lockout).
+///
+/// ```
+/// use keyproof_mfa::{Client, FirstFactor, KeyKind, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
+/// # use keyproof_mfa::otp::{Secret, Totp};
+/// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
+/// # let phone = |at: UnixMillis| Totp::new(&secret, Default::default(), Default::default()).code(at.as_secs()).to_string();
+/// # let (hers, enrolled) = (SessionId::new("hers"), UnixMillis::from_secs(1_800_000_000));
+/// # let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, enrolled, &policy).next;
+/// # let first = phone(enrolled);
+/// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, enrolled, &policy).next;
+///
+/// let now = UnixMillis::from_secs(1_800_000_060);
+/// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
+/// assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
+/// let challenge = begun.next.challenge.ok_or("it was just made")?;
+/// assert_eq!(challenge.user().id(), UserId::new("example.org", "ada")); // whose records the answer is judged by
+/// assert_eq!(challenge.expires_at(), now.saturating_add(policy.challenge_lifetime));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(

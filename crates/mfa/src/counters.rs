@@ -7,6 +7,17 @@ use crate::{
 };
 
 /// Who asks to be logged in, as far as that can be told before they are.
+///
+/// ```
+/// use keyproof_mfa::{Client, Fingerprint, Network};
+///
+/// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // from a cookie of the browser's
+/// let network = Network::of("192.0.2.7".parse()?); // of the connection, or as a trusted proxy says
+/// let client = Client { fingerprint: Some(&fingerprint), network: Some(network) };
+/// assert!(Client::STRANGER.network.is_none());
+/// # drop(client);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Client<'a> {
     /// What comes with the password to tell the device from others, if anything does.

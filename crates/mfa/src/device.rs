@@ -66,6 +66,16 @@ impl fmt::Debug for Fingerprint {
 
 /// The number of a device among its user's: 1 to 2^24 - 1, so that clients that read numbers as
 /// 32-bit floats read it exactly.
+///
+/// ```
+/// use keyproof_mfa::{DeviceId, NoDevice, UnixMillis, User, UserId, UserRecords};
+///
+/// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// let id = DeviceId::new("7".parse()?); // from a path such as /devices/7
+/// assert_eq!(ada.revoke_device(id, UnixMillis::from_secs(1_800_000_000)).verdict, Err(NoDevice)); // none of hers
+/// assert_eq!(id.get(), 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -99,6 +109,16 @@ impl DeviceId {
 }
 
 /// A device to be trusted from now on.
+///
+/// ```
+/// use keyproof_mfa::{Fingerprint, MfaError, NewDevice};
+///
+/// let random = [7; 4]; // of a random source
+/// let device = NewDevice::new(Fingerprint::new("6b0a4ea6f7d0d7ab")?, random);
+/// let device = device.with_name("Ada's laptop")?.with_browser("Firefox")?.with_operating_system("Linux")?;
+/// assert!(matches!(device.with_name(&"x".repeat(257)), Err(MfaError::DeviceTextTooLong { .. })));
+/// # Ok::<(), MfaError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDevice {
     fingerprint: Fingerprint,

@@ -26,7 +26,9 @@ pub enum MfaError {
         limit: usize,
     },
     /// A stored record of another type, or of a version newer than this release reads.
-    #[error("the record is neither {newest} nor an older version of it")]
+    #[error(
+        "the record is neither {newest} nor an older version of it: a later release may have written it, which reads it"
+    )]
     RecordForm {
         /// The type and the newest version that this release reads.
         newest: &'static str,

@@ -28,6 +28,13 @@ impl Generation {
 }
 
 /// What shows that a user possesses their key, and how it is set up.
+///
+/// ```
+/// use keyproof_mfa::{KeyKind, TotpParameters};
+///
+/// // What every authenticator understands: SHA-1, six digits, 30 seconds.
+/// assert_eq!(KeyKind::default(), KeyKind::Totp(TotpParameters::default()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyKind {
@@ -67,6 +74,7 @@ pub enum KeyStatus {
 ///
 /// let key = ada.key.ok_or("she has just enrolled one")?;
 /// assert_eq!((key.status(), key.drift_steps()), (KeyStatus::Pending, None));
+/// assert_eq!(key.generation().as_bytes(), &[1; 16]); // what the secret is sealed for, beside her name
 ///
 /// // The clock of her phone is half a minute ahead.
 /// let code = phone(UnixMillis::from_secs(1_800_000_030));
@@ -176,6 +184,16 @@ impl KeyRecord {
 }
 
 /// What a user shows to prove that the key is theirs.
+///
+/// ```
+/// use keyproof_mfa::Proof;
+/// use keyproof_mfa::otp::Secret;
+///
+/// let unsealed = Secret::from_bytes(&[7; 20])?; // what the caller keeps sealed beside the key's record
+/// let proof = Proof::Typed { text: "123456", secret: &unsealed };
+/// assert_eq!(format!("{proof:?}"), "Typed([redacted])");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Proof<'a> {

@@ -11,6 +11,18 @@ use crate::{
 };
 
 /// What the caller's own check of a password has found. Nobody's password is `Wrong`.
+///
+/// ```
+/// use keyproof_mfa::Password;
+///
+/// # fn verify(_: &str, _: &str) -> bool { true }
+/// let (typed, stored) = ("correct horse", Some("$argon2id$…")); // such as keyproof_auth's PasswordHash
+/// let password = match stored {
+///     Some(stored) if verify(stored, typed) => Password::Correct,
+///     _ => Password::Wrong, // also of a user that there is not
+/// };
+/// assert_eq!(password, Password::Correct);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Password {
     /// It is the user's.
@@ -65,6 +77,26 @@ pub enum PasswordRefusal {
 }
 
 /// Why a second factor was not accepted.
+///
+/// ```
+/// use keyproof_mfa::{Client, KeyKind, LoginRefusal, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
+/// # use keyproof_mfa::otp::{Secret, Totp};
+/// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
+/// # let phone = |at: UnixMillis| Totp::new(&secret, Default::default(), Default::default()).code(at.as_secs()).to_string();
+/// # let (hers, enrolled) = (SessionId::new("hers"), UnixMillis::from_secs(1_800_000_000));
+/// # let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, enrolled, &policy).next;
+/// # let first = phone(enrolled);
+/// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, enrolled, &policy).next;
+///
+/// let now = UnixMillis::from_secs(1_800_000_060);
+/// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
+/// let wrong = Proof::Typed { text: "not a code", secret: &secret };
+/// let answered = begun.next.answer_challenge(&wrong, None, None, now, &policy);
+/// assert!(matches!(answered.verdict, Err(LoginRefusal::WrongCode(failure)) if failure.consecutive == 1));
+/// assert!(answered.next.challenge.is_some()); // committed with what was counted, and still open
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum LoginRefusal {
     /// The challenge cannot be answered any more: neither judged nor counted.

@@ -11,6 +11,16 @@ use crate::{
 /// that is not there; somebody nobody has heard of is [`UserRecords::new`].
 ///
 /// Every command takes these by value and hands them back in a [`Decision`].
+///
+/// ```
+/// use keyproof_mfa::{Client, FirstFactor, Password, Policy, UnixMillis, User, UserId, UserRecords};
+///
+/// // Her password's record says who she is; of her second factor there is nothing yet.
+/// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// let now = UnixMillis::from_secs(1_800_000_000);
+/// let decided = ada.begin_login(Password::Correct, Client::STRANGER, now, &Policy::default());
+/// assert_eq!(decided.verdict, Ok(FirstFactor::Authenticated)); // no key is active
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
@@ -43,6 +53,17 @@ pub struct UserRecords {
 /// `next` that differs from what was read, at the version it was read at, and require the unchanged
 /// ones to be at theirs; [`UserRecords::changes`] names them. If that batch loses a race, read again and decide again. A refusal commits
 /// like an acceptance: a failure is counted in the same batch.
+///
+/// ```
+/// use keyproof_mfa::{Client, Decision, Password, PasswordRefusal, Policy, UnixMillis, User, UserId, UserRecords};
+///
+/// let read = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// let now = UnixMillis::from_secs(1_800_000_000);
+/// let Decision { next, verdict } = read.clone().begin_login(Password::Wrong, Client::STRANGER, now, &Policy::default());
+/// assert!(matches!(verdict, Err(PasswordRefusal::WrongPassword(_))));
+/// // Committed all the same, for the failure is counted there. Only then is the verdict told.
+/// assert!(next.lockout.is_some() && read.lockout.is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "what a decision says is true once its records are committed"]
 pub struct Decision<T, E> {

@@ -6,6 +6,14 @@ use crate::digest::Digest;
 use crate::{Lockout, Policy, UnixMillis};
 
 /// Which session, as a digest of what the caller calls it.
+///
+/// ```
+/// use keyproof_mfa::SessionId;
+///
+/// let hers = SessionId::new("drawn at random when she logged in");
+/// assert_eq!(hers, SessionId::new("drawn at random when she logged in")); // at each of its requests
+/// assert_ne!(hers, SessionId::new("of another login"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
