@@ -96,7 +96,9 @@ pub enum CommitError {
     /// An entry's record was not in the state that the entry asks for; nothing was applied.
     ///
     /// Load, decide and commit again. If several entries conflict, it is the first in key order.
-    #[error("entry {entry} of the batch: the record is not in the state that the entry requires")]
+    #[error(
+        "entry {entry} of the batch: the record is not in the state that the entry requires; read, decide and commit again"
+    )]
     Conflict {
         /// Index of the entry, in the order in which the batch was filled.
         entry: usize,
@@ -135,7 +137,9 @@ pub enum NotApplied {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// Another master key seals, which is not at hand here.
-    #[error("the store is sealed under master key {sealing} now, which is not at hand")]
+    #[error(
+        "the store is sealed under master key {sealing} now, which is not at hand: hand it in as well"
+    )]
     MasterKey {
         /// The key that the store names.
         sealing: KeyId,

@@ -11,6 +11,18 @@ use zeroize::Zeroizing;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An open file that is regular or a pipe, such as a shell's `<(…)` names.
+///
+/// ```
+/// use keyproof_store::file::NamedFile;
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("key");
+/// std::fs::write(&path, "secret")?;
+/// let file = NamedFile::open(&path)?;
+/// assert!(file.metadata().is_file()); // and whose it is, and who may read it
+/// assert_eq!(file.read(1_024)?.as_slice(), b"secret");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct NamedFile {
     file: File,

@@ -106,6 +106,17 @@ impl Key {
 }
 
 /// A run of whole leading segments: the records of a collection, or of one tenant in it.
+///
+/// ```
+/// use keyproof_store::{Key, Prefix};
+///
+/// let (one, other) = (Key::new("device", ["shop", "till-1"]), Key::new("device", ["inn", "till-1"]));
+/// let of_the_shop = Prefix::new("device", ["shop"]);
+/// assert!(of_the_shop.contains(&one) && !of_the_shop.contains(&other));
+/// assert!(Prefix::collection("device").contains(&other) && Prefix::all().contains(&other));
+/// // As an engine scans it.
+/// assert!(of_the_shop.start() <= one.as_bytes() && one.as_bytes() < of_the_shop.end().as_slice());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Prefix(Box<[u8]>);
 
@@ -152,6 +163,17 @@ impl Prefix {
 /// One segment of a [`Key`], as it is encoded.
 ///
 /// Segments order as their encodings do: the empty one, then the digests, then all others by byte.
+///
+/// ```
+/// use keyproof_store::{Key, Segment};
+///
+/// let long = "long".repeat(50);
+/// let key = Key::new("device", ["shop", long.as_str()]);
+/// let segments: Vec<Segment> = key.segments().collect();
+/// assert_eq!(segments[1], Segment::Plain(b"shop".to_vec()));
+/// assert_eq!(segments[2], Segment::new(long.as_bytes())); // by its digest
+/// assert!(matches!(segments[2], Segment::Digest(_)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// The SHA-256 of a segment too long to be kept plain.

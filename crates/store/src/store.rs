@@ -229,6 +229,23 @@ impl Store {
     }
 
     /// Seals a secret for one field of the record at `key`; elsewhere it does not open.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use keyproof_store::memory::MemoryEngine;
+    /// # use keyproof_store::{Key, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+    /// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+    /// # let store = Store::open(engine, keys, entropy, now).await?;
+    /// let key = Key::new("device", ["shop", "till-1"]);
+    /// let sealed = store.seal(&key, "secret", b"12345"); // a field of the record, next to what is no secret
+    /// assert_eq!(*store.unseal(&key, "secret", &sealed)?, *b"12345");
+    /// assert!(store.unseal(&Key::new("device", ["shop", "till-2"]), "secret", &sealed).is_err()); // moved
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn seal(&self, key: &Key, field: &str, plaintext: &[u8]) -> Sealed {
         self.keyring.seal(&*self.entropy, key, field, plaintext)
     }

@@ -19,6 +19,8 @@ use thiserror::Error;
 /// assert_eq!(Timestamp::from(Duration::from(now)), now);
 /// assert_eq!(Duration::from(now).as_secs(), now.as_secs()); // as keyproof_otp and keyproof_x509 take it
 /// assert!(SystemTime::try_from(now)? <= SystemTime::now());
+/// let in_an_hour = now.saturating_add(Duration::from_secs(3_600)); // when a record expires
+/// assert_eq!(in_an_hour.saturating_since(now).as_secs(), 3_600);
 /// # Ok::<(), keyproof_store::NoSystemTime>(())
 /// ```
 #[derive(

@@ -17,6 +17,37 @@
 //!
 //! What was cut, reordered, altered or made under another key is told apart: see [`BackupError`]. The master key goes along
 //! only where it is asked for, encrypted under a passphrase by Argon2id (RFC 9106).
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use keyproof_store::memory::MemoryEngine;
+//! use keyproof_store::backup::{BackupHead, BackupReader, BackupWriter};
+//! use keyproof_store::{MasterKey, MasterKeys, Records, Store, SystemEntropy, Timestamp};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (engine, entropy, now) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()), Timestamp::from_secs(1_700_000_000));
+//! # let master_key = MasterKey::generate(&*entropy);
+//! # let store = Store::open(engine, MasterKeys::new(&master_key), entropy.clone(), now).await?;
+//! // To a file, which is synced when it has been finished.
+//! let mut backup = BackupWriter::new(Vec::new(), &master_key, None, now, &*entropy)?;
+//! let mut records = Records::of(store.snapshot().await?);
+//! while let Some((key, row)) = records.next().await? {
+//!     backup.record(&key, &row)?;
+//! }
+//! let (file, written) = backup.finish()?;
+//!
+//! let mut file = file.as_slice();
+//! let head = BackupHead::read(&mut file)?;
+//! assert_eq!((head.made_at(), head.master_key()), (now, master_key.id()));
+//! let mut backup = BackupReader::new(&head, file, &master_key)?;
+//! while let Some((key, row)) = backup.next()? {
+//!     println!("{key}: {} bytes", row.body.len()); // into an empty store by `Fill`
+//! }
+//! assert_eq!(backup.tally(), Some(written)); // none is missing
+//! # Ok(())
+//! # }
+//! ```
 
 mod frames;
 mod passphrase;
