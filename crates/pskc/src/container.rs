@@ -31,6 +31,7 @@ use crate::xml::{self, DSIG, Element, PSKC, XENC11, once};
 /// let container: Container = document.parse()?;
 /// assert_eq!((container.keys().len(), container.key_names()), (1, &["of 2027".to_owned()][..]));
 /// assert!(container.is_encrypted() && container.key_derivation().is_none());
+/// assert_eq!((container.id(), container.mac_algorithm()), (None, None)); // key wrap authenticates itself
 ///
 /// let key: Vec<u8> = (0..16).collect();
 /// let opened = container.open(Unlock::Key(&key))?;
@@ -73,6 +74,17 @@ pub(crate) struct SealedKey {
 }
 
 /// What the encrypted values of a container are opened with.
+///
+/// ```
+/// use keyproof_pskc::{Container, PskcError, Unlock};
+///
+/// let document = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
+///   <Key Id="k"><Data><Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret></Data></Key>
+/// </KeyPackage></KeyContainer>"#;
+/// assert_eq!(Container::parse(document)?.open(Unlock::Nothing)?.len(), 1);
+/// assert_eq!(format!("{:?}", Unlock::Password("correct horse")), "Password([redacted])");
+/// # Ok::<(), keyproof_pskc::PskcError>(())
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Unlock<'a> {

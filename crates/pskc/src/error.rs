@@ -9,6 +9,14 @@ use crate::{Cipher, KeyDerivation};
 /// Why a container was not taken or not opened.
 ///
 /// Positions (`at`) are byte offsets into the document. No variant holds any part of a key.
+///
+/// ```
+/// use keyproof_pskc::{Container, PskcError};
+///
+/// let refused = Container::parse("<!DOCTYPE KeyContainer><KeyContainer/>").unwrap_err();
+/// assert_eq!(refused, PskcError::DocumentType { at: 0 });
+/// assert_eq!(refused.to_string(), "a document type declaration at byte 0 is not taken; containers need none: remove it");
+/// ```
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PskcError {
@@ -53,7 +61,9 @@ pub enum PskcError {
         at: usize,
     },
     /// An element that may be there once, or two keys of one identifier.
-    #[error("a repetition at byte {at}")]
+    #[error(
+        "what may be there once, an element or a key of this identifier, is there again at byte {at}"
+    )]
     Duplicate {
         /// The second one.
         at: usize,

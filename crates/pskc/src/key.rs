@@ -133,6 +133,15 @@ impl KeyInfo {
 }
 
 /// The device that a key is in (RFC 6030 section 4.3.1).
+///
+/// ```
+/// use keyproof_pskc::KeyInfo;
+///
+/// let mut key = KeyInfo::new("0755224");
+/// key.device.manufacturer = Some("ACME".to_owned()); // what is printed on the device
+/// key.device.serial_number = Some("987654321".to_owned());
+/// assert_eq!(key.device.expiry_date, None); // nothing is said of it
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
@@ -179,6 +188,13 @@ impl DeviceInfo {
 }
 
 /// What challenges a key takes.
+///
+/// ```
+/// use keyproof_pskc::{ChallengeFormat, Encoding};
+///
+/// let format = ChallengeFormat::new(Encoding::Decimal, 4, 8);
+/// assert_eq!((format.min, format.max, format.check_digits), (4, 8, false));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
@@ -216,6 +232,14 @@ impl ChallengeFormat {
 }
 
 /// What the codes or responses of a key are like.
+///
+/// ```
+/// use keyproof_pskc::{Encoding, KeyInfo, ResponseFormat};
+///
+/// let mut key = KeyInfo::new("0755224");
+/// key.response = Some(ResponseFormat::new(Encoding::Decimal, 8));
+/// assert_eq!(key.digits(), Some(8));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
@@ -262,6 +286,12 @@ fn needed(element: Element<'_, '_>, name: &'static str) -> Result<u32, PskcError
 }
 
 /// What characters challenges, responses and PINs have (RFC 6030, `ValueFormatType`).
+///
+/// ```
+/// use keyproof_pskc::Encoding;
+///
+/// assert_eq!((Encoding::Decimal.name(), Encoding::Hexadecimal.to_string().as_str()), ("DECIMAL", "HEXADECIMAL"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "UPPERCASE"))]
@@ -333,6 +363,16 @@ impl fmt::Display for Encoding {
 }
 
 /// An opened key: what the container says about it, and its values.
+///
+/// ```
+/// use keyproof_pskc::{Key, KeyData, KeyInfo, Secret};
+///
+/// let (mut info, mut data) = (KeyInfo::new("0755224"), KeyData::default());
+/// info.algorithm = Some(KeyInfo::TOTP.to_owned());
+/// data.secret = Some(Secret::from(&b"12345678901234567890"[..]));
+/// let key = Key::new(info, data); // for a `Writer`
+/// assert_eq!((key.info.hash(), key.info.digits()), (Some("SHA1"), Some(6))); // where nothing else is said
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Key {
@@ -350,6 +390,17 @@ impl Key {
 }
 
 /// The values of a key (RFC 6030 section 4.1, `Data`).
+///
+/// ```
+/// use keyproof_pskc::{KeyData, Secret};
+///
+/// // Of a token that has been used 42 times.
+/// let mut data = KeyData::default();
+/// data.secret = Some(Secret::from(vec![7; 20]));
+/// data.counter = Some(42);
+/// assert!(data.time_interval.is_none()); // it counts presses
+/// assert!(!format!("{data:?}").contains('7'));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyData {
@@ -366,6 +417,15 @@ pub struct KeyData {
 }
 
 /// A key's bytes: wiped on drop, hidden in `Debug`, compared in constant time.
+///
+/// ```
+/// use keyproof_pskc::Secret;
+///
+/// let secret = Secret::from(vec![7; 20]); // taken over, and wiped in the end
+/// assert_eq!(secret.as_bytes().len(), 20); // what keyproof-otp's `Secret::from_bytes` takes
+/// assert_eq!(format!("{secret:?}"), "Secret([redacted; 20])");
+/// assert_eq!(secret, Secret::from(&[7; 20][..]));
+/// ```
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 

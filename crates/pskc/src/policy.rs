@@ -78,6 +78,14 @@ impl Policy {
 }
 
 /// A use of a key (RFC 6030 section 5, `KeyUsage`), and in IANA's Key Usage Registry, which may grow.
+///
+/// ```
+/// use keyproof_pskc::KeyUsage;
+///
+/// assert_eq!("CR".parse(), Ok(KeyUsage::ChallengeResponse));
+/// assert_eq!(KeyUsage::Otp.to_string(), "OTP");
+/// assert!("otp".parse::<KeyUsage>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

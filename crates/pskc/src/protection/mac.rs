@@ -10,6 +10,13 @@ use sha2::{Sha256, Sha384, Sha512};
 use crate::PskcError;
 
 /// How values are authenticated: HMAC (RFC 2104).
+///
+/// ```
+/// use keyproof_pskc::MacAlgorithm;
+///
+/// assert_eq!(MacAlgorithm::HmacSha256.to_string(), "hmac-sha256");
+/// assert_eq!(MacAlgorithm::HmacSha256.recommended_iterations(), 600_000); // of PBKDF2
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MacAlgorithm {

@@ -7,6 +7,15 @@ use thiserror::Error;
 use crate::{Cipher, Container, KeyDerivation};
 
 /// Why a container was not written. No variant holds any part of a key.
+///
+/// ```
+/// use keyproof_pskc::{Key, KeyData, KeyInfo, Lock, WriteError, Writer};
+///
+/// let twice = [Key::new(KeyInfo::new("1"), KeyData::default()), Key::new(KeyInfo::new("1"), KeyData::default())];
+/// let refused = Writer::new(Lock::Nothing).write(&twice, &mut |_: &mut [u8]| ()).unwrap_err();
+/// assert_eq!(refused, WriteError::Duplicate { id: "1".to_owned() });
+/// assert_eq!(refused.to_string(), r#"two keys have the identifier "1"; give each one of its own"#);
+/// ```
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteError {

@@ -20,6 +20,14 @@ use crate::xml::{DSIG, PKCS5, PSKC, XENC, XENC11};
 pub use self::error::WriteError;
 
 /// What the secrets of a container are encrypted with, when it is written.
+///
+/// ```
+/// use keyproof_pskc::{Cipher, Lock};
+///
+/// // What both sides know: the key, and what they call it.
+/// let lock = Lock::Key { cipher: Cipher::Aes128KeyWrap, key: &[7; 16], name: "of 2027" };
+/// assert_eq!(format!("{lock:?}"), r#"Key(kw-aes128, "of 2027", [redacted])"#);
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Lock<'a> {
