@@ -5,6 +5,7 @@ mod bench;
 mod chart;
 mod data_model;
 mod distribution;
+mod docs_rs;
 mod failure;
 mod fuzz;
 mod instructions;

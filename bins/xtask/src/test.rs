@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use crate::architecture;
 use crate::data_model;
 use crate::distribution::{self, Tried};
+use crate::docs_rs;
 use crate::failure::Failure;
 use crate::fuzz;
 use crate::instructions::{self, Gate};
@@ -57,7 +58,7 @@ enum Stage {
     NoStd,
     /// The protocol crates build for WebAssembly and for a microcontroller
     Targets,
-    /// Each published crate's public items are those of its public-api.txt
+    /// Each published crate's public items are those of its public-api.txt, and its pages as docs.rs makes them label features
     PublicApi,
     /// Each published crate's tests pass with all features on exactly its rust-version
     RustVersion,
@@ -196,7 +197,7 @@ impl Stage {
             Self::NoStd => protocol_crates_link_without_std(),
             Self::Fuzz => fuzz::hold(),
             Self::Targets => toolchains::build_for_bare_targets(),
-            Self::PublicApi => public_api::hold(),
+            Self::PublicApi => public_api::hold().and_then(|()| docs_rs::hold()),
             Self::RustVersion => toolchains::test_on_each_rust_version(),
             Self::Examples => examples_run(),
             Self::Tests => {

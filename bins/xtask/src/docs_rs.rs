@@ -1,0 +1,87 @@
+//! The published crates' pages as docs.rs makes them: on nightly, with every feature, and at each item the feature that it
+//! takes.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::process::run;
+use crate::sources;
+use crate::tools::{NIGHTLY, Toolchain};
+use crate::workspace::{self, Member};
+
+/// What stands at an item that is there with a feature alone.
+const LABEL: &str = "crate feature";
+
+pub(crate) fn hold() -> Result<(), Failure> {
+    let nightly = Toolchain::of_date(NIGHTLY);
+    nightly.need()?;
+    for member in workspace::published()? {
+        let name = member.name()?;
+        let rustdoc = ["rustdoc", "--locked", "--quiet", "--lib", "--all-features"];
+        run(nightly
+            .cargo(rustdoc)
+            .args(["--package", name, "--", "--cfg", "docsrs"])
+            // As the lists of public items are made, so that nothing is built anew.
+            .env("RUSTFLAGS", "--cap-lints allow"))?;
+        let pages = nightly.target_folder().join("doc");
+        let pages = pages.join(name.replace('-', "_"));
+        if takes_features(&member)? && !is_labelled(&pages)? {
+            let problem = "say of no item which feature it takes".to_owned();
+            return Err(Failure::Manifest {
+                path: pages,
+                problem,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is an item with a condition. What a feature only derives has no label.
+fn takes_features(member: &Member) -> Result<bool, Failure> {
+    let sources = sources::below(&member.folder().join("src"))?;
+    let has_condition = |(_, text): &(_, String)| text.contains("#[cfg(feature");
+    Ok(sources.iter().any(has_condition))
+}
+
+/// Whether a page below a folder has a label.
+fn is_labelled(folder: &Path) -> Result<bool, Failure> {
+    let unread = |path: &Path, source| Failure::File {
+        path: path.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(folder).map_err(|error| unread(folder, error))? {
+        let path = entry.map_err(|error| unread(folder, error))?.path();
+        let is_page = path.extension() == Some(OsStr::new("html"));
+        let found = if path.is_dir() {
+            is_labelled(&path)?
+        } else {
+            is_page
+                && fs::read_to_string(&path)
+                    .map_err(|error| unread(&path, error))?
+                    .contains(LABEL)
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_found_on_any_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("prover");
+        fs::create_dir(&below).unwrap();
+        fs::write(folder.path().join("index.html"), "no such thing").unwrap();
+        fs::write(below.join("script.js"), LABEL).unwrap();
+        assert!(!is_labelled(folder.path()).unwrap());
+        fs::write(below.join("index.html"), format!("<b>{LABEL}</b>")).unwrap();
+        assert!(is_labelled(folder.path()).unwrap());
+    }
+}
