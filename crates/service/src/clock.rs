@@ -52,7 +52,23 @@ impl Clock for ManualClock {
 
 #[cfg(test)]
 mod tests {
+    use keyproof_mfa::UnixMillis;
+
     use super::*;
+
+    #[test]
+    fn the_moments_of_our_crates_become_one_another() {
+        let stored = Timestamp::from_millis(1_799_999_999_999);
+        let of_mfa = UnixMillis::from(Duration::from(stored));
+        assert_eq!(of_mfa.as_millis(), stored.as_millis());
+        assert_eq!(Timestamp::from(Duration::from(of_mfa)), stored);
+        // What otp, x509 and tpm take.
+        assert_eq!(
+            (of_mfa.as_secs(), stored.as_secs()),
+            (1_799_999_999, 1_799_999_999)
+        );
+        assert_eq!(Duration::from(of_mfa).as_secs(), 1_799_999_999);
+    }
 
     #[test]
     fn the_system_clock_is_past_the_release_of_this_code() {
