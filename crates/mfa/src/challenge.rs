@@ -93,21 +93,21 @@ impl Challenge {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum ChallengeOver {
     /// The user is no longer known where its password came from.
-    #[error("the challenge was for an address that is no longer known")]
+    #[error("the challenge was for an address that is no longer known: log in again")]
     AddressForgotten,
     /// Its time is over.
-    #[error("the challenge has expired")]
+    #[error("the challenge has expired: log in again")]
     Expired,
     /// The key it was made for is gone.
-    #[error("the challenge was for a key that is gone")]
+    #[error("the challenge was for a key that is gone: log in again")]
     KeyChanged,
     /// Its count has locked since.
-    #[error("the challenge was spent by a lock")]
+    #[error("the challenge was spent by a lock: log in again")]
     Locked,
     /// There is none, or it has been answered.
-    #[error("there is no such challenge")]
+    #[error("there is no such challenge: log in again")]
     Unknown,
     /// It is another user's, or from before a change of password.
-    #[error("the challenge is another user's, or older than their password")]
+    #[error("the challenge is another user's, or older than their password: log in again")]
     UserChanged,
 }

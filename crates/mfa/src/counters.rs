@@ -48,6 +48,7 @@ impl UserRecords {
     /// }
     /// let locked = ada.admit(Client::STRANGER, now).unwrap_err();
     /// assert_eq!((locked.counter, locked.until), (Counter::Name, now.saturating_add(policy.lockout)));
+    /// assert_eq!(locked.to_string(), "locked after too many failures, until 1800000300000 ms after 1970");
     /// assert!(ada.is_locked(now) && !ada.unlock().is_locked(now));
     /// ```
     ///

@@ -21,7 +21,7 @@ pub struct Enrolled {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum EnrolRefusal {
     /// There is an active key, to be removed first. The password was not judged.
-    #[error("a key is active already")]
+    #[error("a key is active already: remove it first")]
     AlreadyActive,
     /// Neither judged nor counted.
     #[error(transparent)]
@@ -45,7 +45,7 @@ pub enum ActivateRefusal {
     #[error(transparent)]
     Locked(Locked),
     /// There is none.
-    #[error("there is no key")]
+    #[error("there is no key: enrol one first")]
     NoKey,
     /// Counted.
     #[error("wrong code")]
@@ -72,7 +72,7 @@ pub struct NoKey;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum RecoveryRefusal {
     /// A code is needed beside the password. Nothing was judged.
-    #[error("a code is needed")]
+    #[error("a code is needed beside the password")]
     CodeNeeded,
     /// The session has shown no second factor. Nothing was judged.
     #[error(transparent)]
@@ -81,10 +81,10 @@ pub enum RecoveryRefusal {
     #[error(transparent)]
     Locked(Locked),
     /// No key is active that they could stand in for. The password was not judged.
-    #[error("no key is active")]
+    #[error("no key is active: activate one first")]
     NoActiveKey,
     /// A right code that is spent: not counted, as at login.
-    #[error("the code has been used")]
+    #[error("the code has been used: wait for the next one")]
     Replayed,
     /// Counted.
     #[error("wrong code")]

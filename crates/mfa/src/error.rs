@@ -15,7 +15,7 @@ pub enum MfaError {
         limit: usize,
     },
     /// An empty fingerprint: it would tell no device from another.
-    #[error("the device's fingerprint is empty")]
+    #[error("the device's fingerprint is empty: it would tell no device from another")]
     FingerprintEmpty,
     /// A fingerprint that is too long.
     #[error("a device's fingerprint of {found} bytes is longer than {limit}")]

@@ -264,7 +264,7 @@ pub struct Failure {
 
 /// An attempt that was neither judged nor counted, because of earlier ones.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-#[error("locked after too many failures")]
+#[error("locked after too many failures, until {} ms after 1970", .until.as_millis())]
 pub struct Locked {
     /// Whose.
     pub counter: Counter,

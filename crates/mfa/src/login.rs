@@ -107,7 +107,7 @@ pub enum LoginRefusal {
     Locked(Locked),
     /// A right code, of a step that is spent; or a used recovery code. Not counted: the twins of a
     /// request that won do not lock its user out.
-    #[error("the code has been used")]
+    #[error("the code has been used: wait for the next one")]
     Replayed,
     /// Counted. The challenge can still be answered, unless this failure was the last.
     #[error("wrong code")]

@@ -60,7 +60,7 @@ pub struct Session {
 
 /// A key is active, and the session has shown no factor.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-#[error("the session has shown no second factor")]
+#[error("the session has shown no second factor: log in with one")]
 pub struct FactorNeeded;
 
 impl UserRecords {
