@@ -28,6 +28,8 @@ mod provision;
 mod public;
 mod signature;
 mod spki;
+#[cfg(feature = "serde")]
+mod stored;
 mod template;
 mod wire;
 

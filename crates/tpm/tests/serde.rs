@@ -2,7 +2,11 @@
 
 mod vectors;
 
-use keyproof_tpm::{AttestationKeyPolicy, EkCertificate, Structure, TpmtPublic};
+use keyproof_tpm::{
+    AttestationKeyPolicy, EccCurve, EkCertificate, HashAlgorithm, Name, Structure,
+    TpmlPcrSelection, TpmtPublic,
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use vectors::read;
@@ -43,4 +47,28 @@ fn facts_of_a_certificate_are_objects() {
         serde_json::to_value(certificate.tpm_specification().unwrap()).unwrap(),
         json!({ "family": "2.0", "level": 0, "revision": 164 })
     );
+}
+
+/// Is this text in JSON, reads back, and is refused once it is another.
+#[track_caller]
+fn is_text<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T, text: &str) {
+    assert_eq!(serde_json::to_value(&value).unwrap(), json!(text));
+    assert_eq!(serde_json::from_value::<T>(json!(text)).unwrap(), value);
+    for wrong in [json!(format!("{text}!")), json!(7), json!(null)] {
+        assert!(
+            serde_json::from_value::<T>(wrong.clone()).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn what_people_type_and_keep_is_text() {
+    is_text(HashAlgorithm::Sha384, "sha384");
+    is_text(EccCurve::NistP256, "P-256");
+    let name = read("rsa2048", "ak.name.bin");
+    let text: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+    is_text(Name::parse(&name).unwrap(), &text);
+    let selection = "sha256:0,1,7+sha384:0";
+    is_text(selection.parse::<TpmlPcrSelection>().unwrap(), selection);
 }

@@ -87,6 +87,36 @@ macro_rules! thumbprint {
             }
         }
 
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $name {
+            /// As `Display` writes it.
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $name {
+            /// Any text that `FromStr` reads.
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Text;
+
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(concat!("a ", $kind, " thumbprint in hexadecimal"))
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}({self})", stringify!($name))
@@ -165,5 +195,18 @@ mod tests {
         assert_eq!(wrong_at(&DIGITS.replacen("B0", ":B", 1)), Some(5));
         assert_eq!(wrong_at(&DIGITS.replacen("C4", ":4", 1)), Some(4));
         assert_eq!(wrong_at("+3"), Some(0));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn serde_keeps_it_as_people_write_it() {
+        let thumbprint = Sha256Thumbprint::of(b"");
+        let json = serde_json::to_string(&thumbprint).unwrap();
+        assert_eq!(json, format!("\"{DIGITS}\""));
+        let read = |json: &str| serde_json::from_str::<Sha256Thumbprint>(json);
+        assert_eq!(read(&json).unwrap(), thumbprint);
+        assert_eq!(read(&json.to_lowercase()).unwrap(), thumbprint);
+        assert!(read(&json.replacen('E', "G", 1)).is_err());
+        assert!(serde_json::from_str::<Sha1Thumbprint>(&json).is_err());
     }
 }
