@@ -233,6 +233,20 @@ impl UserRecords {
 
     /// Checks the password that somebody who is logged in was asked for again, before something
     /// that these records do not know of. It ends no count.
+    ///
+    /// ```
+    /// use keyproof_mfa::{Counter, Password, PasswordRefusal, Policy, SessionId, UnixMillis, User, UserId, UserRecords};
+    ///
+    /// let (policy, now) = (Policy::default(), UnixMillis::from_secs(1_800_000_000));
+    /// let hers = SessionId::new("drawn at random when she logged in");
+    /// let mut ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+    /// for _ in 0..3 {
+    ///     assert!(ada.admit_session(hers, now).is_ok()); // before the password's hash is computed
+    ///     ada = ada.confirm_password(Password::Wrong, hers, now, &policy).next;
+    /// }
+    /// let refused = ada.confirm_password(Password::Correct, hers, now, &policy).verdict;
+    /// assert!(matches!(refused, Err(PasswordRefusal::Locked(locked)) if locked.counter == Counter::Session(hers)));
+    /// ```
     pub fn confirm_password(
         mut self,
         password: Password,

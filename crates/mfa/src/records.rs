@@ -117,6 +117,16 @@ impl UserRecords {
     /// The same records under a new password: the user's generation is the next, which the caller
     /// keeps with the password; every challenge, trusted device and session is gone. Locks last as
     /// long as they did, but those to come are not doubled.
+    ///
+    /// ```
+    /// use keyproof_mfa::{User, UserId, UserRecords};
+    ///
+    /// // She sets a new password: this is committed with its hash, and the number is kept beside that.
+    /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 6));
+    /// let renewed = ada.renew();
+    /// assert_eq!(renewed.user.generation(), 7);
+    /// assert!(renewed.devices.is_none() && renewed.challenge.is_none());
+    /// ```
     #[must_use = "all stays trusted until these records are committed"]
     pub fn renew(self) -> Self {
         let mut renewed = self.suspend();

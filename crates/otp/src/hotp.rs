@@ -39,6 +39,14 @@ impl Hotp {
     }
 
     /// Prepares a key of any length: the way for keys too long for a [`Secret`].
+    ///
+    /// ```
+    /// use keyproof_otp::{Algorithm, Digits, Hotp, Secret};
+    ///
+    /// let long = [7; 1_000];
+    /// assert!(Secret::from_bytes(&long).is_err());
+    /// assert_eq!(Hotp::from_key(&long, Algorithm::Sha256, Digits::EIGHT).code(0).to_string().len(), 8);
+    /// ```
     pub fn from_key(key: &[u8], algorithm: Algorithm, digits: Digits) -> Self {
         Self {
             mac: KeyedMac::new(algorithm, key),

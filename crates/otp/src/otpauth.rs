@@ -303,6 +303,15 @@ impl OtpauthUri {
     }
 
     /// Whether label and parameter name an issuer each, and not the same one.
+    ///
+    /// ```
+    /// use keyproof_otp::otpauth::OtpauthUri;
+    ///
+    /// let uri = OtpauthUri::parse("otpauth://totp/ACME:alice?secret=GEZDGNBVGY3TQOJQ&issuer=Other")?;
+    /// assert_eq!((uri.label_issuer(), uri.issuer_parameter(), uri.issuer_mismatch()), (Some("ACME"), Some("Other"), true));
+    /// assert_eq!(uri.issuer(), Some("Other"));
+    /// # Ok::<(), keyproof_otp::OtpError>(())
+    /// ```
     pub fn issuer_mismatch(&self) -> bool {
         let both = self.label_issuer().zip(self.issuer_parameter());
         both.is_some_and(|(label, parameter)| label != parameter)

@@ -61,6 +61,15 @@ impl Totp {
     }
 
     /// The step that a time in seconds since the Unix epoch belongs to; 0 before `t0` (RFC 6238 section 4.2).
+    ///
+    /// ```
+    /// use keyproof_otp::{Algorithm, Digits, Secret, Totp};
+    ///
+    /// let totp = Totp::new(&Secret::from_bytes(&[7; 20])?, Algorithm::Sha1, Digits::SIX).with_t0(1_000);
+    /// assert_eq!((totp.step_at(999), totp.step_at(1_029), totp.step_at(1_030)), (0, 0, 1));
+    /// assert_eq!(totp.code(1_030), totp.code_of_step(1));
+    /// # Ok::<(), keyproof_otp::OtpError>(())
+    /// ```
     pub fn step_at(&self, now: u64) -> u64 {
         now.saturating_sub(self.t0) / self.period
     }

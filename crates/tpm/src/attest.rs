@@ -13,6 +13,18 @@ use crate::wire::{Buffer, Reader, Wire, put_u16};
 pub const TPM_GENERATED: u32 = 0xff54_4347;
 
 /// `TPMS_ATTEST` (Part 2, 10.12.12).
+///
+/// ```
+/// use keyproof_tpm::{AttestType, Attested, Structure, TpmsAttest};
+///
+/// let attest = TpmsAttest::parse(include_bytes!("../tests/vectors/rsa2048/quote.tpms_attest.bin"))?;
+/// assert_eq!(attest.attest_type(), AttestType::Quote);
+/// assert_eq!(&attest.extra_data[..], include_bytes!("../tests/vectors/rsa2048/quote.nonce.bin"));
+/// let Attested::Quote(quote) = &attest.attested else { unreachable!("its type says so") };
+/// assert_eq!(quote.pcr_select.to_string(), "sha256:0,1,2,3,4,5,6,7,16");
+/// println!("on for {} ms, reset {} times", attest.clock_info.clock, attest.clock_info.reset_count);
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsAttest {
     /// The qualified name of the signing key.

@@ -108,6 +108,14 @@ impl<'a> Upload<'a> {
     }
 
     /// The certificate's DER as received.
+    ///
+    /// ```
+    /// use keyproof_x509::Upload;
+    ///
+    /// let upload = Upload::decode(include_bytes!("../tests/data/p256-ca.pem"))?;
+    /// assert_eq!(upload.into_der(), include_bytes!("../tests/data/p256-ca.der"));
+    /// # Ok::<(), keyproof_x509::Error>(())
+    /// ```
     pub fn into_der(self) -> Vec<u8> {
         self.der.into_owned()
     }

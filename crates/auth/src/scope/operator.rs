@@ -84,6 +84,15 @@ pub struct CertificatePath(Vec<String>);
 impl OperatorScope {
     /// The scope of the certificates below some of subscription, resource group and service, in this order;
     /// more than three names are cut.
+    ///
+    /// ```
+    /// use keyproof_auth::OperatorScope;
+    ///
+    /// let group = OperatorScope::certificates(["My-Sub", "my-group"]);
+    /// assert_eq!(group.to_string(), "certificates:my-sub/my-group");
+    /// assert!(group.covers(&OperatorScope::certificates(["my-sub", "my-group", "fleet"])));
+    /// assert!(!group.covers(&OperatorScope::certificates(["my-sub"])));
+    /// ```
     pub fn certificates<'a>(path: impl IntoIterator<Item = &'a str>) -> Self {
         Self::Certificates(CertificatePath(
             path.into_iter().take(3).map(str::to_lowercase).collect(),

@@ -51,6 +51,22 @@ impl<'a> Input<'a> {
     /// Two questions, for the mutual modes: first that of the other party, which is answered, then
     /// the own one (RFC 6287 section 7.2). They are concatenated as text; numeric ones are then
     /// read as one number.
+    ///
+    /// ```
+    /// use keyproof_otp::Secret;
+    /// use keyproof_otp::ocra::{Input, Ocra, Suite};
+    ///
+    /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:QA08".parse()?;
+    /// let secret = Secret::from_bytes(b"12345678901234567890123456789012")?;
+    /// let (client, server) = (Ocra::new(&secret, suite), Ocra::new(&secret, suite));
+    /// // The client asks first, and verifies the answer before it shows its own.
+    /// let (of_client, of_server) = ("CLI22220", "SRV11110");
+    /// let shown = server.response(&Input::mutual(of_client, of_server))?;
+    /// assert_eq!(shown.to_string(), "28247970"); // RFC 6287, appendix C.2
+    /// assert!(client.verify(&shown, &Input::mutual(of_client, of_server), None).is_ok());
+    /// assert_eq!(client.response(&Input::mutual(of_server, of_client))?.to_string(), "15510767");
+    /// # Ok::<(), keyproof_otp::OtpError>(())
+    /// ```
     pub const fn mutual(theirs: &'a str, own: &'a str) -> Self {
         let mut input = Self::new(theirs);
         input.second = Some(own);
@@ -71,12 +87,37 @@ impl<'a> Input<'a> {
 
     /// Sets the session information, of exactly the length that the suite says: the RFC does not
     /// say on which side shorter information is padded.
+    ///
+    /// ```
+    /// use keyproof_otp::Secret;
+    /// use keyproof_otp::ocra::{Input, Ocra, Suite};
+    ///
+    /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:QA08-S064".parse()?;
+    /// let ocra = Ocra::new(&Secret::from_bytes(&[7; 32])?, suite);
+    /// let session = [0xA5; 64]; // such as a digest over what both sides know of the connection
+    /// assert!(ocra.response(&Input::new("QUESTION").with_session(&session)).is_ok());
+    /// assert!(ocra.response(&Input::new("QUESTION").with_session(&session[1..])).is_err());
+    /// # Ok::<(), keyproof_otp::OtpError>(())
+    /// ```
     pub const fn with_session(mut self, session: &'a [u8]) -> Self {
         self.session = Some(session);
         self
     }
 
     /// Sets the time, in Unix seconds.
+    ///
+    /// ```
+    /// use keyproof_otp::Secret;
+    /// use keyproof_otp::ocra::{Input, Ocra, Suite};
+    ///
+    /// let suite: Suite = "OCRA-1:HOTP-SHA512-8:QN08-T1M".parse()?;
+    /// let ocra = Ocra::new(&Secret::from_bytes(&[7; 32])?, suite);
+    /// let response = ocra.response(&Input::new("12345678").with_time(1_800_000_000))?;
+    /// // Half a minute later; the step is what the next one must be after.
+    /// let accepted = ocra.verify(&response, &Input::new("12345678").with_time(1_800_000_030), None);
+    /// assert_eq!(accepted.unwrap().step, Some(1_800_000_000 / 60));
+    /// # Ok::<(), keyproof_otp::OtpError>(())
+    /// ```
     pub const fn with_time(mut self, time: u64) -> Self {
         self.time = Some(time);
         self

@@ -121,6 +121,19 @@ impl<'a> Writer<'a> {
     }
 
     /// The same with another authentication of CBC. Key wrap authenticates itself.
+    ///
+    /// ```
+    /// use keyproof_pskc::{Cipher, Container, Key, KeyData, KeyInfo, Lock, MacAlgorithm, Secret, Writer};
+    ///
+    /// let mut data = KeyData::default();
+    /// data.secret = Some(Secret::from(vec![7; 20]));
+    /// let lock = Lock::Key { cipher: Cipher::Aes128Cbc, key: &[1; 16], name: "of 2027" };
+    /// let writer = Writer::new(lock).with_id("delivery-7").with_mac(MacAlgorithm::HmacSha512);
+    /// let document = writer.write(&[Key::new(KeyInfo::new("1"), data)], &mut |bytes: &mut [u8]| bytes.fill(7))?;
+    /// let read = Container::parse(&document)?;
+    /// assert_eq!((read.id(), read.mac_algorithm()), (Some("delivery-7"), Some(MacAlgorithm::HmacSha512)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn with_mac(mut self, mac: MacAlgorithm) -> Self {
         self.mac = mac;
         self
