@@ -35,6 +35,8 @@ impl Fingerprint {
     /// The longest, in bytes.
     pub const MAX_LEN: usize = 1024;
 
+    /// Takes the text that tells the device from all others.
+    ///
     /// # Errors
     ///
     /// [`FingerprintEmpty`](MfaError::FingerprintEmpty), and

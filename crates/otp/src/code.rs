@@ -36,6 +36,8 @@ impl Digits {
     /// Eight digits.
     pub const EIGHT: Self = Self(8);
 
+    /// So many digits.
+    ///
     /// # Errors
     ///
     /// [`Digits`](OtpError::Digits) outside 6 to 10.

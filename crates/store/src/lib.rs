@@ -6,6 +6,8 @@
 //! What an engine must do, and what it may rely on, is said at [`Engine`] and nowhere else.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![warn(clippy::missing_errors_doc, missing_debug_implementations)]
 
 #[cfg(feature = "backup")]
 pub mod backup;

@@ -241,6 +241,12 @@ impl<'a> Rdn<'a> {
     }
 }
 
+impl fmt::Debug for Rdn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rdn({self})")
+    }
+}
+
 impl fmt::Display for Rdn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, attribute) in self.attributes().enumerate() {

@@ -247,7 +247,7 @@ fn is_certificate_path(text: &str) -> bool {
 /// assert!(narrower.is_subset_of(&granted) && !granted.is_subset_of(&narrower));
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OperatorScopes(Vec<OperatorScope>);
 
 impl OperatorScopes {

@@ -1,6 +1,7 @@
 //! The cryptography of credentials that the caller brings.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use zeroize::Zeroizing;
 
@@ -54,6 +55,14 @@ pub struct Agreement {
     pub public_key: Vec<u8>,
     /// The shared point's x coordinate, as long as the curve's coordinates.
     pub shared_x: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agreement")
+            .field("public_key", &self.public_key)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What opening a credential in software needs beside hashes. Private keys are PKCS#8 DER.
