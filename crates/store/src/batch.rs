@@ -122,6 +122,32 @@ impl Batch {
     }
 
     /// Gives a record that must be at version `at` a new state. Gives the version it will have.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use keyproof_store::memory::MemoryEngine;
+    /// # use keyproof_store::{Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp};
+    /// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// # struct Voucher { cents: u64 }
+    /// # impl Record for Voucher { const TYPE: &'static str = "voucher"; const VERSION: u32 = 1; }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+    /// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+    /// # let store = Store::open(engine, keys, entropy, now).await?;
+    /// let key = Key::new("voucher", ["shop", "4711"]);
+    /// # let mut batch = store.batch(now);
+    /// # batch.insert(&key, &Voucher { cents: 500 }, None);
+    /// # store.commit(batch).await?;
+    /// let mut found = store.get::<Voucher>(&key, now).await?.ok_or("no such voucher")?;
+    /// found.record.cents -= 200;
+    /// let mut batch = store.batch(now);
+    /// batch.replace(&key, found.version, &found.record, found.expires_at);
+    /// store.commit(batch).await?;
+    /// assert_eq!(store.get::<Voucher>(&key, now).await?.map(|left| left.record.cents), Some(300));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn replace<R: Record>(
         &mut self,
         key: &Key,

@@ -27,6 +27,14 @@ pub trait Entropy: Send + Sync {
 }
 
 /// The operating system's generator, through ring.
+///
+/// ```
+/// use keyproof_store::{Entropy, SystemEntropy};
+///
+/// let mut salt = [0; 16];
+/// SystemEntropy::new().fill(&mut salt);
+/// assert_ne!(salt, [0; 16]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct SystemEntropy(SystemRandom);
 

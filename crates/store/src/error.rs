@@ -90,6 +90,32 @@ pub enum StoreError {
 }
 
 /// Why a commit is not known to be done.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp};
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// # struct Voucher { cents: u64 }
+/// # impl Record for Voucher { const TYPE: &'static str = "voucher"; const VERSION: u32 = 1; }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+/// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+/// # let store = Store::open(engine, keys, entropy, now).await?;
+/// # let mut batch = store.batch(now);
+/// # batch.insert(&Key::new("voucher", ["shop", "4711"]), &Voucher { cents: 500 }, None);
+/// use keyproof_store::CommitError;
+///
+/// match store.commit(batch).await {
+///     Ok(()) => println!("done, and it stays so"),
+///     Err(CommitError::Conflict { .. }) => println!("somebody else was faster: read, decide and commit again"),
+///     Err(CommitError::Unknown(_)) => println!("say neither that it was done nor that it was not"),
+///     Err(refused) => return Err(refused.into()), // nothing was applied
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {

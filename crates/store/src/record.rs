@@ -13,6 +13,22 @@ use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 ///
 /// A release that changes the JSON raises [`Record::VERSION`] and teaches [`Record::upgrade`] every
 /// version that may still be in a store.
+///
+/// ```
+/// use keyproof_store::{Record, Sealed};
+///
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct Device {
+///     name: String,
+///     /// Of `Store::seal`: nobody reads it without the master key.
+///     secret: Sealed,
+/// }
+///
+/// impl Record for Device {
+///     const TYPE: &'static str = "device";
+///     const VERSION: u32 = 1;
+/// }
+/// ```
 pub trait Record: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name under which it is stored: fixed for ever, unlike the Rust type's.
     const TYPE: &'static str;

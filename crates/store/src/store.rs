@@ -83,6 +83,26 @@ impl Store {
 
     /// The record at `key`, unless it is absent or expired.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use keyproof_store::memory::MemoryEngine;
+    /// # use keyproof_store::{MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp};
+    /// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// # struct Voucher { cents: u64 }
+    /// # impl Record for Voucher { const TYPE: &'static str = "voucher"; const VERSION: u32 = 1; }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
+    /// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
+    /// # let store = Store::open(engine, keys, entropy, now).await?;
+    /// use keyproof_store::Key;
+    ///
+    /// let found = store.get::<Voucher>(&Key::new("voucher", ["shop", "4711"]), now).await?;
+    /// assert!(found.is_none()); // nobody has inserted it, or it has expired
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the engine cannot answer, or the record is no `R`.

@@ -30,6 +30,7 @@ use crate::{Error, MAX_UPLOAD_LEN};
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// assert!(ca.is_self_issued() && ca.basic_constraints()?.unwrap().ca && ca.key_usage()?.unwrap().key_cert_sign());
+/// assert_eq!(ca.serial().to_string(), "26903AFD60BF76BBFA59CBF0B03397D0CDCE06BD");
 /// assert_eq!(ca.subject().common_name().as_deref(), Some("P-256 CA"));
 /// assert_eq!(ca.issuer().common_name(), ca.subject().common_name());
 /// assert_eq!(ca.public_key().kind()?, KeyKind::Ec(Curve::P256));

@@ -170,6 +170,21 @@ impl fmt::Debug for VerificationCode {
 }
 
 /// What became of a code.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::{Certificate, Policy, Redemption, VerificationCode, algorithms::RING};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let leaf = include_bytes!("../tests/data/p256-leaf.der");
+/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// match code.redeem(&ca, leaf, 1_800_000_000, &Policy::new(RING)) {
+///     Redemption::Spent { .. } => println!("proven, once it is stored that the code is gone"),
+///     Redemption::Kept { report, code } => println!("{report}\ntry again with {}", code.digits()),
+/// }
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "it says whether the proof was accepted, and has the code that a refusal leaves"]
 pub enum Redemption {

@@ -43,6 +43,16 @@ use crate::{
 };
 
 /// How a [`SqliteEngine`] shares its file.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use keyproof_store::sqlite::SqliteOptions;
+///
+/// let mut options = SqliteOptions::default();
+/// options.busy_timeout = Duration::from_secs(1);
+/// assert_eq!(options.readers, 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {

@@ -197,6 +197,14 @@ impl<'a> Rules<'a> {
 }
 
 /// An extended key usage that is asked for (RFC 5280 section 4.2.1.12). A CA with such an extension must name it, or any.
+///
+/// ```
+/// use keyproof_x509::{ObjectIdentifier, path::Purpose};
+///
+/// // id-kp-clientAuth: only certificates that name it, as clients' do.
+/// const CLIENTS: Purpose = Purpose { id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"), is_required: true };
+/// assert_eq!(CLIENTS.id.to_string(), "1.3.6.1.5.5.7.3.2");
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Purpose {
     /// Its OID.
@@ -224,6 +232,7 @@ pub fn processes(extension: Oid<'_>) -> bool {
 /// let mut pool: Pool<'_> = roots.iter().map(|block| block.der.as_slice()).collect();
 /// pool.extend([&b"no certificate"[..]]);
 /// assert_eq!(pool.unreadable()[0].0, 1);
+/// assert!(Pool::of(&[roots[0].der.as_slice()]).unreadable().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
