@@ -28,7 +28,7 @@ fn values_survive() {
     );
     assert_json(Accepted { step: 7, drift: -1 }, r#"{"step":7,"drift":-1}"#);
     assert_json("EUR:1.5".parse::<Amount>().unwrap(), r#""EUR:1.5""#);
-    for number in 0..3 {
+    for number in 0..3_u8 {
         let algorithm = PosAlgorithm::try_from(number).unwrap();
         assert_json(algorithm, &format!("\"{algorithm}\""));
     }

@@ -396,7 +396,7 @@ impl Key {
 ///
 /// // Of a token that has been used 42 times.
 /// let mut data = KeyData::default();
-/// data.secret = Some(Secret::from(vec![7; 20]));
+/// data.secret = Some(Secret::from(vec![7_u8; 20]));
 /// data.counter = Some(42);
 /// assert!(data.time_interval.is_none()); // it counts presses
 /// assert!(!format!("{data:?}").contains('7'));
@@ -421,10 +421,10 @@ pub struct KeyData {
 /// ```
 /// use keyproof_pskc::Secret;
 ///
-/// let secret = Secret::from(vec![7; 20]); // taken over, and wiped in the end
+/// let secret = Secret::from(vec![7_u8; 20]); // taken over, and wiped in the end
 /// assert_eq!(secret.as_bytes().len(), 20); // what keyproof-otp's `Secret::from_bytes` takes
 /// assert_eq!(format!("{secret:?}"), "Secret([redacted; 20])");
-/// assert_eq!(secret, Secret::from(&[7; 20][..]));
+/// assert_eq!(secret, Secret::from(&[7_u8; 20][..]));
 /// ```
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);

@@ -86,7 +86,7 @@ pub trait Wire: Sized {
 ///
 /// let nonce = Buffer::new(*b"a nonce")?;
 /// assert_eq!((nonce.len(), &nonce[..2]), (7, &b"a "[..]));
-/// assert!(Buffer::new(vec![0; 65_536]).is_err());
+/// assert!(Buffer::new(vec![0_u8; 65_536]).is_err());
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]

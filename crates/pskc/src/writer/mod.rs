@@ -126,7 +126,7 @@ impl<'a> Writer<'a> {
     /// use keyproof_pskc::{Cipher, Container, Key, KeyData, KeyInfo, Lock, MacAlgorithm, Secret, Writer};
     ///
     /// let mut data = KeyData::default();
-    /// data.secret = Some(Secret::from(vec![7; 20]));
+    /// data.secret = Some(Secret::from(vec![7_u8; 20]));
     /// let lock = Lock::Key { cipher: Cipher::Aes128Cbc, key: &[1; 16], name: "of 2027" };
     /// let writer = Writer::new(lock).with_id("delivery-7").with_mac(MacAlgorithm::HmacSha512);
     /// let document = writer.write(&[Key::new(KeyInfo::new("1"), data)], &mut |bytes: &mut [u8]| bytes.fill(7))?;
