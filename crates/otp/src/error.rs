@@ -38,7 +38,7 @@ pub enum OtpError {
         at: usize,
     },
     /// Base32 text that ends within a byte.
-    #[error("the Base32 text ends within a byte, at byte {at}")]
+    #[error("the Base32 text ends within a byte, at byte {at}: some of it is missing")]
     Base32Length {
         /// Where the text, or its last symbol, ends.
         at: usize,
@@ -50,14 +50,16 @@ pub enum OtpError {
         at: usize,
     },
     /// A byte that is not in the Base32 alphabet of the profile.
-    #[error("not a Base32 symbol at byte {at}")]
+    #[error("not a Base32 symbol at byte {at}: there are A to Z and 2 to 7")]
     Base32Symbol {
         /// The offending byte.
         at: usize,
     },
     /// Base32 text whose last symbol has bits that belong to no byte and are not zero (RFC 4648
     /// section 3.5).
-    #[error("left-over bits in the last Base32 symbol, at byte {at}")]
+    #[error(
+        "left-over bits in the last Base32 symbol, at byte {at}: it is another one, or the text goes on"
+    )]
     Base32TrailingBits {
         /// The last symbol.
         at: usize,
@@ -96,7 +98,7 @@ pub enum OtpError {
     },
     /// Codes of different exports, two different ones for the same part of one, or a part that
     /// cannot be.
-    #[error("the code is no part of this batch of an export")]
+    #[error("the code is no part of this batch: scan the codes of one export")]
     MigrationBatch,
     /// A field that is there twice.
     #[error("the export repeats a field, at byte {at}")]
@@ -105,13 +107,13 @@ pub enum OtpError {
         at: usize,
     },
     /// A message that is not in the wire format of Protocol Buffers, or a field of another type.
-    #[error("the export is damaged at byte {at}")]
+    #[error("the export is damaged at byte {at}: scan its code again")]
     MigrationEncoding {
         /// Where in the message.
         at: usize,
     },
     /// A code of the batch is missing.
-    #[error("code {} of the export is missing", missing + 1)]
+    #[error("code {} of the export is missing: scan it as well", missing + 1)]
     MigrationIncomplete {
         /// The first one missing, from 0 on.
         missing: u8,
@@ -261,7 +263,7 @@ pub enum OtpError {
         name: &'static str,
     },
     /// A counter, period or number of digits that is not decimal or out of range.
-    #[error("not a usable number at byte {at} of the URI")]
+    #[error("not a usable number at byte {at} of the URI: counter, period and digits are decimal")]
     UriNumber {
         /// Where the value begins.
         at: usize,

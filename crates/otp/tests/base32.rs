@@ -215,7 +215,7 @@ fn neither_debug_nor_errors_show_a_secret() {
     let error = decode("MZXW6Y!B", Lenient).unwrap_err();
     assert_eq!(
         format!("{error} {error:?}"),
-        "not a Base32 symbol at byte 6 Base32Symbol { at: 6 }"
+        "not a Base32 symbol at byte 6: there are A to Z and 2 to 7 Base32Symbol { at: 6 }"
     );
 }
 
