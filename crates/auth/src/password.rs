@@ -33,6 +33,14 @@ const TAG_BYTES: usize = 32;
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(
+        into = "crate::stored::CostFields",
+        try_from = "crate::stored::CostFields"
+    )
+)]
 pub struct Cost {
     memory_kib: u32,
     iterations: u32,

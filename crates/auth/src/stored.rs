@@ -1,4 +1,4 @@
-//! What is stored, as serde's text: the same that `Display` writes and `FromStr` reads.
+//! What is stored, as serde's text: the same that `Display` writes and `FromStr` reads. And a cost, as a configuration says it.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -8,8 +8,36 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    Generation, LoginScope, OperatorScope, OperatorScopes, PasswordHash, Scopes, TokenDigest,
+    AuthError, Cost, Generation, LoginScope, OperatorScope, OperatorScopes, PasswordHash, Scopes,
+    TokenDigest,
 };
+
+/// A [`Cost`] as a configuration says it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CostFields {
+    memory_kib: u32,
+    iterations: u32,
+    lanes: u32,
+}
+
+impl From<Cost> for CostFields {
+    fn from(cost: Cost) -> Self {
+        Self {
+            memory_kib: cost.memory_kib(),
+            iterations: cost.iterations(),
+            lanes: cost.lanes(),
+        }
+    }
+}
+
+impl TryFrom<CostFields> for Cost {
+    type Error = AuthError;
+
+    fn try_from(fields: CostFields) -> Result<Self, AuthError> {
+        Self::new(fields.memory_kib, fields.iterations, fields.lanes)
+    }
+}
 
 macro_rules! as_text {
     ($($name:ty: $expecting:literal)*) => {$(

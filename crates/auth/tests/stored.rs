@@ -51,6 +51,22 @@ fn texts() {
 }
 
 #[test]
+fn a_cost_is_read_within_its_bounds() {
+    let cost = Cost::new(65_536, 3, 1).unwrap();
+    let json = serde_json::to_string(&cost).unwrap();
+    assert_eq!(json, r#"{"memory_kib":65536,"iterations":3,"lanes":1}"#);
+    assert_eq!(serde_json::from_str::<Cost>(&json).ok(), Some(cost));
+    for wrong in [
+        r#"{"memory_kib":8,"iterations":3,"lanes":1}"#,
+        r#"{"memory_kib":65536,"iterations":3,"lanes":17}"#,
+        r#"{"memory_kib":65536,"iterations":3}"#,
+        r#"{"memory_kib":65536,"iterations":3,"lanes":1,"threads":1}"#,
+    ] {
+        assert!(serde_json::from_str::<Cost>(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn password_hashes() {
     let cost = Cost::insecure_for_tests(8, 1, 1).unwrap();
     let mut memory = Memory::new();
