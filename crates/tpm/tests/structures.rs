@@ -501,6 +501,22 @@ proptest! {
         }
     }
 
+    /// A text is a Name's or refused, and what is read is printed as it was.
+    #[test]
+    fn a_names_text_is_read_or_refused(kind in prop::sample::select(vec!["000b", "000C", "000d", "0004", "0000", "é"]), digits in "[0-9a-fA-F]{0,140}|.{0,20}") {
+        let text = format!("{kind}{digits}");
+        if let Ok(name) = text.parse::<Name>() {
+            prop_assert_eq!(name.to_string(), text.to_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn a_names_digits_are_read(digest in any::<[u8; 32]>()) {
+        let digits: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        let name = format!("000B{digits}").parse::<Name>().unwrap();
+        prop_assert_eq!(&name.as_bytes()[2..], digest);
+    }
+
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for (_, parse) in every_structure() {
