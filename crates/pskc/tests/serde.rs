@@ -34,24 +34,21 @@ fn info() -> KeyInfo {
 }
 
 fn stored() -> Value {
-    let both = json!({"start_date": "2026-01-01T00:00:00Z", "expiry_date": "2031-01-01T00:00:00Z"});
-    let mut device = json!({
-        "manufacturer": "ACME", "serial_number": "7", "model": "M", "issue_number": "1", "binding": "IMEI", "user_id": "UID=ada",
-    });
-    let mut policy = json!({
-        "pin": {"key_id": "pin", "usage": "Append", "max_failed_attempts": 3, "min_len": 4, "max_len": 8, "encoding": "DECIMAL"},
-        "usages": ["OTP", "CR"], "transactions": 9, "has_unknown": false,
-    });
-    for (name, date) in both.as_object().unwrap() {
-        device[name] = date.clone();
-        policy[name] = date.clone();
-    }
+    let (start, end) = ("2026-01-01T00:00:00Z", "2031-01-01T00:00:00Z");
     json!({
         "id": "k", "algorithm": KeyInfo::HOTP, "issuer": "I", "suite": "HMAC-SHA256",
         "challenge": {"encoding": "HEXADECIMAL", "min": 4, "max": 8, "check_digits": true},
         "response": {"encoding": "DECIMAL", "length": 8, "check_digits": false},
         "profile_id": "p", "reference": "r", "friendly_name": "f", "user_id": "UID=bob", "crypto_module": "CM",
-        "device": device, "policy": policy,
+        "device": {
+            "manufacturer": "ACME", "serial_number": "7", "model": "M", "issue_number": "1", "binding": "IMEI",
+            "start_date": start, "expiry_date": end, "user_id": "UID=ada",
+        },
+        "policy": {
+            "start_date": start, "expiry_date": end,
+            "pin": {"key_id": "pin", "usage": "Append", "max_failed_attempts": 3, "min_len": 4, "max_len": 8, "encoding": "DECIMAL"},
+            "usages": ["OTP", "CR"], "transactions": 9, "has_unknown": false,
+        },
     })
 }
 
