@@ -13,6 +13,7 @@
 //! A segment is too long once its plain form would exceed 128 bytes, and there are at most eight,
 //! so that no key exceeds 1,024 bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,17 +70,13 @@ impl Key {
         let mut at = 0;
         let mut count = 0;
         while at < bytes.len() {
-            let (segment, next) = split(bytes, at)?;
+            let (piece, next) = split(bytes, at)?;
             if count == Self::MAX_SEGMENTS {
                 return Err(ParseKeyError::TooManySegments {
                     limit: Self::MAX_SEGMENTS,
                 });
             }
-            let collection_is_text = match &segment {
-                Segment::Digest(_) => true,
-                Segment::Plain(plain) => std::str::from_utf8(plain).is_ok(),
-            };
-            if count == 0 && !collection_is_text {
+            if count == 0 && !piece.is_text() {
                 return Err(ParseKeyError::CollectionNotText);
             }
             at = next;
@@ -241,9 +238,9 @@ impl Iterator for Segments<'_> {
             return None;
         }
         // A `Key` only ever has whole segments, so `Err` is no more reachable than a panic.
-        let (segment, next) = split(self.bytes, self.at).ok()?;
+        let (piece, next) = split(self.bytes, self.at).ok()?;
         self.at = next;
-        Some(segment)
+        Some(piece.segment())
     }
 }
 
@@ -363,31 +360,71 @@ fn digest_of(segment: &[u8]) -> [u8; DIGEST_LEN] {
     bytes
 }
 
+/// A segment as it stands in a key.
+enum Piece<'a> {
+    Digest([u8; DIGEST_LEN]),
+    /// Without its end, and with its escapes.
+    Plain(&'a [u8]),
+}
+
+impl Piece<'_> {
+    /// Whether it is UTF-8; what a digest stands for was.
+    fn is_text(&self) -> bool {
+        match self {
+            Self::Digest(_) => true,
+            Self::Plain(plain) => std::str::from_utf8(&unescaped(plain)).is_ok(),
+        }
+    }
+
+    fn segment(&self) -> Segment {
+        match self {
+            Self::Digest(digest) => Segment::Digest(*digest),
+            Self::Plain(plain) => Segment::Plain(unescaped(plain).into_owned()),
+        }
+    }
+}
+
+/// A plain segment without its escapes.
+fn unescaped(plain: &[u8]) -> Cow<'_, [u8]> {
+    if !plain.contains(&ESCAPE) {
+        return plain.into();
+    }
+    let mut segment = Vec::with_capacity(plain.len());
+    let mut bytes = plain.iter().copied();
+    while let Some(byte) = bytes.next() {
+        segment.push(byte);
+        if byte == ESCAPE {
+            bytes.next();
+        }
+    }
+    segment.into()
+}
+
 /// The segment that starts at `start`, and where the next one would.
-fn split(bytes: &[u8], start: usize) -> Result<(Segment, usize), ParseKeyError> {
+fn split(bytes: &[u8], start: usize) -> Result<(Piece<'_>, usize), ParseKeyError> {
     let mut rest = bytes.iter().copied().enumerate().skip(start);
-    let mut plain = Vec::new();
     while let Some((at, byte)) = rest.next() {
-        // Checked before the end is found, so that no input makes this allocate without bound.
         if at - start >= MAX_SEGMENT_LEN {
             return Err(ParseKeyError::SegmentTooLong { start });
         }
         if byte != ESCAPE {
-            plain.push(byte);
             continue;
         }
         match rest.next() {
-            Some((_, ZERO)) => plain.push(ESCAPE),
-            Some((at, END)) if at - start >= MAX_SEGMENT_LEN => {
+            Some((_, ZERO)) => {}
+            Some((end, END)) if end - start >= MAX_SEGMENT_LEN => {
                 return Err(ParseKeyError::SegmentTooLong { start });
             }
-            Some((at, END)) => return Ok((Segment::Plain(plain), at + 1)),
+            Some((end, END)) => {
+                let plain = bytes.get(start..at).unwrap_or_default();
+                return Ok((Piece::Plain(plain), end + 1));
+            }
             Some((at, DIGEST)) if at == start + 1 => {
                 let digest = bytes
                     .get(at + 1..at + 1 + DIGEST_LEN)
                     .and_then(|digest| digest.try_into().ok())
                     .ok_or(ParseKeyError::Incomplete { start })?;
-                return Ok((Segment::Digest(digest), at + 1 + DIGEST_LEN));
+                return Ok((Piece::Digest(digest), at + 1 + DIGEST_LEN));
             }
             Some((at, _)) => return Err(ParseKeyError::BadMarker { at }),
             None => break,
