@@ -221,7 +221,13 @@ impl Engine for SqliteEngine {
         limit: usize,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
-        Box::pin(self.readers.scan(prefix, after, limit, now))
+        Box::pin(async move {
+            let kept = self.cache();
+            match kept.and_then(|cache| cache.scan(prefix, after, limit, now)) {
+                Some(rows) => Ok(rows),
+                None => self.readers.scan(prefix, after, limit, now).await,
+            }
+        })
     }
 
     fn expired(

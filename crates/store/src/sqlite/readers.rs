@@ -113,16 +113,26 @@ impl Readers {
         let after = after
             .map(|key| [key.as_bytes(), &[0]].concat())
             .unwrap_or_default();
+        // Whoever reads on does not read all.
+        let whole = after.is_empty().then(|| prefix.clone());
         let start = after.max(prefix.start().to_vec());
         let end = prefix.end();
         self.run(move |reader| {
-            reader
+            let found = reader
                 .connection
                 .prepare_cached(SCAN)?
                 .query_map(params![start, end, millis(now), rows(limit)], |row| {
                     Ok((key(row, 3)?, stored(row)?))
                 })?
-                .collect()
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            if let Some(prefix) = whole
+                && found.len() < limit
+                && let Some(state) = reader.state()
+            {
+                let all = found.clone();
+                reader.cache.found_all(state, prefix, all, now);
+            }
+            Ok(found)
         })
         .await
     }
@@ -216,6 +226,13 @@ fn read_together(connection: &Connection, cache: &Cache, first: Job, jobs: &Rece
 }
 
 impl Reader<'_> {
+    /// The state that was read, once it was read, if that can be told: a snapshot that was taken between two moments of one
+    /// state is of that state.
+    fn state(&self) -> Option<State> {
+        self.began
+            .filter(|began| self.cache.state() == Some(*began))
+    }
+
     fn rows_of(&self, keys: &[Key], now: Timestamp) -> rusqlite::Result<Vec<Option<Row>>> {
         let mut statement = self.connection.prepare_cached(GET)?;
         let rows = keys.iter().map(|key| {
@@ -223,10 +240,7 @@ impl Reader<'_> {
             row.optional()
         });
         let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-        // The snapshot was taken between two moments of one state, so it is of that state.
-        if let Some(state) = self.began
-            && self.cache.state() == Some(state)
-        {
+        if let Some(state) = self.state() {
             let rows = rows.iter().map(Option::as_ref);
             self.cache.found(state, iter::zip(keys, rows));
         }

@@ -1,16 +1,20 @@
-//! Rows that were read or committed before, each used only while the file is in the very state that they are of.
+//! Rows that were read or committed before, and short lists that were read whole, each used only while the file is in the
+//! very state that they are of.
 //!
 //! A read asks the log's index which state the file is in. As long as that is the state of what is kept here, a row here is
 //! the row there, and no thread and no disk need be asked. A commit of this engine moves both on, for the writer knows what
 //! it has changed; after one of anybody else nothing here counts any more.
+
+mod lists;
 
 use std::collections::hash_map::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashlink::LruCache;
 
+use self::lists::Lists;
 use super::log_index::{LogIndex, State};
-use crate::{Change, Changes, Key, Reading, Row, Timestamp};
+use crate::{Change, Changes, Key, Prefix, Reading, Row, Timestamp};
 
 /// Bytes of keys and bodies that are kept, and what keeping them takes: the rows of some ten thousand users.
 const MAX_BYTES: usize = 32 << 20;
@@ -29,11 +33,13 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Kept {
-    /// What all rows are of; none are kept without it.
+    /// What all rows and lists are of; none are kept without it.
     state: Option<State>,
     /// `None` for a key at which there is nothing, not even an expired record.
     rows: LruCache<Key, Option<Row>, RandomState>,
     bytes: usize,
+    /// Beside the rows, and not counted with them.
+    lists: Lists,
     /// Whether this engine's writer has a transaction open, and will say what becomes of it.
     is_committing: bool,
 }
@@ -46,6 +52,7 @@ impl Cache {
                 state: None,
                 rows: LruCache::with_hasher(usize::MAX, RandomState::new()),
                 bytes: 0,
+                lists: Lists::default(),
                 is_committing: false,
             }),
         }
@@ -72,6 +79,22 @@ impl Cache {
         Some(())
     }
 
+    /// What [`Engine::scan`](crate::Engine::scan) gives, if all of the prefix is kept.
+    pub(super) fn scan(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Option<Vec<(Key, Row)>> {
+        let state = self.state()?;
+        let mut kept = self.kept();
+        if kept.state != Some(state) {
+            return None;
+        }
+        kept.lists.scan(prefix, after, limit, now)
+    }
+
     fn rows(&self, keys: &[Key], state: State, now: Timestamp) -> Option<Vec<Option<Row>>> {
         let mut kept = self.kept();
         if kept.state != Some(state) {
@@ -91,17 +114,38 @@ impl Cache {
         state: State,
         rows: impl Iterator<Item = (&'r Key, Option<&'r Row>)>,
     ) {
+        let Some(mut kept) = self.kept_of(state) else {
+            return;
+        };
+        for (key, row) in rows {
+            kept.put(key, row);
+        }
+    }
+
+    /// Keeps all records of a prefix, which were read while the file was in this state.
+    pub(super) fn found_all(
+        &self,
+        state: State,
+        prefix: Prefix,
+        rows: Vec<(Key, Row)>,
+        now: Timestamp,
+    ) {
+        if let Some(mut kept) = self.kept_of(state) {
+            kept.lists.keep(prefix, rows, now);
+        }
+    }
+
+    /// What is kept of this state, which may be another than that of before; nothing if it is an earlier one.
+    fn kept_of(&self, state: State) -> Option<MutexGuard<'_, Kept>> {
         let mut kept = self.kept();
         if kept.state != Some(state) {
             // Whose state is the later? If the writer is at work it will say what has changed.
             if kept.is_committing || self.state() != Some(state) {
-                return;
+                return None;
             }
             kept.restart(state);
         }
-        for (key, row) in rows {
-            kept.put(key, row);
-        }
+        Some(kept)
     }
 
     /// To be called in a transaction of the writer's, while nobody else can commit; and to be ended by
@@ -137,6 +181,9 @@ impl Cache {
         }
         kept.state = Some(after);
         for entry in applied.flat_map(Changes::entries) {
+            if !matches!(entry.change, Change::Require { .. }) {
+                kept.lists.forget(&entry.key);
+            }
             match &entry.change {
                 Change::Insert(row) | Change::Replace { row, .. } => {
                     kept.put(&entry.key, Some(row));
@@ -178,6 +225,7 @@ impl Kept {
         self.state = None;
         self.rows.clear();
         self.bytes = 0;
+        self.lists.clear();
     }
 
     fn put(&mut self, key: &Key, row: Option<&Row>) {

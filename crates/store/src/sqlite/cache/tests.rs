@@ -430,13 +430,103 @@ async fn a_store_that_is_opened_again_goes_by_the_index_of_now() {
     assert_eq!(*read(&ours, "a").await.unwrap().body, *b"2");
 }
 
+fn all() -> Prefix {
+    Prefix::collection("case")
+}
+
+async fn list(engine: &SqliteEngine) -> Vec<(Key, Row)> {
+    engine.scan(&all(), None, 9, NOW).await.unwrap()
+}
+
+/// The list, if it is kept and counts.
+fn kept_list(engine: &SqliteEngine) -> Option<Vec<(Key, Row)>> {
+    engine.cache.scan(&all(), None, 9, NOW)
+}
+
+#[tokio::test]
+async fn a_list_that_was_read_whole_is_kept_until_anybody_changes_it() {
+    let (_folder, [ours, theirs]) = engines();
+    let (a, b) = (row("1", None), row("2", None));
+    assert!(list(&ours).await.is_empty());
+    assert_eq!(kept_list(&ours), Some(Vec::new()));
+    commit(&ours, "a", Change::Insert(a.clone())).await;
+    assert_eq!(kept_list(&ours), None);
+    let with_a = [(key("a"), a.clone())];
+    assert_eq!(list(&ours).await, with_a);
+    assert_eq!(kept_list(&ours).as_deref(), Some(&with_a[..]));
+    // What is elsewhere, or changes nothing, leaves it.
+    let at = a.version;
+    let elsewhere = [
+        (key("a"), Change::Require { at }),
+        (Key::new("other", ["a"]), Change::Insert(b.clone())),
+    ];
+    let elsewhere = Changes::new(elsewhere, NOW, &SystemEntropy::new()).unwrap();
+    ours.commit(elsewhere).await.unwrap();
+    assert_eq!(kept_list(&ours).as_deref(), Some(&with_a[..]));
+    let changes = [
+        Change::Replace { at, row: b.clone() },
+        Change::Reseal {
+            at: b.version,
+            body: "3".into(),
+        },
+        Change::Remove { at: b.version },
+    ];
+    for (change, bodies) in changes.into_iter().zip([&["2"][..], &["3"], &[]]) {
+        assert!(kept_list(&ours).is_some(), "before {change:?}");
+        commit(&ours, "a", change.clone()).await;
+        assert_eq!(kept_list(&ours), None, "after {change:?}");
+        let now = list(&ours).await;
+        let now = now.iter().map(|(_, row)| &*row.body);
+        let expected = bodies.iter().map(|body| body.as_bytes());
+        assert!(now.eq(expected), "after {change:?}");
+    }
+    // A commit of somebody else's ends everything, whatever it changes.
+    commit(&theirs, "a", Change::Insert(a.clone())).await;
+    assert_eq!(kept_list(&ours), None);
+    assert_eq!(list(&ours).await, with_a);
+}
+
+#[tokio::test]
+async fn a_list_that_may_go_on_is_not_kept() {
+    let (_folder, [ours, _theirs]) = engines();
+    for name in ["a", "b"] {
+        commit(&ours, name, Change::Insert(row(name, None))).await;
+    }
+    for (after, limit) in [(None, 1), (None, 2), (Some("a"), 9)] {
+        let after = after.map(key);
+        let page = ours.scan(&all(), after.as_ref(), limit, NOW).await;
+        assert!(!page.unwrap().is_empty());
+        assert_eq!(kept_list(&ours), None, "{after:?} {limit}");
+    }
+    let page = ours.scan(&all(), None, 3, NOW).await;
+    assert_eq!(kept_list(&ours), Some(page.unwrap()));
+}
+
+#[tokio::test]
+async fn a_list_that_was_read_of_an_earlier_state_is_not_kept() {
+    let (_folder, [ours, theirs]) = engines();
+    list(&ours).await;
+    let earlier = ours.cache.state().unwrap();
+    commit(&theirs, "a", Change::Insert(row("1", None))).await;
+    // A slow reader of that state, before and after a quick one of this.
+    let slow = || ours.cache.found_all(earlier, all(), Vec::new(), NOW);
+    slow();
+    assert_eq!(kept_list(&ours), None);
+    let found = list(&ours).await;
+    slow();
+    assert_eq!(kept_list(&ours), Some(found));
+}
+
 /// What is not shown any more by a program that took the records away is not shown out of memory.
 #[tokio::test]
 async fn a_fence_ends_what_is_kept() {
     let (_folder, [ours, theirs]) = engines();
     commit(&ours, "a", Change::Insert(row("1", None))).await;
     assert!(kept(&ours, "a", NOW).is_some());
+    list(&ours).await;
     theirs.fence().await.unwrap();
     let found = ours.get_many(&[key("a")], NOW).await;
     assert_eq!(found, Err(crate::EngineError::Relocated));
+    let listed = ours.scan(&all(), None, 9, NOW).await;
+    assert_eq!(listed, Err(crate::EngineError::Relocated));
 }
