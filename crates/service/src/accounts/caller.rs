@@ -279,7 +279,7 @@ impl Accounts {
             return Err(Failure::Refused(SeeUsersError::OutOfReach));
         }
         let snapshot = self.snapshot_of(&found.name, owner).await?;
-        let user = snapshot.user.record().cloned().ok_or(UNKNOWN)?;
+        let user = snapshot.user.record().ok_or(UNKNOWN)?;
         let records = snapshot.records();
         let key = snapshot.second_factor.record();
         Ok(UserState {

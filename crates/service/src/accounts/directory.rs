@@ -1,6 +1,8 @@
 //! The users of an organisation, with their keys: one by one, and in pages.
 
-use keyproof_store::{ReadPlan, Timestamp};
+use std::sync::Arc;
+
+use keyproof_store::{Raw, ReadPlan, Timestamp};
 
 use super::{
     Accounts, KeySummary, Session, Whose,
@@ -11,10 +13,13 @@ use super::{
     },
     user_query::{Listing, UserQuery},
 };
-use crate::{Failure, StorageError, audit::Subject};
+use crate::{Failure, StorageError, audit::Subject, pages};
 
 /// Records read at once.
 const PAGE: usize = 500;
+
+/// So few users are looked at where they were read: handing them to another thread costs more.
+pub(super) const FEW: usize = pages::PAGE;
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,28 +86,43 @@ impl Accounts {
         let mut after = None;
         loop {
             let page = self.store.scan_raw(&all, after.as_ref(), PAGE, now).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key().clone());
-            listing = self.judging.run(move || listing.with(&page)).await??;
+            let is_short = after.is_none() && page.len() <= FEW;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|last| last.key().clone());
+            listing = match is_short {
+                true => listing.with(&page)?,
+                false => self.judging.run(move || listing.with(&page)).await??,
+            };
+            if is_last {
+                break;
+            }
         }
-        let mut page = listing.into_page();
-        self.add_keys(&mut page.users).await?;
-        Ok(page)
+        let (users, total) = listing.into_page();
+        let users = self.with_keys(&users, now).await?;
+        Ok(UserPage { users, total })
     }
 
-    async fn add_keys(&self, users: &mut [UserView]) -> Result<(), StorageError> {
-        let place = |user: &UserView| {
-            second_factor_key(Owner {
-                organisation: user.organisation,
-                user: user.id,
-            })
+    /// These users, with their keys, which are read together.
+    async fn with_keys(
+        &self,
+        users: &[Arc<User>],
+        now: Timestamp,
+    ) -> Result<Vec<UserView>, StorageError> {
+        let places: Vec<_> = users
+            .iter()
+            .map(|user| second_factor_key(user.owner()))
+            .collect();
+        let keys = match places.is_empty() {
+            true => Vec::new(),
+            false => self.store.get_many(&places, now).await?,
         };
-        let reading = self.read(users.iter().map(place)).await?;
-        for user in users {
-            let key: Slot<SecondFactor> = reading.slot(place(user))?;
-            user.key = key.record().map(KeySummary::of);
-        }
-        Ok(())
+        let views = users.iter().zip(keys).map(|(user, key)| {
+            let key = key.as_ref().map(Raw::decode_shared::<SecondFactor>);
+            let key = key.transpose()?;
+            let key = key.map(|key| KeySummary::of(&key.record));
+            Ok(view(user, key))
+        });
+        views.collect()
     }
 
     /// The user of this number.
@@ -164,17 +184,17 @@ impl Accounts {
 fn view_of(owner: Owner, reading: &Reading) -> Result<UserView, Failure<DirectoryError>> {
     let user: Slot<User> = reading.slot(user_key(owner))?;
     let key: Slot<SecondFactor> = reading.slot(second_factor_key(owner))?;
-    let user = user.into_record();
+    let user = user.record();
     let user = user.ok_or(Failure::Refused(DirectoryError::Unknown))?;
     Ok(view(user, key.record().map(KeySummary::of)))
 }
 
-pub(super) fn view(user: User, key: Option<KeySummary>) -> UserView {
+pub(super) fn view(user: &User, key: Option<KeySummary>) -> UserView {
     UserView {
         id: user.id,
-        name: user.name,
+        name: user.name.clone(),
         organisation: user.organisation,
-        organisation_name: user.organisation_name,
+        organisation_name: user.organisation_name.clone(),
         role: user.role,
         status: user.status,
         created_at: user.created_at,

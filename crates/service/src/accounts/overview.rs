@@ -51,7 +51,7 @@ impl Accounts {
         let recovery = records.recovery.as_ref().filter(|_| active.is_some());
         let lock = records.admit_session(session.counter(), snapshot.at());
         Ok(Overview {
-            user: view(user.clone(), key.map(KeySummary::of)),
+            user: view(user, key.map(KeySummary::of)),
             clock_ahead: clock_ahead.unwrap_or_default(),
             recovery_codes: recovery.map(keyproof_mfa::RecoveryCodes::left),
             may_decide: records.may_decide(standing).is_ok(),

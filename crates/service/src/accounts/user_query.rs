@@ -1,13 +1,10 @@
 //! Which users are listed, in which order, and how much that may cost: an organisation may have hundreds of thousands.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use keyproof_store::Raw;
 
-use super::{
-    directory::{UserPage, UserView, view},
-    records::{User, UserStatus},
-};
+use super::records::{User, UserStatus};
 use crate::StorageError;
 
 /// The most filters of a query.
@@ -139,7 +136,7 @@ impl UserQuery {
 pub(super) struct Listing {
     query: UserQuery,
     /// The first ones of those that pass, in order.
-    first: Vec<UserView>,
+    first: Vec<Arc<User>>,
     /// How many pass.
     total: usize,
 }
@@ -156,7 +153,7 @@ impl Listing {
     /// Looks at more users.
     pub(super) fn with(mut self, more: &[Raw]) -> Result<Self, StorageError> {
         for raw in more {
-            let user = view(raw.decode::<User>()?.record, None);
+            let user = raw.decode_shared::<User>()?.record;
             if self.query.passes(&user) {
                 self.total += 1;
                 self.first.push(user);
@@ -169,23 +166,20 @@ impl Listing {
         Ok(self)
     }
 
-    /// The page, once all users were looked at.
-    pub(super) fn into_page(self) -> UserPage {
+    /// The page, once all users were looked at, and how many there are on all pages.
+    pub(super) fn into_page(self) -> (Vec<Arc<User>>, usize) {
         let Self {
             query,
             first,
             total,
         } = self;
         let before = query.page.saturating_sub(1).saturating_mul(query.per_page);
-        UserPage {
-            users: first.into_iter().skip(before).collect(),
-            total,
-        }
+        (first.into_iter().skip(before).collect(), total)
     }
 }
 
 impl UserQuery {
-    fn passes(&self, user: &UserView) -> bool {
+    fn passes(&self, user: &User) -> bool {
         let by_name = |filter: &Filter| matches!(filter, Filter::Name(_));
         let name = match self.filters.iter().any(by_name) {
             true => user.name.to_lowercase(),
@@ -199,7 +193,7 @@ impl UserQuery {
         })
     }
 
-    fn order(&self, a: &UserView, b: &UserView) -> Ordering {
+    fn order(&self, a: &User, b: &User) -> Ordering {
         let mut steps = self.sort.iter().map(|sort| {
             let order = match sort.key {
                 SortKey::Created => a.created_at.cmp(&b.created_at),
@@ -227,22 +221,27 @@ mod tests {
         TooBusy,
         accounts::{
             Session,
+            directory::{FEW, view},
             records::{Role, user_key, users_of},
             tests::{add, log_in, session, tokens},
         },
         testing::{Bench, PASSWORD, START, bench},
     };
 
-    /// An administrator, and as many more users as are read in three goes, their names and states in no order.
-    async fn crowd(bench: &Bench) -> (Session, Vec<UserView>) {
+    /// As many more users as are read in three goes.
+    const MANY: usize = 1_010;
+
+    /// An administrator, and so many more users, their names and states in no order.
+    async fn crowd(bench: &Bench, more: usize) -> (Session, Vec<User>) {
         add(bench, "ada@example.org", Role::Administrator).await;
         let ada = tokens(log_in(bench, "ada@example.org", PASSWORD, None).await);
         let ada = session(bench, &ada).await;
         let first = bench.store.get::<User>(&user_key(ada.owner), START).await;
         let first = first.unwrap().unwrap().record;
         let mut batch = bench.store.batch(START);
-        let mut all = vec![view(first.clone(), None)];
-        for id in (1..=1_010).filter(|id| *id != first.id) {
+        let mut all = vec![first.clone()];
+        let more = u32::try_from(more).unwrap();
+        for id in (1..=more).filter(|id| *id != first.id) {
             let user = User {
                 id,
                 name: format!("User-{}", (id * 7_919) % 1_009),
@@ -253,7 +252,7 @@ mod tests {
                 ..first.clone()
             };
             batch.insert(&user_key(user.owner()), &user, None);
-            all.push(view(user, None));
+            all.push(user);
         }
         bench.store.commit(batch).await.unwrap();
         (ada, all)
@@ -266,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_what_sorting_all_users_would_give() {
         let bench = bench().await;
-        let (ada, all) = crowd(&bench).await;
+        let (ada, all) = crowd(&bench, MANY).await;
         for sort in [
             vec![],
             vec![by(SortKey::Name, false)],
@@ -286,9 +285,10 @@ mod tests {
                     expected.sort_by(|a, b| query.order(a, b));
                     let total = expected.len();
                     let expected = expected.into_iter().skip((page - 1) * per_page);
+                    let expected = expected.take(per_page).map(|user| view(user, None));
                     let found = bench.service.accounts.users(&ada, &query).await.unwrap();
                     assert_eq!(found.total, total, "{query:?}");
-                    assert!(found.users.iter().eq(expected.take(per_page)), "{query:?}");
+                    assert!(found.users.into_iter().eq(expected), "{query:?}");
                 }
             }
         }
@@ -297,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_users_are_kept_than_the_pages_up_to_the_one_asked_for_have() {
         let bench = bench().await;
-        let (_, all) = crowd(&bench).await;
+        let (_, all) = crowd(&bench, MANY).await;
         let prefix = users_of(all[0].organisation);
         let raws = bench.store.scan_raw(&prefix, None, usize::MAX, START).await;
         let raws = raws.unwrap();
@@ -307,8 +307,8 @@ mod tests {
             listing = listing.with(page).unwrap();
             assert_eq!(listing.first.len(), 60);
         }
-        let page = listing.into_page();
-        assert_eq!((page.users.len(), page.total), (20, all.len()));
+        let (page, total) = listing.into_page();
+        assert_eq!((page.len(), total), (20, all.len()));
     }
 
     #[test]
@@ -335,17 +335,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn users_are_filtered_and_sorted_where_that_is_bounded_in_number() {
+    async fn more_users_than_a_few_are_filtered_and_sorted_where_that_is_bounded_in_number() {
         let bench = bench().await;
-        add(&bench, "ada@example.org", Role::User).await;
-        let ada = tokens(log_in(&bench, "ada@example.org", PASSWORD, None).await);
-        let ada = session(&bench, &ada).await;
+        let (ada, all) = crowd(&bench, FEW - 1).await;
+        assert_eq!(all.len(), FEW);
         let accounts = &bench.service.accounts;
         let query = UserQuery::new(vec![], vec![], 1, 10).unwrap();
         let full = accounts.judging.fill();
+        let found = accounts.users(&ada, &query).await.unwrap();
+        assert_eq!(found.total, FEW);
+        add(&bench, "bob@example.org", Role::User).await;
         let refused = accounts.users(&ada, &query).await;
         assert_eq!(refused, Err(StorageError::Busy(TooBusy)));
         drop(full);
-        assert_eq!(accounts.users(&ada, &query).await.unwrap().total, 1);
+        let found = accounts.users(&ada, &query).await.unwrap();
+        assert_eq!(found.total, FEW + 1);
     }
 }

@@ -3,7 +3,7 @@
 use super::{ADDRESS, STEP, add, asks, challenge, enrol, laptop, log_in, tokens};
 use crate::{
     Action, Clock,
-    accounts::{Role, Whose},
+    accounts::{Role, UserQuery, Whose},
     testing::{Bench, PASSWORD, bench, origin},
 };
 
@@ -75,4 +75,29 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
     assert_eq!(hops(&bench), 2);
     let devices = asks(&bench).devices(&session, theirs, &origin).await;
     assert_eq!(devices.unwrap().len(), 1, "as they were with the session");
+}
+
+#[tokio::test]
+async fn a_page_of_users_is_a_scan_and_their_keys() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::Administrator).await;
+    add(&bench, BOB, Role::User).await;
+    let (_, session, _) = enrol(&bench, ADA).await;
+    hops(&bench);
+    let query = UserQuery::new(vec![], vec![], 1, 10).unwrap();
+    let found = bench
+        .service
+        .accounts
+        .users(&session, &query)
+        .await
+        .unwrap();
+    assert_eq!((found.users.len(), hops(&bench)), (2, 2));
+    let query = UserQuery::new(vec![], vec![], 2, 10).unwrap();
+    let found = bench
+        .service
+        .accounts
+        .users(&session, &query)
+        .await
+        .unwrap();
+    assert_eq!((found.users.len(), hops(&bench)), (0, 1));
 }

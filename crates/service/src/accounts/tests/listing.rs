@@ -2,11 +2,11 @@
 
 use keyproof_auth::OperatorScopes;
 
-use super::{add, log_in, session, tokens};
+use super::{add, enrol, log_in, pending, session, tokens};
 use crate::{
     StorageError, TooBusy,
     access::NewOperatorToken,
-    accounts::{Caller, NewUser, Role, UserQuery},
+    accounts::{Caller, NewUser, Role, Sort, SortKey, UserQuery},
     pages::PAGE,
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
@@ -142,4 +142,37 @@ async fn the_list_of_instances_is_read_in_pages_by_name() {
     }
     let found: Vec<String> = listed.into_iter().map(|instance| instance.name).collect();
     assert_eq!(found, names);
+}
+
+#[tokio::test]
+async fn each_user_of_a_page_has_their_own_key() {
+    let bench = bench().await;
+    for name in ["eve", "bob", "ada"] {
+        add(&bench, name, Role::User).await;
+    }
+    let (_, ada, active) = enrol(&bench, "ada").await;
+    let bob = session(&bench, &tokens(log_in(&bench, "bob", PASSWORD, None).await)).await;
+    let (_, unfinished) = pending(&bench, &bob).await;
+    let by_name = Sort {
+        key: SortKey::Name,
+        descending: false,
+    };
+    let mut listed = Vec::new();
+    for page in [1, 2] {
+        let query = UserQuery::new(vec![], vec![by_name], page, 2).unwrap();
+        let found = bench.service.accounts.users(&ada, &query).await.unwrap();
+        assert_eq!(found.total, 3);
+        listed.extend(found.users);
+    }
+    let keys = listed.iter().map(|user| {
+        let key = user.key.as_ref();
+        let key = key.map(|key| (key.id, key.activated_at.is_some()));
+        (&*user.name, key)
+    });
+    let expected = [
+        ("ada", Some((active, true))),
+        ("bob", Some((unfinished, false))),
+        ("eve", None),
+    ];
+    assert!(keys.eq(expected), "{listed:?}");
 }
