@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_store::{Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
@@ -229,7 +229,7 @@ impl Access {
     async fn note_use(
         &self,
         place: &Key,
-        kept: Stored<OperatorSessionRecord>,
+        kept: Stored<Arc<OperatorSessionRecord>>,
         now: Timestamp,
         used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
     ) -> bool {
@@ -238,7 +238,7 @@ impl Access {
         };
         let record = OperatorSessionRecord {
             life,
-            ..kept.record
+            ..OperatorSessionRecord::clone(&kept.record)
         };
         let mut batch = self.store.batch(now);
         batch.replace(place, kept.version, &record, Some(life.ends_at()));
@@ -264,7 +264,8 @@ impl Access {
     async fn session_at(
         &self,
         text: &str,
-    ) -> Result<(OperatorSession, Key, Stored<OperatorSessionRecord>), Failure<NoSession>> {
+    ) -> Result<(OperatorSession, Key, Stored<Arc<OperatorSessionRecord>>), Failure<NoSession>>
+    {
         let token = Token::parse(text).map_err(|_| NONE)?;
         let (now, place) = (self.clock.now(), place_of(&token));
         let (read, kept) = self.read_session(&place, now).await?;
@@ -359,11 +360,11 @@ impl Access {
         &self,
         place: &Key,
         now: Timestamp,
-    ) -> Result<(Snapshot, Stored<OperatorSessionRecord>), Failure<NoSession>> {
+    ) -> Result<(Snapshot, Stored<Arc<OperatorSessionRecord>>), Failure<NoSession>> {
         let plan = ReadPlan::new([place.clone()]).then({
             let place = place.clone();
             move |found| {
-                let kept = found.get::<OperatorSessionRecord>(&place)?;
+                let kept = found.get_shared::<OperatorSessionRecord>(&place)?;
                 Ok(kept
                     .iter()
                     .map(|kept| token_place_of(&kept.record))
@@ -380,8 +381,8 @@ impl Access {
     fn live(
         &self,
         read: &Snapshot,
-        kept: &Stored<OperatorSessionRecord>,
-    ) -> Result<Stored<OperatorTokenRecord>, Failure<NoSession>> {
+        kept: &Stored<Arc<OperatorSessionRecord>>,
+    ) -> Result<Stored<Arc<OperatorTokenRecord>>, Failure<NoSession>> {
         let token = stored::<OperatorTokenRecord>(read, &token_place_of(&kept.record))?;
         let token = token.filter(|token| token.record.sessions == kept.record.generation);
         token.ok_or(NONE)
@@ -422,8 +423,8 @@ impl Access {
     }
 }
 
-fn stored<R: Record>(read: &Snapshot, place: &Key) -> Result<Option<Stored<R>>, StorageError> {
-    Ok(read.get::<R>(place)?)
+fn stored<R: Record>(read: &Snapshot, place: &Key) -> Result<Option<Stored<Arc<R>>>, StorageError> {
+    Ok(read.get_shared::<R>(place)?)
 }
 
 fn target(operator: &Operator) -> String {
