@@ -37,7 +37,7 @@ struct Organisations<'a> {
 struct Users<'a> {
     frame: &'a Frame,
     organisation: OrganisationView,
-    users: Vec<Row>,
+    users: Vec<Row<'a>>,
     total: usize,
     page: usize,
     pages: usize,
@@ -53,8 +53,10 @@ struct Users<'a> {
 #[template(path = "console/user.html")]
 struct OneUser<'a> {
     frame: &'a Frame,
-    user: Row,
-    state: UserState,
+    user: Row<'a>,
+    /// Where this page is.
+    path: String,
+    state: &'a UserState,
     may_change: bool,
     has_phone: bool,
     /// Where the token is shown again, if it has to be.
@@ -71,11 +73,10 @@ struct AddUser<'a> {
 }
 
 /// A user, as pages have them.
-struct Row {
-    /// Where their page is.
-    path: String,
-    name: String,
-    role: Role,
+struct Row<'a> {
+    id: u32,
+    name: &'a str,
+    role: &'static str,
     is_suspended: bool,
     phone: Phone,
     added: Moment,
@@ -88,12 +89,12 @@ enum Phone {
     Active { since: Moment },
 }
 
-impl Row {
-    fn of(user: &UserView) -> Self {
+impl<'a> Row<'a> {
+    fn of(user: &'a UserView) -> Self {
         Self {
-            path: path_of(user.organisation, user.id),
-            name: user.name.clone(),
-            role: user.role,
+            id: user.id,
+            name: &user.name,
+            role: user.role.name(),
             is_suspended: user.status == UserStatus::Suspended,
             phone: match user.key.as_ref().map(|key| key.activated_at) {
                 None => Phone::None,
@@ -188,19 +189,20 @@ impl Visit<Signed> {
         let frame = self.frame_in(Area::Users);
         let caller = self.users_caller();
         let (organisation, user) = (self.number("organisation")?, self.number("user")?);
+        let path = path_of(organisation, user);
         let state = self.accounts().user_as(&caller, organisation, user).await?;
-        let user = Row::of(&state.user);
         let page = OneUser {
             frame: &frame,
             may_change: caller.may_change(&state.user.organisation_name),
-            confirm: self.way_to_confirm(&user.path),
-            user,
+            confirm: self.way_to_confirm(&path),
+            user: Row::of(&state.user),
+            path,
             has_phone: state
                 .user
                 .key
                 .as_ref()
                 .is_some_and(|key| key.activated_at.is_some()),
-            state,
+            state: &state,
             may_see_trail: Area::Audit.is_shown_to(self.operator()),
         };
         render(&page, StatusCode::OK)
