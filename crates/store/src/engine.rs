@@ -140,6 +140,12 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// How many records are stored, expired ones included, for telling how far something is that goes over all of them: about,
+    /// and `None` where the engine would have to read them for it.
+    fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Whether nothing is stored, expired records included.
     fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(async {

@@ -169,6 +169,12 @@ impl Engine for MemoryEngine {
         Box::pin(ready(snapshot))
     }
 
+    fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
+        Box::pin(ready(
+            self.locked(|records| u64::try_from(records.len()).ok()),
+        ))
+    }
+
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(ready(self.locked(|_| ())))
     }

@@ -314,6 +314,15 @@ impl Store {
         self.keyring.missing().map_or(Ok(()), Err)
     }
 
+    /// About how many records are stored, expired ones and the store's own included: see [`Engine::estimate`](crate::Engine::estimate).
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer.
+    pub async fn estimate(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.engine.estimate().await?)
+    }
+
     /// Which copies of the database follow it at the moment: see [`Engine::standbys`](crate::Engine::standbys).
     ///
     /// # Errors

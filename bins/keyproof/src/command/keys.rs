@@ -233,7 +233,7 @@ async fn switch(store: &Store, json: bool) -> Outcome {
         let detail = format!("from {} to {}", before.sealing, rotation.sealing);
         tell(store, Action::MasterKeySwitch, Some(detail)).await?;
     }
-    let mut progress = Progress::new();
+    let mut progress = Progress::over(store).await;
     let resealed = store.reseal_all(|read| progress.show(read)).await?;
     progress.end();
     let sealing = rotation.sealing;
@@ -251,7 +251,7 @@ async fn switch(store: &Store, json: bool) -> Outcome {
 
 async fn finish(store: &Store, json: bool) -> Outcome {
     let before = store.rotation().await?;
-    let mut progress = Progress::new();
+    let mut progress = Progress::over(store).await;
     store.finish_rotation(|read| progress.show(read)).await?;
     progress.end();
     if !before.opening.is_empty() {
@@ -304,33 +304,90 @@ impl From<RotateError> for Failure {
     }
 }
 
-/// How far it is, on a terminal: how many records there are is not known before all are read.
+/// How far it is, on a terminal.
 struct Progress {
-    shown: Option<Instant>,
     is_shown: bool,
+    /// About how many records there are, if the store can tell.
+    of: Option<u64>,
+    read: u64,
+    shown: Option<Instant>,
 }
 
 impl Progress {
-    fn new() -> Self {
+    async fn over(store: &Store) -> Self {
+        let is_shown = stderr().is_terminal();
+        let of = match is_shown {
+            // Where it cannot be told, all is done the same.
+            true => store.estimate().await.ok().flatten(),
+            false => None,
+        };
         Self {
+            is_shown,
+            of,
+            read: 0,
             shown: None,
-            is_shown: stderr().is_terminal(),
         }
     }
 
     fn show(&mut self, read: u64) {
         const OFTEN: Duration = Duration::from_millis(100);
-        if !self.is_shown || self.shown.is_some_and(|at| at.elapsed() < OFTEN) {
-            return;
+        self.read = read;
+        if self.is_shown && self.shown.is_none_or(|at| at.elapsed() >= OFTEN) {
+            self.shown = Some(Instant::now());
+            tell_how_far(&drawn(read, self.of), "");
         }
-        self.shown = Some(Instant::now());
-        // Whoever sees none of it misses nothing.
-        let _ = write!(stderr(), "\r{read} records");
     }
 
+    /// All was read, however many it was.
     fn end(&self) {
-        if self.shown.is_some() {
-            let _ = writeln!(stderr());
+        if self.is_shown {
+            tell_how_far(&drawn(self.read, self.of.map(|_| self.read)), "\n");
         }
+    }
+}
+
+/// In the place of what was told before. Whoever sees none of it misses nothing.
+fn tell_how_far(drawn: &str, end: &str) {
+    const TO_THE_LINES_END: &str = "\u{1b}[K";
+    let _ = write!(stderr(), "\r{drawn}{TO_THE_LINES_END}{end}");
+}
+
+/// So many of so many. More than there were to be are told without, for nobody knows then how many there are.
+fn drawn(read: u64, of: Option<u64>) -> String {
+    const WIDTH: u64 = 30;
+    let done = |of: u64| usize::try_from(WIDTH.saturating_mul(read).checked_div(of)?).ok();
+    let of = of.filter(|of| read <= *of);
+    match of.and_then(|of| Some((of, done(of)?))) {
+        Some((of, done)) => format!("[{:<30}] {read} of {of} records", "#".repeat(done)),
+        None => format!("{read} records"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_is_drawn_as_its_share_of_what_there_is() {
+        for (read, of, bar) in [
+            (0, 40, 0),
+            (1, 40, 0),
+            (20, 40, 15),
+            (39, 40, 29),
+            (40, 40, 30),
+        ] {
+            let expected = format!(
+                "[{}{}] {read} of {of} records",
+                "#".repeat(bar),
+                " ".repeat(30 - bar)
+            );
+            assert_eq!(drawn(read, Some(of)), expected);
+        }
+        for of in [None, Some(0), Some(40)] {
+            assert_eq!(drawn(41, of), "41 records");
+        }
+        assert_eq!(drawn(0, Some(0)), "0 records");
+        let most = drawn(u64::MAX, Some(u64::MAX));
+        assert!(most.ends_with("of 18446744073709551615 records"), "{most}");
     }
 }

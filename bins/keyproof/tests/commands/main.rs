@@ -11,5 +11,6 @@ mod cli;
 #[path = "../shared_database/node.rs"]
 mod node;
 mod store_commands;
+mod terminal;
 mod trust;
 mod years;

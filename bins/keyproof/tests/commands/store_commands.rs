@@ -3,18 +3,14 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     process::{Command, Output, Stdio},
 };
 
-use rustix::{
-    fs::OFlags,
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::Node;
+use crate::{node::Node, terminal::Terminal};
 
 const PASSWORD: &str = "correct horse";
 
@@ -324,35 +320,6 @@ fn changes_say_what_they_did_and_in_which_store() {
         shown.contains(&format!("\nstore    {}\n", home.store())),
         "{shown}"
     );
-}
-
-/// A terminal, of which this is the side where a person sits.
-struct Terminal {
-    person: File,
-    path: String,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&person).unwrap();
-        unlockpt(&person).unwrap();
-        let path = ptsname(&person, Vec::new()).unwrap();
-        Self {
-            person: person.into(),
-            path: path.into_string().unwrap(),
-        }
-    }
-
-    /// The program's side.
-    fn end(&self) -> File {
-        let mut options = fs::OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .custom_flags(OFlags::NOCTTY.bits().cast_signed());
-        options.open(&self.path).unwrap()
-    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use keyproof_peer_postgres::Postgres;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::node::Node;
+use crate::{node::Node, terminal::Terminal};
 
 const PASSWORD: &str = "correct horse";
 const PASSPHRASE: &str = "battery staple";
@@ -724,6 +724,36 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
     assert_ne!(third["next"], first["sealing"]);
     assert_eq!(lines()[0], old);
     assert_eq!(lines().len(), 3);
+}
+
+#[test]
+fn how_far_a_rotation_is_is_told_at_a_terminal() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let rotate = |step: &'static str| ["keys", "rotate", step, "--store", &url];
+    home.prints(&rotate("prepare"), "");
+    for step in ["switch", "finish"] {
+        let terminal = Terminal::open();
+        let done = home.command(&rotate(step)).stderr(terminal.end()).output();
+        let done = done.unwrap();
+        let seen = terminal.seen();
+        assert_eq!(done.status.code(), Some(0), "{seen}");
+        // Drawn over and over, and in the end as all of it.
+        let last = seen.trim_end().rsplit('\r').next().unwrap();
+        let all = last.trim_end_matches("\u{1b}[K");
+        let all = all.strip_prefix(&format!("[{}] ", "#".repeat(30)));
+        let all = all.and_then(|all| all.strip_suffix(" records"));
+        let (read, of) = all.and_then(|all| all.split_once(" of ")).expect(&seen);
+        assert_eq!(read, of);
+        assert!(read.parse::<u32>().unwrap() > 5, "{seen}");
+        // About how many there are was known from the first on.
+        let mut drawn = seen.split('\r').filter(|drawn| !drawn.trim().is_empty());
+        assert!(drawn.all(|drawn| drawn.contains(" of ")), "{seen}");
+    }
+    // A script is told of nothing but what came of it.
+    let again = home.run(&rotate("finish"), b"");
+    assert_eq!(String::from_utf8(again.stderr).unwrap(), "");
 }
 
 /// An access token of ada's, as a client logs in.

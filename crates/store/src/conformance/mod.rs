@@ -58,8 +58,8 @@ pub use rules::{
     the_limits_are_reached,
 };
 pub use snapshots::{
-    a_fenced_store_serves_nobody, a_snapshot_is_of_one_state, compacting_changes_nothing,
-    pages_of_a_snapshot_are_bounded,
+    a_fenced_store_serves_nobody, a_snapshot_is_of_one_state, an_estimate_is_of_all_that_is_stored,
+    compacting_changes_nothing, pages_of_a_snapshot_are_bounded,
 };
 
 /// A database for one case, empty at first.
@@ -87,6 +87,7 @@ macro_rules! __conformance_tests {
             a_snapshot_is_of_one_state
             acknowledged_writes_outlive_the_engine
             agrees_with_the_model
+            an_estimate_is_of_all_that_is_stored
             an_expired_record_has_one_successor
             compacting_changes_nothing
             crossed_requirements_exclude_each_other

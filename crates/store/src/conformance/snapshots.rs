@@ -95,6 +95,27 @@ pub fn pages_of_a_snapshot_are_bounded(database: &dyn Database) {
     });
 }
 
+/// An engine that tells how many records there are, tells of all of them.
+pub fn an_estimate_is_of_all_that_is_stored(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        // So few that no server looks at its table meanwhile.
+        let mut rows: Vec<_> = (0..30)
+            .map(|number| (key(&format!("{number:02}")), row("stays")))
+            .collect();
+        rows.push((key("expired"), expiring("gone", NOW)));
+        fill(&*engine, &rows).await;
+        let estimate = engine.estimate().await.expect("an answer");
+        assert!(estimate.is_none_or(|count| count == 31), "{estimate:?}");
+        engine.close().await;
+        let estimate = engine.estimate().await;
+        assert!(
+            matches!(estimate, Err(EngineError::Closed) | Ok(None)),
+            "{estimate:?}"
+        );
+    });
+}
+
 /// Once the records were moved, no node reads or writes any, and a snapshot has all that were acknowledged.
 pub fn a_fenced_store_serves_nobody(database: &dyn Database) {
     run(async {

@@ -282,6 +282,11 @@ impl Engine for PostgresEngine {
         self.node.observe(observer);
     }
 
+    /// As the server has it from its last look at the table.
+    fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
+        Box::pin(async { self.open_node()?.estimate().await })
+    }
+
     fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(async { self.open_node()?.is_empty().await })
     }

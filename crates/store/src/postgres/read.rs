@@ -85,16 +85,7 @@ impl Node {
     pub(super) async fn standbys(&self) -> Result<Standbys, EngineError> {
         const QUESTION: &str = "SELECT count(*) FROM pg_stat_replication WHERE coalesce(state, 'streaming') IN ('catchup', 'streaming'); \
              SHOW synchronous_standby_names";
-        let connection = self.acquire().await?;
-        let asked = connection.session.client.simple_query(QUESTION);
-        let answers = match timeout(self.options.answer_timeout(), asked).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(error)) => return Err(engine_error(&error)),
-            Err(_) => {
-                Object::take(connection).session.give_up();
-                return Err(took_too_long("asking for standbys"));
-            }
-        };
+        let answers = self.ask(QUESTION, "asking for standbys").await?;
         let mut values = answers.iter().filter_map(|answer| match answer {
             SimpleQueryMessage::Row(row) => row.get(0),
             _ => None,
@@ -107,6 +98,32 @@ impl Node {
                 are_waited_for: !names.is_empty(),
             }),
             _ => Err(corrupt(&"no answer")),
+        }
+    }
+
+    /// As the table was last vacuumed or analysed; where it never was, it is small, and nothing is known of it.
+    pub(super) async fn estimate(&self) -> Result<Option<u64>, EngineError> {
+        const QUESTION: &str =
+            "SELECT reltuples::bigint FROM pg_class WHERE oid = 'keyproof_records'::regclass";
+        let answers = self.ask(QUESTION, "asking for the table's size").await?;
+        // There is no number below zero, which stands for none.
+        Ok(value(&answers).and_then(|count| count.parse().ok()))
+    }
+
+    /// What the server answers to statements without parameters.
+    async fn ask(
+        &self,
+        question: &str,
+        asking: &'static str,
+    ) -> Result<Vec<SimpleQueryMessage>, EngineError> {
+        let connection = self.acquire().await?;
+        let asked = connection.session.client.simple_query(question);
+        match timeout(self.options.answer_timeout(), asked).await {
+            Ok(answers) => answers.map_err(|error| engine_error(&error)),
+            Err(_) => {
+                Object::take(connection).session.give_up();
+                Err(took_too_long(asking))
+            }
         }
     }
 

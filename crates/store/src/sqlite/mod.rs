@@ -269,6 +269,11 @@ impl Engine for SqliteEngine {
         })
     }
 
+    /// Counted in an index, which is a small part of the file.
+    fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
+        Box::pin(async { self.readers.count().await.map(Some) })
+    }
+
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async {
             self.readers

@@ -24,6 +24,8 @@ const SCAN: &str = "SELECT version, body, expires_at, key FROM records
 const EXPIRED: &str = "SELECT key, version FROM records
     WHERE expires_at <= ?1 ORDER BY expires_at, key LIMIT ?2";
 
+const COUNT: &str = "SELECT count(*) FROM records";
+
 /// Reads that wait for a thread before callers wait for room.
 const QUEUE: usize = 256;
 
@@ -152,6 +154,17 @@ impl Readers {
                 .collect()
         })
         .await
+    }
+
+    pub(super) async fn count(&self) -> Result<u64, EngineError> {
+        let count = self
+            .run(|reader| {
+                reader
+                    .connection
+                    .query_row(COUNT, (), |row| row.get::<_, i64>(0))
+            })
+            .await?;
+        Ok(count.unsigned_abs())
     }
 
     /// Whether the disk has room for so many bytes beside the file at `path`.

@@ -11,6 +11,7 @@
 mod answers;
 mod contention;
 mod database;
+mod estimate;
 mod faults;
 mod hosts;
 mod migrations;

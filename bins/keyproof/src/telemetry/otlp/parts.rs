@@ -197,6 +197,10 @@ impl Engine for Told {
         self.inner.compact()
     }
 
+    fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
+        self.inner.estimate()
+    }
+
     fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
         self.inner.is_empty()
     }
