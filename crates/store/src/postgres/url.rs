@@ -86,6 +86,12 @@ pub enum ParsePostgresUrlError {
     UnknownSslMode,
 }
 
+/// Which of several servers: only one that takes writes will do, whichever of these it is called by.
+const TARGET: (&str, &str) = (
+    "target_session_attrs",
+    "any, read-write, primary or prefer-standby: no other server than one that takes writes is used",
+);
+
 /// The parameters of a URL, and what each can be.
 const PARAMETERS: [(&str, &str); 19] = [
     ("application_name", "a text"),
@@ -107,10 +113,7 @@ const PARAMETERS: [(&str, &str); 19] = [
         "disable, prefer, require, verify-ca or verify-full",
     ),
     ("sslrootcert", "a file, or system"),
-    (
-        "target_session_attrs",
-        "whatever it is, for only a server that takes writes will do",
-    ),
+    TARGET,
     ("tcp_user_timeout", "a number of seconds"),
     ("user", "a text"),
 ];
@@ -128,6 +131,15 @@ fn check_parameter(name: &str, parameter: &str) -> Result<(), ParsePostgresUrlEr
             parameter: parameter_name,
             values,
         })
+}
+
+/// Refuses what asks for servers that take no writes, and what libpq does not know either.
+fn check_target(value: &str) -> Result<(), ParsePostgresUrlError> {
+    let (parameter, values) = TARGET;
+    match percent_decode_str(value).decode_utf8().as_deref() {
+        Ok("any" | "read-write" | "primary" | "prefer-standby") => Ok(()),
+        _ => Err(ParsePostgresUrlError::UnknownValue { parameter, values }),
+    }
 }
 
 impl FromStr for PostgresUrl {
@@ -151,8 +163,7 @@ impl FromStr for PostgresUrl {
             match name {
                 "sslmode" => mode = Some(value),
                 "sslrootcert" => roots = Some(parse_roots(value)?),
-                // Whatever is asked for, a server that takes no writes will not do.
-                "target_session_attrs" => {}
+                "target_session_attrs" => check_target(value)?,
                 _ => {
                     check_parameter(name, parameter)?;
                     others.push(parameter);
@@ -376,14 +387,9 @@ mod tests {
             let value = match name {
                 "sslmode" => "require",
                 "channel_binding" | "load_balance_hosts" => "disable",
-                "host"
-                | "sslrootcert"
-                | "user"
-                | "password"
-                | "dbname"
-                | "options"
-                | "application_name"
-                | "target_session_attrs" => "x",
+                "host" | "sslrootcert" | "user" | "password" | "dbname" | "options"
+                | "application_name" => "x",
+                "target_session_attrs" => "primary",
                 "hostaddr" => "192.0.2.1",
                 _ => "1",
             };
@@ -474,8 +480,22 @@ mod tests {
 
     #[test]
     fn only_a_server_that_takes_writes_will_do() {
-        let url = parse("postgres://u@db/k?target_session_attrs=any").unwrap();
-        let attributes = url.config.get_target_session_attrs();
-        assert_eq!(attributes, TargetSessionAttrs::ReadWrite);
+        let of = |target: &str| parse(&format!("postgres://u@a,b/k?target_session_attrs={target}"));
+        for target in [
+            "any",
+            "read-write",
+            "read%2Dwrite",
+            "primary",
+            "prefer-standby",
+        ] {
+            let attributes = of(target).unwrap().config.get_target_session_attrs();
+            assert_eq!(attributes, TargetSessionAttrs::ReadWrite, "{target}");
+        }
+        // Servers that take none, and what libpq does not know either.
+        for target in ["read-only", "standby", "", "Primary", "writable", "%ff"] {
+            let (parameter, values) = TARGET;
+            let unknown = ParsePostgresUrlError::UnknownValue { parameter, values };
+            assert_eq!(of(target), Err(unknown), "{target}");
+        }
     }
 }
