@@ -63,13 +63,36 @@ for _ in $(seq 600); do
 done
 say killed "$(unit keyproof.service) $((before != $(show MainPID)))"
 ask readyz; say afterwards $?
+# The timer is off until somebody turns it on; what it starts makes a backup.
+say timer "$(systemctl is-enabled keyproof-backup.timer)"
+backups=/var/backups/keyproof
+install -d -o keyproof -g keyproof -m 0700 $backups
+systemctl start keyproof-backup.service; say backup $?
+say kept "$(ls $backups | wc -l) $(stat --format '%a %U' $backups/*)"
+# The master key as a credential: from where only systemd reads it.
 systemctl stop keyproof.socket keyproof.service
+key=/var/lib/keyproof/keyproof.db.master-key
+kept=/etc/keyproof/master-key
+credential=LoadCredential=keyproof-master-key:$kept
+install -o root -g root -m 0600 $key $kept; rm $key
+for of in keyproof keyproof-backup; do
+    mkdir /etc/systemd/system/$of.service.d
+    printf '[Service]\n%s\n' "$credential" > /etc/systemd/system/$of.service.d/trial.conf
+done
+systemctl daemon-reload
+systemctl start keyproof.service; say with-credential "$(unit keyproof.service)"
+systemctl start keyproof-backup.service; say backup-with-credential $?
+systemd-run --quiet --pipe --wait --uid keyproof --property "$credential" \
+    keyproof token list --config /etc/keyproof/keyproof.toml; say command-with-credential $?
+systemctl stop keyproof.service
 say stopped "$(show Result)"
+install -o keyproof -g keyproof -m 0600 $kept $key
+rm -r $kept $backups /etc/systemd/system/keyproof{,-backup}.service.d
 systemctl poweroff
 "#;
 
 /// What it has to find.
-const WANTED: [(&str, &str); 12] = [
+const WANTED: [(&str, &str); 18] = [
     ("service", "active"),
     ("watchdog", "30s"),
     ("waiting", "active inactive"),
@@ -81,6 +104,12 @@ const WANTED: [(&str, &str); 12] = [
     ("reload", "0"),
     ("killed", "active 1"),
     ("afterwards", "0"),
+    ("timer", "disabled"),
+    ("backup", "0"),
+    ("kept", "1 600 keyproof"),
+    ("with-credential", "active"),
+    ("backup-with-credential", "0"),
+    ("command-with-credential", "0"),
     ("stopped", "success"),
     ("booted", "yes"),
 ];
