@@ -153,6 +153,9 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert_eq!(restored["made_at"], made["made_at"]);
     assert_eq!(restored["ended"]["operator_tokens"], 1);
     assert_eq!(restored["unspent"], false);
+    assert!(restored["age_s"].as_u64() < Some(600), "{restored}");
+    let as_they_were = ["api_keys", "certificates", "users"];
+    assert_eq!(restored["as_they_were"], serde_json::json!(as_they_were));
     assert!(restored["records"].as_u64() < made["records"].as_u64());
     assert_eq!(mode(&home.path("other.db")), 0o600);
     assert_eq!(home.users(&other), home.users(&url));
@@ -192,8 +195,15 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     let restore = ["restore", text(&file), "--stdin", "--store", &other];
     home.fails(&restore, b"not it at all\n", 1, "not the passphrase");
     assert!(!home.path("state").exists());
-    home.prints(&restore, PASSPHRASE);
+    let said = home.prints(&restore, PASSPHRASE);
     assert_eq!(mode(&home.path("state/other.db.master-key")), 0o600);
+    // How old it is, what has ended, and what nobody can know.
+    let first = said.lines().next().unwrap();
+    assert!(first.starts_with("restored ") && first.ends_with(" s ago"));
+    let ended = format!("ended {:>6}  bearer tokens of operators and services", 1);
+    assert!(said.lines().any(|line| line == ended), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.ends_with("look through API keys, certificates and users"));
     assert_eq!(home.users(&other), home.users(&url));
 }
 
