@@ -292,3 +292,143 @@ fn precise(number: u64) -> f64 {
 fn whole(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyproof_service::{LockFigures, QueueFigures};
+    use keyproof_store::Timestamp;
+    use prometheus::{Encoder, TextEncoder};
+
+    /// Each has another number, so that none can stand in the place of another.
+    #[test]
+    fn each_figure_is_told_under_its_own_name() {
+        let queue = |taken, capacity, refused| QueueFigures {
+            taken,
+            capacity,
+            refused,
+        };
+        let figures = Figures {
+            hashing: HashingFigures {
+                running: 1,
+                waiting: 2,
+                hashed: 3,
+                busy: 4,
+                gone: 5,
+                limited: 6,
+            },
+            queues: [
+                ("accounts", queue(7, 8, 9)),
+                ("certificates", queue(10, 11, 12)),
+                ("device_identity", queue(13, 14, 15)),
+            ],
+            locks: [
+                (
+                    "accounts",
+                    LockFigures {
+                        begun: 16,
+                        refused: 17,
+                    },
+                ),
+                (
+                    "otp_devices",
+                    LockFigures {
+                        begun: 18,
+                        refused: 19,
+                    },
+                ),
+            ],
+            retries: [("accounts.log_in", 20)].into(),
+            audit_left_out: 21,
+            upkeep: UpkeepFigures {
+                rounds: 22,
+                failed: 23,
+                removed: 24,
+                is_behind: true,
+            },
+            standbys: Standbys {
+                following: 25,
+                are_waited_for: false,
+            },
+            pool: Some(PoolFigures {
+                most: 26,
+                open: 60,
+                idle: 27,
+                waiting: 28,
+            }),
+            certificates_end: Some(Timestamp::from_secs(29)),
+            authorities_end: Some(Timestamp::from_secs(30)),
+        };
+        assert_eq!(
+            series(&figures),
+            [
+                "keyproof_audit_left_out_total 21",
+                "keyproof_dps_certificate_expiry_timestamp_seconds 29",
+                "keyproof_hashing_running 1",
+                "keyproof_hashing_total{outcome=\"busy\"} 4",
+                "keyproof_hashing_total{outcome=\"gone\"} 5",
+                "keyproof_hashing_total{outcome=\"hashed\"} 3",
+                "keyproof_hashing_total{outcome=\"limited\"} 6",
+                "keyproof_hashing_waiting 2",
+                "keyproof_judging_queue_capacity{domain=\"accounts\"} 8",
+                "keyproof_judging_queue_capacity{domain=\"certificates\"} 11",
+                "keyproof_judging_queue_capacity{domain=\"device_identity\"} 14",
+                "keyproof_judging_queue{domain=\"accounts\"} 7",
+                "keyproof_judging_queue{domain=\"certificates\"} 10",
+                "keyproof_judging_queue{domain=\"device_identity\"} 13",
+                "keyproof_judging_refused_total{domain=\"accounts\"} 9",
+                "keyproof_judging_refused_total{domain=\"certificates\"} 12",
+                "keyproof_judging_refused_total{domain=\"device_identity\"} 15",
+                "keyproof_lock_refusals_total{domain=\"accounts\"} 17",
+                "keyproof_lock_refusals_total{domain=\"otp_devices\"} 19",
+                "keyproof_locks_total{domain=\"accounts\"} 16",
+                "keyproof_locks_total{domain=\"otp_devices\"} 18",
+                "keyproof_store_connections_max 26",
+                "keyproof_store_connections_waiting 28",
+                "keyproof_store_connections{state=\"idle\"} 27",
+                "keyproof_store_connections{state=\"used\"} 33",
+                "keyproof_store_failover_unsafe 1",
+                "keyproof_store_standbys 25",
+                "keyproof_tpm_ca_expiry_timestamp_seconds 30",
+                "keyproof_upkeep_behind 1",
+                "keyproof_upkeep_removed_total 24",
+                "keyproof_upkeep_rounds_total{outcome=\"done\"} 22",
+                "keyproof_upkeep_rounds_total{outcome=\"failed\"} 23",
+                "keyproof_use_case_retries_total{use_case=\"accounts.log_in\"} 20",
+            ]
+        );
+        // Whoever waits for its standbys, or has none, is safe; without a pool or an end there is none to be told.
+        let safe = [(25, true), (0, false)].map(|(following, are_waited_for)| Figures {
+            standbys: Standbys {
+                following,
+                are_waited_for,
+            },
+            ..Figures::default()
+        });
+        for figures in safe {
+            let told = series(&figures);
+            assert!(told.contains(&"keyproof_store_failover_unsafe 0".to_owned()));
+            assert!(told.contains(&"keyproof_upkeep_behind 0".to_owned()));
+            let absent = ["keyproof_store_connections", "_expiry_"];
+            let is_absent = |line: &String| absent.iter().all(|name| !line.contains(name));
+            assert!(told.iter().all(is_absent), "{told:?}");
+        }
+    }
+
+    /// What is told of the use cases, line by line.
+    fn series(figures: &Figures) -> Vec<String> {
+        let mut text = Vec::new();
+        let families = gather(Some(figures)).unwrap();
+        TextEncoder::new().encode(&families, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let of_use_cases =
+            |line: &&str| line.starts_with("keyproof_") && !line.starts_with("keyproof_build_info");
+        let mut lines: Vec<_> = text
+            .lines()
+            .filter(of_use_cases)
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    }
+}

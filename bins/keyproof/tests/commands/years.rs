@@ -135,7 +135,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     let left = fs::read_dir(home.0.path()).unwrap();
     let left = left.filter(|entry| {
         let name = entry.as_ref().unwrap().file_name();
-        name.to_str().unwrap().starts_with(".keyproof-backup")
+        name.to_str().unwrap().starts_with(".keyproof-")
     });
     assert_eq!(left.count(), 0, "a draft is left");
 

@@ -68,7 +68,17 @@ fn interrupted(site: &Site, node: &Node, requests: [&str; 2]) -> [u16; 2] {
 fn a_server_says_that_a_failover_may_lose_what_was_acknowledged() {
     let site = Site::new();
     let _standby = site.server.standby("standby1").unwrap();
-    let node = site.node(&["--migrate"]);
+    let node = site.node(&["--migrate", "--metrics-listen", "127.0.0.1:0"]);
+    let metrics = node.metrics();
+    let counts = |standbys: u32, is_unsafe: u32| {
+        let (_, _, text) = metrics.ask("GET /metrics");
+        for line in [
+            format!("keyproof_store_standbys {standbys}"),
+            format!("keyproof_store_failover_unsafe {is_unsafe}"),
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line}: {text}");
+        }
+    };
     let says = |what: &str| {
         // It looks every ten seconds.
         for _ in 0..3_000 {
@@ -85,9 +95,13 @@ fn a_server_says_that_a_failover_may_lose_what_was_acknowledged() {
         "ready\nwarning: a failover of the database may lose what was acknowledged: standbys follow it, and no commit waits \
          for one (synchronous_standby_names is empty)",
     );
+    counts(1, 1);
+    node.wait_until_logged("the store is not safe against a failover");
     site.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby1'");
     site.sql("SELECT pg_reload_conf()");
     says("ready");
+    counts(1, 0);
+    node.wait_until_logged("the store is safe against a failover again");
 }
 
 #[test]
