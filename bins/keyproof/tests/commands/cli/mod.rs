@@ -41,6 +41,132 @@ fn fails(output: &Output, code: i32, says: &str) {
     assert!(output.stdout.is_empty());
 }
 
+/// Every command that scripts rely on, with its flags; those of all that touch a store, and `--json`, are below.
+const RELIED_ON: &[(&str, &str)] = &[
+    ("audit", "--follow --since"),
+    ("backup", "--with-master-key --stdin --keep"),
+    ("config check", ""),
+    ("demo", ""),
+    ("device forget", "--yes"),
+    ("device list", ""),
+    ("device relearn", ""),
+    ("device show", ""),
+    ("instance add", "--stdin"),
+    ("instance list", ""),
+    ("instance remove", "--yes"),
+    ("instance set-password", "--stdin"),
+    ("keys rotate finish", ""),
+    ("keys rotate prepare", ""),
+    ("keys rotate switch", ""),
+    ("keys signing end", ""),
+    ("keys signing list", ""),
+    ("keys signing rotate", ""),
+    ("migrate", ""),
+    ("otp code", "--uri --secret-file --at"),
+    ("otp secret", "--bytes"),
+    ("otp uri", "--uri --secret-file --qr"),
+    ("otp verify", "--uri --secret-file --at --window"),
+    ("restore", "--unspent --stdin"),
+    ("store copy", "--move"),
+    ("token create", "--scope --subject --lifetime --quiet"),
+    ("token list", ""),
+    ("token revoke", ""),
+    ("tpm check-certify", "--ak --attest --signature --nonce"),
+    ("tpm check-creation", "--ak --attest --signature"),
+    (
+        "tpm check-ek",
+        "--cert --pub --roots --intermediates --crl --at",
+    ),
+    (
+        "tpm check-quote",
+        "--ak --attest --signature --nonce --pcrs --selection --ek",
+    ),
+    ("tpm check-time", "--ak --attest --signature --nonce"),
+    ("tpm make-credential", "--ek --name --secret-file --out"),
+    ("tpm open-provision", "--key"),
+    ("tpm replay-log", "--pcrs"),
+    ("tpm show", ""),
+    (
+        "tpm station attest",
+        "--url --token-file --client-cert --client-key --api-key-file --namespace --category --ca-file --device",
+    ),
+    (
+        "tpm station provision",
+        "--url --token-file --client-cert --client-key --api-key-file --namespace --category --ca-file --device",
+    ),
+    ("tpm trust add", ""),
+    ("tpm trust check", ""),
+    ("tpm trust list", ""),
+    ("tpm trust remove", ""),
+    ("user activate", ""),
+    ("user add", "--organisation --role --stdin"),
+    ("user list", ""),
+    ("user remove", "--yes --forget"),
+    ("user set-password", "--stdin"),
+    ("user suspend", ""),
+    ("user tokens ada list", ""),
+    ("user tokens ada revoke", ""),
+    ("user unlock", ""),
+    ("x509 check", "--ca --leaf --code --at --policy"),
+    ("x509 code", ""),
+    ("x509 prove", "--ca --ca-key --code --out"),
+    ("x509 show", ""),
+];
+
+/// The same for those that print no document.
+const WITHOUT_A_DOCUMENT: &[(&str, &str)] = &[
+    ("audit export", "--after"),
+    ("completions", ""),
+    ("config reference", "--format"),
+    (
+        "serve",
+        "--listen --insecure-http --tls-cert --tls-key --tls-self-signed --metrics-listen --log-format --log-level \
+         --dialects --migrate",
+    ),
+];
+
+#[test]
+fn what_scripts_rely_on_is_there() {
+    let flags_of = |command: &str| {
+        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let help = run(&words);
+        assert_eq!(
+            help.status.code(),
+            Some(0),
+            "{command}: {}",
+            text(&help.stderr)
+        );
+        let words = text(&help.stdout).split_whitespace();
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (commands, json) in [(RELIED_ON, "--json"), (WITHOUT_A_DOCUMENT, "")] {
+        for (command, flags) in commands {
+            let mut expected: Vec<_> = flags.split(' ').chain([json]).collect();
+            let of = command.split(' ').next().unwrap();
+            let is_on_a_store = match of {
+                "completions" | "demo" | "otp" | "x509" => false,
+                "config" => *command == "config check",
+                "tpm" => command.starts_with("tpm trust"),
+                _ => true,
+            };
+            if is_on_a_store {
+                expected.extend(["--config", "--master-key"]);
+            }
+            // The stores of a copy are its arguments.
+            if is_on_a_store && of != "store" {
+                expected.push("--store");
+            }
+            let there = flags_of(command);
+            for flag in expected.into_iter().filter(|flag| !flag.is_empty()) {
+                assert!(
+                    there.iter().any(|word| word == flag),
+                    "{command} {flag}: {there:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn audit_help_says_where_an_event_of_several_stands() {
     let help = run(&["audit", "--help"]);
