@@ -339,9 +339,19 @@ impl Progress {
     }
 
     /// All was read, however many it was.
-    fn end(&self) {
+    fn end(mut self) {
         if self.is_shown {
             tell_how_far(&drawn(self.read, self.of.map(|_| self.read)), "\n");
+        }
+        self.shown = None;
+    }
+}
+
+impl Drop for Progress {
+    /// What ended it is told on a line of its own.
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            let _ = writeln!(stderr());
         }
     }
 }
