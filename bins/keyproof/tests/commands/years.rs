@@ -176,6 +176,49 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
 }
 
 #[test]
+fn a_backup_of_a_database_is_restored_into_a_new_one_and_into_a_file() {
+    let home = Home::new();
+    let server = Postgres::shared().unwrap();
+    let key = home.path("key");
+    make_key(&key);
+    let of = |words: &[&str], url: &str| {
+        let words = [words, &["--master-key", text(&key), "--store", url]].concat();
+        home.prints(&words, PASSWORD)
+    };
+    let [from, to, other] = [(); 3].map(|()| server.database().unwrap());
+    for url in [&from, &to] {
+        of(&["migrate"], url);
+    }
+    let add = |name: &str| {
+        of(
+            &["user", "add", name, "--organisation", "Acme", "--stdin"],
+            &from,
+        )
+    };
+    add("ada");
+    let file = home.path("b.backup");
+    of(&["backup", text(&file)], &from);
+    add("bob");
+    let restore = ["restore", text(&file)];
+    let file = home.url("k.db");
+    for url in [&to, &file] {
+        of(&restore, url);
+        let users = of(&["user", "list"], url);
+        assert!(
+            users.starts_with("ada\t") && !users.contains("bob"),
+            "{users}"
+        );
+    }
+    // Into one that nobody has migrated there is nothing to restore.
+    let words = [
+        &restore[..],
+        &["--master-key", text(&key), "--store", &other],
+    ]
+    .concat();
+    home.fails(&words, b"", 2, "run `keyproof migrate`");
+}
+
+#[test]
 fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     let home = Home::new();
     let url = home.url("k.db");
