@@ -79,11 +79,21 @@ for of in keyproof keyproof-backup; do
     mkdir /etc/systemd/system/$of.service.d
     printf '[Service]\n%s\n' "$credential" > /etc/systemd/system/$of.service.d/trial.conf
 done
+# And a watchdog that is not waited for as long as a server is given.
+printf 'WatchdogSec=3s\nTimeoutAbortSec=1s\n' >> /etc/systemd/system/keyproof.service.d/trial.conf
 systemctl daemon-reload
 systemctl start keyproof.service; say with-credential "$(unit keyproof.service)"
 systemctl start keyproof-backup.service; say backup-with-credential $?
 systemd-run --quiet --pipe --wait --uid keyproof --property "$credential" \
     keyproof token list --config /etc/keyproof/keyproof.toml; say command-with-credential $?
+# One that stands still is started again.
+before=$(show MainPID)
+kill -STOP "$before"
+for _ in $(seq 600); do
+    [ "$(show MainPID)" != "$before" ] && [ "$(unit keyproof.service)" = active ] && break
+    sleep 0.1
+done
+ask readyz; say stalled "$? $((before != $(show MainPID)))"
 systemctl stop keyproof.service
 say stopped "$(show Result)"
 install -o keyproof -g keyproof -m 0600 $kept $key
@@ -92,7 +102,7 @@ systemctl poweroff
 "#;
 
 /// What it has to find.
-const WANTED: [(&str, &str); 18] = [
+const WANTED: [(&str, &str); 19] = [
     ("service", "active"),
     ("watchdog", "30s"),
     ("waiting", "active inactive"),
@@ -110,6 +120,7 @@ const WANTED: [(&str, &str); 18] = [
     ("with-credential", "active"),
     ("backup-with-credential", "0"),
     ("command-with-credential", "0"),
+    ("stalled", "0 1"),
     ("stopped", "success"),
     ("booted", "yes"),
 ];
