@@ -160,7 +160,8 @@ impl Store {
         Ok(self.named_keys().await?.record.into())
     }
 
-    /// Names the key that is to seal next, which is at hand here. Nothing is sealed under it before [`Store::switch_key`].
+    /// Names the key that is to seal next, which is at hand here. Nothing is sealed under it before [`Store::switch_key`], and until
+    /// then the store is opened without it, too.
     ///
     /// # Errors
     ///
