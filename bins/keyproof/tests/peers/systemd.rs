@@ -35,6 +35,51 @@ fn the_units_are_valid_and_the_services_have_little_of_the_machine() {
     }
 }
 
+const PRESET: &str = include_str!("../../../../contrib/debian/keyproof.preset");
+
+/// As systemd does it in a system that was made with the package in it.
+#[test]
+fn the_first_boot_of_a_system_turns_on_the_service_alone() {
+    let states_after = |preset: &str| {
+        let root = TempDir::new().unwrap();
+        let systemd = root.path().join("usr/lib/systemd");
+        let units = systemd.join("system");
+        for folder in [&units, &systemd.join("system-preset")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(UNITS).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), units.join(entry.file_name())).unwrap();
+            names.push(entry.file_name().into_string().unwrap());
+        }
+        fs::write(systemd.join("system-preset/50-keyproof.preset"), preset).unwrap();
+        let systemctl = |arguments: &[&str]| {
+            let mut systemctl = Command::new("systemctl");
+            let root = format!("--root={}", root.path().display());
+            systemctl.arg(root).args(arguments).output().unwrap()
+        };
+        let done = systemctl(&["preset-all", "--preset-mode=enable-only"]);
+        assert!(done.status.success(), "{done:?}");
+        let state = |name: String| {
+            let told = systemctl(&["is-enabled", &name]).stdout;
+            (name, String::from_utf8(told).unwrap().trim().to_owned())
+        };
+        names.sort();
+        names.into_iter().map(state).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("keyproof-backup.service", "static"),
+        ("keyproof-backup.timer", "disabled"),
+        ("keyproof.service", "enabled"),
+        ("keyproof.socket", "disabled"),
+    ];
+    let expected = expected.map(|(name, state)| (name.to_owned(), state.to_owned()));
+    assert_eq!(states_after(PRESET), expected);
+    // What nobody names is turned on.
+    assert_ne!(states_after(""), expected);
+}
+
 #[track_caller]
 fn analyze<'a>(arguments: &[&str], units: impl IntoIterator<Item = &'a Path>) {
     let output = Command::new("systemd-analyze")

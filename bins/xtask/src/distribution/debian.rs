@@ -38,6 +38,10 @@ fn files(contents: &Contents) -> Result<Tree, Failure> {
         let text = String::from_utf8_lossy(&text).replace("/usr/local/bin/", "/usr/bin/");
         tree.file(&format!("usr/lib/systemd/system/{unit}"), text);
     }
+    tree.file(
+        "usr/lib/systemd/system-preset/50-keyproof.preset",
+        read("contrib/debian/keyproof.preset")?,
+    );
     let configuration = read("contrib/debian/keyproof.toml")?;
     tree.put("etc/keyproof", Node::Folder, 0o750, 0);
     tree.put(CONFIGURATION, Node::File(configuration), 0o640, 0);

@@ -227,6 +227,7 @@ impl System {
             "usr/share/fish/vendor_completions.d/keyproof.fish",
             "usr/share/zsh/vendor-completions/_keyproof",
             "usr/lib/systemd/system/keyproof.service",
+            "usr/lib/systemd/system-preset/50-keyproof.preset",
             "usr/share/doc/keyproof/copyright",
             "usr/share/doc/keyproof/sbom.cdx.json",
         ] {
