@@ -9,11 +9,11 @@ use std::{
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use keyproof_peer_postgres::Postgres;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{node::Node, terminal::Terminal};
@@ -155,7 +155,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert_eq!(restored["unspent"], false);
     assert!(restored["age_s"].as_u64() < Some(600), "{restored}");
     let as_they_were = ["api_keys", "certificates", "users"];
-    assert_eq!(restored["as_they_were"], serde_json::json!(as_they_were));
+    assert_eq!(restored["as_they_were"], json!(as_they_were));
     assert!(restored["records"].as_u64() < made["records"].as_u64());
     assert_eq!(mode(&home.path("other.db")), 0o600);
     assert_eq!(home.users(&other), home.users(&url));
@@ -809,17 +809,83 @@ fn how_far_a_rotation_is_is_told_at_a_terminal() {
     assert_eq!(String::from_utf8(again.stderr).unwrap(), "");
 }
 
+/// The password as emnify's clients send it: its SHA-1, in hexadecimal digits.
+fn digest() -> String {
+    let digest = <sha1::Sha1 as sha1::Digest>::digest(PASSWORD);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The status and the document that a request of emnify's API is answered with.
+fn asks(node: &Node, line: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+    let bearer = token.map_or_else(String::new, |token| {
+        format!("\nAuthorization: Bearer {token}")
+    });
+    let (status, _, answer) = node.ask(&format!(
+        "{line}\nContent-Type: application/json{bearer}\n\n{body}"
+    ));
+    (status, serde_json::from_str(&answer).unwrap_or_default())
+}
+
+/// Shows ada's password, and what that is answered with.
+fn shows_password(node: &Node) -> Value {
+    let body = json!({ "username": "ada", "password": digest() });
+    let (status, answer) = asks(node, "POST /api/v1/authenticate", None, &body);
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
 /// An access token of ada's, as a client logs in.
 fn logged_in(node: &Node) -> String {
-    // emnify's clients send the SHA-1 of the password, in hexadecimal digits.
-    let digest = <sha1::Sha1 as sha1::Digest>::digest(PASSWORD);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (status, _, body) = node.ask(&format!(
-        "POST /api/v1/authenticate\nContent-Type: application/json\n\n{{\"username\":\"ada\",\"password\":\"{digest}\"}}"
-    ));
-    assert_eq!(status, 200, "{body}");
-    let answer: Value = serde_json::from_str(&body).unwrap();
+    let answer = shows_password(node);
     answer["auth_token"].as_str().unwrap().to_owned()
+}
+
+/// By hand: a backup, a login with a code, the restore, and the same code again.
+#[test]
+fn a_code_that_was_used_after_the_backup_is_not_good_after_the_restore() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let node = home.serve(&url);
+    let token = logged_in(&node);
+    let enrol = json!({ "type": { "id": 0 }, "password": digest() });
+    let (status, key) = asks(&node, "POST /api/v1/user/mfa", Some(&token), &enrol);
+    assert_eq!(status, 200, "{key}");
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let code = |step: u64| {
+        let at = (began.as_secs() + step * 30).to_string();
+        let uri = key["otpauth"].as_str().unwrap();
+        let code = home.prints(&["otp", "code", "--uri", uri, "--at", &at], "");
+        code.trim().to_owned()
+    };
+    let activate = json!({ "status": { "id": 1 }, "code": code(0) });
+    let line = format!("PATCH /api/v1/user/mfa/{}", key["id"]);
+    assert_eq!(asks(&node, &line, Some(&token), &activate).0, 204);
+
+    let file = home.path("b.backup");
+    home.prints(&["backup", text(&file), "--store", &url], "");
+    // The phone's next one, which is good already.
+    let next = code(1);
+    let is_let_in = |node: &Node| {
+        let asked = shows_password(node)["mfa_token"].clone();
+        let body = json!({ "mfa_token": asked, "code": next });
+        let (status, answer) = asks(node, "POST /api/v1/authenticate", None, &body);
+        assert!(matches!(status, 200 | 401), "{status}: {answer}");
+        status == 200
+    };
+    assert!(is_let_in(&node));
+    assert!(!is_let_in(&node), "it is spent");
+    for (name, flags, is_good) in [
+        ("unspent.db", &["--unspent"][..], true),
+        ("restored.db", &[], false),
+    ] {
+        let other = home.url(name);
+        let key = home.path(&format!("{name}.master-key"));
+        fs::copy(home.path("k.db.master-key"), key).unwrap();
+        let restore = [&["restore", text(&file), "--store", &other], flags].concat();
+        home.prints(&restore, "");
+        assert_eq!(is_let_in(&home.serve(&other)), is_good, "{name}");
+    }
 }
 
 fn is_logged_in(node: &Node, token: &str) -> bool {
@@ -853,7 +919,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     assert_ne!(rotated["signing"], leaked);
     assert!(rotated["published_until"].is_string());
     let listed = home.document(&list, "");
-    assert_eq!(listed, serde_json::json!([rotated["signing"], leaked]));
+    assert_eq!(listed, json!([rotated["signing"], leaked]));
     for node in &nodes {
         assert!(is_logged_in(node, &token));
     }
@@ -882,7 +948,7 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
     let said = home.document(&words, "");
     assert_eq!(said["ended"], signing);
     let next = said["signing"].as_str().unwrap();
-    assert_eq!(home.document(&list, ""), serde_json::json!([next]));
+    assert_eq!(home.document(&list, ""), json!([next]));
     for (node, token) in nodes.iter().zip(&tokens) {
         assert!(!is_logged_in(node, token));
         let (_, _, published) = node.ask("GET /keyproof/v1/jwks.json");
