@@ -352,6 +352,48 @@ fn a_folder_of_backups_keeps_the_latest() {
 }
 
 #[test]
+fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    for more in [&["--json"][..], &["--keep", "2"]] {
+        let words = [&["backup", "-", "--store", &url], more].concat();
+        home.fails(&words, b"", 2, "--json and --keep cannot be given");
+    }
+    let terminal = Terminal::open();
+    let to_a_terminal = home
+        .command(&["backup", "-", "--store", &url])
+        .stdout(terminal.end())
+        .output();
+    let refused = to_a_terminal.unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("cannot be written to a terminal"), "{said}");
+    assert_eq!(terminal.seen(), "");
+}
+
+/// Of the nodes that are to be given the next key, one was forgotten.
+#[test]
+fn a_node_without_the_prepared_key_goes_no_further() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let rotate = |step: &'static str| ["keys", "rotate", step, "--store", &url];
+    home.prints(&rotate("prepare"), "");
+    let key = home.path("k.db.master-key");
+    let both = fs::read_to_string(&key).unwrap();
+    fs::write(&key, both.lines().next().unwrap()).unwrap();
+    for step in ["prepare", "switch"] {
+        home.fails(&rotate(step), b"", 2, "add it to the key file");
+    }
+    // It goes on as it was, until the switch.
+    assert_eq!(home.users(&url)["users"].as_array().unwrap().len(), 1);
+    fs::write(&key, both).unwrap();
+    home.prints(&rotate("switch"), "");
+    home.prints(&rotate("finish"), "");
+}
+
+#[test]
 fn a_store_is_copied_to_postgresql_and_back() {
     let home = Home::new();
     let server = Postgres::shared().unwrap();
