@@ -8,7 +8,7 @@ use std::sync::Arc;
 use keyproof_store::faults::{Commits, FaultyEngine};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
-    CommitError, Entropy, Key, KeyId, MasterKey, MasterKeys, NotApplied, OpenError, Prefix,
+    CommitError, Engine, Entropy, Key, KeyId, MasterKey, MasterKeys, NotApplied, OpenError, Prefix,
     RotateError, Rotation, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
 };
 use serde_json::json;

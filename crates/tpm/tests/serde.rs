@@ -1,4 +1,5 @@
 //! The JSON of reports and facts.
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 mod vectors;
 

@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn one_address_has_a_quarter_of_the_connections_unless_it_is_said() {
-        let limit = |flags: &[(&'static str, toml::Value)]| {
+        let limit = |flags: &[(&'static str, Value)]| {
             let config = Config::load(&Sources {
                 flags: flags.to_vec(),
                 environment: vec![("HOME".into(), "/nowhere".into())],
