@@ -351,3 +351,33 @@ fn no_list_of_namesakes_costs_more_than_the_budget() {
     assert_path(&report, &[Leaf, Anchor(300), Anchor(301)]);
     assert_eq!(count, 3);
 }
+
+/// Whoever certifies the other is no reason to leave out what stands above either.
+#[test]
+fn anchors_that_have_certified_each_other_stay_below_what_has_issued_one_of_them() {
+    let root = Authority::new("Root");
+    let (one, other) = (Authority::new("One"), Authority::new("Other"));
+    let top = root.certified_by(&root, |params| {
+        crl_signer(params);
+        path_len(0)(params);
+    });
+    let free = root.certified_by(&root, crl_signer);
+    let below = one.certified_by(&root, crl_signer);
+    let by_other = one.certified_by(&other, crl_signer);
+    let by_one = other.certified_by(&one, crl_signer);
+    let list = root.revoke(&[&below], |_| {});
+    for leaf in [one.leaf("Leaf", |_| {}), other.leaf("Leaf", |_| {})] {
+        // Refused on main's `subordinate`: all but the root only stand between.
+        let orders: [[&[u8]; 4]; 2] = [
+            [&free, &below, &by_other, &by_one],
+            [&by_one, &by_other, &below, &free],
+        ];
+        for anchors in orders {
+            assert!(!judge(&leaf, &[], &anchors, &[&list]).accepted());
+            assert!(judge(&leaf, &[], &anchors, &[]).accepted());
+        }
+        // Its path length counts, too: there is no other end.
+        let anchors: [&[u8]; 4] = [&top, &by_other, &by_one, &below];
+        assert!(!judge(&leaf, &[], &anchors, &[]).accepted());
+    }
+}

@@ -303,20 +303,43 @@ pub fn path(data: &[u8]) {
     }
 }
 
-/// Where anchors are judged, one that another has issued ends no path.
+/// Where anchors are judged, one that stands below another, and not above it as well, ends no path.
 fn assert_is_an_end(walked: &[Plan<'_>], anchors: &[Plan<'_>], report: &PathReport) {
     let is_by = |plan: &Plan<'_>, issuer: &Plan<'_>| {
         plan.issuer == issuer.subject && plan.signer == issuer.key && !plan.is(IS_FORGED)
     };
-    let end = walked.last().expect("a walk has a leaf");
-    let is_passed = |anchor: &Plan<'_>| {
-        let mut passed = walked.iter().filter(|plan| plan.is(IS_ANCHOR));
-        passed.any(|plan| plan.subject == anchor.subject && plan.key == anchor.key)
+    let is_same = |one: &Plan<'_>, other: &Plan<'_>| {
+        one.subject == other.subject && one.key == other.key
     };
-    let mut others = anchors
-        .iter()
-        .filter(|anchor| !anchor.is(IS_OVER) && !is_passed(anchor));
-    let is_below = others.any(|anchor| is_by(end, anchor));
+    // The CAs above one, by all that is listed of it.
+    let all_above = |ca: &Plan<'_>| {
+        let mut above: Vec<usize> = Vec::new();
+        let mut below = vec![*ca];
+        while let Some(ca) = below.pop() {
+            for certificate in anchors.iter().filter(|anchor| is_same(anchor, &ca)) {
+                // A root is issued by nobody.
+                if is_by(certificate, certificate) {
+                    continue;
+                }
+                for (at, issuer) in anchors.iter().enumerate() {
+                    let is_above = !issuer.is(IS_OVER)
+                        && !is_same(issuer, &ca)
+                        && is_by(certificate, issuer);
+                    if is_above && !above.contains(&at) {
+                        above.push(at);
+                        below.push(*issuer);
+                    }
+                }
+            }
+        }
+        above
+    };
+    let end = walked.last().expect("a walk has a leaf");
+    let mut above = all_above(end).into_iter();
+    let is_below = above.any(|ca| {
+        let mut theirs = all_above(&anchors[ca]).into_iter();
+        !is_same(&anchors[ca], end) && !theirs.any(|at| is_same(&anchors[at], end))
+    });
     assert!(is_by(end, end) || !is_below, "{report}");
 }
 

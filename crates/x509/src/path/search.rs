@@ -19,7 +19,7 @@ use crate::report::{Check, Finding, Report};
 pub(super) struct Search<'s, 'a> {
     leaf: Member<'a>,
     intermediates: &'s Pool<'a>,
-    anchors: &'s Pool<'a>,
+    pub(super) anchors: &'s Pool<'a>,
     pub(super) rules: &'s Rules<'s>,
     pub(super) budget: Budget,
     /// Signatures that were checked: whose, under whose key, and with what result.
