@@ -166,6 +166,9 @@ impl Accounts {
     ) -> Result<Zeroizing<String>, Failure<AddApplicationTokenError<B>>> {
         let person = editor.person();
         let organisation = person.session().owner.organisation;
+        // Who has how many is looked through.
+        let place = self.listings.take(&organisation.to_string()).await;
+        let _place = place.map_err(StorageError::from)?;
         settle("accounts.add_application_token", &self.store, || async {
             let (own, creator, reading) = self
                 .deciding_over(person, Action::ApplicationTokenAdd, None)
@@ -223,7 +226,9 @@ impl Accounts {
             let token = &stored.record;
             is_of(token, user.id, &user.name)
                 && (stored.expires_at.is_some()
-                    || !(token.is_revoked || has_ended(token, Some(user))))
+                    || !(token.is_revoked
+                        || token.valid_until.is_some_and(|end| now >= end)
+                        || has_ended(token, Some(user))))
         };
         let all = application_tokens_of(user.organisation);
         let mut pages = Pages::<ApplicationToken>::of(&self.store, all);

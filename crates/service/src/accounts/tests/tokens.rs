@@ -436,12 +436,17 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
     let first = first.await.unwrap().remove(0).1.record;
     let mut batch = bench.store.batch(now);
     // As releases of before left some: they do not count.
-    for (numbers, is_revoked) in [(0..998, false), (2_000..2_010, true)] {
+    for (numbers, is_revoked, valid_until) in [
+        (0..998, false, None),
+        (2_000..2_010, true, None),
+        (3_000..3_010, false, Some(now)),
+    ] {
         for number in numbers {
             let id = (1 << 24) + number;
             let token = ApplicationToken {
                 id,
                 is_revoked,
+                valid_until,
                 ..first.clone()
             };
             let place = application_token_key(ada.organisation(), id);
