@@ -56,11 +56,20 @@ pub(super) struct EndArguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Step {
     /// Make a new key and add it to the key file
-    Prepare(StoreArguments),
+    Prepare(PrepareArguments),
     /// Let the new key seal, and seal everything again
     Switch(StoreArguments),
     /// Make sure that nothing is under the old key, and forget it
     Finish(StoreArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PrepareArguments {
+    /// The id of a key that was prepared and that no server has any more: another takes its place
+    #[arg(long, value_name = "KEY")]
+    lost: Option<KeyId>,
+    #[command(flatten)]
+    store: StoreArguments,
 }
 
 pub(super) fn run(command: &Command) -> Outcome {
@@ -150,7 +159,12 @@ fn list_signing_keys(arguments: &StoreArguments) -> Outcome {
     })
 }
 
-fn prepare(arguments: &StoreArguments) -> Outcome {
+fn prepare(
+    PrepareArguments {
+        lost,
+        store: arguments,
+    }: &PrepareArguments,
+) -> Outcome {
     let config = arguments.store.load()?;
     must_be_shared(&config)?;
     block_on(async {
@@ -158,7 +172,7 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
         let rotation = before.rotation().await;
         before.close().await;
         let rotation = rotation?;
-        let id = next_key(&config, &rotation)?;
+        let id = next_key(&config, &rotation, *lost)?;
         let lost = rotation.next.filter(|next| *next != id);
         // Opened anew, with the key that has come.
         let store = open_existing(&config).await?;
@@ -187,8 +201,7 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
         } else {
             if let Some(lost) = lost {
                 output::print(&format!(
-                    "master key {lost} was prepared before and is missing here: {id} takes its place. Nothing is sealed under {lost}; \
-                     a node that has it needs {id} all the same"
+                    "{id} takes the place of the prepared master key {lost}, under which nothing is sealed"
                 ))?;
             }
             let file = file.map_or_else(String::new, |file| format!(" in {}", file.display()));
@@ -203,16 +216,20 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
 
 /// The key that is to seal next: the one that was prepared, else the first that stands behind the one that seals, else a new one.
 ///
-/// One that was prepared and is not given is lost, or another node's alone; nothing is sealed under it.
-fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
+/// One that was prepared and is not given may be another node's, so only who says that it is lost gets another.
+fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result<KeyId, Failure> {
     if let Some(from) = rotation.opening.first() {
         let to = rotation.sealing;
         return Err(RotateError::UnderWay { from: *from, to }.into());
     }
     let given = config.store.find_keys()?;
     let given = given.map_or_else(Vec::new, |keys| keys.ids());
-    if let Some(next) = rotation.next.filter(|next| given.contains(next)) {
-        return Ok(next);
+    match rotation.next {
+        Some(next) if given.contains(&next) => return Ok(next),
+        Some(next) if lost != Some(next) => {
+            return Err(RotateError::UnknownKey { id: next }.into());
+        }
+        _ => {}
     }
     // What stands before it may have sealed once, and was not taken out.
     let sealing = rotation.sealing;
@@ -296,8 +313,8 @@ impl From<RotateError> for Failure {
             RotateError::UnderWay { .. } => Self::Refused(format!(
                 "{error}: keyproof keys rotate switch, and then finish"
             )),
-            RotateError::UnknownKey { .. } => Self::Usage(format!(
-                "{error}: add it to the key file, or if it is lost: keyproof keys rotate prepare"
+            RotateError::UnknownKey { id } => Self::Usage(format!(
+                "{error}: add it to the key file, or, only if no server has it any more: keyproof keys rotate prepare --lost {id}"
             )),
             other => Self::refused(other),
         }
