@@ -35,6 +35,8 @@ use zeroize::Zeroizing;
 
 use crate::stack::{Answer, Client};
 
+/// As many users as make a list of theirs work.
+const USERS: usize = 200;
 pub(crate) const PASSWORD: &str = "correct horse";
 
 const CERTIFICATES: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
@@ -157,13 +159,18 @@ impl Judged {
 
     async fn user_token(&self) -> String {
         let accounts = &self.service.accounts;
-        let new = NewUser {
-            name: "ada@example.org".to_owned(),
+        let mut new = NewUser {
+            name: String::new(),
             organisation: "Example Org".to_owned(),
             role: Role::User,
         };
-        let added = accounts.add_user(&new, secret(PASSWORD), &origin()).await;
-        added.unwrap();
+        // A list of fewer is made where it is read.
+        let others = (0..USERS).map(|number| format!("user-{number}@example.org"));
+        for name in others.chain(["ada@example.org".to_owned()]) {
+            new.name = name;
+            let added = accounts.add_user(&new, secret(PASSWORD), &origin()).await;
+            added.unwrap();
+        }
         let login = PasswordLogin {
             name: new.name,
             password: secret(PASSWORD),
