@@ -376,6 +376,10 @@ fn anchors_that_have_certified_each_other_stay_below_what_has_issued_one_of_them
             assert!(!judge(&leaf, &[], &anchors, &[&list]).accepted());
             assert!(judge(&leaf, &[], &anchors, &[]).accepted());
         }
+        // A root that one of them has certified is a root still.
+        let crossed = root.certified_by(&one, crl_signer);
+        let anchors: [&[u8]; 4] = [&crossed, &below, &free, &by_other];
+        assert!(!judge(&leaf, &[&by_one], &anchors, &[&list]).accepted());
         // Its path length counts, too: there is no other end.
         let anchors: [&[u8]; 4] = [&top, &by_other, &by_one, &below];
         assert!(!judge(&leaf, &[], &anchors, &[]).accepted());

@@ -16,7 +16,9 @@ impl Search<'_, '_> {
         if !matches!(place, Place::Anchor(_)) {
             return Ok(false);
         }
-        if !self.rules.judge_anchors || !self.is_below_another(place)? {
+        let goes_on = self.rules.judge_anchors
+            && (self.is_of_another(place, walk)? || self.is_below_another(place)?);
+        if !goes_on {
             return Ok(true);
         }
         if let Some(between) = self.member(place) {
@@ -26,28 +28,25 @@ impl Search<'_, '_> {
         Ok(false)
     }
 
+    /// Whether an anchor of a CA that the walk has not come to has issued the last one of it.
+    fn is_of_another(&mut self, place: Place, walk: &[Place]) -> Result<bool, Reason> {
+        for issuer in self.possible_issuers(place)? {
+            let member = self.member(issuer);
+            let is_another = member.is_some_and(|member| !self.is_on(walk, issuer, member));
+            if is_another && self.has_listed(issuer, place)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether an anchor of another CA stands above this one, and not below it as well: CAs that have certified each other, and
     /// that nobody else has, are as good as one another.
     fn is_below_another(&mut self, place: Place) -> Result<bool, Reason> {
         let own = self.ca_of(place);
-        let issuers = self.listed_issuers(own)?;
-        if issuers.is_empty() || self.is_root(place)? {
-            return Ok(false);
-        }
-        let mut above = vec![(own, issuers)];
-        let mut looked_at = 0;
-        while let Some((_, issuers)) = above.get(looked_at).cloned() {
-            looked_at += 1;
-            for issuer in issuers {
-                if above.iter().any(|(known, _)| *known == issuer) {
-                    continue;
-                }
-                let its_own = self.listed_issuers(issuer)?;
-                if its_own.is_empty() {
-                    return Ok(true);
-                }
-                above.push((issuer, its_own));
-            }
+        let mut above = Vec::new();
+        if self.is_below_one_that_nobody_has_issued(own, &mut above)? {
+            return Ok(true);
         }
         // Those of them that stand below this one, too.
         let mut equals = vec![own];
@@ -59,26 +58,53 @@ impl Search<'_, '_> {
         Ok(equals.len() < above.len())
     }
 
-    /// The CAs among the anchors that have issued a certificate of this one.
-    fn listed_issuers(&mut self, ca: Place) -> Result<Vec<Place>, Reason> {
+    /// Climbs from this CA to those that have issued a certificate of it, and on from each, up to the first that nobody has
+    /// issued. Each that was come to, and who has issued it, is written down.
+    fn is_below_one_that_nobody_has_issued(
+        &mut self,
+        ca: Place,
+        above: &mut Vec<(Place, Vec<Place>)>,
+    ) -> Result<bool, Reason> {
+        let is_above = !above.is_empty();
+        let certificates = self.anchors_of(ca);
         let mut issuers = Vec::new();
-        for certificate in self.anchors_of(ca) {
-            for issuer in self.possible_issuers(certificate)? {
-                let (Place::Anchor(_), Some(member)) = (issuer, self.member(issuer)) else {
+        above.push((ca, Vec::new()));
+        for certificate in &certificates {
+            for issuer in self.possible_issuers(*certificate)? {
+                if !self.has_listed(issuer, *certificate)? {
                     continue;
-                };
-                // One that has ended ends no path, and what it has issued stays listed for itself.
-                let (validity, now) = (member.certificate.validity(), self.rules.now);
-                let is_valid = validity.has_begun(now) && !validity.has_ended(now);
-                if is_valid && self.has_issued(issuer, certificate)? {
-                    let issuer = self.ca_of(issuer);
-                    if !issuers.contains(&issuer) {
-                        issuers.push(issuer);
+                }
+                // A root is one, whoever else has certified it.
+                for certificate in &certificates {
+                    if self.is_in_force(*certificate) && self.is_root(*certificate)? {
+                        return Ok(is_above);
                     }
+                }
+                let issuer = self.ca_of(issuer);
+                issuers.push(issuer);
+                if let Some((_, known)) = above.iter_mut().find(|(known, _)| *known == ca) {
+                    known.push(issuer);
+                }
+                let is_new = !above.iter().any(|(known, _)| *known == issuer);
+                if is_new && self.is_below_one_that_nobody_has_issued(issuer, above)? {
+                    return Ok(true);
                 }
             }
         }
-        Ok(issuers)
+        Ok(is_above && issuers.is_empty())
+    }
+
+    /// Whether an anchor has issued another. One that has ended ends no path, and what it has issued stays listed for itself.
+    fn has_listed(&mut self, issuer: Place, certificate: Place) -> Result<bool, Reason> {
+        let is_listed = matches!(issuer, Place::Anchor(_)) && self.is_in_force(issuer);
+        Ok(is_listed && self.has_issued(issuer, certificate)?)
+    }
+
+    fn is_in_force(&self, place: Place) -> bool {
+        self.member(place).is_some_and(|member| {
+            let (validity, now) = (member.certificate.validity(), self.rules.now);
+            validity.has_begun(now) && !validity.has_ended(now)
+        })
     }
 
     /// The anchors of the CA whose certificate this is: of one name and key.
