@@ -152,7 +152,12 @@ impl Engine for Script {
         _limit: usize,
         _now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
-        panic!("no operation of the model scans {prefix:?}");
+        // Nobody in the model has as many application tokens as a user may have.
+        assert!(
+            prefix.start().starts_with(b"application_token"),
+            "no operation of the model scans {prefix:?}"
+        );
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn expired(
