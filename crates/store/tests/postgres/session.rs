@@ -76,7 +76,7 @@ async fn a_weaker_promise_of_durability_is_raised_and_a_stronger_one_is_kept() {
 async fn a_commit_that_its_standby_did_not_confirm_is_not_acknowledged() {
     let database = Database::of(Box::new(Postgres::start().unwrap()));
     let mut options = frugal();
-    options.commit_timeout = Duration::from_secs(2);
+    options.commit_timeout = Duration::from_secs(6);
     let engine = database.open_with(&options).await;
     let back_door = database.back_door().await;
     let standby = async |name: &str| {
