@@ -12,8 +12,9 @@ mod hierarchy;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyproof_x509::crl::Crl;
+use keyproof_x509::path::Place::{self, Anchor, Leaf};
 use keyproof_x509::path::{
-    MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Purpose, Reason, Rules, find,
+    MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Pool, Purpose, Reason, Rules, find,
 };
 use keyproof_x509::{
     Certificate, ObjectIdentifier, Outcome, SignatureVerificationAlgorithm, algorithms,
@@ -22,8 +23,6 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature};
 
 use hierarchy::*;
-
-use Place::{Anchor, Leaf};
 
 const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW).judging_anchors();
 
