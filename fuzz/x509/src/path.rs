@@ -308,9 +308,8 @@ fn assert_is_an_end(walked: &[Plan<'_>], anchors: &[Plan<'_>], report: &PathRepo
     let is_by = |plan: &Plan<'_>, issuer: &Plan<'_>| {
         plan.issuer == issuer.subject && plan.signer == issuer.key && !plan.is(IS_FORGED)
     };
-    let is_same = |one: &Plan<'_>, other: &Plan<'_>| {
-        one.subject == other.subject && one.key == other.key
-    };
+    let is_same =
+        |one: &Plan<'_>, other: &Plan<'_>| one.subject == other.subject && one.key == other.key;
     // The CAs above one, by all that is listed of it.
     let all_above = |ca: &Plan<'_>| {
         let mut above: Vec<usize> = Vec::new();
@@ -323,9 +322,8 @@ fn assert_is_an_end(walked: &[Plan<'_>], anchors: &[Plan<'_>], report: &PathRepo
             }
             for certificate in certificates() {
                 for (at, issuer) in anchors.iter().enumerate() {
-                    let is_above = !issuer.is(IS_OVER)
-                        && !is_same(issuer, &ca)
-                        && is_by(certificate, issuer);
+                    let is_above =
+                        !issuer.is(IS_OVER) && !is_same(issuer, &ca) && is_by(certificate, issuer);
                     if is_above && !above.contains(&at) {
                         above.push(at);
                         below.push(*issuer);
