@@ -12,13 +12,9 @@ mod hierarchy;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyproof_x509::crl::Crl;
-use keyproof_x509::path::Place::{self, Anchor, Leaf};
-use keyproof_x509::path::{
-    MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Pool, Purpose, Reason, Rules, find,
-};
-use keyproof_x509::{
-    Certificate, ObjectIdentifier, Outcome, SignatureVerificationAlgorithm, algorithms,
-};
+use keyproof_x509::path::Place::{Anchor, Leaf};
+use keyproof_x509::path::{MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Purpose, Reason, Rules};
+use keyproof_x509::{ObjectIdentifier, Outcome, SignatureVerificationAlgorithm, algorithms};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature};
 
@@ -72,30 +68,6 @@ fn judge(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], lists: &[&[u8]
         .map(|der| Crl::from_der(der).unwrap())
         .collect();
     search(leaf, intermediates, anchors, &RULES.with_crls(&crls))
-}
-
-fn search(
-    leaf: &[u8],
-    intermediates: &[&[u8]],
-    anchors: &[&[u8]],
-    rules: &Rules<'_>,
-) -> PathReport {
-    let leaf = Certificate::from_der(leaf).unwrap();
-    find(&leaf, &Pool::of(intermediates), &Pool::of(anchors), rules)
-}
-
-#[track_caller]
-fn assert_path(report: &PathReport, expected: &[Place]) {
-    assert!(report.accepted(), "{report}");
-    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
-    assert_eq!(walked, expected, "{report}");
-}
-
-#[track_caller]
-fn assert_refused(report: &PathReport, place: Place, is_right: impl Fn(&Reason) -> bool) {
-    let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
-    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
-    assert!(is_right(&refusal.reason), "{report}");
 }
 
 fn is_revoked(reason: &Reason) -> bool {

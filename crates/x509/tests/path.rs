@@ -22,31 +22,6 @@ use hierarchy::*;
 
 const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
 
-fn search(
-    leaf: &[u8],
-    intermediates: &[&[u8]],
-    anchors: &[&[u8]],
-    rules: &Rules<'_>,
-) -> PathReport {
-    let leaf = Certificate::from_der(leaf).unwrap();
-    find(&leaf, &Pool::of(intermediates), &Pool::of(anchors), rules)
-}
-
-#[track_caller]
-fn assert_path(report: &PathReport, places: &[Place]) {
-    assert!(report.accepted(), "{report}");
-    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
-    assert_eq!(walked, places, "{report}");
-}
-
-/// Refused at that place, which is on the walk.
-#[track_caller]
-fn assert_refused(report: &PathReport, place: Place, is_right: impl Fn(&Reason) -> bool) {
-    let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
-    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
-    assert!(is_right(&refusal.reason), "{report}");
-}
-
 use Place::{Anchor, Intermediate, Leaf};
 
 /// A root, a CA below it, and a leaf below that, with one thing changed in each.

@@ -2,6 +2,8 @@
 
 #![allow(
     dead_code,
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "each test file uses its own part, and fails if making them does"
 )]
@@ -9,6 +11,7 @@
 use std::sync::Arc;
 
 use keyproof_x509::Certificate;
+use keyproof_x509::path::{PathReport, Place, Pool, Reason, Rules, find};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
@@ -140,4 +143,34 @@ pub(crate) fn path_len(limit: u8) -> impl Fn(&mut CertificateParams) {
 /// Lets a CA sign revocation lists as well.
 pub(crate) fn crl_signer(params: &mut CertificateParams) {
     params.key_usages.push(KeyUsagePurpose::CrlSign);
+}
+
+/// The path from a leaf to one of these anchors.
+pub(crate) fn search(
+    leaf: &[u8],
+    intermediates: &[&[u8]],
+    anchors: &[&[u8]],
+    rules: &Rules<'_>,
+) -> PathReport {
+    let leaf = Certificate::from_der(leaf).unwrap();
+    find(&leaf, &Pool::of(intermediates), &Pool::of(anchors), rules)
+}
+
+#[track_caller]
+pub(crate) fn assert_path(report: &PathReport, places: &[Place]) {
+    assert!(report.accepted(), "{report}");
+    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
+    assert_eq!(walked, places, "{report}");
+}
+
+/// Refused at that place, which is on the walk.
+#[track_caller]
+pub(crate) fn assert_refused(
+    report: &PathReport,
+    place: Place,
+    is_right: impl Fn(&Reason) -> bool,
+) {
+    let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
+    assert!(is_right(&refusal.reason), "{report}");
 }
