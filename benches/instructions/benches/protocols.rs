@@ -12,7 +12,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 
 use gungraun::prelude::*;
-use keyproof_auth::{Generation, Token, TokenDigest, Validity};
+use keyproof_auth::{Generation, Token, TokenDigest, UnixMillis as AuthMillis, Validity};
 use keyproof_mfa::{
     Client, KeyKind, Password, Policy as LoginPolicy, Proof, SessionId, UnixMillis, User, UserId,
     UserRecords,
@@ -245,9 +245,9 @@ fn issued() -> (Issued, Generation, String) {
     let generation = Generation::from_random([1; 16]);
     let validity = Validity {
         generation,
-        expires_at_ms: Some(NOW * 1_000 + 1),
+        expires_at: Some(AuthMillis::from_millis(NOW * 1_000 + 1)),
     };
-    let token = |seed: u8| Token::made_at(NOW * 1_000, [seed; 32]);
+    let token = |seed: u8| Token::made_at(AuthMillis::from_secs(NOW), [seed; 32]);
     let all = (0..=u8::MAX).map(|seed| (token(seed).digest(), validity));
     (all.collect(), generation, token(7).text().to_string())
 }
@@ -258,7 +258,7 @@ fn issued() -> (Issued, Generation, String) {
 fn auth_token_lookup((issued, generation, text): (Issued, Generation, String)) {
     let token = Token::parse(black_box(&text)).expect("a token");
     let found = issued.get(&token.digest()).expect("an issued token");
-    let in_force = found.check(&generation, black_box(NOW * 1_000));
+    let in_force = found.check(&generation, black_box(AuthMillis::from_secs(NOW)));
     assert!(in_force.is_ok(), "a token in force");
 }
 

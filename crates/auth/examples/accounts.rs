@@ -1,15 +1,15 @@
 //! Accounts with passwords and bearer tokens, kept in memory: what a service does at sign-up, at
 //! login and at each request, and how a new password ends every token of before.
 //!
-//! `cargo run --example accounts`
+//! `cargo run --example accounts --features std`
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use keyproof_auth::{
-    AuthError, Cost, Generation, Memory, PasswordHash, Token, TokenDigest, Validity,
+    AuthError, Cost, Generation, Memory, PasswordHash, Token, TokenDigest, UnixMillis, Validity,
     check_new_password,
 };
 
@@ -52,7 +52,7 @@ impl Service {
         Ok(())
     }
 
-    fn log_in(&mut self, user: &str, password: &str, now_ms: u64) -> Outcome<Option<String>> {
+    fn log_in(&mut self, user: &str, password: &str, now: UnixMillis) -> Outcome<Option<String>> {
         let Some(account) = self.accounts.get(user) else {
             // Hashes here too, so that the time taken does not tell who exists.
             let password = password.as_bytes();
@@ -64,12 +64,12 @@ impl Service {
         if !answer.is_correct() {
             return Ok(None);
         }
-        let token = Token::made_at(now_ms, random()?);
+        let token = Token::made_at(now, random()?);
         let issued = Issued {
             user: user.to_owned(),
             validity: Validity {
                 generation: account.generation,
-                expires_at_ms: Some(now_ms + 3_600_000),
+                expires_at: Some(now.saturating_add(Duration::from_secs(3_600))),
             },
         };
         self.tokens.insert(token.digest(), issued);
@@ -77,14 +77,14 @@ impl Service {
     }
 
     /// Whose request it is that carries this token.
-    fn authenticate(&self, token: &str, now_ms: u64) -> Result<&str, AuthError> {
+    fn authenticate(&self, token: &str, now: UnixMillis) -> Result<&str, AuthError> {
         let digest = Token::parse(token)?.digest();
         let issued = self.tokens.get(&digest).ok_or(AuthError::MalformedToken)?;
         let account = self
             .accounts
             .get(&issued.user)
             .ok_or(AuthError::Superseded)?;
-        issued.validity.check(&account.generation, now_ms)?;
+        issued.validity.check(&account.generation, now)?;
         Ok(&issued.user)
     }
 }
@@ -96,16 +96,17 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 fn main() -> Outcome<()> {
-    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let now = UnixMillis::try_from(SystemTime::now())?;
     let mut service = Service::default();
     service.set_password("ada", "correct horse battery staple")?;
     println!("wrong password: {:?}", service.log_in("ada", "guess", now)?);
     let token = service.log_in("ada", "correct horse battery staple", now)?;
     let token = token.ok_or("the right password logs in")?;
     println!("whose request: {:?}", service.authenticate(&token, now));
+    let in_two_hours = now.saturating_add(Duration::from_secs(7_200));
     println!(
         "in two hours: {:?}",
-        service.authenticate(&token, now + 7_200_000)
+        service.authenticate(&token, in_two_hours)
     );
     service.set_password("ada", "another, after the theft")?;
     println!(

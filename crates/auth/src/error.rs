@@ -2,6 +2,10 @@
 
 use alloc::string::String;
 
+use thiserror::Error;
+
+use crate::UnixMillis;
+
 /// Why a password, a token or a scope was refused.
 ///
 /// No variant contains a password, a token or a hash.
@@ -13,7 +17,7 @@ use alloc::string::String;
 /// assert_eq!(refused, AuthError::PasswordTooShort { found: 5, minimum: 8 });
 /// assert_eq!(refused.to_string(), "a password has at least 8 characters, not 5");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AuthError {
     /// A cost parameter lies outside what this crate hashes with.
@@ -31,8 +35,8 @@ pub enum AuthError {
     /// The time is at or after the end of a validity.
     #[error("expired: have a new one issued, as a login does")]
     Expired {
-        /// The first moment at which it is no longer valid, in milliseconds since the Unix epoch.
-        at_ms: u64,
+        /// The first moment at which it is no longer valid.
+        at: UnixMillis,
     },
     /// A stored password is not an Argon2id PHC string of the form that this crate writes.
     #[error("not an Argon2id password hash: {reason}")]
@@ -72,6 +76,9 @@ pub enum AuthError {
         "superseded: a new password, a removal or a suspension has ended it; have a new one issued"
     )]
     Superseded,
+    /// A time that is before the Unix epoch or too late.
+    #[error("the time is before 1970 or beyond what can be represented")]
+    Time,
     /// A scope's name is none of the known ones or cannot be one, or its limit is malformed.
     #[error("unknown scope {found:?}: {known}")]
     UnknownScope {

@@ -5,7 +5,7 @@ use core::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 
-use crate::AuthError;
+use crate::{AuthError, UnixMillis};
 
 /// Which life of an account, instance or key a credential belongs to: 128 random bits, drawn anew whenever
 /// every older credential has to end (a new password, a suspension, removal and creation under the same name).
@@ -60,36 +60,37 @@ impl From<Generation> for String {
 /// How long a credential is valid: within one generation, and until a moment.
 ///
 /// ```
-/// use keyproof_auth::{AuthError, Generation, Validity};
+/// use keyproof_auth::{AuthError, Generation, UnixMillis, Validity};
 ///
 /// let before = Generation::from_random([1; 16]); // stored with the account
-/// let token = Validity { generation: before, expires_at_ms: Some(1_800_000_000_000) };
-/// assert!(token.check(&before, 1_799_999_999_999).is_ok());
-/// assert_eq!(token.check(&before, 1_800_000_000_000), Err(AuthError::Expired { at_ms: 1_800_000_000_000 }));
+/// let (now, at) = (UnixMillis::from_secs(1_799_999_999), UnixMillis::from_secs(1_800_000_000));
+/// let token = Validity { generation: before, expires_at: Some(at) };
+/// assert!(token.check(&before, now).is_ok());
+/// assert_eq!(token.check(&before, at), Err(AuthError::Expired { at }));
 /// // A new password, a new generation: whatever was issued before has ended.
-/// assert_eq!(token.check(&Generation::from_random([2; 16]), 0), Err(AuthError::Superseded));
+/// assert_eq!(token.check(&Generation::from_random([2; 16]), now), Err(AuthError::Superseded));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Validity {
     /// The generation that it was issued in.
     pub generation: Generation,
-    /// The first moment at which it is no longer valid, in milliseconds since the Unix epoch; `None` is for ever.
-    pub expires_at_ms: Option<u64>,
+    /// The first moment at which it is no longer valid; `None` is for ever.
+    pub expires_at: Option<UnixMillis>,
 }
 
 impl Validity {
-    /// Checks that it is valid at `now_ms`, in milliseconds since the Unix epoch, for an owner that is in `current`.
+    /// Checks that it is valid at `now`, for an owner that is in `current`.
     ///
     /// # Errors
     ///
     /// [`AuthError::Superseded`] before [`AuthError::Expired`]: what belongs to a past life has no expiry to talk about.
-    pub fn check(&self, current: &Generation, now_ms: u64) -> Result<(), AuthError> {
+    pub fn check(&self, current: &Generation, now: UnixMillis) -> Result<(), AuthError> {
         if self.generation != *current {
             return Err(AuthError::Superseded);
         }
-        match self.expires_at_ms {
-            Some(at_ms) if now_ms >= at_ms => Err(AuthError::Expired { at_ms }),
+        match self.expires_at {
+            Some(at) if now >= at => Err(AuthError::Expired { at }),
             _ => Ok(()),
         }
     }
@@ -105,25 +106,25 @@ mod tests {
 
     #[test]
     fn the_last_millisecond_holds_and_the_next_does_not() {
+        let at = UnixMillis::from_millis(1_000);
         let validity = Validity {
             generation: OLD,
-            expires_at_ms: Some(1_000),
+            expires_at: Some(at),
         };
-        assert_eq!(validity.check(&OLD, 999), Ok(()));
-        assert_eq!(
-            validity.check(&OLD, 1_000),
-            Err(AuthError::Expired { at_ms: 1_000 })
-        );
+        let last = UnixMillis::from_millis(999);
+        assert_eq!(validity.check(&OLD, last), Ok(()));
+        assert_eq!(validity.check(&OLD, at), Err(AuthError::Expired { at }));
     }
 
     #[test]
     fn for_ever_ends_with_its_generation() {
         let validity = Validity {
             generation: OLD,
-            expires_at_ms: None,
+            expires_at: None,
         };
-        assert_eq!(validity.check(&OLD, u64::MAX), Ok(()));
-        assert_eq!(validity.check(&NEW, 0), Err(AuthError::Superseded));
+        let (first, last) = (UnixMillis::default(), UnixMillis::from_millis(u64::MAX));
+        assert_eq!(validity.check(&OLD, last), Ok(()));
+        assert_eq!(validity.check(&NEW, first), Err(AuthError::Superseded));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 #![warn(clippy::missing_errors_doc, missing_debug_implementations)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod error;
 mod generation;
@@ -13,6 +15,7 @@ mod password;
 mod scope;
 #[cfg(feature = "serde")]
 mod stored;
+mod time;
 mod token;
 
 pub use error::AuthError;
@@ -22,4 +25,5 @@ pub use scope::{
     CertificatePath, LoginGrant, LoginScope, OperatorScope, OperatorScopes, Permission, Reach,
     Scopes, is_dns_label,
 };
+pub use time::UnixMillis;
 pub use token::{TOKEN_BYTES, Token, TokenDigest};

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::AuthError;
+use crate::{AuthError, UnixMillis};
 
 /// How many random bytes a token has.
 pub const TOKEN_BYTES: usize = 32;
@@ -25,13 +25,14 @@ const TIME_BYTES: usize = 7;
 /// whose time was altered is another. It is no secret, and nothing is to be believed of it before the digest was found.
 ///
 /// ```
-/// use keyproof_auth::{Token, TokenDigest};
+/// use keyproof_auth::{Token, TokenDigest, UnixMillis};
 ///
-/// let token = Token::made_at(1_800_000_000_000, [9; 32]); // 32 bytes of a random source
+/// let now = UnixMillis::from_secs(1_800_000_000);
+/// let token = Token::made_at(now, [9; 32]); // 32 bytes of a random source
 /// let (shown, stored) = (token.text(), token.digest().to_string());
 ///
 /// let sent: Token = shown.parse()?;
-/// assert_eq!((sent.digest(), sent.time()), (stored.parse::<TokenDigest>()?, Some(1_800_000_000_000)));
+/// assert_eq!((sent.digest(), sent.time()), (stored.parse::<TokenDigest>()?, Some(now)));
 /// assert!(Token::parse("secret").is_err());
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
@@ -50,9 +51,10 @@ impl Token {
         }
     }
 
-    /// The same, made so many milliseconds after the beginning of 1970 (UTC).
-    pub fn made_at(milliseconds: u64, bytes: [u8; TOKEN_BYTES]) -> Self {
-        let [first, time @ ..] = milliseconds.to_be_bytes();
+    /// A token from bytes of a cryptographic random source, which says when it was made; at most 2^56 - 1 milliseconds
+    /// after the Unix epoch.
+    pub fn made_at(now: UnixMillis, bytes: [u8; TOKEN_BYTES]) -> Self {
+        let [first, time @ ..] = now.as_millis().to_be_bytes();
         Self {
             made_at: Some(if first == 0 {
                 time
@@ -90,13 +92,12 @@ impl Token {
         })
     }
 
-    /// When it says that it was made, in milliseconds since 1970.
-    pub fn time(&self) -> Option<u64> {
-        let time = self.made_at.as_ref()?;
-        Some(
-            time.iter()
-                .fold(0, |time, byte| time << 8 | u64::from(*byte)),
-        )
+    /// When it says that it was made.
+    pub fn time(&self) -> Option<UnixMillis> {
+        let [a, b, c, d, e, f, g] = self.made_at?;
+        Some(UnixMillis::from_millis(u64::from_be_bytes([
+            0, a, b, c, d, e, f, g,
+        ])))
     }
 
     /// The text for the client, to be shown once.
@@ -231,23 +232,21 @@ mod tests {
 
     #[test]
     fn a_token_says_when_it_was_made_and_is_another_with_another_time() {
-        let token = Token::made_at(0x018b_cfe5_6800, [0xff; 32]);
+        let made_at = |millis| Token::made_at(UnixMillis::from_millis(millis), [0xff; 32]);
+        let token = made_at(0x018b_cfe5_6800);
         let text = token.text();
         assert_eq!(text.len(), 52);
         let read = Token::parse(&text).unwrap();
-        assert_eq!(read.time(), Some(0x018b_cfe5_6800));
+        assert_eq!(read.time(), Some(UnixMillis::from_millis(0x018b_cfe5_6800)));
         assert_eq!(read.digest(), token.digest());
-        for other in [
-            Token::made_at(0x018b_cfe5_6801, [0xff; 32]),
-            Token::from_random([0xff; 32]),
-        ] {
+        for other in [made_at(0x018b_cfe5_6801), Token::from_random([0xff; 32])] {
             assert_ne!(other.digest(), token.digest());
         }
         assert_eq!(Token::from_random([0xff; 32]).time(), None);
         // A clock that is ahead by all ages gives the last time that there is.
         assert_eq!(
-            Token::made_at(u64::MAX, [0; 32]).time(),
-            Some((1 << 56) - 1)
+            made_at(u64::MAX).time(),
+            Some(UnixMillis::from_millis((1 << 56) - 1))
         );
         for wrong in [
             &text[..51],
@@ -280,7 +279,7 @@ mod tests {
     proptest! {
         #[test]
         fn text_round_trips(bytes: [u8; 32], time: u64) {
-            for token in [Token::from_random(bytes), Token::made_at(time, bytes)] {
+            for token in [Token::from_random(bytes), Token::made_at(UnixMillis::from_millis(time), bytes)] {
                 let again = Token::parse(&token.text()).unwrap();
                 prop_assert_eq!(again.digest(), token.digest());
                 prop_assert_eq!(again.time(), token.time());
@@ -289,7 +288,7 @@ mod tests {
 
         #[test]
         fn texts_of_one_length_sort_by_time_as_bytes(a: u32, b: u32) {
-            let time = |at: u32| Token::made_at(at.into(), [7; 32]).bytes();
+            let time = |at: u32| Token::made_at(UnixMillis::from_millis(at.into()), [7; 32]).bytes();
             prop_assert_eq!(time(a).cmp(&time(b)), a.cmp(&b));
         }
 

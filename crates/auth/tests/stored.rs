@@ -5,6 +5,7 @@ use core::fmt::Debug;
 
 use keyproof_auth::{
     Cost, Generation, LoginScope, Memory, OperatorScopes, PasswordHash, Scopes, Token, TokenDigest,
+    UnixMillis, Validity,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +49,30 @@ fn texts() {
     assert_eq!(json, r#""orders:read profile""#);
     assert_eq!(serde_json::from_str::<Scopes>(&json).ok(), Some(scopes));
     assert!(serde_json::from_str::<Scopes>(r#""orders:read  profile""#).is_err());
+}
+
+#[test]
+fn a_validity_counts_milliseconds() {
+    let generation = Generation::from_random([0xab; 16]);
+    let validity = |expires_at| Validity {
+        generation,
+        expires_at,
+    };
+    let text = "ab".repeat(16);
+    for (value, end) in [
+        (
+            validity(Some(UnixMillis::from_secs(1_800_000_000))),
+            "1800000000000",
+        ),
+        (validity(None), "null"),
+    ] {
+        let json = serde_json::to_string(&value).unwrap();
+        assert_eq!(
+            json,
+            format!(r#"{{"generation":"{text}","expires_at":{end}}}"#)
+        );
+        assert_eq!(serde_json::from_str::<Validity>(&json).ok(), Some(value));
+    }
 }
 
 #[test]

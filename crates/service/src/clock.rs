@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use keyproof_mfa::UnixMillis;
 use keyproof_store::Timestamp;
 
 /// Where the time of day comes from.
@@ -50,17 +51,33 @@ impl Clock for ManualClock {
     }
 }
 
+/// A moment as `keyproof-mfa` counts.
+pub(crate) const fn millis(at: Timestamp) -> UnixMillis {
+    UnixMillis::from_millis(at.as_millis())
+}
+
+/// A moment of `keyproof-mfa` as the store counts.
+pub(crate) const fn timestamp(at: UnixMillis) -> Timestamp {
+    Timestamp::from_millis(at.as_millis())
+}
+
+/// A moment as `keyproof-auth` counts.
+pub(crate) const fn auth_millis(at: Timestamp) -> keyproof_auth::UnixMillis {
+    keyproof_auth::UnixMillis::from_millis(at.as_millis())
+}
+
 #[cfg(test)]
 mod tests {
-    use keyproof_mfa::UnixMillis;
-
     use super::*;
 
     #[test]
     fn the_moments_of_our_crates_become_one_another() {
         let stored = Timestamp::from_millis(1_799_999_999_999);
-        let of_mfa = UnixMillis::from(Duration::from(stored));
-        assert_eq!(of_mfa.as_millis(), stored.as_millis());
+        let (of_mfa, of_auth) = (millis(stored), auth_millis(stored));
+        assert_eq!(of_mfa, UnixMillis::from(Duration::from(stored)));
+        assert_eq!(of_auth.as_millis(), stored.as_millis());
+        assert_eq!(timestamp(of_mfa), stored);
+        assert_eq!(Timestamp::from(Duration::from(of_auth)), stored);
         assert_eq!(Timestamp::from(Duration::from(of_mfa)), stored);
         // What otp, x509 and tpm take.
         assert_eq!(

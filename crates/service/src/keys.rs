@@ -10,6 +10,11 @@ pub(crate) fn moment(at: Timestamp) -> String {
     HEXLOWER.encode(&at.as_millis().to_be_bytes())
 }
 
+/// When a token says that it was made.
+pub(crate) fn made_at(token: &Token) -> Option<Timestamp> {
+    Some(Timestamp::from_millis(token.time()?.as_millis()))
+}
+
 /// Where the record of a token is: at its time and its digest, which covers the time as well, so what a client says of
 /// the time is only a place to look. At its digest alone if it is of an earlier release, and says no time.
 pub(crate) fn token_key(collection: &str, tenant: &str, token: &Token) -> Key {
@@ -23,7 +28,7 @@ pub(crate) fn token_key_of(
     token: &Token,
     digest: &TokenDigest,
 ) -> Key {
-    match token.time().map(Timestamp::from_millis) {
+    match made_at(token) {
         Some(at) => token_key_at(collection, tenant, at, digest),
         None => Key::new(collection, [tenant, &digest.to_string()]),
     }
@@ -43,11 +48,14 @@ pub(crate) fn token_key_at(
 
 #[cfg(test)]
 mod tests {
+    use keyproof_auth::UnixMillis;
+
     use super::*;
 
     #[test]
     fn keys_of_tokens_sort_by_time_and_those_of_earlier_releases_stay_where_they_were() {
-        let at = |time| token_key("c", "_", &Token::made_at(time, [7; 32]));
+        let made_at = |millis| Token::made_at(UnixMillis::from_millis(millis), [7; 32]);
+        let at = |millis| token_key("c", "_", &made_at(millis));
         let keys = [
             0,
             1,

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::Deed,
+    clock::auth_millis,
     storage::{Attempt, settle},
     text::cut,
 };
@@ -341,7 +342,7 @@ impl Accounts {
 
     pub(super) fn draw_token(&self, now: Timestamp) -> Token {
         let random = Zeroizing::new(self.random::<TOKEN_BYTES>());
-        Token::made_at(now.as_millis(), *random)
+        Token::made_at(auth_millis(now), *random)
     }
 
     /// What is said of it is cut to what a device takes: the code decides.

@@ -88,6 +88,7 @@ use crate::{
     StorageError,
     access::{Remembered, Turn, UseCase},
     audit::Deed,
+    clock::{millis, timestamp},
     figures::{LockFigures, Locks},
 };
 use access_token::Claims;
@@ -282,16 +283,6 @@ impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accounts").finish_non_exhaustive()
     }
-}
-
-/// The moment as `keyproof-mfa` counts.
-const fn millis(at: Timestamp) -> keyproof_mfa::UnixMillis {
-    keyproof_mfa::UnixMillis::from_millis(at.as_millis())
-}
-
-/// The moment as the store counts.
-const fn timestamp(at: keyproof_mfa::UnixMillis) -> Timestamp {
-    Timestamp::from_millis(at.as_millis())
 }
 
 /// How long it is until then.

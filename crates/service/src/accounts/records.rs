@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::session_id::{SessionId, TokenId};
 use crate::{
     audit::Subject,
-    keys::{moment, token_key, token_key_at},
+    keys::{made_at, moment, token_key, token_key_at},
     session_life::SessionLife,
 };
 
@@ -506,7 +506,7 @@ impl TextPlace {
     /// Of a token that says when it was made.
     pub(super) fn of(token: &Token) -> Option<Self> {
         Some(Self {
-            made_at: Timestamp::from_millis(token.time()?),
+            made_at: made_at(token)?,
             digest: token.digest().to_string(),
         })
     }

@@ -36,6 +36,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::Deed,
+    clock::auth_millis,
     storage::{Attempt, settle},
 };
 
@@ -370,7 +371,7 @@ pub(super) fn successor_of(token: &Token, spent: &Spent) -> Token {
         *byte = *tagged;
     }
     match spent.is_timed {
-        true => Token::made_at(spent.at.as_millis(), *bytes),
+        true => Token::made_at(auth_millis(spent.at), *bytes),
         false => Token::from_random(*bytes),
     }
 }

@@ -1,17 +1,18 @@
 //! What a restore from a backup leaves of users' records.
 
-use keyproof_mfa::UnixMillis;
 use keyproof_store::Raw;
 
 use super::records::{ApplicationToken, SecondFactor};
-use crate::collections::{Ended, Outcome, RestoreError, Restoring};
+use crate::{
+    clock::millis,
+    collections::{Ended, Outcome, RestoreError, Restoring},
+};
 
 /// A second factor that refuses every code that it may have taken before the restore. One that is pending is enrolled anew:
 /// nobody knows of which step its activation's code was.
 pub(crate) fn without_steps(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
     let mut factor = raw.decode::<SecondFactor>()?.record;
-    let now = UnixMillis::from_millis(restoring.at.as_millis());
-    Ok(match factor.key.spent_until(now) {
+    Ok(match factor.key.spent_until(millis(restoring.at)) {
         Some(key) => {
             factor.key = key;
             Outcome {

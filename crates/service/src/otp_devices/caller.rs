@@ -17,6 +17,7 @@ use crate::{
     Action, Failure, Origin, StorageError, Who,
     access::Operator,
     audit::{Authority, Deed},
+    clock::auth_millis,
     derived::Derived,
 };
 
@@ -279,9 +280,9 @@ impl OtpDevices {
         };
         let validity = Validity {
             generation: stored.record.generation,
-            expires_at_ms: stored.record.valid_until.map(Timestamp::as_millis),
+            expires_at: stored.record.valid_until.map(auth_millis),
         };
-        match validity.check(&instance.generation, now.as_millis()) {
+        match validity.check(&instance.generation, auth_millis(now)) {
             Ok(()) => {}
             Err(AuthError::Expired { .. }) => return refused(NotPermitted::Expired),
             Err(_) => return refused(NotPermitted::TokenUnknown),

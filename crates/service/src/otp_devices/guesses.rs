@@ -6,7 +6,11 @@ use keyproof_store::{Batch, Key, Raw, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{OtpDevices, records::instance_key};
-use crate::{Origin, StorageError, storage::put};
+use crate::{
+    Origin, StorageError,
+    clock::{millis, timestamp},
+    storage::put,
+};
 
 /// At `otp_lockout/<instance>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -67,7 +71,7 @@ impl Guesses {
 
     /// The moment of the reading.
     pub(super) const fn at(&self) -> UnixMillis {
-        UnixMillis::from_millis(self.now.as_millis())
+        millis(self.now)
     }
 
     /// The same, as the store counts.
@@ -112,10 +116,6 @@ pub(super) fn client(origin: &Origin) -> Client<'static> {
         fingerprint: None,
         network: origin.address.map(Network::of),
     }
-}
-
-const fn timestamp(at: UnixMillis) -> Timestamp {
-    Timestamp::from_millis(at.as_millis())
 }
 
 fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {

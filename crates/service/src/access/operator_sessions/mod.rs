@@ -18,6 +18,7 @@ use super::operators::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Authority, Deed},
+    clock::auth_millis,
     keys::token_key,
     session_life::SessionLife,
     storage::{Attempt, settle},
@@ -419,7 +420,7 @@ impl Access {
     fn draw(&self, now: Timestamp) -> Token {
         let mut random = Zeroizing::new([0; TOKEN_BYTES]);
         self.store.entropy().fill(&mut *random);
-        Token::made_at(now.as_millis(), *random)
+        Token::made_at(auth_millis(now), *random)
     }
 }
 

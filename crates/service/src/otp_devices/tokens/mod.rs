@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, Who,
     audit::Deed,
+    clock::auth_millis,
     storage::{Attempt, settle},
     text::cut,
 };
@@ -191,7 +192,7 @@ impl OtpDevices {
 
             let mut random = [0; TOKEN_BYTES];
             self.store.entropy().fill(&mut random);
-            let token = Token::made_at(now.as_millis(), random);
+            let token = Token::made_at(auth_millis(now), random);
             random.zeroize();
             let digest = token.digest();
             let valid_until = match request.lifetime {
