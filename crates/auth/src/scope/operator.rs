@@ -19,6 +19,9 @@ const KNOWN: &str = "the scopes are admin, audit, certificates[:SUB[/GROUP[/SERV
 /// The longest name of an instance or an organisation, in bytes.
 const MAX_NAME: usize = 254;
 
+/// How many names lead to certificates.
+const MAX_NAMES: usize = 3;
+
 /// What one operation needs, or a token grants.
 ///
 /// ```
@@ -81,9 +84,14 @@ impl Reach {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificatePath(Vec<String>);
 
+impl CertificatePath {
+    fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(names.into_iter().map(str::to_lowercase).collect())
+    }
+}
+
 impl OperatorScope {
-    /// The scope of the certificates below some of subscription, resource group and service, in this order;
-    /// more than three names are cut.
+    /// The scope of the certificates below none to all of subscription, resource group and service, in this order.
     ///
     /// ```
     /// use keyproof_auth::OperatorScope;
@@ -93,10 +101,16 @@ impl OperatorScope {
     /// assert!(group.covers(&OperatorScope::certificates(["my-sub", "my-group", "fleet"])));
     /// assert!(!group.covers(&OperatorScope::certificates(["my-sub"])));
     /// ```
-    pub fn certificates<'a>(path: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::Certificates(CertificatePath(
-            path.into_iter().take(3).map(str::to_lowercase).collect(),
-        ))
+    ///
+    /// There is no fourth name, and a scope that left it out would reach further than it says:
+    ///
+    /// ```compile_fail
+    /// # use keyproof_auth::OperatorScope;
+    /// OperatorScope::certificates(["my-sub", "my-group", "fleet", "root-ca"]);
+    /// ```
+    pub fn certificates<const N: usize>(path: [&str; N]) -> Self {
+        const { assert!(N <= MAX_NAMES) };
+        Self::Certificates(CertificatePath::of(path))
     }
 
     /// Whether a token with this scope reaches what needs `needed`.
@@ -151,7 +165,7 @@ impl FromStr for OperatorScope {
             }
             ("certificates", None) => Ok(Self::certificates([])),
             ("certificates", Some(path)) if is_certificate_path(path) => {
-                Ok(Self::certificates(path.split('/')))
+                Ok(Self::Certificates(CertificatePath::of(path.split('/'))))
             }
             _ => Err(unknown()),
         }
@@ -228,7 +242,7 @@ pub fn is_dns_label(text: &str) -> bool {
 /// One to three names, none empty, none with blanks or control characters.
 fn is_certificate_path(text: &str) -> bool {
     text.len() <= 1024
-        && text.split('/').count() <= 3
+        && text.split('/').count() <= MAX_NAMES
         && text.split('/').all(|name| {
             !name.is_empty() && !name.chars().any(|c| c.is_control() || c.is_whitespace())
         })
@@ -343,7 +357,8 @@ mod tests {
             Just(OperatorScope::Tpm(None)),
             select(vec!["system", "default"])
                 .prop_map(|ns| OperatorScope::Tpm(Some(ns.to_owned()))),
-            vec_of(name(), 0..4).prop_map(OperatorScope::certificates),
+            vec_of(name(), 0..4)
+                .prop_map(|path| OperatorScope::Certificates(CertificatePath::of(path))),
             reach().prop_map(OperatorScope::Audit),
             reach().prop_map(OperatorScope::Status),
             (reach(), named()).prop_map(|(reach, name)| OperatorScope::Instances(reach, name)),
@@ -384,6 +399,20 @@ mod tests {
         assert!(!held.covers(&OperatorScope::certificates(["sub"])));
         assert!(parsed("certificates").covers(&held));
         assert_eq!(held.to_string(), "certificates:sub/group");
+    }
+
+    #[test]
+    fn a_fourth_name_is_refused_and_not_cut() {
+        assert!(
+            "certificates:sub/group/fleet"
+                .parse::<OperatorScope>()
+                .is_ok()
+        );
+        let found = "certificates:sub/group/fleet/root-ca";
+        assert_eq!(
+            found.parse::<OperatorScope>(),
+            Err(AuthError::unknown_scope(found, KNOWN))
+        );
     }
 
     #[test]
