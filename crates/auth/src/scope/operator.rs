@@ -50,7 +50,7 @@ pub enum OperatorScope {
     Status(Reach),
     /// `tpm` (every namespace) or `tpm:NAMESPACE`: the TPM categories, managers and keys, and what stations do.
     Tpm(Option<String>),
-    /// `tpm-station`: the two calls of a manufacturing station, preauth and provision.
+    /// `tpm-station`: what a station calls: preauth, provision and activate, the nonce of an attestation, and the attestation.
     TpmStation,
     /// `users` (of every organisation) or `users:ORGANISATION`: users and their second factors.
     Users(Reach, Option<String>),
