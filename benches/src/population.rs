@@ -3,7 +3,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use keyproof_auth::{Cost, OperatorScopes};
+use keyproof_auth::{Cost, operator::OperatorScopes};
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
 use keyproof_service::{
     Action, AddressLimit, Clock, HashingSettings, ManualClock, Origin, Service, Who,

@@ -11,19 +11,18 @@ extern crate std;
 
 mod error;
 mod generation;
+pub mod operator;
 mod password;
-mod scope;
+mod scopes;
 #[cfg(feature = "serde")]
 mod stored;
+pub mod taler;
 mod time;
 mod token;
 
 pub use error::AuthError;
 pub use generation::{Generation, Validity};
 pub use password::{Cost, Memory, PasswordHash, PasswordMatch, SALT_BYTES, check_new_password};
-pub use scope::{
-    CertificatePath, LoginGrant, LoginScope, OperatorScope, OperatorScopes, Permission, Reach,
-    Scopes, is_dns_label,
-};
+pub use scopes::Scopes;
 pub use time::UnixMillis;
 pub use token::{TOKEN_BYTES, Token, TokenDigest};

@@ -8,8 +8,9 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    AuthError, Cost, Generation, LoginScope, OperatorScope, OperatorScopes, PasswordHash, Scopes,
-    TokenDigest,
+    AuthError, Cost, Generation, PasswordHash, Scopes, TokenDigest,
+    operator::{OperatorScope, OperatorScopes},
+    taler::LoginScope,
 };
 
 /// A [`Cost`] as a configuration says it.

@@ -4,8 +4,8 @@
 use core::fmt::Debug;
 
 use keyproof_auth::{
-    Cost, Generation, LoginScope, Memory, OperatorScopes, PasswordHash, Scopes, Token, TokenDigest,
-    UnixMillis, Validity,
+    Cost, Generation, Memory, PasswordHash, Scopes, Token, TokenDigest, UnixMillis, Validity,
+    operator::OperatorScopes, taler::LoginScope,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -350,7 +350,7 @@ mod tests {
         otp_devices::{Holding, Lifetime},
         testing::{bench, console, origin},
     };
-    use keyproof_auth::OperatorScopes;
+    use keyproof_auth::operator::OperatorScopes;
     use keyproof_store::{SystemEntropy, Version};
     use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Record, Store, Timestamp};
 
 use crate::{StorageError, pages::Pages};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
-use keyproof_auth::{Cost, LoginScope, Token};
+use keyproof_auth::{Cost, Token, taler::LoginScope};
 use keyproof_otp::pos::Amount;
 use keyproof_store::{
     Change, Changes, Engine, Key, MasterKey, MasterKeys, Prefix, Record, Store, SystemEntropy,

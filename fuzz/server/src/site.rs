@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use keyproof::config::{Config, Sources};
 use keyproof::server::Server;
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::access::NewOperatorToken;
 use keyproof_service::otp_devices::{Lifetime, TokenRequest};
 use keyproof_service::{Applicant, Clock, ManualClock, Origin, Service, Who};

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use clap::{Args, Subcommand};
-use keyproof_auth::is_dns_label;
+use keyproof_auth::operator::is_dns_label;
 use keyproof_service::device_identity::{
     BoundDevice, DeviceKey, DevicePlace, LearntRegister, LoggedEvent, Registers, Verdict,
 };

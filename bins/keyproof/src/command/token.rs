@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use keyproof_auth::{OperatorScope, OperatorScopes};
+use keyproof_auth::operator::{OperatorScope, OperatorScopes};
 use keyproof_service::access::{IssuedOperatorToken, NewOperatorToken, OperatorToken};
 use serde::Serialize;
 use serde_json::json;

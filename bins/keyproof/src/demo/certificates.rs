@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::access::NewOperatorToken;
 use keyproof_x509::{
     Upload, Validity, VerificationCode, algorithms,

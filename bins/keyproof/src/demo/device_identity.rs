@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use http::StatusCode;
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{access::NewOperatorToken, device_identity::DevicePlace};
 use keyproof_tpm::{
     ActivationKey, AttestationKeyPolicy, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure,

@@ -1,7 +1,7 @@
 //! The server after the walk, open to be looked at: with a user to sign in as, and a token for the console and the
 //! APIs.
 
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::{OperatorScope, OperatorScopes};
 use keyproof_service::{
     access::NewOperatorToken,
     accounts::{NewUser, Role},
@@ -35,7 +35,7 @@ async fn told(stage: &Stage) -> Result<String, StepError> {
     same("adding the user", &Ok(()), &added.await)?;
     let token = NewOperatorToken {
         subject: NAME.to_owned(),
-        scopes: OperatorScopes::new([keyproof_auth::OperatorScope::Admin]).map_err(|error| {
+        scopes: OperatorScopes::new([OperatorScope::Admin]).map_err(|error| {
             StepError::Otherwise {
                 what: "a scope",
                 expected: "admin".to_owned(),

@@ -15,7 +15,7 @@ use keyproof::{
     config::{Config, Sources},
     server::Server,
 };
-use keyproof_auth::{LoginScope, OperatorScopes};
+use keyproof_auth::{operator::OperatorScopes, taler::LoginScope};
 use keyproof_service::{
     Applicant, JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
     access::NewOperatorToken,

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
+use keyproof_auth::{
+    TOKEN_BYTES, Token, TokenDigest,
+    operator::{OperatorScope, OperatorScopes},
+};
 use keyproof_store::{
     Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp, Version,
 };
@@ -420,7 +423,7 @@ fn describe(stored: Stored<OperatorTokenRecord>) -> OperatorToken {
 
 /// Scopes as their texts.
 mod texts {
-    use keyproof_auth::OperatorScopes;
+    use keyproof_auth::operator::OperatorScopes;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub(super) fn serialize<S: Serializer>(

@@ -1,6 +1,6 @@
 //! Operators who look after users: which organisations their scopes reach.
 
-use keyproof_auth::{OperatorScope, Reach};
+use keyproof_auth::operator::{OperatorScope, Reach};
 use zeroize::Zeroizing;
 
 use super::{

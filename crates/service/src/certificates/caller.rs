@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_store::Stored;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Which CA certificates end soon, of all provisioning services.
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Record, Timestamp};
 
 use super::{Certificates, records::Certificate};

@@ -26,7 +26,7 @@ pub use services::{HoldingService, ServicesPage};
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Store, Stored};
 
 use crate::{Audit, Clock, Judging, StorageError, ending::FirstToEnd};

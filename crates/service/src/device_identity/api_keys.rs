@@ -461,7 +461,7 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_auth::OperatorScopes;
+    use keyproof_auth::operator::OperatorScopes;
 
     use super::*;
     use crate::{

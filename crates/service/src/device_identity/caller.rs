@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_x509::Sha256Thumbprint;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Which categories' CAs end soon: those that upkeep could not renew.
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Timestamp};
 
 use super::{Category, DeviceIdentity, Kind, Object};

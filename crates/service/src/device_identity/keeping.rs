@@ -1,6 +1,6 @@
 //! What operators do with devices from afar, and how they find them: as far as their scopes reach.
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Key, Prefix, Record, Stored};
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use keyproof_auth::is_dns_label;
+use keyproof_auth::operator::is_dns_label;
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Builder;
@@ -395,7 +395,7 @@ pub(super) fn deed<'a, K: Kind>(
 
 #[cfg(test)]
 mod unit_tests {
-    use keyproof_auth::OperatorScopes;
+    use keyproof_auth::operator::OperatorScopes;
 
     use super::*;
     use crate::{

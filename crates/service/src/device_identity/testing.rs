@@ -1,6 +1,6 @@
 //! What the tests of this domain share.
 
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 
 use super::{
     Act, AttestationKeyTemplate, Category, Manager, Metadata, NewCategory, PcrPolicy, TrustedMakers,

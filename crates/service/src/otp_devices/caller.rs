@@ -4,7 +4,9 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use keyproof_auth::{
-    AuthError, Generation, LoginScope, OperatorScope, Permission, Reach, Token, Validity,
+    AuthError, Generation, Token, Validity,
+    operator::{OperatorScope, Reach},
+    taler::{LoginScope, Permission},
 };
 use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
 

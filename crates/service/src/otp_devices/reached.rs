@@ -1,6 +1,6 @@
 //! Which instances there are that an operator reaches.
 
-use keyproof_auth::{OperatorScope, Reach};
+use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_store::Stored;
 
 use super::{

@@ -1,6 +1,6 @@
 //! What is stored, and where.
 
-use keyproof_auth::{Generation, LoginScope, Token, TokenDigest};
+use keyproof_auth::{Generation, Token, TokenDigest, taler::LoginScope};
 use keyproof_otp::pos::PosAlgorithm;
 use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap, num::NonZeroU32, path::PathBuf, slice, sync::Arc, time::Duration,
 };
 
-use keyproof_auth::{AuthError, OperatorScopes};
+use keyproof_auth::{AuthError, operator::OperatorScopes};
 use keyproof_service::{
     CertificateSettings, Service, Settings as Rules,
     access::{IssuerSettings, Issuers, KeyFileError},

@@ -110,7 +110,7 @@ pub(super) fn token_request(members: Members) -> Result<TokenRequest, Refusal> {
     };
     let description = members.optional("description")?;
     let refreshable = members.optional::<bool>("refreshable")?;
-    let mut scope: keyproof_auth::LoginScope =
+    let mut scope: keyproof_auth::taler::LoginScope =
         scope.parse().map_err(|_| Refusal::parameter("scope"))?;
     // The older way of asking for what the suffix says now.
     scope.refreshable |= refreshable == Some(true);

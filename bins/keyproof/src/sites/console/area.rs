@@ -1,6 +1,6 @@
 //! The areas of the console, and who is shown them: whoever has a scope that reaches something there.
 
-use keyproof_auth::OperatorScope;
+use keyproof_auth::operator::OperatorScope;
 use keyproof_service::access::Operator;
 
 /// An area.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{civil::DateTime, tz::TimeZone};
+use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_http::Response;
 use keyproof_service::Timestamp;
 use keyproof_service::audit::{Action, Before, Event, Found, Outcome, Search, Subject};
@@ -190,7 +191,7 @@ impl Visit<Signed> {
 
     /// Taking the trail along is more than reading in it.
     fn may_export(&self) -> bool {
-        let needed = keyproof_auth::OperatorScope::Audit(keyproof_auth::Reach::Change);
+        let needed = OperatorScope::Audit(Reach::Change);
         self.operator().may(&needed)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use askama::Template;
 use http::StatusCode;
-use keyproof_auth::{OperatorScope, Reach};
+use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_service::{Endings, Seen};
 
 use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};

@@ -12,7 +12,7 @@ use keyproof::{
     config::{Config, Sources},
     server::Server,
 };
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
     Applicant, Clock, ManualClock, Origin, Service, Who, access::NewOperatorToken,
 };

@@ -10,7 +10,7 @@ use keyproof::{
     config::{Config, Sources},
     server::Server,
 };
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
     Applicant, Clock, HashingSettings, Origin, Service, SystemClock, Who, access::NewOperatorToken,
     audit::Outcome,

@@ -12,7 +12,7 @@ pub use key_set::KeySet;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use keyproof_auth::{OperatorScope, OperatorScopes};
+use keyproof_auth::operator::{OperatorScope, OperatorScopes};
 use keyproof_store::Timestamp;
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use keyproof_auth::{OperatorScope, OperatorScopes};
+use keyproof_auth::operator::{OperatorScope, OperatorScopes};
 use keyproof_store::{Prefix, Timestamp};
 
 use super::*;

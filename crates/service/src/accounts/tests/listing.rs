@@ -1,6 +1,6 @@
 //! What operators list, a page at a time.
 
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 
 use super::{add, enrol, log_in, pending, session, tokens};
 use crate::{

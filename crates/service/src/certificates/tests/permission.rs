@@ -1,6 +1,6 @@
 //! Who may work with certificates at all.
 
-use keyproof_auth::OperatorScopes;
+use keyproof_auth::operator::OperatorScopes;
 use zeroize::Zeroizing;
 
 use super::*;

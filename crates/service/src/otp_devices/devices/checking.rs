@@ -156,7 +156,7 @@ fn fitting_step(
 
 #[cfg(test)]
 mod tests {
-    use keyproof_auth::OperatorScopes;
+    use keyproof_auth::operator::OperatorScopes;
     use keyproof_store::Timestamp;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use keyproof_auth::{Generation, LoginScope, TOKEN_BYTES, Token, TokenDigest};
+use keyproof_auth::{Generation, TOKEN_BYTES, Token, TokenDigest, taler::LoginScope};
 use keyproof_store::{ReadPlan, Timestamp};
 use zeroize::{Zeroize, Zeroizing};
 

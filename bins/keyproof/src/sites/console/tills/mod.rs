@@ -5,7 +5,7 @@ mod pages;
 use std::convert::Infallible;
 
 use http::StatusCode;
-use keyproof_auth::{OperatorScope, Reach};
+use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_service::{
     Action, Failure,

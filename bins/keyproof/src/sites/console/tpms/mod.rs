@@ -7,7 +7,7 @@ mod object;
 mod pages;
 
 use http::StatusCode;
-use keyproof_auth::is_dns_label;
+use keyproof_auth::operator::is_dns_label;
 use keyproof_service::Timestamp;
 use keyproof_service::{
     Action,

@@ -99,7 +99,7 @@ impl LoginGrant {
 /// A login token's scope: what it allows, and whether it may be exchanged for a new token.
 ///
 /// ```
-/// use keyproof_auth::{LoginScope, Permission};
+/// use keyproof_auth::taler::{LoginScope, Permission};
 ///
 /// let of_a_till: LoginScope = "order-pos:refreshable".parse()?;
 /// assert!(of_a_till.allows(Permission::OrdersWrite) && !of_a_till.allows(Permission::OrdersRefund));

@@ -1,6 +1,7 @@
-//! Scopes of operators' and services' tokens: `admin`, `audit`, `certificates[:SUB[/GROUP[/SERVICE]]]`,
-//! `instances[:NAME]`, `status`, `tpm[:NAMESPACE]`, `tpm-station` and `users[:ORGANISATION]`; those of audit, instances,
-//! status and users also with `-read`. Each is a place in a tree; it covers that place and everything below.
+//! Scopes of the tokens of keyproof's own operators, and of services that call it: `admin`, `audit`,
+//! `certificates[:SUB[/GROUP[/SERVICE]]]`, `instances[:NAME]`, `status`, `tpm[:NAMESPACE]`, `tpm-station` and
+//! `users[:ORGANISATION]`; those of audit, instances, status and users also with `-read`. Each is a place in a tree; it covers
+//! that place and everything below.
 
 use alloc::{
     borrow::{Cow, ToOwned},
@@ -25,7 +26,7 @@ const MAX_NAMES: usize = 3;
 /// What one operation needs, or a token grants.
 ///
 /// ```
-/// use keyproof_auth::{OperatorScope, Reach};
+/// use keyproof_auth::operator::{OperatorScope, Reach};
 ///
 /// let granted: OperatorScope = "users".parse()?;
 /// let needed = OperatorScope::Users(Reach::Read, Some("Acme".to_owned()));
@@ -94,7 +95,7 @@ impl OperatorScope {
     /// The scope of the certificates below none to all of subscription, resource group and service, in this order.
     ///
     /// ```
-    /// use keyproof_auth::OperatorScope;
+    /// use keyproof_auth::operator::OperatorScope;
     ///
     /// let group = OperatorScope::certificates(["My-Sub", "my-group"]);
     /// assert_eq!(group.to_string(), "certificates:my-sub/my-group");
@@ -105,7 +106,7 @@ impl OperatorScope {
     /// There is no fourth name, and a scope that left it out would reach further than it says:
     ///
     /// ```compile_fail
-    /// # use keyproof_auth::OperatorScope;
+    /// # use keyproof_auth::operator::OperatorScope;
     /// OperatorScope::certificates(["my-sub", "my-group", "fleet", "root-ca"]);
     /// ```
     pub fn certificates<const N: usize>(path: [&str; N]) -> Self {
@@ -251,7 +252,7 @@ fn is_certificate_path(text: &str) -> bool {
 /// The scopes of one token: at least one, sorted, none of them covered by another.
 ///
 /// ```
-/// use keyproof_auth::{OperatorScope, OperatorScopes};
+/// use keyproof_auth::operator::{OperatorScope, OperatorScopes};
 ///
 /// let granted: OperatorScopes = "tpm tpm:factory audit-read".parse()?;
 /// assert_eq!(granted.to_string(), "audit-read tpm"); // what `tpm` covers is not kept
@@ -268,7 +269,7 @@ impl OperatorScopes {
     /// Makes a set of scopes.
     ///
     /// ```
-    /// use keyproof_auth::{OperatorScope, OperatorScopes, Reach};
+    /// use keyproof_auth::operator::{OperatorScope, OperatorScopes, Reach};
     ///
     /// let granted = OperatorScopes::new([OperatorScope::TpmStation, OperatorScope::Audit(Reach::Read)])?;
     /// assert_eq!(granted.to_string(), "audit-read tpm-station");
