@@ -49,7 +49,6 @@ checks! {
     /// The checks of a device identity key, in the order of reports.
     #[non_exhaustive]
     pub DevIdKeyCheck {
-        column = 21;
         /// `not-restricted`: it signs what is not the TPM's own, such as a TLS handshake.
         NotRestricted = "not-restricted", "it signs what its owner likes";
         /// `sign`: it may sign.

@@ -14,7 +14,6 @@ checks! {
     /// forged attestation for anyone who may use it, and one that is not fixed may be anywhere.
     #[non_exhaustive]
     pub AttestationKeyCheck {
-        column = 21;
         /// `restricted`: it signs only what the TPM made itself.
         Restricted = "restricted", "it signs only what the TPM made itself";
         /// `sign`: it may sign.

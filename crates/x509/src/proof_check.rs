@@ -3,7 +3,6 @@
 crate::checks! {
     /// A check of a proof of possession, in the order of reports. Names and order are stable.
     pub ProofCheck {
-        column = 16;
         /// `leaf`: the upload is one certificate of strict DER.
         Leaf = "leaf", "the leaf is one certificate";
         /// `code`: the code was issued for this CA certificate and has not expired.

@@ -9,9 +9,6 @@ pub trait Check: Copy + fmt::Debug + Eq + 'static {
     /// All of them, in the order of reports.
     const ALL: &'static [Self];
 
-    /// How wide the column of their names is drawn, in characters.
-    const COLUMN: usize;
-
     /// Its stable name.
     fn name(self) -> &'static str;
 
@@ -309,19 +306,21 @@ enum Weight {
 
 impl<F: Finding> fmt::Display for Report<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = F::Check::ALL.iter().map(|check| check.name().len());
+        let width = names.max().unwrap_or(0);
         for row in self.rows() {
             writeln!(
                 f,
                 "{:<7}  {:<width$}  {}",
                 row.outcome.name(),
                 row.name,
-                row.detail,
-                width = F::Check::COLUMN
+                row.detail
             )?;
         }
-        f.write_str(match self.accepted() {
-            true => "accepted",
-            false => "refused",
+        f.write_str(if self.accepted() {
+            "accepted"
+        } else {
+            "refused"
         })
     }
 }
@@ -371,7 +370,6 @@ impl<F: Finding> serde::Serialize for Report<F> {
 /// keyproof_x509::checks! {
 ///     /// The checks of a door.
 ///     pub DoorCheck {
-///         column = 6;
 ///         /// `closed`: it is.
 ///         Closed = "closed", "it is closed now" | "it is closed at that time";
 ///     }
@@ -382,7 +380,6 @@ macro_rules! checks {
     (
         $(#[$meta:meta])*
         $vis:vis $name:ident {
-            column = $column:literal;
             $($(#[$check_meta:meta])* $check:ident = $text:literal, $well:literal $(| $then:literal)?;)*
         }
     ) => {
@@ -394,8 +391,6 @@ macro_rules! checks {
 
         impl $crate::Check for $name {
             const ALL: &'static [Self] = &[$($name::$check,)*];
-
-            const COLUMN: usize = $column;
 
             fn name(self) -> &'static str {
                 match self {
@@ -426,11 +421,10 @@ mod tests {
     checks! {
         /// For the tests.
         DoorCheck {
-            column = 6;
             /// The first.
             Closed = "closed", "it is closed now" | "it was closed then";
-            /// The second.
-            Locked = "locked", "it is locked";
+            /// The second, of a longer name.
+            Locked = "locked-up", "it is locked";
         }
     }
 
@@ -470,7 +464,7 @@ mod tests {
         assert!(report.accepted());
         assert_eq!(
             report.to_string(),
-            "pass     closed  it is closed now\npass     locked  it is locked\naccepted"
+            "pass     closed     it is closed now\npass     locked-up  it is locked\naccepted"
         );
         let then = report.at_that_time();
         assert_eq!(then.detail(DoorCheck::Closed), "it was closed then");
@@ -485,8 +479,8 @@ mod tests {
         let judged = report.to_string();
         report.not_asked(DoorCheck::Locked, "no key");
         assert!(report.accepted());
-        assert!(judged.contains("skipped  locked  no key"));
-        assert!(report.to_string().contains("skipped  locked  no key"));
+        assert!(judged.contains("skipped  locked-up  no key"));
+        assert!(report.to_string().contains("skipped  locked-up  no key"));
         // What was found is told, and counts, whatever is said of the check.
         report.add(Seen(DoorCheck::Locked, Severity::Refusal));
         assert!(!report.accepted());

@@ -15,7 +15,6 @@ keyproof_x509::checks! {
     /// The checks of an attestation that rest on what is known of the device, in the order of reports.
     #[non_exhaustive]
     pub DeviceCheck {
-        column = 21;
         /// `activation`: the device's TPM has opened the credential of this key. An activation that came without need, and
         /// is no good, is a warning.
         Activation = "activation", "its TPM opened the credential of this key";

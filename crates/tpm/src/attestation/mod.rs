@@ -139,7 +139,6 @@ macro_rules! attestation_checks {
             $(#[$meta])*
             #[non_exhaustive]
             $vis $name {
-                column = 21;
                 /// `attesting-key`: the public area is that of an attestation key
                 /// ([`AttestationKeyPolicy::check`](crate::AttestationKeyPolicy::check)).
                 AttestingKey = "attesting-key", "a restricted signing key that cannot leave its TPM";

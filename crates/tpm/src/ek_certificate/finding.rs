@@ -16,7 +16,6 @@ checks! {
     /// the order of reports.
     #[non_exhaustive]
     pub EkCertificateCheck {
-        column = 21;
         /// `encoding`: it is one certificate, but for a header and padding of NV memory.
         Encoding = "encoding", "one certificate";
         /// `version`: X.509 version 3.

@@ -13,7 +13,6 @@ checks! {
     /// The checks of an event log, in the order of reports.
     #[non_exhaustive]
     pub EventLogCheck {
-        column = 21;
         /// `event-log`: it is a whole log in one of the TCG's two forms, with at least one event that was
         /// extended.
         EventLog = "event-log", "it is a whole log";

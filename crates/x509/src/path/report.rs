@@ -14,7 +14,6 @@ crate::checks! {
     /// What is asked of a path, in the order of reports. Names and order are stable.
     #[non_exhaustive]
     pub PathCheck {
-        column = 10;
         /// `issuer`: from the leaf to an anchor, the issuer of each certificate was found.
         Issuer = "issuer", "it leads to an anchor";
         /// `signature`: each signature verifies over the received bytes under the key of the certificate above.

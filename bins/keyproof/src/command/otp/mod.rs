@@ -24,7 +24,6 @@ use crate::qr;
 checks! {
     /// What is asked of a code.
     CodeCheck {
-        column = 4;
         /// `code`: it is that of a counter or a step within the window.
         Code = "code", "it is right";
     }

@@ -209,7 +209,6 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
 checks! {
     /// What is asked of a response.
     ResponseCheck {
-        column = 8;
         /// `response`: it is that to the challenge, of a counter and a step within the window.
         Response = "response", "it is right";
     }
