@@ -38,6 +38,7 @@ pub(crate) extern "C" fn keyproof_x509_finds_a_path(
     };
     let (intermediates, anchors) = (Pool::of(&[intermediate]), Pool::of(&[anchor]));
     let lists = [list];
-    let rules = Rules::new(RING, now).with_crls(&lists);
+    let mut rules = Rules::new(RING, now);
+    rules.crls = &lists;
     find(&leaf, &intermediates, &anchors, &rules).accepted()
 }

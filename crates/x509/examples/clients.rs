@@ -32,7 +32,9 @@ fn judge(client: &Certificate<'_>, trusted: &[u8], now: u64) -> Outcome<PathRepo
         id: CLIENT_AUTHENTICATION,
         is_required: true,
     };
-    let rules = Rules::new(RING, now).for_purpose(purpose).with_crls(&lists);
+    let mut rules = Rules::new(RING, now);
+    rules.purpose = Some(purpose);
+    rules.crls = &lists;
     Ok(find(client, &Pool::default(), &anchors, &rules))
 }
 

@@ -15,7 +15,8 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 /// let leaf = include_bytes!("../tests/data/p256-leaf.der");
 /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
 /// // A second too early for a clock that is trusted to the second.
-/// let exact = Policy::new(RING).with_clock_skew(Duration::ZERO);
+/// let mut exact = Policy::new(RING);
+/// exact.clock_skew = Duration::ZERO;
 /// let just_before = 1_795_317_246;
 /// assert!(!prove(&ca, leaf, &code, just_before, &exact).accepted());
 /// assert!(prove(&ca, leaf, &code, just_before, &Policy::new(RING)).accepted());
@@ -43,18 +44,5 @@ impl<'a> Policy<'a> {
             clock_skew: Duration::from_secs(5 * 60),
             strict: false,
         }
-    }
-
-    /// The same policy, but following RFC 5280 to the letter.
-    pub const fn strict(self) -> Self {
-        Self {
-            strict: true,
-            ..self
-        }
-    }
-
-    /// The same policy with another tolerance for clocks.
-    pub const fn with_clock_skew(self, clock_skew: Duration) -> Self {
-        Self { clock_skew, ..self }
     }
 }

@@ -30,7 +30,7 @@ fn assert_only(report: &Report<ProofFinding>, expected: &[(ProofCheck, Outcome)]
 /// Refused under both policies, for one reason.
 #[track_caller]
 fn assert_refused(ca: &[u8], leaf: &[u8], check: ProofCheck, finding: &ProofFinding) {
-    for policy in [DEFAULT, DEFAULT.strict()] {
+    for policy in [DEFAULT, STRICT] {
         let report = judge(ca, leaf, &policy);
         assert_only(&report, &[(check, Outcome::Fail)]);
         assert_eq!(report.first_refusal(), Some(finding), "{report}");
@@ -47,14 +47,14 @@ fn assert_irregular(ca: &[u8], leaf: &[u8], checks: &[ProofCheck], finding: &Pro
             .collect::<Vec<_>>()
     };
     assert_only(&judge(ca, leaf, &DEFAULT), &with(Outcome::Warn));
-    let strict = judge(ca, leaf, &DEFAULT.strict());
+    let strict = judge(ca, leaf, &STRICT);
     assert_only(&strict, &with(Outcome::Fail));
     assert_eq!(strict.first_refusal(), Some(finding), "{strict}");
 }
 
 #[test]
 fn a_sound_pair_passes_every_check() {
-    for policy in [DEFAULT, DEFAULT.strict()] {
+    for policy in [DEFAULT, STRICT] {
         assert_only(&judge(CA_PEM, &Forged::leaf().sign(), &policy), &[]);
         assert_only(
             &judge(&Forged::ca().sign(), &Forged::leaf().sign(), &policy),
@@ -85,7 +85,7 @@ fn the_issuer_may_differ_in_case_blanks_and_string_type() {
         &[attribute(O, PRINTABLE, b"  KEYPROOF   tests ")],
         &[attribute(CN, UTF8, b"p-256 ca")],
     ]);
-    let report = judge(CA_PEM, &leaf.sign(), &DEFAULT.strict());
+    let report = judge(CA_PEM, &leaf.sign(), &STRICT);
     assert_only(&report, &[]);
     assert_eq!(
         report.of(ProofCheck::Issuer).next(),
@@ -259,7 +259,7 @@ fn the_common_name_must_be_the_one_code() {
     ] {
         let mut leaf = Forged::leaf();
         leaf.subject = subject;
-        assert_only(&judge(CA_PEM, &leaf.sign(), &DEFAULT.strict()), &[]);
+        assert_only(&judge(CA_PEM, &leaf.sign(), &STRICT), &[]);
     }
 }
 
@@ -321,7 +321,7 @@ fn names_compare_by_their_text_whatever_string_type_holds_it() {
                 let (mut ca, mut leaf) = (Forged::ca(), Forged::leaf());
                 ca.subject = name(&[&[attribute(UNKNOWN, ca_tag, &ca_value)]]);
                 leaf.issuer = name(&[&[attribute(UNKNOWN, tag, &value)]]);
-                let report = judge(&ca.sign(), &leaf.sign(), &DEFAULT.strict());
+                let report = judge(&ca.sign(), &leaf.sign(), &STRICT);
                 assert_only(&report, &[]);
             }
         }
@@ -387,12 +387,14 @@ fn validity_has_a_stated_skew_at_both_ends() {
     }
     let mut leaf = Forged::leaf();
     leaf.not_after = NOW - 1;
-    let exact = DEFAULT.with_clock_skew(Duration::ZERO);
+    let mut exact = DEFAULT;
+    exact.clock_skew = Duration::ZERO;
     assert_refused_as_expired(&judge(CA_PEM, &leaf.sign(), &exact), NOW as i64 - 1);
     // The ends of u64 neither wrap nor panic.
     let ca = Upload::decode(CA_PEM).unwrap();
     for now in [0, u64::MAX] {
-        let far = DEFAULT.with_clock_skew(Duration::from_secs(u64::MAX));
+        let mut far = DEFAULT;
+        far.clock_skew = Duration::from_secs(u64::MAX);
         let report = prove(
             &ca.certificate().unwrap(),
             &Forged::leaf().sign(),
@@ -425,7 +427,7 @@ fn certificates_may_begin_in_1950() {
         validity: Some(contents),
         ..Forged::leaf()
     };
-    let report = judge(&ca.sign(), &leaf.sign(), &DEFAULT.strict());
+    let report = judge(&ca.sign(), &leaf.sign(), &STRICT);
     assert_only(&report, &[]);
     let over = [tlv(0x17, begun_in_1950), tlv(0x17, b"691231235959Z")].concat();
     let leaf = Forged {
@@ -481,11 +483,7 @@ fn a_list_of_no_extensions_is_irregular() {
     let finding = |role| ProofFinding::ExtensionsEmpty { role };
     let check = [ProofCheck::LeafExtensions];
     assert_irregular(CA_PEM, &leaf, &check, &finding(Role::Leaf));
-    let report = judge(
-        &empty(Forged::ca()).sign(),
-        &Forged::leaf().sign(),
-        &DEFAULT.strict(),
-    );
+    let report = judge(&empty(Forged::ca()).sign(), &Forged::leaf().sign(), &STRICT);
     let found = report.of(ProofCheck::CaExtensions).next();
     assert_eq!(found, Some(&finding(Role::Ca)), "{report}");
 }
@@ -501,7 +499,7 @@ fn directory_strings_of_other_types_are_irregular() {
     ca.subject = name(&[&[attribute(O, IA5, b"Acme")]]);
     leaf.issuer = name(&[&[attribute(O, UTF8, b"Acme")]]);
     let check = [ProofCheck::Issuer];
-    let report = judge(&ca.sign(), &leaf.sign(), &DEFAULT.strict());
+    let report = judge(&ca.sign(), &leaf.sign(), &STRICT);
     assert_only(&report, &[(check[0], Outcome::Fail)]);
     assert_eq!(report.first_refusal(), Some(&finding(Role::Ca, "O")));
 }
@@ -592,10 +590,7 @@ fn the_ca_must_be_let_issue() {
         ProofCheck::CaKeyUsage,
         &ProofFinding::KeyCertSignMissing,
     );
-    assert_only(
-        &judge(&with(vec![ca_true.clone()]), &leaf, &DEFAULT.strict()),
-        &[],
-    );
+    assert_only(&judge(&with(vec![ca_true.clone()]), &leaf, &STRICT), &[]);
 
     let not_critical = with(vec![extension(BASIC_CONSTRAINTS, false, CA_TRUE)]);
     assert_irregular(
@@ -726,11 +721,11 @@ fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
         },
     );
     // What no check needs is not read: an unknown extension of no DER.
-    assert_only(&judge(CA_PEM, &with(vec![unknown]), &DEFAULT.strict()), &[]);
+    assert_only(&judge(CA_PEM, &with(vec![unknown]), &STRICT), &[]);
     // Sound host names pass.
     let hosts = sequence(&[&tlv(0x82, b"*.example.com"), &tlv(0x82, b"a_b.example")]);
     let hosts = with(vec![extension(SUBJECT_ALT_NAME, true, &hosts)]);
-    assert_only(&judge(CA_PEM, &hosts, &DEFAULT.strict()), &[]);
+    assert_only(&judge(CA_PEM, &hosts, &STRICT), &[]);
 }
 
 #[test]
@@ -860,7 +855,7 @@ fn weak_hashes_count_on_the_leaf_alone() {
             hash: "SHA-1"
         })
     );
-    for policy in [DEFAULT, DEFAULT.strict()] {
+    for policy in [DEFAULT, STRICT] {
         let report = judge(&weak(Forged::ca()).sign(), &Forged::leaf().sign(), &policy);
         assert_only(&report, &[(ProofCheck::HashStrength, Outcome::Warn)]);
     }

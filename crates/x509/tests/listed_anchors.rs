@@ -20,7 +20,11 @@ use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature};
 
 use hierarchy::*;
 
-const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW).judging_anchors();
+const RULES: Rules<'static> = {
+    let mut rules = Rules::new(algorithms::RING, NOW);
+    rules.judge_anchors = true;
+    rules
+};
 
 /// A root, a CA below it that may sign revocation lists too, and a leaf below that.
 struct Maker {
@@ -67,7 +71,9 @@ fn judge(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], lists: &[&[u8]
         .iter()
         .map(|der| Crl::from_der(der).unwrap())
         .collect();
-    search(leaf, intermediates, anchors, &RULES.with_crls(&crls))
+    let mut rules = RULES;
+    rules.crls = &crls;
+    search(leaf, intermediates, anchors, &rules)
 }
 
 fn is_revoked(reason: &Reason) -> bool {
@@ -208,7 +214,8 @@ fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
         |_| {},
         |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
     );
-    let rules = RULES.for_purpose(Purpose {
+    let mut rules = RULES;
+    rules.purpose = Some(Purpose {
         id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
         is_required: false,
     });
@@ -285,7 +292,8 @@ fn counted(leaf: &[u8], anchors: &[Vec<u8>]) -> (PathReport, usize) {
         .map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm)
         .collect();
     let anchors: Vec<&[u8]> = anchors.iter().map(Vec::as_slice).collect();
-    let rules = Rules::new(&table, NOW).judging_anchors();
+    let mut rules = Rules::new(&table, NOW);
+    rules.judge_anchors = true;
     let report = search(leaf, &[], &anchors, &rules);
     let count = count.load(Ordering::Relaxed);
     assert_eq!(report.signatures_checked(), count, "{report}");

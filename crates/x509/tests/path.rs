@@ -488,9 +488,13 @@ fn constraints_of_an_anchor_that_cannot_be_read_refuse() {
 
 #[test]
 fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
-    let purpose = |is_required| Purpose {
-        id: ObjectIdentifier::new_unwrap("2.23.133.8.1"),
-        is_required,
+    let for_purpose = |is_required| {
+        let mut rules = RULES;
+        rules.purpose = Some(Purpose {
+            id: ObjectIdentifier::new_unwrap("2.23.133.8.1"),
+            is_required,
+        });
+        rules
     };
     let for_ek = |params: &mut CertificateParams| {
         let ek = ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1]);
@@ -513,7 +517,7 @@ fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
         (unchanged, unchanged, false, None),
     ];
     for (ca, leaf, is_required, refused) in cases {
-        let rules = RULES.for_purpose(purpose(is_required));
+        let rules = for_purpose(is_required);
         let report = judge(&chain(unchanged, ca, leaf), &rules);
         match refused {
             None => assert!(report.accepted(), "{report}"),
@@ -524,8 +528,7 @@ fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
         assert!(judge(&chain(unchanged, ca, leaf), &RULES).accepted());
     }
     // An anchor is trusted for any purpose, whatever it says.
-    let rules = RULES.for_purpose(purpose(true));
-    let report = judge(&chain(for_tls, unchanged, for_ek), &rules);
+    let report = judge(&chain(for_tls, unchanged, for_ek), &for_purpose(true));
     assert!(report.accepted(), "{report}");
 }
 
@@ -623,21 +626,19 @@ fn each_switch_of_policies_is_its_own() {
     let none = chain(unchanged, unchanged, unchanged);
     let mapped = chain(unchanged, with(vec![one(), mapping()]), with(vec![other()]));
     let under_any = chain(unchanged, with(vec![any()]), with(vec![one()]));
-    for (rules, [with_none, with_mapped, with_any]) in [
-        (RULES, [true, true, true]),
-        (RULES.requiring_policy(), [false, true, true]),
+    for ([required, without_mapping, without_any], [with_none, with_mapped, with_any]) in [
+        ([false, false, false], [true, true, true]),
+        ([true, false, false], [false, true, true]),
         // Without a policy that is asked for, neither refuses.
-        (RULES.inhibiting_mapping(), [true, true, true]),
-        (RULES.inhibiting_any_policy(), [true, true, true]),
-        (
-            RULES.requiring_policy().inhibiting_mapping(),
-            [false, false, true],
-        ),
-        (
-            RULES.requiring_policy().inhibiting_any_policy(),
-            [false, true, false],
-        ),
+        ([false, true, false], [true, true, true]),
+        ([false, false, true], [true, true, true]),
+        ([true, true, false], [false, false, true]),
+        ([true, false, true], [false, true, false]),
     ] {
+        let mut rules = RULES;
+        rules.require_policy = required;
+        rules.inhibit_mapping = without_mapping;
+        rules.inhibit_any_policy = without_any;
         assert_eq!(judge(&none, &rules).accepted(), with_none, "{rules:?}");
         assert_eq!(judge(&mapped, &rules).accepted(), with_mapped, "{rules:?}");
         assert_eq!(judge(&under_any, &rules).accepted(), with_any, "{rules:?}");
@@ -659,7 +660,9 @@ fn unknown_critical_extensions_are_refused_unless_the_caller_processes_them() {
         (chain(unchanged, unchanged, strange), Leaf),
     ] {
         assert_refused(&judge(&made, &RULES), place, is_it);
-        assert!(judge(&made, &RULES.processing(&known)).accepted());
+        let mut rules = RULES;
+        rules.processed = &known;
+        assert!(judge(&made, &rules).accepted());
     }
 }
 

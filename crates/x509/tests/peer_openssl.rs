@@ -25,6 +25,12 @@ use tempfile::TempDir;
 const CODE: &str = "7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638";
 const POLICY: Policy<'static> = Policy::new(algorithms::ALL);
 
+const STRICT: Policy<'static> = {
+    let mut policy = POLICY;
+    policy.strict = true;
+    policy
+};
+
 const CONFIG: &str = "
 [req]
 distinguished_name = dn
@@ -286,13 +292,13 @@ fn leaves_of_every_type_of_key_are_accepted() {
         let report = workshop.judge(name, &leaf, &POLICY);
         assert!(report.accepted(), "{name}\n{report}");
         let version = Facts::of(&Upload::decode(&leaf).unwrap().certificate().unwrap()).version;
-        let strict = workshop.judge(name, &leaf, &POLICY.strict());
+        let strict = workshop.judge(name, &leaf, &STRICT);
         assert_eq!(strict.accepted(), version == 3, "{name}\n{strict}");
 
         let with_extensions =
             [&["-extfile", "openssl.cnf", "-extensions", "leaf"], signing].concat();
         let leaf = workshop.sign_request(name, &with_extensions);
-        for policy in [POLICY, POLICY.strict()] {
+        for policy in [POLICY, STRICT] {
             let report = workshop.judge(name, &leaf, &policy);
             assert!(report.accepted(), "{name}\n{report}");
             for row in report.rows() {
@@ -591,7 +597,7 @@ fn names_in_other_string_types_match_as_for_openssl() {
 
             let leaf =
                 workshop.sign_request(name, &["-extfile", "openssl.cnf", "-extensions", "leaf"]);
-            let report = workshop.judge("utf8", &leaf, &POLICY.strict());
+            let report = workshop.judge("utf8", &leaf, &STRICT);
             assert!(report.accepted(), "{name}\n{report}");
             workshop.openssl(&["verify", "-CAfile", "utf8.pem", "leaf.pem"]);
         }
@@ -625,7 +631,7 @@ fn strict_refuses_what_openssl_refuses_strictly() {
         );
         fs::write(workshop.path("openssl.cnf"), config).unwrap();
         let made = workshop.sign_request("ca", &["-extfile", "openssl.cnf", "-extensions", leaf]);
-        let report = workshop.judge("ca", &made, &POLICY.strict());
+        let report = workshop.judge("ca", &made, &STRICT);
         assert_eq!(report.first_refusal(), finding.as_ref(), "{report}");
         assert!(workshop.judge("ca", &made, &POLICY).accepted());
         let verify = Command::new("openssl")
@@ -762,7 +768,7 @@ fn leaves_of_the_prover_satisfy_openssl() {
                 .sign_request(&request, signer, algorithms::ALL)
                 .unwrap();
             for der in [from_code, from_request] {
-                for policy in [POLICY, POLICY.strict()] {
+                for policy in [POLICY, STRICT] {
                     let report = prove(&ca, &der, &code, now(), &policy);
                     assert!(report.accepted(), "{name}\n{report}");
                 }

@@ -178,7 +178,8 @@ fn what_openssl_verifies_is_what_is_accepted_without_a_warning() {
             .map(|der| Crl::from_der(der).unwrap())
             .collect();
         let leaf = Certificate::from_der(leaf).unwrap();
-        let rules = Rules::new(algorithms::RING, NOW).with_crls(&crls);
+        let mut rules = Rules::new(algorithms::RING, NOW);
+        rules.crls = &crls;
         let (intermediates, anchors) = (Pool::of(&[upper, lower]), Pool::of(&[root]));
         let report = find(&leaf, &intermediates, &anchors, &rules);
         let checks = report.checks();

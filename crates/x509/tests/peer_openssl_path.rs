@@ -278,10 +278,7 @@ fn what_is_accepted_is_what_openssl_verifies() {
         rules.require_policy = explicit;
         rules.inhibit_mapping = inhibit_mapping;
         rules.inhibit_any_policy = inhibit_any;
-        let rules = match &set.policies {
-            Some(policies) => rules.under(policies),
-            None => rules,
-        };
+        rules.policies = set.policies.as_deref();
         let leaf = Certificate::from_der(&set.leaf).unwrap();
         let report = find(
             &leaf,

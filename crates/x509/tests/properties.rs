@@ -125,7 +125,8 @@ proptest! {
     fn time_only_ever_opens_one_window(now in any::<u64>(), skew in 0..1_000_000_u64) {
         let (ca, leaf) = PAIRS[2];
         let ca = Certificate::from_der(ca).unwrap();
-        let policy = Policy::new(algorithms::RING).with_clock_skew(std::time::Duration::from_secs(skew));
+        let mut policy = Policy::new(algorithms::RING);
+        policy.clock_skew = std::time::Duration::from_secs(skew);
         let validity = Certificate::from_der(leaf).unwrap().validity();
         let report = prove(&ca, leaf, &VerificationCode::parse(CODE).unwrap(), now, &policy);
         let (now, skew) = (i64::try_from(now).unwrap_or(i64::MAX), i64::try_from(skew).unwrap_or(i64::MAX));

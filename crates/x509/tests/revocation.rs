@@ -21,8 +21,6 @@ use rcgen::{
 
 use hierarchy::*;
 
-const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
-
 /// A root, a CA below it that may sign revocation lists too, and a leaf below that.
 struct Chain {
     top: Authority,
@@ -52,8 +50,14 @@ impl Chain {
     fn judge_by(&self, crls: &[Crl<'_>]) -> PathReport {
         let (intermediates, anchors) = (Pool::of(&[&self.ca]), Pool::of(&[&self.root]));
         let leaf = Certificate::from_der(&self.leaf).unwrap();
-        find(&leaf, &intermediates, &anchors, &RULES.with_crls(crls))
+        find(&leaf, &intermediates, &anchors, &by(crls))
     }
+}
+
+fn by<'a>(crls: &'a [Crl<'a>]) -> Rules<'a> {
+    let mut rules = Rules::new(algorithms::RING, NOW);
+    rules.crls = crls;
+    rules
 }
 
 fn unchanged(_: &mut CertificateRevocationListParams) {}
@@ -274,7 +278,7 @@ fn another_path_is_taken_where_one_has_a_revoked_certificate() {
         &leaf,
         &Pool::of(&[&chain.ca, &again]),
         &Pool::of(&[&chain.root]),
-        &RULES.with_crls(&crls),
+        &by(&crls),
     );
     let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
     assert!(report.accepted(), "{report}");
@@ -449,7 +453,8 @@ fn a_list_is_current_at_both_ends_of_its_time() {
         (last, Outcome::Pass),
         (last + 1, Outcome::Warn),
     ] {
-        let rules = Rules::new(algorithms::RING, now).with_crls(&crls);
+        let mut rules = Rules::new(algorithms::RING, now);
+        rules.crls = &crls;
         let (intermediates, anchors) = (Pool::of(&[&chain.ca]), Pool::of(&[&chain.root]));
         assert_accepted(&find(&leaf, &intermediates, &anchors, &rules), outcome);
     }

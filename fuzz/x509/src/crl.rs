@@ -134,8 +134,8 @@ fn signed_anew(edits: &[u8]) {
 /// How the check of revocation ended for the sound leaf; `None` if it was refused.
 fn judge(crl: &Crl<'_>) -> Option<Outcome> {
     let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
-    let crls = std::slice::from_ref(crl);
-    let rules = Rules::new(algorithms::RING, NOW).with_crls(crls);
+    let mut rules = Rules::new(algorithms::RING, NOW);
+    rules.crls = std::slice::from_ref(crl);
     let report = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
     sound(report.checks());
     let outcome = report.checks().outcome(PathCheck::Revocation);

@@ -58,7 +58,8 @@ pub fn leaf(data: &[u8]) {
     let made = Certificate::from_der(&der).expect("what was made is read");
     assert!(made.serial().oddity().is_none());
     assert_eq!(made.validity(), validity);
-    let policy = Policy::new(algorithms::RING).strict();
+    let mut policy = Policy::new(algorithms::RING);
+    policy.strict = true;
     let other = VerificationCode::draw(&random.map(|byte| !byte));
     match other.redeem(&ca, &der, NOW, &policy) {
         Redemption::Kept { report, .. } => {

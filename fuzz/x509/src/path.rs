@@ -230,19 +230,13 @@ pub fn path(data: &[u8]) {
     };
     let unknown = [ObjectIdentifier::new_unwrap("2.5.29.99")];
     let is_processed = switches >> 5 & 3 == 2;
-    let rules = match switches >> 5 & 3 {
-        1 => rules.for_purpose(purpose),
-        2 => rules.processing(&unknown),
-        _ => rules,
-    };
-    let rules = match switches & 8 != 0 {
-        true => rules.under(&policies),
-        false => rules,
-    };
-    let rules = match switches & JUDGES_ANCHORS != 0 {
-        true => rules.judging_anchors(),
-        false => rules,
-    };
+    match switches >> 5 & 3 {
+        1 => rules.purpose = Some(purpose),
+        2 => rules.processed = &unknown,
+        _ => {}
+    }
+    rules.policies = (switches & 8 != 0).then_some(&policies[..]);
+    rules.judge_anchors = switches & JUDGES_ANCHORS != 0;
     let report = find(
         &leaf,
         &Pool::of(&intermediate_slices),

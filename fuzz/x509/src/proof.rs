@@ -40,11 +40,8 @@ pub fn proof(data: &[u8]) {
         !format!("{code:?}").contains(CODE),
         "Debug hides the digits"
     );
-    let policy = Policy::new(algorithms::RING);
-    let policy = match flags & IS_STRICT {
-        0 => policy,
-        _ => policy.strict(),
-    };
+    let mut policy = Policy::new(algorithms::RING);
+    policy.strict = flags & IS_STRICT != 0;
     let is_refused = flags & IS_BOUND != 0 && flags & (IS_OF_ANOTHER | IS_EXPIRED) != 0;
     match code.redeem(&ca, upload, NOW, &policy) {
         Redemption::Kept { report, code } => {

@@ -121,11 +121,8 @@ fn check(arguments: &CheckArguments) -> Outcome {
     let code = VerificationCode::parse(&arguments.code)?;
     // Offline there is only this certificate that the code can have been issued for.
     let code = code.bound_to(ca.sha256_thumbprint(), None);
-    let policy = Policy::new(algorithms::ALL);
-    let policy = match arguments.policy {
-        PolicyName::Default => policy,
-        PolicyName::Strict => policy.strict(),
-    };
+    let mut policy = Policy::new(algorithms::ALL);
+    policy.strict = matches!(arguments.policy, PolicyName::Strict);
     let report = match arguments.at {
         Some(at) => prove(&ca, &leaf, &code, at, &policy).at_that_time(),
         None => prove(&ca, &leaf, &code, SystemClock.now().as_secs(), &policy),

@@ -19,14 +19,14 @@ pub(super) fn build(
         return Vec::from([EkCertificateFinding::ChainWithoutRoots]);
     }
     let (intermediates, roots) = (Pool::of(policy.intermediates), Pool::of(policy.roots));
-    let rules = Rules::new(policy.algorithms, policy.now)
-        .for_purpose(Purpose {
-            id: ObjectIdentifier::new_unwrap(EK_CERTIFICATE_USE),
-            is_required: false,
-        })
-        .processing(&ALSO_UNDERSTOOD)
-        .with_crls(policy.crls)
-        .judging_anchors();
+    let mut rules = Rules::new(policy.algorithms, policy.now);
+    rules.purpose = Some(Purpose {
+        id: ObjectIdentifier::new_unwrap(EK_CERTIFICATE_USE),
+        is_required: false,
+    });
+    rules.processed = &ALSO_UNDERSTOOD;
+    rules.crls = policy.crls;
+    rules.judge_anchors = true;
     let report = find(certificate, &intermediates, &roots, &rules);
     match (report.refusal(), report.walk().last()) {
         (None, Some(root)) if report.accepted() => {

@@ -71,7 +71,7 @@ pub struct EkCertificatePolicy<'a> {
     pub allowed: &'a [&'a [u8]],
     /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain. Intermediates may be listed beside them:
     /// one that another of the list has issued stands below that; one whose issuer is not listed is a root itself, unless its
-    /// issuer is among the intermediates and has revoked it ([`Rules::judging_anchors`](keyproof_x509::path::Rules::judging_anchors)).
+    /// issuer is among the intermediates and has revoked it ([`Rules::judge_anchors`](keyproof_x509::path::Rules::judge_anchors)).
     pub roots: &'a [&'a [u8]],
     /// Certificates that may stand between, in DER and in any order: those that the caller knows, and those
     /// that the device hands over ([`EkChain`]). None of them is trusted.

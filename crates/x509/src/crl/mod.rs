@@ -1,6 +1,6 @@
 //! Certificate revocation lists (RFC 5280 section 5): complete ones of version 2, read over the received bytes.
 //!
-//! A list that is given to a path search ([`Rules::with_crls`](crate::path::Rules::with_crls)) refuses the certificates on it.
+//! A list that is given to a path search ([`Rules::crls`](crate::path::Rules::crls)) refuses the certificates on it.
 //! Delta lists, indirect ones, and those that leave some reasons out are refused by name: what they leave unsaid would be taken
 //! for *not revoked*.
 //!
@@ -18,7 +18,7 @@
 //! let revoked = [Revoked { serial: leaf.serial().as_bytes(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
 //! let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 //! let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
-//! // Whoever relies on it looks it up; `path::Rules::with_crls` does both.
+//! // Whoever relies on it looks it up; a path search with it in `path::Rules::crls` does both.
 //! let list = Crl::from_der(&der)?;
 //! list.verify(RING, &ca.public_key())?;
 //! assert!(list.find(leaf.serial()).is_some() && list.find(ca.serial()).is_none());

@@ -1,5 +1,5 @@
 //! Which anchors end paths, where they may be listed together with what they have issued
-//! ([`Rules::judging_anchors`](super::Rules::judging_anchors)).
+//! ([`Rules::judge_anchors`](super::Rules::judge_anchors)).
 
 use alloc::vec;
 use alloc::vec::Vec;

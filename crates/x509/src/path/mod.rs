@@ -16,9 +16,9 @@
 //! An anchor is a certificate that is trusted by being listed, self-signed or not. Beyond RFC 5280, which looks at an anchor's
 //! name and key alone, it must be valid at the time, must not say that it is no CA, and its path length and name constraints
 //! must be met (RFC 5937). Its policies do not count. Where anchors may be listed together with what they have issued,
-//! [`Rules::judging_anchors`] has the latter only stand between.
+//! [`Rules::judge_anchors`] has the latter only stand between.
 //!
-//! Revocation is judged by the lists that are given ([`Rules::with_crls`]): a certificate on its issuer's list is refused, a list
+//! Revocation is judged by the lists that are given ([`Rules::crls`]): a certificate on its issuer's list is refused, a list
 //! that is past its time warns, and of an issuer without a list nothing is asked. Fetching lists is for the caller.
 
 mod anchors;
@@ -65,12 +65,14 @@ pub const MAX_PATH_LEN: usize = 12;
 /// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
 /// let (none, anchors) = (Pool::default(), Pool::of(&[ca]));
-/// let rules = Rules::new(RING, 1_800_000_000).with_crls(&[]); // and the revocation lists that there are
+/// let mut rules = Rules::new(RING, 1_800_000_000);
+/// rules.crls = &[]; // the revocation lists that there are
 /// assert!(find(&leaf, &none, &anchors, &rules).accepted());
 /// // The leaf names no extended key usage: it will do for servers unless it must name theirs.
-/// let for_servers = |is_required| rules.for_purpose(Purpose { id: SERVER, is_required });
-/// assert!(find(&leaf, &none, &anchors, &for_servers(false)).accepted());
-/// assert!(!find(&leaf, &none, &anchors, &for_servers(true)).accepted());
+/// rules.purpose = Some(Purpose { id: SERVER, is_required: false });
+/// assert!(find(&leaf, &none, &anchors, &rules).accepted());
+/// rules.purpose = Some(Purpose { id: SERVER, is_required: true });
+/// assert!(!find(&leaf, &none, &anchors, &rules).accepted());
 /// # }
 /// # Ok::<(), keyproof_x509::Error>(())
 /// ```
@@ -87,86 +89,16 @@ pub struct Rules<'a> {
     pub processed: &'a [ObjectIdentifier],
     /// Revocation lists, of any issuers and in any order. Of several of one issuer the newest counts.
     pub crls: &'a [Crl<'a>],
-    /// user-initial-policy-set; `None` is any-policy.
+    /// The policies of which the path is to be valid under one: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` is
+    /// any-policy.
     pub policies: Option<&'a [ObjectIdentifier]>,
-    /// initial-explicit-policy: the path must be valid for one of the policies.
+    /// The path must be valid under one of the policies: initial-explicit-policy (RFC 5280 section 6.1.1 (e)).
     pub require_policy: bool,
-    /// initial-policy-mapping-inhibit.
+    /// Policies are not mapped: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (f)).
     pub inhibit_mapping: bool,
-    /// initial-any-policy-inhibit.
+    /// anyPolicy stands for none: initial-any-policy-inhibit (RFC 5280 section 6.1.1 (g)).
     pub inhibit_any_policy: bool,
-    /// Whether anchors may be listed together with what they have issued: see [`judging_anchors`](Self::judging_anchors).
-    pub judge_anchors: bool,
-}
-
-impl<'a> Rules<'a> {
-    /// A table of algorithms and a time in seconds since the Unix epoch; for any purpose and under any policy or none.
-    pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
-        Self {
-            algorithms,
-            now,
-            purpose: None,
-            processed: &[],
-            crls: &[],
-            policies: None,
-            require_policy: false,
-            inhibit_mapping: false,
-            inhibit_any_policy: false,
-            judge_anchors: false,
-        }
-    }
-
-    /// The same rules for a purpose.
-    pub const fn for_purpose(self, purpose: Purpose) -> Self {
-        Self {
-            purpose: Some(purpose),
-            ..self
-        }
-    }
-
-    /// The same rules, with critical extensions that the caller processes itself.
-    pub const fn processing(self, processed: &'a [ObjectIdentifier]) -> Self {
-        Self { processed, ..self }
-    }
-
-    /// The same rules, with revocation lists.
-    pub const fn with_crls(self, crls: &'a [Crl<'a>]) -> Self {
-        Self { crls, ..self }
-    }
-
-    /// The same rules for a path that is valid under one of these policies.
-    pub const fn under(self, policies: &'a [ObjectIdentifier]) -> Self {
-        Self {
-            policies: Some(policies),
-            ..self
-        }
-    }
-
-    /// The same rules for a path that must be valid under some policy: initial-explicit-policy (RFC 5280 section 6.1.1 (e)).
-    pub const fn requiring_policy(self) -> Self {
-        Self {
-            require_policy: true,
-            ..self
-        }
-    }
-
-    /// The same rules without mappings of policies: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (f)).
-    pub const fn inhibiting_mapping(self) -> Self {
-        Self {
-            inhibit_mapping: true,
-            ..self
-        }
-    }
-
-    /// The same rules with anyPolicy standing for none: initial-any-policy-inhibit (RFC 5280 section 6.1.1 (g)).
-    pub const fn inhibiting_any_policy(self) -> Self {
-        Self {
-            inhibit_any_policy: true,
-            ..self
-        }
-    }
-
-    /// The same rules for anchors that may be listed together with what they have issued, such as the CAs of a maker in one file.
+    /// Anchors may be listed together with what they have issued, such as the CAs of a maker in one file.
     ///
     /// An anchor that another one has issued, which is valid at the time, ends no path: it only stands between, so that it is asked
     /// for in its issuer's revocation list, and what its issuer lets it do counts. One whose issuer is no anchor ends paths, unless
@@ -180,7 +112,9 @@ impl<'a> Rules<'a> {
     /// use keyproof_x509::{Certificate, algorithms};
     ///
     /// let lists = [Crl::from_der(list)?];
-    /// let rules = Rules::new(algorithms::RING, now).with_crls(&lists).judging_anchors();
+    /// let mut rules = Rules::new(algorithms::RING, now);
+    /// rules.crls = &lists;
+    /// rules.judge_anchors = true;
     /// let (none, listed) = (Pool::of(&[]), Pool::of(&[sub_ca, root]));
     /// let report = find(&Certificate::from_der(leaf)?, &none, &listed, &rules);
     /// // Over the CA that the root has issued to the root, whose list does not have the CA.
@@ -188,10 +122,24 @@ impl<'a> Rules<'a> {
     /// # Ok(())
     /// # }
     /// ```
-    pub const fn judging_anchors(self) -> Self {
+    pub judge_anchors: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// A table of algorithms and a time in seconds since the Unix epoch; for any purpose, under any policy or none, and without
+    /// revocation lists.
+    pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
         Self {
-            judge_anchors: true,
-            ..self
+            algorithms,
+            now,
+            purpose: None,
+            processed: &[],
+            crls: &[],
+            policies: None,
+            require_policy: false,
+            inhibit_mapping: false,
+            inhibit_any_policy: false,
+            judge_anchors: false,
         }
     }
 }

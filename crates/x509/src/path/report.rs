@@ -40,7 +40,7 @@ crate::checks! {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Place {
     /// Among the anchors, by its place there; it may stand between if they are judged
-    /// ([`Rules::judging_anchors`](super::Rules::judging_anchors)).
+    /// ([`Rules::judge_anchors`](super::Rules::judge_anchors)).
     Anchor(usize),
     /// Among the intermediates, by its place there.
     Intermediate(usize),

@@ -206,6 +206,12 @@ pub(crate) fn code() -> VerificationCode {
 
 pub(crate) const DEFAULT: Policy<'static> = Policy::new(algorithms::RING);
 
+pub(crate) const STRICT: Policy<'static> = {
+    let mut policy = DEFAULT;
+    policy.strict = true;
+    policy
+};
+
 /// Judges a forged leaf under a CA at [`NOW`].
 pub(crate) fn judge(ca: &[u8], leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
     let ca = Upload::decode(ca).unwrap();

@@ -130,10 +130,7 @@ fn judge(subtest: &Subtest, certificates: &BTreeMap<String, Vec<u8>>) -> PathRep
     rules.require_policy = subtest.explicit;
     rules.inhibit_mapping = subtest.inhibit_mapping;
     rules.inhibit_any_policy = subtest.inhibit_any;
-    let rules = match &initial {
-        Some(initial) => rules.under(initial),
-        None => rules,
-    };
+    rules.policies = initial.as_deref();
     let leaf = Certificate::from_der(&certificates[&subtest.leaf]).unwrap();
     find(
         &leaf,
