@@ -2,8 +2,6 @@
 
 use alloc::string::String;
 
-use thiserror::Error;
-
 use crate::UnixMillis;
 
 /// Why a password, a token or a scope was refused.
@@ -17,7 +15,7 @@ use crate::UnixMillis;
 /// assert_eq!(refused, AuthError::PasswordTooShort { found: 5, minimum: 8 });
 /// assert_eq!(refused.to_string(), "a password has at least 8 characters, not 5");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
     /// A cost parameter lies outside what this crate hashes with.

@@ -2,7 +2,6 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 /// A moment, as whole milliseconds since the Unix epoch (1970-01-01T00:00:00Z).
 ///
@@ -123,7 +122,7 @@ impl TryFrom<Timestamp> for SystemTime {
 }
 
 /// A moment that the system's clock has no form for.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system's clock has no form for {0} ms after 1970")]
 pub struct NoSystemTime(Timestamp);
 

@@ -3,8 +3,6 @@
 use alloc::string::String;
 use core::fmt;
 
-use thiserror::Error;
-
 use crate::upload::Layer;
 
 /// Why an input could not be used.
@@ -19,7 +17,7 @@ use crate::upload::Layer;
 /// assert_eq!(refused, Error::CodeMalformed { at: 1 });
 /// assert_eq!(refused.to_string(), "a verification code is 48 upper-case hexadecimal digits (wrong at character 1)");
 /// ```
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The signature algorithm and the key are of different kinds, such as an ECDSA signature and an RSA key.
