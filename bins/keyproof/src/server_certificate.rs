@@ -42,7 +42,7 @@ pub enum TlsError {
         /// Which of its certificates, the first being 1.
         number: usize,
         /// What is wrong with it.
-        source: keyproof_x509::Error,
+        source: keyproof_x509::X509Error,
     },
     /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
     #[error(

@@ -31,13 +31,13 @@ pub enum TpmError {
     },
     /// A certificate that cannot be read.
     #[error("not a certificate: {0}")]
-    Certificate(#[from] keyproof_x509::Error),
+    Certificate(#[from] keyproof_x509::X509Error),
     /// A certificate that was changed, or sealed under another key.
     #[error("the certificate does not open with this key")]
     CertificateSealed,
     /// A certification request that cannot be read, or is not signed by its own key.
     #[error("{0}")]
-    CertificationRequest(keyproof_x509::Error),
+    CertificationRequest(keyproof_x509::X509Error),
     /// A certification request of another device.
     #[error("{what}")]
     CertificationRequestSubject {

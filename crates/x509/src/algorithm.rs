@@ -9,7 +9,7 @@ use rustls_pki_types::{
     AlgorithmIdentifier as CanonicalId, SignatureVerificationAlgorithm, alg_id,
 };
 
-use crate::Error;
+use crate::X509Error;
 use crate::algorithms;
 use crate::error::ParametersProblem;
 use crate::oid::Oid;
@@ -30,7 +30,7 @@ use crate::reader::{explicit, read_whole, received};
 /// verify(RING, &ca.public_key(), &leaf.algorithm(), leaf.tbs(), leaf.signature())?;
 /// assert!(verify(RING, &leaf.public_key(), &leaf.algorithm(), leaf.tbs(), leaf.signature()).is_err());
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 ///
 /// # Errors
@@ -42,7 +42,7 @@ pub fn verify(
     algorithm: &AlgorithmIdentifier<'_>,
     message: &[u8],
     signature: &[u8],
-) -> Result<Scheme, Error> {
+) -> Result<Scheme, X509Error> {
     let scheme = Scheme::of(algorithm, spki)?;
     scheme.verify(algorithms, spki, message, signature)?;
     Ok(scheme)
@@ -60,7 +60,7 @@ pub fn verify(
 /// assert_eq!(scheme.name(), "ECDSA P-256 with SHA-256");
 /// scheme.verify(RING, &ca.public_key(), ca.tbs(), ca.signature())?; // it is self-signed
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -85,22 +85,23 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// [`Error::AlgorithmMismatch`], [`Error::AlgorithmParameters`], [`Error::AlgorithmUnsupported`] and [`Error::WeakHash`].
+    /// [`X509Error::AlgorithmMismatch`], [`X509Error::AlgorithmParameters`], [`X509Error::AlgorithmUnsupported`] and
+    /// [`X509Error::WeakHash`].
     pub fn of(
         algorithm: &AlgorithmIdentifier<'_>,
         spki: &SubjectPublicKeyInfo<'_>,
-    ) -> Result<Self, Error> {
-        let mismatch = || Error::AlgorithmMismatch {
+    ) -> Result<Self, X509Error> {
+        let mismatch = || X509Error::AlgorithmMismatch {
             algorithm: algorithm.to_string(),
             key: spki.algorithm().to_string(),
         };
         let family = algorithm
             .family()
-            .ok_or_else(|| Error::AlgorithmUnsupported {
+            .ok_or_else(|| X509Error::AlgorithmUnsupported {
                 algorithm: algorithm.to_string(),
             })?;
         match family {
-            Family::Weak(hash) => Err(Error::WeakHash { hash }),
+            Family::Weak(hash) => Err(X509Error::WeakHash { hash }),
             Family::RsaPkcs1(hash) => {
                 algorithm.expect_null_or_absent()?;
                 match spki.kind()? {
@@ -149,28 +150,28 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// [`Error::AlgorithmUnsupported`] if the table does not offer the scheme, [`Error::PublicKeyMalformed`], and
-    /// [`Error::SignatureInvalid`].
+    /// [`X509Error::AlgorithmUnsupported`] if the table does not offer the scheme, [`X509Error::PublicKeyMalformed`], and
+    /// [`X509Error::SignatureInvalid`].
     pub fn verify(
         self,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
         spki: &SubjectPublicKeyInfo<'_>,
         message: &[u8],
         signature: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<(), X509Error> {
         let algorithm = algorithms
             .iter()
             .find(|offered| {
                 offered.signature_alg_id() == self.signature_id()
                     && offered.public_key_alg_id() == self.key_id()
             })
-            .ok_or_else(|| Error::AlgorithmUnsupported {
+            .ok_or_else(|| X509Error::AlgorithmUnsupported {
                 algorithm: self.name().to_string(),
             })?;
         spki.check_key()?;
         algorithm
             .verify_signature(spki.key(), message, signature)
-            .map_err(|_| Error::SignatureInvalid {
+            .map_err(|_| X509Error::SignatureInvalid {
                 algorithm: self.name(),
             })
     }
@@ -296,8 +297,8 @@ impl<'a> AlgorithmIdentifier<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`].
-    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::Malformed`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         read_whole(der, "AlgorithmIdentifier", |reader, _| Self::read(reader))
     }
 
@@ -351,14 +352,14 @@ impl<'a> AlgorithmIdentifier<'a> {
         self.known().and_then(|(_, _, family)| *family)
     }
 
-    pub(crate) fn parameters_error(&self, reason: ParametersProblem) -> Error {
-        Error::AlgorithmParameters {
+    pub(crate) fn parameters_error(&self, reason: ParametersProblem) -> X509Error {
+        X509Error::AlgorithmParameters {
             algorithm: self.to_string(),
             reason,
         }
     }
 
-    pub(crate) fn expect_absent(&self) -> Result<(), Error> {
+    pub(crate) fn expect_absent(&self) -> Result<(), X509Error> {
         match self.parameters {
             None => Ok(()),
             Some(_) => Err(self.parameters_error(ParametersProblem::NotAbsent)),
@@ -372,7 +373,7 @@ impl<'a> AlgorithmIdentifier<'a> {
         Self { parameters, ..self }
     }
 
-    fn expect_null_or_absent(&self) -> Result<(), Error> {
+    fn expect_null_or_absent(&self) -> Result<(), X509Error> {
         match self.parameters {
             None => Ok(()),
             Some(parameters) if parameters.is_null() => Ok(()),
@@ -381,7 +382,7 @@ impl<'a> AlgorithmIdentifier<'a> {
     }
 
     /// The parameters of an RSASSA-PSS signature or key, which must be there.
-    pub(crate) fn pss(&self) -> Result<PssParameters, Error> {
+    pub(crate) fn pss(&self) -> Result<PssParameters, X509Error> {
         self.parameters
             .and_then(|parameters| PssParameters::read(parameters).ok())
             .ok_or_else(|| self.parameters_error(ParametersProblem::PssMalformed))
@@ -537,11 +538,11 @@ impl PssParameters {
     }
 
     /// The hash and the salt's length, if a signature with these parameters is one that is verified here.
-    fn into_usable(self, algorithm: &AlgorithmIdentifier<'_>) -> Result<(Hash, u32), Error> {
+    fn into_usable(self, algorithm: &AlgorithmIdentifier<'_>) -> Result<(Hash, u32), X509Error> {
         let hash = match self.hash {
-            PssHash::Sha1 => return Err(Error::WeakHash { hash: "SHA-1" }),
+            PssHash::Sha1 => return Err(X509Error::WeakHash { hash: "SHA-1" }),
             PssHash::Other => {
-                return Err(Error::AlgorithmUnsupported {
+                return Err(X509Error::AlgorithmUnsupported {
                     algorithm: algorithm.to_string(),
                 });
             }

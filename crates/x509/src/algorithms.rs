@@ -6,15 +6,15 @@
 //!
 //! ```
 //! # #[cfg(feature = "ring")] {
-//! use keyproof_x509::{Certificate, Error, algorithms, verify};
+//! use keyproof_x509::{Certificate, X509Error, algorithms, verify};
 //!
 //! let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 //! verify(algorithms::RING, &ca.public_key(), &ca.algorithm(), ca.tbs(), ca.signature())?; // it is self-signed
 //! // What is not in the table is refused as such, and not as a bad signature.
 //! let none = verify(&[], &ca.public_key(), &ca.algorithm(), ca.tbs(), ca.signature());
-//! assert!(matches!(none, Err(Error::AlgorithmUnsupported { .. })));
+//! assert!(matches!(none, Err(X509Error::AlgorithmUnsupported { .. })));
 //! # }
-//! # Ok::<(), keyproof_x509::Error>(())
+//! # Ok::<(), keyproof_x509::X509Error>(())
 //! ```
 
 #[cfg(feature = "aws-lc-rs")]

@@ -17,7 +17,7 @@ use crate::public_key::SubjectPublicKeyInfo;
 use crate::reader::{Field, contents, read_whole, received};
 use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
 use crate::time::Validity;
-use crate::{Error, MAX_UPLOAD_LEN};
+use crate::{MAX_UPLOAD_LEN, X509Error};
 
 /// An X.509 certificate (RFC 5280 section 4.1), read from strict DER and borrowing from it.
 ///
@@ -35,7 +35,7 @@ use crate::{Error, MAX_UPLOAD_LEN};
 /// assert_eq!(ca.issuer().common_name(), ca.subject().common_name());
 /// assert_eq!(ca.public_key().kind()?, KeyKind::Ec(Curve::P256));
 /// assert!(ca.validity().has_begun(1_800_000_000) && !ca.validity().has_ended(1_800_000_000));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Certificate<'a> {
@@ -60,8 +60,9 @@ impl<'a> Certificate<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] with field and offset, [`Error::TooLong`], [`Error::TooMany`] and [`Error::VersionUnknown`].
-    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::Malformed`] with field and offset, [`X509Error::TooLong`], [`X509Error::TooMany`] and
+    /// [`X509Error::VersionUnknown`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         let may_pad_serial = false;
         Self::read(der, may_pad_serial)
     }
@@ -72,14 +73,14 @@ impl<'a> Certificate<'a> {
     /// # Errors
     ///
     /// Those of [`from_der`](Self::from_der).
-    pub fn from_der_as_issued(der: &'a [u8]) -> Result<Self, Error> {
+    pub fn from_der_as_issued(der: &'a [u8]) -> Result<Self, X509Error> {
         let may_pad_serial = true;
         Self::read(der, may_pad_serial)
     }
 
-    pub(crate) fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, Error> {
+    pub(crate) fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, X509Error> {
         if der.len() > MAX_UPLOAD_LEN {
-            return Err(Error::TooLong {
+            return Err(X509Error::TooLong {
                 found: der.len(),
                 limit: MAX_UPLOAD_LEN,
             });
@@ -101,7 +102,7 @@ impl<'a> Certificate<'a> {
         fields.issuer.check_size("issuer")?;
         fields.subject.check_size("subject")?;
         if fields.extensions.as_ref().map_or(0, Vec::len) > MAX_EXTENSIONS {
-            return Err(Error::TooMany {
+            return Err(X509Error::TooMany {
                 field: "extensions",
                 limit: MAX_EXTENSIONS,
             });
@@ -209,8 +210,8 @@ impl<'a> Certificate<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`], with an offset into the extension's value.
-    pub fn basic_constraints(&self) -> Result<Option<BasicConstraints>, Error> {
+    /// [`X509Error::Malformed`], with an offset into the extension's value.
+    pub fn basic_constraints(&self) -> Result<Option<BasicConstraints>, X509Error> {
         self.extension(BASIC_CONSTRAINTS)
             .map(BasicConstraints::from_der)
             .transpose()
@@ -220,15 +221,15 @@ impl<'a> Certificate<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`], with an offset into the extension's value.
-    pub fn key_usage(&self) -> Result<Option<KeyUsage>, Error> {
+    /// [`X509Error::Malformed`], with an offset into the extension's value.
+    pub fn key_usage(&self) -> Result<Option<KeyUsage>, X509Error> {
         self.extension(KEY_USAGE)
             .map(KeyUsage::from_der)
             .transpose()
     }
 
     /// Whether its key may sign revocation lists: only a keyUsage that is there is asked (RFC 5280 section 6.3.3 (f)).
-    pub(crate) fn may_sign_crls(&self) -> Result<bool, Error> {
+    pub(crate) fn may_sign_crls(&self) -> Result<bool, X509Error> {
         Ok(self.key_usage()?.is_none_or(KeyUsage::crl_sign))
     }
 
@@ -332,7 +333,7 @@ pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a 
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// assert_eq!((ca.version(), ca.version().number()), (Version::V3, 3));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Version {
@@ -345,12 +346,12 @@ pub enum Version {
 }
 
 impl Version {
-    fn from_encoded(version: u8) -> Result<Self, Error> {
+    fn from_encoded(version: u8) -> Result<Self, X509Error> {
         match version {
             0 => Ok(Self::V1),
             1 => Ok(Self::V2),
             2 => Ok(Self::V3),
-            other => Err(Error::VersionUnknown {
+            other => Err(X509Error::VersionUnknown {
                 version: u16::from(other) + 1,
             }),
         }
@@ -375,7 +376,7 @@ impl Version {
 /// let serial = ca.serial();
 /// assert_eq!(serial.to_string(), "26903AFD60BF76BBFA59CBF0B03397D0CDCE06BD");
 /// assert_eq!((serial.as_bytes().len(), serial.oddity()), (20, None));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Serial<'a> {

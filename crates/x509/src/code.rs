@@ -5,7 +5,7 @@ use core::str::{self, FromStr};
 
 use subtle::ConstantTimeEq;
 
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::policy::Policy;
 use crate::proof_finding::ProofFinding;
@@ -32,7 +32,7 @@ const CODE_DIGITS: usize = 2 * CODE_BYTES;
 /// let again: VerificationCode = text.parse()?;
 /// let again = again.bound_to(of, until);
 /// assert_eq!((again.digits(), again.certificate()), (code.digits(), code.certificate()));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 pub struct VerificationCode {
     digits: [u8; CODE_DIGITS],
@@ -63,16 +63,16 @@ impl VerificationCode {
     ///
     /// # Errors
     ///
-    /// [`Error::CodeMalformed`] unless it is exactly 48 digits `0` to `9` and `A` to `F`.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`X509Error::CodeMalformed`] unless it is exactly 48 digits `0` to `9` and `A` to `F`.
+    pub fn parse(text: &str) -> Result<Self, X509Error> {
         let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
         if let Some(at) = text.bytes().position(|byte| !is_digit(&byte)) {
-            return Err(Error::CodeMalformed { at });
+            return Err(X509Error::CodeMalformed { at });
         }
         let digits = text
             .as_bytes()
             .try_into()
-            .map_err(|_| Error::CodeMalformed {
+            .map_err(|_| X509Error::CodeMalformed {
                 at: text.len().min(CODE_DIGITS),
             })?;
         Ok(Self {
@@ -123,7 +123,7 @@ impl VerificationCode {
     /// let redeemed = code.redeem(&ca, leaf, 1_800_000_000, &policy);
     /// assert!(matches!(redeemed, Redemption::Spent { report } if report.accepted())); // once that is stored
     /// # }
-    /// # Ok::<(), keyproof_x509::Error>(())
+    /// # Ok::<(), keyproof_x509::X509Error>(())
     /// ```
     pub fn redeem(
         self,
@@ -152,10 +152,10 @@ impl VerificationCode {
 }
 
 impl FromStr for VerificationCode {
-    type Err = Error;
+    type Err = X509Error;
 
     /// The same as [`VerificationCode::parse`].
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, X509Error> {
         Self::parse(text)
     }
 }
@@ -183,7 +183,7 @@ impl fmt::Debug for VerificationCode {
 ///     Redemption::Kept { report, code } => println!("{report}\ntry again with {}", code.digits()),
 /// }
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "it says whether the proof was accepted, and has the code that a refusal leaves"]

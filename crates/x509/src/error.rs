@@ -11,15 +11,15 @@ use crate::upload::Layer;
 /// the DER.
 ///
 /// ```
-/// use keyproof_x509::{Error, VerificationCode};
+/// use keyproof_x509::{X509Error, VerificationCode};
 ///
 /// let refused = VerificationCode::parse("7d9bdff9").unwrap_err();
-/// assert_eq!(refused, Error::CodeMalformed { at: 1 });
+/// assert_eq!(refused, X509Error::CodeMalformed { at: 1 });
 /// assert_eq!(refused.to_string(), "a verification code is 48 upper-case hexadecimal digits (wrong at character 1)");
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum X509Error {
     /// The signature algorithm and the key are of different kinds, such as an ECDSA signature and an RSA key.
     #[error("the signature algorithm {algorithm} does not belong to a key of type {key}")]
     AlgorithmMismatch {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
 
-use crate::Error;
+use crate::X509Error;
 use crate::oid::Oid;
 use crate::reader::{explicit, nested, read_whole};
 
@@ -43,7 +43,7 @@ pub(crate) fn read_extensions<'a>(
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let first = ca.extensions()[0];
 /// assert_eq!((first.id.to_string().as_str(), first.critical), ("2.5.29.19", true)); // basicConstraints
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Extension<'a> {
@@ -74,7 +74,7 @@ impl<'a> Extension<'a> {
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// assert_eq!(ca.basic_constraints()?, Some(BasicConstraints { ca: true, path_len: None }));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -86,7 +86,7 @@ pub struct BasicConstraints {
 }
 
 impl BasicConstraints {
-    pub(crate) fn from_der(value: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn from_der(value: &[u8]) -> Result<Self, X509Error> {
         read_whole(value, "basicConstraints", |reader, _| {
             reader.sequence(|reader| {
                 Ok(Self {
@@ -107,7 +107,7 @@ impl BasicConstraints {
 /// let usage = ca.key_usage()?.unwrap();
 /// assert!(usage.key_cert_sign() && usage.crl_sign());
 /// assert_eq!(usage.names().collect::<Vec<_>>(), ["keyCertSign", "cRLSign"]);
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct KeyUsage(u16);
@@ -132,7 +132,7 @@ impl KeyUsage {
     /// cRLSign is bit 6.
     const CRL_SIGN: u16 = 1 << 6;
 
-    pub(crate) fn from_der(value: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn from_der(value: &[u8]) -> Result<Self, X509Error> {
         let bits = read_whole(value, "keyUsage", |reader, _| BitStringRef::decode(reader))?;
         let set = bits
             .bits()

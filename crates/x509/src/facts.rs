@@ -15,7 +15,7 @@ use crate::time::Moment;
 /// let facts = Facts::of(&Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?);
 /// assert_eq!(facts.subject_common_name.as_deref(), Some("P-256 CA"));
 /// assert_eq!((facts.key_algorithm.as_str(), facts.not_before.as_str()), ("P-256", "2026-11-22T03:01:35Z"));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -49,7 +49,7 @@ pub use rustls_pki_types::SignatureVerificationAlgorithm;
 pub use crate::algorithm::{AlgorithmIdentifier, Hash, Scheme, verify};
 pub use crate::certificate::{Certificate, Serial, SerialOddity, Version};
 pub use crate::code::{Redemption, VerificationCode};
-pub use crate::error::{Error, ParametersProblem};
+pub use crate::error::{ParametersProblem, X509Error};
 pub use crate::extension::{BasicConstraints, Extension, KeyUsage};
 pub use crate::facts::Facts;
 pub use crate::name::{Attribute, Name, NameMatch, Rdn};

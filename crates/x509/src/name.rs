@@ -9,7 +9,7 @@ use core::{fmt, iter};
 use der::asn1::ObjectIdentifier;
 use der::{Reader, SliceReader, Tag};
 
-use crate::Error;
+use crate::X509Error;
 use crate::oid::Oid;
 use crate::reader::{contents, nested, read_whole, received};
 use crate::value::{Canonical, Value};
@@ -37,7 +37,7 @@ const MAX_ATTRIBUTES_OF_ONE: usize = 16;
 /// assert_eq!(leaf.issuer().compare(&ca.subject()), NameMatch::Exact);
 /// assert!(!leaf.subject().compare(&ca.subject()).is_match());
 /// assert_eq!(ca.subject().common_name().as_deref(), Some("P-256 CA"));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Name<'a> {
@@ -59,8 +59,8 @@ impl<'a> Name<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] with the offset, and [`Error::TooMany`].
-    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::Malformed`] with the offset, and [`X509Error::TooMany`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         let name = read_whole(der, "Name", |reader, _| Self::read(reader))?;
         name.check_size("Name")?;
         Ok(name)
@@ -87,15 +87,15 @@ impl<'a> Name<'a> {
         })
     }
 
-    pub(crate) fn check_size(&self, field: &'static str) -> Result<(), Error> {
+    pub(crate) fn check_size(&self, field: &'static str) -> Result<(), X509Error> {
         if self.attributes.all > MAX_ATTRIBUTES {
-            return Err(Error::TooMany {
+            return Err(X509Error::TooMany {
                 field,
                 limit: MAX_ATTRIBUTES,
             });
         }
         if self.attributes.of_one > MAX_ATTRIBUTES_OF_ONE {
-            return Err(Error::TooMany {
+            return Err(X509Error::TooMany {
                 field: "RelativeDistinguishedName",
                 limit: MAX_ATTRIBUTES_OF_ONE,
             });

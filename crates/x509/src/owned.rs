@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-use crate::{Certificate, Error};
+use crate::{Certificate, X509Error};
 
 /// A certificate with the DER that it was read from, to be kept where a [`Certificate`] would outlive what it borrows from.
 ///
@@ -25,7 +25,7 @@ use crate::{Certificate, Error};
 ///
 /// let stored = tenant.ca.as_der().to_vec();
 /// assert_eq!(OwnedCertificate::from_der(stored)?, tenant.ca);
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone)]
 pub struct OwnedCertificate {
@@ -39,7 +39,7 @@ impl OwnedCertificate {
     /// # Errors
     ///
     /// Those of [`Certificate::from_der`].
-    pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Self, Error> {
+    pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Self, X509Error> {
         let der = der.into();
         Certificate::from_der(&der)?;
         Ok(Self {

@@ -23,7 +23,7 @@ use core::fmt;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 #[cfg(feature = "prover")]
-use crate::Error;
+use crate::X509Error;
 use crate::pkcs7::Pkcs7;
 #[cfg(feature = "prover")]
 use crate::prover::written::unwritable;
@@ -91,9 +91,9 @@ impl PemKind {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] for more bytes than a text can have.
+    /// [`X509Error::Malformed`] for more bytes than a text can have.
     #[cfg(feature = "prover")]
-    pub fn to_pem(self, der: &[u8]) -> Result<String, Error> {
+    pub fn to_pem(self, der: &[u8]) -> Result<String, X509Error> {
         use der::pem::{LineEnding, encode_string};
 
         encode_string(self.label(), LineEnding::LF, der).map_err(|error| unwritable(error.into()))

@@ -9,14 +9,14 @@
 //! assert_eq!((file.certificates.len(), file.crls.len()), (1, 0));
 //! let ca = Certificate::from_der(file.certificates[0])?;
 //! assert_eq!(ca.as_der(), include_bytes!("../tests/data/p256-ca.der"));
-//! # Ok::<(), keyproof_x509::Error>(())
+//! # Ok::<(), keyproof_x509::X509Error>(())
 //! ```
 
 use alloc::vec::Vec;
 
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagNumber, asn1::AnyRef};
 
-use crate::Error;
+use crate::X509Error;
 use crate::oid::Oid;
 use crate::reader::{contents, explicit, nested, read_whole, received};
 
@@ -40,9 +40,9 @@ impl<'a> Pkcs7<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] with field and offset: for anything else than signed data, for BER, for attribute certificates and
-    /// other forms beside certificates, and for more than [`MAX_ELEMENTS`].
-    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::Malformed`] with field and offset: for anything else than signed data, for BER, for attribute certificates
+    /// and other forms beside certificates, and for more than [`MAX_ELEMENTS`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         read_whole(der, "ContentInfo", |reader, field| {
             nested(reader, Tag::Sequence, |reader| {
                 *field = "contentType";
@@ -170,7 +170,7 @@ pub(crate) mod tests {
         let refused = Pkcs7::from_der(&other);
         assert!(matches!(
             refused,
-            Err(Error::Malformed {
+            Err(X509Error::Malformed {
                 field: "contentType",
                 ..
             })

@@ -21,7 +21,7 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 /// assert!(!prove(&ca, leaf, &code, just_before, &exact).accepted());
 /// assert!(prove(&ca, leaf, &code, just_before, &Policy::new(RING)).accepted());
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::Error;
+use crate::X509Error;
 use crate::algorithm::Scheme;
 use crate::certificate::SerialOddity;
 use crate::proof_check::ProofCheck;
@@ -64,7 +64,7 @@ impl fmt::Display for ReadExtension {
 /// assert_eq!(*found, ProofFinding::CommonNameMismatch { characters: 8, nearly: false });
 /// println!("{found}: {}", found.remedy());
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -194,7 +194,7 @@ pub enum ProofFinding {
         encoding: Encoding,
     },
     /// The leaf could not be read.
-    LeafUnreadable(Error),
+    LeafUnreadable(X509Error),
     /// The validity has not begun.
     NotYetValid {
         /// Whose.
@@ -220,7 +220,7 @@ pub enum ProofFinding {
         attribute: &'static str,
     },
     /// The signature could not be verified, or does not.
-    SignatureRefused(Error),
+    SignatureRefused(X509Error),
     /// The signature verifies.
     SignatureVerified {
         /// Under this scheme.
@@ -373,12 +373,12 @@ impl Finding for ProofFinding {
                 "sign the leaf with the very certificate that was uploaded, not with another one above or below it"
             }
             Self::SignatureRefused(
-                Error::AlgorithmParameters { .. } | Error::AlgorithmUnsupported { .. },
+                X509Error::AlgorithmParameters { .. } | X509Error::AlgorithmUnsupported { .. },
             ) => {
                 "sign the leaf with RSA PKCS#1 v1.5, RSA PSS (rsa_pss_saltlen:digest for openssl), ECDSA on P-256, P-384 or P-521, each with \
                  SHA-256, SHA-384 or SHA-512, or with Ed25519"
             }
-            Self::SignatureRefused(Error::PublicKeyCompressed { .. }) => {
+            Self::SignatureRefused(X509Error::PublicKeyCompressed { .. }) => {
                 "make the CA certificate with the key's point uncompressed, as openssl does unless told otherwise"
             }
             Self::AlgorithmsDiffer | Self::SignatureRefused(_) => {
@@ -396,7 +396,7 @@ impl Finding for ProofFinding {
                 "upload a CA certificate that is valid now"
             }
             Self::LeafIsTheCa => "upload the verification leaf, not the CA certificate again",
-            Self::LeafUnreadable(Error::PrivateKeyInUpload { .. }) => {
+            Self::LeafUnreadable(X509Error::PrivateKeyInUpload { .. }) => {
                 "upload the certificate alone; a private key never leaves its owner"
             }
             Self::LeafUnreadable(_) => {

@@ -38,7 +38,7 @@ use crate::upload::Upload;
 /// assert_eq!(report.outcome(ProofCheck::Signature), Outcome::Pass);
 /// assert_eq!(report.outcome(ProofCheck::CommonName), Outcome::Fail);
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 pub fn prove(
     ca: &Certificate<'_>,

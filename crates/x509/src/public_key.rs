@@ -6,7 +6,7 @@ use core::fmt;
 use der::asn1::{ObjectIdentifier, UintRef};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
 
-use crate::Error;
+use crate::X509Error;
 use crate::algorithm::{
     AlgorithmIdentifier, Hash, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
     PssHash,
@@ -31,7 +31,7 @@ pub const RSA_MAXIMUM_BITS: u32 = 8192;
 /// let key = ca.public_key();
 /// assert_eq!((key.kind()?, key.bits()), (KeyKind::Rsa, Some(2048)));
 /// assert_eq!(SubjectPublicKeyInfo::from_der(key.as_der())?.key(), key.key()); // what `openssl pkey -pubout` writes
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SubjectPublicKeyInfo<'a> {
@@ -45,8 +45,8 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`].
-    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::Malformed`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         read_whole(der, "SubjectPublicKeyInfo", |reader, _| Self::read(reader))
     }
 
@@ -81,8 +81,8 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::AlgorithmParameters`] and [`Error::AlgorithmUnsupported`].
-    pub fn kind(&self) -> Result<KeyKind, Error> {
+    /// [`X509Error::AlgorithmParameters`] and [`X509Error::AlgorithmUnsupported`].
+    pub fn kind(&self) -> Result<KeyKind, X509Error> {
         let oid = self.algorithm.oid();
         if oid == ID_RSA_ENCRYPTION {
             // RFC 3279 section 2.3.1: NULL, never absent.
@@ -101,13 +101,13 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         if oid == ID_RSASSA_PSS {
             return Ok(KeyKind::RsaPss);
         }
-        Err(Error::AlgorithmUnsupported {
+        Err(X509Error::AlgorithmUnsupported {
             algorithm: self.algorithm.to_string(),
         })
     }
 
     /// The named curve of an EC key (RFC 5480 section 2.1.1).
-    fn curve(&self) -> Result<Curve, Error> {
+    fn curve(&self) -> Result<Curve, X509Error> {
         let named = self
             .algorithm
             .parameters()
@@ -119,7 +119,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         let curve = Curve::ALL
             .into_iter()
             .find(|curve| curve.oid().as_bytes() == named.value());
-        curve.ok_or_else(|| Error::AlgorithmUnsupported {
+        curve.ok_or_else(|| X509Error::AlgorithmUnsupported {
             algorithm: match ObjectIdentifier::from_bytes(named.value()) {
                 Ok(oid) => alloc::format!("{} on curve {oid}", self.algorithm),
                 Err(_) => self.algorithm.to_string(),
@@ -153,7 +153,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// The parts of an RSA key.
-    pub(crate) fn rsa(&self) -> Result<RsaPublicKey<'a>, Error> {
+    pub(crate) fn rsa(&self) -> Result<RsaPublicKey<'a>, X509Error> {
         read_whole(self.key, "RSAPublicKey", |reader, field| {
             reader.sequence(|reader| {
                 *field = "modulus";
@@ -166,11 +166,11 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// Whether the key's octets have the form that its kind asks for. EC points must be uncompressed: providers differ on others.
-    pub(crate) fn check_key(&self) -> Result<(), Error> {
+    pub(crate) fn check_key(&self) -> Result<(), X509Error> {
         let well_formed = match self.kind()? {
             KeyKind::Ec(curve) if matches!(self.key, [0x02 | 0x03, x @ ..] if x.len() == curve.coordinate_len()) =>
             {
-                return Err(Error::PublicKeyCompressed {
+                return Err(X509Error::PublicKeyCompressed {
                     key: curve.to_string(),
                 });
             }
@@ -182,7 +182,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         };
         match well_formed {
             true => Ok(()),
-            false => Err(Error::PublicKeyMalformed {
+            false => Err(X509Error::PublicKeyMalformed {
                 key: self.algorithm.to_string(),
             }),
         }

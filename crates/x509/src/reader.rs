@@ -2,7 +2,7 @@
 
 use der::{Header, Length, Reader, SliceReader, Tag, TagNumber};
 
-use crate::Error;
+use crate::X509Error;
 
 /// The field that is being read, for the error's sake.
 pub(crate) type Field = &'static str;
@@ -14,7 +14,7 @@ pub(crate) fn read_whole<'a, T>(
     der: &'a [u8],
     field: Field,
     parse: impl FnOnce(&mut SliceReader<'a>, &mut Field) -> der::Result<T>,
-) -> Result<T, Error> {
+) -> Result<T, X509Error> {
     let mut at_field = field;
     let mut reader = SliceReader::new(der).map_err(|error| malformed(field, &error, 0))?;
     let read = parse(&mut reader, &mut at_field);
@@ -26,8 +26,8 @@ pub(crate) fn read_whole<'a, T>(
     Ok(value)
 }
 
-fn malformed(field: Field, error: &der::Error, position: usize) -> Error {
-    Error::Malformed {
+fn malformed(field: Field, error: &der::Error, position: usize) -> X509Error {
+    X509Error::Malformed {
         field,
         at: error.position().map_or(position, to_usize),
         reason: error.kind(),

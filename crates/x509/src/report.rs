@@ -122,7 +122,7 @@ enum Progress {
 /// }
 /// assert!(report.rows().any(|row| row.name == "common-name" && row.outcome == Outcome::Fail));
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "a report says whether what was checked is accepted"]

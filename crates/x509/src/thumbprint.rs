@@ -6,7 +6,7 @@ use core::str::FromStr;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use crate::X509Error;
 
 /// SHA-1 over the received DER, as Azure and Windows show it: a label, not a proof.
 ///
@@ -16,7 +16,7 @@ use crate::Error;
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let shown = ca.sha1_thumbprint().to_string();
 /// assert_eq!((shown.len(), shown.parse::<Sha1Thumbprint>()?), (40, ca.sha1_thumbprint()));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sha1Thumbprint([u8; 20]);
@@ -33,7 +33,7 @@ pub struct Sha1Thumbprint([u8; 20]);
 /// assert_eq!((ca.sha256_thumbprint(), Sha256Thumbprint::of(ca.as_der())), (pinned, pinned));
 /// assert_eq!(pinned.as_bytes()[..2], [0x1F, 0x34]); // a column of bytes
 /// assert!(pinned.to_string().starts_with("1F3466F2"));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sha256Thumbprint([u8; 32]);
@@ -59,19 +59,19 @@ macro_rules! thumbprint {
         }
 
         impl FromStr for $name {
-            type Err = Error;
+            type Err = X509Error;
 
             /// Hexadecimal digits in either case, all together as Azure and `Display` write them, or with a colon between each
             /// two octets as `openssl x509 -fingerprint` does.
             ///
             /// # Errors
             ///
-            /// [`Error::ThumbprintMalformed`].
-            fn from_str(text: &str) -> Result<Self, Error> {
+            /// [`X509Error::ThumbprintMalformed`].
+            fn from_str(text: &str) -> Result<Self, X509Error> {
                 let mut octets = [0; $len];
                 match read(text, &mut octets) {
                     Ok(()) => Ok(Self(octets)),
-                    Err(at) => Err(Error::ThumbprintMalformed {
+                    Err(at) => Err(X509Error::ThumbprintMalformed {
                         kind: $kind,
                         digits: 2 * $len,
                         at,
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_wrong_one_is_refused_with_its_place() {
         let wrong_at = |text: &str| match text.parse::<Sha256Thumbprint>() {
-            Err(Error::ThumbprintMalformed { digits: 64, at, .. }) => Some(at),
+            Err(X509Error::ThumbprintMalformed { digits: 64, at, .. }) => Some(at),
             _ => None,
         };
         assert_eq!(wrong_at(""), Some(0));

@@ -7,7 +7,7 @@ use der::asn1::AnyRef;
 use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, Tagged};
 
 #[cfg(feature = "prover")]
-use crate::Error;
+use crate::X509Error;
 
 /// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
 ///
@@ -150,11 +150,11 @@ fn number(digits: &[u8]) -> u16 {
 
 /// A time as RFC 5280 section 4.1.2.5 wants it: UTCTime through the year 2049, GeneralizedTime from 2050 on.
 #[cfg(feature = "prover")]
-pub(crate) fn to_time(seconds: i64) -> Result<x509_cert::time::Time, Error> {
-    let since_epoch = u64::try_from(seconds).map_err(|_| Error::TimeOutOfRange { seconds })?;
+pub(crate) fn to_time(seconds: i64) -> Result<x509_cert::time::Time, X509Error> {
+    let since_epoch = u64::try_from(seconds).map_err(|_| X509Error::TimeOutOfRange { seconds })?;
     DateTime::from_unix_duration(Duration::from_secs(since_epoch))
         .map(Into::into)
-        .map_err(|_| Error::TimeOutOfRange { seconds })
+        .map_err(|_| X509Error::TimeOutOfRange { seconds })
 }
 
 /// Seconds since the Unix epoch, shown as RFC 3339 in UTC.

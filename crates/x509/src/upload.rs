@@ -8,7 +8,7 @@ use core::fmt;
 use der::asn1::AnyRef;
 use der::{Decode, SliceReader, Tag, Tagged};
 
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::reader::contents;
 
@@ -18,7 +18,7 @@ pub const MAX_UPLOAD_LEN: usize = 128 * 1024;
 /// An upload whose outer layers are off: the DER of one certificate, not yet read.
 ///
 /// ```
-/// use keyproof_x509::{Encoding, Error, Upload};
+/// use keyproof_x509::{Encoding, X509Error, Upload};
 ///
 /// let upload = Upload::decode(include_bytes!("../tests/data/p256-ca.pem"))?;
 /// assert_eq!((upload.encoding(), upload.further_certificates()), (Encoding::Pem, 0));
@@ -28,8 +28,8 @@ pub const MAX_UPLOAD_LEN: usize = 128 * 1024;
 ///
 /// // The wrong file of the two is refused by name, before it gets anywhere.
 /// let key = include_bytes!("../tests/data/p256-ca.key");
-/// assert!(matches!(Upload::decode(key), Err(Error::PrivateKeyInUpload { .. })));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// assert!(matches!(Upload::decode(key), Err(X509Error::PrivateKeyInUpload { .. })));
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Upload<'a> {
@@ -47,11 +47,11 @@ impl<'a> Upload<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Base64`], [`Error::Empty`], [`Error::NotACertificate`], [`Error::PemUnterminated`], [`Error::PemWithoutCertificate`],
-    /// [`Error::PrivateKeyInUpload`] and [`Error::TooLong`], each with the layer that failed, and where.
-    pub fn decode(input: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::Base64`], [`X509Error::Empty`], [`X509Error::NotACertificate`], [`X509Error::PemUnterminated`],
+    /// [`X509Error::PemWithoutCertificate`], [`X509Error::PrivateKeyInUpload`] and [`X509Error::TooLong`], each with the layer that failed, and where.
+    pub fn decode(input: &'a [u8]) -> Result<Self, X509Error> {
         if input.len() > MAX_UPLOAD_LEN {
-            return Err(Error::TooLong {
+            return Err(X509Error::TooLong {
                 found: input.len(),
                 limit: MAX_UPLOAD_LEN,
             });
@@ -61,7 +61,7 @@ impl<'a> Upload<'a> {
         }
         let text = Text::new(input, Layer::Upload);
         if text.bytes.trim_ascii().is_empty() {
-            return Err(Error::Empty);
+            return Err(X509Error::Empty);
         }
         if let Some(pem) = Pem::read(&text.bytes) {
             return text.first_certificate(&pem, Encoding::Pem);
@@ -74,14 +74,14 @@ impl<'a> Upload<'a> {
         if let Some(pem) = Pem::read(&text.bytes) {
             return text.first_certificate(&pem, Encoding::Base64Pem);
         }
-        Err(Error::NotACertificate {
+        Err(X509Error::NotACertificate {
             layer: Layer::InsideBase64,
         })
     }
 
-    fn of_der(der: Cow<'a, [u8]>, encoding: Encoding) -> Result<Self, Error> {
+    fn of_der(der: Cow<'a, [u8]>, encoding: Encoding) -> Result<Self, X509Error> {
         match private_key_kind(&der) {
-            Some(kind) => Err(Error::PrivateKeyInUpload {
+            Some(kind) => Err(X509Error::PrivateKeyInUpload {
                 kind: kind.to_string(),
             }),
             None => Ok(Self {
@@ -98,7 +98,7 @@ impl<'a> Upload<'a> {
     /// # Errors
     ///
     /// Those of [`Certificate::from_der`].
-    pub fn certificate(&self) -> Result<Certificate<'_>, Error> {
+    pub fn certificate(&self) -> Result<Certificate<'_>, X509Error> {
         Certificate::from_der(&self.der)
     }
 
@@ -114,7 +114,7 @@ impl<'a> Upload<'a> {
     ///
     /// let upload = Upload::decode(include_bytes!("../tests/data/p256-ca.pem"))?;
     /// assert_eq!(upload.into_der(), include_bytes!("../tests/data/p256-ca.der"));
-    /// # Ok::<(), keyproof_x509::Error>(())
+    /// # Ok::<(), keyproof_x509::X509Error>(())
     /// ```
     pub fn into_der(self) -> Vec<u8> {
         self.der.into_owned()
@@ -217,7 +217,7 @@ impl<'a> Text<'a> {
     }
 
     /// Decodes base64 that starts at `start` of the text, passing over white space.
-    fn base64(&self, start: usize, encoded: &[u8]) -> Result<Vec<u8>, Error> {
+    fn base64(&self, start: usize, encoded: &[u8]) -> Result<Vec<u8>, X509Error> {
         let is_blank = |byte: &u8| byte.is_ascii_whitespace();
         let dense: Vec<u8> = encoded
             .iter()
@@ -236,7 +236,7 @@ impl<'a> Text<'a> {
                 .filter(|(_, byte)| !is_blank(byte))
                 .nth(error.position)
                 .map_or(encoded.len(), |(place, _)| place);
-            Error::Base64 {
+            X509Error::Base64 {
                 layer: self.layer,
                 at: self.at(start + within),
             }
@@ -248,17 +248,17 @@ impl<'a> Text<'a> {
         &self,
         pem: &Pem<'_>,
         encoding: Encoding,
-    ) -> Result<Upload<'static>, Error> {
+    ) -> Result<Upload<'static>, X509Error> {
         if let Some(kind) = &pem.private_key {
-            return Err(Error::PrivateKeyInUpload { kind: kind.clone() });
+            return Err(X509Error::PrivateKeyInUpload { kind: kind.clone() });
         }
         let Some(first) = &pem.certificate else {
-            return Err(Error::PemWithoutCertificate {
+            return Err(X509Error::PemWithoutCertificate {
                 layer: self.layer,
                 label: pem.first_label.clone(),
             });
         };
-        let body = first.body.ok_or(Error::PemUnterminated {
+        let body = first.body.ok_or(X509Error::PemUnterminated {
             layer: self.layer,
             at: self.at(first.begin),
         })?;

@@ -6,8 +6,9 @@ mod forge;
 use std::time::Duration;
 
 use keyproof_x509::{
-    Certificate, Check as _, Error, Finding as _, Outcome, Policy, ProofCheck, ProofFinding,
-    ReadExtension, Redemption, Report, Role, SerialOddity, Upload, VerificationCode, prove,
+    Certificate, Check as _, Finding as _, Outcome, Policy, ProofCheck, ProofFinding,
+    ReadExtension, Redemption, Report, Role, SerialOddity, Upload, VerificationCode, X509Error,
+    prove,
 };
 
 use forge::*;
@@ -161,7 +162,7 @@ fn the_signature_is_over_the_received_bytes() {
         CA_PEM,
         &assemble(&tbs, ECDSA_SHA256, &signature),
         ProofCheck::Signature,
-        &ProofFinding::SignatureRefused(Error::SignatureInvalid {
+        &ProofFinding::SignatureRefused(X509Error::SignatureInvalid {
             algorithm: "ECDSA P-256 with SHA-256",
         }),
     );
@@ -189,7 +190,7 @@ fn the_algorithm_must_belong_to_the_key() {
         CA_PEM,
         &leaf.sign(),
         ProofCheck::Signature,
-        &ProofFinding::SignatureRefused(Error::AlgorithmMismatch {
+        &ProofFinding::SignatureRefused(X509Error::AlgorithmMismatch {
             algorithm: "sha256WithRSAEncryption".into(),
             key: "id-ecPublicKey".into(),
         }),
@@ -520,7 +521,7 @@ fn compressed_points_are_called_that() {
     ];
     let point = [&[0x00, sign], &key[1..33]].concat();
     ca.public_key = sequence(&[p256, &tlv(0x03, &point)]);
-    let finding = ProofFinding::SignatureRefused(Error::PublicKeyCompressed {
+    let finding = ProofFinding::SignatureRefused(X509Error::PublicKeyCompressed {
         key: "P-256".into(),
     });
     let leaf = Forged::leaf().sign();
@@ -936,7 +937,7 @@ fn codes_are_bound_expire_and_are_spent_once() {
 fn codes_are_48_upper_case_hexadecimal_digits() {
     assert!(VerificationCode::parse(CODE).is_ok());
     let at = |text: &str| match VerificationCode::parse(text) {
-        Err(Error::CodeMalformed { at }) => at,
+        Err(X509Error::CodeMalformed { at }) => at,
         other => panic!("{other:?}"),
     };
     assert_eq!(at(""), 0);

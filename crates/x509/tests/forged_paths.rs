@@ -5,7 +5,7 @@
 mod forge;
 
 use keyproof_x509::path::{PathReport, Place, Pool, Reason, Rules, find};
-use keyproof_x509::{Certificate, Error, algorithms};
+use keyproof_x509::{Certificate, X509Error, algorithms};
 
 use forge::*;
 
@@ -115,7 +115,7 @@ fn weak_signatures_end_every_path() {
         ..forged
     };
     let report = search(&Forged::ca(), &weak(Forged::leaf()));
-    let sha1 = Reason::SignatureRefused(Error::WeakHash { hash: "SHA-1" });
+    let sha1 = Reason::SignatureRefused(X509Error::WeakHash { hash: "SHA-1" });
     assert_refused(&report, Place::Leaf, &sha1);
     // Nobody looks at an anchor's own signature.
     let report = search(&weak(Forged::ca()), &Forged::leaf());

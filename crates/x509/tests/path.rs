@@ -12,7 +12,7 @@ mod hierarchy;
 use keyproof_x509::path::{
     MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Reason, Rules, find,
 };
-use keyproof_x509::{Certificate, Error, ObjectIdentifier, algorithms};
+use keyproof_x509::{Certificate, ObjectIdentifier, X509Error, algorithms};
 use rcgen::{
     CertificateParams, CidrSubnet, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
     KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
@@ -117,7 +117,7 @@ fn an_unrelated_certificate_is_never_blamed() {
     assert_refused(&report, Leaf, |reason| {
         matches!(
             reason,
-            Reason::SignatureRefused(Error::SignatureInvalid { .. })
+            Reason::SignatureRefused(X509Error::SignatureInvalid { .. })
         )
     });
     let report = search(&leaf, &[], &[&root], &RULES);

@@ -17,8 +17,8 @@ use keyproof_x509::prover::{
     AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
 };
 use keyproof_x509::{
-    Encoding, Error, Facts, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report,
-    Upload, Validity, VerificationCode, algorithms, prove,
+    Encoding, Facts, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report, Upload,
+    Validity, VerificationCode, X509Error, algorithms, prove,
 };
 use tempfile::TempDir;
 
@@ -396,7 +396,7 @@ fn wrong_leaves_are_refused() {
     let leaf = workshop.sign_request("impostor", &[]);
     assert!(matches!(
         first_refusal(&leaf),
-        ProofFinding::SignatureRefused(Error::SignatureInvalid { .. })
+        ProofFinding::SignatureRefused(X509Error::SignatureInvalid { .. })
     ));
     // Self-signed, as the code.
     workshop.ca("leaf", &format!("/CN={CODE}"), "leaf", &[]);
@@ -488,7 +488,7 @@ fn wrong_leaves_are_refused() {
     let length = der.len();
     der.push(0);
     match first_refusal(&der) {
-        ProofFinding::LeafUnreadable(Error::Malformed { at, .. }) => assert_eq!(at, length),
+        ProofFinding::LeafUnreadable(X509Error::Malformed { at, .. }) => assert_eq!(at, length),
         other => panic!("{other}"),
     }
 }
@@ -548,7 +548,8 @@ fn cas_that_may_not_issue_are_refused() {
                 matches!(
                     refusal,
                     ProofFinding::SignatureRefused(
-                        Error::AlgorithmUnsupported { .. } | Error::AlgorithmParameters { .. }
+                        X509Error::AlgorithmUnsupported { .. }
+                            | X509Error::AlgorithmParameters { .. }
                     )
                 ),
                 "{refusal}"
@@ -789,7 +790,7 @@ fn leaves_of_the_prover_satisfy_openssl() {
         let request = CertificationRequest::from_der(&request).unwrap();
         assert_eq!(
             leaf.sign_request(&request, &on_aws_lc_rs, algorithms::ALL),
-            Err(Error::CsrCommonName)
+            Err(X509Error::CsrCommonName)
         );
     }
 }
@@ -848,7 +849,7 @@ fn private_keys_are_read_in_every_form() {
             assert!(AwsLcRsSigner::new(&key, &ca).is_ok(), "{name}");
             // As an upload it is refused by name, and nothing of it is told.
             match Upload::decode(form) {
-                Err(Error::PrivateKeyInUpload { kind }) => assert!(kind.len() < 25, "{kind}"),
+                Err(X509Error::PrivateKeyInUpload { kind }) => assert!(kind.len() < 25, "{kind}"),
                 other => panic!("{name}: {other:?}"),
             }
         }
@@ -865,20 +866,20 @@ fn private_keys_are_read_in_every_form() {
         let locked = workshop.read("locked.pem");
         assert!(matches!(
             PrivateKey::from_pem_or_der(&locked),
-            Err(Error::PrivateKeyUnusable { .. })
+            Err(X509Error::PrivateKeyUnusable { .. })
         ));
         assert!(matches!(
             Upload::decode(&locked),
-            Err(Error::PrivateKeyInUpload { .. })
+            Err(X509Error::PrivateKeyInUpload { .. })
         ));
         // Another key of the same kind.
         workshop.key("other", algorithm);
         let other = PrivateKey::from_pem_or_der(&workshop.read("other.key")).unwrap();
         let refused = RingSigner::new(&other, &ca, &random).map(drop);
-        assert_eq!(refused, Err(Error::PrivateKeyMismatch), "{name}");
+        assert_eq!(refused, Err(X509Error::PrivateKeyMismatch), "{name}");
         assert_eq!(
             AwsLcRsSigner::new(&other, &ca).map(drop),
-            Err(Error::PrivateKeyMismatch)
+            Err(X509Error::PrivateKeyMismatch)
         );
     }
 }

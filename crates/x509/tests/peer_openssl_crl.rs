@@ -22,7 +22,7 @@ use fastrand::Rng;
 use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
 use keyproof_x509::path::{PathCheck, Pool, Reason, Rules, find};
 use keyproof_x509::prover::{PrivateKey, RingSigner};
-use keyproof_x509::{Certificate, Error, Outcome, algorithms};
+use keyproof_x509::{Certificate, Outcome, X509Error, algorithms};
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
     KeyIdMethod, KeyUsagePurpose, RevocationReason, date_time_ymd,
@@ -278,13 +278,13 @@ fn openssl_reads_the_lists_that_are_made_here() {
     let silent = Certificate::from_der(&silent).unwrap();
     assert_eq!(
         list(&silent, &revoked, far).sign(&signer, algorithms::RING),
-        Err(Error::KeyUsageForbids { usage: "cRLSign" })
+        Err(X509Error::KeyUsageForbids { usage: "cRLSign" })
     );
     let other = authority.with_new_key();
     let other = other.certified_by(&other, crl_signer);
     let other = Certificate::from_der(&other).unwrap();
     assert!(matches!(
         list(&other, &revoked, far).sign(&signer, algorithms::RING),
-        Err(Error::SignatureInvalid { .. })
+        Err(X509Error::SignatureInvalid { .. })
     ));
 }

@@ -10,13 +10,13 @@ mod forge;
 
 use data_encoding::BASE64;
 use keyproof_x509::{
-    Certificate, Encoding, Error, KeyKind, Layer, MAX_UPLOAD_LEN, SubjectPublicKeyInfo, Upload,
-    Version, algorithms, prover::CertificationRequest,
+    Certificate, Encoding, KeyKind, Layer, MAX_UPLOAD_LEN, SubjectPublicKeyInfo, Upload, Version,
+    X509Error, algorithms, prover::CertificationRequest,
 };
 
 use forge::*;
 
-fn error(upload: &[u8]) -> Error {
+fn error(upload: &[u8]) -> X509Error {
     match Upload::decode(upload) {
         Ok(upload) => upload.certificate().map(drop).unwrap_err(),
         Err(error) => error,
@@ -98,11 +98,11 @@ fn of_several_certificates_the_first_counts() {
 
 #[test]
 fn errors_say_which_layer_and_where() {
-    assert_eq!(error(b""), Error::Empty);
-    assert_eq!(error(b" \r\n"), Error::Empty);
+    assert_eq!(error(b""), X509Error::Empty);
+    assert_eq!(error(b" \r\n"), X509Error::Empty);
     assert_eq!(
         error(b"hello, world"),
-        Error::Base64 {
+        X509Error::Base64 {
             layer: Layer::Upload,
             at: 5
         }
@@ -110,7 +110,7 @@ fn errors_say_which_layer_and_where() {
     // "hello, world" again, but behind a byte order mark of three bytes.
     assert_eq!(
         error("\u{feff}hello, world".as_bytes()),
-        Error::Base64 {
+        X509Error::Base64 {
             layer: Layer::Upload,
             at: 8
         }
@@ -119,14 +119,14 @@ fn errors_say_which_layer_and_where() {
     let at = broken.find('!').unwrap();
     assert_eq!(
         error(broken.as_bytes()),
-        Error::Base64 {
+        X509Error::Base64 {
             layer: Layer::Upload,
             at
         }
     );
     assert_eq!(
         error(BASE64.encode(broken.as_bytes()).as_bytes()),
-        Error::Base64 {
+        X509Error::Base64 {
             layer: Layer::InsideBase64,
             at
         }
@@ -137,21 +137,21 @@ fn errors_say_which_layer_and_where() {
         .collect();
     assert_eq!(
         error(&utf16),
-        Error::Base64 {
+        X509Error::Base64 {
             layer: Layer::Upload,
             at: 2 + 2 * at
         }
     );
     assert_eq!(
         error(BASE64.encode(b"just text, thank you").as_bytes()),
-        Error::NotACertificate {
+        X509Error::NotACertificate {
             layer: Layer::InsideBase64
         }
     );
     let unended = format!("text\n{}", &pem()[..100]);
     assert_eq!(
         error(unended.as_bytes()),
-        Error::PemUnterminated {
+        X509Error::PemUnterminated {
             layer: Layer::Upload,
             at: 5
         }
@@ -162,7 +162,7 @@ fn errors_say_which_layer_and_where() {
                 .replace("CERTIFICATE-", "CERTIFICATE REQUEST-")
                 .as_bytes()
         ),
-        Error::PemWithoutCertificate {
+        X509Error::PemWithoutCertificate {
             layer: Layer::Upload,
             label: "CERTIFICATE REQUEST".into()
         }
@@ -170,7 +170,7 @@ fn errors_say_which_layer_and_where() {
     let long = vec![b'A'; MAX_UPLOAD_LEN + 1];
     assert_eq!(
         error(&long),
-        Error::TooLong {
+        X509Error::TooLong {
             found: MAX_UPLOAD_LEN + 1,
             limit: MAX_UPLOAD_LEN
         }
@@ -200,7 +200,7 @@ fn private_keys_are_refused_by_name() {
     ] {
         let refused = error(&upload);
         assert!(
-            matches!(refused, Error::PrivateKeyInUpload { .. }),
+            matches!(refused, X509Error::PrivateKeyInUpload { .. }),
             "{refused}"
         );
         let told = refused.to_string();
@@ -213,7 +213,7 @@ fn anything_but_der_is_refused_where_it_is() {
     let sound = Forged::leaf().sign();
     assert!(Certificate::from_der(&sound).is_ok());
     let refused = |der: &[u8]| match Certificate::from_der(der) {
-        Err(Error::Malformed { field, at, .. }) => (field, at),
+        Err(X509Error::Malformed { field, at, .. }) => (field, at),
         other => panic!("{other:?}"),
     };
     // Trailing bytes.
@@ -272,7 +272,7 @@ fn anything_but_der_is_refused_where_it_is() {
     };
     assert_eq!(
         Certificate::from_der(&leaf.sign()).map(drop),
-        Err(Error::VersionUnknown { version: 4 })
+        Err(X509Error::VersionUnknown { version: 4 })
     );
 }
 
@@ -302,7 +302,7 @@ fn endless_lists_are_refused() {
         subject: name(&[rdn.as_slice(); 101]),
         ..Forged::leaf()
     };
-    let too_many = |field| Err(Error::TooMany { field, limit: 100 });
+    let too_many = |field| Err(X509Error::TooMany { field, limit: 100 });
     assert_eq!(
         Certificate::from_der(&leaf.sign()).map(drop),
         too_many("subject")
@@ -328,7 +328,7 @@ fn a_relative_name_has_at_most_16_attributes() {
         Certificate::from_der(&leaf.sign()).map(drop)
     };
     assert_eq!(with(16), Ok(()));
-    let refused = Err(Error::TooMany {
+    let refused = Err(X509Error::TooMany {
         field: "RelativeDistinguishedName",
         limit: 16,
     });
@@ -459,12 +459,12 @@ fn a_request_may_have_null_parameters_and_nothing_else() {
     other[null + 2] = 4;
     assert!(matches!(
         verify(&other),
-        Err(Error::AlgorithmParameters { .. })
+        Err(X509Error::AlgorithmParameters { .. })
     ));
     let mut forged = *der;
     *forged.last_mut().unwrap() ^= 1;
     assert!(matches!(
         verify(&forged),
-        Err(Error::SignatureInvalid { .. })
+        Err(X509Error::SignatureInvalid { .. })
     ));
 }

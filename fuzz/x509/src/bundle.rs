@@ -1,6 +1,6 @@
 //! Lists of certificates and revocation lists: PEM bundles, and PKCS #7.
 
-use keyproof_x509::Error;
+use keyproof_x509::X509Error;
 use keyproof_x509::pem_bundle::{
     PemBlock, PemKind, certificates, certificates_and_crls, certification_requests, public_keys,
 };
@@ -21,7 +21,7 @@ pub fn bundle(data: &[u8]) {
             }
             assert!(end <= start + data.len());
         }
-        Err(Error::Malformed { at, .. }) => assert!(at <= data.len()),
+        Err(X509Error::Malformed { at, .. }) => assert!(at <= data.len()),
         Err(error) => panic!("{error}"),
     }
 }

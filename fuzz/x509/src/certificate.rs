@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use keyproof_x509::{Certificate, Error, Facts, Name, OwnedCertificate};
+use keyproof_x509::{Certificate, Facts, Name, OwnedCertificate, X509Error};
 use x509_cert::Certificate as X509Certificate;
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{Decode, Encode};
@@ -16,7 +16,7 @@ pub fn certificate(data: &[u8]) {
     }
     let certificate = match Certificate::from_der(data) {
         Ok(certificate) => certificate,
-        Err(Error::Malformed { at, .. }) => {
+        Err(X509Error::Malformed { at, .. }) => {
             assert!(at <= data.len(), "{at} in {} bytes", data.len());
             return;
         }

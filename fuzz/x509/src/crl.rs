@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
 use keyproof_x509::path::{PathCheck, Pool, Reason, Rules, find};
 use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
-use keyproof_x509::{Certificate, Error, Outcome, algorithms};
+use keyproof_x509::{Certificate, Outcome, X509Error, algorithms};
 use ring::rand::SystemRandom;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode;
@@ -26,7 +26,7 @@ pub fn crl(data: &[u8]) {
 fn read(data: &[u8]) {
     let crl = match Crl::from_der(data) {
         Ok(crl) => crl,
-        Err(Error::Malformed { at, .. }) => {
+        Err(X509Error::Malformed { at, .. }) => {
             assert!(at <= data.len(), "{at} in {} bytes", data.len());
             return;
         }

@@ -2,7 +2,7 @@
 
 use keyproof_x509::prover::{CertificationRequest, PrivateKey, RingSigner, VerificationLeaf};
 use keyproof_x509::{
-    Certificate, Error, Outcome, Policy, ProofCheck, Redemption, Validity, VerificationCode,
+    Certificate, Outcome, Policy, ProofCheck, Redemption, Validity, VerificationCode, X509Error,
     algorithms,
 };
 use ring::rand::SystemRandom;
@@ -47,13 +47,13 @@ pub fn leaf(data: &[u8]) {
                 assert_eq!(made.subject().as_der(), request.subject().as_der());
                 assert_eq!(made.public_key().as_der(), request.public_key().as_der());
             }
-            Err(Error::CsrCommonName) => assert!(!is_for_code),
+            Err(X509Error::CsrCommonName) => assert!(!is_for_code),
             Err(_) => {}
         }
     }
     let der = match leaf.sign(&signer, algorithms::RING) {
         Ok(der) => der,
-        Err(error) => return assert!(matches!(error, Error::TimeOutOfRange { .. }), "{error}"),
+        Err(error) => return assert!(matches!(error, X509Error::TimeOutOfRange { .. }), "{error}"),
     };
     let made = Certificate::from_der(&der).expect("what was made is read");
     assert!(made.serial().oddity().is_none());

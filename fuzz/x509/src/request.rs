@@ -1,7 +1,7 @@
 //! Certification requests (PKCS#10).
 
 use keyproof_x509::prover::CertificationRequest;
-use keyproof_x509::{Error, algorithms};
+use keyproof_x509::{X509Error, algorithms};
 use x509_cert::der::{Decode, Encode};
 use x509_cert::request::CertReq;
 
@@ -40,7 +40,7 @@ fn signed(request: &[u8]) -> Option<Vec<u8>> {
 fn read(data: &[u8]) -> bool {
     let request = match CertificationRequest::from_der(data) {
         Ok(request) => request,
-        Err(Error::Malformed { at, .. }) => {
+        Err(X509Error::Malformed { at, .. }) => {
             assert!(at <= data.len(), "{at} in {} bytes", data.len());
             return false;
         }

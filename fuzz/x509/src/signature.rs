@@ -1,6 +1,8 @@
 //! Signatures by any key under any algorithm.
 
-use keyproof_x509::{AlgorithmIdentifier, Error, Scheme, SubjectPublicKeyInfo, algorithms, verify};
+use keyproof_x509::{
+    AlgorithmIdentifier, Scheme, SubjectPublicKeyInfo, X509Error, algorithms, verify,
+};
 
 /// An AlgorithmIdentifier and a SubjectPublicKeyInfo (DER), a signature, and the message: each but the last with its length in
 /// two bytes before it. What is weak verifies nothing; and what verifies is no signature of another message.
@@ -48,7 +50,7 @@ pub fn signature(data: &[u8]) {
 }
 
 /// Whatever is wrong can be said.
-fn shown(error: &Error) {
+fn shown(error: &X509Error) {
     assert!(!error.to_string().is_empty());
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use keyproof_x509::{Error, Sha1Thumbprint, Sha256Thumbprint, VerificationCode};
+use keyproof_x509::{Sha1Thumbprint, Sha256Thumbprint, VerificationCode, X509Error};
 
 /// What is read is shown again in its one spelling, and an error points into the text.
 pub fn text(data: &[u8]) {
@@ -18,7 +18,7 @@ pub fn text(data: &[u8]) {
             assert!(code.certificate().is_none() && code.expires_at().is_none());
             assert!(!format!("{code:?}").contains(text));
         }
-        Err(Error::CodeMalformed { at }) => {
+        Err(X509Error::CodeMalformed { at }) => {
             let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
             assert!(at <= text.len());
             assert!(text.len() != 48 || !text.as_bytes()[at..].iter().all(is_digit));
@@ -29,7 +29,7 @@ pub fn text(data: &[u8]) {
 
 fn thumbprint<T>(text: &str, digits: usize)
 where
-    T: Debug + Display + FromStr<Err = Error> + PartialEq,
+    T: Debug + Display + FromStr<Err = X509Error> + PartialEq,
 {
     match text.parse::<T>() {
         Ok(thumbprint) => {
@@ -39,7 +39,7 @@ where
             assert_eq!(shown.parse::<T>().as_ref(), Ok(&thumbprint));
             assert!(format!("{thumbprint:?}").contains(&shown));
         }
-        Err(Error::ThumbprintMalformed {
+        Err(X509Error::ThumbprintMalformed {
             at, digits: wanted, ..
         }) => {
             assert_eq!(wanted, digits);

@@ -1,12 +1,12 @@
 //! Uploaded certificates.
 
-use keyproof_x509::{Encoding, Error, Upload};
+use keyproof_x509::{Encoding, Upload, X509Error};
 
 /// Uploads: errors point into the upload, and what is read from one is read from every encoding.
 pub fn upload(data: &[u8]) {
     let upload = match Upload::decode(data) {
         Ok(upload) => upload,
-        Err(Error::Base64 { at, .. } | Error::PemUnterminated { at, .. }) => {
+        Err(X509Error::Base64 { at, .. } | X509Error::PemUnterminated { at, .. }) => {
             assert!(at <= data.len(), "{at} in {} bytes", data.len());
             return;
         }
@@ -39,7 +39,7 @@ pub fn upload(data: &[u8]) {
                 assert_eq!(again.as_der(), der);
                 assert_eq!(again.encoding(), encoding);
             }
-            Err(Error::TooLong { .. }) => {}
+            Err(X509Error::TooLong { .. }) => {}
             Err(error) => panic!("{encoding}: {error}"),
         }
     }

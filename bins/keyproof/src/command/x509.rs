@@ -99,8 +99,8 @@ enum PolicyName {
     Strict,
 }
 
-impl From<keyproof_x509::Error> for Failure {
-    fn from(error: keyproof_x509::Error) -> Self {
+impl From<keyproof_x509::X509Error> for Failure {
+    fn from(error: keyproof_x509::X509Error) -> Self {
         Self::refused(error)
     }
 }

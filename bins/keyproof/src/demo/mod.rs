@@ -44,7 +44,7 @@ enum StepError {
     Ca(#[from] rcgen::Error),
     /// A leaf of the demo's own was not made.
     #[error("no leaf: {0}")]
-    Leaf(#[from] keyproof_x509::Error),
+    Leaf(#[from] keyproof_x509::X509Error),
     /// The request was not answered as HTTP has it.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use keyproof_store::{Batch, ReadPlan, Stored, Timestamp, Version};
-use keyproof_x509::{self as x509, Error as X509Error};
+use keyproof_x509::{self as x509, X509Error};
 
 use super::{
     Caller, Certificates, Precondition, Verification,

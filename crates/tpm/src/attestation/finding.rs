@@ -150,7 +150,7 @@ pub enum AttestationReason {
     /// The signature is over a weak hash.
     SignatureHashWeak(HashAlgorithm),
     /// The signature does not verify.
-    SignatureRefused(keyproof_x509::Error),
+    SignatureRefused(keyproof_x509::X509Error),
     /// The signature cannot be read.
     SignatureUnreadable(TpmError),
     /// The signature verifies.

@@ -5,7 +5,7 @@ use alloc::string::String;
 use core::fmt;
 
 use keyproof_x509::path::Reason;
-use keyproof_x509::{Error, Finding, SerialOddity, Severity, checks};
+use keyproof_x509::{Finding, SerialOddity, Severity, X509Error, checks};
 
 use super::{TpmAttributes, TpmSpecification};
 use crate::TpmError;
@@ -60,7 +60,7 @@ pub enum EkCertificateFinding {
     /// What would refuse, but for an allow-list with the very certificate.
     Allowed(Box<Self>),
     /// Its basicConstraints are malformed.
-    BasicConstraintsMalformed(Error),
+    BasicConstraintsMalformed(X509Error),
     /// It has none that say that it is no CA's.
     BasicConstraintsMissing,
     /// Where its path leads.
@@ -134,7 +134,7 @@ pub enum EkCertificateFinding {
     /// It lacks the usage for encryption.
     KeyUsageLacking(&'static str),
     /// Its keyUsage is malformed.
-    KeyUsageMalformed(Error),
+    KeyUsageMalformed(X509Error),
     /// It has no keyUsage.
     KeyUsageMissing,
     /// It has the usage of another type of key.

@@ -5,7 +5,7 @@ use der::{Decode, ErrorKind, Reader, SliceReader, Tag};
 use x509_cert::ext::pkix::CrlReason;
 
 use super::{MAX_CRL_EXTENSIONS, unknown};
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Serial;
 use crate::extension::Extension;
 use crate::reader::nested;
@@ -30,7 +30,7 @@ impl<'a> Revocation<'a> {
     /// `refusal` is why the list is refused, where that is not the structure.
     pub(super) fn read(
         reader: &mut SliceReader<'a>,
-        refusal: &mut Option<Error>,
+        refusal: &mut Option<X509Error>,
     ) -> der::Result<Self> {
         reader.sequence(|reader| {
             // Whoever pads the serial numbers of certificates pads them here too: a list that is refused revokes nothing.
@@ -63,9 +63,12 @@ impl<'a> Revocation<'a> {
     }
 }
 
-fn read_extension(extension: &Extension<'_>, reason: &mut Option<CrlReason>) -> Result<(), Error> {
+fn read_extension(
+    extension: &Extension<'_>,
+    reason: &mut Option<CrlReason>,
+) -> Result<(), X509Error> {
     if extension.id == REASON_CODE {
-        let malformed = |error: der::Error| Error::Malformed {
+        let malformed = |error: der::Error| X509Error::Malformed {
             field: "reasonCode",
             at: 0,
             reason: error.kind(),
@@ -73,7 +76,7 @@ fn read_extension(extension: &Extension<'_>, reason: &mut Option<CrlReason>) -> 
         let code = CrlReason::from_der(extension.value).map_err(malformed)?;
         if code == CrlReason::RemoveFromCRL {
             // RFC 5280 section 5.3.1: it stands in delta lists alone.
-            return Err(Error::CrlUnsupported {
+            return Err(X509Error::CrlUnsupported {
                 what: "delta (removeFromCRL)",
             });
         }
@@ -83,7 +86,7 @@ fn read_extension(extension: &Extension<'_>, reason: &mut Option<CrlReason>) -> 
         return Ok(());
     }
     if extension.id == CERTIFICATE_ISSUER {
-        return Err(Error::CrlUnsupported { what: "indirect" });
+        return Err(X509Error::CrlUnsupported { what: "indirect" });
     }
     match extension.critical && extension.id != INVALIDITY_DATE {
         true => Err(unknown(extension)),

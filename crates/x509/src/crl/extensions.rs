@@ -11,7 +11,7 @@ use x509_cert::ext::pkix::name::{DistributionPointName, GeneralNames};
 use x509_cert::ext::pkix::{self, AuthorityKeyIdentifier, CrlDistributionPoints};
 
 use super::unknown;
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::extension::{AUTHORITY_KEY_IDENTIFIER, Extension};
 
@@ -32,7 +32,7 @@ pub(super) struct CrlExtensions {
 }
 
 impl CrlExtensions {
-    pub(super) fn of(extensions: &[Extension<'_>]) -> Result<Self, Error> {
+    pub(super) fn of(extensions: &[Extension<'_>]) -> Result<Self, X509Error> {
         let mut read = Self::default();
         for extension in extensions {
             if extension.id == CRL_NUMBER {
@@ -47,7 +47,7 @@ impl CrlExtensions {
                 let field = "issuingDistributionPoint";
                 read.scope = Scope::of(decode(extension.value, field)?)?;
             } else if extension.id == DELTA_CRL_INDICATOR {
-                return Err(Error::CrlUnsupported { what: "delta" });
+                return Err(X509Error::CrlUnsupported { what: "delta" });
             } else if extension.critical {
                 return Err(unknown(extension));
             }
@@ -59,8 +59,8 @@ impl CrlExtensions {
 fn decode<'a, T: Decode<'a, Error = der::Error>>(
     value: &'a [u8],
     field: &'static str,
-) -> Result<T, Error> {
-    T::from_der(value).map_err(|error| Error::Malformed {
+) -> Result<T, X509Error> {
+    T::from_der(value).map_err(|error| X509Error::Malformed {
         field,
         at: 0,
         reason: error.kind(),
@@ -72,11 +72,11 @@ fn decode<'a, T: Decode<'a, Error = der::Error>>(
 pub struct CrlNumber(Vec<u8>);
 
 impl CrlNumber {
-    fn from_der(value: &[u8]) -> Result<Self, Error> {
+    fn from_der(value: &[u8]) -> Result<Self, X509Error> {
         let field = "cRLNumber";
         let number: pkix::CrlNumber = decode(value, field)?;
         match number.0.as_bytes() {
-            long if long.len() > MAX_NUMBER_LEN => Err(Error::Malformed {
+            long if long.len() > MAX_NUMBER_LEN => Err(X509Error::Malformed {
                 field,
                 at: 0,
                 reason: der::ErrorKind::Overlength,
@@ -132,8 +132,8 @@ enum Holders {
 }
 
 impl Scope {
-    fn of(point: IssuingDistributionPoint) -> Result<Self, Error> {
-        let unsupported = |what| Err(Error::CrlUnsupported { what });
+    fn of(point: IssuingDistributionPoint) -> Result<Self, X509Error> {
+        let unsupported = |what| Err(X509Error::CrlUnsupported { what });
         if point.indirect_crl {
             return unsupported("indirect");
         }

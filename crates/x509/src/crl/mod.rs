@@ -23,7 +23,7 @@
 //! list.verify(RING, &ca.public_key())?;
 //! assert!(list.find(leaf.serial()).is_some() && list.find(ca.serial()).is_none());
 //! # }
-//! # Ok::<(), keyproof_x509::Error>(())
+//! # Ok::<(), keyproof_x509::X509Error>(())
 //! ```
 
 mod entry;
@@ -44,7 +44,7 @@ use crate::name::{CanonicalName, Name};
 use crate::public_key::SubjectPublicKeyInfo;
 use crate::reader::{Field, explicit, nested, read_whole, received};
 use crate::time::read_time;
-use crate::{Error, extension::Extension};
+use crate::{X509Error, extension::Extension};
 
 pub use x509_cert::ext::pkix::CrlReason;
 
@@ -86,7 +86,7 @@ pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 /// }
 /// # assert_eq!(list.revocations().len(), 1);
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Crl<'a> {
@@ -108,11 +108,11 @@ impl<'a> Crl<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::CrlUnsupported`], [`Error::CriticalExtensionUnknown`], [`Error::Malformed`] with field and offset,
-    /// [`Error::TooLong`] and [`Error::TooMany`].
-    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::CrlUnsupported`], [`X509Error::CriticalExtensionUnknown`], [`X509Error::Malformed`] with field and offset,
+    /// [`X509Error::TooLong`] and [`X509Error::TooMany`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         if der.len() > MAX_CRL_LEN {
-            return Err(Error::TooLong {
+            return Err(X509Error::TooLong {
                 found: der.len(),
                 limit: MAX_CRL_LEN,
             });
@@ -212,7 +212,7 @@ impl<'a> Crl<'a> {
         &self,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
         key: &SubjectPublicKeyInfo<'_>,
-    ) -> Result<Scheme, Error> {
+    ) -> Result<Scheme, X509Error> {
         verify(algorithms, key, &self.algorithm, self.tbs, self.signature)
     }
 
@@ -248,13 +248,13 @@ impl<'a> TbsFields<'a> {
     fn read(
         reader: &mut SliceReader<'a>,
         field: &mut Field,
-        refusal: &mut Option<Error>,
+        refusal: &mut Option<X509Error>,
     ) -> der::Result<Self> {
         *field = "tbsCertList";
         reader.sequence(|reader| {
             *field = "version";
             if Tag::peek(reader)? != Tag::Integer {
-                *refusal = Some(Error::CrlUnsupported { what: "version 1" });
+                *refusal = Some(X509Error::CrlUnsupported { what: "version 1" });
                 return Err(reader.error(Tag::Integer.value_error()));
             }
             if u8::decode(reader)? != 1 {
@@ -321,8 +321,8 @@ fn peek(reader: &SliceReader<'_>) -> der::Result<Option<Tag>> {
 }
 
 /// A critical extension of a list or an entry that is not processed.
-fn unknown(extension: &Extension<'_>) -> Error {
-    Error::CriticalExtensionUnknown {
+fn unknown(extension: &Extension<'_>) -> X509Error {
+    X509Error::CriticalExtensionUnknown {
         oid: extension.id.to_string(),
     }
 }

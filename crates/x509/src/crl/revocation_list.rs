@@ -11,7 +11,7 @@ use x509_cert::time::Time;
 
 use super::entry::REASON_CODE;
 use super::extensions::CRL_NUMBER;
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::prover::Signer;
 use crate::prover::written::{
@@ -36,7 +36,7 @@ use crate::time::to_time;
 /// let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?; // verified before it is returned
 /// assert_eq!(Crl::from_der(&der)?.revocations()[0].reason, Some(CrlReason::Superseded));
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationList<'a> {
@@ -68,22 +68,22 @@ impl RevocationList<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyUsageForbids`] if the CA may not sign lists, [`Error::TimeOutOfRange`], [`Error::Malformed`] for a serial number
-    /// that is no INTEGER, [`Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
+    /// [`X509Error::KeyUsageForbids`] if the CA may not sign lists, [`X509Error::TimeOutOfRange`], [`X509Error::Malformed`] for a
+    /// serial number that is no INTEGER, [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
     pub fn sign(
         &self,
         signer: &dyn Signer,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<u8>, X509Error> {
         if !self.ca.may_sign_crls()? {
-            return Err(Error::KeyUsageForbids { usage: "cRLSign" });
+            return Err(X509Error::KeyUsageForbids { usage: "cRLSign" });
         }
         let algorithm = algorithm_identifier(signer.scheme())?;
         let to_be_signed = self.tbs(&algorithm)?;
         sign(&to_be_signed, self.ca, signer, algorithms)
     }
 
-    fn tbs(&self, algorithm: &[u8]) -> Result<Vec<u8>, Error> {
+    fn tbs(&self, algorithm: &[u8]) -> Result<Vec<u8>, X509Error> {
         let time = |seconds| to_time(i64::try_from(seconds).unwrap_or(i64::MAX));
         let revoked = self.revoked.iter().map(|revoked| {
             let reason = revoked
@@ -95,7 +95,7 @@ impl RevocationList<'_> {
                 extensions: reason.transpose()?.map(|reason| Vec::from([reason])),
             })
         });
-        let revoked = revoked.collect::<Result<Vec<_>, Error>>()?;
+        let revoked = revoked.collect::<Result<Vec<_>, X509Error>>()?;
         let number = CrlNumber::try_from(self.number).map_err(unwritable)?;
         let to_be_signed = ToBeSigned {
             version: 1,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
 
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::extension::{
     AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALT_NAME,
@@ -53,7 +53,7 @@ fn read<'a, T>(
     id: ObjectIdentifier,
     field: &'static str,
     parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
-) -> Result<Option<T>, Error> {
+) -> Result<Option<T>, X509Error> {
     certificate
         .extension(id)
         .map(|value| read_whole(value, field, |reader, _| parse(reader)))
@@ -82,7 +82,7 @@ fn list<'a, T>(
 /// The policies of certificatePolicies; their qualifiers are passed over. None is there twice.
 pub(super) fn certificate_policies<'a>(
     certificate: &Certificate<'a>,
-) -> Result<Option<Vec<Oid<'a>>>, Error> {
+) -> Result<Option<Vec<Oid<'a>>>, X509Error> {
     read(
         certificate,
         CERTIFICATE_POLICIES,
@@ -118,7 +118,7 @@ pub(super) struct PolicyMapping<'a> {
 
 pub(super) fn policy_mappings<'a>(
     certificate: &Certificate<'a>,
-) -> Result<Vec<PolicyMapping<'a>>, Error> {
+) -> Result<Vec<PolicyMapping<'a>>, X509Error> {
     let mappings = read(certificate, POLICY_MAPPINGS, "policyMappings", |reader| {
         list(reader, Tag::Sequence, MAX_POLICIES, |reader| {
             reader.sequence(|reader| {
@@ -140,7 +140,7 @@ pub(super) struct PolicyConstraints {
 
 pub(super) fn policy_constraints(
     certificate: &Certificate<'_>,
-) -> Result<PolicyConstraints, Error> {
+) -> Result<PolicyConstraints, X509Error> {
     let constraints = read(
         certificate,
         POLICY_CONSTRAINTS,
@@ -162,7 +162,7 @@ pub(super) fn policy_constraints(
     Ok(constraints.unwrap_or_default())
 }
 
-pub(super) fn inhibit_any_policy(certificate: &Certificate<'_>) -> Result<Option<u32>, Error> {
+pub(super) fn inhibit_any_policy(certificate: &Certificate<'_>) -> Result<Option<u32>, X509Error> {
     read(
         certificate,
         INHIBIT_ANY_POLICY,
@@ -175,7 +175,7 @@ pub(super) fn inhibit_any_policy(certificate: &Certificate<'_>) -> Result<Option
 pub(super) fn is_for(
     certificate: &Certificate<'_>,
     purposes: &[ObjectIdentifier],
-) -> Result<Option<bool>, Error> {
+) -> Result<Option<bool>, X509Error> {
     read(certificate, EXTENDED_KEY_USAGE, "extKeyUsage", |reader| {
         let named = list(reader, Tag::Sequence, MAX_POLICIES, |reader| {
             let purpose = Oid::read(reader)?;
@@ -251,7 +251,7 @@ impl<'a> GeneralName<'a> {
 
 pub(super) fn subject_alt_names<'a>(
     certificate: &Certificate<'a>,
-) -> Result<Vec<GeneralName<'a>>, Error> {
+) -> Result<Vec<GeneralName<'a>>, X509Error> {
     let names = read(certificate, SUBJECT_ALT_NAMES, "subjectAltName", |reader| {
         list(reader, Tag::Sequence, MAX_NAMES, GeneralName::read)
     })?;
@@ -267,7 +267,7 @@ pub(super) struct NameConstraints<'a> {
 
 pub(super) fn name_constraints<'a>(
     certificate: &Certificate<'a>,
-) -> Result<Option<NameConstraints<'a>>, Error> {
+) -> Result<Option<NameConstraints<'a>>, X509Error> {
     let critical = certificate
         .find_extension(NAME_CONSTRAINTS)
         .is_some_and(|extension| extension.critical);

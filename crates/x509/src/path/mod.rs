@@ -1,7 +1,7 @@
 //! Paths from a certificate to an anchor (RFC 5280 section 6.1): found among intermediates that nobody vouches for, and judged.
 //!
 //! ```
-//! # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], now: u64) -> Result<(), keyproof_x509::Error> {
+//! # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
 //! use keyproof_x509::path::{Pool, Rules, find};
 //! use keyproof_x509::{Certificate, algorithms};
 //!
@@ -37,7 +37,7 @@ use der::asn1::ObjectIdentifier;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use self::search::Search;
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::crl::Crl;
 use crate::name::CanonicalName;
@@ -74,7 +74,7 @@ pub const MAX_PATH_LEN: usize = 12;
 /// rules.purpose = Some(Purpose { id: SERVER, is_required: true });
 /// assert!(!find(&leaf, &none, &anchors, &rules).accepted());
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -106,7 +106,7 @@ pub struct Rules<'a> {
     /// has signed itself, always ends paths. Who has issued whom is judged by signatures, within the budget of the search.
     ///
     /// ```
-    /// # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::Error> {
+    /// # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
     /// use keyproof_x509::crl::Crl;
     /// use keyproof_x509::path::{Pool, Rules, find};
     /// use keyproof_x509::{Certificate, algorithms};
@@ -186,7 +186,7 @@ pub fn processes(extension: Oid<'_>) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Pool<'a> {
     members: Vec<Member<'a>>,
-    unreadable: Vec<(usize, Error)>,
+    unreadable: Vec<(usize, X509Error)>,
 }
 
 #[derive(Clone, Debug)]
@@ -210,7 +210,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The places of those that cannot be read, and why.
-    pub fn unreadable(&self) -> &[(usize, Error)] {
+    pub fn unreadable(&self) -> &[(usize, X509Error)] {
         &self.unreadable
     }
 

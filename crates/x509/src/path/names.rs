@@ -7,7 +7,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use super::budget::Budget;
 use super::extensions::{GeneralName, NameConstraints, subject_alt_names};
 use super::report::Reason;
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::name::EMAIL_ADDRESS;
 
@@ -247,7 +247,7 @@ fn host_of(uri: &[u8]) -> Option<&[u8]> {
 /// An address within a range: an address and a mask of the same length.
 fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
     let malformed = || {
-        Reason::ExtensionMalformed(Error::Malformed {
+        Reason::ExtensionMalformed(X509Error::Malformed {
             field: "iPAddress",
             at: 0,
             reason: der::ErrorKind::Value {

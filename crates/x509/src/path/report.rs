@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::policies::PolicySets;
-use crate::Error;
+use crate::X509Error;
 use crate::crl::{CrlReason, reason_name};
 use crate::report::{Finding, Report, Severity};
 use crate::time::Moment;
@@ -98,7 +98,7 @@ pub enum Reason {
     /// Its issuer's revocation list does not count, because its keyUsage leaves cRLSign out.
     CrlSignMissing,
     /// The revocation list of its issuer's name cannot be verified, or is of another key.
-    CrlSignatureRefused(Error),
+    CrlSignatureRefused(X509Error),
     /// The revocation list of its issuer is past its time: there may be a newer one.
     CrlStale {
         /// When the next one was due, in seconds since the Unix epoch.
@@ -124,7 +124,7 @@ pub enum Reason {
         oid: String,
     },
     /// An extension that has to be read is malformed.
-    ExtensionMalformed(Error),
+    ExtensionMalformed(X509Error),
     /// Its issuers are on the walk already: they only lead round in a circle.
     IssuerInCircle {
         /// Their name, as RFC 4514 text.
@@ -180,7 +180,7 @@ pub enum Reason {
         reason: Option<CrlReason>,
     },
     /// None of the certificates with its issuer's name has signed it, or its signature cannot be verified.
-    SignatureRefused(Error),
+    SignatureRefused(X509Error),
     /// The path would be longer than any honest one.
     TooLong {
         /// How many certificates may stand above the leaf.
@@ -212,7 +212,7 @@ impl fmt::Display for Reason {
             Self::CrlSignMissing => f.write_str(
                 "the revocation list of its issuer does not count: the issuer's keyUsage leaves cRLSign out",
             ),
-            Self::CrlSignatureRefused(Error::SignatureInvalid { .. }) => {
+            Self::CrlSignatureRefused(X509Error::SignatureInvalid { .. }) => {
                 f.write_str("the revocation list of its issuer's name is not signed by that issuer")
             }
             Self::CrlSignatureRefused(error) => write!(
@@ -285,7 +285,7 @@ impl fmt::Display for Reason {
                     None => Ok(()),
                 }
             }
-            Self::SignatureRefused(Error::SignatureInvalid { .. }) => {
+            Self::SignatureRefused(X509Error::SignatureInvalid { .. }) => {
                 f.write_str("no certificate of its issuer's name that was given has signed it")
             }
             Self::SignatureRefused(error) => {
@@ -319,7 +319,7 @@ impl fmt::Display for Reason {
 /// let lost = find(&leaf, &none, &none, &Rules::new(RING, 1_800_000_000));
 /// assert!(lost.refusal().is_some(), "{lost}"); // and says where the walk ended
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "it says whether there is a path"]
@@ -424,7 +424,7 @@ impl Finding for PathFinding {
                 "add the certificate of that issuer to the intermediates, or to the anchors if it is to be trusted"
             }
             Reason::NotAnAnchor => "add it to the anchors if it is to be trusted",
-            Reason::SignatureRefused(Error::SignatureInvalid { .. }) => {
+            Reason::SignatureRefused(X509Error::SignatureInvalid { .. }) => {
                 "give the certificate of the key that has signed it; another one of the same name is no help"
             }
             Reason::SignatureRefused(_) => {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::extensions::subject_key_identifier;
 use super::report::{PathFinding, Place, Reason};
 use super::search::Search;
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::crl::Crl;
 
@@ -136,7 +136,9 @@ impl<'s, 'a> Search<'s, 'a> {
             }
         }
         // Fail closed: a list of this name was given, and none counts.
-        Err(Reason::CrlSignatureRefused(refused.unwrap_or(Error::Empty)))
+        Err(Reason::CrlSignatureRefused(
+            refused.unwrap_or(X509Error::Empty),
+        ))
     }
 
     /// The outer error is the budget's.
@@ -145,7 +147,7 @@ impl<'s, 'a> Search<'s, 'a> {
         index: usize,
         signer: &Certificate<'a>,
         issuer: Place,
-    ) -> Result<Result<(), Error>, Reason> {
+    ) -> Result<Result<(), X509Error>, Reason> {
         let known = self
             .checked_crls
             .iter()
@@ -158,7 +160,7 @@ impl<'s, 'a> Search<'s, 'a> {
             Some(crl) => crl
                 .verify(self.rules.algorithms, &signer.public_key())
                 .map(drop),
-            None => Err(Error::Empty),
+            None => Err(X509Error::Empty),
         };
         self.checked_crls.push((index, issuer, result.clone()));
         Ok(result)

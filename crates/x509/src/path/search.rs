@@ -10,7 +10,7 @@ use super::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
 use super::revocation::Revocations;
 use super::state::State;
 use super::{MAX_PATH_LEN, Member, PolicySets, Pool, Rules, processes};
-use crate::Error;
+use crate::X509Error;
 use crate::algorithm::verify;
 use crate::certificate::Certificate;
 use crate::extension::BasicConstraints;
@@ -23,9 +23,9 @@ pub(super) struct Search<'s, 'a> {
     pub(super) rules: &'s Rules<'s>,
     pub(super) budget: Budget,
     /// Signatures that were checked: whose, under whose key, and with what result.
-    checked: Vec<(Place, Place, Result<(), Error>)>,
+    checked: Vec<(Place, Place, Result<(), X509Error>)>,
     /// The same of revocation lists, by their places.
-    pub(super) checked_crls: Vec<(usize, Place, Result<(), Error>)>,
+    pub(super) checked_crls: Vec<(usize, Place, Result<(), X509Error>)>,
     /// The walk that came furthest.
     best: Option<Failure>,
 }
@@ -312,7 +312,7 @@ impl<'s, 'a> Search<'s, 'a> {
         top: &Member<'a>,
         place: Place,
         issuer: Place,
-    ) -> Result<Result<(), Error>, Reason> {
+    ) -> Result<Result<(), X509Error>, Reason> {
         let known = self
             .checked
             .iter()
@@ -331,7 +331,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 certificate.signature(),
             )
             .map(drop),
-            None => Err(Error::Empty),
+            None => Err(X509Error::Empty),
         };
         self.checked.push((place, issuer, result.clone()));
         Ok(result)

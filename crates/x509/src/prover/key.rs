@@ -7,7 +7,7 @@ use der::asn1::{AnyRef, OctetStringRef};
 use der::{Decode, Reader, SecretDocument, SliceReader, Tag, Tagged};
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::X509Error;
 use crate::algorithm::{
     AlgorithmIdentifier, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
 };
@@ -20,7 +20,7 @@ use crate::algorithm::{
 /// let key = PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?;
 /// assert!(!format!("{key:?}").contains("BEGIN"));
 /// assert!(PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.pem")).is_err());
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 pub struct PrivateKey(pub(super) Material);
 
@@ -38,23 +38,23 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// [`Error::PrivateKeyUnusable`], which says nothing about the key's contents.
-    pub fn from_pem_or_der(input: &[u8]) -> Result<Self, Error> {
+    /// [`X509Error::PrivateKeyUnusable`], which says nothing about the key's contents.
+    pub fn from_pem_or_der(input: &[u8]) -> Result<Self, X509Error> {
         let Some(pem) = private_key_block(input) else {
             return Self::from_der(input);
         };
         let (label, document) = SecretDocument::from_pem(pem)
-            .map_err(|_| Error::PrivateKeyUnusable { kind: "broken PEM" })?;
+            .map_err(|_| X509Error::PrivateKeyUnusable { kind: "broken PEM" })?;
         match label {
-            "ENCRYPTED PRIVATE KEY" => Err(Error::PrivateKeyUnusable {
+            "ENCRYPTED PRIVATE KEY" => Err(X509Error::PrivateKeyUnusable {
                 kind: "ENCRYPTED PRIVATE KEY; decrypt it first",
             }),
             _ => Self::from_der(document.as_bytes()),
         }
     }
 
-    fn from_der(der: &[u8]) -> Result<Self, Error> {
-        let unknown = Error::PrivateKeyUnusable {
+    fn from_der(der: &[u8]) -> Result<Self, X509Error> {
+        let unknown = X509Error::PrivateKeyUnusable {
             kind: "neither PKCS#8, PKCS#1 nor SEC1",
         };
         read(der).ok().flatten().map(Self).ok_or(unknown)

@@ -15,7 +15,7 @@ use super::written::{
     algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
 };
 use super::{CertificationRequest, Signer};
-use crate::Error;
+use crate::X509Error;
 use crate::certificate::Certificate;
 use crate::code::VerificationCode;
 use crate::extension::{BASIC_CONSTRAINTS, KEY_USAGE};
@@ -38,7 +38,7 @@ use crate::time::{Validity, to_time};
 /// let leaf = leaf.sign(&RingSigner::new(&key, ca, &random)?, RING)?;
 /// assert!(prove(ca, &leaf, code, now, &Policy::new(RING)).accepted());
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationLeaf<'a> {
@@ -57,12 +57,12 @@ impl VerificationLeaf<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::TimeOutOfRange`], [`Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
+    /// [`X509Error::TimeOutOfRange`], [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
     pub fn sign(
         &self,
         signer: &dyn Signer,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<u8>, X509Error> {
         let subject = self.subject().map_err(unwritable)?;
         self.assemble(&subject, self.ca.public_key().as_der(), signer, algorithms)
     }
@@ -71,18 +71,18 @@ impl VerificationLeaf<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::CsrCommonName`], those of verifying the request's own signature, and those of [`VerificationLeaf::sign`].
+    /// [`X509Error::CsrCommonName`], those of verifying the request's own signature, and those of [`VerificationLeaf::sign`].
     pub fn sign_request(
         &self,
         request: &CertificationRequest<'_>,
         signer: &dyn Signer,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<u8>, X509Error> {
         request.verify(algorithms)?;
         let mut names = request.subject().common_names();
         match (names.next().and_then(|name| name.text()), names.next()) {
             (Some(name), None) if self.code.is_name(&name) => {}
-            _ => return Err(Error::CsrCommonName),
+            _ => return Err(X509Error::CsrCommonName),
         }
         self.assemble(
             request.subject().as_der(),
@@ -108,7 +108,7 @@ impl VerificationLeaf<'_> {
         public_key: &[u8],
         signer: &dyn Signer,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<u8>, X509Error> {
         let algorithm = algorithm_identifier(signer.scheme())?;
         let serial = self.positive_serial();
         let to_be_signed = ToBeSigned {
@@ -137,7 +137,7 @@ impl VerificationLeaf<'_> {
         serial
     }
 
-    fn extensions(&self) -> Result<Extensions, Error> {
+    fn extensions(&self) -> Result<Extensions, X509Error> {
         let not_a_ca = BasicConstraints {
             ca: false,
             path_len_constraint: None,

@@ -13,7 +13,7 @@ pub(crate) mod written;
 
 use alloc::vec::Vec;
 
-use crate::{Error, Scheme};
+use crate::{Scheme, X509Error};
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub use key::PrivateKey;
@@ -30,7 +30,7 @@ pub use signer::RingSigner;
 /// # #[cfg(feature = "ring")] {
 /// use keyproof_x509::prover::{PrivateKey, RingSigner, Signer, VerificationLeaf};
 /// use keyproof_x509::ring::rand::SystemRandom;
-/// use keyproof_x509::{Certificate, Curve, Error, Hash, Scheme, Validity, VerificationCode, algorithms::RING};
+/// use keyproof_x509::{Certificate, Curve, X509Error, Hash, Scheme, Validity, VerificationCode, algorithms::RING};
 ///
 /// /// A key in an HSM, which is asked by a function.
 /// struct Hsm<F>(F);
@@ -40,8 +40,8 @@ pub use signer::RingSigner;
 ///         Scheme::Ecdsa(Curve::P256, Hash::Sha256)
 ///     }
 ///
-///     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-///         (self.0)(message).ok_or(Error::SigningFailed)
+///     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, X509Error> {
+///         (self.0)(message).ok_or(X509Error::SigningFailed)
 ///     }
 /// }
 ///
@@ -54,9 +54,9 @@ pub use signer::RingSigner;
 /// // What was signed is verified at once: an HSM that has another key is found out here.
 /// assert!(leaf.sign(&Hsm(ask), RING).is_ok());
 /// let other = |_: &[u8]| Some(b"of another key".to_vec());
-/// assert!(matches!(leaf.sign(&Hsm(other), RING), Err(Error::SignatureInvalid { .. })));
+/// assert!(matches!(leaf.sign(&Hsm(other), RING), Err(X509Error::SignatureInvalid { .. })));
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 pub trait Signer {
     /// The scheme that it signs with.
@@ -66,6 +66,6 @@ pub trait Signer {
     ///
     /// # Errors
     ///
-    /// [`Error::SigningFailed`].
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
+    /// [`X509Error::SigningFailed`].
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, X509Error>;
 }

@@ -3,7 +3,7 @@
 use der::{Reader, TagNumber};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-use crate::Error;
+use crate::X509Error;
 use crate::algorithm::{AlgorithmIdentifier, verify};
 use crate::certificate::whole_octets;
 use crate::name::Name;
@@ -20,7 +20,7 @@ use crate::reader::{contents, read_whole, received};
 /// request.verify(RING)?; // whoever sent it has the key
 /// assert_eq!(request.subject().common_name().as_deref(), Some("device-0001"));
 /// # }
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CertificationRequest<'a> {
@@ -36,8 +36,8 @@ impl<'a> CertificationRequest<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] with field and offset, and [`Error::TooMany`].
-    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+    /// [`X509Error::Malformed`] with field and offset, and [`X509Error::TooMany`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         let request = read_whole(der, "CertificationRequest", |reader, field| {
             reader.sequence(|reader| {
                 let (info, (subject, public_key)) = received(reader, |reader| {
@@ -89,7 +89,10 @@ impl<'a> CertificationRequest<'a> {
     /// # Errors
     ///
     /// Those of [`verify`](crate::verify()).
-    pub fn verify(&self, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Result<(), Error> {
+    pub fn verify(
+        &self,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), X509Error> {
         verify(
             algorithms,
             &self.public_key,

@@ -8,10 +8,10 @@ use core::fmt;
 use super::Signer;
 use super::key::PrivateKey;
 use crate::public_key::{Curve, KeyKind};
-use crate::{Certificate, Error, Hash, Scheme};
+use crate::{Certificate, Hash, Scheme, X509Error};
 
 /// The scheme to sign with for a CA: the hash that goes with its curve, SHA-256 for RSA unless the key is restricted to another.
-fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, Error> {
+fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, X509Error> {
     let key = ca.public_key();
     match key.kind()? {
         KeyKind::Ec(Curve::P256) => Ok(Scheme::Ecdsa(Curve::P256, Hash::Sha256)),
@@ -23,7 +23,7 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, Error> {
             .into_iter()
             .find(|hash| key.allows_pss(*hash, hash.digest_len()))
             .map(Scheme::RsaPss)
-            .ok_or(Error::PrivateKeyUnusable { kind: "RSA-PSS" }),
+            .ok_or(X509Error::PrivateKeyUnusable { kind: "RSA-PSS" }),
     }
 }
 
@@ -32,7 +32,7 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, Error> {
 /// ```
 /// use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
 /// use keyproof_x509::ring::rand::SystemRandom;
-/// use keyproof_x509::{Certificate, Error};
+/// use keyproof_x509::{Certificate, X509Error};
 ///
 /// let key = PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?;
 /// let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
@@ -42,8 +42,8 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, Error> {
 /// assert_eq!(format!("{signer:?}"), "RingSigner(ECDSA P-256 with SHA-256)"); // and nothing of the key
 ///
 /// let other = Certificate::from_der(include_bytes!("../../tests/data/ed25519-ca.der"))?;
-/// assert!(matches!(RingSigner::new(&key, &other, &random), Err(Error::PrivateKeyMismatch)));
-/// # Ok::<(), keyproof_x509::Error>(())
+/// assert!(matches!(RingSigner::new(&key, &other, &random), Err(X509Error::PrivateKeyMismatch)));
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[cfg(feature = "ring")]
 pub struct RingSigner<'r> {
@@ -58,12 +58,12 @@ impl<'r> RingSigner<'r> {
     ///
     /// # Errors
     ///
-    /// [`Error::AlgorithmUnsupported`], [`Error::PrivateKeyMismatch`] and [`Error::PrivateKeyUnusable`].
+    /// [`X509Error::AlgorithmUnsupported`], [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
     pub fn new(
         key: &PrivateKey,
         ca: &Certificate<'_>,
         random: &'r dyn ring::rand::SecureRandom,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, X509Error> {
         use ring::signature::{
             ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
         };
@@ -74,13 +74,13 @@ impl<'r> RingSigner<'r> {
                 Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
                 Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
                 Curve::P521 => {
-                    return Err(Error::AlgorithmUnsupported {
+                    return Err(X509Error::AlgorithmUnsupported {
                         algorithm: scheme.to_string(),
                     });
                 }
             };
             EcdsaKeyPair::from_private_key_and_public_key(algorithm, scalar, point, random)
-                .map_err(|_| Error::PrivateKeyMismatch)
+                .map_err(|_| X509Error::PrivateKeyMismatch)
         })?;
         Ok(Self {
             pair,
@@ -96,7 +96,7 @@ impl Signer for RingSigner<'_> {
         self.scheme
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, X509Error> {
         self.pair.sign(message, self.random)
     }
 }
@@ -119,7 +119,7 @@ impl fmt::Debug for RingSigner<'_> {
 /// let signer = AwsLcRsSigner::new(&key, &ca)?;
 /// let signature = signer.sign(b"a message")?;
 /// signer.scheme().verify(AWS_LC_RS, &ca.public_key(), b"a message", &signature)?;
-/// # Ok::<(), keyproof_x509::Error>(())
+/// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[cfg(feature = "aws-lc-rs")]
 pub struct AwsLcRsSigner {
@@ -133,8 +133,8 @@ impl AwsLcRsSigner {
     ///
     /// # Errors
     ///
-    /// [`Error::PrivateKeyMismatch`] and [`Error::PrivateKeyUnusable`].
-    pub fn new(key: &PrivateKey, ca: &Certificate<'_>) -> Result<Self, Error> {
+    /// [`X509Error::PrivateKeyMismatch`] and [`X509Error::PrivateKeyUnusable`].
+    pub fn new(key: &PrivateKey, ca: &Certificate<'_>) -> Result<Self, X509Error> {
         use aws_lc_rs::signature::{
             ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING,
             ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
@@ -148,7 +148,7 @@ impl AwsLcRsSigner {
                 Curve::P521 => &ECDSA_P521_SHA512_ASN1_SIGNING,
             };
             EcdsaKeyPair::from_private_key_and_public_key(algorithm, scalar, point)
-                .map_err(|_| Error::PrivateKeyMismatch)
+                .map_err(|_| X509Error::PrivateKeyMismatch)
         })?;
         Ok(Self { pair, scheme })
     }
@@ -160,7 +160,7 @@ impl Signer for AwsLcRsSigner {
         self.scheme
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, X509Error> {
         self.pair
             .sign(message, &aws_lc_rs::rand::SystemRandom::new())
     }
@@ -189,7 +189,7 @@ macro_rules! key_pair {
 
             use crate::prover::key::{Material, PrivateKey};
             use crate::public_key::Curve;
-            use crate::{Certificate, Error, Hash, Scheme};
+            use crate::{Certificate, Hash, Scheme, X509Error};
 
             pub(super) enum Pair {
                 Ec(EcdsaKeyPair),
@@ -207,8 +207,8 @@ macro_rules! key_pair {
                     key: &PrivateKey,
                     ca: &Certificate<'_>,
                     scheme: Scheme,
-                    make_ec: impl FnOnce(Curve, &[u8], &[u8]) -> Result<EcdsaKeyPair, Error>,
-                ) -> Result<Self, Error> {
+                    make_ec: impl FnOnce(Curve, &[u8], &[u8]) -> Result<EcdsaKeyPair, X509Error>,
+                ) -> Result<Self, X509Error> {
                     let public = ca.public_key().key();
                     match (scheme, &key.0) {
                         (Scheme::Ecdsa(curve, _), Material::Ec(scalar)) => {
@@ -217,7 +217,7 @@ macro_rules! key_pair {
                         (Scheme::Ed25519, Material::Ed25519(seed)) => {
                             Ed25519KeyPair::from_seed_and_public_key(seed, public)
                                 .map(Self::Ed25519)
-                                .map_err(|_| Error::PrivateKeyMismatch)
+                                .map_err(|_| X509Error::PrivateKeyMismatch)
                         }
                         (Scheme::RsaPkcs1(hash), Material::Rsa(der)) => {
                             let encoding: &'static dyn RsaEncoding = match hash {
@@ -235,7 +235,7 @@ macro_rules! key_pair {
                             };
                             Self::rsa(der, public, encoding)
                         }
-                        _ => Err(Error::PrivateKeyMismatch),
+                        _ => Err(X509Error::PrivateKeyMismatch),
                     }
                 }
 
@@ -243,11 +243,11 @@ macro_rules! key_pair {
                     der: &[u8],
                     public: &[u8],
                     encoding: &'static dyn RsaEncoding,
-                ) -> Result<Self, Error> {
+                ) -> Result<Self, X509Error> {
                     let pair = RsaKeyPair::from_der(der)
-                        .map_err(|_| Error::PrivateKeyUnusable { kind: "RSA" })?;
+                        .map_err(|_| X509Error::PrivateKeyUnusable { kind: "RSA" })?;
                     if pair.public_key().as_ref() != public {
-                        return Err(Error::PrivateKeyMismatch);
+                        return Err(X509Error::PrivateKeyMismatch);
                     }
                     #[allow(deprecated, reason = "the one name that both providers have")]
                     let modulus_len = pair.public_modulus_len();
@@ -262,12 +262,12 @@ macro_rules! key_pair {
                     &self,
                     message: &[u8],
                     random: &dyn SecureRandom,
-                ) -> Result<Vec<u8>, Error> {
+                ) -> Result<Vec<u8>, X509Error> {
                     match self {
                         Self::Ec(pair) => pair
                             .sign(random, message)
                             .map(|signature| signature.as_ref().to_vec())
-                            .map_err(|_| Error::SigningFailed),
+                            .map_err(|_| X509Error::SigningFailed),
                         Self::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
                         Self::Rsa {
                             pair,
@@ -276,7 +276,7 @@ macro_rules! key_pair {
                         } => {
                             let mut signature = vec![0; *modulus_len];
                             pair.sign(*encoding, random, message, &mut signature)
-                                .map_err(|_| Error::SigningFailed)?;
+                                .map_err(|_| X509Error::SigningFailed)?;
                             Ok(signature)
                         }
                     }

@@ -12,7 +12,7 @@ use x509_cert::ext::{Extension, ToExtension};
 use super::Signer;
 use crate::certificate::Certificate;
 use crate::extension::{AUTHORITY_KEY_IDENTIFIER, SUBJECT_KEY_IDENTIFIER};
-use crate::{Error, Scheme};
+use crate::{Scheme, X509Error};
 
 /// A signed structure: Certificate and CertificateList are alike.
 #[derive(Sequence)]
@@ -28,7 +28,7 @@ pub(crate) fn sign(
     ca: &Certificate<'_>,
     signer: &dyn Signer,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
-) -> Result<Vec<u8>, Error> {
+) -> Result<Vec<u8>, X509Error> {
     let scheme = signer.scheme();
     let signature = signer.sign(to_be_signed)?;
     scheme.verify(algorithms, &ca.public_key(), to_be_signed, &signature)?;
@@ -42,14 +42,14 @@ pub(crate) fn sign(
 }
 
 /// The contents come from the table of algorithms, so that what is signed is what is verified.
-pub(crate) fn algorithm_identifier(scheme: Scheme) -> Result<Vec<u8>, Error> {
+pub(crate) fn algorithm_identifier(scheme: Scheme) -> Result<Vec<u8>, X509Error> {
     AnyRef::new(Tag::Sequence, scheme.signature_id().as_ref())
         .and_then(|any| any.to_der())
         .map_err(unwritable)
 }
 
 /// DER that goes in as it was received.
-pub(crate) fn element(der: &[u8]) -> Result<AnyRef<'_>, Error> {
+pub(crate) fn element(der: &[u8]) -> Result<AnyRef<'_>, X509Error> {
     AnyRef::from_der(der).map_err(unwritable)
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn extension<T: Encode>(
     id: ObjectIdentifier,
     critical: bool,
     value: &T,
-) -> Result<Extension, Error> {
+) -> Result<Extension, X509Error> {
     // The subject and the other extensions matter only to types that choose for themselves.
     (id, critical, value)
         .to_extension(&Default::default(), &[])
@@ -67,7 +67,7 @@ pub(crate) fn extension<T: Encode>(
 
 /// The authorityKeyIdentifier of what a CA signs: its own subjectKeyIdentifier, whatever it is made of, else that of RFC 5280
 /// section 4.2.1.2 method 1.
-pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension, Error> {
+pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension, X509Error> {
     let own = ca.extension(SUBJECT_KEY_IDENTIFIER);
     let identifier = own
         .and_then(|value| <&OctetStringRef>::from_der(value).ok())
@@ -83,8 +83,8 @@ pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension
 }
 
 /// Writing DER fails where it grows too long.
-pub(crate) fn unwritable(error: der::Error) -> Error {
-    Error::Malformed {
+pub(crate) fn unwritable(error: der::Error) -> X509Error {
+    X509Error::Malformed {
         field: "what was to be written",
         at: 0,
         reason: error.kind(),

@@ -46,7 +46,7 @@ pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         return Err(wrong(path, &"it holds no certificate in PEM"));
     }
     let trusted = blocks.into_iter().map(|PemBlock { block, der, .. }| {
-        let broken = |error: keyproof_x509::Error| {
+        let broken = |error: keyproof_x509::X509Error| {
             let problem = error.to_string();
             wrong(path, &pem(&BrokenBlock { block, problem }))
         };

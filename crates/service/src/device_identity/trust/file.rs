@@ -1,7 +1,7 @@
 //! What a file has for the trust bundle: certificates and revocation lists, in PEM or PKCS #7, or one in DER.
 
 use keyproof_x509::{
-    Certificate, Error, Sha256Thumbprint, algorithms,
+    Certificate, Sha256Thumbprint, X509Error, algorithms,
     crl::Crl,
     pem_bundle::{BrokenBlock, PemBlock, PemKind, certificates_and_crls},
     pkcs7::Pkcs7,
@@ -99,7 +99,7 @@ fn certificate(der: &[u8], is_root: bool) -> Result<TrustKind, String> {
 
 /// A CA may certify its own name under another key, which makes no root.
 fn is_self_signed(certificate: &Certificate<'_>) -> bool {
-    let verified = || -> Result<_, Error> {
+    let verified = || -> Result<_, X509Error> {
         verify(
             algorithms::ALL,
             &certificate.public_key(),
