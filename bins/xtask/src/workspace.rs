@@ -123,9 +123,10 @@ impl Member {
     pub(crate) fn programs(&self) -> Result<Vec<String>, Failure> {
         let sources = self.folder().join("src");
         let folder = sources.join("bin");
-        let mut programs = match folder.is_dir() {
-            true => binaries(&folder.to_string_lossy())?,
-            false => Vec::new(),
+        let mut programs = if folder.is_dir() {
+            binaries(&folder.to_string_lossy())?
+        } else {
+            Vec::new()
         };
         if sources.join("main.rs").is_file() {
             programs.push(self.name()?.to_owned());

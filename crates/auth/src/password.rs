@@ -336,9 +336,10 @@ impl PasswordHash {
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
         memory.hash(password, &self.salt, self.cost, &mut tag)?;
         let equal: Choice = tag.as_slice().ct_eq(&self.tag);
-        Ok(match bool::from(equal) {
-            true => PasswordMatch::Correct,
-            false => PasswordMatch::Wrong,
+        Ok(if bool::from(equal) {
+            PasswordMatch::Correct
+        } else {
+            PasswordMatch::Wrong
         })
     }
 

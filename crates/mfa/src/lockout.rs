@@ -142,9 +142,10 @@ impl Lockout {
     /// guess among many at once would be told after the lock that the wrong ones have led to.
     pub(crate) fn witnessed(lockout: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
         let remembered = Self::remembered(lockout, now);
-        match lockout.is_some_and(|lockout| lockout.is_current(now)) {
-            true => remembered,
-            false => remembered.outliving(now.saturating_add(policy.lockout_kept())),
+        if lockout.is_some_and(|lockout| lockout.is_current(now)) {
+            remembered
+        } else {
+            remembered.outliving(now.saturating_add(policy.lockout_kept()))
         }
     }
 

@@ -274,9 +274,10 @@ impl<'a> TbsFields<'a> {
             *field = "version";
             let version = reader.context_specific::<u8>(TagNumber(0), TagMode::Explicit)?;
             *field = "serialNumber";
-            let serial = match may_pad_serial {
-                true => Serial::read_as_issued(reader)?,
-                false => Serial::read(reader)?,
+            let serial = if may_pad_serial {
+                Serial::read_as_issued(reader)?
+            } else {
+                Serial::read(reader)?
             };
             *field = "signature";
             let algorithm = AlgorithmIdentifier::read(reader)?;

@@ -144,9 +144,10 @@ impl<'a> Name<'a> {
         if self.rdns == other.rdns {
             return NameMatch::Exact;
         }
-        match self.canonical() == other.canonical() {
-            true => NameMatch::Folded,
-            false => NameMatch::Different,
+        if self.canonical() == other.canonical() {
+            NameMatch::Folded
+        } else {
+            NameMatch::Different
         }
     }
 

@@ -425,9 +425,10 @@ fn check_extension(report: &mut Report<ProofFinding>, role: Role, extension: &Ex
         return;
     }
     let oid = extension.id.to_string();
-    report.add(match is_one_of(&CHAIN_CONSTRAINTS) {
-        true => ProofFinding::ConstraintNotApplied { role, oid },
-        false => ProofFinding::CriticalExtensionUnknown { role, oid },
+    report.add(if is_one_of(&CHAIN_CONSTRAINTS) {
+        ProofFinding::ConstraintNotApplied { role, oid }
+    } else {
+        ProofFinding::CriticalExtensionUnknown { role, oid }
     });
 }
 

@@ -180,11 +180,12 @@ impl<'a> SubjectPublicKeyInfo<'a> {
             KeyKind::Ed25519 => self.key.len() == 32,
             KeyKind::Rsa | KeyKind::RsaPss => self.rsa().is_ok(),
         };
-        match well_formed {
-            true => Ok(()),
-            false => Err(X509Error::PublicKeyMalformed {
+        if well_formed {
+            Ok(())
+        } else {
+            Err(X509Error::PublicKeyMalformed {
                 key: self.algorithm.to_string(),
-            }),
+            })
         }
     }
 }

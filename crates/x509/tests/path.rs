@@ -360,26 +360,31 @@ fn names_are_constrained_by_every_certificate_above() {
                 (good.clone(), false, false),
                 (bad.clone(), false, true),
             ] {
-                let change: Box<dyn Fn(&mut CertificateParams)> = match is_permitted {
-                    true => Box::new({
+                let change: Box<dyn Fn(&mut CertificateParams)> = if is_permitted {
+                    Box::new({
                         let subtree = subtree.clone();
                         move |params: &mut CertificateParams| permitted(subtree.clone())(params)
-                    }),
-                    false => Box::new({
+                    })
+                } else {
+                    Box::new({
                         let subtree = subtree.clone();
                         move |params: &mut CertificateParams| excluded(subtree.clone())(params)
-                    }),
+                    })
                 };
-                let made = match at_anchor {
-                    true => chain(change, unchanged, with_names),
-                    false => chain(unchanged, change, with_names),
+                let made = if at_anchor {
+                    chain(change, unchanged, with_names)
+                } else {
+                    chain(unchanged, change, with_names)
                 };
                 let report = judge(&made, &RULES);
                 assert_eq!(report.accepted(), accepted, "{report}");
                 if !accepted {
-                    assert_refused(&report, Leaf, |reason| match is_permitted {
-                        true => matches!(reason, Reason::NameNotPermitted { .. }),
-                        false => matches!(reason, Reason::NameExcluded { .. }),
+                    assert_refused(&report, Leaf, |reason| {
+                        if is_permitted {
+                            matches!(reason, Reason::NameNotPermitted { .. })
+                        } else {
+                            matches!(reason, Reason::NameExcluded { .. })
+                        }
                     });
                 }
             }

@@ -151,9 +151,10 @@ fn spoil(rng: &mut Rng, params: &mut CertificateParams) {
             permitted_subtrees: Vec::new(),
             excluded_subtrees: Vec::new(),
         };
-        match rng.bool() {
-            true => constraints.permitted_subtrees = subtrees,
-            false => constraints.excluded_subtrees = subtrees,
+        if rng.bool() {
+            constraints.permitted_subtrees = subtrees;
+        } else {
+            constraints.excluded_subtrees = subtrees;
         }
         params.name_constraints = Some(constraints);
     }
@@ -191,9 +192,10 @@ fn add_policies(rng: &mut Rng, params: &mut CertificateParams, is_ca: bool) {
             sequence(&[issuer_domain, subject_domain.to_vec()])
         };
         let (first, second) = (mapping(), mapping());
-        let mappings = match first == second {
-            true => vec![first],
-            false => vec![first, second],
+        let mappings = if first == second {
+            vec![first]
+        } else {
+            vec![first, second]
         };
         add(&[2, 5, 29, 33], rng.bool(), sequence(&mappings));
     }

@@ -334,9 +334,10 @@ fn a_list_has_the_scope_of_another_if_it_tells_of_all_that_the_other_tells_of() 
     let turned = point(&[name(b"a"), name(b"b")]);
     let (a_of_users, a_of_cas) = ([&a[..], &users].concat(), [&a[..], &cas].concat());
     let scoped = |fields: &Vec<u8>| {
-        let extensions = match fields.is_empty() {
-            true => Vec::new(),
-            false => vec![extension(POINT, true, &tlv(0x30, fields))],
+        let extensions = if fields.is_empty() {
+            Vec::new()
+        } else {
+            vec![extension(POINT, true, &tlv(0x30, fields))]
         };
         list(V2, &next_update(), &[], &extensions)
     };

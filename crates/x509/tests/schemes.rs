@@ -178,9 +178,10 @@ fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
         let report = judge(&ca.sign(), &Forged::leaf().sign(), &DEFAULT);
         assert!(!report.accepted());
         let is_weak = size || unsound;
-        let (strength, signature) = match is_weak {
-            true => (Outcome::Fail, Outcome::NotJudged),
-            false => (Outcome::Pass, Outcome::Fail),
+        let (strength, signature) = if is_weak {
+            (Outcome::Fail, Outcome::NotJudged)
+        } else {
+            (Outcome::Pass, Outcome::Fail)
         };
         assert_eq!(
             report.outcome(ProofCheck::KeyStrength),

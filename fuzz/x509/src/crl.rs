@@ -141,9 +141,10 @@ fn judge(crl: &Crl<'_>) -> Option<Outcome> {
     let outcome = report.checks().outcome(PathCheck::Revocation);
     assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
     let mut found = report.checks().of(PathCheck::Revocation);
-    let outcome = match found.any(|finding| finding.reason == Reason::CrlOfAnotherKey) {
-        true => Outcome::NotAsked,
-        false => outcome,
+    let outcome = if found.any(|finding| finding.reason == Reason::CrlOfAnotherKey) {
+        Outcome::NotAsked
+    } else {
+        outcome
     };
     report.accepted().then_some(outcome)
 }

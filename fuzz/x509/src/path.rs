@@ -128,9 +128,10 @@ impl<'a> Plan<'a> {
             } else {
                 &[]
             };
-            let path_len = match self.is(HAS_PATH_LEN) && self.is(IS_CA) {
-                true => tlv(0x02, &[self.path_len]),
-                false => Vec::new(),
+            let path_len = if self.is(HAS_PATH_LEN) && self.is(IS_CA) {
+                tlv(0x02, &[self.path_len])
+            } else {
+                Vec::new()
             };
             let constraints = tlv(0x30, &[ca, &path_len].concat());
             extensions.push(extension(19, true, &constraints));
@@ -156,9 +157,10 @@ impl<'a> Plan<'a> {
             let value = tlv(0x30, &information.collect::<Vec<_>>().concat());
             extensions.push(extension(32, false, &value));
         }
-        match extensions.is_empty() {
-            true => Vec::new(),
-            false => tlv(0xA3, &tlv(0x30, &extensions.concat())),
+        if extensions.is_empty() {
+            Vec::new()
+        } else {
+            tlv(0xA3, &tlv(0x30, &extensions.concat()))
         }
     }
 }
@@ -353,9 +355,10 @@ fn assert_may_issue(walked: &[Plan<'_>], is_processed: bool, report: &PathReport
             continue;
         }
         let is_anchor = place + 1 == walked.len();
-        let is_ca = match plan.is(HAS_CONSTRAINTS) {
-            true => plan.is(IS_CA),
-            false => is_anchor,
+        let is_ca = if plan.is(HAS_CONSTRAINTS) {
+            plan.is(IS_CA)
+        } else {
+            is_anchor
         };
         assert!(is_ca, "{report}");
         assert!(!plan.is(HAS_USAGE) || plan.is(MAY_SIGN), "{report}");

@@ -258,9 +258,10 @@ fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
 }
 
 fn empty(folder: &Path) -> Result<(), Failure> {
-    let emptied = match folder.exists() {
-        true => fs::remove_dir_all(folder),
-        false => Ok(()),
+    let emptied = if folder.exists() {
+        fs::remove_dir_all(folder)
+    } else {
+        Ok(())
     };
     emptied
         .and_then(|()| fs::create_dir_all(folder))

@@ -92,9 +92,10 @@ pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
         .stdin(plain)
         .stderr(Stdio::inherit())
         .output()?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(io::Error::other(format!("gzip: {}", output.status))),
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(io::Error::other(format!("gzip: {}", output.status)))
     }
 }
 

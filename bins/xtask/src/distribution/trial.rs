@@ -74,9 +74,10 @@ pub(crate) fn hold() -> Result<Tried, Failure> {
     let booted = system.tries(&folder.join(&made.debian.0), &newer)?;
     let layout = folder.join(format!("keyproof-{}-oci", contents.version));
     image_runs(&layout, &home.path().join("bundle"))?;
-    Ok(match booted {
-        true => Tried::Everything,
-        false => Tried::AllButBooting,
+    Ok(if booted {
+        Tried::Everything
+    } else {
+        Tried::AllButBooting
     })
 }
 

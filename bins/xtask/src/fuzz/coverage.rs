@@ -30,12 +30,13 @@ pub(crate) fn show(harnesses: &[Harness]) -> Result<(), Failure> {
             short.push(format!("{} ({:.1} %)", harness.name(), whole.percent()));
         }
     }
-    match short.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::Uncovered {
+    if short.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Uncovered {
             least: LEAST,
             short,
-        }),
+        })
     }
 }
 
@@ -158,9 +159,10 @@ fn ours(report: &str, harness: &Harness) -> Result<Vec<Lines>, Failure> {
     };
     let mut found: Vec<Lines> = files.iter().filter_map(lines).collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    match found.is_empty() {
-        false => Ok(found),
-        true => Err(unread("llvm-cov lists none of the crate's files")),
+    if found.is_empty() {
+        Err(unread("llvm-cov lists none of the crate's files"))
+    } else {
+        Ok(found)
     }
 }
 

@@ -152,8 +152,9 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     run(&mut command)?;
     // Built with the sanitiser, and not only called so.
     let symbols = output(Command::new("nm").arg(&binary))?;
-    match symbols.contains("__asan_init") {
-        true => Ok(left),
-        false => Err(wrong(&binary, "has no address sanitiser in it".to_owned())),
+    if symbols.contains("__asan_init") {
+        Ok(left)
+    } else {
+        Err(wrong(&binary, "has no address sanitiser in it".to_owned()))
     }
 }

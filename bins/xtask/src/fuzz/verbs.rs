@@ -72,9 +72,10 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
         fs::remove_file(&profile).map_err(failed(&profile))?;
     }
     run(verb("coverage").args(UNITS).arg(&target.name).arg(&corpus))?;
-    match profile.is_file() {
-        true => Ok(()),
-        false => Err(wrong(&profile, "coverage left no profile".to_owned())),
+    if profile.is_file() {
+        Ok(())
+    } else {
+        Err(wrong(&profile, "coverage left no profile".to_owned()))
     }
 }
 
@@ -87,9 +88,10 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
     fs::copy(input, &copy).map_err(failed(&copy))?;
     run(cmin.arg(corpus))?;
     let is_left = !entries(corpus)?.is_empty();
-    match is_left && !copy.exists() {
-        true => Ok(()),
-        false => Err(wrong(corpus, "cmin did not minimise it".to_owned())),
+    if is_left && !copy.exists() {
+        Ok(())
+    } else {
+        Err(wrong(corpus, "cmin did not minimise it".to_owned()))
     }
 }
 

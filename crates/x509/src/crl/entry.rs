@@ -88,9 +88,10 @@ fn read_extension(
     if extension.id == CERTIFICATE_ISSUER {
         return Err(X509Error::CrlUnsupported { what: "indirect" });
     }
-    match extension.critical && extension.id != INVALIDITY_DATE {
-        true => Err(unknown(extension)),
-        false => Ok(()),
+    if extension.critical && extension.id != INVALIDITY_DATE {
+        Err(unknown(extension))
+    } else {
+        Ok(())
     }
 }
 

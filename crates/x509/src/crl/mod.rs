@@ -314,9 +314,10 @@ impl<'a> TbsFields<'a> {
 const MAX_CRL_EXTENSIONS: usize = 20;
 
 fn peek(reader: &SliceReader<'_>) -> der::Result<Option<Tag>> {
-    match reader.is_finished() {
-        true => Ok(None),
-        false => Tag::peek(reader).map(Some),
+    if reader.is_finished() {
+        Ok(None)
+    } else {
+        Tag::peek(reader).map(Some)
     }
 }
 

@@ -101,9 +101,10 @@ pub(super) fn certificate_policies<'a>(
             let is_repeated = |(index, policy): (usize, &Oid<'_>)| {
                 policies.iter().take(index).any(|earlier| earlier == policy)
             };
-            match policies.iter().enumerate().any(is_repeated) {
-                true => Err(reader.error(Tag::Sequence.value_error())),
-                false => Ok(policies),
+            if policies.iter().enumerate().any(is_repeated) {
+                Err(reader.error(Tag::Sequence.value_error()))
+            } else {
+                Ok(policies)
             }
         },
     )

@@ -69,9 +69,10 @@ fn check_name(
     budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
     if let GeneralName::Other(form) = name {
         // What cannot be compared may not be let pass, unless it need not be understood.
-        return match constraints.critical {
-            true => Err(Reason::NameFormUnsupported { form }),
-            false => Ok(()),
+        return if constraints.critical {
+            Err(Reason::NameFormUnsupported { form })
+        } else {
+            Ok(())
         };
     }
     for subtree in &constraints.excluded {
@@ -83,9 +84,10 @@ fn check_name(
     for subtree in &constraints.permitted {
         is_permitted |= same_form(name, subtree) && lies_within(name, subtree, Side::Permitted)?;
     }
-    match is_permitted {
-        true => Ok(()),
-        false => Err(Reason::NameNotPermitted { name: told(name) }),
+    if is_permitted {
+        Ok(())
+    } else {
+        Err(Reason::NameNotPermitted { name: told(name) })
     }
 }
 

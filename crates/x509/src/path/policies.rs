@@ -112,9 +112,10 @@ impl<'a> Graph<'a> {
                 }
             }
         }
-        match level.is_empty() {
-            true => self.set_null(),
-            false => self.levels.push(level),
+        if level.is_empty() {
+            self.set_null();
+        } else {
+            self.levels.push(level);
         }
     }
 
@@ -179,14 +180,15 @@ impl<'a> Graph<'a> {
                     continue;
                 }
                 parents.extend(&node.parents);
-                let counts = match is_any_policy(node.valid_policy) {
-                    true => is_last(depth),
-                    false => match (node.parents.as_slice(), above) {
+                let counts = if is_any_policy(node.valid_policy) {
+                    is_last(depth)
+                } else {
+                    match (node.parents.as_slice(), above) {
                         ([parent], Some(above)) => above
                             .get(*parent)
                             .is_some_and(|parent| is_any_policy(parent.valid_policy)),
                         _ => false,
-                    },
+                    }
                 };
                 if counts && !authority.contains(&node.valid_policy) {
                     authority.push(node.valid_policy);

@@ -69,9 +69,10 @@ pub struct Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.subject.is_empty() {
-            true => write!(f, "{} without a subject", self.place),
-            false => write!(f, "{} `{}`", self.place, self.subject),
+        if self.subject.is_empty() {
+            write!(f, "{} without a subject", self.place)
+        } else {
+            write!(f, "{} `{}`", self.place, self.subject)
         }
     }
 }
@@ -507,9 +508,10 @@ impl fmt::Display for PathReport {
             writeln!(f, "{step}")?;
         }
         match self.refusal() {
-            None => f.write_str(match self.accepted() {
-                true => "accepted",
-                false => "refused",
+            None => f.write_str(if self.accepted() {
+                "accepted"
+            } else {
+                "refused"
             }),
             Some(PathFinding { at, reason }) => match self.walk.get(*at) {
                 Some(step) => write!(f, "refused at the {step}: {reason}"),

@@ -84,16 +84,15 @@ impl<'s, 'a> Search<'s, 'a> {
                 if self.rules.purpose.is_none() {
                     checks.not_asked(PathCheck::Purpose, "no purpose was asked for");
                 }
-                match revocations.is_asked {
-                    true => {
-                        for finding in revocations.findings {
-                            checks.add(finding);
-                        }
+                if revocations.is_asked {
+                    for finding in revocations.findings {
+                        checks.add(finding);
                     }
-                    false => checks.not_asked(
+                } else {
+                    checks.not_asked(
                         PathCheck::Revocation,
                         "no revocation list of an issuer was given",
-                    ),
+                    );
                 }
                 (walk, policies)
             }

@@ -105,9 +105,10 @@ impl<'a> State<'a> {
     /// Section 6.1.5 (g), and whether the path is valid with that.
     pub(super) fn sets(&self, rules: &Rules<'_>) -> Result<PolicySets, Reason> {
         let sets = self.graph.sets(rules.policies);
-        match self.explicit_policy == 0 && sets.user.is_empty() {
-            true => Err(Reason::PolicyRequired),
-            false => Ok(sets),
+        if self.explicit_policy == 0 && sets.user.is_empty() {
+            Err(Reason::PolicyRequired)
+        } else {
+            Ok(sets)
         }
     }
 }

@@ -157,9 +157,10 @@ impl Forged {
         let version = self
             .version
             .map_or_else(Vec::new, |version| tlv(0xA0, &tlv(0x02, &[version])));
-        let extensions = match self.extensions.is_empty() && !self.empty_extensions {
-            true => Vec::new(),
-            false => tlv(0xA3, &tlv(0x30, &self.extensions.concat())),
+        let extensions = if self.extensions.is_empty() && !self.empty_extensions {
+            Vec::new()
+        } else {
+            tlv(0xA3, &tlv(0x30, &self.extensions.concat()))
         };
         sequence(&[
             &version,
