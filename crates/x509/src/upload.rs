@@ -48,7 +48,8 @@ impl<'a> Upload<'a> {
     /// # Errors
     ///
     /// [`X509Error::Base64`], [`X509Error::Empty`], [`X509Error::NotACertificate`], [`X509Error::PemUnterminated`],
-    /// [`X509Error::PemWithoutCertificate`], [`X509Error::PrivateKeyInUpload`] and [`X509Error::TooLong`], each with the layer that failed, and where.
+    /// [`X509Error::PemWithoutCertificate`], [`X509Error::PrivateKeyInUpload`] and [`X509Error::TooLong`], each with the layer
+    /// that failed, and where.
     pub fn decode(input: &'a [u8]) -> Result<Self, X509Error> {
         if input.len() > MAX_UPLOAD_LEN {
             return Err(X509Error::TooLong {

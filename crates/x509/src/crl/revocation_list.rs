@@ -69,7 +69,8 @@ impl RevocationList<'_> {
     /// # Errors
     ///
     /// [`X509Error::KeyUsageForbids`] if the CA may not sign lists, [`X509Error::TimeOutOfRange`], [`X509Error::Malformed`] for a
-    /// serial number that is no INTEGER, [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
+    /// serial number that is no INTEGER, [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's
+    /// own.
     pub fn sign(
         &self,
         signer: &dyn Signer,

@@ -77,7 +77,9 @@ fn check_name(
     }
     for subtree in &constraints.excluded {
         if same_form(name, subtree) && lies_within(name, subtree, Side::Excluded)? {
-            return Err(Reason::NameExcluded { name: told(name) });
+            return Err(Reason::NameExcluded {
+                name: display_name(name),
+            });
         }
     }
     let mut is_permitted = permitted == 0;
@@ -87,7 +89,9 @@ fn check_name(
     if is_permitted {
         Ok(())
     } else {
-        Err(Reason::NameNotPermitted { name: told(name) })
+        Err(Reason::NameNotPermitted {
+            name: display_name(name),
+        })
     }
 }
 
@@ -99,7 +103,7 @@ impl NameConstraints<'_> {
     }
 }
 
-fn told(name: &GeneralName<'_>) -> String {
+fn display_name(name: &GeneralName<'_>) -> String {
     match name {
         GeneralName::Directory(name, _) => name.to_string(),
         GeneralName::Ip(octets) => {
