@@ -14,6 +14,9 @@ use crate::workspace::{self, Member};
 /// What each package contains beside its sources.
 const FILES: &[&str] = &["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
+/// What only commands of the workspace read, so that no package contains it.
+const NOT_PACKAGED: &[&str] = &["mutants.toml", "public-api.txt"];
+
 /// What each packaged manifest says beside what cargo asks for.
 const FIELDS: &[&str] = &[
     "categories",
@@ -90,6 +93,11 @@ impl Package {
         for file in FILES {
             if !self.folder.join(file).is_file() {
                 return problem(self.folder.clone(), format!("lacks {file}"));
+            }
+        }
+        for file in NOT_PACKAGED {
+            if self.folder.join(file).exists() {
+                return problem(self.folder.clone(), format!("contains {file}"));
             }
         }
         let path = self.folder.join("Cargo.toml");
