@@ -400,7 +400,7 @@ impl PasswordHash {
 impl FromStr for PasswordHash {
     type Err = AuthError;
 
-    /// The same as [`PasswordHash::parse`].
+    /// As [`PasswordHash::parse`] does.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::parse(text)
     }

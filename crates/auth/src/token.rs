@@ -126,7 +126,7 @@ impl Token {
 impl FromStr for Token {
     type Err = AuthError;
 
-    /// The same as [`Token::parse`].
+    /// As [`Token::parse`] does.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::parse(text)
     }

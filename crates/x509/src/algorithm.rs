@@ -73,7 +73,8 @@ pub enum Scheme {
     RsaPkcs1(Hash),
     /// RSASSA-PSS with MGF1 over the same hash and a salt of its length (RFC 4055 section 3).
     RsaPss(Hash),
-    /// The same with the longest salt that the key has room for: what `openssl` makes unless it is told otherwise.
+    /// RSASSA-PSS with MGF1 over the same hash and the longest salt that the key has room for, which is what `openssl` makes by
+    /// default.
     RsaPssMaxSalt(Hash),
 }
 
@@ -366,7 +367,7 @@ impl<'a> AlgorithmIdentifier<'a> {
         }
     }
 
-    /// The same, but for parameters that are NULL.
+    /// This identifier without its parameters, if they are NULL.
     #[cfg(feature = "prover")]
     pub(crate) fn with_null_absent(self) -> Self {
         let parameters = self.parameters.filter(|parameters| !parameters.is_null());

@@ -67,8 +67,8 @@ impl<'a> Certificate<'a> {
         Self::read(der, may_pad_serial)
     }
 
-    /// The same, but its serial number may have octets to spare, which is not DER, and which some makers of TPMs issue all the
-    /// same: [`Serial::oddity`] tells. Signatures are verified over the received bytes.
+    /// Reads a certificate from DER whose serial number may have octets to spare. That is not DER, but some makers of TPMs issue
+    /// such certificates: [`Serial::oddity`] says so. Signatures are verified over the received bytes.
     ///
     /// # Errors
     ///

@@ -154,7 +154,7 @@ impl VerificationCode {
 impl FromStr for VerificationCode {
     type Err = X509Error;
 
-    /// The same as [`VerificationCode::parse`].
+    /// As [`VerificationCode::parse`] does.
     fn from_str(text: &str) -> Result<Self, X509Error> {
         Self::parse(text)
     }

@@ -32,7 +32,7 @@ crate::checks! {
         HashStrength = "hash-strength", "the hashes are strong enough";
         /// `leaf-extensions`: the leaf's critical extensions are known, and its extensions are in order.
         LeafExtensions = "leaf-extensions", "no unknown critical extension in the leaf";
-        /// `ca-extensions`: the same for the CA certificate.
+        /// `ca-extensions`: the CA certificate's critical extensions are known, and its extensions are in order.
         CaExtensions = "ca-extensions", "no unknown critical extension in the CA certificate";
         /// `version`: both certificates are of version 3.
         Version = "version", "both certificates are of version 3";

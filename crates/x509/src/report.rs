@@ -152,7 +152,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// The same report under a policy that was chosen: strict, or the default one.
+    /// This report under a policy that was chosen: strict, or the default one.
     pub fn under_policy(self, strict: bool) -> Self {
         Self {
             strict: Some(strict),
@@ -160,7 +160,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// The same report, but of a time that was asked for: it says "at that time" where it would say "now".
+    /// This report of a time that was asked for: it says "at that time" where it would say "now".
     pub fn at_that_time(self) -> Self {
         Self {
             is_now: false,
@@ -194,7 +194,7 @@ impl<F: Finding> Report<F> {
         self.set(check, Progress::NotJudged(why));
     }
 
-    /// The same for each check about which nothing was said yet.
+    /// Says of each check about which nothing was said yet that it lacks something, and what that is.
     pub fn others_not_judged(&mut self, why: &'static str) {
         for check in F::Check::ALL {
             if self.progress_of(*check).is_none() {

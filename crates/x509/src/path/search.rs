@@ -24,7 +24,7 @@ pub(super) struct Search<'s, 'a> {
     pub(super) budget: Budget,
     /// Signatures that were checked: whose, under whose key, and with what result.
     checked: Vec<(Place, Place, Result<(), X509Error>)>,
-    /// The same of revocation lists, by their places.
+    /// Signatures of revocation lists that were checked: of which list, under whose key, and with what result.
     pub(super) checked_crls: Vec<(usize, Place, Result<(), X509Error>)>,
     /// The walk that came furthest.
     best: Option<Failure>,
