@@ -24,6 +24,7 @@ use crate::{
 };
 use crate::{
     Failure, StorageError,
+    audit::{Looker, Subject},
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
         DeviceView, Issuer, Lifetime, Moment, NotPermitted, RemoveDeviceError, Right,
@@ -36,6 +37,13 @@ pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// A password that is long enough.
 pub(crate) const PASSWORD: &str = "correct horse";
+
+/// Who searches the audit trail.
+pub(crate) static LOOKER: Looker = Looker::User(Subject {
+    organisation: 9,
+    user: 9,
+    since: Timestamp::EPOCH,
+});
 
 pub(crate) struct Bench {
     pub(crate) service: Arc<Service>,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Failure, Origin, Who,
-    audit::{Authority, Search, Subject},
+    audit::{Authority, Looker, Search, Subject},
 };
 
 /// The bearer of a valid access token.
@@ -103,11 +103,15 @@ impl Session {
         self.login.sid
     }
 
+    /// Its user, as one who searches the audit trail.
+    pub const fn looker(&self) -> Looker {
+        Looker::User(self.subject)
+    }
+
     /// What the audit trail has of its user: asked by them, or of them. Releases of before told users by name.
     pub fn search(&self) -> Search {
         let (subject, name) = (self.subject, &self.name);
         Search {
-            whose: format!("user:{subject}"),
             by: vec![format!("user:{subject}"), format!("user:{name}")],
             of: vec![deeds::owner(self.owner)],
             // Exactly: what is below may be what strangers typed, at any name.

@@ -310,7 +310,7 @@ mod tests {
     use crate::{
         Clock,
         audit::{Action, AuditSettings, Deed, Search},
-        testing::{Bench, START, bench, bench_with, console, origin},
+        testing::{Bench, LOOKER, START, bench, bench_with, console, origin},
     };
 
     const ADA: User = User {
@@ -411,7 +411,8 @@ mod tests {
             let search = Search { outcome, ..own() };
             let (mut told, mut before) = (Vec::new(), None);
             loop {
-                let found = audit.search(&search, before, START, most).await.unwrap();
+                let found = audit.search(&LOOKER, &search, before, START, most);
+                let found = found.await.unwrap();
                 assert!(found.read <= found.events.len());
                 let events = found.events.into_iter();
                 told.extend(events.map(|event| (event.at, event.detail.unwrap())));
@@ -481,7 +482,10 @@ mod tests {
         let all = async || {
             let (mut all, mut before) = (Vec::new(), None);
             loop {
-                let found = audit.search(&own(), before, START, 7).await.unwrap();
+                let found = audit
+                    .search(&LOOKER, &own(), before, START, 7)
+                    .await
+                    .unwrap();
                 let details = found.events.into_iter().filter_map(|event| event.detail);
                 all.extend(details.map(|detail| detail.parse::<u64>().unwrap()));
                 before = found.before;
@@ -557,7 +561,7 @@ mod tests {
         tell(&bench, 1).await;
         let (restored, _) = bench.restored(Duration::from_secs(60)).await;
         let audit = &restored.service.audit;
-        let found = audit.search(&own(), None, START, 5).await.unwrap();
+        let found = audit.search(&LOOKER, &own(), None, START, 5).await.unwrap();
         assert_eq!((found.events.len(), found.read), (1, 1));
     }
 }

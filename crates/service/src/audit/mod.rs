@@ -24,7 +24,7 @@ pub use event::{Event, Outcome, RepeatedDetail, Repeats};
 pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
 pub use retention::AuditSettings;
-pub use search::{Before, Found, ParseBeforeError, Search};
+pub use search::{Before, Found, Looker, ParseBeforeError, Search};
 pub use sink::AuditSink;
 pub use subject::{ParseSubjectError, Subject};
 

@@ -11,7 +11,7 @@ use keyproof_store::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Audit, Event, EventKey, Outcome, ParseEventKeyError, Window,
+    Audit, Event, EventKey, Outcome, ParseEventKeyError, Subject, Window,
     follower::LOOK_BACK,
     index::{Entries, User},
     text::bounded,
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 100;
 /// The most events that are read through together, and put into order.
 const WINDOW: usize = 1_000;
 
-/// Where each event is sought, so many times as many as a page has at most are read together.
+/// Without a filter, one read takes at most this many pages' worth of events.
 const SPARE: usize = 4;
 
 /// The first window, which widens where there is little.
@@ -39,14 +39,30 @@ const SEARCHES: usize = 4;
 /// How many more wait.
 const WAITING: usize = 28;
 
-/// How many of all these are of one who looks.
+/// How many of all these are one looker's.
 const EACH: usize = 2;
+
+/// Who searches: of each only a few searches are under way at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looker {
+    /// An operator, whichever of their tokens they show: the subject that these are of.
+    Operator(String),
+    /// A user.
+    User(Subject),
+}
+
+impl fmt::Display for Looker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator(subject) => write!(f, "operator:{subject}"),
+            Self::User(subject) => write!(f, "user:{subject}"),
+        }
+    }
+}
 
 /// Which events are looked for: those of which all is so that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// Who looks, by any text: of each only a few searches are under way at once.
-    pub whose: String,
     /// What was asked for: this action, or what it begins with.
     pub action: Option<String>,
     /// What it was asked of: this, or what it has after a slash.
@@ -125,6 +141,11 @@ impl Search {
     /// The most events that are read for a page, whatever is looked for, but for what is begun.
     pub const MOST_READ: usize = 10_000;
 
+    /// Whether every event matches.
+    pub fn is_unfiltered(&self) -> bool {
+        *self == Self::default()
+    }
+
     fn matches(&self, event: &Event) -> bool {
         let action = self.action.as_ref();
         let target = self.target.as_ref();
@@ -138,7 +159,7 @@ impl Search {
                 || self.named.contains(&event.target))
     }
 
-    /// The one user in whose part of the index all is that is looked for, but for what releases of before told.
+    /// The one user whose index entries hold every match, apart from events of releases before the index.
     fn user(&self) -> Option<User> {
         if let Some(user) = self.target.as_deref().and_then(User::asked) {
             return Some(user);
@@ -190,9 +211,10 @@ impl Looking<'_> {
 
     /// The most events that are read through together.
     fn window(&self) -> usize {
-        match *self.search == Search::default() {
-            true => self.most.saturating_mul(SPARE).clamp(AT_ONCE, WINDOW),
-            false => WINDOW,
+        if self.search.is_unfiltered() {
+            self.most.saturating_mul(SPARE).clamp(AT_ONCE, WINDOW)
+        } else {
+            WINDOW
         }
     }
 
@@ -240,8 +262,8 @@ impl Default for Turns {
 }
 
 impl Turns {
-    async fn take(&self, whose: &str) -> Result<(Place, SemaphorePermit<'_>), TooBusy> {
-        let place = self.places.try_take(whose)?;
+    async fn take(&self, looker: &Looker) -> Result<(Place, SemaphorePermit<'_>), TooBusy> {
+        let place = self.places.try_take(&looker.to_string())?;
         let turn = self.turns.acquire().await.map_err(|_| TooBusy)?;
         Ok((place, turn))
     }
@@ -252,15 +274,16 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; [`StorageError::Busy`] if too many look for something, or the same for too much.
+    /// [`StorageError`]; [`StorageError::Busy`] if too many searches are under way, or too many of this looker's.
     pub async fn search(
         &self,
+        looker: &Looker,
         search: &Search,
         before: Option<Before>,
         since: Timestamp,
         most: usize,
     ) -> Result<Found, StorageError> {
-        let _turn = self.turns.take(&search.whose).await?;
+        let _turn = self.turns.take(looker).await?;
         let mut looking = Looking {
             search,
             since,
@@ -477,7 +500,7 @@ mod tests {
     use crate::{
         Action, Clock,
         audit::Deed,
-        testing::{Bench, START, bench, console, origin},
+        testing::{Bench, LOOKER, START, bench, console, origin},
     };
     use std::collections::BTreeSet;
 
@@ -506,7 +529,10 @@ mod tests {
         };
         let (mut told, mut before, mut pages) = (Vec::new(), None, 0);
         loop {
-            let found = audit.search(&search, before, START, 20).await.unwrap();
+            let found = audit
+                .search(&LOOKER, &search, before, START, 20)
+                .await
+                .unwrap();
             assert!(found.events.len() <= 20);
             told.extend(found.events.into_iter().map(|event| event.detail.unwrap()));
             pages += 1;
@@ -525,7 +551,10 @@ mod tests {
             outcome: Some(Outcome::Done),
             ..Search::default()
         };
-        let found = audit.search(&mine, None, START, 500).await.unwrap();
+        let found = audit
+            .search(&LOOKER, &mine, None, START, 500)
+            .await
+            .unwrap();
         assert_eq!((found.events.len(), found.before), (130, None));
     }
 
@@ -551,10 +580,8 @@ mod tests {
     async fn all_of(bench: &Bench, search: &Search, most: usize) -> (Vec<Event>, usize) {
         let (mut all, mut before, mut pages) = (Vec::new(), None, 0);
         loop {
-            let found = bench
-                .service
-                .audit
-                .search(search, before.clone(), START, most);
+            let audit = &bench.service.audit;
+            let found = audit.search(&LOOKER, search, before.clone(), START, most);
             let found = found.await.unwrap();
             assert!(found.events.len() <= most);
             all.extend(found.events);
@@ -619,7 +646,8 @@ mod tests {
                 ..Search::default()
             },
         ] {
-            let found = bench.service.audit.search(&search, None, START, 5).await;
+            let audit = &bench.service.audit;
+            let found = audit.search(&LOOKER, &search, None, START, 5).await;
             let found = found.unwrap();
             assert_eq!((found.events.len(), found.read, found.before), (1, 1, None));
         }
@@ -636,10 +664,11 @@ mod tests {
         };
         keep(&bench, &(0..3_000).map(event).collect::<Vec<_>>()).await;
         let audit = &bench.service.audit;
-        let found = audit.search(&Search::default(), None, START, 50).await;
-        let read = found.unwrap().read;
+        let everything = Search::default();
+        let found = audit.search(&LOOKER, &everything, None, START, 50);
+        let read = found.await.unwrap().read;
         assert!((50..600).contains(&read), "{read}");
-        let (all, _) = all_of(&bench, &Search::default(), 50).await;
+        let (all, _) = all_of(&bench, &everything, 50).await;
         // Of the server's start there are some, too.
         let kept = all
             .into_iter()
@@ -667,12 +696,9 @@ mod tests {
         assert_eq!(all.last().unwrap().who, "first");
         let each: BTreeSet<_> = all.iter().map(|event| &event.who).collect();
         assert_eq!((all.len(), each.len()), (12_001, 12_001));
-        let found = bench
-            .service
-            .audit
-            .search(&search, None, START, 20_000)
-            .await;
-        let read = found.unwrap().read;
+        let audit = &bench.service.audit;
+        let found = audit.search(&LOOKER, &search, None, START, 20_000);
+        let read = found.await.unwrap().read;
         assert!(
             (Search::MOST_READ..Search::MOST_READ + AT_ONCE).contains(&read),
             "{read}"
@@ -726,7 +752,8 @@ mod tests {
             ..Search::default()
         };
         let since = async |since| {
-            let found = bench.service.audit.search(&search, None, since, 5);
+            let audit = &bench.service.audit;
+            let found = audit.search(&LOOKER, &search, None, since, 5);
             found.await.unwrap().events.len()
         };
         let last = bench.clock.now();
@@ -745,13 +772,13 @@ mod tests {
         let all = (0..SEARCHES + WAITING).map(|number| number.to_string());
         let full: Vec<_> = all.map(|whose| places.try_take(&whose).unwrap()).collect();
         let search = Search::default();
-        let refused = audit.search(&search, None, START, 5).await;
+        let refused = audit.search(&LOOKER, &search, None, START, 5).await;
         assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
         drop(full);
         // One that waits for its turn has it in the end.
         let turns = u32::try_from(SEARCHES).unwrap();
         let turns = audit.turns.turns.try_acquire_many(turns).unwrap();
-        let mut waiting = Box::pin(audit.search(&search, None, START, 5));
+        let mut waiting = Box::pin(audit.search(&LOOKER, &search, None, START, 5));
         let waits = tokio::time::timeout(Duration::from_millis(1), &mut waiting).await;
         assert!(waits.is_err());
         drop(turns);
@@ -762,16 +789,60 @@ mod tests {
     async fn whoever_looks_for_too_much_shuts_nobody_else_out() {
         let bench = bench().await;
         let audit = &bench.service.audit;
-        let of = |whose: &str| Search {
-            whose: whose.to_owned(),
-            ..Search::default()
+        let search = Search::default();
+        let looks = async |subject: &str| {
+            let looker = Looker::Operator(subject.to_owned());
+            audit.search(&looker, &search, None, START, 5).await
         };
-        let taken = [(); EACH].map(|()| audit.turns.places.try_take("user:1").unwrap());
-        let refused = audit.search(&of("user:1"), None, START, 5).await;
+        let taken = [(); EACH].map(|()| audit.turns.places.try_take("operator:1").unwrap());
+        let refused = looks("1").await;
         assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
-        assert!(audit.search(&of("user:2"), None, START, 5).await.is_ok());
+        assert!(looks("2").await.is_ok());
         drop(taken);
-        assert!(audit.search(&of("user:1"), None, START, 5).await.is_ok());
+        assert!(looks("1").await.is_ok());
+    }
+
+    #[test]
+    fn no_looker_is_another() {
+        let subject = "1:7:0000000000".parse().unwrap();
+        let user = Looker::User(subject);
+        let namesake = Looker::Operator(subject.to_string());
+        assert_ne!(user.to_string(), namesake.to_string());
+    }
+
+    #[test]
+    fn whatever_is_looked_for_is_a_filter() {
+        let text = || Some("x".to_owned());
+        let texts = || vec!["x".to_owned()];
+        let everything = Search::default();
+        assert!(everything.is_unfiltered());
+        let filters = [
+            Search {
+                action: text(),
+                ..everything.clone()
+            },
+            Search {
+                target: text(),
+                ..everything.clone()
+            },
+            Search {
+                outcome: Some(Outcome::Done),
+                ..everything.clone()
+            },
+            Search {
+                by: texts(),
+                ..everything.clone()
+            },
+            Search {
+                of: texts(),
+                ..everything.clone()
+            },
+            Search {
+                named: texts(),
+                ..everything
+            },
+        ];
+        assert!(!filters.iter().any(Search::is_unfiltered));
     }
 
     #[test]

@@ -101,7 +101,8 @@ impl Visit<Signed> {
         };
         let since = self.site.service.now().saturating_sub(ACTIVITY);
         let audit = &self.site.service.audit;
-        Ok(audit.search(&search, before, since, most).await?)
+        let looker = session.looker();
+        Ok(audit.search(&looker, &search, before, since, most).await?)
     }
 
     fn rows(&self, events: &[Event]) -> Vec<EventRow> {

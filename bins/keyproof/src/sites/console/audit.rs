@@ -8,7 +8,7 @@ use jiff::{civil::DateTime, tz::TimeZone};
 use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_http::Response;
 use keyproof_service::Timestamp;
-use keyproof_service::audit::{Action, Before, Event, Found, Outcome, Search, Subject};
+use keyproof_service::audit::{Action, Before, Event, Found, Looker, Outcome, Search, Subject};
 
 use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
 use crate::{
@@ -228,7 +228,6 @@ impl Visit<Signed> {
     /// The latest events there that are sought, with names in them.
     async fn find(&self, sought: &Sought, place: &Place, most: usize) -> Result<Found, Refusal> {
         let search = Search {
-            whose: format!("operator:{}", self.operator().subject),
             by: self.asker(&sought.who).await?,
             action: given(&sought.what),
             target: given(&sought.target),
@@ -241,7 +240,9 @@ impl Visit<Signed> {
         };
         let service = self.service();
         let (before, since) = (place.before.clone(), place.since);
-        let mut found = service.audit.search(&search, before, since, most).await?;
+        let looker = Looker::Operator(self.operator().subject.clone());
+        let found = service.audit.search(&looker, &search, before, since, most);
+        let mut found = found.await?;
         let named = service.accounts.name_subjects(&mut found.events);
         named.await?;
         Ok(found)
