@@ -1,0 +1,75 @@
+//! Where a search goes on, page by page.
+
+use std::{fmt, str::FromStr};
+
+use keyproof_store::Timestamp;
+
+use crate::audit::{EventKey, ParseEventKeyError};
+
+/// Where a search goes on. Its text is the moment in milliseconds; and where that was told in part, a hyphen and the event
+/// that was told last of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Before this moment.
+    pub(in crate::audit) moment: Timestamp,
+    /// And, first, at it: behind this event.
+    pub(in crate::audit) rest: Option<EventKey>,
+}
+
+impl Before {
+    /// Before this moment.
+    pub const fn moment(moment: Timestamp) -> Self {
+        Self { moment, rest: None }
+    }
+}
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.moment.as_millis())?;
+        match &self.rest {
+            Some(rest) => write!(f, "-{rest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A text that no page has for where it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no page goes on here")]
+pub struct ParseBeforeError;
+
+impl FromStr for Before {
+    type Err = ParseBeforeError;
+
+    fn from_str(text: &str) -> Result<Self, ParseBeforeError> {
+        let (moment, rest) = match text.split_once('-') {
+            Some((moment, rest)) => (moment, Some(rest)),
+            None => (text, None),
+        };
+        let moment = moment.parse().map_err(|_| ParseBeforeError)?;
+        let rest = rest.map(str::parse::<EventKey>).transpose();
+        Ok(Self {
+            moment: Timestamp::from_millis(moment),
+            rest: rest.map_err(|ParseEventKeyError| ParseBeforeError)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_page_goes_on_is_read_as_it_is_written() {
+        for text in [
+            "0",
+            "1700000000000",
+            "1-0000018bcfe56800-000102030405060708090a0b0c0d0e0f",
+        ] {
+            assert_eq!(text.parse::<Before>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "x", "-1", "1-", "1-2", "1-0000018bcfe56800"] {
+            assert_eq!(wrong.parse::<Before>(), Err(ParseBeforeError), "{wrong}");
+        }
+    }
+}

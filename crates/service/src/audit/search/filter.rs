@@ -1,0 +1,135 @@
+//! What is looked for, and which events are that.
+
+use crate::audit::{Event, Outcome, index::User, text::bounded};
+
+/// Which events are looked for: those of which all is so that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// What was asked for: this action, or what it begins with.
+    pub action: Option<String>,
+    /// What it was asked of: this, or what it has after a slash.
+    pub target: Option<String>,
+    /// What became of it.
+    pub outcome: Option<Outcome>,
+    /// Somebody's own, if any of these three is given: asked by one of these, and what they have after a slash.
+    pub by: Vec<String>,
+    /// Or asked of one of these, and what they have after a slash.
+    pub of: Vec<String>,
+    /// Or asked of one of these, exactly.
+    pub named: Vec<String>,
+}
+
+impl Search {
+    /// The most events that are read for a page, whatever is looked for, but for what is begun.
+    pub const MOST_READ: usize = 10_000;
+
+    /// Whether every event matches.
+    pub fn is_unfiltered(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn matches(&self, event: &Event) -> bool {
+        let action = self.action.as_ref();
+        let target = self.target.as_ref();
+        let is_anybodys = self.by.is_empty() && self.of.is_empty() && self.named.is_empty();
+        action.is_none_or(|action| event.action.starts_with(&**action))
+            && target.is_none_or(|target| is_at_or_below(&event.target, target))
+            && self.outcome.is_none_or(|outcome| outcome == event.outcome)
+            && (is_anybodys
+                || self.by.iter().any(|asker| is_by(&event.who, asker))
+                || self.of.iter().any(|at| is_at_or_below(&event.target, at))
+                || self.named.contains(&event.target))
+    }
+
+    /// The one user whose index entries hold every match, apart from events of releases before the index.
+    pub(super) fn user(&self) -> Option<User> {
+        if let Some(user) = self.target.as_deref().and_then(User::asked) {
+            return Some(user);
+        }
+        let by = self.by.iter().map(|asker| User::asking(asker).ok_or(asker));
+        let of = self.of.iter().chain(&self.named);
+        let of = of.map(|target| User::asked(target).ok_or(target));
+        let mut found: Option<User> = None;
+        for user in by.chain(of) {
+            match user {
+                Ok(user) if found.is_none_or(|found| found == user) => found = Some(user),
+                // By their name: as releases of before told of them.
+                Err(text) if text.starts_with("user:") || text.starts_with("user_name/") => {}
+                _ => return None,
+            }
+        }
+        found
+    }
+}
+
+fn is_at_or_below(text: &str, place: &str) -> bool {
+    let rest = text.strip_prefix(&*bounded(place));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Users' names may have a slash, so what is below a user is an application's token alone.
+fn is_by(who: &str, asker: &str) -> bool {
+    match who.strip_prefix(asker) {
+        Some(rest) if asker.starts_with("user:") => {
+            rest.is_empty() || rest.starts_with("/application_token:")
+        }
+        _ => is_at_or_below(who, asker),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_looked_for_is_a_filter() {
+        let text = || Some("x".to_owned());
+        let texts = || vec!["x".to_owned()];
+        let everything = Search::default();
+        assert!(everything.is_unfiltered());
+        let filters = [
+            Search {
+                action: text(),
+                ..everything.clone()
+            },
+            Search {
+                target: text(),
+                ..everything.clone()
+            },
+            Search {
+                outcome: Some(Outcome::Done),
+                ..everything.clone()
+            },
+            Search {
+                by: texts(),
+                ..everything.clone()
+            },
+            Search {
+                of: texts(),
+                ..everything.clone()
+            },
+            Search {
+                named: texts(),
+                ..everything
+            },
+        ];
+        assert!(!filters.iter().any(Search::is_unfiltered));
+    }
+
+    #[test]
+    fn a_user_is_not_one_who_is_called_like_what_is_below() {
+        assert!(is_by("user:ada", "user:ada"));
+        assert!(is_by("user:ada/application_token:1", "user:ada"));
+        assert!(!is_by("user:ada/lovelace", "user:ada"));
+        assert!(is_by("instance:shop/token:1", "instance:shop"));
+        let long = "x".repeat(1_000);
+        assert!(is_at_or_below(&bounded(&long), &long), "as it is told");
+    }
+
+    #[test]
+    fn a_place_is_not_what_begins_like_it() {
+        assert!(is_at_or_below("user:ada", "user:ada"));
+        assert!(is_at_or_below("user:ada/application_token:1", "user:ada"));
+        assert!(!is_at_or_below("user:adam", "user:ada"));
+    }
+}

@@ -1,0 +1,120 @@
+//! Whose turn it is to search: the trail is read for a few at once, and nobody shuts the others out.
+
+use std::fmt;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::{Place, Places, TooBusy, audit::Subject};
+
+/// How many searches read at once: they share the store with those who log in.
+const SEARCHES: usize = 4;
+
+/// How many more wait.
+const WAITING: usize = 28;
+
+/// How many of all these are one looker's.
+const EACH: usize = 2;
+
+/// Who searches: of each only a few searches are under way at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looker {
+    /// An operator, whichever of their tokens they show: the subject that these are of.
+    Operator(String),
+    /// A user.
+    User(Subject),
+}
+
+impl fmt::Display for Looker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator(subject) => write!(f, "operator:{subject}"),
+            Self::User(subject) => write!(f, "user:{subject}"),
+        }
+    }
+}
+
+/// Turns at reading the trail through.
+#[derive(Debug)]
+pub(in crate::audit) struct Turns {
+    /// One for each that reads or waits.
+    places: Places,
+    /// One for each that reads.
+    turns: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            places: Places::new(SEARCHES + WAITING, EACH),
+            turns: Semaphore::new(SEARCHES),
+        }
+    }
+}
+
+impl Turns {
+    pub(super) async fn take(
+        &self,
+        looker: &Looker,
+    ) -> Result<(Place, SemaphorePermit<'_>), TooBusy> {
+        let place = self.places.try_take(&looker.to_string())?;
+        let turn = self.turns.acquire().await.map_err(|_| TooBusy)?;
+        Ok((place, turn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        StorageError,
+        audit::Search,
+        testing::{LOOKER, START, bench},
+    };
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn so_many_look_at_once_and_the_rest_is_told_to_come_again() {
+        let bench = bench().await;
+        let audit = &bench.service.audit;
+        let places = &audit.turns.places;
+        let all = (0..SEARCHES + WAITING).map(|number| number.to_string());
+        let full: Vec<_> = all.map(|whose| places.try_take(&whose).unwrap()).collect();
+        let search = Search::default();
+        let refused = audit.search(&LOOKER, &search, None, START, 5).await;
+        assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
+        drop(full);
+        // One that waits for its turn has it in the end.
+        let turns = u32::try_from(SEARCHES).unwrap();
+        let turns = audit.turns.turns.try_acquire_many(turns).unwrap();
+        let mut waiting = Box::pin(audit.search(&LOOKER, &search, None, START, 5));
+        let waits = tokio::time::timeout(Duration::from_millis(1), &mut waiting).await;
+        assert!(waits.is_err());
+        drop(turns);
+        assert!(!waiting.await.unwrap().events.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_looks_for_too_much_shuts_nobody_else_out() {
+        let bench = bench().await;
+        let audit = &bench.service.audit;
+        let search = Search::default();
+        let looks = async |subject: &str| {
+            let looker = Looker::Operator(subject.to_owned());
+            audit.search(&looker, &search, None, START, 5).await
+        };
+        let taken = [(); EACH].map(|()| audit.turns.places.try_take("operator:1").unwrap());
+        let refused = looks("1").await;
+        assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
+        assert!(looks("2").await.is_ok());
+        drop(taken);
+        assert!(looks("1").await.is_ok());
+    }
+
+    #[test]
+    fn no_looker_is_another() {
+        let subject = "1:7:0000000000".parse().unwrap();
+        let user = Looker::User(subject);
+        let namesake = Looker::Operator(subject.to_string());
+        assert_ne!(user.to_string(), namesake.to_string());
+    }
+}
