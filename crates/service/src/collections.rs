@@ -347,6 +347,7 @@ mod tests {
     use super::*;
     use crate::{
         access::NewOperatorToken,
+        audit::ObjectKind,
         otp_devices::{Holding, Lifetime},
         testing::{bench, console, origin},
     };
@@ -398,6 +399,8 @@ mod tests {
                 }
             }
         }
+        // Each kind of object has a name in one list, and a collection that is called so.
+        found.extend(ObjectKind::ALL.map(|kind| kind.name().to_owned()));
         assert!(found.contains("user") && found.contains("tpm_manager"));
         assert!(found.remove("audit_event") && found.insert("audit".to_owned()));
         // The store's own.

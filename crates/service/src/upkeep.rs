@@ -258,7 +258,7 @@ mod tests {
     use super::*;
     use crate::{
         Action, AuditSettings, Origin, Settings,
-        audit::Deed,
+        audit::{Deed, Target},
         otp_devices::{DeviceDetails, Holding, Lifetime},
         testing::{Bench, bench, bench_with, console, origin, secret},
     };
@@ -414,7 +414,7 @@ mod tests {
         for number in 0..count {
             let deed = Deed {
                 action: Action::AuditLeaveOut,
-                target: number.to_string(),
+                target: Target::Instance(number.to_string()),
                 detail: None,
                 origin: &origin,
             };

@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
     Action, Audit, Clock, Failure, Origin, StorageError, Who,
-    audit::{Authority, Deed},
+    audit::{Authority, Deed, Target},
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -229,7 +229,7 @@ impl Access {
                 now,
                 Deed {
                     action: Action::OperatorTokenCreate,
-                    target: format!("operator_token/{}", token.id),
+                    target: Target::OperatorToken(Some(token.id.clone())),
                     detail: Some(format!("for {:?}: {}", token.subject, token.scopes)),
                     origin,
                 },
@@ -326,7 +326,7 @@ impl Access {
                 now,
                 Deed {
                     action: Action::OperatorTokenRevoke,
-                    target: format!("operator_token/{id}"),
+                    target: Target::OperatorToken(Some(id.to_owned())),
                     detail: Some(format!("of {:?}", stored.record.subject)),
                     origin,
                 },

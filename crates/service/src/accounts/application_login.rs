@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError, Who,
-    audit::Deed,
+    audit::{Deed, Target},
     storage::{Attempt, settle},
 };
 
@@ -80,10 +80,9 @@ impl Accounts {
         address: IpAddr,
         origin: &'a Origin,
     ) -> Deed<'a> {
-        let target = id.map(|id| format!("application_token/{id}"));
         Deed {
             action: Action::ApplicationAuthenticate,
-            target: target.unwrap_or_else(|| "application_token".to_owned()),
+            target: Target::ShownApplicationToken(id),
             detail: self.worded(&Detail::ApplicationRefused { why, address }),
             origin,
         }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::Deed,
+    audit::{Deed, Target},
     pages::Pages,
     storage::{Attempt, said, settle},
 };
@@ -418,7 +418,7 @@ fn is_too_long(description: Option<&String>) -> bool {
 pub(super) fn deed<'a>(action: Action, organisation: u32, id: u32, origin: &'a Origin) -> Deed<'a> {
     Deed {
         action,
-        target: format!("organisation/{organisation}/application_token/{id}"),
+        target: Target::ApplicationToken { organisation, id },
         detail: None,
         origin,
     }

@@ -12,7 +12,7 @@ use super::{
     Accounts, AnswerError, LoginError, PasswordLogin, Person, Session, SessionError, TrustRequest,
     Undecided,
     access_token::Login,
-    deeds::deed,
+    deeds::{deed, of_user},
     login::{Granted, Keeping},
     reading::Slot,
     records::{Activation, User, UserSession, user_key, user_session_key},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::Deed,
+    audit::{Deed, UserPart},
     session_life::SessionLife,
     storage::{Attempt, settle},
 };
@@ -196,11 +196,7 @@ impl Accounts {
             let origin = session.origin(origin);
             let deed = Deed {
                 action: Action::UserSessionEnd,
-                target: format!(
-                    "{}/session/{}",
-                    super::deeds::owner(session.owner),
-                    session.sid()
-                ),
+                target: of_user(session.owner, UserPart::Session(session.sid().to_string())),
                 detail: None,
                 origin: &origin,
             };

@@ -15,7 +15,11 @@ use super::{
         organisation_names, user_key,
     },
 };
-use crate::{Action, Failure, Origin, StorageError, access::Operator, audit::Deed};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    access::Operator,
+    audit::{Deed, Target},
+};
 
 /// How many organisations a page has.
 const ORGANISATIONS: usize = 50;
@@ -307,7 +311,7 @@ impl Accounts {
         if !caller.may_change(&new.organisation) {
             let refused = Deed {
                 action: Action::UserAdd,
-                target: "organisation".to_owned(),
+                target: Target::Organisation,
                 detail: Some(AddUserAsError::OutOfReach.to_string()),
                 origin: caller.origin(),
             };

@@ -7,7 +7,11 @@ use super::{
     records::{Owner, User},
     snapshot::{Change, Snapshot},
 };
-use crate::{Action, Failure, Origin, Who, audit::Deed, storage::Attempt};
+use crate::{
+    Action, Failure, Origin, Who,
+    audit::{Deed, LoginName, Target, UserPart},
+    storage::Attempt,
+};
 
 /// Whose login has failed.
 #[derive(Clone, Copy)]
@@ -21,16 +25,20 @@ pub(super) enum Failed<'a> {
 }
 
 /// The target of a failed login of which nobody knows whose it was.
-const NOBODYS: &str = "user_name/";
-
-/// A user.
-pub(super) fn target(user: &User) -> String {
-    owner(user.owner())
-}
+static NOBODYS: Target = Target::LoginName(LoginName::Untold);
 
 /// A user, whether or not there is one of this number.
-pub(super) fn owner(Owner { organisation, user }: Owner) -> String {
-    format!("organisation/{organisation}/user/{user}")
+pub(super) fn owner(owner: Owner) -> Target {
+    of_user(owner, UserPart::Account)
+}
+
+/// Something of a user.
+pub(super) const fn of_user(Owner { organisation, user }: Owner, part: UserPart) -> Target {
+    Target::OfUser {
+        organisation,
+        user,
+        part,
+    }
 }
 
 /// What a user does who has just shown who they are.
@@ -50,7 +58,7 @@ pub(super) fn deed<'a>(
 ) -> Deed<'a> {
     Deed {
         action,
-        target: target(user),
+        target: owner(user.owner()),
         detail,
         origin,
     }
@@ -92,9 +100,11 @@ impl Accounts {
         Deed {
             action: Action::UserAuthenticate,
             target: match whose {
-                Failed::Unknown(stand_in) => format!("user_name/unknown/{stand_in}"),
-                Failed::User(_) => format!("user_name/{name}"),
-                Failed::Nobodys => NOBODYS.to_owned(),
+                Failed::Unknown(stand_in) => {
+                    Target::LoginName(LoginName::Unknown(stand_in.to_owned()))
+                }
+                Failed::User(user) => Target::LoginName(LoginName::Of(user.subject())),
+                Failed::Nobodys => NOBODYS.clone(),
             },
             detail: self.worded(&detail),
             origin,
@@ -122,7 +132,7 @@ impl Accounts {
             Some(_) => self.audit.counted(&mut batch, now, deed).await?,
             // Each name that somebody makes up is a target of its own.
             None => {
-                let told = self.audit.counted_within(&mut batch, now, deed, NOBODYS);
+                let told = self.audit.counted_within(&mut batch, now, deed, &NOBODYS);
                 told.await?;
             }
         }

@@ -6,13 +6,13 @@ use keyproof_store::Timestamp;
 use super::{
     Accounts, Manager, Undecided,
     deciding::Managed,
-    deeds::{deed, target},
+    deeds::{deed, of_user},
     snapshot::Change,
     timestamp,
 };
 use crate::{
     Action, Failure,
-    audit::Deed,
+    audit::{Deed, UserPart},
     storage::{Attempt, settle},
 };
 
@@ -91,7 +91,7 @@ impl Accounts {
             let mut batch = self.store.batch(snapshot.now);
             managed.require_manager(&mut batch);
             let deed = Deed {
-                target: format!("{}/trusted_device/{id}", target(user)),
+                target: of_user(user.owner(), UserPart::TrustedDevice(id)),
                 ..deed(Action::TrustedDeviceRemove, user, None, origin)
             };
             self.audit.done(&mut batch, snapshot.now, deed);

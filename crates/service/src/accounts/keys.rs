@@ -16,7 +16,7 @@ use super::{
     Accounts, ChangeUserError, Detail, Manager, Person, Reason, Undecided, Unproven,
     administration::Whom,
     deciding::Managed,
-    deeds::{deed, target},
+    deeds::{deed, of_user},
     password::ShownPassword,
     records::{SecondFactor, User, second_factor_key},
     snapshot::{Change, Snapshot},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::Deed,
+    audit::{Deed, UserPart},
     storage::{Attempt, said, settle},
 };
 
@@ -366,7 +366,7 @@ fn key_deed<'a>(
     origin: &'a Origin,
 ) -> Deed<'a> {
     Deed {
-        target: format!("{}/mfa_key/{id}", target(user)),
+        target: of_user(user.owner(), UserPart::MfaKey(id)),
         ..deed(action, user, detail, origin)
     }
 }

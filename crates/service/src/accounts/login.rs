@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, Detail, Reason,
     access_token::Login,
-    deeds::{Failed, by, deed, target},
+    deeds::{Failed, by, deed, of_user},
     password::ShownPassword,
     records::{User, challenge_key},
     signing_key::Signer,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
-    audit::Deed,
+    audit::{Deed, UserPart},
     clock::auth_millis,
     storage::{Attempt, settle},
     text::cut,
@@ -407,7 +407,7 @@ impl Accounts {
             let origin = by(user, origin);
             let deed = Deed {
                 action: Action::TrustedDeviceAdd,
-                target: format!("{}/trusted_device/{}", target(user), trusted.id.get()),
+                target: of_user(user.owner(), UserPart::TrustedDevice(trusted.id.get())),
                 detail: self.worded(&Detail::DeviceTrusted {
                     user: &user.subject().to_string(),
                     operating_system: trusts.operating_system.as_deref().map(said),

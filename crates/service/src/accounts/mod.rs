@@ -87,7 +87,7 @@ use crate::{
     Action, Audit, Clock, Failure, HashingError, HashingPool, Judging, Origin, Places,
     StorageError,
     access::{Remembered, Turn, UseCase},
-    audit::Deed,
+    audit::{Deed, Target},
     clock::{millis, timestamp},
     figures::{LockFigures, Locks},
 };
@@ -199,7 +199,7 @@ impl Accounts {
             let detail = former.map(|(former, _)| format!("in place of {former}"));
             let deed = Deed {
                 action: Action::SigningKeyReplace,
-                target: format!("signing_key/{}", replaced.signing),
+                target: Target::SigningKey(replaced.signing.clone()),
                 detail,
                 origin,
             };
@@ -224,7 +224,7 @@ impl Accounts {
             let signing = ended.signing.as_ref();
             let deed = Deed {
                 action: Action::SigningKeyEnd,
-                target: format!("signing_key/{}", ended.ended),
+                target: Target::SigningKey(ended.ended.clone()),
                 detail: signing.map(|signing| format!("signing_key/{signing} signs")),
                 origin,
             };

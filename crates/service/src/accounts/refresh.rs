@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
-    deeds::{Failed, by, deed, target},
+    deeds::{Failed, by, deed, of_user},
     reading::Slot,
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::Deed,
+    audit::{Deed, UserPart},
     clock::auth_millis,
     storage::{Attempt, settle},
 };
@@ -276,7 +276,7 @@ impl Accounts {
         let origin = by(user, origin);
         let deed = Deed {
             action: Action::RefreshTokenUse,
-            target: format!("{}/session/{login}", target(user)),
+            target: of_user(user.owner(), UserPart::Session(login.to_string())),
             detail: None,
             origin: &origin,
         };

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Failure, Origin, Who,
-    audit::{Authority, Looker, Search, Subject},
+    audit::{Authority, LoginName, Looker, Search, Subject, Target},
 };
 
 /// The bearer of a valid access token.
@@ -110,15 +110,17 @@ impl Session {
 
     /// What the audit trail has of its user: asked by them, or of them. Releases of before told users by name.
     pub fn search(&self) -> Search {
-        let (subject, name) = (self.subject, &self.name);
+        let user = Who::User {
+            subject: self.subject,
+            application_token: None,
+        };
+        let former = self.name.escape_debug().to_string();
+        let names = [LoginName::Of(self.subject), LoginName::Former(former)];
         Search {
-            by: vec![format!("user:{subject}"), format!("user:{name}")],
-            of: vec![deeds::owner(self.owner)],
+            by: vec![user.to_string(), Who::user_named(&self.name)],
+            of: vec![deeds::owner(self.owner).to_string()],
             // Exactly: what is below may be what strangers typed, at any name.
-            named: vec![
-                format!("user_name/{subject}"),
-                format!("user_name/{}", name.escape_debug()),
-            ],
+            named: names.map(|name| Target::LoginName(name).to_string()).into(),
             ..Search::default()
         }
     }

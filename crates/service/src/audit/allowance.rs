@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use keyproof_store::Timestamp;
 
-use super::{Action, Who};
+use super::{Action, Asker, Who};
 
 /// Refusals of strangers that are written a minute.
 pub(super) const OF_STRANGERS: u32 = 120;
@@ -16,6 +16,12 @@ pub(super) const OF_THE_KNOWN: u32 = 600;
 /// Refusals of any one of them, by however many tokens.
 pub(super) const OF_ONE: u32 = 60;
 
+/// The text of more askers than are told apart.
+const OTHERS: &str = "others";
+
+/// What the text of an operator begins with, whichever of their tokens they show.
+const OPERATOR_SUBJECT: &str = "operator_subject";
+
 /// A minute's allowance, and what went over it.
 #[derive(Default)]
 pub(super) struct Allowance {
@@ -23,22 +29,25 @@ pub(super) struct Allowance {
     strangers: u32,
     known: u32,
     each: BTreeMap<String, u32>,
-    left_out: BTreeMap<Of, BTreeMap<&'static str, u64>>,
+    left_out: BTreeMap<Party, BTreeMap<&'static str, u64>>,
 }
 
-/// Whose refusals.
+/// Whose refusals are left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Of {
+pub enum Party {
+    /// Those of whoever could not be told apart.
     Strangers,
+    /// Those of one asker, by whichever of their tokens: the asker's text without a token; an operator's is
+    /// `operator_subject:NAME`, by whose the token is.
     One(String),
-    /// More than are told apart.
+    /// Those of more askers than are told apart.
     Others,
 }
 
 /// Refusals that were not written.
 #[derive(Debug)]
 pub(super) struct LeftOut {
-    pub(super) of: Of,
+    pub(super) of: Party,
     actions: BTreeMap<&'static str, u64>,
 }
 
@@ -55,7 +64,7 @@ impl Allowance {
     }
 
     /// Takes what one refusal takes, or says whose there are too many of.
-    pub(super) fn take_room(&mut self, who: &Who, now: Timestamp) -> Result<(), Of> {
+    pub(super) fn take_room(&mut self, who: &Who, now: Timestamp) -> Result<(), Party> {
         let minute = minute(now);
         if minute != self.minute {
             (self.strangers, self.known, self.minute) = (0, 0, minute);
@@ -67,7 +76,7 @@ impl Allowance {
                     self.strangers += 1;
                     return Ok(());
                 }
-                Err(Of::Strangers)
+                Err(Party::Strangers)
             }
             who => {
                 let one = one(who);
@@ -77,7 +86,7 @@ impl Allowance {
                     *self.each.entry(one).or_default() += 1;
                     return Ok(());
                 }
-                Err(used.map_or(Of::Others, |_| Of::One(one)))
+                Err(used.map_or(Party::Others, |_| Party::One(one)))
             }
         }
     }
@@ -118,7 +127,7 @@ impl LeftOut {
     }
 
     /// How many of which.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn detail(&self) -> String {
         let counts = self.actions.iter();
         let counts: Vec<_> = counts
             .map(|(action, count)| format!("{count} {action}"))
@@ -127,22 +136,48 @@ impl LeftOut {
     }
 }
 
-impl fmt::Display for Of {
+impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Strangers => f.write_str("anonymous"),
+            Self::Strangers => f.write_str(Asker::Anonymous.name()),
             Self::One(who) => f.write_str(who),
-            Self::Others => f.write_str("others"),
+            Self::Others => f.write_str(OTHERS),
         }
+    }
+}
+
+impl Party {
+    /// The party of this text.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text == Asker::Anonymous.name() {
+            return Some(Self::Strangers);
+        }
+        if text == OTHERS {
+            return Some(Self::Others);
+        }
+        let is_asker = match text.split_once(':') {
+            Some((kind, _)) => {
+                kind == OPERATOR_SUBJECT || Asker::ALL.map(Asker::name).contains(&kind)
+            }
+            None => text == Asker::Keyproof.name(),
+        };
+        is_asker.then(|| Self::One(text.to_owned()))
     }
 }
 
 /// Whoever asks, whichever of their tokens they show: who makes himself ten has no more to say.
 fn one(who: &Who) -> String {
     match who {
-        Who::Instance { name, .. } => format!("instance:{name}"),
-        Who::Operator { subject, .. } => format!("operator_subject:{subject}"),
-        Who::User { subject, .. } => format!("user:{subject}"),
+        Who::Instance { name, .. } => {
+            let (name, token) = (name.clone(), None);
+            Who::Instance { name, token }.to_string()
+        }
+        Who::Operator { subject, .. } => format!("{OPERATOR_SUBJECT}:{subject}"),
+        Who::User { subject, .. } => Who::User {
+            subject: *subject,
+            application_token: None,
+        }
+        .to_string(),
         Who::Anonymous
         | Who::CommandLine(_)
         | Who::External { .. }

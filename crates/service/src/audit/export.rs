@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::{
         Clock, Who,
-        audit::{Action, Deed},
+        audit::{Action, Deed, Target},
         otp_devices::Lifetime,
         testing::{Bench, bench, origin},
     };
@@ -134,7 +134,7 @@ mod tests {
         let mut batch = bench.store.batch(at);
         let deed = Deed {
             action: Action::AuditLeaveOut,
-            target: target.to_owned(),
+            target: Target::Instance(target.to_owned()),
             detail: None,
             origin: &origin,
         };
@@ -157,7 +157,10 @@ mod tests {
         bench.clock.advance(Duration::from_secs(11));
         let first = export(&bench, None).await;
         let (old, young) = (&first[first.len() - 2], &first[first.len() - 1]);
-        assert_eq!((&*old.event.target, &*young.event.target), ("old", "young"));
+        assert_eq!(
+            (&*old.event.target, &*young.event.target),
+            ("instance/old", "instance/young")
+        );
         assert_eq!(old.cursor.as_ref(), Some(&old.id));
         assert_eq!(young.cursor.as_ref(), Some(&old.id), "it stays behind");
 
@@ -166,7 +169,7 @@ mod tests {
         tell(&bench, late, "late").await;
         let again = export(&bench, young.cursor.as_ref()).await;
         let told: Vec<_> = again.iter().map(|one| &*one.event.target).collect();
-        assert_eq!(told, ["late", "young"]);
+        assert_eq!(told, ["instance/late", "instance/young"]);
         assert_eq!(again[1].id, young.id, "by its id it is the same");
         bench.clock.advance(Duration::from_secs(60));
         let settled = export(&bench, young.cursor.as_ref()).await;
@@ -182,7 +185,7 @@ mod tests {
         tell(&bench, bench.clock.now(), "one").await;
         let passed = async || {
             let last = export(&bench, None).await.pop().unwrap();
-            assert_eq!(last.event.target, "one");
+            assert_eq!(last.event.target, "instance/one");
             last.cursor == Some(last.id)
         };
         bench.clock.advance(Duration::from_secs(60));

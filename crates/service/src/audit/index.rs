@@ -9,7 +9,9 @@ use data_encoding::HEXLOWER;
 use keyproof_store::{Batch, CommitError, Key, Prefix, Segment, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, Before, Event, EventKey, Outcome, PAGE, Subject, Window, all_events};
+use super::{
+    Audit, Before, Event, EventKey, Outcome, PAGE, Subject, Target, Who, Window, all_events,
+};
 use crate::{StorageError, pages::Pages};
 
 /// At `audit_user/ORGANISATION/USER/OUTCOME/past/time/id`: that the event `audit/_/time/id` is of this user. `past` is when it
@@ -44,20 +46,15 @@ pub(super) struct User {
 impl User {
     /// Whom this asker is.
     pub(super) fn asking(who: &str) -> Option<Self> {
-        let subject = who.strip_prefix("user:")?.split('/').next()?;
-        subject.parse::<Subject>().ok().map(Self::of)
+        Who::subject_in(who).map(Self::of)
     }
 
     /// Whose this target is.
     pub(super) fn asked(target: &str) -> Option<Self> {
-        if let Some(subject) = target.strip_prefix("user_name/") {
-            return subject.parse::<Subject>().ok().map(Self::of);
-        }
-        let (organisation, rest) = target.strip_prefix("organisation/")?.split_once("/user/")?;
-        let number = rest.split('/').next()?;
+        let (organisation, number) = Target::user_in(target)?;
         Some(Self {
-            organisation: organisation.parse().ok()?,
-            number: number.parse().ok()?,
+            organisation,
+            number,
         })
     }
 
@@ -390,7 +387,7 @@ mod tests {
                 let mut batch = bench.store.batch(now);
                 let deed = Deed {
                     action: Action::UserAuthenticate,
-                    target: "organisation/1/user/7".to_owned(),
+                    target: "organisation/1/user/7".parse().unwrap(),
                     detail: Some(number.to_string()),
                     origin: &origin,
                 };
@@ -443,7 +440,7 @@ mod tests {
         let (now, origin) = (bench.clock.now(), console());
         let deed = Deed {
             action: Action::UserUnlock,
-            target: "organisation/1/user/7".to_owned(),
+            target: "organisation/1/user/7".parse().unwrap(),
             detail: Some(number.to_string()),
             origin: &origin,
         };
@@ -529,7 +526,7 @@ mod tests {
         let origin = origin();
         let deed = || Deed {
             action: Action::UserAuthenticate,
-            target: "user_name/1:7:0000000000".to_owned(),
+            target: "user_name/1:7:0000000000".parse().unwrap(),
             detail: None,
             origin: &origin,
         };

@@ -17,9 +17,12 @@ mod retention;
 mod search;
 mod sink;
 mod subject;
+mod target;
 mod text;
+mod who;
 
 pub use action::{Action, Asker, Domain};
+pub use allowance::Party;
 pub use event::{Event, Outcome, RepeatedDetail, Repeats};
 pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
@@ -27,6 +30,8 @@ pub use retention::AuditSettings;
 pub use search::{Before, Found, Looker, ParseBeforeError, Search};
 pub use sink::AuditSink;
 pub use subject::{ParseSubjectError, Subject};
+pub use target::{LoginName, ObjectKind, ParseTargetError, Target, UserPart};
+pub use who::Who;
 
 use std::{
     fmt,
@@ -45,81 +50,6 @@ use crate::{
     pages::Pages,
 };
 use allowance::{Allowance, LeftOut};
-
-/// Who asks for a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// Nobody who could be told apart.
-    Anonymous,
-    /// Somebody at the machine's own command line, by the name of their account there.
-    CommandLine(String),
-    /// The bearer of an external issuer's token.
-    External {
-        /// The issuer.
-        issuer: String,
-        /// Whose token it says that it is.
-        subject: String,
-    },
-    /// Whoever knows a Taler instance's password, or shows one of its tokens.
-    Instance {
-        /// The instance's name.
-        name: String,
-        /// The token's id: the first 16 hex digits of its digest.
-        token: Option<String>,
-    },
-    /// keyproof itself, tidying up.
-    Keyproof,
-    /// The bearer of an operator's token.
-    Operator {
-        /// The token's id.
-        token: String,
-        /// Whose the token is.
-        subject: String,
-    },
-    /// A manufacturing station, by the client certificate of its TPM category.
-    Station {
-        /// The category's namespace.
-        namespace: String,
-        /// The category's name.
-        category: String,
-    },
-    /// A user who is logged in, or an application that acts for one.
-    User {
-        /// Whose account it is.
-        subject: Subject,
-        /// The number of the application's token.
-        application_token: Option<u32>,
-    },
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Anonymous => f.write_str("anonymous"),
-            Self::CommandLine(user) => write!(f, "console:{user}"),
-            Self::External { issuer, subject } => write!(f, "external:{issuer}/{subject}"),
-            Self::Instance { name, token: None } => write!(f, "instance:{name}"),
-            Self::Instance {
-                name,
-                token: Some(token),
-            } => write!(f, "instance:{name}/token:{token}"),
-            Self::Keyproof => f.write_str("keyproof"),
-            Self::Operator { token, .. } => write!(f, "operator:{token}"),
-            Self::Station {
-                namespace,
-                category,
-            } => write!(f, "station:{namespace}/{category}"),
-            Self::User {
-                subject,
-                application_token: None,
-            } => write!(f, "user:{subject}"),
-            Self::User {
-                subject,
-                application_token: Some(token),
-            } => write!(f, "user:{subject}/application_token:{token}"),
-        }
-    }
-}
 
 /// Where a request for a change comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +116,7 @@ impl Origin {
 /// What an event tells, before it is known when it happened.
 pub(crate) struct Deed<'a> {
     pub(crate) action: Action,
-    pub(crate) target: String,
+    pub(crate) target: Target,
     pub(crate) detail: Option<String>,
     pub(crate) origin: &'a Origin,
 }
@@ -202,7 +132,7 @@ impl Deed<'_> {
         let mut event = Event {
             at,
             action: self.action.name().to_owned(),
-            target: self.target,
+            target: self.target.to_string(),
             outcome,
             who: self.origin.who.to_string(),
             detail: self.detail,
@@ -298,7 +228,7 @@ impl Audit {
         let mut batch = self.store.batch(at);
         let deed = Deed {
             action,
-            target: "store".to_owned(),
+            target: Target::Store,
             detail,
             origin,
         };
@@ -330,8 +260,8 @@ impl Audit {
         self.repeated(batch, event, Window::Minute).await
     }
 
-    /// The same of a deed whose targets somebody makes up, as many as they like: each that is new in its minute takes of their
-    /// allowance of refusals, and beyond that all are told as of this one.
+    /// Like `counted`, for targets that a client invents: each new target uses up the caller's allowance, and beyond it events
+    /// share the target `beyond`.
     ///
     /// # Errors
     ///
@@ -341,7 +271,7 @@ impl Audit {
         batch: &mut Batch,
         at: Timestamp,
         deed: Deed<'_>,
-        beyond: &str,
+        beyond: &Target,
     ) -> Result<(), StorageError> {
         // As before each that may be left out: the next minute's allowance begins with it.
         self.tell_left_out().await;
@@ -349,7 +279,7 @@ impl Audit {
         deed.origin.require(batch);
         let own = deed.event(at, Outcome::Refused);
         let rest = Event {
-            target: beyond.to_owned(),
+            target: beyond.to_string(),
             ..own.clone()
         };
         let end = Window::Minute.end(at);
@@ -466,8 +396,8 @@ impl Audit {
         for left_out in &left_out {
             let deed = Deed {
                 action: Action::AuditLeaveOut,
-                target: left_out.of.to_string(),
-                detail: Some(left_out.told()),
+                target: Target::LeftOut(left_out.of.clone()),
+                detail: Some(left_out.detail()),
                 origin: &origin,
             };
             let event = Event {

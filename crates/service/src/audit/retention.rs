@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::{
         Clock, Origin,
-        audit::{Action, Deed},
+        audit::{Action, Deed, Target},
         testing::{Bench, bench_with, origin},
     };
 
@@ -190,7 +190,7 @@ mod tests {
         for number in 0..count {
             let deed = Deed {
                 action: Action::AuditLeaveOut,
-                target: number.to_string(),
+                target: Target::Instance(number.to_string()),
                 detail: None,
                 origin,
             };
@@ -271,7 +271,7 @@ mod tests {
         let origin = by_keyproof();
         let deed = Deed {
             action: Action::AuditLeaveOut,
-            target: "x".to_owned(),
+            target: Target::Store,
             detail: None,
             origin: &origin,
         };

@@ -86,7 +86,7 @@ mod tests {
     fn deed(origin: &Origin) -> Deed<'_> {
         Deed {
             action: Action::UserAuthenticate,
-            target: "user/1".to_owned(),
+            target: "user_name/ada".parse().unwrap(),
             detail: None,
             origin,
         }
@@ -112,7 +112,7 @@ mod tests {
         let stored = audit.events(START, None).await.unwrap();
         let is_told = |id: &EventKey| told == [(id.to_string(), 1)];
         let (id, event) = stored.iter().find(|(id, _)| is_told(id)).unwrap();
-        assert_eq!(event.target, "user/1");
+        assert_eq!(event.target, "user_name/ada");
 
         // A race that was lost.
         let EventKey(taken) = id.clone();

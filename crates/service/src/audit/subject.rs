@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, fmt, str::FromStr};
 
 use keyproof_store::Timestamp;
 
-use super::Event;
+use super::{Event, LoginName, Party, Target, Who};
 
 /// A user's account. Its text is `ORGANISATION:USER:MOMENT`, which no user's name can be, for names have no colon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,12 +65,13 @@ impl Event {
     /// The users whom it tells of: who asked and of whom, where keyproof itself has written that, and in details what are
     /// accounts of theirs. What clients chose names nobody, however much it looks like it.
     pub fn subjects(&self) -> BTreeSet<Subject> {
-        let asker = self.who.strip_prefix("user:");
-        let asker = asker.and_then(|rest| rest.split('/').next());
-        let named = self.target.strip_prefix("user_name/");
-        let named = named.or_else(|| self.target.strip_prefix("user:"));
-        let told = [asker, named].into_iter().flatten();
-        let mut subjects: BTreeSet<Subject> = told.filter_map(|text| text.parse().ok()).collect();
+        let named = match self.target.parse() {
+            Ok(Target::LoginName(LoginName::Of(subject))) => Some(subject),
+            Ok(Target::LeftOut(Party::One(who))) => Who::subject_in(&who),
+            _ => None,
+        };
+        let asker = Who::subject_in(&self.who);
+        let mut subjects: BTreeSet<Subject> = [asker, named].into_iter().flatten().collect();
         let users: Vec<_> = self.users().collect();
         let repeats = self.repeats.iter();
         let repeated = repeats.flat_map(|repeats| repeats.details.iter().map(|told| &*told.detail));

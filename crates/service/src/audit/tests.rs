@@ -16,7 +16,7 @@ async fn note(bench: &Bench, at: Timestamp, action: Action) {
     let origin = console();
     let deed = Deed {
         action,
-        target: "test".to_owned(),
+        target: Target::Store,
         detail: None,
         origin: &origin,
     };
@@ -40,7 +40,7 @@ async fn refuse_to(bench: &Bench, who: Who, times: u32) {
     for _ in 0..times {
         let deed = Deed {
             action,
-            target: "test".to_owned(),
+            target: Target::Store,
             detail: None,
             origin: &origin,
         };
@@ -288,7 +288,7 @@ async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &st
     };
     let deed = Deed {
         action: Action::UserAuthenticate,
-        target: target.to_owned(),
+        target: target.parse().unwrap(),
         detail: Some(detail.to_owned()),
         origin: &origin,
     };
@@ -304,14 +304,21 @@ async fn failures_of_a_name_are_one_event_a_minute() {
     let first = bench.clock.now();
     for number in 0..12 {
         let detail = if number < 11 { "wrong" } else { "locks" };
-        count(&bench, "ada", detail, number, &format!("request{number}")).await;
+        count(
+            &bench,
+            "user_name/ada",
+            detail,
+            number,
+            &format!("request{number}"),
+        )
+        .await;
         bench.clock.advance(Duration::from_secs(1));
     }
-    count(&bench, "bob", "wrong", 1, "other").await;
+    count(&bench, "user_name/bob", "wrong", 1, "other").await;
     let events = refusals(&bench).await;
     let [ada] = &*events
         .iter()
-        .filter(|event| event.target == "ada")
+        .filter(|event| event.target == "user_name/ada")
         .collect::<Vec<_>>()
     else {
         panic!("{events:?}");
@@ -335,7 +342,7 @@ async fn failures_of_a_name_are_one_event_a_minute() {
     assert_eq!(details, [("wrong", 11), ("locks", 1)]);
     // The next minute has an event of its own.
     bench.clock.advance(Duration::from_secs(60));
-    count(&bench, "ada", "wrong", 1, "later").await;
+    count(&bench, "user_name/ada", "wrong", 1, "later").await;
     let events = refusals(&bench).await;
     assert_eq!(events.len(), 3);
     assert_eq!(events.last().unwrap().repeats, None);
@@ -350,7 +357,7 @@ async fn failures_of_one_moment_are_all_counted() {
     let origin = origin();
     let deed = || Deed {
         action: Action::UserAuthenticate,
-        target: "ada".to_owned(),
+        target: "user_name/ada".parse().unwrap(),
         detail: None,
         origin: &origin,
     };
@@ -370,10 +377,10 @@ async fn failures_of_one_moment_are_all_counted() {
 #[tokio::test]
 async fn an_event_of_several_is_told_of_the_time_of_its_last() {
     let bench = bench().await;
-    count(&bench, "ada", "wrong", 1, "first").await;
+    count(&bench, "user_name/ada", "wrong", 1, "first").await;
     bench.clock.advance(Duration::from_secs(1));
     let between = bench.clock.now();
-    count(&bench, "bob", "wrong", 1, "second").await;
+    count(&bench, "user_name/bob", "wrong", 1, "second").await;
     let since = async |since| {
         let events = bench.service.audit.events(since, None).await.unwrap();
         events
@@ -381,8 +388,8 @@ async fn an_event_of_several_is_told_of_the_time_of_its_last() {
             .map(|(_, event)| event.target)
             .collect::<Vec<_>>()
     };
-    assert_eq!(since(between).await, ["bob"]);
-    count(&bench, "ada", "wrong", 1, "third").await;
+    assert_eq!(since(between).await, ["user_name/bob"]);
+    count(&bench, "user_name/ada", "wrong", 1, "third").await;
     assert_eq!(since(between).await.len(), 2);
     assert_eq!(
         since(between.saturating_add(Duration::from_secs(1))).await,
@@ -512,16 +519,16 @@ async fn a_follower_tells_an_event_of_several_again_as_it_grows() {
     };
     // Until the minute is over, and a little longer.
     bench.clock.advance(Duration::from_secs(20));
-    count(&bench, "ada", "wrong", 1, "first").await;
+    count(&bench, "user_name/ada", "wrong", 1, "first").await;
     assert_eq!(poll(&mut follower).await, [1]);
     assert_eq!(poll(&mut follower).await, [0; 0]);
-    count(&bench, "ada", "wrong", 1, "second").await;
-    count(&bench, "ada", "wrong", 1, "third").await;
+    count(&bench, "user_name/ada", "wrong", 1, "second").await;
+    count(&bench, "user_name/ada", "wrong", 1, "third").await;
     assert_eq!(poll(&mut follower).await, [3]);
     assert_eq!(poll(&mut follower).await, [0; 0]);
     bench.clock.advance(Duration::from_secs(120));
     assert_eq!(poll(&mut follower).await, [0; 0]);
-    count(&bench, "ada", "wrong", 1, "later").await;
+    count(&bench, "user_name/ada", "wrong", 1, "later").await;
     assert_eq!(poll(&mut follower).await, [1]);
 }
 
@@ -539,7 +546,12 @@ async fn texts_of_an_event_are_as_long_as_they_may_be_and_no_longer() {
         let mut batch = bench.store.batch(now);
         let deed = |detail: &str| Deed {
             action: Action::CertificateVerify,
-            target: format!("certificate/{long}{end}"),
+            target: Target::Certificate {
+                subscription: format!("{long}{end}"),
+                resource_group: String::new(),
+                service: String::new(),
+                name: String::new(),
+            },
             detail: Some(format!("{long}{detail}")),
             origin: &origin,
         };

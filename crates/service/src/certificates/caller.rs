@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Action, Failure, Origin,
     access::{Along, Operator},
-    audit::Deed,
+    audit::{Deed, Target},
 };
 
 /// Somebody who may work with the certificates of one provisioning service: one scope is for all that can be asked for.
@@ -96,10 +96,12 @@ impl Caller {
         let [subscription, resource_group, service] = self.service.folded();
         Deed {
             action,
-            target: format!(
-                "certificate/{subscription}/{resource_group}/{service}/{}",
-                fold(name)
-            ),
+            target: Target::Certificate {
+                subscription,
+                resource_group,
+                service,
+                name: fold(name),
+            },
             detail,
             origin: &self.origin,
         }

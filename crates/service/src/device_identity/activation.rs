@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
-    audit::Deed,
+    audit::{Deed, Target},
     storage::{Attempt, settle},
 };
 
@@ -78,7 +78,7 @@ impl Activation {
         &self,
         devices: &DeviceIdentity,
         now: Timestamp,
-    ) -> Result<Proven, (Option<String>, ActivateError)> {
+    ) -> Result<Proven, (Option<Target>, ActivateError)> {
         let proof = self.proof.as_ref();
         let proof = proof.map_err(|error| (None, ActivateError::ProofUnread(*error)))?;
         let ticket = Ticket::open(&self.ticket, &devices.store);

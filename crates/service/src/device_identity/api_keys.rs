@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
+    audit::ObjectKind,
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -55,7 +56,7 @@ pub(super) enum Withdrawal {
 }
 
 impl Kind for ApiKey {
-    const NAME: &'static str = "tpm_api_key";
+    const KIND: ObjectKind = ObjectKind::ApiKey;
 
     const ACTIONS: Actions = Actions {
         create: Action::TpmApiKeyCreate,

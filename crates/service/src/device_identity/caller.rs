@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, Who,
     access::{Along, Operator, ReadAlong},
-    audit::Deed,
+    audit::{Deed, Target},
 };
 
 /// Somebody who may work with the objects of one kind in one namespace. [`DeviceIdentity::permit`] alone makes it.
@@ -70,9 +70,6 @@ pub struct NotPermitted {
     pub needed: OperatorScope,
 }
 
-/// What a station's call is about that names nothing.
-const STATION: &str = "station";
-
 impl StationAct {
     /// As the audit trail calls it.
     pub(super) const fn action(self) -> Action {
@@ -112,7 +109,7 @@ impl DeviceIdentity {
             Act::List => K::ACTIONS.list,
             Act::Replace => K::ACTIONS.replace,
         };
-        let target = format!("{}/{namespace}/{name}", K::NAME);
+        let target = K::target(namespace, name);
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
         let origin = self.check(operator, needed, action, target, origin).await?;
         Ok(Administrator {
@@ -136,9 +133,8 @@ impl DeviceIdentity {
         certificate: Option<Sha256Thumbprint>,
         origin: &Origin,
     ) -> Result<Station, NotPermitted> {
-        let target = STATION.to_owned();
         let needed = OperatorScope::TpmStation;
-        let origin = self.check(operator, needed, act.action(), target, origin);
+        let origin = self.check(operator, needed, act.action(), Target::Station, origin);
         Ok(Station {
             origin: origin.await?,
             certificate,
@@ -175,13 +171,13 @@ impl DeviceIdentity {
     pub(super) async fn note_station_refusal(
         &self,
         act: StationAct,
-        target: Option<String>,
+        target: Option<Target>,
         why: String,
         station: &Station,
     ) {
-        let target = target.unwrap_or_else(|| STATION.to_owned());
+        let target = target.unwrap_or(Target::Station);
         let action = act.action();
-        tracing::info!(action = action.name(), target, why, "refused");
+        tracing::info!(action = action.name(), %target, why, "refused");
         let deed = Deed {
             action,
             target,
@@ -196,7 +192,7 @@ impl DeviceIdentity {
         operator: &Operator,
         needed: OperatorScope,
         action: Action,
-        target: String,
+        target: Target,
         origin: &Origin,
     ) -> Result<Origin, NotPermitted> {
         let origin = origin.by_operator(operator);

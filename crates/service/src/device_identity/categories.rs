@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
+    audit::ObjectKind,
     storage::{Attempt, settle},
 };
 
@@ -36,7 +37,7 @@ pub struct Category {
 }
 
 impl Kind for Category {
-    const NAME: &'static str = "tpm_category";
+    const KIND: ObjectKind = ObjectKind::Category;
 
     const ACTIONS: Actions = Actions {
         create: Action::TpmCategoryCreate,

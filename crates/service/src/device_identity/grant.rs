@@ -10,7 +10,10 @@ use super::{
     objects::object_key,
     trust,
 };
-use crate::{Action, StorageError, audit::Deed};
+use crate::{
+    Action, StorageError,
+    audit::{Deed, Target},
+};
 
 /// The longest text that is looked at as a key, in characters.
 const LONGEST_KEY: usize = 1024;
@@ -118,10 +121,10 @@ impl DeviceIdentity {
         station: &Station,
     ) {
         let target = match whose {
-            Some(key) => format!("{}/{}/{}", ApiKey::NAME, key.namespace, key.name),
-            None => ApiKey::NAME.to_owned(),
+            Some(key) => ApiKey::target(&key.namespace, &key.name),
+            None => Target::UnknownTpmApiKey,
         };
-        tracing::info!(action = action.name(), target, rule, "refused");
+        tracing::info!(action = action.name(), %target, rule, "refused");
         let deed = Deed {
             action,
             target,

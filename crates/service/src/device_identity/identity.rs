@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{LearntRegister, Manager, Verdict, certified::Certified, ticket::Ticket};
-use crate::{StorageError, storage::put};
+use crate::{StorageError, audit::Target, storage::put};
 
 /// Which device it is: a vendor and a serial number within a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,14 +196,19 @@ impl DevicePlace {
     }
 
     /// As the audit trail calls it.
-    pub fn target(&self) -> String {
+    pub fn target(&self) -> Target {
         let Self {
             namespace,
             manager,
             vendor,
             serial,
-        } = self;
-        format!("{}/{namespace}/{manager}/{vendor}/{serial}", Device::TYPE)
+        } = self.clone();
+        Target::TpmDevice {
+            namespace,
+            manager,
+            vendor,
+            serial,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     BoundDevice, DeviceError, DeviceIdentity, DeviceKey, DevicePlace, Kind, Manager, NotPermitted,
     identity::Device,
 };
-use crate::{Action, Failure, Origin, StorageError, access::Operator};
+use crate::{Action, Failure, Origin, StorageError, access::Operator, audit::Target};
 
 /// How many namespaces are looked at for a page, of which the operator may reach few.
 const READ: usize = 200;
@@ -42,7 +42,7 @@ impl DeviceIdentity {
         operator: &Operator,
         act: Action,
         namespace: &str,
-        target: String,
+        target: Target,
         origin: &Origin,
     ) -> Result<Keeper, NotPermitted> {
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
+    audit::ObjectKind,
     storage::{Attempt, settle},
 };
 
@@ -28,7 +29,7 @@ pub struct Manager {
 }
 
 impl Kind for Manager {
-    const NAME: &'static str = "tpm_manager";
+    const KIND: ObjectKind = ObjectKind::Manager;
 
     const ACTIONS: Actions = Actions {
         create: Action::TpmManagerCreate,

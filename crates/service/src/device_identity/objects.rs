@@ -8,18 +8,35 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Builder;
 
 use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
-use crate::{Action, Failure, Origin, StorageError, audit::Deed, pages::Pages, storage::said};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    audit::{Deed, ObjectKind, Target},
+    pages::Pages,
+    storage::said,
+};
 
 /// A kind of object.
 pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Which kind it is.
+    const KIND: ObjectKind;
+
     /// What it is called in the store, the audit trail and references: `tpm_manager`.
-    const NAME: &'static str;
+    const NAME: &'static str = Self::KIND.name();
 
     /// What is done to it, as the audit trail calls it.
     const ACTIONS: Actions;
 
     /// The object of the same namespace that it is below, by kind and name.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
+
+    /// What events of this object are of; of all of a namespace without a name.
+    fn target(namespace: &str, name: &str) -> Target {
+        Target::TpmObject {
+            kind: Self::KIND,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
 }
 
 /// What is done to objects of a kind, as the audit trail calls it.
@@ -387,7 +404,7 @@ pub(super) fn deed<'a, K: Kind>(
 ) -> Deed<'a> {
     Deed {
         action,
-        target: format!("{}/{}/{}", K::NAME, metadata.namespace, metadata.name),
+        target: K::target(&metadata.namespace, &metadata.name),
         detail,
         origin,
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError, Who,
     access::Operator,
-    audit::{Authority, Deed},
+    audit::{Authority, Deed, Target},
     clock::auth_millis,
     derived::Derived,
 };
@@ -231,8 +231,11 @@ impl OtpDevices {
         let deed = Deed {
             action: act,
             target: match device {
-                Some(device) => format!("instance/{instance}/device/{device}"),
-                None => format!("instance/{instance}"),
+                Some(device) => Target::OtpDevice {
+                    instance: instance.to_owned(),
+                    id: device.to_owned(),
+                },
+                None => Target::Instance(instance.to_owned()),
             },
             detail: Some(format!("it needs the scope {needed}")),
             origin: &origin,
@@ -320,7 +323,7 @@ impl OtpDevices {
         };
         if let Some(needed) = R::NEEDED.filter(|needed| !scope.allows(*needed)) {
             let why = format!("the scope {scope} does not allow {needed:?}");
-            let target = format!("instance/{}", caller.instance);
+            let target = Target::Instance(caller.instance.clone());
             let deed = caller.deed(Action::LoginTokenUse, target, Some(why));
             self.audit.refused(deed).await;
             return refused(NotPermitted::Forbidden);
@@ -400,7 +403,7 @@ impl<R> Caller<R> {
     pub(super) const fn deed(
         &self,
         action: Action,
-        target: String,
+        target: Target,
         detail: Option<String>,
     ) -> Deed<'_> {
         Deed {

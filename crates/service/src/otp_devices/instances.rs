@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
-    audit::Deed,
+    audit::{Deed, Target},
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -260,7 +260,7 @@ impl OtpDevices {
     fn told(&self, batch: &mut Batch, now: Timestamp, action: Action, name: &str, origin: &Origin) {
         let deed = Deed {
             action,
-            target: format!("instance/{name}"),
+            target: Target::Instance(name.to_owned()),
             detail: None,
             origin,
         };

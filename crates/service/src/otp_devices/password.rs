@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Action, Failure, HashingError, Origin, PasswordVerdict, StorageError,
-    audit::Deed,
+    audit::{Deed, Target},
     storage::{Attempt, settle},
 };
 
@@ -203,7 +203,7 @@ impl OtpDevices {
 fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> Deed<'a> {
     Deed {
         action: Action::LoginTokenIssue,
-        target: format!("instance/{instance}"),
+        target: Target::Instance(instance.to_owned()),
         detail: Some(why.to_owned()),
         origin,
     }

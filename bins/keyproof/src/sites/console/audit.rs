@@ -8,7 +8,9 @@ use jiff::{civil::DateTime, tz::TimeZone};
 use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_http::Response;
 use keyproof_service::Timestamp;
-use keyproof_service::audit::{Action, Before, Event, Found, Looker, Outcome, Search, Subject};
+use keyproof_service::audit::{
+    Action, Before, Event, Found, Looker, Outcome, Search, Subject, Who,
+};
 
 use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
 use crate::{
@@ -251,11 +253,15 @@ impl Visit<Signed> {
     /// Who is meant. The trail has users by what was drawn for their accounts, and so do we once we know the name.
     async fn asker(&self, who: &str) -> Result<Vec<String>, Refusal> {
         let mut askers: Vec<_> = given(who).into_iter().collect();
-        if let Some(name) = who.strip_prefix("user:")
+        if let Some(name) = Who::user_in(who)
             && name.parse::<Subject>().is_err()
         {
             let subject = self.service().accounts.subject_named(name).await?;
-            askers.extend(subject.map(|subject| format!("user:{subject}")));
+            let user = subject.map(|subject| Who::User {
+                subject,
+                application_token: None,
+            });
+            askers.extend(user.map(|user| user.to_string()));
         }
         Ok(askers)
     }

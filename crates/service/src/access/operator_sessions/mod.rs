@@ -16,8 +16,8 @@ use super::operators::{
     Access, Operator, OperatorTokenRecord, ReadAlong, operator_of, token_of, token_place,
 };
 use crate::{
-    Action, Failure, Origin, StorageError,
-    audit::{Authority, Deed},
+    Action, Failure, Origin, StorageError, Who,
+    audit::{Authority, Deed, Target},
     clock::auth_millis,
     keys::token_key,
     session_life::SessionLife,
@@ -398,7 +398,7 @@ impl Access {
         let (action, target, origin) = match of {
             None => (
                 Action::OperatorSessionBegin,
-                "operator_token".to_owned(),
+                Target::OperatorToken(None),
                 origin.clone(),
             ),
             Some(session) => (
@@ -428,11 +428,13 @@ fn stored<R: Record>(read: &Snapshot, place: &Key) -> Result<Option<Stored<Arc<R
     Ok(read.get_shared::<R>(place)?)
 }
 
-fn target(operator: &Operator) -> String {
-    operator
-        .who
-        .to_string()
-        .replacen("operator:", "operator_token/", 1)
+/// The token that a session is of.
+fn target(operator: &Operator) -> Target {
+    let id = match &operator.who {
+        Who::Operator { token, .. } => Some(token.clone()),
+        _ => None,
+    };
+    Target::OperatorToken(id)
 }
 
 impl fmt::Display for OperatorSession {

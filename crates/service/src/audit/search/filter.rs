@@ -1,6 +1,8 @@
 //! What is looked for, and which events are that.
 
-use crate::audit::{Event, Outcome, index::User, text::bounded};
+use crate::audit::{
+    Event, Outcome, Target, Who, index::User, text::bounded, who::APPLICATION_TOKEN,
+};
 
 /// Which events are looked for: those of which all is so that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,15 +48,17 @@ impl Search {
         if let Some(user) = self.target.as_deref().and_then(User::asked) {
             return Some(user);
         }
-        let by = self.by.iter().map(|asker| User::asking(asker).ok_or(asker));
+        let by = self.by.iter();
+        let by = by.map(|asker| (User::asking(asker), Who::user_in(asker).is_some()));
+        let is_login_name = |target: &str| matches!(target.parse(), Ok(Target::LoginName(_)));
         let of = self.of.iter().chain(&self.named);
-        let of = of.map(|target| User::asked(target).ok_or(target));
+        let of = of.map(|target| (User::asked(target), is_login_name(target)));
         let mut found: Option<User> = None;
-        for user in by.chain(of) {
+        for (user, is_name) in by.chain(of) {
             match user {
-                Ok(user) if found.is_none_or(|found| found == user) => found = Some(user),
-                // By their name: as releases of before told of them.
-                Err(text) if text.starts_with("user:") || text.starts_with("user_name/") => {}
+                Some(user) if found.is_none_or(|found| found == user) => found = Some(user),
+                // Only events of releases before the index have a name.
+                None if is_name => {}
                 _ => return None,
             }
         }
@@ -70,8 +74,8 @@ fn is_at_or_below(text: &str, place: &str) -> bool {
 /// Users' names may have a slash, so what is below a user is an application's token alone.
 fn is_by(who: &str, asker: &str) -> bool {
     match who.strip_prefix(asker) {
-        Some(rest) if asker.starts_with("user:") => {
-            rest.is_empty() || rest.starts_with("/application_token:")
+        Some(rest) if Who::user_in(asker).is_some() => {
+            rest.is_empty() || rest.starts_with(APPLICATION_TOKEN)
         }
         _ => is_at_or_below(who, asker),
     }

@@ -19,7 +19,7 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
         let user = if number % 2 == 0 { "7" } else { "77" };
         let deed = Deed {
             action: Action::UserSuspend,
-            target: format!("organisation/1/user/{user}"),
+            target: format!("organisation/1/user/{user}").parse().unwrap(),
             detail: Some(number.to_string()),
             origin: &origin,
         };
@@ -103,7 +103,7 @@ async fn whoever_fills_the_trail_hides_nothing_in_it() {
     let sign_in = bench.clock.now();
     let own = Deed {
         action: Action::UserAuthenticate,
-        target: "organisation/1/user/7".to_owned(),
+        target: "organisation/1/user/7".parse().unwrap(),
         detail: None,
         origin: &origin().by(crate::Who::User {
             subject: "1:7:0000000000".parse().unwrap(),
@@ -238,7 +238,7 @@ async fn what_is_of_several_is_found_at_the_end_of_its_time() {
         let mut batch = bench.store.batch(now);
         let deed = Deed {
             action: Action::UserAuthenticate,
-            target: "user_name/x".to_owned(),
+            target: "user_name/x".parse().unwrap(),
             detail: None,
             origin: &origin,
         };

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin,
-    audit::Deed,
+    audit::{Deed, Target},
     storage::{Attempt, settle},
 };
 
@@ -216,7 +216,7 @@ fn deed<'a>(
 ) -> Deed<'a> {
     Deed {
         action,
-        target: format!("tpm_trust/{fingerprint}"),
+        target: Target::TpmTrust(fingerprint.to_string()),
         detail,
         origin,
     }

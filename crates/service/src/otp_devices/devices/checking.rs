@@ -11,7 +11,7 @@ use keyproof_otp::{
 use super::super::OtpDevices;
 use crate::{
     Action, Failure,
-    audit::Deed,
+    audit::{Deed, Target},
     otp_devices::{Caller, Reading},
     storage::{Attempt, settle},
 };
@@ -99,7 +99,10 @@ impl OtpDevices {
         settle("otp_devices.check_code", &self.store, || async {
             let deed = Deed {
                 action: Action::OtpDeviceCheck,
-                target: format!("instance/{}/device/{}", caller.instance(), device.id),
+                target: Target::OtpDevice {
+                    instance: caller.instance().to_owned(),
+                    id: device.id.clone(),
+                },
                 detail: Some(match fitting {
                     Some(step) if step.is_shown => "a code of now".to_owned(),
                     Some(step) => format!(

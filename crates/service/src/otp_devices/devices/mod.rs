@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    audit::Deed,
+    audit::{Deed, Target},
     pages::Pages,
     storage::{Attempt, said, settle},
 };
@@ -453,7 +453,10 @@ fn deed<'a>(
     id: &str,
     detail: Option<String>,
 ) -> Deed<'a> {
-    let target = format!("instance/{}/device/{id}", caller.instance());
+    let target = Target::OtpDevice {
+        instance: caller.instance().to_owned(),
+        id: id.to_owned(),
+    };
     caller.deed(action, target, detail)
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, Who,
-    audit::Deed,
+    audit::{Deed, Target},
     clock::auth_millis,
     storage::{Attempt, settle},
     text::cut,
@@ -158,7 +158,7 @@ impl OtpDevices {
             && !scope.may_issue(request.scope)
         {
             let why = format!("{} from a token of scope {scope}", request.scope);
-            let target = format!("instance/{}", caller.instance());
+            let target = Target::Instance(caller.instance().to_owned());
             let deed = caller.deed(Action::LoginTokenIssue, target, Some(why));
             self.audit.refused(deed).await;
             return Err(Failure::Refused(IssueError::ScopeExceeded));
@@ -214,7 +214,10 @@ impl OtpDevices {
             );
             let deed = Deed {
                 action: Action::LoginTokenIssue,
-                target: format!("instance/{instance}/token/{}", token_id(&digest)),
+                target: Target::LoginToken {
+                    instance: instance.to_owned(),
+                    id: token_id(&digest),
+                },
                 detail: Some(format!("scope {}", request.scope)),
                 origin: issuer.origin(),
             };
@@ -251,7 +254,10 @@ impl OtpDevices {
             }
             let mut batch = self.store.batch(now);
             batch.remove(&shown.place, shown.version);
-            let target = format!("instance/{}/token/{}", caller.instance(), shown.id);
+            let target = Target::LoginToken {
+                instance: caller.instance().to_owned(),
+                id: shown.id.clone(),
+            };
             let deed = caller.deed(Action::LoginTokenRevoke, target, None);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(())))

@@ -6,6 +6,7 @@ use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
     Action, DeviceIdentity, Failure,
+    audit::Target,
     device_identity::{
         Act, Administrator, CreateManagerError, DeleteError, ListingError, Manager,
         ReplaceManagerError, TrustedMakers,
@@ -47,7 +48,10 @@ impl Paged for Manager {
         let manager = devices.find(&administrator, name).await?;
         let makers = devices.covered_makers(&administrator, &manager).await?;
         let below = devices.referring(&manager).await?;
-        let target = format!("tpm_device/{namespace}/{name}");
+        let target = Target::TpmDevices {
+            namespace: namespace.to_owned(),
+            manager: name.to_owned(),
+        };
         let keeper = visit.keeper(Action::TpmDeviceShow, target).await?;
         let (vendor, serial) = (visit.asked("vendor").ok(), visit.asked("serial").ok());
         let after = vendor.as_deref().zip(serial.as_deref());

@@ -11,6 +11,7 @@ use keyproof_auth::operator::is_dns_label;
 use keyproof_service::Timestamp;
 use keyproof_service::{
     Action,
+    audit::Target,
     device_identity::{
         Act, Administrator, ApiKey, AuthorityError, Category, DeviceError, DevicePlace, FindError,
         Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
@@ -240,7 +241,7 @@ impl Visit<Signed> {
         Ok(permitted.await?)
     }
 
-    async fn keeper(&self, act: Action, target: String) -> Result<Keeper, Refusal> {
+    async fn keeper(&self, act: Action, target: Target) -> Result<Keeper, Refusal> {
         let namespace = self.named("namespace");
         let devices = &self.service().device_identity;
         let permitted =

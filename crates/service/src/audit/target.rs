@@ -1,0 +1,618 @@
+//! What events are of: every text that an event has as its target, written and read in one place.
+//!
+//! A name that a client chose may have a slash in it. Then its text may be read as something else; written again, it is the
+//! same text.
+
+use std::{fmt, str::FromStr};
+
+use super::{Party, Subject};
+
+/// What was asked for something. Its text never changes once a release has written it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An application token: `organisation/NUMBER/application_token/NUMBER`.
+    ApplicationToken {
+        /// Its organisation's number.
+        organisation: u32,
+        /// Its number.
+        id: u32,
+    },
+    /// A certificate, `certificate/SUBSCRIPTION/GROUP/SERVICE/NAME`; all of a service without a name.
+    Certificate {
+        /// Its subscription.
+        subscription: String,
+        /// Its resource group.
+        resource_group: String,
+        /// Its provisioning service.
+        service: String,
+        /// Its name.
+        name: String,
+    },
+    /// A Taler instance: `instance/NAME`.
+    Instance(String),
+    /// Refusals that were left out of the trail: whose.
+    LeftOut(Party),
+    /// The name that somebody gave who failed to log in.
+    LoginName(LoginName),
+    /// A login token: `instance/NAME/token/TOKEN`.
+    LoginToken {
+        /// Its instance's name.
+        instance: String,
+        /// Its id.
+        id: String,
+    },
+    /// Something of a user, or the user.
+    OfUser {
+        /// The organisation's number.
+        organisation: u32,
+        /// The user's number in it.
+        user: u32,
+        /// What of them.
+        part: UserPart,
+    },
+    /// An operator's token, `operator_token/TOKEN`; `operator_token` if it is unknown.
+    OperatorToken(Option<String>),
+    /// An organisation that is not the caller's to know: `organisation`.
+    Organisation,
+    /// A point-of-sale device: `instance/NAME/device/ID`.
+    OtpDevice {
+        /// Its instance's name.
+        instance: String,
+        /// Its id.
+        id: String,
+    },
+    /// An application token that somebody shows, `application_token/NUMBER`; `application_token` if it is unknown.
+    ShownApplicationToken(Option<u32>),
+    /// A key that signs access tokens: `signing_key/KEY`.
+    SigningKey(String),
+    /// What a station asks without naming a device or a key that is known: `station`.
+    Station,
+    /// The store as a whole: `store`.
+    Store,
+    /// A device that a manager has, `tpm_device/NAMESPACE/MANAGER/VENDOR/SERIAL`.
+    TpmDevice {
+        /// Its manager's namespace.
+        namespace: String,
+        /// Its manager's name.
+        manager: String,
+        /// Its vendor.
+        vendor: String,
+        /// Its serial number.
+        serial: String,
+    },
+    /// All devices that a manager has: `tpm_device/NAMESPACE/MANAGER`.
+    TpmDevices {
+        /// The manager's namespace.
+        namespace: String,
+        /// The manager's name.
+        manager: String,
+    },
+    /// A manager, category or API key, `KIND/NAMESPACE/NAME`; all of a namespace without a name.
+    TpmObject {
+        /// What it is.
+        kind: ObjectKind,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// An entry of the trust bundle: `tpm_trust/SHA256`.
+    TpmTrust(String),
+    /// An API key that is unknown: `tpm_api_key`.
+    UnknownTpmApiKey,
+}
+
+/// What of a user: `organisation/NUMBER/user/NUMBER`, and what stands behind that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserPart {
+    /// The account itself.
+    Account,
+    /// A second factor: `/mfa_key/NUMBER`.
+    MfaKey(u32),
+    /// A login: `/session/SESSION`.
+    Session(String),
+    /// A trusted device: `/trusted_device/NUMBER`.
+    TrustedDevice(u32),
+}
+
+/// A login's name: `user_name/`, and what stands behind that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginName {
+    /// The name of an account: the subject, which is told in place of the name.
+    Of(Subject),
+    /// A name that nobody has, `unknown/ID`: the id that stands for it.
+    Unknown(String),
+    /// Nothing is behind it: no name is known, or too many that nobody has are told already.
+    Untold,
+    /// The name itself, as releases before subjects wrote it.
+    Former(String),
+}
+
+/// The kinds of objects that operators make of TPMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// An API key.
+    ApiKey,
+    /// A category.
+    Category,
+    /// A manager.
+    Manager,
+}
+
+impl ObjectKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ApiKey, Self::Category, Self::Manager];
+
+    /// What it is called in the store and in the trail.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApiKey => "tpm_api_key",
+            Self::Category => "tpm_category",
+            Self::Manager => "tpm_manager",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApplicationToken { organisation, id } => {
+                write!(f, "organisation/{organisation}/application_token/{id}")
+            }
+            Self::Certificate {
+                subscription,
+                resource_group,
+                service,
+                name,
+            } => write!(
+                f,
+                "certificate/{subscription}/{resource_group}/{service}/{name}"
+            ),
+            Self::Instance(name) => write!(f, "instance/{name}"),
+            Self::LeftOut(party) => party.fmt(f),
+            Self::LoginName(name) => write!(f, "user_name/{name}"),
+            Self::LoginToken { instance, id } => write!(f, "instance/{instance}/token/{id}"),
+            Self::OfUser {
+                organisation,
+                user,
+                part,
+            } => write!(f, "organisation/{organisation}/user/{user}{part}"),
+            Self::OperatorToken(None) => f.write_str("operator_token"),
+            Self::OperatorToken(Some(id)) => write!(f, "operator_token/{id}"),
+            Self::Organisation => f.write_str("organisation"),
+            Self::OtpDevice { instance, id } => write!(f, "instance/{instance}/device/{id}"),
+            Self::ShownApplicationToken(None) => f.write_str("application_token"),
+            Self::ShownApplicationToken(Some(id)) => write!(f, "application_token/{id}"),
+            Self::SigningKey(id) => write!(f, "signing_key/{id}"),
+            Self::Station => f.write_str("station"),
+            Self::Store => f.write_str("store"),
+            Self::TpmDevice {
+                namespace,
+                manager,
+                vendor,
+                serial,
+            } => write!(f, "tpm_device/{namespace}/{manager}/{vendor}/{serial}"),
+            Self::TpmDevices { namespace, manager } => {
+                write!(f, "tpm_device/{namespace}/{manager}")
+            }
+            Self::TpmObject {
+                kind,
+                namespace,
+                name,
+            } => write!(f, "{}/{namespace}/{name}", kind.name()),
+            Self::TpmTrust(fingerprint) => write!(f, "tpm_trust/{fingerprint}"),
+            Self::UnknownTpmApiKey => f.write_str(ObjectKind::ApiKey.name()),
+        }
+    }
+}
+
+impl fmt::Display for UserPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account => Ok(()),
+            Self::MfaKey(id) => write!(f, "/mfa_key/{id}"),
+            Self::Session(id) => write!(f, "/session/{id}"),
+            Self::TrustedDevice(id) => write!(f, "/trusted_device/{id}"),
+        }
+    }
+}
+
+impl fmt::Display for LoginName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(subject) => subject.fmt(f),
+            Self::Unknown(id) => write!(f, "unknown/{id}"),
+            Self::Untold => Ok(()),
+            Self::Former(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A text that no event of this release has as its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no event has this target")]
+pub struct ParseTargetError;
+
+impl FromStr for Target {
+    type Err = ParseTargetError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTargetError> {
+        let target = match text.split_once('/') {
+            None => whole(text),
+            Some(("application_token", id)) => {
+                number(id).map(|id| Self::ShownApplicationToken(Some(id)))
+            }
+            Some(("certificate", rest)) => certificate(rest),
+            Some(("instance", rest)) => Some(of_instance(rest)),
+            Some(("operator_token", id)) => Some(Self::OperatorToken(Some(id.to_owned()))),
+            Some(("organisation", rest)) => of_organisation(rest),
+            Some(("signing_key", id)) => Some(Self::SigningKey(id.to_owned())),
+            Some(("tpm_device", rest)) => device(rest),
+            Some(("tpm_trust", fingerprint)) => Some(Self::TpmTrust(fingerprint.to_owned())),
+            Some(("user_name", name)) => Some(Self::LoginName(LoginName::parse(name))),
+            Some((kind, rest)) => object(kind, rest),
+        };
+        let target = target.or_else(|| Party::parse(text).map(Self::LeftOut));
+        target.ok_or(ParseTargetError)
+    }
+}
+
+impl Target {
+    /// The user whom a target is of, by the numbers of their organisation and of their own: also where it is of something of
+    /// theirs that this release does not know.
+    pub(super) fn user_in(text: &str) -> Option<(u32, u32)> {
+        if let Ok(Self::LoginName(LoginName::Of(subject))) = text.parse() {
+            return Some((subject.organisation, subject.user));
+        }
+        let (organisation, user, _) = of_user(text.strip_prefix("organisation/")?)?;
+        Some((organisation, user))
+    }
+}
+
+impl LoginName {
+    fn parse(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Untold;
+        }
+        if let Some(id) = text.strip_prefix("unknown/") {
+            return Self::Unknown(id.to_owned());
+        }
+        let subject = text.parse::<Subject>();
+        subject.map_or_else(|_| Self::Former(text.to_owned()), Self::Of)
+    }
+}
+
+/// Those without a slash.
+fn whole(text: &str) -> Option<Target> {
+    match text {
+        "application_token" => Some(Target::ShownApplicationToken(None)),
+        "operator_token" => Some(Target::OperatorToken(None)),
+        "organisation" => Some(Target::Organisation),
+        "station" => Some(Target::Station),
+        "store" => Some(Target::Store),
+        text => (text == ObjectKind::ApiKey.name()).then_some(Target::UnknownTpmApiKey),
+    }
+}
+
+fn certificate(rest: &str) -> Option<Target> {
+    let mut parts = rest.splitn(4, '/').map(ToOwned::to_owned);
+    Some(Target::Certificate {
+        subscription: parts.next()?,
+        resource_group: parts.next()?,
+        service: parts.next()?,
+        name: parts.next()?,
+    })
+}
+
+fn of_instance(rest: &str) -> Target {
+    if let Some((instance, part)) = rest.split_once('/') {
+        let instance = instance.to_owned();
+        if let Some(id) = part.strip_prefix("token/") {
+            let id = id.to_owned();
+            return Target::LoginToken { instance, id };
+        }
+        if let Some(id) = part.strip_prefix("device/") {
+            let id = id.to_owned();
+            return Target::OtpDevice { instance, id };
+        }
+    }
+    Target::Instance(rest.to_owned())
+}
+
+fn of_organisation(rest: &str) -> Option<Target> {
+    if let Some((organisation, id)) = rest.split_once("/application_token/")
+        && let (Some(organisation), Some(id)) = (number(organisation), number(id))
+    {
+        return Some(Target::ApplicationToken { organisation, id });
+    }
+    let (organisation, user, part) = of_user(rest)?;
+    let part = match part.map(|part| part.split_once('/')) {
+        None => UserPart::Account,
+        Some(Some(("mfa_key", id))) => UserPart::MfaKey(number(id)?),
+        Some(Some(("session", id))) => UserPart::Session(id.to_owned()),
+        Some(Some(("trusted_device", id))) => UserPart::TrustedDevice(number(id)?),
+        Some(_) => return None,
+    };
+    Some(Target::OfUser {
+        organisation,
+        user,
+        part,
+    })
+}
+
+/// A user behind `organisation/`: their numbers, and what stands behind them and a slash.
+fn of_user(rest: &str) -> Option<(u32, u32, Option<&str>)> {
+    let (organisation, rest) = rest.split_once("/user/")?;
+    let (user, part) = match rest.split_once('/') {
+        Some((user, part)) => (user, Some(part)),
+        None => (rest, None),
+    };
+    Some((number(organisation)?, number(user)?, part))
+}
+
+fn device(rest: &str) -> Option<Target> {
+    let mut parts = rest.splitn(4, '/').map(ToOwned::to_owned);
+    let (namespace, manager) = (parts.next()?, parts.next()?);
+    match (parts.next(), parts.next()) {
+        (None, _) => Some(Target::TpmDevices { namespace, manager }),
+        (Some(vendor), Some(serial)) => Some(Target::TpmDevice {
+            namespace,
+            manager,
+            vendor,
+            serial,
+        }),
+        (Some(_), None) => None,
+    }
+}
+
+fn object(kind: &str, rest: &str) -> Option<Target> {
+    let mut kinds = ObjectKind::ALL.into_iter();
+    let kind = kinds.find(|known| known.name() == kind)?;
+    let (namespace, name) = rest.split_once('/')?;
+    Some(Target::TpmObject {
+        kind,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+/// A number as it is written: there is one text of each.
+fn number(text: &str) -> Option<u32> {
+    let number: u32 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Who;
+
+    const SUBJECT: &str = "1:7:0000000000";
+
+    /// One of each, in the words of DATA_MODEL.md; every number is 7.
+    fn examples() -> Vec<Target> {
+        let text = |text: &str| text.to_owned();
+        let of_user = |part| Target::OfUser {
+            organisation: 7,
+            user: 7,
+            part,
+        };
+        let objects = ObjectKind::ALL.into_iter().flat_map(|kind| {
+            ["NAME", ""].map(|name| Target::TpmObject {
+                kind,
+                namespace: text("NAMESPACE"),
+                name: text(name),
+            })
+        });
+        let others = [
+            Target::ApplicationToken {
+                organisation: 7,
+                id: 7,
+            },
+            Target::Certificate {
+                subscription: text("SUBSCRIPTION"),
+                resource_group: text("GROUP"),
+                service: text("SERVICE"),
+                name: text("NAME"),
+            },
+            Target::Instance(text("NAME")),
+            Target::LeftOut(Party::Strangers),
+            Target::LeftOut(Party::Others),
+            Target::LoginName(LoginName::Of(SUBJECT.parse().unwrap())),
+            Target::LoginName(LoginName::Unknown(text("ID"))),
+            Target::LoginName(LoginName::Untold),
+            Target::LoginToken {
+                instance: text("NAME"),
+                id: text("TOKEN"),
+            },
+            of_user(UserPart::Account),
+            of_user(UserPart::MfaKey(7)),
+            of_user(UserPart::Session(text("SESSION"))),
+            of_user(UserPart::TrustedDevice(7)),
+            Target::OperatorToken(None),
+            Target::OperatorToken(Some(text("TOKEN"))),
+            Target::Organisation,
+            Target::OtpDevice {
+                instance: text("NAME"),
+                id: text("ID"),
+            },
+            Target::ShownApplicationToken(None),
+            Target::ShownApplicationToken(Some(7)),
+            Target::SigningKey(text("KEY")),
+            Target::Station,
+            Target::Store,
+            Target::TpmDevice {
+                namespace: text("NAMESPACE"),
+                manager: text("MANAGER"),
+                vendor: text("VENDOR"),
+                serial: text("SERIAL"),
+            },
+            Target::TpmDevices {
+                namespace: text("NAMESPACE"),
+                manager: text("MANAGER"),
+            },
+            Target::TpmTrust(text("SHA256")),
+            Target::UnknownTpmApiKey,
+        ];
+        objects.chain(others).collect()
+    }
+
+    /// What no row of DATA_MODEL.md has as a text: whoever asks, and names of earlier releases.
+    fn undocumented() -> Vec<Target> {
+        let askers = [
+            "console:root",
+            "external:https://idp/ci",
+            "instance:shop",
+            "keyproof",
+            "operator_subject:ci",
+            "station:default/category",
+            "user:1:7:0000000000",
+        ];
+        let asker = |asker: &str| Target::LeftOut(Party::One(asker.to_owned()));
+        let former = Target::LoginName(LoginName::Former("ada".to_owned()));
+        askers.map(asker).into_iter().chain([former]).collect()
+    }
+
+    /// Which variant it is, of so many. A new one does not compile before it is here, and is then missing in the examples.
+    const fn variant(target: &Target) -> (usize, usize) {
+        let number = match target {
+            Target::ApplicationToken { .. } => 0,
+            Target::Certificate { .. } => 1,
+            Target::Instance(_) => 2,
+            Target::LeftOut(Party::Strangers) => 3,
+            Target::LeftOut(Party::One(_)) => 4,
+            Target::LeftOut(Party::Others) => 5,
+            Target::LoginName(LoginName::Of(_)) => 6,
+            Target::LoginName(LoginName::Unknown(_)) => 7,
+            Target::LoginName(LoginName::Untold) => 8,
+            Target::LoginName(LoginName::Former(_)) => 9,
+            Target::LoginToken { .. } => 10,
+            Target::OfUser { part, .. } => match part {
+                UserPart::Account => 11,
+                UserPart::MfaKey(_) => 12,
+                UserPart::Session(_) => 13,
+                UserPart::TrustedDevice(_) => 14,
+            },
+            Target::OperatorToken(None) => 15,
+            Target::OperatorToken(Some(_)) => 16,
+            Target::Organisation => 17,
+            Target::OtpDevice { .. } => 18,
+            Target::ShownApplicationToken(None) => 19,
+            Target::ShownApplicationToken(Some(_)) => 20,
+            Target::SigningKey(_) => 21,
+            Target::Station => 22,
+            Target::Store => 23,
+            Target::TpmDevice { .. } => 24,
+            Target::TpmDevices { .. } => 25,
+            Target::TpmObject { kind, .. } => match kind {
+                ObjectKind::ApiKey => 26,
+                ObjectKind::Category => 27,
+                ObjectKind::Manager => 28,
+            },
+            Target::TpmTrust(_) => 29,
+            Target::UnknownTpmApiKey => 30,
+        };
+        (number, 31)
+    }
+
+    #[test]
+    fn each_is_read_as_it_is_written() {
+        let all = [examples(), undocumented()].concat();
+        for target in &all {
+            assert_eq!(target.to_string().parse(), Ok(target.clone()), "{target}");
+        }
+        let variants: BTreeSet<_> = all.iter().map(|target| variant(target).0).collect();
+        let (_, count) = variant(&Target::Store);
+        assert_eq!(variants, (0..count).collect());
+        let texts: BTreeSet<_> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), all.len(), "no text is that of two");
+    }
+
+    /// The texts in the column of targets.
+    fn documented() -> BTreeSet<String> {
+        let text = include_str!("../../../../DATA_MODEL.md");
+        let (_, trail) = text.split_once("## The audit trail").unwrap();
+        let rows = trail.lines().filter(|line| line.starts_with("| "));
+        let cells = rows.filter_map(|row| row.split('|').nth(2));
+        let spans = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        let whole = spans.map(|span| match span.strip_prefix("USER") {
+            Some(part) => format!("organisation/7/user/7{part}"),
+            None => span.replace("SUBJECT", SUBJECT),
+        });
+        let kinds = |span: String| match span.strip_prefix("KIND") {
+            Some(rest) => ObjectKind::ALL
+                .map(|kind| kind.name().to_owned() + rest)
+                .to_vec(),
+            None => vec![span],
+        };
+        let all = whole.flat_map(kinds);
+        all.map(|span| span.replace("NUMBER", "7")).collect()
+    }
+
+    #[test]
+    fn the_data_model_lists_every_target() {
+        let all: BTreeSet<_> = examples().iter().map(ToString::to_string).collect();
+        assert_eq!(documented(), all);
+    }
+
+    /// However clients call things, a text that is read is written again as it was.
+    #[test]
+    fn a_text_is_never_written_as_another() {
+        for text in [
+            "instance/a/b",
+            "instance/a/device/b/token/c",
+            "instance/a/token/b/device/c",
+            "instance/",
+            "certificate/a/b/c/",
+            "certificate/a/b/c/d/e",
+            "tpm_device/a/b/c/d/e",
+            "tpm_manager/a/b/c",
+            "user_name/unknown/1:7:0000000000",
+            "user_name/unknown",
+            "operator_token/",
+        ] {
+            let target = text.parse::<Target>();
+            assert_eq!(target.unwrap().to_string(), text);
+        }
+        for unread in [
+            "",
+            "x",
+            "x/y",
+            "organisation/1",
+            "organisation/01/user/7",
+            "organisation/1/user/+7",
+            "organisation/1/user/7/",
+            "organisation/1/user/7/later/1",
+            "organisation/1/user/7/mfa_key/x",
+            "tpm_device/a/b/c",
+            "instance",
+            "users:ada",
+        ] {
+            assert_eq!(unread.parse::<Target>(), Err(ParseTargetError), "{unread}");
+        }
+    }
+
+    #[test]
+    fn a_users_are_all_below_them() {
+        for text in [
+            "organisation/1/user/7",
+            "organisation/1/user/7/",
+            "organisation/1/user/7/mfa_key/1",
+            "organisation/1/user/7/later/1",
+            "user_name/1:7:0000000000",
+        ] {
+            assert_eq!(Target::user_in(text), Some((1, 7)), "{text}");
+        }
+        let asker = Who::user_named("1:7:0000000000");
+        for text in [
+            &*asker,
+            "user_name/ada",
+            "organisation/1",
+            "organisation/1/user/x",
+        ] {
+            assert_eq!(Target::user_in(text), None, "{text}");
+        }
+    }
+}
