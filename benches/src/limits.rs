@@ -104,7 +104,7 @@ async fn show(service: &Service, request: &Request<Incoming>) -> Option<Vec<u8>>
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     };
     let devices = &service.otp_devices;
     let caller = devices.permit::<Reading>("default", Some(token), Some(id), &origin);

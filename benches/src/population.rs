@@ -71,7 +71,7 @@ pub fn origin(who: Who) -> Origin {
         request_id: None,
         address: None,
         applicant: Default::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 

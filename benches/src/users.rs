@@ -139,6 +139,6 @@ fn origin() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }

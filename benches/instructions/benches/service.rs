@@ -59,7 +59,7 @@ fn origin(who: Who) -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 

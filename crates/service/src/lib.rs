@@ -37,7 +37,7 @@ pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
 };
 pub use accounts::{AccountSettings, Accounts};
-pub use audit::{Action, Audit, AuditSettings, AuditSink, Authority, Origin, Who};
+pub use audit::{Action, Audit, AuditSettings, AuditSink, Origin, Warrant, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};

@@ -140,7 +140,7 @@ pub(crate) fn origin() -> Origin {
         request_id: Some("0123".to_owned()),
         address: Some([127, 0, 0, 1].into()),
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn console() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 

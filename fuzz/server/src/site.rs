@@ -231,7 +231,7 @@ async fn started() -> (Server, String, [String; 2]) {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     };
     let password = || Zeroizing::new(PASSWORD.to_owned());
     let devices = &service.otp_devices;

@@ -129,7 +129,7 @@ pub(super) fn origin() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 

@@ -101,7 +101,7 @@ impl Stage {
             request_id: None,
             address: None,
             applicant: Applicant::default(),
-            authority: Vec::new(),
+            warrants: Vec::new(),
         }
     }
 

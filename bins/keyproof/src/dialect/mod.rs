@@ -49,7 +49,7 @@ pub(crate) fn origin(exchange: &Exchange) -> Origin {
             Presence::SendsNoMore => access::Presence::SendsNoMore,
             Presence::Gone => access::Presence::Gone,
         }),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 

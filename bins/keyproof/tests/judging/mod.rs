@@ -366,6 +366,6 @@ fn origin() -> Origin {
         request_id: None,
         address: Some([127, 0, 0, 1].into()),
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }

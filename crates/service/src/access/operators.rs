@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
     Action, Audit, Clock, Failure, Origin, StorageError, Who,
-    audit::{Authority, Deed, Target},
+    audit::{Deed, Target, Warrant},
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -76,7 +76,7 @@ pub struct Operator {
     /// What was read along with the token.
     pub(crate) along: ReadAlong,
     /// The token's record, and that of the session in a browser; somebody else's tokens have none.
-    pub(crate) authority: Vec<Authority>,
+    pub(crate) warrants: Vec<Warrant>,
 }
 
 /// What is read along with an operator's token, and of the same moment: for what is shown to them.
@@ -386,7 +386,7 @@ pub(super) fn operator_of(
     along: ReadAlong,
 ) -> Operator {
     Operator {
-        authority: vec![Authority {
+        warrants: vec![Warrant {
             place: place.clone(),
             version,
         }],

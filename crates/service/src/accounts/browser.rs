@@ -157,7 +157,7 @@ impl Accounts {
         let record = kept.record().ok_or(INVALID)?;
         let user: Slot<User> = reading.slot(user_key(record.owner))?;
         let user = user.into_record().ok_or(INVALID)?;
-        let session = Session::of_browser(record, kept.authority(), &user);
+        let session = Session::of_browser(record, kept.warrant(), &user);
         if !session.is_of(&user) {
             return Err(INVALID);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyproof_store::{Batch, Key, Raw, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::Accounts;
-use crate::{StorageError, audit::Authority, storage::put};
+use crate::{StorageError, audit::Warrant, storage::put};
 
 /// What was read at one moment.
 #[derive(Debug)]
@@ -54,9 +54,9 @@ impl Reading {
     }
 
     /// The record at this place, which was asked for, as what permits a request; nothing if there is none.
-    pub(super) fn authority(&self, place: Key) -> Result<Option<Authority>, StorageError> {
+    pub(super) fn warrant(&self, place: Key) -> Result<Option<Warrant>, StorageError> {
         let version = self.found.raw(&place)?.map(Raw::version);
-        Ok(version.map(|version| Authority { place, version }))
+        Ok(version.map(|version| Warrant { place, version }))
     }
 }
 
@@ -93,8 +93,8 @@ impl<R: Record> Slot<R> {
     }
 
     /// It as what permits a request, if it was there.
-    pub(super) fn authority(&self) -> Option<Authority> {
-        self.stored.as_ref().map(|stored| Authority {
+    pub(super) fn warrant(&self) -> Option<Warrant> {
+        self.stored.as_ref().map(|stored| Warrant {
             place: self.place.clone(),
             version: stored.version,
         })

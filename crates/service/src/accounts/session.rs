@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Failure, Origin, Who,
-    audit::{Authority, LoginName, Looker, Search, Subject, Target},
+    audit::{LoginName, Looker, Search, Subject, Target, Warrant},
 };
 
 /// The bearer of a valid access token.
@@ -38,7 +38,7 @@ pub struct Session {
     key_changes: Option<u64>,
     along: Option<Arc<Along>>,
     /// The key that the access token is signed with, or the record of the session in a browser.
-    authority: Option<Authority>,
+    warrant: Option<Warrant>,
 }
 
 /// A user's second factor that was read along with a session, of the same moment.
@@ -151,11 +151,7 @@ impl Session {
     }
 
     /// That of a person who has logged in with a browser, where the user is as they are now.
-    pub(super) fn of_browser(
-        kept: &UserSession,
-        authority: Option<Authority>,
-        user: &User,
-    ) -> Self {
+    pub(super) fn of_browser(kept: &UserSession, warrant: Option<Warrant>, user: &User) -> Self {
         Self {
             owner: kept.owner,
             name: user.name.clone(),
@@ -170,7 +166,7 @@ impl Session {
             token: Some(kept.token),
             key_changes: Some(kept.key_changes),
             along: None,
-            authority,
+            warrant,
         }
     }
 
@@ -228,7 +224,7 @@ impl Session {
 
     pub(super) fn origin(&self, origin: &Origin) -> Origin {
         Origin {
-            authority: self.authority.iter().cloned().collect(),
+            warrants: self.warrant.iter().cloned().collect(),
             ..origin.by(Who::User {
                 subject: self.subject,
                 application_token: self.application_token,
@@ -278,7 +274,7 @@ impl Accounts {
         let reading = self.read(places.chain(along_it.into_iter().flatten()));
         let reading = reading.await?;
         // The key is still in force, whenever it was that it verified the token.
-        let Some(signing_key) = reading.authority(signed_with)? else {
+        let Some(signing_key) = reading.warrant(signed_with)? else {
             self.signing.let_go(&claims.signed_with);
             return Err(INVALID);
         };
@@ -309,7 +305,7 @@ impl Accounts {
                     reading,
                 })
             }),
-            authority: Some(signing_key),
+            warrant: Some(signing_key),
         };
         match session.is_of(user) {
             true => Ok(session),

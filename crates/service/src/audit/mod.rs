@@ -63,13 +63,13 @@ pub struct Origin {
     /// The request where passwords are hashed for it.
     pub applicant: Applicant,
     /// What it is permitted by, as far as that are records of the store.
-    pub authority: Vec<Authority>,
+    pub warrants: Vec<Warrant>,
 }
 
 /// A record that permits a request, as it was then: an operator's token, a browser's session, the key that an access token is
-/// signed with, a client certificate. What is done by its authority requires that it is still so.
+/// signed with, a client certificate. A batch that it permits requires that it is still as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authority {
+pub struct Warrant {
     pub(crate) place: Key,
     pub(crate) version: Version,
 }
@@ -78,14 +78,14 @@ impl Origin {
     /// Lets a batch go through only while what permits this is as it was: nothing is changed by a token that is revoked, or a
     /// session that is ended, while the request is on its way. What the batch says of such a record already says more.
     pub(crate) fn require(&self, batch: &mut Batch) {
-        for Authority { place, version } in &self.authority {
+        for Warrant { place, version } in &self.warrants {
             if !batch.contains(place) {
                 batch.require(place, *version);
             }
         }
     }
 
-    /// A request by somebody else's authority, from the same place: what is known after authentication.
+    /// The same request, by whom authentication has found.
     pub fn by(&self, who: Who) -> Self {
         Self {
             who,
@@ -93,10 +93,10 @@ impl Origin {
         }
     }
 
-    /// The same, by the authority of this operator's token.
+    /// The same, by an operator, as their token permits it.
     pub(crate) fn by_operator(&self, operator: &Operator) -> Self {
         Self {
-            authority: operator.authority.clone(),
+            warrants: operator.warrants.clone(),
             ..self.by(operator.who.clone())
         }
     }
@@ -108,7 +108,7 @@ impl Origin {
             request_id: None,
             address: None,
             applicant: Applicant::default(),
-            authority: Vec::new(),
+            warrants: Vec::new(),
         }
     }
 }

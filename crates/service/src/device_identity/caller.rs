@@ -153,14 +153,14 @@ impl DeviceIdentity {
         origin: &Origin,
     ) -> Result<Station, Failure<CertificateNotAccepted>> {
         let client = self.client(&certificate, self.clock.now()).await?;
-        let (category, authority) = client.ok_or(Failure::Refused(CertificateNotAccepted))?;
+        let (category, warrant) = client.ok_or(Failure::Refused(CertificateNotAccepted))?;
         let who = Who::Station {
             namespace: category.namespace,
             category: category.name,
         };
         Ok(Station {
             origin: Origin {
-                authority: vec![authority],
+                warrants: vec![warrant],
                 ..origin.by(who)
             },
             certificate: Some(certificate),

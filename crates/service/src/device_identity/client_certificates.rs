@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object_key};
 use crate::{
     Failure, StorageError,
-    audit::Authority,
+    audit::Warrant,
     pages::{PAGE, Page, Pages, settle_pages},
 };
 
@@ -148,7 +148,7 @@ impl DeviceIdentity {
         &self,
         shown: &Sha256Thumbprint,
         now: Timestamp,
-    ) -> Result<Option<(Metadata, Authority)>, StorageError> {
+    ) -> Result<Option<(Metadata, Warrant)>, StorageError> {
         let place = Holder::key(shown);
         let above = |holder: &Holder| {
             [
@@ -178,7 +178,7 @@ impl DeviceIdentity {
         let is_disabled = category.metadata.disable || manager.record.metadata.disable;
         let counts = !is_disabled && category.spec.has_client(shown, now);
         let version = holder.version;
-        Ok(counts.then_some((category.metadata, Authority { place, version })))
+        Ok(counts.then_some((category.metadata, Warrant { place, version })))
     }
 
     /// Adds a new category's client certificate to a batch.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError, Who,
     access::Operator,
-    audit::{Authority, Deed, Target},
+    audit::{Deed, Target, Warrant},
     clock::auth_millis,
     derived::Derived,
 };
@@ -297,13 +297,13 @@ impl OtpDevices {
             None => None,
         };
         let (scope, token_id) = (stored.record.scope, token_id(&digest));
-        let authority = Authority {
+        let warrant = Warrant {
             place: token.clone(),
             version: stored.version,
         };
         let caller = Caller {
             origin: Origin {
-                authority: vec![authority],
+                warrants: vec![warrant],
                 ..origin.by(Who::Instance {
                     name: instance.name.clone(),
                     token: Some(token_id.clone()),

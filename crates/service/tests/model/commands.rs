@@ -329,7 +329,7 @@ pub(crate) fn origin() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) fn console_origin() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     }
 }
 

@@ -59,7 +59,7 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     };
     let token = console.access.create(new, &origin).await.unwrap();
 

@@ -82,7 +82,7 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
         request_id: None,
         address: None,
         applicant: Applicant::default(),
-        authority: Vec::new(),
+        warrants: Vec::new(),
     };
     let password = Zeroizing::new(PASSWORD.to_owned());
     service

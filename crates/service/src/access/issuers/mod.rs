@@ -188,7 +188,7 @@ impl Issuer {
             subject,
             scopes: self.scopes(claims),
             along: ReadAlong::default(),
-            authority: Vec::new(),
+            warrants: Vec::new(),
         })
     }
 

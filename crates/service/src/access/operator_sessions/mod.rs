@@ -17,7 +17,7 @@ use super::operators::{
 };
 use crate::{
     Action, Failure, Origin, StorageError, Who,
-    audit::{Authority, Deed, Target},
+    audit::{Deed, Target, Warrant},
     clock::auth_millis,
     keys::token_key,
     session_life::SessionLife,
@@ -276,7 +276,7 @@ impl Access {
             &live.record,
             ReadAlong::default(),
         );
-        operator.authority.push(Authority {
+        operator.warrants.push(Warrant {
             place: place.clone(),
             version: kept.version,
         });
