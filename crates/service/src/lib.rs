@@ -165,7 +165,7 @@ impl Service {
             certificates,
             device_identity,
         } = settings.into();
-        let audit = Audit::keeping(store.clone(), clock.clone(), audit, audit_sink);
+        let audit = Audit::with_settings(store.clone(), clock.clone(), audit, audit_sink);
         let audit = Arc::new(audit);
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let judging = Judging::new(judging);

@@ -12,10 +12,10 @@ use keyproof_store::Timestamp;
 use super::{Failure, Outcome, flags::StoreFlags, moment::Since, output, store::with_service};
 use crate::{event_json::event_document, rfc3339::Rfc3339};
 
-/// Where events stand that are several.
+/// How repeated events are listed.
 const TIMES: &str = "\
-An event of several (`count`) stands at the end of its minute, or of its hour for refreshes of tokens, and so after \
-later ones of that time: `at` is when the first of them was decided, `last_at` when the last was.";
+Repeated events are one line with a `count`, listed at the end of their minute (token refreshes: hour). `at` is when the \
+first of them was decided, `last_at` when the last was.";
 
 /// How often a follower looks.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ enum Command {
 /// What a reader of the export has to know.
 const ONCE_OR_MORE: &str = "\
 Each line has an id, and a cursor: give the last one that was kept to --after, and what comes next follows. The cursor stays \
-behind events that are younger than a minute, so those come again, under the same id: keep each id once. Events of several come \
+behind events that are younger than a minute, so those come again, under the same id: keep each id once. Repeated events come \
 once their minute or hour is over.";
 
 #[derive(Args, Debug)]

@@ -187,11 +187,11 @@ pub struct Audit {
 impl Audit {
     /// The trail of this store, which keeps what was done for ever.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self::keeping(store, clock, AuditSettings::default(), None)
+        Self::with_settings(store, clock, AuditSettings::default(), None)
     }
 
     /// The trail of this store, how long its events stay, and who else is told of them.
-    pub fn keeping(
+    pub fn with_settings(
         store: Store,
         clock: Arc<dyn Clock>,
         settings: AuditSettings,
@@ -434,13 +434,13 @@ impl Audit {
         let mut pages = self.pages(since, after);
         loop {
             let page = pages.next(self.clock.now()).await?.unwrap_or_default();
-            let page = page.into_iter();
-            let mut page: Vec<_> = page
+            let events: Vec<_> = page
+                .into_iter()
                 .map(|(key, stored)| (EventKey(key), stored.record))
+                .filter(|(_, event)| event.last_at() >= since)
                 .collect();
-            page.retain(|(_, event)| event.last_at() >= since);
-            if pages.is_over() || !page.is_empty() {
-                return Ok(page);
+            if pages.is_over() || !events.is_empty() {
+                return Ok(events);
             }
         }
     }

@@ -62,7 +62,7 @@ mod tests {
         let heard = Arc::new(Heard::default());
         let (store, clock) = (bench.store.clone(), bench.clock.clone());
         let sink = Arc::clone(&heard) as Arc<dyn AuditSink>;
-        let audit = Audit::keeping(store, clock, AuditSettings::default(), Some(sink));
+        let audit = Audit::with_settings(store, clock, AuditSettings::default(), Some(sink));
         (audit, heard)
     }
 

@@ -168,10 +168,10 @@ fn what_scripts_rely_on_is_there() {
 }
 
 #[test]
-fn audit_help_says_where_an_event_of_several_stands() {
+fn audit_help_says_where_repeated_events_are_listed() {
     let help = run(&["audit", "--help"]);
     let words: Vec<_> = text(&help.stdout).split_whitespace().collect();
-    let says = "An event of several (`count`) stands at the end of its minute";
+    let says = "Repeated events are one line with a `count`, listed at the end of their minute";
     assert!(words.join(" ").contains(says), "{words:?}");
 }
 
