@@ -1,4 +1,4 @@
-//! What ARCHITECTURE.md leads to from each URL: a file that it names is there, and has what it is said to have.
+//! What ARCHITECTURE.md leads to: each source that it names is there; and from a URL on, has what it is said to have.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use crate::{failure::Failure, sources};
 
 const PAGE: &str = "ARCHITECTURE.md";
 
-/// The part of the page that is read: prose and tables, each line of its own.
+/// The part of the page whose items are sought: prose and tables, each line of its own.
 const HEADING: &str = "## From a URL to its rule";
 
 /// Below which folders a file may be, beside those that a section's heading names.
@@ -22,7 +22,10 @@ const METHODS: [&str; 4] = ["DELETE", "GET", "PATCH", "POST"];
 /// What makes an item of the word behind it.
 const KINDS: [&str; 7] = ["const", "enum", "fn", "static", "struct", "trait", "type"];
 
-/// Checks every file and every function, type and constant that is named from a URL on.
+/// Where the sources are that the page names.
+const SOURCES: [&str; 3] = ["crates", "bins/keyproof/src", "bins/xtask/src"];
+
+/// Checks every source that is named, and every function, type and constant that is named from a URL on.
 pub(crate) fn check() -> Result<(), Failure> {
     let path = PathBuf::from(PAGE);
     let page = fs::read_to_string(&path).map_err(|source| Failure::File {
@@ -30,14 +33,19 @@ pub(crate) fn check() -> Result<(), Failure> {
         source,
     })?;
     let mut tree = Tree::default();
-    for folder in ["crates", "bins/keyproof/src"] {
+    for folder in SOURCES {
         for (path, text) in sources::below(Path::new(folder))? {
             tree.sources.insert(path, text);
         }
     }
-    match tree.named_in(&page) {
-        Ok(names) => {
-            println!("{PAGE}: {names} names of files and items");
+    let checked = tree
+        .paths_in(&page)
+        .and_then(|paths| Ok((paths, tree.named_in(&page)?)));
+    match checked {
+        Ok((paths, names)) => {
+            println!(
+                "{PAGE}: {paths} paths of sources; from URLs on, {names} names of files and items"
+            );
             Ok(())
         }
         Err(problem) => Err(Failure::Source { path, problem }),
@@ -51,6 +59,25 @@ struct Tree {
 }
 
 impl Tree {
+    /// How many paths of sources there are, or the first that is not one source's. What every dialect has goes by its name
+    /// alone, and there may be many of that.
+    fn paths_in(&self, page: &str) -> Result<usize, String> {
+        let mut count = 0;
+        for line in page.lines() {
+            for path in spans(line).filter(|span| span.ends_with(".rs")) {
+                let files = self.sources.keys().filter(|file| file.ends_with(path));
+                match files.count() {
+                    0 => return Err(format!("there is no source {path}: {}", line.trim())),
+                    2.. if path.contains('/') => {
+                        return Err(format!("several sources are {path}: {}", line.trim()));
+                    }
+                    _ => count += 1,
+                }
+            }
+        }
+        Ok(count)
+    }
+
     /// How many names there are, or the first that leads nowhere.
     fn named_in(&self, page: &str) -> Result<usize, String> {
         let (_, part) = page
@@ -246,6 +273,28 @@ The token: `permit` in `caller.rs`.
     #[test]
     fn what_is_there_is_counted() {
         assert_eq!(tree().named_in(PAGE), Ok(9));
+    }
+
+    #[test]
+    fn each_path_is_that_of_one_source() {
+        let mut tree = tree();
+        let other = PathBuf::from("crates/other/devices/caller.rs");
+        tree.sources.insert(other, String::new());
+        let page = "Of `caller.rs` and `f5/routes.rs`,\n| not `a.txt` | but `tpm/src/name.rs` |";
+        assert_eq!(tree.paths_in(page), Ok(3));
+        for (wrong, told) in [
+            ("call.rs", "there is no source call.rs: "),
+            ("aller.rs", "there is no source aller.rs: "),
+            ("f6/routes.rs", "there is no source f6/routes.rs: "),
+            (
+                "devices/caller.rs",
+                "several sources are devices/caller.rs: ",
+            ),
+        ] {
+            let page = format!("`name.rs`\n  and `{wrong}`");
+            let problem = format!("{told}and `{wrong}`");
+            assert_eq!(tree.paths_in(&page), Err(problem));
+        }
     }
 
     #[test]
