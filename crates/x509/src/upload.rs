@@ -15,6 +15,10 @@ use crate::reader::contents;
 /// Uploads of more bytes than this are refused unread. A certificate has one or two thousand, a chain seldom ten.
 pub const MAX_UPLOAD_LEN: usize = 128 * 1024;
 
+/// The longest PEM file that is worth keeping, in lengths of its certificate's DER. Base64 in lines of 64 characters and two marks make a
+/// file of half as much again: one that is longer than this is blanks for the most part.
+const MAX_SOLE_PEM_RATIO: usize = 4;
+
 /// An upload whose outer layers are off: the DER of one certificate, not yet read.
 ///
 /// ```
@@ -122,7 +126,7 @@ impl<'a> Upload<'a> {
     }
 
     /// The PEM file as it was uploaded, its base64 taken off if it had any, if that file is one block of a certificate and
-    /// nothing else but white space. It has at most [`MAX_UPLOAD_LEN`] bytes.
+    /// nothing else but white space, of which there is little: the file has at most four times as many bytes as the DER.
     pub fn sole_pem(&self) -> Option<&[u8]> {
         self.sole_pem.as_deref()
     }
@@ -265,9 +269,10 @@ impl<'a> Text<'a> {
         })?;
         let der = self.base64(first.body_start, body)?;
         let is_bare = self.mark_len == 0 && pem.blocks == 1 && first.is_all_of(&self.bytes);
+        let is_short = self.bytes.len() <= der.len().saturating_mul(MAX_SOLE_PEM_RATIO);
         Ok(Upload {
             further_certificates: pem.further_certificates,
-            sole_pem: is_bare.then(|| self.bytes.to_vec()),
+            sole_pem: (is_bare && is_short).then(|| self.bytes.to_vec()),
             ..Upload::of_der(Cow::Owned(der), encoding)?
         })
     }

@@ -338,6 +338,8 @@ fn a_relative_name_has_at_most_16_attributes() {
 #[test]
 fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
     let pem = pem();
+    let der = Upload::decode(pem.as_bytes()).unwrap().into_der();
+    let longest = 4 * der.len();
     let base64 = |text: &str| BASE64.encode(text.as_bytes());
     let sole = |upload: &[u8]| {
         let upload = Upload::decode(upload).unwrap();
@@ -351,6 +353,8 @@ fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
         pem.replace('\n', "\r\n"),
         format!("\n{pem}\n \n"),
         pem.trim_end().to_owned(),
+        // The longest that is kept.
+        format!("{pem:<longest$}"),
     ] {
         assert_eq!(sole(file.as_bytes()).as_ref(), Some(&file));
         assert_eq!(sole(base64(&file).as_bytes()).as_ref(), Some(&file));
@@ -359,7 +363,6 @@ fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
-    let der = Upload::decode(pem.as_bytes()).unwrap().into_der();
     for other in [
         format!("{pem}{pem}").into_bytes(),
         format!("subject=CN = x\n{pem}").into_bytes(),
@@ -367,6 +370,8 @@ fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
         format!("{pem}-----BEGIN X-----\n-----END X-----\n").into_bytes(),
         format!("\u{feff}{pem}").into_bytes(),
         base64(&format!("\u{feff}{pem}")).into_bytes(),
+        format!("{pem:<longest$} ").into_bytes(),
+        format!("{pem}{}", " ".repeat(100 * 1024)).into_bytes(),
         utf16,
         BASE64.encode(&der).into_bytes(),
         der,

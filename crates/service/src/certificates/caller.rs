@@ -87,6 +87,11 @@ impl Caller {
         &self.service
     }
 
+    /// Subscription, resource group and name of the provisioning service as they are compared, `/` between them.
+    pub fn service_path(&self) -> String {
+        self.service.folded().join("/")
+    }
+
     pub(super) const fn origin(&self) -> &Origin {
         &self.origin
     }

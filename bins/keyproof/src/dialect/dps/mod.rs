@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
 };
 use keyproof_service::{
-    Action, Certificates, Service,
+    Action, Certificates, Service, StorageError,
     access::{Along, Issuers, Operator},
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
@@ -107,8 +107,11 @@ struct Call {
 
 impl Call {
     async fn list(self) -> Answered {
+        let whose = format!("service/{}", self.caller.service_path());
+        let place = self.service.lists.take(&whose).await;
+        let place = place.map_err(StorageError::from)?;
         let views = self.service.certificates.list(&self.caller).await?;
-        Ok(wire::list(&views, self.style))
+        Ok(keeping(wire::list(&views, self.style), place))
     }
 
     async fn get(self) -> Answered {

@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXUPPER};
+use rcgen::CustomExtension;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 use crate::{
     dps::dialect::{CERTIFICATES, Ca, VERSION},
@@ -144,6 +149,8 @@ async fn the_certificate_is_answered_as_the_file_that_was_uploaded() {
             der.clone(),
         ),
         (base64(&format!("\u{feff}{}", ca.pem)), der.clone()),
+        // Blanks, which every list would hold.
+        (format!("{}{}", ca.pem, " ".repeat(100 * 1024)), der.clone()),
     ] {
         let put = site
             .to("PUT", "/c")
@@ -451,6 +458,47 @@ async fn there_are_so_many_certificates_and_no_more() {
         .await
         .is(200);
     site.put("c", &ca.body()).await;
+}
+
+/// A list has no pages, and is in memory whole until its client has read it.
+#[tokio::test]
+async fn whoever_does_not_read_lists_has_few_of_them() {
+    let site = Site::with("max_certificates = 100").await;
+    // More than the system takes for a client that does not read: each of these is 112 KiB of base64.
+    let ca = Ca::made("Root", |params| {
+        let content = vec![0; 84 * 1024];
+        let oid = [1, 3, 6, 1, 4, 1, 99_999, 1];
+        params.custom_extensions = vec![CustomExtension::from_oid_content(&oid, content)];
+    });
+    for number in 0..100 {
+        site.put(&format!("c{number}"), &ca.body()).await;
+    }
+    let target = format!("{CERTIFICATES}?api-version={VERSION}");
+    let begun = async |target: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stream = socket.connect(site.server.address()).await.unwrap();
+        let token = &site.admin;
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is being answered.
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        stream
+    };
+    site.to("GET", "").send().await.is(200);
+    // However its names are written, it is one service.
+    let written_otherwise = target.replace("Sub-1", "SUB-1").replace("/Dps/", "/dPS/");
+    let unread = [begun(&target).await, begun(&written_otherwise).await];
+    let refused = site.to("GET", "").send().await;
+    assert_eq!(refused.refuses(503, 503_003).header("retry-after"), "1");
+    // Nobody else is shut out, and nothing but lists.
+    let other = target.replace("/Dps/", "/Other/");
+    let other = site.call("GET", &other).bearer(&site.admin).send().await;
+    other.is(200);
+    site.get("c7").await.is(200);
+    drop(unread);
+    site.to("GET", "").send().await.is(200);
 }
 
 #[tokio::test]
