@@ -1,6 +1,6 @@
 //! Takes the tokens of a maker's delivery into a register: what to ask for, what to refuse, and what to keep.
 //!
-//! `cargo run --example import [CONTAINER [KEY]]`: a PSKC file and, if it is encrypted, its key in hexadecimal or its
+//! `cargo run --example import [CONTAINER [KEY]]`: a PSKC file and, if the maker told one, its key in hexadecimal or its
 //! password. Without either, two tokens that are delivered here.
 
 use std::collections::BTreeMap;
@@ -66,13 +66,10 @@ fn token(key: Key) -> Result<(String, Token), String> {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let (document, given) = match arguments.next() {
-        Some(path) => (
-            fs::read_to_string(path)?,
-            arguments.next().unwrap_or_default(),
-        ),
+        Some(path) => (fs::read_to_string(path)?, arguments.next()),
         None => (
             DELIVERY.to_owned(),
-            "000102030405060708090a0b0c0d0e0f".to_owned(),
+            Some("000102030405060708090a0b0c0d0e0f".to_owned()),
         ),
     };
     let container = Container::parse(&document)?;
@@ -84,11 +81,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         container.keys().len(),
         authenticated.unwrap_or_default()
     );
-    let key = bytes(&given);
-    let unlock = match (container.is_encrypted(), container.key_derivation()) {
-        (false, _) => Unlock::Nothing,
-        (true, Some(_)) => Unlock::Password(&given),
-        (true, None) => Unlock::Key(key.as_deref().ok_or("the key is not hexadecimal")?),
+    // Whether there is a key is for the maker to say: of a swapped file no secret is taken under one.
+    let key = given.as_deref().and_then(bytes);
+    let unlock = match (&given, container.key_derivation(), &key) {
+        (None, ..) => Unlock::Nothing,
+        (Some(_), None, Some(key)) => Unlock::Key(key),
+        (Some(password), ..) => Unlock::Password(password),
     };
 
     let mut register = Register::new();

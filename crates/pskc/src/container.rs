@@ -73,7 +73,7 @@ pub(crate) struct SealedKey {
     pub(crate) data: SealedData,
 }
 
-/// What the encrypted values of a container are opened with.
+/// What a container is opened with, as its sender said by another way.
 ///
 /// ```
 /// use keyproof_pskc::{Container, PskcError, Unlock};
@@ -81,7 +81,11 @@ pub(crate) struct SealedKey {
 /// let document = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
 ///   <Key Id="k"><Data><Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret></Data></Key>
 /// </KeyPackage></KeyContainer>"#;
-/// assert_eq!(Container::parse(document)?.open(Unlock::Nothing)?.len(), 1);
+/// let container = Container::parse(document)?;
+/// assert_eq!(container.open(Unlock::Nothing)?.len(), 1);
+/// // Who was told a password was not sent this one.
+/// let refused = container.open(Unlock::Password("correct horse")).unwrap_err();
+/// assert!(matches!(refused, PskcError::PlainSecret { .. }));
 /// assert_eq!(format!("{:?}", Unlock::Password("correct horse")), "Password([redacted])");
 /// # Ok::<(), keyproof_pskc::PskcError>(())
 /// ```
@@ -90,7 +94,7 @@ pub(crate) struct SealedKey {
 pub enum Unlock<'a> {
     /// The key that both sides have.
     Key(&'a [u8]),
-    /// Nothing: the container is not encrypted.
+    /// Nothing: the container is not encrypted, and does not say that it is.
     Nothing,
     /// The password.
     Password(&'a str),
@@ -166,9 +170,11 @@ impl Container {
         self.keys.iter().map(|key| &key.info)
     }
 
-    /// Whether any value is encrypted, so that [`Container::open`] needs a key or a password.
+    /// Whether any value is encrypted, or an `EncryptionKey` says so, so that [`Container::open`] needs a key or a password.
+    ///
+    /// Whoever can change the document decides this: what it is opened with is for its sender to say, by another way.
     pub fn is_encrypted(&self) -> bool {
-        self.keys.iter().any(|key| key.data.is_encrypted())
+        crate::open::is_encrypted(&self.protection, &self.keys)
     }
 
     /// How the key is made of a password, if it is.
@@ -199,11 +205,14 @@ impl Container {
 
     /// Opens all keys. Every authentication code is verified before the first value is decrypted.
     ///
-    /// Values that are not encrypted are not authenticated either: whoever can change the document
-    /// can change them, also in a container whose secrets are encrypted.
+    /// With a key or a password, no secret may stand there as it is: a protected container that somebody
+    /// swapped for one of his own would open with any. Other values that are not encrypted are not
+    /// authenticated either, and yet taken, for makers leave them plain beside encrypted secrets:
+    /// whoever can change the document can change those, and what it says about its keys.
     ///
     /// # Errors
     ///
+    /// [`PlainSecret`](PskcError::PlainSecret) if a secret is not encrypted and `unlock` is a key or a password;
     /// [`KeyNeeded`](PskcError::KeyNeeded), [`PasswordNeeded`](PskcError::PasswordNeeded) or
     /// [`KeyLength`](PskcError::KeyLength) if `unlock` is not what the container asks for;
     /// [`Mac`](PskcError::Mac) if a value that needs an authentication code has none;

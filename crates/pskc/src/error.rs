@@ -129,6 +129,14 @@ pub enum PskcError {
     /// The container is encrypted with a password.
     #[error("the container is encrypted with a password, and none was given")]
     PasswordNeeded,
+    /// A secret that is not encrypted, where the container was to be opened with a key or a password.
+    #[error(
+        "the secret at byte {at} is not encrypted, so anybody may have put it there; what comes under a key or a password has no such secrets"
+    )]
+    PlainSecret {
+        /// The secret's element.
+        at: usize,
+    },
     /// A text with something else within, such as an element or a comment.
     #[error("not a plain text at byte {at}")]
     Text {

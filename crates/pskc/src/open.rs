@@ -23,7 +23,10 @@ pub(crate) struct SealedData {
 
 #[derive(Clone, Debug)]
 enum Value<T> {
-    Plain(T),
+    Plain {
+        value: T,
+        at: usize,
+    },
     Encrypted {
         value: SealedValue,
         /// The authentication code, over the encrypted value.
@@ -86,6 +89,14 @@ impl SealedData {
             || self.time_drift.as_ref().is_some_and(Value::is_encrypted)
     }
 
+    /// A secret that is not encrypted may be anybody's.
+    fn refuse_plain_secret(&self) -> Result<(), PskcError> {
+        match self.secret {
+            Some(Value::Plain { at, .. }) => Err(PskcError::PlainSecret { at }),
+            Some(Value::Encrypted { .. }) | None => Ok(()),
+        }
+    }
+
     fn verify(&self, keys: &Keys<'_>) -> Result<(), PskcError> {
         keys.verify(self.secret.as_ref())?;
         keys.verify(self.counter.as_ref())?;
@@ -122,7 +133,7 @@ impl<T> Value<T> {
             }
         }
         match (plain_value, encrypted, code) {
-            (Some(value), None, None) => Ok(Self::Plain(value)),
+            (Some(value), None, None) => Ok(Self::Plain { value, at }),
             // RFC 6030 says of encrypted values alone what their code is over.
             (Some(_), None, Some(_)) => Err(PskcError::Mac { at }),
             (None, Some(value), code) => Ok(Self::Encrypted { value, code, at }),
@@ -164,7 +175,7 @@ impl Keys<'_> {
     ) -> Result<Option<T>, PskcError> {
         match value {
             None => Ok(None),
-            Some(Value::Plain(value)) => Ok(Some(value.clone())),
+            Some(Value::Plain { value, .. }) => Ok(Some(value.clone())),
             Some(Value::Encrypted { value, at, .. }) => {
                 let bytes = value.cipher.decrypt(&self.encryption, &value.bytes)?;
                 read(bytes, *at).map(Some)
@@ -173,13 +184,26 @@ impl Keys<'_> {
     }
 }
 
+/// Whether anything is encrypted, or said to be.
+pub(crate) fn is_encrypted(protection: &Protection, sealed: &[SealedKey]) -> bool {
+    let is_said = match protection {
+        Protection::Password(_) | Protection::PreShared(_) => true,
+        Protection::Unnamed => false,
+    };
+    is_said || sealed.iter().any(|key| key.data.is_encrypted())
+}
+
 pub(crate) fn open(
     protection: &Protection,
     mac: Option<&MacMethod>,
     sealed: &[SealedKey],
     unlock: Unlock<'_>,
 ) -> Result<Vec<Key>, PskcError> {
-    let keys = if sealed.iter().any(|key| key.data.is_encrypted()) {
+    if !matches!(unlock, Unlock::Nothing) {
+        let mut data = sealed.iter().map(|key| &key.data);
+        data.try_for_each(SealedData::refuse_plain_secret)?;
+    }
+    let keys = if is_encrypted(protection, sealed) {
         Keys::new(protection, mac, unlock)?
     } else {
         Keys {

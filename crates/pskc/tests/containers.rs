@@ -879,6 +879,81 @@ fn all_codes_are_verified_before_the_first_value_is_decrypted() {
     assert_eq!(open(&broken), Err(PskcError::Authentication));
 }
 
+/// Whoever can change a protected container can put another in its place: with secrets of his own, of all keys or of one.
+#[test]
+fn a_plain_secret_is_refused_under_a_key_and_a_password() {
+    let mine = "<Secret><PlainValue>MTIzNA==</PlainValue></Secret>";
+    let numbers = "<Counter><PlainValue>7</PlainValue></Counter><TimeDrift><PlainValue>-1</PlainValue></TimeDrift>";
+    let named = "<EncryptionKey><ds:KeyName>Pre-shared-key</ds:KeyName></EncryptionKey>";
+    let genuine = figure_6();
+    let another = format!(
+        "<KeyPackage><Key Id=\"another\"><Data>{mine}</Data></Key></KeyPackage></KeyContainer>"
+    );
+    let password = figure_7("Ej7/PEpyEpw=", "1000", "16", "");
+    let pskc_another = another
+        .replace("</", "</pskc:")
+        .replace("<K", "<pskc:K")
+        .replace("<D", "<pskc:D")
+        .replace("<S", "<pskc:S")
+        .replace("<P", "<pskc:P");
+    let of_password = format!(
+        "{}{pskc_another}",
+        until_the_end(&password, "</pskc:KeyContainer>")
+    );
+    for (document, takes_nothing) in [
+        // Another container, which does not say that anything is encrypted: only who was told nothing takes it.
+        (plain(mine), true),
+        (plain(&format!("{mine}{numbers}")), true),
+        // All as it was but for the secret; or but for one more key.
+        (container(named, &format!("<Data>{mine}</Data>")), false),
+        (
+            container(&mac_method(""), &format!("<Data>{mine}</Data>")),
+            false,
+        ),
+        (
+            format!("{}{another}", until_the_end(&genuine, "</KeyContainer>")),
+            false,
+        ),
+        (of_password, false),
+    ] {
+        let read = Container::parse(&document).unwrap();
+        for unlock in [
+            Unlock::Key(&PRE_SHARED),
+            Unlock::Key(&[0; 16]),
+            Unlock::Password("qwerty"),
+            Unlock::Password("qwertz"),
+        ] {
+            let refused = read.open(unlock);
+            let Err(PskcError::PlainSecret { at }) = refused else {
+                panic!("{unlock:?} {refused:?}: {document}");
+            };
+            let element = document.get(at..).unwrap();
+            assert!(element.starts_with("<Secret>") || element.starts_with("<pskc:Secret>"));
+        }
+        assert_eq!(read.is_encrypted(), !takes_nothing, "{document}");
+        match read.open(Unlock::Nothing) {
+            Ok(_) => assert!(takes_nothing, "{document}"),
+            Err(PskcError::KeyNeeded | PskcError::PasswordNeeded) => assert!(!takes_nothing),
+            Err(error) => panic!("{error}: {document}"),
+        }
+    }
+    // Numbers are plain beside an encrypted secret, in figure 6 and here; and where there is no secret.
+    let secret = sealed::authentic("Secret", &sealed::padded(SECRET));
+    let key = open(
+        &sealed::container(&format!("{secret}{numbers}")),
+        Unlock::Key(&PRE_SHARED),
+    )
+    .unwrap();
+    assert_eq!((secret_of(&key), key.data.counter), (SECRET, Some(7)));
+    let key = open(&sealed::container(numbers), Unlock::Key(&PRE_SHARED)).unwrap();
+    assert_eq!((key.data.secret, key.data.time_drift), (None, Some(-1)));
+}
+
+/// A document without its end.
+fn until_the_end<'a>(document: &'a str, end: &str) -> &'a str {
+    document.strip_suffix(end).unwrap()
+}
+
 #[test]
 fn padding_is_one_byte_to_a_whole_block() {
     let open = |blocks: &[u8]| {

@@ -36,6 +36,8 @@ pub fn container(data: &[u8]) {
         match container.open(Unlock::Key(&key)) {
             Ok(keys) => {
                 assert_eq!(keys.len(), container.keys().len());
+                let has_secret = keys.iter().any(|key| key.data.secret.is_some());
+                assert!(container.is_encrypted() || !has_secret, "{container:?}");
                 // Compared as bytes, in constant time; and not shown.
                 assert_eq!(Ok(&keys), container.open(Unlock::Key(&key)).as_ref());
                 for secret in keys.iter().filter_map(|key| key.data.secret.as_ref()) {
@@ -185,6 +187,7 @@ fn assert_position(error: &PskcError, document: &str) {
         | PskcError::Mac { at }
         | PskcError::MissingElement { at, .. }
         | PskcError::Number { at }
+        | PskcError::PlainSecret { at }
         | PskcError::Text { at }
         | PskcError::UnexpectedElement { at }
         | PskcError::Unsupported { at, .. } => *at,

@@ -614,6 +614,11 @@ fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     let mode = fs::metadata(path("plain")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     shows(&path("plain"), &[]);
+    // Not in place of one that is protected.
+    for (given, file) in [("--key-file", "key"), ("--password-file", "password")] {
+        let command = ["otp", "pskc", "show", &path("plain"), given, &path(file)];
+        fails(&run(&command), 1, "is not encrypted");
+    }
     let output = run(&["otp", "pskc", "show", &path("plain")]);
     let shown = text(&output.stdout);
     assert!(shown.contains("manufacturer Müller & Söhne"), "{shown}");
