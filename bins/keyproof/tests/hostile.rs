@@ -355,6 +355,26 @@ async fn a_slow_body_takes_nothing_from_the_handler() {
     assert_eq!(client.answer().await.body, r#"{"read":3}"#);
 }
 
+/// And gives it nothing: its deadline is not that of the body.
+#[tokio::test]
+async fn a_handler_behind_a_slow_body_has_its_own_deadline() {
+    let limits = [
+        ("http.body_timeout_ms", 600_000.into()),
+        ("http.handler_timeout_ms", 2_000.into()),
+    ];
+    let stack = Stack::start(&limits).await;
+    let mut client = stack.connect().await;
+    client
+        .send(head("POST /trial/write", &["Content-Length: 3"]))
+        .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    client.send("abc").await;
+    stack.trial.handler_waits().await;
+    client.answer().await.refuses(503);
+    stack.trial.gate.add_permits(1);
+    stack.trial.written(1).await;
+}
+
 #[tokio::test]
 async fn a_panic_is_a_500_and_stays_where_it_was() {
     let stack = Stack::start(&[]).await;

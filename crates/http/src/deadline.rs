@@ -5,49 +5,77 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
 /// When a handler must have answered. Reading the body moves it, so that a slow client is told 408 by the body's
 /// own deadline, and a handler still has its whole time once the body is there.
 pub(crate) struct HandlerDeadline {
     allowance: Duration,
-    at: Mutex<Instant>,
+    moment: Mutex<Moment>,
+    /// Told when a body is there, for only then does the deadline come nearer.
+    nearer: Notify,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Moment {
+    at: Instant,
+    is_reading: bool,
 }
 
 impl HandlerDeadline {
     pub(crate) fn start(allowance: Duration) -> Self {
         Self {
             allowance,
-            at: Mutex::new(Instant::now() + allowance),
+            moment: Mutex::new(Moment {
+                at: Instant::now() + allowance,
+                is_reading: false,
+            }),
+            nearer: Notify::new(),
         }
     }
 
     /// Leaves room for reading a body.
     pub(crate) fn extend(&self, by: Duration) {
-        self.set(Instant::now() + by + self.allowance);
+        self.set(Moment {
+            at: Instant::now() + by + self.allowance,
+            is_reading: true,
+        });
     }
 
     /// Gives the whole allowance from now on.
     pub(crate) fn restart(&self) {
-        self.set(Instant::now() + self.allowance);
+        self.set(Moment {
+            at: Instant::now() + self.allowance,
+            is_reading: false,
+        });
+        // Kept for whoever is about to wait.
+        self.nearer.notify_one();
     }
 
     /// Waits until the deadline has passed for good.
     pub(crate) async fn passed(&self) {
         loop {
-            let at = self.at();
-            sleep_until(at).await;
-            if self.at() == at {
-                return;
+            let moment = self.moment();
+            tokio::select! {
+                biased;
+                () = self.nearer.notified(), if moment.is_reading => {}
+                () = sleep_until(moment.at) => {
+                    if self.moment() == moment {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    fn at(&self) -> Instant {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn moment(&self) -> Moment {
+        *self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, at: Instant) {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    fn set(&self, moment: Moment) {
+        *self.moment.lock().unwrap_or_else(PoisonError::into_inner) = moment;
     }
 }
