@@ -13,6 +13,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use tracing::Level;
+use zeroize::Zeroizing;
 
 use super::{Failure, Outcome};
 use crate::telemetry;
@@ -82,6 +83,30 @@ pub(super) fn coloured(verdict: &str, good: bool, is_terminal: bool) -> String {
 /// Prints a JSON document on standard output.
 pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string_pretty(document)?)
+}
+
+/// Prints a JSON document that holds secrets on standard output, and wipes what it was made in.
+pub(super) fn print_secret_json(document: &impl Serialize) -> io::Result<()> {
+    // Measured first: a buffer that grows leaves what it had behind.
+    let mut length = Length(0);
+    serde_json::to_writer_pretty(&mut length, document)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer_pretty(&mut *text, document)?;
+    print(str::from_utf8(&text).map_err(io::Error::other)?)
+}
+
+/// Counts the bytes that are written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Prints a list page by page, for there may be more than fits into memory: a line an entry, or one JSON document with this

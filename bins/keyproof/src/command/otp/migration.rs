@@ -9,9 +9,11 @@ use keyproof_otp::{
     otpauth::{Kind, OtpauthUri},
 };
 use keyproof_store::{Entropy, SystemEntropy};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::uri_if_any;
 use crate::{
     command::{Failure, Outcome, files::read_text, output},
     qr,
@@ -75,12 +77,13 @@ pub(super) fn lines<T>(
 fn read(arguments: &ReadArguments) -> Outcome {
     let accounts = join(lines(&arguments.file, Migration::parse)?)?;
     if arguments.json {
-        let shown = accounts
-            .iter()
-            .map(|account| facts(account, arguments.show_secrets));
-        return Ok(output::print_json(
-            &json!({ "accounts": shown.collect::<Vec<_>>() }),
-        )?);
+        let documents = accounts.iter().map(|account| AccountDocument {
+            facts: facts(account),
+            uri: arguments.show_secrets.then_some(account),
+        });
+        return Ok(output::print_secret_json(&ExportDocument {
+            accounts: documents.collect(),
+        })?);
     }
     for account in &accounts {
         if arguments.show_secrets {
@@ -92,7 +95,31 @@ fn read(arguments: &ReadArguments) -> Outcome {
     Ok(())
 }
 
-fn facts(account: &OtpauthUri, with_secret: bool) -> Map<String, Value> {
+/// What is read of an export, in JSON.
+#[derive(Serialize)]
+struct ExportDocument<'a> {
+    accounts: Vec<AccountDocument<'a>>,
+}
+
+/// An account in JSON.
+#[derive(Serialize)]
+struct AccountDocument<'a> {
+    #[serde(flatten)]
+    facts: Map<String, Value>,
+    /// It holds the secret.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "uri_if_any")]
+    uri: Option<&'a OtpauthUri>,
+}
+
+/// What is made of accounts, in JSON.
+#[derive(Serialize)]
+struct CodesDocument<'a> {
+    accounts: usize,
+    codes: Vec<&'a str>,
+}
+
+/// What is no secret of an account.
+fn facts(account: &OtpauthUri) -> Map<String, Value> {
     let mut facts = Map::new();
     let mut fact = |name: &str, value: Value| facts.insert(name.to_owned(), value);
     fact("issuer", account.issuer().into());
@@ -105,9 +132,6 @@ fn facts(account: &OtpauthUri, with_secret: bool) -> Map<String, Value> {
         Kind::Hotp { counter } => fact("counter", counter.into()),
         Kind::Totp { period } => fact("period", period.get().into()),
     };
-    if with_secret {
-        fact("uri", account.to_string().into());
-    }
     facts
 }
 
@@ -144,10 +168,10 @@ fn write(arguments: &WriteArguments) -> Outcome {
         .map(|code| Zeroizing::new(code.to_string()))
         .collect();
     if arguments.json {
-        let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
-        return Ok(output::print_json(
-            &json!({ "codes": texts, "accounts": accounts.len() }),
-        )?);
+        return Ok(output::print_secret_json(&CodesDocument {
+            accounts: accounts.len(),
+            codes: texts.iter().map(|text| text.as_str()).collect(),
+        })?);
     }
     for text in &texts {
         if arguments.qr {

@@ -4,7 +4,7 @@ mod migration;
 mod ocra;
 mod pskc;
 
-use std::{fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
+use std::{borrow::Borrow, fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
 use keyproof_otp::{
@@ -15,6 +15,7 @@ use keyproof_otp::{
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{Check, Finding, Report, Severity, checks};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -392,7 +393,10 @@ fn secret(arguments: &SecretArguments) -> Outcome {
     SystemEntropy::new().fill(drawn);
     let text = Zeroizing::new(Secret::from_bytes(drawn)?.base32().to_string());
     if arguments.json {
-        output::print_json(&json!({ "secret": *text, "bytes": arguments.bytes }))?;
+        output::print_secret_json(&SecretDocument {
+            bytes: arguments.bytes,
+            secret: &text,
+        })?;
     } else {
         output::print(&text)?;
     }
@@ -409,7 +413,11 @@ fn uri(arguments: UriArguments) -> Outcome {
         .with_digits(key.digits);
     let text = Zeroizing::new(uri.to_string());
     if arguments.json {
-        output::print_json(&json!({ "uri": *text, "account": account, "issuer": issuer }))?;
+        output::print_secret_json(&UriDocument {
+            account: &account,
+            issuer: issuer.as_deref(),
+            uri: &text,
+        })?;
     } else {
         if arguments.qr {
             let drawing = Zeroizing::new(qr::draw(&text).map_err(Failure::refused)?);
@@ -418,4 +426,31 @@ fn uri(arguments: UriArguments) -> Outcome {
         output::print(&text)?;
     }
     Ok(())
+}
+
+/// A new secret in JSON.
+#[derive(Serialize)]
+struct SecretDocument<'a> {
+    bytes: u8,
+    secret: &'a str,
+}
+
+/// An otpauth URI in JSON.
+#[derive(Serialize)]
+struct UriDocument<'a> {
+    account: &'a str,
+    issuer: Option<&'a str>,
+    uri: &'a str,
+}
+
+/// Writes a URI as its text, with no copy of it in between.
+fn uri_if_any<S: Serializer>(
+    uri: &Option<impl Borrow<OtpauthUri>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let Some(uri) = uri else {
+        return serializer.serialize_none();
+    };
+    let uri: &OtpauthUri = uri.borrow();
+    serializer.collect_str(uri)
 }

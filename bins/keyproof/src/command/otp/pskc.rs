@@ -13,10 +13,11 @@ use keyproof_pskc::{
     PskcError, ResponseFormat, Unlock, WriteError, Writer,
 };
 use keyproof_store::{Entropy, SystemEntropy};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::migration::lines;
+use super::{migration::lines, uri_if_any};
 use crate::command::{
     Failure, Outcome,
     files::{read_text, write_secret},
@@ -149,20 +150,24 @@ fn show(arguments: &ShowArguments) -> Outcome {
         output::say("keyproof: the container is encrypted: its values are not shown");
         shown.extend(container.keys().map(Shown::closed));
     } else {
-        let keys = container.open(unlock)?;
-        shown.extend(
-            keys.iter()
-                .map(|key| Shown::open(&key.info, &key.data, arguments.show_secrets)),
-        );
+        for Key { info, data, .. } in container.open(unlock)? {
+            let key = Shown::open(&info, &data, arguments.show_secrets);
+            if key.has_uri() && is_limited(&info) {
+                let id = output::printable(&info.id);
+                output::say(&format!(
+                    "keyproof: warning: key {id} is limited by dates or a number of uses, which its otpauth URI does not say"
+                ));
+            }
+            shown.push(key);
+        }
     }
     if arguments.json {
-        let keys: Vec<_> = shown.iter().map(|key| &key.facts).collect();
-        return Ok(output::print_json(&json!({
-            "id": container.id(),
-            "encrypted": container.is_encrypted(),
-            "signed": container.is_signed(),
-            "keys": keys,
-        }))?);
+        return Ok(output::print_secret_json(&Document {
+            encrypted: container.is_encrypted(),
+            id: container.id(),
+            keys: &shown,
+            signed: container.is_signed(),
+        })?);
     }
     shown
         .iter()
@@ -265,16 +270,45 @@ fn key(account: &OtpauthUri, manufacturer: Option<&str>, random: &mut dyn FnMut(
     Key::new(info, data)
 }
 
+/// A container in JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    encrypted: bool,
+    id: Option<&'a str>,
+    keys: &'a [Shown],
+    signed: bool,
+}
+
 /// A key in both forms of output.
+#[derive(Serialize)]
 struct Shown {
+    #[serde(flatten)]
     facts: Map<String, Value>,
+    #[serde(flatten)]
+    secrets: Option<Secrets>,
+    #[serde(skip)]
     line: Zeroizing<String>,
+}
+
+/// What is shown only when it is asked for.
+#[derive(Serialize)]
+struct Secrets {
+    /// The key in hexadecimal.
+    #[serde(serialize_with = "text")]
+    secret: Zeroizing<String>,
+    #[serde(serialize_with = "uri_if_any")]
+    uri: Option<OtpauthUri>,
+}
+
+fn text<S: Serializer>(secret: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret)
 }
 
 impl Shown {
     fn closed(info: &KeyInfo) -> Self {
         Self {
             facts: facts(info),
+            secrets: None,
             line: Zeroizing::new(output::printable(&line(info))),
         }
     }
@@ -299,19 +333,20 @@ impl Shown {
         }
         if let (true, Some(secret)) = (show_secrets, secret) {
             let hex = Zeroizing::new(HEXLOWER.encode(secret));
-            let uri = uri(info, data, secret).map(|uri| Zeroizing::new(uri.to_string()));
-            shown.facts.insert("secret".to_owned(), json!(*hex));
-            shown.facts.insert("uri".to_owned(), json!(uri.as_deref()));
+            let uri = uri(info, data, secret);
             // A key that is to be used goes into other programs as it is.
-            match uri {
-                Some(uri) => shown.line = uri,
-                None => {
-                    let line = Zeroizing::new(format!("{}, secret {}", *shown.line, *hex));
-                    shown.line = line;
-                }
-            }
+            shown.line = Zeroizing::new(match &uri {
+                Some(uri) => uri.to_string(),
+                None => format!("{}, secret {}", *shown.line, *hex),
+            });
+            shown.secrets = Some(Secrets { secret: hex, uri });
         }
         shown
+    }
+
+    fn has_uri(&self) -> bool {
+        let secrets = self.secrets.as_ref();
+        secrets.is_some_and(|secrets| secrets.uri.is_some())
     }
 }
 
@@ -384,8 +419,19 @@ fn line(info: &KeyInfo) -> String {
     line
 }
 
-/// The key as an otpauth URI, if there is one that says the same.
+/// Whether the key may be used from or until some day alone, or only so often.
+fn is_limited(info: &KeyInfo) -> bool {
+    info.policy.as_ref().is_some_and(|policy| {
+        policy.start_date.is_some() || policy.expiry_date.is_some() || policy.transactions.is_some()
+    })
+}
+
+/// The key as an otpauth URI, if there is one that says the same, and if the key may be used for codes.
 fn uri(info: &KeyInfo, data: &KeyData, secret: &[u8]) -> Option<OtpauthUri> {
+    let policy = info.policy.as_ref();
+    if policy.is_some_and(|policy| !policy.permits(KeyUsage::Otp)) {
+        return None;
+    }
     let algorithm: Algorithm = info.hash()?.parse().ok()?;
     let digits = Digits::new(u8::try_from(info.digits()?).ok()?).ok()?;
     let kind = match info.algorithm.as_deref() {

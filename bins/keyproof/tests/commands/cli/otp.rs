@@ -585,6 +585,56 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     );
 }
 
+/// A policy that a reader does not keep to permits nothing (RFC 6030 section 5): an otpauth URI says nothing of one.
+#[test]
+fn otp_pskc_makes_no_uri_of_a_key_that_is_not_for_codes() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("container");
+    let show = |policy: &str, more: &[&str]| {
+        let document = format!(
+            r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
+              <Key Id="7" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:totp">
+                <Data><Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret></Data>
+                <Policy>{policy}</Policy>
+              </Key></KeyPackage></KeyContainer>"#
+        );
+        fs::write(&path, document).unwrap();
+        let file = path.to_str().unwrap();
+        let command = ["otp", "pskc", "show", "--show-secrets", file];
+        let output = run(&[&command[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        output
+    };
+    let hex = "3132333435363738393031323334353637383930";
+    for policy in [
+        "<KeyUsage>CR</KeyUsage>",
+        "<KeyUsage>OTP</KeyUsage><KeyUsage>Tea</KeyUsage>",
+        r#"<x:Only xmlns:x="urn:x"/>"#,
+    ] {
+        let output = show(policy, &[]);
+        let shown = text(&output.stdout);
+        assert!(!shown.contains("otpauth://"), "{shown}");
+        assert!(shown.contains("not to be used for codes") && shown.contains(hex));
+        let output = show(policy, &["--json"]);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let key = document["keys"][0].as_object().unwrap();
+        assert_eq!((&key["secret"], &key["uri"]), (&hex.into(), &Value::Null));
+    }
+    for (policy, is_limited) in [
+        ("<KeyUsage>OTP</KeyUsage>", false),
+        ("<StartDate>2026-05-01T00:00:00Z</StartDate>", true),
+        ("<ExpiryDate>2026-05-31T00:00:00Z</ExpiryDate>", true),
+        ("<NumberOfTransactions>3</NumberOfTransactions>", true),
+    ] {
+        for more in [&[][..], &["--json"]] {
+            let output = show(policy, more);
+            assert!(text(&output.stdout).contains("otpauth://totp/7?"));
+            let warned = text(&output.stderr).contains("key 7 is limited");
+            assert_eq!(warned, is_limited, "{policy}");
+        }
+    }
+}
+
 #[test]
 fn otp_pskc_writes_what_it_shows_and_secrets_only_where_nobody_else_reads() {
     use std::os::unix::fs::PermissionsExt;
