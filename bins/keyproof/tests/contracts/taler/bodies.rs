@@ -41,6 +41,9 @@ async fn each_member_is_what_the_contract_says_or_named() {
         ("otp_device_id", json!(5)),
         ("otp_device_id", json!("")),
         ("otp_device_id", json!("x".repeat(4097))),
+        // Clients take them out of the URLs that would reach them.
+        ("otp_device_id", json!(".")),
+        ("otp_device_id", json!("..")),
         ("otp_device_description", json!(["x"])),
         ("otp_device_description", json!("ä".repeat(2049))),
         ("otp_key", json!(5)),

@@ -38,7 +38,7 @@ const MAX_DESCRIPTION: usize = 4096;
 /// A device to be added.
 #[derive(Clone)]
 pub struct DeviceDetails {
-    /// Its id within the instance: at least one character, at most 4096 bytes.
+    /// Its id within the instance: at least one character, at most 4096 bytes, and neither `.` nor `..`.
     pub id: String,
     /// For people to read: at most 4096 bytes.
     pub description: String,
@@ -99,8 +99,10 @@ pub enum AddDeviceError {
     /// The caller's token or instance has ended meanwhile.
     #[error("the token or its instance has ended")]
     Ended,
-    /// Its id is empty or too long, and no URL would reach it.
-    #[error("a device's id has at least one character, and at most {MAX_ID} bytes")]
+    /// Its id is empty or too long, so that no URL would reach it, or one of those that clients take out of URLs.
+    #[error(
+        "a device's id is neither . nor .., and has at least one character and at most {MAX_ID} bytes"
+    )]
     Id,
     /// Its key is not one.
     #[error(transparent)]
@@ -179,7 +181,7 @@ impl OtpDevices {
         details: &DeviceDetails,
     ) -> Result<(), Failure<AddDeviceError>> {
         let refused = |why: AddDeviceError| Failure::Refused(why);
-        if !(1..=MAX_ID).contains(&details.id.len()) {
+        if !is_id(&details.id) {
             return Err(refused(AddDeviceError::Id));
         }
         if details.description.len() > MAX_DESCRIPTION {
@@ -187,7 +189,7 @@ impl OtpDevices {
         }
         let strength = strength(&details.key).map_err(|error| refused(error.into()))?;
         let key = caller.place_of(&details.id);
-        settle("otp_devices.add_device", &self.store, || async {
+        let is_new = settle("otp_devices.add_device", &self.store, || async {
             let loaded = self.load(caller, &key).await?;
             let Loaded { instance, device } =
                 loaded.ok_or(Failure::Refused(AddDeviceError::Ended))?;
@@ -208,7 +210,7 @@ impl OtpDevices {
                 // Who added it may never have learnt so, and it may not outlive this server yet.
                 batch.require(&key, version);
                 caller.origin().require(&mut batch);
-                return Ok(Attempt::Commit(batch, Ok(())));
+                return Ok(Attempt::Commit(batch, Ok(false)));
             }
             let record = Device {
                 id: details.id.clone(),
@@ -221,10 +223,12 @@ impl OtpDevices {
             batch.insert(&key, &record, None);
             let deed = deed(Action::OtpDeviceAdd, caller, &details.id, None);
             self.audit.done(&mut batch, now, deed);
-            Ok(Attempt::Commit(batch, Ok(())))
+            Ok(Attempt::Commit(batch, Ok(true)))
         })
         .await?;
-        warn_if_weak(strength, caller, &details.id);
+        if is_new {
+            warn_if_weak(strength, caller, &details.id);
+        }
         Ok(())
     }
 
@@ -458,6 +462,12 @@ fn deed<'a>(
         id: id.to_owned(),
     };
     caller.deed(action, target, detail)
+}
+
+/// Whether a URL can end in it. Browsers and URL libraries take `.` and `..` out of paths, however they are written (WHATWG
+/// URL, section 4.4).
+fn is_id(id: &str) -> bool {
+    (1..=MAX_ID).contains(&id.len()) && !matches!(id, "." | "..")
 }
 
 /// Decodes a key of any length.

@@ -1,8 +1,12 @@
 //! Devices added, changed, listed and removed, alone and in races.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use keyproof_store::{Prefix, Timestamp, faults::Commits};
+use tracing::{Event, Level, Metadata, Subscriber, span, subscriber::set_default};
 
 use super::*;
 use crate::testing::{bench, secret};
@@ -121,6 +125,50 @@ async fn keys_have_no_least_length_and_one_alphabet() {
     );
 }
 
+/// Counts what is warned of about devices.
+struct Warnings(Arc<AtomicUsize>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, of: &Metadata<'_>) -> bool {
+        *of.level() == Level::WARN && of.target().ends_with("otp_devices::devices")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_weak_key_is_warned_of_once() {
+    let bench = bench().await;
+    let session = bench.session("shop").await;
+    let warnings = Arc::<AtomicUsize>::default();
+    let _counting = set_default(Warnings(Arc::clone(&warnings)));
+    let mut details = device("till");
+    details.key = secret("");
+    for _ in 0..2 {
+        assert_eq!(session.add(&details).await, Ok(()));
+        assert_eq!(warnings.load(Ordering::Relaxed), 1);
+    }
+    assert_eq!(session.add(&device("strong")).await, Ok(()));
+    assert_eq!(warnings.load(Ordering::Relaxed), 1);
+    details.id = "kiosk".to_owned();
+    assert_eq!(session.add(&details).await, Ok(()));
+    assert_eq!(warnings.load(Ordering::Relaxed), 2);
+}
+
 #[tokio::test]
 async fn ids_and_descriptions_are_bounded() {
     let bench = bench().await;
@@ -132,8 +180,13 @@ async fn ids_and_descriptions_are_bounded() {
     details.description.push('x');
     let refused = session.add(&details).await;
     assert_eq!(refused, Err(Failure::Refused(AddDeviceError::Description)));
-    let refused = session.add(&device(&details.description)).await;
-    assert_eq!(refused, Err(Failure::Refused(AddDeviceError::Id)));
+    for id in [".", "..", &details.description] {
+        let refused = session.add(&device(id)).await;
+        assert_eq!(refused, Err(Failure::Refused(AddDeviceError::Id)), "{id}");
+    }
+    for id in ["...", ".a", "a..", " ."] {
+        assert_eq!(session.add(&device(id)).await, Ok(()), "{id}");
+    }
     assert_eq!(session.change(&longest, change(&longest)).await, Ok(()));
     let refused = session.change(&longest, change(&details.description)).await;
     assert_eq!(

@@ -322,8 +322,7 @@ async fn hostile_names_are_text() {
     let long = "x".repeat(1000);
     for id in [
         HOSTILE,
-        "..",
-        ".",
+        "...",
         "a/b?c#d%2F",
         "*+ ",
         "\u{202e}gnp.exe",
@@ -363,6 +362,18 @@ async fn hostile_names_are_text() {
         ops.sees("<bdi>");
         let code = code(&site, 0, None);
         ops.sees(&code);
+    }
+    for id in [".", ".."] {
+        ops.get("/console/tills/default").await.is(200);
+        let fields = [
+            ("id", id),
+            ("description", ""),
+            ("algorithm", "1"),
+            ("key", BASE32),
+        ];
+        let refused = ops.post("/console/tills/default/devices", &fields);
+        refused.await.is(422);
+        ops.sees("is neither . nor ..");
     }
     // The default instance's own path climbs nowhere.
     ops.get("/console/tills/..").await.is(404);
