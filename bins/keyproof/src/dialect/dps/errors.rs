@@ -4,52 +4,7 @@
 //! `details`, the code being the status and three digits more. Who may call at all, and which versions there are, is
 //! told as Azure Resource Manager does: `{"error": {"code", "message"}}`.
 //!
-//! | code | status | what is wrong |
-//! |---|---|---|
-//! | 400001 | 400 | the body is not the JSON that is expected |
-//! | 400002 | 400 (431) | the request's head or path is malformed (the head is too large) |
-//! | 400003 | 400 | a certificate's name has no character, more than 256, or a control character, or its subscription's, resource group's or service's name has one |
-//! | 400004 | 400 | the certificate sent is neither PEM, nor base64 of PEM or DER |
-//! | 400005 | 400 | what was sent decodes, but is no X.509 certificate |
-//! | 400006 | 400 | a private key was sent |
-//! | 400007 | 400 | `certificate` is absent or empty |
-//! | 400008 | 400 | `isVerified: true` where `dps.allow_unproven` is off |
-//! | **400053** | 400 | proof of possession: the leaf's issuer or its signature is wrong |
-//! | 400054 | 400 | proof of possession: the leaf cannot be read |
-//! | 400055 | 400 | proof of possession: no code was generated, or it was used, or has expired |
-//! | 400056 | 400 | proof of possession: the code is another certificate's |
-//! | 400057 | 400 | proof of possession: the leaf's common name is not the code, or there is none or several |
-//! | 400058 | 400 | proof of possession: the leaf is not valid now |
-//! | 400059 | 400 | proof of possession: the CA certificate is not valid now |
-//! | 400060 | 400 | proof of possession: the leaf is the CA certificate itself |
-//! | 400061 | 400 | proof of possession: the CA certificate may not sign certificates (basicConstraints, keyUsage) |
-//! | 400062 | 400 | proof of possession: the CA's key is too weak |
-//! | 400063 | 400 | proof of possession: the leaf is signed over SHA-1 or MD5 |
-//! | 400064 | 400 | proof of possession: a critical extension is unknown, or one that counts is there twice |
-//! | 400065 | 400 | proof of possession: anything else |
-//! | 404001 | 404 | there is no such certificate |
-//! | 404002 | 404 | there is nothing at this path |
-//! | 405001 | 405 | the path has no such method: see `Allow` |
-//! | 408001 | 408 | the request did not arrive in time |
-//! | 409001 | 409 | the provisioning service has `dps.max_certificates` already |
-//! | **412001** | 412 | `If-Match` is missing, or names another version |
-//! | 413001 | 413 | the body or the certificate is too large |
-//! | 414001 | 414 | the URL is longer than 16 KiB |
-//! | 415001 | 415 | the body is plainly something other than JSON |
-//! | 429001 | 429 | others kept changing the same thing: try again |
-//! | 500001 | 500 | the store failed, or this server did; where it is not known whether the change was made, the message says so |
-//! | 503001 | 503 | the request took too long; what it had begun may still happen |
-//! | 503002 | 503 | the store does not answer, or takes no changes; nothing was changed: try again |
-//! | 503003 | 503 | too much is waiting to be judged; nothing was changed: try again |
-//!
-//! | code of `error` | status | what is wrong |
-//! |---|---|---|
-//! | `AuthenticationFailed` | 401 | no bearer token |
-//! | `ExpiredAuthenticationToken` | 401 | an issuer's token whose time is over |
-//! | `InvalidAuthenticationToken` | 401 | any other token that is not taken |
-//! | `AuthorizationFailed` | 403 | the token does not reach this provisioning service |
-//! | `MissingApiVersionParameter` | 400 | no `api-version` |
-//! | `InvalidApiVersionParameter` | 400 | an unknown `api-version` |
+//! `docs/certificates.md` lists them all.
 
 use std::fmt::Display;
 
@@ -638,6 +593,8 @@ impl From<VerifyError<Self>> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use keyproof_service::TooBusy;
 
@@ -674,6 +631,41 @@ mod tests {
         crate::dialect::assert_refusals_of_the_stack_keep_their_status(|refusal| {
             Refusal::from(refusal).into_response()
         });
+    }
+
+    /// The codes that stand between these two in this file.
+    fn codes_between(before: &str, after: char) -> BTreeSet<String> {
+        let source = include_str!("errors.rs")
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap();
+        let found = source.split(before).skip(1);
+        let codes = found.filter_map(|rest| Some(rest.split_once(after)?.0.replace('_', "")));
+        codes.collect()
+    }
+
+    #[test]
+    fn each_code_is_in_the_documentation_and_no_other() {
+        let numbers = codes_between("Details(", ')').into_iter();
+        let numbers = numbers.filter(|code| code.parse::<u32>().is_ok());
+        let names = codes_between("Arm(\"", '"');
+        let codes: BTreeSet<String> = numbers.chain(names).collect();
+        assert!(codes.contains("400053") && codes.contains("AuthorizationFailed"));
+        let page = include_str!("../../../../../docs/certificates.md");
+        let mut listed = BTreeSet::new();
+        for row in page.lines().filter(|line| line.starts_with('|')) {
+            let mut cells = row.split('|').skip(1).map(str::trim);
+            let (code, status) = (cells.next().unwrap(), cells.next().unwrap());
+            if code.starts_with("code") || code.starts_with("---") {
+                continue;
+            }
+            let code = code.trim_matches(['*', '`']);
+            // A number begins with its status.
+            let is_number = code.starts_with(|first: char| first.is_ascii_digit());
+            assert!(!is_number || status.starts_with(&code[..3]), "{row}");
+            assert!(listed.insert(code.to_owned()), "{code} twice");
+        }
+        assert_eq!(listed, codes);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The certificates of Azure's Device Provisioning Service: `Microsoft.Devices/provisioningServices/…/certificates`.
 //!
-//! Refusals come in this order: authentication, api-version, path, method, permission, existence, `If-Match`, body. The
-//! table of their codes stands at the head of `errors.rs`.
+//! Refusals come in this order: authentication, api-version, path, method, permission, existence, `If-Match`, body.
+//! `docs/certificates.md` lists their codes.
 
 mod errors;
 mod routes;

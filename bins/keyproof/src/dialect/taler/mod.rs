@@ -1,8 +1,8 @@
 //! GNU Taler's merchant API, as far as OTP devices go: `config`, `private/token` and `private/otp-devices`.
 //!
 //! Every path stands at the root, for the default instance, and under `/instances/{instance}`. Refusals come in
-//! this order: path, method, malformed `Authorization`, unknown instance, token, permission, device, body. The table of
-//! their codes stands at the head of `errors.rs`.
+//! this order: path, method, malformed `Authorization`, unknown instance, token, permission, device, body. `errors.rs` has
+//! the table of their codes.
 
 mod authorization;
 mod body;
