@@ -153,7 +153,7 @@ impl Server {
     /// # Errors
     ///
     /// As for [`Server::start_with`].
-    pub async fn start_over(
+    pub async fn start_with_service(
         config: Arc<Config>,
         service: Arc<Service>,
         entropy: Arc<dyn Entropy>,

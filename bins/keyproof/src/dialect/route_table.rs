@@ -28,7 +28,7 @@ pub struct Route<O> {
 }
 
 /// A line of a table.
-pub const fn line<O>(
+pub const fn route<O>(
     method: Method,
     template: &'static str,
     body: usize,
@@ -44,7 +44,7 @@ pub const fn line<O>(
 }
 
 /// A line of an operation by which somebody logs in.
-pub const fn login<O>(
+pub const fn login_route<O>(
     method: Method,
     template: &'static str,
     body: usize,
@@ -87,7 +87,10 @@ impl<O> RouteTable<O> {
     }
 
     /// The same, where a variable may be empty: for a dialect that refuses such a path in words of its own.
-    pub fn resource_or_empty<'p>(&self, segments: &'p [&'p str]) -> Option<Resource<'p, O>> {
+    pub fn resource_with_empty_variables<'p>(
+        &self,
+        segments: &'p [&'p str],
+    ) -> Option<Resource<'p, O>> {
         self.first(segments, |_| true)
     }
 
@@ -223,19 +226,19 @@ impl<O> RouteTable<O> {
 mod tests {
     use super::*;
 
-    const fn line(method: Method, template: &'static str, operation: u8) -> Route<u8> {
-        super::line(method, template, 0, operation)
+    const fn route(method: Method, template: &'static str, operation: u8) -> Route<u8> {
+        super::route(method, template, 0, operation)
     }
 
     static TABLE: RouteTable<u8> = RouteTable {
         case: Case::Sensitive,
         routes: &[
-            line(Method::POST, "/things", 0),
-            line(Method::GET, "/things", 1),
-            line(Method::POST, "/things/all", 2),
-            line(Method::PUT, "/things/{id}", 3),
-            line(Method::DELETE, "/things/{id}", 4),
-            line(Method::GET, "/{kind}/of/{id}", 5),
+            route(Method::POST, "/things", 0),
+            route(Method::GET, "/things", 1),
+            route(Method::POST, "/things/all", 2),
+            route(Method::PUT, "/things/{id}", 3),
+            route(Method::DELETE, "/things/{id}", 4),
+            route(Method::GET, "/{kind}/of/{id}", 5),
         ],
     };
 
@@ -274,7 +277,7 @@ mod tests {
         }
         TABLE.assert_each_line_is_reached();
         for segments in [&["things", ""][..], &["", "of", ""]] {
-            let resource = TABLE.resource_or_empty(segments).unwrap();
+            let resource = TABLE.resource_with_empty_variables(segments).unwrap();
             assert_eq!(resource.variable("id"), Some(""));
         }
     }

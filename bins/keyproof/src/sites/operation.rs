@@ -12,7 +12,7 @@ use super::{
     refusal::{Answered, Refusal},
     visit::{Fields, Site, Visit, Visitor},
 };
-use crate::dialect::route_table::{Route, RouteTable, line, login};
+use crate::dialect::route_table::{Route, RouteTable, login_route, route};
 
 /// What is done for a request, and for whom.
 pub(super) enum Operation<S: Site> {
@@ -51,7 +51,7 @@ pub(super) const fn page<S: Site>(
     template: &'static str,
     operation: Operation<S>,
 ) -> Route<Operation<S>> {
-    line(Method::GET, template, 0, operation)
+    route(Method::GET, template, 0, operation)
 }
 
 /// A form without a file.
@@ -60,8 +60,8 @@ pub(super) const fn form<S: Site>(
     operation: Operation<S>,
 ) -> Route<Operation<S>> {
     match &operation {
-        Operation::Enter(..) => login(Method::POST, template, FORM, operation),
-        _ => line(Method::POST, template, FORM, operation),
+        Operation::Enter(..) => login_route(Method::POST, template, FORM, operation),
+        _ => route(Method::POST, template, FORM, operation),
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) const fn upload<S: Site>(
     longest: usize,
     operation: Operation<S>,
 ) -> Route<Operation<S>> {
-    line(Method::POST, template, longest, operation)
+    route(Method::POST, template, longest, operation)
 }
 
 /// Answers a request by the line of the table that it is for.

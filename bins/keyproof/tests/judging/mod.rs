@@ -93,7 +93,7 @@ impl Judged {
         };
         let service = Service::start(store.await.unwrap(), clock, settings);
         let service = service.await.unwrap();
-        let server = Server::start_over(config, Arc::clone(&service), entropy);
+        let server = Server::start_with_service(config, Arc::clone(&service), entropy);
         let new = NewOperatorToken {
             subject: "test".to_owned(),
             scopes: OperatorScopes::parse(["admin"]).unwrap(),

@@ -264,7 +264,7 @@ impl Certificates {
                 created_at: before.map_or(now, |before| before.created_at),
                 updated_at: now,
             };
-            let detail = told(&record, before);
+            let detail = upload_detail(&record, before);
             let key = certificate_key(caller.service(), name);
             let (version, action) = match &certificate {
                 Some(stored) => (
@@ -487,7 +487,7 @@ fn thumbprint(der: &[u8]) -> String {
 }
 
 /// What the audit trail says of an upload.
-fn told(record: &Certificate, before: Option<&Certificate>) -> Option<String> {
+fn upload_detail(record: &Certificate, before: Option<&Certificate>) -> Option<String> {
     let verification = |record: &Certificate| record.verification;
     let became = match (before.map(verification), record.verification) {
         (_, Verification::Asserted) => "; verified, possession NOT proven",

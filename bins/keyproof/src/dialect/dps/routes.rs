@@ -34,23 +34,23 @@ macro_rules! service {
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Insensitive,
     routes: &[
-        line(Method::GET, service!("/certificates"), Action::CertificateList, 0, |call| Box::pin(call.list())),
-        line(Method::GET, service!("/certificates/{name}"), Action::CertificateGet, 0, |call| Box::pin(call.get())),
-        line(Method::PUT, service!("/certificates/{name}"), Action::CertificatePut, UPLOAD, |call| Box::pin(call.put())),
-        line(Method::DELETE, service!("/certificates/{name}"), Action::CertificateDelete, 0, |call| Box::pin(call.delete())),
-        line(Method::POST, service!("/certificates/{name}/generateVerificationCode"), Action::CertificateGenerateCode, 0, |call| Box::pin(call.generate_code())),
-        line(Method::POST, service!("/certificates/{name}/verify"), Action::CertificateVerify, UPLOAD, |call| Box::pin(call.verify())),
+        route(Method::GET, service!("/certificates"), Action::CertificateList, 0, |call| Box::pin(call.list())),
+        route(Method::GET, service!("/certificates/{name}"), Action::CertificateGet, 0, |call| Box::pin(call.get())),
+        route(Method::PUT, service!("/certificates/{name}"), Action::CertificatePut, UPLOAD, |call| Box::pin(call.put())),
+        route(Method::DELETE, service!("/certificates/{name}"), Action::CertificateDelete, 0, |call| Box::pin(call.delete())),
+        route(Method::POST, service!("/certificates/{name}/generateVerificationCode"), Action::CertificateGenerateCode, 0, |call| Box::pin(call.generate_code())),
+        route(Method::POST, service!("/certificates/{name}/verify"), Action::CertificateVerify, UPLOAD, |call| Box::pin(call.verify())),
     ],
 };
 
-const fn line(
+const fn route(
     method: Method,
     template: &'static str,
     act: Action,
     body: usize,
     answer: fn(Call) -> BoxFuture<Answered>,
 ) -> Route<Operation> {
-    route_table::line(method, template, body, Operation { act, answer })
+    route_table::route(method, template, body, Operation { act, answer })
 }
 
 /// Whether a path is this dialect's: all below `/subscriptions` are.

@@ -42,7 +42,9 @@ impl Emnify {
     async fn answer(&self, exchange: Exchange) -> Answered {
         let accounts = &self.service.accounts;
         let segments = exchange.path().segments();
-        let resource = segments.as_deref().map(|all| ROUTES.resource_or_empty(all));
+        let resource = segments
+            .as_deref()
+            .map(|all| ROUTES.resource_with_empty_variables(all));
         let is_public = matches!(&resource, Ok(Some(resource)) if routes::is_public(resource));
         let named = resource.as_ref().ok().and_then(Option::as_ref);
         let variables = named.map(Variables::of);

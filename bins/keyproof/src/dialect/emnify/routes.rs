@@ -8,7 +8,7 @@ use keyproof_service::{
 };
 
 use super::{Answered, Call, errors::Refusal, path::Variables, wire};
-use crate::dialect::route_table::{Case, Resource, RouteTable, line, login};
+use crate::dialect::route_table::{Case, Resource, RouteTable, login_route, route};
 
 /// What is done for a request, and by what right.
 #[derive(Debug)]
@@ -54,29 +54,29 @@ const USER: &str = api!("/user/{name}");
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
     routes: &[
-        login(Method::POST, api!("/authenticate"), BODY, Public(|call| Box::pin(call.authenticate()))),
-        line(Method::GET, "/keyproof/v1/jwks.json", 0, Public(|call| Box::pin(call.jwks()))),
+        login_route(Method::POST, api!("/authenticate"), BODY, Public(|call| Box::pin(call.authenticate()))),
+        route(Method::GET, "/keyproof/v1/jwks.json", 0, Public(|call| Box::pin(call.jwks()))),
 
-        line(Method::POST, api!("/user/mfa"), BODY, ByPerson(Action::MfaKeyAdd, |call| Box::pin(call.enrol_key()))),
-        line(Method::GET, api!("/user/mfa/status"), 0, BySession(|_| Box::pin(async { Ok(wire::key_statuses()) }))),
-        line(Method::GET, api!("/user/mfa/type"), 0, BySession(|_| Box::pin(async { Ok(wire::key_types()) }))),
-        line(Method::GET, api!("/user/mfa/trusted_device"), 0, ByManager(Action::TrustedDeviceList, |call| Box::pin(call.devices()))),
-        line(Method::DELETE, api!("/user/mfa/trusted_device/{id}"), 0, ByManager(Action::TrustedDeviceRemove, |call| Box::pin(call.remove_device()))),
-        line(Method::PATCH, api!("/user/mfa/{id}"), BODY, ByPerson(Action::MfaKeyActivate, |call| Box::pin(call.activate_key()))),
-        line(Method::POST, api!("/user/my/mfa/recovery_codes"), BODY, ByPerson(Action::RecoveryCodesMake, |call| Box::pin(call.make_recovery_codes()))),
-        line(Method::GET, api!("/user/{user}/mfa/trusted_device"), 0, ByManager(Action::TrustedDeviceList, |call| Box::pin(call.devices()))),
-        line(Method::DELETE, api!("/user/{user}/mfa/trusted_device/{id}"), 0, ByManager(Action::TrustedDeviceRemove, |call| Box::pin(call.remove_device()))),
-        line(Method::DELETE, api!("/user/{user}/mfa/{id}"), 0, ByManager(Action::MfaKeyRemove, |call| Box::pin(call.remove_key()))),
+        route(Method::POST, api!("/user/mfa"), BODY, ByPerson(Action::MfaKeyAdd, |call| Box::pin(call.enrol_key()))),
+        route(Method::GET, api!("/user/mfa/status"), 0, BySession(|_| Box::pin(async { Ok(wire::key_statuses()) }))),
+        route(Method::GET, api!("/user/mfa/type"), 0, BySession(|_| Box::pin(async { Ok(wire::key_types()) }))),
+        route(Method::GET, api!("/user/mfa/trusted_device"), 0, ByManager(Action::TrustedDeviceList, |call| Box::pin(call.devices()))),
+        route(Method::DELETE, api!("/user/mfa/trusted_device/{id}"), 0, ByManager(Action::TrustedDeviceRemove, |call| Box::pin(call.remove_device()))),
+        route(Method::PATCH, api!("/user/mfa/{id}"), BODY, ByPerson(Action::MfaKeyActivate, |call| Box::pin(call.activate_key()))),
+        route(Method::POST, api!("/user/my/mfa/recovery_codes"), BODY, ByPerson(Action::RecoveryCodesMake, |call| Box::pin(call.make_recovery_codes()))),
+        route(Method::GET, api!("/user/{user}/mfa/trusted_device"), 0, ByManager(Action::TrustedDeviceList, |call| Box::pin(call.devices()))),
+        route(Method::DELETE, api!("/user/{user}/mfa/trusted_device/{id}"), 0, ByManager(Action::TrustedDeviceRemove, |call| Box::pin(call.remove_device()))),
+        route(Method::DELETE, api!("/user/{user}/mfa/{id}"), 0, ByManager(Action::MfaKeyRemove, |call| Box::pin(call.remove_key()))),
 
-        line(Method::PATCH, api!("/user/password"), BODY, ByPerson(Action::UserSetPassword, |call| Box::pin(call.change_password()))),
-        line(Method::GET, api!("/user/role"), 0, BySession(|_| Box::pin(async { Ok(wire::roles()) }))),
-        line(Method::GET, api!("/user/status"), 0, BySession(|_| Box::pin(async { Ok(wire::user_statuses()) }))),
-        line(Method::GET, USERS, 0, BySession(|call| Box::pin(call.users()))),
-        line(Method::GET, USER, 0, BySession(|call| Box::pin(call.user()))),
+        route(Method::PATCH, api!("/user/password"), BODY, ByPerson(Action::UserSetPassword, |call| Box::pin(call.change_password()))),
+        route(Method::GET, api!("/user/role"), 0, BySession(|_| Box::pin(async { Ok(wire::roles()) }))),
+        route(Method::GET, api!("/user/status"), 0, BySession(|_| Box::pin(async { Ok(wire::user_statuses()) }))),
+        route(Method::GET, USERS, 0, BySession(|call| Box::pin(call.users()))),
+        route(Method::GET, USER, 0, BySession(|call| Box::pin(call.user()))),
 
-        line(Method::GET, api!("/application_token"), 0, BySession(|call| Box::pin(call.application_tokens()))),
-        line(Method::POST, api!("/application_token"), BODY, ByEditor(Action::ApplicationTokenAdd, |call| Box::pin(call.add_application_token()))),
-        line(Method::PATCH, api!("/application_token/{id}"), BODY, ByPerson(Action::ApplicationTokenChange, |call| Box::pin(call.change_application_token()))),
+        route(Method::GET, api!("/application_token"), 0, BySession(|call| Box::pin(call.application_tokens()))),
+        route(Method::POST, api!("/application_token"), BODY, ByEditor(Action::ApplicationTokenAdd, |call| Box::pin(call.add_application_token()))),
+        route(Method::PATCH, api!("/application_token/{id}"), BODY, ByPerson(Action::ApplicationTokenChange, |call| Box::pin(call.change_application_token()))),
     ],
 };
 
@@ -107,7 +107,7 @@ mod tests {
     fn named(path: &str) -> Result<(&'static str, Variables), Refusal> {
         let path = RequestPath::parse(path);
         let segments = path.segments().unwrap();
-        let resource = ROUTES.resource_or_empty(&segments);
+        let resource = ROUTES.resource_with_empty_variables(&segments);
         let resource = resource.ok_or_else(Refusal::not_found)?;
         Ok((resource.template(), Variables::of(&resource)?))
     }

@@ -8,7 +8,7 @@ use keyproof_service::{
 };
 
 use super::{Answered, Call, StationCall, errors::Refusal};
-use crate::dialect::route_table::{Case, Resource, RouteTable, line};
+use crate::dialect::route_table::{Case, Resource, RouteTable, route};
 
 /// What is done for a request, and by whom.
 #[derive(Debug)]
@@ -75,27 +75,27 @@ pub(super) const REVOCATION_LIST: &str = objects!("tpm_categorys/{name}/crl");
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
     routes: &[
-        line(Method::POST, "/api/tpm/tpm/activate", ACTIVATE, Operation::Station(StationAct::Activate, |call| Box::pin(call.activate()))),
-        line(Method::POST, "/api/tpm/tpm/attest", ATTEST, Operation::Station(StationAct::Attest, |call| Box::pin(call.attest()))),
-        line(Method::POST, "/api/tpm/tpm/attest/nonce", NONCE, Operation::Station(StationAct::AttestNonce, |call| Box::pin(call.attestation_nonce()))),
-        line(Method::POST, "/api/tpm/tpm/preauth", PREAUTH, Operation::Station(StationAct::Preauth, |call| Box::pin(call.preauth()))),
-        line(Method::POST, "/api/tpm/tpm/provision", PROVISION, Operation::Station(StationAct::Provision, |call| Box::pin(call.provision()))),
-        line(Method::GET, objects!("tpm_managers"), 0, Operation::Managers(Act::List, |call| Box::pin(call.list()))),
-        line(Method::POST, objects!("tpm_managers"), OBJECT, Operation::Managers(Act::Create, |call| Box::pin(call.create()))),
-        line(Method::GET, objects!("tpm_managers/{name}"), 0, Operation::Managers(Act::Get, |call| Box::pin(call.get()))),
-        line(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, Operation::Managers(Act::Replace, |call| Box::pin(call.replace()))),
-        line(Method::DELETE, objects!("tpm_managers/{name}"), DELETION, Operation::Managers(Act::Delete, |call| Box::pin(call.delete()))),
-        line(Method::GET, objects!("tpm_categorys"), 0, Operation::Categories(Act::List, |call| Box::pin(call.list()))),
-        line(Method::POST, objects!("tpm_categorys"), OBJECT, Operation::Categories(Act::Create, |call| Box::pin(call.create()))),
-        line(Method::GET, objects!("tpm_categorys/{name}"), 0, Operation::Categories(Act::Get, |call| Box::pin(call.get()))),
-        line(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, Operation::Categories(Act::Replace, |call| Box::pin(call.replace()))),
-        line(Method::DELETE, objects!("tpm_categorys/{name}"), DELETION, Operation::Categories(Act::Delete, |call| Box::pin(call.delete()))),
-        line(Method::GET, REVOCATION_LIST, 0, Operation::RevocationList),
-        line(Method::GET, objects!("tpm_api_keys"), 0, Operation::ApiKeys(Act::List, |call| Box::pin(call.list()))),
-        line(Method::POST, objects!("tpm_api_keys"), OBJECT, Operation::ApiKeys(Act::Create, |call| Box::pin(call.create()))),
-        line(Method::GET, objects!("tpm_api_keys/{name}"), 0, Operation::ApiKeys(Act::Get, |call| Box::pin(call.get()))),
-        line(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, Operation::ApiKeys(Act::Replace, |call| Box::pin(call.replace()))),
-        line(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, Operation::ApiKeys(Act::Delete, |call| Box::pin(call.delete()))),
+        route(Method::POST, "/api/tpm/tpm/activate", ACTIVATE, Operation::Station(StationAct::Activate, |call| Box::pin(call.activate()))),
+        route(Method::POST, "/api/tpm/tpm/attest", ATTEST, Operation::Station(StationAct::Attest, |call| Box::pin(call.attest()))),
+        route(Method::POST, "/api/tpm/tpm/attest/nonce", NONCE, Operation::Station(StationAct::AttestNonce, |call| Box::pin(call.attestation_nonce()))),
+        route(Method::POST, "/api/tpm/tpm/preauth", PREAUTH, Operation::Station(StationAct::Preauth, |call| Box::pin(call.preauth()))),
+        route(Method::POST, "/api/tpm/tpm/provision", PROVISION, Operation::Station(StationAct::Provision, |call| Box::pin(call.provision()))),
+        route(Method::GET, objects!("tpm_managers"), 0, Operation::Managers(Act::List, |call| Box::pin(call.list()))),
+        route(Method::POST, objects!("tpm_managers"), OBJECT, Operation::Managers(Act::Create, |call| Box::pin(call.create()))),
+        route(Method::GET, objects!("tpm_managers/{name}"), 0, Operation::Managers(Act::Get, |call| Box::pin(call.get()))),
+        route(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, Operation::Managers(Act::Replace, |call| Box::pin(call.replace()))),
+        route(Method::DELETE, objects!("tpm_managers/{name}"), DELETION, Operation::Managers(Act::Delete, |call| Box::pin(call.delete()))),
+        route(Method::GET, objects!("tpm_categorys"), 0, Operation::Categories(Act::List, |call| Box::pin(call.list()))),
+        route(Method::POST, objects!("tpm_categorys"), OBJECT, Operation::Categories(Act::Create, |call| Box::pin(call.create()))),
+        route(Method::GET, objects!("tpm_categorys/{name}"), 0, Operation::Categories(Act::Get, |call| Box::pin(call.get()))),
+        route(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, Operation::Categories(Act::Replace, |call| Box::pin(call.replace()))),
+        route(Method::DELETE, objects!("tpm_categorys/{name}"), DELETION, Operation::Categories(Act::Delete, |call| Box::pin(call.delete()))),
+        route(Method::GET, REVOCATION_LIST, 0, Operation::RevocationList),
+        route(Method::GET, objects!("tpm_api_keys"), 0, Operation::ApiKeys(Act::List, |call| Box::pin(call.list()))),
+        route(Method::POST, objects!("tpm_api_keys"), OBJECT, Operation::ApiKeys(Act::Create, |call| Box::pin(call.create()))),
+        route(Method::GET, objects!("tpm_api_keys/{name}"), 0, Operation::ApiKeys(Act::Get, |call| Box::pin(call.get()))),
+        route(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, Operation::ApiKeys(Act::Replace, |call| Box::pin(call.replace()))),
+        route(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, Operation::ApiKeys(Act::Delete, |call| Box::pin(call.delete()))),
     ],
 };
 

@@ -163,7 +163,7 @@ pub(super) struct Refusal {
     /// What to do about it, where the code's is not the one.
     hint: Option<&'static str>,
     detail: Option<String>,
-    /// Which member of the body, and the how-manieth that was looked for.
+    /// Which member of the body, and its index in the order in which members are read.
     field: Option<(String, usize)>,
     /// For 405.
     allow: Option<String>,

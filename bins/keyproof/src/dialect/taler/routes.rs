@@ -9,7 +9,7 @@ use super::{
     Answered, Call,
     errors::{Code, Refusal},
 };
-use crate::dialect::route_table::{Case, RouteTable, line, login};
+use crate::dialect::route_table::{Case, RouteTable, login_route, route};
 
 /// What is done for a request, by what right.
 #[derive(Debug)]
@@ -38,18 +38,18 @@ const DEVICE: usize = 128 * 1024;
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
     routes: &[
-        line(Method::GET, "/config", 0, Operation::Config),
-        line(Method::OPTIONS, "/config", 0, Operation::Preflight),
-        login(Method::POST, "/private/token", LOGIN, Operation::IssueToken),
-        line(Method::DELETE, "/private/token", 0, Operation::Hold(|call| Box::pin(call.revoke_token()))),
-        line(Method::OPTIONS, "/private/token", 0, Operation::Preflight),
-        line(Method::GET, "/private/otp-devices", 0, Operation::Read(|call| Box::pin(call.list()))),
-        line(Method::POST, "/private/otp-devices", DEVICE, Operation::Write(|call| Box::pin(call.add()))),
-        line(Method::OPTIONS, "/private/otp-devices", 0, Operation::Preflight),
-        line(Method::GET, "/private/otp-devices/{id}", 0, Operation::Read(|call| Box::pin(call.show()))),
-        line(Method::PATCH, "/private/otp-devices/{id}", DEVICE, Operation::Write(|call| Box::pin(call.change()))),
-        line(Method::DELETE, "/private/otp-devices/{id}", 0, Operation::Write(|call| Box::pin(call.remove()))),
-        line(Method::OPTIONS, "/private/otp-devices/{id}", 0, Operation::Preflight),
+        route(Method::GET, "/config", 0, Operation::Config),
+        route(Method::OPTIONS, "/config", 0, Operation::Preflight),
+        login_route(Method::POST, "/private/token", LOGIN, Operation::IssueToken),
+        route(Method::DELETE, "/private/token", 0, Operation::Hold(|call| Box::pin(call.revoke_token()))),
+        route(Method::OPTIONS, "/private/token", 0, Operation::Preflight),
+        route(Method::GET, "/private/otp-devices", 0, Operation::Read(|call| Box::pin(call.list()))),
+        route(Method::POST, "/private/otp-devices", DEVICE, Operation::Write(|call| Box::pin(call.add()))),
+        route(Method::OPTIONS, "/private/otp-devices", 0, Operation::Preflight),
+        route(Method::GET, "/private/otp-devices/{id}", 0, Operation::Read(|call| Box::pin(call.show()))),
+        route(Method::PATCH, "/private/otp-devices/{id}", DEVICE, Operation::Write(|call| Box::pin(call.change()))),
+        route(Method::DELETE, "/private/otp-devices/{id}", 0, Operation::Write(|call| Box::pin(call.remove()))),
+        route(Method::OPTIONS, "/private/otp-devices/{id}", 0, Operation::Preflight),
     ],
 };
 

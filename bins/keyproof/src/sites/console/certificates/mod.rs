@@ -28,8 +28,8 @@ use crate::sites::{
     refusal::Refusal,
 };
 use pages::{
-    CertificatePage, CertificateRow, Commands, Place, ReportShown, ServicePage, ServiceRow,
-    ServicesPage, Told, possession,
+    CertificatePage, CertificateRow, Commands, Place, ProofShown, ReportShown, ServicePage,
+    ServiceRow, ServicesPage, possession,
 };
 
 const HERE: &str = "/console/certificates";
@@ -152,8 +152,14 @@ impl Visit<Signed> {
     pub(super) async fn certificate(self) -> Answered {
         let frame = self.frame_in(Area::Certificates);
         let (caller, name) = self.one(Action::CertificateGet).await?;
-        self.certificate_page(&frame, &caller, &name, Told::default(), StatusCode::OK)
-            .await
+        self.certificate_page(
+            &frame,
+            &caller,
+            &name,
+            ProofShown::default(),
+            StatusCode::OK,
+        )
+        .await
     }
 
     async fn certificate_page(
@@ -161,7 +167,7 @@ impl Visit<Signed> {
         frame: &Frame,
         caller: &Caller,
         name: &str,
-        told: Told,
+        proof: ProofShown,
         status: StatusCode,
     ) -> Answered {
         let missing = Precondition::Missing;
@@ -177,14 +183,14 @@ impl Visit<Signed> {
             }
             Err(Failure::Storage(error)) => return Err(error.into()),
         };
-        self.draw(frame, &view, told, status)
+        self.draw(frame, &view, proof, status)
     }
 
     fn draw(
         &self,
         frame: &Frame,
         view: &CertificateView,
-        told: Told,
+        proof: ProofShown,
         status: StatusCode,
     ) -> Answered {
         let place = Place::of(&ProvisioningService {
@@ -192,7 +198,7 @@ impl Visit<Signed> {
             resource_group: view.resource_group.clone(),
             name: view.service.clone(),
         });
-        let code = told.code.as_ref().map(|code| code.as_str());
+        let code = proof.code.as_ref().map(|code| code.as_str());
         let page = CertificatePage {
             frame,
             name: &view.name,
@@ -205,7 +211,7 @@ impl Visit<Signed> {
             etag: view.version.to_string(),
             code,
             commands: code.map(|code| Commands::of(code, &view.thumbprint)),
-            report: told.report,
+            report: proof.report,
             confirm: self.way_to_confirm(&place.link_to(&view.name)),
             place,
         };
@@ -222,14 +228,14 @@ impl Visit<Signed> {
         let frame = self.frame_in(Area::Certificates);
         match issued.await {
             Ok(issued) => {
-                let told = Told {
+                let proof = ProofShown {
                     code: Some(issued.digits),
                     report: None,
                 };
-                self.draw(&frame, &issued.certificate, told, StatusCode::OK)
+                self.draw(&frame, &issued.certificate, proof, StatusCode::OK)
             }
             Err(Failure::Refused(GenerateCodeError::Precondition)) => {
-                self.changed_meanwhile(&caller, &name, Told::default())
+                self.changed_meanwhile(&caller, &name, ProofShown::default())
                     .await
             }
             Err(Failure::Refused(GenerateCodeError::Unknown)) => Err(Refusal::NotFound),
@@ -242,7 +248,7 @@ impl Visit<Signed> {
         // It is only drawn again: what is judged by is the server's own.
         let code = self.typed("code");
         let is_code = code.len() == 48 && code.bytes().all(|b| b.is_ascii_alphanumeric());
-        let told = |report| Told {
+        let proof_with = |report| ProofShown {
             code: is_code.then(|| Zeroizing::new(code.to_owned())),
             report,
         };
@@ -252,29 +258,30 @@ impl Visit<Signed> {
         let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
         match verified.await {
             Ok(verified) => {
-                let told = Told {
+                let proof = ProofShown {
                     code: None,
                     report: Some(ReportShown::of(&verified.report)),
                 };
                 let frame = self.frame_in(Area::Certificates);
-                self.draw(&frame, &verified.certificate, told, StatusCode::OK)
+                self.draw(&frame, &verified.certificate, proof, StatusCode::OK)
             }
             Err(Failure::Refused(VerifyError::Body(never))) => match never {},
             Err(Failure::Refused(VerifyError::Precondition)) => {
-                self.changed_meanwhile(&caller, &name, told(None)).await
+                self.changed_meanwhile(&caller, &name, proof_with(None))
+                    .await
             }
             Err(Failure::Refused(VerifyError::NoCode)) => {
                 let text = "There is no live code: none was generated, or it was used, or it has expired. Generate one first.";
                 let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
-                self.certificate_page(&frame, &caller, &name, Told::default(), status)
+                self.certificate_page(&frame, &caller, &name, ProofShown::default(), status)
                     .await
             }
             Err(Failure::Refused(VerifyError::Refused(report))) => {
-                let told = told(Some(ReportShown::of(&report)));
+                let proof = proof_with(Some(ReportShown::of(&report)));
                 let frame = self.frame_in(Area::Certificates);
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
-                self.certificate_page(&frame, &caller, &name, told, status)
+                self.certificate_page(&frame, &caller, &name, proof, status)
                     .await
             }
             Err(Failure::Refused(VerifyError::Unknown)) => Err(Refusal::NotFound),
@@ -292,7 +299,7 @@ impl Visit<Signed> {
         match deleted.await {
             Ok(_) => Ok(see_other(&told(&place.link(), "certificate-deleted"))),
             Err(Failure::Refused(DeleteError::Precondition)) => {
-                self.changed_meanwhile(&caller, &name, Told::default())
+                self.changed_meanwhile(&caller, &name, ProofShown::default())
                     .await
             }
             Err(Failure::Storage(error)) => Err(error.into()),
@@ -300,10 +307,10 @@ impl Visit<Signed> {
     }
 
     /// Somebody else has changed the certificate since the page was shown.
-    async fn changed_meanwhile(&self, caller: &Caller, name: &str, told: Told) -> Answered {
+    async fn changed_meanwhile(&self, caller: &Caller, name: &str, proof: ProofShown) -> Answered {
         let text = "The certificate has changed since this page was shown. Look at it again, then repeat what you did.";
         let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
-        self.certificate_page(&frame, caller, name, told, StatusCode::CONFLICT)
+        self.certificate_page(&frame, caller, name, proof, StatusCode::CONFLICT)
             .await
     }
 

@@ -93,9 +93,9 @@ pub(super) struct CheckRow {
     pub(super) remedies: Vec<&'static str>,
 }
 
-/// What a certificate's page tells besides the certificate.
+/// What a certificate's page shows of its proof: the code that was issued, the report on a leaf.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ProofShown {
     pub(super) code: Option<Zeroizing<String>>,
     pub(super) report: Option<ReportShown>,
 }
