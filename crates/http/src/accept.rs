@@ -58,16 +58,16 @@ impl Listener {
     }
 
     async fn accept(&self, stack: &Stack, slots: &Slots) -> Option<(TcpStream, SocketAddr, Slot)> {
-        let mut place = slots.place().await?;
+        let mut permit = slots.permit().await?;
         loop {
             match self.socket.accept().await {
                 Ok((socket, peer)) => {
                     let address = peer.ip().to_canonical();
                     // A proxy has many clients behind it.
                     let is_exempt = address.is_loopback() || stack.proxies.trusts(address);
-                    match slots.give(place, address, is_exempt) {
+                    match slots.slot(permit, address, is_exempt) {
                         Ok(slot) => return Some((socket, peer, slot)),
-                        Err(free) => place = free,
+                        Err(free) => permit = free,
                     }
                 }
                 Err(error) if is_the_clients(&error) => debug!(%error, "lost a connection"),

@@ -10,32 +10,32 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
-/// The places of connections, which listeners share.
+/// The slots of connections, which listeners share.
 #[derive(Clone)]
 pub struct Slots {
-    all: Arc<Semaphore>,
-    count: u32,
-    from: Arc<Addresses>,
+    free: Arc<Semaphore>,
+    max: u32,
+    addresses: Arc<Addresses>,
 }
 
-/// A place, for as long as its connection, or a handler of it, lives.
+/// A connection's slot, for as long as the connection, or a handler of it, lives.
 pub(crate) struct Slot {
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     _from: Option<OpenFrom>,
 }
 
 /// Who has connections, and how many.
 struct Addresses {
-    /// How many each may have; 0 is without a limit.
-    most: u32,
+    /// 0 is without a limit.
+    max_per_address: u32,
     open: Mutex<BTreeMap<IpAddr, Open>>,
 }
 
 #[derive(Default)]
 struct Open {
     count: u32,
-    /// Whether the log was told that there are too many.
-    is_told: bool,
+    /// Whether the log says that there are too many.
+    is_logged: bool,
 }
 
 /// A connection that counts for an address.
@@ -46,53 +46,54 @@ struct OpenFrom {
 
 impl Slots {
     /// So many in all, and so many from one IPv4 address or IPv6 /64, or from each without a limit if that is 0.
-    pub fn new(all: u32, from_one: u32) -> Self {
-        let count = usize::try_from(all).unwrap_or(usize::MAX);
+    pub fn new(max: u32, max_per_address: u32) -> Self {
+        let count = usize::try_from(max).unwrap_or(usize::MAX);
         Self {
-            all: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
-            count: all,
-            from: Arc::new(Addresses {
-                most: from_one,
+            free: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
+            max,
+            addresses: Arc::new(Addresses {
+                max_per_address,
                 open: Mutex::default(),
             }),
         }
     }
 
-    /// A place for whoever comes next; `None` once the server is gone.
-    pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.all).acquire_owned().await.ok()
+    /// The permit for the next connection's slot; `None` once the server is gone.
+    pub(crate) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_owned().await.ok()
     }
 
-    /// Gives the place to a connection from this address, unless that has as many as it may. An exempt one is not counted.
-    pub(crate) fn give(
+    /// The slot of a connection from this address, unless that has as many as it may: then the permit again. An exempt one is
+    /// not counted.
+    pub(crate) fn slot(
         &self,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         peer: IpAddr,
         is_exempt: bool,
     ) -> Result<Slot, OwnedSemaphorePermit> {
-        let from = match is_exempt || self.from.most == 0 {
-            true => None,
-            false => match Addresses::count(&self.from, peer) {
-                Some(from) => Some(from),
-                None => return Err(place),
-            },
+        let from = if is_exempt || self.addresses.max_per_address == 0 {
+            None
+        } else if let Some(from) = Addresses::count(&self.addresses, peer) {
+            Some(from)
+        } else {
+            return Err(permit);
         };
         Ok(Slot {
-            _place: place,
+            _permit: permit,
             _from: from,
         })
     }
 
-    /// Waits until nobody has a place.
+    /// Waits until every slot is free.
     pub async fn all_free(&self) {
         // It is never closed.
-        let _ = self.all.acquire_many(self.count).await;
+        let _ = self.free.acquire_many(self.max).await;
     }
 
     /// How many are taken.
     pub fn taken(&self) -> usize {
-        let all = usize::try_from(self.count).unwrap_or(usize::MAX);
-        all.saturating_sub(self.all.available_permits())
+        let max = usize::try_from(self.max).unwrap_or(usize::MAX);
+        max.saturating_sub(self.free.available_permits())
     }
 }
 
@@ -101,11 +102,11 @@ impl Addresses {
         let host = host(peer);
         let mut all = this.lock();
         let open = all.entry(host).or_default();
-        if open.count >= this.most {
-            if !std::mem::replace(&mut open.is_told, true) {
+        if open.count >= this.max_per_address {
+            if !std::mem::replace(&mut open.is_logged, true) {
                 warn!(
                     client = %host,
-                    most = this.most,
+                    max = this.max_per_address,
                     "one address has as many connections as it may (http.max_connections_per_address): more are closed"
                 );
             }
@@ -159,14 +160,14 @@ fn host(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    /// Opens a connection, which gives its place back if it may not be.
+    /// Opens a connection, which gives its permit back if it may not be.
     async fn open(slots: &Slots, peer: &str, is_exempt: bool) -> Option<Slot> {
-        let place = slots.place().await?;
-        slots.give(place, peer.parse().unwrap(), is_exempt).ok()
+        let permit = slots.permit().await?;
+        slots.slot(permit, peer.parse().unwrap(), is_exempt).ok()
     }
 
     #[tokio::test]
-    async fn one_address_leaves_places_to_others() {
+    async fn one_address_leaves_slots_to_others() {
         let slots = Slots::new(10, 2);
         let first = open(&slots, "192.0.2.1", false).await;
         assert!(first.is_some());
@@ -176,7 +177,7 @@ mod tests {
             "written as an IPv6 address it is the same"
         );
         assert!(open(&slots, "192.0.2.1", false).await.is_none());
-        assert_eq!(slots.taken(), 2, "what is refused takes no place");
+        assert_eq!(slots.taken(), 2, "what is refused takes no slot");
         let _other = open(&slots, "192.0.2.2", false).await.unwrap();
         // A host has all of its /64.
         let _hosts = [
@@ -189,7 +190,7 @@ mod tests {
         let third = open(&slots, "192.0.2.1", false).await;
         assert!(third.is_some());
         drop((second, third));
-        assert_eq!(slots.from.lock().len(), 2, "who has none is forgotten");
+        assert_eq!(slots.addresses.lock().len(), 2, "who has none is forgotten");
     }
 
     #[tokio::test]
