@@ -86,19 +86,19 @@ impl Exchange {
         self.route.logs_in();
     }
 
-    /// The limit of the body in bytes: `needed`, or `http.max_body_bytes` if that is less. A compressed body may not exceed
-    /// it once it is inflated, either.
+    /// The limit of the body in bytes: `needed`, or [`max_body_bytes`](crate::Limits::max_body_bytes) if that is less. A compressed
+    /// body may not exceed it once it is inflated, either.
     pub fn body_limit(&self, needed: usize) -> usize {
         self.body.limit(needed)
     }
 
-    /// Reads the whole body: at most `needed` bytes, at most `http.max_body_bytes`, and within `http.body_timeout_ms`. A
-    /// second call returns an empty body.
+    /// Reads the whole body: at most `needed` bytes, at most [`max_body_bytes`](crate::Limits::max_body_bytes), and within
+    /// [`body_timeout`](crate::Limits::body_timeout). A second call returns an empty body.
     ///
     /// # Errors
     ///
     /// [`StackRefusal::BodyTooLarge`], before anything is read if the body's length is announced (one over
-    /// `http.max_body_bytes` is refused before the application sees it), [`StackRefusal::BodyTimedOut`],
+    /// [`max_body_bytes`](crate::Limits::max_body_bytes) is refused before the application sees it), [`StackRefusal::BodyTimedOut`],
     /// [`StackRefusal::BodyMalformed`], or [`StackRefusal::Draining`] if the server stops before the body is there.
     pub async fn body(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
         self.body.read(needed).await

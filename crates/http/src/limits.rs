@@ -1,4 +1,4 @@
-//! What the stack bounds. Each has its key under `http.` in the configuration, but for those that are constants.
+//! What the stack bounds: by constants, and as whoever serves with it says.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ pub(crate) const DRAINING_GRACE: Duration = Duration::from_millis(250);
 /// How long `/readyz` waits for the store.
 pub(crate) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The configured limits.
+/// The limits that are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `http.max_body_bytes`: the longest request body.
+    /// The longest request body.
     pub max_body_bytes: usize,
-    /// `http.header_timeout_ms`: for a whole head (the wait between two requests included), and for a TLS handshake.
+    /// How long a whole head may take (the wait between two requests included), and a TLS handshake.
     pub header_timeout: Duration,
-    /// `http.body_timeout_ms`: for a whole body, and for a write without progress.
+    /// How long a whole body may take, and a write without progress.
     pub body_timeout: Duration,
-    /// `http.handler_timeout_ms`: for an answer, reading the body not counted.
+    /// How long an answer may take, reading the body not counted.
     pub handler_timeout: Duration,
-    /// `http.max_connections`: over all listeners; more wait in the kernel's queue.
+    /// How many connections all listeners have at once; more wait in the kernel's queue.
     pub max_connections: u32,
-    /// `http.max_connections_per_address`: likewise from one IPv4 address or IPv6 /64; more are closed, and 0 is without a limit.
+    /// How many of them come from one IPv4 address or IPv6 /64; more are closed, and 0 is without a limit.
     pub max_connections_per_address: u32,
-    /// `http.drain_timeout_ms`: for open requests when the server is told to stop.
+    /// How long open requests are waited for when the server is told to stop.
     pub drain_timeout: Duration,
 }

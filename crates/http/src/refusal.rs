@@ -10,10 +10,10 @@ pub enum StackRefusal {
     /// The body ended before its announced length, or its chunks are malformed.
     #[error("the request's body is malformed or cut short")]
     BodyMalformed,
-    /// The body did not arrive whole within `http.body_timeout_ms`.
+    /// The body did not arrive whole within [`Limits::body_timeout`](crate::Limits::body_timeout).
     #[error("the request's body took too long")]
     BodyTimedOut,
-    /// The body is longer than `http.max_body_bytes`, or than its route needs.
+    /// The body is longer than [`Limits::max_body_bytes`](crate::Limits::max_body_bytes), or than its route needs.
     #[error("the request's body is longer than {limit} bytes")]
     BodyTooLarge {
         /// The limit in force, in bytes.
@@ -22,7 +22,7 @@ pub enum StackRefusal {
     /// The body is coded in another way than in chunks.
     #[error("no transfer coding but chunked is understood")]
     CodingUnknown,
-    /// The handler did not finish within `http.handler_timeout_ms`.
+    /// The handler did not finish within [`Limits::handler_timeout`](crate::Limits::handler_timeout).
     #[error(
         "the request took too long{}",
         if *.may_change { ": it is not known whether it is carried out" } else { "" }
@@ -37,7 +37,7 @@ pub enum StackRefusal {
     /// The head cannot be parsed, or is ambiguous.
     #[error("malformed request: {0}")]
     HeadMalformed(&'static str),
-    /// The head did not arrive whole within `http.header_timeout_ms`.
+    /// The head did not arrive whole within [`Limits::header_timeout`](crate::Limits::header_timeout).
     #[error("the request's head took too long")]
     HeadTimedOut,
     /// The head is longer than the stack reads.

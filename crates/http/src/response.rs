@@ -1,4 +1,4 @@
-//! What a dialect answers with, and what the stack adds.
+//! What an application answers with, and what the stack adds.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{RequestId, StackRefusal};
 
-/// An answer, whole in memory: no contract here streams.
+/// An answer, whole in memory: nothing here streams.
 pub type Response = http::Response<Full<Bytes>>;
 
 /// How much room a body has at first, in bytes: most answers need no more.
@@ -39,8 +39,8 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// The answer, which keeps this until its last piece is on its way to the client, or the connection has ended: a place for a
-/// long answer is taken for as long as that is in memory.
+/// The answer, which keeps this until its last piece is on its way to the client, or the connection has ended: what bounds
+/// long answers is held for as long as this one is in memory.
 pub fn keeping<K: Send + 'static>(response: Response, kept: K) -> Response {
     struct Keeping<K> {
         bytes: Bytes,

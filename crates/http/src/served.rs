@@ -6,7 +6,7 @@ use http::{HeaderValue, header};
 
 use crate::{
     Application, RequestId, RequestPath, Response, StackRefusal, X_REQUEST_ID,
-    response::plain_refusal,
+    response::plain_refusal, retry::retry_soon,
 };
 
 /// The methods that some path has.
@@ -41,10 +41,11 @@ impl Served {
             None => plain_refusal(refusal, request_id),
         };
         let headers = response.headers_mut();
-        match refusal.may_be_retried() {
-            true => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
-            false => headers.remove(header::RETRY_AFTER),
-        };
+        if refusal.may_be_retried() {
+            retry_soon(headers);
+        } else {
+            headers.remove(header::RETRY_AFTER);
+        }
         if refusal == StackRefusal::MethodNotAllowed {
             headers.insert(header::ALLOW, ALLOW);
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
-use keyproof_http::{Response, StackRefusal};
+use keyproof_http::{Response, StackRefusal, retry_after, retry_soon};
 use keyproof_service::{Failure, HashingError, StorageError};
 use tracing::error;
 
@@ -60,10 +60,8 @@ impl Refusal {
     pub(super) fn stamp(&self, response: &mut Response) {
         let headers = response.headers_mut();
         match self {
-            Self::Busy => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            Self::Limited(wait) => retry_after(response, *wait),
+            Self::Busy => retry_soon(headers),
+            Self::Limited(wait) => retry_after(headers, *wait),
             Self::Method(allow) => {
                 if let Ok(allow) = HeaderValue::try_from(&**allow) {
                     headers.insert(header::ALLOW, allow);
@@ -72,13 +70,6 @@ impl Refusal {
             _ => {}
         }
     }
-}
-
-/// Says when to try again: rounded up.
-pub(super) fn retry_after(response: &mut Response, wait: Duration) {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let headers = response.headers_mut();
-    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
 }
 
 impl From<StorageError> for Refusal {

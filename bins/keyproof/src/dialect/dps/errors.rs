@@ -9,7 +9,7 @@
 use std::fmt::Display;
 
 use http::{HeaderValue, StatusCode, header};
-use keyproof_http::{PathError, Response, StackRefusal};
+use keyproof_http::{PathError, Response, StackRefusal, retry_soon};
 use keyproof_service::{
     Failure, StorageError,
     access::{AccessError, BearerError, ExternalTokenError},
@@ -402,7 +402,7 @@ impl Refusal {
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            retry_soon(headers);
         }
         response
     }

@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
-use keyproof_http::{Exchange, JsonObject, Response};
+use keyproof_http::{Authorization, Exchange, JsonObject, Response};
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
 use keyproof_service::{Timestamp, Version};
 use serde::{Deserialize, Serialize, Serializer};
@@ -38,16 +38,10 @@ pub(super) struct Style {
 
 /// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
 pub(super) fn bearer(exchange: &Exchange) -> Result<&str, Refusal> {
-    let Some(value) = exchange.headers().get(header::AUTHORIZATION) else {
-        return Err(Code::TokenMissing.into());
-    };
-    let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));
-    match credentials {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            Ok(token.trim_matches(' '))
-        }
-        _ => Err(Code::TokenMissing.into()),
-    }
+    let value = exchange.headers().get(header::AUTHORIZATION);
+    let authorization = value.and_then(Authorization::parse);
+    let token = authorization.and_then(|authorization| authorization.of_scheme("bearer"));
+    token.ok_or_else(|| Code::TokenMissing.into())
 }
 
 /// What `If-Match` says: entity tags with or without quotes, strong or weak, for clients differ.

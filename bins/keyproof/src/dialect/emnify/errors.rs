@@ -4,7 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_auth::AuthError;
-use keyproof_http::{Response, StackRefusal};
+use keyproof_http::{Response, StackRefusal, retry_after};
 use keyproof_service::{
     Failure, HashingError, StorageError,
     accounts::{
@@ -371,11 +371,7 @@ impl Refusal {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(wait) = self.retry_after {
-            // Whole seconds, and none too few.
-            let seconds = wait.as_millis().div_ceil(1000).max(1);
-            if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
-                headers.insert(header::RETRY_AFTER, value);
-            }
+            retry_after(headers, wait);
         }
         response
     }

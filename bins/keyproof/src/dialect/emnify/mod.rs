@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
+    Application, Authorization, BoxFuture, Exchange, RequestId, RequestPath, Response,
+    StackRefusal, keeping,
 };
 use keyproof_service::{
     Accounts, Failure, Service, StorageError,
@@ -100,11 +101,9 @@ async fn session(
     exchange: &Exchange,
     along: Option<Whose>,
 ) -> Result<Session, Failure<SessionError>> {
-    let authorization = exchange.header(&header::AUTHORIZATION).unwrap_or_default();
-    let token = authorization
-        .split_once(' ')
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim_matches(' '));
+    let value = exchange.headers().get(header::AUTHORIZATION);
+    let authorization = value.and_then(Authorization::parse);
+    let token = authorization.and_then(|authorization| authorization.of_scheme("bearer"));
     let client = exchange.client_address();
     accounts.session_along(token, client, along).await
 }

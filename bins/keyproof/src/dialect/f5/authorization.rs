@@ -1,7 +1,7 @@
 //! `Authorization: APIToken …`, the scheme in any case.
 
-use http::header;
-use keyproof_http::Exchange;
+use http::{HeaderValue, header};
+use keyproof_http::{Authorization, Exchange};
 use zeroize::Zeroizing;
 
 use super::errors::Refusal;
@@ -10,20 +10,13 @@ use super::errors::Refusal;
 pub(super) fn token(exchange: &Exchange) -> Result<Option<Zeroizing<String>>, Refusal> {
     match exchange.headers().get(header::AUTHORIZATION) {
         None => Ok(None),
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(parse)
-            .map(Some)
-            .ok_or_else(Refusal::not_accepted),
+        Some(value) => parse(value).map(Some).ok_or_else(Refusal::not_accepted),
     }
 }
 
-fn parse(value: &str) -> Option<Zeroizing<String>> {
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim_matches(' ');
-    let is_token = scheme.eq_ignore_ascii_case("apitoken") && !token.is_empty();
-    is_token.then(|| Zeroizing::new(token.to_owned()))
+fn parse(value: &HeaderValue) -> Option<Zeroizing<String>> {
+    let token = Authorization::parse(value)?.of_scheme("apitoken")?;
+    (!token.is_empty()).then(|| Zeroizing::new(token.to_owned()))
 }
 
 #[cfg(test)]
@@ -33,7 +26,8 @@ mod tests {
     #[test]
     fn the_scheme_comes_in_any_case_and_is_the_only_one() {
         for value in ["APIToken abc", "apitoken abc", "APITOKEN   abc "] {
-            assert_eq!(parse(value).unwrap().as_str(), "abc", "{value}");
+            let token = parse(&HeaderValue::from_static(value)).unwrap();
+            assert_eq!(token.as_str(), "abc", "{value}");
         }
         for value in [
             "",
@@ -44,7 +38,8 @@ mod tests {
             "Basic YTpi",
             "APITokenabc",
         ] {
-            assert!(parse(value).is_none(), "{value}");
+            let token = parse(&HeaderValue::from_static(value));
+            assert!(token.is_none(), "{value}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
-use keyproof_http::{self as stack, Response, StackRefusal};
+use keyproof_http::{self as stack, Response, StackRefusal, retry_after};
 use keyproof_service::{
     Failure, StorageError,
     access::AccessError,
@@ -159,11 +159,7 @@ impl Refusal {
             headers.insert(header::ALLOW, allow);
         }
         if let Some(wait) = self.retry_after {
-            // Whole seconds, and never too early.
-            let seconds = wait.as_millis().div_ceil(1000).max(1);
-            if let Ok(seconds) = seconds.to_string().try_into() {
-                headers.insert(header::RETRY_AFTER, seconds);
-            }
+            retry_after(headers, wait);
         }
         if self.code == Code::Unauthenticated {
             let scheme = HeaderValue::from_static("APIToken");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
-use keyproof_http::{Response, StackRefusal};
+use keyproof_http::{Response, StackRefusal, retry_after, retry_soon};
 use keyproof_service::{
     Failure, HashingError, StorageError, TooBusy,
     otp_devices::{
@@ -315,14 +315,10 @@ impl Refusal {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            retry_soon(headers);
         }
         if let Some(wait) = self.retry_after {
-            // Whole seconds, and none too few.
-            let seconds = wait.as_millis().div_ceil(1000).max(1);
-            if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
-                headers.insert(header::RETRY_AFTER, value);
-            }
+            retry_after(headers, wait);
         }
         response
     }

@@ -4,18 +4,14 @@ use std::{convert::Infallible, time::Duration};
 
 use http::StatusCode;
 use keyproof_auth::AuthError;
-use keyproof_http::Response;
+use keyproof_http::{Response, retry_after};
 use keyproof_service::{
     Action, Failure,
     accounts::{ChangePasswordError, PasswordChange, Unproven},
 };
 
 use super::{Answered, Signed, Visit, pages::PasswordPage, render, texts::Texts};
-use crate::sites::{
-    cookies::Cookie,
-    page::see_other,
-    refusal::{Refusal, retry_after},
-};
+use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal};
 
 impl Visit<Signed> {
     pub(super) async fn show_password(self) -> Answered {
@@ -95,7 +91,7 @@ pub(super) fn unproven(why: Unproven, t: &'static Texts) -> Result<NotAccepted, 
 pub(super) fn locked(mut response: Response, wait: Option<Duration>) -> Response {
     if let Some(wait) = wait {
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-        retry_after(&mut response, wait);
+        retry_after(response.headers_mut(), wait);
     }
     response
 }

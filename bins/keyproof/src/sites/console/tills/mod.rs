@@ -6,6 +6,7 @@ use std::convert::Infallible;
 
 use http::StatusCode;
 use keyproof_auth::operator::{OperatorScope, Reach};
+use keyproof_http::retry_after;
 use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_service::{
     Action, Failure,
@@ -24,11 +25,7 @@ use super::{
 };
 use crate::{
     qr,
-    sites::{
-        entries::Wrong,
-        page::see_other,
-        refusal::{Refusal, retry_after},
-    },
+    sites::{entries::Wrong, page::see_other, refusal::Refusal},
 };
 use pages::{
     DevicePage, DeviceRow, InstanceRow, MadePage, PERIOD, TillPage, TillsPage, Verdict, clock,
@@ -283,7 +280,7 @@ impl Visit<Signed> {
                         let status = StatusCode::TOO_MANY_REQUESTS;
                         let page = self.device_page(frame, price.clone(), None, status);
                         let mut response = page.await?;
-                        retry_after(&mut response, wait);
+                        retry_after(response.headers_mut(), wait);
                         return Ok(response);
                     }
                     Err(Failure::Refused(CheckCodeError::NoCodes | CheckCodeError::Unknown)) => {
