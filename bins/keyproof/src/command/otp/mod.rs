@@ -164,16 +164,8 @@ pub(super) struct UriArguments {
 /// Where the key comes from, and what is computed from it.
 #[derive(Args, Debug)]
 struct KeyArguments {
-    /// An otpauth URI
-    #[arg(
-        long,
-        required_unless_present = "secret_file",
-        conflicts_with = "secret_file"
-    )]
-    uri: Option<String>,
-    /// A file that holds the secret in Base32, in any common spelling
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArguments,
     /// SHA1, SHA256 or SHA512; SHA1 unless said otherwise
     #[arg(long, conflicts_with = "uri")]
     algorithm: Option<Algorithm>,
@@ -186,6 +178,18 @@ struct KeyArguments {
     /// Compute HOTP from this counter, not TOTP
     #[arg(long, conflicts_with = "uri")]
     counter: Option<u64>,
+}
+
+/// One of them.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct SourceArguments {
+    /// An otpauth URI
+    #[arg(long)]
+    uri: Option<String>,
+    /// A file that holds the secret in Base32, in any common spelling
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -252,7 +256,8 @@ impl From<OtpError> for Failure {
 
 impl KeyArguments {
     fn read(&self) -> Result<Key, Failure> {
-        let key = match (&self.uri, &self.secret_file) {
+        let SourceArguments { uri, secret_file } = &self.source;
+        let key = match (uri, secret_file) {
             (Some(uri), _) => {
                 let uri = OtpauthUri::parse(uri)?;
                 if uri.issuer_mismatch() {

@@ -264,6 +264,21 @@ fn otp_inputs_that_do_not_parse_end_with_1_and_files_that_cannot_be_read_with_2(
 }
 
 #[test]
+fn otp_takes_a_uri_or_a_secret_and_says_so() {
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(&folder, SECRET);
+    let none = run(&["otp", "code", "--at", "59"]);
+    for way in ["--uri <URI>", "--secret-file <FILE>"] {
+        fails(&none, 2, way);
+    }
+    let uri = format!("otpauth://totp/a?secret={SECRET}");
+    let both = ["otp", "code", "--uri", &uri, "--secret-file", &file];
+    fails(&run(&both), 2, "cannot be used with");
+    let further = ["otp", "code", "--uri", &uri, "--digits", "8"];
+    fails(&run(&further), 2, "cannot be used with");
+}
+
+#[test]
 fn a_closed_pipe_is_no_failure() {
     let folder = TempDir::new().unwrap();
     let file = secret_file(&folder, SECRET);
