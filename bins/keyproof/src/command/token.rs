@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use keyproof_auth::operator::{OperatorScope, OperatorScopes};
+use keyproof_auth::operator::{OperatorScope, OperatorScopes, Reach};
 use keyproof_service::access::{IssuedOperatorToken, NewOperatorToken, OperatorToken};
 use serde::Serialize;
 use serde_json::json;
@@ -72,6 +72,13 @@ pub(super) fn run(command: Command) -> Outcome {
 
 fn create(arguments: &CreateArguments) -> Outcome {
     output::must_be_seen("token")?;
+    for scope in &arguments.scope {
+        if let Some(reading) = for_reading(scope) {
+            output::warn(&printable(&format!(
+                "{scope} is for changes, in what has this very name; for reading alone it is {reading}"
+            )));
+        }
+    }
     let scopes = OperatorScopes::new(arguments.scope.iter().cloned()).map_err(Failure::refused)?;
     with_store(&arguments.store, async |service, store| {
         let new = NewOperatorToken {
@@ -95,6 +102,23 @@ fn create(arguments: &CreateArguments) -> Outcome {
             ),
         }))
     })
+}
+
+/// The scope that somebody may have meant who wrote the suffix for reading alone behind the name.
+fn for_reading(scope: &OperatorScope) -> Option<OperatorScope> {
+    let meant = |name: &str| {
+        let name = name.strip_suffix("-read")?;
+        (!name.is_empty()).then(|| name.to_owned())
+    };
+    match scope {
+        OperatorScope::Instances(Reach::Change, Some(name)) => {
+            Some(OperatorScope::Instances(Reach::Read, Some(meant(name)?)))
+        }
+        OperatorScope::Users(Reach::Change, Some(name)) => {
+            Some(OperatorScope::Users(Reach::Read, Some(meant(name)?)))
+        }
+        _ => None,
+    }
 }
 
 impl CreateArguments {

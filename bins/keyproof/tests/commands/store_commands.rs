@@ -587,6 +587,30 @@ fn tokens_are_shown_once_listed_and_revoked() {
     );
 }
 
+/// The suffix for reading alone belongs to the scope, and not to the name behind it.
+#[test]
+fn a_scope_whose_name_ends_in_read_is_warned_of() {
+    let home = Home::new();
+    for (scope, meant) in [
+        ("users:Acme-read", Some("users-read:Acme")),
+        ("instances:shop-read", Some("instances-read:shop")),
+        ("users-read:Acme-read", None),
+        ("users-read:Acme", None),
+        ("users:Acme", None),
+        ("tpm:factory-read", None),
+        ("users:-read", None),
+    ] {
+        let output = home.run_with(&["token", "create", "--scope", scope], "");
+        assert_eq!(output.status.code(), Some(0), "{scope}");
+        assert!(text(&output.stdout).contains(&format!("\nscopes   {scope}\n")));
+        let warned = text(&output.stderr);
+        match meant {
+            Some(meant) => assert!(warned.contains(scope) && warned.contains(meant), "{warned}"),
+            None => assert_eq!(warned, "", "{scope}"),
+        }
+    }
+}
+
 #[test]
 fn devices_are_named_in_full_and_those_that_nobody_activated_are_none() {
     let home = Home::new();
