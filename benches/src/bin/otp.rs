@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 
+use clap::Parser;
 use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
 use keyproof_otp::{Algorithm, Code, Digits, Hotp, LookAhead, Secret, Totp, Window};
 
@@ -16,7 +17,12 @@ const NOW: u64 = 1_800_000_000;
 const ROUNDS: usize = 101;
 const TIMES: u64 = 20_000;
 
+/// One-time codes beside bare compressions and `totp-rs`; there is nothing to choose
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Options {} = Options::parse();
     let secret = Secret::from_bytes(SECRET)?;
     let hotp = Hotp::new(&secret, Algorithm::Sha1, Digits::SIX);
     let totp = Totp::new(&secret, Algorithm::Sha1, Digits::SIX).with_window(Window::symmetric(1));

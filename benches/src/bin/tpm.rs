@@ -5,6 +5,7 @@
 use std::hint::black_box;
 
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
+use clap::Parser;
 use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
 use keyproof_tpm::{
     AttestationKeyPolicy, AwsLcRs, EkCertificatePolicy, Name, QuoteEvidence, QuotePolicy,
@@ -73,7 +74,12 @@ macro_rules! chain {
     };
 }
 
+/// Quotes, endorsement certificates and credentials beside bare operations; there is nothing to choose
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Options {} = Options::parse();
     compare_quote(
         "ECDSA P-256",
         &ECDSA_P256_SHA256_FIXED,

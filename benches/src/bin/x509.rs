@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 
+use clap::Parser;
 use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
 use keyproof_x509::path::{Pool, Rules, find};
 use keyproof_x509::{Certificate, Policy, VerificationCode, algorithms::RING, prove};
@@ -21,7 +22,12 @@ const NOW: u64 = 1_800_000_000;
 const ROUNDS: usize = 501;
 const TIMES: u64 = 20;
 
+/// Checks of leaves and paths beside bare verifications; there is nothing to choose
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Options {} = Options::parse();
     compare(
         "ECDSA P-256",
         &ECDSA_P256_SHA256_ASN1,
