@@ -189,6 +189,13 @@ pub enum AttestationReason {
     Unsupported(TpmError),
     /// The key is none that can be, or the signature none of such a key.
     Unverifiable(TpmError),
+    /// The given values are said to be of other registers than are quoted.
+    ValuesNamedOtherwise {
+        /// Of which they are said to be.
+        named: TpmlPcrSelection,
+        /// Which it quotes.
+        quoted: TpmlPcrSelection,
+    },
     /// The given values are not as many as were quoted.
     ValuesSize {
         /// The bytes of the selection.
@@ -269,6 +276,7 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::TypeUnreadable(_)
             | R::Unsupported(_)
             | R::Unverifiable(_)
+            | R::ValuesNamedOtherwise { .. }
             | R::ValuesSize { .. } => Severity::Refusal,
         }
     }
@@ -305,7 +313,7 @@ impl<C: Check> Finding for AttestationFinding<C> {
             R::CurveUnsupported(_) | R::HashUnsupported(_) | R::SchemeMismatch => {
                 "sign with the key's own scheme, over SHA-256, SHA-384 or SHA-512, on P-256, P-384 or P-521"
             }
-            R::DigestMismatch | R::ValuesSize { .. } => {
+            R::DigestMismatch | R::ValuesNamedOtherwise { .. } | R::ValuesSize { .. } => {
                 "send the values of the quoted registers in the order of the selection, read together with the quote"
             }
             R::DigestSize(_)
@@ -443,6 +451,10 @@ impl fmt::Display for AttestationReason {
             Self::TypeUnreadable(error) | Self::Unsupported(error) | Self::Unverifiable(error) => {
                 error.fmt(f)
             }
+            Self::ValuesNamedOtherwise { named, quoted } => write!(
+                f,
+                "the given values are said to be of {named}, not of {quoted}"
+            ),
             Self::ValuesSize { expected, found } => write!(
                 f,
                 "{found} bytes of register values, not the {expected} of the selection"

@@ -9,7 +9,7 @@ use keyproof_tpm::{
 use serde_json::{Value, json};
 
 use super::{
-    files::{PcrFile, pcr_file},
+    files::{PcrFile, pcr_file, wrong},
     hex,
 };
 use crate::command::{Failure, Outcome, files::read, output, report};
@@ -21,7 +21,7 @@ pub(in crate::command) struct Arguments {
     /// The values of the registers that it is to lead to, as check-quote takes them
     #[arg(long, value_name = "FILE")]
     pcrs: Option<PathBuf>,
-    /// Which registers those are, such as sha256:0,1,2, if the file does not say it
+    /// Which registers those are, such as sha256:0,1,2: needed if the file does not say it
     #[arg(long)]
     selection: Option<TpmlPcrSelection>,
     /// Refuse unless Secure Boot is on
@@ -86,14 +86,19 @@ fn registers(arguments: &Arguments) -> Result<Option<(TpmlPcrSelection, Vec<u8>)
         };
     };
     let PcrFile { selection, values } = pcr_file(path)?;
-    let selection = arguments.selection.clone().or(selection);
-    let unknown = || {
-        let path = path.display();
-        Failure::Usage(format!(
-            "{path} does not say which registers it is of: --selection does"
-        ))
-    };
-    Ok(Some((selection.ok_or_else(unknown)?, values)))
+    match (&arguments.selection, selection) {
+        (Some(asked), Some(named)) if !asked.selects_same(&named) => {
+            Err(wrong(path, &format!("it is of {named}, not of {asked}")))
+        }
+        (Some(asked), _) => Ok(Some((asked.clone(), values))),
+        (None, Some(named)) => Ok(Some((named, values))),
+        (None, None) => {
+            let path = path.display();
+            Err(Failure::Usage(format!(
+                "{path} does not say which registers it is of: --selection does"
+            )))
+        }
+    }
 }
 
 fn banks(log: &EventLog<'_>) -> Vec<&'static str> {

@@ -98,16 +98,24 @@ pub(super) struct PcrFile {
     pub(super) values: Vec<u8>,
 }
 
-pub(super) fn pcr_values(path: &Path) -> Result<Vec<u8>, Failure> {
-    Ok(pcr_file(path)?.values)
-}
-
+/// A file that names a bank twice is refused: a quote names each once, and a list that is cut in two can give a register's
+/// value to another.
 pub(super) fn pcr_file(path: &Path) -> Result<PcrFile, Failure> {
     let values = read(path)?;
-    Ok(serialized(&values).unwrap_or(PcrFile {
+    let file = serialized(&values).unwrap_or(PcrFile {
         selection: None,
         values,
-    }))
+    });
+    match file.selection.as_ref().and_then(bank_named_twice) {
+        Some(hash) => Err(wrong(path, &format!("it names the bank {hash} twice"))),
+        None => Ok(file),
+    }
+}
+
+fn bank_named_twice(selection: &TpmlPcrSelection) -> Option<HashAlgorithm> {
+    let banks = selection.banks();
+    let mut hashes = banks.iter().map(|bank| bank.hash());
+    hashes.find(|hash| banks.iter().filter(|bank| bank.hash() == *hash).count() > 1)
 }
 
 /// The values in what tpm2_quote and tpm2_pcrread write with `-F serialized`: C's structures as they lie in memory on a

@@ -14,8 +14,9 @@ use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
-    ActivationKey, AttestationKeyPolicy, AwsLcRs, EkCertificate, EkCertificatePolicy, Name,
-    QuoteEvidence, QuotePolicy, Structure, TpmError, TpmlPcrSelection, algorithms,
+    ActivationKey, AttestationFinding, AttestationKeyPolicy, AttestationReason, AttestationReport,
+    Attested, AwsLcRs, EkCertificate, EkCertificatePolicy, Name, QuoteCheck, QuoteEvidence,
+    QuotePolicy, Structure, TpmError, TpmlPcrSelection, TpmsAttest, algorithms,
     check_ek_certificate, check_quote, make_credential,
 };
 use keyproof_x509::crl::Crl;
@@ -28,7 +29,7 @@ use super::{
     files::{pem, read, write},
     output, report,
 };
-use files::{certificate, pcr_values, public, revocation_lists, trusted, wrong};
+use files::{certificate, pcr_file, public, revocation_lists, trusted, wrong};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -180,11 +181,11 @@ pub(super) fn run(command: Command) -> Outcome {
 fn quote(arguments: &CheckQuoteArguments) -> Outcome {
     let (ak, attest, signature) = arguments.signed.read()?;
     let ek = arguments.ek.as_deref().map(public).transpose()?;
-    let pcrs = arguments.pcrs.as_deref().map(pcr_values).transpose()?;
+    let pcrs = arguments.pcrs.as_deref().map(pcr_file).transpose()?;
     let evidence = QuoteEvidence {
         attest: &attest,
         signature: &signature,
-        pcr_values: pcrs.as_deref(),
+        pcr_values: pcrs.as_ref().map(|pcrs| &*pcrs.values),
     };
     let policy = QuotePolicy {
         nonce: &arguments.nonce.0,
@@ -194,9 +195,32 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
         key_policy: AttestationKeyPolicy::default(),
         algorithms: algorithms::ALL,
     };
-    let report = check_quote(&ak, &evidence, &policy);
+    let mut report = check_quote(&ak, &evidence, &policy);
+    if let Some(named) = pcrs.as_ref().and_then(|pcrs| pcrs.selection.as_ref()) {
+        check_named(&mut report, &attest, named);
+    }
     let name = Name::of(&ak).map(|name| name.to_string()).ok();
     report::finish(&report, arguments.json, &json!({ "ak_name": name }))
+}
+
+/// Nobody has signed what a file says of its values: it must name the registers that are quoted.
+fn check_named(
+    report: &mut AttestationReport<QuoteCheck>,
+    attest: &[u8],
+    named: &TpmlPcrSelection,
+) {
+    let Ok(Attested::Quote(quote)) = TpmsAttest::parse(attest).map(|attest| attest.attested) else {
+        return;
+    };
+    if !named.selects_same(&quote.pcr_select) {
+        report.add(AttestationFinding {
+            check: QuoteCheck::PcrSelection,
+            reason: AttestationReason::ValuesNamedOtherwise {
+                named: named.clone(),
+                quoted: quote.pcr_select,
+            },
+        });
+    }
 }
 
 fn check_ek(arguments: &CheckEkArguments) -> Outcome {

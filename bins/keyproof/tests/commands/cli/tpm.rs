@@ -403,11 +403,19 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
 }
 
-/// The layout that tpm2_quote and tpm2_pcrread write with `-F serialized`.
-fn serialized(values: &[u8]) -> Vec<u8> {
+/// The layout that tpm2_quote and tpm2_pcrread write with `-F serialized`, of these selections of SHA-256's bank.
+fn serialized(selections: &[[u8; 3]], values: &[u8]) -> Vec<u8> {
     let values: Vec<_> = values.chunks(32).collect();
-    let mut file = vec![0; 4 + 16 * 8];
-    file[..8].copy_from_slice(&[1, 0, 0, 0, 0x0b, 0, 3, 0xff]);
+    let mut file = u32::try_from(selections.len())
+        .unwrap()
+        .to_le_bytes()
+        .to_vec();
+    for octets in selections {
+        file.extend([0x0b, 0, 3]);
+        file.extend(octets);
+        file.extend([0, 0]);
+    }
+    file.resize(4 + 16 * 8, 0);
     let lists = values.chunks(8);
     file.extend(u32::try_from(lists.len()).unwrap().to_le_bytes());
     for list in lists {
@@ -450,7 +458,7 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
         ])
     };
     let ak = file("ak.pub.tpm2b");
-    let sound = serialized(&values);
+    let sound = serialized(&[QUOTED], &values);
     fs::write(&path, &sound).unwrap();
     let output = check(&ak);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
@@ -471,6 +479,46 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
     let pem = pem.to_str().unwrap();
     fails(&check(pem), 1, "tpm2_readpublic");
     fails(&run(&["tpm", "show", pem]), 1, "tpm2_readpublic");
+}
+
+/// The registers of the quotes among the vectors: 0 to 7, and 16.
+const QUOTED: [u8; 3] = [0xff, 0, 1];
+
+/// Nobody has signed what a file says of its values.
+#[test]
+fn registers_under_other_names_than_the_quotes_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| vector(&format!("eccp256/{name}"));
+    let path = folder.path().join("pcrs.bin");
+    let values = fs::read(file("quote.pcrs.values.bin")).unwrap();
+    let line = format!(
+        "tpm check-quote --ak {} --attest {} --signature {} --nonce {} --pcrs {}",
+        file("ak.pub.tpm2b"),
+        file("quote.tpms_attest.bin"),
+        file("quote.tpmt_signature.bin"),
+        hex("eccp256/quote.nonce.bin"),
+        path.display(),
+    );
+    for more in ["", " --selection sha256:0,1,2,3,4,5,6,7,16"] {
+        let line = format!("{line}{more}");
+        let check = |selections: &[[u8; 3]]| {
+            fs::write(&path, serialized(selections, &values)).unwrap();
+            let arguments: Vec<&str> = line.split(' ').collect();
+            run(&arguments)
+        };
+        let output = check(&[QUOTED]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        // The value of PCR 16 is called that of PCR 8.
+        let output = check(&[[0xff, 1, 0]]);
+        assert_eq!(output.status.code(), Some(1));
+        let told = text(&output.stdout);
+        assert!(told.contains("fail     pcr-selection"), "{told}");
+        let says = "said to be of sha256:0,1,2,3,4,5,6,7,8, not of sha256:0,1,2,3,4,5,6,7,16";
+        assert!(told.contains(says), "{told}");
+        // It is called that of PCR 7.
+        let twice = check(&[[0x7f, 1, 0], [0x80, 0, 0]]);
+        fails(&twice, 1, "it names the bank sha256 twice");
+    }
 }
 
 #[test]
@@ -891,9 +939,18 @@ fn an_event_log_is_replayed_and_compared() {
 
     // tpm2_quote's own file says which registers it is of.
     let all: Vec<u8> = [&values[..32], &[0; 6 * 32], &values[32..]].concat();
-    fs::write(&pcrs, serialized(&all)).unwrap();
-    let output = compare(&[]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    fs::write(&pcrs, serialized(&[[0xff, 0, 0]], &all)).unwrap();
+    let same = ["--selection", "sha256:0,1,2,3,4,5,6,7"];
+    for more in [&[][..], &same] {
+        let output = compare(more);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    }
+    let other = ["--selection", "sha256:0,1,2,3,4,5,6,8"];
+    fails(&compare(&other), 1, "it is of sha256:0,1,2,3,4,5,6,7, not");
+    // Twice one bank, and the value of PCR 16 could be called that of PCR 7.
+    fs::write(&pcrs, serialized(&[[0x7f, 1, 0], [0x80, 0, 0]], &all)).unwrap();
+    fails(&compare(&[]), 1, "it names the bank sha256 twice");
+    fails(&compare(&same), 1, "it names the bank sha256 twice");
 
     fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
     let output = run(&["tpm", "replay-log", &log]);
