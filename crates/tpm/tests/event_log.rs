@@ -388,17 +388,19 @@ fn a_bank_that_is_not_matched_takes_the_others_trust_away() {
     }
 }
 
+/// What fails where Secure Boot must be on.
+fn required(log: &LogMaker, text: &str) -> Vec<&'static str> {
+    let selection = selection(text);
+    let values = log.values(&selection);
+    let policy = EventLogPolicy {
+        registers: Some((&selection, &values)),
+        secure_boot: true,
+    };
+    failed(&check_event_log(&log.bytes, &policy))
+}
+
 #[test]
 fn secure_boot_can_be_required() {
-    let required = |log: &LogMaker, text: &str| {
-        let selection = selection(text);
-        let values = log.values(&selection);
-        let policy = EventLogPolicy {
-            registers: Some((&selection, &values)),
-            secure_boot: true,
-        };
-        failed(&check_event_log(&log.bytes, &policy))
-    };
     let on = booted();
     assert_eq!(required(&on, "sha256:0,7"), [""; 0]);
     assert_eq!(required(&on, "sha256:0"), ["secure-boot"]);
@@ -416,6 +418,78 @@ fn secure_boot_can_be_required() {
     let report = check(&silent, "sha256:7").report;
     let detail = report.detail(EventLogCheck::SecureBoot);
     assert_eq!(detail, "not told by an event that PCR 7 backs");
+}
+
+/// Whoever debugs the firmware does what Secure Boot forbids, whatever the log calls the event that says so.
+#[test]
+fn secure_boot_is_not_on_where_a_debugger_was_allowed() {
+    const DEBUG_MODE: &[u8] = b"UEFI Debug Mode";
+    for (event_type, data) in [
+        (EFI_ACTION, DEBUG_MODE),
+        (VARIABLE_CONFIG, DEBUG_MODE),
+        (EFI_ACTION, &b"nothing of interest"[..]),
+        (VARIABLE_CONFIG, &*variable(&GLOBAL, "dbt", b"")),
+    ] {
+        for is_first in [true, false] {
+            let mut log = LogMaker::agile(&BANKS);
+            if !is_first {
+                log.boot(true);
+            }
+            log.measure_as(7, event_type, DEBUG_MODE, data);
+            if is_first {
+                log.boot(true);
+            }
+            let replayed = check(&log, "sha256:0,7");
+            refused(&replayed, &[]);
+            assert!(replayed.secure_boot.debug_mode);
+            assert_eq!(replayed.secure_boot.enabled, None);
+            let report = &replayed.report;
+            assert_eq!(report.outcome(EventLogCheck::SecureBoot), Outcome::Warn);
+            let detail = report.detail(EventLogCheck::SecureBoot);
+            let says = "the firmware allowed a debugger; SecureBoot";
+            assert!(detail.starts_with(says), "{detail}");
+            assert_eq!(required(&log, "sha256:0,7"), ["secure-boot"]);
+        }
+    }
+    // In another register it is an event like any other.
+    let mut log = booted();
+    log.measure(6, EFI_ACTION, DEBUG_MODE);
+    assert_eq!(required(&log, "sha256:0,6,7"), [""; 0]);
+}
+
+#[test]
+fn memory_that_is_open_to_devices_is_a_warning() {
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure(7, EFI_ACTION, b"DMA Protection Disabled");
+    log.boot(true);
+    assert_eq!(required(&log, "sha256:7"), [""; 0]);
+    let replayed = check(&log, "sha256:7");
+    assert_eq!(replayed.secure_boot.enabled, Some(true));
+    let report = &replayed.report;
+    assert_eq!(report.outcome(EventLogCheck::SecureBoot), Outcome::Warn);
+    let detail = report.detail(EventLogCheck::SecureBoot);
+    assert!(detail.ends_with("; protection from DMA is off"), "{detail}");
+}
+
+/// Nobody knows what else firmware may say of its boot in PCR 7.
+#[test]
+fn what_is_no_variable_leaves_secure_boot_open() {
+    for (data, enabled) in [
+        (&b"UEFI Debug Mode, or so"[..], None),
+        (&b""[..], None),
+        (&*variable(&IMAGE_SECURITY, "dbt", b"dbt"), Some(true)),
+    ] {
+        let mut log = LogMaker::agile(&BANKS);
+        log.measure(7, EFI_ACTION, data);
+        log.boot(true);
+        assert_eq!(check(&log, "sha256:7").secure_boot.enabled, enabled);
+        let failed = required(&log, "sha256:7");
+        assert_eq!(failed.is_empty(), enabled == Some(true), "{failed:?}");
+        // What an image measures after the hand-over is its own.
+        let mut log = booted();
+        log.measure(7, EFI_ACTION, data);
+        assert_eq!(check(&log, "sha256:7").secure_boot.enabled, Some(true));
+    }
 }
 
 #[test]

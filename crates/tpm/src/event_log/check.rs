@@ -451,6 +451,7 @@ fn check_secure_boot(
         .iter()
         .any(|register| u32::from(register.index) == SECURE_BOOT_PCR);
     let (state, variables) = match found.enabled {
+        _ if found.debug_mode => (SecureBootState::DebugMode, names()),
         Some(true) => (SecureBootState::On, names()),
         Some(false) => (SecureBootState::Off, names()),
         None if is_backed => (SecureBootState::NotTold, names()),
@@ -463,6 +464,9 @@ fn check_secure_boot(
         variables,
     };
     report.judged(check, finding);
+    if found.dma_protection_disabled {
+        report.add(EventLogFinding::DmaProtectionDisabled);
+    }
 }
 
 fn check_hashes(report: &mut Report<EventLogFinding>, registers: &[ReplayedRegister]) {

@@ -30,7 +30,8 @@ checks! {
         /// `event-data`: events whose digest should be that of their data are so; else a warning, as some
         /// firmware errs here. Such data is a hint at most.
         EventData = "event-data", "it is what was measured";
-        /// `secure-boot`: Secure Boot is on; if it need not be, a warning where it is off or not told.
+        /// `secure-boot`: Secure Boot is on, and the firmware allowed no debugger; if it need not be, a warning where it is off
+        /// or not told. A warning where devices may reach memory by themselves.
         SecureBoot = "secure-boot", "on";
         /// `weak-hashes`: no compared bank is of a weak hash.
         WeakHashes = "weak-hashes", "no hash is weak";
@@ -63,6 +64,8 @@ pub enum EventLogFinding {
         /// Of which bank.
         hash: HashAlgorithm,
     },
+    /// Devices may reach memory by themselves: protection from DMA is off.
+    DmaProtectionDisabled,
     /// The firmware met an error.
     FirmwareError {
         /// As this register says.
@@ -182,6 +185,8 @@ impl fmt::Display for BackedData {
 /// What a log tells of Secure Boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SecureBootState {
+    /// The firmware allowed a debugger, so that it does not matter whether it is on.
+    DebugMode,
     /// PCR 7 was not compared.
     NotCompared,
     /// No event that PCR 7 backs tells it.
@@ -195,6 +200,7 @@ pub enum SecureBootState {
 impl fmt::Display for SecureBootState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::DebugMode => "the firmware allowed a debugger",
             Self::NotCompared => "PCR 7 was not compared",
             Self::NotTold => "not told by an event that PCR 7 backs",
             Self::Off => "off",
@@ -225,7 +231,7 @@ impl Finding for EventLogFinding {
             | Self::SeparatorMalformed { .. }
             | Self::Separators { .. } => C::Separators,
             Self::Data(_) | Self::DataOdd { .. } => C::EventData,
-            Self::SecureBoot { .. } => C::SecureBoot,
+            Self::DmaProtectionDisabled | Self::SecureBoot { .. } => C::SecureBoot,
             Self::BankWeak(_) => C::WeakHashes,
         }
     }
@@ -242,6 +248,7 @@ impl Finding for EventLogFinding {
             } => Severity::Remark,
 
             Self::DataOdd { .. }
+            | Self::DmaProtectionDisabled
             | Self::LocalityOther { .. }
             | Self::LogUnread { .. }
             | Self::SecureBoot {
@@ -287,6 +294,9 @@ impl Finding for EventLogFinding {
             | Self::SeparatorMalformed { .. } => {
                 "send the firmware's whole log, such as binary_bios_measurements, as it is"
             }
+            Self::DmaProtectionDisabled => {
+                "turn the firmware's protection from DMA on, such as VT-d or the IOMMU"
+            }
             Self::FirmwareError { .. } => "find out what the firmware met",
             Self::RegistersNone | Self::ValuesSize { .. } => {
                 "give the values of the quoted registers in the order of the selection"
@@ -294,6 +304,10 @@ impl Finding for EventLogFinding {
             Self::RegistersUnmatched { .. } => {
                 "take log and quote of one boot, and leave registers out that others extend"
             }
+            Self::SecureBoot {
+                state: SecureBootState::DebugMode,
+                ..
+            } => "boot firmware without a debugger",
             Self::SecureBoot { .. } => "turn Secure Boot on, and quote PCR 7 as well",
         }
     }
@@ -315,6 +329,7 @@ impl fmt::Display for EventLogFinding {
             Self::DigestMissing { event, pcr, hash } => {
                 write!(f, "event {event} of PCR {pcr} has not one digest of {hash}")
             }
+            Self::DmaProtectionDisabled => f.write_str("protection from DMA is off"),
             Self::FirmwareError { pcr } => write!(f, "the firmware met an error, says PCR {pcr}"),
             Self::Locality(locality) => write!(f, "locality {locality}"),
             Self::LocalityOther { shown, supposed } => write!(

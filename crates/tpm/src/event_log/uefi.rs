@@ -28,8 +28,12 @@ pub struct BootVariable<'a> {
 /// What the log says of Secure Boot, as far as it is backed by PCR 7.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecureBoot<'a> {
-    /// Whether it is on; `None` if no event that can be trusted says so.
+    /// Whether it is on; `None` if no event that can be trusted says so, or a debugger was allowed.
     pub enabled: Option<bool>,
+    /// Whether the firmware allowed a debugger, which can do what Secure Boot forbids.
+    pub debug_mode: bool,
+    /// Whether devices may reach memory by themselves (DMA).
+    pub dma_protection_disabled: bool,
     /// The variables that configure it, of before the firmware handed over.
     pub variables: Vec<BootVariable<'a>>,
     /// The variables of after that: what images were verified by, as whoever measured them says.
@@ -43,6 +47,11 @@ const GLOBAL_VARIABLE: [u8; 16] = [
 
 /// The register of Secure Boot's configuration.
 pub(super) const SECURE_BOOT_PCR: u32 = 7;
+
+/// What firmware measures into that register before it allows a debugger, and where it leaves memory open to devices (PC Client
+/// Platform Firmware Profile, 3.3.4.8).
+const DEBUG_MODE: &[u8] = b"UEFI Debug Mode";
+const DMA_PROTECTION_DISABLED: &[u8] = b"DMA Protection Disabled";
 
 /// The longest name that is read, in UTF-16 code units.
 const MAX_NAME: usize = 1024;
@@ -66,12 +75,12 @@ impl<'a> SecureBoot<'a> {
     /// Reads the events of PCR 7; `trust` is that of each event, by the bank of `hash`.
     ///
     /// No digest covers the *type* that the log gives an event, so what counts is what was measured: all
-    /// that stands before the separator's digest is the firmware's, and only if each of those events says
-    /// what was measured can none be hidden among them.
+    /// that stands before the separator's digest is the firmware's, and only if each of those events is a
+    /// variable as it was measured can none be hidden among them.
     pub(super) fn of(events: &[LogEvent<'a>], trust: &[EventTrust], hash: HashAlgorithm) -> Self {
         let mut found = SecureBoot::default();
         let mut handed_over = false;
-        let mut all_told = true;
+        let mut is_all_known = true;
         for (number, (event, trust)) in events.iter().zip(trust).enumerate() {
             let is_backed = !matches!(trust, EventTrust::NotExtended | EventTrust::Unmatched);
             if event.pcr != SECURE_BOOT_PCR || !is_backed {
@@ -81,18 +90,22 @@ impl<'a> SecureBoot<'a> {
                 handed_over = true;
                 continue;
             }
-            all_told &= handed_over || *trust == EventTrust::Data;
-            let variable = BootVariable::of(number, event, *trust);
-            let Some(variable) = variable.filter(|_| *trust == EventTrust::Data) else {
+            if event.measures(hash, DEBUG_MODE) {
+                found.debug_mode = true;
                 continue;
-            };
-            if handed_over {
-                found.authorities.push(variable);
-            } else {
-                found.variables.push(variable);
+            }
+            if event.measures(hash, DMA_PROTECTION_DISABLED) {
+                found.dma_protection_disabled = true;
+                continue;
+            }
+            let variable = BootVariable::of(number, event, *trust);
+            match variable.filter(|_| *trust == EventTrust::Data) {
+                Some(variable) if handed_over => found.authorities.push(variable),
+                Some(variable) => found.variables.push(variable),
+                None => is_all_known &= handed_over,
             }
         }
-        if handed_over && all_told {
+        if handed_over && is_all_known && !found.debug_mode {
             found.enabled = enabled(&found.variables);
         }
         found

@@ -66,6 +66,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         "registers": registers,
         "secure_boot": {
             "enabled": replayed.secure_boot.enabled,
+            "debug_mode": replayed.secure_boot.debug_mode,
+            "dma_protection_disabled": replayed.secure_boot.dma_protection_disabled,
             "variables": variables(&replayed.secure_boot.variables),
             "authorities": variables(&replayed.secure_boot.authorities),
         },
