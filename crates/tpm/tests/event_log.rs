@@ -13,7 +13,7 @@ use ring::digest::{SHA256, digest};
 
 use event_log_maker::{
     CRTM_VERSION, EFI_ACTION, GLOBAL, HCRTM, IMAGE_SECURITY, IPL, LogMaker, NO_ACTION, SEPARATOR,
-    VARIABLE_CONFIG, sha1_event, spec_id, variable,
+    VARIABLE_BOOT, VARIABLE_CONFIG, sha1_event, spec_id, variable,
 };
 
 const BANKS: [HashAlgorithm; 3] = [
@@ -523,6 +523,23 @@ fn separators_end_the_firmwares_part() {
     assert_eq!(with(&[&[1, 0, 0, 0]], None), Outcome::Fail);
     assert_eq!(with(&[b"WBCL"], None), Outcome::Fail);
     assert_eq!(with(&[&[0; 4]], Some(b"an image")), Outcome::Fail);
+
+    // The boot order may have the four bytes of an error, and nothing else: no digest covers what the log calls it.
+    let as_boot_order = |pcr: u32, has_separator: bool| {
+        let mut log = LogMaker::agile(&BANKS[1..2]);
+        let order = variable(&GLOBAL, "BootOrder", &[1, 0, 0, 0]);
+        log.measure_as(pcr, VARIABLE_BOOT, &[1, 0, 0, 0], &order);
+        if has_separator {
+            log.measure(pcr, SEPARATOR, &[0; 4]);
+        }
+        let replayed = check(&log, &format!("sha256:{pcr}"));
+        replayed.report.outcome(EventLogCheck::Separators)
+    };
+    assert_eq!(as_boot_order(1, true), Outcome::Pass);
+    assert_eq!(as_boot_order(1, false), Outcome::Fail);
+    // There is no boot order in another register, and whoever runs later can extend a separator.
+    assert_eq!(as_boot_order(0, true), Outcome::Fail);
+    assert_eq!(as_boot_order(0, false), Outcome::Fail);
 }
 
 #[test]

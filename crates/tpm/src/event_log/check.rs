@@ -335,6 +335,9 @@ fn is_variable_data(event: &LogEvent<'_>, hash: HashAlgorithm) -> bool {
 /// The registers in which the firmware says that it hands over.
 const FIRMWARE_PCRS: core::ops::RangeInclusive<u8> = 0..=7;
 
+/// The register of the boot order.
+const BOOT_ORDER_PCR: u8 = 1;
+
 /// The separator of a firmware that met an error.
 const ERROR: &[u8] = &1_u32.to_le_bytes();
 
@@ -364,9 +367,12 @@ fn check_separators(
                 .filter(|event| event.is_extended() && event.pcr == u32::from(register.index))
         };
         let pcr = register.index;
-        // A boot order of 1 and 0 has the same four bytes.
-        let is_error =
-            |event: &LogEvent<'_>| event.measures(hash, ERROR) && !is_variable_data(event, hash);
+        let separators = own().filter(|event| event.is_separator(hash)).count();
+        // A boot order of 1 and 0 has the same four bytes; but an error takes the separator's place.
+        let is_boot_order = |event: &LogEvent<'_>| {
+            pcr == BOOT_ORDER_PCR && separators > 0 && is_variable_data(event, hash)
+        };
+        let is_error = |event: &LogEvent<'_>| event.measures(hash, ERROR) && !is_boot_order(event);
         if own().any(is_error) {
             return report.judged(check, EventLogFinding::FirmwareError { pcr });
         }
@@ -374,9 +380,9 @@ fn check_separators(
         if !called.all(|event| event.is_separator(hash)) {
             return report.judged(check, EventLogFinding::SeparatorMalformed { pcr });
         }
-        match own().filter(|event| event.is_separator(hash)).count() {
-            1 => {}
-            count => odd = odd.or(Some(EventLogFinding::Separators { pcr, count })),
+        if separators != 1 {
+            let count = separators;
+            odd = odd.or(Some(EventLogFinding::Separators { pcr, count }));
         }
     }
     report.judged(check, odd);
