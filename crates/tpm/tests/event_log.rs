@@ -543,6 +543,28 @@ fn separators_end_the_firmwares_part() {
 }
 
 #[test]
+fn a_register_without_an_event_has_no_separator() {
+    let mut log = LogMaker::agile(&BANKS);
+    log.measure(0, CRTM_VERSION, b"1");
+    log.measure(0, SEPARATOR, &[0; 4]);
+    let separators = |log: &LogMaker, text: &str| {
+        let report = check(log, text).report;
+        let detail = report.detail(EventLogCheck::Separators);
+        (report.outcome(EventLogCheck::Separators), detail)
+    };
+    assert_eq!(separators(&log, "sha256:0").0, Outcome::Pass);
+    let none = "PCR 1 has none".to_owned();
+    assert_eq!(separators(&log, "sha256:0,1"), (Outcome::Warn, none));
+    // The firmware has measured nothing at all.
+    let mut silent = LogMaker::agile(&BANKS);
+    silent.measure(8, IPL, b"linux /vmlinuz");
+    let none = "PCR 0 has none".to_owned();
+    let all = "sha256:0,1,2,3,4,5,6,7,8";
+    assert_eq!(separators(&silent, all), (Outcome::Warn, none));
+    assert_eq!(separators(&silent, "sha256:8").0, Outcome::NotAsked);
+}
+
+#[test]
 fn a_log_that_is_cut_is_refused() {
     let log = booted();
     let selection = selection("sha256:0,1,2,3,4,5,6,7,8");
