@@ -5,17 +5,18 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Key, Timestamp};
-use keyproof_tpm::{AttestationReport, Name, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
+use keyproof_store::{Batch, Key, Stored, Timestamp};
+use keyproof_tpm::{AttestationReport, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
 
 use super::{
     ActivateError, AttestRequest, Category, DeviceIdentity, DevicePlace, FieldError,
-    LearntRegister, PcrPolicy, Registers, SentEvidence, Station, StationAct, Verdict,
+    LearntRegister, LoggedEvent, PcrPolicy, Registers, SentEvidence, Station, StationAct, Verdict,
     activation::Proven,
     attestation_report::{DeviceCheck, DeviceFinding, DeviceReport},
     certified::Issued,
     evidence::Evidence,
-    identity::{ActiveKey, Seen},
+    history::RegisterName,
+    identity::ActiveKey,
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::{ChallengeKey, Nonce, Purpose, SpentNonce},
     pcr_policy::{compare, registers},
@@ -40,6 +41,15 @@ pub enum AttestError {
     UnknownCategory,
 }
 
+/// What is attested, and what it is judged by.
+struct Case<'a> {
+    station: &'a Station,
+    request: &'a AttestRequest,
+    category: &'a Category,
+    evidence: Arc<Evidence>,
+    now: Timestamp,
+}
+
 /// What is known of the key that a request is about.
 struct Subject {
     known: KeyRecords,
@@ -47,6 +57,15 @@ struct Subject {
     state: Option<KeyState>,
     /// What has made it active, and which certificates that revokes.
     activated: Option<(Proven, Vec<Issued>)>,
+}
+
+/// What an attestation comes to.
+struct Judgement {
+    report: DeviceReport,
+    /// The registers with their values, if those are what was quoted.
+    quoted: Option<Vec<LearntRegister>>,
+    /// What is to be learnt of them if all else is well.
+    learnt: Option<Vec<LearntRegister>>,
 }
 
 /// A report, and whether it was stored.
@@ -70,19 +89,20 @@ impl DeviceIdentity {
         let evidence = self.judge(move || evidence.decode().map(Arc::new)).await?;
         let nonce_key = self.challenge_key().await?;
         let judged = settle("device_identity.attest", &self.store, || async {
-            let category = self.load::<Category>(&request.namespace, &request.category);
-            let category = category.await?;
-            let category = category.ok_or(Failure::Refused(AttestError::UnknownCategory))?;
-            let evidence = evidence.clone();
-            let evidence = evidence.map_err(|error| Failure::Refused(error.into()))?;
-            let attempt = self.try_attest(
+            let category = self
+                .load::<Category>(&request.namespace, &request.category)
+                .await?
+                .ok_or(Failure::Refused(AttestError::UnknownCategory))?;
+            let case = Case {
                 station,
                 request,
-                evidence,
-                &nonce_key,
-                &category.record.spec,
-            );
-            Ok(attempt.await?)
+                category: &category.record.spec,
+                evidence: evidence
+                    .clone()
+                    .map_err(|error| Failure::Refused(error.into()))?,
+                now: self.clock.now(),
+            };
+            Ok(self.try_attest(&case, &nonce_key).await?)
         });
         let Judged { report, is_stored } = judged.await?;
         if !report.accepted() && !is_stored {
@@ -96,181 +116,203 @@ impl DeviceIdentity {
 
     async fn try_attest(
         &self,
-        station: &Station,
-        request: &AttestRequest,
-        evidence: Arc<Evidence>,
+        case: &Case<'_>,
         nonce_key: &ChallengeKey,
-        category: &Category,
     ) -> Result<Attempt<Judged, AttestError>, StorageError> {
-        let now = self.clock.now();
-        let purpose = Purpose {
-            namespace: &request.namespace,
-            category: &request.category,
-            ak: &evidence.ak_name,
-        };
-        let nonce = Nonce::read(&evidence.nonce, purpose, nonce_key);
+        let nonce = case.nonce(nonce_key);
         let mut known = Report::new();
-        let subject = self
-            .subject(
-                request,
-                &evidence.ak_name,
-                category,
-                nonce.as_ref(),
-                &mut known,
-                now,
-            )
+        let subject = self.subject(case, nonce.as_ref(), &mut known).await?;
+        check_certificate(&mut known, subject.as_ref(), case.now)?;
+        let is_ours = check_nonce(&mut known, nonce.as_ref(), subject.as_ref(), case.now)?;
+        let judgement = self
+            .judge_evidence(case, nonce.as_ref(), subject.as_ref(), known)
             .await?;
-        let state = subject.as_ref().and_then(|subject| subject.state.as_ref());
-        check_certificate(&mut known, subject.as_ref(), now)?;
-        let is_ours = check_nonce(&mut known, nonce.as_ref(), subject.as_ref(), now)?;
+        let is_signed = judgement.is_signed();
+        let (
+            Some(nonce),
+            Some(Subject {
+                known,
+                state: Some(state),
+                activated,
+            }),
+            true,
+            true,
+        ) = (nonce, subject, is_ours, is_signed)
+        else {
+            return Ok(Attempt::Done(Judged {
+                report: judgement.report,
+                is_stored: false,
+            }));
+        };
+        let mut batch = self.store.batch(case.now);
+        let (place, spent, until) = nonce.spent();
+        batch.insert(&place, &spent, Some(until));
+        if let Some((proven, revoked)) = &activated {
+            self.write_activation(&mut batch, case.station, proven, revoked, case.now)
+                .await?;
+        }
+        let policy = known.pcr_policy();
+        let next = self
+            .record(&mut batch, case, &nonce, &judgement, policy, state)
+            .await?;
+        known.write(&mut batch, next)?;
+        let judged = Judged {
+            report: judgement.report,
+            is_stored: true,
+        };
+        Ok(Attempt::Commit(batch, Ok(judged)))
+    }
 
-        let selection = nonce.as_ref().map(|nonce| nonce.selection.clone());
-        let last_seen = state.and_then(|state| state.active.last_seen.clone());
+    /// Judges quote, event log and registers.
+    async fn judge_evidence(
+        &self,
+        case: &Case<'_>,
+        nonce: Option<&Nonce>,
+        subject: Option<&Subject>,
+        mut known: Report<DeviceFinding>,
+    ) -> Result<Judgement, StorageError> {
+        let state = subject.and_then(|subject| subject.state.as_ref());
         let (quote, event_log) = {
-            let evidence = Arc::clone(&evidence);
+            let evidence = Arc::clone(&case.evidence);
+            let selection = nonce.map(|nonce| nonce.selection.clone());
+            let last_seen = state.and_then(|state| state.active.last_seen.clone());
             self.judge(move || evidence.judge(selection.as_ref(), last_seen.as_ref()))
                 .await?
         };
-        let quoted = quoted(nonce.as_ref(), &evidence, &quote);
+        let quoted = quoted(nonce, &case.evidence, &quote);
         // Of the same moment as what the batch requires.
-        let policy = subject.as_ref().map(|subject| subject.known.pcr_policy());
+        let policy = subject.map(|subject| subject.known.pcr_policy());
         let learnt = check_registers(
             &mut known,
-            policy.unwrap_or(&category.pcr_policy),
+            policy.unwrap_or(&case.category.pcr_policy),
             state,
-            nonce.as_ref(),
-            &evidence,
+            nonce,
+            &case.evidence,
             quoted.as_deref(),
         );
-        let is_signed = [
-            QuoteCheck::Signature,
-            QuoteCheck::Magic,
-            QuoteCheck::ExtraData,
-        ]
-        .iter()
-        .all(|check| !quote.outcome(*check).refuses());
         let report = DeviceReport {
-            ak_name: evidence.ak_name.clone(),
+            ak_name: case.evidence.ak_name.clone(),
             device: state.map(|state| state.device.place.clone()),
             known,
             quote,
             event_log,
         };
-        let (Some(nonce), Some(subject), true, true) = (nonce, subject, is_ours, is_signed) else {
-            let is_stored = false;
-            return Ok(Attempt::Done(Judged { report, is_stored }));
-        };
-        let Subject {
-            known: records,
-            state: Some(mut state),
-            activated,
-        } = subject
-        else {
-            let is_stored = false;
-            return Ok(Attempt::Done(Judged { report, is_stored }));
-        };
+        Ok(Judgement {
+            report,
+            quoted,
+            learnt,
+        })
+    }
 
-        let mut batch = self.store.batch(now);
-        let (place, spent, until) = nonce.spent();
-        batch.insert(&place, &spent, Some(until));
-        if let Some((proven, revoked)) = &activated {
-            self.write_activation(&mut batch, station, proven, revoked, now)
-                .await?;
+    /// Adds to a batch what is told of an attestation, and gives the key as it is from now on.
+    async fn record(
+        &self,
+        batch: &mut Batch,
+        case: &Case<'_>,
+        nonce: &Nonce,
+        judgement: &Judgement,
+        policy: &PcrPolicy,
+        mut state: KeyState,
+    ) -> Result<KeyState, StorageError> {
+        let report = &judgement.report;
+        let (is_accepted, selection) = (report.accepted(), nonce.selection.to_string());
+        let registers = judgement.quoted.clone().unwrap_or_default();
+        let changed = state.device.changed(&registers, policy);
+        let events = self.events_of(case, nonce, changed).await?;
+        if is_accepted && let Ok(attest) = TpmsAttest::parse(&case.evidence.attest) {
+            state.active.last_seen = Some(attest.clock_info.into());
         }
-        let attest = TpmsAttest::parse(&evidence.attest).ok();
-        let clock = attest.map(|attest| Seen::from(attest.clock_info));
-        let registers = quoted.unwrap_or_default();
-        let changed = state.device.changed(&registers, &category.pcr_policy);
-        let events = match changed.is_empty() {
-            true => Vec::new(),
-            false => {
-                let selection = nonce.selection.clone();
-                let work = move || evidence.events_of(&selection, &changed);
-                self.judge(work).await?
-            }
-        };
-        let is_learnt = report.accepted() && learnt.is_some();
-        if report.accepted() {
-            state.active.last_seen = clock;
-            if learnt.is_some() {
-                state.device.learnt = learnt;
-            }
+        let is_learnt = is_accepted && judgement.learnt.is_some();
+        if is_learnt {
+            state.device.learnt.clone_from(&judgement.learnt);
         }
-        state.device.remember(Verdict {
-            at: now,
-            category: request.category.clone(),
-            ak: report.ak_name.to_string(),
-            selection: nonce.selection.to_string(),
-            accepted: report.accepted(),
-            told: told(&report),
-            registers: match registers.is_empty() {
-                true => Registers::Unknown,
-                false => Registers::Values(registers),
-            },
-            events,
-        });
         let deed = Deed {
             action: StationAct::Attest.action(),
             target: state.device.place.target(),
-            detail: Some(match (report.accepted(), is_learnt) {
-                (true, true) => format!("accepted, and learnt: {}", nonce.selection),
-                (true, false) => format!("accepted: {}", nonce.selection),
-                (false, _) => report.refusals(),
+            detail: Some(if is_learnt {
+                format!("accepted, and learnt: {selection}")
+            } else if is_accepted {
+                format!("accepted: {selection}")
+            } else {
+                report.refusals()
             }),
-            origin: station.origin(),
+            origin: case.station.origin(),
         };
-        if !report.accepted() {
-            self.audit.counted(&mut batch, now, deed).await?;
-        } else if is_learnt {
-            self.audit.done(&mut batch, now, deed);
+        state.device.remember(Verdict {
+            at: case.now,
+            category: case.request.category.clone(),
+            ak: report.ak_name.to_string(),
+            selection,
+            accepted: is_accepted,
+            told: told(report),
+            registers: if registers.is_empty() {
+                Registers::Unknown
+            } else {
+                Registers::Values(registers)
+            },
+            events,
+        });
+        if is_learnt {
+            self.audit.done(batch, case.now, deed);
+        } else if is_accepted {
+            self.audit.used(batch, case.now, deed, false).await?;
         } else {
-            self.audit.used(&mut batch, now, deed, false).await?;
+            self.audit.counted(batch, case.now, deed).await?;
         }
-        records.write(&mut batch, state)?;
-        let is_stored = true;
-        Ok(Attempt::Commit(batch, Ok(Judged { report, is_stored })))
+        Ok(state)
+    }
+
+    /// What the event log says of these registers.
+    async fn events_of(
+        &self,
+        case: &Case<'_>,
+        nonce: &Nonce,
+        registers: Vec<RegisterName>,
+    ) -> Result<Vec<LoggedEvent>, StorageError> {
+        if registers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (evidence, selection) = (Arc::clone(&case.evidence), nonce.selection.clone());
+        self.judge(move || evidence.events_of(&selection, &registers))
+            .await
+    }
+
+    /// Where the key is, if it is active.
+    async fn active_place(&self, case: &Case<'_>) -> Result<Option<KeyPlace>, StorageError> {
+        let (request, manager) = (case.request, &case.category.manager);
+        let ak = case.evidence.ak_name.to_string();
+        let key = ActiveKey::key(&request.namespace, manager, &ak);
+        let active = self.store.get::<ActiveKey>(&key, case.now).await?;
+        Ok(active.map(|Stored { record, .. }| KeyPlace {
+            device: DevicePlace {
+                namespace: request.namespace.clone(),
+                manager: manager.clone(),
+                vendor: record.vendor,
+                serial: record.serial,
+            },
+            category: request.category.clone(),
+            ek: record.ek,
+            ak,
+        }))
     }
 
     /// Finds whose the key is, and judges whether it is active. `None` if nothing is known of it.
     async fn subject(
         &self,
-        request: &AttestRequest,
-        ak: &Name,
-        category: &Category,
+        case: &Case<'_>,
         nonce: Option<&Nonce>,
         report: &mut Report<DeviceFinding>,
-        now: Timestamp,
     ) -> Result<Option<Subject>, StorageError> {
         let check = DeviceCheck::Activation;
-        let shown = request.activation.as_ref();
-        let mut shown = shown.map(|activation| activation.judge(self, now).map_err(|(_, why)| why));
-        if let Some(Ok(proven)) = &shown
-            && !proven.is_for(&request.namespace, &category.manager, &request.category, ak)
-        {
-            shown = Some(Err(ActivateError::Unproven));
-        }
+        let shown = case.activation(self);
         let place = match &shown {
             Some(Ok(proven)) => Some(proven.place()),
-            _ => {
-                let key = ActiveKey::key(&request.namespace, &category.manager, &ak.to_string());
-                let active = self.store.get::<ActiveKey>(&key, now).await?;
-                active.map(|active| active.record).map(|active| KeyPlace {
-                    device: DevicePlace {
-                        namespace: request.namespace.clone(),
-                        manager: category.manager.clone(),
-                        vendor: active.vendor,
-                        serial: active.serial,
-                    },
-                    category: request.category.clone(),
-                    ek: active.ek,
-                    ak: ak.to_string(),
-                })
-            }
+            _ => self.active_place(case).await?,
         };
         let more = shown.iter().flatten().flat_map(Proven::keys);
         let more: Vec<Key> = more.chain(nonce.map(|nonce| nonce.spent().0)).collect();
         let known = match place {
-            Some(place) => self.key_records(place, more, now).await?,
+            Some(place) => self.key_records(place, more, case.now).await?,
             None => None,
         };
         let Some(known) = known else {
@@ -288,7 +330,7 @@ impl DeviceIdentity {
         let activated = match shown {
             None => None,
             Some(Err(why)) => Some(Err(why)),
-            Some(Ok(proven)) => match proven.activate(&known, now) {
+            Some(Ok(proven)) => match proven.activate(&known, case.now) {
                 Ok((state, revoked)) => Some(Ok((state, (proven, revoked)))),
                 Err(Failure::Refused(why)) => Some(Err(why)),
                 Err(Failure::Storage(error)) => return Err(error),
@@ -312,6 +354,46 @@ impl DeviceIdentity {
             state,
             activated,
         }))
+    }
+}
+
+impl Case<'_> {
+    /// The nonce, if it was given for this key in this category.
+    fn nonce(&self, key: &ChallengeKey) -> Option<Nonce> {
+        let purpose = Purpose {
+            namespace: &self.request.namespace,
+            category: &self.request.category,
+            ak: &self.evidence.ak_name,
+        };
+        Nonce::read(&self.evidence.nonce, purpose, key)
+    }
+
+    /// The activation that came, if it is one of this key.
+    fn activation(&self, devices: &DeviceIdentity) -> Option<Result<Proven, ActivateError>> {
+        let AttestRequest {
+            namespace,
+            category,
+            activation,
+        } = self.request;
+        let (manager, ak) = (&self.category.manager, &self.evidence.ak_name);
+        let shown = activation.as_ref()?.judge(devices, self.now);
+        Some(shown.map_err(|(_, why)| why).and_then(|proven| {
+            if proven.is_for(namespace, manager, category, ak) {
+                Ok(proven)
+            } else {
+                Err(ActivateError::Unproven)
+            }
+        }))
+    }
+}
+
+impl Judgement {
+    /// Whether the key has signed it over the nonce.
+    fn is_signed(&self) -> bool {
+        use QuoteCheck::{ExtraData, Magic, Signature};
+        let quote = &self.report.quote;
+        let mut checks = [Signature, Magic, ExtraData].into_iter();
+        checks.all(|check| !quote.outcome(check).refuses())
     }
 }
 
