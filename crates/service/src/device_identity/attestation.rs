@@ -1,6 +1,7 @@
 //! Attestation: what a device says of itself after the factory, judged against what is known of its key.
 //!
-//! What its key has signed over a nonce of ours is kept, whatever it comes to: the nonce is spent and the verdict stored.
+//! What its key has signed over a nonce of ours is kept, whatever it comes to: the nonce is spent, the clock counts, and the
+//! verdict is stored.
 //! What was not so signed changes nothing, for anybody may send it.
 
 use std::sync::Arc;
@@ -219,7 +220,9 @@ impl DeviceIdentity {
         let registers = judgement.quoted.clone().unwrap_or_default();
         let changed = state.device.changed(&registers, policy);
         let events = self.events_of(case, nonce, changed).await?;
-        if is_accepted && let Ok(attest) = TpmsAttest::parse(&case.evidence.attest) {
+        if judgement.is_later()
+            && let Ok(attest) = TpmsAttest::parse(&case.evidence.attest)
+        {
             state.active.last_seen = Some(attest.clock_info.into());
         }
         let is_learnt = is_accepted && judgement.learnt.is_some();
@@ -391,9 +394,17 @@ impl Judgement {
     /// Whether the key has signed it over the nonce.
     fn is_signed(&self) -> bool {
         use QuoteCheck::{ExtraData, Magic, Signature};
+        self.passes([Signature, Magic, ExtraData])
+    }
+
+    /// Whether the TPM's clock and counters have not gone back.
+    fn is_later(&self) -> bool {
+        self.passes([QuoteCheck::ResetCounters, QuoteCheck::Clock])
+    }
+
+    fn passes<const N: usize>(&self, checks: [QuoteCheck; N]) -> bool {
         let quote = &self.report.quote;
-        let mut checks = [Signature, Magic, ExtraData].into_iter();
-        checks.all(|check| !quote.outcome(check).refuses())
+        checks.iter().all(|check| !quote.outcome(*check).refuses())
     }
 }
 

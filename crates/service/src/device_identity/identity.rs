@@ -160,7 +160,7 @@ pub(super) struct ActiveKey {
     #[serde(default)]
     pub(super) manager_incarnation: String,
     pub(super) activated_at: Timestamp,
-    /// As its last accepted attestation said.
+    /// As its last attestation said that was stored and whose clock and counters had not gone back, accepted or not.
     #[serde(default)]
     pub(super) last_seen: Option<Seen>,
 }

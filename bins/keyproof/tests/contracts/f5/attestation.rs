@@ -434,6 +434,21 @@ async fn clock_and_counters_of_a_key_never_fall() {
     assert_eq!(refused.fails(), ["clock"]);
 }
 
+/// The TPM has signed it, whatever else is wrong.
+#[tokio::test]
+async fn the_clock_of_a_refused_attestation_counts() {
+    let (site, _, mut machine) = active().await;
+    machine.attested(&site).await.accepts();
+    machine.clock.clock += 1000;
+    let nonce = machine.nonce(&site, SELECTION).await;
+    let held_back = machine.attests(&nonce, SELECTION);
+    machine.extends(7, 8, b"tampered with");
+    let refused = machine.attested(&site).await;
+    assert_eq!(refused.fails(), ["pcr-policy"]);
+    let late = site.post(ATTEST, &held_back).await;
+    assert_eq!(late.fails(), ["clock"]);
+}
+
 #[tokio::test]
 async fn of_two_attestations_at_once_the_later_clock_is_not_lost() {
     let (site, _, mut machine) = active().await;
