@@ -8,7 +8,10 @@
 //! the device shows with the answer's ticket does (`activation.rs`).
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -105,7 +108,12 @@ impl DeviceIdentity {
         station: &Station,
         request: ProvisionRequest,
     ) -> Result<Provisioned, Failure<ProvisionError>> {
-        match self.try_provision(station, Arc::new(request)).await {
+        let request = Arc::new(request);
+        let has_turn = AtomicBool::new(false);
+        let provisioned = settle("device_identity.provision", &self.store, || {
+            self.try_provision(station, &request, &has_turn)
+        });
+        match provisioned.await {
             Ok(provisioned) => Ok(provisioned),
             Err(Failure::Storage(error)) => Err(Failure::Storage(error)),
             Err(Failure::Refused(Refused { whose, why })) => {
@@ -123,105 +131,88 @@ impl DeviceIdentity {
         }
     }
 
+    /// `has_turn` is of all tries: however often the race for the device is run, the key is used once.
     async fn try_provision(
         &self,
         station: &Station,
-        request: Arc<ProvisionRequest>,
-    ) -> Result<Provisioned, Failure<Refused>> {
+        request: &Arc<ProvisionRequest>,
+        has_turn: &AtomicBool,
+    ) -> Result<Attempt<Provisioned, Refused>, Failure<Refused>> {
         let now = self.clock.now();
         let grant = self.granted(&request.api_key, station, now).await?;
-        // However often the race for the device is run.
-        self.take_turn(&grant, now)
-            .map_err(|retry_after| grant.refused(ProvisionError::RateLimited { retry_after }))?;
-        let key = self.challenge_key().await?;
-        let first = Mutex::new(Some(grant));
-        settle("device_identity.provision", &self.store, || async {
-            let now = self.clock.now();
-            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let grant = match first {
-                Some(grant) => grant,
-                None => self.granted(&request.api_key, station, now).await?,
-            };
-            let refused = |why| grant.refused(why);
-            let bundle = self.trust_bundle_of(grant.trust).await?;
-            let evidence = {
-                let (request, grant) = (Arc::clone(&request), Arc::clone(&grant));
-                let bundle = Arc::clone(&bundle);
-                self.judge(move || Evidence::of(&request, &grant, &bundle, now))
-            };
-            let evidence = Arc::new(evidence.await?.map_err(refused)?);
-            let device = request.device.judge();
-            let device =
-                device.map_err(|error| refused(Field::Device.malformed()(error).into()))?;
-            let known = self.known(&grant, &device, &evidence, now).await?;
-            let conflict = |error| refused(ProvisionError::Conflict(error));
-            known.identity.check().map_err(conflict)?;
+        let refused = |why| grant.refused(why);
+        if !has_turn.swap(true, Ordering::Relaxed) {
+            self.take_turn(&grant, now)
+                .map_err(|retry_after| refused(ProvisionError::RateLimited { retry_after }))?;
+        }
+        let under = self.challenge_key().await?.id;
+        let bundle = self.trust_bundle_of(grant.trust).await?;
+        let evidence = {
+            let (request, grant) = (Arc::clone(request), Arc::clone(&grant));
+            let bundle = Arc::clone(&bundle);
+            self.judge(move || Evidence::of(&request, &grant, &bundle, now))
+        };
+        let evidence = Arc::new(evidence.await?.map_err(refused)?);
+        let device = request
+            .device
+            .judge()
+            .map_err(|error| refused(Field::Device.malformed()(error).into()))?;
+        let known = self.known(&grant, &device, &evidence, now).await?;
+        let conflict = |error| refused(ProvisionError::Conflict(error));
+        known.identity.check().map_err(conflict)?;
 
-            let mut batch = self.store.batch(now);
-            grant.require(&mut batch);
-            bundle.require(&mut batch);
-            known.identity.require(&mut batch);
-            let kept = match known.current() {
-                Some(certified)
-                    if certified.is_fresh(now)
-                        && self
-                            .is_upheld(&certified.issued, &grant, &mut batch)
-                            .await? =>
-                {
-                    Some(certified.clone())
-                }
-                _ => None,
-            };
-            let is_kept = kept.is_some();
-            let incarnation = known.identity.incarnation().to_owned();
-            let under = key.id.clone();
-            let sealed = {
-                let (store, request) = (self.store.clone(), Arc::clone(&request));
-                let (grant, evidence) = (Arc::clone(&grant), Arc::clone(&evidence));
-                let list_url = self.revocation_list_url(&grant.category.record.metadata);
-                let replaced = known.current().cloned();
-                self.judge(move || {
-                    let certified = match kept {
-                        Some(certified) => certified,
-                        None => {
-                            let made =
-                                evidence.certify(&grant, &request.device, list_url, &store, now)?;
-                            let key = &grant.key.record;
-                            let by = (&*key.metadata.name, &*key.system.uid);
-                            let keys = (
-                                &*evidence.ek_name.to_string(),
-                                &*evidence.ak_name.to_string(),
-                            );
-                            Certified::made(made, now, by, keys, &incarnation, replaced)
-                        }
-                    };
-                    let device = request.device.judge().map_err(Field::Device.malformed())?;
-                    let answer = evidence.seal(&grant, &certified, &device, &under, &store, now)?;
-                    Ok::<_, ProvisionError>((certified, answer))
-                })
-            };
-            let (certified, provisioned) = sealed.await?.map_err(refused)?;
-            let serial = certified.issued.serial.clone();
-            let how = if is_kept {
-                known.require_certified(&mut batch);
-                "certificate kept"
-            } else {
-                self.write_certified(&mut batch, &known, certified, &grant, now)
-                    .await?;
-                "certificate made"
-            };
-            let detail = format!(
-                "{how}: serial {serial}, for vendor {:?}, serial {:?}",
-                device.vendor(),
-                device.serial()
-            );
-            let key = &grant.key.record.metadata;
-            let deed =
-                deed::<super::ApiKey>(Action::TpmProvision, key, Some(detail), station.origin());
-            self.audit.done(&mut batch, now, deed);
-            Ok(Attempt::Commit(batch, Ok(provisioned)))
-        })
-        .await
+        let mut batch = self.store.batch(now);
+        grant.require(&mut batch);
+        bundle.require(&mut batch);
+        known.identity.require(&mut batch);
+        let kept = self.kept(&known, &grant, &mut batch, now).await?;
+        let is_kept = kept.is_some();
+        let answer = Answer {
+            request: Arc::clone(request),
+            grant: Arc::clone(&grant),
+            evidence,
+            kept,
+            replaced: known.current().cloned(),
+            incarnation: known.identity.incarnation().to_owned(),
+            list_url: self.revocation_list_url(&grant.category.record.metadata),
+            under,
+            store: self.store.clone(),
+            now,
+        };
+        let made = self.judge(move || answer.make()).await?;
+        let (certified, provisioned) = made.map_err(refused)?;
+        let how = if is_kept { "kept" } else { "made" };
+        let detail = format!(
+            "certificate {how}: serial {}, for vendor {:?}, serial {:?}",
+            certified.issued.serial,
+            device.vendor(),
+            device.serial()
+        );
+        if is_kept {
+            known.require_certified(&mut batch);
+        } else {
+            self.write_certified(&mut batch, &known, certified, &grant, now)
+                .await?;
+        }
+        let key = &grant.key.record.metadata;
+        let deed = deed::<super::ApiKey>(Action::TpmProvision, key, Some(detail), station.origin());
+        self.audit.done(&mut batch, now, deed);
+        Ok(Attempt::Commit(batch, Ok(provisioned)))
+    }
+
+    /// The certificate that is given again: it is fresh, and its API key upholds it.
+    async fn kept(
+        &self,
+        known: &Known,
+        grant: &Grant,
+        batch: &mut Batch,
+        now: Timestamp,
+    ) -> Result<Option<Certified>, StorageError> {
+        let Some(certified) = known.current().filter(|current| current.is_fresh(now)) else {
+            return Ok(None);
+        };
+        let is_upheld = self.is_upheld(&certified.issued, grant, batch).await?;
+        Ok(is_upheld.then(|| certified.clone()))
     }
 
     /// What is known about a device and the certificate of its key.
@@ -344,6 +335,59 @@ impl Grant {
             whose: Some(self.key.record.metadata.clone()),
             why,
         })
+    }
+}
+
+/// What an answer is made of.
+struct Answer {
+    request: Arc<ProvisionRequest>,
+    grant: Arc<Grant>,
+    evidence: Arc<Evidence>,
+    /// The certificate, unless a new one is made.
+    kept: Option<Certified>,
+    /// What a new one takes the place of.
+    replaced: Option<Certified>,
+    /// The device's.
+    incarnation: String,
+    /// Where the category's revocation list is, if certificates say so.
+    list_url: Option<String>,
+    /// The id of the key that tickets are good under.
+    under: String,
+    store: Store,
+    now: Timestamp,
+}
+
+impl Answer {
+    /// The certificate, and it once more as the station gets it.
+    fn make(self) -> Result<(Certified, Provisioned), ProvisionError> {
+        let Self {
+            request,
+            grant,
+            evidence,
+            kept,
+            replaced,
+            incarnation,
+            list_url,
+            under,
+            store,
+            now,
+        } = self;
+        let certified = match kept {
+            Some(certified) => certified,
+            None => {
+                let made = evidence.certify(&grant, &request.device, list_url, &store, now)?;
+                let key = &grant.key.record;
+                let by = (&*key.metadata.name, &*key.system.uid);
+                let keys = (
+                    &*evidence.ek_name.to_string(),
+                    &*evidence.ak_name.to_string(),
+                );
+                Certified::made(made, now, by, keys, &incarnation, replaced)
+            }
+        };
+        let device = request.device.judge().map_err(Field::Device.malformed())?;
+        let provisioned = evidence.seal(&grant, &certified, &device, &under, &store, now)?;
+        Ok((certified, provisioned))
     }
 }
 
