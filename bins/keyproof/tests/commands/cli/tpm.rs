@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use keyproof_tpm::{AwsLcRs, Credential, Name, Structure, TpmtPublic, activate};
+use keyproof_service::device_identity::DeviceCheck;
+use keyproof_tpm::{
+    AwsLcRs, CertifyCheck, Check, CreationCheck, Credential, EkCertificateCheck, EventLogCheck,
+    Name, NvCertifyCheck, QuoteCheck, Structure, TimeCheck, TpmtPublic, activate,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
     DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, RevokedCertParams,
@@ -956,4 +960,48 @@ fn an_event_log_is_replayed_and_compared() {
     let output = run(&["tpm", "replay-log", &log]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("fail     event-log"));
+}
+
+/// The names in the table below a heading of docs/tpms.md.
+fn documented(heading: &str) -> Vec<&'static str> {
+    const PAGE: &str = include_str!("../../../../../docs/tpms.md");
+    let heading = format!("\n### {heading}\n");
+    let (_, section) = PAGE.split_once(&*heading).unwrap();
+    let is_row = |line: &&str| line.starts_with('|');
+    let table = section.lines().skip_while(|line| !is_row(line));
+    table
+        .take_while(is_row)
+        .skip(2)
+        .map(|row| row.split('|').nth(1).unwrap().trim().trim_matches('`'))
+        .collect()
+}
+
+fn names<C: Check>() -> Vec<&'static str> {
+    C::ALL.iter().map(|check| check.name()).collect()
+}
+
+/// Scripts rely on these names.
+#[test]
+fn the_checks_of_each_report_are_documented_in_their_order() {
+    let every_type = documented("Attestations of every type");
+    let own = every_type.iter().position(|name| *name == "…").unwrap();
+    let (before, after) = (&every_type[..own], &every_type[own + 1..]);
+    let attestation = |heading: &str| [before, &documented(heading)[..], after].concat();
+    assert_eq!(attestation("Quotes"), names::<QuoteCheck>());
+    assert_eq!(attestation("Certified objects"), names::<CertifyCheck>());
+    assert_eq!(attestation("Certified creations"), names::<CreationCheck>());
+    assert_eq!(
+        attestation("Certified NV indices"),
+        names::<NvCertifyCheck>()
+    );
+    assert_eq!(attestation("Attested times"), names::<TimeCheck>());
+    assert_eq!(documented("Event logs"), names::<EventLogCheck>());
+    assert_eq!(
+        documented("Endorsement certificates"),
+        names::<EkCertificateCheck>()
+    );
+    assert_eq!(
+        documented("Attestations that a server judges"),
+        names::<DeviceCheck>()
+    );
 }
