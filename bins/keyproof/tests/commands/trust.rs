@@ -1,6 +1,6 @@
 //! `keyproof tpm trust`: what is taken, what is refused and where, and what is shown.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
@@ -201,6 +201,22 @@ fn a_bundle_is_added_listed_checked_and_removed() {
     for told in ["tpm_trust.add", "tpm_trust.remove", &fingerprint] {
         assert!(trail.contains(told), "{trail}");
     }
+}
+
+/// RFC 5280, 4.1.2.5: 99991231235959Z is what a certificate without an end says.
+#[test]
+fn a_root_without_an_end_is_listed_with_its_date() {
+    let home = Home::new();
+    let mut params = Authority::params("Root");
+    let last_day = date_time_ymd(9999, 12, 31);
+    params.not_after = last_day + Duration::from_secs(24 * 60 * 60 - 1);
+    let root = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let root = file(&home, "root.pem", root.pem());
+    home.prints(&["tpm", "trust", "add", &root], "");
+    assert_eq!(entries(&home)[0]["not_after"], "9999-12-31T23:59:59Z");
+    let text = home.prints(&["tpm", "trust", "list"], "");
+    let says = "1975-01-01T00:00:00Z to 9999-12-31T23:59:59Z";
+    assert!(text.contains(says), "{text}");
 }
 
 #[test]

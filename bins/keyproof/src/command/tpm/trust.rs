@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use data_encoding::HEXUPPER_PERMISSIVE;
+use jiff::{SignedDuration, civil::DateTime};
 use keyproof_service::device_identity::{TrustEntry, TrustItem, TrustKind};
 use keyproof_x509::Sha256Thumbprint;
 use serde_json::{Value, json};
@@ -209,10 +210,12 @@ fn line(entry: &TrustEntry) -> String {
     )
 }
 
-/// RFC 3339. Certificates may end in the year 9999.
+/// RFC 3339, by the calendar: certificates without an end say the last second of the year 9999, where `jiff`'s own moments have
+/// ended a day before.
 fn day(seconds: i64) -> String {
-    let moment = jiff::Timestamp::from_second(seconds);
-    moment.map_or_else(|_| seconds.to_string(), |moment| moment.to_string())
+    let epoch = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+    let moment = epoch.checked_add(SignedDuration::from_secs(seconds));
+    moment.map_or_else(|_| seconds.to_string(), |moment| format!("{moment}Z"))
 }
 
 fn remove(arguments: &RemoveArguments) -> Outcome {
