@@ -21,8 +21,8 @@ use keyproof_otp::ocra::{Input, Ocra, Response};
 use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Secret, Totp, Window};
 use keyproof_pskc::{Container, Key, Unlock};
 use keyproof_tpm::{
-    AttestationKeyPolicy, EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure,
-    TpmlPcrSelection, TpmtPublic, algorithms, check_ek_certificate, check_quote,
+    EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection, TpmtPublic,
+    algorithms, check_ek_certificate, check_quote,
 };
 use keyproof_x509::path::{Pool, Rules, find};
 use keyproof_x509::{Certificate, Policy, VerificationCode, prove};
@@ -164,14 +164,9 @@ fn tpm_quote_check(selection: TpmlPcrSelection) {
         signature: black_box(tpm!("quote.tpmt_signature.bin")),
         pcr_values: Some(tpm!("quote.pcrs.values.bin")),
     };
-    let policy = QuotePolicy {
-        nonce: tpm!("quote.nonce.bin"),
-        selection: Some(&selection),
-        ek: Some(&ek),
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::RING,
-    };
+    let mut policy = QuotePolicy::new(tpm!("quote.nonce.bin"), algorithms::RING);
+    policy.selection = Some(&selection);
+    policy.ek = Some(&ek);
     let report = check_quote(&ak, &evidence, &policy);
     assert!(report.accepted(), "a sound quote");
 }
@@ -180,15 +175,9 @@ fn tpm_quote_check(selection: TpmlPcrSelection) {
 #[library_benchmark]
 #[bench::rsa2048(tpm!("ek.cert.der"), tpm!("ca.intermediate.der"), tpm!("ca.root.der"))]
 fn tpm_ek_certificate_check(leaf: &[u8], intermediate: &[u8], root: &[u8]) {
-    let policy = EkCertificatePolicy {
-        ek: None,
-        allowed: &[],
-        roots: &[black_box(root)],
-        intermediates: &[black_box(intermediate)],
-        crls: &[],
-        now: NOW,
-        algorithms: algorithms::RING,
-    };
+    let (roots, intermediates) = ([black_box(root)], [black_box(intermediate)]);
+    let mut policy = EkCertificatePolicy::new(&roots, NOW, algorithms::RING);
+    policy.intermediates = &intermediates;
     let report = check_ek_certificate(black_box(leaf), &policy);
     assert!(report.accepted(), "a sound chain");
 }

@@ -8,9 +8,9 @@ use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncr
 use clap::Parser;
 use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
 use keyproof_tpm::{
-    AttestationKeyPolicy, AwsLcRs, EkCertificatePolicy, Name, QuoteEvidence, QuotePolicy,
-    Structure, TpmError, TpmlPcrSelection, TpmtPublic, TpmtSignature, algorithms,
-    check_ek_certificate, check_quote, make_credential,
+    AwsLcRs, EkCertificatePolicy, Name, QuoteEvidence, QuotePolicy, Structure, TpmError,
+    TpmlPcrSelection, TpmtPublic, TpmtSignature, algorithms, check_ek_certificate, check_quote,
+    make_credential,
 };
 use keyproof_x509::{Certificate, SubjectPublicKeyInfo};
 use rcgen::{
@@ -137,14 +137,9 @@ fn compare_quote(
             signature: black_box(quote.signature),
             pcr_values: Some(quote.values),
         };
-        let policy = QuotePolicy {
-            nonce: quote.nonce,
-            selection: Some(&selection),
-            ek: Some(&ek),
-            last_seen: None,
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::RING,
-        };
+        let mut policy = QuotePolicy::new(quote.nonce, algorithms::RING);
+        policy.selection = Some(&selection);
+        policy.ek = Some(&ek);
         Ok::<_, TpmError>(check_quote(&ak, &evidence, &policy).accepted())
     };
     assert!(bare(), "a sound signature");
@@ -200,15 +195,10 @@ fn compare_chain(
         })
     };
     let whole = || {
-        let policy = EkCertificatePolicy {
-            ek: None,
-            allowed: &[],
-            roots: &[black_box(root)],
-            intermediates: &[black_box(intermediate)],
-            crls: &[],
-            now: NOW,
-            algorithms: algorithms::ALL,
-        };
+        let roots = [black_box(root).as_slice()];
+        let intermediates = [black_box(intermediate).as_slice()];
+        let mut policy = EkCertificatePolicy::new(&roots, NOW, algorithms::ALL);
+        policy.intermediates = &intermediates;
         check_ek_certificate(black_box(leaf), &policy).accepted()
     };
     assert!(bare(), "sound signatures");

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use keyproof_tpm::algorithms::RING;
 use keyproof_tpm::{
-    Agreement, AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CertifyPolicy,
-    Credential, CredentialProvider, DevIdKeyPolicy, DeviceInfo, DeviceProperties, EccCurve,
+    Agreement, AttestationEvidence, AttestationPolicy, CertifyPolicy, Credential,
+    CredentialProvider, DevIdKeyPolicy, DeviceInfo, DeviceProperties, EccCurve,
     EkCertificatePolicy, EventLogPolicy, HashAlgorithm, KeyProfile, Name, QuoteEvidence,
     QuotePolicy, Structure, TpmError, TpmtPublic, check_certify, check_ek_certificate,
     check_event_log, check_quote, make_credential,
@@ -32,24 +32,12 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
         signature,
         pcr_values: None,
     };
-    let policy = QuotePolicy {
-        nonce,
-        selection: None,
-        ek: Some(&ek),
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: RING,
-    };
+    let mut policy = QuotePolicy::new(nonce, RING);
+    policy.ek = Some(&ek);
     let [stored, root] = certificates;
-    let manufacturer = EkCertificatePolicy {
-        ek: Some(&ek),
-        allowed: &[],
-        roots: &[root],
-        intermediates: &[],
-        crls: &[],
-        now,
-        algorithms: RING,
-    };
+    let roots: [&[u8]; 1] = [root];
+    let mut manufacturer = EkCertificatePolicy::new(&roots, now, RING);
+    manufacturer.ek = Some(&ek);
     check_quote(&ak, &evidence, &policy).accepted()
         && check_ek_certificate(stored, &manufacturer).accepted()
 }
@@ -68,14 +56,10 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
         return false;
     };
     let [attest, signature] = certification;
+    let mut attestation = AttestationPolicy::new(&[], RING);
+    attestation.nonce = None;
     let policy = CertifyPolicy {
-        attestation: AttestationPolicy {
-            nonce: None,
-            qualified_signer: None,
-            last_seen: None,
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: RING,
-        },
+        attestation,
         object: &object,
         parent: None,
         profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
@@ -84,10 +68,8 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
     let Ok(selection) = "sha256:0,7".parse() else {
         return false;
     };
-    let registers = EventLogPolicy {
-        registers: Some((&selection, values)),
-        secure_boot: true,
-    };
+    let mut registers = EventLogPolicy::new(&selection, values);
+    registers.secure_boot = true;
     check_certify(&ak, evidence, &policy).accepted()
         && check_event_log(log, &registers).report.accepted()
 }

@@ -27,19 +27,21 @@ fn main() -> Outcome<ExitCode> {
 
     // The endorsement key is that of a TPM whose maker is trusted.
     let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")?)?;
-    let endorsement = check_ek_certificate(
-        &file("ek.cert.der")?,
-        &EkCertificatePolicy {
-            ek: Some(&ek),
-            intermediates: &[&file("ca.intermediate.der")?],
-            ..EkCertificatePolicy::new(&[&file("ca.root.der")?], now, RING)
-        },
-    );
+    let (root, intermediate) = (file("ca.root.der")?, file("ca.intermediate.der")?);
+    let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([&root], [&intermediate]);
+    let mut policy = EkCertificatePolicy::new(&roots, now, RING);
+    policy.ek = Some(&ek);
+    policy.intermediates = &intermediates;
+    let endorsement = check_ek_certificate(&file("ek.cert.der")?, &policy);
     println!("The endorsement certificate:\n{endorsement}\n");
 
     // The quote is fresh, of these registers, and signed by a key that signs nothing but what its TPM has made.
     let ak = TpmtPublic::parse_sized(&file("ak.pub.tpm2b")?)?;
     let selection: TpmlPcrSelection = SELECTION.parse()?;
+    let nonce = file("quote.nonce.bin")?;
+    let mut policy = QuotePolicy::new(&nonce, RING);
+    policy.selection = Some(&selection);
+    policy.ek = Some(&ek);
     let quote = check_quote(
         &ak,
         &QuoteEvidence {
@@ -47,11 +49,7 @@ fn main() -> Outcome<ExitCode> {
             signature: &file("quote.tpmt_signature.bin")?,
             pcr_values: Some(&file("quote.pcrs.values.bin")?),
         },
-        &QuotePolicy {
-            selection: Some(&selection),
-            ek: Some(&ek),
-            ..QuotePolicy::new(&file("quote.nonce.bin")?, RING)
-        },
+        &policy,
     );
     println!("The quote:\n{quote}");
 

@@ -37,13 +37,10 @@ fn policy<'a>(
     nonce: Option<&'a [u8]>,
     qualified_signer: Option<&'a QualifiedName>,
 ) -> AttestationPolicy<'a> {
-    AttestationPolicy {
-        nonce,
-        qualified_signer,
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::RING,
-    }
+    let mut policy = AttestationPolicy::new(&[], algorithms::RING);
+    policy.nonce = nonce;
+    policy.qualified_signer = qualified_signer;
+    policy
 }
 
 fn failed<F: Finding>(report: &Report<F>) -> Vec<&'static str> {

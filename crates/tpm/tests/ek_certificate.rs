@@ -67,16 +67,9 @@ fn check(
     intermediates: &[&[u8]],
     now: u64,
 ) -> Report<EkCertificateFinding> {
-    let algorithms = algorithms::RING;
-    let policy = EkCertificatePolicy {
-        ek,
-        allowed: &[],
-        roots,
-        intermediates,
-        crls: &[],
-        now,
-        algorithms,
-    };
+    let mut policy = EkCertificatePolicy::new(roots, now, algorithms::RING);
+    policy.ek = ek;
+    policy.intermediates = intermediates;
     check_ek_certificate(certificate, &policy)
 }
 
@@ -265,15 +258,9 @@ fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
     let real = Real::of("rsa2048");
     let other = read("eccp256", "ek.cert.der");
     let judge = |stored: &[u8], allowed: &[&[u8]], now: u64| {
-        let policy = EkCertificatePolicy {
-            ek: Some(&real.ek),
-            allowed,
-            roots: &[],
-            intermediates: &[],
-            crls: &[],
-            now,
-            algorithms: algorithms::RING,
-        };
+        let mut policy = EkCertificatePolicy::new(&[], now, algorithms::RING);
+        policy.ek = Some(&real.ek);
+        policy.allowed = allowed;
         check_ek_certificate(stored, &policy)
     };
     let padded = [&real.certificate[..], &[0xff; 9]].concat();
@@ -303,15 +290,11 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
         let certificate = maker.ca.endorse(&maker.key, change);
         let allowed = [certificate.as_slice()];
         let ek = ek_of(&maker.key);
-        let policy = EkCertificatePolicy {
-            ek: Some(&ek),
-            allowed: if is_allowed { &allowed } else { &[] },
-            roots: &[],
-            intermediates: &[],
-            crls: &[],
-            now: NOW,
-            algorithms: algorithms::RING,
-        };
+        let mut policy = EkCertificatePolicy::new(&[], NOW, algorithms::RING);
+        policy.ek = Some(&ek);
+        if is_allowed {
+            policy.allowed = &allowed;
+        }
         check_ek_certificate(&certificate, &policy)
     };
     let overruled: [(Change, C); 4] = [
@@ -370,10 +353,9 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
         .endorse(&RsaKey::new(&[0xc1; 128], 65_537), |params| {
             params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
         });
-    let policy = EkCertificatePolicy {
-        allowed: &[&certificate],
-        ..EkCertificatePolicy::new(&[], NOW, algorithms::RING)
-    };
+    let allowed = [certificate.as_slice()];
+    let mut policy = EkCertificatePolicy::new(&[], NOW, algorithms::RING);
+    policy.allowed = &allowed;
     refused(&check_ek_certificate(&certificate, &policy), &[C::Key]);
 }
 
@@ -487,15 +469,10 @@ impl Maker {
     fn judge_with(&self, certificate: &[u8], crls: &[&[u8]]) -> Report<EkCertificateFinding> {
         let (root, ca) = (self.root.certificate.der(), self.ca.certificate.der());
         let crls: Vec<_> = crls.iter().map(|der| Crl::from_der(der).unwrap()).collect();
-        let policy = EkCertificatePolicy {
-            ek: None,
-            allowed: &[],
-            roots: &[root],
-            intermediates: &[ca],
-            crls: &crls,
-            now: NOW,
-            algorithms: algorithms::RING,
-        };
+        let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([root], [ca]);
+        let mut policy = EkCertificatePolicy::new(&roots, NOW, algorithms::RING);
+        policy.intermediates = &intermediates;
+        policy.crls = &crls;
         check_ek_certificate(certificate, &policy)
     }
 }
@@ -1010,15 +987,10 @@ fn a_roots_limit_is_not_lifted_by_another_root() {
 #[test]
 fn an_algorithm_that_is_not_in_the_table_is_refused() {
     let real = Real::of("rsa2048");
-    let policy = EkCertificatePolicy {
-        ek: Some(&real.ek),
-        allowed: &[],
-        roots: &[&real.root],
-        intermediates: &[&real.intermediate],
-        crls: &[],
-        now: NOW,
-        algorithms: &[],
-    };
+    let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([&real.root], [&real.intermediate]);
+    let mut policy = EkCertificatePolicy::new(&roots, NOW, &[]);
+    policy.ek = Some(&real.ek);
+    policy.intermediates = &intermediates;
     let report = check_ek_certificate(&real.certificate, &policy);
     refused(&report, &[EkCertificateCheck::Chain]);
     assert!(

@@ -84,15 +84,10 @@ fn real_endorsement_certificates_are_accepted_or_refused_as_their_makers_are_kno
         let parsed = EkCertificate::parse(&stored).unwrap();
         let allowed = [parsed.as_der()];
         let judge = |allowed: &[&[u8]]| {
-            let policy = EkCertificatePolicy {
-                ek: None,
-                allowed,
-                roots: &roots,
-                intermediates: &intermediates,
-                crls: &[],
-                now: day_within(parsed.certificate().validity()),
-                algorithms: algorithms::ALL,
-            };
+            let now = day_within(parsed.certificate().validity());
+            let mut policy = EkCertificatePolicy::new(&roots, now, algorithms::ALL);
+            policy.allowed = allowed;
+            policy.intermediates = &intermediates;
             check_ek_certificate(&stored, &policy)
         };
         let report = judge(&[]);
@@ -162,10 +157,7 @@ fn replays_to_itself(bytes: &[u8], log: &EventLog<'_>, bank: HashAlgorithm) -> S
     for index in registers {
         values.extend_from_slice(replay.value(index).unwrap());
     }
-    let policy = EventLogPolicy {
-        registers: Some((&selection, &values)),
-        secure_boot: false,
-    };
+    let policy = EventLogPolicy::new(&selection, &values);
     let report = check_event_log(bytes, &policy).report;
     for check in [
         EventLogCheck::Registers,
@@ -201,10 +193,8 @@ fn a_real_log_leads_to_the_registers_that_came_with_it() {
     let values: Vec<u8> = registers.into_iter().flat_map(|(_, value)| value).collect();
     let bank = TpmsPcrSelection::new(HashAlgorithm::Sha1, 0..24).unwrap();
     let selection: TpmlPcrSelection = [bank].into_iter().collect();
-    let policy = EventLogPolicy {
-        registers: Some((&selection, &values)),
-        secure_boot: true,
-    };
+    let mut policy = EventLogPolicy::new(&selection, &values);
+    policy.secure_boot = true;
     let report = check_event_log(&log, &policy).report;
     println!("{report}");
     for check in [EventLogCheck::Registers, EventLogCheck::SecureBoot] {

@@ -203,14 +203,10 @@ fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &Tpmt
             signature: &signature,
             pcr_values: Some(&values),
         };
-        let policy = QuotePolicy {
-            nonce: &nonce,
-            selection: Some(&selection),
-            ek: Some(ek),
-            last_seen,
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::RING,
-        };
+        let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
+        policy.selection = Some(&selection);
+        policy.ek = Some(ek);
+        policy.last_seen = last_seen;
         let report = check_quote(ak, &evidence, &policy);
         assert_eq!(report.accepted(), accepted, "{report}");
         if selection == weak {
@@ -332,12 +328,11 @@ fn attests(ek: &str, ak: [&str; 6]) {
         name: &srk_name,
         qualified_name: &srk_qualified,
     });
-    let policy = |nonce| AttestationPolicy {
-        nonce,
-        qualified_signer: Some(&ak_qualified),
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::ALL,
+    let policy = |nonce: Option<&'static [u8]>| {
+        let mut policy = AttestationPolicy::new(&[], algorithms::ALL);
+        policy.nonce = nonce;
+        policy.qualified_signer = Some(&ak_qualified);
+        policy
     };
     let profile = || KeyProfile::DevId(DevIdKeyPolicy::default());
     let made = ["-g", hash, "--scheme", scheme, "-f", "tss"];
@@ -499,14 +494,10 @@ fn attests(ek: &str, ak: [&str; 6]) {
                 signature: &signature,
                 pcr_values: Some(&values),
             };
-            let policy = QuotePolicy {
-                nonce: &NONCE,
-                selection: Some(&selection),
-                ek: Some(&ek),
-                last_seen,
-                key_policy: AttestationKeyPolicy::default(),
-                algorithms: algorithms::ALL,
-            };
+            let mut policy = QuotePolicy::new(&NONCE, algorithms::ALL);
+            policy.selection = Some(&selection);
+            policy.ek = Some(&ek);
+            policy.last_seen = last_seen;
             check_quote(&ak, &evidence, &policy)
         };
         accepted(&check(last), &["clock"]);

@@ -55,14 +55,11 @@ impl Case {
     }
 
     fn policy(&self) -> QuotePolicy<'_> {
-        QuotePolicy {
-            nonce: &self.nonce,
-            selection: Some(&self.selection),
-            ek: Some(&self.ek),
-            last_seen: Some(self.last_seen),
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::RING,
-        }
+        let mut policy = QuotePolicy::new(&self.nonce, algorithms::RING);
+        policy.selection = Some(&self.selection);
+        policy.ek = Some(&self.ek);
+        policy.last_seen = Some(self.last_seen);
+        policy
     }
 
     fn evidence(&self) -> QuoteEvidence<'_> {
@@ -292,11 +289,9 @@ fn the_longest_salt_needs_its_algorithm() {
     }
     case.signature = read("software", "rsa2048.longest-salt.tpmt_signature.bin");
     let judge = |case: &Case, algorithms| {
-        let policy = QuotePolicy {
-            ek: None,
-            algorithms,
-            ..case.policy()
-        };
+        let mut policy = case.policy();
+        policy.ek = None;
+        policy.algorithms = algorithms;
         check_quote(&case.ak, &case.evidence(), &policy)
     };
     refused(&judge(&case, algorithms::RING), &[QuoteCheck::Signature]);
@@ -322,14 +317,8 @@ fn a_forged_attestation_is_refused_for_its_key() {
     let nonce = [9; 32];
     let selection: TpmlPcrSelection = "sha256:0,1".parse().unwrap();
     let attest = quote(&nonce, &selection).to_bytes();
-    let policy = QuotePolicy {
-        nonce: &nonce,
-        selection: Some(&selection),
-        ek: None,
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::RING,
-    };
+    let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
+    policy.selection = Some(&selection);
     let signature = key.signature(&attest);
     let evidence = QuoteEvidence {
         attest: &attest,
@@ -597,10 +586,8 @@ fn the_selection_is_the_one_that_was_asked_for() {
     refused(&case.check(), &[QuoteCheck::PcrSelection]);
 
     let case = Case::of(QUOTED[0]);
-    let policy = QuotePolicy {
-        selection: None,
-        ..case.policy()
-    };
+    let mut policy = case.policy();
+    policy.selection = None;
     let report = check_quote(&case.ak, &case.evidence(), &policy);
     ends(&report, QuoteCheck::PcrSelection, Outcome::Warn);
 }
@@ -619,10 +606,8 @@ fn an_empty_selection_is_refused_even_if_asked_for() {
             }
         });
         refused(&forger.case.check(), &[QuoteCheck::PcrSelection]);
-        let policy = QuotePolicy {
-            selection: None,
-            ..forger.case.policy()
-        };
+        let mut policy = forger.case.policy();
+        policy.selection = None;
         let report = check_quote(&forger.case.ak, &forger.case.evidence(), &policy);
         refused(&report, &[QuoteCheck::PcrSelection]);
     }
@@ -764,10 +749,8 @@ fn the_signer_is_this_key_below_this_endorsement_key() {
     refused(&forger.case.check(), &[QuoteCheck::QualifiedSigner]);
 
     let case = Case::of(QUOTED[0]);
-    let policy = QuotePolicy {
-        ek: None,
-        ..case.policy()
-    };
+    let mut policy = case.policy();
+    policy.ek = None;
     let report = check_quote(&case.ak, &case.evidence(), &policy);
     ends(&report, QuoteCheck::QualifiedSigner, Outcome::NotAsked);
 }
@@ -825,10 +808,8 @@ fn clock_and_counters_do_not_go_back() {
     }
 
     let case = Case::of(QUOTED[0]);
-    let policy = QuotePolicy {
-        last_seen: None,
-        ..case.policy()
-    };
+    let mut policy = case.policy();
+    policy.last_seen = None;
     let report = check_quote(&case.ak, &case.evidence(), &policy);
     ends(&report, QuoteCheck::Clock, Outcome::NotAsked);
     ends(&report, QuoteCheck::ResetCounters, Outcome::NotAsked);
@@ -865,10 +846,8 @@ fn short_and_padded_numbers_of_a_signature_verify() {
 #[test]
 fn an_algorithm_that_is_not_in_the_table_is_refused() {
     let case = Case::of(QUOTED[0]);
-    let policy = QuotePolicy {
-        algorithms: &[],
-        ..case.policy()
-    };
+    let mut policy = case.policy();
+    policy.algorithms = &[];
     refused(
         &check_quote(&case.ak, &case.evidence(), &policy),
         &[QuoteCheck::Signature],

@@ -1,11 +1,11 @@
 //! Attestations of a TPM with changes.
 
 use keyproof_tpm::{
-    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Attested, Buffer, CertifyPolicy,
-    CreationEvidence, CreationPolicy, DevIdKeyPolicy, HashAlgorithm, KeyProfile, NvCertifyCheck,
-    NvCertifyPolicy, Outcome, QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmsAttest,
-    TpmsNvPublic, TpmtPublic, algorithms, check_certify, check_creation, check_nv_certify,
-    check_quote, check_time,
+    AttestationEvidence, AttestationPolicy, Attested, Buffer, CertifyPolicy, CreationEvidence,
+    CreationPolicy, DevIdKeyPolicy, HashAlgorithm, KeyProfile, NvCertifyCheck, NvCertifyPolicy,
+    Outcome, QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmsAttest, TpmsNvPublic,
+    TpmtPublic, algorithms, check_certify, check_creation, check_nv_certify, check_quote,
+    check_time,
 };
 
 use crate::report::sound as sound_report;
@@ -36,13 +36,9 @@ fn key(sized: &[u8]) -> TpmtPublic {
 }
 
 fn attestation_policy() -> AttestationPolicy<'static> {
-    AttestationPolicy {
-        nonce: None,
-        qualified_signer: None,
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::RING,
-    }
+    let mut policy = AttestationPolicy::new(&[], algorithms::RING);
+    policy.nonce = None;
+    policy
 }
 
 /// A certification of a TPM with changes to attestation, signature and object. Only the unchanged one is
@@ -195,14 +191,9 @@ pub fn quote(data: &[u8]) {
         signature: &parts[1],
         pcr_values: Some(&parts[2]),
     };
-    let policy = QuotePolicy {
-        nonce: vector!("eccp256/quote.nonce.bin"),
-        selection: Some(&selection),
-        ek: Some(&ek),
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::RING,
-    };
+    let mut policy = QuotePolicy::new(vector!("eccp256/quote.nonce.bin"), algorithms::RING);
+    policy.selection = Some(&selection);
+    policy.ek = Some(&ek);
     let report = check_quote(&ak, &evidence, &policy);
     sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
@@ -247,14 +238,7 @@ pub fn quote_of_key(data: &[u8]) {
         signature: &parts[1],
         pcr_values: Some(&parts[2]),
     };
-    let policy = QuotePolicy {
-        nonce: quoted.nonce,
-        selection: None,
-        ek: None,
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::RING,
-    };
+    let policy = QuotePolicy::new(quoted.nonce, algorithms::RING);
     let report = check_quote(&ak, &evidence, &policy);
     sound_report(&report);
     // The key's Name is nowhere in a quote: other attributes of the same key make no difference to what it signs.

@@ -26,15 +26,10 @@ pub fn ek_certificate(data: &[u8]) {
             Err(error) => points_into(data, &error),
         }
     }
-    let policy = EkCertificatePolicy {
-        ek: None,
-        allowed: &[],
-        roots: &[vector!("eccp256/ca.root.der")],
-        intermediates: &[vector!("eccp256/ca.intermediate.der")],
-        crls: &[],
-        now: 1_800_000_000,
-        algorithms: algorithms::RING,
-    };
+    let roots: [&[u8]; 1] = [vector!("eccp256/ca.root.der")];
+    let intermediates: [&[u8]; 1] = [vector!("eccp256/ca.intermediate.der")];
+    let mut policy = EkCertificatePolicy::new(&roots, 1_800_000_000, algorithms::RING);
+    policy.intermediates = &intermediates;
     let report = check_ek_certificate(data, &policy);
     sound(&report);
     let is_genuine = parsed.is_ok_and(|certificate| genuine.contains(&certificate.as_der()));
@@ -42,19 +37,14 @@ pub fn ek_certificate(data: &[u8]) {
     // Beside a key, without roots, or allowed as it is: the last is taken whatever is wrong with it, but for its key.
     let ek = TpmtPublic::parse_sized(vector!("eccp256/ek.pub.tpm2b")).expect("a public area");
     for (ek, allowed, roots) in [
-        (Some(&ek), &[][..], policy.roots),
+        (Some(&ek), &[][..], &roots[..]),
         (None, &[data][..], &[][..]),
         (None, &[][..], &[][..]),
     ] {
-        let report = check_ek_certificate(
-            data,
-            &EkCertificatePolicy {
-                ek,
-                allowed,
-                roots,
-                ..policy
-            },
-        );
+        policy.ek = ek;
+        policy.allowed = allowed;
+        policy.roots = roots;
+        let report = check_ek_certificate(data, &policy);
         sound(&report);
         assert!(
             !report.accepted() || is_genuine || !allowed.is_empty(),

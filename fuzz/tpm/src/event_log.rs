@@ -33,10 +33,8 @@ pub fn event_log(data: &[u8]) {
         values.extend_from_slice(replay.value(index).expect("a register"));
     }
     let check = |values: &[u8]| {
-        let policy = EventLogPolicy {
-            registers: Some((&selection, values)),
-            secure_boot: true,
-        };
+        let mut policy = EventLogPolicy::new(&selection, values);
+        policy.secure_boot = true;
         let replayed = check_event_log(data, &policy);
         sound(&replayed.report);
         let outcome = replayed.report.outcome(EventLogCheck::Registers);

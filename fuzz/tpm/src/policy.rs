@@ -86,16 +86,15 @@ impl<'a> Asked<'a> {
     }
 
     fn attestation(&self) -> AttestationPolicy<'_> {
-        AttestationPolicy {
-            nonce: self.nonce,
-            qualified_signer: self.signer.as_ref(),
-            last_seen: self
-                .last_seen
-                .as_ref()
-                .map(|seen| TpmsClockInfo { ..*seen }),
-            key_policy: self.keys.clone(),
-            algorithms: algorithms::RING,
-        }
+        let mut policy = AttestationPolicy::new(&[], algorithms::RING);
+        policy.nonce = self.nonce;
+        policy.qualified_signer = self.signer.as_ref();
+        policy.last_seen = self
+            .last_seen
+            .as_ref()
+            .map(|seen| TpmsClockInfo { ..*seen });
+        policy.key_policy = self.keys.clone();
+        policy
     }
 
     /// What is accepted of a genuine attestation was asked for: its nonce, its key, and no time before the last.
@@ -280,17 +279,14 @@ fn quote(data: &[u8]) {
     let text = str::from_utf8(asked.rest).ok();
     let selection = text.and_then(|text| text.parse().ok());
     let ek = key(vector!("eccp256/ek.pub.tpm2b"));
-    let policy = QuotePolicy {
-        nonce: asked.nonce.unwrap_or_default(),
-        selection: selection.as_ref(),
-        ek: asked.is_below_object.then_some(&ek),
-        last_seen: asked
-            .last_seen
-            .as_ref()
-            .map(|seen| TpmsClockInfo { ..*seen }),
-        key_policy: asked.keys.clone(),
-        algorithms: algorithms::RING,
-    };
+    let mut policy = QuotePolicy::new(asked.nonce.unwrap_or_default(), algorithms::RING);
+    policy.selection = selection.as_ref();
+    policy.ek = asked.is_below_object.then_some(&ek);
+    policy.last_seen = asked
+        .last_seen
+        .as_ref()
+        .map(|seen| TpmsClockInfo { ..*seen });
+    policy.key_policy = asked.keys.clone();
     let report = check_quote(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy);
     sound(&report);
     if report.accepted() {

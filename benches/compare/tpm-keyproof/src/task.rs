@@ -22,10 +22,9 @@ pub fn task() -> Result<(), Box<dyn Error>> {
         signature: vector!("quote.tpmt_signature.bin"),
         pcr_values: Some(vector!("quote.pcrs.values.bin")),
     };
-    let policy = QuotePolicy {
-        selection: Some(&"sha256:0,1,2,3,4,5,6,7,16".parse()?),
-        ..QuotePolicy::new(vector!("quote.nonce.bin"), RING)
-    };
+    let selection = "sha256:0,1,2,3,4,5,6,7,16".parse()?;
+    let mut policy = QuotePolicy::new(vector!("quote.nonce.bin"), RING);
+    policy.selection = Some(&selection);
     let report = check_quote(&ak, &evidence, &policy);
     assert!(report.accepted(), "{report}");
     Ok(())

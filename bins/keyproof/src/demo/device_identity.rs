@@ -5,8 +5,8 @@ use http::StatusCode;
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{access::NewOperatorToken, device_identity::DevicePlace};
 use keyproof_tpm::{
-    ActivationKey, AttestationKeyPolicy, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure,
-    TpmlPcrSelection, TpmtPublic, algorithms, check_quote,
+    ActivationKey, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection,
+    TpmtPublic, algorithms, check_quote,
 };
 use keyproof_x509::Certificate;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -360,14 +360,9 @@ impl Station {
             signature: &quote.signature,
             pcr_values: Some(values),
         };
-        let policy = QuotePolicy {
-            nonce: nonce.as_bytes(),
-            selection: Some(selection),
-            ek: Some(&ek),
-            last_seen: None,
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::ALL,
-        };
+        let mut policy = QuotePolicy::new(nonce.as_bytes(), algorithms::ALL);
+        policy.selection = Some(selection);
+        policy.ek = Some(&ek);
         let report = check_quote(ak, &evidence, &policy);
         let failed = QuoteCheck::ALL
             .iter()

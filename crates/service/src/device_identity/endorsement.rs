@@ -135,15 +135,11 @@ pub(super) fn judge(
         .iter()
         .filter_map(|der| Some(EkCertificate::parse(der).ok()?.as_der()))
         .collect();
-    let policy = EkCertificatePolicy {
-        ek: Some(&request.ek),
-        allowed: &allowed,
-        roots: &roots,
-        intermediates: &intermediates,
-        crls: &related.lists,
-        now: now.as_secs(),
-        algorithms: algorithms::ALL,
-    };
+    let mut policy = EkCertificatePolicy::new(&roots, now.as_secs(), algorithms::ALL);
+    policy.ek = Some(&request.ek);
+    policy.allowed = &allowed;
+    policy.intermediates = &intermediates;
+    policy.crls = &related.lists;
     let report = check_ek_certificate(certificate, &policy);
     for check in [EkCertificateCheck::Key, EkCertificateCheck::PublicKey] {
         if report.outcome(check).refuses() {

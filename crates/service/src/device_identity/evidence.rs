@@ -1,9 +1,9 @@
 //! What a device sends to attest, and what it says by itself: the quote and the event log.
 
 use keyproof_tpm::{
-    AttestationKeyPolicy, AttestationReport, EventLogFinding, EventLogPolicy, Name, QuoteCheck,
-    QuoteEvidence, QuotePolicy, ReplayedLog, Report, TpmlPcrSelection, TpmtPublic, algorithms,
-    check_event_log, check_quote,
+    AttestationReport, EventLogFinding, EventLogPolicy, Name, QuoteCheck, QuoteEvidence,
+    QuotePolicy, ReplayedLog, Report, TpmlPcrSelection, TpmtPublic, algorithms, check_event_log,
+    check_quote,
 };
 
 use super::{
@@ -95,15 +95,10 @@ impl Evidence {
             signature: &self.signature,
             pcr_values: self.pcr_values.as_deref(),
         };
-        let policy = QuotePolicy {
-            nonce: &self.nonce,
-            selection,
-            // The credential was opened in the TPM with this endorsement key: the key may stand anywhere in it.
-            ek: None,
-            last_seen: last_seen.map(Seen::clock_info),
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::ALL,
-        };
+        // The credential was opened in the TPM with the endorsement key: the key may stand anywhere in it.
+        let mut policy = QuotePolicy::new(&self.nonce, algorithms::ALL);
+        policy.selection = selection;
+        policy.last_seen = last_seen.map(Seen::clock_info);
         let quote = check_quote(&self.ak, &evidence, &policy);
         let log = self.replayed(selection).map(|replayed| replayed.report);
         (quote, log)
@@ -123,10 +118,7 @@ impl Evidence {
         let log = self.event_log.as_ref()?;
         let values = self.pcr_values.as_deref().unwrap_or_default();
         let empty = TpmlPcrSelection::default();
-        let policy = EventLogPolicy {
-            registers: Some((selection.unwrap_or(&empty), values)),
-            secure_boot: false,
-        };
+        let policy = EventLogPolicy::new(selection.unwrap_or(&empty), values);
         Some(check_event_log(log, &policy))
     }
 }

@@ -50,12 +50,14 @@ pub struct AttestationEvidence<'a> {
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
 /// let place = QualifiedName::of_primary(Hierarchy::Endorsement, &ek)?.of_child(&ak)?;
 /// let nonce = include_bytes!("../../tests/vectors/rsa2048/quote.nonce.bin");
-/// let policy = AttestationPolicy { qualified_signer: Some(&place), ..AttestationPolicy::new(nonce, RING) };
+/// let mut policy = AttestationPolicy::new(nonce, RING);
+/// policy.qualified_signer = Some(&place);
 /// assert!(policy.last_seen.is_none()); // nothing was accepted from this key before
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AttestationPolicy<'a> {
     /// The nonce that was sent to the device for this attestation; `None` takes any, with a warning: such
     /// an attestation may be of any time.
@@ -73,7 +75,7 @@ pub struct AttestationPolicy<'a> {
 
 impl<'a> AttestationPolicy<'a> {
     /// A nonce and the algorithms; of any key of the default policy, wherever it stands and whatever was seen before. What is known
-    /// beside that is set with `..`, as in [`QuotePolicy::new`].
+    /// beside that is set afterwards.
     pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
         Self {
             nonce: Some(nonce),

@@ -42,6 +42,7 @@ pub struct QuoteEvidence<'a> {
 
 /// What a verifier asks for.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct QuotePolicy<'a> {
     /// The nonce that was sent to the device for this quote.
     pub nonce: &'a [u8],
@@ -61,7 +62,7 @@ pub struct QuotePolicy<'a> {
 
 impl<'a> QuotePolicy<'a> {
     /// A nonce and the algorithms; for any registers, of any key of the default policy, wherever it stands and whatever was seen
-    /// before. What is known beside that is set with `..`:
+    /// before. What is known beside that is set afterwards:
     ///
     /// ```
     /// # fn asked(nonce: &[u8], ek: &keyproof_tpm::TpmtPublic) -> Result<(), keyproof_tpm::TpmError> {
@@ -69,7 +70,9 @@ impl<'a> QuotePolicy<'a> {
     /// use keyproof_tpm::{QuotePolicy, algorithms::RING};
     ///
     /// let selection = "sha256:0,1,2,3,4,5,6,7".parse()?;
-    /// let policy = QuotePolicy { selection: Some(&selection), ek: Some(ek), ..QuotePolicy::new(nonce, RING) };
+    /// let mut policy = QuotePolicy::new(nonce, RING);
+    /// policy.selection = Some(&selection);
+    /// policy.ek = Some(ek);
     /// # }
     /// # Ok(())
     /// # }

@@ -51,17 +51,16 @@ pub struct EkCertificate<'a> {
 /// // What the manufacturer publishes: `pem_bundle` reads it from PEM.
 /// let roots: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.root.der")];
 /// let intermediates: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")];
-/// let policy = EkCertificatePolicy {
-///     ek: Some(&ek),
-///     intermediates: &intermediates,
-///     ..EkCertificatePolicy::new(&roots, 1_800_000_000, RING)
-/// };
+/// let mut policy = EkCertificatePolicy::new(&roots, 1_800_000_000, RING);
+/// policy.ek = Some(&ek);
+/// policy.intermediates = &intermediates;
 /// let report = check_ek_certificate(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"), &policy);
 /// assert!(report.accepted(), "{report}");
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct EkCertificatePolicy<'a> {
     /// The endorsement key that it must be of; `None` leaves that unchecked.
     pub ek: Option<&'a TpmtPublic>,
@@ -88,7 +87,7 @@ pub struct EkCertificatePolicy<'a> {
 
 impl<'a> EkCertificatePolicy<'a> {
     /// The manufacturers' roots in DER, the time in seconds since the Unix epoch, and the algorithms; for any key, with nothing between
-    /// and nothing revoked. What is known beside that is set with `..`.
+    /// and nothing revoked. What is known beside that is set afterwards.
     pub const fn new(
         roots: &'a [&'a [u8]],
         now: u64,
@@ -176,19 +175,21 @@ impl<'a> EkCertificate<'a> {
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
 /// let certificate = include_bytes!("../../tests/vectors/rsa2048/ek.cert.der");
-/// let policy = EkCertificatePolicy {
-///     ek: Some(&ek),
-///     intermediates: &[include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")],
-///     ..EkCertificatePolicy::new(&[include_bytes!("../../tests/vectors/rsa2048/ca.root.der")], 1_800_000_000, RING)
-/// };
+/// let roots: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.root.der")];
+/// let intermediates: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")];
+/// let mut policy = EkCertificatePolicy::new(&roots, 1_800_000_000, RING);
+/// policy.ek = Some(&ek);
+/// policy.intermediates = &intermediates;
 /// assert!(check_ek_certificate(certificate, &policy).accepted());
-/// let of_nobody = EkCertificatePolicy { roots: &[], ..policy };
-/// assert!(!check_ek_certificate(certificate, &of_nobody).accepted());
 /// // Manufacturers publish intermediates beside their roots: these stand below the roots all the same.
-/// let published: [&[u8]; 2] = [policy.intermediates[0], policy.roots[0]];
-/// let beside_each_other = EkCertificatePolicy { roots: &published, intermediates: &[], ..policy };
-/// let report = check_ek_certificate(certificate, &beside_each_other);
+/// let published: [&[u8]; 2] = [intermediates[0], roots[0]];
+/// policy.roots = &published;
+/// policy.intermediates = &[];
+/// let report = check_ek_certificate(certificate, &policy);
+/// assert!(report.accepted());
 /// assert!(report.detail(EkCertificateCheck::Chain).ends_with("over 1 intermediates"));
+/// policy.roots = &[];
+/// assert!(!check_ek_certificate(certificate, &policy).accepted());
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```

@@ -14,8 +14,9 @@ use super::uefi::{SECURE_BOOT_PCR, SecureBoot, read_variable};
 use crate::algorithm::HashAlgorithm;
 use crate::pcr::TpmlPcrSelection;
 
-/// What a log is checked against.
+/// What a log is checked against. By default it is compared with nothing.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct EventLogPolicy<'a> {
     /// The registers that the log is to explain, and their values concatenated in that order: those of a
     /// quote that was accepted. All of them must follow from the log, so a register that the operating
@@ -24,6 +25,17 @@ pub struct EventLogPolicy<'a> {
     pub registers: Option<(&'a TpmlPcrSelection, &'a [u8])>,
     /// Whether Secure Boot must be on.
     pub secure_boot: bool,
+}
+
+impl<'a> EventLogPolicy<'a> {
+    /// The registers that the log is to explain, and their values concatenated in that order; whether or not Secure Boot is on.
+    /// What is asked beside that is set afterwards.
+    pub const fn new(selection: &'a TpmlPcrSelection, values: &'a [u8]) -> Self {
+        Self {
+            registers: Some((selection, values)),
+            secure_boot: false,
+        }
+    }
 }
 
 /// A register that was compared.
@@ -87,10 +99,10 @@ pub struct ReplayedLog<'a> {
 ///
 /// let value = HashAlgorithm::Sha256.digest(&[&[0; 32], &digest])?;
 /// let selection = "sha256:0".parse()?;
-/// let policy = EventLogPolicy { registers: Some((&selection, &value)), secure_boot: false };
+/// let policy = EventLogPolicy::new(&selection, &value);
 /// assert!(check_event_log(&log, &policy).report.accepted()); // the quoted register is what this log leads to
 ///
-/// let policy = EventLogPolicy { registers: Some((&selection, &[7; 32])), secure_boot: false };
+/// let policy = EventLogPolicy::new(&selection, &[7; 32]);
 /// assert!(!check_event_log(&log, &policy).report.accepted());
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```

@@ -92,14 +92,10 @@ impl Vector {
         let (nonce, selection) = (self.bytes("nonce").unwrap(), self.selection());
         let ek = self.public("ek");
         let values = self.bytes("pcr_values");
-        let policy = QuotePolicy {
-            nonce: &nonce,
-            selection: Some(&selection),
-            ek: Some(&ek),
-            last_seen: self.last_seen(),
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::RING,
-        };
+        let mut policy = QuotePolicy::new(&nonce, algorithms::RING);
+        policy.selection = Some(&selection);
+        policy.ek = Some(&ek);
+        policy.last_seen = self.last_seen();
         let evidence = QuoteEvidence {
             attest: &self.bytes("attest").unwrap(),
             signature: &self.bytes("signature").unwrap(),
@@ -121,13 +117,9 @@ impl Vector {
             self.bytes("signature").unwrap(),
         );
         let nonce = self.bytes("nonce").unwrap();
-        let policy = AttestationPolicy {
-            nonce: Some(&nonce),
-            qualified_signer: Some(&signer),
-            last_seen: self.last_seen(),
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::RING,
-        };
+        let mut policy = AttestationPolicy::new(&nonce, algorithms::RING);
+        policy.qualified_signer = Some(&signer);
+        policy.last_seen = self.last_seen();
         let evidence = AttestationEvidence {
             attest: &attest,
             signature: &signature,
@@ -194,10 +186,8 @@ impl Vector {
 
     fn check_event_log(&self) -> Vec<&'static str> {
         let (selection, values) = (self.selection(), self.bytes("pcr_values").unwrap());
-        let policy = EventLogPolicy {
-            registers: Some((&selection, &values)),
-            secure_boot: true,
-        };
+        let mut policy = EventLogPolicy::new(&selection, &values);
+        policy.secure_boot = true;
         failed(&check_event_log(&self.bytes("event_log").unwrap(), &policy).report)
     }
 

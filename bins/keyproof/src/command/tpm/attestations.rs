@@ -168,13 +168,10 @@ impl Common {
     }
 
     fn policy<'a>(&'a self, evidence: &'a Evidence) -> AttestationPolicy<'a> {
-        AttestationPolicy {
-            nonce: self.nonce.as_ref().map(|nonce| &*nonce.0),
-            qualified_signer: evidence.signer.as_ref(),
-            last_seen: None,
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::ALL,
-        }
+        let mut policy = AttestationPolicy::new(&[], algorithms::ALL);
+        policy.nonce = self.nonce.as_ref().map(|nonce| &*nonce.0);
+        policy.qualified_signer = evidence.signer.as_ref();
+        policy
     }
 }
 

@@ -35,12 +35,11 @@ pub(in crate::command) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let bytes = read(&arguments.log)?;
     let registers = registers(arguments)?;
-    let policy = EventLogPolicy {
-        registers: registers
-            .as_ref()
-            .map(|(selection, values)| (selection, values.as_slice())),
-        secure_boot: arguments.secure_boot,
+    let mut policy = match &registers {
+        Some((selection, values)) => EventLogPolicy::new(selection, values),
+        None => EventLogPolicy::default(),
     };
+    policy.secure_boot = arguments.secure_boot;
     let replayed = check_event_log(&bytes, &policy);
     let registers = match registers {
         Some(_) => compared(&replayed),

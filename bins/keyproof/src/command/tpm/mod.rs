@@ -14,10 +14,10 @@ use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
-    ActivationKey, AttestationFinding, AttestationKeyPolicy, AttestationReason, AttestationReport,
-    Attested, AwsLcRs, EkCertificate, EkCertificatePolicy, Name, QuoteCheck, QuoteEvidence,
-    QuotePolicy, Structure, TpmError, TpmlPcrSelection, TpmsAttest, algorithms,
-    check_ek_certificate, check_quote, make_credential,
+    ActivationKey, AttestationFinding, AttestationReason, AttestationReport, Attested, AwsLcRs,
+    EkCertificate, EkCertificatePolicy, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure,
+    TpmError, TpmlPcrSelection, TpmsAttest, algorithms, check_ek_certificate, check_quote,
+    make_credential,
 };
 use keyproof_x509::crl::Crl;
 use serde::Deserialize;
@@ -187,14 +187,9 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
         signature: &signature,
         pcr_values: pcrs.as_ref().map(|pcrs| &*pcrs.values),
     };
-    let policy = QuotePolicy {
-        nonce: &arguments.nonce.0,
-        selection: arguments.selection.as_ref(),
-        ek: ek.as_ref(),
-        last_seen: None,
-        key_policy: AttestationKeyPolicy::default(),
-        algorithms: algorithms::ALL,
-    };
+    let mut policy = QuotePolicy::new(&arguments.nonce.0, algorithms::ALL);
+    policy.selection = arguments.selection.as_ref();
+    policy.ek = ek.as_ref();
     let mut report = check_quote(&ak, &evidence, &policy);
     if let Some(named) = pcrs.as_ref().and_then(|pcrs| pcrs.selection.as_ref()) {
         check_named(&mut report, &attest, named);
@@ -240,15 +235,11 @@ fn check_ek(arguments: &CheckEkArguments) -> Outcome {
     };
     let crls = lists.iter().map(|der| Crl::from_der(der));
     let crls = crls.collect::<Result<Vec<_>, _>>()?;
-    let policy = EkCertificatePolicy {
-        ek: ek.as_ref(),
-        allowed: &[],
-        roots: &roots,
-        intermediates: &intermediates,
-        crls: &crls,
-        now: arguments.at.unwrap_or_else(|| SystemClock.now().as_secs()),
-        algorithms: algorithms::ALL,
-    };
+    let now = arguments.at.unwrap_or_else(|| SystemClock.now().as_secs());
+    let mut policy = EkCertificatePolicy::new(&roots, now, algorithms::ALL);
+    policy.ek = ek.as_ref();
+    policy.intermediates = &intermediates;
+    policy.crls = &crls;
     let report = check_ek_certificate(&certificate, &policy);
     let parsed = EkCertificate::parse(&certificate);
     let tpm = parsed.and_then(|certificate| certificate.tpm_attributes());

@@ -286,15 +286,9 @@ impl TrustBundle {
             .filter(|member| member.kind == TrustKind::Root)
             .map(|member| member.der.as_slice())
             .collect();
-        let policy = EkCertificatePolicy {
-            ek: None,
-            allowed: &[],
-            roots: &all,
-            intermediates: &related.intermediates,
-            crls: &related.lists,
-            now: now.as_secs(),
-            algorithms: algorithms::ALL,
-        };
+        let mut policy = EkCertificatePolicy::new(&all, now.as_secs(), algorithms::ALL);
+        policy.intermediates = &related.intermediates;
+        policy.crls = &related.lists;
         let report = check_ek_certificate(stored, &policy);
         let certificate = EkCertificate::parse(stored).ok();
         let issuer = certificate

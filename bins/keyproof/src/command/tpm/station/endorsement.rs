@@ -98,15 +98,8 @@ impl Kind {
 /// Whether a certificate is of this endorsement key.
 pub(super) fn is_of(certificate: &EkCertificate<'_>, ek: &TpmtPublic) -> bool {
     // Trust in the certificate is the server's affair.
-    let policy = EkCertificatePolicy {
-        ek: Some(ek),
-        allowed: &[],
-        roots: &[],
-        intermediates: &[],
-        crls: &[],
-        now: 0,
-        algorithms: algorithms::ALL,
-    };
+    let mut policy = EkCertificatePolicy::new(&[], 0, algorithms::ALL);
+    policy.ek = Some(ek);
     let report = check_ek_certificate(certificate.as_der(), &policy);
     report.outcome(EkCertificateCheck::PublicKey) == Outcome::Pass
 }
