@@ -338,23 +338,7 @@ impl Site {
                 if !floor.is_empty() {
                     middle(&floor).print("and the use case", connections);
                 }
-                match connections {
-                    1 => report(
-                        "  p50, of the bare server's",
-                        ours.p50 / theirs.p50,
-                        Aim::AtMost(3.0),
-                    ),
-                    _ => report(
-                        "  rate, of the bare server's",
-                        ours.rate / theirs.rate,
-                        Aim::AtLeast(0.5),
-                    ),
-                }
-                report(
-                    "  processor time, of the bare server's",
-                    ours.processor / theirs.processor,
-                    Aim::AtMost(3.0),
-                );
+                ours.compare(&theirs, connections);
             }
         }
         Ok(())
@@ -495,6 +479,21 @@ impl Cost {
                 refused => format!("  ({refused:.0} refused with 503)"),
             }
         );
+    }
+
+    /// A read beside the bare server's, and where it should be.
+    fn compare(&self, bare: &Self, connections: usize) {
+        let ending = if connections == 1 { "" } else { "s" };
+        let what = |figure: &str| {
+            format!("  {figure} at {connections} connection{ending}, of the bare server's")
+        };
+        if connections == 1 {
+            report(&what("p50"), self.p50 / bare.p50, Aim::AtMost(3.0));
+        } else {
+            report(&what("rate"), self.rate / bare.rate, Aim::AtLeast(0.5));
+        }
+        let processor = self.processor / bare.processor;
+        report(&what("processor time"), processor, Aim::AtMost(3.0));
     }
 }
 

@@ -104,9 +104,10 @@ async fn measure(
         *weight = body.len();
     }
     let [size, style] = weights;
-    println!("a page of {ROWS} rows: {size} bytes, and {style} of the stylesheet");
+    println!("a page of {ROWS} rows");
+    println!("  {size} bytes, and {style} of the stylesheet");
     let kib = (size + style) as f64 / 1_024.0;
-    report("KiB of a page with the stylesheet", kib, Aim::AtMost(60.0));
+    report("  KiB with the stylesheet", kib, Aim::AtMost(60.0));
     let as_many = load::request("GET", &format!("/{size}"), "", "");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=options.rounds {
@@ -122,9 +123,9 @@ async fn measure(
         }
     }
     let (ours, theirs) = (median(ours), median(theirs));
-    println!("keyproof {ours:.0} us, bare hyper {theirs:.0} us");
+    println!("  keyproof {ours:.0} us, bare hyper {theirs:.0} us");
     report(
-        "a page's time, of the bare server's",
+        "  time, of the bare server's",
         ours / theirs,
         Aim::AtMost(5.0),
     );

@@ -119,7 +119,9 @@ fn commits(runtime: &Runtime, folder: &Path, rounds: usize) -> Result<()> {
     runtime.block_on(store.close());
 
     let raw = median(raw_rates);
-    let line = |what: &str, rate: f64| println!("{what:<44} {rate:>10.0}/s {:>8.2} x", rate / raw);
+    println!("commits of one record");
+    let line =
+        |what: &str, rate: f64| println!("  {what:<44} {rate:>10.0}/s {:>8.2} x", rate / raw);
     line("4 KiB overwrite and fdatasync", raw);
     line("rusqlite alone, 128 to a transaction", median(bare_rates));
     let rates = store_rates.map(median);
@@ -128,7 +130,7 @@ fn commits(runtime: &Runtime, folder: &Path, rounds: usize) -> Result<()> {
     }
     let [.., at_256] = rates;
     report(
-        "durable commits at 256 callers, of the disk's own rate",
+        "  durable commits at 256 callers, of the disk's own rate",
         at_256 / raw,
         Aim::AtLeast(8.0),
     );

@@ -17,9 +17,13 @@ pub(crate) struct Options {
     name: Option<String>,
 
     /// Also writes what was measured into `benches/ratios.json`, beside what was measured before of other benchmarks, and
-    /// draws the chart that README shows
+    /// draws the charts that README and benches/README.md show
     #[arg(long)]
     record: bool,
+
+    /// Measures nothing, and draws the charts of what is in `benches/ratios.json`
+    #[arg(long, conflicts_with_all = ["name", "record"])]
+    draw: bool,
 
     /// What it is told, after `--`
     #[arg(last = true, requires = "name")]
@@ -27,9 +31,16 @@ pub(crate) struct Options {
 }
 
 const RECORD: &str = "benches/ratios.json";
+/// Of all ratios, for benches/README.md.
 const CHART: &str = "benches/ratios.svg";
+/// Of the main ones, for README.
+const SHORT_CHART: &str = "benches/ratios-main.svg";
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    if options.draw {
+        let known = workspace::binaries("benches/src/bin")?;
+        return draw(&written_to(Path::new(RECORD), Measured::new(), &known)?);
+    }
     let benches = workspace::select("benchmark", "benches/src/bin", options.name.as_deref())?;
     // Each by the command that it is run by: built together, both would have one another's features, and be built again.
     for what in [
@@ -61,9 +72,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let known = workspace::binaries("benches/src/bin")?;
         let all = written_to(Path::new(RECORD), measured, &known)?;
         write(RECORD, &format!("{:#}\n", json!(all)))?;
-        write(CHART, &chart::draw(&ratios_of(&all)))?;
+        draw(&all)?;
     }
     Ok(())
+}
+
+fn draw(measured: &Measured) -> Result<(), Failure> {
+    let ratios = ratios_of(measured);
+    write(CHART, &chart::whole(&ratios))?;
+    write(SHORT_CHART, &chart::short(&ratios))
 }
 
 /// What was measured, by the name of the benchmark.
@@ -159,6 +176,11 @@ impl Ratio {
         }
     }
 
+    /// Whether it is of this benchmark, and what it stands under and what it is the ratio of begin so.
+    pub(crate) fn is(&self, bench: &str, under: &str, what: &str) -> bool {
+        self.bench == bench && self.under.starts_with(under) && self.what.starts_with(what)
+    }
+
     /// How many times better it is than its aim; below one if it misses it.
     pub(crate) fn times_better(&self) -> f64 {
         if self.is_lower_bound {
@@ -224,6 +246,12 @@ Totp::code, of two compressions: 1.20 (aim at most 1.50: met)
 
     pub(crate) fn ratios() -> Vec<Ratio> {
         Ratio::all_of("login", PRINTED)
+    }
+
+    /// What is in the file.
+    pub(crate) fn recorded() -> Vec<Ratio> {
+        let measured = include_str!("../../../benches/ratios.json");
+        ratios_of(&serde_json::from_str(measured).unwrap())
     }
 
     #[test]

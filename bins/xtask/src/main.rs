@@ -93,7 +93,14 @@ mod tests {
     /// The workspace's documents, but for the history.
     fn documents() -> Vec<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let folders = ["", "docs", "docs/operate", "fuzz", "benches/compare"];
+        let folders = [
+            "",
+            "docs",
+            "docs/operate",
+            "fuzz",
+            "benches",
+            "benches/compare",
+        ];
         let mut documents = Vec::new();
         for folder in folders {
             for entry in fs::read_dir(root.join(folder)).unwrap() {
