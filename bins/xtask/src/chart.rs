@@ -72,13 +72,13 @@ const MAIN: [Main; 14] = [
         "login",
         "256",
         "logins, of batches of one",
-        "logins a second over HTTP, of commits of one record",
+        "second steps of logins over HTTP, of commits of one record",
     ),
     Main::new(
         "login",
         "256",
         "logins, of the store's",
-        "logins a second over HTTP, of the store's commits of that shape",
+        "second steps of logins over HTTP, of the store's commits for them",
     ),
     Main::new(
         "http",
@@ -127,13 +127,13 @@ const MAIN: [Main; 14] = [
         "growth",
         "SQLite",
         "second step of a login, p50",
-        "a login in a million records: median, of that in ten thousand",
+        "second step of a login in a million records: median, of that in ten thousand",
     ),
     Main::new(
         "growth",
         "SQLite",
         "read of a device, p50",
-        "a read in a million records: median, of that in ten thousand",
+        "read of a device in a million records: median, of that in ten thousand",
     ),
 ];
 
