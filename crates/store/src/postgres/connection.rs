@@ -15,11 +15,12 @@ use tokio_postgres::config::Host;
 use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, Socket};
 
-use super::PostgresOptions;
 use super::error::engine_error;
+use super::hosts::{Failure, Hosts, Server, Unreached, share};
 use super::pooler::BACKEND;
 use super::statements::Statements;
 use super::url::PostgresUrl;
+use super::{LONGEST, PostgresOptions};
 use crate::EngineError;
 
 /// How often what is under way on a connection that is given up is asked to stop.
@@ -29,7 +30,7 @@ const CANCEL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes connections, and knows whether any is left.
 pub(super) struct Connector {
-    config: Config,
+    hosts: Hosts,
     tls: Option<MakeRustlsConnect>,
     session: String,
     connect_timeout: Duration,
@@ -80,7 +81,7 @@ impl Connector {
             url.tls.connector()?
         };
         Ok(Self {
-            config,
+            hosts: Hosts::of(&config)?,
             tls,
             session: session(options),
             connect_timeout: options.connect_timeout,
@@ -105,28 +106,24 @@ impl Connector {
 
     /// A session as the server gives it.
     pub(super) async fn reach(&self) -> Result<Session, EngineError> {
-        timeout(self.connect_timeout, self.try_to_reach())
-            .await
-            .map_err(|_| took_too_long("connecting"))?
-            .map_err(|error| engine_error(&error))
+        self.try_to_reach().await.map_err(Unreached::into_error)
     }
 
-    /// One more beside those that there are, or `None` if there is no place for it.
+    /// One more beside those that there are, or `None` if there is no room for it.
     pub(super) async fn reach_another(&self) -> Result<Option<Session>, EngineError> {
-        let until = Instant::now() + self.connect_timeout;
-        let no_place = |error| match engine_error(&error) {
+        let unless_busy = |error| match error {
             EngineError::Busy { .. } => Ok(None),
             error => Err(error),
         };
-        let session = match timeout_at(until, self.try_to_reach()).await {
-            Ok(Ok(session)) => session,
-            Ok(Err(error)) => return no_place(error),
-            Err(_) => return Ok(None),
+        let session = match self.try_to_reach().await {
+            Ok(session) => session,
+            Err(unreached) if unreached.is_silent() => return Ok(None),
+            Err(unreached) => return unless_busy(unreached.into_error()),
         };
         // A pooler lets in whom it has no session for yet.
-        match timeout_at(until, session.client.batch_execute("")).await {
+        match timeout(self.connect_timeout, session.client.batch_execute("")).await {
             Ok(Ok(())) => Ok(Some(session)),
-            Ok(Err(error)) => no_place(error),
+            Ok(Err(error)) => unless_busy(engine_error(&error)),
             Err(_) => {
                 session.abandon();
                 Ok(None)
@@ -134,14 +131,65 @@ impl Connector {
         }
     }
 
-    async fn try_to_reach(&self) -> Result<Session, tokio_postgres::Error> {
+    /// A session of the first server that takes writes. What is left of the time is shared among those that are left.
+    async fn try_to_reach(&self) -> Result<Session, Unreached> {
+        let end = Instant::now() + self.connect_timeout.min(LONGEST);
+        let servers = self.hosts.in_order();
+        let mut unreached = Unreached::default();
+        for (tried, (at, server)) in servers.iter().enumerate() {
+            let until = self.end_of_share(end, servers.len() - tried);
+            if let Some(session) = self.try_server(server, until, &mut unreached).await {
+                self.hosts.leads(*at);
+                return Ok(session);
+            }
+        }
+        Err(unreached)
+    }
+
+    /// The same of the addresses of one server.
+    async fn try_server(
+        &self,
+        server: &Server,
+        end: Instant,
+        unreached: &mut Unreached,
+    ) -> Option<Session> {
+        let addresses = match timeout_at(end, self.hosts.addresses(server)).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => {
+                unreached.add(server.name(), Failure::Unknown(error));
+                return None;
+            }
+            Err(_) => {
+                unreached.add(server.name(), Failure::Silent);
+                return None;
+            }
+        };
+        for (tried, (name, config)) in addresses.iter().enumerate() {
+            let until = self.end_of_share(end, addresses.len() - tried);
+            match timeout_at(until, self.try_once(config)).await {
+                Ok(Ok(session)) => return Some(session),
+                Ok(Err(error)) => unreached.add(name, Failure::Refused(error)),
+                Err(_) => unreached.add(name, Failure::Silent),
+            }
+        }
+        None
+    }
+
+    fn end_of_share(&self, end: Instant, among: usize) -> Instant {
+        let now = Instant::now();
+        let left = end.saturating_duration_since(now);
+        now + share(left, among, self.connect_timeout)
+    }
+
+    /// The server's name in the certificate is checked here, and that it takes writes.
+    async fn try_once(&self, config: &Config) -> Result<Session, tokio_postgres::Error> {
         Ok(match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
+                let (client, connection) = config.connect(tls.clone()).await?;
                 self.spawn(client, connection)
             }
             None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
+                let (client, connection) = config.connect(NoTls).await?;
                 self.spawn(client, connection)
             }
         })

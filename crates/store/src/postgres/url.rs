@@ -14,8 +14,9 @@ use crate::EngineError;
 
 /// Where a PostgreSQL database is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`.
 ///
-/// It is read as libpq reads it. Several hosts may be named; the first that takes writes is used. Without `sslmode`, TLS
-/// is used if the server offers it, and its certificate is *not* checked:
+/// It is read as libpq reads it. Several hosts may be named; the first that takes writes is used, and tried first from then
+/// on, unless `load_balance_hosts=random` is there. Without `sslmode`, TLS is used if the server offers it, and its
+/// certificate is *not* checked:
 ///
 /// | `sslmode` | TLS | checks the certificate's issuer | checks its name |
 /// |---|---|---|---|

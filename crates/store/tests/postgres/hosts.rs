@@ -1,6 +1,8 @@
 //! Hosts that a URL names: several, of which one takes writes, and one that does not answer.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keyproof_peer_postgres::Postgres;
@@ -10,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::database::{Database, body, commit, frugal, insert, parse, until};
+use super::proxy::Proxy;
 use super::standby::wait_for;
 
 const STANDBY: &str = "standby1";
@@ -51,24 +54,67 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used_whichever_it_becomes
     standby.kill().unwrap();
 }
 
+/// Takes connections, counts them, and says nothing.
+struct Silent {
+    port: u16,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counter = taken.clone();
+        tokio::spawn(async move {
+            let mut connections = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                connections.push(connection);
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { port, taken }
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes no connection: its queue is full, so that the kernel drops what comes.
+struct Full {
+    port: u16,
+    _listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl Full {
+    async fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        let patience = Duration::from_millis(300);
+        while let Ok(connected) = timeout(patience, TcpStream::connect(address)).await {
+            queue.push(connected.unwrap());
+        }
+        Self {
+            port: address.port(),
+            _listener: listener,
+            _queue: queue,
+        }
+    }
+}
+
 #[tokio::test]
 async fn connecting_is_given_up_where_nobody_answers() {
-    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // One takes connections and says nothing.
-    let silent = TcpListener::bind(here).await.unwrap();
-    // The other takes none: its queue is full, so that the kernel drops what comes.
-    let full = TcpSocket::new_v4().unwrap();
-    full.bind(here).unwrap();
-    let full = full.listen(0).unwrap();
-    let address = full.local_addr().unwrap();
-    let mut queue = Vec::new();
-    let patience = Duration::from_millis(300);
-    while let Ok(connected) = timeout(patience, TcpStream::connect(address)).await {
-        queue.push(connected.unwrap());
-    }
+    let (silent, full) = (Silent::start().await, Full::start().await);
     let mut options = frugal();
-    options.connect_timeout = patience;
-    for port in [silent.local_addr().unwrap().port(), address.port()] {
+    options.connect_timeout = Duration::from_millis(300);
+    for port in [silent.port, full.port] {
         let url = parse(&format!(
             "postgres://somebody:secret@127.0.0.1:{port}/somewhere"
         ));
@@ -78,4 +124,60 @@ async fn connecting_is_given_up_where_nobody_answers() {
             "{refused}"
         );
     }
+    let both = format!(
+        "postgres://somebody:secret@127.0.0.1:{},127.0.0.1:{}/somewhere",
+        silent.port, full.port
+    );
+    let refused = PostgresEngine::open(&parse(&both), &options).await;
+    let refused = refused.err().unwrap().to_string();
+    for port in [silent.port, full.port] {
+        let each = format!("127.0.0.1:{port}: connecting took too long");
+        assert!(refused.contains(&each), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_says_nothing_keeps_nobody_from_the_next() {
+    let database = Database::new();
+    database.open().await.close().await;
+    let (silent, full) = (Silent::start().await, Full::start().await);
+    let (user, primary, name) = parts(&database.url);
+    let url = format!(
+        "{user}@127.0.0.1:{},127.0.0.1:{},{primary}/{name}",
+        silent.port, full.port
+    );
+    let mut options = frugal();
+    options.connect_timeout = Duration::from_secs(3);
+    let engine = PostgresEngine::open(&parse(&url), &options).await.unwrap();
+    assert_eq!(commit(&engine, [insert("before", "a")]).await, Ok(()));
+    // Once: the next connections were to the one that led.
+    assert_eq!(silent.taken(), 1);
+
+    let back_door = database.back_door().await;
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE application_name = 'keyproof' AND datname = current_database()";
+    back_door.query(terminate, &[]).await.unwrap();
+    assert_eq!(commit(&engine, [insert("after", "b")]).await, Ok(()));
+    assert_eq!(engine.ready().await, Ok(()));
+    assert_eq!(silent.taken(), 1);
+}
+
+/// As when its machine has lost its network: nobody says so, neither to whom is connected nor to whom wants to be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_falls_silent_is_left_for_the_next() {
+    let database = Database::new();
+    database.open().await.close().await;
+    let proxy = Proxy::before(database.server.port()).await;
+    let through = proxy.url(&database.url);
+    let ((user, direct, name), (_, leader, _)) = (parts(&database.url), parts(&through));
+    let mut options = frugal();
+    options.connect_timeout = Duration::from_secs(2);
+    options.statement_timeout = Duration::from_secs(1);
+    let url = format!("{user}@{leader},{direct}/{name}");
+    let engine = PostgresEngine::open(&parse(&url), &options).await.unwrap();
+    assert_eq!(commit(&engine, [insert("before", "a")]).await, Ok(()));
+    proxy.fall_silent_after(Some(0), Some(0));
+    assert_eq!(commit(&engine, [insert("after", "b")]).await, Ok(()));
+    assert_eq!(body(&engine, "before").await, Some("a".to_owned()));
+    assert_eq!(engine.ready().await, Ok(()));
 }

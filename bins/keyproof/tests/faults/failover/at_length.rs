@@ -28,6 +28,23 @@ async fn what_was_acknowledged_survives_a_leader_without_a_network() {
     run.keeps_its_promises().await;
 }
 
+/// Servers that have all machines in their URL do not wait for the one that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test cluster` runs it"]
+async fn what_was_acknowledged_survives_a_silent_leader_without_a_proxy() {
+    if !is_inside(
+        "failover::at_length::what_was_acknowledged_survives_a_silent_leader_without_a_proxy",
+    ) {
+        return;
+    }
+    let mut run = Run::start_without_proxy().await;
+    let alone = run.leader;
+    run.database.machine(alone).unplug();
+    run.fails_over().await;
+    run.database.machine(alone).reconnect();
+    run.keeps_its_promises().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test cluster` runs it"]
 async fn what_was_acknowledged_survives_a_switchover() {

@@ -1,0 +1,420 @@
+//! The servers that a URL names, each tried by itself: one that says nothing uses up its own share of the time, not that of
+//! the next.
+
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, LoadBalanceHosts};
+
+use super::error::{engine_error, words};
+use crate::{EngineError, Entropy, SystemEntropy};
+
+/// PostgreSQL's own.
+const PORT: u16 = 5432;
+/// The least that one address gets, unless that is more than all the time there is.
+const SHORTEST_SHARE: Duration = Duration::from_secs(1);
+
+/// All servers of a URL.
+pub(super) struct Hosts {
+    /// In the URL's order.
+    all: Vec<Server>,
+    is_random: bool,
+    /// Which of them took writes when one was last reached.
+    leader: AtomicUsize,
+}
+
+/// One of them.
+pub(super) struct Server {
+    /// All that the URL says of it, and of no other.
+    config: Config,
+    /// As errors call it.
+    name: String,
+    /// What its addresses are to be looked up by, unless the URL has its address.
+    lookup: Option<String>,
+    port: u16,
+}
+
+impl Hosts {
+    pub(super) fn of(config: &Config) -> Result<Self, EngineError> {
+        let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+        let ports = config.get_ports();
+        let fits = (addresses.is_empty() || addresses.len() == hosts.len())
+            && (ports.len() <= 1 || ports.len() == hosts.len());
+        if !fits {
+            return Err(EngineError::Configuration {
+                detail: format!(
+                    "the URL names {} hosts, {} addresses and {} ports",
+                    hosts.len(),
+                    addresses.len(),
+                    ports.len()
+                ),
+            });
+        }
+        let all = hosts.iter().enumerate().map(|(at, host)| {
+            let port = ports.get(at).or(ports.first()).copied();
+            Server::of(config, host, addresses.get(at), port.unwrap_or(PORT))
+        });
+        Ok(Self {
+            all: all.collect(),
+            is_random: config.get_load_balance_hosts() == LoadBalanceHosts::Random,
+            leader: AtomicUsize::new(0),
+        })
+    }
+
+    /// In which order they are tried, each with its index: the one that led last first, unless chance is to decide.
+    pub(super) fn in_order(&self) -> Vec<(usize, &Server)> {
+        let mut order: Vec<_> = self.all.iter().enumerate().collect();
+        if self.is_random {
+            shuffle(&mut order);
+        } else {
+            let leader = self.leader.load(Ordering::Relaxed);
+            order.sort_by_key(|(at, _)| *at != leader);
+        }
+        order
+    }
+
+    /// What each address of a server is connected to by, with the name that errors call it by.
+    pub(super) async fn addresses(&self, server: &Server) -> io::Result<Vec<(String, Config)>> {
+        let Some(host) = &server.lookup else {
+            return Ok(vec![(server.name.clone(), server.config.clone())]);
+        };
+        let found = lookup_host((host.as_str(), server.port)).await?;
+        let mut addresses: Vec<_> = found.map(|found| server.at(found.ip())).collect();
+        if addresses.is_empty() {
+            return Err(ErrorKind::NotFound.into());
+        }
+        if self.is_random {
+            shuffle(&mut addresses);
+        }
+        Ok(addresses)
+    }
+
+    /// The server with this index has taken writes.
+    pub(super) fn leads(&self, at: usize) {
+        self.leader.store(at, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    fn of(config: &Config, host: &Host, address: Option<&IpAddr>, port: u16) -> Self {
+        let mut alone = without_hosts(config);
+        alone.port(port);
+        if let Some(address) = address {
+            alone.hostaddr(*address);
+        }
+        let name = match host {
+            Host::Tcp(host) => {
+                alone.host(host.clone());
+                if host.contains(':') {
+                    format!("[{host}]:{port}")
+                } else {
+                    format!("{host}:{port}")
+                }
+            }
+            #[cfg(unix)]
+            Host::Unix(path) => {
+                alone.host_path(path);
+                path.display().to_string()
+            }
+        };
+        let lookup = match host {
+            Host::Tcp(host) if address.is_none() && host.parse::<IpAddr>().is_err() => {
+                Some(host.clone())
+            }
+            _ => None,
+        };
+        Self {
+            config: alone,
+            name,
+            lookup,
+            port,
+        }
+    }
+
+    /// The server's name stays what its certificate is held against.
+    fn at(&self, address: IpAddr) -> (String, Config) {
+        let mut config = self.config.clone();
+        config.hostaddr(address);
+        (format!("{} ({address})", self.name), config)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Every other setting: a configuration's hosts can be added to, but not taken away.
+fn without_hosts(config: &Config) -> Config {
+    let mut alone = Config::new();
+    if let Some(user) = config.get_user() {
+        alone.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        alone.password(password);
+    }
+    if let Some(name) = config.get_dbname() {
+        alone.dbname(name);
+    }
+    if let Some(options) = config.get_options() {
+        alone.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        alone.application_name(name);
+    }
+    if let Some(timeout) = config.get_connect_timeout() {
+        alone.connect_timeout(*timeout);
+    }
+    if let Some(timeout) = config.get_tcp_user_timeout() {
+        alone.tcp_user_timeout(*timeout);
+    }
+    if let Some(interval) = config.get_keepalives_interval() {
+        alone.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        alone.keepalives_retries(retries);
+    }
+    alone
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .load_balance_hosts(config.get_load_balance_hosts())
+        .target_session_attrs(config.get_target_session_attrs());
+    alone
+}
+
+fn shuffle<T>(items: &mut [T]) {
+    let entropy = SystemEntropy::new();
+    items.sort_by_cached_key(|_| {
+        let mut random = [0; 8];
+        entropy.fill(&mut random);
+        random
+    });
+}
+
+/// How long the next of so many may take: an equal share of what is left of all the time, and not too little to connect in.
+pub(super) fn share(left: Duration, among: usize, all: Duration) -> Duration {
+    let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
+    (left / among).max(SHORTEST_SHARE.min(all))
+}
+
+/// Why no server was reached: what each ended with, by its name.
+#[derive(Default)]
+pub(super) struct Unreached(Vec<(String, Failure)>);
+
+pub(super) enum Failure {
+    Refused(tokio_postgres::Error),
+    /// It did not answer within its share of the time.
+    Silent,
+    /// Its address could not be looked up.
+    Unknown(io::Error),
+}
+
+impl Unreached {
+    pub(super) fn add(&mut self, name: &str, failure: Failure) {
+        self.0.push((name.to_owned(), failure));
+    }
+
+    /// Whether one of them did not answer in time.
+    pub(super) fn is_silent(&self) -> bool {
+        let mut failures = self.0.iter();
+        failures.any(|(_, failure)| matches!(failure, Failure::Silent))
+    }
+
+    pub(super) fn into_error(self) -> EngineError {
+        let mut errors = self.0.iter().map(|(_, failure)| failure.error());
+        // A server without room for one more session may have some soon, whatever the others say.
+        if let Some(busy) = errors.find(|error| matches!(error, EngineError::Busy { .. })) {
+            return busy;
+        }
+        if let [(_, failure)] = &*self.0 {
+            return failure.error();
+        }
+        let each = |(name, failure): &(String, Failure)| format!("{name}: {}", failure.words());
+        EngineError::Io {
+            detail: self.0.iter().map(each).collect::<Vec<_>>().join("; "),
+        }
+    }
+}
+
+impl Failure {
+    fn error(&self) -> EngineError {
+        match self {
+            Self::Refused(error) => engine_error(error),
+            Self::Silent | Self::Unknown(_) => EngineError::Io {
+                detail: self.words(),
+            },
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Refused(error) => words(error),
+            Self::Silent => "connecting took too long".to_owned(),
+            Self::Unknown(error) => format!("its address cannot be looked up: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::config::SslNegotiation;
+
+    use super::*;
+
+    fn hosts(url: &str) -> Hosts {
+        let config: Config = url.parse().unwrap();
+        Hosts::of(&config).unwrap()
+    }
+
+    fn order(hosts: &Hosts) -> Vec<usize> {
+        hosts.in_order().iter().map(|(at, _)| *at).collect()
+    }
+
+    #[test]
+    fn a_server_keeps_all_that_the_url_says_of_it() {
+        let mut config: Config =
+            "postgres://u:p@db:1/k?hostaddr=192.0.2.1&options=-c%20a=b&application_name=x\
+             &connect_timeout=7&tcp_user_timeout=8&keepalives=0&keepalives_idle=9&keepalives_interval=10\
+             &keepalives_retries=11&target_session_attrs=read-write&channel_binding=disable\
+             &load_balance_hosts=random&sslmode=require"
+                .parse()
+                .unwrap();
+        config.ssl_negotiation(SslNegotiation::Direct);
+        let hosts = Hosts::of(&config).unwrap();
+        assert_eq!(hosts.all[0].config, config);
+        let plain: Config = "postgres://db/".parse().unwrap();
+        assert_eq!(Hosts::of(&plain).unwrap().all[0].config, plain);
+    }
+
+    #[test]
+    fn each_server_has_its_own_name_address_and_port() {
+        let of = |url: &str| {
+            let hosts = hosts(url);
+            let parts = hosts.all.iter().map(|server| {
+                let address = server.config.get_hostaddrs().first().copied();
+                let lookup = server.lookup.clone();
+                (
+                    server.name.clone(),
+                    address.map(|ip| ip.to_string()),
+                    lookup,
+                )
+            });
+            parts.collect::<Vec<_>>()
+        };
+        let looked_up = |name: &str, host: &str| (name.to_owned(), None, Some(host.to_owned()));
+        assert_eq!(
+            of("postgres://u@a,b:2,[::1]:3/k"),
+            [
+                looked_up("a:5432", "a"),
+                looked_up("b:2", "b"),
+                ("[::1]:3".to_owned(), None, None)
+            ]
+        );
+        let addressed = |name: &str, ip: &str| (name.to_owned(), Some(ip.to_owned()), None);
+        assert_eq!(
+            of("postgres://u@a,b/k?hostaddr=192.0.2.1,192.0.2.2"),
+            [
+                addressed("a:5432", "192.0.2.1"),
+                addressed("b:5432", "192.0.2.2")
+            ]
+        );
+        for url in [
+            "postgres://u@a,b/k?hostaddr=192.0.2.1",
+            "postgres://u@a,b/k?port=1",
+        ] {
+            let config: Config = url.parse().unwrap();
+            let refused = Hosts::of(&config).err();
+            assert!(
+                matches!(refused, Some(EngineError::Configuration { .. })),
+                "{url}: {refused:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_addresses_of_a_name_are_tried_one_by_one_under_that_name() {
+        let hosts = hosts("postgres://u@localhost:7/k");
+        let addresses = hosts.addresses(&hosts.all[0]).await.unwrap();
+        for (name, config) in &addresses {
+            let [address] = config.get_hostaddrs() else {
+                panic!("{config:?}");
+            };
+            assert_eq!(*name, format!("localhost:7 ({address})"));
+            assert_eq!(config.get_hosts(), [Host::Tcp("localhost".to_owned())]);
+            assert_eq!(config.get_ports(), [7]);
+        }
+        assert!(!addresses.is_empty());
+    }
+
+    #[test]
+    fn the_one_that_led_last_is_tried_first() {
+        let hosts = hosts("postgres://u@a,b,c/k");
+        assert_eq!(order(&hosts), [0, 1, 2]);
+        hosts.leads(2);
+        assert_eq!(order(&hosts), [2, 0, 1]);
+        hosts.leads(1);
+        assert_eq!(order(&hosts), [1, 0, 2]);
+    }
+
+    #[test]
+    fn chance_decides_where_the_url_says_so() {
+        let hosts = hosts("postgres://u@a,b,c/k?load_balance_hosts=random");
+        let mut firsts = [false; 3];
+        for _ in 0..1_000 {
+            let mut order = order(&hosts);
+            firsts[order[0]] = true;
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2]);
+            hosts.leads(0);
+        }
+        assert_eq!(firsts, [true; 3]);
+    }
+
+    #[test]
+    fn each_gets_an_equal_share_and_no_less_than_a_second() {
+        let seconds = Duration::from_secs;
+        for (left, among, all, expected) in [
+            (seconds(6), 3, seconds(6), seconds(2)),
+            (seconds(4), 2, seconds(6), seconds(2)),
+            (seconds(6), 1, seconds(6), seconds(6)),
+            (seconds(5), 20, seconds(5), seconds(1)),
+            (seconds(0), 1, seconds(5), seconds(1)),
+            (
+                Duration::from_millis(300),
+                3,
+                Duration::from_millis(300),
+                Duration::from_millis(300),
+            ),
+        ] {
+            assert_eq!(share(left, among, all), expected, "{left:?} among {among}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_every_server_unless_there_is_but_one() {
+        let unknown = || Failure::Unknown(ErrorKind::NotFound.into());
+        let mut unreached = Unreached::default();
+        unreached.add("a:1", Failure::Silent);
+        assert!(unreached.is_silent());
+        let detail = "connecting took too long".to_owned();
+        let alone = Unreached(vec![("a:1".to_owned(), Failure::Silent)]);
+        assert_eq!(alone.into_error(), EngineError::Io { detail });
+        unreached.add("b:2", unknown());
+        let EngineError::Io { detail } = unreached.into_error() else {
+            panic!("another error");
+        };
+        let each: Vec<_> = detail.split("; ").collect();
+        assert_eq!(each[0], "a:1: connecting took too long");
+        assert!(
+            each[1].starts_with("b:2: its address cannot be looked up"),
+            "{detail}"
+        );
+        assert!(!Unreached(vec![("b:2".to_owned(), unknown())]).is_silent());
+    }
+}
