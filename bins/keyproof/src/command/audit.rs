@@ -9,7 +9,7 @@ use keyproof_service::{
 };
 use keyproof_store::Timestamp;
 
-use super::{Failure, Outcome, flags::StoreFlags, moment::Since, output, store::with_service};
+use super::{Failure, Outcome, flags::StoreFlags, moment::Since, output, with_store::with_service};
 use crate::{event_json::event_document, rfc3339::Rfc3339};
 
 /// How repeated events are listed.

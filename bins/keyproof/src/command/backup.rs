@@ -17,8 +17,8 @@ use keyproof_store::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, flags::StoreFlags, keys::listed, output, store::with_records,
-    terminal::PassphraseSource,
+    Failure, Outcome, flags::StoreFlags, keys::listed, output, terminal::PassphraseSource,
+    with_store::with_records,
 };
 use crate::{
     config::Config,
@@ -105,10 +105,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         if arguments.is_to_standard_output() {
             return making.write(stdout().lock()).await.map(drop);
         }
-        let told = making.told.clone();
+        let summary = making.summary.clone();
         let path = match arguments.keep {
             None => arguments.file.clone(),
-            Some(_) => arguments.file.join(name(told.made_at)),
+            Some(_) => arguments.file.join(name(summary.made_at)),
         };
         let made = match arguments.keep {
             None => making.write_file(&path).await,
@@ -121,7 +121,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 other => other,
             }
         })?;
-        arguments.tell(config, &told, &path, tally, &removed)
+        arguments.tell(config, &summary, &path, tally, &removed)
     })
 }
 
@@ -129,12 +129,12 @@ impl Arguments {
     fn tell(
         &self,
         config: &Config,
-        told: &Told,
+        summary: &BackupSummary,
         path: &Path,
         tally: Tally,
         removed: &[PathBuf],
     ) -> Outcome {
-        let (store, made_at) = (config.store.to_string(), Rfc3339(told.made_at));
+        let (store, made_at) = (config.store.to_string(), Rfc3339(summary.made_at));
         let records = tally.records;
         if self.json {
             // A path may be no text, which JSON has nothing else for.
@@ -144,7 +144,7 @@ impl Arguments {
                 "file": path.display().to_string(),
                 "made_at": made_at.to_string(),
                 "records": records,
-                "master_key": told.rotation.sealing,
+                "master_key": summary.rotation.sealing,
                 "has_master_key": self.with_master_key,
                 "removed": removed.collect::<Vec<_>>(),
             }))?;
@@ -157,8 +157,8 @@ impl Arguments {
         for path in removed {
             output::print(&format!("removed {}", path.display()))?;
         }
-        let sealing = told.rotation.sealing;
-        output::print(&match (self.with_master_key, &*told.rotation.needed()) {
+        let sealing = summary.rotation.sealing;
+        output::print(&match (self.with_master_key, &*summary.rotation.needed()) {
             (true, _) => format!("master key {sealing} goes along: restore it with the passphrase"),
             (false, [_]) => {
                 format!("to restore it, master key {sealing} is needed: keep that elsewhere")
@@ -179,12 +179,12 @@ struct Making<'p> {
     key: MasterKey,
     /// Under which that goes along.
     passphrase: Option<&'p [u8]>,
-    told: Told,
+    summary: BackupSummary,
 }
 
-/// What is told of a backup.
+/// When a backup was made, and under which keys.
 #[derive(Clone)]
-struct Told {
+struct BackupSummary {
     made_at: Timestamp,
     rotation: Rotation,
 }
@@ -215,14 +215,14 @@ impl<'p> Making<'p> {
             snapshot,
             key,
             passphrase,
-            told: Told { made_at, rotation },
+            summary: BackupSummary { made_at, rotation },
         })
     }
 
     async fn write<W: Write>(self, output: W) -> Result<(W, Tally), Failure> {
         let mut records = Records::of(self.snapshot);
         let entropy = SystemEntropy::new();
-        let made_at = self.told.made_at;
+        let made_at = self.summary.made_at;
         let writer = BackupWriter::new(output, &self.key, self.passphrase, made_at, &entropy);
         let mut writer = writer.map_err(Failure::refused)?;
         while let Some((key, row)) = records.next().await.map_err(Failure::refused)? {

@@ -14,8 +14,8 @@ use super::{
     Failure, Outcome,
     flags::{StoreArguments, StoreFlags},
     output::{self, printable},
-    store::{with_service, with_store},
     terminal::{self, Consent},
+    with_store::{with_service, with_store},
 };
 use crate::rfc3339::Rfc3339;
 

@@ -9,8 +9,8 @@ use super::{
     flags::StoreArguments,
     named::{Change, Doomed, Named},
     output,
-    store::with_service,
     terminal::PasswordSource,
+    with_store::with_service,
 };
 use crate::rfc3339::Rfc3339;
 

@@ -13,9 +13,8 @@ use serde_json::json;
 use super::{
     Failure, Outcome,
     flags::StoreArguments,
-    output,
-    store::{block_on, must_be_shared, open_existing, tell, with_records, with_service},
-    terminal,
+    output, terminal,
+    with_store::{block_on, must_be_shared, open_existing, tell, with_records, with_service},
 };
 use crate::{config::Config, rfc3339::Rfc3339};
 

@@ -3,13 +3,13 @@
 use keyproof_store::{Migration, SystemEntropy};
 use serde_json::json;
 
-use super::{Outcome, flags::StoreArguments, output, store};
+use super::{Outcome, flags::StoreArguments, output, with_store};
 
 pub(super) fn run(arguments: &StoreArguments) -> Outcome {
     let config = arguments.store.load()?;
-    store::must_be_shared(&config)?;
+    with_store::must_be_shared(&config)?;
     let migrate = async { Ok(config.store.migrate(&SystemEntropy::new()).await?) };
-    let migration = store::block_on(migrate)?;
+    let migration = with_store::block_on(migrate)?;
     if arguments.json {
         let from = migration.map(|migration| migration.from);
         let to = migration.map(|migration| migration.to);

@@ -4,7 +4,6 @@ mod audit;
 mod backup;
 mod completions;
 mod config;
-mod copy;
 mod demo;
 mod device;
 mod files;
@@ -25,6 +24,7 @@ mod terminal;
 mod token;
 mod tpm;
 mod user;
+mod with_store;
 mod x509;
 
 use std::{ffi::OsString, io, process::ExitCode};
@@ -80,7 +80,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Copy a whole store
     #[command(subcommand)]
-    Store(copy::Command),
+    Store(store::Command),
     /// Manage operators' and services' bearer tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -161,7 +161,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Otp(command) => otp::run(command),
         Command::Restore(arguments) => restore::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
-        Command::Store(command) => copy::run(&command),
+        Command::Store(command) => store::run(&command),
         Command::Token(command) => token::run(command),
         Command::User(command) => user::run(command),
         Command::Tpm(command) => tpm::run(command),

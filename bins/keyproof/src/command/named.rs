@@ -10,8 +10,8 @@ use super::{
     Failure, Outcome,
     flags::StoreFlags,
     output::{self, printable},
-    store::with_store,
     terminal::{self, Consent},
+    with_store::with_store,
 };
 
 /// Which thing, and in which store.

@@ -21,8 +21,8 @@ use super::{
     flags::StoreFlags,
     keys::listed,
     output,
-    store::{block_on, must_be_shared, open_existing, tell},
     terminal::PassphraseSource,
+    with_store::{block_on, must_be_shared, open_existing, tell},
 };
 use crate::{config::Config, rfc3339::Rfc3339, store::GivenKeys};
 

@@ -1,275 +1,243 @@
-//! Opening the store that flags name: for `serve`, and for commands that work on it beside running servers.
+//! `keyproof store copy`: a whole store in another engine, to the byte.
 
-use std::{io, sync::Arc};
+use std::path::PathBuf;
 
-use keyproof_service::{Action, Audit, Clock, Service, SystemClock};
-use keyproof_store::{EngineError, OpenError, Store, SystemEntropy};
-use tokio::runtime;
-
-use super::{ANOTHER_USER, Failure, Outcome, flags::StoreFlags, terminal::origin};
-use crate::{
-    config::Config,
-    store::{MasterKeyError, OpenStoreError, StoreUrl},
+use clap::{Args, Subcommand};
+use keyproof_service::Action;
+use keyproof_store::{
+    EngineError, EngineSnapshot, Fill, Key, Records, Rotation, Store, SystemEntropy, Version,
 };
+use serde_json::json;
 
-/// Runs a command on the use cases of the store that the flags name.
-pub(super) fn with_service(
-    flags: &StoreFlags,
-    command: impl AsyncFnOnce(Arc<Service>) -> Outcome,
-) -> Outcome {
-    with_store(flags, async |service, _| command(service).await)
+use super::{
+    Failure, Outcome,
+    flags::KeyFlags,
+    keys::listed,
+    output,
+    with_store::{block_on, must_be_shared, open_existing, tell},
+};
+use crate::config::Config;
+
+const WHAT_IS_COPIED: &str = "\
+Every record is copied with its version, so that entity tags and what guards against a second use stay as they are, and the \
+master key stays the same. What was begun goes on where it was. A store that is in use goes on meanwhile: the copy is of one \
+moment, and what is written after it is not in it. With --move, servers on FROM answer 503 once most is copied, the rest is \
+copied then, and FROM is never served again.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Copy a whole store into an empty one
+    Copy(Arguments),
 }
 
-/// Runs a command on the use cases of the store that the flags name, and tells it the store's name.
-pub(super) fn with_store(
-    flags: &StoreFlags,
-    command: impl AsyncFnOnce(Arc<Service>, &str) -> Outcome,
-) -> Outcome {
-    with_records(flags, async |store, config| {
-        let service = Service::start(store.clone(), Arc::new(SystemClock), config.hashing).await;
-        let service = service.map_err(Failure::refused)?;
-        command(service, &config.store.to_string()).await
-    })
+#[derive(Args, Debug)]
+#[command(after_help = WHAT_IS_COPIED)]
+pub(super) struct Arguments {
+    /// The store: sqlite:PATH, postgres://…, or config:FILE for that of another configuration file, so that no password is seen
+    /// among the arguments
+    from: String,
+    /// The empty store to fill, or one that an interrupted copy of FROM has begun to fill; named as FROM is
+    to: String,
+    /// Stop every server from using FROM, for good, so that the copy misses nothing
+    #[arg(long = "move")]
+    is_move: bool,
+    #[command(flatten)]
+    flags: KeyFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
-/// Runs a command on the store that the flags name, beneath the use cases, and tells it the configuration.
-pub(super) fn with_records(
-    flags: &StoreFlags,
-    command: impl AsyncFnOnce(&Store, &Config) -> Outcome,
-) -> Outcome {
-    let config = flags.load()?;
-    must_be_shared(&config)?;
+pub(super) fn run(command: &Command) -> Outcome {
+    let Command::Copy(arguments) = command;
+    let from = arguments.flags.load(&arguments.from)?;
+    let to = arguments.flags.load(&arguments.to)?;
+    must_be_shared(&from)?;
+    must_be_shared(&to)?;
+    if from.store.url == to.store.url {
+        return Err(Failure::Usage("both are the same store".to_owned()));
+    }
     block_on(async {
-        let store = open_existing(&config).await?;
-        let outcome = command(&store, &config).await;
-        store.close().await;
-        outcome
-    })
-}
-
-/// Opens the configured store, if it is there: one that is not was not meant, and a new one would hold nothing that the
-/// command is about.
-pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
-    let entropy = Arc::new(SystemEntropy::new());
-    Ok(config
-        .store
-        .open_existing(entropy, SystemClock.now())
-        .await?)
-}
-
-/// Tells the audit trail what a command has done to a store as a whole.
-pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) -> Outcome {
-    let audit = Audit::new(store.clone(), Arc::new(SystemClock));
-    let told = audit.of_store(action, detail, &origin()).await;
-    told.map_err(|error| {
-        Failure::Refused(format!(
-            "the change is made, but its event could not be written to the audit trail: {error}"
-        ))
-    })
-}
-
-/// Runs a command to its end.
-pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(command)
-}
-
-/// Refuses a store that only the process has which made it: a command would work on one of its own, and on nothing.
-pub(super) fn must_be_shared(config: &Config) -> Outcome {
-    match config.store.url {
-        StoreUrl::Memory => Err(Failure::Usage(
-            "a memory: store lives in the server's own process, where no command reaches it: name another (--store, --config)"
-                .to_owned(),
-        )),
-        StoreUrl::Postgres(_) | StoreUrl::Sqlite(_) => Ok(()),
-    }
-}
-
-impl From<OpenStoreError> for Failure {
-    fn from(error: OpenStoreError) -> Self {
-        let message = match remedy(&error) {
-            Some(remedy) => format!("{error}: {remedy}"),
-            None => error.to_string(),
+        let copied = match from.store.moved().await? {
+            Some(_) if !arguments.is_move => {
+                return Err(Failure::Refused(format!(
+                    "{}: {}",
+                    from.store,
+                    EngineError::Relocated
+                )));
+            }
+            Some(rest) => {
+                output::say(&format!(
+                    "{} was fenced by a move before, which this ends: let no other copy of it serve",
+                    from.store
+                ));
+                copy_rest(rest, &from, &to).await?
+            }
+            None => {
+                let source = open_existing(&from).await?;
+                let copied = copy(&source, &from, &to, arguments.is_move).await;
+                source.close().await;
+                copied?
+            }
         };
-        match error {
-            // What is busy or full now may not be in a moment: a supervisor tries again.
-            OpenStoreError::Open {
-                source: OpenError::Engine(EngineError::Busy { .. } | EngineError::Full { .. }),
-                ..
-            } => Self::Refused(message),
-            // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
-            OpenStoreError::Open {
-                source: OpenError::Engine(EngineError::Configuration { .. } | EngineError::Pooled),
-                ..
-            } => Self::Usage(message),
-            OpenStoreError::Open {
-                url: StoreUrl::Postgres(_),
-                source: OpenError::Engine(_),
-            } => Self::Refused(message),
-            _ => Self::Usage(message),
+        if arguments.is_move {
+            let moved = open_existing(&to).await?;
+            let told = tell(
+                &moved,
+                Action::StoreMove,
+                Some(format!("from {}", from.store)),
+            )
+            .await;
+            moved.close().await;
+            told?;
+        }
+        arguments.tell(&from, &to, copied)
+    })
+}
+
+impl Arguments {
+    fn tell(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
+        let (from, to) = (from.store.to_string(), to.store.to_string());
+        let Copied { records, written } = copied;
+        if self.json {
+            output::print_json(&json!({
+                "from": from,
+                "to": to,
+                "records": records,
+                "written": written,
+                "moved": self.is_move,
+            }))?;
+            return Ok(());
+        }
+        output::print(&format!(
+            "copied {records} records from {from} to {to} and compared them; {written} times one had to be written"
+        ))?;
+        output::print(&match self.is_move {
+            true => format!("{from} is served no more: serve {to}"),
+            false => format!("what is written to {from} from now on is not in the copy"),
+        })?;
+        Ok(())
+    }
+}
+
+/// What came of a copy.
+struct Copied {
+    records: u64,
+    /// How often one had to be written.
+    written: u64,
+}
+
+/// Copies what is there; with `is_move` a second time, once nothing is written any more.
+async fn copy(
+    source: &Store,
+    from: &Config,
+    to: &Config,
+    is_move: bool,
+) -> Result<Copied, Failure> {
+    let mut snapshot = source.snapshot().await.map_err(Failure::refused)?;
+    give_keys(&mut *snapshot, from, to).await?;
+    into(to, snapshot, async || match is_move {
+        false => Ok(None),
+        true => {
+            source.fence().await.map_err(Failure::refused)?;
+            source.snapshot().await.map(Some).map_err(Failure::refused)
+        }
+    })
+    .await
+}
+
+/// Ends a move that was interrupted when nothing was written any more.
+async fn copy_rest(
+    mut rest: Box<dyn EngineSnapshot>,
+    from: &Config,
+    to: &Config,
+) -> Result<Copied, Failure> {
+    give_keys(&mut *rest, from, to).await?;
+    into(to, rest, async || Ok(None)).await
+}
+
+/// Fills a store from a snapshot, and from another one if there is more to come.
+async fn into(
+    to: &Config,
+    mut snapshot: Box<dyn EngineSnapshot>,
+    more: impl AsyncFnOnce() -> Result<Option<Box<dyn EngineSnapshot>>, Failure>,
+) -> Result<Copied, Failure> {
+    let engine = to.store.open_to_fill().await?;
+    let copied = async {
+        let entropy = SystemEntropy::new();
+        let name = format!("the store of {}", identity(&mut *snapshot).await?);
+        let fill = Fill::begin(&*engine, &entropy, &name).await?;
+        let mut filled = put(&fill, snapshot).await?;
+        let mut written = filled.written;
+        if let Some(rest) = more().await? {
+            filled = put(&fill, rest).await?;
+            written += filled.written;
+        }
+        let records = fill.finish(filled).await?.records;
+        Ok(Copied { records, written })
+    };
+    let copied = copied.await;
+    engine.close().await;
+    copied
+}
+
+async fn put(
+    fill: &Fill<'_>,
+    snapshot: Box<dyn EngineSnapshot>,
+) -> Result<keyproof_store::Filled, Failure> {
+    let mut records = Records::of(snapshot);
+    let next = async || records.next().await.map_err(Failure::refused);
+    fill.put(next, |_| ()).await
+}
+
+/// What names a store: the version of the record by which it knows its master keys.
+async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure> {
+    let place = Key::new("$store", ["master_key"]);
+    let mut last = None;
+    loop {
+        let page = snapshot.page(last.as_ref(), 1).await;
+        let mut page = page.map_err(Failure::refused)?.into_iter();
+        match page.next() {
+            Some((key, row)) if key == place => return Ok(row.version),
+            Some((key, _)) if key < place => last = Some(key),
+            _ => {
+                let message = "the store that is copied does not say under which master key it is";
+                return Err(Failure::Refused(message.to_owned()));
+            }
         }
     }
 }
 
-/// What to do about a store that was not opened, where its error does not say so.
-fn remedy(error: &OpenStoreError) -> Option<&'static str> {
-    const KEY_BACK: &str = "put the copy of it there, or name the file that has it (store.master_key, --master-key FILE)";
-    let is_denied = |source: &io::Error| source.kind() == io::ErrorKind::PermissionDenied;
-    match error {
-        OpenStoreError::Absent { .. } => Some(
-            "name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof migrate`",
-        ),
-        OpenStoreError::Directory { source, .. }
-        | OpenStoreError::MasterKey(MasterKeyError::File { source, .. })
-            if is_denied(source) =>
-        {
-            Some(ANOTHER_USER)
+/// Makes sure that the master keys are where those of the copy are looked for: writes them there if there are none.
+async fn give_keys(snapshot: &mut dyn EngineSnapshot, from: &Config, to: &Config) -> Outcome {
+    // Some of it may be under an older key still.
+    let needed = Rotation::at(snapshot).await?.needed();
+    match to.store.find_keys()? {
+        None => {
+            let path = keep_keys(from, to)?;
+            output::say(&format!("wrote the master key to {}", path.display()));
+            Ok(())
         }
-        OpenStoreError::MasterKey(
-            MasterKeyError::Missing { .. } | MasterKeyError::Malformed { .. },
-        ) => Some(KEY_BACK),
-        OpenStoreError::Open { url, source } => match (source, url) {
-            (OpenError::OlderSchema { .. }, _) => {
-                Some("run `keyproof migrate`, or serve with --migrate")
-            }
-            (OpenError::NewerSchema { .. }, _) => {
-                Some("run the release that brought it there, or a later one")
-            }
-            (OpenError::MasterKey { .. }, _) => {
-                Some("give the file that has it (store.master_key, --master-key FILE)")
-            }
-            (OpenError::Foreign { .. }, _) => {
-                Some("name another (store.url, --store); if it was one, restore a backup")
-            }
-            (OpenError::MissingFingerprint | OpenError::Engine(EngineError::Corrupt { .. }), _) => {
-                Some("keep it as it is, and restore a backup into another (keyproof restore)")
-            }
-            (OpenError::Engine(EngineError::Relocated), _) => {
-                Some("name the one that it was moved to (store.url, --store)")
-            }
-            (OpenError::Engine(EngineError::Busy { .. }), _) => {
-                Some("somebody else keeps it busy: try again once that has ended")
-            }
-            (OpenError::Engine(EngineError::Full { .. }), _) => Some("make room, and try again"),
-            (OpenError::Engine(EngineError::Io { .. }), StoreUrl::Postgres(_)) => {
-                Some("see whether the database runs, and takes this user's connections from here")
-            }
-            // The engine has the system's words alone.
-            (OpenError::Engine(EngineError::Io { detail }), StoreUrl::Sqlite(_))
-                if detail.contains("Permission denied") =>
-            {
-                Some(ANOTHER_USER)
-            }
-            _ => None,
-        },
-        _ => None,
+        Some(given) if needed.iter().any(|id| given.get(*id).is_none()) => {
+            Err(Failure::Usage(format!(
+                "{} is under master key {}, and {} would be under {}: a copy keeps its key",
+                from.store,
+                listed(&needed),
+                to.store,
+                listed(&given.ids())
+            )))
+        }
+        Some(_) => Ok(()),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a command says, and whether it ends with 2.
-    fn told(url: &str, source: impl Into<OpenError>) -> (String, bool) {
-        let (url, source) = (url.parse().unwrap(), source.into());
-        match Failure::from(OpenStoreError::Open { url, source }) {
-            Failure::Usage(said) => (said, true),
-            Failure::Refused(said) => (said, false),
-            Failure::Negative => panic!("it says nothing"),
-        }
-    }
-
-    #[test]
-    fn a_store_that_is_not_opened_says_what_to_do() {
-        const FILE: &str = "sqlite:k.db";
-        const DATABASE: &str = "postgres://u@h/d";
-        let detail = || "so it is".to_owned();
-        for (url, source, says, is_wrong) in [
-            (
-                FILE,
-                OpenError::NewerSchema {
-                    found: 9,
-                    newest: 3,
-                },
-                "run the release",
-                true,
-            ),
-            (
-                DATABASE,
-                OpenError::OlderSchema {
-                    found: 0,
-                    oldest: 1,
-                },
-                "run `keyproof migrate`",
-                true,
-            ),
-            (
-                FILE,
-                OpenError::Foreign { detail: detail() },
-                "name another",
-                true,
-            ),
-            (
-                FILE,
-                OpenError::MissingFingerprint,
-                "restore a backup",
-                true,
-            ),
-            (
-                FILE,
-                OpenError::MasterKey {
-                    sealed: Vec::new(),
-                    given: Vec::new(),
-                },
-                "give the file that has it",
-                true,
-            ),
-        ] {
-            let (said, code) = told(url, source);
-            assert!(said.contains(says), "{said}");
-            assert_eq!(code, is_wrong, "{said}");
-        }
-        for (url, source, says, is_wrong) in [
-            (
-                FILE,
-                EngineError::Busy { detail: detail() },
-                "try again",
-                false,
-            ),
-            (
-                FILE,
-                EngineError::Full { detail: detail() },
-                "make room",
-                false,
-            ),
-            (
-                FILE,
-                EngineError::Corrupt { detail: detail() },
-                "restore a backup",
-                true,
-            ),
-            (FILE, EngineError::Relocated, "moved to (store.url", true),
-            (
-                FILE,
-                EngineError::Io {
-                    detail: io::Error::from_raw_os_error(13).to_string(),
-                },
-                "runuser",
-                true,
-            ),
-            (
-                DATABASE,
-                EngineError::Io { detail: detail() },
-                "whether the database runs",
-                false,
-            ),
-        ] {
-            let (said, code) = told(url, source);
-            assert!(said.contains(says), "{said}");
-            assert_eq!(code, is_wrong, "{said}");
-        }
-    }
+/// Keeps the master keys of one store where those of the other are looked for, and says where that is.
+fn keep_keys(from: &Config, to: &Config) -> Result<PathBuf, Failure> {
+    let keys = from.store.find_keys()?.ok_or_else(|| {
+        Failure::Usage(format!(
+            "there is no master key of {}, which its copy needs",
+            from.store
+        ))
+    })?;
+    Ok(to.store.keep_keys(&keys)?)
 }

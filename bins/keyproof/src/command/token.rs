@@ -14,8 +14,8 @@ use super::{
     flags::{StoreArguments, StoreFlags},
     moment::Lifetime,
     output::{self, printable},
-    store::{with_service, with_store},
     terminal,
+    with_store::{with_service, with_store},
 };
 use crate::rfc3339::Rfc3339;
 

@@ -11,8 +11,8 @@ use super::{
     flags::{StoreArguments, StoreFlags},
     named::{Change, Doomed, Named},
     output::{self, printable},
-    store::{with_service, with_store},
     terminal::{self, PasswordSource},
+    with_store::{with_service, with_store},
 };
 use crate::rfc3339::Rfc3339;
 

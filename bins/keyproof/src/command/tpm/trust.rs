@@ -16,9 +16,8 @@ use crate::{
         files::read,
         flags::{StoreArguments, StoreFlags},
         output::{self, printable},
-        report,
-        store::{with_service, with_store},
-        terminal,
+        report, terminal,
+        with_store::{with_service, with_store},
     },
     rfc3339::Rfc3339,
 };
