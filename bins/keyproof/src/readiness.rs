@@ -29,9 +29,9 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
         Box::pin(async move {
             let (last, probes) = &*last;
             let question = async {
-                let asked = async { service.ready().await.map_err(Told) };
+                let asked = async { service.ready().await.map_err(ReadinessLog) };
                 let answer = last.note(asked).await;
-                answer.map_err(|Told(error)| in_public(&error))?;
+                answer.map_err(|ReadinessLog(error)| in_public(&error))?;
                 let is_unsafe = service.standbys().is_failover_unsafe();
                 Ok(is_unsafe.then_some(UNSAFE))
             };
@@ -83,9 +83,9 @@ pub(crate) const fn in_public(error: &NotReady) -> &'static str {
 }
 
 /// For the log: which file or key it is, and what is to be done.
-struct Told(NotReady);
+struct ReadinessLog(NotReady);
 
-impl fmt::Display for Told {
+impl fmt::Display for ReadinessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(error) = self;
         match error {

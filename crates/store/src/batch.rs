@@ -50,7 +50,7 @@ pub struct Batch {
     scratch: Vec<u8>,
     /// The first record that could not be written as JSON.
     failed: Option<NotApplied>,
-    told: Vec<ToBeTold>,
+    listeners: Vec<OutcomeListener>,
 }
 
 /// What became of a batch, as far as [`Batch::on_outcome`] is told.
@@ -69,29 +69,29 @@ const SOME_VERSIONS: usize = 8;
 /// How long most bodies are at most, in bytes.
 const SOME_BODY: usize = 1024;
 
-type ToBeTold = Box<dyn FnOnce(CommitOutcome) + Send + Sync>;
+type OutcomeListener = Box<dyn FnOnce(CommitOutcome) + Send + Sync>;
 
-/// Who is told of a batch that is being committed. Dropped, it is not known what became of it.
-pub(crate) struct Told(Vec<ToBeTold>);
+/// Those of a batch that is being committed. Dropped before its end, they are called with an unknown outcome.
+pub(crate) struct OutcomeListeners(Vec<OutcomeListener>);
 
-impl Told {
-    fn tell(&mut self, outcome: CommitOutcome) {
-        self.0.drain(..).for_each(|told| told(outcome));
+impl OutcomeListeners {
+    fn call(&mut self, outcome: CommitOutcome) {
+        self.0.drain(..).for_each(|listener| listener(outcome));
     }
 
-    /// Tells what became of the batch; nothing, if it was not applied.
-    pub(crate) fn of(mut self, outcome: &Result<(), CommitError>) {
+    /// Calls them with what became of the batch; none, if it was not applied.
+    pub(crate) fn end(mut self, outcome: &Result<(), CommitError>) {
         match outcome {
-            Ok(()) => self.tell(CommitOutcome::Applied),
-            Err(CommitError::Unknown(_)) => self.tell(CommitOutcome::Unknown),
+            Ok(()) => self.call(CommitOutcome::Applied),
+            Err(CommitError::Unknown(_)) => self.call(CommitOutcome::Unknown),
             Err(CommitError::Conflict { .. } | CommitError::NotApplied(_)) => self.0.clear(),
         }
     }
 }
 
-impl Drop for Told {
+impl Drop for OutcomeListeners {
     fn drop(&mut self) {
-        self.tell(CommitOutcome::Unknown);
+        self.call(CommitOutcome::Unknown);
     }
 }
 
@@ -104,7 +104,7 @@ impl Batch {
             versions: Vec::new(),
             scratch: Vec::new(),
             failed: None,
-            told: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 
@@ -206,17 +206,17 @@ impl Batch {
         ));
     }
 
-    /// Calls `told` once the batch is applied, or once its outcome is unknown, even if nobody waits for the commit any more. It
-    /// is not called for a batch that is known not to be applied.
+    /// Calls `listener` once the batch is applied, or once its outcome is unknown, even if nobody waits for the commit any more.
+    /// It is not called for a batch that is known not to be applied.
     ///
     /// It is called before [`Store::commit`](crate::Store::commit) returns: it must be quick and not panic.
-    pub fn on_outcome(&mut self, told: impl FnOnce(CommitOutcome) + Send + Sync + 'static) {
-        self.told.push(Box::new(told));
+    pub fn on_outcome(&mut self, listener: impl FnOnce(CommitOutcome) + Send + Sync + 'static) {
+        self.listeners.push(Box::new(listener));
     }
 
-    /// Who is to be told, from now on of whatever becomes of it.
-    pub(crate) fn take_told(&mut self) -> Told {
-        Told(std::mem::take(&mut self.told))
+    /// They are called from now on, whatever becomes of it.
+    pub(crate) fn take_listeners(&mut self) -> OutcomeListeners {
+        OutcomeListeners(std::mem::take(&mut self.listeners))
     }
 
     /// Whether there is an entry for this record.

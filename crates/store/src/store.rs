@@ -238,13 +238,13 @@ impl Store {
     /// [`CommitError`] tells apart a conflict, a batch that was not applied, and one of which that
     /// could not be learnt.
     pub async fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
-        let told = batch.take_told();
+        let listeners = batch.take_listeners();
         let outcome = if batch.is_empty() {
             Ok(())
         } else {
             self.commit_guarded(batch).await
         };
-        told.of(&outcome);
+        listeners.end(&outcome);
         outcome
     }
 

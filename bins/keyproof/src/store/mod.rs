@@ -29,7 +29,7 @@ use keyproof_store::{
     sqlite::{SqliteEngine, SqliteOptions},
 };
 
-use crate::{telemetry::told, whole_file::folder_of};
+use crate::{telemetry::traced, whole_file::folder_of};
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +202,7 @@ impl Location {
                 Arc::new(engine.map_err(|error| self.failed(error))?)
             }
         };
-        Ok(told(engine, self.url.system()))
+        Ok(traced(engine, self.url.system()))
     }
 
     /// All that was in the store when its records were moved to another; `None` if they were not.

@@ -132,13 +132,13 @@ pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
 /// The same engine, whose operations are told as parts of requests that are followed. `system` is what OpenTelemetry calls
 /// the database.
 #[cfg(feature = "otlp")]
-pub fn told(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
-    otlp::told(engine, system)
+pub fn traced(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
+    otlp::traced(engine, system)
 }
 
 /// The same engine: nobody follows requests.
 #[cfg(not(feature = "otlp"))]
-pub fn told(engine: Arc<dyn Engine>, _: &'static str) -> Arc<dyn Engine> {
+pub fn traced(engine: Arc<dyn Engine>, _: &'static str) -> Arc<dyn Engine> {
     engine
 }
 

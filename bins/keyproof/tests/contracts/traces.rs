@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc};
 
-use keyproof::telemetry::told as followed;
+use keyproof::telemetry;
 use keyproof_store::{
     Timestamp,
     faults::{Commits, FaultyEngine},
@@ -324,7 +324,7 @@ async fn what_a_request_waits_for_is_told_below_it_by_its_kind_alone() {
     let mut collector = Collector::start("200 OK").await;
     let url = format!("http://{}", collector.address);
     let faults = FaultyEngine::new();
-    let engine = followed(faults.clone(), "sqlite");
+    let engine = telemetry::traced(faults.clone(), "sqlite");
     let flags = [
         ("telemetry.otlp", url.into()),
         ("http.trusted_proxies", vec!["127.0.0.0/8"].into()),
@@ -427,7 +427,7 @@ async fn a_collector_gets_the_fields_of_the_file_and_nobody_else_reads_it() {
 mod conformance {
     use std::sync::Arc;
 
-    use keyproof::telemetry::told;
+    use keyproof::telemetry::traced;
     use keyproof_store::{BoxFuture, Engine, conformance, memory::MemoryEngine};
 
     struct Followed(Arc<MemoryEngine>);
@@ -435,7 +435,7 @@ mod conformance {
     impl conformance::Database for Followed {
         fn open(&self) -> BoxFuture<'_, Arc<dyn Engine>> {
             let engine = Arc::clone(&self.0);
-            Box::pin(async { told(engine, "memory") })
+            Box::pin(async { traced(engine, "memory") })
         }
 
         fn is_durable(&self) -> bool {

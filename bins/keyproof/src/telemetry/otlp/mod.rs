@@ -36,7 +36,7 @@ use prost::Message;
 
 use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
 use crate::http_client::{ClientError, HttpClient, ServerUrl, TlsSetupError};
-use parts::{Current, Told, Works};
+use parts::{Current, TracedEngine, Works};
 
 /// Some megabytes of spans: seconds of a busy server.
 const ROOM: Room = Room {
@@ -96,8 +96,8 @@ pub(crate) fn works() -> Arc<dyn WorkObserver> {
 }
 
 /// The same engine, whose operations are told as parts of requests that are followed.
-pub(crate) fn told(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
-    Arc::new(Told {
+pub(crate) fn traced(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
+    Arc::new(TracedEngine {
         inner: engine,
         system,
     })

@@ -62,13 +62,13 @@ impl WorkObserver for Works {
 }
 
 /// An engine whose operations are told as parts of the requests that ask for them.
-pub(super) struct Told {
+pub(super) struct TracedEngine {
     pub(super) inner: Arc<dyn Engine>,
     /// By OpenTelemetry's semantic conventions for databases.
     pub(super) system: &'static str,
 }
 
-impl Told {
+impl TracedEngine {
     fn begin(&self, operation: &'static str) -> Option<Span> {
         let kind = match self.system {
             "memory" => SpanKind::Internal,
@@ -104,7 +104,7 @@ fn fail(span: &mut Span, why: &'static str) {
     span.set_status(Status::error(""));
 }
 
-impl Engine for Told {
+impl Engine for TracedEngine {
     fn get_many<'a>(
         &'a self,
         keys: &'a [Key],
