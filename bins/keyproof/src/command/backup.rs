@@ -1,10 +1,11 @@
 //! `keyproof backup`: the whole store in one encrypted file.
 
 use std::{
-    fs,
-    io::{self, ErrorKind, IsTerminal, Write, stdout},
+    fs::{self, File},
+    io::{self, BufReader, ErrorKind, IsTerminal, Write, stdout},
     mem,
     num::NonZeroUsize,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -12,13 +13,13 @@ use clap::Args;
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{
     EngineSnapshot, MasterKey, Records, Rotation, SystemEntropy, Tally, Timestamp,
-    backup::BackupWriter,
+    backup::{BackupError, BackupHead, BackupWriter},
 };
 use serde_json::json;
 
 use super::{
     Failure, Outcome, flags::StoreFlags, keys::listed, output, terminal::PassphraseSource,
-    with_store::with_records,
+    with_store::with_records_of,
 };
 use crate::{
     config::Config,
@@ -37,7 +38,8 @@ const NAME: (&str, &str) = ("keyproof-", ".backup");
 #[derive(Args, Debug)]
 #[command(after_help = ABOUT_KEYS)]
 pub(super) struct Arguments {
-    /// The file to write, replaced only once the backup is complete; - for standard output; with --keep, a folder
+    /// The file to write; an older backup there is replaced once the new one is complete, and no other file is; - for standard
+    /// output; with --keep, a folder
     file: PathBuf,
     /// Include the master key, encrypted under a passphrase
     #[arg(long)]
@@ -88,15 +90,72 @@ impl Arguments {
             _ => Ok(()),
         }
     }
+
+    /// Refuses to replace any file that the store needs, be it there already or not, and one that is no backup.
+    fn check_target(&self, config: &Config) -> Outcome {
+        if self.is_to_standard_output() || self.keep.is_some() {
+            return Ok(());
+        }
+        let of_the_store = config.store.files();
+        let configured = self.store.config_file().map(Path::to_owned);
+        let mut needed = of_the_store.iter().chain(&configured);
+        if needed.any(|file| is_same_file(file, &self.file)) {
+            return Err(Failure::Usage(format!(
+                "{} is one of the store's own files, its master key or its configuration: name another",
+                self.file.display()
+            )));
+        }
+        check_replaced(&self.file)
+    }
+}
+
+/// Whether two paths name one file, or will once there is one.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let name = |path: &Path| {
+        let folder = fs::canonicalize(folder_of(path)).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    file(one).is_some_and(|found| file(other) == Some(found))
+        || name(one).is_some_and(|found| name(other) == Some(found))
+}
+
+/// Refuses to replace what is neither a backup nor empty, for it may be somebody's only copy.
+fn check_replaced(path: &Path) -> Outcome {
+    let unusable =
+        |error: &dyn std::fmt::Display| Err(Failure::Usage(format!("{}: {error}", path.display())));
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return unusable(&error),
+        Ok(found) if found.len() == 0 => return Ok(()),
+        Ok(_) => {}
+    }
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return unusable(&error),
+    };
+    match BackupHead::read(&mut BufReader::new(file)) {
+        Err(BackupError::NotABackup) => {
+            unusable(&"it is there already and no backup, so it is not replaced: name another")
+        }
+        Err(error @ BackupError::Io { .. }) => unusable(&error),
+        // Of a later release, or damaged: a backup all the same.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     arguments.check()?;
+    let config = arguments.store.load()?;
+    arguments.check_target(&config)?;
     let passphrase = match arguments.with_master_key {
         true => Some(arguments.passphrase.read_new()?),
         false => None,
     };
-    with_records(&arguments.store, async |store, config| {
+    with_records_of(&config, async |store| {
         let keys = config.store.find_keys()?;
         let passphrase = passphrase.as_ref().map(|text| text.as_bytes());
         let made_at = SystemClock.now();
@@ -121,7 +180,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 other => other,
             }
         })?;
-        arguments.tell(config, &summary, &path, tally, &removed)
+        arguments.tell(&config, &summary, &path, tally, &removed)
     })
 }
 
@@ -231,10 +290,14 @@ impl<'p> Making<'p> {
         writer.finish().map_err(Failure::refused)
     }
 
+    /// Writes it, and removes what killed ones have left beside it, if that can be. Names what was removed.
     async fn write_file(self, path: &Path) -> Result<(Tally, Vec<PathBuf>), Failure> {
+        let removed = Draft::remove_abandoned(folder_of(path)).unwrap_or_default();
         let (draft, tally) = self.write(Draft::of(path)?).await?;
+        // Somebody may have put one there meanwhile.
+        check_replaced(path)?;
         draft.replace()?;
-        Ok((tally, Vec::new()))
+        Ok((tally, removed))
     }
 
     /// Writes it into a folder of backups, and removes what that has too many of. Names what was removed.

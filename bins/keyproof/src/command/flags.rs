@@ -1,6 +1,9 @@
 //! Flags that set configuration keys.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use toml::Value;
@@ -128,6 +131,11 @@ impl StoreFlags {
     fn lay(&self, layer: &mut Layer) -> Result<(), ConfigError> {
         layer.set("store.url", self.store.clone());
         layer.set_path("store.master_key", self.master_key.as_ref())
+    }
+
+    /// The configuration file, if one is named.
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     /// The configuration under these flags.

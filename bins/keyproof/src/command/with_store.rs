@@ -38,10 +38,18 @@ pub(super) fn with_records(
     command: impl AsyncFnOnce(&Store, &Config) -> Outcome,
 ) -> Outcome {
     let config = flags.load()?;
-    must_be_shared(&config)?;
+    with_records_of(&config, async |store| command(store, &config).await)
+}
+
+/// Runs a command on the configured store, beneath the use cases.
+pub(super) fn with_records_of(
+    config: &Config,
+    command: impl AsyncFnOnce(&Store) -> Outcome,
+) -> Outcome {
+    must_be_shared(config)?;
     block_on(async {
-        let store = open_existing(&config).await?;
-        let outcome = command(&store, &config).await;
+        let store = open_existing(config).await?;
+        let outcome = command(&store).await;
         store.close().await;
         outcome
     })

@@ -31,7 +31,7 @@ pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
         return Err(OpenStoreError::Folder { path });
     }
     let (mut exposed, mut worst) = (Vec::new(), None);
-    for file in SUFFIXES.map(|suffix| with_suffix(path, suffix)) {
+    for file in files(path) {
         // One that cannot be looked at cannot be opened either, which says why.
         let Ok(metadata) = fs::metadata(&file) else {
             continue;
@@ -49,6 +49,11 @@ pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
             mode,
         }),
     }
+}
+
+/// Every file that the store may have, the store's own first.
+pub(super) fn files(path: &Path) -> [PathBuf; 4] {
+    SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

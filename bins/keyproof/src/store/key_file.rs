@@ -17,7 +17,7 @@ use super::{
     MasterKeyError,
     exposure::{Access, Exposure},
 };
-use crate::whole_file::{Draft, lock};
+use crate::whole_file::{Draft, folder_of, lock};
 
 /// The most keys of a file.
 const MOST_KEYS: usize = 12;
@@ -175,6 +175,8 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
 }
 
 fn draft(path: &Path, keys: &GivenKeys) -> io::Result<Draft> {
+    // Whoever was killed has left all keys in theirs. One that cannot be removed hinders nobody.
+    let _ = Draft::remove_abandoned(folder_of(path));
     let mut draft = Draft::of(path)?;
     for key in keys.iter() {
         let text = Zeroizing::new(BASE64.encode(key.as_bytes()));
@@ -204,6 +206,23 @@ mod tests {
         let refused = add(&path, &key()).unwrap_err();
         assert!(matches!(refused, MasterKeyError::Full { .. }), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_a_killed_one_has_left_of_a_key_file_is_removed_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let key = || MasterKey::generate(&SystemEntropy::new());
+        let draft = folder.path().join(".keyproof-abc123");
+        let under_way = Draft::of(&path).unwrap();
+        for is_there in [false, true] {
+            fs::write(&draft, "every key\n").unwrap();
+            add(&path, &key()).unwrap();
+            assert!(!draft.exists(), "{is_there}");
+        }
+        // Whoever writes one still has it locked.
+        under_way.replace().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
     }
 
     #[test]

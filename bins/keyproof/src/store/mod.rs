@@ -245,6 +245,12 @@ impl Location {
         Ok(master_key::find(&self.master_key, self.url.path())?)
     }
 
+    /// Every file that the store and its master keys are in, or may be once it is open.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let own = self.url.path().map(embedded::files);
+        own.into_iter().flatten().chain(self.key_file()).collect()
+    }
+
     /// The file that the store's master keys are in, if they are in one.
     pub fn key_file(&self) -> Option<PathBuf> {
         master_key::file(&self.master_key, self.url.path())

@@ -4,7 +4,10 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::Write,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -370,6 +373,63 @@ fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("cannot be written to a terminal"), "{said}");
     assert_eq!(terminal.seen(), "");
+}
+
+/// A wrong argument must not cost the store, or its key.
+#[test]
+fn a_backup_replaces_an_older_one_and_no_other_file() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let config = home.path("keyproof.toml");
+    fs::write(&config, format!("store.url = \"{url}\"\n")).unwrap();
+    fs::write(home.path("note"), "not a backup\n").unwrap();
+    // Some of these are there only while the store is open.
+    let names = [
+        "k.db",
+        "k.db-wal",
+        "k.db-shm",
+        "k.db-journal",
+        "k.db.master-key",
+        "keyproof.toml",
+        "note",
+    ];
+    let contents = || names.map(|name| fs::read(home.path(name)).ok());
+    let before = contents();
+    for name in names {
+        let (path, link) = (home.path(name), home.path(&format!("link-to-{name}")));
+        let mut files = vec![name, text(&path)];
+        if path.exists() {
+            symlink(&path, &link).unwrap();
+            files.push(text(&link));
+        }
+        for file in files {
+            let mut backup = home.command(&["backup", file, "--config", text(&config)]);
+            let refused = backup.current_dir(home.0.path()).output().unwrap();
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(2), "{file}: {said}");
+            assert!(said.contains("name another"), "{file}: {said}");
+            assert_eq!(contents(), before, "{file}");
+        }
+    }
+
+    let file = home.path("b.backup");
+    let backup = ["backup", text(&file), "--json", "--store", &url];
+    home.prints(&backup, "");
+    let first = fs::read(&file).unwrap();
+    home.prints(&backup, "");
+    assert_ne!(fs::read(&file).unwrap(), first);
+    // One that was cut is a backup as well, and an empty file, as `mktemp` makes it, is nothing to lose.
+    for before in [&first[..20], &[]] {
+        fs::write(&file, before).unwrap();
+        home.prints(&backup, "");
+        assert!(fs::read(&file).unwrap().len() > 20);
+    }
+    // What a killed one has left beside it goes, too.
+    let draft = home.path(".keyproof-killed");
+    File::create(&draft).unwrap();
+    assert_eq!(home.document(&backup, "")["removed"], json!([text(&draft)]));
+    assert!(!draft.exists());
 }
 
 /// Of the nodes that are to be given the next key, one was forgotten.
