@@ -21,6 +21,7 @@ use super::{
     flags::StoreFlags,
     keys::listed,
     output,
+    store::is_filled,
     terminal::PassphraseSource,
     with_store::{block_on, must_be_shared, open_existing, tell},
 };
@@ -68,9 +69,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let entropy = SystemEntropy::new();
     let mut backup = Backup::read(&mut file, &key)?;
     let mut restoring = Restoring::new(now, &entropy);
+    let mut identity = None;
     while let Some((place, row)) = arguments.next(&mut backup, &mut restoring)? {
         if let Some(named) = Rotation::named_by(&place, &row).map_err(Failure::refused)? {
             must_have(&named.needed(), &given)?;
+            identity = Some(row.version);
         }
     }
 
@@ -81,6 +84,15 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         }
         let engine = config.store.open_to_fill().await?;
         let filled = async {
+            if let Some(identity) = identity
+                && is_filled(&*engine, identity).await?
+            {
+                return Err(Failure::Refused(format!(
+                    "{} was restored from this backup before, or is the store that it was made of: nothing was changed; serve \
+                     it, or restore into an empty one",
+                    config.store
+                )));
+            }
             let from = format!("the backup {}", head.name());
             let fill = Fill::begin(&*engine, &entropy, &from).await?;
             let mut backup = Backup::read(&mut file, &key)?;

@@ -1,11 +1,12 @@
 //! `keyproof store copy`: a whole store in another engine, to the byte.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Subcommand};
-use keyproof_service::Action;
+use keyproof_service::{Action, Audit, SystemClock};
 use keyproof_store::{
-    EngineError, EngineSnapshot, Fill, Key, Records, Rotation, Store, SystemEntropy, Version,
+    Counting, Engine, EngineError, EngineSnapshot, Fill, Key, PAGE_BYTES, Records, Rotation, Store,
+    SystemEntropy, Tally, Timestamp, Version,
 };
 use serde_json::json;
 
@@ -66,13 +67,7 @@ pub(super) fn run(command: &Command) -> Outcome {
                     EngineError::Relocated
                 )));
             }
-            Some(rest) => {
-                output::say(&format!(
-                    "{} was fenced by a move before, which this ends: let no other copy of it serve",
-                    from.store
-                ));
-                copy_rest(rest, &from, &to).await?
-            }
+            Some(rest) => end_move(rest, &from, &to).await?,
             None => {
                 let source = open_existing(&from).await?;
                 let copied = copy(&source, &from, &to, arguments.is_move).await;
@@ -80,14 +75,9 @@ pub(super) fn run(command: &Command) -> Outcome {
                 copied?
             }
         };
-        if arguments.is_move {
+        if arguments.is_move && !copied.is_in_trail {
             let moved = open_existing(&to).await?;
-            let told = tell(
-                &moved,
-                Action::StoreMove,
-                Some(format!("from {}", from.store)),
-            )
-            .await;
+            let told = tell(&moved, Action::StoreMove, Some(move_detail(&from))).await;
             moved.close().await;
             told?;
         }
@@ -98,7 +88,9 @@ pub(super) fn run(command: &Command) -> Outcome {
 impl Arguments {
     fn tell(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
         let (from, to) = (from.store.to_string(), to.store.to_string());
-        let Copied { records, written } = copied;
+        let Copied {
+            records, written, ..
+        } = copied;
         if self.json {
             output::print_json(&json!({
                 "from": from,
@@ -125,6 +117,8 @@ struct Copied {
     records: u64,
     /// How often one had to be written.
     written: u64,
+    /// Whether the copy's audit trail has the event of the move already.
+    is_in_trail: bool,
 }
 
 /// Copies what is there; with `is_move` a second time, once nothing is written any more.
@@ -147,13 +141,89 @@ async fn copy(
 }
 
 /// Ends a move that was interrupted when nothing was written any more.
-async fn copy_rest(
+async fn end_move(
     mut rest: Box<dyn EngineSnapshot>,
     from: &Config,
     to: &Config,
 ) -> Result<Copied, Failure> {
     give_keys(&mut *rest, from, to).await?;
+    if let Some(copied) = moved_before(&mut *rest, from, to).await? {
+        output::say(&format!(
+            "{} was moved to {} before: let no other copy of it serve",
+            from.store, to.store
+        ));
+        return Ok(copied);
+    }
+    output::say(&format!(
+        "{} was fenced by a move before, which this ends: let no other copy of it serve",
+        from.store
+    ));
     into(to, rest, async || Ok(None)).await
+}
+
+/// What came of a move that had filled `to` to its end; `None` if none had.
+///
+/// A copy of an earlier moment is no such store, though it is called the same: one that was moved to has all records of the
+/// other until it is served, and the event of the move from then on.
+async fn moved_before(
+    rest: &mut dyn EngineSnapshot,
+    from: &Config,
+    to: &Config,
+) -> Result<Option<Copied>, Failure> {
+    let identity = identity(rest).await?;
+    let engine = to.store.open_to_fill().await?;
+    let counted = async {
+        if !is_filled(&*engine, identity).await? {
+            return Ok(None);
+        }
+        let mut there = engine.snapshot().await.map_err(Failure::refused)?;
+        Ok::<_, Failure>(Some(tally(&mut *there).await?))
+    };
+    let counted = counted.await;
+    engine.close().await;
+    let Some(there) = counted? else {
+        return Ok(None);
+    };
+    let is_in_trail = tally(rest).await? != there;
+    if is_in_trail && !trail_has_move(from, to).await? {
+        return Err(Failure::Refused(format!(
+            "{} began as a copy of {} and has other records by now: serve it if it was moved there, else move to an empty one",
+            to.store, from.store
+        )));
+    }
+    Ok(Some(Copied {
+        records: there.records,
+        written: 0,
+        is_in_trail,
+    }))
+}
+
+/// What the event of a move says of it.
+fn move_detail(from: &Config) -> String {
+    format!("from {}", from.store)
+}
+
+async fn trail_has_move(from: &Config, to: &Config) -> Result<bool, Failure> {
+    let store = open_existing(to).await?;
+    let audit = Audit::new(store.clone(), Arc::new(SystemClock));
+    let detail = move_detail(from);
+    let found = async {
+        let mut last = None;
+        loop {
+            let page = audit.events(Timestamp::EPOCH, last.as_ref()).await;
+            let mut page = page.map_err(Failure::refused)?;
+            let is_it = page.iter().any(|(_, event)| {
+                event.action == Action::StoreMove.name() && event.detail.as_ref() == Some(&detail)
+            });
+            match page.pop() {
+                Some((key, _)) if !is_it => last = Some(key),
+                _ => return Ok::<_, Failure>(is_it),
+            }
+        }
+    };
+    let found = found.await;
+    store.close().await;
+    found
 }
 
 /// Fills a store from a snapshot, and from another one if there is more to come.
@@ -174,7 +244,11 @@ async fn into(
             written += filled.written;
         }
         let records = fill.finish(filled).await?.records;
-        Ok(Copied { records, written })
+        Ok(Copied {
+            records,
+            written,
+            is_in_trail: false,
+        })
     };
     let copied = copied.await;
     engine.close().await;
@@ -190,9 +264,38 @@ async fn put(
     fill.put(next, |_| ()).await
 }
 
+/// Where the record is by which a store knows its master keys.
+fn identity_key() -> Key {
+    Key::new("$store", ["master_key"])
+}
+
+/// Whether a store was filled to its end from one that is named so: until then another record has its place.
+pub(super) async fn is_filled(engine: &dyn Engine, identity: Version) -> Result<bool, Failure> {
+    let rows = engine.get_many(&[identity_key()], Timestamp::EPOCH).await;
+    let row = rows.map_err(Failure::refused)?.pop().flatten();
+    Ok(row.is_some_and(|row| row.version == identity))
+}
+
+/// All records but that one, as [`Fill`] counts them.
+async fn tally(snapshot: &mut dyn EngineSnapshot) -> Result<Tally, Failure> {
+    let identity = identity_key();
+    let (mut counting, mut last) = (Counting::new(), None);
+    loop {
+        let page = snapshot.page(last.as_ref(), PAGE_BYTES).await;
+        let mut page = page.map_err(Failure::refused)?;
+        for (key, row) in page.iter().filter(|(key, _)| *key != identity) {
+            counting.add(key, row);
+        }
+        match page.pop() {
+            Some((key, _)) => last = Some(key),
+            None => return Ok(counting.finish()),
+        }
+    }
+}
+
 /// What names a store: the version of the record by which it knows its master keys.
 async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure> {
-    let place = Key::new("$store", ["master_key"]);
+    let place = identity_key();
     let mut last = None;
     loop {
         let page = snapshot.page(last.as_ref(), 1).await;

@@ -130,7 +130,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     let node = home.serve(&url);
     assert!(takes(&node, &token));
     let file = home.path("b.backup");
-    fs::write(&file, "an older one, that others read").unwrap();
+    fs::write(&file, "keyproof-backup\nan older one, that others read").unwrap();
     let backup = ["backup", text(&file), "--json", "--store", &url];
     let made = home.document(&backup, "");
     assert_eq!(made["has_master_key"], false);
@@ -164,7 +164,20 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert_eq!(home.users(&other), home.users(&url));
     assert!(!takes(&home.serve(&other), &token), "it has ended");
 
-    home.fails(&restore, b"", 1, "is not empty: name another");
+    // Once more, as when it was killed before its last word.
+    let again = home.users(&other);
+    home.fails(&restore, b"", 1, "was restored from this backup before");
+    assert_eq!(home.users(&other), again);
+    let full = home.url("full.db");
+    fs::copy(
+        home.path("k.db.master-key"),
+        home.path("full.db.master-key"),
+    )
+    .unwrap();
+    home.prints(&["migrate", "--store", &full], "");
+    home.prints(&["instance", "list", "--store", &full], "");
+    let into_full = ["restore", text(&file), "--store", &full];
+    home.fails(&into_full, b"", 1, "is not empty: name another");
     let third = home.url("third.db");
     fs::copy(
         home.path("k.db.master-key"),
@@ -610,7 +623,12 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     };
     has_all(&there);
     home.fails(&copy, b"", 1, "was moved to another one");
-    home.fails(&[&copy[..], &["--move"]].concat(), b"", 1, "not empty");
+    // It was done, although the copy has gone on since.
+    let again = home.document(&[&copy[..], &["--move", "--json"]].concat(), "");
+    assert_eq!(
+        (&again["moved"], &again["written"]),
+        (&json!(true), &json!(0))
+    );
     // One that was interrupted after the fence, or whose copy is lost, is ended from what the source has still.
     drop(there);
     let again = home.url("again.db");
@@ -622,6 +640,43 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let there = Node::start(&mut serve(&again));
     assert!(takes(&there, token));
     has_all(&there);
+}
+
+/// As when it was killed between its last write and the event in the trail: a copy is just what that leaves.
+#[test]
+fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let [stale, moved, elsewhere] =
+        ["stale.db", "moved.db", "elsewhere.db"].map(|name| home.url(name));
+    home.prints(&["store", "copy", &url, &stale], "");
+    let add = |store: &str, name: &str| {
+        let add = ["instance", "add", name, "--stdin", "--store", store];
+        home.prints(&add, PASSWORD);
+    };
+    add(&url, "late");
+    home.prints(&["store", "copy", &url, &moved], "");
+    home.prints(&["store", "copy", &url, &elsewhere, "--move"], "");
+    let events = |store: &str| {
+        let trail = home.prints(&["audit", "--store", store], "");
+        trail.matches("store.move").count()
+    };
+    let again = ["store", "copy", &url, &moved, "--move", "--json"];
+    // At once, once more, and after it has been served.
+    for name in ["first", "second", "third"] {
+        let done = home.document(&again, "");
+        assert_eq!(
+            (&done["moved"], &done["written"]),
+            (&json!(true), &json!(0))
+        );
+        assert_eq!(events(&moved), 1, "{name}");
+        add(&moved, name);
+    }
+    // A copy of an earlier moment is not what was moved.
+    let into_stale = ["store", "copy", &url, &stale, "--move"];
+    home.fails(&into_stale, b"", 1, "has other records by now");
+    assert_eq!(events(&stale), 0);
 }
 
 #[test]
