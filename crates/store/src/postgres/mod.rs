@@ -42,9 +42,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use self::connection::Connector;
+use self::connection::{Connector, took_too_long};
 use self::node::Node;
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
@@ -155,7 +155,15 @@ impl PostgresEngine {
             }
             compared?;
         }
-        schema::check(&first.client).await?;
+        // Somebody may keep the table to themselves, and the session is the server's own still, which may wait without end.
+        let patience = options.answer_timeout();
+        match timeout(patience, schema::check(&first.client)).await {
+            Ok(checked) => checked?,
+            Err(_) => {
+                first.give_up();
+                return Err(took_too_long("reading the schema").into());
+            }
+        }
         connector.keep(first);
         // Whoever finds the only connection in use waits for that one, not for a place that is not there.
         let connections = if has_another { options.connections } else { 1 };

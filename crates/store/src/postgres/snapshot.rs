@@ -1,6 +1,8 @@
 //! One state of the database: a transaction of `REPEATABLE READ`, open on a connection of the pool for as long as somebody
 //! wants it.
 
+use std::time::Duration;
+
 use deadpool::managed::Object;
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
@@ -19,6 +21,8 @@ use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row};
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
      SET LOCAL idle_in_transaction_session_timeout = '1h';
      SELECT to_regclass('keyproof_records_moved') IS NOT NULL";
+/// How long the server may take to answer a fence: more than it may itself wait for locks and for a standby.
+const FENCE_PATIENCE: Duration = Duration::from_secs(60);
 /// The table is called otherwise once the records were moved.
 const MOVED: &str = "keyproof_records_moved";
 /// How long the next records are, before they are sent: a page that is asked for by number alone could be a gigabyte.
@@ -32,7 +36,7 @@ pub(super) struct PostgresSnapshot {
     held: Option<Held>,
     sizes: Statement,
     rows: Statement,
-    patience: std::time::Duration,
+    patience: Duration,
 }
 
 /// What the transaction is open on.
@@ -109,7 +113,11 @@ impl Node {
              COMMIT",
             durable(true)
         );
-        let fenced = connection.session.client.batch_execute(&fence).await;
+        let asked = connection.session.client.batch_execute(&fence);
+        let Ok(fenced) = timeout(FENCE_PATIENCE, asked).await else {
+            Object::take(connection).session.give_up();
+            return Err(took_too_long("fencing"));
+        };
         let is_doubtful = connection.session.take_warning();
         drop(Object::take(connection));
         match fenced.map_err(|error| engine_error(&error)) {

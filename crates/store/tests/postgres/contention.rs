@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
-use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied, Row};
+use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied, OpenError, Row};
 use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient};
 
 use super::database::{
-    Database, NOW, body, changes, commit, frugal, insert, key, parse, row, until,
+    Database, NOW, body, changes, commit, frugal, in_time, insert, key, parse, row, until,
 };
 
 fn is_busy(outcome: &Result<(), CommitError>) -> bool {
@@ -25,13 +25,13 @@ fn is_busy(outcome: &Result<(), CommitError>) -> bool {
 
 /// Returns once somebody waits for a lock.
 async fn somebody_waits(back_door: &impl GenericClient) {
+    until(async || waiting_for_locks(back_door).await > 0).await;
+}
+
+async fn waiting_for_locks(back_door: &impl GenericClient) -> i64 {
     let count = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until(async || {
-        let waiting: i64 = back_door.query_one(count, &[]).await.unwrap().get(0);
-        waiting > 0
-    })
-    .await;
+    back_door.query_one(count, &[]).await.unwrap().get(0)
 }
 
 /// A new record, locked by a transaction until it is rolled back.
@@ -45,6 +45,34 @@ async fn locked(database: &Database<Arc<Postgres>>, engine: &PostgresEngine) -> 
         .await
         .unwrap();
     (held, back_door)
+}
+
+#[tokio::test]
+async fn a_database_whose_schema_is_locked_is_not_waited_for_without_end() {
+    let database = Database::new();
+    database.open().await.close().await;
+    let back_door = database.back_door().await;
+    back_door
+        .batch_execute("BEGIN; LOCK TABLE keyproof_schema")
+        .await
+        .unwrap();
+    let mut options = frugal();
+    options.statement_timeout = Duration::from_millis(200);
+    let url = parse(&database.url);
+    let opened = in_time(PostgresEngine::open(&url, &options)).await;
+    let refused = opened.err().unwrap();
+    assert!(
+        matches!(
+            refused,
+            OpenError::Engine(EngineError::Io { .. } | EngineError::Busy { .. })
+        ),
+        "{refused}"
+    );
+    // What was asked does not wait at the server either, as another session sees: within a transaction it stays as first seen.
+    let observer = database.back_door().await;
+    until(async || waiting_for_locks(&observer).await == 0).await;
+    back_door.batch_execute("ROLLBACK").await.unwrap();
+    assert!(PostgresEngine::open(&url, &options).await.is_ok());
 }
 
 #[tokio::test]
