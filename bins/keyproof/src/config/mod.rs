@@ -356,7 +356,7 @@ fn store_url(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl
     };
     let location: StoreUrl = url.parse().map_err(ConfigError::StoreUrl)?;
     // From here on it is only shown.
-    settings.url = Some(location.to_string());
+    settings.url = Some(location.configured());
     Ok(location.waiting(
         usize::try_from(connections).unwrap_or(usize::MAX),
         settings.connect_timeout.0,

@@ -60,6 +60,14 @@ impl StoreUrl {
         }
     }
 
+    /// As the configuration has it, but for a password: read again, it is the same store in the same way.
+    pub(crate) fn configured(&self) -> String {
+        match self {
+            Self::Memory | Self::Sqlite(_) => self.to_string(),
+            Self::Postgres(shared) => shared.url.without_password().to_owned(),
+        }
+    }
+
     /// Where an embedded store's file is.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {

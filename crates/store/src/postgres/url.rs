@@ -37,15 +37,26 @@ use crate::EngineError;
 /// let url: PostgresUrl = "postgres://keyproof:hunter2@db/keyproof?sslmode=verify-full".parse()?;
 /// assert!(!url.is_exposed());
 /// assert_eq!(url.to_string(), "postgres://keyproof@db:5432/keyproof");
+/// assert_eq!(url.without_password(), "postgres://keyproof@db/keyproof?sslmode=verify-full");
 /// let url: PostgresUrl = "postgres://keyproof@db/keyproof".parse()?;
 /// assert!(url.is_exposed()); // whoever answers for `db` is believed
 /// # Ok::<(), keyproof_store::postgres::ParsePostgresUrlError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PostgresUrl {
     pub(super) config: Config,
     pub(super) tls: Tls,
+    without_password: String,
 }
+
+impl PartialEq for PostgresUrl {
+    /// Whether they say the same, in whatever words.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.config, &self.tls) == (&other.config, &other.tls)
+    }
+}
+
+impl Eq for PostgresUrl {}
 
 /// Why a text is no URL of a PostgreSQL database. No variant repeats any of it, for it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -192,11 +203,20 @@ impl FromStr for PostgresUrl {
             Tls::Preferred => SslMode::Prefer,
             Tls::Unverified | Tls::AnyName(_) | Tls::Verified(_) => SslMode::Require,
         });
-        Ok(Self { config, tls })
+        Ok(Self {
+            config,
+            tls,
+            without_password: without_password(base, query),
+        })
     }
 }
 
 impl PostgresUrl {
+    /// The URL as it was written but for the password: which database, and how it is connected to.
+    pub fn without_password(&self) -> &str {
+        &self.without_password
+    }
+
     /// Reads the files that it names, as connecting does.
     ///
     /// # Errors
@@ -219,6 +239,24 @@ impl PostgresUrl {
         };
         !is_checked && self.config.get_hosts().iter().any(is_beyond)
     }
+}
+
+fn without_password(base: &str, query: &str) -> String {
+    let (scheme, rest) = base.split_once("://").unwrap_or(("postgres", base));
+    let mut text = format!("{scheme}://");
+    match rest.split_once('@') {
+        Some((credentials, hosts)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            text += &format!("{user}@{hosts}");
+        }
+        None => text += rest,
+    }
+    let is_left = |parameter: &&str| !parameter.is_empty() && !parameter.starts_with("password=");
+    let left: Vec<_> = query.split('&').filter(is_left).collect();
+    if !left.is_empty() {
+        text += &format!("?{}", left.join("&"));
+    }
+    text
 }
 
 fn parse_roots(value: &str) -> Result<Roots, ParsePostgresUrlError> {
@@ -328,6 +366,37 @@ mod tests {
             let url = parse(text).unwrap();
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), format!("PostgresUrl({shown})"));
+        }
+    }
+
+    #[test]
+    fn it_is_the_same_without_its_password() {
+        for (text, left) in [
+            ("postgres://u:hunter2@db/k", "postgres://u@db/k"),
+            (
+                "postgresql://u%40v:hunt%3Aer2@a,[::1]:2/k%40v?sslmode=verify-full&password=hunter2\
+                 &sslrootcert=/my%20ca.pem&target_session_attrs=primary",
+                "postgresql://u%40v@a,[::1]:2/k%40v?sslmode=verify-full&sslrootcert=/my%20ca.pem\
+                 &target_session_attrs=primary",
+            ),
+            ("postgres://u@db?password=hunter2", "postgres://u@db"),
+            (
+                "postgres://db/k?user=u&connect_timeout=3&hostaddr=192.0.2.1",
+                "postgres://db/k?user=u&connect_timeout=3&hostaddr=192.0.2.1",
+            ),
+            (
+                "postgres://u@%2Frun%2Fpg/k?options=-c%20a=b",
+                "postgres://u@%2Frun%2Fpg/k?options=-c%20a=b",
+            ),
+        ] {
+            let url = parse(text).unwrap();
+            assert_eq!(url.without_password(), left);
+            let mut again = parse(left).unwrap();
+            if let Some(password) = url.config.get_password() {
+                assert_ne!(again, url);
+                again.config.password(password);
+            }
+            assert_eq!(again, url);
         }
     }
 

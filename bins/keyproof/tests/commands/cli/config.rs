@@ -71,6 +71,21 @@ fn what_config_check_prints_is_a_configuration() {
     assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
     let again = check(text(&first.stdout), &[], &[]);
     assert_eq!(text(&first.stdout), text(&again.stdout));
+
+    // Of a database, all but the password.
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    let key = [("KEYPROOF_STORE__MASTER_KEY_BASE64", &*key)];
+    let url = |password: &str| {
+        let parameters = "sslmode=require&target_session_attrs=primary&connect_timeout=3";
+        format!("store.url = \"postgres://u{password}@192.0.2.1,192.0.2.2:1/d?{parameters}\"")
+    };
+    let first = check(&url(":hunter2"), &key, &[]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let printed = text(&first.stdout);
+    let shown = url("").replace("store.url", "url");
+    assert!(printed.contains(&shown), "{printed}");
+    let again = check(printed, &key, &[]);
+    assert_eq!(printed, text(&again.stdout));
 }
 
 #[test]
