@@ -124,6 +124,7 @@ impl DeviceId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDevice {
     fingerprint: Fingerprint,
+    predecessor: Option<Fingerprint>,
     random: [u8; 4],
     browser: Option<String>,
     name: Option<String>,
@@ -138,11 +139,29 @@ impl NewDevice {
     pub const fn new(fingerprint: Fingerprint, random: [u8; 4]) -> Self {
         Self {
             fingerprint,
+            predecessor: None,
             random,
             browser: None,
             name: None,
             operating_system: None,
         }
+    }
+
+    /// Ends the trust in whatever has this fingerprint, which the device had before it drew itself
+    /// another. Where the fingerprint was copied, the copy is worth nothing from then on.
+    ///
+    /// ```
+    /// use keyproof_mfa::{Fingerprint, NewDevice};
+    ///
+    /// let (before, now) = (Fingerprint::new("6b0a4ea6f7d0d7ab")?, Fingerprint::new("e3c1a87f20b54d96")?);
+    /// let device = NewDevice::new(now, [7; 4]).in_place_of(before);
+    /// # drop(device);
+    /// # Ok::<(), keyproof_mfa::MfaError>(())
+    /// ```
+    #[must_use = "the other fingerprint stays trusted until this device is"]
+    pub fn in_place_of(mut self, fingerprint: Fingerprint) -> Self {
+        self.predecessor = Some(fingerprint);
+        self
     }
 
     /// Says which browser it runs.
@@ -294,12 +313,15 @@ impl Devices {
         (found != 0).then_some(DeviceId(found))
     }
 
-    /// Trusts one more: the one with the same fingerprint goes, and the oldest if there are too
-    /// many.
+    /// Trusts one more: the one with the same fingerprint goes, the one that it is in place of, and
+    /// the oldest if there are too many.
     pub(crate) fn trust(&mut self, new: NewDevice, now: UnixMillis, policy: &Policy) -> Trusted {
         self.devices.retain(|device| device.is_live(now));
-        let replaced = self.recognise(&new.fingerprint, now);
-        self.devices.retain(|device| Some(device.id) != replaced);
+        let same = self.take(&new.fingerprint, now);
+        let former = match &new.predecessor {
+            Some(fingerprint) => self.take(fingerprint, now),
+            None => None,
+        };
         let keep = usize::from(policy.devices.get()) - 1;
         let surplus = self.devices.len().saturating_sub(keep);
         let ended = self
@@ -310,7 +332,9 @@ impl Devices {
 
         let mut id = DeviceId::random(new.random);
         // A number given up just now is not given to another device at once.
-        let taken = |id| Some(id) == replaced || self.devices.iter().any(|device| device.id == id);
+        let taken = |id| {
+            [same, former].contains(&Some(id)) || self.devices.iter().any(|device| device.id == id)
+        };
         while taken(id) {
             id = id.next();
         }
@@ -327,8 +351,15 @@ impl Devices {
         Trusted {
             id,
             ended,
-            replaced,
+            replaced: same.or(former),
         }
+    }
+
+    /// Removes the live device with this fingerprint, if there is one, and says which it was.
+    fn take(&mut self, fingerprint: &Fingerprint, now: UnixMillis) -> Option<DeviceId> {
+        let found = self.recognise(fingerprint, now);
+        self.devices.retain(|device| Some(device.id) != found);
+        found
     }
 
     /// One that has expired is none, but goes all the same: a clock set back does not bring it back.
@@ -347,7 +378,8 @@ pub struct Trusted {
     /// Devices that are trusted no more because there were too many: one, the oldest, unless the
     /// policy was lowered.
     pub ended: Vec<DeviceId>,
-    /// The device with the same fingerprint, whose place it takes.
+    /// The device whose place it takes: the one with the same fingerprint, else the one that it was
+    /// said to be [in place of](NewDevice::in_place_of).
     pub replaced: Option<DeviceId>,
 }
 

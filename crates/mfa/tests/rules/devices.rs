@@ -168,6 +168,35 @@ fn the_same_fingerprint_replaces() {
 }
 
 #[test]
+fn a_device_with_another_fingerprint_takes_the_place_of_its_former_one() {
+    let (ada, phone) = ada_with_laptop();
+    let later = after(NOW, DAY);
+    let rotated = Fingerprint::new("laptop, drawn anew").unwrap();
+    let device = NewDevice::new(rotated.clone(), [0; 4]).in_place_of(laptop());
+    let again = trusting(ada.clone(), &phone, device, later);
+    let trusted = again.verdict.unwrap().trusted.unwrap();
+    let (one, two) = (DeviceId::new(1), DeviceId::new(2));
+    assert_eq!((trusted.id, trusted.replaced), (two, Some(one)));
+    assert_eq!(again.next.trusted_devices(later).len(), 1);
+    // A copy of the former one leads to a challenge.
+    for (fingerprint, expected) in [
+        (laptop(), CHALLENGED),
+        (rotated, Ok(FirstFactor::AuthenticatedByDevice(two))),
+    ] {
+        let login = begin(&again.next, Password::Correct, &fingerprint, later);
+        assert_eq!(login.verdict, expected);
+    }
+
+    // In place of one that is trusted no more it is a device like any other.
+    let revoked = ada.revoke_device(one, later).next;
+    let tablet = Fingerprint::new("tablet").unwrap();
+    let device = NewDevice::new(tablet, [0; 4]).in_place_of(laptop());
+    let trusted = trusting(revoked, &phone, device, later);
+    let trusted = trusted.verdict.unwrap().trusted.unwrap();
+    assert_eq!(trusted.replaced, None);
+}
+
+#[test]
 fn the_21st_device_ends_the_trust_in_the_oldest() {
     let (mut ada, phone) = ada_with_key();
     let mut now = NOW;

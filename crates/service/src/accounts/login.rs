@@ -44,6 +44,8 @@ pub struct PasswordLogin {
 pub struct TrustRequest {
     /// What tells it from others.
     pub fingerprint: String,
+    /// The fingerprint that it had before, which is trusted no more.
+    pub in_place_of: Option<String>,
     /// Which browser it runs.
     pub browser: Option<String>,
     /// What its user calls it.
@@ -349,6 +351,12 @@ impl Accounts {
     fn new_device(&self, trust: &TrustRequest) -> Result<NewDevice, MfaError> {
         let fingerprint = Fingerprint::new(&trust.fingerprint)?;
         let mut device = NewDevice::new(fingerprint, self.random());
+        // One that no device can have is no trusted device's.
+        if let Some(former) = &trust.in_place_of
+            && let Ok(former) = Fingerprint::new(former)
+        {
+            device = device.in_place_of(former);
+        }
         if let Some(browser) = &trust.browser {
             device = device.with_browser(said(browser))?;
         }

@@ -148,6 +148,7 @@ impl Command {
             Self::Answer { token, code, trust } => {
                 let device = TrustRequest {
                     fingerprint: FINGERPRINT.to_owned(),
+                    in_place_of: None,
                     browser: None,
                     name: None,
                     operating_system: None,

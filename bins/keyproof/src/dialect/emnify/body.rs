@@ -130,6 +130,7 @@ impl Credentials {
                 code,
                 trust: trust.or(fingerprint.map(|fingerprint| TrustRequest {
                     fingerprint,
+                    in_place_of: None,
                     browser: None,
                     name: None,
                     operating_system: None,
@@ -145,6 +146,7 @@ fn trust(mut members: Members) -> Result<TrustRequest, BodyError> {
     Ok(TrustRequest {
         fingerprint: fingerprint
             .ok_or(BodyError::Type("trusted_device.fingerprint", "a String"))?,
+        in_place_of: None,
         browser: members.text("browser")?,
         name: members.text("name")?,
         operating_system: members.text("operating_system")?,

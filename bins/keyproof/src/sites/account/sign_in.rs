@@ -94,11 +94,11 @@ impl Visit<Visitor> {
     }
 
     pub(super) async fn answer(self) -> Answered {
-        let device = self.cookie(Cookie::Device);
-        let device = device.unwrap_or_else(|| self.site.service.draw_text());
         let (browser, system) = user_agent::names(self.exchange.headers());
+        // Drawn anew each time: what was copied of a browser that was revoked is not trusted again with it.
         let trust = self.is_ticked("trust").then(|| TrustRequest {
-            fingerprint: device.to_string(),
+            fingerprint: self.site.service.draw_text().to_string(),
+            in_place_of: self.cookie(Cookie::Device).map(|it| it.to_string()),
             browser: browser.map(ToOwned::to_owned),
             name: None,
             operating_system: system.map(ToOwned::to_owned),
@@ -117,8 +117,9 @@ impl Visit<Visitor> {
                 let mut response = see_other(page_of(self.typed("to")));
                 self.keep(&mut response, Cookie::Account, &token, None);
                 self.forget(&mut response, Cookie::Visit);
-                if trust.is_some() {
-                    self.keep(&mut response, Cookie::Device, &device, Some(TRUSTED));
+                if let Some(trust) = &trust {
+                    let fingerprint = &trust.fingerprint;
+                    self.keep(&mut response, Cookie::Device, fingerprint, Some(TRUSTED));
                 }
                 Ok(response)
             }
@@ -126,7 +127,7 @@ impl Visit<Visitor> {
             Err(Failure::Refused(why)) => {
                 let t = self.t();
                 let (field, text, wait) = match why {
-                    // A browser's cookie has the form of a fingerprint, and its names are ours.
+                    // What is drawn has the form of a fingerprint, and the browser's names are ours.
                     AnswerError::Device(_) => return Err(Refusal::Broken),
                     AnswerError::Locked { wait } => ("", t.locked(wait), Some(wait)),
                     AnswerError::Refused => ("code", t.code_late.to_owned(), None),

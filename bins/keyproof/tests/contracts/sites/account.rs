@@ -229,6 +229,59 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
     ada.post(&path, &[]).await.is(404);
 }
 
+/// Whoever has copied the cookie of a trusted browser has nothing of it once that was revoked.
+#[tokio::test]
+async fn a_browser_that_is_trusted_again_is_known_by_another_cookie() {
+    const DEVICE: &str = "keyproof-device";
+    let site = Site::start().await;
+    let copying = |cookie: &str| {
+        let mut thief = Browser::new(&site);
+        thief.cookies.insert(DEVICE.to_owned(), cookie.to_owned());
+        thief
+    };
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    ada.get("/account").await.is(200);
+    ada.post("/account/sign-out", &[]).await.is(303);
+    ada.sign_in_with(&phone, true).await.is(200);
+    let before = ada.cookies[DEVICE].clone();
+    let mut thief = copying(&before);
+    thief.sign_in(ADA).await.is(200);
+    thief.sees("You signed in without a code.");
+
+    // It is revoked, and trusted again.
+    ada.get("/account/devices").await.is(200);
+    let id = ada.page.split("/account/devices/").nth(1).unwrap();
+    let path = format!("/account/devices/{}/revoke", id.split('/').next().unwrap());
+    ada.submit(&path, &[]).await.is(200);
+    ada.post("/account/sign-out", &[]).await.is(303);
+    ada.next_step();
+    ada.sign_in_with(&phone, true).await.is(200);
+    let between = ada.cookies[DEVICE].clone();
+    assert_ne!(between, before);
+    let mut thief = copying(&before);
+    thief.sign_in(ADA).await.is(200);
+    thief.sees("Enter your code");
+
+    // Trusted once more it takes its own place, and what was copied of it is over without a revocation.
+    ada.get("/account/confirm").await.is(200);
+    let fields = [("password", PASSWORD), ("to", "/account/devices")];
+    ada.submit("/account/confirm", &fields).await.is(200);
+    let code = phone.shows(ada.next_step());
+    let fields = [
+        ("code", &*code),
+        ("trust", "on"),
+        ("to", "/account/devices"),
+    ];
+    ada.submit("/account/code", &fields).await.is(200);
+    assert_ne!(ada.cookies[DEVICE], between);
+    assert_eq!(ada.page.matches("/revoke\"").count(), 1);
+    let mut thief = copying(&between);
+    thief.sign_in(ADA).await.is(200);
+    thief.sees("Enter your code");
+}
+
 #[tokio::test]
 async fn a_new_password_ends_every_session_and_is_typed_twice() {
     let site = Site::start().await;

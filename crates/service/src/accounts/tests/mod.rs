@@ -151,6 +151,7 @@ pub(super) async fn pending(bench: &Bench, session: &Session) -> (Phone, u32) {
 pub(super) fn laptop() -> TrustRequest {
     TrustRequest {
         fingerprint: "laptop".to_owned(),
+        in_place_of: None,
         browser: Some("Firefox".to_owned()),
         name: None,
         operating_system: Some("Debian".to_owned()),
