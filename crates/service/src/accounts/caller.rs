@@ -135,7 +135,7 @@ pub enum UserChange {
     Activate,
     /// Ends every session and all tokens but application tokens.
     EndSessions,
-    /// Removes the key of a phone, with all that rests on it.
+    /// Removes the key of a phone, with all that rests on it; every session ends, and all tokens but application tokens.
     RemoveKey,
     /// Keeps them from logging in; all tokens end.
     Suspend,

@@ -19,6 +19,7 @@ use super::{
     deeds::{deed, of_user},
     password::ShownPassword,
     records::{SecondFactor, User, second_factor_key},
+    session_id::TokenId,
     snapshot::{Change, Snapshot},
     timestamp,
 };
@@ -248,7 +249,7 @@ impl Accounts {
                     let deed = key_deed(action, &user, id, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     let change = Change {
-                        activator: session.token(),
+                        by: session.token(),
                         ..Change::default()
                     };
                     snapshot.save(&mut batch, decision.next, change);
@@ -273,7 +274,8 @@ impl Accounts {
         .await
     }
 
-    /// Removes a user's key, and with it every challenge, trusted device, recovery code and refresh token.
+    /// Removes a user's key, and with it every challenge, trusted device, recovery code and refresh token. Every access
+    /// token of theirs ends too, but the session's own where users remove their own key.
     ///
     /// # Errors
     ///
@@ -292,7 +294,9 @@ impl Accounts {
             if key.is_none_or(|key| key.id != id) {
                 return Err(Failure::Refused(RemoveKeyError::Unknown));
             }
-            let removal = self.key_removal(snapshot, user, id, origin);
+            let session = manager.person().session();
+            let by = session.token().filter(|_| session.owner == manager.owner());
+            let removal = self.key_removal(snapshot, user, (id, by), origin);
             let mut batch = removal.map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
             managed.require_manager(&mut batch);
             Ok(Attempt::Commit(batch, Ok(())))
@@ -307,19 +311,19 @@ impl Accounts {
             let (snapshot, user) = self.whom(whom).await?;
             let id = snapshot.second_factor.record().map(|key| key.id);
             let id = id.ok_or(NO_KEY)?;
-            let removal = self.key_removal(&snapshot, &user, id, whom.origin());
+            let removal = self.key_removal(&snapshot, &user, (id, None), whom.origin());
             let batch = removal.map_err(|NoKey| NO_KEY)?;
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
     }
 
-    /// The removal of the key that a user has.
+    /// The removal of the key that a user has, by this token of theirs.
     fn key_removal(
         &self,
         snapshot: &Snapshot,
         user: &User,
-        id: u32,
+        (id, by): (u32, Option<TokenId>),
         origin: &Origin,
     ) -> Result<Batch, NoKey> {
         let decision = snapshot.records().remove_key(snapshot.at());
@@ -333,7 +337,11 @@ impl Accounts {
         let mut batch = self.store.batch(snapshot.now);
         let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
         self.audit.done(&mut batch, snapshot.now, deed);
-        snapshot.save(&mut batch, decision.next, Change::default());
+        let change = Change {
+            by,
+            ..Change::default()
+        };
+        snapshot.save(&mut batch, decision.next, change);
         Ok(batch)
     }
 }

@@ -197,16 +197,17 @@ pub(super) struct User {
     /// Application tokens belong to it: drawn anew when an operator ends them all, and for each account, so that a number
     /// drawn again for another user does not bring those of the one before back.
     pub(super) incarnation: u64,
-    /// Rises when a key comes to be asked for at login, and when it no longer is: refresh tokens of before end, and
-    /// stay ended.
+    /// Rises when a key comes to be asked for at login, when it no longer is, and when other sessions are ended: earlier
+    /// refresh tokens end, and stay ended.
     pub(super) key_changes: u64,
     pub(super) created_at: Timestamp,
-    /// The last activation of a key; earlier releases kept none.
+    /// The last of these changes; earlier releases kept none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) activation: Option<Activation>,
 }
 
-/// What an activation ends: the access tokens of before, but for the one that it was done with.
+/// What the activation of a key, its removal, and the end of other sessions end: earlier access tokens, but for the one that
+/// it was done with.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Activation {
     /// The user's `key_changes` from it on.
@@ -458,7 +459,7 @@ pub(super) struct UserSession {
     pub(super) generation: u64,
     pub(super) key_changes: u64,
     pub(super) sid: SessionId,
-    /// In the place of an access token's, by which an activation knows whose it is.
+    /// In the place of an access token's, by which an activation or a removal knows whose it is.
     pub(super) token: TokenId,
     /// The second factor that was shown at its login.
     #[serde(default, skip_serializing_if = "Option::is_none")]

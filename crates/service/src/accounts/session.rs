@@ -170,8 +170,8 @@ impl Session {
         }
     }
 
-    /// Whether it is valid for this user, as they are now. An activation ends the tokens of persons, but for the one that it
-    /// was done with.
+    /// Whether it is valid for this user, as they are now. The activation of a key and its removal end the tokens of persons,
+    /// but for the one that it was done with.
     pub(super) fn is_of(&self, user: &User) -> bool {
         let outlives = |activation: &Activation| {
             !self.is_person()
@@ -208,7 +208,7 @@ impl Session {
         self.token.is_some() && self.token == activation.by
     }
 
-    /// The access token, for an activation that is done with it.
+    /// The access token, for an activation or a removal that is done with it.
     pub(super) const fn token(&self) -> Option<TokenId> {
         self.token
     }

@@ -105,8 +105,8 @@ pub(super) struct Change {
     pub(super) user: Option<User>,
     /// A new key's number and secret.
     pub(super) second_factor: Option<SecondFactor>,
-    /// The access token that activates a key.
-    pub(super) activator: Option<TokenId>,
+    /// The access token in which a user changes which key is asked for: it alone outlives that.
+    pub(super) by: Option<TokenId>,
     /// Where the new challenge is kept.
     pub(super) challenge: Option<Key>,
 }
@@ -144,7 +144,7 @@ impl Accounts {
         Snapshot::of(named, (owner, places), None, &reading)
     }
 
-    /// The same, of whose challenge a token stands for, with the challenge; `None` if there is none.
+    /// The user whose challenge has this token, with that challenge; `None` if there is none.
     pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Snapshot>, StorageError> {
         fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], Places) {
             (name_keys(&asked.name), Places::of(asked.owner))
@@ -308,12 +308,10 @@ impl Snapshot {
             let mut user = change.user.unwrap_or_else(|| before.clone());
             if is_another_key {
                 user.key_changes = user.key_changes.wrapping_add(1);
-                if asked_for(next.key.as_ref()).is_some() {
-                    user.activation = Some(Activation {
-                        key_changes: user.key_changes,
-                        by: change.activator,
-                    });
-                }
+                user.activation = Some(Activation {
+                    key_changes: user.key_changes,
+                    by: change.by,
+                });
             }
             match is_joined {
                 true => self.user.replace(batch, &user, None),

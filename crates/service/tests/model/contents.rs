@@ -30,7 +30,7 @@ struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
     Kept,
-    /// Keeps of every change of a user's record what it said before of activations.
+    /// Writes into every change of a user's record what it said of activations when the attacker's token was issued.
     ForgetsActivations,
     /// Says that a commit is done when it is lost.
     AcknowledgesTheLost,

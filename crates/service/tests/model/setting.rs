@@ -30,7 +30,7 @@ pub(crate) struct Setting {
     pub(crate) master_key: MasterKey,
     pub(crate) hashing: Arc<HashingPool>,
     pub(crate) session: Session,
-    /// Another of hers, which somebody else has got hold of. It has even shown a factor: of a key that is gone.
+    /// Another of hers, which somebody else has got hold of. It has even shown a factor: of a key that it has removed.
     pub(crate) old: Session,
     /// All that is stored before the first command.
     pub(crate) fixed: Arc<MemoryEngine>,
@@ -128,7 +128,8 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .await
         .unwrap();
     let old = session(accounts, &answered).await;
-    let manager = manager(accounts, &first, Action::MfaKeyRemove).await;
+    // It alone outlives the removal.
+    let manager = manager(accounts, &old, Action::MfaKeyRemove).await;
     accounts.remove_key(&manager, key).await.unwrap();
     (log_in(accounts).await, old)
 }

@@ -123,12 +123,43 @@ async fn a_session_that_has_shown_no_factor_decides_nothing() {
         let done = call.bearer(&fresh).send().await;
         assert!(done.status.is_success(), "{done:?}");
     }
-    // No key, no factor.
-    site.post(TOKENS, &json!({}))
-        .bearer(&device)
-        .send()
-        .await
-        .is(200);
+    // No key, no factor. What had shown none has ended with the key.
+    let add = async |token: &str| site.post(TOKENS, &json!({})).bearer(token).send().await;
+    add(&fresh).await.is(200);
+    add(&device).await.refuses(401, 1102, "");
+}
+
+#[tokio::test]
+async fn a_removal_ends_every_token_but_its_own() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let body = json!({
+        "mfa_token": site.challenge(ADA).await,
+        "code": ada.phone.shows(site.now()),
+        "fingerprint": "laptop",
+    });
+    let shown = site.authenticate(body).await;
+    let shown = shown.is(200).text("auth_token");
+    let device = from_laptop(&site).await;
+    let key = format!("/api/v1/user/my/mfa/{}", ada.id);
+    let removed = site.delete(&key).bearer(&ada.token).send().await;
+    removed.is_empty(204);
+    for token in [&shown, &device] {
+        for call in deciding(&site, ada.id) {
+            call.bearer(token).send().await.refuses(401, 1102, "");
+        }
+    }
+    let users = async |token: &str| site.get("/api/v1/user").bearer(token).send().await;
+    users(&ada.token).await.is(200);
+    // An administrator's own token is none of hers.
+    let ada = site.enrol(ADA).await;
+    let bob = site.token(BOB).await;
+    let found = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob);
+    let hers = found.send().await.is(200).json["id"].clone();
+    let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
+    site.delete(&key).bearer(&bob).send().await.is_empty(204);
+    users(&ada.token).await.refuses(401, 1102, "");
+    users(&bob).await.is(200);
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use serde_json::json;
 
 use super::browser::Browser;
 use crate::emnify::{
-    dialect::{ADA, BOB, PASSWORD},
+    dialect::{ADA, BOB, PASSWORD, Phone},
     site::{Site, console_origin},
 };
 
@@ -325,6 +326,22 @@ async fn a_new_password_ends_every_session_and_is_typed_twice() {
     ada.sees("Password changed");
 }
 
+/// Tokens of the API by password and code: one for access, and one for more of them.
+async fn tokens(site: &Site, phone: &Phone) -> [String; 2] {
+    let challenge = site.challenge(ADA).await;
+    let body = json!({ "mfa_token": challenge, "code": phone.shows(site.now()) });
+    let given = site.authenticate(body).await;
+    given.is(200);
+    ["auth_token", "refresh_token"].map(|member| given.text(member))
+}
+
+async fn have_ended(site: &Site, [access, refresh]: &[String; 2]) {
+    let list = site.get("/api/v1/user/mfa/trusted_device");
+    list.bearer(access).send().await.is(401);
+    let refreshed = site.authenticate(json!({ "refresh_token": refresh }));
+    refreshed.await.is(401);
+}
+
 #[tokio::test]
 async fn other_sessions_end_and_this_one_stays() {
     let site = Site::start().await;
@@ -333,25 +350,14 @@ async fn other_sessions_end_and_this_one_stays() {
     let phone = ada.set_up().await;
     other.sign_in_with(&phone, false).await.is(200);
     ada.next_step();
-    let challenge = site.challenge(ADA).await;
-    let body = serde_json::json!({ "mfa_token": challenge, "code": phone.shows(site.now()) });
-    let tokens = site.authenticate(body).await;
-    let (access, refresh) = (
-        tokens.is(200).text("auth_token"),
-        tokens.text("refresh_token"),
-    );
+    let tokens = tokens(&site, &phone).await;
     let before = ada.session().unwrap().to_owned();
     ada.get("/account").await.is(200);
     ada.submit("/account/sessions/end", &[]).await.is(200);
     ada.sees("All other sessions are ended.");
     assert_ne!(ada.session().unwrap(), before);
     other.get("/account").await.is(303);
-    let list = "/api/v1/user/mfa/trusted_device";
-    site.get(list).bearer(&access).send().await.is(401);
-    let refreshed = site
-        .authenticate(serde_json::json!({ "refresh_token": refresh }))
-        .await;
-    refreshed.is(401);
+    have_ended(&site, &tokens).await;
     // It has shown what it had shown.
     ada.get("/account/password").await.is(200);
     let fields = [
@@ -361,6 +367,30 @@ async fn other_sessions_end_and_this_one_stays() {
     ];
     ada.submit("/account/password", &fields).await.is(200);
     ada.sees("Your password is changed.");
+}
+
+#[tokio::test]
+async fn other_sessions_end_with_the_phone_and_this_one_stays() {
+    let site = Site::start().await;
+    let (mut ada, mut other) = (Browser::new(&site), Browser::new(&site));
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    other.sign_in_with(&phone, true).await.is(200);
+    other.post("/account/sign-out", &[]).await.is(303);
+    // A trusted browser, which has shown no factor and is not to decide for that the key is gone.
+    other.sign_in(ADA).await.is(200);
+    other.sees("You signed in without a code.");
+    ada.next_step();
+    let tokens = tokens(&site, &phone).await;
+    let key = key_of(&mut ada).await;
+    ada.submit("/account/phone/remove", &[("key", &key)])
+        .await
+        .is(200);
+    ada.sees("The phone is removed.");
+    other.get("/account").await.is(303);
+    have_ended(&site, &tokens).await;
+    ada.get("/account").await.is(200);
+    ada.sees("Phone removed");
 }
 
 #[tokio::test]

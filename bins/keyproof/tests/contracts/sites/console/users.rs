@@ -103,6 +103,24 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
 }
 
 #[tokio::test]
+async fn a_key_that_an_operator_removes_takes_every_session_with_it() {
+    let site = Site::start().await;
+    let enrolled = site.enrol(ADA).await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in_with(&enrolled.phone, false).await.is(200);
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["users"]).await;
+    list(&mut ops, "Example Org").await;
+    let path = path_of(&ops, ADA);
+    ops.get(&path).await.is(200);
+    ops.submit(&format!("{path}/remove-key"), &[]).await.is(200);
+    ops.sees("key is removed.");
+    ada.get("/account").await.is(303);
+    let users = site.get("/api/v1/user").bearer(&enrolled.token);
+    users.send().await.is(401);
+}
+
+#[tokio::test]
 async fn whatever_lets_somebody_in_again_asks_for_the_token_and_shutting_out_does_not() {
     let site = Site::start().await;
     let mut ops = Browser::new(&site);
