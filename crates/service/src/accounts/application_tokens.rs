@@ -23,7 +23,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, Target},
     pages::Pages,
-    storage::{Attempt, said, settle},
+    storage::{Attempt, said},
 };
 
 /// The longest description, in bytes.
@@ -169,7 +169,7 @@ impl Accounts {
         // Who has how many is looked through.
         let place = self.listings.take(&organisation.to_string()).await;
         let _place = place.map_err(StorageError::from)?;
-        settle("accounts.add_application_token", &self.store, || async {
+        self.settle_for(person, "accounts.add_application_token", || async {
             let (own, creator, reading) = self
                 .deciding_over(person, Action::ApplicationTokenAdd, None)
                 .await?;
@@ -330,7 +330,7 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let organisation = session.owner.organisation;
         let place = application_token_key(organisation, id);
-        settle("accounts.change_application_token", &self.store, || async {
+        self.settle_for(person, "accounts.change_application_token", || async {
             let deciding =
                 self.deciding_over(person, Action::ApplicationTokenChange, [place.clone()]);
             let (own, user, reading) = deciding.await?;

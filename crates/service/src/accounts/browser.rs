@@ -220,7 +220,7 @@ impl Accounts {
         const ENDED: Failure<Undecided> = Failure::Refused(Undecided::Ended);
         let token = Token::parse(text).map_err(|_| ENDED)?;
         let place = user_session_key(&token);
-        settle("accounts.end_other_sessions", &self.store, || async {
+        self.settle_for(person, "accounts.end_other_sessions", || async {
             let action = Action::UserSessionsEnd;
             let decided = self.deciding_over::<Undecided>(person, action, [place.clone()]);
             let (own, user, reading) = decided.await?;

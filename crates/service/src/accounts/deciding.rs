@@ -2,7 +2,10 @@
 //! in, and of the user whose second factor they manage. What is done in a session's name requires the user's record as
 //! it was read here: whatever ends the session, or makes it need a factor, changes that.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use keyproof_mfa::{FactorNeeded, UserRecords};
 use keyproof_store::{Batch, Key};
@@ -13,7 +16,10 @@ use super::{
     records::{SecondFactor, User, second_factor_key, user_key},
     snapshot::{FactorPlaces, Snapshot, records_of},
 };
-use crate::{Action, Failure};
+use crate::{
+    Action, Failure,
+    storage::{Attempt, settle},
+};
 
 /// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +50,43 @@ impl Managed {
 }
 
 impl Accounts {
+    /// Settles races over what a person decides, as [`settle`] does. One may be lost because the record that their session
+    /// rests on is gone: no further try can be won then, and the session has ended.
+    pub(super) async fn settle_for<T, E, F>(
+        &self,
+        person: &Person,
+        name: &'static str,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Failure<E>>
+    where
+        E: From<Undecided>,
+        F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
+    {
+        let has_committed = AtomicBool::new(false);
+        settle(name, &self.store, || async {
+            if has_committed.load(Ordering::Relaxed) {
+                self.still_permitted::<E>(person).await?;
+            }
+            let attempted = attempt().await?;
+            let commits = matches!(attempted, Attempt::Commit(..));
+            has_committed.store(commits, Ordering::Relaxed);
+            Ok(attempted)
+        })
+        .await
+    }
+
+    /// Whether the records that permit what a person does are there still.
+    async fn still_permitted<E: From<Undecided>>(&self, person: &Person) -> Result<(), Failure<E>> {
+        let authority = person.origin().warrants.iter();
+        let places: Vec<_> = authority.map(|record| record.place.clone()).collect();
+        let found = self.store.get_many(&places, self.clock.now()).await?;
+        if found.iter().all(Option::is_some) {
+            Ok(())
+        } else {
+            Err(Failure::Refused(Undecided::Ended.into()))
+        }
+    }
+
     /// All that is kept of a person, for what they decide over it.
     pub(super) async fn deciding<E: From<Undecided>>(
         &self,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Action, Failure,
     audit::{Deed, UserPart},
-    storage::{Attempt, settle},
+    storage::Attempt,
 };
 
 /// A trusted device.
@@ -79,7 +79,7 @@ impl Accounts {
         id: u32,
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let origin = manager.person().origin();
-        settle("accounts.remove_device", &self.store, || async {
+        self.settle_for(manager.person(), "accounts.remove_device", || async {
             let managed = self.managing(manager, Action::TrustedDeviceRemove).await?;
             let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
             let Managed { snapshot, user, .. } = &managed;

@@ -145,7 +145,7 @@ impl Accounts {
     ) -> Result<EnrolledKey, Failure<EnrolKeyError<B>>> {
         let (session, origin) = (person.session(), person.origin());
         let password = password.map(ShownPassword::new);
-        settle("accounts.enrol_key", &self.store, || async {
+        self.settle_for(person, "accounts.enrol_key", || async {
             let (snapshot, user) = self.deciding(person, Action::MfaKeyAdd).await?;
             if snapshot.active_key().is_some() {
                 return Err(Failure::Refused(EnrolKeyError::AlreadyActive));
@@ -222,7 +222,7 @@ impl Accounts {
         code: Result<Zeroizing<String>, B>,
     ) -> Result<(), Failure<ActivateKeyError<B>>> {
         let (session, origin) = (person.session(), person.origin());
-        settle("accounts.activate_key", &self.store, || async {
+        self.settle_for(person, "accounts.activate_key", || async {
             let (snapshot, user) = self.deciding(person, Action::MfaKeyActivate).await?;
             let second_factor = snapshot.second_factor.record();
             let second_factor = second_factor
@@ -286,7 +286,7 @@ impl Accounts {
         id: u32,
     ) -> Result<(), Failure<RemoveKeyError>> {
         let origin = manager.person().origin();
-        settle("accounts.remove_key", &self.store, || async {
+        self.settle_for(manager.person(), "accounts.remove_key", || async {
             let managed = self.managing(manager, Action::MfaKeyRemove).await?;
             let managed = managed.ok_or(Failure::Refused(RemoveKeyError::UserUnknown))?;
             let Managed { snapshot, user, .. } = &managed;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Action, Failure,
-    storage::{Attempt, said, settle},
+    storage::{Attempt, said},
 };
 
 /// What the audit trail is told beside.
@@ -57,7 +57,7 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let passwords = passwords.map(|PasswordChange { old, new }| (ShownPassword::new(old), new));
         let hash = OnceLock::new();
-        settle("accounts.change_password", &self.store, || async {
+        self.settle_for(person, "accounts.change_password", || async {
             let (snapshot, user) = self.deciding(person, Action::UserSetPassword).await?;
             let (old, new) = said(&passwords, ChangePasswordError::Body)?;
             check_new_password(new)

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Action, Failure,
-    storage::{Attempt, said, settle},
+    storage::{Attempt, said},
 };
 
 /// What recovery codes cost.
@@ -59,7 +59,7 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let request = request
             .map(|RecoveryCodesRequest { password, code }| (ShownPassword::new(password), code));
-        settle("accounts.make_recovery_codes", &self.store, || async {
+        self.settle_for(person, "accounts.make_recovery_codes", || async {
             let (snapshot, user) = self.deciding(person, Action::RecoveryCodesMake).await?;
             let second_factor = snapshot
                 .active_key()

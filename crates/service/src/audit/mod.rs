@@ -244,7 +244,8 @@ impl Audit {
     }
 
     /// Adds the event of a refusal to the batch of what the refusal changes, as a count of failures. Those of one
-    /// minute, action, target and asker are one event. The batch then requires what the request is permitted by.
+    /// minute, action, target and asker are one event. What the request is permitted by is not required: a guess that was
+    /// judged counts, although its session has ended meanwhile. Whoever changes more than a count requires it themselves.
     ///
     /// # Errors
     ///
@@ -255,7 +256,6 @@ impl Audit {
         at: Timestamp,
         deed: Deed<'_>,
     ) -> Result<(), StorageError> {
-        deed.origin.require(batch);
         let event = deed.event(at, Outcome::Refused);
         self.repeated(batch, event, Window::Minute).await
     }
@@ -276,7 +276,6 @@ impl Audit {
         // As before each that may be left out: the next minute's allowance begins with it.
         self.tell_left_out().await;
         let who = deed.origin.who.clone();
-        deed.origin.require(batch);
         let own = deed.event(at, Outcome::Refused);
         let rest = Event {
             target: beyond.to_string(),

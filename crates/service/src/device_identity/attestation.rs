@@ -260,6 +260,8 @@ impl DeviceIdentity {
         } else if is_accepted {
             self.audit.used(batch, case.now, deed, false).await?;
         } else {
+            // The verdict is kept with the device.
+            deed.origin.require(batch);
             self.audit.counted(batch, case.now, deed).await?;
         }
         Ok(state)

@@ -2,34 +2,38 @@
 
 use std::time::Duration;
 
-use super::{add, asks, log_in, session, tokens};
+use super::{LOCK, add, asks, log_in, session, tokens};
 use crate::{
     Action,
-    Failure::{self, Refused, Storage},
-    StorageError,
-    accounts::{BrowserStep, PasswordLogin, Role, Session, SessionError},
+    Failure::Refused,
+    accounts::{
+        BrowserStep, ChangePasswordError, PasswordLogin, Role, Session, SessionError, Undecided,
+        Unproven,
+    },
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
 
-#[track_caller]
-fn is_contended<T: std::fmt::Debug, E: std::fmt::Debug>(outcome: Result<T, Failure<E>>) {
-    assert!(
-        matches!(outcome, Err(Storage(StorageError::Contended { .. }))),
-        "{outcome:?}"
-    );
-}
-
-/// A change of Ada's password, right or wrong, in this session: nothing comes of it.
+/// Changes of Ada's password under way in this session, which has ended: nothing comes of the right one, and wrong ones count.
 async fn changes_nothing(bench: &Bench, session: &Session) {
-    for old in ["wrong horse", PASSWORD] {
-        let (old, new) = (secret(old), secret("another horse"));
-        let origin = origin();
+    let change = async |old: &str| {
+        let (old, new, origin) = (secret(old), secret("another horse"), origin());
         let changed = asks(bench).change_password(session, old, new, &origin);
-        is_contended(changed.await);
+        changed.await.err()
+    };
+    let ended = ChangePasswordError::Undecided(Undecided::Ended);
+    assert_eq!(change(PASSWORD).await, Some(Refused(ended)));
+    assert_eq!(bench.times(Action::UserSetPassword).await, 0);
+    let unproven = |why| Some(Refused(ChangePasswordError::Unproven(why)));
+    for guess in 1..=2 {
+        let wrong = unproven(Unproven::WrongPassword);
+        assert_eq!(change("wrong horse").await, wrong, "guess {guess}");
     }
-    assert_eq!(bench.times(Action::UserSetPassword).await, 0, "nor counted");
+    for old in ["wrong horse", "wrong horse", PASSWORD] {
+        let locked = unproven(Unproven::Locked { wait: LOCK });
+        assert_eq!(change(old).await, locked, "{old}");
+    }
     tokens(log_in(bench, ADA, PASSWORD, None).await);
 }
 

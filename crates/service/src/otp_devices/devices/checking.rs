@@ -116,7 +116,10 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             match fitting.filter(|step| step.is_shown) {
                 Some(_) => self.audit.done(&mut batch, now, deed),
-                None => self.audit.counted(&mut batch, now, deed).await?,
+                None => {
+                    deed.origin.require(&mut batch);
+                    self.audit.counted(&mut batch, now, deed).await?;
+                }
             }
             Ok(Attempt::Commit(batch, Ok(fitting)))
         })
