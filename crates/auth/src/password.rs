@@ -114,6 +114,35 @@ impl Cost {
         self.lanes
     }
 
+    /// What a hash of this cost takes beyond one of another, to be spent after that where nobody is to tell the two apart by
+    /// their time; none where this is no dearer. It is counted in passes over a KiB, and may lie below the floor of new hashes.
+    ///
+    /// ```
+    /// use keyproof_auth::Cost;
+    ///
+    /// let (before, now) = (Cost::MINIMUM, Cost::new(19_456, 5, 1)?);
+    /// let missing = now.beyond(before).expect("it is dearer");
+    /// assert_eq!((missing.memory_kib(), missing.iterations()), (19_456, 3));
+    /// assert_eq!(before.beyond(now), None);
+    /// # Ok::<(), keyproof_auth::AuthError>(())
+    /// ```
+    pub fn beyond(self, other: Self) -> Option<Self> {
+        let passes = self.passes().checked_sub(other.passes())?;
+        // In as much memory as it takes, and so in few passes: one of these at most is made more than is missing.
+        let iterations = passes.div_ceil(self.memory_kib).max(Params::MIN_T_COST);
+        let least = self.lanes.saturating_mul(8).max(Params::MIN_M_COST);
+        (passes > 0).then(|| Self {
+            memory_kib: passes.div_ceil(iterations).max(least),
+            iterations,
+            lanes: self.lanes,
+        })
+    }
+
+    /// How often a KiB is passed over: at most 2^22, for each parameter is bounded.
+    const fn passes(self) -> u32 {
+        self.memory_kib.saturating_mul(self.iterations)
+    }
+
     fn at_least(self, minimum: Self) -> Result<Self, AuthError> {
         for (parameter, found, minimum, maximum) in [
             ("lanes", self.lanes, minimum.lanes, Self::MAXIMUM.lanes),
@@ -369,6 +398,11 @@ impl PasswordHash {
         Ok(PasswordMatch::Wrong)
     }
 
+    /// The cost that it was made with.
+    pub const fn cost(&self) -> Cost {
+        self.cost
+    }
+
     /// Whether it was made with another cost than the one in force.
     pub fn needs_rehash(&self, cost: Cost) -> bool {
         self.cost != cost
@@ -551,6 +585,31 @@ mod tests {
         let hash = hash_of("correct horse", cheap());
         assert!(!hash.needs_rehash(cheap()));
         assert!(hash.needs_rehash(Cost::MINIMUM));
+    }
+
+    #[test]
+    fn what_a_cheaper_hash_lacks_is_made_up_for_to_a_pass() {
+        let cost = |(memory_kib, iterations, lanes)| {
+            Cost::insecure_for_tests(memory_kib, iterations, lanes).unwrap()
+        };
+        for (dearer, cheaper) in [
+            ((64, 1, 1), (8, 1, 1)),
+            ((64, 4, 1), (64, 1, 1)),
+            ((64, 4, 1), (100, 2, 1)),
+            ((19_456, 3, 1), (19_455, 3, 1)),
+            ((262_144, 16, 16), (8, 1, 1)),
+        ] {
+            let (dearer, cheaper) = (cost(dearer), cost(cheaper));
+            let missing = dearer.beyond(cheaper).unwrap();
+            let made = cheaper.passes() + missing.passes();
+            let most = dearer.passes() + missing.iterations().max(8 * missing.lanes());
+            assert!((dearer.passes()..=most).contains(&made), "{missing:?}");
+            assert!(missing.memory_kib() <= dearer.memory_kib(), "{missing:?}");
+            assert!(missing.at_least(cost((8, 1, 1))).is_ok());
+            assert_eq!(cheaper.beyond(dearer), None);
+        }
+        // As many passes over half the memory each.
+        assert_eq!(cost((64, 2, 1)).beyond(cost((32, 4, 1))), None);
     }
 
     #[test]

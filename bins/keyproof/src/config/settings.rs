@@ -261,7 +261,8 @@ keys! {
         address_limit: Option<u32> = None => "100",
         /// The length of the window of `auth.address_limit`.
         address_window_s: Option<NonZeroU32> = None => "\"5m\"",
-        /// Memory of one hash.
+        /// Memory of one hash. Where this or the number of passes is lowered, the time that a refusal takes tells which names
+        /// exist, until their users have logged in again.
         argon2_memory_kib: u32 = 19_456,
         /// How many passes Argon2id makes over that memory.
         argon2_iterations: u32 = 2,

@@ -212,8 +212,9 @@ impl HashingPool {
         Ok(self.run(turn, work).await?.to_phc())
     }
 
-    /// Compares a password with the stored PHC string. Where there is none (no such account) the same work is done and
-    /// the answer is no, so that nobody learns from the time it takes.
+    /// Compares a password with the stored PHC string. Where there is none (no such account) the work of the cost in force
+    /// is done and the answer is no, so that nobody learns from the time it takes. A refusal by a hash of a lower cost takes
+    /// as long; one by a hash of a higher cost takes longer, which cannot be helped.
     ///
     /// # Errors
     ///
@@ -234,7 +235,14 @@ impl HashingPool {
         };
         let hash = PasswordHash::parse(stored)?;
         let needs_rehash = hash.needs_rehash(cost);
-        let work = move |memory: &mut Memory| hash.verify(password.as_bytes(), memory);
+        let missing = cost.beyond(hash.cost());
+        let work = move |memory: &mut Memory| {
+            let verdict = hash.verify(password.as_bytes(), memory)?;
+            if let (PasswordMatch::Wrong, Some(missing)) = (verdict, missing) {
+                let _ = PasswordHash::verify_absent(password.as_bytes(), missing, memory)?;
+            }
+            Ok(verdict)
+        };
         Ok(match self.run(turn, work).await? {
             PasswordMatch::Correct => PasswordVerdict::Accepted { needs_rehash },
             PasswordMatch::Wrong => PasswordVerdict::Refused,

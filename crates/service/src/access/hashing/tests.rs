@@ -158,6 +158,38 @@ async fn an_older_cost_is_accepted_and_named() {
     );
 }
 
+/// The thread's memory tells what was done in it: it keeps as much as the largest of its hashes took.
+#[tokio::test]
+async fn a_refusal_by_a_cheaper_hash_takes_the_work_of_the_cost_in_force() {
+    let cost = |memory_kib| Cost::insecure_for_tests(memory_kib, 1, 1).unwrap();
+    let pool = HashingPool::start(HashingSettings {
+        cost: cost(64),
+        ..settings(1, 1)
+    });
+    let pool = pool.unwrap();
+    let stored = PasswordHash::create(b"correct horse", [1; 16], cost(8), &mut Memory::new());
+    let stored = stored.unwrap().to_phc();
+    let held = async || {
+        let origin = Origin::keyproof();
+        let look = |memory: &mut Memory| Ok(memory.held_kib());
+        pool.run(turn(&origin), look).await.unwrap()
+    };
+    let accepted = PasswordVerdict::Accepted { needs_rehash: true };
+    for (hash, text, verdict, kib) in [
+        (Some(&*stored), "correct horse", accepted, 8),
+        (
+            Some(&*stored),
+            "wrong horse",
+            PasswordVerdict::Refused,
+            64 - 8,
+        ),
+        (None, "wrong horse", PasswordVerdict::Refused, 64),
+    ] {
+        assert_eq!(verify(&pool, hash, text).await, Ok(verdict));
+        assert_eq!(held().await, kib, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn sites_take_turns_then_hosts_then_use_cases() {
     let pool = pool(1, 64);
