@@ -1,7 +1,7 @@
 //! Accounts made, changed and removed by whoever runs the server, at the command line or in a browser (`caller.rs`), while
 //! servers run.
 
-use keyproof_auth::{AuthError, check_new_password};
+use keyproof_auth::{AuthError, check_new_password, operator::Reach};
 use keyproof_mfa::UserRecords;
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
@@ -91,7 +91,7 @@ pub enum ChangeUserError {
     /// They have no active key that could be removed.
     #[error("the user has no active key")]
     NoKey,
-    /// The scopes of the operator who asks do not reach the user's organisation.
+    /// The scopes of the operator who asks do not reach the user's organisation, whether or not there is one.
     #[error("the token's scopes do not reach the organisation")]
     OutOfReach,
     /// There is none of that name or number.
@@ -456,13 +456,15 @@ impl Accounts {
         let snapshot = match whom {
             Whom::Named(name, _) => self.snapshot(name).await?,
             Whom::Reached(caller, owner) => {
-                let found = self.read([user_key(owner)]).await?;
-                let found: Slot<User> = found.slot(user_key(owner))?;
-                let found = found.into_record().ok_or(UNKNOWN)?;
+                let theirs = organisation_key(owner.organisation);
+                let reading = self.read([theirs.clone(), user_key(owner)]).await?;
                 // An organisation's name never changes.
-                if !caller.may_change(&found.organisation_name) {
+                let organisation: Slot<Organisation> = reading.slot(theirs)?;
+                if !caller.reaches(Reach::Change, organisation.record()) {
                     return Err(Failure::Refused(ChangeUserError::OutOfReach));
                 }
+                let found: Slot<User> = reading.slot(user_key(owner))?;
+                let found = found.into_record().ok_or(UNKNOWN)?;
                 self.snapshot_of(&found.name, owner).await?
             }
         };

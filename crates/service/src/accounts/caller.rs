@@ -40,12 +40,7 @@ impl Caller {
         }
     }
 
-    /// Whether they may see the users of this organisation.
-    pub fn may_see(&self, organisation: &str) -> bool {
-        self.may(Reach::Read, organisation)
-    }
-
-    /// Whether they may change them.
+    /// Whether they may change the users of this organisation.
     pub fn may_change(&self, organisation: &str) -> bool {
         self.may(Reach::Change, organisation)
     }
@@ -62,6 +57,15 @@ impl Caller {
 
     pub(super) const fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Whether they reach this organisation, or each one where there is none at a number: whoever does not is to learn neither
+    /// which numbers others have.
+    pub(super) fn reaches(&self, reach: Reach, organisation: Option<&Organisation>) -> bool {
+        match organisation {
+            Some(organisation) => self.may(reach, &organisation.name),
+            None => self.operator.may(&OperatorScope::Users(reach, None)),
+        }
     }
 
     fn may(&self, reach: Reach, organisation: &str) -> bool {
@@ -120,7 +124,7 @@ pub struct UserState {
 /// Why an operator does not see users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SeeUsersError {
-    /// Their scopes do not reach the organisation.
+    /// Their scopes do not reach the organisation, whether or not there is one.
     #[error("the token's scopes do not reach the organisation")]
     OutOfReach,
     /// There is no such user, or no such organisation.
@@ -254,11 +258,11 @@ impl Accounts {
     ) -> Result<(OrganisationView, UserPage), Failure<SeeUsersError>> {
         let reading = self.read([organisation_key(organisation)]).await?;
         let found: Slot<Organisation> = reading.slot(organisation_key(organisation))?;
-        let found = found.into_record().map(OrganisationView::of);
-        let found = found.ok_or(Failure::Refused(SeeUsersError::Unknown))?;
-        if !caller.may_see(&found.name) {
+        if !caller.reaches(Reach::Read, found.record()) {
             return Err(Failure::Refused(SeeUsersError::OutOfReach));
         }
+        let found = found.into_record().map(OrganisationView::of);
+        let found = found.ok_or(Failure::Refused(SeeUsersError::Unknown))?;
         let page = self.users_in(organisation, query).await?;
         Ok((found, page))
     }
@@ -276,12 +280,14 @@ impl Accounts {
     ) -> Result<UserState, Failure<SeeUsersError>> {
         const UNKNOWN: Failure<SeeUsersError> = Failure::Refused(SeeUsersError::Unknown);
         let owner = Owner { organisation, user };
-        let reading = self.read([user_key(owner)]).await?;
-        let found: Slot<User> = reading.slot(user_key(owner))?;
-        let found = found.into_record().ok_or(UNKNOWN)?;
-        if !caller.may_see(&found.organisation_name) {
+        let places = [organisation_key(organisation), user_key(owner)];
+        let reading = self.read(places).await?;
+        let organisation: Slot<Organisation> = reading.slot(organisation_key(organisation))?;
+        if !caller.reaches(Reach::Read, organisation.record()) {
             return Err(Failure::Refused(SeeUsersError::OutOfReach));
         }
+        let found: Slot<User> = reading.slot(user_key(owner))?;
+        let found = found.into_record().ok_or(UNKNOWN)?;
         let snapshot = self.snapshot_of(&found.name, owner).await?;
         let user = snapshot.user.record().ok_or(UNKNOWN)?;
         let records = snapshot.records();

@@ -12,6 +12,18 @@ use crate::{
     sites::browser::Browser,
 };
 
+/// What is done with a user, as paths have it.
+const DEEDS: [&str; 5] = [
+    "suspend",
+    "activate",
+    "unlock",
+    "end-sessions",
+    "remove-key",
+];
+
+/// One that is never drawn.
+const NO_NUMBER: u32 = 1 << 24;
+
 /// The path of a user's page, by their name, from the list of an organisation that a browser is on.
 #[track_caller]
 fn path_of(browser: &Browser<'_>, name: &str) -> String {
@@ -218,13 +230,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
         other.sees("Your token does not reach this");
         other.sees_not(ADA);
     }
-    for deed in [
-        "suspend",
-        "activate",
-        "unlock",
-        "end-sessions",
-        "remove-key",
-    ] {
+    for deed in DEEDS {
         let path = format!("{ada}/{deed}");
         other.post_with(&path, &csrf, &[]).await.is(403);
     }
@@ -249,13 +255,7 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     reader.get(&eve).await.is(200);
     reader.sees_not("/suspend");
     let csrf = reader.csrf();
-    for deed in [
-        "suspend",
-        "activate",
-        "unlock",
-        "end-sessions",
-        "remove-key",
-    ] {
+    for deed in DEEDS {
         let path = format!("{eve}/{deed}");
         reader.post_with(&path, &csrf, &[]).await.is(403);
     }
@@ -282,6 +282,36 @@ async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
     }
     // Nor does what a page asks by itself show more.
     reader.get("/console/audit/latest").await.is(403);
+}
+
+/// Nor is it told which numbers there are in others.
+#[tokio::test]
+async fn a_token_of_one_organisation_learns_nothing_of_the_numbers_of_others() {
+    let site = Site::start().await;
+    add(&site, "eve", "Other Org").await;
+    let mut all = Browser::new(&site);
+    all.sign_in_as(&["users"]).await;
+    let theirs = list(&mut all, "Example Org").await;
+    let mut other = Browser::new(&site);
+    other.sign_in_as(&["users:Other%20Org"]).await;
+    let own = list(&mut other, "").await;
+
+    let nobody = |organisation: &str| format!("{organisation}/{NO_NUMBER}");
+    let nowhere = nobody("/console/users");
+    other.get(&nowhere).await.is(403);
+    all.get(&nowhere).await.is(404);
+    for (organisation, status) in [(&theirs, 403), (&nowhere, 403), (&own, 404)] {
+        let path = nobody(organisation);
+        other.get(&path).await.is(status);
+        all.get(&path).await.is(404);
+        for deed in DEEDS {
+            let path = format!("{path}/{deed}");
+            for (browser, status) in [(&mut other, status), (&mut all, 404)] {
+                browser.get("/console/users/add").await.is(200);
+                browser.post(&path, &[]).await.is(status);
+            }
+        }
+    }
 }
 
 #[tokio::test]
