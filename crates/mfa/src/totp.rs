@@ -133,6 +133,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_clock_is_followed_a_step_at_a_time() {
+        const NOW: u64 = 100 * 30 + 7;
+        let secret = Secret::from_bytes(&[7; 20]).unwrap();
+        let totp = Totp::new(&secret, Algorithm::default(), Digits::default());
+        let fresh = TotpKey {
+            parameters: TotpParameters::default(),
+            spent: None,
+        };
+        let accepted = |key: &TotpKey, now: u64, ahead: i64| {
+            let code = totp.code(now.checked_add_signed(ahead).unwrap());
+            key.accept(&secret, &code, UnixMillis::from_secs(now))
+        };
+        for direction in [1, -1] {
+            let at_once = accepted(&fresh, NOW, direction * 70);
+            assert_eq!(at_once, Err(Wrong::Code), "{direction}");
+            let (mut key, mut now) = (fresh, NOW);
+            for ahead in [30, 60, 90] {
+                now += 600;
+                key = accepted(&key, now, direction * ahead).unwrap();
+            }
+            let too_far = accepted(&key, now + 600, direction * 120);
+            assert_eq!(too_far, Err(Wrong::Code), "{direction}");
+        }
+    }
+
+    #[test]
     fn no_code_that_may_have_been_accepted_is_accepted_after_a_return_to_earlier_records() {
         let secret = Secret::from_bytes(&[7; 20]).unwrap();
         for drift in -MAX_DRIFT..=MAX_DRIFT {

@@ -468,6 +468,25 @@ async fn a_phone_whose_clock_is_off_is_told_of() {
 }
 
 #[tokio::test]
+async fn a_phone_whose_clock_is_a_minute_ahead_is_not_set_up() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    ada.get("/account/phone").await.is(200);
+    ada.post("/account/phone", &[("password", PASSWORD)])
+        .await
+        .is(200);
+    let (phone, key) = (
+        Phone::of(&ada.text_of("secret")),
+        ada.hidden("key").unwrap(),
+    );
+    let ahead = phone.shows(site.now().saturating_add(Duration::from_secs(60)));
+    let fields = [("key", &*key), ("code", &*ahead)];
+    ada.post("/account/phone/activate", &fields).await.is(422);
+    ada.sees("If none works, the phone’s clock is off, or it has another key");
+}
+
+#[tokio::test]
 async fn the_activity_is_the_users_own() {
     let site = Site::start().await;
     let (mut ada, mut bob) = (Browser::new(&site), Browser::new(&site));
