@@ -136,6 +136,16 @@ impl Accounts {
         }
     }
 
+    /// The same, for a page that is there for everybody: the session is not used by that.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`].
+    pub async fn watching_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
+        let (browser, _) = self.session_in_browser(text).await?;
+        Ok(browser)
+    }
+
     /// The session and its record, without a use of it.
     async fn session_in_browser(
         &self,

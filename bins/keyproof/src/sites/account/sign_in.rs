@@ -10,7 +10,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Signed, Visit, Visitor,
+    Answered, Known, Signed, Visit, Visitor,
     back::{by_way_of, page_of},
     pages::{CodePage, Confirm, Frame, Help, SignIn, State},
     password::locked,
@@ -22,9 +22,15 @@ use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal, user_agen
 const TRUSTED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 impl Visit<Visitor> {
+    /// Also to somebody who is signed in, whose session is not used by that. If that cannot be learnt, the page is there all
+    /// the same.
     pub(super) async fn help(self) -> Answered {
-        let frame = self.frame("/account/help");
-        let mut response = render(&Help { frame: &frame }, StatusCode::OK)?;
+        if let Some(cookie) = self.cookie(Cookie::Account)
+            && let Ok(browser) = self.accounts().watching_session(&cookie).await
+        {
+            return self.by(Signed { cookie, browser }).help_page();
+        }
+        let mut response = self.help_page()?;
         self.bind(&mut response);
         Ok(response)
     }
@@ -210,6 +216,13 @@ impl Visit<Signed> {
         self.forget(&mut response, Cookie::Account);
         self.forget(&mut response, Cookie::Visit);
         Ok(response)
+    }
+}
+
+impl<W: Known> Visit<W> {
+    fn help_page(&self) -> Answered {
+        let frame = self.frame("/account/help");
+        render(&Help { frame: &frame }, StatusCode::OK)
     }
 }
 

@@ -601,6 +601,30 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
 }
 
 #[tokio::test]
+async fn the_help_is_everybodys_and_prolongs_no_session() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.get("/account/help").await.is(200);
+    ada.sees_not("/account/sign-out");
+    ada.sign_in(ADA).await.is(200);
+    for minutes in [7, 7] {
+        site.clock.advance(Duration::from_secs(minutes * 60));
+        ada.get("/account/help").await.is(200);
+        ada.sees(&format!("<bdi>{ADA}</bdi>"));
+        ada.sees("href=\"/account/devices\"");
+    }
+    site.clock.advance(Duration::from_secs(60));
+    ada.get("/account").await.is(303);
+    ada.get("/account/help").await.is(200);
+    ada.sees_not("/account/sign-out");
+    // The form on it is the session's.
+    ada.sign_in(ADA).await.is(200);
+    ada.get("/account/help").await.is(200);
+    let out = ada.post("/account/sign-out", &[]).await;
+    assert_eq!(out.is(303).location(), "/account/sign-in?out");
+}
+
+#[tokio::test]
 async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen() {
     let site = Site::start().await;
     let mut ada = Browser::new(&site).sending("accept-language", "de-AT, en;q=0.5");

@@ -18,7 +18,7 @@ use crate::site_routes::assert_complete;
 const NAME: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse";
 
-/// The pages that are answered without a look at the store.
+/// The pages that are answered although the store does not.
 const WITHOUT: [&str; 4] = [
     "/account/help",
     "/account/sign-in",
