@@ -33,6 +33,7 @@ use super::{
     page::{self, render},
     refusal::{Answered, Refusal},
     visit::{self, Bound, Site, Visitor},
+    visitor::Connected,
 };
 use back::page_of;
 use pages::Frame;
@@ -95,6 +96,9 @@ impl Application for Account {
                 language: reader.language,
                 request_id: exchange.request_id(),
                 page: page_of(&format!("/{}", exchange.path().lossy_segments().join("/"))),
+                has_session: Cookie::Account
+                    .value(exchange.headers(), Connected::of(&exchange).is_encrypted())
+                    .is_some(),
             };
             let answered = operation::answer(self, &ROUTES, exchange, context.language).await;
             let mut response = answered.unwrap_or_else(|why| refused(&why, &context));
@@ -104,11 +108,12 @@ impl Application for Account {
     }
 
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
-        // Nobody has read what language is asked for.
+        // Nobody has read what language is asked for, and whether there is a session.
         let context = Context {
             language: Language::English,
             request_id,
             page: page_of(""),
+            has_session: false,
         };
         page::stamp(refused(&refusal.into(), &context))
     }
@@ -120,6 +125,8 @@ struct Context {
     request_id: RequestId,
     /// The page that it belongs to.
     page: &'static str,
+    /// Whether it came with a session's cookie, which a refusal leaves there.
+    has_session: bool,
 }
 
 /// What is somebody's own: all that this site shows, to each their own.

@@ -207,6 +207,7 @@ pages! {
     RefusalPage("account/refusal.html") {
         title: &'a str,
         text: &'a str,
+        has_session: bool,
         request: Option<&'a str>,
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
         frame: &frame,
         title,
         text: &text,
+        has_session: context.has_session,
         request: is_ours.then_some(&*request),
     };
     let page = page.render().unwrap_or_default();

@@ -33,7 +33,7 @@ texts! {
     recovery_codes: "Recovery codes", "Wiederherstellungscodes";
     devices: "Trusted devices", "Vertrauenswürdige Geräte";
     password: "Password", "Passwort";
-    activity: "Activity", "Aktivität";
+    activity: "Activity", "Aktivitäten";
     help: "Help", "Hilfe";
     sign_in: "Sign in", "Anmelden";
     sign_out: "Sign out", "Abmelden";
@@ -50,11 +50,11 @@ texts! {
     code_lead: "Open the authenticator app on your phone and type the six digits that it shows for this account.",
         "Öffnen Sie die Authenticator-App auf Ihrem Telefon und geben Sie die sechs Ziffern ein, die sie für dieses Konto zeigt.";
     code: "Code", "Code";
-    code_hint: "Six digits, or one of your recovery codes", "Sechs Ziffern, oder einer Ihrer Wiederherstellungscodes";
+    code_hint: "Six digits, or one of your recovery codes", "Sechs Ziffern oder einer Ihrer Wiederherstellungscodes";
     code_wrong: "This code is wrong, or it was used before. Wait until your phone shows the next one and type that.",
         "Dieser Code ist falsch oder wurde schon benutzt. Warten Sie, bis Ihr Telefon den nächsten zeigt, und geben Sie diesen ein.";
     code_late: "This code is wrong or was used before, or ten minutes are over since you typed your password. Type your phone’s next code, or start again.",
-        "Dieser Code ist falsch oder wurde schon benutzt, oder seit Ihrem Passwort sind zehn Minuten vergangen. Geben Sie den nächsten Code Ihres Telefons ein, oder fangen Sie von vorn an.";
+        "Dieser Code ist falsch oder wurde schon benutzt, oder seit der Eingabe Ihres Passworts sind zehn Minuten vergangen. Geben Sie den nächsten Code Ihres Telefons ein, oder fangen Sie von vorn an.";
     trust: "Trust this browser for 90 days", "Diesem Browser 90 Tage lang vertrauen";
     trust_hint: "It then needs no code to sign in. Only on a device that is yours alone.",
         "Dann braucht er zum Anmelden keinen Code. Nur auf einem Gerät, das Ihnen allein gehört.";
@@ -75,6 +75,7 @@ texts! {
     phone_active: "Codes from your phone are asked for when you sign in.",
         "Beim Anmelden wird nach Codes von Ihrem Telefon gefragt.";
     since: "Since", "Seit";
+    set_up_since: "Set up since", "Eingerichtet seit";
     set_up_phone: "Set up a phone", "Telefon einrichten";
     finish_phone: "Finish the set-up", "Einrichtung abschließen";
     clock: "Your phone’s clock", "Die Uhr Ihres Telefons";
@@ -83,16 +84,16 @@ texts! {
         "Sie haben keine. Erstellen Sie welche, damit Sie sich anmelden können, wenn Ihr Telefon verloren geht.";
     make_recovery_codes: "Make recovery codes", "Wiederherstellungscodes erstellen";
     sessions: "Sessions", "Sitzungen";
-    sessions_lead: "Ends every sign-in but this one, in other browsers and in programs. Application tokens stay valid.",
-        "Beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Anwendungstoken bleiben gültig.";
+    sessions_lead: "The button ends every sign-in but this one, in other browsers and in programs. Application tokens stay valid.",
+        "Die Schaltfläche beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Anwendungstoken bleiben gültig.";
     end_sessions: "End other sessions", "Andere Sitzungen beenden";
     sessions_ended: "All other sessions are ended.", "Alle anderen Sitzungen sind beendet.";
     factor_needed: "You signed in without a code. To change anything here, confirm that it is you.",
         "Sie haben sich ohne Code angemeldet. Um hier etwas zu ändern, bestätigen Sie, dass Sie es sind.";
     confirm: "Confirm", "Bestätigen";
 
-    phone_lead: "An authenticator app on your phone makes a new code every 30 seconds. From then on your password alone signs nobody in.",
-        "Eine Authenticator-App auf Ihrem Telefon erzeugt alle 30 Sekunden einen neuen Code. Danach kann sich niemand mehr mit Ihrem Passwort allein anmelden.";
+    phone_lead: "An authenticator app on your phone makes a new code every 30 seconds. Type your password, then scan the QR code. From the first code on, your password alone signs nobody in.",
+        "Eine Authenticator-App auf Ihrem Telefon erzeugt alle 30 Sekunden einen neuen Code. Geben Sie Ihr Passwort ein und scannen Sie dann den QR-Code. Vom ersten Code an kann sich niemand mehr mit Ihrem Passwort allein anmelden.";
     phone_password: "Your password", "Ihr Passwort";
     show_qr: "Show the QR code", "QR-Code zeigen";
     scan_title: "Scan this with your phone", "Scannen Sie diesen Code mit Ihrem Telefon";
@@ -108,8 +109,8 @@ texts! {
     activate: "Activate the phone", "Telefon aktivieren";
     activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone’s clock is off, or it has another key: start again.",
         "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie diesen ein. Wenn keiner passt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie von vorn an.";
-    activate_lead: "Your phone has the key already. Type the code that it shows now.",
-        "Ihr Telefon hat den Schlüssel schon. Geben Sie den Code ein, den es jetzt zeigt.";
+    activate_lead: "If your phone has the key, type the code that it shows now. If not, start again below.",
+        "Wenn Ihr Telefon den Schlüssel hat, geben Sie den Code ein, den es jetzt zeigt. Wenn nicht, fangen Sie unten von vorn an.";
     activated: "Your phone is set up. Other sessions have been ended. Now make recovery codes, for the day it is lost.",
         "Ihr Telefon ist eingerichtet. Andere Sitzungen wurden beendet. Erstellen Sie nun Wiederherstellungscodes für den Fall, dass es verloren geht.";
     remove_phone: "Remove the phone", "Telefon entfernen";
@@ -133,7 +134,7 @@ texts! {
     download: "Download as a text file", "Als Textdatei herunterladen";
     copy: "Copy", "Kopieren";
     copied: "Copied", "Kopiert";
-    kept: "I have kept them", "Ich habe sie aufbewahrt";
+    kept: "I have kept them", "Ich habe sie gesichert";
     password_wrong: "This password is wrong.", "Dieses Passwort ist falsch.";
 
     devices_lead: "These browsers sign in with your password alone. Trust ends by itself after 90 days.",
@@ -173,8 +174,8 @@ texts! {
         "Der Server hat gerade zu viel zu tun, um sie zu zeigen. Laden Sie die Seite gleich noch einmal.";
     older: "Show older", "Älteres zeigen";
     refused: "refused", "abgelehnt";
-    last_sign_in: "Latest activity", "Letzte Aktivität";
-    all_activity: "Show all activity", "Alle Aktivität zeigen";
+    last_sign_in: "Latest activity", "Letzte Aktivitäten";
+    all_activity: "Show all activity", "Alle Aktivitäten anzeigen";
 
     help_lost: "My phone is lost", "Mein Telefon ist verloren";
     help_lost_text: "Sign in with your password, and type one of your recovery codes where a code is asked for. Then remove the phone under “Phone” and set up another one. Without recovery codes, ask whoever runs this server: they can remove the phone’s key, and see no secret of yours.",
@@ -187,7 +188,7 @@ texts! {
         "Nach mehreren falschen Versuchen wird eine Weile nichts geprüft, auch Richtiges nicht. Die Seite sagt, wie lange. Warten Sie so lange, und versuchen Sie es noch einmal. Nach falschen Codes verdoppelt sich die Wartezeit jedes Mal.";
     help_stolen: "Somebody else may know my password", "Jemand anders kennt vielleicht mein Passwort";
     help_stolen_text: "Change it. That ends every session and every trusted device. Then look at the activity for sign-ins that were not yours.",
-        "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Sehen Sie dann unter Aktivität nach Anmeldungen, die nicht von Ihnen waren.";
+        "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Sehen Sie dann unter „Aktivitäten“ nach Anmeldungen, die nicht von Ihnen waren.";
 
     signed_out: "You are signed out.", "Sie sind abgemeldet.";
     session_over: "Please sign in. A session ends after 15 minutes without use, and after 8 hours.",
@@ -215,6 +216,7 @@ texts! {
         "Die Antwort ging unterwegs verloren. Sehen Sie nach, ob die Änderung da ist, bevor Sie sie wiederholen.";
     broken_title: "Something is wrong with this server", "Mit diesem Server stimmt etwas nicht";
     broken_text: "Tell whoever runs it, with the number below.", "Melden Sie es mit der Nummer unten denen, die ihn betreiben.";
+    still_signed_in: "This did not sign you out.", "Sie wurden dadurch nicht abgemeldet.";
     request: "Request", "Anfrage";
     back: "Back to the overview", "Zurück zur Übersicht";
 }
@@ -315,8 +317,8 @@ impl Texts {
             "user.authenticate" => ("Sign-in", "Anmeldung"),
             "user.set_password" => ("Password changed", "Passwort geändert"),
             "user.add" => ("Account made", "Konto angelegt"),
-            "user.suspend" => ("Account suspended", "Konto gesperrt"),
-            "user.activate" => ("Account activated", "Konto freigegeben"),
+            "user.suspend" => ("Account suspended", "Konto deaktiviert"),
+            "user.activate" => ("Account activated", "Konto wieder aktiviert"),
             "user.unlock" => ("Locks lifted", "Sperren aufgehoben"),
             "user_session.end" => ("Signed out", "Abgemeldet"),
             "user_session.end_all" => ("All sessions ended", "Alle Sitzungen beendet"),

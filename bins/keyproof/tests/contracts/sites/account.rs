@@ -38,7 +38,8 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     ada.sees("otpauth://totp/");
     ada.get("/account/phone").await.is(200);
     ada.sees_not("otpauth://");
-    ada.sees("Your phone has the key already.");
+    ada.sees("If your phone has the key, type the code");
+    ada.sees("<button class=\"quiet\">Show the QR code</button>");
     let key = ada.hidden("key").unwrap();
     let wrong = ada
         .post(
@@ -622,6 +623,19 @@ async fn the_help_is_everybodys_and_prolongs_no_session() {
     ada.get("/account/help").await.is(200);
     let out = ada.post("/account/sign-out", &[]).await;
     assert_eq!(out.is(303).location(), "/account/sign-in?out");
+}
+
+#[tokio::test]
+async fn a_refusal_signs_nobody_out_and_says_so() {
+    const STAYS: &str = "This did not sign you out.";
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.get("/account/nowhere").await.is(404);
+    ada.sees_not(STAYS);
+    ada.sign_in(ADA).await.is(200);
+    ada.get("/account/nowhere").await.is(404);
+    ada.sees(STAYS);
+    ada.get("/account").await.is(200);
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ impl Visitor {
         self.looks("scan");
         // The page was left before the first code was typed: the phone has the key still.
         self.open("/account/phone");
-        self.sees("Your phone has the key already.");
+        self.sees("If your phone has the key, type the code");
         self.looks("phone-pending");
         self.fill_in("#code", &self.code(&secret));
         self.looks("recovery-codes");
