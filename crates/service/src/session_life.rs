@@ -1,8 +1,9 @@
-//! How long the session of a browser lasts: until nobody has used it for a quarter of an hour, and eight hours at most.
+//! How long the session of a browser lasts: until nobody has used it for a quarter of an hour, and eight hours at most. And
+//! how long its owner is taken to be there still, who has shown who they are.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use keyproof_store::Timestamp;
+use keyproof_store::{Key, Record, Store, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long it lasts unused.
@@ -10,6 +11,9 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// How long it lasts at most.
 const LONGEST: Duration = Duration::from_secs(8 * 60 * 60);
+
+/// How long after they have shown who they are its owner may do what weakens something.
+const FRESH: Duration = Duration::from_secs(5 * 60);
 
 /// That it was used is written down once in so long: each time costs a commit.
 const NOTED: Duration = Duration::from_secs(60);
@@ -63,9 +67,69 @@ impl SessionLife {
     }
 }
 
+/// When the owner of a session has last shown who they are, read at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Confirmed {
+    pub(crate) at: Timestamp,
+    pub(crate) read_at: Timestamp,
+}
+
+impl Confirmed {
+    /// Whether that was so lately that it need not be shown again before what weakens something. What lies ahead, for the clock
+    /// was set back, counts as if it lay behind.
+    pub(crate) fn is_fresh(self) -> bool {
+        self.read_at.abs_diff(self.at) < FRESH
+    }
+}
+
+/// The record of a browser's session.
+pub(crate) trait SessionRecord: Record {
+    fn life(&self) -> SessionLife;
+
+    /// The same session with this life.
+    fn lasting(self, life: SessionLife) -> Self;
+}
+
+/// Notes that a session is used, if that is due: then its record is another. It is no reason to refuse anything if that cannot
+/// be: then it ends the sooner.
+pub(crate) async fn note_use<R: SessionRecord>(
+    store: &Store,
+    place: &Key,
+    kept: &Stored<Arc<R>>,
+    now: Timestamp,
+    used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
+) -> bool {
+    let Some(life) = used(&kept.record.life(), now) else {
+        return false;
+    };
+    let next = R::clone(&kept.record).lasting(life);
+    let mut batch = store.batch(now);
+    batch.replace(place, kept.version, &next, Some(life.ends_at()));
+    if let Err(error) = store.commit(batch).await {
+        tracing::debug!(%error, "that a session is used was not noted");
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_has_shown_who_they_are_is_taken_to_be_there_for_five_minutes() {
+        let read_at = Timestamp::from_secs(1_700_000_000);
+        let is_fresh = |at| Confirmed { at, read_at }.is_fresh();
+        let (within, five) = (Duration::from_millis(299_999), Duration::from_secs(300));
+        for at in [
+            read_at.saturating_sub(within),
+            read_at.saturating_add(within),
+        ] {
+            assert!(is_fresh(at), "{at:?}");
+        }
+        for at in [read_at.saturating_sub(five), read_at.saturating_add(five)] {
+            assert!(!is_fresh(at), "{at:?}");
+        }
+    }
 
     #[test]
     fn a_session_ends_unused_after_a_quarter_of_an_hour_and_in_any_case_after_eight_hours() {

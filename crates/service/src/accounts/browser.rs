@@ -2,10 +2,10 @@
 //! token of its own: the first step's is that of the challenge, and whatever is shown anew begins a session in the place
 //! of the one before.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc};
 
 use keyproof_auth::Token;
-use keyproof_store::{Batch, ReadPlan, Timestamp};
+use keyproof_store::{Batch, Key, ReadPlan, Stored};
 use zeroize::Zeroizing;
 
 use super::{
@@ -22,12 +22,9 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
-    session_life::SessionLife,
+    session_life::{Confirmed, SessionLife, note_use},
     storage::{Attempt, settle},
 };
-
-/// How long after a login a browser's session may do what weakens the account.
-const FRESH: Duration = Duration::from_secs(5 * 60);
 
 /// What an accepted password gives a browser.
 pub enum BrowserStep {
@@ -41,8 +38,8 @@ pub enum BrowserStep {
 #[derive(Debug)]
 pub struct Browser {
     session: Session,
-    logged_in_at: Timestamp,
-    read_at: Timestamp,
+    /// By a whole login.
+    confirmed: Confirmed,
 }
 
 impl Browser {
@@ -51,10 +48,9 @@ impl Browser {
         &self.session
     }
 
-    /// Whether its user has logged in so lately that they need not do so again before what weakens the account. A clock that
-    /// was set back makes no login a late one.
+    /// Whether its user has logged in so lately that they need not do so again before what weakens the account.
     pub fn is_fresh(&self) -> bool {
-        self.read_at.abs_diff(self.logged_in_at) < FRESH
+        self.confirmed.is_fresh()
     }
 }
 
@@ -114,9 +110,9 @@ impl Accounts {
     ///
     /// [`SessionError`].
     pub async fn user_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
-        let (browser, kept) = self.session_in_browser(text).await?;
-        self.note_use(&kept, browser.read_at, SessionLife::used)
-            .await;
+        let (browser, place, kept) = self.session_in_browser(text).await?;
+        let now = browser.confirmed.read_at;
+        note_use(&self.store, &place, &kept, now, SessionLife::used).await;
         Ok(browser)
     }
 
@@ -126,10 +122,9 @@ impl Accounts {
     ///
     /// [`SessionError`].
     pub async fn acting_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
-        let (browser, kept) = self.session_in_browser(text).await?;
-        let is_written_over = self
-            .note_use(&kept, browser.read_at, SessionLife::used_for_a_change)
-            .await;
+        let (browser, place, kept) = self.session_in_browser(text).await?;
+        let (now, used) = (browser.confirmed.read_at, SessionLife::used_for_a_change);
+        let is_written_over = note_use(&self.store, &place, &kept, now, used).await;
         match is_written_over {
             true => Ok(self.session_in_browser(text).await?.0),
             false => Ok(browser),
@@ -142,7 +137,7 @@ impl Accounts {
     ///
     /// [`SessionError`].
     pub async fn watching_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
-        let (browser, _) = self.session_in_browser(text).await?;
+        let (browser, _, _) = self.session_in_browser(text).await?;
         Ok(browser)
     }
 
@@ -150,7 +145,7 @@ impl Accounts {
     async fn session_in_browser(
         &self,
         text: &str,
-    ) -> Result<(Browser, Slot<UserSession>), Failure<SessionError>> {
+    ) -> Result<(Browser, Key, Stored<Arc<UserSession>>), Failure<SessionError>> {
         const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&token);
@@ -163,20 +158,24 @@ impl Accounts {
             }
         });
         let reading = self.read_plan(plan).await?;
-        let kept: Slot<UserSession> = reading.slot(place)?;
-        let record = kept.record().ok_or(INVALID)?;
+        let slot: Slot<UserSession> = reading.slot(place.clone())?;
+        let warrant = slot.warrant();
+        let kept = slot.stored.ok_or(INVALID)?;
+        let record = &*kept.record;
         let user: Slot<User> = reading.slot(user_key(record.owner))?;
         let user = user.into_record().ok_or(INVALID)?;
-        let session = Session::of_browser(record, kept.warrant(), &user);
+        let session = Session::of_browser(record, warrant, &user);
         if !session.is_of(&user) {
             return Err(INVALID);
         }
         let browser = Browser {
             session,
-            logged_in_at: record.logged_in_at,
-            read_at: reading.now,
+            confirmed: Confirmed {
+                at: record.logged_in_at,
+                read_at: reading.now,
+            },
         };
-        Ok((browser, kept))
+        Ok((browser, place, kept))
     }
 
     /// Ends a browser's session.
@@ -328,31 +327,5 @@ impl Accounts {
             }
         }
         Ok(token)
-    }
-
-    /// Notes that a session is used, if that is due: then its record is another. It is no reason to refuse anything if that
-    /// cannot be: then it ends the sooner.
-    async fn note_use(
-        &self,
-        kept: &Slot<UserSession>,
-        now: Timestamp,
-        used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
-    ) -> bool {
-        let Some(record) = kept.record() else {
-            return false;
-        };
-        let Some(life) = used(&record.life, now) else {
-            return false;
-        };
-        let mut batch = self.store.batch(now);
-        let next = UserSession {
-            life,
-            ..record.clone()
-        };
-        kept.replace(&mut batch, &next, Some(life.ends_at()));
-        if let Err(error) = self.store.commit(batch).await {
-            tracing::debug!(%error, "that a session is used was not noted");
-        }
-        true
     }
 }

@@ -17,7 +17,7 @@ use super::session_id::{SessionId, TokenId};
 use crate::{
     audit::Subject,
     keys::{made_at, moment, token_key, token_key_at},
-    session_life::SessionLife,
+    session_life::{SessionLife, SessionRecord},
 };
 
 /// What a user may do.
@@ -470,6 +470,16 @@ pub(super) struct UserSession {
 }
 
 record!(UserSession, "user_session");
+
+impl SessionRecord for UserSession {
+    fn life(&self) -> SessionLife {
+        self.life
+    }
+
+    fn lasting(self, life: SessionLife) -> Self {
+        Self { life, ..self }
+    }
+}
 
 pub(super) fn user_session_key(token: &Token) -> Key {
     token_key("user_session", "_", token)

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_store::{Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
@@ -20,12 +20,9 @@ use crate::{
     audit::{Deed, Target, Warrant},
     clock::auth_millis,
     keys::token_key,
-    session_life::SessionLife,
+    session_life::{Confirmed, SessionLife, SessionRecord, note_use},
     storage::{Attempt, settle},
 };
-
-/// How long after the token was shown a session may do what weakens something.
-const FRESH: Duration = Duration::from_secs(5 * 60);
 
 /// At `operator_session/_/<time>/<digest>`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,6 +41,16 @@ impl Record for OperatorSessionRecord {
     const VERSION: u32 = 1;
 }
 
+impl SessionRecord for OperatorSessionRecord {
+    fn life(&self) -> SessionLife {
+        self.life
+    }
+
+    fn lasting(self, life: SessionLife) -> Self {
+        Self { life, ..self }
+    }
+}
+
 fn place_of(token: &Token) -> Key {
     token_key("operator_session", "_", token)
 }
@@ -58,8 +65,8 @@ pub struct OperatorSession {
     operator: Operator,
     /// The digest of the operator's token.
     token: String,
-    shown_at: Timestamp,
-    read_at: Timestamp,
+    /// That the token was shown.
+    confirmed: Confirmed,
 }
 
 impl OperatorSession {
@@ -68,10 +75,9 @@ impl OperatorSession {
         &self.operator
     }
 
-    /// Whether the token was shown so lately that it need not be shown again before what weakens something. A clock that was
-    /// set back makes nothing late.
+    /// Whether the token was shown so lately that it need not be shown again before what weakens something.
     pub fn is_fresh(&self) -> bool {
-        self.read_at.abs_diff(self.shown_at) < FRESH
+        self.confirmed.is_fresh()
     }
 }
 
@@ -199,8 +205,8 @@ impl Access {
         text: &str,
     ) -> Result<OperatorSession, Failure<NoSession>> {
         let (session, place, kept) = self.session_at(text).await?;
-        self.note_use(&place, kept, session.read_at, SessionLife::used)
-            .await;
+        let now = session.confirmed.read_at;
+        note_use(&self.store, &place, &kept, now, SessionLife::used).await;
         Ok(session)
     }
 
@@ -211,42 +217,12 @@ impl Access {
     /// [`NoSession`].
     pub async fn acting_session(&self, text: &str) -> Result<OperatorSession, Failure<NoSession>> {
         let (session, place, kept) = self.session_at(text).await?;
-        let is_written_over = self
-            .note_use(
-                &place,
-                kept,
-                session.read_at,
-                SessionLife::used_for_a_change,
-            )
-            .await;
+        let (now, used) = (session.confirmed.read_at, SessionLife::used_for_a_change);
+        let is_written_over = note_use(&self.store, &place, &kept, now, used).await;
         match is_written_over {
             true => Ok(self.session_at(text).await?.0),
             false => Ok(session),
         }
-    }
-
-    /// Notes that a session is used, if that is due: then its record is another. It is no reason to refuse anything if that
-    /// cannot be: then it ends the sooner.
-    async fn note_use(
-        &self,
-        place: &Key,
-        kept: Stored<Arc<OperatorSessionRecord>>,
-        now: Timestamp,
-        used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
-    ) -> bool {
-        let Some(life) = used(&kept.record.life, now) else {
-            return false;
-        };
-        let record = OperatorSessionRecord {
-            life,
-            ..OperatorSessionRecord::clone(&kept.record)
-        };
-        let mut batch = self.store.batch(now);
-        batch.replace(place, kept.version, &record, Some(life.ends_at()));
-        if let Err(error) = self.store.commit(batch).await {
-            tracing::debug!(%error, "that a session is used was not noted");
-        }
-        true
     }
 
     /// The same, for what a page asks by itself, while nobody may be there: the session is not used by that.
@@ -283,8 +259,10 @@ impl Access {
         let session = OperatorSession {
             operator,
             token: kept.record.token.clone(),
-            shown_at: kept.record.shown_at,
-            read_at: now,
+            confirmed: Confirmed {
+                at: kept.record.shown_at,
+                read_at: now,
+            },
         };
         Ok((session, place, kept))
     }
