@@ -160,13 +160,13 @@ pub(super) struct OperatorTokenRecord {
     #[serde(with = "texts")]
     scopes: OperatorScopes,
     created_at: Timestamp,
-    /// How often all sessions in browsers were ended; those of before are over.
+    /// How often all sessions in browsers were ended; earlier ones are over.
     #[serde(default, skip_serializing_if = "crate::storage::is_zero")]
     pub(super) sessions: u64,
 }
 
 impl OperatorTokenRecord {
-    /// The same token, whose sessions of before are over.
+    /// The same token, whose earlier sessions are over.
     pub(super) fn without_sessions(self) -> Self {
         Self {
             sessions: self.sessions.wrapping_add(1),

@@ -28,7 +28,7 @@ use crate::{
 /// The longest name of a user or an organisation, in bytes.
 const MAX_NAME: usize = 254;
 
-/// What the audit trail is told beside the name where application tokens end.
+/// What the audit event says beside the name where application tokens end.
 const TOKENS_END: &str = ": all tokens end, application tokens too";
 
 /// An account to be made.

@@ -116,7 +116,7 @@ pub enum ChangeApplicationTokenError<B> {
     /// The body that was sent is none.
     #[error("the body was refused")]
     Body(B),
-    /// It is another's, and the role of who asks allows no more than their own, as the audit trail was told.
+    /// It is another's, and the role of who asks allows no more than their own, as an audit event says.
     #[error("not allowed to change this application token")]
     Forbidden,
     /// A revoked token stays revoked.
@@ -219,7 +219,7 @@ impl Accounts {
         .await
     }
 
-    /// Whether a user may have one more token than they have. What has ended without an end of its record, as releases of before
+    /// Whether a user may have one more token than they have. What has ended without an end of its record, as earlier releases
     /// left it, does not count.
     async fn may_have_one_more(&self, user: &User, now: Timestamp) -> Result<bool, StorageError> {
         let counts = |stored: &Stored<ApplicationToken>| {

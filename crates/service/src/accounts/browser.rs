@@ -270,7 +270,7 @@ impl Accounts {
         .await
     }
 
-    /// Gives a browser's session another token: whoever has the one of before has nothing any more.
+    /// Gives a browser's session another token: whoever has the earlier one has nothing any more.
     ///
     /// # Errors
     ///

@@ -174,7 +174,7 @@ impl Accounts {
         }))
     }
 
-    /// Whether the person's session may decide at all, as the audit trail is told if not.
+    /// Whether the person's session may decide at all; if not, there is an audit event of that.
     async fn may_decide<E: From<Undecided>>(
         &self,
         person: &Person,

@@ -1,4 +1,4 @@
-//! What the audit trail is told of users: who did what to whom, and what is refused to them.
+//! Audit events of users: who did what to whom, and what is refused to them.
 
 use keyproof_mfa::UserRecords;
 
@@ -18,7 +18,7 @@ use crate::{
 pub(super) enum Failed<'a> {
     /// A user's.
     User(&'a User),
-    /// That of somebody who typed an unknown name; this is what stands for the name.
+    /// That of an unknown user; this stands for the name that was given.
     Unknown(&'a str),
     /// Nobody knows whose.
     Nobodys,
@@ -132,8 +132,8 @@ impl Accounts {
             Some(_) => self.audit.counted(&mut batch, now, deed).await?,
             // Each name that somebody makes up is a target of its own.
             None => {
-                let told = self.audit.counted_within(&mut batch, now, deed, &NOBODYS);
-                told.await?;
+                let counted = self.audit.counted_within(&mut batch, now, deed, &NOBODYS);
+                counted.await?;
             }
         }
         if why.locks() {

@@ -1,4 +1,4 @@
-//! What the audit trail is told of accounts beside who asked for what of whom: as a type, which the contract words.
+//! What an audit event of accounts says beside who asked for what of whom: as a type, which the contract words.
 
 use std::net::IpAddr;
 

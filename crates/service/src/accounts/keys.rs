@@ -208,8 +208,8 @@ impl Accounts {
         .await
     }
 
-    /// Activates the user's own pending key by a code of it, which is then spent for login too. Every refresh token of
-    /// before ends, and every access token but the session's own. What refused the code is told only of a key that is
+    /// Activates the user's own pending key by a code of it, which is then spent for login too. Every earlier
+    /// refresh token ends, and every access token but the session's own. What refused the code is told only of a key that is
     /// there, and pending.
     ///
     /// # Errors

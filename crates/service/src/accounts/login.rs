@@ -194,7 +194,7 @@ impl Accounts {
                         }
                         _ => "by password".to_owned(),
                     };
-                    self.told_login(&mut batch, &snapshot, user, detail, origin);
+                    self.record_login(&mut batch, &snapshot, user, detail, origin);
                     Ok((Arc::clone(user), Granted::Login(login, kept)))
                 }
                 // Nobody's password is right.
@@ -282,7 +282,7 @@ impl Accounts {
             match decision.verdict {
                 Ok(authenticated) => {
                     let mut batch = self.store.batch(snapshot.now);
-                    self.told_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
+                    self.record_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
                     let login = self.begin_session(shown, snapshot.now);
                     let kept = self.keep(&mut batch, &snapshot, &login, keeping).await?;
@@ -358,13 +358,13 @@ impl Accounts {
             device = device.in_place_of(former);
         }
         if let Some(browser) = &trust.browser {
-            device = device.with_browser(said(browser))?;
+            device = device.with_browser(kept_text(browser))?;
         }
         if let Some(name) = &trust.name {
-            device = device.with_name(said(name))?;
+            device = device.with_name(kept_text(name))?;
         }
         if let Some(operating_system) = &trust.operating_system {
-            device = device.with_operating_system(said(operating_system))?;
+            device = device.with_operating_system(kept_text(operating_system))?;
         }
         Ok(device)
     }
@@ -382,7 +382,7 @@ impl Accounts {
         })
     }
 
-    fn told_login(
+    fn record_login(
         &self,
         batch: &mut Batch,
         snapshot: &Snapshot,
@@ -395,7 +395,7 @@ impl Accounts {
         self.audit.done(batch, snapshot.now, deed);
     }
 
-    fn told_factor(
+    fn record_factor(
         &self,
         batch: &mut Batch,
         snapshot: &Snapshot,
@@ -410,7 +410,7 @@ impl Accounts {
             }
             _ => "by password and MFA code".to_owned(),
         };
-        self.told_login(batch, snapshot, user, detail, origin);
+        self.record_login(batch, snapshot, user, detail, origin);
         if let (Some(trusted), Some(trusts)) = (&authenticated.trusted, trusts) {
             let origin = by(user, origin);
             let deed = Deed {
@@ -418,8 +418,8 @@ impl Accounts {
                 target: of_user(user.owner(), UserPart::TrustedDevice(trusted.id.get())),
                 detail: self.worded(&Detail::DeviceTrusted {
                     user: &user.subject().to_string(),
-                    operating_system: trusts.operating_system.as_deref().map(said),
-                    browser: trusts.browser.as_deref().map(said),
+                    operating_system: trusts.operating_system.as_deref().map(kept_text),
+                    browser: trusts.browser.as_deref().map(kept_text),
                 }),
                 origin: &origin,
             };
@@ -429,7 +429,7 @@ impl Accounts {
 }
 
 /// What is kept of a text about a device.
-fn said(text: &str) -> &str {
+fn kept_text(text: &str) -> &str {
     cut(text, NewDevice::MAX_TEXT_LEN)
 }
 

@@ -101,7 +101,7 @@ pub struct AccountSettings {
     pub policy: Policy,
     /// Whether a refresh token can be used only once, and then yields its successor.
     pub rotate_refresh_tokens: bool,
-    /// How the audit trail is told details: by default, as their type has them.
+    /// How audit events word details: by default, as their type has them.
     pub wording: Wording,
 }
 
@@ -143,7 +143,7 @@ pub struct Accounts {
     rotate_refresh_tokens: bool,
     wording: Wording,
     signing: SigningKeys,
-    /// Makes of names that nobody has what the audit trail is told in their place.
+    /// Makes of names that nobody has what audit events have in their place.
     stand_ins: hmac::Key,
     /// Access tokens that a key of `signing` has verified, and what they say.
     verified: Remembered<Arc<Claims>>,
@@ -187,7 +187,7 @@ impl Accounts {
         self.signing.public_keys(self.clock.now()).await
     }
 
-    /// Puts another key in the place of the one that signs access tokens. Those of before are valid until they end.
+    /// Puts another key in the place of the one that signs access tokens. Earlier ones are valid until they end.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::{
     storage::{Attempt, said},
 };
 
-/// What the audit trail is told beside.
+/// What the audit event says of tokens.
 const TOKENS_STAY: &str = "all tokens end but application tokens, which stay";
 
 /// A new password in place of the old one.

@@ -5,7 +5,7 @@
 use super::{Accounts, Session, Whose, deeds, records::Owner};
 use crate::{Action, Origin, audit::Deed};
 
-/// The session may not do it, as the audit trail was told.
+/// The session may not do it, as an audit event says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not permitted")]
 pub struct NotPermitted;

@@ -44,8 +44,8 @@ pub enum RecoveryCodesError<B> {
 }
 
 impl Accounts {
-    /// Makes ten recovery codes, shown once; those of before are good no more. It costs a code of the key, or one of
-    /// those of before; but for the token that has activated the key, once, within five minutes. What refused the request
+    /// Makes ten recovery codes, shown once; earlier ones are good no more. It costs a code of the key, or one of the
+    /// earlier ones; but for the token that has activated the key, once, within five minutes. What refused the request
     /// is told only where a key is active.
     ///
     /// # Errors

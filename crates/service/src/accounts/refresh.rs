@@ -153,12 +153,12 @@ impl Accounts {
             let mut batch = self.store.batch(shown.now);
             let refresh = match self.use_of(&shown, &mut batch) {
                 Use::Again => {
-                    self.told_use(&mut batch, &shown, user, origin, alone)
+                    self.record_use(&mut batch, &shown, user, origin, alone)
                         .await?;
                     None
                 }
                 Use::TriedAgain(successor) => {
-                    self.told_use(&mut batch, &shown, user, origin, alone)
+                    self.record_use(&mut batch, &shown, user, origin, alone)
                         .await?;
                     Some(successor.text())
                 }
@@ -260,7 +260,7 @@ impl Accounts {
     }
 
     /// Tells the audit trail that a token was used, if it and its user are still as they were read.
-    async fn told_use(
+    async fn record_use(
         &self,
         batch: &mut Batch,
         shown: &Shown,

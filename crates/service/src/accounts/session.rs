@@ -108,7 +108,7 @@ impl Session {
         Looker::User(self.subject)
     }
 
-    /// What the audit trail has of its user: asked by them, or of them. Releases of before told users by name.
+    /// What the audit trail has of its user: asked by them, or of them. Events of earlier releases have users by name.
     pub fn search(&self) -> Search {
         let user = Who::User {
             subject: self.subject,

@@ -49,7 +49,7 @@ impl Accounts {
 }
 
 impl Snapshot {
-    /// What a refused password is told as, to the audit trail and to whoever showed it.
+    /// What a refused password is in the audit event, and to whoever showed it.
     pub(super) fn unproven(&self, refusal: PasswordRefusal) -> (Reason, Unproven) {
         let locked = |wait| Unproven::Locked { wait };
         match refusal {

@@ -121,14 +121,14 @@ texts! {
     confirm_to_remove: "Confirm that it is you, to remove the phone", "Bestätigen, dass Sie es sind, um das Telefon zu entfernen";
     phone_removed: "The phone is removed.", "Das Telefon ist entfernt.";
 
-    recovery_lead: "Each of ten codes signs you in once, in place of your phone. New ones end those of before.",
+    recovery_lead: "Each of ten codes signs you in once, in place of your phone. New ones end the earlier ones.",
         "Mit jedem der zehn Codes können Sie sich einmal ohne Ihr Telefon anmelden. Neue Codes machen die bisherigen ungültig.";
     recovery_needs_phone: "Recovery codes stand in for a phone. Set one up first.",
         "Wiederherstellungscodes ersetzen ein Telefon. Richten Sie zuerst eines ein.";
     recovery_title: "Your recovery codes", "Ihre Wiederherstellungscodes";
     recovery_keep: "Print them or save them where others cannot find them. They are not shown again.",
         "Drucken Sie sie aus, oder speichern Sie sie dort, wo andere sie nicht finden. Sie werden nicht noch einmal gezeigt.";
-    each_once: "Each code is good once. Codes of before no longer work.",
+    each_once: "Each code is good once. Earlier codes no longer work.",
         "Jeder Code gilt einmal. Frühere Codes gelten nicht mehr.";
     print: "Print", "Drucken";
     download: "Download as a text file", "Als Textdatei herunterladen";

@@ -435,7 +435,7 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
     let first = bench.store.scan::<ApplicationToken>(&all, None, 1, now);
     let first = first.await.unwrap().remove(0).1.record;
     let mut batch = bench.store.batch(now);
-    // As releases of before left some: they do not count.
+    // As earlier releases left some: they do not count.
     for (numbers, is_revoked, valid_until) in [
         (0..998, false, None),
         (2_000..2_010, true, None),
