@@ -118,7 +118,7 @@ impl Paged for Category {
             manager: visit.typed("manager").to_owned(),
             allow_list,
             attestation_key: AttestationKeyTemplate::default(),
-            pcr_policy: visit.policy()?,
+            pcr_policy: visit.policy("")?,
         };
         let issued = devices.create_category(&administrator, new).await?;
         let page = CategoryMadePage {
@@ -163,19 +163,32 @@ impl Visit<Signed> {
         const FILLED: [&str; 2] = ["policy", "registers"];
         let (category, name) = self.weakening::<Category>(Act::Replace).await?;
         let devices = &self.service().device_identity;
-        let set = match self.policy() {
+        let stored = devices.find(&category, name).await?;
+        let (_, prefilled) = written(&stored.spec.pcr_policy);
+        let set = match self.policy(&prefilled) {
             Ok(policy) => devices.set_pcr_policy(&category, name, &policy).await,
             Err(why) => return self.changed::<Category>(Err(why), &FILLED).await,
         };
         self.changed::<Category>(set, &FILLED).await
     }
 
-    /// What a form asks of registers.
-    fn policy(&self) -> Result<PcrPolicy, Unfilled> {
+    /// What a form asks of registers, which had these values in it from the start. Others count only where values are asked
+    /// for: whoever types some without that expects them to.
+    fn policy(&self, prefilled: &str) -> Result<PcrPolicy, Unfilled> {
+        const UNUSED: &str =
+            "Values count only with “The values below”: choose that, or clear them.";
+        let typed = self.typed("registers");
+        let without_values = |policy: PcrPolicy| -> Result<PcrPolicy, Unfilled> {
+            if is_blank_or(prefilled, typed) {
+                Ok(policy)
+            } else {
+                Err(Wrong::at("registers", UNUSED).into())
+            }
+        };
         match self.typed("policy") {
-            "learn" => Ok(PcrPolicy::Learn),
-            "any" => Ok(PcrPolicy::Any),
-            "expected" => match expected(self.typed("registers")) {
+            "learn" => without_values(PcrPolicy::Learn),
+            "any" => without_values(PcrPolicy::Any),
+            "expected" => match expected(typed) {
                 Ok(registers) => Ok(PcrPolicy::Expected(registers)),
                 Err(line) => {
                     let text = format!(
@@ -262,6 +275,15 @@ fn expected(text: &str) -> Result<Vec<ExpectedRegister>, usize> {
     Ok(registers)
 }
 
+/// Whether nothing was typed, or the text stands as it was but for blanks and the ends of lines, which browsers write anew.
+fn is_blank_or(prefilled: &str, typed: &str) -> bool {
+    fn lines(text: &str) -> impl Iterator<Item = &str> {
+        text.lines().map(str::trim).filter(|line| !line.is_empty())
+    }
+
+    lines(typed).next().is_none() || lines(typed).eq(lines(prefilled))
+}
+
 /// A policy, as the form has it.
 fn written(policy: &PcrPolicy) -> (&'static str, String) {
     match policy {
@@ -307,5 +329,22 @@ mod tests {
         ] {
             assert_eq!(expected(wrong), Err(line), "{wrong}");
         }
+    }
+
+    #[test]
+    fn values_that_stand_as_they_were_are_not_typed() {
+        let prefilled = "sha256:7 = 00ff\nsha256:8 = aa\n";
+        for (typed, is_same) in [
+            ("", true),
+            (" \r\n\t", true),
+            (prefilled, true),
+            ("sha256:7 = 00ff\r\nsha256:8 = aa", true),
+            ("sha256:7 = 00ff", false),
+            ("sha256:7 = 00ff\nsha256:8 = ab\n", false),
+            ("sha256:7 = 00ff\nsha256:8 = aa\nsha256:9 = aa", false),
+        ] {
+            assert_eq!(is_blank_or(prefilled, typed), is_same, "{typed:?}");
+        }
+        assert!(!is_blank_or("", "sha256:7 = 00ff"));
     }
 }

@@ -552,6 +552,13 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             ("policy", "expected"),
             "registers-error",
         ),
+        // Nobody asks for these values.
+        (
+            "categories",
+            &category,
+            ("registers", "sha256:7 = 00"),
+            "registers-error",
+        ),
         ("categories", &category, ("text", hostile), "file-error"),
     ] {
         ops.get(&format!("{NAMESPACE}/{path}")).await.is(200);
@@ -617,6 +624,51 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
             .await
             .is(404);
     }
+}
+
+/// Whoever types values and leaves the choice as it is would have a category that trusts whatever a device shows first.
+#[tokio::test]
+async fn values_of_registers_count_only_where_they_are_asked_for() {
+    const UNUSED: &str = "Values count only with “The values below”";
+    let (site, _, _) = furnished().await;
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let categories = format!("{NAMESPACE}/categories");
+    let line = format!("sha256:7 = {}", "0a".repeat(32));
+    for policy in [&b"learn"[..], b"any"] {
+        ops.get(&categories).await.is(200);
+        let parts = [
+            ("name", &b"typed"[..]),
+            ("manager", b"manager"),
+            ("policy", policy),
+            ("registers", line.as_bytes()),
+        ];
+        ops.upload(&categories, &parts).await.is(422);
+        ops.sees("id=\"registers-error\"");
+        ops.sees(UNUSED);
+        ops.sees(&line);
+        ops.get(&format!("{categories}/typed")).await.is(404);
+    }
+    // Likewise where a category is changed; its own values, which stand in the form, may stay there.
+    let category = format!("{categories}/category");
+    let registers = format!("{category}/registers");
+    let send = async |ops: &mut Operator, policy: &str, values: &str, status: u16| {
+        ops.get(&category).await.is(200);
+        let parts = [
+            ("policy", policy.as_bytes()),
+            ("registers", values.as_bytes()),
+        ];
+        ops.upload(&registers, &parts).await.is(status);
+    };
+    send(&mut ops, "learn", &line, 422).await;
+    ops.sees(UNUSED);
+    send(&mut ops, "expected", &line, 303).await;
+    send(&mut ops, "any", &line.replace("0a", "0b"), 422).await;
+    ops.sees("id=\"registers-error\"");
+    ops.get(&category).await.is(200);
+    ops.sees("Its devices are to have these values");
+    send(&mut ops, "any", &format!("{line}\r\n"), 303).await;
+    ops.get(&category).await.is(200);
+    ops.sees("Its devices may have any values");
 }
 
 #[tokio::test]
