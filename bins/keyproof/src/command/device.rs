@@ -353,6 +353,7 @@ mod tests {
             active_since: None,
             certificate: "40:01".to_owned(),
             not_after: Timestamp::EPOCH,
+            withdrawal: None,
         }];
         let epoch = "1970-01-01T00:00:00.000Z";
         assert_eq!(

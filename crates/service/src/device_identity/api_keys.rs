@@ -44,15 +44,27 @@ pub struct ApiKey {
 
 /// What became of a certificate: through the API key that it was made with, or by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Withdrawal {
+pub enum Withdrawal {
     /// Its device was forgotten.
-    Forgotten { since: Timestamp },
+    Forgotten {
+        /// Since when.
+        since: Timestamp,
+    },
     /// The key is disabled; enabling it gives the certificate back.
-    OnHold { since: Timestamp },
+    OnHold {
+        /// Since when.
+        since: Timestamp,
+    },
     /// The key was revoked before the certificate was made.
-    Revoked { since: Timestamp },
+    Revoked {
+        /// Since when.
+        since: Timestamp,
+    },
     /// The credential of one that was made later was opened.
-    Superseded { since: Timestamp },
+    Superseded {
+        /// Since when.
+        since: Timestamp,
+    },
 }
 
 impl Kind for ApiKey {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 
 use super::{
-    Category, DeviceIdentity, DevicePlace, LearntRegister, Manager, Object, Verdict,
+    ApiKey, Category, DeviceIdentity, DevicePlace, LearntRegister, Manager, Object, Verdict,
+    Withdrawal,
+    api_keys::DeletedApiKey,
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
     identity::{ActiveKey, Device, Owner, draw},
@@ -52,6 +54,8 @@ pub struct DeviceKey {
     pub certificate: String,
     /// When that ends.
     pub not_after: Timestamp,
+    /// What became of that certificate through the API key that it was made with; nothing while it is good.
+    pub withdrawal: Option<Withdrawal>,
 }
 
 /// Why nothing is done about a device.
@@ -72,7 +76,7 @@ impl DevicePlace {
 }
 
 impl Device {
-    fn told(self, manager: Option<&Object<Manager>>) -> Option<BoundDevice> {
+    fn into_view(self, manager: Option<&Object<Manager>>) -> Option<BoundDevice> {
         let is_current =
             |manager: &Object<Manager>| manager.spec.incarnation == self.manager_incarnation;
         Some(BoundDevice {
@@ -104,7 +108,7 @@ impl DeviceIdentity {
         let mut pages = Pages::<Device>::after(&self.store, all, after);
         while let Some(page) = pages.next(self.clock.now()).await? {
             let page = page.into_iter().map(|(_, stored)| stored.record);
-            let bound = self.told(page.collect()).await?;
+            let bound = self.views_of(page.collect()).await?;
             if !bound.is_empty() {
                 return Ok(bound);
             }
@@ -131,19 +135,21 @@ impl DeviceIdentity {
                     let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
                     let active = self.store.get::<ActiveKey>(&at, self.clock.now()).await?;
                     let active = active.filter(|active| active.record.counts_for(&device));
+                    let withdrawal = self.withdrawal(&place.namespace, &category, &record.issued);
                     keys.push(DeviceKey {
                         category: category.clone(),
                         ak_name: record.ak.clone(),
                         active_since: active.map(|active| active.record.activated_at),
                         certificate: record.issued.serial.clone(),
                         not_after: record.issued.not_after,
+                        withdrawal: withdrawal.await?,
                     });
                 }
             }
         }
         let managers = self.managers_of([place]).await?;
         let bound = device
-            .told(managers.get(&place.manager_key()))
+            .into_view(managers.get(&place.manager_key()))
             .ok_or(Failure::Refused(DeviceError::Unknown))?;
         Ok((bound, keys))
     }
@@ -229,8 +235,8 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Those of some devices that are bound, as others are told of them.
-    pub(super) async fn told(
+    /// Those of some devices that are bound, as others see them.
+    pub(super) async fn views_of(
         &self,
         devices: Vec<Device>,
     ) -> Result<Vec<BoundDevice>, StorageError> {
@@ -238,7 +244,7 @@ impl DeviceIdentity {
         let managers = managers.await?;
         let bound = devices.into_iter().filter_map(|device| {
             let manager = managers.get(&device.place.manager_key());
-            device.told(manager)
+            device.into_view(manager)
         });
         Ok(bound.collect())
     }
@@ -258,6 +264,28 @@ impl DeviceIdentity {
             }
         }
         Ok(managers)
+    }
+
+    /// What became of a certificate of this category through the API key that it was made with, which may be deleted.
+    async fn withdrawal(
+        &self,
+        namespace: &str,
+        category: &str,
+        certificate: &Issued,
+    ) -> Result<Option<Withdrawal>, StorageError> {
+        let made_at = certificate.made_at;
+        let made_with = self.load::<ApiKey>(namespace, &certificate.api_key).await?;
+        if let Some(key) = made_with.filter(|key| certificate.is_of(&key.record)) {
+            return Ok(key.record.spec.withdrawal(made_at));
+        }
+        // Earlier releases, which wrote no UUID, deleted no key either.
+        let Some(uid) = &certificate.api_key_uid else {
+            return Ok(None);
+        };
+        let place = DeletedApiKey::key(namespace, category, uid);
+        let deleted = self.store.get::<DeletedApiKey>(&place, self.clock.now());
+        let deleted = deleted.await?.map(|deleted| deleted.record.key);
+        Ok(deleted.and_then(|key| key.spec.withdrawal_for_good(made_at)))
     }
 
     async fn bound(&self, place: &DevicePlace) -> Result<Stored<Device>, Failure<DeviceError>> {

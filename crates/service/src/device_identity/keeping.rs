@@ -115,7 +115,7 @@ impl DeviceIdentity {
         read.truncate(most);
         let last = read.last().map(|device| device.place.clone());
         let next = last.filter(|_| is_more);
-        Ok((self.told(read).await?, next))
+        Ok((self.views_of(read).await?, next))
     }
 
     /// A device of the namespace and its attestation keys.

@@ -46,6 +46,7 @@ mod trust;
 pub use activation::{ActivateError, Activation};
 pub use api_keys::{
     ApiKey, ApiKeyChange, CreateApiKeyError, IssuedApiKey, NewApiKey, ReplaceApiKeyError,
+    Withdrawal,
 };
 pub use attestation::AttestError;
 pub use attestation_report::{DeviceCheck, DeviceFinding, DeviceReport};

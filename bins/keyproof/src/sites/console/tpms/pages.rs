@@ -5,6 +5,7 @@ use keyproof_service::Timestamp;
 use keyproof_service::device_identity::{
     AllowedCertificate, ApiKey, BoundDevice, Category, CoveredMaker, DeviceKey, DevicePlace,
     ExpectedRegister, LearntRegister, LoggedEvent, Manager, Object, PcrPolicy, Registers, Verdict,
+    Withdrawal,
 };
 
 use super::{
@@ -226,6 +227,8 @@ pub(super) struct DeviceKeyRow {
     pub(super) ak: String,
     pub(super) category: String,
     pub(super) active: Option<Moment>,
+    /// What its certificate is, if that is not good.
+    pub(super) withdrawn: Option<&'static str>,
     pub(super) certificate: String,
     pub(super) ends: Moment,
 }
@@ -298,7 +301,9 @@ pub(super) fn link_of(place: &DevicePlace) -> String {
 /// How an API key is at a moment.
 pub(super) fn state(key: &ApiKey, now: Timestamp) -> &'static str {
     match key.revoked_at {
+        Some(from) if from <= now && key.is_disabled => "revoked, and disabled",
         Some(from) if from <= now => "revoked",
+        Some(_) if key.is_disabled => "disabled, and will be revoked",
         Some(_) => "will be revoked",
         None if key.is_disabled => "disabled",
         None => "in use",
@@ -386,6 +391,12 @@ impl DeviceKeyRow {
             ak: key.ak_name,
             category: key.category,
             active: key.active_since.map(moment),
+            withdrawn: key.withdrawal.map(|withdrawal| match withdrawal {
+                Withdrawal::OnHold { .. } => "on hold",
+                Withdrawal::Forgotten { .. }
+                | Withdrawal::Revoked { .. }
+                | Withdrawal::Superseded { .. } => "revoked",
+            }),
             certificate: key.certificate,
             ends: moment(key.not_after),
         }
@@ -474,6 +485,37 @@ impl AllowedRow {
             serial: certificate.serial,
             ends: moment_of(certificate.not_after),
             fingerprint: certificate.fingerprint.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_revoked_and_disabled_is_said_to_be_both() {
+        let now = Timestamp::from_secs(10);
+        let (before, after) = (Timestamp::from_secs(9), Timestamp::from_secs(11));
+        for (revoked_at, is_disabled, text) in [
+            (None, false, "in use"),
+            (None, true, "disabled"),
+            (Some(now), false, "revoked"),
+            (Some(before), true, "revoked, and disabled"),
+            (Some(after), false, "will be revoked"),
+            (Some(after), true, "disabled, and will be revoked"),
+        ] {
+            let key = json!({
+                "category": "gateways",
+                "need_mtls": false,
+                "is_disabled": is_disabled,
+                "revoke_reason": "",
+                "revoked_at": revoked_at,
+            });
+            let key: ApiKey = serde_json::from_value(key).unwrap();
+            assert_eq!(state(&key, now), text, "{key:?}");
         }
     }
 }

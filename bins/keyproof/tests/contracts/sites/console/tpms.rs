@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use keyproof_x509::Sha256Thumbprint;
+use keyproof_x509::{Sha256Thumbprint, crl::Crl};
 use serde_json::json;
 
 use super::operator::Operator;
 use crate::f5::{
     device::{Device, Manufacturer},
-    dialect::{API_KEYS, MANAGERS, PROVISION},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PROVISION},
     machine::{Machine, SELECTION},
     provision::furnished,
     site::Site,
@@ -200,6 +200,58 @@ async fn a_revocation_enables_no_key_that_somebody_has_disabled() {
         .json
         .clone();
     assert_eq!(key["spec"]["is_disabled"], true, "{key}");
+}
+
+/// How many certificates are on the category's revocation list.
+async fn revoked(site: &Site) -> usize {
+    let list = site.call("GET", &format!("{CATEGORIES}/category/crl"));
+    let list = list.send().await.is(200).body.to_vec();
+    Crl::from_der(&list).unwrap().revocations().len()
+}
+
+#[tokio::test]
+async fn a_key_that_was_disabled_and_then_revoked_lets_go_of_its_certificates() {
+    let (site, _, device) = furnished().await;
+    let key = site.api_key("line-2").await;
+    site.activated(&key, &device).await;
+    site.clock.advance(Duration::from_secs(60));
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let page = format!("{NAMESPACE}/keys/line-2");
+    let on_hold = "data-label=\"State\"><strong class=\"refused\">on hold</strong>";
+    ops.get(DEVICE).await.is(200);
+    ops.sees("data-label=\"State\">active since");
+    ops.get(&page).await.is(200);
+    ops.sees("Certificates that it had made before stay good.");
+    ops.post(&format!("{page}/disable"), &[]).await.is(303);
+    ops.get(DEVICE).await.is(200);
+    ops.sees(on_hold);
+    ops.get(&page).await.is(200);
+    ops.sees("Certificates that it had made before stay on hold until it is enabled.");
+    ops.post(&format!("{page}/revoke"), &[("reason", "")])
+        .await
+        .is(303);
+    ops.get(DEVICE).await.is(200);
+    ops.sees(on_hold);
+    assert_eq!(revoked(&site).await, 1);
+    ops.get(&page).await.is(200);
+    ops.sees("<strong class=\"refused\">revoked, and disabled</strong>");
+    ops.sees("its certificates of before the revocation are on hold no longer");
+    ops.sees(">Enable the API key</button>");
+    ops.post(&format!("{page}/enable"), &[]).await.is(303);
+    assert_eq!(revoked(&site).await, 0);
+    ops.get(&page).await.is(200);
+    ops.sees("<strong class=\"refused\">revoked</strong>");
+    ops.sees_not("Enable the API key");
+    ops.get(DEVICE).await.is(200);
+    ops.sees("data-label=\"State\">active since");
+
+    // Nobody can enable one that is deleted.
+    for deed in ["disable", "delete"] {
+        ops.post(&format!("{page}/{deed}"), &[]).await.is(303);
+    }
+    assert_eq!(revoked(&site).await, 1);
+    ops.get(DEVICE).await.is(200);
+    ops.sees("data-label=\"State\"><strong class=\"refused\">revoked</strong>");
 }
 
 #[tokio::test]
