@@ -10,7 +10,7 @@ use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::Timestamp;
 use keyproof_service::{
-    Action,
+    Action, Failure,
     audit::Target,
     device_identity::{
         Act, Administrator, ApiKey, AuthorityError, Category, DeviceError, DevicePlace, FindError,
@@ -188,13 +188,26 @@ impl Visit<Signed> {
         let place = self.place()?;
         let keeper = self.keeper(Action::TpmDeviceForget, place.target()).await?;
         self.confirmed(&link_of(&place))?;
+        // The list that it is on is that of its manager, whose page may be gone.
+        let list = if self.has_manager(&place.manager).await? {
+            self.link_to::<Manager>(&place.manager)
+        } else {
+            self.namespace_link()
+        };
         let devices = &self.service().device_identity;
         devices.forget_kept(&keeper, &place).await?;
-        let DevicePlace {
-            namespace, manager, ..
-        } = place;
-        let list = format!("{HERE}/{namespace}/managers/{manager}");
         Ok(see_other(&told(&list, "device-forgotten")))
+    }
+
+    /// Whether the namespace has a manager of this name.
+    async fn has_manager(&self, name: &str) -> Result<bool, Refusal> {
+        let administrator = self.administrator::<Manager>(Act::Get, name).await?;
+        let devices = &self.service().device_identity;
+        match devices.find(&administrator, name).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Refused(FindError::Unknown)) => Ok(false),
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
     }
 
     pub(super) async fn relearn_tpm_device(self) -> Answered {

@@ -116,7 +116,33 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
     machine.attested(&site).await.accepts();
     ops.get(DEVICE).await.is(200);
     ops.sees_not("not as learnt</strong>");
-    ops.post(&device("forget"), &[]).await.is(303);
+    let forgotten = ops.post(&device("forget"), &[]).await;
+    assert_eq!(
+        forgotten.is(303).location(),
+        format!("{MANAGER}?done=device-forgotten")
+    );
+    ops.get(DEVICE).await.is(404);
+}
+
+#[tokio::test]
+async fn a_device_whose_manager_was_deleted_is_forgotten_still() {
+    let (site, key, machine) = furnished().await;
+    site.activated(&key, &machine).await;
+    for object in [
+        format!("{API_KEYS}/station"),
+        format!("{CATEGORIES}/category"),
+        format!("{MANAGERS}/manager"),
+    ] {
+        site.admin("DELETE", &object).send().await.is(200);
+    }
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    ops.get(DEVICE).await.is(200);
+    ops.sees("Its manager manager was deleted.");
+    // What leads nowhere is no link.
+    ops.sees_not(&format!("href=\"{MANAGER}\""));
+    let forgotten = ops.submit(&device("forget"), &[]).await;
+    forgotten.is(200);
+    ops.sees("The device is forgotten.");
     ops.get(DEVICE).await.is(404);
 }
 
