@@ -14,7 +14,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Area, FILE, Frame, Part, ROWS, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
+    Answered, Area, FILE, Frame, Part, Refusal, Signed, TEXT, Unfilled, Visit, Wrong, moment,
     object::{Paged, unstored},
     pages::{AllowedRow, CategoryAddPage, CategoryMadePage, CategoryPage},
     render, sentence,
@@ -67,7 +67,9 @@ impl Paged for Category {
             frame.entries.filled = vec![("policy", policy.to_owned()), ("registers", values)];
         }
         let link = visit.link_to::<Self>(name);
+        let (has_allowed, has_keys) = (!allowed.is_empty(), !below.is_empty());
         let (allowed, more_allowed) = visit.part("allowed", allowed, &link);
+        let (keys, more_keys) = visit.part("keys", below, &link);
         let page = CategoryPage {
             frame: &frame,
             namespace: visit.named("namespace"),
@@ -77,13 +79,15 @@ impl Paged for Category {
             manager: &category.spec.manager,
             ca: category.spec.sub_ca_name(),
             ends: moment(category.spec.sub_ca_ends()),
-            more_keys: below.len().saturating_sub(ROWS),
-            keys: below.into_iter().take(ROWS).map(|key| key.name).collect(),
+            has_keys,
+            keys: keys.into_iter().map(|key| key.name).collect(),
+            more_keys,
             policy,
             expected: match &category.spec.pcr_policy {
                 PcrPolicy::Expected(registers) => registers,
                 PcrPolicy::Any | PcrPolicy::Learn => &[],
             },
+            has_allowed,
             allowed: allowed.into_iter().map(AllowedRow::of).collect(),
             more_allowed,
             certificate: &category.spec.client_certificate,

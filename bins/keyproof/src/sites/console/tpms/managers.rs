@@ -57,7 +57,9 @@ impl Paged for Manager {
         let after = vendor.as_deref().zip(serial.as_deref());
         let (bound, next) = devices.devices_of(&keeper, name, after, ROWS).await?;
         let link = visit.link_to::<Self>(name);
+        let (has_makers, has_categories) = (!makers.is_empty(), !below.is_empty());
         let (makers, more_makers) = visit.part("makers", makers, &link);
+        let (categories, more_categories) = visit.part("categories", below, &link);
         let page = ManagerPage {
             frame: &frame,
             namespace,
@@ -65,13 +67,14 @@ impl Paged for Manager {
             description: &manager.metadata.description,
             is_disabled: manager.metadata.disable,
             root: manager.spec.root_ca_name(),
-            more_categories: below.len().saturating_sub(ROWS),
-            categories: below
+            has_categories,
+            categories: categories
                 .into_iter()
-                .take(ROWS)
                 .map(|category| category.name)
                 .collect(),
+            more_categories,
             has_bundle: manager.spec.ek_trust_bundle,
+            has_makers,
             makers: makers.into_iter().map(MakerRow::of).collect(),
             more_makers,
             devices: bound.into_iter().map(DeviceRow::of).collect(),

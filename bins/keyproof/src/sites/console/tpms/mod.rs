@@ -32,7 +32,7 @@ use crate::sites::{
     refusal::Refusal,
 };
 use pages::{
-    AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, KeyRow, ManagerRow,
+    AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, KeyRow, Listed, ManagerRow,
     NamespacePage, NamespacesPage, Shown, before, link_of, query_of,
 };
 
@@ -87,37 +87,40 @@ impl Visit<Signed> {
 
     pub(super) async fn namespace(self) -> Answered {
         let now = self.service().now();
-        let (managers, more_managers) = self.some::<Manager>("managers").await?;
-        let (categories, more_categories) = self.some::<Category>("categories").await?;
-        let (keys, more_keys) = self.some::<ApiKey>("keys").await?;
+        let managers = self.some::<Manager>("managers").await?;
+        let categories = self.some::<Category>("categories").await?;
+        let keys = self.some::<ApiKey>("keys").await?;
         let page = NamespacePage {
             frame: &self.frame_in(Area::Tpms),
             namespace: self.named("namespace"),
-            managers: managers.into_iter().map(ManagerRow::of).collect(),
-            more_managers,
-            categories: categories.into_iter().map(CategoryRow::of).collect(),
-            more_categories,
-            keys: keys.into_iter().map(|key| KeyRow::of(key, now)).collect(),
-            more_keys,
+            managers: managers.map(ManagerRow::of),
+            categories: categories.map(CategoryRow::of),
+            keys: keys.map(|key| KeyRow::of(key, now)),
         };
         render(&page, StatusCode::OK)
     }
 
-    /// The objects of a kind in the namespace behind the one that this parameter names; and the address of those behind
-    /// them, if there are any.
-    async fn some<K: Kind>(
-        &self,
-        parameter: &str,
-    ) -> Result<(Vec<Object<K>>, Option<String>), Refusal> {
+    /// The objects of a kind in the namespace behind the one that this parameter names.
+    async fn some<K: Kind>(&self, parameter: &str) -> Result<Listed<Object<K>>, Refusal> {
         let administrator = self.administrator::<K>(Act::List, "").await?;
         let after = self.exchange.query().first(parameter);
         let devices = &self.service().device_identity;
-        let (found, next) = devices.objects_page(&administrator, after, ROWS).await?;
+        let (rows, next) = devices.objects_page(&administrator, after, ROWS).await?;
+        let has_any = if rows.is_empty() && after.is_some() {
+            let (first, _) = devices.objects_page(&administrator, None, 1).await?;
+            !first.is_empty()
+        } else {
+            !rows.is_empty()
+        };
         let link = |next: String| {
             let query = query(&[(parameter, &next)]);
             format!("{}?{query}#{parameter}", self.namespace_link())
         };
-        Ok((found, next.map(link)))
+        Ok(Listed {
+            rows,
+            more: next.map(link),
+            has_any,
+        })
     }
 
     /// What there is of a kind in the namespace, to choose one.

@@ -27,12 +27,28 @@ pub(super) struct NamespacesPage<'a> {
 pub(super) struct NamespacePage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
-    pub(super) managers: Vec<ManagerRow>,
-    pub(super) more_managers: Option<String>,
-    pub(super) categories: Vec<CategoryRow>,
-    pub(super) more_categories: Option<String>,
-    pub(super) keys: Vec<KeyRow>,
-    pub(super) more_keys: Option<String>,
+    pub(super) managers: Listed<ManagerRow>,
+    pub(super) categories: Listed<CategoryRow>,
+    pub(super) keys: Listed<KeyRow>,
+}
+
+/// Some of what there is of a kind.
+pub(super) struct Listed<T> {
+    pub(super) rows: Vec<T>,
+    /// Where those behind them are, if there are any.
+    pub(super) more: Option<String>,
+    /// Whether there are any at all, on this page or before it.
+    pub(super) has_any: bool,
+}
+
+impl<T> Listed<T> {
+    pub(super) fn map<U>(self, row: impl FnMut(T) -> U) -> Listed<U> {
+        Listed {
+            rows: self.rows.into_iter().map(row).collect(),
+            more: self.more,
+            has_any: self.has_any,
+        }
+    }
 }
 
 pub(super) struct ManagerRow {
@@ -111,11 +127,14 @@ pub(super) struct CategoryPage<'a> {
     pub(super) manager: &'a str,
     pub(super) ca: &'a str,
     pub(super) ends: Moment,
+    /// Whether there are any, on this page or before it.
+    pub(super) has_keys: bool,
     pub(super) keys: Vec<String>,
-    /// How many there are beside these.
-    pub(super) more_keys: usize,
+    pub(super) more_keys: Option<String>,
     pub(super) policy: &'static str,
     pub(super) expected: &'a [ExpectedRegister],
+    /// Whether there are any, on this page or before it.
+    pub(super) has_allowed: bool,
     pub(super) allowed: Vec<AllowedRow>,
     pub(super) more_allowed: Option<String>,
     pub(super) certificate: &'a str,
@@ -171,10 +190,13 @@ pub(super) struct ManagerPage<'a> {
     pub(super) description: &'a str,
     pub(super) is_disabled: bool,
     pub(super) root: &'a str,
+    /// Whether there are any, on this page or before it.
+    pub(super) has_categories: bool,
     pub(super) categories: Vec<String>,
-    /// How many there are beside these.
-    pub(super) more_categories: usize,
+    pub(super) more_categories: Option<String>,
     pub(super) has_bundle: bool,
+    /// Whether there are any, on this page or before it.
+    pub(super) has_makers: bool,
     pub(super) makers: Vec<MakerRow>,
     pub(super) more_makers: Option<String>,
     pub(super) devices: Vec<DeviceRow>,

@@ -872,8 +872,54 @@ async fn long_lists_are_paged() {
         assert_eq!(ops.page.matches("CN=TPM root").count(), 0, "{far}");
         ops.sees_not("Show more CAs");
     }
-    ops.get(&format!("{NAMESPACE}/categories/category"))
-        .await
-        .is(200);
-    ops.sees("and 2 more");
+    // Nor is it taken for none at all.
+    ops.sees_not("No maker is covered");
+    ops.sees("There are none on this page.");
+    for kind in ["managers", "categories", "keys"] {
+        ops.get(&format!("{NAMESPACE}?{kind}=zzz")).await.is(200);
+        ops.sees_not("There is none yet");
+        ops.sees("There are none on this page.");
+        ops.sees("Make an API key");
+    }
+}
+
+#[tokio::test]
+async fn what_is_below_is_paged_and_needs_what_is_above_on_each_page() {
+    let (site, _, _) = furnished().await;
+    for number in 0..51 {
+        let key = json!({ "category_ref": [{ "name": "category" }] });
+        let name = format!("key-{number:02}");
+        site.create(API_KEYS, &name, key).await.is(200);
+        site.category(&format!("line-{number:02}")).await.is(200);
+    }
+    let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    let category = format!("{NAMESPACE}/categories/category");
+    for (page, more, last, far, deletion) in [
+        (
+            &*category,
+            "Show more API keys",
+            ">station</a>",
+            "keys=99",
+            "Delete the category</button>",
+        ),
+        (
+            MANAGER,
+            "Show more categories",
+            ">line-50</a>",
+            "categories=99",
+            "Delete the manager</button>",
+        ),
+    ] {
+        ops.get(page).await.is(200);
+        ops.sees_not(last);
+        let next = ops.link(more);
+        ops.get(&next).await.is(200);
+        ops.sees(last);
+        ops.sees_not(more);
+        ops.get(&format!("{page}?{far}")).await.is(200);
+        ops.sees("none on this page");
+        for wrong in ["none yet", deletion, last] {
+            ops.sees_not(wrong);
+        }
+    }
 }
