@@ -230,6 +230,15 @@ impl Driver {
         self.post("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// Waits until a script returns true.
+    pub(super) fn wait_until(&self, script: &str) {
+        let since = Instant::now();
+        while self.run(script) != true {
+            assert!(since.elapsed() < PATIENCE, "never true: {script}");
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     pub(super) fn run_async(&self, script: &str) -> Value {
         self.post("execute/async", &json!({ "script": script, "args": [] }))
     }
@@ -271,11 +280,11 @@ impl Driver {
         self.post("actions", &json!({ "actions": [keyboard] }));
     }
 
-    /// The page of this width as a PNG, whose height is at most so much.
-    pub(super) fn picture(&self, width: u32, highest: u64) -> Vec<u8> {
+    /// The page of this width as a PNG, from so far down on, whose height is at most so much.
+    pub(super) fn picture(&self, width: u32, top: u64, highest: u64) -> Vec<u8> {
         let height = self.run("return document.documentElement.scrollHeight");
-        let height = height.as_u64().unwrap().min(highest);
-        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
+        let height = height.as_u64().unwrap().saturating_sub(top).min(highest);
+        let clip = json!({ "x": 0, "y": top, "width": width, "height": height, "scale": 1 });
         let options = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let picture = self.devtools("Page.captureScreenshot", &options);
         BASE64

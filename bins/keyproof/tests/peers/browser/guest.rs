@@ -93,6 +93,17 @@ impl Guest {
     /// 1280 has at 200 %.
     #[track_caller]
     pub(super) fn looks(&self, page: &str) {
+        self.looks_with(page, None, HIGHEST);
+    }
+
+    /// The same of a page to the element of which with this id the browser was led: a phone shows it from there on.
+    #[track_caller]
+    pub(super) fn looks_from(&self, page: &str, id: &str) {
+        self.looks_with(page, Some(id), HIGHEST);
+    }
+
+    #[track_caller]
+    fn looks_with(&self, page: &str, led_to: Option<&str>, highest: u64) {
         for (name, width, scale, scheme) in [
             ("light", 1000, 1, "light"),
             ("dark", 1000, 1, "dark"),
@@ -118,7 +129,10 @@ impl Guest {
             assert!(found[1].as_u64().unwrap() > 5, "axe has judged {page}");
             if let Ok(folder) = env::var("KEYPROOF_PICTURES") {
                 let file = Path::new(&folder).join(format!("{}-{page}-{name}.png", self.site));
-                fs::write(file, self.browser.picture(width, HIGHEST)).unwrap();
+                let led_to = led_to.filter(|_| name == "narrow");
+                let top = led_to.map_or(0, |id| self.top_of(id));
+                let picture = self.browser.picture(width, top, highest);
+                fs::write(file, picture).unwrap();
             }
         }
         self.browser.emulate(1000, 1, "light");
@@ -130,6 +144,31 @@ impl Guest {
                 .iter()
                 .any(|refusal| message.contains(&format!("status of {refusal}")));
             assert!(!is_bad || is_refusal, "{page}: {entry}");
+        }
+    }
+
+    /// How far down the element of this id begins, in pixels.
+    fn top_of(&self, id: &str) -> u64 {
+        let script = format!(
+            "return Math.floor(document.getElementById('{id}').getBoundingClientRect().top + scrollY)"
+        );
+        self.browser.run(&script).as_u64().unwrap()
+    }
+
+    /// From now on the browser is as narrow as a phone's, until a page is looked at.
+    pub(super) fn use_a_phone(&self) {
+        self.browser.emulate(320, 1, "light");
+    }
+
+    /// Nobody has to scroll to see this.
+    #[track_caller]
+    pub(super) fn shows_at_once(&self, css: &str) {
+        // Where no script runs, none tells.
+        if self.axe.is_some() {
+            self.browser.wait_until(&format!(
+                "const box = document.querySelector('{css}').getBoundingClientRect(); \
+                 return box.top >= 0 && box.bottom <= innerHeight"
+            ));
         }
     }
 

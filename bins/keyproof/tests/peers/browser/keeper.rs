@@ -113,9 +113,11 @@ impl Keeper {
         self.browser.follow("form[action*='/check'] button");
         self.sees("It confirms a payment now.");
         self.browser.type_in("#code", "12345678");
+        self.use_a_phone();
         self.browser.follow("form[action*='/check'] button");
         self.sees("This is no code of the device");
-        self.looks("till-device-checked");
+        self.shows_at_once("#check ~ [role=status]");
+        self.looks_from("till-device-checked", "check");
         self.open("/console/tills/shop");
         self.looks("till");
         self.browser.follow("td a");
@@ -144,7 +146,7 @@ impl Keeper {
         self.browser.type_in("#code", &code);
         self.browser.follow("form[action*='/check'] button");
         self.sees("It confirms a payment now.");
-        self.looks("till-device-priced-checked");
+        self.looks_from("till-device-priced-checked", "check");
     }
 
     fn certificate(&self) {

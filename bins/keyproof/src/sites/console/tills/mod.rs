@@ -266,7 +266,7 @@ impl Visit<Signed> {
                 match devices.check_code(&caller, &typed, amount).await {
                     Ok(step) => (
                         self.frame_in(Area::Tills),
-                        Some(Verdict::of(step)),
+                        Some(Verdict::of(step, amount.is_some())),
                         StatusCode::OK,
                     ),
                     Err(Failure::Refused(CheckCodeError::Code(_))) => {

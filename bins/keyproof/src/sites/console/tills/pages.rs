@@ -127,12 +127,19 @@ impl DeviceRow {
 }
 
 impl Verdict {
-    pub(super) fn of(step: Option<FittingStep>) -> Self {
+    /// Of the step that a code is of, if it is of any, and of a device whose codes are for a price or for none.
+    pub(super) fn of(step: Option<FittingStep>, is_priced: bool) -> Self {
         let Some(step) = step else {
+            let differs = if is_priced {
+                "the key, the price or the clock"
+            } else {
+                "the key or the clock"
+            };
             return Self {
                 is_good: false,
-                text: "This is no code of the device of the last or the next half hour: the key, the price or the clock is another."
-                    .to_owned(),
+                text: format!(
+                    "This is no code of the device of the last or the next half hour: {differs} is another."
+                ),
             };
         };
         let FittingStep { before, after, .. } = step;

@@ -67,6 +67,7 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
         .await
         .is(200);
     ops.sees("<svg role=\"img\"");
+    ops.sees("Scan this with the till’s device, or with an authenticator app.");
     let drawn = ops.text_of("secret");
     assert_eq!(drawn.len(), 32);
     ops.get("/console/tills/kiosk").await.is(200);
@@ -104,9 +105,14 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     ops.post("/console/tills/default/devices", &fields)
         .await
         .is(200);
+    // An app does not know the price.
+    ops.sees("<p>Scan this with the till’s device.</p>");
     let device = "/console/tills/default/device?id=till";
     let before = records(&site).await;
     ops.get(device).await.is(200);
+    // A phone shows what comes of it, and not the head of the page.
+    ops.sees("action=\"/console/tills/default/device#now\"");
+    ops.sees("action=\"/console/tills/default/device/check?id=till#check\"");
     ops.sees("name it to see the codes");
     ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
     // As people write it, and not as an amount is told.
@@ -121,7 +127,11 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         (0, "EUR:4.50", "It confirms a payment now."),
         (-2, "EUR:4.50", "2 steps ago"),
         (-5, "EUR:4.50", "It confirms no payment now"),
-        (0, "EUR:4.51", "This is no code of the device"),
+        (
+            0,
+            "EUR:4.51",
+            "next half hour: the key, the price or the clock is another.",
+        ),
     ] {
         let code = code(&site, step, Some("EUR:4.50"));
         let fields = [("code", &*code), ("of", price)];
@@ -161,6 +171,24 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         .post(check, &[("code", "12345678"), ("of", "EUR:1")])
         .await;
     assert!(limited.is(429).headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_code_without_a_price_differs_by_no_price() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", "till"), ("algorithm", "1"), ("key", BASE32)];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    ops.get("/console/tills/default/device?id=till")
+        .await
+        .is(200);
+    let check = "/console/tills/default/device/check?id=till";
+    let code = code(&site, 3_000, None);
+    ops.post(check, &[("code", &*code)]).await.is(200);
+    ops.sees("next half hour: the key or the clock is another.");
 }
 
 #[tokio::test]
