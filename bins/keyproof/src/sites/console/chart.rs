@@ -6,13 +6,23 @@ use crate::metrics::Minute;
 const STEP: usize = 6;
 const TOP: u64 = 16;
 const HEIGHT: u64 = 140;
-const LEFT: u64 = 48;
+const LEFT: u64 = 54;
+
+/// What the numbers beside it are of, the largest first.
+const UNITS: [(u64, &str); 6] = [
+    (1_000_000_000_000_000_000, "E"),
+    (1_000_000_000_000_000, "P"),
+    (1_000_000_000_000, "T"),
+    (1_000_000_000, "G"),
+    (1_000_000, "M"),
+    (1_000, "k"),
+];
 
 /// A chart that a template draws.
 pub(super) struct Chart {
     pub(super) bars: Vec<Bar>,
     /// Where there is a line across, and which number of requests it stands for.
-    pub(super) lines: Vec<(u64, u64)>,
+    pub(super) lines: Vec<(u64, String)>,
     pub(super) most: u64,
 }
 
@@ -50,7 +60,10 @@ impl Chart {
                 }
             }
         }
-        let lines = [0, top / 2, top].map(|count| (TOP + HEIGHT - scaled(count, top), count));
+        let lines = [0, top / 2, top].map(|count| {
+            let y = TOP + HEIGHT - scaled(count, top);
+            (y, short(count))
+        });
         Self {
             bars,
             lines: lines.into(),
@@ -64,6 +77,19 @@ fn scaled(count: u64, top: u64) -> u64 {
     match count {
         0 => 0,
         count => (count.saturating_mul(HEIGHT) / top).clamp(1, HEIGHT),
+    }
+}
+
+/// A number in at most four characters, for which there is room beside the chart: 250, 2.5k, 20k, 1M.
+fn short(count: u64) -> String {
+    let Some((unit, name)) = UNITS.iter().find(|(unit, _)| count >= *unit) else {
+        return count.to_string();
+    };
+    let (whole, tenths) = (count / unit, count % unit / (unit / 10));
+    if whole < 10 && tenths > 0 {
+        format!("{whole}.{tenths}{name}")
+    } else {
+        format!("{whole}{name}")
     }
 }
 
@@ -112,5 +138,27 @@ mod tests {
                 .iter()
                 .all(|bar| bar.y >= TOP && bar.y + bar.height <= TOP + HEIGHT)
         );
+    }
+
+    #[test]
+    fn numbers_beside_the_chart_are_short() {
+        for (count, texts) in [
+            (0, ["0", "1", "2"]),
+            (400, ["0", "250", "500"]),
+            (4_000, ["0", "2.5k", "5k"]),
+            (15_000, ["0", "10k", "20k"]),
+            (400_000, ["0", "250k", "500k"]),
+            (2_000_000, ["0", "1M", "2M"]),
+            (u64::MAX, ["0", "9.2E", "18E"]),
+        ] {
+            let minute = Minute {
+                answered: count,
+                ..Minute::default()
+            };
+            let lines = Chart::of(&[minute]).lines.into_iter();
+            let shown: Vec<String> = lines.map(|(_, text)| text).collect();
+            assert_eq!(shown, texts, "{count}");
+            assert!(shown.iter().all(|text| text.len() <= 4), "{shown:?}");
+        }
     }
 }

@@ -31,6 +31,10 @@ for (const e of document.body.querySelectorAll('*')) {
       if (pen.measureText(option.text).width > room) wrong.push('no room: ' + option.text);
   }
 }
+for (const text of document.querySelectorAll('svg text')) {
+  const box = text.getBoundingClientRect(), drawing = text.closest('svg').getBoundingClientRect();
+  if (box.left < drawing.left || box.right > drawing.right + 1) wrong.push('cut: ' + called(text));
+}
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 const range = document.createRange();
 while (texts.nextNode()) {
