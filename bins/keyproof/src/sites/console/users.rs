@@ -19,6 +19,12 @@ use crate::sites::{
     refusal::Refusal,
 };
 
+/// Where the organisations are, and below it the users of each.
+const LISTS: &str = "/console/users";
+
+/// Where the form is that adds a user.
+const ADD: &str = "/console/users/add";
+
 /// How many users a page has.
 const ROWS: usize = 50;
 
@@ -47,6 +53,8 @@ struct Users<'a> {
     sought: &'a str,
     sought_in_query: String,
     may_add: bool,
+    /// Where a user of the organisation is added.
+    add: String,
 }
 
 #[derive(Template)]
@@ -68,6 +76,10 @@ struct OneUser<'a> {
 #[template(path = "console/user_add.html")]
 struct AddUser<'a> {
     frame: &'a Frame,
+    /// Where the form is sent to.
+    action: String,
+    /// The list that the form was opened from.
+    list: String,
     /// Each, and whether it is chosen.
     roles: [(Role, bool); 4],
 }
@@ -134,7 +146,7 @@ impl Visit<Signed> {
         let may_add = caller.may_change_some();
         // Who reaches one organisation alone has nothing to choose.
         if let ([only], None, None) = (&*found.organisations, after, &found.after) {
-            let path = format!("/console/users/{}", only.id);
+            let path = format!("{LISTS}/{}", only.id);
             return Ok(see_other(&match self.exchange.query().first("done") {
                 Some("added") => told(&path, "added"),
                 _ => path,
@@ -173,6 +185,7 @@ impl Visit<Signed> {
         let page = Users {
             frame: &frame,
             may_add: caller.may_change(&organisation.name),
+            add: addition_to(&organisation),
             organisation,
             users: found.users.iter().map(Row::of).collect(),
             total: found.total,
@@ -233,7 +246,7 @@ impl Visit<Signed> {
             return Err(Refusal::OutOfReach);
         }
         let frame = self.frame_asking(Area::Users, &["organisation"]);
-        render(&AddUser::with(&frame, Role::User), StatusCode::OK)
+        render(&self.addition(&frame, Role::User), StatusCode::OK)
     }
 
     pub(super) async fn add_user(self) -> Answered {
@@ -248,7 +261,7 @@ impl Visit<Signed> {
         let caller = self.users_caller();
         let added = self.accounts().add_user_as(&caller, &new, password);
         let wrong = match added.await {
-            Ok(()) => return Ok(see_other(&told("/console/users", "added"))),
+            Ok(()) => return Ok(see_other(&told(LISTS, "added"))),
             Err(Failure::Storage(error)) => return Err(error.into()),
             Err(Failure::Refused(AddUserAsError::OutOfReach)) => return Err(Refusal::OutOfReach),
             Err(Failure::Refused(AddUserAsError::Add(error))) => match error {
@@ -265,16 +278,23 @@ impl Visit<Signed> {
         };
         let frame = self.frame_with(Area::Users, wrong, &["organisation", "name"]);
         render(
-            &AddUser::with(&frame, role),
+            &self.addition(&frame, role),
             StatusCode::UNPROCESSABLE_ENTITY,
         )
     }
-}
 
-impl<'a> AddUser<'a> {
-    fn with(frame: &'a Frame, chosen: Role) -> Self {
-        Self {
+    /// The form that adds a user. The address says from which organisation's list it was opened, if from one.
+    fn addition<'a>(&self, frame: &'a Frame, chosen: Role) -> AddUser<'a> {
+        let from = self.exchange.query().first("from");
+        let from = from.and_then(|from| from.parse::<u32>().ok());
+        let (action, list) = match from {
+            None => (ADD.to_owned(), LISTS.to_owned()),
+            Some(from) => (format!("{ADD}?from={from}"), format!("{LISTS}/{from}")),
+        };
+        AddUser {
             frame,
+            action,
+            list,
             roles: Role::ALL.map(|role| (role, role == chosen)),
         }
     }
@@ -290,7 +310,13 @@ const fn weakens(change: UserChange) -> bool {
 
 /// Where a user's page is.
 fn path_of(organisation: u32, user: u32) -> String {
-    format!("/console/users/{organisation}/{user}")
+    format!("{LISTS}/{organisation}/{user}")
+}
+
+/// Where the form is that adds a user to an organisation, whose list it comes back to.
+fn addition_to(organisation: &OrganisationView) -> String {
+    let OrganisationView { id, name } = organisation;
+    format!("{ADD}?from={id}&organisation={}", in_query(name))
 }
 
 /// How a text stands in a query.

@@ -267,6 +267,7 @@ impl Operator {
     pub(crate) fn link(&self, text: &str) -> String {
         let (before, _) = self.page.split_once(&format!("\">{text}</a>")).expect(text);
         let link = before.rsplit("href=\"").next().unwrap();
+        let link = link.replace("&#38;", "&");
         link.split('#').next().unwrap().to_owned()
     }
 

@@ -337,6 +337,37 @@ async fn who_adds_a_user_of_the_only_organisation_is_told_so() {
 }
 
 #[tokio::test]
+async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_back_to_it() {
+    let site = Site::start().await;
+    add(&site, "eve", "Other & Org").await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["users"]).await;
+    for (organisation, escaped) in [
+        ("Example Org", "Example Org"),
+        ("Other & Org", "Other &#38; Org"),
+    ] {
+        let path = list(&mut ops, escaped).await;
+        let form = ops.link("Add a user");
+        ops.get(&form).await.is(200);
+        ops.sees(&format!("value=\"{escaped}\""));
+        assert_eq!(ops.link("Cancel"), path);
+        // Likewise once something was wrong with it.
+        let fields = [
+            ("organisation", organisation),
+            ("name", "a b"),
+            ("role", "User"),
+            ("password", PASSWORD),
+        ];
+        let (to, _) = form.split_once('&').unwrap();
+        ops.sees(&format!("action=\"{to}\""));
+        ops.post(to, &fields).await.is(422);
+        assert_eq!(ops.link("Cancel"), path);
+    }
+    ops.get("/console/users/add?from=%2F%2Fevil").await.is(200);
+    assert_eq!(ops.link("Cancel"), "/console/users");
+}
+
+#[tokio::test]
 async fn a_user_is_added_and_found_again() {
     let site = Site::start().await;
     let mut ops = Browser::new(&site);
