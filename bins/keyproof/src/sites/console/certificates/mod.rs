@@ -9,7 +9,8 @@ use keyproof_service::{
     Action, Failure,
     certificates::{
         Caller, CertificateView, DeleteError, GenerateCodeError, GetError, NotPermitted,
-        Precondition, ProvisioningService, PutError, Upload, UploadError, VerifyError,
+        Precondition, ProvisioningService, PutError, Upload, UploadError, Verification,
+        VerifyError,
     },
 };
 use zeroize::Zeroizing;
@@ -207,6 +208,7 @@ impl Visit<Signed> {
             ends: moment_of(view.not_after),
             thumbprint: &view.thumbprint,
             possession: possession(view.verification),
+            is_proven: view.verification == Verification::Proven,
             uploaded: moment(view.created_at),
             etag: view.version.to_string(),
             code,

@@ -65,6 +65,7 @@ pub(super) struct CertificatePage<'a> {
     pub(super) ends: Moment,
     pub(super) thumbprint: &'a str,
     pub(super) possession: &'static str,
+    pub(super) is_proven: bool,
     pub(super) uploaded: Moment,
     pub(super) etag: String,
     pub(super) code: Option<&'a str>,

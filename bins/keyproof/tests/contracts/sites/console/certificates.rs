@@ -60,6 +60,12 @@ async fn an_operator_walks_to_possession() {
     assert_eq!(code.len(), 48);
     ops.sees(&format!("-subj &#39;/CN={code}&#39;"));
     ops.sees(&format!("-Subject &#39;CN={code}&#39;"));
+    // Whoever comes back goes on where they were.
+    ops.get(&of("", "root")).await.is(200);
+    ops.sees_not(&code);
+    ops.sees("go to step 3: a new code ends it.");
+    ops.sees("shown together with a new code.");
+    ops.sees("<h2 id=\"prove\">Prove possession</h2>");
     let etag = ops.hidden("etag").unwrap();
 
     // Another CA's leaf: each check, and what to do.
@@ -85,6 +91,7 @@ async fn an_operator_walks_to_possession() {
     ];
     ops.upload(&of("/verify", "root"), &parts).await.is(200);
     ops.sees("Possession is proven");
+    ops.sees("<details>\n<summary><h2 id=\"prove\">Prove possession again</h2>");
     ops.get(SERVICE).await.is(200);
     ops.sees(">proven<");
 
