@@ -166,9 +166,7 @@ impl<S: Site, W> Visit<S, W> {
     }
 
     pub(super) fn cookie(&self, cookie: Cookie) -> Option<Zeroizing<String>> {
-        let headers = self.exchange.headers();
-        let value = cookie.value(headers, self.connected.is_encrypted());
-        value.map(|value| Zeroizing::new(value.to_owned()))
+        cookie_of(&self.exchange, cookie)
     }
 
     /// Tells the browser to keep this until it is closed, or so long.
@@ -278,6 +276,13 @@ impl<S: Site> Visit<S, Visitor> {
             self.keep(response, S::VISITOR, &self.who.visit, None);
         }
     }
+}
+
+/// What the browser that sends a request keeps in a cookie.
+pub(super) fn cookie_of(exchange: &Exchange, cookie: Cookie) -> Option<Zeroizing<String>> {
+    let connected = Connected::of(exchange);
+    let value = cookie.value(exchange.headers(), connected.is_encrypted());
+    value.map(|value| Zeroizing::new(value.to_owned()))
 }
 
 /// Adds it, if it can be sent at all.

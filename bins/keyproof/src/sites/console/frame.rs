@@ -11,11 +11,13 @@ use crate::sites::{
 };
 
 /// What the page that comes next is told was done, and what it says of that.
-const DONE: [(&str, &str); 18] = [
+const DONE: [(&str, &str); 20] = [
     ("activated", "The user may sign in again."),
     ("added", "The user is added."),
     ("category-deleted", "The category is deleted."),
+    ("certificate-added", "The certificate is added."),
     ("certificate-deleted", "The certificate is deleted."),
+    ("changed", "The change is made."),
     (
         "confirmed",
         "Your token is good, and nothing is done yet. For five minutes you are not asked for it again.",

@@ -17,11 +17,13 @@ struct RefusalPage<'a> {
     frame: &'a Frame,
     title: &'a str,
     text: &'a str,
+    /// Whether they who see it have a session still.
+    is_signed_in: bool,
     request: Option<&'a str>,
 }
 
 /// A page in the place of the one that was asked for.
-pub(super) fn refused(refusal: &Refusal, request_id: RequestId) -> Response {
+pub(super) fn refused(refusal: &Refusal, request_id: RequestId, is_signed_in: bool) -> Response {
     if let Some(location) = location(refusal) {
         return see_other(&location);
     }
@@ -32,6 +34,7 @@ pub(super) fn refused(refusal: &Refusal, request_id: RequestId) -> Response {
         frame: &Frame::of_nobody(),
         title,
         text: &text,
+        is_signed_in,
         request: is_ours.then_some(&*request),
     };
     let mut response = page::html(refusal.status(), page.render().unwrap_or_default());

@@ -130,7 +130,7 @@ impl Visit<Signed> {
             Ok(upload),
         );
         let wrong = match put.await {
-            Ok(_) => return Ok(see_other(&link)),
+            Ok(_) => return Ok(see_other(&told(&link, "certificate-added"))),
             Err(Failure::Refused(PutError::Body(never))) => match never {},
             Err(Failure::Refused(PutError::Precondition)) => Wrong::at(
                 "name",

@@ -118,7 +118,7 @@ impl Visit<Signed> {
         changed: Result<(), Failure<ReplaceApiKeyError<Infallible>>>,
     ) -> Answered {
         let changed: Result<(), Refusal> = match changed {
-            // Its page says so.
+            // Nothing here moves a revocation, which is what would be refused.
             Ok(()) | Err(Failure::Refused(ReplaceApiKeyError::Revoked)) => Ok(()),
             Err(Failure::Refused(ReplaceApiKeyError::Body(never))) => match never {},
             Err(Failure::Refused(ReplaceApiKeyError::Unknown)) => Err(Refusal::NotFound),

@@ -110,7 +110,10 @@ impl Visit<Signed> {
         filled: &[&'static str],
     ) -> Answered {
         match changed {
-            Ok(()) => Ok(see_other(&self.link_to::<K>(self.named(K::VARIABLE)))),
+            Ok(()) => {
+                let page = self.link_to::<K>(self.named(K::VARIABLE));
+                Ok(see_other(&told(&page, "changed")))
+            }
             Err(why) => {
                 let frame = self.frame_of(Area::Tpms, why.into(), filled)?;
                 K::page(self, frame, StatusCode::UNPROCESSABLE_ENTITY).await

@@ -42,8 +42,10 @@ async fn an_operator_walks_to_possession() {
         ("text", b""),
     ];
     let uploaded = ops.upload(SERVICE, &parts).await;
-    assert_eq!(uploaded.is(303).location(), of("", "root"));
-    ops.get(&of("", "root")).await.is(200);
+    let page = uploaded.is(303).location();
+    assert_eq!(page, format!("{}&done=certificate-added", of("", "root")));
+    ops.get(&page).await.is(200);
+    ops.sees("The certificate is added.");
     ops.sees("not proven");
     ops.sees("CN=Acme Root,O=Acme");
 

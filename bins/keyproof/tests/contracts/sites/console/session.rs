@@ -100,6 +100,26 @@ async fn a_session_ends_unused_with_its_token_and_everywhere_at_once() {
     there.get("/console").await.is(303);
 }
 
+/// Whoever mistypes an address need not wonder.
+#[tokio::test]
+async fn a_refusal_says_whether_a_session_lives_still() {
+    const STILL: &str = "You are still signed in.";
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    ops.get("/console/nowhere").await.is(404);
+    ops.sees_not(STILL);
+    ops.sign_in_as(&["users-read"]).await;
+    for (path, status) in [("/console/nowhere", 404), ("/console/audit", 403)] {
+        ops.get(path).await.is(status);
+        ops.sees(STILL);
+    }
+    // The browser has the cookie of one that has ended.
+    site.clock.advance(Duration::from_secs(15 * 60));
+    ops.get("/console/nowhere").await.is(404);
+    assert!(ops.console().is_some());
+    ops.sees_not(STILL);
+}
+
 #[tokio::test]
 async fn the_token_is_shown_again_by_the_same_operator_and_leads_nowhere_else() {
     let site = Site::start().await;

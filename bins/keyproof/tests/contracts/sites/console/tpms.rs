@@ -248,7 +248,8 @@ async fn a_key_that_was_disabled_and_then_revoked_lets_go_of_its_certificates() 
     ops.sees("data-label=\"State\">active since");
     ops.get(&page).await.is(200);
     ops.sees("Certificates that it had made before stay good.");
-    ops.post(&format!("{page}/disable"), &[]).await.is(303);
+    ops.submit(&format!("{page}/disable"), &[]).await.is(200);
+    ops.sees("The change is made.");
     ops.get(DEVICE).await.is(200);
     ops.sees(on_hold);
     ops.get(&page).await.is(200);
@@ -409,10 +410,9 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     ops.get(MANAGER).await.is(200);
     let both = format!("{}{}", maker.root, other.root);
     let makers = format!("{MANAGER}/makers");
-    ops.upload(&makers, &[("text", both.as_bytes())])
-        .await
-        .is(303);
-    ops.get(MANAGER).await.is(200);
+    let added = ops.upload(&makers, &[("text", both.as_bytes())]).await;
+    ops.get(&added.is(303).location()).await.is(200);
+    ops.sees("role=\"status\">The change is made.</p>");
     assert_eq!(
         ops.page.matches("name=\"fingerprint\"").count(),
         2,
