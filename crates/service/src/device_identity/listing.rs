@@ -31,7 +31,7 @@ pub enum ListingError {
 pub struct AllowedCertificate {
     /// The certificate's issuer, as RFC 4514 text.
     pub issuer: String,
-    /// Its serial number, in hexadecimal.
+    /// Its serial number: octets in hexadecimal with colons between them, as those of our own certificates are written.
     pub serial: String,
     /// Its last second, since the Unix epoch.
     pub not_after: i64,
@@ -297,13 +297,19 @@ fn fingerprint(text: &str) -> Option<Sha256Thumbprint> {
     Some(read.certificate().sha256_thumbprint())
 }
 
+/// Octets in hexadecimal, with colons between them.
+fn octets(bytes: &[u8]) -> String {
+    let octets: Vec<String> = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
+    octets.join(":")
+}
+
 fn described(text: &str) -> Option<AllowedCertificate> {
     let der = allowed(text).ok()?;
     let read = EkCertificate::parse(&der).ok()?;
     let certificate = read.certificate();
     Some(AllowedCertificate {
         issuer: certificate.issuer().to_string(),
-        serial: data_encoding::HEXLOWER.encode(certificate.serial().as_bytes()),
+        serial: octets(certificate.serial().as_bytes()),
         not_after: certificate.validity().not_after,
         fingerprint: certificate.sha256_thumbprint(),
     })

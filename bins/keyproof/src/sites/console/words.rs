@@ -8,9 +8,75 @@ pub(super) fn sentence(text: &str) -> String {
     first.chain(characters).chain(['.']).collect()
 }
 
+/// A piece of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    /// Whether it is quoted, and stands as it is.
+    pub(super) is_quoted: bool,
+}
+
+/// A text of a report in pieces: what it has between backticks, and the words around that.
+pub(super) fn pieces(text: &str) -> Vec<Piece> {
+    let parts: Vec<&str> = text.split('`').collect();
+    // One that nothing ends quotes nothing.
+    let is_quoting = parts.len() % 2 == 1;
+    let parts = if is_quoting { parts } else { vec![text] };
+    let pieces = parts.into_iter().enumerate().map(|(number, part)| {
+        let is_quoted = number % 2 == 1;
+        let text = if is_quoted {
+            part.to_owned()
+        } else {
+            printed(part)
+        };
+        Piece { text, is_quoted }
+    });
+    pieces.filter(|piece| !piece.text.is_empty()).collect()
+}
+
+/// Words with the apostrophes of a printed page.
+pub(super) fn printed(text: &str) -> String {
+    let mut before = None;
+    let mut characters = text.chars().peekable();
+    let mut printed = String::with_capacity(text.len());
+    while let Some(character) = characters.next() {
+        let is_letter = |other: Option<char>| other.is_some_and(char::is_alphabetic);
+        let is_apostrophe =
+            character == '\'' && is_letter(before) && is_letter(characters.peek().copied());
+        printed.push(if is_apostrophe { '’' } else { character });
+        before = Some(character);
+    }
+    printed
+}
+
 /// What is done, as a button has it, in the middle of a sentence.
 pub(super) fn deed(button: &str) -> String {
     let mut characters = button.chars();
     let first = characters.next().map(char::to_lowercase);
     first.into_iter().flatten().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_report_quotes_stands_as_it_is() {
+        let shown = |text: &str| -> Vec<(String, bool)> {
+            let pieces = pieces(text).into_iter();
+            pieces.map(|piece| (piece.text, piece.is_quoted)).collect()
+        };
+        let piece = |text: &str, is_quoted| (text.to_owned(), is_quoted);
+        assert_eq!(
+            shown("the leaf's issuer is `CN=O'Hara`, and 'x' is none"),
+            [
+                piece("the leaf’s issuer is ", false),
+                piece("CN=O'Hara", true),
+                piece(", and 'x' is none", false),
+            ]
+        );
+        assert_eq!(shown("`a``b`"), [piece("a", true), piece("b", true)]);
+        assert_eq!(shown("a CA's ` name"), [piece("a CA’s ` name", false)]);
+        assert!(shown("").is_empty());
+    }
 }

@@ -6,7 +6,11 @@ use keyproof_x509::{Check as _, Finding as _, Outcome, ProofCheck, ProofFinding,
 use zeroize::Zeroizing;
 
 use super::{
-    super::{Frame, addressing::query},
+    super::{
+        Frame,
+        addressing::query,
+        words::{Piece, pieces, printed},
+    },
     HERE,
 };
 use crate::sites::moment::{Moment, moment_of};
@@ -90,8 +94,8 @@ pub(super) struct CheckRow {
     pub(super) name: &'static str,
     pub(super) outcome: &'static str,
     pub(super) is_refusal: bool,
-    pub(super) detail: String,
-    pub(super) remedies: Vec<&'static str>,
+    pub(super) detail: Vec<Piece>,
+    pub(super) remedies: Vec<String>,
 }
 
 /// What a certificate's page shows of its proof: the code that was issued, the report on a leaf.
@@ -179,8 +183,8 @@ impl ReportShown {
                 name: check.name(),
                 outcome: outcome.name(),
                 is_refusal: outcome.refuses(),
-                detail: report.detail(*check),
-                remedies,
+                detail: pieces(&report.detail(*check)),
+                remedies: remedies.into_iter().map(printed).collect(),
             }
         });
         Self {

@@ -35,7 +35,7 @@ pub(super) struct TillsPage<'a> {
 
 pub(super) struct InstanceRow {
     pub(super) name: String,
-    pub(super) password: &'static str,
+    pub(super) has_password: bool,
     pub(super) made: Moment,
 }
 
@@ -107,10 +107,7 @@ impl InstanceRow {
     pub(super) fn of(instance: InstanceSummary) -> Self {
         Self {
             name: instance.name,
-            password: match instance.has_password {
-                true => "set",
-                false => "none: nobody can log in",
-            },
+            has_password: instance.has_password,
             made: moment(instance.created_at),
         }
     }

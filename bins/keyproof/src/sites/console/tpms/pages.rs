@@ -336,8 +336,8 @@ impl ManagerRow {
     pub(super) fn of(manager: Object<Manager>) -> Self {
         let own = match manager.spec.ek_roots.len() {
             0 => None,
-            1 => Some("1 file of makers’ CAs".to_owned()),
-            own => Some(format!("{own} files of makers’ CAs")),
+            1 => Some("1 entry of makers’ CAs".to_owned()),
+            own => Some(format!("{own} entries of makers’ CAs")),
         };
         Self {
             trusts: match (own, manager.spec.ek_trust_bundle) {

@@ -81,6 +81,7 @@ async fn an_operator_walks_to_possession() {
     ops.sees("Possession is not proven");
     ops.sees("issuer");
     ops.sees("<strong>To do:</strong> sign the leaf with");
+    ops.sees("the leaf’s issuer is <code>CN=Another,O=Acme</code>");
     // The code lives, and its commands are there still.
     ops.sees(&format!("/CN={code}"));
 

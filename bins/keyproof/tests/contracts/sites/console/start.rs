@@ -29,7 +29,12 @@ async fn it_tells_how_the_server_is_to_whoever_may_know() {
         "none follow the store",
         "class=\"answered\"",
         "class=\"refused\"",
-        "emnify",
+        "<span class=\"piece\">GNU Taler</span>",
+        "<span class=\"piece\">Azure DPS</span>",
+        "<span class=\"piece\">F5 XC</span>",
+        "<span class=\"piece\">emnify</span>",
+        "<p class=\"hint\">Up to <time",
+        ", named <bdi>test</bdi>",
     ] {
         ops.sees(told);
     }

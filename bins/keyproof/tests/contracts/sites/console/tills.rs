@@ -174,6 +174,18 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
 }
 
 #[tokio::test]
+async fn an_instance_without_a_password_says_what_gives_it_one() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    ops.get("/console/tills/default").await.is(200);
+    // It is there again at once, without one.
+    ops.submit("/console/tills/default/remove", &[])
+        .await
+        .is(200);
+    ops.sees("until <code>keyproof instance set-password default</code> sets one");
+}
+
+#[tokio::test]
 async fn a_code_without_a_price_differs_by_no_price() {
     let site = Site::start().await;
     let (mut ops, _) = signed_in(&site, &["instances:default"]).await;

@@ -81,7 +81,13 @@ async fn an_operator_follows_a_device_through_what_it_attests() {
     ops.get("/console/tpms").await.is(200);
     ops.sees("/console/tpms/default");
     ops.get(NAMESPACE).await.is(200);
-    for seen in ["manager", "category", "station", "in use"] {
+    for seen in [
+        "data-label=\"Trusts\">1 entry of makers’ CAs</td>",
+        "data-label=\"Manager\"><a href=\"/console/tpms/default/managers/manager\">",
+        "data-label=\"Category\"><a href=\"/console/tpms/default/categories/category\">category",
+        "station",
+        "in use",
+    ] {
         ops.sees(seen);
     }
     ops.get(MANAGER).await.is(200);
@@ -362,6 +368,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
 
     // A manager that trusts a maker, whose devices are provisioned with no more than that.
     ops.get(&format!("{NAMESPACE}/managers")).await.is(200);
+    ops.sees("The makers that <code>keyproof tpm trust add</code> has put into this server</p>");
     let parts = [
         ("name", &b"manager"[..]),
         ("description", "of <b>line</b> 1".as_bytes()),
@@ -456,6 +463,11 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     site.post(PROVISION, &strange.request(&key)).await.is(200);
     ops.get(&category).await.is(200);
     assert_eq!(ops.page.matches("name=\"fingerprint\"").count(), 1);
+    let mark = "data-label=\"Serial number\"><code class=\"pieces\">";
+    let (_, serial) = ops.page.split_once(mark).unwrap();
+    let serial = serial.split('<').next().unwrap();
+    // As our own certificates' are written.
+    assert!(serial.split(':').all(|octet| octet.len() == 2), "{serial}");
     let of_device = fingerprint(&ops);
     let disallow = format!("{category}/disallow");
     ops.post(&disallow, &[("fingerprint", &of_device)])
