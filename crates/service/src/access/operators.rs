@@ -1,6 +1,11 @@
 //! Tokens of operators and services, made and revoked at the command line.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use keyproof_auth::{
     TOKEN_BYTES, Token, TokenDigest,
@@ -308,6 +313,33 @@ impl Access {
         Ok(tokens)
     }
 
+    /// Whose the tokens with these ids are, as far as there are such: those that were revoked or have expired are not known.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn subjects_of(
+        &self,
+        ids: BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, String>, StorageError> {
+        let all = Prefix::new("operator_token", ["_"]);
+        let mut subjects = BTreeMap::new();
+        for id in ids {
+            // A token is found by its digest, which begins with its id.
+            let before = Key::new("operator_token", ["_", id]);
+            let now = self.clock.now();
+            let found = self
+                .store
+                .scan::<OperatorTokenRecord>(&all, Some(&before), 1, now);
+            if let Some((_, Stored { record, .. })) = found.await?.into_iter().next()
+                && record.id == id
+            {
+                subjects.insert(record.id, record.subject);
+            }
+        }
+        Ok(subjects)
+    }
+
     /// Ends a token.
     ///
     /// # Errors
@@ -504,6 +536,29 @@ mod tests {
             access.revoke(&long.token.id, &console()).await,
             Err(Failure::Refused(RevokeTokenError::Unknown))
         );
+    }
+
+    #[tokio::test]
+    async fn a_token_is_known_by_its_id_as_long_as_it_is_valid() {
+        let bench = bench().await;
+        let access = &bench.service.access;
+        let (short, long) = (
+            create(&bench, &["admin"], Some(10)).await.token,
+            create(&bench, &["tpm"], None).await.token,
+        );
+        let known = async || {
+            let other = "0".repeat(16);
+            let ids = [&*short.id, &long.id, &other, "", "x"];
+            let subjects = access.subjects_of(ids.into()).await.unwrap();
+            assert!(subjects.values().all(|subject| subject == "ops"));
+            subjects.into_keys().collect::<BTreeSet<String>>()
+        };
+        let both = BTreeSet::from([short.id.clone(), long.id.clone()]);
+        assert_eq!(known().await, both);
+        bench.clock.advance(Duration::from_secs(10));
+        assert_eq!(known().await, BTreeSet::from([long.id.clone()]));
+        access.revoke(&long.id, &console()).await.unwrap();
+        assert_eq!(known().await, BTreeSet::new());
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! The audit trail: filtered, followed, and taken along.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -12,7 +14,10 @@ use keyproof_service::audit::{
     Action, Before, Event, Found, Looker, Outcome, Search, Subject, Who,
 };
 
-use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
+use super::{
+    Answered, Area, Frame, Signed, Visit, render,
+    users::{in_query, path_of},
+};
 use crate::{
     event_json::event_document,
     sites::{
@@ -84,8 +89,12 @@ struct Trail<'a> {
 struct Row {
     when: Moment,
     who: String,
+    /// Whose the operator's token is, if that is known.
+    bearer: Option<String>,
     what: String,
     target: String,
+    /// Where the page is of the user that it is of.
+    user: Option<String>,
     is_refused: bool,
     detail: Option<String>,
     count: u64,
@@ -95,8 +104,11 @@ struct Row {
 }
 
 impl Row {
-    fn of(event: Event) -> Self {
+    /// With whose the operators' tokens are, by their ids.
+    fn of(event: Event, bearers: &BTreeMap<String, String>, reaches_users: bool) -> Self {
         Self {
+            bearer: token_of(&event.who).and_then(|id| bearers.get(id).cloned()),
+            user: user_page(&event.target).filter(|_| reaches_users),
             when: second(event.last_at()),
             is_refused: event.outcome == Outcome::Refused,
             count: event.count(),
@@ -109,6 +121,18 @@ impl Row {
             request: event.request_id,
         }
     }
+}
+
+/// The id of the operator's token that the trail names.
+fn token_of(who: &str) -> Option<&str> {
+    who.strip_prefix("operator:")
+}
+
+/// Where the page is of the user that an event is of.
+fn user_page(target: &str) -> Option<String> {
+    let (organisation, rest) = target.strip_prefix("organisation/")?.split_once("/user/")?;
+    let user = rest.split('/').next()?;
+    Some(path_of(organisation.parse().ok()?, user.parse().ok()?))
 }
 
 /// A text as a cell has it: of a longer one the beginning and the end.
@@ -130,13 +154,13 @@ impl Visit<Signed> {
             Err(why) => {
                 let frame = self.frame_of(Area::Audit, why, &[])?;
                 let page = self.trail(&frame, &sought, Found::default(), false);
-                return render(&page, StatusCode::UNPROCESSABLE_ENTITY);
+                return render(&page.await?, StatusCode::UNPROCESSABLE_ENTITY);
             }
         };
         let found = self.find(&sought, &place, ROWS).await?;
         let frame = self.frame_in(Area::Audit);
         let page = self.trail(&frame, &sought, found, place.is_latest);
-        render(&page, StatusCode::OK)
+        render(&page.await?, StatusCode::OK)
     }
 
     /// What is found, as lines of JSON, the latest first.
@@ -266,23 +290,29 @@ impl Visit<Signed> {
         Ok(askers)
     }
 
-    fn trail<'a>(
+    async fn trail<'a>(
         &self,
         frame: &'a Frame,
         sought: &'a Sought,
         found: Found,
         is_latest: bool,
-    ) -> Trail<'a> {
-        Trail {
+    ) -> Result<Trail<'a>, Refusal> {
+        let tokens = found.events.iter().filter_map(|event| token_of(&event.who));
+        let bearers = self.service().access.subjects_of(tokens.collect()).await?;
+        let reaches_users = Area::Users.is_shown_to(self.operator());
+        let events = found.events.into_iter();
+        Ok(Trail {
             frame,
             query: sought.query(),
             sought,
             actions: Action::ALL,
             before: found.before.map(|before| before.to_string()),
-            events: found.events.into_iter().map(Row::of).collect(),
+            events: events
+                .map(|event| Row::of(event, &bearers, reaches_users))
+                .collect(),
             is_latest,
             may_export: self.may_export(),
-        }
+        })
     }
 }
 
@@ -336,6 +366,22 @@ mod tests {
         let long = format!("{}xyz{}", "ä".repeat(HEAD), "ß".repeat(TAIL));
         let short = format!("{}…{}", "ä".repeat(HEAD), "ß".repeat(TAIL));
         assert_eq!(cut(long), short);
+    }
+
+    #[test]
+    fn a_user_has_a_page_and_whatever_else_has_none() {
+        for (target, page) in [
+            ("organisation/7/user/9", Some("/console/users/7/9")),
+            ("organisation/7/user/9/device/x", Some("/console/users/7/9")),
+            ("organisation/7", None),
+            ("organisation/7/user/", None),
+            ("organisation/7/user/../..", None),
+            ("organisation/x/user/9", None),
+            ("organisation/7/user/4294967296", None),
+            ("instance/organisation/7/user/9", None),
+        ] {
+            assert_eq!(user_page(target).as_deref(), page, "{target}");
+        }
     }
 
     #[test]

@@ -309,7 +309,7 @@ const fn weakens(change: UserChange) -> bool {
 }
 
 /// Where a user's page is.
-fn path_of(organisation: u32, user: u32) -> String {
+pub(super) fn path_of(organisation: u32, user: u32) -> String {
     format!("{LISTS}/{organisation}/{user}")
 }
 

@@ -39,6 +39,16 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     ] {
         ops.sees(&format!("<code>{all}</code>"));
     }
+    // A token by whose it is, beside what the trail calls it; and no link to what is not reached.
+    ops.sees("<bdi>test</bdi><br><bdi class=\"hint\">operator:");
+    ops.sees_not("href=\"/console/users/");
+    let mut admin = Browser::new(&site);
+    admin.sign_in_as(&["admin"]).await;
+    admin.get("/console/audit?what=user.suspend").await.is(200);
+    let (_, link) = admin.page.split_once("<a href=\"/console/users/").unwrap();
+    let link = format!("/console/users/{}", link.split('"').next().unwrap());
+    admin.get(&link).await.is(200);
+    admin.sees(&format!("<h1>User <bdi>{BOB}</bdi></h1>"));
     // To the second, and with the request, whatever it is read with.
     let login = site.password(ADA, PASSWORD).await;
     let request = login.is(200).header("x-request-id");
