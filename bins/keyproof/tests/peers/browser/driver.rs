@@ -4,11 +4,13 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use data_encoding::BASE64;
+use keyproof_service::ManualClock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,11 +25,13 @@ pub(super) struct Driver {
     driver: Child,
     port: u16,
     session: String,
+    /// The server's, if that is in the test's hand: a person takes a second for each step.
+    clock: Option<Arc<ManualClock>>,
     _profile: TempDir,
 }
 
 impl Driver {
-    pub(super) fn start(runs_scripts: bool) -> Self {
+    pub(super) fn start(runs_scripts: bool, clock: Option<Arc<ManualClock>>) -> Self {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -69,6 +73,7 @@ impl Driver {
             driver,
             port,
             session: String::new(),
+            clock,
             _profile: profile,
         };
         let session = started.ask("POST", "/session", &capabilities).unwrap();
@@ -156,10 +161,18 @@ impl Driver {
             assert!(since.elapsed() < PATIENCE, "this led nowhere");
             sleep(Duration::from_millis(50));
         }
+        self.take_a_second();
+    }
+
+    fn take_a_second(&self) {
+        if let Some(clock) = &self.clock {
+            clock.advance(Duration::from_secs(1));
+        }
     }
 
     pub(super) fn open(&self, url: &str) {
         self.post("url", &json!({ "url": url }));
+        self.take_a_second();
     }
 
     pub(super) fn address(&self) -> String {

@@ -1,7 +1,8 @@
 //! Somebody at a browser, who looks at each page as a person does: wide and narrow, enlarged, in light and in dark.
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, sync::Arc};
 
+use keyproof_service::ManualClock;
 use serde_json::Value;
 
 use super::{axe, driver::Driver};
@@ -65,10 +66,15 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(site: &'static str, base: String, runs_scripts: bool) -> Self {
+    pub(super) fn new(
+        site: &'static str,
+        base: String,
+        runs_scripts: bool,
+        clock: Option<Arc<ManualClock>>,
+    ) -> Self {
         Self {
             site,
-            browser: Driver::start(runs_scripts),
+            browser: Driver::start(runs_scripts, clock),
             base,
             axe: runs_scripts.then(axe),
         }
@@ -98,6 +104,12 @@ impl Guest {
     #[track_caller]
     pub(super) fn looks(&self, page: &str) {
         self.looks_with(page, None, HIGHEST);
+    }
+
+    /// The same of a page whose end is worth seeing, too.
+    #[track_caller]
+    pub(super) fn looks_whole(&self, page: &str) {
+        self.looks_with(page, None, u64::MAX);
     }
 
     /// The same of a page to the element of which with this id the browser was led: a phone shows it from there on.

@@ -1,7 +1,7 @@
 //! An operator walks through the tills, the certificates and the TPMs of `/console`: with `oathtool` as a till's device,
 //! `openssl` as the CA, whose commands are those that the page shows, and a software TPM with tpm2-tools as a device.
 
-use std::{ops::Deref, process::Command};
+use std::{ops::Deref, process::Command, thread::sleep, time::Duration};
 
 use data_encoding::HEXLOWER;
 use keyproof_tpm::HashAlgorithm;
@@ -25,6 +25,8 @@ fn walk(runs_scripts: bool) {
     field.provisions("");
     let selection = "--selection sha256:0,7,16";
     assert_eq!(field.attests(selection)["accepted"], true);
+    // Attestations are told to the second.
+    sleep(Duration::from_secs(1));
     // The firmware changes, and its log says what was measured.
     let measured = b"firmware 2, after an update";
     let digest = HashAlgorithm::Sha256.digest(&[measured]).unwrap();
@@ -42,6 +44,7 @@ fn walk(runs_scripts: bool) {
             "console",
             field.server.url().replace("127.0.0.1", "localhost"),
             runs_scripts,
+            None,
         ),
         folder: TempDir::new().unwrap(),
     };
@@ -200,7 +203,7 @@ impl Keeper {
         self.browser.follow("td a[href*='/device?']");
         self.sees("sha256:16 changed, not as learnt");
         self.sees("firmware 2, after an update");
-        self.looks("tpm-device");
+        self.looks_whole("tpm-device");
         self.browser.follow("form[action*='/relearn'] button");
         assert!(!self.seen("main").contains("not as learnt"));
         self.browser.follow("form[action*='/forget'] button");

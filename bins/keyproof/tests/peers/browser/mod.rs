@@ -99,7 +99,12 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
     let port = server.address().port();
     let walked = tokio::task::spawn_blocking(move || {
         let visitor = Visitor {
-            guest: Guest::new(site, format!("http://localhost:{port}"), runs_scripts),
+            guest: Guest::new(
+                site,
+                format!("http://localhost:{port}"),
+                runs_scripts,
+                Some(clock.clone()),
+            ),
             clock,
         };
         walk(&visitor, &token.text);
