@@ -130,6 +130,7 @@ mod tests {
     #[test]
     fn its_text_is_read_back_and_nothing_else_is() {
         assert_eq!(NEW.to_string().parse(), Ok(NEW));
+        assert_eq!(String::from(NEW), NEW.to_string());
         for wrong in [
             "",
             "0202",

@@ -403,6 +403,29 @@ mod tests {
     }
 
     #[test]
+    fn namespaces_are_dns_labels() {
+        let longest = "a".repeat(63);
+        for label in ["a", "a1", "a-1", "ns--0", &longest] {
+            assert!(is_dns_label(label), "{label}");
+            let scope = OperatorScope::Tpm(Some(label.to_owned()));
+            assert_eq!(parsed(&alloc::format!("tpm:{label}")), scope);
+        }
+        for other in [
+            "",
+            "1a",
+            "-a",
+            "a-",
+            "aB",
+            "a_b",
+            "a.b",
+            "ä",
+            &"a".repeat(64),
+        ] {
+            assert!(!is_dns_label(other), "{other}");
+        }
+    }
+
+    #[test]
     fn a_fourth_name_is_refused_and_not_cut() {
         assert!(
             "certificates:sub/group/fleet"
@@ -545,6 +568,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(scopes.to_string(), "certificates:a tpm");
+        let each: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+        assert_eq!(each, ["certificates:a", "tpm"]);
         assert_eq!(
             OperatorScopes::parse(["tpm", "admin"]).unwrap().to_string(),
             "admin"

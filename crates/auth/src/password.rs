@@ -616,6 +616,7 @@ mod tests {
     fn memory_is_reused_wiped_and_kept() {
         let mut memory = Memory::new();
         assert_eq!(memory.held_kib(), 0);
+        assert_eq!(format!("{memory:?}"), "Memory { held_kib: 0, .. }");
         let cost = Cost::insecure_for_tests(64, 1, 1).unwrap();
         let hash = PasswordHash::create(b"correct horse", [1; 16], cost, &mut memory).unwrap();
         assert_eq!(memory.held_kib(), 64);

@@ -265,10 +265,12 @@ mod tests {
     #[test]
     fn the_digest_is_sha_256() {
         // FIPS 180-4, as `printf '\0%.0s' {1..32} | sha256sum` prints it.
+        let digest = Token::from_random([0; 32]).digest();
         assert_eq!(
-            Token::from_random([0; 32]).digest().to_string(),
+            digest.to_string(),
             "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
         );
+        assert_eq!(HEXLOWER.encode(digest.as_bytes()), digest.to_string());
     }
 
     #[test]

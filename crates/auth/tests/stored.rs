@@ -2,6 +2,7 @@
 #![cfg(feature = "serde")]
 
 use core::fmt::Debug;
+use std::hash::{BuildHasher, RandomState};
 
 use keyproof_auth::{
     Cost, Generation, Memory, PasswordHash, Scopes, Token, TokenDigest, UnixMillis, Validity,
@@ -33,6 +34,9 @@ fn texts() {
     for wrong in ["", "00", &"0".repeat(63), &"0".repeat(65), &"G".repeat(64)] {
         assert!(wrong.parse::<TokenDigest>().is_err(), "{wrong}");
     }
+    let told = serde_json::from_str::<TokenDigest>("7").unwrap_err();
+    let expected = "expected 64 lower-case hexadecimal digits";
+    assert!(told.to_string().contains(expected), "{told}");
     is_stored_as(
         &"readonly:refreshable".parse::<LoginScope>().unwrap(),
         "readonly:refreshable",
@@ -105,4 +109,13 @@ fn password_hashes() {
             .is_correct()
     );
     assert!(serde_json::from_str::<PasswordHash>("\"$argon2i$x\"").is_err());
+}
+
+/// Digests that differ are spread over a table that they are looked up in.
+#[test]
+fn digests_hash_by_what_they_are() {
+    let hasher = RandomState::new();
+    let [one, two] = [1, 2].map(|byte| Token::from_random([byte; 32]).digest());
+    assert_eq!(hasher.hash_one(one), hasher.hash_one(one));
+    assert_ne!(hasher.hash_one(one), hasher.hash_one(two));
 }
