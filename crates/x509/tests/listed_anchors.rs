@@ -134,6 +134,17 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     assert_path(&judge(leaf, &[root], &[ca], &[]), &alone);
     // Whose list it is cannot be told.
     assert_path(&judge(leaf, &[], &[ca], &[&list]), &alone);
+    // Unless it is asked for, no anchor is judged.
+    let crls = [Crl::from_der(&list).unwrap()];
+    let mut rules = Rules::new(algorithms::RING, NOW);
+    rules.crls = &crls;
+    assert_path(&search(leaf, &[root], &[ca], &rules), &alone);
+    // Nor is it one of whose issuer there is no list: the leaf's signature, and that of the CA's own list.
+    let of_ca = maker.sub.revoke(&[], |_| {});
+    let report = judge(leaf, &[root], &[ca], &[&of_ca]);
+    assert_path(&report, &alone);
+    assert_eq!(report.checks().of(PathCheck::Revocation).count(), 0);
+    assert_eq!(report.signatures_checked(), 2, "{report}");
     assert_refused(
         &judge(leaf, &[root], &[ca], &[&list]),
         Anchor(0),
@@ -363,4 +374,25 @@ fn anchors_that_have_certified_each_other_stay_below_what_has_issued_one_of_them
         let anchors: [&[u8]; 4] = [&top, &by_other, &by_one, &below];
         assert!(!judge(&leaf, &[], &anchors, &[]).accepted());
     }
+}
+
+/// What has issued one of them need not have a root above it: two more that have certified each other will do.
+#[test]
+fn anchors_that_have_certified_each_other_stay_below_others_that_have() {
+    let [one, other, high, higher] = ["One", "Other", "High", "Higher"].map(Authority::new);
+    let by_one = other.certified_by(&one, crl_signer);
+    let by_other = one.certified_by(&other, crl_signer);
+    let below = one.certified_by(&high, crl_signer);
+    let by_higher = high.certified_by(&higher, crl_signer);
+    let by_high = higher.certified_by(&high, crl_signer);
+    let leaf = other.leaf("Leaf", |_| {});
+    let anchors: [&[u8]; 5] = [&by_one, &by_other, &below, &by_higher, &by_high];
+    let path = [Leaf, Anchor(0), Anchor(2), Anchor(3), Anchor(4)];
+    assert_path(&judge(&leaf, &[], &anchors, &[]), &path);
+    let list = high.revoke(&[&below], |_| {});
+    assert_refused(
+        &judge(&leaf, &[], &anchors, &[&list]),
+        Anchor(2),
+        is_revoked,
+    );
 }

@@ -12,7 +12,7 @@ mod hierarchy;
 use keyproof_x509::path::{
     MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Reason, Rules, find,
 };
-use keyproof_x509::{Certificate, ObjectIdentifier, X509Error, algorithms};
+use keyproof_x509::{Certificate, Finding as _, ObjectIdentifier, X509Error, algorithms};
 use rcgen::{
     CertificateParams, CidrSubnet, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
     KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
@@ -54,6 +54,14 @@ fn a_sound_chain_is_walked_from_the_leaf_upwards() {
         "leaf `CN=Leaf`\nintermediate 1 `CN=Sub`\nanchor 1 `CN=Root`\naccepted"
     );
     assert_eq!(report.signatures_checked(), 2);
+    #[cfg(feature = "serde")]
+    {
+        let json = serde_json::to_string(report.checks()).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(object["accepted"], true);
+        // There is no choice of policies.
+        assert!(object.get("policy").is_none());
+    }
 }
 
 #[test]
@@ -70,6 +78,8 @@ fn a_root_that_is_not_an_anchor_is_told_as_such() {
     assert_refused(&report, Intermediate(1), |reason| {
         *reason == Reason::NotAnAnchor
     });
+    let remedy = report.refusal().unwrap().remedy();
+    assert_eq!(remedy, "add it to the anchors if it is to be trusted");
 }
 
 #[test]
@@ -171,6 +181,23 @@ fn of_several_issuers_of_one_name_the_one_that_leads_to_an_anchor_is_taken() {
 }
 
 #[test]
+fn of_walks_that_come_equally_far_the_first_is_told() {
+    let (root, sub) = (Authority::new("Root"), Authority::new("Sub"));
+    let old = sub.certified_by(&root, expired);
+    let early = sub.certified_by(&root, not_yet_valid);
+    let leaf = sub.leaf("Leaf", |_| {});
+    let anchor = root.root();
+    let report = search(&leaf, &[&old, &early], &[&anchor], &RULES);
+    assert_refused(&report, Intermediate(0), |reason| {
+        matches!(reason, Reason::Expired { .. })
+    });
+    let report = search(&leaf, &[&early, &old], &[&anchor], &RULES);
+    assert_refused(&report, Intermediate(0), |reason| {
+        matches!(reason, Reason::NotYetValid { .. })
+    });
+}
+
+#[test]
 fn cross_signed_and_looping_sets_are_walked_once_around() {
     let [a, b, c] = ["A", "B", "C"].map(Authority::new);
     let root = Authority::new("Root");
@@ -255,6 +282,27 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
     let report = search(&leaf, &set, &[&anchor], &RULES);
     assert_path(&report, &[Leaf, Intermediate(100), Anchor(0)]);
     assert_eq!(report.signatures_checked(), 2);
+}
+
+/// Two certificates of each CA of a long chain make thousands of walks, and few signatures.
+#[test]
+fn no_number_of_walks_costs_more_than_the_budget() {
+    let all: Vec<_> = (0..MAX_PATH_LEN)
+        .map(|number| Authority::new(&format!("CA {number}")))
+        .collect();
+    let twice: Vec<_> = all
+        .windows(2)
+        .flat_map(|pair| [(); 2].map(|()| pair[0].certified_by(&pair[1], |_| {})))
+        .collect();
+    let set: Vec<&[u8]> = twice.iter().map(Vec::as_slice).collect();
+    let leaf = all[0].leaf("Leaf", |_| {});
+    let report = search(&leaf, &set, &[&Authority::new("Root").root()], &RULES);
+    let refusal = report.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    assert!(
+        report.signatures_checked() < MAX_SIGNATURE_CHECKS,
+        "{report}"
+    );
 }
 
 /// AuthorityKeyIdentifier with the subjectKeyIdentifier of a certificate.
@@ -403,9 +451,17 @@ fn names_are_constrained_by_every_certificate_above() {
     );
 }
 
-/// SEQUENCE { otherName { 1.2.3.4, NULL } }, and subtrees of the same form.
-const OTHER_NAME: &[u8] = &[
-    0xA0, 0x09, 0x06, 0x03, 0x2A, 0x03, 0x04, 0xA0, 0x02, 0x05, 0x00,
+/// A name of each form that is not compared; the otherName is { 1.2.3.4, NULL }.
+const UNCOMPARED: [(&str, &[u8]); 4] = [
+    (
+        "otherName",
+        &[
+            0xA0, 0x09, 0x06, 0x03, 0x2A, 0x03, 0x04, 0xA0, 0x02, 0x05, 0x00,
+        ],
+    ),
+    ("x400Address", &[0xA3, 0x02, 0x30, 0x00]),
+    ("ediPartyName", &[0xA5, 0x04, 0xA1, 0x02, 0x0C, 0x00]),
+    ("registeredID", &[0x88, 0x02, 0x2A, 0x03]),
 ];
 
 fn wrap(tag: u8, inner: &[u8]) -> Vec<u8> {
@@ -416,29 +472,35 @@ fn wrap(tag: u8, inner: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_constraint_that_cannot_be_compared_refuses_if_it_is_critical() {
-    let constraints = wrap(0x30, &wrap(0xA1, &wrap(0x30, OTHER_NAME)));
-    let constrains = |critical: bool| {
-        let constraints = constraints.clone();
-        move |params: &mut CertificateParams| {
-            let mut extension =
-                CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints.clone());
-            extension.set_criticality(critical);
-            params.custom_extensions = vec![extension];
+    for (form, name) in UNCOMPARED {
+        let constraints = wrap(0x30, &wrap(0xA1, &wrap(0x30, name)));
+        let constrains = |critical: bool| {
+            let constraints = constraints.clone();
+            move |params: &mut CertificateParams| {
+                let mut extension =
+                    CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints.clone());
+                extension.set_criticality(critical);
+                params.custom_extensions = vec![extension];
+            }
+        };
+        let named_so = |params: &mut CertificateParams| {
+            params.subject_alt_names = Vec::new();
+            let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], wrap(0x30, name));
+            params.custom_extensions = vec![names];
+        };
+        let report = judge(&chain(unchanged, constrains(true), named_so), &RULES);
+        assert_refused(
+            &report,
+            Leaf,
+            |reason| matches!(reason, Reason::NameFormUnsupported { form: found } if *found == form),
+        );
+        for made in [
+            chain(unchanged, constrains(true), unchanged),
+            chain(unchanged, constrains(false), named_so),
+        ] {
+            let report = judge(&made, &RULES);
+            assert!(report.accepted(), "{report}");
         }
-    };
-    let named_so = |params: &mut CertificateParams| {
-        params.subject_alt_names = Vec::new();
-        let names = wrap(0x30, OTHER_NAME);
-        let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], names);
-        params.custom_extensions = vec![names];
-    };
-    let report = judge(&chain(unchanged, constrains(true), named_so), &RULES);
-    assert_refused(&report, Leaf, |reason| {
-        matches!(reason, Reason::NameFormUnsupported { form: "otherName" })
-    });
-    for (critical, leaf) in [(true, unchanged as fn(&mut _)), (false, named_so)] {
-        let report = judge(&chain(unchanged, constrains(critical), leaf), &RULES);
-        assert!(report.accepted(), "{report}");
     }
 }
 
@@ -585,6 +647,58 @@ fn no_lists_of_names_cost_more_than_the_budget() {
     let report = judge(&chain(unchanged, excludes(600), has(900)), &RULES);
     let refusal = report.refusal().unwrap();
     assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    // A search that was given up goes on to no other path, however little that would take.
+    let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
+    let (costly, cheap) = (
+        sub.certified_by(&top, excludes(600)),
+        sub.certified_by(&top, |_| {}),
+    );
+    let leaf = sub.leaf("Leaf", has(900));
+    let root = top.root();
+    let report = search(&leaf, &[&costly, &cheap], &[&root], &RULES);
+    let refusal = report.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    let report = search(&leaf, &[&cheap, &costly], &[&root], &RULES);
+    assert!(report.accepted(), "{report}");
+}
+
+/// A CA with two hundred policies, each mapped to itself, has some hundred thousand pairs of them compared.
+#[test]
+fn no_lists_of_policies_cost_more_than_the_budget() {
+    let long = |tag: u8, content: &[u8]| {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82][..], &length, content].concat()
+    };
+    let oids: Vec<Vec<u8>> = (0..200_u8)
+        .map(|number| vec![6, 3, 0x2A, 1 + number / 100, number % 100])
+        .collect();
+    let policies: Vec<u8> = oids.iter().flat_map(|oid| wrap(0x30, oid)).collect();
+    let mappings: Vec<u8> = oids
+        .iter()
+        .flat_map(|oid| wrap(0x30, &oid.repeat(2)))
+        .collect();
+    let under_all = |params: &mut CertificateParams| {
+        params.custom_extensions = vec![
+            CustomExtension::from_oid_content(&[2, 5, 29, 32], long(0x30, &policies)),
+            CustomExtension::from_oid_content(&[2, 5, 29, 33], long(0x30, &mappings)),
+        ];
+    };
+    let all: Vec<_> = (0..6)
+        .map(|number| Authority::new(&format!("CA {number}")))
+        .collect();
+    let certificates: Vec<_> = all
+        .windows(2)
+        .map(|pair| pair[0].certified_by(&pair[1], under_all))
+        .collect();
+    let set: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+    let leaf = all[0].leaf("Leaf", |_| {});
+    for (cas, is_taken) in [(2, true), (5, false)] {
+        let report = search(&leaf, &set, &[&all[cas].root()], &RULES);
+        assert_eq!(report.accepted(), is_taken, "{report}");
+        if let Some(refusal) = report.refusal() {
+            assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+        }
+    }
 }
 
 #[test]

@@ -341,6 +341,18 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_told_as_they_are_written() {
+        let v6 = [0x20, 0x01, 0x0D, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        for (octets, shown) in [
+            (&[192, 0, 2, 7][..], "192.0.2.7"),
+            (&v6, "2001:db8::1"),
+            (&[192, 0], "[C0, 00]"),
+        ] {
+            assert_eq!(display_name(&GeneralName::Ip(octets)), shown);
+        }
+    }
+
+    #[test]
     fn addresses_lie_within_ranges() {
         let within = |address: &[u8], range: &[u8]| ip_within(address, range).ok();
         let range = [192, 0, 2, 0, 255, 255, 254, 0];

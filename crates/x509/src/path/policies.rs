@@ -258,6 +258,22 @@ mod tests {
     }
 
     #[test]
+    fn policies_that_are_mapped_to_one_live_on_together() {
+        let [p1, p2, p3] = P;
+        let mappings = [p1, p2].map(|issuer_domain| PolicyMapping {
+            issuer_domain,
+            subject_domain: p3,
+        });
+        for (below, any_policy_counts) in [(p3, false), (ANY_POLICY, true)] {
+            let mut graph = Graph::new();
+            graph.descend(Some(&[p1, p2]), false);
+            graph.map(&mappings, false);
+            graph.descend(Some(&[below]), any_policy_counts);
+            assert_eq!(graph.sets(None).authority, ["1.2.1", "1.2.2"]);
+        }
+    }
+
+    #[test]
     fn policies_are_intersected_on_the_way_down() {
         let [p1, p2, p3] = P;
         let mut graph = Graph::new();
