@@ -4,8 +4,8 @@
 mod forge;
 
 use keyproof_x509::{
-    AlgorithmIdentifier, Hash, Outcome, ParametersProblem, ProofCheck, ProofFinding, Role, Scheme,
-    SubjectPublicKeyInfo, X509Error,
+    AlgorithmIdentifier, Curve, Hash, Outcome, ParametersProblem, ProofCheck, ProofFinding, Role,
+    Scheme, SubjectPublicKeyInfo, X509Error, algorithms,
 };
 
 use forge::*;
@@ -189,5 +189,74 @@ fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
             "{report}"
         );
         assert_eq!(report.outcome(ProofCheck::Signature), signature, "{report}");
+    }
+}
+
+/// RFC 4055 section 5, RFC 3279 section 2.3.1, RFC 5758 section 3.2, RFC 8410 section 3.
+#[test]
+fn parameters_are_those_of_the_algorithm_and_no_others() {
+    let rsa = rsa_key(RSA_ENCRYPTION, 2048, F4);
+    let (rsa_oid, rsa_sha256_oid) = (&RSA_ENCRYPTION[2..13], &RSA_SHA256[2..13]);
+    let empty = [0x04, 0x00];
+    let not_null = Some(ParametersProblem::NotNull);
+    // Of the signature NULL or nothing, of the key NULL.
+    assert_eq!(scheme(RSA_SHA256, &rsa), Ok(Scheme::RsaPkcs1(Hash::Sha256)));
+    let bare = sequence(&[rsa_sha256_oid]);
+    assert_eq!(scheme(&bare, &rsa), Ok(Scheme::RsaPkcs1(Hash::Sha256)));
+    let other = sequence(&[rsa_sha256_oid, &empty]);
+    assert_eq!(problem(&other, &rsa), not_null);
+    for parameters in [&[][..], &empty] {
+        let key = rsa_key(&sequence(&[rsa_oid, parameters]), 2048, F4);
+        assert_eq!(problem(RSA_SHA256, &key), not_null);
+    }
+    let null = [0x05, 0x00];
+    let ed25519_oid = tlv(0x06, &[0x2B, 0x65, 0x70]);
+    let (bare, with_null) = (sequence(&[&ed25519_oid]), sequence(&[&ed25519_oid, &null]));
+    let key = |algorithm: &[u8]| sequence(&[algorithm, &tlv(0x03, &[0; 33])]);
+    let not_absent = Some(ParametersProblem::NotAbsent);
+    assert_eq!(scheme(&bare, &key(&bare)), Ok(Scheme::Ed25519));
+    assert_eq!(problem(&with_null, &key(&bare)), not_absent);
+    assert_eq!(problem(&bare, &key(&with_null)), not_absent);
+    // Parameters of a hash within those of RSASSA-PSS, likewise.
+    let sha256 = tlv(
+        0x06,
+        &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, SHA256],
+    );
+    let odd = sequence(&[&sha256, &empty]);
+    let mask = sequence(&[&tlv(0x06, MGF1), &hash(SHA256)]);
+    let parameters = sequence(&[
+        &tlv(0xA0, &odd),
+        &tlv(0xA1, &mask),
+        &tlv(0xA2, &[0x02, 0x01, 32]),
+    ]);
+    let odd = sequence(&[&tlv(0x06, RSASSA_PSS), &parameters]);
+    assert_eq!(problem(&odd, &rsa), Some(ParametersProblem::PssMalformed));
+}
+
+#[test]
+fn keys_of_another_form_are_told_from_bad_signatures() {
+    let p256: &[u8] = &[
+        0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86,
+        0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07,
+    ];
+    let ed25519 = sequence(&[&tlv(0x06, &[0x2B, 0x65, 0x70])]);
+    let ecdsa = Scheme::Ecdsa(Curve::P256, Hash::Sha256);
+    let rsa = Scheme::RsaPkcs1(Hash::Sha256);
+    for (scheme, algorithm, key) in [
+        // What begins as an uncompressed point and is shorter, what is as long and begins as a hybrid one, and nothing.
+        (ecdsa, p256, [&[0x04_u8][..], &[1; 63]].concat()),
+        (ecdsa, p256, [&[0x06_u8][..], &[1; 64]].concat()),
+        (ecdsa, p256, Vec::new()),
+        (Scheme::Ed25519, ed25519.as_slice(), vec![1; 31]),
+        (Scheme::Ed25519, ed25519.as_slice(), vec![1; 33]),
+        (rsa, RSA_ENCRYPTION, vec![0x30, 0x00]),
+    ] {
+        let key = sequence(&[algorithm, &tlv(0x03, &[&[0], &key[..]].concat())]);
+        let key = SubjectPublicKeyInfo::from_der(&key).unwrap();
+        let refused = scheme.verify(algorithms::RING, &key, b"", b"");
+        assert!(
+            matches!(refused, Err(X509Error::PublicKeyMalformed { .. })),
+            "{refused:?}"
+        );
     }
 }
