@@ -112,7 +112,7 @@ impl fmt::Debug for OwnedCertificate {
 mod tests {
     use super::*;
     use crate::Upload;
-    use alloc::vec::Vec;
+    use alloc::{format, vec::Vec};
 
     fn der() -> Vec<u8> {
         let upload = Upload::decode(include_bytes!("../tests/data/p256-ca.pem"));
@@ -127,6 +127,11 @@ mod tests {
         assert_eq!(owned, OwnedCertificate::from_der(der.clone()).unwrap());
         assert_eq!(owned.certificate().serial(), borrowed.serial());
         assert_eq!(owned.as_der(), borrowed.as_der());
+        assert_eq!(AsRef::<[u8]>::as_ref(&owned), borrowed.as_der());
+        let leaf = &include_bytes!("../tests/data/p256-leaf.der")[..];
+        assert_ne!(owned, OwnedCertificate::from_der(leaf).unwrap());
+        let shown = format!("OwnedCertificate({:?})", borrowed.sha256_thumbprint());
+        assert_eq!(format!("{owned:?}"), shown);
     }
 
     #[test]

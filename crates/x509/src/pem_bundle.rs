@@ -517,6 +517,7 @@ mod tests {
                 "beginning",
             ),
             ("-----END CERTIFICATE-----\n".to_owned(), "beginning"),
+            ("-----END PRIVATE KEY-----\n".to_owned(), "else than a"),
             (
                 WHOLE.replacen("-----END CERTIFICATE-----\n", "", 1),
                 "no end",

@@ -233,6 +233,7 @@ mod tests {
             assert_eq!(read(GENERALIZED, text), Some((seconds, is_early)), "{text}");
         }
         assert_eq!(Moment(-62_167_219_200).to_string(), "0000-01-01T00:00:00Z");
+        assert_eq!(Moment(253_402_300_799).to_string(), "9999-12-31T23:59:59Z");
         assert_eq!(
             Moment(i64::MIN).to_string(),
             alloc::format!("{} s after 1970", i64::MIN)

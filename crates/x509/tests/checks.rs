@@ -5,11 +5,13 @@ mod forge;
 
 use std::time::Duration;
 
+use keyproof_x509::prover::{PrivateKey, RingSigner, VerificationLeaf};
 use keyproof_x509::{
-    Certificate, Check as _, Finding as _, Outcome, Policy, ProofCheck, ProofFinding,
-    ReadExtension, Redemption, Report, Role, SerialOddity, Upload, VerificationCode, X509Error,
-    prove,
+    Certificate, Check as _, Encoding, Finding as _, Hash, Layer, Outcome, ParametersProblem,
+    Policy, ProofCheck, ProofFinding, ReadExtension, Redemption, Report, Role, SerialOddity,
+    Upload, Validity, VerificationCode, X509Error, algorithms, prove,
 };
+use ring::rand::SystemRandom;
 
 use forge::*;
 
@@ -363,8 +365,71 @@ fn no_report_tells_the_code() {
     let mut leaf = Forged::leaf();
     leaf.subject = common_name(&CODE.to_lowercase());
     let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
-    let told = format!("{report} {report:?} {:?}", code()).to_uppercase();
+    let shown = format!("{:?}", code());
+    assert!(shown.starts_with("VerificationCode { certificate: None"));
+    let told = format!("{report} {report:?} {shown} {}", report.reasons()).to_uppercase();
     assert!(!told.contains(CODE), "{told}");
+}
+
+#[test]
+fn a_leafs_serial_number_has_its_second_bit_set_and_not_its_first() {
+    let upload = Upload::decode(CA_PEM).unwrap();
+    let ca = upload.certificate().unwrap();
+    let key = PrivateKey::from_pem_or_der(CA_KEY).unwrap();
+    let random = SystemRandom::new();
+    let signer = RingSigner::new(&key, &ca, &random).unwrap();
+    let code = code();
+    for (drawn, first) in [(0x00, 0x40), (0x40, 0x40), (0x7F, 0x7F), (0xBF, 0x7F)] {
+        let leaf = VerificationLeaf {
+            ca: &ca,
+            code: &code,
+            validity: Validity::between(NOW, NOW + DAY),
+            serial: [drawn; 16],
+        };
+        let der = leaf.sign(&signer, algorithms::RING).unwrap();
+        let mut serial = [drawn; 16];
+        serial[0] = first;
+        let made = Certificate::from_der(&der).unwrap();
+        assert_eq!(made.serial().as_bytes(), serial);
+    }
+}
+
+/// What people and logs are shown.
+#[test]
+fn reports_say_whose_and_what() {
+    let mut leaf = Forged::leaf();
+    leaf.serial = vec![0x80];
+    leaf.extensions.push(extension(UNKNOWN, true, b""));
+    leaf.subject = common_name("another");
+    let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
+    let told = report.to_string();
+    for says in [
+        "read from DER",
+        "the serial number of the leaf is negative",
+        "the leaf has the critical extension 1.2.3.4, which is unknown here",
+    ] {
+        assert!(told.contains(says), "{told}");
+    }
+    assert_eq!(
+        report.reasons(),
+        "the leaf's common name is not the code (it has 7 characters); \
+         the leaf has the critical extension 1.2.3.4, which is unknown here"
+    );
+    for (shown, expected) in [
+        (Role::Ca.to_string(), "the CA certificate"),
+        (ReadExtension::KeyUsage.to_string(), "keyUsage"),
+        (Encoding::Base64Pem.to_string(), "base64 of PEM"),
+        (Layer::InsideBase64.to_string(), "inside the base64"),
+        (Outcome::NotAsked.to_string(), "skipped"),
+        (Hash::Sha384.to_string(), "SHA-384"),
+        (
+            ParametersProblem::NotNull.to_string(),
+            "they must be NULL or absent",
+        ),
+        (ProofCheck::NotTheCa.to_string(), "not-the-ca"),
+    ] {
+        assert_eq!(shown, expected);
+    }
 }
 
 #[test]
@@ -636,6 +701,50 @@ fn the_ca_must_be_let_issue() {
     );
 }
 
+/// Two extensions of one kind can be read either way, which matters where a check reads it.
+#[test]
+fn doubled_extensions_refuse_where_a_check_depends_on_them() {
+    let leaf = Forged::leaf().sign();
+    let with = |more: [Vec<u8>; 2]| {
+        let mut ca = Forged::ca();
+        ca.extensions = [
+            vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)],
+            more.to_vec(),
+        ]
+        .concat();
+        ca.sign()
+    };
+    let twice = |role, oid: &str, needed| ProofFinding::ExtensionDuplicated {
+        role,
+        oid: oid.to_owned(),
+        needed,
+    };
+    let cert_sign = extension(KEY_USAGE, true, CERT_SIGN);
+    assert_refused(
+        &with([cert_sign.clone(), cert_sign]),
+        &leaf,
+        ProofCheck::CaExtensions,
+        &twice(Role::Ca, "2.5.29.15", true),
+    );
+    let unknown = extension(UNKNOWN, false, b"");
+    assert_irregular(
+        &with([unknown.clone(), unknown]),
+        &leaf,
+        &[ProofCheck::CaExtensions],
+        &twice(Role::Ca, "1.2.3.4", false),
+    );
+    let of_leaf = Forged {
+        extensions: vec![extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]); 2],
+        ..Forged::leaf()
+    };
+    assert_irregular(
+        CA_PEM,
+        &of_leaf.sign(),
+        &[ProofCheck::LeafExtensions],
+        &twice(Role::Leaf, "2.5.29.19", false),
+    );
+}
+
 #[test]
 fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
     let with = |extensions: Vec<Vec<u8>>| {
@@ -860,6 +969,22 @@ fn weak_hashes_count_on_the_leaf_alone() {
         let report = judge(&weak(Forged::ca()).sign(), &Forged::leaf().sign(), &policy);
         assert_only(&report, &[(ProofCheck::HashStrength, Outcome::Warn)]);
     }
+    // RSASSA-PSS has SHA-1 where it does not say which hash (RFC 4055 section 3.1).
+    let rsassa_pss = [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A];
+    let of_sha1 = sequence(&[&tlv(0x06, &rsassa_pss), &[0x30, 0x00]]);
+    let leaf = Forged {
+        inner_algorithm: of_sha1.clone(),
+        outer_algorithm: of_sha1,
+        ..Forged::leaf()
+    };
+    let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
+    assert_eq!(
+        report.first_refusal(),
+        Some(&ProofFinding::WeakHash {
+            role: Role::Leaf,
+            hash: "SHA-1"
+        })
+    );
 }
 
 #[test]

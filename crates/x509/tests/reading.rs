@@ -8,10 +8,13 @@
 
 mod forge;
 
+use std::hash::{BuildHasher, RandomState};
+
 use data_encoding::BASE64;
+use keyproof_x509::prover::{CertificationRequest, PrivateKey};
 use keyproof_x509::{
-    Certificate, Encoding, KeyKind, Layer, MAX_UPLOAD_LEN, SubjectPublicKeyInfo, Upload, Version,
-    X509Error, algorithms, prover::CertificationRequest,
+    Certificate, Encoding, KeyKind, Layer, MAX_UPLOAD_LEN, OwnedCertificate, SerialOddity,
+    SubjectPublicKeyInfo, Upload, Version, X509Error, algorithms,
 };
 
 use forge::*;
@@ -168,13 +171,22 @@ fn errors_say_which_layer_and_where() {
         }
     );
     let long = vec![b'A'; MAX_UPLOAD_LEN + 1];
+    let too_long = X509Error::TooLong {
+        found: MAX_UPLOAD_LEN + 1,
+        limit: MAX_UPLOAD_LEN,
+    };
+    assert_eq!(error(&long), too_long);
     assert_eq!(
-        error(&long),
-        X509Error::TooLong {
-            found: MAX_UPLOAD_LEN + 1,
-            limit: MAX_UPLOAD_LEN
+        error(&long[1..]),
+        X509Error::NotACertificate {
+            layer: Layer::InsideBase64
         }
     );
+    // A certificate that is no upload, likewise.
+    let long = vec![0x30; MAX_UPLOAD_LEN + 1];
+    assert_eq!(Certificate::from_der(&long).unwrap_err(), too_long);
+    let longest = Certificate::from_der(&long[1..]);
+    assert!(matches!(longest, Err(X509Error::Malformed { .. })));
 }
 
 #[test]
@@ -205,6 +217,25 @@ fn private_keys_are_refused_by_name() {
         );
         let told = refused.to_string();
         assert!(told.len() < 150 && !told.contains(&key[40..60]), "{told}");
+    }
+}
+
+/// By how they begin: certificates do not begin so.
+#[test]
+fn private_keys_in_der_are_refused_by_their_kind() {
+    let (zero, one, three) = ([2, 1, 0], [2, 1, 1], [2, 1, 3]);
+    let (number, octets, empty) = ([2, 1, 5], tlv(0x04, &[7; 200]), [0x30, 0x00]);
+    let algorithm = sequence(&[&tlv(0x06, UNKNOWN)]);
+    for (der, expected) in [
+        (sequence(&[&three, &empty]), "PKCS#12"),
+        (sequence(&[&zero, &algorithm, &octets]), "PKCS#8"),
+        (sequence(&[&one, &algorithm, &octets]), "PKCS#8"),
+        (sequence(&[&zero, &number]), "RSA PRIVATE KEY"),
+        (sequence(&[&one, &octets]), "EC PRIVATE KEY"),
+        (sequence(&[&algorithm, &octets]), "ENCRYPTED PRIVATE KEY"),
+    ] {
+        let kind = expected.to_owned();
+        assert_eq!(error(&der), X509Error::PrivateKeyInUpload { kind });
     }
 }
 
@@ -315,6 +346,93 @@ fn endless_lists_are_refused() {
         Certificate::from_der(&leaf.sign()).map(drop),
         too_many("extensions")
     );
+    let longest = Forged {
+        subject: name(&[rdn.as_slice(); 100]),
+        extensions: vec![extension(UNKNOWN, false, b""); 100],
+        ..Forged::leaf()
+    };
+    assert_eq!(Certificate::from_der(&longest.sign()).map(drop), Ok(()));
+}
+
+/// RFC 5280 section 4.1.2.8: nobody needs them, and some have them.
+#[test]
+fn unique_identifiers_are_passed_over() {
+    let mut leaf = Forged::leaf();
+    leaf.version = Some(1);
+    leaf.extensions = Vec::new();
+    for tag in [0x81, 0x82] {
+        // They follow the key.
+        leaf.public_key.extend(tlv(tag, &[0x00, 0xAB]));
+        let der = leaf.sign();
+        let read = Certificate::from_der(&der).unwrap();
+        assert_eq!((read.version(), read.version().number()), (Version::V2, 2));
+    }
+}
+
+#[test]
+fn a_serial_number_is_its_number_and_says_if_it_was_padded() {
+    let ders = [&[0, 0x11][..], &[0x11], &[0x12]].map(|serial| {
+        let leaf = Forged {
+            serial: serial.to_vec(),
+            ..Forged::leaf()
+        };
+        leaf.sign()
+    });
+    assert!(Certificate::from_der(&ders[0]).is_err());
+    let [padded, minimal, other] = ders.each_ref().map(|der| {
+        let issued = Certificate::from_der_as_issued(der).unwrap();
+        issued.serial()
+    });
+    assert_eq!(padded.oddity(), Some(SerialOddity::Padded));
+    assert!(SerialOddity::Padded.to_string().contains("not DER"));
+    assert_eq!((minimal.oddity(), padded), (None, minimal));
+    assert_ne!(minimal, other);
+    let hasher = RandomState::new();
+    assert_eq!(hasher.hash_one(padded), hasher.hash_one(minimal));
+    assert_ne!(hasher.hash_one(minimal), hasher.hash_one(other));
+    let [one, two] =
+        [&ders[1], &ders[2]].map(|der| OwnedCertificate::from_der(der.as_slice()).unwrap());
+    assert_eq!(hasher.hash_one(&one), hasher.hash_one(one.clone()));
+    assert_ne!(hasher.hash_one(&one), hasher.hash_one(&two));
+}
+
+#[test]
+fn a_certificate_with_another_issuer_is_not_self_issued() {
+    let (ca, leaf) = (Upload::decode(CA_PEM).unwrap(), Forged::leaf().sign());
+    assert!(ca.certificate().unwrap().is_self_issued());
+    assert!(!Certificate::from_der(&leaf).unwrap().is_self_issued());
+}
+
+#[test]
+fn a_private_key_is_found_in_the_text_around_it() {
+    let key = String::from_utf8(CA_KEY.to_vec()).unwrap();
+    let parameters =
+        "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    for text in [
+        format!("{parameters}{key}"),
+        format!("before\n{key}after\n"),
+    ] {
+        assert!(PrivateKey::from_pem_or_der(text.as_bytes()).is_ok());
+    }
+}
+
+#[test]
+fn debugging_shows_names_as_text_and_keys_by_their_kind() {
+    let leaf = Forged {
+        subject: name(&[&[attribute(CN, UTF8, b"A")]]),
+        ..Forged::leaf()
+    };
+    let der = leaf.sign();
+    let subject = Certificate::from_der(&der).unwrap().subject();
+    let rdn = subject.rdns().next().unwrap();
+    let first = rdn.attributes().next().unwrap();
+    assert_eq!(format!("{subject:?} {rdn:?}"), "Name(CN=A) Rdn(CN=A)");
+    assert_eq!(
+        format!("{first:?}"),
+        r#"Attribute { kind: Oid(2.5.4.3), value: Value(Utf8, "A") }"#
+    );
+    let key = PrivateKey::from_pem_or_der(CA_KEY).unwrap();
+    assert_eq!(format!("{key:?}"), "PrivateKey(EC)");
 }
 
 #[test]
@@ -378,6 +496,10 @@ fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
     ] {
         assert_eq!(sole(&other), None, "{}", String::from_utf8_lossy(&other));
     }
+    // Another block is no further certificate.
+    let beside = format!("{pem}-----BEGIN X-----\n-----END X-----\n");
+    let upload = Upload::decode(beside.as_bytes()).unwrap();
+    assert_eq!(upload.further_certificates(), 0);
 }
 
 #[test]

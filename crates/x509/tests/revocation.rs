@@ -578,6 +578,10 @@ fn what_a_list_says_is_read() {
         ],
     );
     let crl = Crl::from_der(&der).unwrap();
+    assert_eq!(crl.as_der(), der);
+    let signed = crl.tbs();
+    assert!(signed.len() > 100 && signed.starts_with(&[0x30]));
+    assert!(der.windows(signed.len()).any(|part| part == signed));
     assert_eq!(crl.issuer().to_string(), "CN=Root");
     assert_eq!(crl.this_update(), 1_767_225_600);
     assert_eq!(crl.next_update(), Some(2_524_608_000));
@@ -594,6 +598,11 @@ fn what_a_list_says_is_read() {
         entries,
         expected.map(|(serial, reason)| (serial.to_owned(), reason))
     );
+    let number = extension(&[0x55, 0x1D, 20], false, &[2, 1, 0]);
+    let numbered_zero = list(V2, &next_update(), &[], &[number]);
+    let earlier = Crl::from_der(&numbered_zero).unwrap();
+    assert_eq!(earlier.number().unwrap().to_string(), "00");
+    assert!(earlier.number() < crl.number() && crl.number() > earlier.number());
     // Neither entries nor a next update: one says nothing, the other warns in a path.
     let crl = list(V2, &[], &[], &[]);
     let crl = Crl::from_der(&crl).unwrap();
@@ -833,4 +842,6 @@ fn lists_of_more_bytes_than_the_limit_are_refused_unread() {
         limit: MAX_CRL_LEN,
     };
     assert_eq!(Crl::from_der(&long).unwrap_err(), too_long);
+    let longest = Crl::from_der(&long[1..]);
+    assert!(matches!(longest, Err(X509Error::Malformed { .. })));
 }
