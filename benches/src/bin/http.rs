@@ -91,9 +91,10 @@ impl Options {
     /// How many users log in, so that none does twice in one turn.
     fn users(&self) -> usize {
         let largest = self.turns().map(|(_, _, writes)| writes).max();
-        match self.want(LOGIN) {
-            true => self.writes().div_ceil(STEPS) + largest.unwrap_or_default(),
-            false => 0,
+        if self.want(LOGIN) {
+            self.writes().div_ceil(STEPS) + largest.unwrap_or_default()
+        } else {
+            0
         }
     }
 }

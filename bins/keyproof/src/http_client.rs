@@ -184,13 +184,12 @@ impl HttpClient {
         own: Option<CertifiedKey>,
         limit: Duration,
     ) -> Result<Self, TlsSetupError> {
-        let tls = match url.is_tls {
-            false => None,
-            true => {
-                let name = ServerName::try_from(url.host.clone())?;
-                let config = tls_config(&trusted(roots)?, own)?;
-                Some((TlsConnector::from(Arc::new(config)), name))
-            }
+        let tls = if url.is_tls {
+            let name = ServerName::try_from(url.host.clone())?;
+            let config = tls_config(&trusted(roots)?, own)?;
+            Some((TlsConnector::from(Arc::new(config)), name))
+        } else {
+            None
         };
         Ok(Self { url, tls, limit })
     }

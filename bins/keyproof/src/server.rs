@@ -122,13 +122,12 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
         // Before the use cases: the first start of a store makes events, too.
-        let told = match audit.journald {
-            true => {
-                let (journal, outgoing) = Journal::start(&config.journal, metrics.journal()?);
-                settings.audit_sink = Some(journal);
-                Some(outgoing)
-            }
-            false => None,
+        let told = if audit.journald {
+            let (journal, outgoing) = Journal::start(&config.journal, metrics.journal()?);
+            settings.audit_sink = Some(journal);
+            Some(outgoing)
+        } else {
+            None
         };
         let started = async {
             let service = Service::start(store, clock, settings).await?;
@@ -379,9 +378,10 @@ impl Drop for Server {
 fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readiness {
     let ready = Arc::clone(ready);
     Arc::new(move || {
-        let answer: BoxFuture<_> = match *drains.borrow() {
-            true => Box::pin(std::future::ready(Err(DRAINING))),
-            false => ready(),
+        let answer: BoxFuture<_> = if *drains.borrow() {
+            Box::pin(std::future::ready(Err(DRAINING)))
+        } else {
+            ready()
         };
         answer
     })
@@ -464,11 +464,13 @@ fn add_front(config: &Config, places: &mut [(SocketAddr, Served)]) {
         }
         let sites = config.sites.iter().filter_map(|(name, listen)| {
             let port = listen.unwrap_or(main).port();
-            let port = match is_served(name) {
-                true => None,
+            let port = if is_served(name) {
+                None
+            } else if port == 0 || port == address.port() {
                 // Which port 0 becomes is not known yet.
-                false if port == 0 || port == address.port() => return None,
-                false => Some(port),
+                return None;
+            } else {
+                Some(port)
             };
             Some(Place { site: *name, port })
         });

@@ -152,20 +152,19 @@ impl Origin {
             None => handler,
             Some(trace) => trace.around(handler),
         };
-        let handler: BoxFuture<_> = match only_reads {
-            true => match catch_unwind(AssertUnwindSafe(|| application.handle(exchange))) {
+        let handler: BoxFuture<_> = if only_reads {
+            match catch_unwind(AssertUnwindSafe(|| application.handle(exchange))) {
                 Ok(handler) => Box::pin(Caught(followed(handler))),
                 Err(_) => Box::pin(ready(Err(true))),
-            },
-            false => {
-                let slot = Arc::clone(&self.slot);
-                let handler = followed(Box::pin(async move {
-                    let _slot = slot;
-                    application.handle(exchange).await
-                }));
-                let task = tokio::spawn(handler.in_current_span());
-                Box::pin(async move { task.await.map_err(|failure| failure.is_panic()) })
             }
+        } else {
+            let slot = Arc::clone(&self.slot);
+            let handler = followed(Box::pin(async move {
+                let _slot = slot;
+                application.handle(exchange).await
+            }));
+            let task = tokio::spawn(handler.in_current_span());
+            Box::pin(async move { task.await.map_err(|failure| failure.is_panic()) })
         };
         // The answer first: what is there at once needs no timer.
         tokio::select! {

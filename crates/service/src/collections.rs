@@ -361,14 +361,14 @@ mod tests {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.file_name().unwrap().to_str().unwrap();
-                match path.is_dir() {
-                    true if name != "tests" => collect(&path, sources),
-                    false if !["tests.rs", "testing.rs", "collections.rs"].contains(&name) => {
-                        let text = fs::read_to_string(&path).unwrap();
-                        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-                        sources.push(code.to_owned());
+                if path.is_dir() {
+                    if name != "tests" {
+                        collect(&path, sources);
                     }
-                    _ => {}
+                } else if !["tests.rs", "testing.rs", "collections.rs"].contains(&name) {
+                    let text = fs::read_to_string(&path).unwrap();
+                    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                    sources.push(code.to_owned());
                 }
             }
         }

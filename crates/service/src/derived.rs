@@ -11,9 +11,10 @@ impl<F: Clone + PartialEq, P: Clone> Derived<F, P> {
     /// What `make` makes of this; it has to be a function of it.
     pub(crate) fn of(&self, found: &F, make: impl Fn(&F) -> P) -> P {
         let (first, made) = self.0.get_or_init(|| (found.clone(), make(found)));
-        match first == found {
-            true => made.clone(),
-            false => make(found),
+        if first == found {
+            made.clone()
+        } else {
+            make(found)
         }
     }
 }

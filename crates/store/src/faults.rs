@@ -149,9 +149,10 @@ impl FaultyEngine {
         if self.is_stalled.load(Ordering::SeqCst) {
             take(&self.going_on).await;
         }
-        match self.reads_fail.load(Ordering::SeqCst) {
-            true => Err(failure()),
-            false => Ok(()),
+        if self.reads_fail.load(Ordering::SeqCst) {
+            Err(failure())
+        } else {
+            Ok(())
         }
     }
 

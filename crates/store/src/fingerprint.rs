@@ -61,9 +61,10 @@ impl Store {
             },
             Some(Stored { record, .. }) => {
                 let (sealed, given) = (record.ids(), self.keyring.keys().ids());
-                return match sealed.iter().all(|id| given.contains(id)) {
-                    true => Ok(true),
-                    false => Err(OpenError::MasterKey { sealed, given }),
+                return if sealed.iter().all(|id| given.contains(id)) {
+                    Ok(true)
+                } else {
+                    Err(OpenError::MasterKey { sealed, given })
                 };
             }
         }

@@ -182,9 +182,10 @@ pub enum Segment {
 impl Segment {
     /// Encodes `segment` as it is in a key.
     pub fn new(segment: &[u8]) -> Self {
-        match is_too_long(segment, zeroes(segment)) {
-            true => Self::Digest(digest_of(segment)),
-            false => Self::Plain(segment.to_vec()),
+        if is_too_long(segment, zeroes(segment)) {
+            Self::Digest(digest_of(segment))
+        } else {
+            Self::Plain(segment.to_vec())
         }
     }
 }

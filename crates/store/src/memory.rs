@@ -66,9 +66,10 @@ impl MemoryEngine {
 
     /// Asked under the lock, under which it is set.
     fn check_fence(&self) -> Result<(), EngineError> {
-        match self.is_fenced.load(Ordering::SeqCst) {
-            true => Err(EngineError::Relocated),
-            false => Ok(()),
+        if self.is_fenced.load(Ordering::SeqCst) {
+            Err(EngineError::Relocated)
+        } else {
+            Ok(())
         }
     }
 }

@@ -115,9 +115,10 @@ impl DevIdKeyPolicy {
                                 | AttestationKeyFinding::SchemeNotRsaSigning
                         )
                     );
-                    match is_for_signatures {
-                        true => Some(DevIdKeyFinding::SchemeOpen),
-                        false => found.map(DevIdKeyFinding::Common),
+                    if is_for_signatures {
+                        Some(DevIdKeyFinding::SchemeOpen)
+                    } else {
+                        found.map(DevIdKeyFinding::Common)
                     }
                 }
                 _ => found.map(DevIdKeyFinding::Common),

@@ -136,9 +136,10 @@ fn check_scheme(ak: &TpmtPublic) -> Finding {
             _ => return Finding::SchemeNotRsaSigning,
         },
     };
-    match hash.is_weak() {
-        true => Finding::SchemeWeak { name, hash },
-        false => Finding::Scheme { name, hash },
+    if hash.is_weak() {
+        Finding::SchemeWeak { name, hash }
+    } else {
+        Finding::Scheme { name, hash }
     }
 }
 

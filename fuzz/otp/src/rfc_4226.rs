@@ -22,9 +22,10 @@ pub(crate) fn code(key: &[u8], counter: u64, algorithm: Algorithm, digits: u8) -
 
 /// RFC 2104 section 2, with B octets a block.
 fn hmac<H: Digest>(key: &[u8], text: &[u8], b: usize) -> Vec<u8> {
-    let mut k = match key.len() > b {
-        true => H::digest(key).to_vec(),
-        false => key.to_vec(),
+    let mut k = if key.len() > b {
+        H::digest(key).to_vec()
+    } else {
+        key.to_vec()
     };
     k.resize(b, 0);
     let pad = |byte: u8| k.iter().map(|k| k ^ byte).collect::<Vec<u8>>();

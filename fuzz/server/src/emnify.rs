@@ -143,9 +143,10 @@ fn code(value: &Value) -> Option<String> {
     };
     let is_digits = text.chars().all(|symbol| symbol.is_ascii_digit());
     let missing = 6_usize.saturating_sub(text.len());
-    Some(match is_digits && !text.is_empty() {
-        true => "0".repeat(missing) + &text,
-        false => text,
+    Some(if is_digits && !text.is_empty() {
+        "0".repeat(missing) + &text
+    } else {
+        text
     })
 }
 
@@ -228,9 +229,10 @@ fn holds_its_shape(shown: &Value) {
     for kind in KINDS {
         let beside = kind.iter().all(|name| shown.get(name).is_none());
         let name = kind.last().copied().unwrap_or_default();
-        let expected = match beside {
-            true => BodyError::NotOneKind,
-            false => BodyError::Repeated,
+        let expected = if beside {
+            BodyError::NotOneKind
+        } else {
+            BodyError::Repeated
         };
         let both = format!(r#"{{"{name}":"1",{rest}"#);
         assert_eq!(read(&both), Err(expected), "{both}");

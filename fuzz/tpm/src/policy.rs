@@ -156,12 +156,13 @@ fn certify(data: &[u8]) {
     let policy = CertifyPolicy {
         attestation: asked.attestation(),
         object: &object,
-        parent: match asked.is_below_object {
-            true => Some(ObjectParent::Object {
+        parent: if asked.is_below_object {
+            Some(ObjectParent::Object {
                 name: &name,
                 qualified_name: &qualified_name,
-            }),
-            false => asked.parent.map(ObjectParent::Hierarchy),
+            })
+        } else {
+            asked.parent.map(ObjectParent::Hierarchy)
         },
         profile: asked.profile.clone(),
     };
@@ -210,12 +211,13 @@ fn creation(data: &[u8]) {
         attestation: asked.attestation(),
         object: &object,
         profile: asked.profile.clone(),
-        parent: match asked.is_below_object {
-            true => Some(ObjectParent::Object {
+        parent: if asked.is_below_object {
+            Some(ObjectParent::Object {
                 name: &name,
                 qualified_name: &qualified_name,
-            }),
-            false => asked.parent.map(ObjectParent::Hierarchy),
+            })
+        } else {
+            asked.parent.map(ObjectParent::Hierarchy)
         },
         outside_info: asked.rest.get(32..),
     };

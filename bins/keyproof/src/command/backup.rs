@@ -151,9 +151,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     arguments.check()?;
     let config = arguments.store.load()?;
     arguments.check_target(&config)?;
-    let passphrase = match arguments.with_master_key {
-        true => Some(arguments.passphrase.read_new()?),
-        false => None,
+    let passphrase = if arguments.with_master_key {
+        Some(arguments.passphrase.read_new()?)
+    } else {
+        None
     };
     with_records_of(&config, async |store| {
         let keys = config.store.find_keys()?;

@@ -332,10 +332,11 @@ struct Progress {
 impl Progress {
     async fn over(store: &Store) -> Self {
         let is_shown = stderr().is_terminal();
-        let of = match is_shown {
+        let of = if is_shown {
             // Where it cannot be told, all is done the same.
-            true => store.estimate().await.ok().flatten(),
-            false => None,
+            store.estimate().await.ok().flatten()
+        } else {
+            None
         };
         Self {
             is_shown,

@@ -126,9 +126,10 @@ pub(super) async fn print_pages<T>(
     loop {
         let mut page = next(last.as_ref()).await?;
         for entry in &page {
-            let text = match json {
-                true => format!("{separator}{}", document(entry)?),
-                false => line(entry),
+            let text = if json {
+                format!("{separator}{}", document(entry)?)
+            } else {
+                line(entry)
             };
             if !print_on(&text)? {
                 return Ok(());

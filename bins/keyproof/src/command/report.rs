@@ -30,8 +30,9 @@ pub(super) fn print_json<F: Finding>(report: &Report<F>, facts: &Value) -> Outco
 
 /// The exit code that a report deserves.
 pub(super) fn verdict<F: Finding>(report: &Report<F>) -> Outcome {
-    match report.accepted() {
-        true => Ok(()),
-        false => Err(Failure::Negative),
+    if report.accepted() {
+        Ok(())
+    } else {
+        Err(Failure::Negative)
     }
 }

@@ -133,9 +133,10 @@ impl Arguments {
 
     /// For the audit trail.
     fn detail(&self, head: &BackupHead) -> String {
-        let ended = match self.unspent {
-            true => "nothing ended",
-            false => "what may have been spent since has ended",
+        let ended = if self.unspent {
+            "nothing ended"
+        } else {
+            "what may have been spent since has ended"
         };
         format!("from a backup of {}: {ended}", Rfc3339(head.made_at()))
     }

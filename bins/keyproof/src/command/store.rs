@@ -104,10 +104,12 @@ impl Arguments {
         output::print(&format!(
             "copied {records} records from {from} to {to} and compared them; {written} times one had to be written"
         ))?;
-        output::print(&match self.is_move {
-            true => format!("{from} is served no more: serve {to}"),
-            false => format!("what is written to {from} from now on is not in the copy"),
-        })?;
+        let notice = if self.is_move {
+            format!("{from} is served no more: serve {to}")
+        } else {
+            format!("what is written to {from} from now on is not in the copy")
+        };
+        output::print(&notice)?;
         Ok(())
     }
 }
@@ -130,11 +132,12 @@ async fn copy(
 ) -> Result<Copied, Failure> {
     let mut snapshot = source.snapshot().await.map_err(Failure::refused)?;
     give_keys(&mut *snapshot, from, to).await?;
-    into(to, snapshot, async || match is_move {
-        false => Ok(None),
-        true => {
+    into(to, snapshot, async || {
+        if is_move {
             source.fence().await.map_err(Failure::refused)?;
             source.snapshot().await.map(Some).map_err(Failure::refused)
+        } else {
+            Ok(None)
         }
     })
     .await

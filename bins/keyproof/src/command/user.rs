@@ -286,9 +286,10 @@ fn token_document(token: &ApplicationTokenSummary) -> serde_json::Value {
 }
 
 const fn token_status(token: &ApplicationTokenSummary) -> &'static str {
-    match token.is_revoked {
-        true => "revoked",
-        false => "active",
+    if token.is_revoked {
+        "revoked"
+    } else {
+        "active"
     }
 }
 

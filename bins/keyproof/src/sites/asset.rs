@@ -52,9 +52,10 @@ impl Asset {
             header::CONTENT_TYPE,
             HeaderValue::from_static(self.content_type()),
         );
-        let kept = match release == Some(RELEASE.as_str()) {
-            true => "public, max-age=31536000, immutable",
-            false => "no-cache",
+        let kept = if release == Some(RELEASE.as_str()) {
+            "public, max-age=31536000, immutable"
+        } else {
+            "no-cache"
         };
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
         response

@@ -23,9 +23,10 @@ impl Connected {
         }
         // A proxy on this machine is no visitor, and a name that anybody can have point here is not this machine's.
         let host = exchange.header(&header::HOST).unwrap_or_default();
-        match exchange.client_address().is_loopback() && is_loopback(host) {
-            true => Self::Loopback,
-            false => Self::Exposed,
+        if exchange.client_address().is_loopback() && is_loopback(host) {
+            Self::Loopback
+        } else {
+            Self::Exposed
         }
     }
 

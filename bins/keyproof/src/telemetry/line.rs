@@ -111,17 +111,19 @@ fn is_plain(field: &Field) -> bool {
 
 impl Visit for Fields<'_, '_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
-        match is_plain(field) {
-            true => self.plain(field, format_args!("{value}")),
-            false => self.record_debug(field, &value),
+        if is_plain(field) {
+            self.plain(field, format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_itself = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        match is_plain(field) && value.bytes().all(is_itself) {
-            true => self.plain(field, format_args!("\"{value}\"")),
-            false => self.any(|library| library.record_str(field, value)),
+        if is_plain(field) && value.bytes().all(is_itself) {
+            self.plain(field, format_args!("\"{value}\""));
+        } else {
+            self.any(|library| library.record_str(field, value));
         }
     }
 

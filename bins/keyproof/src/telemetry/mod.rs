@@ -172,9 +172,10 @@ impl<'q> MakeWriter<'q> for Log {
     }
 
     fn make_writer_for(&'q self, event: &Metadata<'_>) -> Line<'q> {
-        let urgency = match *event.level() <= Level::WARN {
-            true => Urgency::Urgent,
-            false => Urgency::None,
+        let urgency = if *event.level() <= Level::WARN {
+            Urgency::Urgent
+        } else {
+            Urgency::None
         };
         Line {
             urgency,

@@ -71,9 +71,10 @@ impl Trace {
         };
         let in_time = |call: &SystemCall| logged <= call.begun && call.ended <= answered;
         let mut syncs = self.calls.iter().filter(|call| call.is_sync());
-        match syncs.any(|call| in_time(call) && is_log(call)) {
-            true => Durability::BeforeTheAnswer,
-            false => Durability::TooLate,
+        if syncs.any(|call| in_time(call) && is_log(call)) {
+            Durability::BeforeTheAnswer
+        } else {
+            Durability::TooLate
         }
     }
 }

@@ -346,9 +346,10 @@ impl Accounts {
             Action::UserUnlock,
             "",
             |batch, snapshot, user, records| {
-                let unlocking = match records.is_locked(snapshot.at()) {
-                    true => Unlocking::Lifted,
-                    false => Unlocking::NoLock,
+                let unlocking = if records.is_locked(snapshot.at()) {
+                    Unlocking::Lifted
+                } else {
+                    Unlocking::NoLock
                 };
                 snapshot.save_user(batch, records.unlock(), user);
                 unlocking

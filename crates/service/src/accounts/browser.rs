@@ -125,9 +125,10 @@ impl Accounts {
         let (browser, place, kept) = self.session_in_browser(text).await?;
         let (now, used) = (browser.confirmed.read_at, SessionLife::used_for_a_change);
         let is_written_over = note_use(&self.store, &place, &kept, now, used).await;
-        match is_written_over {
-            true => Ok(self.session_in_browser(text).await?.0),
-            false => Ok(browser),
+        if is_written_over {
+            Ok(self.session_in_browser(text).await?.0)
+        } else {
+            Ok(browser)
         }
     }
 

@@ -154,9 +154,10 @@ impl Accounts {
                 (places, &read)
             }
         };
-        let asking = match own == owner {
-            true => places.user.clone(),
-            false => user_key(own),
+        let asking = if own == owner {
+            places.user.clone()
+        } else {
+            user_key(own)
         };
         let asking: Slot<User> = reading.slot(asking)?;
         let user = still_theirs(person, asking.record())?;

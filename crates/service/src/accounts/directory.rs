@@ -89,9 +89,10 @@ impl Accounts {
             let is_short = after.is_none() && page.len() <= FEW;
             let is_last = page.len() < PAGE;
             after = page.last().map(|last| last.key().clone());
-            listing = match is_short {
-                true => listing.with(&page)?,
-                false => self.judging.run(move || listing.with(&page)).await??,
+            listing = if is_short {
+                listing.with(&page)?
+            } else {
+                self.judging.run(move || listing.with(&page)).await??
             };
             if is_last {
                 break;
@@ -112,9 +113,10 @@ impl Accounts {
             .iter()
             .map(|user| second_factor_key(user.owner()))
             .collect();
-        let keys = match places.is_empty() {
-            true => Vec::new(),
-            false => self.store.get_many(&places, now).await?,
+        let keys = if places.is_empty() {
+            Vec::new()
+        } else {
+            self.store.get_many(&places, now).await?
         };
         let views = users.iter().zip(keys).map(|(user, key)| {
             let key = key.as_ref().map(Raw::decode_shared::<SecondFactor>);

@@ -52,9 +52,10 @@ impl Accounts {
                 is_known = true;
             }
         }
-        match is_known {
-            true => Ok(()),
-            false => Err(Failure::Refused(ChangeUserError::Unknown)),
+        if is_known {
+            Ok(())
+        } else {
+            Err(Failure::Refused(ChangeUserError::Unknown))
         }
     }
 

@@ -97,9 +97,10 @@ impl Accounts {
         if is_permitted {
             return Ok(Person { session, origin });
         }
-        let why = match session.is_person() {
-            true => format!("the role {} does not allow this", session.role()),
-            false => "an application may not do this".to_owned(),
+        let why = if session.is_person() {
+            format!("the role {} does not allow this", session.role())
+        } else {
+            "an application may not do this".to_owned()
         };
         self.audit
             .refused(Deed {

@@ -225,9 +225,10 @@ impl Accounts {
         Ok(Some(Shown {
             token: token.clone(),
             user: reading.slot(user)?,
-            family: match has_family {
-                true => reading.slot(family)?,
-                false => Slot::unread(family),
+            family: if has_family {
+                reading.slot(family)?
+            } else {
+                Slot::unread(family)
             },
             successor: successor.map(|place| reading.slot(place)).transpose()?,
             record: record.clone(),
@@ -240,9 +241,10 @@ impl Accounts {
     /// whoever spent it may never have learnt so.
     fn use_of(&self, shown: &Shown, batch: &mut Batch) -> Use {
         let Some(spent) = &shown.record.spent else {
-            return match self.rotate_refresh_tokens {
-                true => Use::Only,
-                false => Use::Again,
+            return if self.rotate_refresh_tokens {
+                Use::Only
+            } else {
+                Use::Again
             };
         };
         let is_fresh = shown.now.abs_diff(spent.at) < TRIED_AGAIN;
@@ -370,9 +372,10 @@ pub(super) fn successor_of(token: &Token, spent: &Spent) -> Token {
     for (byte, tagged) in bytes.iter_mut().zip(tag.as_ref()) {
         *byte = *tagged;
     }
-    match spent.is_timed {
-        true => Token::made_at(auth_millis(spent.at), *bytes),
-        false => Token::from_random(*bytes),
+    if spent.is_timed {
+        Token::made_at(auth_millis(spent.at), *bytes)
+    } else {
+        Token::from_random(*bytes)
     }
 }
 

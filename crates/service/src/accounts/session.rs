@@ -307,9 +307,10 @@ impl Accounts {
             }),
             warrant: Some(signing_key),
         };
-        match session.is_of(user) {
-            true => Ok(session),
-            false => Err(INVALID),
+        if session.is_of(user) {
+            Ok(session)
+        } else {
+            Err(INVALID)
         }
     }
 }

@@ -313,9 +313,10 @@ impl Snapshot {
                     by: change.by,
                 });
             }
-            match is_joined {
-                true => self.user.replace(batch, &user, None),
-                false => self.user.put(batch, Some(user), None),
+            if is_joined {
+                self.user.replace(batch, &user, None);
+            } else {
+                self.user.put(batch, Some(user), None);
             }
         }
         let second_factor = next.key.and_then(|key| {

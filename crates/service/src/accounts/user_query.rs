@@ -181,9 +181,10 @@ impl Listing {
 impl UserQuery {
     fn passes(&self, user: &User) -> bool {
         let by_name = |filter: &Filter| matches!(filter, Filter::Name(_));
-        let name = match self.filters.iter().any(by_name) {
-            true => user.name.to_lowercase(),
-            false => String::new(),
+        let name = if self.filters.iter().any(by_name) {
+            user.name.to_lowercase()
+        } else {
+            String::new()
         };
         self.filters.iter().all(|filter| match filter {
             Filter::Id(id) => user.id == *id,

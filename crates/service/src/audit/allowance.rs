@@ -93,9 +93,10 @@ impl Allowance {
 
     /// What was left out, once the minute is over.
     pub(super) fn take_left_out(&mut self, now: Timestamp) -> Vec<LeftOut> {
-        match minute(now) == self.minute {
-            true => Vec::new(),
-            false => self.take_all_left_out(),
+        if minute(now) == self.minute {
+            Vec::new()
+        } else {
+            self.take_all_left_out()
         }
     }
 

@@ -88,9 +88,10 @@ impl fmt::Display for EventKey {
             return Ok(());
         };
         f.write_str(&String::from_utf8_lossy(&moment))?;
-        match id.is_empty() {
-            true => Ok(()),
-            false => write!(f, "-{}", HEXLOWER.encode(&id)),
+        if id.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "-{}", HEXLOWER.encode(&id))
         }
     }
 }
@@ -112,9 +113,10 @@ impl FromStr for EventKey {
             && moment
                 .bytes()
                 .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        match is_moment && (16..=32).contains(&id.len()) {
-            true => Ok(Self(Key::new("audit", [b"_", moment.as_bytes(), &id]))),
-            false => Err(ParseEventKeyError),
+        if is_moment && (16..=32).contains(&id.len()) {
+            Ok(Self(Key::new("audit", [b"_", moment.as_bytes(), &id])))
+        } else {
+            Err(ParseEventKeyError)
         }
     }
 }

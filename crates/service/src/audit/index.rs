@@ -183,13 +183,12 @@ impl Audit {
             return Ok(());
         }
         let first = self.store.scan_raw(&all_events(), None, 1, now).await?;
-        let since = match first.is_empty() {
-            true => Timestamp::EPOCH,
+        let since = if first.is_empty() {
+            Timestamp::EPOCH
+        } else {
             // Between hours, so that an event which stands for several is on one side of it with all of them.
-            false => {
-                let end = Window::Hour.end(now.saturating_add(TAKES_OVER));
-                end.saturating_add(Duration::from_millis(1))
-            }
+            let end = Window::Hour.end(now.saturating_add(TAKES_OVER));
+            end.saturating_add(Duration::from_millis(1))
         };
         let mut batch = self.store.batch(now);
         batch.insert(&users_key(), &OfUsers { since }, None);

@@ -51,9 +51,10 @@ impl FromStr for Subject {
             since: Timestamp::from_millis(since),
         };
         // There is one text of each.
-        match subject.to_string() == text {
-            true => Ok(subject),
-            false => Err(ParseSubjectError),
+        if subject.to_string() == text {
+            Ok(subject)
+        } else {
+            Err(ParseSubjectError)
         }
     }
 }

@@ -200,9 +200,10 @@ impl DeviceIdentity {
         });
         let was_bound = was_bound.await?;
         let revoked = self.revoke_left(place).await?;
-        match was_bound || revoked > 0 {
-            true => Ok(revoked),
-            false => Err(Failure::Refused(DeviceError::Unknown)),
+        if was_bound || revoked > 0 {
+            Ok(revoked)
+        } else {
+            Err(Failure::Refused(DeviceError::Unknown))
         }
     }
 

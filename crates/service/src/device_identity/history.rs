@@ -201,9 +201,10 @@ fn hint(data: &[u8]) -> String {
         .into_iter()
         .max_by_key(String::len)
         .unwrap_or_default();
-    match longest.len() < SHORTEST_HINT {
-        true => String::new(),
-        false => longest,
+    if longest.len() < SHORTEST_HINT {
+        String::new()
+    } else {
+        longest
     }
 }
 

@@ -163,9 +163,10 @@ impl DeviceIdentity {
 impl Keeper {
     /// Devices of other namespaces are not there for the operator.
     fn within<'p>(&self, place: &'p DevicePlace) -> Result<&'p DevicePlace, Failure<DeviceError>> {
-        match place.namespace == self.namespace {
-            true => Ok(place),
-            false => Err(Failure::Refused(DeviceError::Unknown)),
+        if place.namespace == self.namespace {
+            Ok(place)
+        } else {
+            Err(Failure::Refused(DeviceError::Unknown))
         }
     }
 }

@@ -183,9 +183,10 @@ impl DeviceIdentity {
             let mut batch = self.store.batch(now);
             let key = object.metadata.key::<Manager>();
             batch.replace(&key, stored.version, &object, None);
-            let bundle = match trusted.ek_trust_bundle {
-                true => "with",
-                false => "without",
+            let bundle = if trusted.ek_trust_bundle {
+                "with"
+            } else {
+                "without"
             };
             let detail = Some(format!(
                 "{} entries of manufacturers' roots, {bundle} the trust bundle's",

@@ -154,9 +154,10 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Fiel
         .and_then(|template| TpmtPublic::attestation_from_spki(spki, &template))
         .map_err(field.malformed())?;
     check_attestation_key(field, &ak)?;
-    match ak.is_sound() {
-        true => Ok(ak),
-        false => Err(field.wrong(FieldProblem::NoSuchKey)),
+    if ak.is_sound() {
+        Ok(ak)
+    } else {
+        Err(field.wrong(FieldProblem::NoSuchKey))
     }
 }
 

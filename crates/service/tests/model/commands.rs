@@ -178,9 +178,10 @@ impl Command {
             Self::LogIn { right, device } => {
                 let login = PasswordLogin {
                     name: NAME.to_owned(),
-                    password: match right {
-                        true => password(),
-                        false => Zeroizing::new("wrong horse".to_owned()),
+                    password: if *right {
+                        password()
+                    } else {
+                        Zeroizing::new("wrong horse".to_owned())
                     },
                     fingerprint: device.then(|| FINGERPRINT.to_owned()),
                 };

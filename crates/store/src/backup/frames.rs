@@ -123,9 +123,10 @@ impl<R: Read> Opening<R> {
             }
             self.open()?;
         }
-        match self.read_up_to(1)?.is_empty() {
-            true => Ok(()),
-            false => Err(BackupError::Trailing { at: self.at }),
+        if self.read_up_to(1)?.is_empty() {
+            Ok(())
+        } else {
+            Err(BackupError::Trailing { at: self.at })
         }
     }
 
@@ -165,9 +166,10 @@ impl<R: Read> Opening<R> {
     fn take(&mut self, count: usize) -> Result<Vec<u8>, BackupError> {
         let bytes = self.read_up_to(count)?;
         self.at += bytes.len() as u64;
-        match bytes.len() == count {
-            true => Ok(bytes),
-            false => Err(BackupError::CutShort { at: self.at }),
+        if bytes.len() == count {
+            Ok(bytes)
+        } else {
+            Err(BackupError::CutShort { at: self.at })
         }
     }
 

@@ -227,11 +227,12 @@ impl BackupHead {
         let mut take = |count: usize| {
             let start = bytes.len();
             let read = input.by_ref().take(count as u64).read_to_end(&mut bytes)?;
-            match read == count {
-                true => Ok(bytes.get(start..).unwrap_or_default().to_vec()),
-                false => Err(BackupError::CutShort {
+            if read == count {
+                Ok(bytes.get(start..).unwrap_or_default().to_vec())
+            } else {
+                Err(BackupError::CutShort {
                     at: bytes.len() as u64,
-                }),
+                })
             }
         };
         match take(MAGIC.len()) {
@@ -288,9 +289,10 @@ impl BackupHead {
         let key = wrapped
             .ok_or(BackupError::NoKey { made })?
             .open(made, passphrase)?;
-        match key.id() == made {
-            true => Ok(key),
-            false => Err(BackupError::Passphrase),
+        if key.id() == made {
+            Ok(key)
+        } else {
+            Err(BackupError::Passphrase)
         }
     }
 }

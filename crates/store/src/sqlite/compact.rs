@@ -43,11 +43,12 @@ pub(super) fn compact(connection: &Connection) -> rusqlite::Result<()> {
     let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| {
         row.get::<_, bool>(0)
     })?;
-    match is_busy {
-        false => Ok(()),
-        true => Err(rusqlite::Error::SqliteFailure(
+    if is_busy {
+        Err(rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
             Some("the log is read still".to_owned()),
-        )),
+        ))
+    } else {
+        Ok(())
     }
 }

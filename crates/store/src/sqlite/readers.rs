@@ -91,9 +91,10 @@ impl Readers {
         now: Timestamp,
     ) -> Result<Reading, EngineError> {
         self.run(move |reader| {
-            let _snapshot = match reading.is_last_round() {
-                true => Snapshot::for_keys(reader.connection, reading.wanted())?,
-                false => Snapshot::begin(reader.connection)?,
+            let _snapshot = if reading.is_last_round() {
+                Snapshot::for_keys(reader.connection, reading.wanted())?
+            } else {
+                Snapshot::begin(reader.connection)?
             };
             while !reading.wanted().is_empty() {
                 let rows = reader.rows_of(reading.wanted(), now)?;
@@ -228,10 +229,11 @@ fn read_together(connection: &Connection, cache: &Cache, first: Job, jobs: &Rece
         cache,
         began: cache.state(),
     };
-    let _snapshot = match others.is_empty() {
-        true => None,
+    let _snapshot = if others.is_empty() {
+        None
+    } else {
         // Where there is none to be had, each read asks for its own, and is told why.
-        false => Snapshot::begin(connection).ok().flatten(),
+        Snapshot::begin(connection).ok().flatten()
     };
     for job in iter::once(first).chain(others) {
         job(&reader);

@@ -98,11 +98,12 @@ impl EngineSnapshot for SqliteSnapshot {
 fn fix(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, String)> {
     let connection = connect(path, options, Access::Read)?;
     connection.execute_batch("BEGIN")?;
-    let sql = page_of(match schema::is_moved(&connection)? {
-        true => schema::MOVED,
-        false => "records",
-    });
-    Ok((connection, sql))
+    let table = if schema::is_moved(&connection)? {
+        schema::MOVED
+    } else {
+        "records"
+    };
+    Ok((connection, page_of(table)))
 }
 
 fn serve(connection: &Connection, sql: &str, mut queue: mpsc::Receiver<Wanted>) {

@@ -96,9 +96,10 @@ impl Writer {
     }
 
     pub(super) fn is_open(&self) -> Result<(), EngineError> {
-        match self.queue.is_closed() {
-            true => Err(EngineError::Closed),
-            false => Ok(()),
+        if self.queue.is_closed() {
+            Err(EngineError::Closed)
+        } else {
+            Ok(())
         }
     }
 
@@ -245,9 +246,10 @@ impl Thread {
         while let Some(group) = self.next_group() {
             let outcome = self.commit(&mut transactions, &group);
             let failed = outcome.is_err();
-            match failed {
-                true => self.doubt.raised(size(&group)),
-                false => self.doubt.dispelled(size(&group)),
+            if failed {
+                self.doubt.raised(size(&group));
+            } else {
+                self.doubt.dispelled(size(&group));
             }
             answer(group, &outcome, &self.observed);
             // After the answers, which it would only delay. After a failure too: on a full disk

@@ -477,9 +477,10 @@ impl<C: Check> Found<C> for AttestationReport<C> {
     }
 
     fn unless(&mut self, holds: bool, check: C, reason: AttestationReason) {
-        match holds {
-            true => self.done(check),
-            false => self.found(check, reason),
+        if holds {
+            self.done(check);
+        } else {
+            self.found(check, reason);
         }
     }
 }

@@ -84,12 +84,13 @@ fn check_time_info(
     let is_one = (head.clock, head.safe) == (body_clock.clock, body_clock.safe);
     report.found(
         check,
-        match is_one {
-            true => AttestationReason::Time {
+        if is_one {
+            AttestationReason::Time {
                 since_start: body.time,
                 in_all: head.clock,
-            },
-            false => AttestationReason::TimesDiffer,
+            }
+        } else {
+            AttestationReason::TimesDiffer
         },
     );
 }

@@ -260,9 +260,10 @@ impl Judgement {
             let is_overruled = self.is_allowed
                 && finding.severity() == Severity::Refusal
                 && OVERRULED.contains(&finding.check());
-            match is_overruled {
-                true => EkCertificateFinding::Allowed(Box::new(finding)),
-                false => finding,
+            if is_overruled {
+                EkCertificateFinding::Allowed(Box::new(finding))
+            } else {
+                finding
             }
         });
         self.report.judged(check, finding);
@@ -289,9 +290,10 @@ fn check_form(judgement: &mut Judgement, certificate: &Certificate<'_>) {
     let issuer = certificate.issuer();
     judgement.judged(
         Check::Issuer,
-        match issuer.is_empty() {
-            true => Found::IssuerEmpty,
-            false => Found::Issuer(format!("{issuer}")),
+        if issuer.is_empty() {
+            Found::IssuerEmpty
+        } else {
+            Found::Issuer(format!("{issuer}"))
         },
     );
     judgement.judged(
@@ -368,13 +370,14 @@ fn check_tpm(judgement: &mut Judgement, certificate: &Certificate<'_>) {
         }
         Err(finding) => {
             judgement.judged(Check::TpmAttributes, finding);
-            match judgement.is_allowed {
-                true => judgement
+            if judgement.is_allowed {
+                judgement
                     .report
-                    .not_asked(Check::Vendor, "no TPM attributes to trust"),
-                false => judgement
+                    .not_asked(Check::Vendor, "no TPM attributes to trust");
+            } else {
+                judgement
                     .report
-                    .not_judged(Check::Vendor, "not judged: no TPM attributes to trust"),
+                    .not_judged(Check::Vendor, "not judged: no TPM attributes to trust");
             }
         }
     }

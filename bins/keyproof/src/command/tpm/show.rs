@@ -161,12 +161,11 @@ fn certificate(bytes: &[u8]) -> Result<Value, Failure> {
     let stored = files::certificate(bytes).map_err(Failure::Refused)?;
     let parsed = EkCertificate::parse(&stored).map_err(|_| {
         let kinds = "a public area, attestation, signature, credential file or certificate";
-        let hint = match is_plain_signature(bytes) {
-            true => {
-                "; it may be a signature that tpm2_quote -f plain has written without saying of which kind: \
-                 leave out -f plain"
-            }
-            false => "",
+        let hint = if is_plain_signature(bytes) {
+            "; it may be a signature that tpm2_quote -f plain has written without saying of which kind: \
+             leave out -f plain"
+        } else {
+            ""
         };
         Failure::Refused(format!("it is not {kinds}{hint}"))
     })?;

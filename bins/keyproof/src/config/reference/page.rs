@@ -27,9 +27,10 @@ pub fn text(keys: &[Key]) -> String {
     let mut page = String::new();
     for key in keys {
         // A String takes all that is written to it.
-        let _ = match is_value(&key.default) {
-            true => writeln!(page, "{} = {}", key.name, key.default),
-            false => writeln!(page, "{}   (default: {})", key.name, key.default),
+        let _ = if is_value(&key.default) {
+            writeln!(page, "{} = {}", key.name, key.default)
+        } else {
+            writeln!(page, "{}   (default: {})", key.name, key.default)
         };
         let _ = writeln!(page, "    {}", sorts(key).join("; "));
         let _ = writeln!(page, "    {}\n", key.meaning);
@@ -97,9 +98,10 @@ pub fn roff(keys: &[Key]) -> String {
     page.control("SH", ["KEYS"]);
     for key in keys {
         page.control("TP", []);
-        let default = match is_value(&key.default) {
-            true => format!(" = {}", key.default),
-            false => format!("   (default: {})", key.default),
+        let default = if is_value(&key.default) {
+            format!(" = {}", key.default)
+        } else {
+            format!("   (default: {})", key.default)
         };
         page.text([bold(&key.name), roman(default)]);
         page.text([roman(&key.meaning)]);

@@ -57,9 +57,10 @@ impl Emnify {
             _ => None,
         };
         // A token that is not valid is told of before the path is.
-        let session = match is_public {
-            true => None,
-            false => Some(session(accounts, &exchange, along).await?),
+        let session = if is_public {
+            None
+        } else {
+            Some(session(accounts, &exchange, along).await?)
         };
         let resource = resource.map_err(|error| Refusal::bad_request(error.to_string()))?;
         let resource = resource.ok_or_else(Refusal::not_found)?;

@@ -40,10 +40,7 @@ pub(super) fn within(page: &str) -> &str {
         && page.len() <= MAX_VALUE
         && page.bytes().all(is_plain)
         && !path.split('/').any(climbs);
-    match is_ours {
-        true => page,
-        false => Area::Start.place().0,
-    }
+    if is_ours { page } else { Area::Start.place().0 }
 }
 
 impl<W> Visit<W> {

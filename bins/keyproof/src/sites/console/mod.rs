@@ -90,9 +90,10 @@ impl Visit<()> {
         cookie: Zeroizing<String>,
         session: OperatorSession,
     ) -> Result<Visit<Signed>, Refusal> {
-        match area.is_shown_to(session.operator()) {
-            true => Ok(self.by(Signed { cookie, session })),
-            false => Err(Refusal::OutOfReach),
+        if area.is_shown_to(session.operator()) {
+            Ok(self.by(Signed { cookie, session }))
+        } else {
+            Err(Refusal::OutOfReach)
         }
     }
 }
@@ -116,9 +117,10 @@ impl Visit<Signed> {
 
     /// To be asked before what weakens something. Whoever has to show their token comes back to this page.
     fn confirmed(&self, page: &str) -> Result<(), Refusal> {
-        match self.who.session.is_fresh() {
-            true => Ok(()),
-            false => Err(Refusal::ConfirmFirst(Some(page.to_owned()))),
+        if self.who.session.is_fresh() {
+            Ok(())
+        } else {
+            Err(Refusal::ConfirmFirst(Some(page.to_owned())))
         }
     }
 }

@@ -64,9 +64,10 @@ impl Visit<Signed> {
     pub(super) async fn start(self) -> Answered {
         let operator = self.operator();
         let needed = OperatorScope::Status(Reach::Read);
-        let status = match operator.may(&needed) {
-            true => Some(self.status().await),
-            false => None,
+        let status = if operator.may(&needed) {
+            Some(self.status().await)
+        } else {
+            None
         };
         let page = Start {
             frame: &self.frame_in(Area::Start),

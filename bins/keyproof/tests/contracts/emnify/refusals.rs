@@ -146,9 +146,10 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
                 .filter(|event| event.request_id.as_ref() == Some(&id))
                 .map(|event| (event.outcome, event.who))
                 .collect();
-            let who = match std::ptr::eq(token, &raw const application) {
-                true => format!("user:{ADA}/application_token:"),
-                false => "user:otto".to_owned(),
+            let who = if std::ptr::eq(token, &raw const application) {
+                format!("user:{ADA}/application_token:")
+            } else {
+                "user:otto".to_owned()
             };
             assert_eq!(told.len(), 1, "{method} {path}");
             assert_eq!(told[0].0, Outcome::Refused);

@@ -310,9 +310,10 @@ impl Scene {
 
     /// Who visits this page.
     fn visitor(&self, path: &str) -> Operator {
-        match path.starts_with("/account") {
-            true => self.ada.clone(),
-            false => self.ops.clone(),
+        if path.starts_with("/account") {
+            self.ada.clone()
+        } else {
+            self.ops.clone()
         }
     }
 

@@ -279,9 +279,10 @@ async fn a_device_needs_no_more_than_128_kib_inflated_or_not() {
         let send = async |length: usize, is_gzip: bool| {
             let padded = [body.as_bytes(), &vec![b' '; length - body.len()]].concat();
             let call = site.call(method, &path).bearer(token);
-            let call = match is_gzip {
-                true => call.header("content-encoding", "gzip").body(gzip(&padded)),
-                false => call.body(padded),
+            let call = if is_gzip {
+                call.header("content-encoding", "gzip").body(gzip(&padded))
+            } else {
+                call.body(padded)
             };
             call.send().await
         };

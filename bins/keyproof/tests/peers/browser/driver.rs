@@ -114,9 +114,10 @@ impl Driver {
         let mut body = vec![0; length];
         answer.read_exact(&mut body).unwrap();
         let answer: Value = serde_json::from_slice(&body).unwrap();
-        match answer["value"]["error"].is_null() {
-            true => Ok(answer["value"].clone()),
-            false => Err(format!("{path}: {answer}")),
+        if answer["value"]["error"].is_null() {
+            Ok(answer["value"].clone())
+        } else {
+            Err(format!("{path}: {answer}"))
         }
     }
 

@@ -351,9 +351,10 @@ impl Shared {
                 is_at_once: before < self.threads,
             };
             state.waiting.join(place, waiting);
-            match before < self.capacity {
-                true => None,
-                false => state.waiting.push_out(),
+            if before < self.capacity {
+                None
+            } else {
+                state.waiting.push_out()
             }
         };
         self.work.notify_one();
@@ -367,9 +368,10 @@ impl Shared {
     fn serve(&self, cost: Cost) {
         let mut memory = Memory::new();
         while let Some(waiting) = self.next() {
-            let (granted, count) = match waiting.is_wanted() {
-                true => (Ok(&mut memory), &self.counts.hashed),
-                false => (Err(HashingError::Gone), &self.counts.gone),
+            let (granted, count) = if waiting.is_wanted() {
+                (Ok(&mut memory), &self.counts.hashed)
+            } else {
+                (Err(HashingError::Gone), &self.counts.gone)
             };
             count.add(1);
             // A panic costs its own caller the answer and nobody else the thread.

@@ -219,9 +219,10 @@ impl Access {
         let (session, place, kept) = self.session_at(text).await?;
         let (now, used) = (session.confirmed.read_at, SessionLife::used_for_a_change);
         let is_written_over = note_use(&self.store, &place, &kept, now, used).await;
-        match is_written_over {
-            true => Ok(self.session_at(text).await?.0),
-            false => Ok(session),
+        if is_written_over {
+            Ok(self.session_at(text).await?.0)
+        } else {
+            Ok(session)
         }
     }
 

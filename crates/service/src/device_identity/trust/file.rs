@@ -49,9 +49,10 @@ impl TrustItem {
             }
         })?;
         let element = |block, is_certificate, der: Vec<u8>| {
-            let kind = match is_certificate {
-                true => certificate(&der, are_roots),
-                false => revocation_list(&der),
+            let kind = if is_certificate {
+                certificate(&der, are_roots)
+            } else {
+                revocation_list(&der)
             };
             let kind = kind.map_err(|problem| TrustFileError { block, problem })?;
             Ok(Self { block, kind, der })
@@ -91,9 +92,10 @@ fn certificate(der: &[u8], is_root: bool) -> Result<TrustKind, String> {
     if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
         return Err("it is not the certificate of a CA".to_owned());
     }
-    Ok(match is_root || is_self_signed(&certificate) {
-        true => TrustKind::Root,
-        false => TrustKind::Intermediate,
+    Ok(if is_root || is_self_signed(&certificate) {
+        TrustKind::Root
+    } else {
+        TrustKind::Intermediate
     })
 }
 

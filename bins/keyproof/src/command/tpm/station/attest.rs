@@ -62,12 +62,13 @@ impl Station {
             && record.device.serial == self.device.serial
             && record.namespace == self.namespace
             && record.category == self.category;
-        match same {
-            true => Ok(()),
-            false => Err(Failure::Usage(format!(
+        if same {
+            Ok(())
+        } else {
+            Err(Failure::Usage(format!(
                 "{}: what is there is of another device, namespace or category",
                 self.folder.path().display()
-            ))),
+            )))
         }
     }
 
@@ -126,9 +127,10 @@ impl Station {
             self.folder.write_record(&record)?;
         }
         self.print(&report, accepted)?;
-        match accepted {
-            true => Ok(()),
-            false => Err(Failure::Negative),
+        if accepted {
+            Ok(())
+        } else {
+            Err(Failure::Negative)
         }
     }
 

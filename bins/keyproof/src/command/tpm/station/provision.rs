@@ -225,11 +225,12 @@ impl Station {
 /// Refuses a certificate that is not the attestation key's.
 fn must_be_of(der: &[u8], ak_spki: &[u8]) -> Outcome {
     let certificate = Certificate::from_der(der)?;
-    match certificate.public_key().as_der() == ak_spki {
-        true => Ok(()),
-        false => Err(Failure::Refused(
+    if certificate.public_key().as_der() == ak_spki {
+        Ok(())
+    } else {
+        Err(Failure::Refused(
             "the certificate that the server made is of another key".to_owned(),
-        )),
+        ))
     }
 }
 

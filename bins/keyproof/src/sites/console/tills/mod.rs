@@ -143,9 +143,10 @@ impl Visit<Signed> {
         let algorithm = algorithm.ok_or(Refusal::Malformed(StatusCode::BAD_REQUEST))?;
         let devices = &self.service().otp_devices;
         let typed = self.secret("key");
-        let key = match typed.is_empty() {
-            true => devices.draw_key(),
-            false => typed,
+        let key = if typed.is_empty() {
+            devices.draw_key()
+        } else {
+            typed
         };
         let details = DeviceDetails {
             id: self.typed("id").to_owned(),

@@ -150,9 +150,10 @@ impl Verdict {
             _ => format!("a step to come, {} ahead", steps(after)),
         };
         let begins = clock(step.begins);
-        let rest = match step.is_shown {
-            true => "It confirms a payment now.",
-            false => "It confirms no payment now: the device’s clock is off, or the code is old.",
+        let rest = if step.is_shown {
+            "It confirms a payment now."
+        } else {
+            "It confirms no payment now: the device’s clock is off, or the code is old."
         };
         Self {
             is_good: step.is_shown,

@@ -438,9 +438,10 @@ impl AttestationRow {
             (Some(values), Some(_)) => {
                 let changed = values.iter().filter(|value| is_changed(value, before));
                 let changed: Vec<String> = changed.map(name).collect();
-                match changed.is_empty() {
-                    true => "nothing".to_owned(),
-                    false => changed.join(", "),
+                if changed.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    changed.join(", ")
                 }
             }
         };
@@ -490,9 +491,10 @@ impl MakerRow {
         Self {
             maker: maker.maker,
             ca: maker.name,
-            source: match maker.is_of_bundle {
-                true => "the trust bundle",
-                false => "the manager",
+            source: if maker.is_of_bundle {
+                "the trust bundle"
+            } else {
+                "the manager"
             },
             ends: moment_of(maker.not_after),
             fingerprint: (!maker.is_of_bundle).then(|| maker.fingerprint.to_string()),

@@ -335,12 +335,11 @@ async fn what_ends_soon_is_named_to_those_who_reach_it() {
         reader.get("/console").await.is(200);
         reader.sees("2023-12-01");
         let (named, unnamed) = ("Sub-1", "a CA certificate");
-        match is_named {
-            true => reader.sees(named),
-            false => {
-                reader.sees(unnamed);
-                reader.sees_not(named);
-            }
+        if is_named {
+            reader.sees(named);
+        } else {
+            reader.sees(unnamed);
+            reader.sees_not(named);
         }
     }
 }
