@@ -61,8 +61,8 @@ impl<'a, R: Record> Pages<'a, R> {
         }
         let page = self
             .store
-            .scan(&self.prefix, self.after.as_ref(), self.at_once, now);
-        let page = page.await?;
+            .scan(&self.prefix, self.after.as_ref(), self.at_once, now)
+            .await?;
         self.is_over = page.len() < self.at_once;
         self.after = page.last().map(|(last, _)| last.clone());
         Ok(Some(page))

@@ -103,8 +103,11 @@ fn export(arguments: &ExportArguments) -> Outcome {
         let mut last = after.and_then(|After(key)| key);
         let mut cursor = last.clone();
         loop {
-            let page = service.audit.export(last.as_ref(), cursor.as_ref());
-            let mut page = page.await.map_err(Failure::refused)?;
+            let mut page = service
+                .audit
+                .export(last.as_ref(), cursor.as_ref())
+                .await
+                .map_err(Failure::refused)?;
             if arguments.names {
                 name(
                     &service,
@@ -139,8 +142,11 @@ async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
         "events",
         json,
         async |last: Option<&(EventKey, Event)>| {
-            let events = service.audit.events(since, last.map(|(key, _)| key)).await;
-            let mut events = events.map_err(Failure::refused)?;
+            let mut events = service
+                .audit
+                .events(since, last.map(|(key, _)| key))
+                .await
+                .map_err(Failure::refused)?;
             name(service, events.iter_mut().map(|(_, event)| event)).await?;
             Ok(events)
         },
@@ -153,8 +159,10 @@ async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
 async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
     let mut follower = Follower::new(since);
     loop {
-        let events = follower.poll(&service.audit).await;
-        let mut events = events.map_err(Failure::refused)?;
+        let mut events = follower
+            .poll(&service.audit)
+            .await
+            .map_err(Failure::refused)?;
         name(service, &mut events).await?;
         for event in &events {
             let text = if json {

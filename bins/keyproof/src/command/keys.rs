@@ -120,13 +120,16 @@ fn end_signing_key(arguments: &EndArguments) -> Outcome {
     let EndArguments { id, store } = arguments;
     with_service(&store.store, async |service| {
         let origin = terminal::origin();
-        let ended = service.accounts.end_signing_key(id, &origin).await;
-        let ended = ended.map_err(|error| match error {
-            NotEnded::Refused(unknown) => Failure::Refused(format!(
-                "{unknown}: `keyproof keys signing list` prints those that do"
-            )),
-            NotEnded::Storage(error) => Failure::refused(error),
-        })?;
+        let ended = service
+            .accounts
+            .end_signing_key(id, &origin)
+            .await
+            .map_err(|error| match error {
+                NotEnded::Refused(unknown) => Failure::Refused(format!(
+                    "{unknown}: `keyproof keys signing list` prints those that do"
+                )),
+                NotEnded::Storage(error) => Failure::refused(error),
+            })?;
         if store.json {
             output::print_json(&json!({ "ended": ended.ended, "signing": ended.signing }))?;
         } else {

@@ -269,11 +269,15 @@ impl Access {
     ) -> Result<Operator, AccessError> {
         let place = token_place(&token_of(text)?.digest());
         let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
-        let read = self.store.read(plan, self.clock.now()).await;
-        let read = read.map_err(StorageError::from)?;
-        let stored = read.get_shared::<OperatorTokenRecord>(&place);
-        let stored = stored.map_err(StorageError::from)?;
-        let stored = stored.ok_or(AccessError::Unknown)?;
+        let read = self
+            .store
+            .read(plan, self.clock.now())
+            .await
+            .map_err(StorageError::from)?;
+        let stored = read
+            .get_shared::<OperatorTokenRecord>(&place)
+            .map_err(StorageError::from)?
+            .ok_or(AccessError::Unknown)?;
         let at = (&place, stored.version);
         let along = ReadAlong(Arc::new(read));
         Ok(operator_of(at, &stored.record, along))

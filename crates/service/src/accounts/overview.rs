@@ -33,8 +33,11 @@ impl Accounts {
     /// [`SessionError::Invalid`] where the session has ended meanwhile.
     pub async fn overview(&self, session: &Session) -> Result<Overview, Failure<SessionError>> {
         let snapshot = self.snapshot_of(session.name(), session.owner).await?;
-        let user = snapshot.user.record().filter(|user| session.is_of(user));
-        let user = user.ok_or(Failure::Refused(SessionError::Invalid))?;
+        let user = snapshot
+            .user
+            .record()
+            .filter(|user| session.is_of(user))
+            .ok_or(Failure::Refused(SessionError::Invalid))?;
         let key = snapshot.second_factor.record();
         let records = snapshot.records();
         let standing = session.standing(user);

@@ -204,8 +204,11 @@ impl SigningKeys {
         let ended = settle("accounts.end_signing_key", &self.store, || async {
             let mut batch = self.store.batch(now);
             let ending = place(id);
-            let stored = self.store.get::<SigningKeyRecord>(&ending, now).await?;
-            let stored = stored.ok_or(Failure::Refused(UnknownSigningKey))?;
+            let stored = self
+                .store
+                .get::<SigningKeyRecord>(&ending, now)
+                .await?
+                .ok_or(Failure::Refused(UnknownSigningKey))?;
             batch.remove(&ending, stored.version);
             let used = self.store.get::<InUse>(&in_use(), now).await?;
             let mut ended = EndedKey {

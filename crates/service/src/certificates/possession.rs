@@ -87,8 +87,10 @@ impl Certificates {
     ) -> Result<IssuedCode, Failure<GenerateCodeError>> {
         let key = certificate_key(caller.service(), name);
         settle("certificates.generate_code", &self.store, || async {
-            let stored = self.load(caller, name).await?;
-            let stored = stored.ok_or(Failure::Refused(GenerateCodeError::Unknown))?;
+            let stored = self
+                .load(caller, name)
+                .await?
+                .ok_or(Failure::Refused(GenerateCodeError::Unknown))?;
             if !precondition.holds(stored.version) {
                 return Err(Failure::Refused(GenerateCodeError::Precondition));
             }
@@ -130,8 +132,10 @@ impl Certificates {
     ) -> Result<Verified, Failure<VerifyError<B>>> {
         let key = certificate_key(caller.service(), name);
         settle("certificates.verify", &self.store, || async {
-            let stored = self.load(caller, name).await?;
-            let stored = stored.ok_or(Failure::Refused(VerifyError::Unknown))?;
+            let stored = self
+                .load(caller, name)
+                .await?
+                .ok_or(Failure::Refused(VerifyError::Unknown))?;
             if !precondition.holds(stored.version) {
                 return Err(Failure::Refused(VerifyError::Precondition));
             }

@@ -163,10 +163,10 @@ impl Certificates {
         let after = after.map(|name| certificate_key(caller.service(), name));
         let limit = most.saturating_add(1);
         let now = self.clock.now();
-        let read = self
+        let mut read = self
             .store
-            .scan::<Certificate>(&all, after.as_ref(), limit, now);
-        let mut read = read.await?;
+            .scan::<Certificate>(&all, after.as_ref(), limit, now)
+            .await?;
         let is_more = read.len() > most;
         read.truncate(most);
         let mut views = Vec::new();

@@ -221,8 +221,10 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<ActivateError>> {
         settle("device_identity.activate", &self.store, || async {
             let now = self.clock.now();
-            let known = self.key_records(proven.place(), proven.keys(), now).await?;
-            let known = known.ok_or(Failure::Refused(ActivateError::Disabled))?;
+            let known = self
+                .key_records(proven.place(), proven.keys(), now)
+                .await?
+                .ok_or(Failure::Refused(ActivateError::Disabled))?;
             let mut batch = self.store.batch(now);
             let (next, revoked) = proven.activate(&known, now)?;
             self.write_activation(&mut batch, station, proven, &revoked, now)

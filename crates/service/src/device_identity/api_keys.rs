@@ -251,9 +251,10 @@ impl DeviceIdentity {
             if there.await?.is_some() {
                 return Err(refused(CreateApiKeyError::Exists));
             }
-            let category = self.load::<Category>(&metadata.namespace, &new.category);
-            let category = category.await?;
-            let category = category.ok_or_else(|| refused(CreateApiKeyError::UnknownCategory))?;
+            let category = self
+                .load::<Category>(&metadata.namespace, &new.category)
+                .await?
+                .ok_or_else(|| refused(CreateApiKeyError::UnknownCategory))?;
             let mut random = [0; TOKEN_BYTES];
             self.store.entropy().fill(&mut random);
             let token = Token::from_random(random);
@@ -364,8 +365,10 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
         let refused = |why: ReplaceApiKeyError<B>| Failure::Refused(why);
         settle("device_identity.replace_api_key", &self.store, || async {
-            let stored = self.load::<ApiKey>(administrator.namespace(), name).await?;
-            let stored = stored.ok_or_else(|| refused(ReplaceApiKeyError::Unknown))?;
+            let stored = self
+                .load::<ApiKey>(administrator.namespace(), name)
+                .await?
+                .ok_or_else(|| refused(ReplaceApiKeyError::Unknown))?;
             let now = self.clock.now();
             let change = change(&stored.record.spec, now);
             let change = change.map_err(|why| refused(ReplaceApiKeyError::Body(why)))?;

@@ -237,9 +237,10 @@ impl DeviceIdentity {
             if self.deleted_category(&metadata, now).await?.is_some() {
                 return Err(refused(CreateCategoryError::Deleted));
             }
-            let manager = self.load::<Manager>(&metadata.namespace, &new.manager);
-            let manager = manager.await?;
-            let manager = manager.ok_or_else(|| refused(CreateCategoryError::UnknownManager))?;
+            let manager = self
+                .load::<Manager>(&metadata.namespace, &new.manager)
+                .await?
+                .ok_or_else(|| refused(CreateCategoryError::UnknownManager))?;
             let made = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
                 let manager = manager.record.clone();
@@ -306,8 +307,8 @@ impl DeviceIdentity {
         settle("device_identity.replace_category", &self.store, || async {
             let stored = self
                 .load::<Category>(administrator.namespace(), name)
-                .await?;
-            let stored = stored.ok_or_else(|| refused(ReplaceCategoryError::Unknown))?;
+                .await?
+                .ok_or_else(|| refused(ReplaceCategoryError::Unknown))?;
             let change = change(&stored.record.spec);
             let change = change.map_err(|why| refused(ReplaceCategoryError::Body(why)))?;
             let CategoryChange {

@@ -170,8 +170,11 @@ impl DeviceIdentity {
     ) -> Result<usize, Failure<DeviceError>> {
         let was_bound = settle("device_identity.forget", &self.store, || async {
             let now = self.clock.now();
-            let known = self.store.get::<Device>(&place.key(), now).await?;
-            let mut known = known.ok_or(Failure::Refused(DeviceError::Unknown))?;
+            let mut known = self
+                .store
+                .get::<Device>(&place.key(), now)
+                .await?
+                .ok_or(Failure::Refused(DeviceError::Unknown))?;
             let Some(ek) = known.record.ek.take() else {
                 return Ok(Attempt::Done(false));
             };
@@ -334,8 +337,11 @@ impl DeviceIdentity {
         category: &str,
         page: Page<Certified>,
     ) -> Result<(Batch, usize), Failure<DeviceError>> {
-        let device = self.store.get::<Device>(&place.key(), page.now).await?;
-        let device = device.ok_or(Failure::Refused(DeviceError::Unknown))?;
+        let device = self
+            .store
+            .get::<Device>(&place.key(), page.now)
+            .await?
+            .ok_or(Failure::Refused(DeviceError::Unknown))?;
         let present = device.record.incarnation;
         let mut batch = self.store.batch(page.now);
         batch.require(&place.key(), device.version);

@@ -169,8 +169,8 @@ impl DeviceIdentity {
         settle("device_identity.replace_manager", &self.store, || async {
             let stored = self
                 .load::<Manager>(administrator.namespace(), name)
-                .await?;
-            let stored = stored.ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
+                .await?
+                .ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
             let trusted = change(&stored.record.spec);
             let trusted = trusted.map_err(|why| refused(ReplaceManagerError::Body(why)))?;
             let checked = self.check_roots(&trusted.ek_roots).await?;

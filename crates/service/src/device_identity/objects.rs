@@ -284,8 +284,10 @@ impl DeviceIdentity {
         body: &Result<(), B>,
         now: Timestamp,
     ) -> Result<(Object<K>, Batch), Failure<DeleteError<B>>> {
-        let stored = self.load::<K>(administrator.namespace(), name).await?;
-        let stored = stored.ok_or(Failure::Refused(DeleteError::Unknown))?;
+        let stored = self
+            .load::<K>(administrator.namespace(), name)
+            .await?
+            .ok_or(Failure::Refused(DeleteError::Unknown))?;
         said(body, DeleteError::Body)?;
         let object = stored.record;
         let below = self.referring(&object).await?;

@@ -176,8 +176,9 @@ impl OtpDevices {
         let asked = device.map(|device| AskedDevice::new(&instance, device));
         let now = self.clock.now();
         let found = self.find(&place, None, asked.as_ref(), now).await?;
-        let stored = found.get_shared::<Instance>(&place)?;
-        let stored = stored.ok_or(Failure::Refused(OperatorNotPermitted::InstanceUnknown))?;
+        let stored = found
+            .get_shared::<Instance>(&place)?
+            .ok_or(Failure::Refused(OperatorNotPermitted::InstanceUnknown))?;
         let Instance {
             incarnation,
             generation,

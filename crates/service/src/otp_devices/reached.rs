@@ -35,8 +35,10 @@ impl OtpDevices {
     ) -> Result<InstancesPage, StorageError> {
         let after = after.map(instance_key);
         let (all, now) = (all_instances(), self.clock.now());
-        let read = self.store.scan::<Instance>(&all, after.as_ref(), READ, now);
-        let read = read.await?;
+        let read = self
+            .store
+            .scan::<Instance>(&all, after.as_ref(), READ, now)
+            .await?;
         let is_all = read.len() < READ;
         let mut page = InstancesPage::default();
         let mut last = None;

@@ -99,8 +99,10 @@ fn add(arguments: &AddArguments) -> Outcome {
         .map_err(|error| wrong(&arguments.file, &error))?;
     with_store(&arguments.store, async |service, store| {
         let devices = &service.device_identity;
-        let added = devices.add_trust(&items, &terminal::origin()).await;
-        let added = added.map_err(|error| wrong(&arguments.file, &error))?;
+        let added = devices
+            .add_trust(&items, &terminal::origin())
+            .await
+            .map_err(|error| wrong(&arguments.file, &error))?;
         if arguments.json {
             let new = added.added.iter().map(|(kind, fingerprint)| {
                 json!({ "kind": kind, "fingerprint": fingerprint.to_string() })
@@ -131,8 +133,11 @@ fn check(arguments: &CheckArguments) -> Outcome {
     let stored = read(&arguments.ek)?;
     let stored = super::certificate(&stored).map_err(|problem| wrong(&arguments.ek, &problem))?;
     with_service(&arguments.store, async |service| {
-        let checked = service.device_identity.check_trust(stored).await;
-        let checked = checked.map_err(Failure::refused)?;
+        let checked = service
+            .device_identity
+            .check_trust(stored)
+            .await
+            .map_err(Failure::refused)?;
         let facts = json!({ "maker": checked.maker, "missing": checked.missing });
         if !arguments.json {
             let maker = checked.maker.as_deref().unwrap_or("unknown");
@@ -148,8 +153,11 @@ fn check(arguments: &CheckArguments) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let entries = service.device_identity.trust_entries().await;
-        let entries = entries.map_err(Failure::refused)?;
+        let entries = service
+            .device_identity
+            .trust_entries()
+            .await
+            .map_err(Failure::refused)?;
         let makers =
             entries.chunk_by(|one, next| one.maker.to_lowercase() == next.maker.to_lowercase());
         if arguments.json {

@@ -262,8 +262,12 @@ impl<K: Kind + wire::Spec> Call<K> {
         // report_status_fields names there is none of.
         let full = query.first("report_fields").is_some();
         let whose = format!("namespace/{}", self.at.namespace);
-        let place = self.service.lists.take(&whose).await;
-        let place = place.map_err(StorageError::from)?;
+        let place = self
+            .service
+            .lists
+            .take(&whose)
+            .await
+            .map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(keeping(wire::list(&objects, full), place))
     }

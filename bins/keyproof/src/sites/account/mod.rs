@@ -67,8 +67,7 @@ impl Site for Account {
     }
 
     async fn signed(visit: Visit<()>, _: Own) -> Result<Visit<Signed>, Refusal> {
-        let cookie = visit.cookie(Cookie::Account);
-        let cookie = cookie.ok_or(Refusal::SignInFirst)?;
+        let cookie = visit.cookie(Cookie::Account).ok_or(Refusal::SignInFirst)?;
         let browser = visit.accounts().user_session(&cookie).await?;
         Ok(visit.by(Signed { cookie, browser }))
     }

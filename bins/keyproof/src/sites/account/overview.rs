@@ -61,9 +61,13 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn activity(self) -> Answered {
-        let before = self.exchange.query().first("before");
-        let before = before.map(str::parse::<Before>).transpose();
-        let before = before.map_err(|_| Refusal::NotFound)?;
+        let before = self
+            .exchange
+            .query()
+            .first("before")
+            .map(str::parse::<Before>)
+            .transpose()
+            .map_err(|_| Refusal::NotFound)?;
         let found = self.found(before, EVENTS, None).await?;
         let frame = self.frame("/account/activity");
         let page = Activity {

@@ -242,8 +242,9 @@ impl Visit<Signed> {
             .exchange
             .query()
             .first("before")
-            .map(str::parse::<Before>);
-        let before = before.transpose().map_err(|_| Refusal::NotFound)?;
+            .map(str::parse::<Before>)
+            .transpose()
+            .map_err(|_| Refusal::NotFound)?;
         Ok(Place {
             is_latest: before.is_none() && until.is_none(),
             before: before.or(until.map(Before::moment)),

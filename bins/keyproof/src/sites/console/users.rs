@@ -176,8 +176,8 @@ impl Visit<Signed> {
             key: SortKey::Name,
             descending: false,
         };
-        let query = UserQuery::new(filters, vec![by_name], number.max(1), ROWS);
-        let query = query.map_err(|_| Refusal::NotFound)?;
+        let query = UserQuery::new(filters, vec![by_name], number.max(1), ROWS)
+            .map_err(|_| Refusal::NotFound)?;
         let users = self.accounts().users_as(&caller, organisation, &query);
         let (organisation, found) = users.await?;
         let frame = self.frame_in(Area::Users);

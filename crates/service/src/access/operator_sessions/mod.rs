@@ -148,8 +148,11 @@ impl Access {
         let begun = settle("access.sign_in", &self.store, || async {
             let now = self.clock.now();
             let plan = ReadPlan::new([place.clone()].into_iter().chain(before.clone()));
-            let read = self.store.read(plan, now).await;
-            let read = read.map_err(StorageError::from)?;
+            let read = self
+                .store
+                .read(plan, now)
+                .await
+                .map_err(StorageError::from)?;
             let Some(kept) = stored::<OperatorTokenRecord>(&read, &place)? else {
                 return Err(Failure::Refused(SignInError::Unknown));
             };
@@ -351,8 +354,11 @@ impl Access {
                     .collect())
             }
         });
-        let read = self.store.read(plan, now).await;
-        let read = read.map_err(StorageError::from)?;
+        let read = self
+            .store
+            .read(plan, now)
+            .await
+            .map_err(StorageError::from)?;
         let kept = stored(&read, place)?.ok_or(NONE)?;
         Ok((read, kept))
     }

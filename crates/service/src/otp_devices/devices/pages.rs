@@ -29,8 +29,8 @@ impl OtpDevices {
         let (limit, now) = (most.saturating_add(1), self.clock.now());
         let page = self
             .store
-            .scan::<Device>(&prefix, after.as_ref(), limit, now);
-        let page = page.await?;
+            .scan::<Device>(&prefix, after.as_ref(), limit, now)
+            .await?;
         let is_more = page.len() > most;
         let devices = page.into_iter().take(most);
         let devices = devices.map(|(_, Stored { record, .. })| DeviceSummary {

@@ -202,8 +202,11 @@ impl StationArguments {
 
     /// Works with the TPM, and leaves nothing in it, however the work ends.
     fn with_tpm(&self, work: impl AsyncFnOnce(&mut Tpm) -> Outcome) -> Outcome {
-        let authorization = self.endorsement_auth_file.as_deref().map(first_line);
-        let authorization = authorization.transpose()?;
+        let authorization = self
+            .endorsement_auth_file
+            .as_deref()
+            .map(first_line)
+            .transpose()?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -60,8 +60,9 @@ impl Visit<Signed> {
     pub(super) async fn services(self) -> Answered {
         let after = self.service_asked_for();
         let certificates = &self.service().certificates;
-        let page = certificates.services(self.operator(), after.as_ref(), ROWS);
-        let page = page.await?;
+        let page = certificates
+            .services(self.operator(), after.as_ref(), ROWS)
+            .await?;
         let frame = self.frame_in(Area::Certificates);
         let rows = page.services.into_iter().map(|holding| {
             let Place {

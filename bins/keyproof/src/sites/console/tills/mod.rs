@@ -48,8 +48,8 @@ impl Visit<Signed> {
         let page = self
             .service()
             .otp_devices
-            .instances_page(self.operator(), after, ROWS);
-        let page = page.await?;
+            .instances_page(self.operator(), after, ROWS)
+            .await?;
         let next = page.next.as_deref();
         let all = OperatorScope::Instances(Reach::Change, None);
         let page = TillsPage {
@@ -90,13 +90,14 @@ impl Visit<Signed> {
     pub(super) async fn remove_till(self) -> Answered {
         let instance = self.named("instance");
         let devices = &self.service().otp_devices;
-        let keeper = devices.permit_keeper(
-            self.operator(),
-            Action::InstanceRemove,
-            instance,
-            &self.origin,
-        );
-        let keeper = keeper.await?;
+        let keeper = devices
+            .permit_keeper(
+                self.operator(),
+                Action::InstanceRemove,
+                instance,
+                &self.origin,
+            )
+            .await?;
         self.confirmed(&format!("{HERE}/{instance}"))?;
         let removed = devices.remove_instance(keeper.instance(), keeper.origin());
         match removed.await {
@@ -138,9 +139,12 @@ impl Visit<Signed> {
 
     pub(super) async fn add_till_device(self) -> Answered {
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceAdd, None).await?;
-        let algorithm = self.typed("algorithm").parse::<u8>().ok();
-        let algorithm = algorithm.and_then(|number| PosAlgorithm::try_from(number).ok());
-        let algorithm = algorithm.ok_or(Refusal::Malformed(StatusCode::BAD_REQUEST))?;
+        let algorithm = self
+            .typed("algorithm")
+            .parse::<u8>()
+            .ok()
+            .and_then(|number| PosAlgorithm::try_from(number).ok())
+            .ok_or(Refusal::Malformed(StatusCode::BAD_REQUEST))?;
         let devices = &self.service().otp_devices;
         let typed = self.secret("key");
         let key = if typed.is_empty() {

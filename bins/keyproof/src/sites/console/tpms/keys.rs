@@ -31,8 +31,11 @@ impl Paged for ApiKey {
     async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {
         let name = visit.named(Self::VARIABLE);
         let administrator = visit.administrator::<Self>(Act::Get, name).await?;
-        let key = visit.service().device_identity.find(&administrator, name);
-        let key = key.await?;
+        let key = visit
+            .service()
+            .device_identity
+            .find(&administrator, name)
+            .await?;
         let now = visit.service().now();
         let page = KeyPage {
             frame: &frame,
