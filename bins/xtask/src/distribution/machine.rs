@@ -36,8 +36,9 @@ ask() {
 say booted yes
 say service "$(unit keyproof.service)"
 say watchdog "$(show WatchdogUSec)"
+SOCKET_LINES
+say socket "$(unit keyproof.socket) $(unit keyproof.service)"
 systemctl stop keyproof.service
-systemctl start keyproof.socket
 say waiting "$(unit keyproof.socket) $(unit keyproof.service)"
 ask readyz; say first $?
 say started "$(unit keyproof.service)"
@@ -70,7 +71,8 @@ install -d -o keyproof -g keyproof -m 0700 $backups
 systemctl start keyproof-backup.service; say backup $?
 say kept "$(ls $backups | wc -l) $(stat --format '%a %U' $backups/*)"
 # The master key as a credential: from where only systemd reads it.
-systemctl stop keyproof.socket keyproof.service
+systemctl disable --now keyproof.socket
+systemctl stop keyproof.service
 key=/var/lib/keyproof/keyproof.db.master-key
 kept=/etc/keyproof/master-key
 credential=LoadCredential=keyproof-master-key:$kept
@@ -101,10 +103,15 @@ rm -r $kept $backups /etc/systemd/system/keyproof{,-backup}.service.d
 systemctl poweroff
 "#;
 
+/// The page whose lines turn the socket on.
+const PAGE: &str = include_str!("../../../../docs/operate/packages.md");
+const PAGE_SECTION: &str = "## A socket that outlives the server";
+
 /// What it has to find.
-const WANTED: [(&str, &str); 19] = [
+const WANTED: [(&str, &str); 20] = [
     ("service", "active"),
     ("watchdog", "30s"),
+    ("socket", "active active"),
     ("waiting", "active inactive"),
     ("first", "0"),
     ("started", "active"),
@@ -128,7 +135,8 @@ const WANTED: [(&str, &str); 19] = [
 /// Boots the system in this folder, in which the package is installed. False where this machine cannot boot one.
 pub(super) fn tries(system: &Path) -> Result<bool, Failure> {
     need_programs(PROGRAMS)?;
-    write(&system.join(SCRIPT), TRIAL.as_bytes())?;
+    let trial = TRIAL.replace("SOCKET_LINES", socket_lines());
+    write(&system.join(SCRIPT), trial.as_bytes())?;
     let unit = format!(
         "[Unit]\nAfter=keyproof.service\n[Service]\nExecStart=/bin/bash /{SCRIPT}\n\
          [Install]\nWantedBy=multi-user.target\n"
@@ -166,4 +174,11 @@ pub(super) fn tries(system: &Path) -> Result<bool, Failure> {
         super::trial::expect(what, found.get(what).copied(), Some(wanted))?;
     }
     Ok(true)
+}
+
+/// The page's own lines; none, with which the trial fails, where it has them no more.
+fn socket_lines() -> &'static str {
+    let section = PAGE.split_once(PAGE_SECTION).map(|(_, section)| section);
+    let lines = section.and_then(|section| section.split("```").nth(1));
+    lines.unwrap_or_default().trim()
 }
