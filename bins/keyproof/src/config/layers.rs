@@ -217,11 +217,11 @@ pub(super) fn environment(
             message: message.to_owned(),
         };
         let value = value.to_str().ok_or_else(|| refuse("not UTF-8"))?;
-        let key = name
-            .strip_prefix(PREFIX)
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .replace("__", ".");
+        let own = name.strip_prefix(PREFIX).unwrap_or_default();
+        if is_service_link(own, value) {
+            continue;
+        }
+        let key = own.to_ascii_lowercase().replace("__", ".");
         let mut all = keys.iter();
         let quantity = all.find_map(|line| {
             let older = line.older.as_ref()?;
@@ -251,6 +251,18 @@ pub(super) fn environment(
     Ok(layer)
 }
 
+/// Whether a variable, without its prefix, is one that Kubernetes puts into each pod beside a service called `keyproof`. No
+/// key has such a name: each is in a table, which is two underscores.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_link = match name {
+        "SERVICE_HOST" | "SERVICE_PORT" => true,
+        // A number would be meant for us: a link is a URL.
+        "PORT" => value.contains("://"),
+        _ => name.starts_with("SERVICE_PORT_") || name.starts_with("PORT_"),
+    };
+    is_link && !name.contains("__")
+}
+
 /// A layer of one key: its value as text if that fits, otherwise as TOML.
 fn typed(key: &str, value: &str) -> Result<Table, toml::de::Error> {
     let text = layer_of(key, value.into());
@@ -276,4 +288,18 @@ fn layer_of(key: &str, value: Value) -> Table {
 
 fn check(layer: &Table) -> Result<(), toml::de::Error> {
     Settings::deserialize(layer.clone()).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_has_the_name_of_a_service_link() {
+        for key in Settings::keys() {
+            assert!(key.name.contains('.'), "{}", key.name);
+            let name = key.name.to_ascii_uppercase().replace('.', "__");
+            assert!(!is_service_link(&name, "tcp://192.0.2.1:80"), "{name}");
+        }
+    }
 }

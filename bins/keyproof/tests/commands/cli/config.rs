@@ -251,6 +251,32 @@ fn a_wrong_configuration_is_named_with_its_place() {
     assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
 }
 
+/// What Kubernetes puts into each pod beside a service that is called keyproof.
+#[test]
+fn links_to_services_are_passed_over_and_whatever_else_is_no_key_is_refused() {
+    let links = [
+        ("KEYPROOF_SERVICE_HOST", "192.0.2.1"),
+        ("KEYPROOF_SERVICE_PORT", "8443"),
+        ("KEYPROOF_SERVICE_PORT_HTTPS", "8443"),
+        ("KEYPROOF_PORT", "tcp://192.0.2.1:8443"),
+        ("KEYPROOF_PORT_8443_TCP", "tcp://192.0.2.1:8443"),
+        ("KEYPROOF_PORT_8443_TCP_PROTO", "tcp"),
+        ("KEYPROOF_PORT_8443_TCP_PORT", "8443"),
+        ("KEYPROOF_PORT_8443_TCP_ADDR", "192.0.2.1"),
+    ];
+    let output = check("", &links, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for (variable, value) in [
+        ("KEYPROOF_HTTP_LISTEN", "127.0.0.1:1"),
+        ("KEYPROOF_PORT", "8443"),
+        ("KEYPROOF_PORT__LISTEN", "127.0.0.1:1"),
+        ("KEYPROOF_SERVICE_HOSTS", "192.0.2.1"),
+    ] {
+        let says = format!("{variable}: unknown field");
+        fails(&check("", &[(variable, value)], &[]), 2, &says);
+    }
+}
+
 #[test]
 fn traces_are_refused_by_a_program_that_has_none_and_else_warned_of_where_others_read_along() {
     let output = check("telemetry.otlp = \"http://127.0.0.1:4318\"", &[], &[]);
