@@ -49,7 +49,10 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     let config = Arc::new(config);
     telemetry::init(config.settings.log.format, config.settings.log.level)?;
     raise_descriptor_limit();
-    let outcome = runtime()?.block_on(serve(config));
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(serve(config));
+    // Whoever still waits for a store in a thread of its own is not waited for either.
+    runtime.shutdown_timeout(CLOSING);
     telemetry::flush();
     outcome
 }
@@ -64,18 +67,14 @@ fn runtime() -> Result<Runtime, Failure> {
 
 async fn serve(config: Arc<Config>) -> Outcome {
     let mut signals = Signals::listen()?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-    if config.settings.store.migrate {
-        // A migration is not undone, so nobody makes one who could not serve.
-        config.store.check()?;
-        let migration = config.store.migrate(&*entropy).await?;
-        let store = config.store.to_string();
-        info!("{}", migrate::words(&store, migration));
-    }
-    let opened = config.store.open(Arc::clone(&entropy), clock.now()).await?;
-    let server = Server::start(config, opened.clone(), clock, entropy).await?;
-
+    let (server, opened) = tokio::select! {
+        started = start(config) => started?,
+        // A migration that is interrupted changes nothing.
+        () = signals.stop() => {
+            info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
     for url in server.urls() {
         output::say(&format!("listening on {url}"));
     }
@@ -106,6 +105,22 @@ async fn serve(config: Arc<Config>) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The server, and the store that it has.
+async fn start(config: Arc<Config>) -> Result<(Server, Store), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+    if config.settings.store.migrate {
+        // A migration is not undone, so nobody makes one who could not serve.
+        config.store.check()?;
+        let migration = config.store.migrate(&*entropy).await?;
+        let store = config.store.to_string();
+        info!("{}", migrate::words(&store, migration));
+    }
+    let opened = config.store.open(Arc::clone(&entropy), clock.now()).await?;
+    let server = Server::start(config, opened.clone(), clock, entropy).await?;
+    Ok((server, opened))
 }
 
 /// Answers what is under way, then lets go of the store: a database that has come to a halt is not waited for.
@@ -175,6 +190,11 @@ impl Signals {
             _ = self.interrupt.recv() => Request::Stop,
             _ = self.terminate.recv() => Request::Stop,
         }
+    }
+
+    /// The next order to stop.
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Request::Stop) {}
     }
 
     /// A second order to stop. One that comes right after the first is the first again: a wrapper such as timeout(1)

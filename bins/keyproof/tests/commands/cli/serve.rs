@@ -8,7 +8,7 @@ use std::{
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
@@ -147,6 +147,32 @@ fn serve_ends_on_sigint_too() {
     let mut serving = Serving::start(keyproof(&home).args(arguments));
     serving.signal(Signal::INT);
     assert_eq!(serving.end().0, Some(0));
+}
+
+/// A database that accepts and never answers would be waited for ten minutes long.
+#[test]
+fn a_signal_ends_a_start_that_waits() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let home = TempDir::new().unwrap();
+        let database = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = database.local_addr().unwrap();
+        let store = format!("postgres://u@{address}/d?sslmode=disable");
+        let key = data_encoding::BASE64.encode(&[7; 32]);
+        let mut child = keyproof(&home)
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", &store])
+            .env("KEYPROOF_STORE__MASTER_KEY_BASE64", key)
+            .env("KEYPROOF_STORE__CONNECT_TIMEOUT", "10m")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It listens for signals before it asks for its store.
+        let _silent = database.accept().unwrap();
+        let began = Instant::now();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, Some(0));
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
 }
 
 /// A client that asks much and reads nothing: what is being answered to it is waited for.
