@@ -59,6 +59,14 @@ pub enum StartError {
     /// The use cases cannot be had.
     #[error(transparent)]
     Service(#[from] keyproof_service::StartError),
+    /// A socket that was passed is listened on by nobody: its connections would wait for ever.
+    #[error("nothing listens on the socket {name} at {address} that was passed: take it away")]
+    SpareSocket {
+        /// Its name.
+        name: String,
+        /// Its address.
+        address: SocketAddr,
+    },
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -268,6 +276,9 @@ impl Server {
             metrics_address = Some(address);
             let slots = Slots::new(METRICS_CONNECTIONS, 0);
             listeners.push((listener, slots, beside));
+        }
+        if let Some((name, address)) = config.sockets.named().into_iter().next() {
+            return Err(StartError::SpareSocket { name, address });
         }
         for (listener, slots, stack) in listeners {
             tokio::spawn(listener.serve(stack, slots));

@@ -142,6 +142,7 @@ impl From<StartError> for Failure {
             StartError::CollectorFields(_)
             | StartError::Dialect(_)
             | StartError::Otlp(_)
+            | StartError::SpareSocket { .. }
             | StartError::Tls(_) => Self::Usage(error.to_string()),
         }
     }

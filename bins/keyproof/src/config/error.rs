@@ -93,6 +93,9 @@ pub enum ConfigError {
         dialects = DialectName::names("or")
     )]
     Socket(String),
+    /// A socket that was passed is for what is off: its connections would wait for ever.
+    #[error("a socket called {0} was passed, and {0} is off: turn it on, or take the socket away")]
+    SocketOfNothing(String),
     /// `store.url` is no store's URL.
     #[error("store.url: {0}")]
     StoreUrl(OpenStoreError),

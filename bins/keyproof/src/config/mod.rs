@@ -296,8 +296,12 @@ fn listen_on(
         } else if name == sockets::METRICS {
             settings.metrics.listen = Some(*address);
         } else {
-            let listen = listener_called(settings, name);
-            *listen.ok_or_else(|| ConfigError::Socket(name.clone()))? = Some(*address);
+            let served = served_as(settings, name);
+            let served = served.ok_or_else(|| ConfigError::Socket(name.clone()))?;
+            if served.enabled == Some(false) {
+                return Err(ConfigError::SocketOfNothing(name.clone()));
+            }
+            served.listen = Some(*address);
         }
     }
     if let Some(first) = main.first() {
@@ -307,18 +311,15 @@ fn listen_on(
     Ok(main)
 }
 
-/// Where the dialect or the site of this name listens.
-fn listener_called<'s>(
-    settings: &'s mut Settings,
-    name: &str,
-) -> Option<&'s mut Option<SocketAddr>> {
+/// The dialect's or the site's table of this name.
+fn served_as<'s>(settings: &'s mut Settings, name: &str) -> Option<&'s mut ServedSettings> {
     if let Ok(dialect) = name.parse::<DialectName>() {
-        return Some(&mut settings.dialects.of(dialect).listen);
+        return Some(settings.dialects.of(dialect));
     }
     let site = SiteName::ALL
         .into_iter()
         .find(|site| site.as_str() == name)?;
-    Some(&mut site.settings(settings).listen)
+    Some(site.settings(settings))
 }
 
 /// What is on, which it is unless said otherwise, with its own listener's address if it has one.

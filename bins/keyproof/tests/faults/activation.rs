@@ -1,6 +1,7 @@
 //! Sockets that outlive the server: over a restart under load, no connection is refused and every request is answered.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
@@ -91,13 +92,25 @@ fn a_passed_socket_is_judged_by_its_own_address_and_name() {
     let home = TempDir::new().unwrap();
     let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
     let here = TcpListener::bind("127.0.0.1:0").unwrap();
-    for (socket, name, says) in [
-        (&everywhere, "http", "is not loopback"),
-        (&everywhere, "dps", "is not loopback"),
-        (&everywhere, "console", "is not loopback"),
-        (&here, "radius", "no listener takes a socket called radius"),
+    let file = home.path().join("keyproof.toml");
+    fs::write(&file, "account.enabled = false\n").unwrap();
+    let without_account = ["--config", file.to_str().unwrap()];
+    for (socket, name, flags, says) in [
+        (&everywhere, "http", &[][..], "is not loopback"),
+        (&everywhere, "dps", &[], "is not loopback"),
+        (&everywhere, "console", &[], "is not loopback"),
+        (
+            &here,
+            "radius",
+            &[],
+            "no listener takes a socket called radius",
+        ),
+        // Nobody would accept what connects to it.
+        (&here, "dps", &["--dialects", "taler"], "and dps is off"),
+        (&here, "account", &without_account, "and account is off"),
     ] {
-        let mut command = serve(&home, socket, name, &["--listen", "127.0.0.1:0"]);
+        let flags = [&["--listen", "127.0.0.1:0"], flags].concat();
+        let mut command = serve(&home, socket, name, &flags);
         let output = command.stderr(Stdio::piped()).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
