@@ -80,6 +80,16 @@ impl Upkeep {
         }
     }
 
+    /// Counts a round, which one failed part makes a failed one.
+    fn count(&self, has_failed: bool) {
+        let rounds = if has_failed {
+            &self.failed
+        } else {
+            &self.rounds
+        };
+        rounds.add(1);
+    }
+
     /// Removes what has expired: at most 5000 records a call, and after each 200 the store is left to others for as
     /// long as that took. Readers take an expired record for absent, so nobody waits for this; and several servers may
     /// be at it at once.
@@ -88,15 +98,6 @@ impl Upkeep {
     ///
     /// [`StorageError`]; the rest stays for the next call.
     pub async fn remove_expired(&self) -> Result<Round, StorageError> {
-        let round = self.round().await;
-        match &round {
-            Ok(_) => self.rounds.add(1),
-            Err(_) => self.failed.add(1),
-        }
-        round
-    }
-
-    async fn round(&self) -> Result<Round, StorageError> {
         let mut removed = 0;
         let mut lost = 0;
         for _ in 0..BATCHES {
@@ -195,7 +196,7 @@ impl Service {
             removed,
             goes_on: false,
         });
-        let mut goes_on = false;
+        let (mut goes_on, mut has_failed) = (false, false);
         for outcome in [expired, leftovers, forgotten, renewed] {
             match outcome {
                 Ok(round) => {
@@ -205,9 +206,13 @@ impl Service {
                     }
                 }
                 // It is tried again in the next minute.
-                Err(error) => tracing::warn!(%error, "a part of the upkeep failed"),
+                Err(error) => {
+                    has_failed = true;
+                    tracing::warn!(%error, "a part of the upkeep failed");
+                }
             }
         }
+        self.upkeep.count(has_failed);
         self.upkeep.is_behind.store(goes_on, Ordering::Relaxed);
         goes_on
     }
@@ -349,6 +354,27 @@ mod tests {
             "{unknown:?}"
         );
         assert_eq!(left(&bench).await, 0, "it was made, unheard of");
+    }
+
+    #[tokio::test]
+    async fn one_failed_part_makes_the_round_a_failed_one() {
+        let keep = |settings: &mut Settings| settings.audit = AuditSettings::days(Some(1), 90);
+        let bench = bench_with(keep).await;
+        tell(&bench, 1).await;
+        bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
+        let service = &bench.service;
+        bench.faults.commits(Commits::NotApplied);
+        // Only the audit trail has something to commit.
+        assert_eq!(service.upkeep.remove_expired().await, Ok(NOTHING));
+        assert_eq!(service.otp_devices.clear_leftovers().await, Ok(NOTHING));
+        assert_eq!(service.accounts.renew_signing_key().await, Ok(0));
+        service.clean_up_once().await;
+        let figures = service.figures().upkeep;
+        assert_eq!((figures.rounds, figures.failed), (0, 1));
+        bench.faults.commits(Commits::Made);
+        service.clean_up_once().await;
+        let figures = service.figures().upkeep;
+        assert_eq!((figures.rounds, figures.failed), (1, 1));
     }
 
     /// A hundred a second and more come in, so a round a minute would never be through.
