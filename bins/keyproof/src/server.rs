@@ -1,10 +1,10 @@
 //! The server: listeners, dialects and their end.
 
-use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
+use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use keyproof_http::{
-    Application, BoxFuture, DRAINING, Listener, Readiness, RequestObserver, Served, Slots, Stack,
-    Tls, in_blocks,
+    Application, BoxFuture, DRAINING, Limits, Listener, Readiness, RequestObserver, Served, Slots,
+    Stack, Tls, in_blocks,
 };
 use keyproof_service::{AuditSettings, Clock, Service, Settings, SystemClock};
 use keyproof_store::{CommitObserver, Entropy, Store};
@@ -32,6 +32,12 @@ pub type Mounted = (Arc<dyn Application>, Option<SocketAddr>);
 
 /// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
 const METRICS_CONNECTIONS: u32 = 8;
+
+/// Those of one address, but for loopback and proxies: whoever sends nothing leaves slots to others.
+const METRICS_CONNECTIONS_PER_ADDRESS: u32 = 3;
+
+/// How long a request for metrics may take to come, if `http.header_timeout` is not shorter: slots are few here.
+const METRICS_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -249,6 +255,10 @@ impl Server {
             draining: drains.clone(),
         };
         let beside = Arc::new(Stack {
+            limits: Limits {
+                header_timeout: config.limits.header_timeout.min(METRICS_HEADER_TIMEOUT),
+                ..config.limits
+            },
             ready: unless_draining(drains, &stack.ready),
             draining: metrics_end,
             ..stack.clone()
@@ -274,7 +284,7 @@ impl Server {
             };
             let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
             metrics_address = Some(address);
-            let slots = Slots::new(METRICS_CONNECTIONS, 0);
+            let slots = Slots::new(METRICS_CONNECTIONS, METRICS_CONNECTIONS_PER_ADDRESS);
             listeners.push((listener, slots, beside));
         }
         if let Some((name, address)) = config.sockets.named().into_iter().next() {
