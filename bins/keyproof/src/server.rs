@@ -484,16 +484,8 @@ fn add_front(config: &Config, places: &mut [(SocketAddr, Served)]) {
             continue;
         }
         let sites = config.sites.iter().filter_map(|(name, listen)| {
-            let port = listen.unwrap_or(main).port();
-            let port = if is_served(name) {
-                None
-            } else if port == 0 || port == address.port() {
-                // Which port 0 becomes is not known yet.
-                return None;
-            } else {
-                Some(port)
-            };
-            Some(Place { site: *name, port })
+            let there = listen.unwrap_or(main);
+            Place::seen_from(*address, *name, there, is_served(name))
         });
         let sites: Vec<_> = sites.collect();
         if !sites.is_empty() {

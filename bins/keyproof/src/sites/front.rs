@@ -1,6 +1,6 @@
 //! `GET /` from a browser: what this server is, and where its sites are. To everybody else there is nothing at `/`.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use askama::Template;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -35,6 +35,27 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where a site that listens at `there` is for whoever asks at `here`; `None` where no link leads to it.
+    pub(crate) fn seen_from(
+        here: SocketAddr,
+        site: SiteName,
+        there: SocketAddr,
+        is_here: bool,
+    ) -> Option<Self> {
+        if is_here {
+            return Some(Self { site, port: None });
+        }
+        // Others cannot reach it, and need not learn that it is there.
+        let is_out_of_reach = there.ip().is_loopback() && !here.ip().is_loopback();
+        // Which port 0 becomes is not known yet.
+        let has_no_port = there.port() == 0 || there.port() == here.port();
+        if is_out_of_reach || has_no_port {
+            return None;
+        }
+        let port = Some(there.port());
+        Some(Self { site, port })
+    }
+
     /// Its address, as this host is called.
     fn link(self, host: &str) -> String {
         let path = self.site.as_str();
@@ -168,5 +189,26 @@ mod tests {
         assert_eq!(link("[::1]:1"), "//[::1]:8443/account");
         assert_eq!(link("[::1]"), "//[::1]:8443/account");
         assert_eq!(Place { site, port: None }.link("x"), "/account");
+    }
+
+    #[test]
+    fn a_site_that_only_this_machine_reaches_is_told_to_nobody_else() {
+        for (here, there, port) in [
+            ("0.0.0.0:443", "127.0.0.1:9000", None),
+            ("[::]:443", "[::1]:9000", None),
+            ("127.0.0.1:80", "127.0.0.1:9000", Some(9000)),
+            ("127.0.0.1:80", "0.0.0.0:9000", Some(9000)),
+            ("0.0.0.0:443", "0.0.0.0:9000", Some(9000)),
+            ("0.0.0.0:443", "192.0.2.1:0", None),
+            ("0.0.0.0:443", "192.0.2.1:443", None),
+        ] {
+            let [here_at, there_at] = [here, there].map(|at| at.parse().unwrap());
+            let place = Place::seen_from(here_at, SiteName::Console, there_at, false);
+            assert_eq!(
+                place.map(|place| place.port),
+                port.map(Some),
+                "{there} from {here}"
+            );
+        }
     }
 }
