@@ -126,8 +126,16 @@ pub struct Config {
     pub hashing: HashingSettings,
     /// Where header fields for the collector of traces are, if there are any.
     pub collector_fields: Option<CollectorFields>,
+    /// The file that it is from, if it is from one.
+    pub(crate) file: Option<ConfigFile>,
     /// Where systemd's journal listens: there is no key for it.
     pub journal: PathBuf,
+}
+
+/// A configuration's file.
+pub(crate) struct ConfigFile {
+    path: PathBuf,
+    has_password: bool,
 }
 
 impl Config {
@@ -141,6 +149,10 @@ impl Config {
             Some(path) => layers::file(path)?,
             None => Table::new(),
         };
+        let file = sources.file.as_ref().map(|path| ConfigFile {
+            path: path.clone(),
+            has_password: has_password(&table),
+        });
         let environment = sources.environment.iter().cloned();
         layers::overlay(&mut table, layers::environment(environment)?);
         let mut flags = Table::new();
@@ -150,7 +162,10 @@ impl Config {
         layers::overlay(&mut table, flags);
         let settings = Settings::deserialize(table)
             .map_err(|error| ConfigError::Flag(layers::in_words(error.message())))?;
-        Self::check(settings, sources)
+        Ok(Self {
+            file,
+            ..Self::check(settings, sources)?
+        })
     }
 
     /// How logs are to be written, as far as the layers say so that can be read: for what is wrong with the others. A
@@ -203,6 +218,7 @@ impl Config {
             sites,
             hashing,
             collector_fields,
+            file: None,
             journal: PathBuf::from(journal::SOCKET),
             settings,
         };
@@ -260,6 +276,16 @@ impl Config {
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(&self.settings).unwrap_or_default()
     }
+}
+
+/// Whether a file's layer has a database's password in it: no other key has a secret.
+fn has_password(layer: &Table) -> bool {
+    let url = layer.get("store").and_then(|store| store.get("url"));
+    let url = url.and_then(Value::as_str);
+    url.is_some_and(|text| {
+        let url = text.parse::<StoreUrl>();
+        url.is_ok_and(|url| matches!(url, StoreUrl::Postgres(_)) && url.configured() != text)
+    })
 }
 
 fn limits(http: &HttpSettings) -> Limits {

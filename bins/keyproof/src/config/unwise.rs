@@ -1,13 +1,18 @@
 //! What a configuration may say, and an operator should think over.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{self, Metadata},
+    net::IpAddr,
+    path::{Path, absolute},
+};
 
 use ipnet::IpNet;
 
 use super::Config;
 use crate::{
     server_certificate::TlsSource,
-    store::{MasterKeySource, StoreUrl},
+    store::{Access, Exposure, MasterKeySource, StoreUrl},
     telemetry::LogLevel,
 };
 
@@ -18,116 +23,178 @@ const NARROWEST_V6: u8 = 16;
 impl Config {
     /// What is unwise in it, each with its key and what it leads to.
     pub fn warnings(&self) -> Vec<String> {
-        let settings = &self.settings;
-        let mut warnings = Vec::new();
-        let mut warn = |is_unwise: bool, text: String| {
-            if is_unwise {
-                warnings.push(text);
-            }
-        };
-        for listen in self.exposed_listeners().collect::<BTreeSet<_>>() {
-            warn(
-                true,
-                format!(
-                    "http.insecure: plain HTTP on {listen}: passwords, tokens and codes can be read on the way (tls.certificate, tls.key)"
-                ),
-            );
-        }
-        for network in settings.http.trusted_proxies.iter().filter(is_everywhere) {
-            warn(
-                true,
-                format!(
-                    "http.trusted_proxies: {network} is nearly everybody: any client can pose as another by X-Forwarded-For, and limits by address do not work"
-                ),
-            );
-        }
-        if let StoreUrl::Sqlite(path) = &self.store.url
-            && let Some(kind) = network_file_system(path)
-        {
-            warn(
-                true,
+        let mut warnings = self.plain_http();
+        warnings.extend(self.wide_proxies());
+        warnings.extend(self.unsafe_store());
+        warnings.extend(self.open_store_folder());
+        warnings.extend(self.master_key_in_environment());
+        warnings.extend(self.self_signed());
+        warnings.extend(self.open_files());
+        warnings.extend(self.open_metrics());
+        warnings.extend(self.exposed_collector());
+        warnings.extend(self.absent_journal());
+        warnings.extend(self.silent_log());
+        warnings.extend(self.weak_passwords());
+        let dialects = self.dialects.iter();
+        let unwise = dialects.filter_map(|(name, _)| name.unwise(&self.settings));
+        warnings.extend(unwise.map(str::to_owned));
+        warnings.extend(self.no_dialects());
+        warnings
+    }
+
+    fn plain_http(&self) -> Vec<String> {
+        let exposed: BTreeSet<_> = self.exposed_listeners().collect();
+        let warnings = exposed.into_iter().map(|listen| {
+            format!(
+                "http.insecure: plain HTTP on {listen}: passwords, tokens and codes can be read on the way (tls.certificate, tls.key)"
+            )
+        });
+        warnings.collect()
+    }
+
+    fn wide_proxies(&self) -> impl Iterator<Item = String> {
+        let networks = self.settings.http.trusted_proxies.iter();
+        networks.filter(is_everywhere).map(|network| {
+            format!(
+                "http.trusted_proxies: {network} is nearly everybody: any client can pose as another by X-Forwarded-For, and limits by address do not work"
+            )
+        })
+    }
+
+    fn unsafe_store(&self) -> Option<String> {
+        match &self.store.url {
+            StoreUrl::Sqlite(path) => network_file_system(path).map(|kind| {
                 format!(
                     "store.url: {} is on a network file system ({kind}): locks and syncs may not be kept there, and SQLite then loses records",
                     path.display()
-                ),
-            );
+                )
+            }),
+            StoreUrl::Memory => {
+                Some("store.url: a memory: store is lost when the process ends".to_owned())
+            }
+            StoreUrl::Postgres(shared) => shared.is_exposed().then(|| {
+                "store.url: the database's identity is not verified: its password and all records can be read on the way (sslmode=verify-full)".to_owned()
+            }),
         }
-        warn(
-            self.store.url == StoreUrl::Memory,
-            "store.url: a memory: store is lost when the process ends".to_owned(),
-        );
-        if let StoreUrl::Postgres(shared) = &self.store.url {
-            warn(
-                shared.is_exposed(),
-                "store.url: the database's identity is not verified: its password and all records can be read on the way (sslmode=verify-full)".to_owned(),
-            );
-        }
-        warn(
-            matches!(self.store.master_key, MasterKeySource::Base64(_)),
-            "KEYPROOF_STORE__MASTER_KEY_BASE64: whoever may look at the process reads the key in its environment (store.master_key, or systemd's credential keyproof-master-key)".to_owned(),
-        );
-        warn(
-            matches!(self.tls, Some(TlsSource::SelfSigned)),
-            "tls.self_signed: no client can verify this certificate, and it is another one after each start".to_owned(),
-        );
-        if let Some(listen) = settings
-            .metrics
-            .listen
-            .filter(|listen| !listen.ip().is_loopback())
-        {
-            warn(
-                true,
-                format!(
-                    "metrics.listen: anybody who can reach {listen} can read the metrics: no token is needed"
-                ),
-            );
-        }
-        if let Some(url) = settings
-            .telemetry
-            .otlp
-            .as_ref()
-            .filter(|url| url.is_exposed())
-        {
-            warn(
-                true,
-                format!(
-                    "telemetry.otlp: what is sent to {} can be read and altered on the way (https)",
-                    String::from(url.clone())
-                ),
-            );
-        }
-        warn(
-            settings.audit.journald && !self.journal.exists(),
+    }
+
+    /// Whoever may write a folder may put other files in the place of those in it, unless it is sticky.
+    fn open_store_folder(&self) -> Option<String> {
+        let StoreUrl::Sqlite(path) = &self.store.url else {
+            return None;
+        };
+        let path = absolute(path).ok()?;
+        let folder = path.parent()?;
+        let metadata = fs::metadata(folder).ok()?;
+        let Exposure { mode, .. } = Exposure::of(&metadata, Access::Read)?;
+        (!is_sticky(&metadata)).then(|| {
+            format!(
+                "store.url: {} can be written by others (mode {mode:03o}): they can take the store away, or put another in its place (chmod go-w)",
+                folder.display()
+            )
+        })
+    }
+
+    fn master_key_in_environment(&self) -> Option<String> {
+        matches!(self.store.master_key, MasterKeySource::Base64(_)).then(|| {
+            "KEYPROOF_STORE__MASTER_KEY_BASE64: whoever may look at the process reads the key in its environment (store.master_key, or systemd's credential keyproof-master-key)".to_owned()
+        })
+    }
+
+    fn self_signed(&self) -> Option<String> {
+        matches!(self.tls, Some(TlsSource::SelfSigned)).then(|| {
+            "tls.self_signed: no client can verify this certificate, and it is another one after each start".to_owned()
+        })
+    }
+
+    /// Files that others can read or write who should not. Those of the store are refused.
+    fn open_files(&self) -> Vec<String> {
+        let own = self.file.iter().map(|file| {
+            let others = if file.has_password {
+                Access::GroupReads
+            } else {
+                Access::Read
+            };
+            ("--config", &file.path, others)
+        });
+        let key = self.settings.tls.key.iter();
+        let key = key.map(|path| ("tls.key", path, Access::GroupReads));
+        let issuers = self.settings.dps.issuers.iter();
+        let issuers =
+            issuers.map(|issuer| ("dps.issuers[].jwks_file", &issuer.jwks_file, Access::Read));
+        let files = own.chain(key).chain(issuers);
+        let open = files.filter_map(|(name, path, others)| {
+            let metadata = fs::metadata(path).ok()?;
+            // What is written to a pipe is nobody's to read.
+            let exposure = metadata.is_file().then(|| Exposure::of(&metadata, others));
+            let Exposure { access, mode } = exposure??;
+            Some(format!(
+                "{name}: {} can be {access} by others (mode {mode:03o}): chmod 600 it, or 640 for the service's group",
+                path.display()
+            ))
+        });
+        open.collect()
+    }
+
+    fn open_metrics(&self) -> Option<String> {
+        let listen = self.settings.metrics.listen?;
+        (!listen.ip().is_loopback()).then(|| {
+            format!(
+                "metrics.listen: anybody who can reach {listen} can read the metrics: no token is needed"
+            )
+        })
+    }
+
+    fn exposed_collector(&self) -> Option<String> {
+        let url = self.settings.telemetry.otlp.as_ref()?;
+        url.is_exposed().then(|| {
+            format!(
+                "telemetry.otlp: what is sent to {} can be read and altered on the way (https)",
+                String::from(url.clone())
+            )
+        })
+    }
+
+    fn absent_journal(&self) -> Option<String> {
+        (self.settings.audit.journald && !self.journal.exists()).then(|| {
             format!(
                 "audit.journald: nothing listens at {}: no event reaches a journal",
                 self.journal.display()
-            ),
-        );
-        warn(
-            settings.log.level == LogLevel::Off,
-            "log.level: off: nothing says why a request was refused or the store is away"
-                .to_owned(),
-        );
-        warn(
-            settings.auth.argon2_insecure_for_tests,
-            "auth.argon2_insecure_for_tests: password hashes may be cheap to try".to_owned(),
-        );
-        warn(
-            settings.auth.address_limit == Some(0),
-            "auth.address_limit: 0: nothing limits how often an address tries passwords and codes"
-                .to_owned(),
-        );
-        for (name, _) in &self.dialects {
-            if let Some(why) = name.unwise(settings) {
-                warn(true, why.to_owned());
-            }
-        }
-        warn(
-            self.dialects.is_empty(),
-            "dialects: all are off: nothing is served".to_owned(),
-        );
-        warnings
+            )
+        })
     }
+
+    fn silent_log(&self) -> Option<String> {
+        (self.settings.log.level == LogLevel::Off).then(|| {
+            "log.level: off: nothing says why a request was refused or the store is away".to_owned()
+        })
+    }
+
+    fn weak_passwords(&self) -> impl Iterator<Item = String> {
+        let auth = &self.settings.auth;
+        let is_cheap = auth
+            .argon2_insecure_for_tests
+            .then_some("auth.argon2_insecure_for_tests: password hashes may be cheap to try");
+        let is_unlimited = (auth.address_limit == Some(0)).then_some(
+            "auth.address_limit: 0: nothing limits how often an address tries passwords and codes",
+        );
+        is_cheap.into_iter().chain(is_unlimited).map(str::to_owned)
+    }
+
+    fn no_dialects(&self) -> Option<String> {
+        let is_idle = self.dialects.is_empty();
+        is_idle.then(|| "dialects: all are off: nothing is served".to_owned())
+    }
+}
+
+#[cfg(unix)]
+fn is_sticky(metadata: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::mode(metadata) & 0o1000 != 0
+}
+
+#[cfg(not(unix))]
+fn is_sticky(_: &Metadata) -> bool {
+    true
 }
 
 fn is_everywhere(network: &&IpNet) -> bool {
@@ -141,7 +208,7 @@ fn is_everywhere(network: &&IpNet) -> bool {
 /// The kind of file system that the file at `path` is on, or would be made on, if it is one of a network's.
 #[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {
-    let path = std::path::absolute(path).ok()?;
+    let path = absolute(path).ok()?;
     let found = path
         .ancestors()
         .find_map(|path| rustix::fs::statfs(path).ok());

@@ -5,7 +5,11 @@ use std::fs::Metadata;
 /// What others may do with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
+    /// Nothing.
     Nobody,
+    /// Its group may read it.
+    GroupReads,
+    /// All may read it.
     Read,
 }
 
@@ -26,7 +30,12 @@ impl Exposure {
             let access = "written";
             return Some(Self { access, mode });
         }
-        if mode & 0o044 != 0 && others == Access::Nobody {
+        let kept_from = match others {
+            Access::Nobody => 0o044,
+            Access::GroupReads => 0o004,
+            Access::Read => 0,
+        };
+        if mode & kept_from != 0 {
             let access = "read";
             return Some(Self { access, mode });
         }

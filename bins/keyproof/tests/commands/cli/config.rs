@@ -2,7 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
-use serde_json::Value;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{fails, keyproof, run, text};
@@ -12,6 +13,7 @@ fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
     let home = TempDir::new().unwrap();
     let path = home.path().join("keyproof.toml");
     fs::write(&path, file).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = keyproof(&home);
     command
         .args(["config", "check", "--config"])
@@ -556,4 +558,79 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
             assert!(!line.contains("hunter2"));
         }
     }
+}
+
+#[test]
+fn files_that_others_can_read_or_write_are_warned_of() {
+    let home = TempDir::new().unwrap();
+    let path = |name: &str| home.path().join(name);
+    let write = |name: &str, text: &str, mode: u32| {
+        fs::write(path(name), text).unwrap();
+        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    write("cert.pem", &cert.pem(), 0o644);
+    let tls = format!(
+        "[tls]\ncertificate = {:?}\nkey = {:?}\n",
+        path("cert.pem"),
+        path("key.pem")
+    );
+    let with_password = "store.url = \"postgres://u:hunter2@127.0.0.1:1/d\"\n";
+    let without = "store.url = \"postgres://u@127.0.0.1:1/d\"\n";
+    let folder = path("folder");
+    fs::create_dir(&folder).unwrap();
+    let embedded = format!("store.url = \"sqlite:{}\"\n", folder.join("k.db").display());
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    for (file, [of_file, of_key, of_folder], says) in [
+        (&*tls, [0o644, 0o640, 0o700], None),
+        (&tls, [0o644, 0o644, 0o700], Some("tls.key: ")),
+        (&tls, [0o644, 0o660, 0o700], Some("tls.key: ")),
+        (&tls, [0o664, 0o600, 0o700], Some("--config: ")),
+        (with_password, [0o640, 0o600, 0o700], None),
+        (with_password, [0o644, 0o600, 0o700], Some("--config: ")),
+        (without, [0o644, 0o600, 0o700], None),
+        (&embedded, [0o600, 0o600, 0o1777], None),
+        (&embedded, [0o600, 0o600, 0o777], Some("store.url: ")),
+    ] {
+        write("keyproof.toml", file, of_file);
+        write("key.pem", &signing_key.serialize_pem(), of_key);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(of_folder)).unwrap();
+        let mut command = keyproof(&home);
+        command
+            .args(["config", "check", "--quiet", "--config"])
+            .arg(path("keyproof.toml"));
+        if !file.contains("sqlite:") {
+            command.env("KEYPROOF_STORE__MASTER_KEY_BASE64", &key);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let mut lines: Vec<_> = text(&output.stderr).lines().collect();
+        lines.retain(|line| !line.contains("MASTER_KEY_BASE64"));
+        assert_eq!(lines.len(), usize::from(says.is_some()), "{lines:?}");
+        if let Some(says) = says {
+            let line = lines[0].strip_prefix("warning: ").unwrap();
+            assert!(
+                line.starts_with(says) && line.contains("by others (mode "),
+                "{line}"
+            );
+        }
+    }
+    // A set of keys that others can write is theirs to add to.
+    let jwks = path("jwks.json");
+    let point = &signing_key.public_key_raw()[1..];
+    let base64 = |bytes| data_encoding::BASE64URL_NOPAD.encode(bytes);
+    let set = json!({"keys": [{
+        "kty": "EC", "crv": "P-256", "kid": "k", "use": "sig", "alg": "ES256",
+        "x": base64(&point[..32]), "y": base64(&point[32..]),
+    }]});
+    write("jwks.json", &set.to_string(), 0o666);
+    let issuer =
+        format!("[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = {jwks:?}\n");
+    let output = check(&issuer, &[], &["--quiet"]);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("dps.issuers[].jwks_file: ") && said.contains("can be written by others"),
+        "{said}"
+    );
 }

@@ -518,6 +518,7 @@ fn a_certificate_that_has_ended_or_not_begun_is_warned_of_and_served() {
         let own = KeyPair::generate().unwrap();
         fs::write(&certificate, params.self_signed(&own).unwrap().pem()).unwrap();
         fs::write(&key, own.serialize_pem()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
         let tls = ["--tls-cert", &certificate, "--tls-key", &key];
         let check = [&["config", "check", "--quiet"], &tls[..]].concat();
