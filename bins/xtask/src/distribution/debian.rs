@@ -6,7 +6,7 @@ use super::tree::{Node, Tree, gzip};
 use super::{Contents, architecture, names, read};
 use crate::failure::Failure;
 
-const SCRIPTS: [&str; 3] = ["postinst", "postrm", "prerm"];
+const SCRIPTS: [&str; 4] = ["postinst", "postrm", "preinst", "prerm"];
 const CONFIGURATION: &str = "etc/keyproof/keyproof.toml";
 
 /// The package's bytes. `revision` is Debian's own part of the version.

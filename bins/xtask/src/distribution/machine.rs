@@ -19,6 +19,8 @@ pub(super) const PACKAGES: &str = "ca-certificates,dbus,systemd-sysv";
 const SCRIPT: &str = "usr/local/sbin/keyproof-trial";
 const UNIT: &str = "etc/systemd/system/keyproof-trial.service";
 const FOUND: &str = "keyproof-trial";
+/// Not in /tmp, which is emptied when the system boots.
+const AGAIN: &str = "keyproof-trial.deb";
 
 /// Runs once the system is up, and switches it off. Bash is all the client that a small system has.
 const TRIAL: &str = r#"#!/bin/bash
@@ -100,6 +102,11 @@ systemctl stop keyproof.service
 say stopped "$(show Result)"
 install -o keyproof -g keyproof -m 0600 $kept $key
 rm -r $kept $backups /etc/systemd/system/keyproof{,-backup}.service.d
+# Removed and installed again, it runs as after the first time.
+dpkg --remove keyproof
+say removed "$(unit keyproof.service)"
+dpkg --install /keyproof-trial.deb
+say again "$(unit keyproof.service)"
 systemctl poweroff
 "#;
 
@@ -108,7 +115,7 @@ const PAGE: &str = include_str!("../../../../docs/operate/packages.md");
 const PAGE_SECTION: &str = "## A socket that outlives the server";
 
 /// What it has to find.
-const WANTED: [(&str, &str); 20] = [
+const WANTED: [(&str, &str); 22] = [
     ("service", "active"),
     ("watchdog", "30s"),
     ("socket", "active active"),
@@ -129,14 +136,21 @@ const WANTED: [(&str, &str); 20] = [
     ("command-with-credential", "0"),
     ("stalled", "0 1"),
     ("stopped", "success"),
+    ("removed", "inactive"),
+    ("again", "active"),
     ("booted", "yes"),
 ];
 
-/// Boots the system in this folder, in which the package is installed. False where this machine cannot boot one.
-pub(super) fn tries(system: &Path) -> Result<bool, Failure> {
+/// Boots the system in this folder, in which this package is installed. False where this machine cannot boot one.
+pub(super) fn tries(system: &Path, package: &Path) -> Result<bool, Failure> {
     need_programs(PROGRAMS)?;
     let trial = TRIAL.replace("SOCKET_LINES", socket_lines());
     write(&system.join(SCRIPT), trial.as_bytes())?;
+    let again = system.join(AGAIN);
+    fs::copy(package, &again).map_err(|source| Failure::File {
+        path: again.clone(),
+        source,
+    })?;
     let unit = format!(
         "[Unit]\nAfter=keyproof.service\n[Service]\nExecStart=/bin/bash /{SCRIPT}\n\
          [Install]\nWantedBy=multi-user.target\n"
@@ -158,7 +172,7 @@ pub(super) fn tries(system: &Path) -> Result<bool, Failure> {
             .stderr(Stdio::null()),
     )?;
     let found = fs::read_to_string(system.join(FOUND)).unwrap_or_default();
-    for path in [system.join(SCRIPT), system.join(UNIT), wanted] {
+    for path in [system.join(SCRIPT), system.join(UNIT), wanted, again] {
         let _ = fs::remove_file(path);
     }
     if found.is_empty() {

@@ -171,7 +171,7 @@ impl System {
             token,
         )?;
 
-        let booted = machine::tries(&self.0)?;
+        let booted = machine::tries(&self.0, newer)?;
 
         self.dpkg(&["--remove", "keyproof"])?;
         let left = [DATA, KEY, CONFIGURATION, "usr/bin/keyproof"].map(|path| self.has(path));
