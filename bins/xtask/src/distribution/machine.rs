@@ -38,6 +38,7 @@ ask() {
 say booted yes
 say service "$(unit keyproof.service)"
 say watchdog "$(show WatchdogUSec)"
+say core "$(show LimitCORE)"
 SOCKET_LINES
 say socket "$(unit keyproof.socket) $(unit keyproof.service)"
 systemctl stop keyproof.service
@@ -115,9 +116,10 @@ const PAGE: &str = include_str!("../../../../docs/operate/packages.md");
 const PAGE_SECTION: &str = "## A socket that outlives the server";
 
 /// What it has to find.
-const WANTED: [(&str, &str); 22] = [
+const WANTED: [(&str, &str); 23] = [
     ("service", "active"),
     ("watchdog", "30s"),
+    ("core", "0"),
     ("socket", "active active"),
     ("waiting", "active inactive"),
     ("first", "0"),
