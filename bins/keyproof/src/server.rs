@@ -22,7 +22,11 @@ use crate::{
     server_certificate::{TlsError, untimely},
     sites::{Around, Front, Place, SiteName},
     sockets::Sockets,
-    telemetry::{self, CollectorFieldsError, journal::Journal, outbox::Outgoing},
+    telemetry::{
+        self, CollectorFieldsError,
+        journal::Journal,
+        outbox::{LAST, Outgoing},
+    },
 };
 
 pub use crate::http_client::TlsSetupError;
@@ -358,6 +362,14 @@ impl Server {
         Ok(is_read)
     }
 
+    /// How long [`Server::drain`] may take.
+    pub(crate) fn longest_drain(&self) -> Duration {
+        let beside = u32::try_from(self.outgoing.len()).unwrap_or(u32::MAX);
+        let audit = u32::from(self.upkeep.is_some());
+        let last = LAST.saturating_mul(beside.saturating_add(audit));
+        self.config.limits.drain_timeout.saturating_add(last)
+    }
+
     /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed. The metrics'
     /// listener goes on until then.
     pub async fn drain(mut self) -> Drained {
@@ -378,7 +390,10 @@ impl Server {
             }
         };
         if let Some(upkeep) = &self.upkeep {
-            upkeep.service.audit.finish().await;
+            let finish = upkeep.service.audit.finish();
+            if timeout(LAST, finish).await.is_err() {
+                warn!("what was left out of the audit trail was not written to it in time");
+            }
         }
         for outgoing in self.outgoing.drain(..) {
             outgoing.finish().await;

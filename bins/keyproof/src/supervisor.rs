@@ -40,9 +40,14 @@ impl Supervisor {
         outcome
     }
 
-    /// The server drains. It lives until it has ended.
-    pub(crate) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+    /// The server drains, which takes at most so long: where that is more than the supervisor would wait, it waits. It lives
+    /// until it has ended.
+    pub(crate) fn stopping(&self, longest: Duration) {
+        let longest = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+        tell(&[
+            NotifyState::Stopping,
+            NotifyState::ExtendTimeoutUsec(longest),
+        ]);
     }
 }
 

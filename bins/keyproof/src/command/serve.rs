@@ -96,7 +96,7 @@ async fn serve(config: Arc<Config>) -> Outcome {
             Err(error) => error!(%error, "the TLS files cannot be used; the old ones stay"),
         }
     }
-    supervisor.stopping();
+    supervisor.stopping(server.longest_drain().saturating_add(CLOSING));
     tokio::select! {
         () = end(server, &opened) => {}
         () = signals.stop_at_once() => {

@@ -19,7 +19,7 @@ use tokio::{
 use tracing::{info, warn};
 
 /// How long all that waits may take to leave once the server has drained.
-const LAST: Duration = Duration::from_secs(2);
+pub(crate) const LAST: Duration = Duration::from_secs(2);
 
 /// What there is room for, and how it leaves.
 #[derive(Clone, Copy, Debug)]
