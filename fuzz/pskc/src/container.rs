@@ -1,7 +1,8 @@
 //! The targets of `keyproof-pskc`.
 
 use keyproof_pskc::{
-    Cipher, Container, Key, KeyDerivation, Lock, Prf, PskcError, Unlock, WriteError, Writer,
+    Cipher, Container, Key, KeyDerivation, Lock, MacAlgorithm, Prf, PskcError, Unlock, WriteError,
+    Writer,
 };
 
 /// RFC 6030 figure 6, and what it opens with.
@@ -75,6 +76,9 @@ fn says(container: &Container) {
             .is_none_or(|algorithm| !algorithm.uri().is_empty())
     );
     for key in container.keys() {
+        let hash = key.hash();
+        assert!(hash.is_none_or(|hash| key.suite.is_none() || hash.starts_with("SHA")));
+        assert!(key.response.is_some() || key.digits() == Some(6));
         let Some(policy) = &key.policy else {
             continue;
         };
@@ -93,21 +97,27 @@ fn says(container: &Container) {
     }
 }
 
+/// Each way to seal a value, and the code over it where it has none of its own.
+const SEALED: [(Cipher, MacAlgorithm); 9] = [
+    (Cipher::Aes128Cbc, MacAlgorithm::HmacSha1),
+    (Cipher::Aes192Cbc, MacAlgorithm::HmacSha256),
+    (Cipher::Aes256Cbc, MacAlgorithm::HmacSha384),
+    (Cipher::Aes128KeyWrap, MacAlgorithm::HmacSha512),
+    (Cipher::Aes192KeyWrap, MacAlgorithm::HmacSha512),
+    (Cipher::Aes256KeyWrap, MacAlgorithm::HmacSha512),
+    (Cipher::Aes128KeyWrapPad, MacAlgorithm::HmacSha512),
+    (Cipher::Aes192KeyWrapPad, MacAlgorithm::HmacSha512),
+    (Cipher::Aes256KeyWrapPad, MacAlgorithm::HmacSha512),
+];
+
 /// What was read can be written, but for what the error says, and is read as it was.
 fn written(keys: &[Key]) {
     let derivation = KeyDerivation::new(Cipher::Aes256KeyWrapPad, Prf::HmacSha512, &KEY)
         .and_then(|derivation| derivation.with_iterations(1))
         .expect("within bounds");
-    let locks = [
-        (Lock::Nothing, Unlock::Nothing),
-        (
-            Lock::Key {
-                cipher: Cipher::Aes128Cbc,
-                key: &KEY,
-                name: "shared",
-            },
-            Unlock::Key(&KEY),
-        ),
+    let long = [KEY, KEY].concat();
+    let mut locks = vec![
+        (Lock::Nothing, Unlock::Nothing, MacAlgorithm::HmacSha256),
         (
             Lock::Password {
                 cipher: Cipher::Aes256KeyWrapPad,
@@ -115,10 +125,24 @@ fn written(keys: &[Key]) {
                 password: "qwerty",
             },
             Unlock::Password("qwerty"),
+            MacAlgorithm::HmacSha256,
         ),
     ];
-    for (lock, unlock) in locks {
-        match Writer::new(lock).write(keys, &mut |bytes| bytes.fill(7)) {
+    locks.extend(SEALED.map(|(cipher, mac)| {
+        let key = &long[..cipher.key_len()];
+        let name = "shared";
+        (Lock::Key { cipher, key, name }, Unlock::Key(key), mac)
+    }));
+    for (lock, unlock, mac) in locks {
+        let takes_any_length = !matches!(
+            lock,
+            Lock::Key {
+                cipher: Cipher::Aes128KeyWrap | Cipher::Aes192KeyWrap | Cipher::Aes256KeyWrap,
+                ..
+            }
+        );
+        let writer = Writer::new(lock).with_id("written").with_mac(mac);
+        match writer.write(keys, &mut |bytes| bytes.fill(7)) {
             Ok(document) => {
                 let again =
                     Container::parse(&document).and_then(|container| container.open(unlock));
@@ -137,8 +161,10 @@ fn written(keys: &[Key]) {
                         .is_some_and(|policy| policy.has_unknown)
                 );
             }
-            Err(WriteError::SecretLength { id, found: 0 }) => {
+            // RFC 3394 wraps whole blocks of eight bytes, two at the least.
+            Err(WriteError::SecretLength { id, found }) => {
                 assert!(keys.iter().any(|key| key.info.id == id));
+                assert!(found == 0 || !takes_any_length && (found < 16 || found % 8 != 0));
             }
             // Attributes are read at any length, and the same document takes more bytes when it is written by us.
             Err(WriteError::Text { .. } | WriteError::TooLong) => {}
