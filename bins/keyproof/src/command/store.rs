@@ -1,9 +1,9 @@
 //! `keyproof store copy`: a whole store in another engine, to the byte.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use keyproof_service::{Action, Audit, SystemClock};
+use keyproof_service::Action;
 use keyproof_store::{
     Counting, Engine, EngineError, EngineSnapshot, Fill, Key, PAGE_BYTES, Records, Rotation, Store,
     SystemEntropy, Tally, Timestamp, Version,
@@ -75,9 +75,10 @@ pub(super) fn run(command: &Command) -> Outcome {
                 copied?
             }
         };
-        if arguments.is_move && !copied.is_in_trail {
+        if arguments.is_move {
             let moved = open_existing(&to).await?;
-            let told = tell(&moved, Action::StoreMove, Some(move_detail(&from))).await;
+            let detail = format!("from {}", from.store);
+            let told = tell(&moved, Action::StoreMove, Some(detail)).await;
             moved.close().await;
             told?;
         }
@@ -89,7 +90,9 @@ impl Arguments {
     fn tell(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
         let (from, to) = (from.store.to_string(), to.store.to_string());
         let Copied {
-            records, written, ..
+            records,
+            written,
+            was_complete,
         } = copied;
         if self.json {
             output::print_json(&json!({
@@ -101,9 +104,14 @@ impl Arguments {
             }))?;
             return Ok(());
         }
-        output::print(&format!(
-            "copied {records} records from {from} to {to} and compared them; {written} times one had to be written"
-        ))?;
+        let outcome = if was_complete {
+            format!("{to} had all {records} records of {from} already, byte for byte")
+        } else {
+            format!(
+                "copied {records} records from {from} to {to} and compared them; {written} times one had to be written"
+            )
+        };
+        output::print(&outcome)?;
         let notice = if self.is_move {
             format!("{from} is served no more: serve {to}")
         } else {
@@ -119,8 +127,8 @@ struct Copied {
     records: u64,
     /// How often one had to be written.
     written: u64,
-    /// Whether the copy's audit trail has the event of the move already.
-    is_in_trail: bool,
+    /// Whether the copy was a store already, with all records.
+    was_complete: bool,
 }
 
 /// Copies what is there; with `is_move` a second time, once nothing is written any more.
@@ -150,25 +158,28 @@ async fn end_move(
     to: &Config,
 ) -> Result<Copied, Failure> {
     give_keys(&mut *rest, from, to).await?;
-    if let Some(copied) = moved_before(&mut *rest, from, to).await? {
-        output::say(&format!(
-            "{} was moved to {} before: let no other copy of it serve",
-            from.store, to.store
-        ));
-        return Ok(copied);
-    }
+    let complete = complete_copy(&mut *rest, from, to).await?;
+    let what_this_does = if complete.is_some() {
+        format!("and {} has all that it had then", to.store)
+    } else {
+        "which this ends".to_owned()
+    };
     output::say(&format!(
-        "{} was fenced by a move before, which this ends: let no other copy of it serve",
+        "{} was fenced by a move before, {what_this_does}: let no other copy of it serve",
         from.store
     ));
-    into(to, rest, async || Ok(None)).await
+    match complete {
+        Some(copied) => Ok(copied),
+        None => into(to, rest, async || Ok(None)).await,
+    }
 }
 
-/// What came of a move that had filled `to` to its end; `None` if none had.
+/// What `to` has, if it is a store already and has all that the fenced store had, and nothing else: then at most the event of the
+/// move is missing. `None` if it is not, or not yet, a store that is called the same.
 ///
-/// A copy of an earlier moment is no such store, though it is called the same: one that was moved to has all records of the
-/// other until it is served, and the event of the move from then on.
-async fn moved_before(
+/// Copies are called the same as what they were made of, and have its audit trail. So of one that has anything else nothing says
+/// whether it misses something: it may be a copy of an earlier moment.
+async fn complete_copy(
     rest: &mut dyn EngineSnapshot,
     from: &Config,
     to: &Config,
@@ -187,46 +198,19 @@ async fn moved_before(
     let Some(there) = counted? else {
         return Ok(None);
     };
-    let is_in_trail = tally(rest).await? != there;
-    if is_in_trail && !trail_has_move(from, to).await? {
+    if tally(rest).await? != there {
         return Err(Failure::Refused(format!(
-            "{} began as a copy of {} and has other records by now: serve it if it was moved there, else move to an empty one",
-            to.store, from.store
+            "{to} has other records than {from} had when it was fenced: it may be what {from} was moved to, changed since, or a \
+             copy that misses some of them, and nothing here says which; nothing was changed",
+            from = from.store,
+            to = to.store
         )));
     }
     Ok(Some(Copied {
         records: there.records,
         written: 0,
-        is_in_trail,
+        was_complete: true,
     }))
-}
-
-/// What the event of a move says of it.
-fn move_detail(from: &Config) -> String {
-    format!("from {}", from.store)
-}
-
-async fn trail_has_move(from: &Config, to: &Config) -> Result<bool, Failure> {
-    let store = open_existing(to).await?;
-    let audit = Audit::new(store.clone(), Arc::new(SystemClock));
-    let detail = move_detail(from);
-    let found = async {
-        let mut last = None;
-        loop {
-            let page = audit.events(Timestamp::EPOCH, last.as_ref()).await;
-            let mut page = page.map_err(Failure::refused)?;
-            let is_it = page.iter().any(|(_, event)| {
-                event.action == Action::StoreMove.name() && event.detail.as_ref() == Some(&detail)
-            });
-            match page.pop() {
-                Some((key, _)) if !is_it => last = Some(key),
-                _ => return Ok::<_, Failure>(is_it),
-            }
-        }
-    };
-    let found = found.await;
-    store.close().await;
-    found
 }
 
 /// Fills a store from a snapshot, and from another one if there is more to come.
@@ -250,7 +234,7 @@ async fn into(
         Ok(Copied {
             records,
             written,
-            is_in_trail: false,
+            was_complete: false,
         })
     };
     let copied = copied.await;

@@ -24,6 +24,9 @@ use crate::{node::Node, terminal::Terminal};
 const PASSWORD: &str = "correct horse";
 const PASSPHRASE: &str = "battery staple";
 
+/// What is said of a store that began as another one that is moved.
+const OTHER_RECORDS: &str = "has other records than";
+
 /// A folder for stores and backups.
 struct Home(TempDir);
 
@@ -623,12 +626,9 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     };
     has_all(&there);
     home.fails(&copy, b"", 1, "was moved to another one");
-    // It was done, although the copy has gone on since.
-    let again = home.document(&[&copy[..], &["--move", "--json"]].concat(), "");
-    assert_eq!(
-        (&again["moved"], &again["written"]),
-        (&json!(true), &json!(0))
-    );
+    // The copy has gone on since, so that it looks like any other.
+    let again = [&copy[..], &["--move"]].concat();
+    home.fails(&again, b"", 1, OTHER_RECORDS);
     // One that was interrupted after the fence, or whose copy is lost, is ended from what the source has still.
     drop(there);
     let again = home.url("again.db");
@@ -663,20 +663,74 @@ fn a_move_that_has_ended_but_for_its_event_is_ended_by_the_same_command() {
         trail.matches("store.move").count()
     };
     let again = ["store", "copy", &url, &moved, "--move", "--json"];
-    // At once, once more, and after it has been served.
-    for name in ["first", "second", "third"] {
-        let done = home.document(&again, "");
-        assert_eq!(
-            (&done["moved"], &done["written"]),
-            (&json!(true), &json!(0))
-        );
-        assert_eq!(events(&moved), 1, "{name}");
-        add(&moved, name);
-    }
-    // A copy of an earlier moment is not what was moved.
+    let done = home.document(&again, "");
+    assert_eq!(
+        (&done["moved"], &done["written"]),
+        (&json!(true), &json!(0))
+    );
+    assert_eq!(events(&moved), 1);
+    // From here on it is not as the other was.
+    home.fails(&again, b"", 1, OTHER_RECORDS);
+    assert_eq!(events(&moved), 1);
+    // A copy of an earlier moment never was.
     let into_stale = ["store", "copy", &url, &stale, "--move"];
-    home.fails(&into_stale, b"", 1, "has other records by now");
+    home.fails(&into_stale, b"", 1, OTHER_RECORDS);
     assert_eq!(events(&stale), 0);
+}
+
+/// As above, in words: nothing was copied.
+#[test]
+fn a_complete_copy_is_said_to_be_one() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let [copy, elsewhere] = ["copy.db", "elsewhere.db"].map(|name| home.url(name));
+    home.prints(&["store", "copy", &url, &copy], "");
+    home.prints(&["store", "copy", &url, &elsewhere, "--move"], "");
+    let said = home.prints(&["store", "copy", &url, &copy, "--move"], "");
+    assert!(
+        said.contains("had all") && !said.contains("copied"),
+        "{said}"
+    );
+}
+
+fn add_user(home: &Home, url: &str, name: &str) {
+    let add = ["user", "add", name, "--organisation", "Acme", "--stdin"];
+    home.prints(&[&add[..], &["--store", url]].concat(), PASSWORD);
+}
+
+/// A copy has the audit trail of what it was made of, an event of a move from that very store included.
+#[test]
+fn a_copy_of_what_was_moved_to_is_not_taken_for_it() {
+    let home = Home::new();
+    let [a, b, c] = ["a.db", "b.db", "c.db"].map(|name| home.url(name));
+    home.fill(&a);
+    home.prints(&["store", "copy", &a, &b, "--move"], "");
+    home.prints(&["store", "copy", &b, &c], "");
+    add_user(&home, &b, "bob");
+    let before = home.users(&c);
+    home.fails(&["store", "copy", &a, &c, "--move"], b"", 1, OTHER_RECORDS);
+    assert_eq!(home.users(&c), before);
+}
+
+#[test]
+fn a_copy_that_has_the_event_of_an_earlier_move_is_not_taken_for_complete() {
+    let home = Home::new();
+    let [a, b, c, d] = ["a.db", "b.db", "c.db", "d.db"].map(|name| home.url(name));
+    home.fill(&a);
+    // There and back, so that the trail has a move from either.
+    home.prints(&["store", "copy", &a, &b, "--move"], "");
+    for name in ["a.db", "a.db-wal", "a.db-shm"] {
+        let _ = fs::remove_file(home.path(name));
+    }
+    home.prints(&["store", "copy", &b, &a, "--move"], "");
+    home.prints(&["store", "copy", &a, &c], "");
+    add_user(&home, &a, "bob");
+    home.prints(&["store", "copy", &a, &d, "--move"], "");
+    let before = home.users(&c);
+    home.fails(&["store", "copy", &a, &c, "--move"], b"", 1, OTHER_RECORDS);
+    assert_eq!(home.users(&c), before);
+    assert_ne!(home.users(&d), before);
 }
 
 #[test]
