@@ -88,8 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 && is_filled(&*engine, identity).await?
             {
                 return Err(Failure::Refused(format!(
-                    "{} was restored from this backup before, or is the store that it was made of: nothing was changed; serve \
-                     it, or restore into an empty one",
+                    "{} is a store that this backup may be of (the original, a copy or an earlier restore): nothing was changed",
                     config.store
                 )));
             }

@@ -169,7 +169,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
 
     // Once more, as when it was killed before its last word.
     let again = home.users(&other);
-    home.fails(&restore, b"", 1, "was restored from this backup before");
+    home.fails(&restore, b"", 1, "may be of");
     assert_eq!(home.users(&other), again);
     let full = home.url("full.db");
     fs::copy(
@@ -192,6 +192,35 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert!(said.contains("nothing ended"), "{said}");
     assert!(takes(&home.serve(&third), &token));
     assert!(takes(&node, &token));
+}
+
+/// All backups of a store, and all that was restored from them, are called the same.
+#[test]
+fn a_store_of_another_backup_is_not_said_to_be_of_this_one() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let [one, two] = ["one.backup", "two.backup"].map(|name| home.path(name));
+    home.prints(&["backup", text(&one), "--store", &url], "");
+    add_user(&home, &url, "bob");
+    home.prints(&["backup", text(&two), "--store", &url], "");
+    let other = home.url("other.db");
+    fs::copy(
+        home.path("k.db.master-key"),
+        home.path("other.db.master-key"),
+    )
+    .unwrap();
+    home.prints(&["restore", text(&one), "--store", &other], "");
+    let restored = home.users(&other);
+    let refused = home.run(&["restore", text(&two), "--store", &other], b"");
+    let complaint = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("may be of"), "{complaint}");
+    for claim in ["from this backup", "before", "serve"] {
+        assert!(!complaint.contains(claim), "{complaint}");
+    }
+    assert_eq!(home.users(&other), restored);
+    assert_ne!(home.users(&url), restored);
 }
 
 #[test]
