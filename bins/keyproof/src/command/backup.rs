@@ -123,12 +123,18 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
         || name(one).is_some_and(|found| name(other) == Some(found))
 }
 
-/// Refuses to replace what is neither a backup nor empty, for it may be somebody's only copy.
+/// Refuses to replace what is neither a backup nor empty, for it may be somebody's only copy; and a link that leads nowhere, for
+/// what it leads to may be away for now.
 fn check_replaced(path: &Path) -> Outcome {
     let unusable =
         |error: &dyn std::fmt::Display| Err(Failure::Usage(format!("{}: {error}", path.display())));
     match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if fs::symlink_metadata(path).is_ok() {
+                return unusable(&"it is a link that leads nowhere: name another");
+            }
+            return Ok(());
+        }
         Err(error) => return unusable(&error),
         Ok(found) if found.len() == 0 => return Ok(()),
         Ok(_) => {}

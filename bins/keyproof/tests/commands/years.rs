@@ -460,6 +460,11 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
 
     let file = home.path("b.backup");
     let backup = ["backup", text(&file), "--json", "--store", &url];
+    // What it leads to may be on a disk that is away.
+    symlink(home.path("away/b.backup"), &file).unwrap();
+    home.fails(&backup, b"", 2, "a link that leads nowhere");
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    fs::remove_file(&file).unwrap();
     home.prints(&backup, "");
     let first = fs::read(&file).unwrap();
     home.prints(&backup, "");
