@@ -173,7 +173,7 @@ keys! {
         migrate: bool = false,
         /// Connections to a PostgreSQL database at once, at most; 1 to 1000.
         max_connections: NonZeroU32 = non_zero(16),
-        /// How long connecting to a PostgreSQL database may take.
+        /// How long connecting to a PostgreSQL database may take; at most twice that if several servers are silent.
         connect_timeout: ShortTime = ShortTime(Duration::from_secs(5)),
         /// How long a PostgreSQL server may work on one statement, and keep a transaction in which nothing happens.
         statement_timeout: ShortTime = ShortTime(Duration::from_secs(5)),

@@ -16,7 +16,7 @@ use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, Socket};
 
 use super::error::engine_error;
-use super::hosts::{Failure, Hosts, Server, Unreached, share};
+use super::hosts::{Failure, Hosts, Server, Span, Unreached};
 use super::pooler::BACKEND;
 use super::statements::Statements;
 use super::url::PostgresUrl;
@@ -133,13 +133,13 @@ impl Connector {
 
     /// A session of the first server that takes writes. What is left of the time is shared among those that are left.
     async fn try_to_reach(&self) -> Result<Session, Unreached> {
-        let end = Instant::now() + self.connect_timeout.min(LONGEST);
+        let span = Span::new(Instant::now(), self.connect_timeout.min(LONGEST));
         let servers = self.hosts.in_order();
         let mut unreached = Unreached::default();
         for (tried, (at, server)) in servers.iter().enumerate() {
-            let until = self.end_of_share(end, servers.len() - tried);
-            if let Some(session) = self.try_server(server, until, &mut unreached).await {
-                self.hosts.leads(*at);
+            let share = span.share(Instant::now(), servers.len() - tried);
+            let reached = self.try_server(*at, server, share, &mut unreached).await;
+            if let Some(session) = reached {
                 return Ok(session);
             }
         }
@@ -149,11 +149,12 @@ impl Connector {
     /// The same of the addresses of one server.
     async fn try_server(
         &self,
+        at: usize,
         server: &Server,
-        end: Instant,
+        span: Span,
         unreached: &mut Unreached,
     ) -> Option<Session> {
-        let addresses = match timeout_at(end, self.hosts.addresses(server)).await {
+        let addresses = match timeout_at(span.end(), self.hosts.addresses(at, server)).await {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(error)) => {
                 unreached.add(server.name(), Failure::Unknown(error));
@@ -164,21 +165,20 @@ impl Connector {
                 return None;
             }
         };
+        let is_alone = self.hosts.count() == 1 && addresses.len() == 1;
+        let span = if is_alone { span.alone() } else { span };
         for (tried, (name, config)) in addresses.iter().enumerate() {
-            let until = self.end_of_share(end, addresses.len() - tried);
-            match timeout_at(until, self.try_once(config)).await {
-                Ok(Ok(session)) => return Some(session),
+            let share = span.share(Instant::now(), addresses.len() - tried);
+            match timeout_at(share.end(), self.try_once(config)).await {
+                Ok(Ok(session)) => {
+                    self.hosts.leads(at, config);
+                    return Some(session);
+                }
                 Ok(Err(error)) => unreached.add(name, Failure::Refused(error)),
                 Err(_) => unreached.add(name, Failure::Silent),
             }
         }
         None
-    }
-
-    fn end_of_share(&self, end: Instant, among: usize) -> Instant {
-        let now = Instant::now();
-        let left = end.saturating_duration_since(now);
-        now + share(left, among, self.connect_timeout)
     }
 
     /// The server's name in the certificate is checked here, and that it takes writes.

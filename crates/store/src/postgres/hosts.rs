@@ -3,10 +3,11 @@
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::lookup_host;
+use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 
@@ -15,7 +16,7 @@ use crate::{EngineError, Entropy, SystemEntropy};
 
 /// PostgreSQL's own.
 const PORT: u16 = 5432;
-/// The least that one address gets, unless that is more than all the time there is.
+/// The least that one address gets, where that is not too much for all of them together.
 const SHORTEST_SHARE: Duration = Duration::from_secs(1);
 
 /// All servers of a URL.
@@ -23,8 +24,16 @@ pub(super) struct Hosts {
     /// In the URL's order.
     all: Vec<Server>,
     is_random: bool,
-    /// Which of them took writes when one was last reached.
-    leader: AtomicUsize,
+    leader: Mutex<Leader>,
+}
+
+/// Which of them took writes when one was last reached.
+#[derive(Clone, Copy, Default)]
+struct Leader {
+    /// Its index.
+    server: usize,
+    /// At which of its addresses, if they were looked up or the URL has it.
+    address: Option<IpAddr>,
 }
 
 /// One of them.
@@ -61,7 +70,7 @@ impl Hosts {
         Ok(Self {
             all: all.collect(),
             is_random: config.get_load_balance_hosts() == LoadBalanceHosts::Random,
-            leader: AtomicUsize::new(0),
+            leader: Mutex::default(),
         })
     }
 
@@ -71,32 +80,62 @@ impl Hosts {
         if self.is_random {
             shuffle(&mut order);
         } else {
-            let leader = self.leader.load(Ordering::Relaxed);
+            let leader = self.leader().server;
             order.sort_by_key(|(at, _)| *at != leader);
         }
         order
     }
 
-    /// What each address of a server is connected to by, with the name that errors call it by.
-    pub(super) async fn addresses(&self, server: &Server) -> io::Result<Vec<(String, Config)>> {
+    /// What each address of the server with this index is connected to by, with the name that errors call it by: the one that
+    /// led last first, unless chance is to decide.
+    pub(super) async fn addresses(
+        &self,
+        at: usize,
+        server: &Server,
+    ) -> io::Result<Vec<(String, Config)>> {
         let Some(host) = &server.lookup else {
             return Ok(vec![(server.name.clone(), server.config.clone())]);
         };
         let found = lookup_host((host.as_str(), server.port)).await?;
-        let mut addresses: Vec<_> = found.map(|found| server.at(found.ip())).collect();
+        let addresses: Vec<_> = found.map(|found| server.at(found.ip())).collect();
         if addresses.is_empty() {
             return Err(ErrorKind::NotFound.into());
         }
-        if self.is_random {
-            shuffle(&mut addresses);
-        }
-        Ok(addresses)
+        Ok(self.in_turn(at, addresses))
     }
 
-    /// The server with this index has taken writes.
-    pub(super) fn leads(&self, at: usize) {
-        self.leader.store(at, Ordering::Relaxed);
+    fn in_turn(&self, at: usize, mut addresses: Vec<(String, Config)>) -> Vec<(String, Config)> {
+        if self.is_random {
+            shuffle(&mut addresses);
+        } else {
+            let leader = *self.leader();
+            let led = (leader.server == at).then_some(leader.address).flatten();
+            addresses.sort_by_key(|(_, config)| address_of(config) != led);
+        }
+        addresses
     }
+
+    /// The server with this index has taken writes, where this leads to.
+    pub(super) fn leads(&self, at: usize, config: &Config) {
+        *self.leader() = Leader {
+            server: at,
+            address: address_of(config),
+        };
+    }
+
+    /// How many the URL names.
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    fn leader(&self) -> MutexGuard<'_, Leader> {
+        // No code that can panic runs under this lock.
+        self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn address_of(config: &Config) -> Option<IpAddr> {
+    config.get_hostaddrs().first().copied()
 }
 
 impl Server {
@@ -197,10 +236,52 @@ fn shuffle<T>(items: &mut [T]) {
     });
 }
 
-/// How long the next of so many may take: an equal share of what is left of all the time, and not too little to connect in.
-pub(super) fn share(left: Duration, among: usize, all: Duration) -> Duration {
-    let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
-    (left / among).max(SHORTEST_SHARE.min(all))
+/// The time in which servers, or the addresses of one, are tried one after the other.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    /// By when all should have been tried.
+    end: Instant,
+    /// By when all must have been: later, so that each has time enough to connect in.
+    last: Instant,
+    /// The least for each, while there is as much before the last moment.
+    least: Duration,
+}
+
+impl Span {
+    /// From now on. Twice the time is the most.
+    pub(super) fn new(now: Instant, all: Duration) -> Self {
+        let end = now + all;
+        Self {
+            end,
+            last: end + all,
+            least: SHORTEST_SHARE.min(all),
+        }
+    }
+
+    /// That of the next of so many: an equal share of what is left, and not too little, unless the others' would be too little
+    /// by that.
+    pub(super) fn share(&self, now: Instant, among: usize) -> Self {
+        let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
+        let of = |end: Instant| end.saturating_duration_since(now) / among;
+        let most = of(self.last);
+        Self {
+            end: now + of(self.end).max(self.least).min(most),
+            last: now + most,
+            least: self.least,
+        }
+    }
+
+    /// For one that takes nothing from others: not a moment more.
+    pub(super) fn alone(self) -> Self {
+        Self {
+            last: self.end,
+            ..self
+        }
+    }
+
+    pub(super) fn end(&self) -> Instant {
+        self.end
+    }
 }
 
 /// Why no server was reached: what each ended with, by its name.
@@ -340,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn the_addresses_of_a_name_are_tried_one_by_one_under_that_name() {
         let hosts = hosts("postgres://u@localhost:7/k");
-        let addresses = hosts.addresses(&hosts.all[0]).await.unwrap();
+        let addresses = hosts.addresses(0, &hosts.all[0]).await.unwrap();
         for (name, config) in &addresses {
             let [address] = config.get_hostaddrs() else {
                 panic!("{config:?}");
@@ -356,10 +437,31 @@ mod tests {
     fn the_one_that_led_last_is_tried_first() {
         let hosts = hosts("postgres://u@a,b,c/k");
         assert_eq!(order(&hosts), [0, 1, 2]);
-        hosts.leads(2);
+        hosts.leads(2, &hosts.all[2].config);
         assert_eq!(order(&hosts), [2, 0, 1]);
-        hosts.leads(1);
+        hosts.leads(1, &hosts.all[1].config);
         assert_eq!(order(&hosts), [1, 0, 2]);
+    }
+
+    #[test]
+    fn of_a_servers_addresses_the_one_that_led_last_is_tried_first() {
+        let hosts = hosts("postgres://u@a,b/k");
+        let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
+        let [first, second, third] = addresses.map(|address| address.parse::<IpAddr>().unwrap());
+        let order = |at: usize| {
+            let found = [first, second, third].map(|address| hosts.all[at].at(address));
+            let ordered = hosts.in_turn(at, Vec::from(found));
+            let addresses = ordered.iter().map(|(_, config)| address_of(config));
+            addresses.collect::<Vec<_>>()
+        };
+        let as_found = [first, second, third].map(Some);
+        assert_eq!(order(1), as_found);
+        hosts.leads(1, &hosts.all[1].at(third).1);
+        assert_eq!(order(1), [third, first, second].map(Some));
+        assert_eq!(order(0), as_found, "it is the other's");
+        // As where the address is in the URL, or none is.
+        hosts.leads(1, &hosts.all[1].config);
+        assert_eq!(order(1), as_found);
     }
 
     #[test]
@@ -371,29 +473,76 @@ mod tests {
             firsts[order[0]] = true;
             order.sort_unstable();
             assert_eq!(order, [0, 1, 2]);
-            hosts.leads(0);
+            hosts.leads(0, &hosts.all[0].config);
         }
         assert_eq!(firsts, [true; 3]);
     }
 
+    /// When each of some silent ones is given up, counted from the beginning.
+    fn silence(start: Instant, span: Span, count: usize) -> Vec<Duration> {
+        let mut now = start;
+        let ends = (0..count).map(|tried| {
+            let end = span.share(now, count - tried).end();
+            assert!(end > now, "{tried} of {count} is not tried");
+            now = end;
+            end - start
+        });
+        ends.collect()
+    }
+
     #[test]
-    fn each_gets_an_equal_share_and_no_less_than_a_second() {
-        let seconds = Duration::from_secs;
-        for (left, among, all, expected) in [
-            (seconds(6), 3, seconds(6), seconds(2)),
-            (seconds(4), 2, seconds(6), seconds(2)),
-            (seconds(6), 1, seconds(6), seconds(6)),
-            (seconds(5), 20, seconds(5), seconds(1)),
-            (seconds(0), 1, seconds(5), seconds(1)),
-            (
-                Duration::from_millis(300),
-                3,
-                Duration::from_millis(300),
-                Duration::from_millis(300),
-            ),
+    fn each_gets_an_equal_share_and_a_second_if_all_have_it_within_twice_the_time() {
+        let start = Instant::now();
+        let ends = |all, count| silence(start, Span::new(start, all), count);
+        let milliseconds = Duration::from_millis;
+        for (all, count, each) in [
+            (6_000, 1, 6_000),
+            (6_000, 3, 2_000),
+            (5_000, 8, 1_000),
+            (5_000, 10, 1_000),
+            (5_000, 20, 500),
+            (300, 2, 300),
+            (300, 3, 200),
         ] {
-            assert_eq!(share(left, among, all), expected, "{left:?} among {among}");
+            let expected: Vec<_> = (1..=count)
+                .map(|ended| milliseconds(each * ended))
+                .collect();
+            let found = ends(milliseconds(all), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                // A share is cut to whole nanoseconds.
+                assert!(
+                    expected.abs_diff(*found) < Duration::from_micros(1),
+                    "{found:?} rather than {expected:?}: {count} in {all} ms"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn silent_servers_with_many_addresses_end_within_twice_the_time() {
+        let (start, all) = (Instant::now(), Duration::from_secs(5));
+        for (servers, addresses) in [(1, 20), (2, 20), (3, 10), (12, 1), (20, 1), (20, 20)] {
+            let span = Span::new(start, all);
+            let mut now = start;
+            for tried in 0..servers {
+                let share = span.share(now, servers - tried);
+                // Half of it goes by while its name is looked up.
+                now += (share.end() - now) / 2;
+                let ends = silence(now, share, addresses);
+                now += ends.last().copied().unwrap();
+            }
+            assert!(now <= start + all * 2, "{servers} of {addresses}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_alone_has_the_time_and_no_more() {
+        let (start, all) = (Instant::now(), Duration::from_secs(5));
+        let share = Span::new(start, all).share(start, 1);
+        // Most of it went by while its name was looked up.
+        let now = start + Duration::from_millis(4_900);
+        assert_eq!(share.alone().share(now, 1).end(), start + all);
+        assert_eq!(share.share(now, 1).end(), now + Duration::from_secs(1));
     }
 
     #[test]

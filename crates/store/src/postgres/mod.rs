@@ -63,7 +63,8 @@ pub struct PostgresOptions {
     /// How long to wait for one of them to be free, before a call fails with [`EngineError::Busy`]. 5 seconds by default.
     pub acquire_timeout: Duration,
     /// How long connecting may take, TLS and authentication included. 5 seconds by default. Of several hosts, or addresses of
-    /// one, that are tried in turn each has an equal share of what is left, and one second at least.
+    /// one, that are tried in turn each has an equal share of what is left, and one second at least, as long as all of them have
+    /// ended within twice the time.
     pub connect_timeout: Duration,
     /// How long the server may work on one statement, and how long it keeps a transaction in which nothing happens,
     /// before it gives up: then nothing was applied. 5 seconds by default.
