@@ -56,6 +56,24 @@ impl Refusal {
         }
     }
 
+    /// Whether every session is as it was, for certain: this was decided before anything was committed. The store is not
+    /// asked, for it may be what has failed.
+    pub(super) const fn ends_no_session(&self) -> bool {
+        match self {
+            Self::Broken | Self::Unsure => false,
+            Self::Busy
+            | Self::ConfirmFirst(_)
+            | Self::Forged
+            | Self::Insecure
+            | Self::Limited(_)
+            | Self::Malformed(_)
+            | Self::Method(_)
+            | Self::NotFound
+            | Self::OutOfReach
+            | Self::SignInFirst => true,
+        }
+    }
+
     /// Adds what its status asks for.
     pub(super) fn stamp(&self, response: &mut Response) {
         let headers = response.headers_mut();
@@ -141,6 +159,21 @@ where
         match failure {
             Failure::Refused(error) => error.into(),
             Failure::Storage(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_committed_may_have_ended_a_session() {
+        for unknown in [Refusal::Broken, Refusal::Unsure] {
+            assert!(!unknown.ends_no_session(), "{unknown:?}");
+        }
+        for before in [Refusal::Busy, Refusal::Forged, Refusal::NotFound] {
+            assert!(before.ends_no_session(), "{before:?}");
         }
     }
 }

@@ -33,7 +33,6 @@ use super::{
     page::{self, render},
     refusal::{Answered, Refusal},
     visit::{self, Bound, Site, Visitor},
-    visitor::Connected,
 };
 use back::page_of;
 use pages::Frame;
@@ -95,9 +94,7 @@ impl Application for Account {
                 language: reader.language,
                 request_id: exchange.request_id(),
                 page: page_of(&format!("/{}", exchange.path().lossy_segments().join("/"))),
-                has_session: Cookie::Account
-                    .value(exchange.headers(), Connected::of(&exchange).is_encrypted())
-                    .is_some(),
+                has_session: visit::cookie_of(&exchange, Cookie::Account).is_some(),
             };
             let answered = operation::answer(self, &ROUTES, exchange, context.language).await;
             let mut response = answered.unwrap_or_else(|why| refused(&why, &context));
@@ -124,7 +121,7 @@ struct Context {
     request_id: RequestId,
     /// The page that it belongs to.
     page: &'static str,
-    /// Whether it came with a session's cookie, which a refusal leaves there.
+    /// Whether it came with a session's cookie.
     has_session: bool,
 }
 

@@ -207,7 +207,7 @@ pages! {
     RefusalPage("account/refusal.html") {
         title: &'a str,
         text: &'a str,
-        has_session: bool,
+        stays_signed_in: bool,
         request: Option<&'a str>,
     }
 }

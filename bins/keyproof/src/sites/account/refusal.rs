@@ -29,7 +29,7 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
         frame: &frame,
         title,
         text: &text,
-        has_session: context.has_session,
+        stays_signed_in: context.has_session && refusal.ends_no_session(),
         request: is_ours.then_some(&*request),
     };
     let page = page.render().unwrap_or_default();

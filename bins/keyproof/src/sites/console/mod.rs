@@ -69,14 +69,6 @@ impl Console {
     pub(crate) const fn new(service: Arc<Service>, around: Arc<Around>) -> Self {
         Self { service, around }
     }
-
-    /// Whether a cookie is of a session that has not ended, which is not used by that.
-    async fn has_session(&self, cookie: Option<&str>) -> bool {
-        match cookie {
-            None => false,
-            Some(cookie) => self.service.access.watching_session(cookie).await.is_ok(),
-        }
-    }
 }
 
 impl Visit<()> {
@@ -168,18 +160,9 @@ impl Application for Console {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
         Box::pin(async move {
             let request_id = exchange.request_id();
-            let session = visit::cookie_of(&exchange, Cookie::Console);
-            let site = Arc::clone(&self);
-            let answered = operation::answer(site, &ROUTES, exchange, Language::English).await;
-            page::stamp(match answered {
-                Ok(response) => response,
-                Err(why) => {
-                    let is_signed_in = self
-                        .has_session(session.as_deref().map(String::as_str))
-                        .await;
-                    refused(&why, request_id, is_signed_in)
-                }
-            })
+            let has_session = visit::cookie_of(&exchange, Cookie::Console).is_some();
+            let answered = operation::answer(self, &ROUTES, exchange, Language::English).await;
+            page::stamp(answered.unwrap_or_else(|why| refused(&why, request_id, has_session)))
         })
     }
 

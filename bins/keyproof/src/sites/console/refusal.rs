@@ -17,13 +17,13 @@ struct RefusalPage<'a> {
     frame: &'a Frame,
     title: &'a str,
     text: &'a str,
-    /// Whether they who see it have a session still.
-    is_signed_in: bool,
+    /// Whether it is said that this ended no session.
+    stays_signed_in: bool,
     request: Option<&'a str>,
 }
 
-/// A page in the place of the one that was asked for.
-pub(super) fn refused(refusal: &Refusal, request_id: RequestId, is_signed_in: bool) -> Response {
+/// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without.
+pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: bool) -> Response {
     if let Some(location) = location(refusal) {
         return see_other(&location);
     }
@@ -34,7 +34,7 @@ pub(super) fn refused(refusal: &Refusal, request_id: RequestId, is_signed_in: bo
         frame: &Frame::of_nobody(),
         title,
         text: &text,
-        is_signed_in,
+        stays_signed_in: has_session && refusal.ends_no_session(),
         request: is_ours.then_some(&*request),
     };
     let mut response = page::html(refusal.status(), page.render().unwrap_or_default());

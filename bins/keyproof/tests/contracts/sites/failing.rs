@@ -18,6 +18,9 @@ use crate::site_routes::assert_complete;
 const NAME: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse";
 
+/// What is said to whoever came with a session, where that is certain.
+const STAYS: &str = "This did not sign you out.";
+
 /// The pages that are answered although the store does not.
 const WITHOUT: [&str; 4] = [
     "/account/help",
@@ -404,6 +407,19 @@ async fn a_store_that_cannot_be_read_is_told_on_a_page_of_the_site() {
 }
 
 #[tokio::test]
+async fn what_is_nowhere_is_told_without_the_store() {
+    let scene = Scene::set().await;
+    scene.engine.stall();
+    for path in ["/account/nowhere", "/console/nowhere"] {
+        let mut visitor = scene.visitor(path);
+        visitor.get(path).await.is(404);
+        visitor.sees(STAYS);
+    }
+    scene.engine.go_on();
+    scene.stays("the store did not answer").await;
+}
+
+#[tokio::test]
 async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
     let scene = Scene::set().await;
     let forms = scene.forms();
@@ -425,6 +441,10 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
             scene.engine.commits(Commits::Made);
             if answer.status == status {
                 assert_page(&visitor, &answer, path, says);
+                if fate == Commits::LostUnmade {
+                    // A session may have ended by it.
+                    visitor.sees_not(STAYS);
+                }
             } else {
                 // Nothing was to be changed: it is refused, or as it was to be.
                 let is_refused = [303, 404, 409, 422].contains(&answer.status.as_u16());
