@@ -5,13 +5,15 @@
 //!
 //! Each login is a challenge of a user's own answered with a code of their own, over one of so many kept connections
 //! to a server in this process. Beside it, on the same runtime: the store alone, with batches of the same shape (one
-//! replace, three inserts) and with batches of one record, from as many callers; and a bare hyper server that reads JSON and
-//! writes it back, over as many connections. All take turns. Users, keys and challenges are made between the turns.
+//! replacement, three inserts) and with batches of one replacement each, from as many callers; and a bare hyper server that
+//! reads JSON and writes it back, over as many connections. All take turns. Users, keys and challenges are made between the
+//! turns.
 //!
 //! The processor time of each is of the whole process, clients and the writer's thread included: what so many cores give at
 //! most is their number divided by it.
 //!
-//! `store` measures such batches beside those of one record, and what they write to disk.
+//! `store` measures the same two kinds of batches, and what they write to disk. Its own commits of one record are others: of
+//! callers who each replace the same small record, and some three times as fast.
 
 use std::{
     convert::Infallible,
@@ -41,13 +43,13 @@ use keyproof_store::{MasterKey, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-/// The most connections, at which there is an aim beside batches of one record: 9,200 second steps a second where those
-/// reach 137,000.
+/// The most connections, at which there is an aim beside batches of one replacement: 9,200 second steps a second where
+/// those reach 137,000.
 const MANY: usize = 256;
 /// Connections, and how many logins a turn.
 const TURNS: [(usize, usize); 3] = [(1, 128), (32, 1_024), (MANY, 2_048)];
 const USERS: usize = 2_048;
-/// A batch of one record takes so little that there are so many in the place of one login.
+/// A batch of one replacement takes so little that there are so many in the place of one login.
 const SINGLES: usize = 16;
 const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
@@ -125,7 +127,7 @@ async fn measure(options: &Options, folder: &Path) -> Result<()> {
             "second steps of logins",
             "the store's batches alone",
             "a JSON echo on hyper alone",
-            "the store's batches of one record",
+            "the store's batches of one replacement",
         ];
         let rates = [logins, store, echo, singles];
         for ((name, rate), processor) in names.into_iter().zip(rates).zip(of(|cost| cost.processor))
@@ -145,7 +147,7 @@ async fn measure(options: &Options, folder: &Path) -> Result<()> {
                 Aim::AtLeast(0.5),
             );
             report(
-                "  logins, of batches of one record",
+                "  logins, of single replacements",
                 logins / singles,
                 Aim::AtLeast(9_200.0 / 137_000.0),
             );

@@ -8,9 +8,10 @@
 //! after the other on a preallocated file in the same folder; the loop is rusqlite in one thread
 //! and nothing around it, 128 of the same changes to a transaction. All take turns.
 //!
-//! Then batches of a login's shape at 256 callers (one replace, three inserts) beside batches of one record, and what they
-//! write to disk (`write_bytes` of `/proc/self/io`, checkpoints included): in a new store, and with 400,000 records of logins
-//! there before. `cargo xtask bench store -- --users 1000000` does only that, with so many users: making them takes about a minute.
+//! Then batches of a login's shape at 256 callers (one replacement, three inserts) beside batches of one replacement each,
+//! both of records of users in no order, and what the former write to disk (`write_bytes` of `/proc/self/io`, checkpoints
+//! included): in a new store, and with 400,000 records of logins there before. `cargo xtask bench store -- --users 1000000` does
+//! only that, with so many users: making them takes about a minute.
 //!
 //! Then reads a second, and the processor time of each, in the store with 400,000 records: of one record, of as many as a
 //! login needs, and of one that leads to another; while nobody writes, and while 32 callers commit batches of a login's shape.
@@ -137,7 +138,7 @@ fn commits(runtime: &Runtime, folder: &Path, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// Batches of a login's shape beside batches of one record, and the bytes that the former write.
+/// Batches of a login's shape beside batches of one replacement, and the bytes that the former write.
 async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Result<()> {
     println!("{users} users, {records} records of logins before, {LOGIN_CALLERS} callers");
     let store = users::open(path, &MasterKey::generate(&SystemEntropy::new()), NOW).await?;
@@ -161,7 +162,7 @@ async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Res
     }
     let [login, single] = rates.map(median);
     println!("  {:<44} {login:>10.0}/s", "batches of a login's shape");
-    println!("  {:<44} {single:>10.0}/s", "batches of one record");
+    println!("  {:<44} {single:>10.0}/s", "batches of one replacement");
     let before = written();
     for _ in 0..BYTES {
         batches.commit(Shape::Login, LOGIN_CALLERS, each, 4).await?;
@@ -175,14 +176,14 @@ async fn logins(path: &Path, users: usize, records: usize, rounds: usize) -> Res
     if users == USERS {
         let ratio = login / single;
         report(
-            "  login-shaped, of one-record batches",
+            "  login-shaped, of single replacements",
             ratio,
             Aim::AtLeast(0.08),
         );
         report("  KiB to disk a login-shaped batch", kib, Aim::AtMost(12.0));
     } else {
         println!(
-            "  login-shaped, of one-record batches: {:.2}",
+            "  login-shaped, of single replacements: {:.2}",
             login / single
         );
         println!("  KiB to disk a login-shaped batch: {kib:.1}");

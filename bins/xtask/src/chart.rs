@@ -71,8 +71,8 @@ const MAIN: [Main; 14] = [
     Main::new(
         "login",
         "256",
-        "logins, of batches of one",
-        "second steps of logins over HTTP, of commits of one record",
+        "logins, of single",
+        "second steps of logins over HTTP, of batches of one replacement",
     ),
     Main::new(
         "login",
