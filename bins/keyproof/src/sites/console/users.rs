@@ -261,7 +261,7 @@ impl Visit<Signed> {
         let caller = self.users_caller();
         let added = self.accounts().add_user_as(&caller, &new, password);
         let wrong = match added.await {
-            Ok(()) => return Ok(see_other(&told(LISTS, "added"))),
+            Ok(()) => return Ok(see_other(&told(&list_of(self.opened_from()), "added"))),
             Err(Failure::Storage(error)) => return Err(error.into()),
             Err(Failure::Refused(AddUserAsError::OutOfReach)) => return Err(Refusal::OutOfReach),
             Err(Failure::Refused(AddUserAsError::Add(error))) => match error {
@@ -283,18 +283,21 @@ impl Visit<Signed> {
         )
     }
 
-    /// The form that adds a user. The address says from which organisation's list it was opened, if from one.
+    /// The organisation from whose list the form was opened, as its address says; nothing if from none.
+    fn opened_from(&self) -> Option<u32> {
+        self.exchange.query().first("from")?.parse().ok()
+    }
+
+    /// The form that adds a user.
     fn addition<'a>(&self, frame: &'a Frame, chosen: Role) -> AddUser<'a> {
-        let from = self.exchange.query().first("from");
-        let from = from.and_then(|from| from.parse::<u32>().ok());
-        let (action, list) = match from {
-            None => (ADD.to_owned(), LISTS.to_owned()),
-            Some(from) => (format!("{ADD}?from={from}"), format!("{LISTS}/{from}")),
-        };
+        let from = self.opened_from();
         AddUser {
             frame,
-            action,
-            list,
+            action: match from {
+                None => ADD.to_owned(),
+                Some(from) => format!("{ADD}?from={from}"),
+            },
+            list: list_of(from),
             roles: Role::ALL.map(|role| (role, role == chosen)),
         }
     }
@@ -311,6 +314,14 @@ const fn weakens(change: UserChange) -> bool {
 /// Where a user's page is.
 pub(super) fn path_of(organisation: u32, user: u32) -> String {
     format!("{LISTS}/{organisation}/{user}")
+}
+
+/// Where the users of an organisation are; without one, where the organisations are.
+fn list_of(organisation: Option<u32>) -> String {
+    match organisation {
+        None => LISTS.to_owned(),
+        Some(organisation) => format!("{LISTS}/{organisation}"),
+    }
 }
 
 /// Where the form is that adds a user to an organisation, whose list it comes back to.

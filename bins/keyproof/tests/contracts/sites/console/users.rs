@@ -342,26 +342,33 @@ async fn whoever_adds_a_user_from_a_list_has_its_organisation_named_and_comes_ba
     add(&site, "eve", "Other & Org").await;
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["users"]).await;
-    for (organisation, escaped) in [
-        ("Example Org", "Example Org"),
-        ("Other & Org", "Other &#38; Org"),
+    for (organisation, escaped, name) in [
+        ("Example Org", "Example Org", "anna"),
+        ("Other & Org", "Other &#38; Org", "otto"),
     ] {
         let path = list(&mut ops, escaped).await;
         let form = ops.link("Add a user");
         ops.get(&form).await.is(200);
         ops.sees(&format!("value=\"{escaped}\""));
         assert_eq!(ops.link("Cancel"), path);
-        // Likewise once something was wrong with it.
-        let fields = [
-            ("organisation", organisation),
-            ("name", "a b"),
-            ("role", "User"),
-            ("password", PASSWORD),
-        ];
+        // Likewise once something was wrong with it, and once the user is added.
+        let fields = |name| {
+            [
+                ("organisation", organisation),
+                ("name", name),
+                ("role", "User"),
+                ("password", PASSWORD),
+            ]
+        };
         let (to, _) = form.split_once('&').unwrap();
         ops.sees(&format!("action=\"{to}\""));
-        ops.post(to, &fields).await.is(422);
+        ops.post(to, &fields("a b")).await.is(422);
         assert_eq!(ops.link("Cancel"), path);
+        let added = ops.post(to, &fields(name)).await.is(303).location();
+        assert_eq!(added, format!("{path}?done=added"));
+        ops.get(&added).await.is(200);
+        ops.sees("The user is added.");
+        ops.sees(&format!("<bdi>{name}</bdi>"));
     }
     ops.get("/console/users/add?from=%2F%2Fevil").await.is(200);
     assert_eq!(ops.link("Cancel"), "/console/users");
