@@ -6,7 +6,9 @@ use clap::{Args, Subcommand};
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::device_identity::{
     BoundDevice, DeviceKey, DevicePlace, LearntRegister, LoggedEvent, Registers, Verdict,
+    Withdrawal,
 };
+use keyproof_store::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -203,13 +205,10 @@ fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
         format!("bound    {}", Rfc3339(device.bound_at)),
     ];
     for key in keys {
-        let since = key.active_since.map_or_else(
-            || "not active".to_owned(),
-            |since| format!("active since {}", Rfc3339(since)),
-        );
         lines.push(format!(
-            "key      {} {since}; certificate {} of {}, until {}",
+            "key      {} {}; certificate {} of {}, until {}",
             key.ak_name,
+            state(key),
             key.certificate,
             key.category,
             Rfc3339(key.not_after)
@@ -224,6 +223,34 @@ fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
         lines.extend(verdict.told.iter().map(|told| format!("         {told}")));
     }
     lines
+}
+
+/// Whether a key counts: not while its certificate is on hold or revoked, which hides that it is active.
+fn state(key: &DeviceKey) -> String {
+    let (on_hold, revoked) = withdrawn(key);
+    let states = [
+        ("revoked", revoked),
+        ("on hold", on_hold),
+        ("active", key.active_since),
+    ];
+    let since = |(state, since): (&str, Option<Timestamp>)| {
+        Some(format!("{state} since {}", Rfc3339(since?)))
+    };
+    let shown = states.into_iter().find_map(since);
+    shown.unwrap_or_else(|| "not active".to_owned())
+}
+
+/// Since when a key's certificate is on hold, and since when it is revoked, if either.
+const fn withdrawn(key: &DeviceKey) -> (Option<Timestamp>, Option<Timestamp>) {
+    match key.withdrawal {
+        None => (None, None),
+        Some(Withdrawal::OnHold { since }) => (Some(since), None),
+        Some(
+            Withdrawal::Forgotten { since }
+            | Withdrawal::Revoked { since }
+            | Withdrawal::Superseded { since },
+        ) => (None, Some(since)),
+    }
 }
 
 /// A verdict in one line.
@@ -259,10 +286,14 @@ fn document(device: &BoundDevice, keys: &[DeviceKey]) -> Value {
     let keys: Vec<Value> = keys
         .iter()
         .map(|key| {
+            let (on_hold, revoked) = withdrawn(key);
+            let moment = |since: Option<Timestamp>| since.map(|since| Rfc3339(since).to_string());
             json!({
                 "ak_name": key.ak_name,
                 "category": key.category,
-                "active_since": key.active_since.map(|since| Rfc3339(since).to_string()),
+                "active_since": moment(key.active_since),
+                "on_hold_since": moment(on_hold),
+                "revoked_since": moment(revoked),
                 "certificate": key.certificate,
                 "not_after": Rfc3339(key.not_after).to_string(),
             })
@@ -316,7 +347,6 @@ fn event(event: &LoggedEvent) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyproof_store::Timestamp;
 
     #[test]
     fn a_device_is_told_with_its_keys_registers_and_verdicts() {
@@ -374,13 +404,55 @@ mod tests {
         assert_eq!(document["device"], "default/acme/v%2F/s");
         assert_eq!(document["vendor"], "v/");
         assert_eq!(document["manager_deleted"], true);
-        assert_eq!(document["keys"][0]["active_since"], Value::Null);
+        for since in ["active_since", "on_hold_since", "revoked_since"] {
+            assert_eq!(document["keys"][0][since], Value::Null);
+        }
         assert_eq!(document["learnt"][0]["bank"], "sha256");
         assert_eq!(
             document["attestations"],
             json!([document["last_attestation"]])
         );
         assert_eq!(document["attestations"][0]["accepted"], false);
+    }
+
+    #[test]
+    fn a_key_whose_certificate_is_withdrawn_is_not_said_to_be_active() {
+        let of = |withdrawal| DeviceKey {
+            category: "edge".to_owned(),
+            ak_name: "000b".to_owned(),
+            active_since: Some(Timestamp::EPOCH),
+            certificate: "40:01".to_owned(),
+            not_after: Timestamp::EPOCH,
+            withdrawal,
+        };
+        let (since, epoch) = (Timestamp::EPOCH, "1970-01-01T00:00:00.000Z");
+        assert_eq!(state(&of(None)), format!("active since {epoch}"));
+        let on_hold = of(Some(Withdrawal::OnHold { since }));
+        assert_eq!(state(&on_hold), format!("on hold since {epoch}"));
+        for withdrawal in [
+            Withdrawal::Forgotten { since },
+            Withdrawal::Revoked { since },
+            Withdrawal::Superseded { since },
+        ] {
+            assert_eq!(
+                state(&of(Some(withdrawal))),
+                format!("revoked since {epoch}")
+            );
+        }
+        let device = BoundDevice {
+            place: "default/acme/v/s".parse::<Place>().unwrap().0,
+            name: "device-0001".to_owned(),
+            version: "1".to_owned(),
+            ek_name: "000b".to_owned(),
+            bound_at: Timestamp::EPOCH,
+            is_left: false,
+            learnt: None,
+            attestations: Vec::new(),
+        };
+        let key = &document(&device, &[on_hold])["keys"][0];
+        assert_eq!(key["on_hold_since"], epoch);
+        assert_eq!(key["revoked_since"], Value::Null);
+        assert_eq!(key["active_since"], epoch);
     }
 
     #[test]
