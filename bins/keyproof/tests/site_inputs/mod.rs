@@ -173,6 +173,9 @@ fn console_pages(typed: &str) -> Vec<String> {
             "tpms?namespace={typed}&after={typed}&done={typed}"
         )),
         tail(&format!("tpms/{typed}")),
+        tail(&format!(
+            "tpms/default?left={typed}&vendor={typed}&serial={typed}"
+        )),
         tail(&format!("tpms/{typed}/managers")),
         tail(&format!(
             "tpms/default/managers/{typed}?vendor={typed}&serial={typed}"

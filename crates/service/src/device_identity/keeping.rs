@@ -1,16 +1,19 @@
 //! What operators do with devices from afar, and how they find them: as far as their scopes reach.
 
 use keyproof_auth::operator::OperatorScope;
-use keyproof_store::{Key, Prefix, Record, Stored};
+use keyproof_store::{Key, Prefix, Record, Segment, Stored};
 
 use super::{
-    BoundDevice, DeviceError, DeviceIdentity, DeviceKey, DevicePlace, Kind, Manager, NotPermitted,
-    identity::Device,
+    BoundDevice, DeviceError, DeviceIdentity, DeviceKey, DevicePlace, Manager, NotPermitted,
+    Object, identity::Device,
 };
 use crate::{Action, Failure, Origin, StorageError, access::Operator, audit::Target};
 
-/// How many namespaces are looked at for a page, of which the operator may reach few.
+/// How many namespaces are looked at for a page, of which the operator may reach few; or how many managers of one.
 const READ: usize = 200;
+
+/// How many devices of a namespace without a manager are looked at for one that is bound.
+const LOOKED_AT: usize = 50;
 
 /// Sorts behind every DNS label.
 const BEHIND: &str = "~";
@@ -51,8 +54,8 @@ impl DeviceIdentity {
         Ok(Keeper { namespace, origin })
     }
 
-    /// The namespaces that have a manager and that the operator reaches, behind `after`. A page may have none and yet a
-    /// next one.
+    /// The namespaces that have a manager or a device and that the operator reaches, behind `after`. A page may have none and
+    /// yet a next one.
     ///
     /// # Errors
     ///
@@ -62,27 +65,59 @@ impl DeviceIdentity {
         operator: &Operator,
         after: Option<&str>,
     ) -> Result<NamespacesPage, StorageError> {
-        let all = Prefix::collection(Manager::NAME);
         let mut page = NamespacesPage::default();
         let mut last = after.map(ToOwned::to_owned);
         for _ in 0..READ {
-            let behind = last.as_ref();
-            let behind = behind.map(|namespace| Key::new(Manager::NAME, [&**namespace, BEHIND]));
-            let now = self.clock.now();
-            let found = self
-                .store
-                .scan::<super::Object<Manager>>(&all, behind.as_ref(), 1, now);
-            let Some((_, Stored { record, .. })) = found.await?.into_iter().next() else {
+            let next = self.namespace_behind(last.as_deref()).await?;
+            let Some((namespace, has_manager)) = next else {
                 return Ok(page);
             };
-            let namespace = record.metadata.namespace;
-            if operator.may(&OperatorScope::Tpm(Some(namespace.clone()))) {
+            let is_reached = operator.may(&OperatorScope::Tpm(Some(namespace.clone())));
+            if is_reached && (has_manager || self.has_devices(&namespace).await?) {
                 page.namespaces.push(namespace.clone());
             }
             last = Some(namespace);
         }
         page.next = last;
         Ok(page)
+    }
+
+    /// The first namespace behind another that has a manager, or had one with devices; and whether it has one.
+    async fn namespace_behind(
+        &self,
+        last: Option<&str>,
+    ) -> Result<Option<(String, bool)>, StorageError> {
+        let of_manager = self.first_behind::<Object<Manager>>(last).await?;
+        let of_device = self.first_behind::<Device>(last).await?;
+        Ok(match (of_manager, of_device) {
+            (Some(of_manager), Some(of_device)) if of_device < of_manager => {
+                Some((of_device, false))
+            }
+            (Some(of_manager), _) => Some((of_manager, true)),
+            (None, Some(of_device)) => Some((of_device, false)),
+            (None, None) => None,
+        })
+    }
+
+    /// The first namespace behind another that has a record of this type.
+    async fn first_behind<R: Record>(
+        &self,
+        last: Option<&str>,
+    ) -> Result<Option<String>, StorageError> {
+        let all = Prefix::collection(R::TYPE);
+        let behind = last.map(|namespace| Key::new(R::TYPE, [namespace, BEHIND]));
+        let found = self
+            .store
+            .scan::<R>(&all, behind.as_ref(), 1, self.clock.now())
+            .await?;
+        Ok(found.first().and_then(|(key, _)| name_in(key, 1)))
+    }
+
+    /// Whether a device of the namespace is bound, or there are too many to look at each.
+    async fn has_devices(&self, namespace: &str) -> Result<bool, StorageError> {
+        let all = Prefix::new(Device::TYPE, [namespace]);
+        let (devices, is_more) = self.some_devices(&all, None, LOOKED_AT).await?;
+        Ok(is_more || devices.iter().any(|device| device.ek.is_some()))
     }
 
     /// At most so many of the devices that were ever bound below a manager, behind the one with this vendor and serial
@@ -99,23 +134,87 @@ impl DeviceIdentity {
         most: usize,
     ) -> Result<(Vec<BoundDevice>, Option<DevicePlace>), StorageError> {
         let namespace = &*keeper.namespace;
-        let prefix = Prefix::new(Device::TYPE, [namespace, manager]);
+        let below = Prefix::new(Device::TYPE, [namespace, manager]);
         let after = after
             .map(|(vendor, serial)| Key::new(Device::TYPE, [namespace, manager, vendor, serial]));
-        let limit = most.saturating_add(1);
-        let read = self
-            .store
-            .scan::<Device>(&prefix, after.as_ref(), limit, self.clock.now());
-        let mut read: Vec<Device> = read
-            .await?
-            .into_iter()
-            .map(|(_, stored)| stored.record)
-            .collect();
-        let is_more = read.len() > most;
-        read.truncate(most);
+        let (read, is_more) = self.some_devices(&below, after.as_ref(), most).await?;
         let last = read.last().map(|device| device.place.clone());
         let next = last.filter(|_| is_more);
         Ok((self.views_of(read).await?, next))
+    }
+
+    /// At most so many of the bound devices of the namespace whose managers are there no more, behind the one at `after`; and
+    /// behind which the next page begins, if there may be one. A page may have none and yet a next one. Where a manager of the
+    /// same name was made since, they are among that one's ([`devices_of`](Self::devices_of)).
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn devices_left(
+        &self,
+        keeper: &Keeper,
+        after: Option<&DevicePlace>,
+        most: usize,
+    ) -> Result<(Vec<BoundDevice>, Option<DevicePlace>), StorageError> {
+        let namespace = &*keeper.namespace;
+        let all = Prefix::new(Device::TYPE, [namespace]);
+        let mut behind = after.map(DevicePlace::key);
+        let (mut left, mut last) = (Vec::new(), None);
+        for _ in 0..READ {
+            let room = most.saturating_sub(left.len());
+            if room == 0 {
+                break;
+            }
+            let next = self
+                .store
+                .scan::<Device>(&all, behind.as_ref(), 1, self.clock.now())
+                .await?
+                .pop();
+            let Some((key, Stored { record, .. })) = next else {
+                return Ok((left, None));
+            };
+            let Some(manager) = name_in(&key, 2) else {
+                return Ok((left, None));
+            };
+            // What an earlier release has bound does not say where it is.
+            let within = |place: DevicePlace| DevicePlace {
+                namespace: namespace.to_owned(),
+                manager: manager.clone(),
+                ..place
+            };
+            if self.load::<Manager>(namespace, &manager).await?.is_some() {
+                last = Some(within(record.place));
+            } else {
+                let below = Prefix::new(Device::TYPE, [namespace, &*manager]);
+                let (read, is_more) = self.some_devices(&below, behind.as_ref(), room).await?;
+                last = read.last().map(|device| within(device.place.clone()));
+                left.extend(self.views_of(read).await?);
+                if is_more {
+                    break;
+                }
+            }
+            // No name has this mark, which sorts before all that a longer name may have in its place.
+            let past = format!("{manager}!");
+            behind = Some(Key::new(Device::TYPE, [namespace, &*past]));
+        }
+        Ok((left, last))
+    }
+
+    /// At most so many of the devices that were ever bound below a prefix, behind a key; and whether there are more.
+    async fn some_devices(
+        &self,
+        below: &Prefix,
+        behind: Option<&Key>,
+        most: usize,
+    ) -> Result<(Vec<Device>, bool), StorageError> {
+        let limit = most.saturating_add(1);
+        let read = self
+            .store
+            .scan::<Device>(below, behind, limit, self.clock.now())
+            .await?;
+        let is_more = read.len() > most;
+        let devices = read.into_iter().take(most);
+        Ok((devices.map(|(_, stored)| stored.record).collect(), is_more))
     }
 
     /// A device of the namespace and its attestation keys.
@@ -171,10 +270,18 @@ impl Keeper {
     }
 }
 
+/// What stands in a key as the name of a namespace or a manager.
+fn name_in(key: &Key, segment: usize) -> Option<String> {
+    match key.segments().nth(segment)? {
+        Segment::Plain(name) => String::from_utf8(name).ok(),
+        Segment::Digest(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::origin;
+    use super::{super::testing::furnish, *};
+    use crate::testing::{START, bench, origin};
 
     #[test]
     fn a_device_of_another_namespace_is_not_there() {
@@ -192,6 +299,68 @@ mod tests {
         let unknown = Err(Failure::Refused(DeviceError::Unknown));
         for other in ["other", "", "defaul", "default2"] {
             assert_eq!(of(other).within(&place), unknown, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn devices_whose_managers_are_there_no_more_are_found_page_by_page() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let mut batch = bench.store.batch(START);
+        for (manager, serial, ek) in [
+            ("gone", "1", Some("000b01")),
+            ("gone", "2", Some("000b02")),
+            // It was forgotten.
+            ("gone", "3", None),
+            ("gone-2", "1", Some("000b03")),
+            // This manager is there.
+            ("m", "1", Some("000b04")),
+            ("m", "2", Some("000b05")),
+            ("m-2", "1", Some("000b06")),
+            ("m2", "1", Some("000b07")),
+        ] {
+            let device = Device {
+                place: DevicePlace {
+                    namespace: "default".to_owned(),
+                    manager: manager.to_owned(),
+                    vendor: "~v".to_owned(),
+                    serial: serial.to_owned(),
+                },
+                name: "device".to_owned(),
+                version: "1".to_owned(),
+                ek: ek.map(ToOwned::to_owned),
+                incarnation: String::new(),
+                manager_incarnation: String::new(),
+                bound_at: START,
+                learnt: None,
+                attestations: Vec::new(),
+            };
+            batch.insert(&device.place.key(), &device, None);
+        }
+        bench.store.commit(batch).await.unwrap();
+        let keeper = Keeper {
+            namespace: "default".to_owned(),
+            origin: origin(),
+        };
+        let devices = &bench.service.device_identity;
+        for most in 1..8 {
+            let mut found = Vec::new();
+            let mut after: Option<DevicePlace> = None;
+            loop {
+                let page = devices.devices_left(&keeper, after.as_ref(), most).await;
+                let (left, next) = page.unwrap();
+                assert!(left.len() <= most);
+                for device in left {
+                    assert!(device.is_left);
+                    found.push(format!("{}/{}", device.place.manager, device.place.serial));
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            let left = ["gone/1", "gone/2", "gone-2/1", "m-2/1", "m2/1"];
+            assert_eq!(found, left, "{most} a page");
         }
     }
 }

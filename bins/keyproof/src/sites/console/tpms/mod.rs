@@ -13,8 +13,8 @@ use keyproof_service::{
     Action, Failure,
     audit::Target,
     device_identity::{
-        Act, Administrator, ApiKey, AuthorityError, Category, DeviceError, DevicePlace, FindError,
-        Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
+        Act, Administrator, ApiKey, AuthorityError, BoundDevice, Category, DeviceError,
+        DevicePlace, FindError, Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
     },
 };
 
@@ -32,8 +32,8 @@ use crate::sites::{
     refusal::Refusal,
 };
 use pages::{
-    AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, KeyRow, Listed, ManagerRow,
-    NamespacePage, NamespacesPage, Shown, before, link_of, query_of,
+    AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, DeviceRow, KeyRow, Listed,
+    ManagerRow, NamespacePage, NamespacesPage, Shown, before, link_of, query_of,
 };
 
 pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
@@ -90,12 +90,14 @@ impl Visit<Signed> {
         let managers = self.some::<Manager>("managers").await?;
         let categories = self.some::<Category>("categories").await?;
         let keys = self.some::<ApiKey>("keys").await?;
+        let left = self.devices_left().await?;
         let page = NamespacePage {
             frame: &self.frame_in(Area::Tpms),
             namespace: self.named("namespace"),
             managers: managers.map(ManagerRow::of),
             categories: categories.map(CategoryRow::of),
             keys: keys.map(|key| KeyRow::of(key, now)),
+            left: left.map(DeviceRow::of),
         };
         render(&page, StatusCode::OK)
     }
@@ -120,6 +122,39 @@ impl Visit<Signed> {
             rows,
             more: next.map(link),
             has_any,
+        })
+    }
+
+    /// Devices of the namespace whose managers are there no more, behind the one that the address names.
+    async fn devices_left(&self) -> Result<Listed<BoundDevice>, Refusal> {
+        let target = Manager::target(self.named("namespace"), "");
+        let keeper = self.keeper(Action::TpmDeviceShow, target).await?;
+        let after = self.last_left();
+        let devices = &self.service().device_identity;
+        let page = devices.devices_left(&keeper, after.as_ref(), ROWS);
+        let (rows, next) = page.await?;
+        let link = |last: DevicePlace| {
+            let query = query(&[
+                ("left", &last.manager),
+                ("vendor", &last.vendor),
+                ("serial", &last.serial),
+            ]);
+            format!("{}?{query}#left", self.namespace_link())
+        };
+        Ok(Listed {
+            has_any: !rows.is_empty() || next.is_some() || after.is_some(),
+            rows,
+            more: next.map(link),
+        })
+    }
+
+    /// The device that the page of those that are left begins behind.
+    fn last_left(&self) -> Option<DevicePlace> {
+        Some(DevicePlace {
+            namespace: self.named("namespace").to_owned(),
+            manager: self.asked("left").ok()?,
+            vendor: self.asked("vendor").ok()?,
+            serial: self.asked("serial").ok()?,
         })
     }
 

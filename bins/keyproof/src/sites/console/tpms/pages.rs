@@ -30,6 +30,8 @@ pub(super) struct NamespacePage<'a> {
     pub(super) managers: Listed<ManagerRow>,
     pub(super) categories: Listed<CategoryRow>,
     pub(super) keys: Listed<KeyRow>,
+    /// Devices whose managers were deleted.
+    pub(super) left: Listed<DeviceRow>,
 }
 
 /// Some of what there is of a kind.
@@ -215,6 +217,7 @@ pub(super) struct MakerRow {
 }
 
 pub(super) struct DeviceRow {
+    pub(super) manager: String,
     pub(super) serial: String,
     pub(super) vendor: String,
     pub(super) name: String,
@@ -399,6 +402,7 @@ impl DeviceRow {
             last: last.map(|last| moment(last.at)),
             is_refused: last.is_some_and(|last| !last.accepted),
             link: link_of(&device.place),
+            manager: device.place.manager,
             serial: device.place.serial,
             vendor: device.place.vendor,
             name: device.name,

@@ -142,6 +142,13 @@ async fn a_device_whose_manager_was_deleted_is_forgotten_still() {
         site.admin("DELETE", &object).send().await.is(200);
     }
     let (mut ops, _) = signed_in(&site, &["tpm"]).await;
+    // Without a manager the namespace is found by its devices.
+    let listed = format!("href=\"{NAMESPACE}\"");
+    ops.get("/console/tpms").await.is(200);
+    ops.sees(&listed);
+    ops.get(NAMESPACE).await.is(200);
+    ops.sees("Devices whose manager was deleted");
+    ops.sees(&format!("href=\"{}\"", DEVICE.replace('&', "&#38;")));
     ops.get(DEVICE).await.is(200);
     ops.sees("Its manager manager was deleted.");
     // What leads nowhere is no link.
@@ -149,7 +156,10 @@ async fn a_device_whose_manager_was_deleted_is_forgotten_still() {
     let forgotten = ops.submit(&device("forget"), &[]).await;
     forgotten.is(200);
     ops.sees("The device is forgotten.");
+    ops.sees_not("Devices whose manager was deleted");
     ops.get(DEVICE).await.is(404);
+    ops.get("/console/tpms").await.is(200);
+    ops.sees_not(&listed);
 }
 
 #[tokio::test]
