@@ -506,23 +506,58 @@ fn separators_end_the_firmwares_part() {
     assert_eq!(with(&[&[1, 0, 0, 0]], None), Outcome::Fail);
     assert_eq!(with(&[b"WBCL"], None), Outcome::Fail);
     assert_eq!(with(&[&[0; 4]], Some(b"an image")), Outcome::Fail);
+}
 
-    // The boot order may have the four bytes of an error, and nothing else: no digest covers what the log calls it.
-    let as_boot_order = |pcr: u32, has_separator: bool| {
+/// No digest covers what the log calls the four bytes.
+#[test]
+fn an_error_is_not_hidden_as_a_boot_order() {
+    const VALUE: &[u8] = &[1, 0, 0, 0];
+    let order = variable(&GLOBAL, "BootOrder", VALUE);
+    let judged = |pcr: u32, data: &[u8], after: &[u32], compared: &str| {
         let mut log = LogMaker::agile(&BANKS[1..2]);
-        let order = variable(&GLOBAL, "BootOrder", &[1, 0, 0, 0]);
-        log.measure_as(pcr, VARIABLE_BOOT, &[1, 0, 0, 0], &order);
-        if has_separator {
-            log.measure(pcr, SEPARATOR, &[0; 4]);
+        log.measure(0, CRTM_VERSION, b"1");
+        log.measure_as(pcr, VARIABLE_BOOT, VALUE, data);
+        for separated in after {
+            log.measure(*separated, SEPARATOR, &[0; 4]);
         }
-        let replayed = check(&log, &format!("sha256:{pcr}"));
-        replayed.report.outcome(EventLogCheck::Separators)
+        let report = check(&log, compared).report;
+        assert_eq!(report.outcome(EventLogCheck::Registers), Outcome::Pass);
+        report.outcome(EventLogCheck::Separators)
     };
-    assert_eq!(as_boot_order(1, true), Outcome::Pass);
-    assert_eq!(as_boot_order(1, false), Outcome::Fail);
-    // There is no boot order in another register, and whoever runs later can extend a separator.
-    assert_eq!(as_boot_order(0, true), Outcome::Fail);
-    assert_eq!(as_boot_order(0, false), Outcome::Fail);
+    // Whoever runs later can extend a separator: PCR 1 alone does not tell.
+    assert_eq!(judged(1, &order, &[1], "sha256:1"), Outcome::Warn);
+    assert_eq!(judged(1, &order, &[], "sha256:1"), Outcome::Fail);
+    // Another register tells, if it has one separator.
+    assert_eq!(judged(1, &order, &[0, 1], "sha256:0,1"), Outcome::Pass);
+    assert_eq!(judged(1, &order, &[1, 7], "sha256:1,7"), Outcome::Pass);
+    assert_eq!(judged(1, &order, &[0, 0, 1], "sha256:0,1"), Outcome::Warn);
+    assert_eq!(judged(1, &order, &[1], "sha256:0,1"), Outcome::Warn);
+    assert_eq!(judged(1, &order, &[1, 8], "sha256:1,8"), Outcome::Warn);
+    // Nothing else has these bytes for a value.
+    for (vendor, name) in [
+        (&GLOBAL, "BootCurrent"),
+        (&GLOBAL, ""),
+        (&IMAGE_SECURITY, "BootOrder"),
+    ] {
+        let other = variable(vendor, name, VALUE);
+        assert_eq!(
+            judged(1, &other, &[0, 1], "sha256:0,1"),
+            Outcome::Fail,
+            "{name}"
+        );
+    }
+    // There is no boot order in another register.
+    assert_eq!(judged(0, &order, &[0], "sha256:0"), Outcome::Fail);
+    assert_eq!(judged(0, &order, &[0, 1], "sha256:0,1"), Outcome::Fail);
+    assert_eq!(judged(0, &order, &[], "sha256:0"), Outcome::Fail);
+    // The other register that would tell has an error itself.
+    let mut log = LogMaker::agile(&BANKS[1..2]);
+    for pcr in [0, 1] {
+        log.measure_as(pcr, VARIABLE_BOOT, VALUE, &order);
+        log.measure(pcr, SEPARATOR, &[0; 4]);
+    }
+    let report = check(&log, "sha256:0,1").report;
+    assert_eq!(report.outcome(EventLogCheck::Separators), Outcome::Fail);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::event::{EventTrust, EventType, LogEvent};
 use super::finding::{BackedData, EventLogCheck, EventLogFinding, SecureBootState};
 use super::parse::EventLog;
 use super::replay::Replay;
-use super::uefi::{SECURE_BOOT_PCR, SecureBoot, read_variable};
+use super::uefi::{GLOBAL_VARIABLE, SECURE_BOOT_PCR, SecureBoot, read_variable};
 use crate::algorithm::HashAlgorithm;
 use crate::pcr::TpmlPcrSelection;
 
@@ -344,6 +344,13 @@ fn is_variable_data(event: &LogEvent<'_>, hash: HashAlgorithm) -> bool {
         && read_variable(event.data).is_ok_and(|(_, _, value)| event.measures(hash, value))
 }
 
+/// Whether the log calls it the boot order, and the value is what was measured. No digest covers the name.
+fn is_called_boot_order(event: &LogEvent<'_>, hash: HashAlgorithm) -> bool {
+    is_variable_data(event, hash)
+        && read_variable(event.data)
+            .is_ok_and(|(vendor, name, _)| vendor == GLOBAL_VARIABLE && name == "BootOrder")
+}
+
 /// The registers in which the firmware says that it hands over.
 const FIRMWARE_PCRS: core::ops::RangeInclusive<u8> = 0..=7;
 
@@ -352,6 +359,31 @@ const BOOT_ORDER_PCR: u8 = 1;
 
 /// The separator of a firmware that met an error.
 const ERROR: &[u8] = &1_u32.to_le_bytes();
+
+/// The events that were extended into a register.
+fn extended_into<'e, 'a>(
+    events: &'e [LogEvent<'a>],
+    pcr: u8,
+) -> impl Iterator<Item = &'e LogEvent<'a>> {
+    let own = move |event: &&LogEvent<'_>| event.is_extended() && event.pcr == u32::from(pcr);
+    events.iter().filter(own)
+}
+
+/// How many separators a register has.
+fn separators(events: &[LogEvent<'_>], register: &ReplayedRegister) -> usize {
+    let own = extended_into(events, register.index);
+    own.filter(|event| event.is_separator(register.hash))
+        .count()
+}
+
+/// The events of a register that have the four bytes of an error.
+fn errors<'e, 'a>(
+    events: &'e [LogEvent<'a>],
+    register: &ReplayedRegister,
+) -> impl Iterator<Item = &'e LogEvent<'a>> {
+    let hash = register.hash;
+    extended_into(events, register.index).filter(move |event| event.measures(hash, ERROR))
+}
 
 /// A separator is known by what was measured, for the log may call it anything: zeros or ones in order, a
 /// 1 after an error.
@@ -370,31 +402,32 @@ fn check_separators(
     if compared.is_empty() {
         return report.not_asked(check, "none of PCR 0 to 7 is matched");
     }
+    // The log alone says what is a boot order; a boot loader can extend a separator, but not take an error out of a register.
+    let is_sound_elsewhere = compared.iter().any(|register| {
+        register.index != BOOT_ORDER_PCR
+            && separators(events, register) == 1
+            && errors(events, register).next().is_none()
+    });
     let mut odd = None;
     for register in compared {
-        let hash = register.hash;
-        let own = || {
-            events
-                .iter()
-                .filter(|event| event.is_extended() && event.pcr == u32::from(register.index))
-        };
-        let pcr = register.index;
-        let separators = own().filter(|event| event.is_separator(hash)).count();
+        let (hash, pcr) = (register.hash, register.index);
+        let count = separators(events, register);
         // A boot order of 1 and 0 has the same four bytes; but an error takes the separator's place.
         let is_boot_order = |event: &LogEvent<'_>| {
-            pcr == BOOT_ORDER_PCR && separators > 0 && is_variable_data(event, hash)
+            pcr == BOOT_ORDER_PCR && count > 0 && is_called_boot_order(event, hash)
         };
-        let is_error = |event: &LogEvent<'_>| event.measures(hash, ERROR) && !is_boot_order(event);
-        if own().any(is_error) {
+        if !errors(events, register).all(is_boot_order) {
             return report.judged(check, EventLogFinding::FirmwareError { pcr });
         }
-        let mut called = own().filter(|event| event.event_type == EventType::SEPARATOR);
+        let mut called =
+            extended_into(events, pcr).filter(|event| event.event_type == EventType::SEPARATOR);
         if !called.all(|event| event.is_separator(hash)) {
             return report.judged(check, EventLogFinding::SeparatorMalformed { pcr });
         }
-        if separators != 1 {
-            let count = separators;
+        if count != 1 {
             odd = odd.or(Some(EventLogFinding::Separators { pcr, count }));
+        } else if !is_sound_elsewhere && errors(events, register).next().is_some() {
+            odd = Some(EventLogFinding::BootOrderUnclear);
         }
     }
     report.judged(check, odd);

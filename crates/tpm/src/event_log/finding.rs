@@ -25,7 +25,8 @@ checks! {
         /// `registers`: each compared register has the value that the log leads to.
         Registers = "registers", "all are matched";
         /// `separators`: in PCR 0 to 7 the firmware handed over without an error; a warning if a register
-        /// has no separator or several.
+        /// has no separator or several, or if a boot order has the bytes of an error and no other register shows
+        /// that there was none.
         Separators = "separators", "one in each, in order";
         /// `event-data`: events whose digest should be that of their data are so; else a warning, as some
         /// firmware errs here. Such data is a hint at most.
@@ -44,6 +45,9 @@ checks! {
 pub enum EventLogFinding {
     /// A compared bank is of a weak hash.
     BankWeak(HashAlgorithm),
+    /// What the log calls the boot order has the four bytes of a firmware's error, and no other register shows that there was
+    /// none.
+    BootOrderUnclear,
     /// How much of the events is backed by the registers.
     Data(BackedData),
     /// An event's data is not what was measured.
@@ -227,7 +231,8 @@ impl Finding for EventLogFinding {
             | Self::RegistersNone
             | Self::RegistersUnmatched { .. }
             | Self::ValuesSize { .. } => C::Registers,
-            Self::FirmwareError { .. }
+            Self::BootOrderUnclear
+            | Self::FirmwareError { .. }
             | Self::SeparatorMalformed { .. }
             | Self::Separators { .. } => C::Separators,
             Self::Data(_) | Self::DataOdd { .. } => C::EventData,
@@ -247,7 +252,8 @@ impl Finding for EventLogFinding {
                 ..
             } => Severity::Remark,
 
-            Self::DataOdd { .. }
+            Self::BootOrderUnclear
+            | Self::DataOdd { .. }
             | Self::DmaProtectionDisabled
             | Self::LocalityOther { .. }
             | Self::LogUnread { .. }
@@ -282,6 +288,7 @@ impl Finding for EventLogFinding {
                 ..
             } => "nothing: all is well",
             Self::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
+            Self::BootOrderUnclear => "compare PCR 0 as well",
             Self::DataOdd { .. } | Self::LocalityOther { .. } | Self::Separators { .. } => {
                 "ask the firmware's maker; do not rely on what such events say"
             }
@@ -317,6 +324,9 @@ impl fmt::Display for EventLogFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BankWeak(hash) => write!(f, "a compared bank is of {hash}, which is weak"),
+            Self::BootOrderUnclear => f.write_str(
+                "the boot order of PCR 1 may be a firmware's error, and no other register shows that there was none",
+            ),
             Self::Data(backed) => backed.fmt(f),
             Self::DataOdd {
                 event,

@@ -40,8 +40,8 @@ pub struct SecureBoot<'a> {
     pub authorities: Vec<BootVariable<'a>>,
 }
 
-/// `EFI_GLOBAL_VARIABLE` (UEFI Specification, 3.3), whose `SecureBoot` it is.
-const GLOBAL_VARIABLE: [u8; 16] = [
+/// `EFI_GLOBAL_VARIABLE` (UEFI Specification, 3.3), whose `SecureBoot` and `BootOrder` they are.
+pub(super) const GLOBAL_VARIABLE: [u8; 16] = [
     0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
 ];
 
