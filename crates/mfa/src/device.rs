@@ -147,8 +147,10 @@ impl NewDevice {
         }
     }
 
-    /// Ends the trust in whatever has this fingerprint, which the device had before it drew itself
-    /// another. Where the fingerprint was copied, the copy is worth nothing from then on.
+    /// Ends this user's trust in whatever has this fingerprint, which the device had before it drew itself
+    /// another. Where the fingerprint was copied, the copy is worth nothing from then on at this user.
+    /// Records are a user's own: where another user trusts the same device, as a browser that two people
+    /// share, theirs with this fingerprint stays trusted to the end of its time, and so does the copy.
     ///
     /// ```
     /// use keyproof_mfa::{Fingerprint, NewDevice};
