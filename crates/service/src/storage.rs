@@ -4,7 +4,10 @@ use std::{
     borrow::Borrow,
     collections::BTreeMap,
     convert::Infallible,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use keyproof_store::{
@@ -12,7 +15,7 @@ use keyproof_store::{
     UnsealError,
 };
 
-use crate::{HashingError, TooBusy};
+use crate::{Clock, HashingError, Origin, TooBusy};
 
 /// Why a use case was not decided: the store did not answer, or there was too much to do to ask it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,6 +217,43 @@ where
     }
 }
 
+/// Settles races as [`settle`] does, over what `origin` permits. One may be lost because a record that permits it is gone, by
+/// which no further try is won: after a lost race that is asked before anything is judged again, and `gone` is what comes of it.
+///
+/// # Errors
+///
+/// Those of [`settle`], and what `gone` makes.
+pub(crate) async fn settle_permitted<T, E, F>(
+    name: &'static str,
+    store: &Store,
+    clock: &dyn Clock,
+    origin: &Origin,
+    gone: impl Fn() -> Failure<E>,
+    attempt: impl Fn() -> F,
+) -> Result<T, Failure<E>>
+where
+    F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
+{
+    let has_committed = AtomicBool::new(false);
+    settle(name, store, || async {
+        let is_lost = has_committed.load(Ordering::Relaxed);
+        if is_lost && !origin.is_permitted_still(store, clock.now()).await? {
+            return Err(gone());
+        }
+        let attempted = attempt().await?;
+        let commits = matches!(attempted, Attempt::Commit(..));
+        has_committed.store(commits, Ordering::Relaxed);
+        Ok(attempted)
+    })
+    .await
+}
+
+/// What a request comes to whose token was revoked while it was on its way, at contracts that tell it to the next request: one
+/// that lost its race.
+pub(crate) const fn overtaken<E>() -> Failure<E> {
+    Failure::Storage(StorageError::Contended { tries: 1 })
+}
+
 /// How often each use case of this process has run again, for those that have.
 static AGAIN: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
@@ -306,7 +346,10 @@ pub(crate) fn put<R: Record + PartialEq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{START, bench};
+    use crate::{
+        audit::Warrant,
+        testing::{START, bench, origin},
+    };
     use keyproof_store::{Key, Record};
     use std::cell::Cell;
 
@@ -366,6 +409,43 @@ mod tests {
         assert_eq!(settled.await, Err(Failure::Refused("it is there")));
         assert_eq!(attempts.get(), 2, "the loser has loaded and decided again");
         assert_eq!(retries().get("test.settled"), Some(&1));
+    }
+
+    #[tokio::test]
+    async fn what_a_record_permitted_that_is_gone_is_tried_once() {
+        let bench = bench().await;
+        let [permits, changed] = ["permits", "changed"].map(|id| Key::new("settled", [id]));
+        let mut batch = bench.store.batch(START);
+        batch.insert(&permits, &Marker {}, None);
+        bench.store.commit(batch).await.unwrap();
+        let stored = bench.store.get::<Marker>(&permits, START).await.unwrap();
+        let version = stored.unwrap().version;
+        let mut permitted = origin();
+        permitted.warrants.push(Warrant {
+            place: permits.clone(),
+            version,
+        });
+        let attempts = Cell::new(0);
+        let attempt = || async {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() == 1 {
+                // It is revoked while the request is judged.
+                let mut revoking = bench.store.batch(START);
+                revoking.remove(&permits, version);
+                bench.store.commit(revoking).await.unwrap();
+            }
+            let mut batch = bench.store.batch(START);
+            permitted.require(&mut batch);
+            batch.insert(&changed, &Marker {}, None);
+            Ok(Attempt::Commit(batch, Ok(())))
+        };
+        let (name, gone) = ("test.gone", || Failure::Refused("it is gone"));
+        let (store, clock) = (&bench.store, &*bench.clock);
+        let settled = settle_permitted(name, store, clock, &permitted, gone, attempt).await;
+        assert_eq!(settled, Err(Failure::Refused("it is gone")));
+        assert_eq!(attempts.get(), 1, "nothing is judged again");
+        let made = bench.store.get::<Marker>(&changed, START).await;
+        assert!(made.unwrap().is_none(), "nothing is changed");
     }
 
     #[tokio::test]

@@ -2,10 +2,7 @@
 //! in, and of the user whose second factor they manage. What is done in a session's name requires the user's record as
 //! it was read here: whatever ends the session, or makes it need a factor, changes that.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use keyproof_mfa::{FactorNeeded, UserRecords};
 use keyproof_store::{Batch, Key};
@@ -18,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure,
-    storage::{Attempt, settle},
+    storage::{Attempt, settle_permitted},
 };
 
 /// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
@@ -50,8 +47,12 @@ impl Managed {
 }
 
 impl Accounts {
-    /// Settles races over what a person decides, as [`settle`] does. One may be lost because the record that their session
-    /// rests on is gone: no further try can be won then, and the session has ended.
+    /// Settles races over what a person decides, as [`settle_permitted`] does: if the record that their session rests on is
+    /// gone, the session has ended. That is also the answer where the record has moved, for a browser's session goes on under
+    /// another token once a key was activated, other sessions were ended or a login was confirmed in another of its windows.
+    /// A record that was only written over is there: by whoever has replaced the key that signs, which shortens the time of the
+    /// former. What is decided under the former at that moment requires its version, so it loses all its tries, and is asked
+    /// again by its client. To read that version anew would be right for keys alone, not for a session's record.
     pub(super) async fn settle_for<T, E, F>(
         &self,
         person: &Person,
@@ -62,29 +63,9 @@ impl Accounts {
         E: From<Undecided>,
         F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
     {
-        let has_committed = AtomicBool::new(false);
-        settle(name, &self.store, || async {
-            if has_committed.load(Ordering::Relaxed) {
-                self.still_permitted::<E>(person).await?;
-            }
-            let attempted = attempt().await?;
-            let commits = matches!(attempted, Attempt::Commit(..));
-            has_committed.store(commits, Ordering::Relaxed);
-            Ok(attempted)
-        })
-        .await
-    }
-
-    /// Whether the records that permit what a person does are there still.
-    async fn still_permitted<E: From<Undecided>>(&self, person: &Person) -> Result<(), Failure<E>> {
-        let authority = person.origin().warrants.iter();
-        let places: Vec<_> = authority.map(|record| record.place.clone()).collect();
-        let found = self.store.get_many(&places, self.clock.now()).await?;
-        if found.iter().all(Option::is_some) {
-            Ok(())
-        } else {
-            Err(Failure::Refused(Undecided::Ended.into()))
-        }
+        let ended = || Failure::Refused(Undecided::Ended.into());
+        let (store, clock, origin) = (&self.store, &*self.clock, person.origin());
+        settle_permitted(name, store, clock, origin, ended, attempt).await
     }
 
     /// All that is kept of a person, for what they decide over it.

@@ -85,6 +85,22 @@ impl Origin {
         }
     }
 
+    /// Whether the records that permit this are there still, whatever has changed in them: if not, no batch that requires this
+    /// goes through any more.
+    pub(crate) async fn is_permitted_still(
+        &self,
+        store: &Store,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let places = self.warrants.iter().map(|warrant| warrant.place.clone());
+        let places: Vec<Key> = places.collect();
+        if places.is_empty() {
+            return Ok(true);
+        }
+        let found = store.get_many(&places, now).await?;
+        Ok(found.iter().all(Option::is_some))
+    }
+
     /// The same request, by whom authentication has found.
     pub fn by(&self, who: Who) -> Self {
         Self {

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Failure, StorageError,
     audit::Deed,
-    storage::{Attempt, settle},
+    storage::{Attempt, overtaken, settle_permitted},
 };
 
 /// The most that is kept of a check, in characters.
@@ -89,7 +89,9 @@ impl DeviceIdentity {
     ) -> Result<DeviceReport, Failure<AttestError>> {
         let evidence = self.judge(move || evidence.decode().map(Arc::new)).await?;
         let nonce_key = self.challenge_key().await?;
-        let judged = settle("device_identity.attest", &self.store, || async {
+        let (name, origin) = ("device_identity.attest", station.origin());
+        let (store, clock) = (&self.store, &*self.clock);
+        let judged = settle_permitted(name, store, clock, origin, overtaken, || async {
             let category = self
                 .load::<Category>(&request.namespace, &request.category)
                 .await?

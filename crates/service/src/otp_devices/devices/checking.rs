@@ -13,7 +13,7 @@ use crate::{
     Action, Failure,
     audit::{Deed, Target},
     otp_devices::{Caller, Reading},
-    storage::{Attempt, settle},
+    storage::{Attempt, overtaken, settle_permitted},
 };
 
 /// How many steps before and after the present one are looked at: half an hour.
@@ -96,7 +96,9 @@ impl OtpDevices {
         let at = now.as_secs();
         let codes = |at| confirm(&key, device.algorithm, price, at);
         let fitting = fitting_step(&code, at, codes);
-        settle("otp_devices.check_code", &self.store, || async {
+        let (name, origin) = ("otp_devices.check_code", caller.origin());
+        let (store, clock) = (&self.store, &*self.clock);
+        settle_permitted(name, store, clock, origin, overtaken, || async {
             let deed = Deed {
                 action: Action::OtpDeviceCheck,
                 target: Target::OtpDevice {
@@ -111,7 +113,7 @@ impl OtpDevices {
                     ),
                     None => "no code of it".to_owned(),
                 }),
-                origin: caller.origin(),
+                origin,
             };
             let mut batch = self.store.batch(now);
             match fitting.filter(|step| step.is_shown) {
@@ -321,7 +323,7 @@ mod tests {
             assert!(
                 matches!(
                     checked,
-                    Err(Failure::Storage(StorageError::Contended { .. }))
+                    Err(Failure::Storage(StorageError::Contended { tries: 1 }))
                 ),
                 "{checked:?}"
             );
