@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{LOCK, add, asks, log_in, session, tokens};
 use crate::{
     Action,
-    Failure::Refused,
+    Failure::{Refused, Storage},
+    StorageError,
     accounts::{
         BrowserStep, ChangePasswordError, PasswordLogin, Role, Session, SessionError, Undecided,
         Unproven,
@@ -74,6 +75,42 @@ async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
     let ended = accounts.end_signing_key(&keys[0].id, &console()).await;
     ended.unwrap();
     changes_nothing(&bench, &own).await;
+}
+
+/// It lives, under the token that its other window has been given; the answer does not tell that apart.
+#[tokio::test]
+async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_ended() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let token = in_browser(&bench).await;
+    let acting = accounts.acting_session(&token).await.unwrap();
+    let renewed = accounts.renew_user_session(&token).await.unwrap();
+    changes_nothing(&bench, acting.session()).await;
+    assert!(accounts.acting_session(&renewed).await.is_ok());
+}
+
+/// The former key verifies for a while still, with its time cut short: its record is another by then.
+#[tokio::test]
+async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_asked_again() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let change = async |session: &Session| {
+        let (old, new, origin) = (secret(PASSWORD), secret("another horse"), origin());
+        let changed = asks(&bench).change_password(session, old, new, &origin);
+        changed.await.err()
+    };
+    let before = session(&bench, &given).await;
+    let replaced = bench.service.accounts.replace_signing_key(&console()).await;
+    replaced.unwrap();
+    let overtaken = change(&before).await;
+    assert!(
+        matches!(overtaken, Some(Storage(StorageError::Contended { .. }))),
+        "{overtaken:?}"
+    );
+    assert_eq!(bench.times(Action::UserSetPassword).await, 0);
+    assert_eq!(change(&session(&bench, &given).await).await, None);
 }
 
 /// Another window of the same browser writes down, once in a while, that the session is used.
