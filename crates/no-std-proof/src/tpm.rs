@@ -58,12 +58,11 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
     let [attest, signature] = certification;
     let mut attestation = AttestationPolicy::new(&[], RING);
     attestation.nonce = None;
-    let policy = CertifyPolicy {
+    let policy = CertifyPolicy::new(
         attestation,
-        object: &object,
-        parent: None,
-        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
-    };
+        &object,
+        KeyProfile::DevId(DevIdKeyPolicy::default()),
+    );
     let evidence = AttestationEvidence { attest, signature };
     let Ok(selection) = "sha256:0,7".parse() else {
         return false;

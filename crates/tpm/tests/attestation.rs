@@ -131,12 +131,9 @@ fn a_tpms_certification_passes_every_check_with_its_nonce_and_warns_without() {
         let made = Made::read(kind, "certify");
         assert_eq!(made.nonce, TPM2_CERTIFY_DATA);
         let check = |nonce| {
-            let policy = CertifyPolicy {
-                attestation: policy(nonce, Some(&keys.ak_qualified)),
-                object: &keys.dev,
-                parent: Some(keys.srk()),
-                profile: dev_id(),
-            };
+            let mut policy =
+                CertifyPolicy::new(policy(nonce, Some(&keys.ak_qualified)), &keys.dev, dev_id());
+            policy.parent = Some(keys.srk());
             check_certify(&keys.ak, made.evidence(), &policy)
         };
         let report = check(None);
@@ -176,13 +173,13 @@ fn a_tpms_certified_creation_passes_every_check() {
             creation_data: &creation_data[2..],
             ticket: Some(&ticket_bytes),
         };
-        let policy = CreationPolicy {
-            attestation: policy(Some(&made.nonce), Some(&keys.ak_qualified)),
-            object: &keys.dev,
-            profile: dev_id(),
-            parent: Some(keys.srk()),
-            outside_info: Some(b"\x00\x11\x22\x33\x44\x55\x66\x77"),
-        };
+        let mut policy = CreationPolicy::new(
+            policy(Some(&made.nonce), Some(&keys.ak_qualified)),
+            &keys.dev,
+            dev_id(),
+        );
+        policy.parent = Some(keys.srk());
+        policy.outside_info = Some(b"\x00\x11\x22\x33\x44\x55\x66\x77");
         let report = check_creation(&keys.ak, &evidence, &policy);
         for check in CreationCheck::ALL {
             let asked = !matches!(check, CreationCheck::ResetCounters | CreationCheck::Clock);
@@ -201,10 +198,8 @@ fn a_tpms_time_passes_every_check() {
     for kind in KINDS {
         let keys = Keys::read(kind);
         let made = Made::read(kind, "gettime");
-        let mut policy = TimePolicy {
-            attestation: policy(Some(&made.nonce), Some(&keys.ak_qualified)),
-            firmware_version: Some(0x2019_1023_0016_3636),
-        };
+        let mut policy = TimePolicy::new(policy(Some(&made.nonce), Some(&keys.ak_qualified)));
+        policy.firmware_version = Some(0x2019_1023_0016_3636);
         let certified = TpmsAttest::parse(&read(kind, "certify.tpms_attest.bin")).unwrap();
         policy.attestation.last_seen = Some(certified.clock_info);
         let report = check_time(&keys.ak, made.evidence(), &policy);
@@ -225,22 +220,11 @@ fn another_type_is_refused() {
     for what in types {
         let made = Made::read("eccp256", what);
         let attestation = policy(Some(&made.nonce), None);
-        let certify = CertifyPolicy {
-            attestation: attestation.clone(),
-            object: &keys.dev,
-            parent: None,
-            profile: dev_id(),
-        };
+        let certify = CertifyPolicy::new(attestation.clone(), &keys.dev, dev_id());
         let by = |own: &str| if own == what { vec![] } else { vec!["type"] };
         let report = check_certify(&keys.ak, made.evidence(), &certify);
         refused(&report, &by("certify"));
-        let creation = CreationPolicy {
-            attestation: attestation.clone(),
-            object: &keys.dev,
-            profile: dev_id(),
-            parent: None,
-            outside_info: None,
-        };
+        let creation = CreationPolicy::new(attestation.clone(), &keys.dev, dev_id());
         let creation_data = read("eccp256", "dev.creation_data.tpm2b");
         let evidence = CreationEvidence {
             attestation: made.evidence(),
@@ -249,18 +233,11 @@ fn another_type_is_refused() {
         };
         let report = check_creation(&keys.ak, &evidence, &creation);
         refused(&report, &by("certifycreation"));
-        let time = TimePolicy {
-            attestation: attestation.clone(),
-            firmware_version: None,
-        };
+        let time = TimePolicy::new(attestation.clone());
         let report = check_time(&keys.ak, made.evidence(), &time);
         refused(&report, &by("gettime"));
-        let nv = NvCertifyPolicy {
-            attestation,
-            index: &nv_index(),
-            contents: None,
-            offset: 0,
-        };
+        let index = nv_index();
+        let nv = NvCertifyPolicy::new(attestation, &index);
         let report = check_nv_certify(&keys.ak, made.evidence(), &nv);
         refused(&report, &["type"]);
     }
@@ -300,12 +277,7 @@ impl Forger {
             name: name(object),
             qualified_name: Buffer::default(),
         }));
-        let policy = CertifyPolicy {
-            attestation: policy(Some(NONCE), None),
-            object,
-            parent: None,
-            profile,
-        };
+        let policy = CertifyPolicy::new(policy(Some(NONCE), None), object, profile);
         check_certify(&self.ak.public, made.evidence(), &policy)
     }
 }
@@ -327,15 +299,11 @@ fn a_certification_is_of_the_object_in_its_place() {
             name: name(named),
             qualified_name: qualified,
         }));
-        let policy = CertifyPolicy {
-            attestation: policy(Some(NONCE), None),
-            object: &forger.dev,
-            parent: Some(ObjectParent::Object {
-                name: &parent,
-                qualified_name: &parent_qualified,
-            }),
-            profile: dev_id(),
-        };
+        let mut policy = CertifyPolicy::new(policy(Some(NONCE), None), &forger.dev, dev_id());
+        policy.parent = Some(ObjectParent::Object {
+            name: &parent,
+            qualified_name: &parent_qualified,
+        });
         let report = check_certify(&forger.ak.public, made.evidence(), &policy);
         refused(&report, by);
     }
@@ -475,13 +443,9 @@ impl Creation {
             creation_data: data,
             ticket: Some(ticket),
         };
-        let policy = CreationPolicy {
-            attestation: policy(Some(NONCE), None),
-            object: &forger.dev,
-            profile: dev_id(),
-            parent: Some(parent),
-            outside_info: Some(self.outside_info),
-        };
+        let mut policy = CreationPolicy::new(policy(Some(NONCE), None), &forger.dev, dev_id());
+        policy.parent = Some(parent);
+        policy.outside_info = Some(self.outside_info);
         check_creation(&forger.ak.public, &evidence, &policy)
     }
 }
@@ -629,10 +593,8 @@ fn a_time_whose_parts_disagree_warns() {
             clock_info,
             firmware_version: 9,
         }));
-        let policy = TimePolicy {
-            attestation: policy(Some(NONCE), None),
-            firmware_version: Some(9),
-        };
+        let mut policy = TimePolicy::new(policy(Some(NONCE), None));
+        policy.firmware_version = Some(9);
         let report = check_time(&forger.ak.public, made.evidence(), &policy);
         assert!(report.accepted(), "{report}");
         report.outcome(TimeCheck::TimeInfo)
@@ -673,12 +635,9 @@ fn an_nv_index_is_the_one_asked_for_and_holds_what_it_should() {
     let index_name = |index: &TpmsNvPublic| buffer(Name::of_nv_index(index).unwrap().as_bytes());
     let check = |attested: Attested, index: &TpmsNvPublic, contents: &[u8], offset| {
         let made = forger.sign(attested);
-        let policy = NvCertifyPolicy {
-            attestation: policy(Some(NONCE), None),
-            index,
-            contents: Some(contents),
-            offset,
-        };
+        let mut policy = NvCertifyPolicy::new(policy(Some(NONCE), None), index);
+        policy.contents = Some(contents);
+        policy.offset = offset;
         check_nv_certify(&forger.ak.public, made.evidence(), &policy)
     };
     let part = |index: &TpmsNvPublic, offset, contents: &[u8]| {
@@ -733,12 +692,7 @@ fn the_frame_is_judged_for_every_type() {
     let check = |made: &Made, ak: &TpmtPublic, last_seen| {
         let mut attestation = policy(Some(NONCE), Some(&elsewhere));
         attestation.last_seen = last_seen;
-        let policy = CertifyPolicy {
-            attestation,
-            object: &forger.dev,
-            parent: None,
-            profile: dev_id(),
-        };
+        let policy = CertifyPolicy::new(attestation, &forger.dev, dev_id());
         check_certify(ak, made.evidence(), &policy)
     };
     let mut signed = attest(NONCE, body);

@@ -363,12 +363,8 @@ fn attests(ek: &str, ak: [&str; 6]) {
         attest: &attest,
         signature: &signature,
     };
-    let certify = CertifyPolicy {
-        attestation: policy(None),
-        object: &dev,
-        parent,
-        profile: profile(),
-    };
+    let mut certify = CertifyPolicy::new(policy(None), &dev, profile());
+    certify.parent = parent;
     accepted(&check_certify(&ak, evidence, &certify), &["extra-data"]);
 
     let of = [
@@ -392,13 +388,9 @@ fn attests(ek: &str, ak: [&str; 6]) {
         creation_data: creation_data.get(2..).unwrap(),
         ticket: Some(&ticket),
     };
-    let creation = CreationPolicy {
-        attestation: policy(Some(&NONCE)),
-        object: &dev,
-        profile: profile(),
-        parent,
-        outside_info: Some(&[0x00, 0x11]),
-    };
+    let mut creation = CreationPolicy::new(policy(Some(&NONCE)), &dev, profile());
+    creation.parent = parent;
+    creation.outside_info = Some(&[0x00, 0x11]);
     accepted(&check_creation(&ak, &evidence, &creation), &[]);
 
     run("tpm2_gettime", &["-c", "ak.ctx"]);
@@ -407,10 +399,7 @@ fn attests(ek: &str, ak: [&str; 6]) {
         attest: &attest,
         signature: &signature,
     };
-    let time = TimePolicy {
-        attestation: policy(Some(&NONCE)),
-        firmware_version: None,
-    };
+    let time = TimePolicy::new(policy(Some(&NONCE)));
     accepted(&check_time(&ak, evidence, &time), &[]);
 
     tpm.write("contents", b"what it holds");
@@ -442,12 +431,9 @@ fn attests(ek: &str, ak: [&str; 6]) {
         auth_policy: Buffer::default(),
         data_size: 13,
     };
-    let nv = NvCertifyPolicy {
-        attestation: policy(Some(&NONCE)),
-        index: &index,
-        contents: Some(b"it ho"),
-        offset: 5,
-    };
+    let mut nv = NvCertifyPolicy::new(policy(Some(&NONCE)), &index);
+    nv.contents = Some(b"it ho");
+    nv.offset = 5;
     accepted(&check_nv_certify(&ak, evidence, &nv), &[]);
 
     let persist = ["-C", "o", "-c", "ak.ctx", "0x81010002"];

@@ -57,12 +57,11 @@ pub fn certify(data: &[u8]) {
         attest: &parts[0],
         signature: &parts[1],
     };
-    let policy = CertifyPolicy {
-        attestation: attestation_policy(),
-        object: &object,
-        parent: None,
-        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
-    };
+    let policy = CertifyPolicy::new(
+        attestation_policy(),
+        &object,
+        KeyProfile::DevId(DevIdKeyPolicy::default()),
+    );
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_certify(&ak, evidence, &policy);
     sound_report(&report);
@@ -90,13 +89,11 @@ pub fn creation(data: &[u8]) {
         creation_data: &parts[2],
         ticket: None,
     };
-    let policy = CreationPolicy {
-        attestation: attestation_policy(),
-        object: &object,
-        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
-        parent: None,
-        outside_info: None,
-    };
+    let policy = CreationPolicy::new(
+        attestation_policy(),
+        &object,
+        KeyProfile::DevId(DevIdKeyPolicy::default()),
+    );
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_creation(&ak, &evidence, &policy);
     sound_report(&report);
@@ -114,10 +111,7 @@ pub fn time(data: &[u8]) {
         attest: &parts[0],
         signature: &parts[1],
     };
-    let policy = TimePolicy {
-        attestation: attestation_policy(),
-        firmware_version: None,
-    };
+    let policy = TimePolicy::new(attestation_policy());
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_time(&ak, evidence, &policy);
     sound_report(&report);
@@ -151,12 +145,8 @@ pub fn nv_certify(data: &[u8]) {
         attest: &attest,
         signature: vector!("eccp256/certify.tpmt_signature.bin"),
     };
-    let policy = NvCertifyPolicy {
-        attestation: attestation_policy(),
-        index: &index,
-        contents: Some(contents),
-        offset: 0,
-    };
+    let mut policy = NvCertifyPolicy::new(attestation_policy(), &index);
+    policy.contents = Some(contents);
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_nv_certify(&ak, evidence, &policy);
     sound_report(&report);

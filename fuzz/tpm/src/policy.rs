@@ -153,18 +153,14 @@ fn certify(data: &[u8]) {
         attest: bytes,
         signature: vector!("eccp256/certify.tpmt_signature.bin"),
     };
-    let policy = CertifyPolicy {
-        attestation: asked.attestation(),
-        object: &object,
-        parent: if asked.is_below_object {
-            Some(ObjectParent::Object {
-                name: &name,
-                qualified_name: &qualified_name,
-            })
-        } else {
-            asked.parent.map(ObjectParent::Hierarchy)
-        },
-        profile: asked.profile.clone(),
+    let mut policy = CertifyPolicy::new(asked.attestation(), &object, asked.profile.clone());
+    policy.parent = if asked.is_below_object {
+        Some(ObjectParent::Object {
+            name: &name,
+            qualified_name: &qualified_name,
+        })
+    } else {
+        asked.parent.map(ObjectParent::Hierarchy)
     };
     let report = check_certify(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy);
     sound(&report);
@@ -207,20 +203,16 @@ fn creation(data: &[u8]) {
         creation_data: &vector!("eccp256/dev.creation_data.tpm2b")[2..],
         ticket: ticket.as_deref(),
     };
-    let policy = CreationPolicy {
-        attestation: asked.attestation(),
-        object: &object,
-        profile: asked.profile.clone(),
-        parent: if asked.is_below_object {
-            Some(ObjectParent::Object {
-                name: &name,
-                qualified_name: &qualified_name,
-            })
-        } else {
-            asked.parent.map(ObjectParent::Hierarchy)
-        },
-        outside_info: asked.rest.get(32..),
+    let mut policy = CreationPolicy::new(asked.attestation(), &object, asked.profile.clone());
+    policy.parent = if asked.is_below_object {
+        Some(ObjectParent::Object {
+            name: &name,
+            qualified_name: &qualified_name,
+        })
+    } else {
+        asked.parent.map(ObjectParent::Hierarchy)
     };
+    policy.outside_info = asked.rest.get(32..);
     let report = check_creation(&key(vector!("eccp256/ak.pub.tpm2b")), &evidence, &policy);
     sound(&report);
     if report.accepted() {
@@ -247,10 +239,8 @@ fn time(data: &[u8]) {
         [1, ..] => Some(!attest.firmware_version),
         _ => None,
     };
-    let policy = TimePolicy {
-        attestation: asked.attestation(),
-        firmware_version,
-    };
+    let mut policy = TimePolicy::new(asked.attestation());
+    policy.firmware_version = firmware_version;
     let report = check_time(&key(vector!("eccp256/ak.pub.tpm2b")), evidence, &policy);
     sound(&report);
     if report.accepted() {

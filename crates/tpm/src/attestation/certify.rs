@@ -14,6 +14,7 @@ use crate::public::TpmtPublic;
 
 /// What a verifier asks of a certification (`TPM2_Certify`).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CertifyPolicy<'a> {
     /// What is asked of every attestation.
     pub attestation: AttestationPolicy<'a>,
@@ -23,6 +24,23 @@ pub struct CertifyPolicy<'a> {
     pub parent: Option<ObjectParent<'a>>,
     /// What the object must be.
     pub profile: KeyProfile,
+}
+
+impl<'a> CertifyPolicy<'a> {
+    /// What is asked of every attestation, the object and what it must be; wherever it stands. What is known beside that is set
+    /// afterwards.
+    pub const fn new(
+        attestation: AttestationPolicy<'a>,
+        object: &'a TpmtPublic,
+        profile: KeyProfile,
+    ) -> Self {
+        Self {
+            attestation,
+            object,
+            parent: None,
+            profile,
+        }
+    }
 }
 
 attestation_checks! {
@@ -55,12 +73,7 @@ attestation_checks! {
 /// };
 /// # let made = TpmsAttest::parse(evidence.attest)?;
 /// # let nonce = &made.extra_data;
-/// let policy = CertifyPolicy {
-///     attestation: AttestationPolicy::new(nonce, RING),
-///     object: &key,
-///     parent: None,
-///     profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
-/// };
+/// let policy = CertifyPolicy::new(AttestationPolicy::new(nonce, RING), &key, KeyProfile::DevId(DevIdKeyPolicy::default()));
 /// assert!(check_certify(&ak, evidence, &policy).accepted()); // the key is in the attestation key's TPM, and stays there
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())

@@ -27,6 +27,7 @@ pub struct CreationEvidence<'a> {
 
 /// What a verifier asks of a certified creation (`TPM2_CertifyCreation`).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CreationPolicy<'a> {
     /// What is asked of every attestation.
     pub attestation: AttestationPolicy<'a>,
@@ -38,6 +39,24 @@ pub struct CreationPolicy<'a> {
     pub parent: Option<ObjectParent<'a>>,
     /// The `outsideInfo` that the object is to have been made with; `None` leaves that unchecked.
     pub outside_info: Option<&'a [u8]>,
+}
+
+impl<'a> CreationPolicy<'a> {
+    /// What is asked of every attestation, the object and what it must be; wherever and with whatever `outsideInfo` it was made.
+    /// What is known beside that is set afterwards.
+    pub const fn new(
+        attestation: AttestationPolicy<'a>,
+        object: &'a TpmtPublic,
+        profile: KeyProfile,
+    ) -> Self {
+        Self {
+            attestation,
+            object,
+            profile,
+            parent: None,
+            outside_info: None,
+        }
+    }
 }
 
 attestation_checks! {
@@ -81,13 +100,7 @@ attestation_checks! {
 /// };
 /// # let made = TpmsAttest::parse(attest)?;
 /// # let nonce = &made.extra_data;
-/// let policy = CreationPolicy {
-///     attestation: AttestationPolicy::new(nonce, RING),
-///     object: &key,
-///     profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
-///     parent: None,
-///     outside_info: None,
-/// };
+/// let policy = CreationPolicy::new(AttestationPolicy::new(nonce, RING), &key, KeyProfile::DevId(DevIdKeyPolicy::default()));
 /// assert!(check_creation(&ak, &evidence, &policy).accepted());
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())

@@ -12,6 +12,7 @@ use crate::public::TpmtPublic;
 
 /// What a verifier asks of a certified NV index (`TPM2_NV_Certify`).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NvCertifyPolicy<'a> {
     /// What is asked of every attestation.
     pub attestation: AttestationPolicy<'a>,
@@ -21,6 +22,18 @@ pub struct NvCertifyPolicy<'a> {
     pub contents: Option<&'a [u8]>,
     /// Where in the index `contents` begins. A digest is of all contents, from 0.
     pub offset: u16,
+}
+
+impl<'a> NvCertifyPolicy<'a> {
+    /// What is asked of every attestation, and the index, whatever its contents. What is known of those is set afterwards.
+    pub const fn new(attestation: AttestationPolicy<'a>, index: &'a TpmsNvPublic) -> Self {
+        Self {
+            attestation,
+            index,
+            contents: None,
+            offset: 0,
+        }
+    }
 }
 
 attestation_checks! {

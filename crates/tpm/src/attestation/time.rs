@@ -10,11 +10,22 @@ use crate::public::TpmtPublic;
 
 /// What a verifier asks of an attested time (`TPM2_GetTime`).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TimePolicy<'a> {
     /// What is asked of every attestation.
     pub attestation: AttestationPolicy<'a>,
     /// The firmware version that the TPM is to have; `None` leaves that unchecked.
     pub firmware_version: Option<u64>,
+}
+
+impl<'a> TimePolicy<'a> {
+    /// What is asked of every attestation; of any firmware. What is known of that is set afterwards.
+    pub const fn new(attestation: AttestationPolicy<'a>) -> Self {
+        Self {
+            attestation,
+            firmware_version: None,
+        }
+    }
 }
 
 attestation_checks! {
@@ -42,10 +53,7 @@ attestation_checks! {
 /// };
 /// let made = TpmsAttest::parse(evidence.attest)?;
 /// # let nonce = &made.extra_data;
-/// let policy = TimePolicy {
-///     attestation: AttestationPolicy::new(nonce, RING),
-///     firmware_version: None,
-/// };
+/// let policy = TimePolicy::new(AttestationPolicy::new(nonce, RING));
 /// assert!(check_time(&ak, evidence, &policy).accepted());
 /// // Kept, and handed in with the next one: a clock that went back is refused.
 /// let last_seen = made.clock_info;

@@ -129,12 +129,9 @@ impl Vector {
 
     fn check_certify(&self) -> Vec<&'static str> {
         self.attested(|ak, evidence, attestation| {
-            let policy = CertifyPolicy {
-                attestation,
-                object: &self.public("object"),
-                parent: Some(ObjectParent::Hierarchy(Hierarchy::Owner)),
-                profile: self.profile(),
-            };
+            let object = self.public("object");
+            let mut policy = CertifyPolicy::new(attestation, &object, self.profile());
+            policy.parent = Some(ObjectParent::Hierarchy(Hierarchy::Owner));
             failed(&check_certify(ak, evidence, &policy))
         })
     }
@@ -142,13 +139,10 @@ impl Vector {
     fn check_creation(&self) -> Vec<&'static str> {
         self.attested(|ak, attestation_evidence, attestation| {
             let outside_info = self.bytes("outside_info").unwrap();
-            let policy = CreationPolicy {
-                attestation,
-                object: &self.public("object"),
-                profile: self.profile(),
-                parent: Some(ObjectParent::Hierarchy(Hierarchy::Owner)),
-                outside_info: Some(&outside_info),
-            };
+            let object = self.public("object");
+            let mut policy = CreationPolicy::new(attestation, &object, self.profile());
+            policy.parent = Some(ObjectParent::Hierarchy(Hierarchy::Owner));
+            policy.outside_info = Some(&outside_info);
             let (data, ticket) = (self.bytes("creation_data").unwrap(), self.bytes("ticket"));
             let evidence = CreationEvidence {
                 attestation: attestation_evidence,
@@ -162,10 +156,8 @@ impl Vector {
     fn check_time(&self) -> Vec<&'static str> {
         self.attested(|ak, evidence, attestation| {
             let firmware: [u8; 8] = self.bytes("firmware_version").unwrap().try_into().unwrap();
-            let policy = TimePolicy {
-                attestation,
-                firmware_version: Some(u64::from_be_bytes(firmware)),
-            };
+            let mut policy = TimePolicy::new(attestation);
+            policy.firmware_version = Some(u64::from_be_bytes(firmware));
             failed(&check_time(ak, evidence, &policy))
         })
     }
@@ -174,12 +166,10 @@ impl Vector {
         self.attested(|ak, evidence, attestation| {
             let contents = self.bytes("contents").unwrap();
             let offset: [u8; 2] = self.bytes("offset").unwrap().try_into().unwrap();
-            let policy = NvCertifyPolicy {
-                attestation,
-                index: &TpmsNvPublic::parse(&self.bytes("index").unwrap()).unwrap(),
-                contents: Some(&contents),
-                offset: u16::from_be_bytes(offset),
-            };
+            let index = TpmsNvPublic::parse(&self.bytes("index").unwrap()).unwrap();
+            let mut policy = NvCertifyPolicy::new(attestation, &index);
+            policy.contents = Some(&contents);
+            policy.offset = u16::from_be_bytes(offset);
             failed(&check_nv_certify(ak, evidence, &policy))
         })
     }

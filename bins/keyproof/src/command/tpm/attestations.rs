@@ -243,12 +243,12 @@ pub(super) fn certify(arguments: &CertifyArguments) -> Outcome {
     let evidence = arguments.common.read()?;
     let object = public(&arguments.object.object)?;
     let parent = arguments.object.parent()?;
-    let policy = CertifyPolicy {
-        attestation: arguments.common.policy(&evidence),
-        object: &object,
-        parent: arguments.object.place(parent.as_ref()),
-        profile: arguments.object.profile.into(),
-    };
+    let mut policy = CertifyPolicy::new(
+        arguments.common.policy(&evidence),
+        &object,
+        arguments.object.profile.into(),
+    );
+    policy.parent = arguments.object.place(parent.as_ref());
     let report = check_certify(&evidence.ak, evidence.attestation(), &policy);
     report::finish(
         &report,
@@ -263,13 +263,13 @@ pub(super) fn creation(arguments: &CreationArguments) -> Outcome {
     let parent = arguments.object.parent()?;
     let creation_data = read(&arguments.creation_data)?;
     let ticket = arguments.ticket.as_deref().map(read).transpose()?;
-    let policy = CreationPolicy {
-        attestation: arguments.common.policy(&evidence),
-        object: &object,
-        profile: arguments.object.profile.into(),
-        parent: arguments.object.place(parent.as_ref()),
-        outside_info: arguments.outside_info.as_ref().map(|info| &*info.0),
-    };
+    let mut policy = CreationPolicy::new(
+        arguments.common.policy(&evidence),
+        &object,
+        arguments.object.profile.into(),
+    );
+    policy.parent = arguments.object.place(parent.as_ref());
+    policy.outside_info = arguments.outside_info.as_ref().map(|info| &*info.0);
     let creation = CreationEvidence {
         attestation: evidence.attestation(),
         creation_data: unsized_content(&creation_data),
@@ -291,10 +291,8 @@ pub(super) fn time(arguments: &TimeArguments) -> Outcome {
             .map(u64::from_be_bytes)
             .map_err(|_| Failure::Usage("--firmware has 16 hexadecimal digits".to_owned()))
     });
-    let policy = TimePolicy {
-        attestation: arguments.common.policy(&evidence),
-        firmware_version: firmware.transpose()?,
-    };
+    let mut policy = TimePolicy::new(arguments.common.policy(&evidence));
+    policy.firmware_version = firmware.transpose()?;
     let report = check_time(&evidence.ak, evidence.attestation(), &policy);
     report::finish(&report, arguments.common.json, &names(&evidence, None))
 }
@@ -303,12 +301,9 @@ pub(super) fn nv(arguments: &NvArguments) -> Outcome {
     let evidence = arguments.common.read()?;
     let index = nv_public(&arguments.index)?;
     let contents = arguments.contents.as_deref().map(read).transpose()?;
-    let policy = NvCertifyPolicy {
-        attestation: arguments.common.policy(&evidence),
-        index: &index,
-        contents: contents.as_deref(),
-        offset: arguments.offset,
-    };
+    let mut policy = NvCertifyPolicy::new(arguments.common.policy(&evidence), &index);
+    policy.contents = contents.as_deref();
+    policy.offset = arguments.offset;
     let report = check_nv_certify(&evidence.ak, evidence.attestation(), &policy);
     report::finish(
         &report,
