@@ -10,12 +10,14 @@ pub mod program;
 pub mod reads;
 pub mod users;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
 
 /// One of several ways to do the same work.
 pub struct Contender<'a> {

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use keyproof_store::{Key, ReadPlan, Store, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::batches::Ballast;
-use crate::{Result, processor_time};
+use crate::{Result, batches::Ballast, processor_time};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_010);
 

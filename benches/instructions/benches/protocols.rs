@@ -7,9 +7,11 @@
     reason = "a benchmark that does not do its task has nothing to count; gungraun's macros write whole paths"
 )]
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
-use std::hint::black_box;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, DefaultHasher},
+    hint::black_box,
+};
 
 use gungraun::prelude::*;
 use keyproof_auth::{Generation, Token, TokenDigest, UnixMillis as AuthMillis, Validity};
@@ -17,15 +19,20 @@ use keyproof_mfa::{
     Client, KeyKind, Password, Policy as LoginPolicy, Proof, SessionId, UnixMillis, User, UserId,
     UserRecords,
 };
-use keyproof_otp::ocra::{Input, Ocra, Response};
-use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Secret, Totp, Window};
+use keyproof_otp::{
+    Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Secret, Totp, Window,
+    ocra::{Input, Ocra, Response},
+};
 use keyproof_pskc::{Container, Key, Unlock};
 use keyproof_tpm::{
     EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection, TpmtPublic,
     algorithms, check_ek_certificate, check_quote,
 };
-use keyproof_x509::path::{Pool, Rules, find};
-use keyproof_x509::{Certificate, Policy, VerificationCode, prove};
+use keyproof_x509::{
+    Certificate, Policy, VerificationCode,
+    path::{Pool, Rules, find},
+    prove,
+};
 
 /// 2027-01-15: the vectors' certificates are valid.
 const NOW: u64 = 1_800_000_000;

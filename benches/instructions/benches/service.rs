@@ -10,25 +10,27 @@
     reason = "a benchmark that does not do its task has nothing to count; gungraun's macros write whole paths"
 )]
 
-use std::hint::black_box;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    hint::black_box,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use gungraun::prelude::*;
 use keyproof_auth::Cost;
-use keyproof_otp::pos::PosAlgorithm;
-use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Tokens};
-use keyproof_service::otp_devices::{
-    Caller, DeviceDetails, DeviceView, Lifetime, Moment, Reading, TokenRequest, Writing,
-};
+use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
 use keyproof_service::{
     Action, AddressLimit, Applicant, Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    accounts::{FirstStep, NewUser, PasswordLogin, Role, Tokens},
+    otp_devices::{
+        Caller, DeviceDetails, DeviceView, Lifetime, Moment, Reading, TokenRequest, Writing,
+    },
 };
-use keyproof_store::memory::MemoryEngine;
-use keyproof_store::{Entropy, MasterKey, MasterKeys, Store, Timestamp};
+use keyproof_store::{Entropy, MasterKey, MasterKeys, Store, Timestamp, memory::MemoryEngine};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 

@@ -9,27 +9,36 @@
 //! them alike. A login's second step includes its durable commit; a page of users is one of an organisation of 50; a page of
 //! the audit trail has the latest 50 events. Memory is what the process has resident after its last turn.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{env, fs, io};
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    io::{BufRead, BufReader, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::{Parser, Subcommand};
-use keyproof_benches::population::{self, District, Founder, START, origin, password_of, sent};
-use keyproof_benches::users::STEP;
-use keyproof_benches::{Aim, Result, in_folder_below, report};
+use keyproof_benches::{
+    Aim, Result, in_folder_below,
+    population::{self, District, Founder, START, origin, password_of, sent},
+    report,
+    users::STEP,
+};
 use keyproof_peer_postgres::{Postgres, programs_folder};
-use keyproof_service::accounts::{FirstStep, Sort, SortKey, UserQuery};
-use keyproof_service::audit::{Looker, Search};
-use keyproof_service::certificates::Precondition;
-use keyproof_service::otp_devices::{Caller, Moment, Reading};
-use keyproof_service::{Action, Clock, ManualClock, Service, Who};
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
-use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
-use keyproof_store::{Engine, MasterKey, MasterKeys, Prefix, Store, SystemEntropy, Timestamp};
+use keyproof_service::{
+    Action, Clock, ManualClock, Service, Who,
+    accounts::{FirstStep, Sort, SortKey, UserQuery},
+    audit::{Looker, Search},
+    certificates::Precondition,
+    otp_devices::{Caller, Moment, Reading},
+};
+use keyproof_store::{
+    Engine, MasterKey, MasterKeys, Prefix, Store, SystemEntropy, Timestamp,
+    postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
+    sqlite::{SqliteEngine, SqliteOptions},
+};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 

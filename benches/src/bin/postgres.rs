@@ -9,18 +9,20 @@
 //! pipelined, as the engine sends them. Either has as many connections as there are callers; what the engine makes of the
 //! 16 of its default is shown beside. The engine also deletes the ids again. All take turns.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
 use keyproof_benches::{Aim, Result, median, progress, report};
 use keyproof_peer_postgres::{Postgres, Setup};
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
 use keyproof_store::{
     Change, Changes, Engine, Entropy, Key, Row, SystemEntropy, Timestamp, Version,
+    postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
 };
 use tokio::task::JoinSet;
 

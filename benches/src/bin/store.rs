@@ -16,25 +16,32 @@
 //! Then reads a second, and the processor time of each, in the store with 400,000 records: of one record, of as many as a
 //! login needs, and of one that leads to another; while nobody writes, and while 32 callers commit batches of a login's shape.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
-use keyproof_benches::batches::{Batches, Shape, written};
-use keyproof_benches::reads::{self, Question};
-use keyproof_benches::{Aim, Result, in_folder_below, median, progress, report, users};
-use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
+use keyproof_benches::{
+    Aim, Result,
+    batches::{Batches, Shape, written},
+    in_folder_below, median, progress,
+    reads::{self, Question},
+    report, users,
+};
 use keyproof_store::{
     Entropy, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp, Version,
+    sqlite::{SqliteEngine, SqliteOptions},
 };
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 const CALLERS: [usize; 3] = [1, 32, 256];
 const ROUND: Duration = Duration::from_millis(1_000);

@@ -6,8 +6,12 @@ use std::hint::black_box;
 
 use clap::Parser;
 use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
-use keyproof_x509::path::{Pool, Rules, find};
-use keyproof_x509::{Certificate, Policy, VerificationCode, algorithms::RING, prove};
+use keyproof_x509::{
+    Certificate, Policy, VerificationCode,
+    algorithms::RING,
+    path::{Pool, Rules, find},
+    prove,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,

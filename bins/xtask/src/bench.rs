@@ -1,15 +1,19 @@
 //! `cargo xtask bench`: the benchmarks, each a program that prints its ratios; all of them as JSON, and as a chart.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
-use crate::chart;
-use crate::failure::Failure;
-use crate::process::{cargo, echoed, output, run as execute};
-use crate::workspace;
+use crate::{
+    chart,
+    failure::Failure,
+    process::{cargo, echoed, output, run as execute},
+    workspace,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

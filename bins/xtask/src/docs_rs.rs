@@ -1,15 +1,15 @@
 //! The published crates' pages as docs.rs makes them: on nightly, with every feature, and at each item the feature that it
 //! takes.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::path::Path;
+use std::{ffi::OsStr, fs, path::Path};
 
-use crate::failure::Failure;
-use crate::process::run;
-use crate::sources;
-use crate::tools::{NIGHTLY, Toolchain};
-use crate::workspace::{self, Member};
+use crate::{
+    failure::Failure,
+    process::run,
+    sources,
+    tools::{NIGHTLY, Toolchain},
+    workspace::{self, Member},
+};
 
 /// What stands at an item that is there with a feature alone.
 const LABEL: &str = "crate feature";

@@ -1,8 +1,6 @@
 //! Why a developer command stopped, in words that say what to do next.
 
-use std::io;
-use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::{io, path::PathBuf, process::ExitStatus};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {

@@ -2,18 +2,22 @@
 //! that was last written down. A clock on a busy machine says little; a count says the same everywhere, as long as the
 //! toolchain and the processor's features are the same.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{fmt, fs};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 use toml::Table;
 
-use crate::failure::Failure;
-use crate::process::{output, run as execute};
-use crate::tools::{self, Toolchain, need_cargo_tool, need_programs};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{output, run as execute},
+    tools::{self, Toolchain, need_cargo_tool, need_programs},
+    workspace,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

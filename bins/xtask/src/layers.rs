@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
-use crate::failure::Failure;
-use crate::process::{cargo, output};
-use crate::sources;
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, output},
+    sources, workspace,
+};
 
 struct Layer {
     package: &'static str,

@@ -1,5 +1,5 @@
-//! What of a file's layout rustfmt does not see to on the stable toolchain: imports at its head stand in three blocks;
-//! below the heading of a section of docs is an empty line; and `must_use` says what is lost.
+//! What of a file's layout rustfmt does not see to on the stable toolchain: imports at its head stand in three blocks, and
+//! those of one crate in one `use`; below the heading of a section of docs is an empty line; and `must_use` says what is lost.
 
 use std::{collections::HashSet, path::Path};
 
@@ -36,10 +36,13 @@ pub(crate) fn check() -> Result<(), Failure> {
 fn broken(text: &str) -> Option<(usize, &'static str)> {
     let imports = "imports stand in three blocks (std; other crates; crate, super and modules of the file), with an \
          empty line between them and none within";
+    let repeats =
+        "what is imported of one crate stands in one use, unless an attribute is for a part of it";
     let headings = "below the heading of a section of docs is an empty line";
     let must_use = "must_use says what is lost, and stands nowhere else";
     let broken = [
         (misplaced(text), imports),
+        (repeated(text), repeats),
         (crowded(text), headings),
         (unreasoned(text), must_use),
     ];
@@ -95,6 +98,24 @@ fn misplaced(text: &str) -> Option<usize> {
     None
 }
 
+/// The line of the first import at the head of a crate that was imported from above, the first line being 1.
+fn repeated(text: &str) -> Option<usize> {
+    let mut roots = HashSet::new();
+    let mut has_attribute = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let is_import = line.starts_with("use ");
+        if is_import && !has_attribute && !roots.insert(root(&line["use ".len()..])) {
+            return Some(number);
+        }
+        let goes_on = line.is_empty() || line.starts_with(['#', '/', ' ', '}', ']', ')']);
+        if !is_import && !goes_on && !is_of_the_head(line) {
+            break;
+        }
+        has_attribute = line.starts_with('#');
+    }
+    None
+}
+
 /// The module that a line declares.
 fn module(line: &str) -> Option<&str> {
     let line = line.strip_prefix("pub ").unwrap_or(line);
@@ -110,9 +131,14 @@ fn is_of_the_head(line: &str) -> bool {
         || (module(line).is_some() && line.ends_with(';'))
 }
 
+/// The crate or module that a path begins with.
+fn root(path: &str) -> &str {
+    let path = path.strip_prefix("::").unwrap_or(path);
+    path.split([':', ';', ' ']).next().unwrap_or_default()
+}
+
 fn origin(path: &str, modules: &HashSet<&str>) -> Origin {
-    let root = path.split([':', ';', ' ']).next().unwrap_or_default();
-    match root {
+    match root(path) {
         "alloc" | "core" | "std" => Origin::Standard,
         "crate" | "self" | "super" => Origin::Own,
         root if modules.contains(root) => Origin::Own,
@@ -159,6 +185,18 @@ use late::Import;
             assert_eq!(misplaced(&good.replace(from, to)), Some(line), "{to}");
         }
     }
+
+    #[test]
+    fn what_is_imported_of_one_crate_stands_in_one_use() {
+        let good = "#[cfg(unix)]\nuse std::os;\nuse std::{fmt, io};\n\nuse super::*;\n\nfn f() {}\nuse std::fs;\n";
+        assert_eq!(repeated(good), None);
+        assert_eq!(repeated(&good.replace("#[cfg(unix)]\n", "")), Some(2));
+        assert_eq!(
+            repeated(&good.replace("use super::*;", "use ::std::fs;")),
+            Some(5)
+        );
+    }
+
     #[test]
     fn a_heading_stands_apart_and_must_use_says_why() {
         let good = "/// # Errors\n///\n/// None.\n#[must_use = \"it is lost\"]\nfn f() {}\n";

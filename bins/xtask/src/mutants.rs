@@ -1,16 +1,20 @@
 //! `cargo xtask mutants CRATE`: what the tests of a crate do not notice when it is broken, beside the list of what they
 //! need not.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 
-use crate::failure::Failure;
-use crate::process::{cargo, status};
-use crate::tools::{self, need_cargo_tool};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, status},
+    tools::{self, need_cargo_tool},
+    workspace,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -1,15 +1,19 @@
 //! The published crates as a stranger gets them: packaged, unpacked, and built by what their READMEs say alone.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use toml::{Table, Value};
 
-use crate::failure::Failure;
-use crate::process::{cargo, run};
-use crate::readme::Readme;
-use crate::workspace::{self, Member};
+use crate::{
+    failure::Failure,
+    process::{cargo, run},
+    readme::Readme,
+    workspace::{self, Member},
+};
 
 /// What each package contains beside its sources.
 const FILES: &[&str] = &["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];

@@ -3,12 +3,16 @@
 //! Debian has one version; operators have all that the project maintains. A package is named with its digest, so that a
 //! run tomorrow has the same server.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use crate::failure::Failure;
-use crate::process::{cargo, output, run};
+use crate::{
+    failure::Failure,
+    process::{cargo, output, run},
+};
 
 /// The variable that names the folder of a server's programs (`crates/peer-postgres/src/programs.rs`).
 const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";

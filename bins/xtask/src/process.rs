@@ -1,8 +1,10 @@
 //! Starting programs: each is shown before it runs, and its failure is ours.
 
-use std::env;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::{
+    env,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+};
 
 use crate::failure::Failure;
 

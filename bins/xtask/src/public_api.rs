@@ -1,12 +1,13 @@
 //! What each published crate offers, written down in a file: a change of it is seen in review, or it is not meant.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
-use crate::failure::Failure;
-use crate::process::output;
-use crate::tools::{self, NIGHTLY, Toolchain, need_cargo_tool};
-use crate::workspace::{self, Member};
+use crate::{
+    failure::Failure,
+    process::output,
+    tools::{self, NIGHTLY, Toolchain, need_cargo_tool},
+    workspace::{self, Member},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

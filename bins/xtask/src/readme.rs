@@ -1,7 +1,6 @@
 //! What a README tells a newcomer to copy: the lines of the manifest, and the program.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use crate::failure::Failure;
 

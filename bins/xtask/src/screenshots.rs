@@ -1,13 +1,17 @@
 //! `cargo xtask screenshots`: every page of both sites as a browser shows it, in light, dark and narrow.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use crate::failure::Failure;
-use crate::process::{cargo, run as execute};
-use crate::tools::{self, need_programs};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, run as execute},
+    tools::{self, need_programs},
+    workspace,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

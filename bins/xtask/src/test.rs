@@ -1,30 +1,28 @@
 //! `cargo xtask test`: everything that must pass before a change lands.
 
-use std::env;
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use clap::ValueEnum;
 
-use crate::architecture;
-use crate::data_model;
-use crate::distribution::{self, Tried};
-use crate::docs_rs;
-use crate::failure::Failure;
-use crate::fuzz;
-use crate::instructions::{self, Gate};
-use crate::layers;
-use crate::layout;
-use crate::packages;
-use crate::postgres;
-use crate::process::{cargo, run as execute};
-use crate::public_api;
-use crate::toolchains;
-use crate::tools::{self, need_cargo_tool, need_programs};
-use crate::upgrade;
-use crate::wire_words;
-use crate::workspace::{self, Member};
+use crate::{
+    architecture, data_model,
+    distribution::{self, Tried},
+    docs_rs,
+    failure::Failure,
+    fuzz,
+    instructions::{self, Gate},
+    layers, layout, packages, postgres,
+    process::{cargo, run as execute},
+    public_api, toolchains,
+    tools::{self, need_cargo_tool, need_programs},
+    upgrade, wire_words,
+    workspace::{self, Member},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

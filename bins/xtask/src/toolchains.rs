@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::failure::Failure;
-use crate::postgres;
-use crate::process::{cargo, run};
-use crate::sources;
-use crate::tools::{self, Toolchain, need_cargo_tool, need_programs, need_targets};
-use crate::workspace::{self, Member};
+use crate::{
+    failure::Failure,
+    postgres,
+    process::{cargo, run},
+    sources,
+    tools::{self, Toolchain, need_cargo_tool, need_programs, need_targets},
+    workspace::{self, Member},
+};
 
 /// Tests each published crate with all features on exactly the release of Rust that its manifest names.
 pub(crate) fn test_on_each_rust_version() -> Result<(), Failure> {

@@ -1,12 +1,16 @@
 //! What the commands need beside the toolchain, and how it is installed.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use crate::failure::Failure;
-use crate::process::{cargo, line, output, run};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, line, output, run},
+    workspace,
+};
 
 /// A program, and the Debian package that holds it.
 pub(crate) struct Program {

@@ -1,13 +1,17 @@
 //! The release before, for the test of an upgrade: built from its commit, and kept by it below `target/`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use crate::failure::Failure;
-use crate::process::{cargo, run, status};
-use crate::tools::{self, need_programs};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, run, status},
+    tools::{self, need_programs},
+    workspace,
+};
 
 /// The last commit whose SQLite schema is 1.
 const COMMIT: &str = "033d30bd1f89f0bc701f1e55d35f52886b5748c2";

@@ -1,7 +1,9 @@
 //! What the workspace holds: its members, and the binaries of a folder.
 
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 

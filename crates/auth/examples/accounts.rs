@@ -3,10 +3,12 @@
 //!
 //! `cargo run --example accounts --features std`
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    time::{Duration, SystemTime},
+};
 
 use keyproof_auth::{
     AuthError, Cost, Generation, Memory, PasswordHash, Token, TokenDigest, UnixMillis, Validity,

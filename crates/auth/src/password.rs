@@ -4,8 +4,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,

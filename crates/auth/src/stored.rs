@@ -1,11 +1,11 @@
 //! What is stored, as serde's text: the same that `Display` writes and `FromStr` reads. And a cost, as a configuration says it.
 
-use core::fmt;
-use core::marker::PhantomData;
-use core::str::FromStr;
+use core::{fmt, marker::PhantomData, str::FromStr};
 
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 
 use crate::{
     AuthError, Cost, Generation, PasswordHash, Scopes, TokenDigest,

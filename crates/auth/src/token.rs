@@ -1,9 +1,11 @@
 //! Bearer tokens: high-entropy secrets that are shown once and stored as digests.
 
 use alloc::{string::String, vec::Vec};
-use core::fmt;
-use core::hash::{Hash, Hasher};
-use core::str::FromStr;
+use core::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};

@@ -8,8 +8,7 @@ use keyproof_auth::{
     Cost, Generation, Memory, PasswordHash, Scopes, Token, TokenDigest, UnixMillis, Validity,
     operator::OperatorScopes, taler::LoginScope,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Is this text in JSON, reads back, and is refused once it is another.
 #[track_caller]

@@ -1,9 +1,11 @@
 //! Addresses that a user is known at, each with a count of failures of its own.
 
 use alloc::vec::Vec;
-use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use core::str::FromStr;
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use crate::{Lockout, MfaError, Policy, UnixMillis};
 

@@ -1,9 +1,8 @@
 //! Which count pays for an attempt, and what becomes of it.
 
-use crate::lockout::Guess;
 use crate::{
     Addresses, Counter, Failure, Fingerprint, Locked, Lockout, Network, Policy, SessionId,
-    Sessions, UnixMillis, UserRecords,
+    Sessions, UnixMillis, UserRecords, lockout::Guess,
 };
 
 /// Who asks to be logged in, as far as that can be told before they are.

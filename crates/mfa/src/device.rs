@@ -1,14 +1,12 @@
 //! Devices from which a password alone logs in.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::digest::Digest;
-use crate::{Generation, Lockout, MfaError, Policy, UnixMillis, User};
+use crate::{Generation, Lockout, MfaError, Policy, UnixMillis, User, digest::Digest};
 
 /// What a client says to be known again: an opaque text of its own choice.
 ///

@@ -2,12 +2,12 @@
 
 use thiserror::Error;
 
-use crate::key::{Generation, KeyKind, KeyRecord, Proof};
-use crate::lockout::Guess;
-use crate::totp::Wrong;
 use crate::{
     Counter, Decision, FactorNeeded, Failure, Locked, Password, PasswordRefusal, Policy,
     RecoveryCode, RecoveryCodes, Session, SessionId, UnixMillis, UserRecords,
+    key::{Generation, KeyKind, KeyRecord, Proof},
+    lockout::Guess,
+    totp::Wrong,
 };
 
 /// A key is pending.

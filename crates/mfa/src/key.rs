@@ -4,8 +4,10 @@ use core::fmt;
 
 use keyproof_otp::{Code, Secret};
 
-use crate::totp::{TotpKey, Wrong};
-use crate::{TotpParameters, UnixMillis};
+use crate::{
+    TotpParameters, UnixMillis,
+    totp::{TotpKey, Wrong},
+};
 
 /// Which enrolment a key comes from: 128 random bits, drawn anew for each.
 ///

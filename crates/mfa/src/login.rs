@@ -2,12 +2,10 @@
 
 use thiserror::Error;
 
-use crate::key::Proof;
-use crate::lockout::Guess;
-use crate::totp::Wrong;
 use crate::{
     Challenge, ChallengeOver, Client, Counter, Decision, DeviceId, Devices, Failure, Locked,
     Network, NewDevice, Policy, RecoveryCode, SessionId, Trusted, UnixMillis, UserRecords,
+    key::Proof, lockout::Guess, totp::Wrong,
 };
 
 /// What the caller's own check of a password has found. Nobody's password is `Wrong`.

@@ -1,5 +1,7 @@
-use core::num::{NonZeroU16, NonZeroU32};
-use core::time::Duration;
+use core::{
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 /// The numbers of the rules. [`Policy::default`] is what keyproof's server uses.
 ///

@@ -6,9 +6,7 @@ use data_encoding::BASE32_NOPAD_VISUAL;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::digest::Digest;
-use crate::totp::Wrong;
-use crate::{Generation, MfaError, UnixMillis};
+use crate::{Generation, MfaError, UnixMillis, digest::Digest, totp::Wrong};
 
 /// A recovery code: 80 random bits, shown as four groups of four Base32 symbols (RFC 4648 section
 /// 6), as in `ABCD-EFGH-IJKL-MN23`.

@@ -4,8 +4,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-use crate::key::KeyStatus;
-use crate::{Factor, SessionId, UnixMillis, UserRecords};
+use crate::{Factor, SessionId, UnixMillis, UserRecords, key::KeyStatus};
 
 /// A second factor that a session has shown at its login, and when: for the caller to keep with the
 /// session. A trusted device shows none: its fingerprint is a text that the client chose.

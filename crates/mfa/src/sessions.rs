@@ -2,8 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::digest::Digest;
-use crate::{Lockout, Policy, UnixMillis};
+use crate::{Lockout, Policy, UnixMillis, digest::Digest};
 
 /// Which session, as a digest of what the caller calls it.
 ///
@@ -113,8 +112,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Counter;
-    use crate::lockout::Guess;
+    use crate::{Counter, lockout::Guess};
     use alloc::string::ToString;
 
     const NOW: UnixMillis = UnixMillis::from_secs(1_700_000_000);

@@ -8,23 +8,22 @@
 //! Moments are milliseconds since the Unix epoch, digests and generations lower-case hex; absent
 //! members are left out. `tests/stored_form.rs` pins the bytes.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::KnownAddress;
-use crate::digest::Digest;
-use crate::key::KeyState;
-use crate::lockout::Doubling;
-use crate::recovery::KeptCode;
-use crate::sessions::CountedSession;
-use crate::totp::{MAX_DRIFT, Spent, TotpKey};
 use crate::{
     AddressId, DeviceId, Generation, KeyRecord, KeyStatus, MfaError, Network, RecoveryCodes,
     SessionId, TotpParameters, UnixMillis, User, UserRecords,
+    address::KnownAddress,
+    digest::Digest,
+    key::KeyState,
+    lockout::Doubling,
     otp::{Algorithm, Digits},
+    recovery::KeptCode,
+    sessions::CountedSession,
+    totp::{MAX_DRIFT, Spent, TotpKey},
 };
 
 macro_rules! versions {
@@ -623,8 +622,10 @@ pub(crate) mod hex {
     use core::fmt;
 
     use data_encoding::HEXLOWER;
-    use serde::de::{Error, Unexpected, Visitor};
-    use serde::{Deserializer, Serializer};
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, Unexpected, Visitor},
+    };
 
     pub(crate) fn serialize<S: Serializer, const N: usize>(
         bytes: &[u8; N],
@@ -666,8 +667,10 @@ pub(crate) mod hex {
 mod network {
     use core::fmt;
 
-    use serde::de::{Error, Visitor};
-    use serde::{Deserializer, Serializer};
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, Visitor},
+    };
 
     use crate::Network;
 

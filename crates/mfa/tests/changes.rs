@@ -1,10 +1,12 @@
 //! What a decision changed, and all records of a user in one.
 
-use keyproof_mfa::otp::otpauth::{Kind, OtpauthUri};
-use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
     Change, Client, KeyKind, MfaError, Password, Policy, Proof, RecordKind, SessionId, UnixMillis,
     User, UserId, UserRecords,
+    otp::{
+        Secret, Totp,
+        otpauth::{Kind, OtpauthUri},
+    },
 };
 
 const NOW: UnixMillis = UnixMillis::from_secs(1_700_000_010);

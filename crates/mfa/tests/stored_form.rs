@@ -8,14 +8,13 @@
 
 use core::fmt::Debug;
 
-use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
     Addresses, Challenge, Client, Devices, Fingerprint, FirstFactor, KeyKind, KeyRecord, KeyStatus,
     Lockout, MfaError, Network, NewDevice, Password, Policy, Proof, RecoveryCodes, Session,
     SessionId, Sessions, Standing, UnixMillis, User, UserId, UserRecords,
+    otp::{Secret, Totp},
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 const PENDING: &str = include_str!("stored_form/key-1-pending.json");

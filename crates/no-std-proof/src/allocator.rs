@@ -1,7 +1,9 @@
 //! An allocator that has nothing to give: what allocates is linked here, never run.
 
-use core::alloc::{GlobalAlloc, Layout};
-use core::ptr;
+use core::{
+    alloc::{GlobalAlloc, Layout},
+    ptr,
+};
 
 #[global_allocator]
 static EMPTY: Empty = Empty;

@@ -25,9 +25,11 @@ mod tpm;
 #[cfg(feature = "alloc")]
 mod x509;
 
-use keyproof_otp::ocra::{Input, Ocra, Response, Suite};
-use keyproof_otp::pos::{self, PosAlgorithm};
-use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Secret, Totp};
+use keyproof_otp::{
+    Algorithm, Base32Profile, Code, Digits, Secret, Totp,
+    ocra::{Input, Ocra, Response, Suite},
+    pos::{self, PosAlgorithm},
+};
 
 #[cfg(panic = "abort")]
 #[panic_handler]

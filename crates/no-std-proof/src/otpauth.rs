@@ -1,7 +1,6 @@
 //! The call into what `keyproof-otp` needs an allocator for.
 
-use keyproof_otp::migration::Migration;
-use keyproof_otp::otpauth::OtpauthUri;
+use keyproof_otp::{migration::Migration, otpauth::OtpauthUri};
 
 /// Whether a text is an otpauth URI.
 // SAFETY: no other symbol has this name.

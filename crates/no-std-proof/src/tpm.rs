@@ -2,13 +2,12 @@
 
 use alloc::vec::Vec;
 
-use keyproof_tpm::algorithms::RING;
 use keyproof_tpm::{
     Agreement, AttestationEvidence, AttestationPolicy, CertifyPolicy, Credential,
     CredentialProvider, DevIdKeyPolicy, DeviceInfo, DeviceProperties, EccCurve,
     EkCertificatePolicy, EventLogPolicy, HashAlgorithm, KeyProfile, Name, QuoteEvidence,
-    QuotePolicy, Structure, TpmError, TpmtPublic, check_certify, check_ek_certificate,
-    check_event_log, check_quote, make_credential,
+    QuotePolicy, Structure, TpmError, TpmtPublic, algorithms::RING, check_certify,
+    check_ek_certificate, check_event_log, check_quote, make_credential,
 };
 
 /// Whether a quote and the endorsement certificate behind it are accepted: structures, names,

@@ -1,8 +1,12 @@
 //! The call into `keyproof-x509`.
 
-use keyproof_x509::crl::Crl;
-use keyproof_x509::path::{Pool, Rules, find};
-use keyproof_x509::{Certificate, Policy, Upload, VerificationCode, algorithms::RING, prove};
+use keyproof_x509::{
+    Certificate, Policy, Upload, VerificationCode,
+    algorithms::RING,
+    crl::Crl,
+    path::{Pool, Rules, find},
+    prove,
+};
 
 /// Whether a leaf proves possession of a CA's key: uploads, codes, checks and ring's signatures.
 // SAFETY: no other symbol has this name.

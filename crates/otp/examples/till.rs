@@ -6,14 +6,18 @@
 //!
 //! `cargo run --example till --features alloc`
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::Read,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use keyproof_otp::otpauth::{Kind, OtpauthUri};
-use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
-use keyproof_otp::{Code, Digits, Secret};
+use keyproof_otp::{
+    Code, Digits, Secret,
+    otpauth::{Kind, OtpauthUri},
+    pos::{Amount, PosAlgorithm, confirm},
+};
 
 struct Till {
     key: Secret,

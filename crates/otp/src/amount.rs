@@ -1,7 +1,6 @@
 //! Amounts of money in GNU Taler's notation.
 
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
 use crate::OtpError;
 

@@ -1,7 +1,6 @@
 //! One-time codes and how many digits they have.
 
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
 use subtle::ConstantTimeEq;
 

@@ -4,8 +4,7 @@ use core::fmt;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::mac::KeyedMac;
-use crate::{Algorithm, Code, Digits, OtpError, Secret};
+use crate::{Algorithm, Code, Digits, OtpError, Secret, mac::KeyedMac};
 
 /// HOTP with its key prepared: a code costs two compressions of the hash, and no allocation.
 ///

@@ -1,12 +1,15 @@
 //! The keyed part of a code: HMAC with its key prepared once.
 
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
-use hmac::EagerHash;
-use hmac::block_api::HmacCore;
-use hmac::digest::block_api::{Buffer, FixedOutputCore, UpdateCore};
-use hmac::digest::{KeyInit, Output};
+use hmac::{
+    EagerHash,
+    block_api::HmacCore,
+    digest::{
+        KeyInit, Output,
+        block_api::{Buffer, FixedOutputCore, UpdateCore},
+    },
+};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 

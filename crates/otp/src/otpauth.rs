@@ -30,18 +30,17 @@
 //! # Ok::<(), keyproof_otp::OtpError>(())
 //! ```
 
-use alloc::borrow::{Cow, ToOwned};
-use alloc::collections::BTreeMap;
-use alloc::string::String;
-use core::fmt;
-use core::num::NonZeroU64;
-use core::str::FromStr;
+use alloc::{
+    borrow::{Cow, ToOwned},
+    collections::BTreeMap,
+    string::String,
+};
+use core::{fmt, num::NonZeroU64, str::FromStr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::totp::DEFAULT_PERIOD;
-use crate::{Algorithm, Base32Profile, Digits, Hotp, OtpError, Secret, Totp};
+use crate::{Algorithm, Base32Profile, Digits, Hotp, OtpError, Secret, Totp, totp::DEFAULT_PERIOD};
 
 /// What is escaped: all but RFC 3986's unreserved characters and `@`, which path and query allow.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC

@@ -17,15 +17,13 @@
 //! # Ok::<(), keyproof_otp::OtpError>(())
 //! ```
 
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use crate::totp::DEFAULT_PERIOD;
-use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp};
+use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp, totp::DEFAULT_PERIOD};
 
 pub use crate::amount::Amount;
 

@@ -1,7 +1,6 @@
 //! Shared secrets: held inline, wiped on drop, never shown by accident.
 
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
 use subtle::ConstantTimeEq;

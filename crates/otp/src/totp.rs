@@ -1,13 +1,11 @@
 //! TOTP (RFC 6238): codes from the time.
 
-use core::fmt;
-use core::num::NonZeroU64;
+use core::{fmt, num::NonZeroU64};
 
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::hotp::Found;
-use crate::{Algorithm, Code, Digits, Hotp, Secret};
+use crate::{Algorithm, Code, Digits, Hotp, Secret, hotp::Found};
 
 /// The time step X of RFC 6238 section 4 unless another is set: 30 seconds.
 pub const DEFAULT_PERIOD: NonZeroU64 = NonZeroU64::new(30).unwrap();

@@ -1,7 +1,9 @@
 //! Amounts as they come in prices: the spellings that count, and where the others go wrong.
 
-use keyproof_otp::OtpError::{self, AmountCurrency, AmountFraction, AmountValue};
-use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
+use keyproof_otp::{
+    OtpError::{self, AmountCurrency, AmountFraction, AmountValue},
+    pos::{Amount, PosAlgorithm, confirm},
+};
 use proptest::prelude::*;
 
 #[test]

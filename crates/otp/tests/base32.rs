@@ -1,7 +1,9 @@
 //! The three Base32 profiles: what each takes, what it refuses and where it says so.
 
-use keyproof_otp::Base32Profile::{self, Lenient, Strict, Taler};
-use keyproof_otp::{OtpError, Secret, Strength};
+use keyproof_otp::{
+    Base32Profile::{self, Lenient, Strict, Taler},
+    OtpError, Secret, Strength,
+};
 use proptest::prelude::*;
 
 fn decode(text: &str, profile: Base32Profile) -> Result<Vec<u8>, OtpError> {

@@ -6,11 +6,12 @@
     reason = "a test reports by a panic"
 )]
 
-use keyproof_otp::migration::{Batch, Migration, join};
-use keyproof_otp::otpauth::{Kind, OtpauthUri};
-use keyproof_otp::{Algorithm, Digits, OtpError, Secret};
-use proptest::collection::vec;
-use proptest::prelude::*;
+use keyproof_otp::{
+    Algorithm, Digits, OtpError, Secret,
+    migration::{Batch, Migration, join},
+    otpauth::{Kind, OtpauthUri},
+};
+use proptest::{collection::vec, prelude::*};
 
 /// Exports from the documentation of other readers of the format (dim13/otpauth,
 /// johncallahan/otpauth_migration, jens-duttke/otp-migration-parser), with what they say is in

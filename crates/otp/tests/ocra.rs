@@ -6,10 +6,10 @@
     reason = "a test reports by a panic"
 )]
 
-use keyproof_otp::ocra::{
-    Input, Ocra, PinHash, QuestionFormat, Refused, Response, ResponseLength, Suite,
+use keyproof_otp::{
+    Algorithm, LookAhead, OtpError, Secret, Window,
+    ocra::{Input, Ocra, PinHash, QuestionFormat, Refused, Response, ResponseLength, Suite},
 };
-use keyproof_otp::{Algorithm, LookAhead, OtpError, Secret, Window};
 use proptest::prelude::*;
 use serde_json::Value;
 

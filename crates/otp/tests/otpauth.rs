@@ -4,8 +4,10 @@
 
 use std::num::NonZeroU64;
 
-use keyproof_otp::otpauth::{Kind, OtpauthUri};
-use keyproof_otp::{Algorithm, Base32Profile, Digits, OtpError, Secret};
+use keyproof_otp::{
+    Algorithm, Base32Profile, Digits, OtpError, Secret,
+    otpauth::{Kind, OtpauthUri},
+};
 use proptest::prelude::*;
 
 fn secret() -> Secret {

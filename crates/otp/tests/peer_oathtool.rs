@@ -8,16 +8,10 @@
     reason = "a test reports by a panic"
 )]
 
-use std::io::ErrorKind;
-use std::num::NonZeroU64;
-use std::process::Command;
-use std::thread;
+use std::{io::ErrorKind, num::NonZeroU64, process::Command, thread};
 
 use keyproof_otp::{Algorithm, Digits, Hotp, Totp};
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
+use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 const TOTP_CASES: usize = 2_000;
 const HOTP_CASES: usize = 200;

@@ -6,14 +6,18 @@
     reason = "a test reports by a panic"
 )]
 
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    io::{ErrorKind, Write},
+    process::{Command, Stdio},
+};
 
 use data_encoding::{BASE64, HEXLOWER};
-use keyproof_otp::migration::Migration;
-use keyproof_otp::otpauth::{Kind, OtpauthUri};
-use keyproof_otp::{Algorithm, Digits, Secret};
+use keyproof_otp::{
+    Algorithm, Digits, Secret,
+    migration::Migration,
+    otpauth::{Kind, OtpauthUri},
+};
 use percent_encoding::percent_decode_str;
 
 /// The fields of the export, as other readers of the format have found them.

@@ -1,7 +1,9 @@
 //! Every published vector of Taler's confirmation codes, through the public interface alone.
 
-use keyproof_otp::Base32Profile;
-use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
+use keyproof_otp::{
+    Base32Profile,
+    pos::{Amount, PosAlgorithm, confirm},
+};
 use serde_json::Value;
 
 #[test]

@@ -2,8 +2,10 @@
 #![cfg(feature = "serde")]
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
-use keyproof_otp::pos::{Amount, PosAlgorithm};
-use keyproof_otp::{Accepted, Algorithm, Digits, LookAhead, Window};
+use keyproof_otp::{
+    Accepted, Algorithm, Digits, LookAhead, Window,
+    pos::{Amount, PosAlgorithm},
+};
 use serde::de::DeserializeOwned;
 
 fn assert_json<T>(value: T, json: &str)

@@ -3,10 +3,7 @@
 //! `cargo run --example import [CONTAINER [KEY]]`: a PSKC file and, if the maker told one, its key in hexadecimal or its
 //! password. Without either, two tokens that are delivered here.
 
-use std::collections::BTreeMap;
-use std::env;
-use std::error::Error;
-use std::fs;
+use std::{collections::BTreeMap, env, error::Error, fs};
 
 use keyproof_pskc::{Container, Key, KeyInfo, KeyUsage, Secret, Unlock};
 

@@ -1,16 +1,16 @@
 //! The container: a document taken apart, its values still closed.
 
-use alloc::collections::BTreeSet;
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use core::str::FromStr;
 
-use crate::PskcError;
-use crate::key::{DeviceInfo, Key, KeyInfo};
-use crate::open::{SealedData, SealedValue};
-use crate::policy::Policy;
-use crate::protection::{Cipher, KeyDerivation, MacAlgorithm};
-use crate::xml::{self, DSIG, Element, PSKC, XENC11, once};
+use crate::{
+    PskcError,
+    key::{DeviceInfo, Key, KeyInfo},
+    open::{SealedData, SealedValue},
+    policy::Policy,
+    protection::{Cipher, KeyDerivation, MacAlgorithm},
+    xml::{self, DSIG, Element, PSKC, XENC11, once},
+};
 
 /// A key container (RFC 6030), read and not yet opened.
 ///

@@ -1,15 +1,16 @@
 //! Keys: what a container says about each, and the values behind it.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::PskcError;
-use crate::policy::Policy;
-use crate::xml::{Element, PSKC, once};
+use crate::{
+    PskcError,
+    policy::Policy,
+    xml::{Element, PSKC, once},
+};
 
 /// What a container says about a key, none of it secret. What is not in the container is `None`.
 ///

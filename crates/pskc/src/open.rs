@@ -5,11 +5,13 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::PskcError;
-use crate::container::{MacMethod, Protection, SealedKey, Unlock};
-use crate::key::{Key, KeyData, Secret};
-use crate::protection::Cipher;
-use crate::xml::{Element, PSKC, decimal, once};
+use crate::{
+    PskcError,
+    container::{MacMethod, Protection, SealedKey, Unlock},
+    key::{Key, KeyData, Secret},
+    protection::Cipher,
+    xml::{Element, PSKC, decimal, once},
+};
 
 /// The values of a key as they stand in the container.
 #[derive(Clone, Debug, Default)]

@@ -1,15 +1,15 @@
 //! What a key may be used for (RFC 6030 section 5).
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt;
-use core::str::FromStr;
+use alloc::{string::String, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::PskcError;
-use crate::key::Encoding;
-use crate::xml::{Element, PSKC, decimal, once};
+use crate::{
+    PskcError,
+    key::Encoding,
+    xml::{Element, PSKC, decimal, once},
+};
 
 /// What a key may be used for.
 ///

@@ -1,8 +1,7 @@
 //! XML within limits: what the reader is given costs no more than its length, and what it has read
 //! is taken apart strictly.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use roxmltree::{Document, Node, ParsingOptions};
 use zeroize::Zeroizing;

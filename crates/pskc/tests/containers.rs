@@ -801,8 +801,7 @@ proptest! {
 
 /// A container whose values are encrypted and authenticated under [`PRE_SHARED`], by the standard's own steps.
 mod sealed {
-    use cbc::cipher::block_padding::NoPadding;
-    use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+    use cbc::cipher::{BlockModeEncrypt, KeyIvInit, block_padding::NoPadding};
     use hmac::{KeyInit, Mac};
 
     use super::{MAC_KEY, PRE_SHARED, encrypted, mac_method};

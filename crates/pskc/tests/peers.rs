@@ -5,8 +5,10 @@
     reason = "a test reports by a panic"
 )]
 
-use std::io::{ErrorKind, Write};
-use std::process::{Command, Stdio};
+use std::{
+    io::{ErrorKind, Write},
+    process::{Command, Stdio},
+};
 
 use keyproof_pskc::{
     Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock,

@@ -1,8 +1,8 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
-use std::convert::Infallible;
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     num::NonZeroUsize,
     sync::{Arc, mpsc},
     time::Duration,
@@ -19,11 +19,8 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
 use crate::{
-    Action, AddressLimit, Applicant, Clock, Ended, HashingSettings, Judging, ManualClock, Origin,
-    Restoring, Service, Settings, TooBusy, Who,
-};
-use crate::{
-    Failure, StorageError,
+    Action, AddressLimit, Applicant, Clock, Ended, Failure, HashingSettings, Judging, ManualClock,
+    Origin, Restoring, Service, Settings, StorageError, TooBusy, Who,
     audit::{Looker, Subject},
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,

@@ -3,17 +3,20 @@
 //!
 //! `cargo run --package keyproof-store --example vouchers [FILE]`: without a file, in a folder that is removed again.
 
-use std::error::Error;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use std::{env, fs};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use keyproof_store::serde_json::Value;
-use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
     CommitError, Entropy, Key, MasterKey, MasterKeys, Prefix, Record, Sealed, Store, SystemEntropy,
     Timestamp,
+    serde_json::Value,
+    sqlite::{SqliteEngine, SqliteOptions},
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,8 @@
 use std::sync::Arc;
 
-use crate::record::write_body;
 use crate::{
     Body, Change, Changes, CommitError, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp,
-    Version,
+    Version, record::write_body,
 };
 
 /// Changes to be made together, or not at all: see [`Store::batch`](crate::Store::batch).

@@ -1,7 +1,9 @@
-use std::any::Any;
-use std::fmt;
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::{
+    any::Any,
+    fmt,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 /// The bytes of a record. Its clones share them, and what they were read as, so that a record which is kept in memory is read
 /// from its JSON once and not at each use.

@@ -1,11 +1,8 @@
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use crate::reading::by_whole_reads;
 use crate::{
     Body, CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied,
-    PoolFigures, Prefix, Reading, Standbys, Timestamp, Version,
+    PoolFigures, Prefix, Reading, Standbys, Timestamp, Version, reading::by_whole_reads,
 };
 
 /// A future that an object-safe trait can return.

@@ -1,17 +1,20 @@
 //! An engine that fails on purpose, for the tests of what is built upon a store.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
 
 use tokio::sync::Semaphore;
 
-use crate::memory::MemoryEngine;
 use crate::{
     BoxFuture, Changes, CommitError, Engine, EngineError, Key, Prefix, Reading, Row, Timestamp,
-    Version,
+    Version, memory::MemoryEngine,
 };
 
 /// What becomes of commits.

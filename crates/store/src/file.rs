@@ -1,9 +1,11 @@
 //! Files that an operator names: read whole, within a bound, and not waited for without end.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind, Read};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, ErrorKind, Read},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use zeroize::Zeroizing;
 
@@ -171,8 +173,10 @@ fn open_at_once(path: &Path) -> io::Result<File> {
 /// Waits until a pipe has something to read, or nobody who would write to it any more.
 #[cfg(unix)]
 fn wait(pipe: &File, deadline: Instant) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::io::Errno;
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        io::Errno,
+    };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
@@ -196,9 +200,7 @@ fn wait(_: &File, _: Instant) -> io::Result<()> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::process::Command;
-    use std::thread;
+    use std::{io::Write, process::Command, thread};
 
     fn kind(read: io::Result<Zeroizing<Vec<u8>>>) -> Option<ErrorKind> {
         read.err().map(|error| error.kind())

@@ -6,12 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::fingerprint_key;
-use crate::record::to_body;
-use crate::scan::PAGE_BYTES;
 use crate::{
     Change, Changes, CommitError, Counting, Engine, EngineError, Entropy, Key, NotApplied, Raw,
-    Record, Records, Row, StoreError, Tally, Timestamp, Version,
+    Record, Records, Row, StoreError, Tally, Timestamp, Version, fingerprint::fingerprint_key,
+    record::to_body, scan::PAGE_BYTES,
 };
 
 /// That a store is being filled, and from what.

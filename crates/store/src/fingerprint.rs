@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fill::Filling;
-use crate::{CommitError, Key, KeyId, OpenError, Record, Store, StoreError, Stored, Timestamp};
+use crate::{
+    CommitError, Key, KeyId, OpenError, Record, Store, StoreError, Stored, Timestamp, fill::Filling,
+};
 
 /// Under which master keys the store's secrets are sealed.
 #[derive(Clone, Debug, Serialize, Deserialize)]

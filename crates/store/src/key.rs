@@ -13,9 +13,7 @@
 //! A segment is too long once its plain form would exceed 128 bytes, and there are at most eight,
 //! so that no key exceeds 1,024 bytes.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use ring::digest::{SHA256, digest};
 use smallvec::SmallVec;

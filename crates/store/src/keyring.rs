@@ -9,11 +9,11 @@ use std::sync::{PoisonError, RwLock};
 use memchr::memmem;
 use zeroize::Zeroizing;
 
-use crate::fingerprint::{Fingerprint, fingerprint_key};
-use crate::seal::{MasterKeys, Prepared};
 use crate::{
     Batch, Change, CommitError, Entropy, Key, KeyId, NotApplied, Sealed, Store, StoreError, Stored,
     UnsealError, Version,
+    fingerprint::{Fingerprint, fingerprint_key},
+    seal::{MasterKeys, Prepared},
 };
 
 /// The member that every sealed value has, as serde writes it.

@@ -1,17 +1,20 @@
 //! The engine that keeps nothing: the model that the others are compared with, and for tests.
 
-use std::collections::BTreeMap;
-use std::future::ready;
-use std::ops::Bound;
-use std::slice;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    future::ready,
+    ops::Bound,
+    slice,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use crate::observer::Observed;
-use crate::scan::Page;
 use crate::{
     BoxFuture, Change, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot,
-    Entry, Key, NotApplied, Prefix, Reading, Row, Timestamp, Version,
+    Entry, Key, NotApplied, Prefix, Reading, Row, Timestamp, Version, observer::Observed,
+    scan::Page,
 };
 
 /// Records in a map, gone with the engine.

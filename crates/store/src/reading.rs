@@ -1,8 +1,6 @@
 //! What a use case reads in one go: the keys that it knows at once, and those that follow from what is found there.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{Engine, EngineError, Key, Raw, Record, Row, StoreError, Stored, Timestamp};
 

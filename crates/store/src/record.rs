@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use itoa::Buffer;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};

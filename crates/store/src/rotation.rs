@@ -4,17 +4,18 @@
 //! A record's secrets are found by their envelope alone, and everything around them stays as it
 //! is, byte for byte but for blanks: numbers are not parsed, names not sorted.
 
-use std::fmt;
-use std::slice;
+use std::{fmt, slice};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{Deserializer, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-use crate::fingerprint::{Fingerprint, fingerprint_key};
 use crate::{
     CommitError, EngineSnapshot, Key, KeyId, NotApplied, Prefix, Raw, Row, Sealed, Store,
     StoreError, Stored, Timestamp, UnsealError,
+    fingerprint::{Fingerprint, fingerprint_key},
 };
 
 /// Records read at a time, each of at most a mebibyte.

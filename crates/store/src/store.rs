@@ -2,11 +2,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::keyring::Keyring;
 use crate::{
     Batch, CommitError, CommitObserver, Engine, EngineSnapshot, Entropy, Key, KeyId, MasterKeys,
     OpenError, PoolFigures, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, Standbys,
-    StoreError, Stored, Timestamp, UnsealError, Version,
+    StoreError, Stored, Timestamp, UnsealError, Version, keyring::Keyring,
 };
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.

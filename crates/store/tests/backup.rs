@@ -1,9 +1,9 @@
 //! A backup is read as it was written, or refused by what is wrong with it.
 #![expect(clippy::expect_used, reason = "tests may")]
 
-use keyproof_store::backup::{BackupError, BackupHead, BackupReader, BackupWriter};
 use keyproof_store::{
     Changes, Counting, Entropy, Key, MasterKey, Row, SystemEntropy, Tally, Timestamp, Version,
+    backup::{BackupError, BackupHead, BackupReader, BackupWriter},
 };
 use proptest::prelude::*;
 

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use keyproof_store::memory::MemoryEngine;
-use keyproof_store::{BoxFuture, Engine, conformance};
+use keyproof_store::{BoxFuture, Engine, conformance, memory::MemoryEngine};
 
 mod memory {
     use super::*;

@@ -5,10 +5,9 @@ mod fixture;
 
 use std::sync::Arc;
 
-use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     Change, Changes, Engine, EngineError, Fill, FillError, Key, OpenError, Records, Row, Store,
-    SystemEntropy, Timestamp, Version,
+    SystemEntropy, Timestamp, Version, memory::MemoryEngine,
 };
 
 use fixture::{NOW, account, keys, new_store, open, plant};

@@ -3,15 +3,17 @@
 
 mod fixture;
 
-use std::mem;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use keyproof_store::faults::{Commits, FaultyEngine};
-use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     Batch, Changes, CommitError, CommitOutcome, Key, NotApplied, Prefix, Record, Store, StoreError,
     SystemEntropy, Timestamp,
+    faults::{Commits, FaultyEngine},
+    memory::MemoryEngine,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

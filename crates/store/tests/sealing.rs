@@ -5,11 +5,11 @@ mod fixture;
 
 use std::sync::Arc;
 
-use keyproof_store::faults::{Commits, FaultyEngine};
-use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     CommitError, Engine, Entropy, Key, KeyId, MasterKey, MasterKeys, NotApplied, OpenError, Prefix,
     RotateError, Rotation, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
+    faults::{Commits, FaultyEngine},
+    memory::MemoryEngine,
 };
 use serde_json::json;
 

@@ -4,10 +4,12 @@
 //! Whether the attestation key is in the same TPM as the endorsement key is shown by a credential (`make_credential`)
 //! before the key's first quote is asked for, and not by this program.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, fs, io};
+use std::{
+    env, fs, io,
+    path::PathBuf,
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use keyproof_tpm::{
     EkCertificatePolicy, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection, TpmtPublic,

@@ -2,11 +2,13 @@
 
 use alloc::vec::Vec;
 
-use crate::TpmError;
-use crate::algorithm::{HashAlgorithm, numbers};
-use crate::name::check_name;
-use crate::pcr::TpmlPcrSelection;
-use crate::wire::{Buffer, Reader, Wire, put_u16};
+use crate::{
+    TpmError,
+    algorithm::{HashAlgorithm, numbers},
+    name::check_name,
+    pcr::TpmlPcrSelection,
+    wire::{Buffer, Reader, Wire, put_u16},
+};
 
 /// `TPM_GENERATED_VALUE` (Part 2, 6.2): what every structure that a TPM makes and signs begins with,
 /// and what a restricted key never signs from outside.

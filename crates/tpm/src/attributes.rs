@@ -1,10 +1,8 @@
 //! `TPMA_OBJECT`: what a key may do, and what binds it to its TPM.
 
-use core::fmt;
-use core::ops::BitOr;
+use core::{fmt, ops::BitOr};
 
-use crate::TpmError;
-use crate::wire::Reader;
+use crate::{TpmError, wire::Reader};
 
 /// `TPMA_OBJECT` (Part 2, 8.3.2), a set of bits.
 ///

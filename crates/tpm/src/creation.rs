@@ -2,11 +2,13 @@
 
 use alloc::vec::Vec;
 
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
-use crate::name::{Hierarchy, check_name};
-use crate::pcr::TpmlPcrSelection;
-use crate::wire::{ALG_NULL, Buffer, Reader, Wire, put_u16};
+use crate::{
+    TpmError,
+    algorithm::HashAlgorithm,
+    name::{Hierarchy, check_name},
+    pcr::TpmlPcrSelection,
+    wire::{ALG_NULL, Buffer, Reader, Wire, put_u16},
+};
 
 /// `TPMS_CREATION_DATA` (Part 2, 15.1).
 ///

@@ -5,11 +5,13 @@ use core::fmt;
 
 use keyproof_x509::{Check, Finding, Report, Severity, checks};
 
-use crate::algorithm::EccCurve;
-use crate::attributes::ObjectAttributes;
-use crate::key_finding::{AttestationKeyCheck, AttestationKeyFinding};
-use crate::key_policy::AttestationKeyPolicy;
-use crate::public::{EccPublic, PublicKey, RsaPublic, TpmtPublic};
+use crate::{
+    algorithm::EccCurve,
+    attributes::ObjectAttributes,
+    key_finding::{AttestationKeyCheck, AttestationKeyFinding},
+    key_policy::AttestationKeyPolicy,
+    public::{EccPublic, PublicKey, RsaPublic, TpmtPublic},
+};
 
 /// What is asked of a device identity key (DevID, IDevID; TCG TPM 2.0 Keys for Device Identity and
 /// Attestation, 7.3) beside its attributes, which are always the same: it signs what its owner likes, in

@@ -4,8 +4,7 @@ use alloc::string::String;
 
 use thiserror::Error;
 
-use crate::algorithm::HashAlgorithm;
-use crate::device::DeviceField;
+use crate::{algorithm::HashAlgorithm, device::DeviceField};
 
 /// Why an input was not taken.
 ///

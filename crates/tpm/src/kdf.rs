@@ -3,12 +3,10 @@
 use alloc::vec::Vec;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::digest::block_api::EagerHash;
-use sha2::{Sha256, Sha384};
+use sha2::{Sha256, Sha384, digest::block_api::EagerHash};
 use zeroize::Zeroizing;
 
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
+use crate::{TpmError, algorithm::HashAlgorithm};
 
 /// KDFa (Part 1, 11.4.10.2), the counter mode of SP 800-108 with HMAC: as many bits as a digest of
 /// `hash` has, or fewer.

@@ -4,8 +4,10 @@ use core::fmt;
 
 use keyproof_x509::{Finding, Severity, checks};
 
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm};
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm},
+};
 
 checks! {
     /// The checks of an attestation key, in the order of reports.

@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 
 use keyproof_x509::Report;
 
-use crate::algorithm::EccCurve;
-use crate::attributes::ObjectAttributes;
-use crate::key_finding::{AttestationKeyCheck, AttestationKeyFinding as Finding, KeyDescription};
-use crate::public::{EccScheme, PublicKey, RsaScheme, TpmtPublic};
-use crate::spki::BareKey;
+use crate::{
+    algorithm::EccCurve,
+    attributes::ObjectAttributes,
+    key_finding::{AttestationKeyCheck, AttestationKeyFinding as Finding, KeyDescription},
+    public::{EccScheme, PublicKey, RsaScheme, TpmtPublic},
+    spki::BareKey,
+};
 
 /// What is asked of an attestation key beside its attributes, which are always the same.
 ///

@@ -1,14 +1,15 @@
 //! Names and qualified names: how the TPM identifies an object, and its place in a hierarchy.
 
 use alloc::vec::Vec;
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
-use crate::nv_public::TpmsNvPublic;
-use crate::public::TpmtPublic;
-use crate::wire::{Reader, Structure};
+use crate::{
+    TpmError,
+    algorithm::HashAlgorithm,
+    nv_public::TpmsNvPublic,
+    public::TpmtPublic,
+    wire::{Reader, Structure},
+};
 
 /// An object's Name (Part 1, 16): its name algorithm and the digest of its public area.
 ///

@@ -2,9 +2,11 @@
 
 use alloc::vec::Vec;
 
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
-use crate::wire::{Buffer, Reader, Wire, put_u16};
+use crate::{
+    TpmError,
+    algorithm::HashAlgorithm,
+    wire::{Buffer, Reader, Wire, put_u16},
+};
 
 /// `TPMS_NV_PUBLIC` (Part 2, 13.5), the public area of an NV index.
 ///

@@ -1,12 +1,13 @@
 //! `TPML_PCR_SELECTION`: which registers of which banks.
 
 use alloc::vec::Vec;
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
-use crate::wire::{Reader, Wire, put_u16};
+use crate::{
+    TpmError,
+    algorithm::HashAlgorithm,
+    wire::{Reader, Wire, put_u16},
+};
 
 /// `TPML_PCR_SELECTION` (Part 2, 10.9.7): banks in the order in which their values are hashed.
 ///

@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm, numbers};
-use crate::attributes::ObjectAttributes;
-use crate::wire::{ALG_NULL, Buffer, Reader, Structure, Wire, put_u16};
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm, numbers},
+    attributes::ObjectAttributes,
+    wire::{ALG_NULL, Buffer, Reader, Structure, Wire, put_u16},
+};
 
 /// `TPMT_PUBLIC` (Part 2, 12.2.4) of an asymmetric key.
 ///

@@ -2,9 +2,11 @@
 
 use alloc::vec::Vec;
 
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
-use crate::wire::{Buffer, Reader, Wire, put_u16};
+use crate::{
+    TpmError,
+    algorithm::HashAlgorithm,
+    wire::{Buffer, Reader, Wire, put_u16},
+};
 
 /// `TPMT_SIGNATURE` (Part 2, 11.3.4) by an asymmetric key, of the schemes that are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]

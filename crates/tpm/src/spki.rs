@@ -2,12 +2,16 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
-use der::{Decode, Encode, Reader, SliceReader, Tag};
+use der::{
+    Decode, Encode, Reader, SliceReader, Tag,
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef},
+};
 
-use crate::TpmError;
-use crate::algorithm::EccCurve;
-use crate::public::{EccPublic, PublicKey, RsaPublic, TpmtPublic};
+use crate::{
+    TpmError,
+    algorithm::EccCurve,
+    public::{EccPublic, PublicKey, RsaPublic, TpmtPublic},
+};
 
 /// A public key alone, without what a TPM or a certificate says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,14 +1,16 @@
 //! The templates of endorsement and attestation keys: from a bare public key to its public area.
 
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm};
-use crate::attributes::ObjectAttributes;
-use crate::public::{
-    EccPublic, EccScheme, PublicKey, RsaPublic, RsaScheme, SymmetricAlgorithm, SymmetricMode,
-    SymmetricObject, TpmtPublic,
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm},
+    attributes::ObjectAttributes,
+    public::{
+        EccPublic, EccScheme, PublicKey, RsaPublic, RsaScheme, SymmetricAlgorithm, SymmetricMode,
+        SymmetricObject, TpmtPublic,
+    },
+    spki::{BareKey, unsupported},
+    wire::Buffer,
 };
-use crate::spki::{BareKey, unsupported};
-use crate::wire::Buffer;
 
 /// A default template for endorsement keys: one of those in TCG EK Credential Profile for TPM
 /// Family 2.0, Annex B.

@@ -1,8 +1,7 @@
 //! Reading and writing the TPM's wire format: big-endian integers, and bytes behind a 16-bit size.
 
 use alloc::vec::Vec;
-use core::fmt;
-use core::ops::Deref;
+use core::{fmt, ops::Deref};
 
 use crate::TpmError;
 

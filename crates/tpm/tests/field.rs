@@ -3,16 +3,17 @@
 #![cfg(feature = "aws-lc-rs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use std::collections::BTreeMap;
-use std::{env, fs, path::PathBuf};
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use keyproof_tpm::{
     EkCertificate, EkCertificateCheck, EkCertificatePolicy, EventLog, EventLogCheck,
     EventLogPolicy, HashAlgorithm, Outcome, TpmlPcrSelection, TpmsPcrSelection,
     check_ek_certificate, check_event_log,
 };
-use keyproof_x509::path::{Pool, Rules, find};
-use keyproof_x509::{Certificate, Upload, Validity, algorithms};
+use keyproof_x509::{
+    Certificate, Upload, Validity, algorithms,
+    path::{Pool, Rules, find},
+};
 
 const DAY: u64 = 24 * 60 * 60;
 

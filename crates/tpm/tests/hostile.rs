@@ -15,10 +15,12 @@ mod software_tpm;
 mod vector;
 mod vectors;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use keyproof_tpm::{Structure, TpmtPublic};
 use tempfile::TempDir;

@@ -12,13 +12,15 @@
 mod event_log_maker;
 mod vectors;
 
-use std::fs;
-use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    hash::{BuildHasher, RandomState},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use keyproof_tpm::{
     AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, AttestationTemplate, AwsLcRs,

@@ -2,16 +2,20 @@
 //!
 //! `cargo run --example clients --features prover`: it makes the CA, the client and the list itself.
 
-use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use keyproof_x509::algorithms::RING;
-use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
-use keyproof_x509::path::{PathReport, Pool, Purpose, Rules, find};
-use keyproof_x509::pem_bundle::{self, PemBlock, PemKind};
-use keyproof_x509::prover::{PrivateKey, RingSigner};
-use keyproof_x509::ring::rand::SystemRandom;
-use keyproof_x509::{Certificate, ObjectIdentifier, Serial, Upload};
+use keyproof_x509::{
+    Certificate, ObjectIdentifier, Serial, Upload,
+    algorithms::RING,
+    crl::{Crl, CrlReason, RevocationList, Revoked},
+    path::{PathReport, Pool, Purpose, Rules, find},
+    pem_bundle::{self, PemBlock, PemKind},
+    prover::{PrivateKey, RingSigner},
+    ring::rand::SystemRandom,
+};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

@@ -3,16 +3,18 @@
 //!
 //! `cargo run --example onboarding --features prover [CA.pem CA.key]`: without files it makes a CA of its own.
 
-use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, fs};
+use std::{
+    env, fs,
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use keyproof_x509::algorithms::RING;
-use keyproof_x509::prover::{PrivateKey, RingSigner, VerificationLeaf};
-use keyproof_x509::ring::rand::{SecureRandom, SystemRandom};
 use keyproof_x509::{
     Facts, OwnedCertificate, Policy, ProofFinding, Redemption, Report, Upload, Validity,
     VerificationCode,
+    algorithms::RING,
+    prover::{PrivateKey, RingSigner, VerificationLeaf},
+    ring::rand::{SecureRandom, SystemRandom},
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

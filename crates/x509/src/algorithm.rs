@@ -3,18 +3,21 @@
 use alloc::string::ToString;
 use core::fmt;
 
-use der::asn1::{AnyRef, ObjectIdentifier};
-use der::{Decode, Reader, SliceReader};
+use der::{
+    Decode, Reader, SliceReader,
+    asn1::{AnyRef, ObjectIdentifier},
+};
 use rustls_pki_types::{
     AlgorithmIdentifier as CanonicalId, SignatureVerificationAlgorithm, alg_id,
 };
 
-use crate::X509Error;
-use crate::algorithms;
-use crate::error::ParametersProblem;
-use crate::oid::Oid;
-use crate::public_key::{Curve, KeyKind, SubjectPublicKeyInfo};
-use crate::reader::{explicit, read_whole, received};
+use crate::{
+    X509Error, algorithms,
+    error::ParametersProblem,
+    oid::Oid,
+    public_key::{Curve, KeyKind, SubjectPublicKeyInfo},
+    reader::{explicit, read_whole, received},
+};
 
 /// Verifies `signature` over `message` with the key of `spki`, as `algorithm` says.
 ///

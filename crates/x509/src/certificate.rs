@@ -1,23 +1,29 @@
 //! A certificate as received: where its fields lie, and what they say.
 
 use alloc::vec::Vec;
-use core::fmt;
-use core::hash::{Hash, Hasher};
-
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
-use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
-
-use crate::algorithm::AlgorithmIdentifier;
-use crate::extension::{
-    BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, KeyUsage, MAX_EXTENSIONS,
-    read_extensions,
+use core::{
+    fmt,
+    hash::{Hash, Hasher},
 };
-use crate::name::Name;
-use crate::public_key::SubjectPublicKeyInfo;
-use crate::reader::{Field, contents, read_whole, received};
-use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
-use crate::time::Validity;
-use crate::{MAX_UPLOAD_LEN, X509Error};
+
+use der::{
+    Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged,
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier},
+};
+
+use crate::{
+    MAX_UPLOAD_LEN, X509Error,
+    algorithm::AlgorithmIdentifier,
+    extension::{
+        BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, KeyUsage, MAX_EXTENSIONS,
+        read_extensions,
+    },
+    name::Name,
+    public_key::SubjectPublicKeyInfo,
+    reader::{Field, contents, read_whole, received},
+    thumbprint::{Sha1Thumbprint, Sha256Thumbprint},
+    time::Validity,
+};
 
 /// An X.509 certificate (RFC 5280 section 4.1), read from strict DER and borrowing from it.
 ///

@@ -1,17 +1,16 @@
 //! Verification codes: 24 random bytes, shown as 48 upper-case hexadecimal digits.
 
-use core::fmt;
-use core::str::{self, FromStr};
+use core::{
+    fmt,
+    str::{self, FromStr},
+};
 
 use subtle::ConstantTimeEq;
 
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::policy::Policy;
-use crate::proof_finding::ProofFinding;
-use crate::prove::prove;
-use crate::report::Report;
-use crate::thumbprint::Sha256Thumbprint;
+use crate::{
+    X509Error, certificate::Certificate, policy::Policy, proof_finding::ProofFinding, prove::prove,
+    report::Report, thumbprint::Sha256Thumbprint,
+};
 
 const CODE_BYTES: usize = 24;
 const CODE_DIGITS: usize = 2 * CODE_BYTES;

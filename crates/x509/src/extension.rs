@@ -2,12 +2,16 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
-use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
+use der::{
+    Decode, Reader, SliceReader, Tag, TagNumber, Tagged,
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef},
+};
 
-use crate::X509Error;
-use crate::oid::Oid;
-use crate::reader::{explicit, nested, read_whole};
+use crate::{
+    X509Error,
+    oid::Oid,
+    reader::{explicit, nested, read_whole},
+};
 
 pub(crate) const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("2.5.29.35");

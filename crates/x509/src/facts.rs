@@ -1,11 +1,15 @@
 //! A certificate's facts as owned data, for showing and storing.
 
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 
-use crate::certificate::{Certificate, SerialOddity};
-use crate::extension::{BasicConstraints, KeyUsage};
-use crate::time::Moment;
+use crate::{
+    certificate::{Certificate, SerialOddity},
+    extension::{BasicConstraints, KeyUsage},
+    time::Moment,
+};
 
 /// What a certificate says about itself. With the feature `serde`, the object that `keyproof x509 show --json` prints.
 ///

@@ -46,24 +46,24 @@ pub use der::asn1::ObjectIdentifier;
 pub use ring;
 pub use rustls_pki_types::SignatureVerificationAlgorithm;
 
-pub use crate::algorithm::{AlgorithmIdentifier, Hash, Scheme, verify};
-pub use crate::certificate::{Certificate, Serial, SerialOddity, Version};
-pub use crate::code::{Redemption, VerificationCode};
-pub use crate::error::{ParametersProblem, X509Error};
-pub use crate::extension::{BasicConstraints, Extension, KeyUsage};
-pub use crate::facts::Facts;
-pub use crate::name::{Attribute, Name, NameMatch, Rdn};
-pub use crate::oid::Oid;
-pub use crate::owned::OwnedCertificate;
-pub use crate::policy::Policy;
-pub use crate::proof_check::ProofCheck;
-pub use crate::proof_finding::{ProofFinding, ReadExtension, Role};
-pub use crate::prove::prove;
-pub use crate::public_key::{
-    Curve, KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS, SubjectPublicKeyInfo,
+pub use crate::{
+    algorithm::{AlgorithmIdentifier, Hash, Scheme, verify},
+    certificate::{Certificate, Serial, SerialOddity, Version},
+    code::{Redemption, VerificationCode},
+    error::{ParametersProblem, X509Error},
+    extension::{BasicConstraints, Extension, KeyUsage},
+    facts::Facts,
+    name::{Attribute, Name, NameMatch, Rdn},
+    oid::Oid,
+    owned::OwnedCertificate,
+    policy::Policy,
+    proof_check::ProofCheck,
+    proof_finding::{ProofFinding, ReadExtension, Role},
+    prove::prove,
+    public_key::{Curve, KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS, SubjectPublicKeyInfo},
+    report::{Check, Finding, Outcome, Report, Row, Severity},
+    thumbprint::{Sha1Thumbprint, Sha256Thumbprint},
+    time::Validity,
+    upload::{Encoding, Layer, MAX_UPLOAD_LEN, Upload},
+    value::Value,
 };
-pub use crate::report::{Check, Finding, Outcome, Report, Row, Severity};
-pub use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
-pub use crate::time::Validity;
-pub use crate::upload::{Encoding, Layer, MAX_UPLOAD_LEN, Upload};
-pub use crate::value::Value;

@@ -1,18 +1,16 @@
 //! Distinguished names: RFC 4514 text, common names, and the comparison of two names.
 
-use alloc::borrow::Cow;
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt::Write;
-use core::{fmt, iter};
+use alloc::{borrow::Cow, string::String, vec::Vec};
+use core::{fmt, fmt::Write, iter};
 
-use der::asn1::ObjectIdentifier;
-use der::{Reader, SliceReader, Tag};
+use der::{Reader, SliceReader, Tag, asn1::ObjectIdentifier};
 
-use crate::X509Error;
-use crate::oid::Oid;
-use crate::reader::{contents, nested, read_whole, received};
-use crate::value::{Canonical, Value};
+use crate::{
+    X509Error,
+    oid::Oid,
+    reader::{contents, nested, read_whole, received},
+    value::{Canonical, Value},
+};
 
 /// commonName (RFC 4519 section 2.3).
 pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");

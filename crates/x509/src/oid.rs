@@ -2,8 +2,10 @@
 
 use core::fmt;
 
-use der::oid::{ObjectIdentifier, ObjectIdentifierRef};
-use der::{ErrorKind, SliceReader, Tag};
+use der::{
+    ErrorKind, SliceReader, Tag,
+    oid::{ObjectIdentifier, ObjectIdentifierRef},
+};
 
 use crate::reader::contents;
 

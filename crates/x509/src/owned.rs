@@ -1,8 +1,10 @@
 //! A certificate that is kept together with its bytes.
 
 use alloc::boxed::Box;
-use core::fmt;
-use core::hash::{Hash, Hasher};
+use core::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use crate::{Certificate, X509Error};
 

@@ -16,9 +16,11 @@ use alloc::vec::Vec;
 
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagNumber, asn1::AnyRef};
 
-use crate::X509Error;
-use crate::oid::Oid;
-use crate::reader::{contents, explicit, nested, read_whole, received};
+use crate::{
+    X509Error,
+    oid::Oid,
+    reader::{contents, explicit, nested, read_whole, received},
+};
 
 /// The most certificates, and the most revocation lists, that are read.
 pub const MAX_ELEMENTS: usize = 10_000;

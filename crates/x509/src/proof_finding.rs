@@ -3,13 +3,15 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::X509Error;
-use crate::algorithm::Scheme;
-use crate::certificate::SerialOddity;
-use crate::proof_check::ProofCheck;
-use crate::report::{Finding, Severity};
-use crate::time::Moment;
-use crate::upload::Encoding;
+use crate::{
+    X509Error,
+    algorithm::Scheme,
+    certificate::SerialOddity,
+    proof_check::ProofCheck,
+    report::{Finding, Severity},
+    time::Moment,
+    upload::Encoding,
+};
 
 /// Which of the two certificates is meant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -4,20 +4,22 @@ use alloc::string::ToString;
 
 use der::asn1::ObjectIdentifier;
 
-use crate::algorithm::verify;
-use crate::certificate::{Certificate, Version};
-use crate::code::VerificationCode;
-use crate::extension::{
-    BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, SUBJECT_ALT_NAME,
-    alt_names_are_well_formed,
+use crate::{
+    algorithm::verify,
+    certificate::{Certificate, Version},
+    code::VerificationCode,
+    extension::{
+        BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, SUBJECT_ALT_NAME,
+        alt_names_are_well_formed,
+    },
+    name::{NameMatch, told_apart},
+    policy::Policy,
+    proof_check::ProofCheck,
+    proof_finding::{ProofFinding, ReadExtension, Role},
+    public_key::{KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS},
+    report::{Outcome, Report},
+    upload::Upload,
 };
-use crate::name::{NameMatch, told_apart};
-use crate::policy::Policy;
-use crate::proof_check::ProofCheck;
-use crate::proof_finding::{ProofFinding, ReadExtension, Role};
-use crate::public_key::{KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS};
-use crate::report::{Outcome, Report};
-use crate::upload::Upload;
 
 /// Judges whether `leaf`, an upload in any encoding, proves possession of the private key of `ca`.
 ///

@@ -3,17 +3,21 @@
 use alloc::string::ToString;
 use core::fmt;
 
-use der::asn1::{ObjectIdentifier, UintRef};
-use der::{Decode, Reader, SliceReader, Tag, Tagged};
-
-use crate::X509Error;
-use crate::algorithm::{
-    AlgorithmIdentifier, Hash, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
-    PssHash,
+use der::{
+    Decode, Reader, SliceReader, Tag, Tagged,
+    asn1::{ObjectIdentifier, UintRef},
 };
-use crate::certificate::whole_octets;
-use crate::error::ParametersProblem;
-use crate::reader::{read_whole, received};
+
+use crate::{
+    X509Error,
+    algorithm::{
+        AlgorithmIdentifier, Hash, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
+        PssHash,
+    },
+    certificate::whole_octets,
+    error::ParametersProblem,
+    reader::{read_whole, received},
+};
 
 /// RSA keys of fewer bits are refused. Makers of "2048-bit" keys may leave the top bits of a modulus unset, and the real service
 /// takes such keys.

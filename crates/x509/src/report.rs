@@ -1,7 +1,9 @@
 //! Reports: every check by name, its outcome, and why. One type for all that is judged here and in the crates above.
 
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::fmt;
 
 /// The checks of one kind of report.

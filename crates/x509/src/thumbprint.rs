@@ -1,7 +1,6 @@
 //! Thumbprints: digests over a certificate's received DER.
 
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -153,8 +152,7 @@ fn read(text: &str, octets: &mut [u8]) -> Result<(), usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::format;
-    use alloc::string::ToString;
+    use alloc::{format, string::ToString};
 
     const DIGITS: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
 

@@ -1,10 +1,8 @@
 //! Times in certificates: from the year 0 to the year 9999, though `der` and most clocks begin in 1970.
 
-use core::fmt;
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
-use der::asn1::AnyRef;
-use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, Tagged};
+use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, Tagged, asn1::AnyRef};
 
 #[cfg(feature = "prover")]
 use crate::X509Error;
@@ -193,8 +191,7 @@ impl From<u64> for Moment {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString;
-    use alloc::vec::Vec;
+    use alloc::{string::ToString, vec::Vec};
 
     use super::*;
 

@@ -1,16 +1,15 @@
 //! Uploads: whatever people send as a certificate, down to its DER.
 
-use alloc::borrow::Cow;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::{
+    borrow::Cow,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::fmt;
 
-use der::asn1::AnyRef;
-use der::{Decode, SliceReader, Tag, Tagged};
+use der::{Decode, SliceReader, Tag, Tagged, asn1::AnyRef};
 
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::reader::contents;
+use crate::{X509Error, certificate::Certificate, reader::contents};
 
 /// Uploads of more bytes than this are refused unread. A certificate has one or two thousand, a chain seldom ten.
 pub const MAX_UPLOAD_LEN: usize = 128 * 1024;

@@ -1,12 +1,9 @@
 //! Values of names' attributes: their text, whatever string type encodes it, and what equal ones have in common.
 
-use alloc::borrow::Cow;
-use alloc::string::String;
-use core::char::decode_utf16;
-use core::{fmt, str};
+use alloc::{borrow::Cow, string::String};
+use core::{char::decode_utf16, fmt, str};
 
-use der::asn1::AnyRef;
-use der::{Decode, Length, Reader, SliceReader, Tag, Tagged};
+use der::{Decode, Length, Reader, SliceReader, Tag, Tagged, asn1::AnyRef};
 
 use crate::reader::received;
 

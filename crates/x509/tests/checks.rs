@@ -5,11 +5,11 @@ mod forge;
 
 use std::time::Duration;
 
-use keyproof_x509::prover::{PrivateKey, RingSigner, VerificationLeaf};
 use keyproof_x509::{
     Certificate, Check as _, Encoding, Finding as _, Hash, Layer, Outcome, ParametersProblem,
     Policy, ProofCheck, ProofFinding, ReadExtension, Redemption, Report, Role, SerialOddity,
     Upload, Validity, VerificationCode, X509Error, algorithms, prove,
+    prover::{PrivateKey, RingSigner, VerificationLeaf},
 };
 use ring::rand::SystemRandom;
 

@@ -4,8 +4,10 @@
 
 mod forge;
 
-use keyproof_x509::path::{PathReport, Place, Pool, Reason, Rules, find};
-use keyproof_x509::{Certificate, X509Error, algorithms};
+use keyproof_x509::{
+    Certificate, X509Error, algorithms,
+    path::{PathReport, Place, Pool, Reason, Rules, find},
+};
 
 use forge::*;
 

@@ -11,10 +11,15 @@ mod hierarchy;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keyproof_x509::crl::Crl;
-use keyproof_x509::path::Place::{Anchor, Leaf};
-use keyproof_x509::path::{MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Purpose, Reason, Rules};
-use keyproof_x509::{ObjectIdentifier, Outcome, SignatureVerificationAlgorithm, algorithms};
+use keyproof_x509::{
+    ObjectIdentifier, Outcome, SignatureVerificationAlgorithm, algorithms,
+    crl::Crl,
+    path::{
+        MAX_SIGNATURE_CHECKS, PathCheck, PathReport,
+        Place::{Anchor, Leaf},
+        Purpose, Reason, Rules,
+    },
+};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature};
 

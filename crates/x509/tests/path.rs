@@ -9,10 +9,12 @@
 
 mod hierarchy;
 
-use keyproof_x509::path::{
-    MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Reason, Rules, find,
+use keyproof_x509::{
+    Certificate, Finding as _, ObjectIdentifier, X509Error, algorithms,
+    path::{
+        MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Reason, Rules, find,
+    },
 };
-use keyproof_x509::{Certificate, Finding as _, ObjectIdentifier, X509Error, algorithms};
 use rcgen::{
     CertificateParams, CidrSubnet, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
     KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,

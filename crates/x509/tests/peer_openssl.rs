@@ -8,17 +8,19 @@
 )]
 #![cfg(all(feature = "prover", feature = "ring", feature = "aws-lc-rs"))]
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use keyproof_x509::prover::{
-    AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
 };
+
 use keyproof_x509::{
     Encoding, Facts, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report, Upload,
     Validity, VerificationCode, X509Error, algorithms, prove,
+    prover::{
+        AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
+    },
 };
 use tempfile::TempDir;
 

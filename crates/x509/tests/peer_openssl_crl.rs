@@ -13,16 +13,20 @@
 
 mod hierarchy;
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use data_encoding::BASE64_MIME;
 use fastrand::Rng;
-use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
-use keyproof_x509::path::{PathCheck, Pool, Reason, Rules, find};
-use keyproof_x509::prover::{PrivateKey, RingSigner};
-use keyproof_x509::{Certificate, Outcome, X509Error, algorithms};
+use keyproof_x509::{
+    Certificate, Outcome, X509Error, algorithms,
+    crl::{Crl, CrlReason, RevocationList, Revoked},
+    path::{PathCheck, Pool, Reason, Rules, find},
+    prover::{PrivateKey, RingSigner},
+};
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
     KeyIdMethod, KeyUsagePurpose, RevocationReason, date_time_ymd,

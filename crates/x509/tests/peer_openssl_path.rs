@@ -12,14 +12,14 @@
 
 mod hierarchy;
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use data_encoding::BASE64_MIME;
 use fastrand::Rng;
-use keyproof_x509::path::{Place, Pool, Reason, Rules, find};
-use keyproof_x509::{Certificate, ObjectIdentifier, algorithms};
+use keyproof_x509::{
+    Certificate, ObjectIdentifier, algorithms,
+    path::{Place, Pool, Reason, Rules, find},
+};
 use rcgen::{
     CertificateParams, CustomExtension, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints,
 };

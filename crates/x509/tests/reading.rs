@@ -11,10 +11,10 @@ mod forge;
 use std::hash::{BuildHasher, RandomState};
 
 use data_encoding::BASE64;
-use keyproof_x509::prover::{CertificationRequest, PrivateKey};
 use keyproof_x509::{
     Certificate, Encoding, KeyKind, Layer, MAX_UPLOAD_LEN, OwnedCertificate, SerialOddity,
     SubjectPublicKeyInfo, Upload, Version, X509Error, algorithms,
+    prover::{CertificationRequest, PrivateKey},
 };
 
 use forge::*;

@@ -9,11 +9,11 @@
 
 mod hierarchy;
 
-use keyproof_x509::crl::{Crl, CrlReason, MAX_CRL_LEN};
-use keyproof_x509::path::{
-    MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Reason, Rules, find,
+use keyproof_x509::{
+    Certificate, Outcome, X509Error, algorithms,
+    crl::{Crl, CrlReason, MAX_CRL_LEN},
+    path::{MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Reason, Rules, find},
 };
-use keyproof_x509::{Certificate, Outcome, X509Error, algorithms};
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
     RevocationReason, date_time_ymd,

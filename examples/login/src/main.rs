@@ -6,15 +6,19 @@
 //!
 //! `cargo run --package keyproof-example-login`
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::time::SystemTime;
+use std::{
+    fs::File,
+    io::{self, Read},
+    time::SystemTime,
+};
 
-use keyproof_mfa::otp::otpauth::{Kind, OtpauthUri};
-use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
     Client, Decision, KeyKind, Password, Policy, Proof, SessionId, UnixMillis, User, UserId,
     UserRecords,
+    otp::{
+        Secret, Totp,
+        otpauth::{Kind, OtpauthUri},
+    },
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 

@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU16;
 
-use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
     ActivateRefusal, Client, Counter, DeviceId, EnrolRefusal, Factor, Failure, Fingerprint,
     FirstFactor, KeyKind, KeyStatus, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy,
     Proof, RecoveryCode, RecoveryRefusal, Session, SessionId, Standing, UnixMillis, User, UserId,
     UserRecords,
+    otp::{Secret, Totp},
 };
 
 const MINUTE: u64 = 60_000;

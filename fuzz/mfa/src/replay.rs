@@ -1,9 +1,11 @@
 //! Runs every input of `corpus/` and `regressions/` through its target on the stable toolchain, without libFuzzer.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::thread::{self, Builder};
-use std::{fs, io};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::Path,
+    thread::{self, Builder},
+};
 
 use crate::{TARGETS, Target};
 

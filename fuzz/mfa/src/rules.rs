@@ -1,15 +1,17 @@
 //! The rules that no sequence of commands breaks, of a user who is known at addresses, has sessions and trusts devices.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+};
 
-use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
     ActivateRefusal, Challenge, Client, Counter, EnrolRefusal, Factor, Failure, Fingerprint,
     FirstFactor, KeyKind, KeyStatus, Locked, LoginRefusal, Network, NewDevice, Password,
     PasswordRefusal, Policy, Proof, RecoveryCode, RecoveryRefusal, Session, SessionId, Sessions,
     Shown, ShownFactor, Standing, UnixMillis, User, UserId, UserRecords,
+    otp::{Secret, Totp},
 };
 
 use crate::stored::follows;

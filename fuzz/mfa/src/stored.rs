@@ -6,8 +6,7 @@ use keyproof_mfa::{
     Addresses, Challenge, Change, Client, DeviceId, Devices, KeyKind, KeyRecord, KeyStatus,
     Lockout, Record, RecordKind, RecoveryCodes, Sessions, UnixMillis, UserRecords,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// One text is one record at most, and what is read of it is written and read again as the same. All of a user's records in
 /// one survive whatever needs no code.

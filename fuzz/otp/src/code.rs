@@ -6,8 +6,7 @@ use keyproof_otp::{
     Algorithm, Code, Digits, Hotp, LookAhead, Refused, Secret, Strength, Totp, Window,
 };
 
-use crate::position::assert_position;
-use crate::rfc_4226;
+use crate::{position::assert_position, rfc_4226};
 
 /// Codes: the first byte picks the digits. The rest as text is a code exactly if it is that many
 /// ASCII digits; the rest as numbers drives checks of codes that are known to be right.

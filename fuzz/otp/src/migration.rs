@@ -1,7 +1,9 @@
 //! Exports of an authenticator.
 
-use keyproof_otp::OtpError;
-use keyproof_otp::migration::{Migration, join};
+use keyproof_otp::{
+    OtpError,
+    migration::{Migration, join},
+};
 
 /// Exports, as a URI and as the message within: what is read is written, and read to the same;
 /// whatever has accounts can be put into codes anew.

@@ -1,7 +1,9 @@
 //! Challenges and responses.
 
-use keyproof_otp::ocra::{self, Input, Ocra, PinHash, Response, Suite};
-use keyproof_otp::{Algorithm, LookAhead, OtpError, Secret, Window};
+use keyproof_otp::{
+    Algorithm, LookAhead, OtpError, Secret, Window,
+    ocra::{self, Input, Ocra, PinHash, Response, Suite},
+};
 
 use crate::position::assert_position;
 

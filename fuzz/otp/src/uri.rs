@@ -1,7 +1,6 @@
 //! `otpauth` URIs.
 
-use keyproof_otp::Secret;
-use keyproof_otp::otpauth::OtpauthUri;
+use keyproof_otp::{Secret, otpauth::OtpauthUri};
 
 use crate::position::assert_position;
 

@@ -1,16 +1,18 @@
 //! Backups as a restore reads them: files as they come, a genuine one changed, and whatever the right key may have sealed.
 
-use std::io::Write;
-use std::sync::LazyLock;
+use std::{io::Write, sync::LazyLock};
 
 use data_encoding::BASE64;
-use flate2::Compression;
-use flate2::write::DeflateEncoder;
+use flate2::{Compression, write::DeflateEncoder};
 use keyproof_service::Restoring;
-use keyproof_store::backup::{BackupError, BackupHead, BackupReader, BackupWriter};
-use keyproof_store::{Entropy, Key, MasterKey, Row, Tally, Timestamp, Version};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::hkdf::{HKDF_SHA256, Salt};
+use keyproof_store::{
+    Entropy, Key, MasterKey, Row, Tally, Timestamp, Version,
+    backup::{BackupError, BackupHead, BackupReader, BackupWriter},
+};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{HKDF_SHA256, Salt},
+};
 use serde_json::Value;
 
 const MASTER_KEY: [u8; MasterKey::LEN] = [7; MasterKey::LEN];

@@ -1,8 +1,6 @@
 //! Configuration files.
 
-use std::fs;
-use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::{fs, path::PathBuf, sync::LazyLock};
 
 use keyproof::config::{Config, Sources};
 

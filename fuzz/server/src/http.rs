@@ -1,7 +1,9 @@
 //! Heads of requests, and whatever else comes on a connection, through the stack.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::Shutdown,
+};
 
 use crate::site::{connect, field, with_site};
 

@@ -1,19 +1,26 @@
 //! A whole server in this process, with its store in memory and its clock standing still, and one client of it.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use data_encoding::BASE64;
-use keyproof::config::{Config, Sources};
-use keyproof::server::Server;
+use keyproof::{
+    config::{Config, Sources},
+    server::Server,
+};
 use keyproof_auth::operator::OperatorScopes;
-use keyproof_service::access::NewOperatorToken;
-use keyproof_service::otp_devices::{Lifetime, TokenRequest};
-use keyproof_service::{Applicant, Clock, ManualClock, Origin, Service, Who};
-use keyproof_store::memory::MemoryEngine;
-use keyproof_store::{MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+use keyproof_service::{
+    Applicant, Clock, ManualClock, Origin, Service, Who,
+    access::NewOperatorToken,
+    otp_devices::{Lifetime, TokenRequest},
+};
+use keyproof_store::{
+    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
+};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;

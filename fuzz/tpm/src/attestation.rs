@@ -8,9 +8,7 @@ use keyproof_tpm::{
     check_time,
 };
 
-use crate::report::sound as sound_report;
-use crate::structure::comes_back;
-use crate::vectors::vector;
+use crate::{report::sound as sound_report, structure::comes_back, vectors::vector};
 
 /// `sound` with bytes changed: each four bytes of `data` say in which part, where and how.
 fn edited(sound: &[Vec<u8>], data: &[u8]) -> Vec<Vec<u8>> {

@@ -5,9 +5,7 @@ use keyproof_tpm::{
     check_ek_certificate,
 };
 
-use crate::report::sound;
-use crate::structure::points_into;
-use crate::vectors::vector;
+use crate::{report::sound, structure::points_into, vectors::vector};
 
 /// Endorsement certificates, as they lie in NV memory: only those that the CA signed are accepted.
 pub fn ek_certificate(data: &[u8]) {

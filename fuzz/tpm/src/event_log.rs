@@ -5,8 +5,7 @@ use keyproof_tpm::{
     TpmsPcrSelection, check_event_log,
 };
 
-use crate::report::sound;
-use crate::structure::points_into;
+use crate::{report::sound, structure::points_into};
 
 /// Event logs: what a log leads to is accepted as that, and nothing else is; what is trusted in it is what
 /// was measured.

@@ -8,8 +8,7 @@ use keyproof_tpm::{
     check_quote, check_time,
 };
 
-use crate::report::sound;
-use crate::vectors::vector;
+use crate::{report::sound, vectors::vector};
 
 const HIERARCHIES: [Hierarchy; 4] = [
     Hierarchy::Endorsement,

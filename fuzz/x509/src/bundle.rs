@@ -1,10 +1,12 @@
 //! Lists of certificates and revocation lists: PEM bundles, and PKCS #7.
 
-use keyproof_x509::X509Error;
-use keyproof_x509::pem_bundle::{
-    PemBlock, PemKind, certificates, certificates_and_crls, certification_requests, public_keys,
+use keyproof_x509::{
+    X509Error,
+    pem_bundle::{
+        PemBlock, PemKind, certificates, certificates_and_crls, certification_requests, public_keys,
+    },
+    pkcs7::{MAX_ELEMENTS, Pkcs7},
 };
-use keyproof_x509::pkcs7::{MAX_ELEMENTS, Pkcs7};
 
 /// A bundle: none of its blocks is left out without a word, and what was read is read again from a bundle of it. Signed data:
 /// every element is of the input, in its order.

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use keyproof_x509::{Certificate, Facts, Name, OwnedCertificate, X509Error};
-use x509_cert::Certificate as X509Certificate;
-use x509_cert::der::oid::AssociatedOid;
-use x509_cert::der::{Decode, Encode};
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::{
+    Certificate as X509Certificate,
+    der::{Decode, Encode, oid::AssociatedOid},
+    ext::pkix::{BasicConstraints, KeyUsage},
+};
 
 /// Certificates: all facts of whatever is read, strictness about what follows, and agreement with x509-cert.
 pub fn certificate(data: &[u8]) {

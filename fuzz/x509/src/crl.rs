@@ -3,16 +3,19 @@
 
 use std::sync::LazyLock;
 
-use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
-use keyproof_x509::path::{PathCheck, Pool, Reason, Rules, find};
-use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
-use keyproof_x509::{Certificate, Outcome, X509Error, algorithms};
+use keyproof_x509::{
+    Certificate, Outcome, X509Error, algorithms,
+    crl::{Crl, CrlReason, RevocationList, Revoked},
+    path::{PathCheck, Pool, Reason, Rules, find},
+    prover::{PrivateKey, RingSigner, Signer},
+};
 use ring::rand::SystemRandom;
-use x509_cert::crl::CertificateList;
-use x509_cert::der::Decode;
+use x509_cert::{crl::CertificateList, der::Decode};
 
-use crate::pairs::{ED25519_CA, ED25519_KEY, ED25519_LEAF, NOW, edited};
-use crate::report::sound;
+use crate::{
+    pairs::{ED25519_CA, ED25519_KEY, ED25519_LEAF, NOW, edited},
+    report::sound,
+};
 
 /// Byte 0 says whether the rest is a list as it comes, or edits of a sound one.
 pub fn crl(data: &[u8]) {

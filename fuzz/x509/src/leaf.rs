@@ -1,9 +1,9 @@
 //! Verification leaves that are made here: of a code alone, and for a certification request.
 
-use keyproof_x509::prover::{CertificationRequest, PrivateKey, RingSigner, VerificationLeaf};
 use keyproof_x509::{
     Certificate, Outcome, Policy, ProofCheck, Redemption, Validity, VerificationCode, X509Error,
     algorithms,
+    prover::{CertificationRequest, PrivateKey, RingSigner, VerificationLeaf},
 };
 use ring::rand::SystemRandom;
 

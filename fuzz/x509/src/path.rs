@@ -5,10 +5,10 @@
 
 use std::sync::LazyLock;
 
-use keyproof_x509::path::{
-    MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Rules, find,
+use keyproof_x509::{
+    Certificate, ObjectIdentifier, algorithms,
+    path::{MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Rules, find},
 };
-use keyproof_x509::{Certificate, ObjectIdentifier, algorithms};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use crate::report::sound;

@@ -1,7 +1,9 @@
 //! Private keys in the files that people have.
 
-use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
-use keyproof_x509::{Certificate, algorithms};
+use keyproof_x509::{
+    Certificate, algorithms,
+    prover::{PrivateKey, RingSigner, Signer},
+};
 use ring::rand::SystemRandom;
 
 use crate::pairs::edited;

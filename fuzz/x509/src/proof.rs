@@ -5,8 +5,10 @@ use keyproof_x509::{
     algorithms,
 };
 
-use crate::pairs::{CODE, NOW};
-use crate::report::sound;
+use crate::{
+    pairs::{CODE, NOW},
+    report::sound,
+};
 
 const IS_BOUND: u8 = 1;
 const IS_OF_ANOTHER: u8 = 1 << 1;

@@ -1,14 +1,16 @@
 //! The whole check of a leaf against its CA.
 
-use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
 use keyproof_x509::{
     Certificate, Outcome, Policy, ProofCheck, ProofFinding, Report, Upload, VerificationCode,
     algorithms, prove as judged,
+    prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
 
-use crate::pairs::{CODE, ED25519_CA, ED25519_KEY, NOW, PAIRS, edited};
-use crate::report::sound;
+use crate::{
+    pairs::{CODE, ED25519_CA, ED25519_KEY, NOW, PAIRS, edited},
+    report::sound,
+};
 
 /// The whole check on a valid pair after some edits: byte 0 says to what, byte 1 to which pair, the rest are the edits.
 ///

@@ -1,9 +1,10 @@
 //! Certification requests (PKCS#10).
 
-use keyproof_x509::prover::CertificationRequest;
-use keyproof_x509::{X509Error, algorithms};
-use x509_cert::der::{Decode, Encode};
-use x509_cert::request::CertReq;
+use keyproof_x509::{X509Error, algorithms, prover::CertificationRequest};
+use x509_cert::{
+    der::{Decode, Encode},
+    request::CertReq,
+};
 
 use crate::pairs::edited;
 

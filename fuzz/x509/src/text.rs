@@ -1,7 +1,9 @@
 //! What people type or paste beside certificates: thumbprints and verification codes.
 
-use std::fmt::{Debug, Display};
-use std::str::FromStr;
+use std::{
+    fmt::{Debug, Display},
+    str::FromStr,
+};
 
 use keyproof_x509::{Sha1Thumbprint, Sha256Thumbprint, VerificationCode, X509Error};
 

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 
-use keyproof_otp::otpauth::{Kind, OtpauthUri};
-use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Secret, Totp, Window};
+use keyproof_otp::{
+    Algorithm, Base32Profile, Code, Digits, Secret, Totp, Window,
+    otpauth::{Kind, OtpauthUri},
+};
 
 pub fn task() -> Result<(), Box<dyn Error>> {
     let secret = Secret::from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", Base32Profile::Lenient)?;

@@ -1,7 +1,9 @@
 //! Runs a task for about a second, and prints the nanoseconds that it takes once.
 
-use std::error::Error;
-use std::time::{Duration, Instant};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 /// A task is done right or it does not count.
 pub fn run(mut task: impl FnMut() -> Result<(), Box<dyn Error>>) {

@@ -2,11 +2,15 @@
 
 use std::error::Error;
 
-use ring::digest::{SHA256, digest};
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
-use tss_esapi::interface_types::algorithm::HashingAlgorithm;
-use tss_esapi::structures::{Attest, AttestInfo, PcrSlot, Public, Signature};
-use tss_esapi::traits::UnMarshall;
+use ring::{
+    digest::{SHA256, digest},
+    signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents},
+};
+use tss_esapi::{
+    interface_types::algorithm::HashingAlgorithm,
+    structures::{Attest, AttestInfo, PcrSlot, Public, Signature},
+    traits::UnMarshall,
+};
 
 macro_rules! vector {
     ($name:literal) => {

@@ -2,9 +2,13 @@
 
 use std::error::Error;
 
-use keyproof_x509::prover::{PrivateKey, RingSigner, VerificationLeaf};
-use keyproof_x509::ring::rand::SystemRandom;
-use keyproof_x509::{Policy, Upload, Validity, VerificationCode, algorithms::RING, prove};
+use keyproof_x509::{
+    Policy, Upload, Validity, VerificationCode,
+    algorithms::RING,
+    prove,
+    prover::{PrivateKey, RingSigner, VerificationLeaf},
+    ring::rand::SystemRandom,
+};
 
 const CA: &[u8] = include_bytes!("../../../../crates/x509/tests/data/p256-ca.pem");
 const KEY: &[u8] = include_bytes!("../../../../crates/x509/tests/data/p256-ca.key");

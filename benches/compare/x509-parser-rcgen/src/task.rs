@@ -4,8 +4,10 @@
 use std::error::Error;
 
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair, SerialNumber, date_time_ymd};
-use x509_parser::pem::parse_x509_pem;
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use x509_parser::{
+    pem::parse_x509_pem,
+    prelude::{ASN1Time, FromDer, X509Certificate},
+};
 
 const CA: &[u8] = include_bytes!("../../../../crates/x509/tests/data/p256-ca.pem");
 const KEY: &str = include_str!("../p256-ca.pkcs8.pem");

@@ -10,8 +10,10 @@ use keyproof::server::Server;
 use keyproof_store::{CommitError, Key, Record, Timestamp, memory::MemoryEngine};
 use serde::{Deserialize, Serialize};
 
-use crate::site::Site;
-use crate::stack::{Answer, Client, Stack, within};
+use crate::{
+    site::Site,
+    stack::{Answer, Client, Stack, within},
+};
 
 const LISTEN: (&str, &str) = ("metrics.listen", "127.0.0.1:0");
 

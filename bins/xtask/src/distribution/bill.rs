@@ -2,16 +2,20 @@
 
 #![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde_json::{Value, json};
 use toml::Table;
 
 use super::triple;
-use crate::failure::Failure;
-use crate::process::{cargo, output};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, output},
+    workspace,
+};
 
 const PROGRAM: &str = "keyproof";
 

@@ -2,8 +2,10 @@
 
 use std::io;
 
-use super::tree::{Node, Tree, gzip};
-use super::{Contents, architecture, names, read};
+use super::{
+    Contents, architecture, names, read,
+    tree::{Node, Tree, gzip},
+};
 use crate::failure::Failure;
 
 const SCRIPTS: [&str; 4] = ["postinst", "postrm", "preinst", "prerm"];

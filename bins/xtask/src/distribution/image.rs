@@ -2,19 +2,26 @@
 
 #![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::bill::{self, Debian};
-use super::tree::{Node, Tree, gzip};
-use super::{Contents, architecture, root};
-use crate::failure::Failure;
-use crate::process::{line, run};
+use super::{
+    Contents, architecture,
+    bill::{self, Debian},
+    root,
+    tree::{Node, Tree, gzip},
+};
+use crate::{
+    failure::Failure,
+    process::{line, run},
+};
 
 /// What the program needs of the system.
 const PACKAGES: &str = "libc6,libgcc-s1,ca-certificates";

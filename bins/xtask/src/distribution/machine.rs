@@ -1,15 +1,19 @@
 //! A fresh system with systemd as its first process, by systemd-nspawn: the units as an operator turns them on.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use super::write;
-use crate::failure::Failure;
-use crate::process::status;
-use crate::tools::{Program, need_programs};
+use crate::{
+    failure::Failure,
+    process::status,
+    tools::{Program, need_programs},
+};
 
 const PROGRAMS: &[Program] = &[Program::on_path("systemd-nspawn", "systemd-container")];
 

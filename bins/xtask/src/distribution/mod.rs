@@ -9,15 +9,19 @@ mod root;
 mod tree;
 mod trial;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use self::image::Base;
-use crate::failure::Failure;
-use crate::process::{cargo, output, run};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, output, run},
+    workspace,
+};
 
 pub(crate) use trial::{Tried, hold};
 

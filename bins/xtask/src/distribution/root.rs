@@ -1,12 +1,16 @@
 //! Fresh Debian systems, by mmdebstrap, from the archives that this machine's apt is set up with.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use crate::failure::Failure;
-use crate::process::{output, run};
-use crate::tools::{Program, need_programs};
+use crate::{
+    failure::Failure,
+    process::{output, run},
+    tools::{Program, need_programs},
+};
 
 const PROGRAMS: &[Program] = &[
     Program::on_path("mmdebstrap", "mmdebstrap"),

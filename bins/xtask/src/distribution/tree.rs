@@ -1,8 +1,10 @@
 //! The files of a package, and the tar archive of them: from the same files, the same bytes.
 
-use std::collections::BTreeMap;
-use std::io::{self, Seek, Write};
-use std::process::{Command, Stdio};
+use std::{
+    collections::BTreeMap,
+    io::{self, Seek, Write},
+    process::{Command, Stdio},
+};
 
 use tar::{Builder, EntryType, Header};
 

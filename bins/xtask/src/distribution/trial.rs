@@ -2,21 +2,25 @@
 
 #![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-use std::{env, fs};
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use super::{Contents, Made, debian, image, machine, root, write};
-use crate::failure::Failure;
-use crate::process::{cargo, line, output, run};
-use crate::tools::{Program, is_root, need_programs};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, line, output, run},
+    tools::{Program, is_root, need_programs},
+    workspace,
+};
 
 const PROGRAMS: &[Program] = &[
     Program::on_path("runc", "runc"),

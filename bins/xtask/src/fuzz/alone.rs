@@ -1,15 +1,18 @@
 //! Each package as another project has it: copied into an empty folder, with the crates as they are packaged.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{self, Command},
+};
 
 use super::harness::{Harness, SHARED_TARGET, entries, failed, wrong};
-use crate::failure::Failure;
-use crate::process::{cargo, run};
-use crate::tools::{self, need_cargo_tool, need_programs};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, run},
+    tools::{self, need_cargo_tool, need_programs},
+    workspace,
+};
 
 /// How often a target runs there: enough to see that it does.
 const RUNS: u32 = 1000;

@@ -1,15 +1,18 @@
 //! How much of a crate its corpora reach: the replay, instrumented by rustc, as a table by file.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
 use super::harness::{Harness, entries, failed, wrong};
-use crate::failure::Failure;
-use crate::process::{cargo, output, run};
+use crate::{
+    failure::Failure,
+    process::{cargo, output, run},
+};
 
 const TARGET: &str = "target/coverage";
 

@@ -1,13 +1,17 @@
 //! The packages in `fuzz/`, each a workspace of its own, and their targets.
 
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 
-use crate::failure::Failure;
-use crate::process::{cargo, output};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{cargo, output},
+    workspace,
+};
 
 /// Builds of all of them share what they have in common with each other and with the workspace.
 pub(crate) const SHARED_TARGET: [&str; 2] = ["--target-dir", "target"];

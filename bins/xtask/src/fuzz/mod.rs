@@ -8,8 +8,10 @@ mod oss_fuzz;
 mod run;
 mod verbs;
 
-use crate::failure::Failure;
-use crate::process::{cargo, run as execute};
+use crate::{
+    failure::Failure,
+    process::{cargo, run as execute},
+};
 use harness::Harness;
 
 #[derive(clap::Args)]

@@ -1,16 +1,20 @@
 //! What OSS-Fuzz does with the packages: their script run with its variables, and what it leaves tried out.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::harness::{self, Harness, Target, entries, failed, wrong};
-use crate::failure::Failure;
-use crate::process::{output, run};
-use crate::tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs};
-use crate::workspace;
+use crate::{
+    failure::Failure,
+    process::{output, run},
+    tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs},
+    workspace,
+};
 
 /// OSS-Fuzz's folder in the image, and the project's script in it.
 const FOLDER: &str = "target/oss-fuzz";

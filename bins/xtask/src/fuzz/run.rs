@@ -1,14 +1,20 @@
 //! Runs of targets, and the page that says what the last of each was.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::{fs, slice, thread};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    slice,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+};
 
 use super::harness::{Target, failed, wrong};
-use crate::failure::Failure;
-use crate::process::{cargo, output, watch};
-use crate::tools::{self, need_cargo_tool, need_programs};
+use crate::{
+    failure::Failure,
+    process::{cargo, output, watch},
+    tools::{self, need_cargo_tool, need_programs},
+};
 
 /// How targets are run.
 #[derive(clap::Args)]

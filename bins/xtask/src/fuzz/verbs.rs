@@ -1,13 +1,13 @@
 //! cargo-fuzz's own commands in each package, as people know them: on nightly, under the address sanitiser.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use super::harness::{Harness, Target, entries, failed, wrong};
-use crate::failure::Failure;
-use crate::process::{output, run};
-use crate::tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs};
+use crate::{
+    failure::Failure,
+    process::{output, run},
+    tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs},
+};
 
 /// Where the corpora lie that the verbs may change.
 const CORPORA: &str = "target/fuzz-verbs";

@@ -1,8 +1,7 @@
 //! What happens: commands in any order, logins among them often enough to get somewhere.
 
 use keyproof_mfa::Password;
-use proptest::collection::vec;
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
 use crate::facts::{DAY, MINUTE, SESSIONS};
 

@@ -1,7 +1,9 @@
 //! What an onlooker knows, without a look at the records.
 
-use keyproof_mfa::otp::{Secret, Totp};
-use keyproof_mfa::{Challenge, DeviceId, Failure, Locked, UnixMillis};
+use keyproof_mfa::{
+    Challenge, DeviceId, Failure, Locked, UnixMillis,
+    otp::{Secret, Totp},
+};
 
 pub(crate) const MINUTE: i64 = 60_000;
 pub(crate) const DAY: i64 = 24 * 60 * MINUTE;

@@ -18,8 +18,7 @@ mod world;
 
 use proptest::prelude::*;
 
-use crate::commands::commands;
-use crate::world::World;
+use crate::{commands::commands, world::World};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]

@@ -1,19 +1,21 @@
 //! A store, the facts beside it, and what must hold between them.
 
-use core::num::NonZeroU16;
-use core::time::Duration;
+use core::{num::NonZeroU16, time::Duration};
 
-use keyproof_mfa::otp::{Algorithm, DEFAULT_PERIOD, Digits, Secret, Totp};
 use keyproof_mfa::{
     ActivateRefusal, Authenticated, ChallengeOver, Client, Counter, Decision, DeviceId,
     EnrolRefusal, Factor, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, LoginRefusal,
     Network, NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryRefusal, Session,
     SessionId, Standing, TotpParameters, UnixMillis, User, UserId, UserRecords,
+    otp::{Algorithm, DEFAULT_PERIOD, Digits, Secret, Totp},
 };
 
-use crate::commands::{Answer, Command, Typed};
-use crate::facts::{
-    Count, DAY, Enrolment, Guess, Issued, Known, MINUTE, Recovery, SESSIONS, TrustedDevice, Whose,
+use crate::{
+    commands::{Answer, Command, Typed},
+    facts::{
+        Count, DAY, Enrolment, Guess, Issued, Known, MINUTE, Recovery, SESSIONS, TrustedDevice,
+        Whose,
+    },
 };
 
 /// Ten digits: by chance alone, no two steps of a run have the same code.

@@ -1,9 +1,9 @@
 //! A user and her phone.
 
-use keyproof_mfa::otp::{Algorithm, Digits, Secret, Totp};
 use keyproof_mfa::{
     Authenticated, Client, Decision, FirstFactor, KeyKind, LoginRefusal, NewDevice, Password,
     Policy, Proof, Session, SessionId, Standing, UnixMillis, User, UserId, UserRecords,
+    otp::{Algorithm, Digits, Secret, Totp},
 };
 
 /// When she enrols: the first second of a step.

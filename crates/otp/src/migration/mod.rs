@@ -34,17 +34,17 @@
 
 mod protobuf;
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt;
-use core::str::FromStr;
+use alloc::{string::String, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use data_encoding::{BASE64, BASE64_NOPAD};
 use zeroize::Zeroizing;
 
 use self::protobuf::{Field, Reader, Writer};
-use crate::otpauth::{self, Kind, OtpauthUri};
-use crate::{Algorithm, Digits, OtpError, Secret};
+use crate::{
+    Algorithm, Digits, OtpError, Secret,
+    otpauth::{self, Kind, OtpauthUri},
+};
 
 const PREFIX: &str = "otpauth-migration://offline?data=";
 

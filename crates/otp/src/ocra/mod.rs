@@ -48,16 +48,15 @@ use core::fmt;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
-use self::input::Checked;
-use self::suite::SuiteText;
-use crate::hotp::Found;
-use crate::mac::KeyedMac;
-use crate::{LookAhead, OtpError, Secret, Window};
+use self::{input::Checked, suite::SuiteText};
+use crate::{LookAhead, OtpError, Secret, Window, hotp::Found, mac::KeyedMac};
 
-pub use self::input::{Input, PinHash};
-pub use self::question::Question;
-pub use self::response::Response;
-pub use self::suite::{QuestionFormat, ResponseLength, Suite};
+pub use self::{
+    input::{Input, PinHash},
+    question::Question,
+    response::Response,
+    suite::{QuestionFormat, ResponseLength, Suite},
+};
 
 /// OCRA with its key prepared.
 ///

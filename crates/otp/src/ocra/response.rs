@@ -5,8 +5,7 @@ use core::fmt::{self, Write as _};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{ResponseLength, Suite};
-use crate::OtpError;
-use crate::mac::Tag;
+use crate::{OtpError, mac::Tag};
 
 /// A response to a challenge, or a signature: decimal digits, or the whole HMAC if the suite does
 /// not truncate.

@@ -1,8 +1,10 @@
 //! The OCRASuite: what a response is computed of (RFC 6287 section 6).
 
-use core::fmt::{self, Write as _};
-use core::num::NonZeroU64;
-use core::str::FromStr;
+use core::{
+    fmt::{self, Write as _},
+    num::NonZeroU64,
+    str::FromStr,
+};
 
 use crate::{Algorithm, OtpError};
 

@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use crate::PskcError;
-use crate::xml::Element;
+use crate::{PskcError, xml::Element};
 
 /// How values are encrypted (XML Encryption sections 5.2 and 5.6).
 ///

@@ -4,10 +4,13 @@ use alloc::vec::Vec;
 
 use aes::{Aes128, Aes192, Aes256};
 use aes_kw::{AesKw, AesKwp};
-use cbc::Decryptor;
-use cbc::cipher::block_padding::NoPadding;
-use cbc::cipher::consts::U16;
-use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit};
+use cbc::{
+    Decryptor,
+    cipher::{
+        BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit, block_padding::NoPadding,
+        consts::U16,
+    },
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Cipher;

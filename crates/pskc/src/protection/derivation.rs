@@ -1,15 +1,16 @@
 //! Keys that are made of passwords.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
 use super::{Cipher, MacAlgorithm};
-use crate::xml::{Element, PKCS5, PSKC, XENC, XENC11, decimal, once};
-use crate::{PskcError, WriteError};
+use crate::{
+    PskcError, WriteError,
+    xml::{Element, PKCS5, PSKC, XENC, XENC11, decimal, once},
+};
 
 /// The function under PBKDF2: any of the HMACs.
 pub type Prf = MacAlgorithm;

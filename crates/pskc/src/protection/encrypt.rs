@@ -5,10 +5,12 @@ use core::mem;
 
 use aes::{Aes128, Aes192, Aes256};
 use aes_kw::{AesKw, AesKwp};
-use cbc::Encryptor;
-use cbc::cipher::block_padding::Pkcs7;
-use cbc::cipher::consts::U16;
-use cbc::cipher::{BlockCipherEncrypt, BlockModeEncrypt, KeyInit, KeyIvInit};
+use cbc::{
+    Encryptor,
+    cipher::{
+        BlockCipherEncrypt, BlockModeEncrypt, KeyInit, KeyIvInit, block_padding::Pkcs7, consts::U16,
+    },
+};
 use zeroize::Zeroizing;
 
 use super::Cipher;

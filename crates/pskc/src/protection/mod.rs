@@ -6,6 +6,8 @@ mod derivation;
 mod encrypt;
 mod mac;
 
-pub use self::cipher::Cipher;
-pub use self::derivation::{KeyDerivation, Prf};
-pub use self::mac::MacAlgorithm;
+pub use self::{
+    cipher::Cipher,
+    derivation::{KeyDerivation, Prf},
+    mac::MacAlgorithm,
+};

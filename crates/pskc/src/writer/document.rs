@@ -5,8 +5,10 @@ use alloc::string::String;
 use zeroize::Zeroizing;
 
 use super::WriteError;
-use crate::Container;
-use crate::xml::{MAX_TEXT, is_blank};
+use crate::{
+    Container,
+    xml::{MAX_TEXT, is_blank},
+};
 
 /// Attributes: names and values.
 pub(super) type Attributes<'a> = &'a [(&'static str, &'a str)];

@@ -1,12 +1,12 @@
 //! A key as it stands in a container, in the order of RFC 6030's schema (section 11).
 
-use alloc::string::ToString;
-use alloc::vec::Vec;
+use alloc::{string::ToString, vec::Vec};
 
-use super::document::Document;
-use super::{Sealer, WriteError};
-use crate::key::{DeviceInfo, Key, KeyData, KeyInfo};
-use crate::policy::{PinPolicy, Policy};
+use super::{Sealer, WriteError, document::Document};
+use crate::{
+    key::{DeviceInfo, Key, KeyData, KeyInfo},
+    policy::{PinPolicy, Policy},
+};
 
 pub(super) fn write_package(
     document: &mut Document,

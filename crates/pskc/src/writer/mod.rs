@@ -4,18 +4,21 @@ mod document;
 mod error;
 mod key;
 
-use alloc::collections::BTreeSet;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::{
+    collections::BTreeSet,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::fmt;
 
 use zeroize::Zeroizing;
 
-use self::document::Document;
-use self::key::write_package;
-use crate::key::{Key, Secret};
-use crate::protection::{Cipher, KeyDerivation, MacAlgorithm};
-use crate::xml::{DSIG, PKCS5, PSKC, XENC, XENC11};
+use self::{document::Document, key::write_package};
+use crate::{
+    key::{Key, Secret},
+    protection::{Cipher, KeyDerivation, MacAlgorithm},
+    xml::{DSIG, PKCS5, PSKC, XENC, XENC11},
+};
 
 pub use self::error::WriteError;
 

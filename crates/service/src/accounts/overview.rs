@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use keyproof_mfa::{KeyKind, KeyStatus};
 
-use super::{Accounts, KeySummary, Session, SessionError, directory::UserView, directory::view};
+use super::{
+    Accounts, KeySummary, Session, SessionError,
+    directory::{UserView, view},
+};
 use crate::Failure;
 
 /// A user's second factor, as they see it themselves.

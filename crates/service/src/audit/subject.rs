@@ -1,7 +1,11 @@
 //! Users as the trail has them: by what was drawn when their account was made, never by name. So that a name can be
 //! forgotten while the events stay.
 
-use std::{collections::BTreeMap, collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use keyproof_store::Timestamp;
 

@@ -1,15 +1,15 @@
 //! What is asked of a node, and how it answers: the real use cases.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::sync::Arc;
+use std::{convert::Infallible, fmt, sync::Arc};
 
-use keyproof_service::accounts::{
-    ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
-    NewApplicationToken, PasswordChange, PasswordLogin, Person, RecoveryCodesError,
-    RecoveryCodesRequest, Session, TrustRequest, Unproven, Whose,
+use keyproof_service::{
+    Accounts, Action, Applicant, Failure, Origin, StorageError, Who,
+    accounts::{
+        ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
+        NewApplicationToken, PasswordChange, PasswordLogin, Person, RecoveryCodesError,
+        RecoveryCodesRequest, Session, TrustRequest, Unproven, Whose,
+    },
 };
-use keyproof_service::{Accounts, Action, Applicant, Failure, Origin, StorageError, Who};
 use zeroize::Zeroizing;
 
 pub(crate) const NAME: &str = "ada@example.org";

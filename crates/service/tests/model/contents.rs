@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     Change, Changes, CommitError, Engine, Entry, Key, Prefix, Row, Timestamp, Version,
+    memory::MemoryEngine,
 };
 use serde_json::Value;
 
-use crate::operation::{Seeded, finish};
-use crate::script::{collection, is_fixed, is_never_read};
-use crate::setting::OLD_KEY_CHANGES;
+use crate::{
+    operation::{Seeded, finish},
+    script::{collection, is_fixed, is_never_read},
+    setting::OLD_KEY_CHANGES,
+};
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Contents(Vec<Held>);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use keyproof_service::audit::{Event, Outcome};
 use keyproof_store::Timestamp;
 
-use crate::commands::{Attack, Command, Verdict};
-use crate::phone::{Phone, step};
-use crate::setting::{CHALLENGE_LIFETIME, LOCKOUT};
+use crate::{
+    commands::{Attack, Command, Verdict},
+    phone::{Phone, step},
+    setting::{CHALLENGE_LIFETIME, LOCKOUT},
+};
 
 /// An invariant that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

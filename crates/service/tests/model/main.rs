@@ -56,24 +56,27 @@ mod stores;
 mod system;
 mod tables;
 
-use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
-use crate::contents::Port;
-use crate::facts::Broken;
-use crate::scenario::Offer;
-use crate::scenario::Offer::{
-    Activate, ActivateWrong, Answer, AnswerAndTrust, AnswerByRecoveryCode, AnswerWrong,
-    AttackByChangingThePassword, AttackByMakingRecoveryCodes, AttackByMakingTokens,
-    AttackByRemovingTheKey, AttackByRevokingDevices, Enrol, LogIn, LogInFromDevice, LogInWrong,
-    MakeRecoveryCodes, Reinstate, RemoveKey, RevokeDevice, Suspend, Unlock,
+use crate::{
+    contents::Port,
+    facts::Broken,
+    scenario::{
+        Offer,
+        Offer::{
+            Activate, ActivateWrong, Answer, AnswerAndTrust, AnswerByRecoveryCode, AnswerWrong,
+            AttackByChangingThePassword, AttackByMakingRecoveryCodes, AttackByMakingTokens,
+            AttackByRemovingTheKey, AttackByRevokingDevices, Enrol, LogIn, LogInFromDevice,
+            LogInWrong, MakeRecoveryCodes, Reinstate, RemoveKey, RevokeDevice, Suspend, Unlock,
+        },
+        Opening::{self, Do, Wait},
+        Scenario,
+    },
+    sights::Sight,
+    system::{Action, State, System},
 };
-use crate::scenario::Opening::{self, Do, Wait};
-use crate::scenario::Scenario;
-use crate::sights::Sight;
-use crate::system::{Action, State, System};
 
 const DAY: i64 = 24 * 60 * 2;
 

@@ -3,23 +3,28 @@
 //! A use case depends on nothing but its command, its node's clock, the random bytes it draws and what the store
 //! answers. So what has become of it need not be kept: it is run again, and [`Script`] holds it to the same requests.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
 
-use keyproof_service::audit::Event;
-use keyproof_service::{Accounts, Audit, Judging};
+use keyproof_service::{Accounts, Audit, Judging, audit::Event};
 use keyproof_store::{Changes, Entropy, Entry, MasterKeys, Store, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
-use crate::commands::{Command, Verdict};
-use crate::script::{AUDIT, Line, NodeClock, Request, Script, collection};
-use crate::setting::Setting;
+use crate::{
+    commands::{Command, Verdict},
+    script::{AUDIT, Line, NodeClock, Request, Script, collection},
+    setting::Setting,
+};
 
 /// A command, and how often the same was given before: together they are unlike any other operation's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

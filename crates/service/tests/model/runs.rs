@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use keyproof_store::{CommitError, EngineError, NotApplied, Row, Timestamp, Version};
 
-use crate::operation::{Operation, Run, Stop};
-use crate::script::{Answer, Line};
-use crate::setting::Setting;
-use crate::tables::{Id, Table};
+use crate::{
+    operation::{Operation, Run, Stop},
+    script::{Answer, Line},
+    setting::Setting,
+    tables::{Id, Table},
+};
 
 /// An operation somewhere on its way.
 pub(crate) struct Point {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::commands::{Attack, Command, WRONG_CODE};
-use crate::contents::Port;
-use crate::facts::Facts;
-use crate::sights::Sight;
+use crate::{
+    commands::{Attack, Command, WRONG_CODE},
+    contents::Port,
+    facts::Facts,
+    sights::Sight,
+};
 
 pub(crate) const NODES: usize = 2;
 

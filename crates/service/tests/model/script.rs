@@ -1,12 +1,14 @@
 //! An engine that answers from a script, and leaves whoever asks beyond its end waiting.
 
-use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+};
 
 use keyproof_service::Clock;
-use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     BoxFuture, Changes, CommitError, Engine, EngineError, Key, Prefix, Row, Timestamp, Version,
+    memory::MemoryEngine,
 };
 
 /// What an operation asks the store for.

@@ -1,24 +1,22 @@
 //! What there is before the model starts: a user, whom everybody knows the password of, and her session.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::Action;
-use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session, Tokens};
 use keyproof_service::{
-    AccountSettings, Accounts, AddressLimit, Audit, HashingPool, HashingSettings, Judging,
+    AccountSettings, Accounts, Action, AddressLimit, Audit, HashingPool, HashingSettings, Judging,
     ManualClock,
+    accounts::{FirstStep, NewUser, PasswordLogin, Role, Session, Tokens},
 };
-use keyproof_store::memory::MemoryEngine;
-use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp};
+use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp, memory::MemoryEngine};
 use zeroize::Zeroizing;
 
-use crate::commands::{NAME, PASSWORD, console, manager, origin, person, sent};
-use crate::operation::{Seeded, finish};
+use crate::{
+    commands::{NAME, PASSWORD, console, manager, origin, person, sent},
+    operation::{Seeded, finish},
+};
 
 /// The start of a step of 30 seconds.
 pub(crate) const START: Timestamp = Timestamp::from_secs(30 * 56_666_667);

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::commands::{Command, Verdict};
-use crate::facts::{Committed, Facts, is_failure};
-use crate::operation::Stop;
-use crate::runs::Point;
+use crate::{
+    commands::{Command, Verdict},
+    facts::{Committed, Facts, is_failure},
+    operation::Stop,
+    runs::Point,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use keyproof_service::audit::Event;
 use keyproof_store::{Change, Changes, CommitError, Timestamp};
 
-use crate::contents::{Contents, Port};
-use crate::operation::{Stop, events};
-use crate::runs::Runs;
-use crate::script::Request;
-use crate::tables::{Id, Table};
+use crate::{
+    contents::{Contents, Port},
+    operation::{Stop, events},
+    runs::Runs,
+    script::Request,
+    tables::{Id, Table},
+};
 
 pub(crate) struct Stores {
     port: Port,

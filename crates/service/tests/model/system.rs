@@ -7,24 +7,25 @@
 //! - Which node is which, if their clocks agree; which challenge is which, if none of those alike is being answered.
 //! - A commit under way that needs a version which is gone.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use keyproof_service::audit::Event;
 use keyproof_store::Timestamp;
 use stateright::{Model, Property};
 
-use crate::commands::{Command, Verdict};
-use crate::contents::{Contents, Port};
-use crate::facts::{Broken, ChallengeFacts, Committed, Facts};
-use crate::operation::{Operation, Stop};
-use crate::runs::{CommitEnd, Runs};
-use crate::scenario::{Hand, NODES, Opening, Scenario};
-use crate::script::Request;
-use crate::setting::{START, STEP, Setting};
-use crate::sights::{Sight, Sights};
-use crate::stores::Stores;
-use crate::tables::{Id, Table};
+use crate::{
+    commands::{Command, Verdict},
+    contents::{Contents, Port},
+    facts::{Broken, ChallengeFacts, Committed, Facts},
+    operation::{Operation, Stop},
+    runs::{CommitEnd, Runs},
+    scenario::{Hand, NODES, Opening, Scenario},
+    script::Request,
+    setting::{START, STEP, Setting},
+    sights::{Sight, Sights},
+    stores::Stores,
+    tables::{Id, Table},
+};
 
 pub(crate) struct System {
     pub(crate) scenario: Scenario,

@@ -1,8 +1,10 @@
 //! Each distinct thing once: states hold numbers in place of contents and operations, and nothing is run twice.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, RwLock};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, RwLock},
+};
 
 /// The number of something in its table. Which one it is depends on who came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

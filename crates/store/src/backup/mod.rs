@@ -55,15 +55,17 @@ mod passphrase;
 use std::io::{self, ErrorKind, Read, Write};
 
 use data_encoding::BASE64;
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
-use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
-use ring::hmac;
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use ring::{
+    hkdf::{HKDF_SHA256, KeyType, Salt},
+    hmac,
+};
 use serde::{Deserialize, Serialize};
 
-use self::frames::{Opening, Sealing};
-use self::passphrase::WrappedKey;
+use self::{
+    frames::{Opening, Sealing},
+    passphrase::WrappedKey,
+};
 use crate::{Changes, Counting, Entropy, Key, KeyId, MasterKey, Row, Tally, Timestamp, Version};
 
 const MAGIC: &[u8; 16] = b"keyproof-backup\n";

@@ -36,8 +36,7 @@ mod races;
 mod rules;
 mod snapshots;
 
-use std::future::Future;
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use crate::{
     BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, ReadPlan, Reading, Row, Snapshot,

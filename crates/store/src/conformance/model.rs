@@ -1,15 +1,18 @@
 //! Generated sequences of operations, each done to the engine and to the model.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use proptest::collection::{btree_set, vec};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::{
+    collection::{btree_set, vec},
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
 
 use super::{Database, NOW, changes, dump, read, run};
-use crate::memory::MemoryEngine;
-use crate::{Change, Engine, Key, Prefix, ReadPlan, Row, SystemEntropy, Timestamp, Version};
+use crate::{
+    Change, Engine, Key, Prefix, ReadPlan, Row, SystemEntropy, Timestamp, Version,
+    memory::MemoryEngine,
+};
 
 /// Few keys, near each other, so that operations meet.
 fn keys() -> [Key; 7] {

@@ -1,10 +1,14 @@
 //! The rules that only show when callers race, within one node and between two.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tokio::sync::{Barrier, mpsc};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{Barrier, mpsc},
+    task::JoinSet,
+};
 
 use super::{Database, NOW, commit, expiring, fill, get, key, leads_to, read, row, row_of, run};
 use crate::{Change, CommitError, Engine, Key, ReadPlan, Row};

@@ -4,25 +4,21 @@
 //! which the server takes `COMMIT` for `ROLLBACK`. So `COMMIT` is believed only if everything before it succeeded and the
 //! server did not warn that it is less durable than was asked.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::Duration;
+use std::{collections::VecDeque, fmt, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use bytes::BytesMut;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout_at};
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Error, Statement};
-
-use super::connection::{Connection, not_durable, took_too_long};
-use super::error::{
-    engine_error, is_cancelled, is_contention, is_failed_check, is_lost, is_read_only,
+use tokio::time::{Instant, error::Elapsed, timeout_at};
+use tokio_postgres::{
+    Error, Statement,
+    types::{IsNull, ToSql, Type, to_sql_checked},
 };
-use super::millis;
-use super::statements::{BEGIN, Check};
+
+use super::{
+    connection::{Connection, not_durable, took_too_long},
+    error::{engine_error, is_cancelled, is_contention, is_failed_check, is_lost, is_read_only},
+    millis,
+    statements::{BEGIN, Check},
+};
 use crate::{Change, Changes, EngineError, Entry, Row};
 
 /// How much of a batch is under way at most, in bytes of keys and bodies: what is sent is held in memory once more.

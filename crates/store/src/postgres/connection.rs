@@ -1,26 +1,36 @@
 //! One connection: how it is made, what its session must be, and what becomes of it.
 
-use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use rustls_tokio_postgres::MakeRustlsConnect;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::config::Host;
-use tokio_postgres::error::{DbError, Severity};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, Socket};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, Socket,
+    config::Host,
+    error::{DbError, Severity},
+};
 
-use super::error::engine_error;
-use super::hosts::{Failure, Hosts, Server, Span, Unreached};
-use super::pooler::BACKEND;
-use super::statements::Statements;
-use super::url::PostgresUrl;
-use super::{LONGEST, PostgresOptions};
+use super::{
+    LONGEST, PostgresOptions,
+    error::engine_error,
+    hosts::{Failure, Hosts, Server, Span, Unreached},
+    pooler::BACKEND,
+    statements::Statements,
+    url::PostgresUrl,
+};
 use crate::EngineError;
 
 /// How often what is under way on a connection that is given up is asked to stop.

@@ -2,8 +2,10 @@
 
 use std::error::Error as _;
 
-use tokio_postgres::Error;
-use tokio_postgres::error::{DbError, Severity, SqlState};
+use tokio_postgres::{
+    Error,
+    error::{DbError, Severity, SqlState},
+};
 
 use crate::EngineError;
 

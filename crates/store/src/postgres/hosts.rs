@@ -1,15 +1,18 @@
 //! The servers that a URL names, each tried by itself: one that says nothing uses up its own share of the time, not that of
 //! the next.
 
-use std::io::{self, ErrorKind};
-use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    io::{self, ErrorKind},
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::net::lookup_host;
-use tokio::time::Instant;
-use tokio_postgres::Config;
-use tokio_postgres::config::{Host, LoadBalanceHosts};
+use tokio::{net::lookup_host, time::Instant};
+use tokio_postgres::{
+    Config,
+    config::{Host, LoadBalanceHosts},
+};
 
 use super::error::{engine_error, words};
 use crate::{EngineError, Entropy, SystemEntropy};

@@ -37,15 +37,18 @@ mod statements;
 mod tls;
 mod url;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, timeout},
+};
 
-use self::connection::{Connector, took_too_long};
-use self::node::Node;
+use self::{
+    connection::{Connector, took_too_long},
+    node::Node,
+};
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
     Migration, NotApplied, OpenError, PoolFigures, Prefix, Row, Standbys, Timestamp, Version,

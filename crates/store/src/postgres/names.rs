@@ -1,7 +1,9 @@
 //! The ids that tries of batches had, until they are forgotten.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use crate::Changes;
 

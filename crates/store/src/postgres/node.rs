@@ -1,24 +1,31 @@
 //! What one node does with its pool: tries batches again, reads back what was lost, and knows whether all is well.
 
-use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use deadpool::Runtime;
-use deadpool::managed::{Object, Pool, PoolError, Timeouts};
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, PoolError, Timeouts},
+};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::commit::{Binary, Outcome, Parameter, Patience};
-use super::connection::{Connector, not_durable, took_too_long};
-use super::error::{engine_error, is_lost};
-use super::names::{Name, Names};
-use super::pooler;
-use super::{LONGEST, PostgresOptions};
-use crate::observer::Observed;
+use super::{
+    LONGEST, PostgresOptions,
+    commit::{Binary, Outcome, Parameter, Patience},
+    connection::{Connector, not_durable, took_too_long},
+    error::{engine_error, is_lost},
+    names::{Name, Names},
+    pooler,
+};
 use crate::{
     Changes, CommitError, CommitObserver, EngineError, NotApplied, PoolFigures, SystemEntropy,
-    Timestamp,
+    Timestamp, observer::Observed,
 };
 
 /// How often one batch is tried at most.

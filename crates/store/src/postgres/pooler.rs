@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, error::SqlState};
 
-use super::connection::{took_too_long, value};
-use super::error::engine_error;
+use super::{
+    connection::{took_too_long, value},
+    error::engine_error,
+};
 use crate::EngineError;
 
 /// Poolers that hand their sessions out in turn, rather than the last one first, may take more than one.

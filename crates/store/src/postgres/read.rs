@@ -12,13 +12,15 @@ use deadpool::managed::Object;
 use tokio::time::timeout;
 use tokio_postgres::{SimpleQueryMessage, Statement};
 
-use super::commit::{Binary, Parameter};
-use super::connection::{took_too_long, value};
-use super::error::{engine_error, is_contention, is_lost};
-use super::millis;
-use super::node::Node;
-use super::pooler::BACKEND;
-use super::statements::Statements;
+use super::{
+    commit::{Binary, Parameter},
+    connection::{took_too_long, value},
+    error::{engine_error, is_contention, is_lost},
+    millis,
+    node::Node,
+    pooler::BACKEND,
+    statements::Statements,
+};
 use crate::{EngineError, Key, Prefix, Row, Standbys, Timestamp, Version};
 
 /// How often a read is tried at most: a server that was restarted has closed every connection of the pool, but only the

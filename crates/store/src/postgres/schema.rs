@@ -8,8 +8,10 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::connection::{durable, value};
-use super::error::{engine_error, is_contention, is_duplicate, is_undefined, words};
+use super::{
+    connection::{durable, value},
+    error::{engine_error, is_contention, is_duplicate, is_undefined, words},
+};
 use crate::{EngineError, Migration, OpenError};
 
 /// Step `i` brings schema `i` to `i + 1`.

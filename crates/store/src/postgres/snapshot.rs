@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use deadpool::managed::Object;
 use tokio::time::timeout;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Error, Statement};
+use tokio_postgres::{Error, Statement, types::Type};
 
-use super::commit::{Binary, Parameter};
-use super::connection::{Connector, Session, durable, not_durable, took_too_long, value};
-use super::error::engine_error;
-use super::node::Node;
-use super::read::{corrupt, stored};
-use crate::scan::PAGE_ROWS;
-use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row};
+use super::{
+    commit::{Binary, Parameter},
+    connection::{Connector, Session, durable, not_durable, took_too_long, value},
+    error::engine_error,
+    node::Node,
+    read::{corrupt, stored},
+};
+use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row, scan::PAGE_ROWS};
 
 /// The state is fixed by the first statement that looks at it. Between two pages their reader may have other things to do,
 /// such as to write to a slow disk.

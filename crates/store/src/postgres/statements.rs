@@ -7,8 +7,7 @@
 //! somebody who cancels it, every statement behind it would be a transaction of its own. So [`BEGIN`] leaves a mark that
 //! ends with its transaction, and whatever belongs to one fails where the mark is not.
 
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::{Client, Error, Statement, types::Type};
 
 /// Absent, or expired at the batch's time.
 const INSERT: &str =

@@ -1,13 +1,12 @@
 //! Which database, and how much of TLS: the URL, as libpq reads it.
 
-use std::fmt;
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use percent_encoding::percent_decode_str;
-use tokio_postgres::Config;
-use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{
+    Config,
+    config::{ChannelBinding, Host, SslMode, TargetSessionAttrs},
+};
 
 use super::tls::{Roots, Tls};
 use crate::EngineError;

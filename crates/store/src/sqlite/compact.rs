@@ -1,8 +1,7 @@
 //! What is done once in years, each on a connection of its own: writing the file anew, so that nothing of what was removed or
 //! replaced is left in it, nor in its log.
 
-use std::path::Path;
-use std::thread;
+use std::{path::Path, thread};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;

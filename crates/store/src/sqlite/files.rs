@@ -1,8 +1,10 @@
 //! Creating the file and its directory so that nobody else can read them, durably.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, ErrorKind, Read},
+    path::Path,
+};
 
 /// Makes sure that there is a file at `path`. SQLite gives its companions (`-wal`, `-shm`) the mode
 /// of the file, so this is the one place that decides it.

@@ -5,8 +5,10 @@
 //! others in their place: the last connection to close does, and every thread of an engine keeps one for its life. So for
 //! as long as the engine is open all three must stay the files that they are.
 
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use crate::EngineError;
 

@@ -4,9 +4,7 @@
 //! twice, which every connection writes when it commits and compares before it reads. Two states of a file have two heads:
 //! among what a head says are a counter of commits, the number of frames in the log and a checksum over all of them.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::{fs::File, io, path::Path};
 
 /// Bytes of a head.
 const HEAD: usize = 48;
@@ -65,9 +63,7 @@ impl LogIndex {
 /// Elsewhere nothing is kept.
 #[cfg(not(unix))]
 mod imp {
-    use std::fs::File;
-    use std::io;
-    use std::path::Path;
+    use std::{fs::File, io, path::Path};
 
     pub(super) fn open(path: &Path) -> io::Result<&'static File> {
         Ok(Box::leak(Box::new(File::open(path)?)))
@@ -80,12 +76,14 @@ mod imp {
 
 #[cfg(unix)]
 mod imp {
-    use std::collections::BTreeMap;
-    use std::fs::File;
-    use std::io;
-    use std::os::unix::fs::{FileExt, MetadataExt};
-    use std::path::Path;
-    use std::sync::{Mutex, PoisonError};
+    use std::{
+        collections::BTreeMap,
+        fs::File,
+        io,
+        os::unix::fs::{FileExt, MetadataExt},
+        path::Path,
+        sync::{Mutex, PoisonError},
+    };
 
     /// Every index that this process has opened, by device and number: to close one would let go of SQLite's own locks on it
     /// (fcntl(2)), those of another engine on the same file included. So none is ever closed, and none opened twice.

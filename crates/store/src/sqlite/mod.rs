@@ -22,21 +22,20 @@ mod snapshot;
 mod transaction;
 mod writer;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use self::cache::Cache;
-use self::identity::Identities;
-use self::log_index::LogIndex;
-use self::readers::Readers;
-use self::snapshot::SqliteSnapshot;
-use self::writer::Writer;
+use self::{
+    cache::Cache, identity::Identities, log_index::LogIndex, readers::Readers,
+    snapshot::SqliteSnapshot, writer::Writer,
+};
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
     Migration, OpenError, Prefix, Reading, Row, Timestamp, Version,

@@ -1,19 +1,22 @@
 //! The threads that read.
 
-use std::any::Any;
-use std::io::ErrorKind;
-use std::iter;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
-use std::sync::Arc;
+use std::{
+    any::Any,
+    io::ErrorKind,
+    iter,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
+    sync::Arc,
+};
 
 use async_channel::{Receiver, Sender};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use super::cache::Cache;
-use super::log_index::State;
-use super::{Access, SqliteOptions, Threads, connect, engine_error, files, millis};
+use super::{
+    Access, SqliteOptions, Threads, cache::Cache, connect, engine_error, files, log_index::State,
+    millis,
+};
 use crate::{EngineError, Key, Prefix, Reading, Row, Timestamp, Version};
 
 /// What has expired, too: that it is there is worth keeping.
@@ -323,8 +326,7 @@ fn rows(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::log_index::LogIndex;
-    use crate::sqlite::{Access, SqliteOptions, connect, schema};
+    use crate::sqlite::{Access, SqliteOptions, connect, log_index::LogIndex, schema};
     use rusqlite::StatementStatus;
     use std::sync::mpsc;
 

@@ -11,8 +11,10 @@
 //! An index whose entries are whole records is deep, and each step of a search in it reads a page of a few of them. Beside
 //! it, what is inserted at once lies at the table's end, whatever collections it is of.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 

@@ -1,15 +1,16 @@
 //! One state of the file, read by a thread of its own for as long as somebody wants it.
 
-use std::path::Path;
-use std::thread;
+use std::{path::Path, thread};
 
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::readers::{key, stored};
-use super::{Access, SqliteOptions, connect, engine_error, schema};
-use crate::scan::Page;
-use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row};
+use super::{
+    Access, SqliteOptions, connect, engine_error,
+    readers::{key, stored},
+    schema,
+};
+use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row, scan::Page};
 
 /// The table is called otherwise once the records were moved.
 fn page_of(table: &str) -> String {

@@ -267,13 +267,14 @@ impl<'c> Transactions<'c> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicI32, Ordering};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    };
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sqlite::schema;
-    use crate::{Key, SystemEntropy, Version};
+    use crate::{Key, SystemEntropy, Version, sqlite::schema};
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 

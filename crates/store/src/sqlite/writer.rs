@@ -1,20 +1,28 @@
 //! The thread that writes, and the queue before it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use super::cache::{Cache, Ended};
-use super::identity::Identities;
-use super::transaction::{Failure, Outcome, Transactions, Work};
-use super::{Access, SqliteOptions, Threads, connect, engine_error};
-use crate::observer::Observed;
-use crate::{Changes, CommitError, CommitObserver, EngineError, NotApplied};
+use super::{
+    Access, SqliteOptions, Threads,
+    cache::{Cache, Ended},
+    connect, engine_error,
+    identity::Identities,
+    transaction::{Failure, Outcome, Transactions, Work},
+};
+use crate::{Changes, CommitError, CommitObserver, EngineError, NotApplied, observer::Observed};
 
 /// Batches that one transaction takes at most.
 const GROUP: usize = 256;

@@ -1,16 +1,19 @@
 //! Answers that are lost, one by one, in a way that is known.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::Postgres;
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
-use keyproof_store::{Change, CommitError, Engine, EngineError, Key, NotApplied, Row, Version};
+use keyproof_store::{
+    Change, CommitError, Engine, EngineError, Key, NotApplied, Row, Version,
+    postgres::{PostgresEngine, PostgresOptions},
+};
 use tokio_postgres::Client;
 
-use super::database::{Database, body, changes, commit, frugal, insert, key, parse, row, until};
-use super::proxy::Proxy;
-use super::workload::keep_a_log;
+use super::{
+    database::{Database, body, changes, commit, frugal, insert, key, parse, row, until},
+    proxy::Proxy,
+    workload::keep_a_log,
+};
 
 /// The engine behind a proxy, with one connection that is made already, and a log of what is written.
 async fn behind_a_proxy(

@@ -1,12 +1,12 @@
 //! Other people's locks, and a pool with nothing in it.
 
-use std::cell::Cell;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::Postgres;
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
-use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied, OpenError, Row};
+use keyproof_store::{
+    Change, CommitError, Engine, EngineError, NotApplied, OpenError, Row,
+    postgres::{PostgresEngine, PostgresOptions},
+};
 use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient};
 

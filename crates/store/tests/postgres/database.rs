@@ -1,13 +1,11 @@
 //! A database of a test's own, and the two ways into it: the engine's and the back door.
 
-use std::panic::Location;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{panic::Location, sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::Postgres;
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
 use keyproof_store::{
     Change, Changes, CommitError, Engine, Key, Row, SystemEntropy, Timestamp, Version,
+    postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
 };
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, NoTls};

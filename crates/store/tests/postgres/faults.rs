@@ -1,16 +1,16 @@
 //! Connections and servers that go away at any moment, with a model of what was acknowledged.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::Postgres;
-use keyproof_store::Engine;
-use keyproof_store::postgres::PostgresEngine;
+use keyproof_store::{Engine, postgres::PostgresEngine};
 use tokio::time::sleep;
 
-use super::database::{Database, frugal, parse};
-use super::proxy::Proxy;
-use super::workload::{Workload, keep_a_log};
+use super::{
+    database::{Database, frugal, parse},
+    proxy::Proxy,
+    workload::{Workload, keep_a_log},
+};
 
 const CALLERS: usize = 4;
 

@@ -1,19 +1,26 @@
 //! Hosts that a URL names: several, of which one takes writes, and one that does not answer.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use keyproof_peer_postgres::Postgres;
-use keyproof_store::postgres::PostgresEngine;
-use keyproof_store::{Engine, EngineError, OpenError};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use keyproof_store::{Engine, EngineError, OpenError, postgres::PostgresEngine};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
 
-use super::database::{Database, body, commit, frugal, insert, parse, until};
-use super::proxy::Proxy;
-use super::standby::wait_for;
+use super::{
+    database::{Database, body, commit, frugal, insert, parse, until},
+    proxy::Proxy,
+    standby::wait_for,
+};
 
 const STANDBY: &str = "standby1";
 

@@ -1,7 +1,6 @@
 //! Schemas: none, this release's, the next, and too far ahead.
 
-use keyproof_store::postgres::PostgresEngine;
-use keyproof_store::{Engine, EngineError, Migration, OpenError};
+use keyproof_store::{Engine, EngineError, Migration, OpenError, postgres::PostgresEngine};
 use tokio::task::JoinSet;
 
 use super::database::{Database, body, commit, frugal, insert, parse, until};

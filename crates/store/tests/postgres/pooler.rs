@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use keyproof_peer_postgres::{Pooler, Postgres};
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
-use keyproof_store::{Engine, EngineError, Migration, OpenError};
+use keyproof_store::{
+    Engine, EngineError, Migration, OpenError,
+    postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
+};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::database::{Database, body, changes, commit, frugal, insert, parse, until};

@@ -1,11 +1,15 @@
 //! What a connection is held to, and what an error never says.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use keyproof_peer_postgres::{Postgres, Setup};
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
-use keyproof_store::{CommitError, CommitObserver, Engine, EngineError, NotApplied, OpenError};
+use keyproof_store::{
+    CommitError, CommitObserver, Engine, EngineError, NotApplied, OpenError,
+    postgres::{PostgresEngine, PostgresOptions, PostgresUrl},
+};
 
 use super::database::{Database, body, changes, commit, frugal, insert, parse, until};
 

@@ -1,12 +1,13 @@
 //! A synchronous standby that is away: what waits for it, what is acknowledged meanwhile, and what it lacks when it is
 //! promoted.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::{Postgres, Stop};
-use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
-use keyproof_store::{Change, CommitError, Engine, Key, Standbys};
+use keyproof_store::{
+    Change, CommitError, Engine, Key, Standbys,
+    postgres::{PostgresEngine, PostgresOptions},
+};
 use tokio_postgres::Client;
 
 use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, parse, until};

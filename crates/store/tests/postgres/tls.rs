@@ -1,18 +1,21 @@
 //! TLS, and whose certificate is believed.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use keyproof_peer_postgres::{Postgres, Setup};
-use keyproof_store::postgres::PostgresEngine;
-use keyproof_store::{CommitError, EngineError, OpenError};
+use keyproof_store::{CommitError, EngineError, OpenError, postgres::PostgresEngine};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
-use super::database::{commit, frugal, insert, parse, until};
-use super::standby::{wait_for, waiting};
+use super::{
+    database::{commit, frugal, insert, parse, until},
+    standby::{wait_for, waiting},
+};
 
 /// A server whose certificate is for `localhost`, the CA that issued it, and one that did not.
 struct Site {

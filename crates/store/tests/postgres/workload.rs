@@ -1,14 +1,17 @@
 //! Callers that change records all the time, a model of what they were told, and a log of what the database did.
 
-use std::collections::HashMap;
-use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use keyproof_store::{Change, CommitError, Engine, Key, NotApplied, Prefix, Row};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 use tokio_postgres::Client;
 
 use super::database::{NOW, changes, in_time, key, row};

@@ -4,18 +4,20 @@
 
 mod rebuild;
 
-use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use keyproof_store::memory::MemoryEngine;
-use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
     Change, Changes, CommitError, CommitObserver, Engine, EngineError, Key, Migration, NotApplied,
     OpenError, Prefix, Row, SystemEntropy, Timestamp, Version,
+    memory::MemoryEngine,
+    sqlite::{SqliteEngine, SqliteOptions},
 };
 use rusqlite::Connection;
 use tempfile::TempDir;

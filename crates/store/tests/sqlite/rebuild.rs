@@ -1,15 +1,17 @@
 //! A file of schema 1 is written anew when it is opened: all of it or nothing, and only while nobody else has it open.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
-use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
     Engine, EngineError, Key, Migration, OpenError, Prefix, Row, SystemEntropy, Timestamp, Version,
+    sqlite::{SqliteEngine, SqliteOptions},
 };
 use rusqlite::{Connection, params};
 use tempfile::TempDir;

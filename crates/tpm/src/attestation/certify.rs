@@ -7,10 +7,12 @@ use super::{
     Asked, AttestationCheck, AttestationEvidence, AttestationPolicy, AttestationReason,
     AttestationReport, Found, NOTHING_TO_READ, ObjectParent, attestation_checks, check_frame, read,
 };
-use crate::attest::{Attested, TpmsCertifyInfo};
-use crate::device_key::KeyProfile;
-use crate::name::Name;
-use crate::public::TpmtPublic;
+use crate::{
+    attest::{Attested, TpmsCertifyInfo},
+    device_key::KeyProfile,
+    name::Name,
+    public::TpmtPublic,
+};
 
 /// What a verifier asks of a certification (`TPM2_Certify`).
 #[derive(Clone, Debug)]

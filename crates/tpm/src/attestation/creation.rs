@@ -1,18 +1,21 @@
 //! The check of a certified creation: whether the TPM with this attestation key made this object, so,
 //! and there.
 
-use super::certify::{check_name, check_profile};
 use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
-    NOTHING_TO_READ, ObjectParent, attestation_checks, check_frame, read,
+    NOTHING_TO_READ, ObjectParent, attestation_checks,
+    certify::{check_name, check_profile},
+    check_frame, read,
 };
-use crate::TpmError;
-use crate::attest::{Attested, TpmsCreationInfo};
-use crate::creation::{TpmsCreationData, TpmtTkCreation};
-use crate::device_key::KeyProfile;
-use crate::name::Hierarchy;
-use crate::public::TpmtPublic;
-use crate::wire::Structure;
+use crate::{
+    TpmError,
+    attest::{Attested, TpmsCreationInfo},
+    creation::{TpmsCreationData, TpmtTkCreation},
+    device_key::KeyProfile,
+    name::Hierarchy,
+    public::TpmtPublic,
+    wire::Structure,
+};
 
 /// What a device sends for a certified creation.
 #[derive(Clone, Copy, Debug)]

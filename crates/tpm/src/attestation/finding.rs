@@ -4,12 +4,14 @@ use core::fmt;
 
 use keyproof_x509::{Check, Finding, Report, Scheme, Severity};
 
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm};
-use crate::attest::AttestType;
-use crate::device_key::DevIdKeyFinding;
-use crate::key_finding::AttestationKeyFinding;
-use crate::pcr::TpmlPcrSelection;
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm},
+    attest::AttestType,
+    device_key::DevIdKeyFinding,
+    key_finding::AttestationKeyFinding,
+    pcr::TpmlPcrSelection,
+};
 
 /// The report of an attestation.
 pub type AttestationReport<C> = Report<AttestationFinding<C>>;

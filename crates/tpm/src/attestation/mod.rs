@@ -13,15 +13,17 @@ use keyproof_x509::{
     Check, Curve, Hash, Scheme, SignatureVerificationAlgorithm, SubjectPublicKeyInfo,
 };
 
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm};
-use crate::attest::{AttestType, TPM_GENERATED, TpmsAttest, TpmsClockInfo};
-use crate::key_policy::AttestationKeyPolicy;
-use crate::name::{Hierarchy, Name, QualifiedName};
-use crate::public::{EccScheme, PublicKey, RsaScheme, TpmtPublic};
-use crate::signature::TpmtSignature;
-use crate::spki::ecdsa_sig_value;
-use crate::wire::{Reader, Structure};
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm},
+    attest::{AttestType, TPM_GENERATED, TpmsAttest, TpmsClockInfo},
+    key_policy::AttestationKeyPolicy,
+    name::{Hierarchy, Name, QualifiedName},
+    public::{EccScheme, PublicKey, RsaScheme, TpmtPublic},
+    signature::TpmtSignature,
+    spki::ecdsa_sig_value,
+    wire::{Reader, Structure},
+};
 use finding::Found;
 
 pub use certify::{CertifyCheck, CertifyPolicy, check_certify};

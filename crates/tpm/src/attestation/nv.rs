@@ -4,11 +4,10 @@ use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
     NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
-use crate::algorithm::HashAlgorithm;
-use crate::attest::Attested;
-use crate::name::Name;
-use crate::nv_public::TpmsNvPublic;
-use crate::public::TpmtPublic;
+use crate::{
+    algorithm::HashAlgorithm, attest::Attested, name::Name, nv_public::TpmsNvPublic,
+    public::TpmtPublic,
+};
 
 /// What a verifier asks of a certified NV index (`TPM2_NV_Certify`).
 #[derive(Clone, Debug)]

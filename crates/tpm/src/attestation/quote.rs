@@ -9,12 +9,14 @@ use super::{
     Asked, AttestationEvidence, AttestationReason, AttestationReport, Found, NOTHING_TO_READ,
     attestation_checks, check_frame, read,
 };
-use crate::algorithm::HashAlgorithm;
-use crate::attest::{Attested, TpmsClockInfo, TpmsQuoteInfo};
-use crate::key_policy::AttestationKeyPolicy;
-use crate::name::{Hierarchy, QualifiedName};
-use crate::pcr::TpmlPcrSelection;
-use crate::public::TpmtPublic;
+use crate::{
+    algorithm::HashAlgorithm,
+    attest::{Attested, TpmsClockInfo, TpmsQuoteInfo},
+    key_policy::AttestationKeyPolicy,
+    name::{Hierarchy, QualifiedName},
+    pcr::TpmlPcrSelection,
+    public::TpmtPublic,
+};
 
 /// What a device sends.
 ///

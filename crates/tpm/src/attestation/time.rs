@@ -5,8 +5,10 @@ use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
     NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
-use crate::attest::{Attested, TpmsAttest, TpmsTimeAttestInfo};
-use crate::public::TpmtPublic;
+use crate::{
+    attest::{Attested, TpmsAttest, TpmsTimeAttestInfo},
+    public::TpmtPublic,
+};
 
 /// What a verifier asks of an attested time (`TPM2_GetTime`).
 #[derive(Clone, Debug)]

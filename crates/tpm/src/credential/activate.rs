@@ -5,14 +5,18 @@ use alloc::vec::Vec;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::endorsement::{EndorsementKey, Transport};
-use super::make::{IDENTITY_WITH_ZERO, integrity, shared_seed, storage_key};
-use super::{ActivationProvider, Credential};
-use crate::TpmError;
-use crate::name::Name;
-use crate::public::{EccPublic, TpmtPublic};
-use crate::spki::uncompressed;
-use crate::wire::Reader;
+use super::{
+    ActivationProvider, Credential,
+    endorsement::{EndorsementKey, Transport},
+    make::{IDENTITY_WITH_ZERO, integrity, shared_seed, storage_key},
+};
+use crate::{
+    TpmError,
+    name::Name,
+    public::{EccPublic, TpmtPublic},
+    spki::uncompressed,
+    wire::Reader,
+};
 
 /// Opens a credential with the private key of `ek` (PKCS#8 DER), for the object named `name`.
 ///

@@ -1,22 +1,23 @@
 //! The provider over aws-lc-rs.
 
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
-use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, PrivateKey, UnparsedPublicKey};
-use aws_lc_rs::cipher::{
-    AES_128, AES_192, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey,
-};
-use aws_lc_rs::iv::FixedLength;
-use aws_lc_rs::rsa::{
-    OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OaepAlgorithm, OaepPublicEncryptingKey,
-    PublicEncryptingKey,
+use aws_lc_rs::{
+    agreement::{self, ECDH_P256, ECDH_P384, PrivateKey, UnparsedPublicKey},
+    cipher::{AES_128, AES_192, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey},
+    iv::FixedLength,
+    rsa::{
+        OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OaepAlgorithm, OaepPublicEncryptingKey,
+        PublicEncryptingKey,
+    },
 };
 use zeroize::Zeroizing;
 
 use super::{Agreement, CredentialProvider};
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm};
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm},
+};
 
 /// The [`CredentialProvider`] (and, with the feature `activate`, the `ActivationProvider`) over
 /// aws-lc-rs.

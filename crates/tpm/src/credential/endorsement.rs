@@ -1,10 +1,12 @@
 //! What a credential needs to know of an endorsement key.
 
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm};
-use crate::attributes::ObjectAttributes;
-use crate::public::{
-    EccPublic, PublicKey, SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm},
+    attributes::ObjectAttributes,
+    public::{
+        EccPublic, PublicKey, SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,
+    },
 };
 
 /// An endorsement key for which credentials can be made.

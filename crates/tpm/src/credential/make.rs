@@ -1,18 +1,21 @@
 //! The verifier's side: `TPM2_MakeCredential` (Part 3, 12.6; Part 1, "Credential Protection").
 
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use zeroize::Zeroizing;
 
-use super::endorsement::{EndorsementKey, Transport};
-use super::{Credential, CredentialProvider, EncryptedSecret, TpmsIdObject};
-use crate::TpmError;
-use crate::kdf::{hmac, kdfa, kdfe};
-use crate::name::Name;
-use crate::public::{EccPublic, TpmtPublic};
-use crate::spki::{padded, uncompressed};
-use crate::wire::{Buffer, put_sized};
+use super::{
+    Credential, CredentialProvider, EncryptedSecret, TpmsIdObject,
+    endorsement::{EndorsementKey, Transport},
+};
+use crate::{
+    TpmError,
+    kdf::{hmac, kdfa, kdfe},
+    name::Name,
+    public::{EccPublic, TpmtPublic},
+    spki::{padded, uncompressed},
+    wire::{Buffer, put_sized},
+};
 
 /// The label of seeds for credentials; KDFe and OAEP both take it with its terminating zero.
 pub(super) const IDENTITY: &str = "IDENTITY";

@@ -11,8 +11,10 @@ mod provider;
 
 use alloc::vec::Vec;
 
-use crate::TpmError;
-use crate::wire::{Buffer, Reader, Structure, Wire};
+use crate::{
+    TpmError,
+    wire::{Buffer, Reader, Structure, Wire},
+};
 
 #[cfg(feature = "activate")]
 pub use activate::activate;

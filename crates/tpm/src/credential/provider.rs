@@ -5,8 +5,10 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::TpmError;
-use crate::algorithm::{EccCurve, HashAlgorithm};
+use crate::{
+    TpmError,
+    algorithm::{EccCurve, HashAlgorithm},
+};
 
 /// What making a credential needs beside hashes.
 ///

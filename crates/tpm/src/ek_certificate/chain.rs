@@ -1,14 +1,16 @@
 //! From an endorsement certificate to a manufacturer's root, by the path search of `keyproof-x509`.
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{format, string::String, vec::Vec};
 
-use keyproof_x509::path::{PathCheck, PathReport, Place, Pool, Purpose, Reason, Rules, find};
-use keyproof_x509::{Certificate, Finding, ObjectIdentifier, Severity};
+use keyproof_x509::{
+    Certificate, Finding, ObjectIdentifier, Severity,
+    path::{PathCheck, PathReport, Place, Pool, Purpose, Reason, Rules, find},
+};
 
-use super::extensions::{ALSO_UNDERSTOOD, EK_CERTIFICATE_USE};
-use super::{EkCertificateFinding, EkCertificatePolicy};
+use super::{
+    EkCertificateFinding, EkCertificatePolicy,
+    extensions::{ALSO_UNDERSTOOD, EK_CERTIFICATE_USE},
+};
 
 /// Builds the chain of a certificate: says where it ends and how long it is, and what there is to warn of, or why there is none.
 pub(super) fn build(

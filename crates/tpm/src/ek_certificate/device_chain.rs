@@ -1,7 +1,6 @@
 //! The CA certificates that a TPM carries beside its endorsement certificate.
 
-use alloc::string::ToString;
-use alloc::vec::Vec;
+use alloc::{string::ToString, vec::Vec};
 
 use keyproof_x509::{Certificate, pem_bundle};
 

@@ -2,8 +2,10 @@
 
 use alloc::string::{String, ToString};
 
-use der::asn1::{AnyRef, ObjectIdentifier};
-use der::{Decode, Reader, SliceReader, Tag, Tagged};
+use der::{
+    Decode, Reader, SliceReader, Tag, Tagged,
+    asn1::{AnyRef, ObjectIdentifier},
+};
 use keyproof_x509::{Certificate, path};
 
 /// tcg-kp-EKCertificate.

@@ -1,15 +1,12 @@
 //! What is asked of an endorsement certificate, and what can be found.
 
-use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::{boxed::Box, string::String};
 use core::fmt;
 
-use keyproof_x509::path::Reason;
-use keyproof_x509::{Finding, SerialOddity, Severity, X509Error, checks};
+use keyproof_x509::{Finding, SerialOddity, Severity, X509Error, checks, path::Reason};
 
 use super::{TpmAttributes, TpmSpecification};
-use crate::TpmError;
-use crate::algorithm::EccCurve;
+use crate::{TpmError, algorithm::EccCurve};
 
 checks! {
     /// The checks of an endorsement certificate (TCG EK Credential Profile for TPM Family 2.0), in

@@ -8,17 +8,13 @@ mod stored;
 mod tpm_attributes;
 mod vendor;
 
-use alloc::boxed::Box;
-use alloc::format;
+use alloc::{boxed::Box, format};
 
-use keyproof_x509::crl::Crl;
 use keyproof_x509::{
-    Certificate, Finding, Report, Severity, SignatureVerificationAlgorithm, Version,
+    Certificate, Finding, Report, Severity, SignatureVerificationAlgorithm, Version, crl::Crl,
 };
 
-use crate::TpmError;
-use crate::public::TpmtPublic;
-use crate::spki::BareKey;
+use crate::{TpmError, public::TpmtPublic, spki::BareKey};
 
 pub use device_chain::EkChain;
 pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};

@@ -2,8 +2,7 @@
 
 use der::{Decode, Header, Reader as _, SliceReader, Tag};
 
-use crate::TpmError;
-use crate::wire::Reader;
+use crate::{TpmError, wire::Reader};
 
 /// `TCG_TAG_PCCLIENT_STORED_CERT` and the type of a full certificate (TCG PC Client Specific
 /// Implementation Specification for Conventional BIOS, 7.3.2); a 16-bit size follows.

@@ -3,8 +3,10 @@
 
 use alloc::string::{String, ToString};
 
-use der::asn1::{AnyRef, ObjectIdentifier, Utf8StringRef};
-use der::{Decode, Header, Reader, SliceReader, Tag, TagNumber, Tagged};
+use der::{
+    Decode, Header, Reader, SliceReader, Tag, TagNumber, Tagged,
+    asn1::{AnyRef, ObjectIdentifier, Utf8StringRef},
+};
 use keyproof_x509::{Certificate, Name};
 
 use super::vendor;

@@ -1,18 +1,17 @@
 //! The check of a log against the registers that a quote is over.
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{format, string::String, vec::Vec};
 
 use keyproof_x509::Report;
 
-use super::event::{EventTrust, EventType, LogEvent};
-use super::finding::{BackedData, EventLogCheck, EventLogFinding, SecureBootState};
-use super::parse::EventLog;
-use super::replay::Replay;
-use super::uefi::{GLOBAL_VARIABLE, SECURE_BOOT_PCR, SecureBoot, read_variable};
-use crate::algorithm::HashAlgorithm;
-use crate::pcr::TpmlPcrSelection;
+use super::{
+    event::{EventTrust, EventType, LogEvent},
+    finding::{BackedData, EventLogCheck, EventLogFinding, SecureBootState},
+    parse::EventLog,
+    replay::Replay,
+    uefi::{GLOBAL_VARIABLE, SECURE_BOOT_PCR, SecureBoot, read_variable},
+};
+use crate::{algorithm::HashAlgorithm, pcr::TpmlPcrSelection};
 
 /// What a log is checked against. By default it is compared with nothing.
 #[derive(Clone, Copy, Debug, Default)]

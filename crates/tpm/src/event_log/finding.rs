@@ -6,8 +6,7 @@ use core::fmt;
 use keyproof_x509::{Finding, Severity, checks};
 
 use super::event::EventType;
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
+use crate::{TpmError, algorithm::HashAlgorithm};
 
 checks! {
     /// The checks of an event log, in the order of reports.

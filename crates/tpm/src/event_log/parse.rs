@@ -4,9 +4,7 @@
 use alloc::vec::Vec;
 
 use super::event::{EventType, LogEvent};
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
-use crate::wire::Reader;
+use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 
 /// An event log, read.
 ///

@@ -1,12 +1,9 @@
 //! The replay of a log: what one bank of registers contains if the log is true.
 
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
-use super::event::EventType;
-use super::parse::EventLog;
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
+use super::{event::EventType, parse::EventLog};
+use crate::{TpmError, algorithm::HashAlgorithm};
 
 /// One bank as a log leads to it.
 ///

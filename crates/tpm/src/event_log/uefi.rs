@@ -1,12 +1,9 @@
 //! UEFI variables in events, those of Secure Boot above all.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use super::event::{EventTrust, LogEvent};
-use crate::TpmError;
-use crate::algorithm::HashAlgorithm;
-use crate::wire::Reader;
+use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 
 /// A UEFI variable that was measured (`UEFI_VARIABLE_DATA`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,16 +2,18 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::{Any, ObjectIdentifier, PrintableStringRef};
-use der::oid::AssociatedOid;
-use der::{Decode, Encode, Tag};
-use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName};
-use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
+use der::{
+    Decode, Encode, Tag,
+    asn1::{Any, ObjectIdentifier, PrintableStringRef},
+    oid::AssociatedOid,
+};
+use x509_cert::{
+    attr::AttributeTypeAndValue,
+    ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName},
+    name::{Name, RdnSequence, RelativeDistinguishedName},
+};
 
-use crate::TpmError;
-use crate::ek_certificate::TpmAttributes;
+use crate::{TpmError, ek_certificate::TpmAttributes};
 
 /// An extension of a certificate (RFC 5280 section 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,10 +9,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::TpmError;
-use crate::credential::{AwsLcRs, Credential, make_credential};
-use crate::name::Name;
-use crate::public::TpmtPublic;
+use crate::{
+    TpmError,
+    credential::{AwsLcRs, Credential, make_credential},
+    name::Name,
+    public::TpmtPublic,
+};
 
 /// A certificate that only the TPM with one endorsement key can read, and only if the attestation key
 /// with one Name is in it.

@@ -1,10 +1,8 @@
 //! The certification request that a device sends with its keys.
 
-use keyproof_x509::SignatureVerificationAlgorithm;
-use keyproof_x509::prover::CertificationRequest;
+use keyproof_x509::{SignatureVerificationAlgorithm, prover::CertificationRequest};
 
-use crate::TpmError;
-use crate::device::DeviceInfo;
+use crate::{TpmError, device::DeviceInfo};
 
 // The contents of 2.5.4.3, 2.5.4.5 and 2.5.4.10.
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];

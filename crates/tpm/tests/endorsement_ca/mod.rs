@@ -7,8 +7,10 @@
     reason = "a test reports by a panic"
 )]
 
-use der::asn1::{AnyRef, BitStringRef, UintRef};
-use der::{Decode, Encode, Reader, SliceReader, Tag};
+use der::{
+    Decode, Encode, Reader, SliceReader, Tag,
+    asn1::{AnyRef, BitStringRef, UintRef},
+};
 use keyproof_tpm::TpmtPublic;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,

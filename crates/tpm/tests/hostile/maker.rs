@@ -16,13 +16,15 @@ use keyproof_tpm::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::event_log_maker::{
-    CRTM_VERSION, EFI_ACTION, GLOBAL, IPL, LogMaker, NO_ACTION, SEPARATOR, VARIABLE_CONFIG,
-    variable,
+use crate::{
+    event_log_maker::{
+        CRTM_VERSION, EFI_ACTION, GLOBAL, IPL, LogMaker, NO_ACTION, SEPARATOR, VARIABLE_CONFIG,
+        variable,
+    },
+    software_tpm::{SoftwareKey, attest, ecdsa},
+    vector::{Vector, hex},
+    vectors::read,
 };
-use crate::software_tpm::{SoftwareKey, attest, ecdsa};
-use crate::vector::{Vector, hex};
-use crate::vectors::read;
 
 const NONCE: &[u8] = b"a nonce of thirty-two bytes, new";
 const FIRMWARE: u64 = 0x2026_0001_0000_0002;

@@ -6,8 +6,10 @@ use keyproof_tpm::{
     AttestationTemplate, Attested, Buffer, HashAlgorithm, ObjectAttributes, Structure,
     TpmlPcrSelection, TpmsAttest, TpmsClockInfo, TpmsQuoteInfo, TpmtPublic, TpmtSignature,
 };
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
 
 pub(crate) struct SoftwareKey {
     pair: EcdsaKeyPair,

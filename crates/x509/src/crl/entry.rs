@@ -1,15 +1,12 @@
 //! The entries of a revocation list (RFC 5280 section 5.3).
 
-use der::asn1::ObjectIdentifier;
-use der::{Decode, ErrorKind, Reader, SliceReader, Tag};
+use der::{Decode, ErrorKind, Reader, SliceReader, Tag, asn1::ObjectIdentifier};
 use x509_cert::ext::pkix::CrlReason;
 
 use super::{MAX_CRL_EXTENSIONS, unknown};
-use crate::X509Error;
-use crate::certificate::Serial;
-use crate::extension::Extension;
-use crate::reader::nested;
-use crate::time::read_time;
+use crate::{
+    X509Error, certificate::Serial, extension::Extension, reader::nested, time::read_time,
+};
 
 pub(super) const REASON_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.21");
 const INVALIDITY_DATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.24");

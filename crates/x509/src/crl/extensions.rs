@@ -1,19 +1,21 @@
 //! The extensions of a revocation list (RFC 5280 section 5.2).
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
-use core::fmt;
+use core::{cmp::Ordering, fmt};
 
-use der::Decode;
-use der::asn1::ObjectIdentifier;
-use x509_cert::ext::pkix::crl::IssuingDistributionPoint;
-use x509_cert::ext::pkix::name::{DistributionPointName, GeneralNames};
-use x509_cert::ext::pkix::{self, AuthorityKeyIdentifier, CrlDistributionPoints};
+use der::{Decode, asn1::ObjectIdentifier};
+use x509_cert::ext::pkix::{
+    self, AuthorityKeyIdentifier, CrlDistributionPoints,
+    crl::IssuingDistributionPoint,
+    name::{DistributionPointName, GeneralNames},
+};
 
 use super::unknown;
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::extension::{AUTHORITY_KEY_IDENTIFIER, Extension};
+use crate::{
+    X509Error,
+    certificate::Certificate,
+    extension::{AUTHORITY_KEY_IDENTIFIER, Extension},
+};
 
 pub(super) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 const DELTA_CRL_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");

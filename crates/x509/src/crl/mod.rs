@@ -31,28 +31,29 @@ mod extensions;
 #[cfg(feature = "prover")]
 mod revocation_list;
 
-use alloc::string::ToString;
-use alloc::vec::Vec;
+use alloc::{string::ToString, vec::Vec};
 
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use self::extensions::CrlExtensions;
-use crate::algorithm::{AlgorithmIdentifier, Scheme, verify};
-use crate::certificate::{Certificate, Serial, whole_octets};
-use crate::name::{CanonicalName, Name};
-use crate::public_key::SubjectPublicKeyInfo;
-use crate::reader::{Field, explicit, nested, read_whole, received};
-use crate::time::read_time;
-use crate::{X509Error, extension::Extension};
+use crate::{
+    X509Error,
+    algorithm::{AlgorithmIdentifier, Scheme, verify},
+    certificate::{Certificate, Serial, whole_octets},
+    extension::Extension,
+    name::{CanonicalName, Name},
+    public_key::SubjectPublicKeyInfo,
+    reader::{Field, explicit, nested, read_whole, received},
+    time::read_time,
+};
 
 pub use x509_cert::ext::pkix::CrlReason;
 
-pub use self::entry::Revocation;
 pub(crate) use self::entry::reason_name;
-pub use self::extensions::CrlNumber;
 #[cfg(feature = "prover")]
 pub use self::revocation_list::{RevocationList, Revoked};
+pub use self::{entry::Revocation, extensions::CrlNumber};
 
 /// Revocation lists of more bytes than this are refused unread. 100,000 entries are some four million bytes.
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;

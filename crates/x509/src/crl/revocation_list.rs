@@ -2,22 +2,28 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::AnyRef;
-use der::{Encode, Sequence, Tag};
+use der::{Encode, Sequence, Tag, asn1::AnyRef};
 use rustls_pki_types::SignatureVerificationAlgorithm;
-use x509_cert::ext::Extensions;
-use x509_cert::ext::pkix::{CrlNumber, CrlReason};
-use x509_cert::time::Time;
-
-use super::entry::REASON_CODE;
-use super::extensions::CRL_NUMBER;
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::prover::Signer;
-use crate::prover::written::{
-    algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
+use x509_cert::{
+    ext::{
+        Extensions,
+        pkix::{CrlNumber, CrlReason},
+    },
+    time::Time,
 };
-use crate::time::to_time;
+
+use super::{entry::REASON_CODE, extensions::CRL_NUMBER};
+use crate::{
+    X509Error,
+    certificate::Certificate,
+    prover::{
+        Signer,
+        written::{
+            algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
+        },
+    },
+    time::to_time,
+};
 
 /// What a revocation list is made of: complete and of version 2, with its number and the CA's key identifier (RFC 5280 section
 /// 5.2.1 and 5.2.3, which every list has).

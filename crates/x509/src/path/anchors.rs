@@ -1,11 +1,12 @@
 //! Which anchors end paths, where they may be listed together with what they have issued
 //! ([`Rules::judge_anchors`](super::Rules::judge_anchors)).
 
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
-use super::report::{Place, Reason};
-use super::search::Search;
+use super::{
+    report::{Place, Reason},
+    search::Search,
+};
 
 impl Search<'_, '_> {
     /// Whether a walk ends at the issuer that it has come to, or goes on from there.

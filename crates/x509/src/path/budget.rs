@@ -1,7 +1,6 @@
 //! What a search may cost, whatever it is given.
 
-use super::MAX_SIGNATURE_CHECKS;
-use super::report::Reason;
+use super::{MAX_SIGNATURE_CHECKS, report::Reason};
 
 /// How many times a search goes on from a certificate, however often it has been there.
 const MAX_STEPS: usize = 512;

@@ -2,18 +2,22 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
-use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
-
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::extension::{
-    AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALT_NAME,
-    SUBJECT_KEY_IDENTIFIER,
+use der::{
+    Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged,
+    asn1::{AnyRef, ObjectIdentifier, OctetStringRef},
 };
-use crate::name::{CanonicalName, Name};
-use crate::oid::Oid;
-use crate::reader::{nested, read_whole};
+
+use crate::{
+    X509Error,
+    certificate::Certificate,
+    extension::{
+        AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALT_NAME,
+        SUBJECT_KEY_IDENTIFIER,
+    },
+    name::{CanonicalName, Name},
+    oid::Oid,
+    reader::{nested, read_whole},
+};
 
 pub(super) const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
 pub(super) const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");

@@ -37,14 +37,12 @@ use der::asn1::ObjectIdentifier;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use self::search::Search;
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::crl::Crl;
-use crate::name::CanonicalName;
-use crate::oid::Oid;
+use crate::{X509Error, certificate::Certificate, crl::Crl, name::CanonicalName, oid::Oid};
 
-pub use self::policies::PolicySets;
-pub use self::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
+pub use self::{
+    policies::PolicySets,
+    report::{PathCheck, PathFinding, PathReport, Place, Reason, Step},
+};
 
 /// How many signatures a search checks before it is given up, those of revocation lists included.
 pub const MAX_SIGNATURE_CHECKS: usize = 64;

@@ -1,15 +1,17 @@
 //! Name constraints (RFC 5280 sections 4.2.1.10 and 6.1.4 (g)).
 
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use super::budget::Budget;
-use super::extensions::{GeneralName, NameConstraints, subject_alt_names};
-use super::report::Reason;
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::name::EMAIL_ADDRESS;
+use super::{
+    budget::Budget,
+    extensions::{GeneralName, NameConstraints, subject_alt_names},
+    report::Reason,
+};
+use crate::{X509Error, certificate::Certificate, name::EMAIL_ADDRESS};
 
 /// Checks the names of a certificate against what the ones above it let it be called.
 pub(super) fn check<'a>(

@@ -1,9 +1,11 @@
 //! Certificate policies: the state of RFC 5280 section 6.1.2 with the graph of RFC 9618 in place of the tree, which a few
 //! certificates could make to grow without bound.
 
-use alloc::string::{String, ToString};
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::{
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 use der::asn1::ObjectIdentifier;
 

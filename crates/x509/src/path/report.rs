@@ -1,14 +1,15 @@
 //! The report of a path search: the walk from the leaf upwards, and why it ends where it does.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use super::policies::PolicySets;
-use crate::X509Error;
-use crate::crl::{CrlReason, reason_name};
-use crate::report::{Finding, Report, Severity};
-use crate::time::Moment;
+use crate::{
+    X509Error,
+    crl::{CrlReason, reason_name},
+    report::{Finding, Report, Severity},
+    time::Moment,
+};
 
 crate::checks! {
     /// What is asked of a path, in the order of reports. Names and order are stable.

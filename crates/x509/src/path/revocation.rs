@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::extensions::subject_key_identifier;
-use super::report::{PathFinding, Place, Reason};
-use super::search::Search;
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::crl::Crl;
+use super::{
+    extensions::subject_key_identifier,
+    report::{PathFinding, Place, Reason},
+    search::Search,
+};
+use crate::{X509Error, certificate::Certificate, crl::Crl};
 
 /// What the lists say of a path that none of them refuses.
 #[derive(Default)]

@@ -1,20 +1,23 @@
 //! The search: upwards from the leaf by names and signatures, and down again with what the certificates above constrain.
 
-use alloc::string::ToString;
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::{string::ToString, vec, vec::Vec};
 
-use super::budget::Budget;
-use super::extensions::{ANY_EXTENDED_KEY_USAGE, authority_key_identifier, is_for};
-use super::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
-use super::revocation::Revocations;
-use super::state::State;
-use super::{MAX_PATH_LEN, Member, PolicySets, Pool, Rules, processes};
-use crate::X509Error;
-use crate::algorithm::verify;
-use crate::certificate::Certificate;
-use crate::extension::BasicConstraints;
-use crate::report::{Check, Finding, Report};
+use super::{
+    MAX_PATH_LEN, Member, PolicySets, Pool, Rules,
+    budget::Budget,
+    extensions::{ANY_EXTENDED_KEY_USAGE, authority_key_identifier, is_for},
+    processes,
+    report::{PathCheck, PathFinding, PathReport, Place, Reason, Step},
+    revocation::Revocations,
+    state::State,
+};
+use crate::{
+    X509Error,
+    algorithm::verify,
+    certificate::Certificate,
+    extension::BasicConstraints,
+    report::{Check, Finding, Report},
+};
 
 pub(super) struct Search<'s, 'a> {
     leaf: Member<'a>,

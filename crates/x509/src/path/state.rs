@@ -2,14 +2,17 @@
 
 use alloc::vec::Vec;
 
-use super::budget::Budget;
-use super::extensions::{
-    NameConstraints, PolicyMapping, certificate_policies, inhibit_any_policy, name_constraints,
-    policy_constraints, policy_mappings,
+use super::{
+    Member, PolicySets, Rules,
+    budget::Budget,
+    extensions::{
+        NameConstraints, PolicyMapping, certificate_policies, inhibit_any_policy, name_constraints,
+        policy_constraints, policy_mappings,
+    },
+    names,
+    policies::{Graph, is_any_policy},
+    report::Reason,
 };
-use super::policies::{Graph, is_any_policy};
-use super::report::Reason;
-use super::{Member, PolicySets, Rules, names};
 use crate::certificate::Certificate;
 
 /// The state variables of RFC 5280 section 6.1.2, but for the path length, which is counted upwards.

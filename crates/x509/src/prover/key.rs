@@ -3,13 +3,17 @@
 use alloc::vec::Vec;
 use core::{fmt, str};
 
-use der::asn1::{AnyRef, OctetStringRef};
-use der::{Decode, Reader, SecretDocument, SliceReader, Tag, Tagged};
+use der::{
+    Decode, Reader, SecretDocument, SliceReader, Tag, Tagged,
+    asn1::{AnyRef, OctetStringRef},
+};
 use zeroize::Zeroizing;
 
-use crate::X509Error;
-use crate::algorithm::{
-    AlgorithmIdentifier, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
+use crate::{
+    X509Error,
+    algorithm::{
+        AlgorithmIdentifier, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
+    },
 };
 
 /// A private key, wiped when dropped; `Debug` shows its kind alone.

@@ -2,25 +2,35 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::{Any, AnyRef};
-use der::{Encode, Sequence, Tag};
-use rustls_pki_types::SignatureVerificationAlgorithm;
-use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::ext::Extensions;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
-use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
-use x509_cert::time::Time;
-
-use super::written::{
-    algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
+use der::{
+    Encode, Sequence, Tag,
+    asn1::{Any, AnyRef},
 };
-use super::{CertificationRequest, Signer};
-use crate::X509Error;
-use crate::certificate::Certificate;
-use crate::code::VerificationCode;
-use crate::extension::{BASIC_CONSTRAINTS, KEY_USAGE};
-use crate::name::COMMON_NAME;
-use crate::time::{Validity, to_time};
+use rustls_pki_types::SignatureVerificationAlgorithm;
+use x509_cert::{
+    attr::AttributeTypeAndValue,
+    ext::{
+        Extensions,
+        pkix::{BasicConstraints, KeyUsage, KeyUsages},
+    },
+    name::{RdnSequence, RelativeDistinguishedName},
+    time::Time,
+};
+
+use super::{
+    CertificationRequest, Signer,
+    written::{
+        algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
+    },
+};
+use crate::{
+    X509Error,
+    certificate::Certificate,
+    code::VerificationCode,
+    extension::{BASIC_CONSTRAINTS, KEY_USAGE},
+    name::COMMON_NAME,
+    time::{Validity, to_time},
+};
 
 /// What a verification leaf is made of: version 3, CA:FALSE, digitalSignature, and the CA's key identifier.
 ///

@@ -3,12 +3,14 @@
 use der::{Reader, TagNumber};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-use crate::X509Error;
-use crate::algorithm::{AlgorithmIdentifier, verify};
-use crate::certificate::whole_octets;
-use crate::name::Name;
-use crate::public_key::SubjectPublicKeyInfo;
-use crate::reader::{contents, read_whole, received};
+use crate::{
+    X509Error,
+    algorithm::{AlgorithmIdentifier, verify},
+    certificate::whole_octets,
+    name::Name,
+    public_key::SubjectPublicKeyInfo,
+    reader::{contents, read_whole, received},
+};
 
 /// A certification request as received. Its attributes are not read.
 ///

@@ -5,10 +5,11 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::Signer;
-use super::key::PrivateKey;
-use crate::public_key::{Curve, KeyKind};
-use crate::{Certificate, Hash, Scheme, X509Error};
+use super::{Signer, key::PrivateKey};
+use crate::{
+    Certificate, Hash, Scheme, X509Error,
+    public_key::{Curve, KeyKind},
+};
 
 /// The scheme to sign with for a CA: the hash that goes with its curve, SHA-256 for RSA unless the key is restricted to another.
 fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, X509Error> {
@@ -177,19 +178,22 @@ impl fmt::Debug for AwsLcRsSigner {
 macro_rules! key_pair {
     ($module:ident, $provider:ident) => {
         mod $module {
-            use alloc::vec;
-            use alloc::vec::Vec;
+            use alloc::{vec, vec::Vec};
 
-            use $provider::rand::SecureRandom;
-            use $provider::signature::{
-                EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
-                RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
-                RsaKeyPair,
+            use $provider::{
+                rand::SecureRandom,
+                signature::{
+                    EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
+                    RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
+                    RsaKeyPair,
+                },
             };
 
-            use crate::prover::key::{Material, PrivateKey};
-            use crate::public_key::Curve;
-            use crate::{Certificate, Hash, Scheme, X509Error};
+            use crate::{
+                Certificate, Hash, Scheme, X509Error,
+                prover::key::{Material, PrivateKey},
+                public_key::Curve,
+            };
 
             pub(super) enum Pair {
                 Ec(EcdsaKeyPair),

@@ -2,17 +2,20 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetString, OctetStringRef};
-use der::{Decode, Encode, Sequence, Tag};
+use der::{
+    Decode, Encode, Sequence, Tag,
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetString, OctetStringRef},
+};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use sha1::{Digest, Sha1};
-use x509_cert::ext::pkix::AuthorityKeyIdentifier;
-use x509_cert::ext::{Extension, ToExtension};
+use x509_cert::ext::{Extension, ToExtension, pkix::AuthorityKeyIdentifier};
 
 use super::Signer;
-use crate::certificate::Certificate;
-use crate::extension::{AUTHORITY_KEY_IDENTIFIER, SUBJECT_KEY_IDENTIFIER};
-use crate::{Scheme, X509Error};
+use crate::{
+    Scheme, X509Error,
+    certificate::Certificate,
+    extension::{AUTHORITY_KEY_IDENTIFIER, SUBJECT_KEY_IDENTIFIER},
+};
 
 /// A signed structure: Certificate and CertificateList are alike.
 #[derive(Sequence)]

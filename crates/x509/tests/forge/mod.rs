@@ -8,10 +8,14 @@
 
 use core::time::Duration;
 
-use der::Encode;
-use der::asn1::{GeneralizedTime, UtcTime};
-use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
-use keyproof_x509::{Policy, ProofFinding, Report, Upload, VerificationCode, algorithms, prove};
+use der::{
+    Encode,
+    asn1::{GeneralizedTime, UtcTime},
+};
+use keyproof_x509::{
+    Policy, ProofFinding, Report, Upload, VerificationCode, algorithms, prove,
+    prover::{PrivateKey, RingSigner, Signer},
+};
 use ring::rand::SystemRandom;
 
 pub(crate) const CA_PEM: &[u8] = include_bytes!("../data/p256-ca.pem");

@@ -10,8 +10,10 @@
 
 use std::sync::Arc;
 
-use keyproof_x509::Certificate;
-use keyproof_x509::path::{PathReport, Place, Pool, Reason, Rules, find};
+use keyproof_x509::{
+    Certificate,
+    path::{PathReport, Place, Pool, Reason, Rules, find},
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,

@@ -9,11 +9,16 @@
 #[path = "../../../../bins/keyproof/tests/python/mod.rs"]
 mod python;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::{fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
-use keyproof_x509::path::{PathReport, Pool, Reason, Rules, find};
-use keyproof_x509::{Certificate, ObjectIdentifier, algorithms};
+use keyproof_x509::{
+    Certificate, ObjectIdentifier, algorithms,
+    path::{PathReport, Pool, Reason, Rules, find},
+};
 use serde::Deserialize;
 
 /// 2026-11-29: within the validity of all that is to be valid.

@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
 use keyproof_http::{Authorization, Exchange, JsonObject, Response};
-use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
-use keyproof_service::{Timestamp, Version};
+use keyproof_service::{
+    Timestamp, Version,
+    certificates::{CertificateView, IssuedCode, Precondition, Upload},
+};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::ser::Formatter;
 

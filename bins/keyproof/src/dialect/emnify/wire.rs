@@ -4,10 +4,12 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use keyproof_http::Response;
-use keyproof_service::Timestamp;
-use keyproof_service::accounts::{
-    ApplicationTokenSummary, DeviceView, EnrolledKey, KeySummary, PublicKey, Role, UserPage,
-    UserStatus, UserView,
+use keyproof_service::{
+    Timestamp,
+    accounts::{
+        ApplicationTokenSummary, DeviceView, EnrolledKey, KeySummary, PublicKey, Role, UserPage,
+        UserStatus, UserView,
+    },
 };
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use keyproof_http::{Exchange, JsonObject};
-use keyproof_service::Timestamp;
-use keyproof_service::device_identity::{
-    Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange, DeviceClaim,
-    ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy, ProvisionRequest,
-    Sent, SentEvidence, TrustedMakers, decode_der,
+use keyproof_service::{
+    Timestamp,
+    device_identity::{
+        Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange,
+        DeviceClaim, ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy,
+        ProvisionRequest, Sent, SentEvidence, TrustedMakers, decode_der,
+    },
 };
 use keyproof_tpm::HashAlgorithm;
 use rustls_pki_types::pem::SectionKind;

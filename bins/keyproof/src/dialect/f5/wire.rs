@@ -7,11 +7,13 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use keyproof_http::{self as stack, Response};
-use keyproof_service::Timestamp;
-use keyproof_service::device_identity::{
-    ApiKey, AttestationKeyTemplate, Category, DeviceReport, IssuedApiKey, IssuedCategory,
-    IssuedNonce, Kind, Manager, Metadata, Object, PcrPolicy, PreauthVerdict, Provisioned,
-    Reference, SystemMetadata,
+use keyproof_service::{
+    Timestamp,
+    device_identity::{
+        ApiKey, AttestationKeyTemplate, Category, DeviceReport, IssuedApiKey, IssuedCategory,
+        IssuedNonce, Kind, Manager, Metadata, Object, PcrPolicy, PreauthVerdict, Provisioned,
+        Reference, SystemMetadata,
+    },
 };
 use keyproof_tpm::HashAlgorithm;
 use serde::Serialize;

@@ -202,7 +202,10 @@ impl<'de> Deserialize<'de> for Object {
 mod tests {
     use std::io::Write;
 
-    use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
+    use flate2::{
+        Compression,
+        write::{GzEncoder, ZlibEncoder},
+    };
 
     use super::*;
 

@@ -7,10 +7,12 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use keyproof_http::{JsonObject, Query, Response};
 use keyproof_otp::pos::PosAlgorithm;
-use keyproof_service::Timestamp;
-use keyproof_service::otp_devices::{
-    DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, Moment,
-    TokenRequest,
+use keyproof_service::{
+    Timestamp,
+    otp_devices::{
+        DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, Moment,
+        TokenRequest,
+    },
 };
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;

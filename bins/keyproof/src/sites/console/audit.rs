@@ -9,9 +9,9 @@ use http_body_util::Full;
 use jiff::{civil::DateTime, tz::TimeZone};
 use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_http::Response;
-use keyproof_service::Timestamp;
-use keyproof_service::audit::{
-    Action, Before, Event, Found, Looker, Outcome, Search, Subject, Who,
+use keyproof_service::{
+    Timestamp,
+    audit::{Action, Before, Event, Found, Looker, Outcome, Search, Subject, Who},
 };
 
 use super::{

@@ -10,9 +10,9 @@ use ring::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{
-    dps::dialect::{CERTIFICATES, Ca, START, VERSION},
-    dps::site::{Answer, Site, console_origin},
+use crate::dps::{
+    dialect::{CERTIFICATES, Ca, START, VERSION},
+    site::{Answer, Site, console_origin},
 };
 
 #[tokio::test]

@@ -11,9 +11,9 @@ use tokio::{
     net::TcpSocket,
 };
 
-use crate::{
-    dps::dialect::{CERTIFICATES, Ca, VERSION},
-    dps::site::Site,
+use crate::dps::{
+    dialect::{CERTIFICATES, Ca, VERSION},
+    site::Site,
 };
 
 const CREATED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";

@@ -7,9 +7,9 @@ use keyproof_service::audit::Outcome;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use serde_json::json;
 
-use crate::{
-    dps::dialect::{Ca, START},
-    dps::site::{Answer, Site},
+use crate::dps::{
+    dialect::{Ca, START},
+    site::{Answer, Site},
 };
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use data_encoding::BASE64;
 use serde_json::json;
 
-use crate::{dps::dialect::Ca, dps::site::Site};
+use crate::dps::{dialect::Ca, site::Site};
 
 /// How many come at once.
 const CROWD: usize = 8;

@@ -3,9 +3,9 @@
 use data_encoding::BASE64;
 use serde_json::json;
 
-use crate::{
-    dps::dialect::{CERTIFICATES, Ca, VERSION},
-    dps::site::Site,
+use crate::dps::{
+    dialect::{CERTIFICATES, Ca, VERSION},
+    site::Site,
 };
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use keyproof_service::audit::{Event, EventKey, Outcome, Repeats};
 use keyproof_store::Timestamp;
 use serde_json::json;
 
-use crate::{
-    emnify::dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
-    emnify::site::{Answer, Site},
+use crate::emnify::{
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
+    site::{Answer, Site},
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -12,9 +12,9 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, BOB},
-    emnify::site::Site,
+use crate::emnify::{
+    dialect::{ADA, BOB},
+    site::Site,
 };
 
 fn encode(part: &[u8]) -> String {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, AUTHENTICATE, BOB, PASSWORD, Phone},
-    emnify::site::{Answer, Site},
+use crate::emnify::{
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD, Phone},
+    site::{Answer, Site},
 };
 
 /// The client, with what its runtime knows as its token.

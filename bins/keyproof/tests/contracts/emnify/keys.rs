@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, BOB, PASSWORD, Phone},
-    emnify::site::Site,
+use crate::emnify::{
+    dialect::{ADA, BOB, PASSWORD, Phone},
+    site::Site,
 };
 
 const KEYS: &str = "/api/v1/user/mfa";

@@ -5,9 +5,9 @@ use std::time::Duration;
 use keyproof_service::accounts::Role;
 use serde_json::json;
 
-use crate::{
-    emnify::dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
-    emnify::site::{Answer, Site},
+use crate::emnify::{
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
+    site::{Answer, Site},
 };
 
 #[tokio::test]

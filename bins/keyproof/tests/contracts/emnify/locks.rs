@@ -5,9 +5,9 @@ use std::time::Duration;
 use keyproof_service::accounts::Role;
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, AUTHENTICATE, Enrolled, PASSWORD},
-    emnify::site::{Answer, Site, console_origin},
+use crate::emnify::{
+    dialect::{ADA, AUTHENTICATE, Enrolled, PASSWORD},
+    site::{Answer, Site, console_origin},
 };
 
 const HOME: &str = "192.0.2.1";

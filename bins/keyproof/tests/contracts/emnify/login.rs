@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
-    emnify::site::{Site, console_origin},
+use crate::emnify::{
+    dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
+    site::{Site, console_origin},
 };
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use keyproof_service::accounts::Role;
 use serde_json::json;
 
-use crate::{
-    emnify::dialect::{ADA, BOB, PASSWORD},
-    emnify::site::Site,
+use crate::emnify::{
+    dialect::{ADA, BOB, PASSWORD},
+    site::Site,
 };
 
 #[tokio::test]

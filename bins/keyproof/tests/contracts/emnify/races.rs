@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::{
-    emnify::dialect::{ADA, AUTHENTICATE, PASSWORD},
-    emnify::site::{Answer, Site},
+use crate::emnify::{
+    dialect::{ADA, AUTHENTICATE, PASSWORD},
+    site::{Answer, Site},
 };
 
 /// Sends all of them when all are connected, to one server and the other in turn.

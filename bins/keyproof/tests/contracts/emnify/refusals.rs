@@ -7,9 +7,9 @@ use keyproof_service::{accounts::Role, audit::Outcome};
 use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
-    emnify::site::{Answer, Site, console_origin},
+use crate::emnify::{
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
+    site::{Answer, Site, console_origin},
 };
 
 const PATHS: [(&str, &str); 7] = [

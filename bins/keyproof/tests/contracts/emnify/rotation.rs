@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
-    emnify::dialect::{ADA, PASSWORD},
-    emnify::site::{Answer, Site},
+use crate::emnify::{
+    dialect::{ADA, PASSWORD},
+    site::{Answer, Site},
 };
 
 async fn refresh(site: &Site, token: &str) -> Answer {

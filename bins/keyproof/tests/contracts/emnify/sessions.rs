@@ -6,9 +6,9 @@ use keyproof_service::audit::{Event, Outcome};
 use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, BOB, PASSWORD},
-    emnify::site::{Call, Site},
+use crate::emnify::{
+    dialect::{ADA, BOB, PASSWORD},
+    site::{Call, Site},
 };
 
 const TOKENS: &str = "/api/v1/application_token";

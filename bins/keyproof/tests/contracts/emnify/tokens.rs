@@ -7,9 +7,9 @@ use keyproof_service::{accounts::Role, audit::Event};
 use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, BOB, PASSWORD},
-    emnify::site::{Site, console_origin, secret},
+use crate::emnify::{
+    dialect::{ADA, BOB, PASSWORD},
+    site::{Site, console_origin, secret},
 };
 
 const TOKENS: &str = "/api/v1/application_token";

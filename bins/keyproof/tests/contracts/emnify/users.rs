@@ -3,9 +3,9 @@
 use keyproof_service::accounts::Role;
 use serde_json::{Value, json};
 
-use crate::{
-    emnify::dialect::{ADA, BOB},
-    emnify::site::{Site, console_origin},
+use crate::emnify::{
+    dialect::{ADA, BOB},
+    site::{Site, console_origin},
 };
 
 #[tokio::test]

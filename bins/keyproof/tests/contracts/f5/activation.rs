@@ -9,13 +9,13 @@ use keyproof_store::{Prefix, SystemEntropy};
 use keyproof_x509::crl::Crl;
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, PROVISION},
-    f5::faults::{Commits, FaultyEngine},
-    f5::machine::{Machine, SELECTION},
-    f5::provision::{furnished, furnished_on, join_all},
-    f5::site::Site,
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, PROVISION},
+    faults::{Commits, FaultyEngine},
+    machine::{Machine, SELECTION},
+    provision::{furnished, furnished_on, join_all},
+    site::Site,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -7,14 +7,14 @@ use keyproof_service::device_identity::Registers;
 use keyproof_tpm::{Structure, TpmsClockInfo};
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, NONCE, PROVISION},
-    f5::faults::{Commits, FaultyEngine},
-    f5::forgetting::place,
-    f5::machine::{Machine, SELECTION},
-    f5::provision::{furnished, furnished_on, join_all},
-    f5::site::Site,
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, NONCE, PROVISION},
+    faults::{Commits, FaultyEngine},
+    forgetting::place,
+    machine::{Machine, SELECTION},
+    provision::{furnished, furnished_on, join_all},
+    site::Site,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

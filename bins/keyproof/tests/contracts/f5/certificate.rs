@@ -21,11 +21,11 @@ use x509_cert::{
     },
 };
 
-use crate::{
-    f5::device::{Device, Manufacturer, tlv},
-    f5::dialect::{CATEGORIES, MANAGERS, PROVISION, START},
-    f5::provision::furnished,
-    f5::site::Site,
+use crate::f5::{
+    device::{Device, Manufacturer, tlv},
+    dialect::{CATEGORIES, MANAGERS, PROVISION, START},
+    provision::furnished,
+    site::Site,
 };
 
 const YEAR: u64 = 365 * 24 * 60 * 60;

@@ -9,14 +9,14 @@ use keyproof_x509::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{ACTIVATE, API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, START},
-    f5::faults::FaultyEngine,
-    f5::forgetting::place,
-    f5::machine::Machine,
-    f5::provision::furnished,
-    f5::site::{Answer, Site, console_origin},
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{ACTIVATE, API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, START},
+    faults::FaultyEngine,
+    forgetting::place,
+    machine::Machine,
+    provision::furnished,
+    site::{Answer, Site, console_origin},
 };
 
 const LIST: &str = "/api/tpm/namespaces/default/tpm_categorys/category/crl";

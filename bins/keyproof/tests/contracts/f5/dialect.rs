@@ -5,9 +5,9 @@ use std::sync::Arc;
 use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::site::{Answer, Call, Flag, Site, console_origin},
+use crate::f5::{
+    device::{Device, Manufacturer},
+    site::{Answer, Call, Flag, Site, console_origin},
 };
 
 /// When the clock starts, in seconds.

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, NONCE, PREAUTH, PROVISION},
-    f5::faults::{Commits, FaultyEngine},
-    f5::machine::{Machine, SELECTION},
-    f5::site::Site,
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, NONCE, PREAUTH, PROVISION},
+    faults::{Commits, FaultyEngine},
+    machine::{Machine, SELECTION},
+    site::Site,
 };
 
 #[tokio::test]

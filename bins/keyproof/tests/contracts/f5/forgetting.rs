@@ -7,13 +7,13 @@ use keyproof_service::{
 use keyproof_x509::crl::{Crl, CrlReason};
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{ACTIVATE, CATEGORIES, PROVISION},
-    f5::faults::{Commits, FaultyEngine},
-    f5::machine::Machine,
-    f5::provision::{furnished, furnished_on},
-    f5::site::{Site, console_origin},
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{ACTIVATE, CATEGORIES, PROVISION},
+    faults::{Commits, FaultyEngine},
+    machine::Machine,
+    provision::{furnished, furnished_on},
+    site::{Site, console_origin},
 };
 
 pub(crate) fn place(serial: &str) -> DevicePlace {

@@ -6,10 +6,10 @@ use keyproof_tpm::{
 use keyproof_x509::Certificate;
 use serde_json::json;
 
-use crate::{
-    f5::device::{Device, Key, Manufacturer},
-    f5::dialect::{API_KEYS, CATEGORIES, PROVISION},
-    f5::site::Site,
+use crate::f5::{
+    device::{Device, Key, Manufacturer},
+    dialect::{API_KEYS, CATEGORIES, PROVISION},
+    site::Site,
 };
 
 const KINDS: [&str; 5] = ["eccp256", "eccp384", "rsa2048", "rsa3072", "rsa4096"];

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    f5::dialect::MANAGERS,
-    f5::site::{Answer, Site},
+use crate::f5::{
+    dialect::MANAGERS,
+    site::{Answer, Site},
 };
 
 async fn site() -> Site {

@@ -7,10 +7,10 @@ use keyproof_tpm::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::Device,
-    f5::dialect::{ATTEST, NONCE},
-    f5::site::{Answer, Site},
+use crate::f5::{
+    device::Device,
+    dialect::{ATTEST, NONCE},
+    site::{Answer, Site},
 };
 
 /// What most tests ask for.

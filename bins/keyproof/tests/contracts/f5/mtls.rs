@@ -32,11 +32,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
-    f5::provision::furnished,
-    f5::site::{Answer, Site, console_origin},
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
+    provision::furnished,
+    site::{Answer, Site, console_origin},
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use keyproof_store::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
-    f5::site::Site,
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
+    site::Site,
 };
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::Manufacturer,
-    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH},
-    f5::site::Site,
+use crate::f5::{
+    device::Manufacturer,
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH},
+    site::Site,
 };
 
 fn device() -> Value {

@@ -9,11 +9,11 @@ use keyproof_x509::{Certificate, Upload};
 use rcgen::DnType;
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Key, Manufacturer, VENDOR},
-    f5::dialect::{ACTIVATE, API_KEYS, CATEGORIES, MANAGERS, PROVISION},
-    f5::faults::FaultyEngine,
-    f5::site::{Answer, Site},
+use crate::f5::{
+    device::{Device, Key, Manufacturer, VENDOR},
+    dialect::{ACTIVATE, API_KEYS, CATEGORIES, MANAGERS, PROVISION},
+    faults::FaultyEngine,
+    site::{Answer, Site},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -11,11 +11,11 @@ use keyproof_x509::{
 };
 use serde_json::json;
 
-use crate::{
-    f5::device::Device,
-    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PROVISION, START},
-    f5::provision::furnished,
-    f5::site::Site,
+use crate::f5::{
+    device::Device,
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PROVISION, START},
+    provision::furnished,
+    site::Site,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

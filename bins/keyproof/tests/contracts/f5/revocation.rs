@@ -11,12 +11,12 @@ use keyproof_x509::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{ACTIVATE, API_KEYS, CATEGORIES, PROVISION, START},
-    f5::faults::FaultyEngine,
-    f5::provision::furnished,
-    f5::site::{Answer, Site},
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{ACTIVATE, API_KEYS, CATEGORIES, PROVISION, START},
+    faults::FaultyEngine,
+    provision::furnished,
+    site::{Answer, Site},
 };
 
 const LIST: &str = "/api/tpm/namespaces/default/tpm_categorys/category/crl";

@@ -7,11 +7,11 @@ use keyproof_x509::Sha256Thumbprint;
 use rcgen::CrlScope;
 use serde_json::json;
 
-use crate::{
-    f5::device::{Device, Manufacturer},
-    f5::dialect::{MANAGERS, PROVISION, START},
-    f5::faults::FaultyEngine,
-    f5::site::{Answer, Site, console_origin},
+use crate::f5::{
+    device::{Device, Manufacturer},
+    dialect::{MANAGERS, PROVISION, START},
+    faults::FaultyEngine,
+    site::{Answer, Site, console_origin},
 };
 
 fn items(pem: &str) -> Vec<TrustItem> {

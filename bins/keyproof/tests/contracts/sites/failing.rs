@@ -8,12 +8,14 @@ use keyproof_service::{
 use keyproof_store::faults::{Commits, FaultyEngine};
 
 use super::console::operator::{Answer, Operator};
-use crate::f5::{
-    device::Manufacturer,
-    provision::furnished_on,
-    site::{Site, console_origin, secret},
+use crate::{
+    f5::{
+        device::Manufacturer,
+        provision::furnished_on,
+        site::{Site, console_origin, secret},
+    },
+    site_routes::assert_complete,
 };
-use crate::site_routes::assert_complete;
 
 const NAME: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse";

@@ -8,9 +8,9 @@ use flate2::{
 };
 use serde_json::json;
 
-use crate::{
-    taler::dialect::{DEVICES, KEY, LIMIT, device, with},
-    taler::site::Site,
+use crate::taler::{
+    dialect::{DEVICES, KEY, LIMIT, device, with},
+    site::Site,
 };
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -7,9 +7,9 @@ use tokio::{
     net::TcpSocket,
 };
 
-use crate::{
-    taler::dialect::{DEVICES, KEY, START, device, with},
-    taler::site::Site,
+use crate::taler::{
+    dialect::{DEVICES, KEY, START, device, with},
+    site::Site,
 };
 
 fn path(id: &str) -> String {

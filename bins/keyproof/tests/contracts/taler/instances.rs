@@ -6,9 +6,9 @@ use keyproof_service::audit::Outcome;
 use keyproof_store::{Prefix, Timestamp};
 use serde_json::json;
 
-use crate::{
-    taler::dialect::{DEVICES, PASSWORD, TOKEN, device},
-    taler::site::{Site, console_origin, secret},
+use crate::taler::{
+    dialect::{DEVICES, PASSWORD, TOKEN, device},
+    site::{Site, console_origin, secret},
 };
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::{
-    taler::dialect::{PASSWORD, TOKEN},
-    taler::site::{Answer, Site, console_origin, secret},
+use crate::taler::{
+    dialect::{PASSWORD, TOKEN},
+    site::{Answer, Site, console_origin, secret},
 };
 
 const HOME: &str = "192.0.2.1";

@@ -6,9 +6,9 @@ use keyproof_service::audit::Outcome;
 use keyproof_store::Timestamp;
 use serde_json::json;
 
-use crate::{
-    taler::dialect::{DEVICES, PASSWORD, START, TOKEN, device},
-    taler::site::{Site, console_origin},
+use crate::taler::{
+    dialect::{DEVICES, PASSWORD, START, TOKEN, device},
+    site::{Site, console_origin},
 };
 
 #[tokio::test]

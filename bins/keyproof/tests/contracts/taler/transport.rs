@@ -1,8 +1,8 @@
 //! Paths, methods, and what the stack refuses in this dialect's shape.
 
-use crate::{
-    taler::dialect::{DEVICES, TOKEN},
-    taler::site::Site,
+use crate::taler::{
+    dialect::{DEVICES, TOKEN},
+    site::Site,
 };
 
 #[tokio::test]

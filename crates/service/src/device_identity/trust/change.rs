@@ -6,8 +6,8 @@ use data_encoding::BASE64;
 use keyproof_store::{Key, Stored};
 use keyproof_x509::{Certificate, Sha256Thumbprint, algorithms, crl::Crl};
 
-use super::super::DeviceIdentity;
 use super::{
+    super::DeviceIdentity,
     MOST_BYTES, MOST_ENTRIES, TrustItem, TrustKind,
     bundle::{Entry, Head, Member, TrustBundle, place},
 };

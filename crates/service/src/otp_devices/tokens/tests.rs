@@ -3,10 +3,10 @@
 use keyproof_store::faults::Commits;
 
 use super::*;
-use crate::testing::{Bench, PASSWORD, START, bench, console, origin, scope, secret};
 use crate::{
     StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
+    testing::{Bench, PASSWORD, START, bench, console, origin, scope, secret},
 };
 
 fn request(wanted: &str) -> TokenRequest {

@@ -7,8 +7,10 @@
 
 mod lists;
 
-use std::collections::hash_map::RandomState;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::hash_map::RandomState,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use hashlink::LruCache;
 

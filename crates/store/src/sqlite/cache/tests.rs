@@ -1,12 +1,16 @@
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::sqlite::{SqliteEngine, SqliteOptions};
-use crate::{CommitError, Engine, ReadPlan, SystemEntropy, Version};
+use crate::{
+    CommitError, Engine, ReadPlan, SystemEntropy, Version,
+    sqlite::{SqliteEngine, SqliteOptions},
+};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 

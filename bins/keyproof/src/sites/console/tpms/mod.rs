@@ -8,9 +8,8 @@ mod pages;
 
 use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
-use keyproof_service::Timestamp;
 use keyproof_service::{
-    Action, Failure,
+    Action, Failure, Timestamp,
     audit::Target,
     device_identity::{
         Act, Administrator, ApiKey, AuthorityError, BoundDevice, Category, DeviceError,

@@ -1,11 +1,13 @@
 //! The pages of *TPMs*, as templates have them.
 
 use askama::Template;
-use keyproof_service::Timestamp;
-use keyproof_service::device_identity::{
-    AllowedCertificate, ApiKey, BoundDevice, Category, CoveredMaker, DeviceKey, DevicePlace,
-    ExpectedRegister, LearntRegister, LoggedEvent, Manager, Object, PcrPolicy, Registers, Verdict,
-    Withdrawal,
+use keyproof_service::{
+    Timestamp,
+    device_identity::{
+        AllowedCertificate, ApiKey, BoundDevice, Category, CoveredMaker, DeviceKey, DevicePlace,
+        ExpectedRegister, LearntRegister, LoggedEvent, Manager, Object, PcrPolicy, Registers,
+        Verdict, Withdrawal,
+    },
 };
 
 use super::{
