@@ -50,6 +50,12 @@ impl<W> Visit<W> {
         let text = text.filter(|text| !text.is_empty());
         text.map(ToOwned::to_owned).ok_or(Refusal::NotFound)
     }
+
+    /// Does the query say that it is asked again? A form that leads to a part of its own page says so every other time: a browser
+    /// does not ask for an address that differs from its own by the fragment alone, and would show what it has.
+    pub(super) fn is_again(&self) -> bool {
+        self.exchange.query().first("again").is_some()
+    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ struct Trail<'a> {
     /// Whether the latest are shown, which may be followed.
     is_latest: bool,
     may_export: bool,
+    is_again: bool,
 }
 
 /// An event, as a line of the table.
@@ -313,6 +314,7 @@ impl Visit<Signed> {
                 .collect(),
             is_latest,
             may_export: self.may_export(),
+            is_again: self.is_again(),
         })
     }
 }

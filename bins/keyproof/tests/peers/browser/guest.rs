@@ -179,12 +179,17 @@ impl Guest {
     /// Nobody has to scroll to see this.
     #[track_caller]
     pub(super) fn shows_at_once(&self, css: &str) {
-        // Where no script runs, none tells.
+        self.holds(&format!(
+            "const box = document.querySelector('{css}').getBoundingClientRect(); \
+             return box.top >= 0 && box.bottom <= innerHeight"
+        ));
+    }
+
+    /// A script returns true, now or soon. Where no script runs, none tells.
+    #[track_caller]
+    pub(super) fn holds(&self, script: &str) {
         if self.axe.is_some() {
-            self.browser.wait_until(&format!(
-                "const box = document.querySelector('{css}').getBoundingClientRect(); \
-                 return box.top >= 0 && box.bottom <= innerHeight"
-            ));
+            self.browser.wait_until(script);
         }
     }
 

@@ -119,8 +119,13 @@ impl Keeper {
         self.use_a_phone();
         self.browser.follow("form[action*='/check'] button");
         self.sees("This is no code of the device");
-        self.shows_at_once("#check ~ [role=status]");
+        self.shows_at_once("#check [role=status]");
         self.looks_from("till-device-checked", "check");
+        // Who has mistyped is at the field.
+        self.browser.type_in("#code", "123");
+        self.browser.follow("form[action*='/check'] button");
+        self.sees("A code has eight digits.");
+        self.holds("return document.activeElement.id === 'code'");
         self.open("/console/tills/shop");
         self.looks("till");
         self.browser.follow("td a");
@@ -142,6 +147,11 @@ impl Keeper {
         self.sees("name it to see the codes");
         self.looks("till-device-priced");
         self.fill_in("#price", "EUR:4.50");
+        self.sees("For EUR:4.50:");
+        // The same again asks the server again.
+        self.browser.follow("main form[method='get'] button");
+        self.sees("For EUR:4.50:");
+        self.browser.follow("main form[method='get'] button");
         self.sees("For EUR:4.50:");
         let code = self.seen("tr.now code");
         self.browser.clear("#of");
@@ -167,8 +177,10 @@ impl Keeper {
         self.browser.type_in("#file", &self.file("ca.pem"));
         self.browser.follow("form[enctype] button");
         self.looks("certificate");
+        self.use_a_phone();
         self.browser.follow("form[action*='/code'] button");
-        self.looks("certificate-code");
+        self.shows_at_once("#secret");
+        self.looks_from("certificate-code", "code-step");
         // A leaf of another CA is refused, check by check.
         let commands = self.browser.text("#openssl");
         self.shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 30 -subj '/CN=Other'");
@@ -178,9 +190,11 @@ impl Keeper {
                 .replace("ca.key", "other.key"),
         );
         self.browser.type_in("#file", &self.file("leaf.pem"));
+        self.use_a_phone();
         self.browser.follow("form[action*='/verify'] button");
         self.sees("Possession is not proven");
-        self.looks("certificate-refused");
+        self.shows_at_once("#report + [role=status]");
+        self.looks_from("certificate-refused", "report");
         self.shell(&self.browser.text("#openssl"));
         self.browser.type_in("#file", &self.file("leaf.pem"));
         self.browser.follow("form[action*='/verify'] button");

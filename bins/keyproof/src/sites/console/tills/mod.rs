@@ -248,6 +248,7 @@ impl Visit<Signed> {
             ends: clock(ends),
             seconds_left: ends.saturating_sub(view.at),
             verdict,
+            is_again: self.is_again(),
             may_change: self.may_change(caller.instance()),
             confirm: self.way_to_confirm(&device_link(caller.instance(), &id)),
         };

@@ -86,6 +86,7 @@ pub(super) struct DevicePage<'a> {
     pub(super) ends: String,
     pub(super) seconds_left: u64,
     pub(super) verdict: Option<Verdict>,
+    pub(super) is_again: bool,
     pub(super) may_change: bool,
     pub(super) confirm: Option<String>,
 }

@@ -81,8 +81,17 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
         .await
         .is(200);
     ops.sees("Nothing is found");
+    // A phone shows what is found, and whoever asks for the same again is shown what has come since.
+    ops.sees("action=\"/console/audit#found\"");
+    ops.sees("<p class=\"actions\" id=\"found\">");
+    ops.sees("name=\"again\"");
+    ops.get("/console/audit?until=1999-01-01T00:00&again=on")
+        .await
+        .is(200);
+    ops.sees_not("name=\"again\"");
     ops.get("/console/audit?since=yesterday").await.is(422);
     ops.sees("A time is like");
+    ops.sees_not("id=\"found\"");
     ops.get("/console/audit?before=x").await.is(404);
 }
 

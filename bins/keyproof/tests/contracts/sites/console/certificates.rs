@@ -113,6 +113,36 @@ async fn an_operator_walks_to_possession() {
     ops.get(&of("", "root")).await.is(404);
 }
 
+/// A phone shows what comes of a form, and not the head of the page; where nothing comes of it, the head, which says why.
+#[tokio::test]
+async fn a_browser_is_led_to_a_code_and_to_a_report() {
+    let site = Site::start().await;
+    let ca = Ca::new("Acme Root");
+    site.put("root", &ca.body()).await.is(200);
+    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    let (code, report) = ("id=\"code-step\"", "id=\"report\"");
+    ops.get(&of("", "root")).await.is(200);
+    for (what, part) in [("/code", "code-step"), ("/verify", "report")] {
+        let action = format!("action=\"{}#{part}\"", of(what, "root"));
+        ops.sees(&action.replace('&', "&#38;"));
+    }
+    ops.sees_not(code);
+    let etag = ops.hidden("etag").unwrap();
+    ops.post(&of("/code", "root"), &[("etag", "00")])
+        .await
+        .is(409);
+    ops.sees_not(code);
+    ops.post(&of("/code", "root"), &[("etag", &etag)])
+        .await
+        .is(200);
+    ops.sees(code);
+    ops.sees_not(report);
+    let etag = ops.hidden("etag").unwrap();
+    let parts = [("etag", etag.as_bytes()), ("file", ca.pem.as_bytes())];
+    ops.upload(&of("/verify", "root"), &parts).await.is(422);
+    ops.sees(report);
+}
+
 #[tokio::test]
 async fn a_file_is_taken_from_our_own_page_alone() {
     let site = Site::start().await;

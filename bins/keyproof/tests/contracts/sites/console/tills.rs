@@ -110,9 +110,6 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     let device = "/console/tills/default/device?id=till";
     let before = records(&site).await;
     ops.get(device).await.is(200);
-    // A phone shows what comes of it, and not the head of the page.
-    ops.sees("action=\"/console/tills/default/device#now\"");
-    ops.sees("action=\"/console/tills/default/device/check?id=till#check\"");
     ops.sees("name it to see the codes");
     ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
     // As people write it, and not as an amount is told.
@@ -171,6 +168,45 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         .post(check, &[("code", "12345678"), ("of", "EUR:1")])
         .await;
     assert!(limited.is(429).headers.contains_key("retry-after"));
+}
+
+/// A phone shows what comes of a form, and not the head of the page. Where a field is refused there is nothing to lead to: a
+/// browser that is led somewhere does not go to the field.
+#[tokio::test]
+async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    let device = "/console/tills/default/device?id=till";
+    let check = "/console/tills/default/device/check?id=till";
+    let (codes, verdict) = (" id=\"now\"", " id=\"check\"");
+    ops.get(device).await.is(200);
+    ops.sees("action=\"/console/tills/default/device#now\"");
+    ops.sees(&format!("action=\"{check}#check\""));
+    ops.sees_not(codes);
+    ops.sees_not(verdict);
+    ops.get(&format!("{device}&price=-1")).await.is(422);
+    ops.sees_not(codes);
+    // Whoever asks for the same again is shown the codes of then.
+    ops.sees("name=\"again\"");
+    ops.get(&format!("{device}&price=EUR:1&again=on"))
+        .await
+        .is(200);
+    ops.sees(codes);
+    ops.sees_not("name=\"again\"");
+    ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
+        .await
+        .is(200);
+    ops.sees(verdict);
+    ops.post(check, &[("code", "123"), ("of", "EUR:1")])
+        .await
+        .is(422);
+    ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"code-hint code-error\"");
+    ops.sees_not(verdict);
 }
 
 #[tokio::test]
