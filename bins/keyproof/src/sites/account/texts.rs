@@ -75,7 +75,7 @@ texts! {
     phone_active: "Codes from your phone are asked for when you sign in.",
         "Beim Anmelden wird nach Codes von Ihrem Telefon gefragt.";
     since: "Since", "Seit";
-    set_up_since: "Set up since", "Eingerichtet seit";
+    set_up_on: "Set up on", "Eingerichtet am";
     set_up_phone: "Set up a phone", "Telefon einrichten";
     finish_phone: "Finish the set-up", "Einrichtung abschließen";
     clock: "Your phone’s clock", "Die Uhr Ihres Telefons";

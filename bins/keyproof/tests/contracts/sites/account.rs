@@ -91,7 +91,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     ada.submit("/account/code", &[("code", &spaced)])
         .await
         .is(200);
-    ada.sees("Codes from your phone are asked for");
+    ada.sees("Codes from your phone are asked for when you sign in. Set up on <time");
     assert_ne!(ada.session().unwrap(), before);
 
     // The phone is lost: a recovery code signs in, once.

@@ -118,7 +118,7 @@ impl Keeper {
         self.browser.type_in("#code", "12345678");
         self.use_a_phone();
         self.browser.follow("form[action*='/check'] button");
-        self.sees("This is no code of the device");
+        self.sees("This is no code of this device");
         self.shows_at_once("#check [role=status]");
         self.looks_from("till-device-checked", "check");
         // Who has mistyped is at the field.

@@ -136,7 +136,8 @@ impl Verdict {
             return Self {
                 is_good: false,
                 text: format!(
-                    "This is no code of the device of the last or the next half hour: {differs} is another."
+                    "This is no code of this device, of the last half hour or the next: it is mistyped, or {differs} is \
+                     not the same."
                 ),
             };
         };

@@ -56,6 +56,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
         .await
         .is(200);
     ops.sees(&format!("<code class=\"hint\">{request}</code>"));
+    ops.sees("data-label=\"From, and request\"");
     ops.sees(">2023-11-14 23:13:30 UTC</time>");
     // By name: the trail itself has a number.
     ops.get(&format!("/console/audit?who=user:{ADA}"))
@@ -81,6 +82,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
         .await
         .is(200);
     ops.sees("Nothing is found");
+    ops.sees("<label for=\"since\">Since</label>");
     // A phone shows what is found, and whoever asks for the same again is shown what has come since.
     ops.sees("action=\"/console/audit#found\"");
     ops.sees("<p class=\"actions\" id=\"found\">");

@@ -94,6 +94,7 @@ async fn an_operator_walks_to_possession() {
     ];
     ops.upload(&of("/verify", "root"), &parts).await.is(200);
     ops.sees("Possession is proven");
+    ops.sees("The leaf passes every check that could refuse it.");
     ops.sees("<details>\n<summary><h2 id=\"prove\">Prove possession again</h2>");
     ops.get(SERVICE).await.is(200);
     ops.sees(">proven<");

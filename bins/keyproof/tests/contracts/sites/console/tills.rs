@@ -127,7 +127,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         (
             0,
             "EUR:4.51",
-            "next half hour: the key, the price or the clock is another.",
+            "it is mistyped, or the key, the price or the clock is not the same.",
         ),
     ] {
         let code = code(&site, step, Some("EUR:4.50"));
@@ -236,7 +236,7 @@ async fn a_code_without_a_price_differs_by_no_price() {
     let check = "/console/tills/default/device/check?id=till";
     let code = code(&site, 3_000, None);
     ops.post(check, &[("code", &*code)]).await.is(200);
-    ops.sees("next half hour: the key or the clock is another.");
+    ops.sees("it is mistyped, or the key or the clock is not the same.");
 }
 
 #[tokio::test]
