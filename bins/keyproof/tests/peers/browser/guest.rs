@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::{axe, driver::Driver};
 
 /// What a person would see at once, and axe-core does not judge: the page scrolls sideways, something is cut, a word that fits a
-/// line is broken in the middle, or buttons touch a text.
+/// line is broken in the middle, buttons touch a text, fields of a form are of different heights, columns that are compared of
+/// different widths, lines of code too near to each other, or a check's name is broken.
 const LAYOUT: &str = r"
-const width = document.documentElement.clientWidth, wrong = [];
+const width = document.documentElement.clientWidth, wrong = [], range = document.createRange();
 const called = e => e.tagName + '.' + e.className + ' ' + e.textContent.trim().slice(0, 40);
 const wide = document.documentElement.scrollWidth;
 if (wide > width) wrong.push('the page is ' + wide + ' wide');
@@ -24,6 +25,7 @@ for (const e of document.body.querySelectorAll('*')) {
     wrong.push('hidden: ' + called(e));
   if (e.matches('.hint + .actions, .actions + .hint') && box.top < e.previousElementSibling.getBoundingClientRect().bottom + 4)
     wrong.push('no room above: ' + called(e));
+  if (e.tagName === 'CODE' && style.lineHeight === 'normal') wrong.push('lines are too near: ' + called(e));
   if (e.tagName === 'SELECT') {
     const pen = document.createElement('canvas').getContext('2d');
     pen.font = style.font;
@@ -32,12 +34,23 @@ for (const e of document.body.querySelectorAll('*')) {
       if (pen.measureText(option.text).width > room) wrong.push('no room: ' + option.text);
   }
 }
+const fields = [...document.querySelectorAll('.filter :is(input:not([type=hidden]), select)')];
+const heights = new Set(fields.map(e => Math.round(e.getBoundingClientRect().height)));
+if (heights.size > 1) wrong.push('fields are ' + [...heights] + ' high');
+if (width > 960)
+  for (const table of document.querySelectorAll('.compared')) {
+    const widths = [...table.querySelectorAll('th')].slice(1).map(e => e.getBoundingClientRect().width);
+    if (Math.max(...widths) > Math.min(...widths) + 1) wrong.push('columns are ' + widths + ' wide: ' + called(table));
+  }
+for (const name of document.querySelectorAll('.checks td:first-child')) {
+  range.selectNodeContents(name);
+  if (range.getClientRects().length > 1) wrong.push('broken: ' + called(name));
+}
 for (const text of document.querySelectorAll('svg text')) {
   const box = text.getBoundingClientRect(), drawing = text.closest('svg').getBoundingClientRect();
   if (box.left < drawing.left || box.right > drawing.right + 1) wrong.push('cut: ' + called(text));
 }
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-const range = document.createRange();
 while (texts.nextNode()) {
   const text = texts.currentNode;
   if (text.parentElement.closest('pre, svg, option, datalist, script, .secret') || isClipped(text.parentElement)) continue;
