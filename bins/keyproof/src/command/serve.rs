@@ -69,7 +69,7 @@ async fn serve(config: Arc<Config>) -> Outcome {
     let mut signals = Signals::listen()?;
     let (server, opened) = tokio::select! {
         started = start(config) => started?,
-        // A migration that is interrupted changes nothing.
+        // A migration that is interrupted leaves a schema that the next one goes on from.
         () = signals.stop() => {
             info!("stopped before it was ready");
             return Ok(());

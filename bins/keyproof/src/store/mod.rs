@@ -17,6 +17,7 @@ pub use url::{Shared, StoreUrl};
 
 use std::{
     fmt, io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,6 +29,7 @@ use keyproof_store::{
     postgres::{ParsePostgresUrlError, PostgresEngine},
     sqlite::{SqliteEngine, SqliteOptions},
 };
+use tokio::task::spawn_blocking;
 
 use crate::{telemetry::traced, whole_file::folder_of};
 
@@ -198,7 +200,7 @@ impl Location {
                 Arc::new(engine.map_err(|error| self.failed(error))?)
             }
             StoreUrl::Sqlite(path) => {
-                let engine = SqliteEngine::open(path, &SqliteOptions::default());
+                let engine = open_embedded(path).await;
                 Arc::new(engine.map_err(|error| self.failed(error))?)
             }
         };
@@ -214,7 +216,7 @@ impl Location {
         let moved = match &self.url {
             StoreUrl::Sqlite(path) if embedded::exists(path).unwrap_or_default() => {
                 embedded::check_files(path)?;
-                match SqliteEngine::open(path, &SqliteOptions::default()) {
+                match open_embedded(path).await {
                     Err(OpenError::Engine(EngineError::Relocated)) => {
                         SqliteEngine::moved(path, &SqliteOptions::default())
                             .await
@@ -297,7 +299,8 @@ impl Location {
                 make_directory(path)?;
                 embedded::check_files(path)?;
                 master_key::for_embedded(&self.master_key, path, entropy)?;
-                SqliteEngine::open(path, &SqliteOptions::default()).map(|engine| engine.migration())
+                let engine = open_embedded(path).await;
+                engine.map(|engine| engine.migration())
             }
         };
         migrated.map(Some).map_err(|error| self.failed(error))
@@ -309,6 +312,22 @@ impl Location {
             source: source.into(),
         }
     }
+}
+
+/// In a thread of its own, for it blocks while others have the file locked, or while it is written anew: whoever waits for
+/// it can be stopped.
+async fn open_embedded(path: &Path) -> Result<SqliteEngine, OpenError> {
+    let path = path.to_owned();
+    let opening = spawn_blocking(move || SqliteEngine::open(path, &SqliteOptions::default()));
+    opening
+        .await
+        .unwrap_or_else(|failure| match failure.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(failure) => Err(OpenError::Engine(EngineError::Other {
+                detail: failure.to_string(),
+            })),
+        })
 }
 
 fn make_directory(store: &Path) -> Result<(), OpenStoreError> {

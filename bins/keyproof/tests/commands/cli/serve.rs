@@ -175,6 +175,52 @@ fn a_signal_ends_a_start_that_waits() {
     }
 }
 
+/// Locks a store's file for itself until it is told.
+const LOCKED: &str = "
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute('BEGIN EXCLUSIVE')
+print('locked', flush=True)
+sys.stdin.readline()
+";
+
+/// A server that is deaf while it waits for the file ends with 1, once it has waited long enough.
+#[test]
+fn a_signal_ends_a_start_that_waits_for_a_file() {
+    let home = TempDir::new().unwrap();
+    let store = home.path().join("k.db");
+    fs::write(&store, "").unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut other = Command::new("python3")
+        .args(["-c", LOCKED])
+        .arg(&store)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut output = BufReader::new(other.stdout.take().unwrap());
+    output.read_line(&mut said).unwrap();
+    assert_eq!(said, "locked\n");
+    let mut child = keyproof(&home)
+        .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+        .arg(format!("sqlite:{}", store.display()))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It listens for signals before it makes a new store's key, and that before it opens the file.
+    let key = home.path().join("k.db.master-key");
+    let began = Instant::now();
+    while !key.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+}
+
 /// A client that asks much and reads nothing: what is being answered to it is waited for.
 fn deaf_client_of(serving: &Serving) -> TcpStream {
     let mut deaf = TcpStream::connect(serving.address()).unwrap();
