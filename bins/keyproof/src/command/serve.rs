@@ -31,6 +31,11 @@ const MAX_WORKERS: usize = 4;
 /// supervisors leave a process before they kill it.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How long the end may take after the drain: for the store, for whoever still waits for it, and for the last lines of the log.
+const AFTER_DRAIN: Duration = CLOSING
+    .saturating_mul(2)
+    .saturating_add(telemetry::LAST_LINES);
+
 /// How long after the order to stop another one is the same.
 const ECHO: Duration = Duration::from_secs(1);
 
@@ -96,7 +101,7 @@ async fn serve(config: Arc<Config>) -> Outcome {
             Err(error) => error!(%error, "the TLS files cannot be used; the old ones stay"),
         }
     }
-    supervisor.stopping(server.longest_drain().saturating_add(CLOSING));
+    supervisor.stopping(server.longest_drain().saturating_add(AFTER_DRAIN));
     tokio::select! {
         () = end(server, &opened) => {}
         () = signals.stop_at_once() => {

@@ -149,7 +149,7 @@ pub(crate) type Tracer = (Arc<dyn RequestTracer>, Outgoing);
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
 /// How long a process that ends waits for whoever reads its log.
-const LAST_LINES: Duration = Duration::from_secs(1);
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Puts each event into the queue.
 #[derive(Clone)]

@@ -654,7 +654,8 @@ fn a_supervisor_is_told_of_the_start_of_life_and_of_the_end() {
     assert!(moment.unwrap().parse::<u64>().is_ok(), "{reloading}");
     assert_eq!(next_but_life(), "READY=1");
     serving.signal(Signal::TERM);
-    // The drain's ten seconds, two for the audit trail and five for the last commit.
-    assert_eq!(next_but_life(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=17000000");
+    // The drain's ten seconds, two for the audit trail, five for the last commit and five for whoever still waits for the
+    // store, one for the log.
+    assert_eq!(next_but_life(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=23000000");
     assert_eq!(serving.end().0, Some(0));
 }
