@@ -107,11 +107,14 @@ systemctl stop keyproof.service
 say stopped "$(show Result)"
 install -o keyproof -g keyproof -m 0600 $kept $key
 rm -r $kept $backups /etc/systemd/system/keyproof{,-backup}.service.d
-# Removed and installed again, it runs as after the first time.
+# Removed and installed again, it runs as after the first time, and so does what was turned on.
+systemctl enable --now keyproof.socket keyproof-backup.timer
+say enabled "$(unit keyproof.socket) $(unit keyproof-backup.timer)"
 dpkg --remove keyproof
 say removed "$(unit keyproof.service)"
 dpkg --install /keyproof-trial.deb
 say again "$(unit keyproof.service)"
+say enabled-again "$(unit keyproof.socket) $(unit keyproof-backup.timer)"
 systemctl poweroff
 "#;
 
@@ -120,7 +123,7 @@ const PAGE: &str = include_str!("../../../../docs/operate/packages.md");
 const PAGE_SECTION: &str = "## A socket that outlives the server";
 
 /// What it has to find.
-const WANTED: [(&str, &str); 23] = [
+const WANTED: [(&str, &str); 25] = [
     ("service", "active"),
     ("watchdog", "30s"),
     ("core", "0"),
@@ -142,8 +145,10 @@ const WANTED: [(&str, &str); 23] = [
     ("command-with-credential", "0"),
     ("stalled", "0 1"),
     ("stopped", "success"),
+    ("enabled", "active active"),
     ("removed", "inactive"),
     ("again", "active"),
+    ("enabled-again", "active active"),
     ("booted", "yes"),
 ];
 
