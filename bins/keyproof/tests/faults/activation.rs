@@ -25,14 +25,35 @@ const RESTARTS: usize = 5;
 const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=$1; \
                     export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; shift; exec \"$@\"";
 
+/// Passes a second one, too, which is the standard output until then.
+const PASS_TWO: &str = "exec 3<&0 4<&1 0</dev/null 1>&2; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=$1; \
+                        export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; shift; exec \"$@\"";
+
 fn serve(home: &TempDir, socket: &TcpListener, name: &str, flags: &[&str]) -> Command {
+    serve_by(PASS, home, socket, name, flags)
+}
+
+fn serve_two(home: &TempDir, sockets: [&TcpListener; 2], names: &str) -> Command {
+    let [first, second] = sockets;
+    let mut command = serve_by(PASS_TWO, home, first, names, &[]);
+    command.stdout(OwnedFd::from(second.try_clone().unwrap()));
+    command
+}
+
+fn serve_by(
+    pass: &str,
+    home: &TempDir,
+    socket: &TcpListener,
+    names: &str,
+    flags: &[&str],
+) -> Command {
     let mut command = Command::new("sh");
     command
         .args([
             "-c",
-            PASS,
+            pass,
             "sh",
-            name,
+            names,
             env!("CARGO_BIN_EXE_keyproof"),
             "serve",
         ])
@@ -120,6 +141,32 @@ fn a_passed_socket_is_judged_by_its_own_address_and_name() {
     let flags = ["--listen", "192.0.2.1:80"];
     let node = Node::start_with(serve(&home, &here, "keyproof.socket", &flags));
     assert_eq!(node.address, here.local_addr().unwrap());
+}
+
+#[test]
+fn a_socket_that_nothing_would_listen_on_is_refused() {
+    let home = TempDir::new().unwrap();
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let second = TcpListener::bind("127.0.0.1:0").unwrap();
+    let spare = format!(
+        "nothing listens on the socket dps at {} that was passed: take it away",
+        first.local_addr().unwrap()
+    );
+    for (sockets, names, says) in [
+        (
+            [&first, &second],
+            "dps:dps",
+            "two sockets are called dps: only the name http may be used more than once",
+        ),
+        // One that is passed twice: what shares an address shares a listener.
+        ([&first, &first], "http:dps", spare.as_str()),
+    ] {
+        let mut command = serve_two(&home, sockets, names);
+        let output = command.stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
 }
 
 #[test]
