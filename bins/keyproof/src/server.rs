@@ -34,12 +34,6 @@ pub use crate::http_client::TlsSetupError;
 /// A dialect, and the address of its own listener if it has one.
 pub type Mounted = (Arc<dyn Application>, Option<SocketAddr>);
 
-/// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
-const METRICS_CONNECTIONS: u32 = 8;
-
-/// Those of one address, but for loopback and proxies: whoever sends nothing leaves slots to others.
-const METRICS_CONNECTIONS_PER_ADDRESS: u32 = 3;
-
 /// How long a request for metrics may take to come, if `http.header_timeout` is not shorter: slots are few here.
 const METRICS_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -288,8 +282,7 @@ impl Server {
             };
             let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
             metrics_address = Some(address);
-            let slots = Slots::new(METRICS_CONNECTIONS, METRICS_CONNECTIONS_PER_ADDRESS);
-            listeners.push((listener, slots, beside));
+            listeners.push((listener, Slots::of_metrics(), beside));
         }
         if let Some((name, address)) = config.sockets.named().into_iter().next() {
             return Err(StartError::SpareSocket { name, address });

@@ -10,6 +10,12 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
+/// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
+const METRICS: u32 = 8;
+
+/// Those of one address, but for loopback and proxies: whoever sends nothing leaves slots to others.
+const METRICS_PER_ADDRESS: u32 = 3;
+
 /// The slots of connections, which listeners share.
 #[derive(Clone)]
 pub struct Slots {
@@ -56,6 +62,11 @@ impl Slots {
                 open: Mutex::default(),
             }),
         }
+    }
+
+    /// Those of the metrics' listener, which shares none.
+    pub fn of_metrics() -> Self {
+        Self::new(METRICS, METRICS_PER_ADDRESS)
     }
 
     /// The permit for the next connection's slot; `None` once the server is gone.
@@ -191,6 +202,18 @@ mod tests {
         assert!(third.is_some());
         drop((second, third));
         assert_eq!(slots.addresses.lock().len(), 2, "who has none is forgotten");
+    }
+
+    #[tokio::test]
+    async fn whoever_looks_at_metrics_leaves_slots_to_others() {
+        let slots = Slots::of_metrics();
+        assert_eq!(slots.free.available_permits(), 8);
+        let mut of_one = Vec::new();
+        for _ in 0..3 {
+            of_one.push(open(&slots, "192.0.2.1", false).await.unwrap());
+        }
+        assert!(open(&slots, "192.0.2.1", false).await.is_none());
+        assert!(open(&slots, "192.0.2.2", false).await.is_some());
     }
 
     #[tokio::test]
