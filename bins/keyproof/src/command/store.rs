@@ -1,7 +1,5 @@
 //! `keyproof store copy`: a whole store in another engine, to the byte.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use keyproof_service::Action;
 use keyproof_store::{
@@ -17,7 +15,7 @@ use super::{
     output,
     with_store::{block_on, must_be_shared, open_existing, tell},
 };
-use crate::config::Config;
+use crate::{config::Config, store::GivenKeys};
 
 const WHAT_IS_COPIED: &str = "\
 Every record is copied with its version, so that entity tags and what guards against a second use stay as they are, and the \
@@ -139,7 +137,9 @@ async fn copy(
     is_move: bool,
 ) -> Result<Copied, Failure> {
     let mut snapshot = source.snapshot().await.map_err(Failure::refused)?;
-    give_keys(&mut *snapshot, from, to).await?;
+    if let Some(keys) = missing_keys(&mut *snapshot, from, to).await? {
+        keep_keys(&keys, to)?;
+    }
     into(to, snapshot, async || {
         if is_move {
             source.fence().await.map_err(Failure::refused)?;
@@ -157,8 +157,12 @@ async fn end_move(
     from: &Config,
     to: &Config,
 ) -> Result<Copied, Failure> {
-    give_keys(&mut *rest, from, to).await?;
+    let missing = missing_keys(&mut *rest, from, to).await?;
     let complete = complete_copy(&mut *rest, from, to).await?;
+    // Only now: a move that is refused writes no key.
+    if let Some(keys) = missing {
+        keep_keys(&keys, to)?;
+    }
     let what_this_does = if complete.is_some() {
         format!("and {} has all that it had then", to.store)
     } else {
@@ -298,15 +302,23 @@ async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure>
     }
 }
 
-/// Makes sure that the master keys are where those of the copy are looked for: writes them there if there are none.
-async fn give_keys(snapshot: &mut dyn EngineSnapshot, from: &Config, to: &Config) -> Outcome {
+/// The master keys that are to be written where those of the copy are looked for; `None` if it has them there.
+async fn missing_keys(
+    snapshot: &mut dyn EngineSnapshot,
+    from: &Config,
+    to: &Config,
+) -> Result<Option<GivenKeys>, Failure> {
     // Some of it may be under an older key still.
     let needed = Rotation::at(snapshot).await?.needed();
     match to.store.find_keys()? {
         None => {
-            let path = keep_keys(from, to)?;
-            output::say(&format!("wrote the master key to {}", path.display()));
-            Ok(())
+            let keys = from.store.find_keys()?.ok_or_else(|| {
+                Failure::Usage(format!(
+                    "there is no master key of {}, which its copy needs",
+                    from.store
+                ))
+            })?;
+            Ok(Some(keys))
         }
         Some(given) if needed.iter().any(|id| given.get(*id).is_none()) => {
             Err(Failure::Usage(format!(
@@ -317,17 +329,13 @@ async fn give_keys(snapshot: &mut dyn EngineSnapshot, from: &Config, to: &Config
                 listed(&given.ids())
             )))
         }
-        Some(_) => Ok(()),
+        Some(_) => Ok(None),
     }
 }
 
-/// Keeps the master keys of one store where those of the other are looked for, and says where that is.
-fn keep_keys(from: &Config, to: &Config) -> Result<PathBuf, Failure> {
-    let keys = from.store.find_keys()?.ok_or_else(|| {
-        Failure::Usage(format!(
-            "there is no master key of {}, which its copy needs",
-            from.store
-        ))
-    })?;
-    Ok(to.store.keep_keys(&keys)?)
+/// Keeps the master keys where those of the copy are looked for.
+fn keep_keys(keys: &GivenKeys, to: &Config) -> Outcome {
+    let path = to.store.keep_keys(keys)?;
+    output::say(&format!("wrote the master key to {}", path.display()));
+    Ok(())
 }

@@ -748,6 +748,20 @@ fn a_copy_of_what_was_moved_to_is_not_taken_for_it() {
 }
 
 #[test]
+fn a_move_that_is_refused_writes_no_key() {
+    let home = Home::new();
+    let [a, b, c] = ["a.db", "b.db", "c.db"].map(|name| home.url(name));
+    home.fill(&a);
+    home.prints(&["store", "copy", &a, &c], "");
+    add_user(&home, &a, "bob");
+    home.prints(&["store", "copy", &a, &b, "--move"], "");
+    let key = home.path("c.db.master-key");
+    fs::remove_file(&key).unwrap();
+    home.fails(&["store", "copy", &a, &c, "--move"], b"", 1, OTHER_RECORDS);
+    assert!(!key.exists());
+}
+
+#[test]
 fn a_copy_that_has_the_event_of_an_earlier_move_is_not_taken_for_complete() {
     let home = Home::new();
     let [a, b, c, d] = ["a.db", "b.db", "c.db", "d.db"].map(|name| home.url(name));
