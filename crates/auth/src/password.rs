@@ -498,6 +498,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cost_says_what_it_was_made_of() {
+        let cost = Cost::insecure_for_tests(64, 3, 2).unwrap();
+        assert_eq!(
+            (cost.memory_kib(), cost.iterations(), cost.lanes()),
+            (64, 3, 2)
+        );
+    }
+
+    #[test]
     fn a_string_of_the_reference_implementation_verifies() {
         // `echo -n "password" | argon2 somesalt -id -v 13 -t 2 -k 65536 -p 1` (argon2's own test suite).
         let stored = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$\
