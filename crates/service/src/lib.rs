@@ -37,7 +37,7 @@ pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
 };
 pub use accounts::{AccountSettings, Accounts};
-pub use audit::{Action, Audit, AuditSettings, AuditSink, Origin, Warrant, Who};
+pub use audit::{Action, Audit, AuditSettings, AuditSink, CommandLine, Origin, Warrant, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};
@@ -46,6 +46,7 @@ pub use ending::{Ending, Endings, Seen};
 pub use figures::{Figures, HashingFigures, LockFigures, QueueFigures, UpkeepFigures};
 pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
+pub use pages::Listed;
 pub use places::{Place, Places};
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;

@@ -69,6 +69,67 @@ impl<'a, R: Record> Pages<'a, R> {
     }
 }
 
+/// Some of the rows of a list, and where the next page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T, P> {
+    /// The rows, in order.
+    pub rows: Vec<T>,
+    /// What to hand in as `after` for the next page, if there may be one.
+    pub next: Option<P>,
+}
+
+/// How many records are read for a page of what is reached, of which the operator may reach few.
+const READ: usize = 1_000;
+
+/// A page of what an operator reaches of a prefix: at most `most` rows behind `after`. `row` gives a record's place in the list,
+/// and its row if it is reached. A page may have no row and yet a next page.
+///
+/// # Errors
+///
+/// [`StorageError`].
+pub(crate) async fn reached<R: Record, T, P>(
+    store: &Store,
+    prefix: &Prefix,
+    after: Option<&Key>,
+    most: usize,
+    now: Timestamp,
+    row: impl Fn(R) -> (P, Option<T>),
+) -> Result<Listed<T, P>, StorageError> {
+    let read = store.scan::<R>(prefix, after, READ, now).await?;
+    let is_all = read.len() < READ;
+    let (mut rows, mut last) = (Vec::new(), None);
+    for (_, Stored { record, .. }) in read {
+        if rows.len() == most {
+            return Ok(Listed { rows, next: last });
+        }
+        let (place, reached) = row(record);
+        last = Some(place);
+        rows.extend(reached);
+    }
+    let next = last.filter(|_| !is_all);
+    Ok(Listed { rows, next })
+}
+
+/// A page of a prefix's records: at most `most` behind `after`, and whether there are more.
+///
+/// # Errors
+///
+/// [`StorageError`].
+pub(crate) async fn some<R: Record>(
+    store: &Store,
+    prefix: &Prefix,
+    after: Option<&Key>,
+    most: usize,
+    now: Timestamp,
+) -> Result<(Vec<(Key, Stored<R>)>, bool), StorageError> {
+    let mut read = store
+        .scan(prefix, after, most.saturating_add(1), now)
+        .await?;
+    let is_more = read.len() > most;
+    read.truncate(most);
+    Ok((read, is_more))
+}
+
 /// A page that is decided on.
 pub(crate) struct Page<R> {
     pub(crate) records: Vec<(Key, Stored<R>)>,

@@ -130,6 +130,37 @@ pub enum Failure<E> {
     Storage(StorageError),
 }
 
+impl<E> Failure<E> {
+    /// The refusal, for whoever answers what was not decided in another place.
+    ///
+    /// # Errors
+    ///
+    /// The [`StorageError`], where it was not decided.
+    pub fn refusal(self) -> Result<E, StorageError> {
+        match self {
+            Self::Refused(refusal) => Ok(refusal),
+            Self::Storage(error) => Err(error),
+        }
+    }
+
+    /// The same, with another refusal.
+    pub fn map<F>(self, refusal: impl FnOnce(E) -> F) -> Failure<F> {
+        match self {
+            Self::Refused(refused) => Failure::Refused(refusal(refused)),
+            Self::Storage(error) => Failure::Storage(error),
+        }
+    }
+}
+
+/// Refuses a use case.
+///
+/// # Errors
+///
+/// Always this refusal.
+pub(crate) const fn refuse<T, E>(refusal: E) -> Result<T, Failure<E>> {
+    Err(Failure::Refused(refusal))
+}
+
 impl Failure<Infallible> {
     /// What is left where nothing is refused.
     pub(crate) fn without_refusal(self) -> StorageError {

@@ -20,5 +20,5 @@ pub(crate) use operators::ReadAlong;
 pub use operator_sessions::{NoSession, OperatorSession, SignInError};
 pub use operators::{
     Access, AccessError, Along, BearerError, CreateTokenError, IssuedOperatorToken,
-    NewOperatorToken, Operator, OperatorToken, RevokeTokenError,
+    NewOperatorToken, Operator, OperatorToken, OutOfScope, RevokeTokenError,
 };

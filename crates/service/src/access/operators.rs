@@ -117,6 +117,14 @@ impl Operator {
     }
 }
 
+/// An operator's scopes do not allow it, as the audit trail was told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it needs {needed}")]
+pub struct OutOfScope {
+    /// What the operator's token does not allow.
+    pub needed: OperatorScope,
+}
+
 /// Why a bearer is not an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {

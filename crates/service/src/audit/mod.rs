@@ -39,12 +39,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Batch, CommitError, Key, Prefix, Raw, Store, Stored, Timestamp, Version};
 use ring::digest::{Context, SHA256};
 
 use crate::{
     Clock, StorageError,
-    access::{Applicant, Operator},
+    access::{Applicant, Operator, OutOfScope},
     figures::Count,
     keys::moment,
     pages::Pages,
@@ -126,6 +127,26 @@ impl Origin {
             applicant: Applicant::default(),
             warrants: Vec::new(),
         }
+    }
+}
+
+/// Whoever runs a command on this machine: with the store's files and its master key they may do anything, so that no scope is
+/// asked for. Use cases that operators reach by their scopes take this in a scope's place.
+#[derive(Clone, Debug)]
+pub struct CommandLine(Origin);
+
+impl CommandLine {
+    /// Run by this user of the machine, as the audit trail names them.
+    pub fn of(user: String) -> Self {
+        Self(Origin {
+            who: Who::CommandLine(user),
+            ..Origin::keyproof()
+        })
+    }
+
+    /// As the audit trail names them.
+    pub const fn origin(&self) -> &Origin {
+        &self.0
     }
 }
 
@@ -227,6 +248,34 @@ impl Audit {
     /// How many refusals this process has left out so far, told or not.
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out.get()
+    }
+
+    /// Lets an operator do what needs this scope, by whom the rest of the request is then told; else it is told that they were
+    /// refused `action` on `target`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfScope`].
+    pub(crate) async fn permit(
+        &self,
+        operator: &Operator,
+        needed: OperatorScope,
+        action: Action,
+        target: impl FnOnce() -> Target,
+        origin: &Origin,
+    ) -> Result<Origin, OutOfScope> {
+        let origin = origin.by_operator(operator);
+        if operator.may(&needed) {
+            return Ok(origin);
+        }
+        let deed = Deed {
+            action,
+            target: target(),
+            detail: Some(format!("it needs the scope {needed}")),
+            origin: &origin,
+        };
+        self.refused(deed).await;
+        Err(OutOfScope { needed })
     }
 
     /// Tells what was done to the store as a whole.
