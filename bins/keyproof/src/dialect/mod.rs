@@ -3,6 +3,7 @@
 //! A dialect owns its routes, its JSON types, its authentication header, and one table from service errors to its
 //! own error body. It decides nothing: an `if` about the domain belongs in a crate.
 
+mod codes;
 pub mod dps;
 pub mod emnify;
 pub mod f5;

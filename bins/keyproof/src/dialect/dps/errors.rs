@@ -22,57 +22,12 @@ use keyproof_x509::{Finding as _, ProofCheck, ProofFinding, Report};
 use serde::Serialize;
 use tracing::error;
 
+use self::Shape::{Arm, Details};
 use super::wire;
+use crate::dialect::codes::codes;
 
 /// The longest message, in characters: names in a certificate may be long.
 const MAX_MESSAGE: usize = 1_000;
-
-/// What refused a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
-    BodyMalformed,
-    CertificateInvalid,
-    CertificateMissing,
-    CertificateNotDecodable,
-    CertificateUnknown,
-    Failed,
-    Forbidden,
-    HeadMalformed,
-    MediaTypeUnsupported,
-    MethodNotAllowed,
-    NameInvalid,
-    PathMalformed,
-    PathUnknown,
-    PreconditionFailed,
-    PrivateKeySent,
-    ProofCaConstraints,
-    ProofCaValidity,
-    ProofCodeOfAnother,
-    ProofCodeMissing,
-    ProofCommonName,
-    ProofExtensions,
-    ProofHash,
-    ProofIssuerOrSignature,
-    ProofKey,
-    ProofLeafIsTheCa,
-    ProofLeafUnreadable,
-    ProofLeafValidity,
-    ProofOther,
-    Raced,
-    ServiceFull,
-    StoreUnavailable,
-    TimedOut,
-    TokenExpired,
-    TokenInvalid,
-    TokenMissing,
-    TooLarge,
-    TooBusy,
-    TookTooLong,
-    UnprovenNotAllowed,
-    UrlTooLong,
-    VersionMissing,
-    VersionUnknown,
-}
 
 /// How a refusal is told, and as what.
 enum Shape {
@@ -82,168 +37,55 @@ enum Shape {
     Details(u32),
 }
 
-impl Code {
-    /// Its number or name, its status, and what to do about it.
-    const fn parts(self) -> (Shape, StatusCode, &'static str) {
-        use Shape::{Arm, Details};
-        use StatusCode as S;
-        match self {
-            Self::BodyMalformed => (
-                Details(400_001),
-                S::BAD_REQUEST,
-                "The body is not the JSON that is expected here: {\"properties\": {\"certificate\": \"…\"}} to create or update a certificate, {\"certificate\": \"…\"} to verify it.",
-            ),
-            Self::HeadMalformed | Self::PathMalformed => (
-                Details(400_002),
-                S::BAD_REQUEST,
-                "The request's head or path is malformed.",
-            ),
-            Self::NameInvalid => (
-                Details(400_003),
-                S::BAD_REQUEST,
-                "A certificate's name has 1 to 256 characters, none of them a control character; nor do the names of its subscription, resource group and service hold one.",
-            ),
-            Self::CertificateNotDecodable => (
-                Details(400_004),
-                S::BAD_REQUEST,
-                "Send one X.509 certificate as base64 of its DER, as PEM, or as base64 of the PEM file.",
-            ),
-            Self::CertificateInvalid => (
-                Details(400_005),
-                S::BAD_REQUEST,
-                "What was sent is not an X.509 certificate.",
-            ),
-            Self::PrivateKeySent => (
-                Details(400_006),
-                S::BAD_REQUEST,
-                "A private key was sent. Send the certificate alone, and take that key for disclosed.",
-            ),
-            Self::CertificateMissing => (
-                Details(400_007),
-                S::BAD_REQUEST,
-                "The body has no certificate, or an empty one. Tools send an empty one for a file whose extension they do not know: try .cer or .pem.",
-            ),
-            Self::UnprovenNotAllowed => (
-                Details(400_008),
-                S::BAD_REQUEST,
-                "This server does not take isVerified: true. Upload the certificate without it, generate a verification code and verify the certificate.",
-            ),
-            Self::ProofIssuerOrSignature => (Details(400_053), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofLeafUnreadable => (Details(400_054), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofCodeMissing => (
-                Details(400_055),
-                S::BAD_REQUEST,
-                "The certificate has no live verification code: none was generated, or it was used, or it has expired. Generate one, and make a leaf for it.",
-            ),
-            Self::ProofCodeOfAnother => (Details(400_056), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofCommonName => (Details(400_057), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofLeafValidity => (Details(400_058), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofCaValidity => (Details(400_059), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofLeafIsTheCa => (Details(400_060), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofCaConstraints => (Details(400_061), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofKey => (Details(400_062), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofHash => (Details(400_063), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofExtensions => (Details(400_064), S::BAD_REQUEST, PROOF_FAILED),
-            Self::ProofOther => (Details(400_065), S::BAD_REQUEST, PROOF_FAILED),
-            Self::CertificateUnknown => (
-                Details(404_001),
-                S::NOT_FOUND,
-                "There is no certificate of this name in the provisioning service.",
-            ),
-            Self::PathUnknown => (
-                Details(404_002),
-                S::NOT_FOUND,
-                "There is nothing at this path: only the certificates of provisioning services are served here.",
-            ),
-            Self::MethodNotAllowed => (
-                Details(405_001),
-                S::METHOD_NOT_ALLOWED,
-                "The path has no such method: see Allow.",
-            ),
-            Self::TimedOut => (
-                Details(408_001),
-                S::REQUEST_TIMEOUT,
-                "The request did not arrive in time.",
-            ),
-            Self::ServiceFull => (
-                Details(409_001),
-                S::CONFLICT,
-                "The provisioning service has as many certificates as it may have. Delete one first.",
-            ),
-            Self::PreconditionFailed => (
-                Details(412_001),
-                S::PRECONDITION_FAILED,
-                "Invalid ETag supplied: If-Match must name the etag of the certificate's latest answer. Every change makes a new one, generateVerificationCode too.",
-            ),
-            Self::TooLarge => (
-                Details(413_001),
-                S::PAYLOAD_TOO_LARGE,
-                "The body or the certificate is too large.",
-            ),
-            Self::UrlTooLong => (Details(414_001), S::URI_TOO_LONG, "The URL is too long."),
-            Self::MediaTypeUnsupported => (
-                Details(415_001),
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "The body must be JSON, without a content coding: send Content-Type: application/json.",
-            ),
-            Self::Raced => (
-                Details(429_001),
-                S::TOO_MANY_REQUESTS,
-                "Too many changes to the same provisioning service at once: try again.",
-            ),
-            Self::Failed => (
-                Details(500_001),
-                S::INTERNAL_SERVER_ERROR,
-                "Something is wrong with this server. Read the certificate again to see whether it was changed.",
-            ),
-            Self::StoreUnavailable => (
-                Details(503_002),
-                S::SERVICE_UNAVAILABLE,
-                "The server cannot store anything at the moment. Nothing was changed: try again soon.",
-            ),
-            Self::TooBusy => (
-                Details(503_003),
-                S::SERVICE_UNAVAILABLE,
-                "The server has too much to do. Nothing was changed: try again soon.",
-            ),
-            Self::TookTooLong => (
-                Details(503_001),
-                S::SERVICE_UNAVAILABLE,
-                "The request took too long. Read the certificate again to see whether it was changed.",
-            ),
-            Self::TokenMissing => (
-                Arm("AuthenticationFailed"),
-                S::UNAUTHORIZED,
-                "Authentication failed. The Authorization header must be Bearer and an access token.",
-            ),
-            Self::TokenExpired => (
-                Arm("ExpiredAuthenticationToken"),
-                S::UNAUTHORIZED,
-                "The access token has expired: fetch a new one.",
-            ),
-            Self::TokenInvalid => (
-                Arm("InvalidAuthenticationToken"),
-                S::UNAUTHORIZED,
-                "The access token is not valid here.",
-            ),
-            Self::Forbidden => (
-                Arm("AuthorizationFailed"),
-                S::FORBIDDEN,
-                "The access token does not reach this provisioning service.",
-            ),
-            Self::VersionMissing => (
-                Arm("MissingApiVersionParameter"),
-                S::BAD_REQUEST,
-                "The api-version query parameter (?api-version=) is required for all requests.",
-            ),
-            Self::VersionUnknown => (
-                Arm("InvalidApiVersionParameter"),
-                S::BAD_REQUEST,
-                "The api-version is not known here.",
-            ),
-        }
-    }
+codes! {
+    /// What refused a request.
+    Shape;
 
+    BodyMalformed = Details(400_001), BAD_REQUEST, "The body is not the JSON that is expected here: {\"properties\": {\"certificate\": \"…\"}} to create or update a certificate, {\"certificate\": \"…\"} to verify it.";
+    HeadOrPathMalformed = Details(400_002), BAD_REQUEST, "The request's head or path is malformed.";
+    NameInvalid = Details(400_003), BAD_REQUEST, "A certificate's name has 1 to 256 characters, none of them a control character; nor do the names of its subscription, resource group and service hold one.";
+    CertificateNotDecodable = Details(400_004), BAD_REQUEST, "Send one X.509 certificate as base64 of its DER, as PEM, or as base64 of the PEM file.";
+    CertificateInvalid = Details(400_005), BAD_REQUEST, "What was sent is not an X.509 certificate.";
+    PrivateKeySent = Details(400_006), BAD_REQUEST, "A private key was sent. Send the certificate alone, and take that key for disclosed.";
+    CertificateMissing = Details(400_007), BAD_REQUEST, "The body has no certificate, or an empty one. Tools send an empty one for a file whose extension they do not know: try .cer or .pem.";
+    UnprovenNotAllowed = Details(400_008), BAD_REQUEST, "This server does not take isVerified: true. Upload the certificate without it, generate a verification code and verify the certificate.";
+    ProofIssuerOrSignature = Details(400_053), BAD_REQUEST, PROOF_FAILED;
+    ProofLeafUnreadable = Details(400_054), BAD_REQUEST, PROOF_FAILED;
+    ProofCodeMissing = Details(400_055), BAD_REQUEST, "The certificate has no live verification code: none was generated, or it was used, or it has expired. Generate one, and make a leaf for it.";
+    ProofCodeOfAnother = Details(400_056), BAD_REQUEST, PROOF_FAILED;
+    ProofCommonName = Details(400_057), BAD_REQUEST, PROOF_FAILED;
+    ProofLeafValidity = Details(400_058), BAD_REQUEST, PROOF_FAILED;
+    ProofCaValidity = Details(400_059), BAD_REQUEST, PROOF_FAILED;
+    ProofLeafIsTheCa = Details(400_060), BAD_REQUEST, PROOF_FAILED;
+    ProofCaConstraints = Details(400_061), BAD_REQUEST, PROOF_FAILED;
+    ProofKey = Details(400_062), BAD_REQUEST, PROOF_FAILED;
+    ProofHash = Details(400_063), BAD_REQUEST, PROOF_FAILED;
+    ProofExtensions = Details(400_064), BAD_REQUEST, PROOF_FAILED;
+    ProofOther = Details(400_065), BAD_REQUEST, PROOF_FAILED;
+    CertificateUnknown = Details(404_001), NOT_FOUND, "There is no certificate of this name in the provisioning service.";
+    PathUnknown = Details(404_002), NOT_FOUND, "There is nothing at this path: only the certificates of provisioning services are served here.";
+    MethodNotAllowed = Details(405_001), METHOD_NOT_ALLOWED, "The path has no such method: see Allow.";
+    TimedOut = Details(408_001), REQUEST_TIMEOUT, "The request did not arrive in time.";
+    ServiceFull = Details(409_001), CONFLICT, "The provisioning service has as many certificates as it may have. Delete one first.";
+    PreconditionFailed = Details(412_001), PRECONDITION_FAILED, "Invalid ETag supplied: If-Match must name the etag of the certificate's latest answer. Every change makes a new one, generateVerificationCode too.";
+    TooLarge = Details(413_001), PAYLOAD_TOO_LARGE, "The body or the certificate is too large.";
+    UrlTooLong = Details(414_001), URI_TOO_LONG, "The URL is too long.";
+    MediaTypeUnsupported = Details(415_001), UNSUPPORTED_MEDIA_TYPE, "The body must be JSON, without a content coding: send Content-Type: application/json.";
+    Raced = Details(429_001), TOO_MANY_REQUESTS, "Too many changes to the same provisioning service at once: try again.";
+    Failed = Details(500_001), INTERNAL_SERVER_ERROR, "Something is wrong with this server. Read the certificate again to see whether it was changed.";
+    TookTooLong = Details(503_001), SERVICE_UNAVAILABLE, "The request took too long. Read the certificate again to see whether it was changed.";
+    StoreUnavailable = Details(503_002), SERVICE_UNAVAILABLE, "The server cannot store anything at the moment. Nothing was changed: try again soon.";
+    TooBusy = Details(503_003), SERVICE_UNAVAILABLE, "The server has too much to do. Nothing was changed: try again soon.";
+
+    VersionMissing = Arm("MissingApiVersionParameter"), BAD_REQUEST, "The api-version query parameter (?api-version=) is required for all requests.";
+    VersionUnknown = Arm("InvalidApiVersionParameter"), BAD_REQUEST, "The api-version is not known here.";
+    TokenMissing = Arm("AuthenticationFailed"), UNAUTHORIZED, "Authentication failed. The Authorization header must be Bearer and an access token.";
+    TokenExpired = Arm("ExpiredAuthenticationToken"), UNAUTHORIZED, "The access token has expired: fetch a new one.";
+    TokenInvalid = Arm("InvalidAuthenticationToken"), UNAUTHORIZED, "The access token is not valid here.";
+    Forbidden = Arm("AuthorizationFailed"), FORBIDDEN, "The access token does not reach this provisioning service.";
+}
+
+impl Code {
     /// What the check stands for that refused a proof.
     const fn of(check: ProofCheck) -> Self {
         match check {
@@ -368,13 +210,13 @@ impl Refusal {
         let status = self.status.unwrap_or(status);
         let message = self.message.as_deref().unwrap_or(message);
         let mut response = match shape {
-            Shape::Arm(code) => wire::json(
+            Arm(code) => wire::json(
                 status,
                 &ErrorResponse {
                     error: ErrorDetail { code, message },
                 },
             ),
-            Shape::Details(code) => wire::json(
+            Details(code) => wire::json(
                 status,
                 &ErrorDetails {
                     code,
@@ -440,7 +282,7 @@ fn cut(text: String) -> String {
 
 impl From<PathError> for Refusal {
     fn from(error: PathError) -> Self {
-        Self::from(Code::PathMalformed).because(&error)
+        Self::from(Code::HeadOrPathMalformed).because(&error)
     }
 }
 
@@ -454,7 +296,7 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::Draining => Code::StoreUnavailable,
             StackRefusal::CodingUnknown
             | StackRefusal::HeadMalformed(_)
-            | StackRefusal::HeadTooLarge => Code::HeadMalformed,
+            | StackRefusal::HeadTooLarge => Code::HeadOrPathMalformed,
             StackRefusal::Internal => Code::Failed,
             StackRefusal::MethodNotAllowed => Code::MethodNotAllowed,
             StackRefusal::NotFound => Code::PathUnknown,
