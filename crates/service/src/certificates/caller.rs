@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-use keyproof_auth::operator::OperatorScope;
 use keyproof_store::Stored;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin,
-    access::{Along, Operator},
+    access::{Along, Operator, OutOfScope},
     audit::{Deed, Target},
 };
 
@@ -24,14 +23,6 @@ pub struct Caller {
     pub(super) certificate: Option<Option<Stored<Arc<Certificate>>>>,
 }
 
-/// The operator may not do it, as the audit trail was told.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it needs {needed}")]
-pub struct NotPermitted {
-    /// What the operator's token does not allow.
-    pub needed: OperatorScope,
-}
-
 impl Certificates {
     /// What is to be read along with a token by which a certificate is asked for.
     pub fn along(service: &ProvisioningService, name: &str) -> Along {
@@ -42,7 +33,7 @@ impl Certificates {
     ///
     /// # Errors
     ///
-    /// [`NotPermitted`].
+    /// [`OutOfScope`].
     pub async fn permit(
         &self,
         operator: &Operator,
@@ -50,21 +41,16 @@ impl Certificates {
         service: ProvisioningService,
         name: &str,
         origin: &Origin,
-    ) -> Result<Caller, Failure<NotPermitted>> {
-        let mut caller = Caller {
+    ) -> Result<Caller, Failure<OutOfScope>> {
+        let (needed, target) = (service.scope(), || service.target(name));
+        let permitted = self.audit.permit(operator, needed, act, target, origin);
+        let origin = permitted.await.map_err(Failure::Refused)?;
+        let certificate = operator.along.get(&certificate_key(&service, name))?;
+        Ok(Caller {
             service,
-            origin: origin.by_operator(operator),
-            certificate: None,
-        };
-        let needed = caller.service.scope();
-        if operator.may(&needed) {
-            let place = certificate_key(&caller.service, name);
-            caller.certificate = operator.along.get(&place)?;
-            return Ok(caller);
-        }
-        let why = Some(format!("it needs the scope {needed}"));
-        self.audit.refused(caller.deed(act, name, why)).await;
-        Err(Failure::Refused(NotPermitted { needed }))
+            origin,
+            certificate,
+        })
     }
 }
 
@@ -96,19 +82,26 @@ impl Caller {
         &self.origin
     }
 
-    /// The event of something done to a certificate, named as it is compared.
+    /// The event of something done to a certificate.
     pub(super) fn deed(&self, action: Action, name: &str, detail: Option<String>) -> Deed<'_> {
-        let [subscription, resource_group, service] = self.service.folded();
         Deed {
             action,
-            target: Target::Certificate {
-                subscription,
-                resource_group,
-                service,
-                name: fold(name),
-            },
+            target: self.service.target(name),
             detail,
             origin: &self.origin,
+        }
+    }
+}
+
+impl ProvisioningService {
+    /// One of its certificates as the audit trail names it: as it is compared.
+    fn target(&self, name: &str) -> Target {
+        let [subscription, resource_group, service] = self.folded();
+        Target::Certificate {
+            subscription,
+            resource_group,
+            service,
+            name: fold(name),
         }
     }
 }

@@ -14,7 +14,7 @@ mod resources;
 mod restored;
 mod services;
 
-pub use caller::{Caller, NotPermitted};
+pub use caller::Caller;
 pub use possession::{GenerateCodeError, IssuedCode, Verified, VerifyError, findings};
 pub use precondition::Precondition;
 pub use records::Verification;
@@ -22,7 +22,7 @@ pub use resources::{
     CertificateView, DeleteError, Deletion, GetError, PutError, Upload, UploadError,
 };
 pub(crate) use restored::without_code;
-pub use services::{HoldingService, ServicesPage};
+pub use services::HoldingService;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    pages::Pages,
+    pages::{Listed, Pages, some},
     storage::{Attempt, said, settle},
 };
 
@@ -147,8 +147,7 @@ impl Certificates {
         Ok(views)
     }
 
-    /// At most so many certificates of a provisioning service behind the one of this name, by name but for the longest names,
-    /// and behind which the next page begins, if there is one.
+    /// At most so many certificates of a provisioning service behind the one of this name, by name but for the longest names.
     ///
     /// # Errors
     ///
@@ -158,23 +157,18 @@ impl Certificates {
         caller: &Caller,
         after: Option<&str>,
         most: usize,
-    ) -> Result<(Vec<CertificateView>, Option<String>), StorageError> {
+    ) -> Result<Listed<CertificateView, String>, StorageError> {
         let all = all_certificates(caller.service());
         let after = after.map(|name| certificate_key(caller.service(), name));
-        let limit = most.saturating_add(1);
         let now = self.clock.now();
-        let mut read = self
-            .store
-            .scan::<Certificate>(&all, after.as_ref(), limit, now)
-            .await?;
-        let is_more = read.len() > most;
-        read.truncate(most);
-        let mut views = Vec::new();
+        let (read, is_more) = some(&self.store, &all, after.as_ref(), most, now).await?;
+        let mut rows = Vec::new();
         for (_, stored) in read {
-            views.push(self.show(stored).await?);
+            rows.push(self.show(stored).await?);
         }
-        let last = views.last().map(|view| view.name.clone());
-        Ok((views, last.filter(|_| is_more)))
+        let last = rows.last().map(|view| view.name.clone());
+        let next = last.filter(|_| is_more);
+        Ok(Listed { rows, next })
     }
 
     /// One certificate. What `precondition` says is kept; it need not say anything.

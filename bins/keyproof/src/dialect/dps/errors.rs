@@ -12,10 +12,9 @@ use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{PathError, Response, StackRefusal, retry_soon};
 use keyproof_service::{
     Failure, StorageError,
-    access::{AccessError, BearerError, ExternalTokenError},
+    access::{AccessError, BearerError, ExternalTokenError, OutOfScope},
     certificates::{
-        DeleteError, GenerateCodeError, GetError, NotPermitted, PutError, UploadError, VerifyError,
-        findings,
+        DeleteError, GenerateCodeError, GetError, PutError, UploadError, VerifyError, findings,
     },
 };
 use keyproof_x509::{Finding as _, ProofCheck, ProofFinding, Report};
@@ -349,8 +348,8 @@ impl From<BearerError> for Refusal {
     }
 }
 
-impl From<NotPermitted> for Refusal {
-    fn from(refused: NotPermitted) -> Self {
+impl From<OutOfScope> for Refusal {
+    fn from(refused: OutOfScope) -> Self {
         Self::from(Code::Forbidden).because(&refused)
     }
 }

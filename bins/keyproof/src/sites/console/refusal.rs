@@ -2,7 +2,7 @@
 
 use askama::Template;
 use keyproof_http::{RequestId, Response};
-use keyproof_service::access::NoSession;
+use keyproof_service::access::{NoSession, OutOfScope};
 
 use super::{addressing::confirm, certificates, frame::Frame, tpms};
 use crate::sites::{
@@ -106,6 +106,12 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         ),
     };
     (title, text.to_owned())
+}
+
+impl From<OutOfScope> for Refusal {
+    fn from(_: OutOfScope) -> Self {
+        Self::OutOfReach
+    }
 }
 
 impl From<NoSession> for Refusal {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::{
     Action,
-    access::{Issuers, NewOperatorToken, Operator},
+    access::{Issuers, NewOperatorToken, Operator, OutOfScope},
     audit::Outcome,
     testing::console,
 };
@@ -52,7 +52,7 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
         let permitted = certificates.permit(&operator, act, service("dps2"), "C", &origin);
         let refused = permitted.await.map(|_| ()).unwrap_err();
         let needed = service("dps2").scope();
-        assert_eq!(refused, Failure::Refused(NotPermitted { needed }));
+        assert_eq!(refused, Failure::Refused(OutOfScope { needed }));
     }
     let told = bench.told().await;
     let told: Vec<_> = told

@@ -8,9 +8,8 @@ use http::StatusCode;
 use keyproof_service::{
     Action, Failure,
     certificates::{
-        Caller, CertificateView, DeleteError, GenerateCodeError, GetError, NotPermitted,
-        Precondition, ProvisioningService, PutError, Upload, UploadError, Verification,
-        VerifyError,
+        Caller, CertificateView, DeleteError, GenerateCodeError, GetError, Precondition,
+        ProvisioningService, PutError, Upload, UploadError, Verification, VerifyError,
     },
 };
 use zeroize::Zeroizing;
@@ -64,7 +63,7 @@ impl Visit<Signed> {
             .services(self.operator(), after.as_ref(), ROWS)
             .await?;
         let frame = self.frame_in(Area::Certificates);
-        let rows = page.services.into_iter().map(|holding| {
+        let rows = page.rows.into_iter().map(|holding| {
             let Place {
                 subscription,
                 group,
@@ -98,13 +97,15 @@ impl Visit<Signed> {
         let caller = self.certifier(Action::CertificateList, service, "").await?;
         let after = self.exchange.query().first("after");
         let certificates = &self.service().certificates;
-        let (found, next) = certificates.list_page(&caller, after, ROWS).await?;
+        let found = certificates.list_page(&caller, after, ROWS).await?;
+        let next = found.next;
         let next = next.map(|next| format!("{}&{}", place.link(), query(&[("after", &next)])));
         let page = ServicePage {
             frame,
             is_first: after.is_none(),
             next,
             certificates: found
+                .rows
                 .into_iter()
                 .map(|view| CertificateRow::of(view, &place))
                 .collect(),
@@ -356,11 +357,5 @@ fn unreadable(why: &UploadError) -> String {
             "This has a private key in it. Upload the certificate alone, and take that key for disclosed.".to_owned()
         }
         _ => format!("This is not one X.509 certificate in PEM or DER: {why}."),
-    }
-}
-
-impl From<NotPermitted> for Refusal {
-    fn from(_: NotPermitted) -> Self {
-        Self::OutOfReach
     }
 }
