@@ -139,12 +139,12 @@ fn provisioning_service(number: usize) -> ProvisioningService {
 }
 
 impl Founder {
-    /// With a token for all provisioning services, whose text [`Self::operator`] gives.
+    /// With a token for all provisioning services and the audit trail, whose text [`Self::operator`] gives.
     pub async fn start(store: Store, clock: Arc<ManualClock>) -> Result<Self> {
         let service = service(store, clock.clone()).await?;
         let new = NewOperatorToken {
             subject: "growth".to_owned(),
-            scopes: OperatorScopes::parse(["certificates"])?,
+            scopes: OperatorScopes::parse(["audit", "certificates"])?,
             lifetime: None,
         };
         let issued = service.access.create(new, &root()).await?;

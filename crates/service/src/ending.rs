@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Record, Store, Timestamp};
 
-use crate::{StorageError, pages::Pages};
+use crate::{StorageError, access::Operator, pages::Pages};
 
 /// The most records of a collection that are looked at when somebody asks, but for the rest of a page.
 const MOST_READ: usize = 1_000;
@@ -22,9 +22,23 @@ pub struct Ending {
     /// The last moment at which it is valid.
     pub at: Timestamp,
     /// What it is, as the audit trail names it: `certificate/…` or `tpm_category/…`.
-    pub what: String,
+    pub(crate) what: String,
     /// What an operator has to reach who may know which it is.
-    pub needed: OperatorScope,
+    pub(crate) needed: OperatorScope,
+    /// What it is called for whoever does not.
+    pub(crate) kind: &'static str,
+}
+
+impl Ending {
+    /// What it is, as the audit trail names it: `certificate/…` or `tpm_category/…`; for an operator who does not reach it, of what
+    /// kind it is.
+    pub fn told_to(&self, operator: &Operator) -> &str {
+        if operator.may(&self.needed) {
+            &self.what
+        } else {
+            self.kind
+        }
+    }
 }
 
 /// What of a collection ends before a moment, the first to end first.
@@ -34,6 +48,19 @@ pub struct Endings {
     pub found: Vec<Ending>,
     /// What was looked at.
     pub seen: Seen,
+}
+
+impl Endings {
+    /// These of two collections.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let mut found = self.found;
+        found.extend(other.found);
+        found.sort();
+        Self {
+            found,
+            seen: self.seen.max(other.seen),
+        }
+    }
 }
 
 /// How much of a collection was looked at.
@@ -134,10 +161,14 @@ impl FirstToEnd {
 
 #[cfg(test)]
 mod tests {
+    use keyproof_auth::operator::OperatorScopes;
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::testing::bench;
+    use crate::{
+        access::NewOperatorToken,
+        testing::{bench, console},
+    };
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Ends {
@@ -154,6 +185,7 @@ mod tests {
             at: Timestamp::from_secs(record.at),
             what: record.at.to_string(),
             needed: OperatorScope::Admin,
+            kind: "a record",
         })
     }
 
@@ -164,6 +196,26 @@ mod tests {
             batch.insert(&key, &Ends { at: at(number) }, None);
         }
         store.commit(batch).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn which_it_is_is_told_to_whoever_reaches_it() {
+        let bench = bench().await;
+        let access = &bench.service.access;
+        let ending = Ending {
+            needed: OperatorScope::Tpm(Some("shop".to_owned())),
+            ..end(&Ends { at: 7 }).unwrap()
+        };
+        for (scope, told) in [("tpm:shop", "7"), ("tpm:yard", "a record")] {
+            let new = NewOperatorToken {
+                subject: "ops".to_owned(),
+                scopes: OperatorScopes::parse([scope]).unwrap(),
+                lifetime: None,
+            };
+            let token = access.create(new, &console()).await.unwrap().text;
+            let operator = access.authenticate(&token).await.unwrap();
+            assert_eq!(ending.told_to(&operator), told);
+        }
     }
 
     async fn asked(known: &FirstToEnd, store: &Store) -> (Vec<u64>, Seen) {

@@ -27,6 +27,7 @@ mod pages;
 mod places;
 mod rate_limit;
 mod session_life;
+mod status;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -48,6 +49,7 @@ pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
 pub use pages::Listed;
 pub use places::{Place, Places};
+pub use status::ServiceStatus;
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 pub use work::{Work, WorkObserver};

@@ -117,7 +117,7 @@ impl Operator {
     }
 }
 
-/// An operator's scopes do not allow it, as the audit trail was told.
+/// An operator's scopes do not allow it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it needs {needed}")]
 pub struct OutOfScope {

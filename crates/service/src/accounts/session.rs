@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Failure, Origin, Who,
-    audit::{LoginName, Looker, Search, Subject, Target, Warrant},
+    audit::{AuditReader, LoginName, Search, Subject, Target, Warrant},
 };
 
 /// The bearer of a valid access token.
@@ -103,13 +103,13 @@ impl Session {
         self.login.sid
     }
 
-    /// Its user, as one who searches the audit trail.
-    pub const fn looker(&self) -> Looker {
-        Looker::User(self.subject)
+    /// Its user, as one who reads what the audit trail has of them.
+    pub fn audit_reader(&self) -> AuditReader {
+        AuditReader::of_user(self.subject, self.own_events())
     }
 
     /// What the audit trail has of its user: asked by them, or of them. Events of earlier releases have users by name.
-    pub fn search(&self) -> Search {
+    fn own_events(&self) -> Search {
         let user = Who::User {
             subject: self.subject,
             application_token: None,

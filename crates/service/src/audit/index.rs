@@ -306,7 +306,7 @@ mod tests {
     use crate::{
         Clock,
         audit::{Action, AuditSettings, Deed, Search},
-        testing::{Bench, LOOKER, START, bench, bench_with, console, origin},
+        testing::{Bench, READER, START, bench, bench_with, console, origin},
     };
 
     const ADA: User = User {
@@ -407,7 +407,7 @@ mod tests {
             let search = Search { outcome, ..own() };
             let (mut told, mut before) = (Vec::new(), None);
             loop {
-                let found = audit.search(&LOOKER, &search, before, START, most);
+                let found = audit.search(&READER, &search, before, START, most);
                 let found = found.await.unwrap();
                 assert!(found.read <= found.events.len());
                 let events = found.events.into_iter();
@@ -479,7 +479,7 @@ mod tests {
             let (mut all, mut before) = (Vec::new(), None);
             loop {
                 let found = audit
-                    .search(&LOOKER, &own(), before, START, 7)
+                    .search(&READER, &own(), before, START, 7)
                     .await
                     .unwrap();
                 let details = found.events.into_iter().filter_map(|event| event.detail);
@@ -557,7 +557,7 @@ mod tests {
         tell(&bench, 1).await;
         let (restored, _) = bench.restored(Duration::from_secs(60)).await;
         let audit = &restored.service.audit;
-        let found = audit.search(&LOOKER, &own(), None, START, 5).await.unwrap();
+        let found = audit.search(&READER, &own(), None, START, 5).await.unwrap();
         assert_eq!((found.events.len(), found.read), (1, 1));
     }
 }

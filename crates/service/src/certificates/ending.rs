@@ -15,7 +15,7 @@ impl Certificates {
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
+    pub(crate) async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
         let (all, now) = (Prefix::collection(Certificate::TYPE), self.clock.now());
         let first = &self.first_to_end;
         first.before(until, &self.store, all, now, of).await
@@ -55,5 +55,6 @@ fn of(certificate: &Certificate) -> Option<Ending> {
             &*place.resource_group,
             &*place.service,
         ]),
+        kind: "a CA certificate",
     })
 }

@@ -15,7 +15,7 @@ impl DeviceIdentity {
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
+    pub(crate) async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
         let (all, now) = (Prefix::collection(Category::NAME), self.clock.now());
         let first = &self.first_to_end;
         first.before(until, &self.store, all, now, of).await
@@ -34,5 +34,6 @@ fn of(category: &Object<Category>) -> Option<Ending> {
         at: category.spec.authority.ends_at(),
         what: format!("tpm_category/{}/{}", of.namespace, of.name),
         needed: OperatorScope::Tpm(Some(of.namespace.clone())),
+        kind: "a TPM category’s CA",
     })
 }

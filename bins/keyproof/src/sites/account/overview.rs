@@ -101,12 +101,12 @@ impl Visit<Signed> {
         let session = self.who.browser.session();
         let search = Search {
             outcome,
-            ..session.search()
+            ..Search::default()
         };
         let since = self.site.service.now().saturating_sub(ACTIVITY);
         let audit = &self.site.service.audit;
-        let looker = session.looker();
-        Ok(audit.search(&looker, &search, before, since, most).await?)
+        let reader = session.audit_reader();
+        Ok(audit.search(&reader, &search, before, since, most).await?)
     }
 
     fn rows(&self, events: &[Event]) -> Vec<EventRow> {

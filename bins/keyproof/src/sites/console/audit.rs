@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{civil::DateTime, tz::TimeZone};
-use keyproof_auth::operator::{OperatorScope, Reach};
+use keyproof_auth::operator::Reach;
 use keyproof_http::Response;
 use keyproof_service::{
-    Timestamp,
-    audit::{Action, Before, Event, Found, Looker, Outcome, Search, Subject, Who},
+    Audit, Timestamp,
+    access::OutOfScope,
+    audit::{Action, AuditReader, Before, Event, Found, Outcome, Search, Subject, Who},
 };
 
 use super::{
@@ -158,7 +159,8 @@ impl Visit<Signed> {
                 return render(&page.await?, StatusCode::UNPROCESSABLE_ENTITY);
             }
         };
-        let found = self.find(&sought, &place, ROWS).await?;
+        let reader = self.reader(Reach::Read)?;
+        let found = self.find(&reader, &sought, &place, ROWS).await?;
         let frame = self.frame_in(Area::Audit);
         let page = self.trail(&frame, &sought, found, place.is_latest);
         render(&page.await?, StatusCode::OK)
@@ -166,9 +168,7 @@ impl Visit<Signed> {
 
     /// What is found, as lines of JSON, the latest first.
     pub(super) async fn export_audit(self) -> Answered {
-        if !self.may_export() {
-            return Err(Refusal::OutOfReach);
-        }
+        let reader = self.reader(Reach::Change)?;
         let sought = self.sought();
         let mut place = match self.place_of(&sought) {
             Ok(place) => place,
@@ -177,7 +177,7 @@ impl Visit<Signed> {
         };
         let (mut lines, mut told, mut read) = (String::new(), 0, 0);
         let before = loop {
-            let found = self.find(&sought, &place, AT_ONCE).await?;
+            let found = self.find(&reader, &sought, &place, AT_ONCE).await?;
             for event in &found.events {
                 let document = event_document(event).map_err(|_| Refusal::Broken)?;
                 lines.push_str(&document.to_string());
@@ -216,10 +216,8 @@ impl Visit<Signed> {
         Ok(response)
     }
 
-    /// Taking the trail along is more than reading in it.
-    fn may_export(&self) -> bool {
-        let needed = OperatorScope::Audit(Reach::Change);
-        self.operator().may(&needed)
+    fn reader(&self, reach: Reach) -> Result<AuditReader, OutOfScope> {
+        Audit::permit_reader(self.operator(), reach)
     }
 
     fn sought(&self) -> Sought {
@@ -254,7 +252,13 @@ impl Visit<Signed> {
     }
 
     /// The latest events there that are sought, with names in them.
-    async fn find(&self, sought: &Sought, place: &Place, most: usize) -> Result<Found, Refusal> {
+    async fn find(
+        &self,
+        reader: &AuditReader,
+        sought: &Sought,
+        place: &Place,
+        most: usize,
+    ) -> Result<Found, Refusal> {
         let search = Search {
             by: self.asker(&sought.who).await?,
             action: given(&sought.what),
@@ -268,8 +272,7 @@ impl Visit<Signed> {
         };
         let service = self.service();
         let (before, since) = (place.before.clone(), place.since);
-        let looker = Looker::Operator(self.operator().subject.clone());
-        let found = service.audit.search(&looker, &search, before, since, most);
+        let found = service.audit.search(reader, &search, before, since, most);
         let mut found = found.await?;
         let named = service.accounts.name_subjects(&mut found.events);
         named.await?;
@@ -313,7 +316,7 @@ impl Visit<Signed> {
                 .map(|event| Row::of(event, &bearers, reaches_users))
                 .collect(),
             is_latest,
-            may_export: self.may_export(),
+            may_export: self.reader(Reach::Change).is_ok(),
             is_again: self.is_again(),
         })
     }

@@ -1,6 +1,6 @@
 //! `/console`: an operator signs in with their token, and sees what its scopes reach.
 //!
-//! It has no rules and no scopes of its own. Which area a line of the route table belongs to says who is shown it; what
+//! It has no rules, and names no scopes but in `area.rs`. Which area a line of the route table belongs to says who is shown it; what
 //! somebody may do there is asked of the use cases, which take an operator as a caller of their domain.
 
 mod addressing;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use askama::Template;
 use http::StatusCode;
-use keyproof_auth::operator::{OperatorScope, Reach};
-use keyproof_service::{Endings, Seen};
+use keyproof_service::{Seen, ServiceStatus};
 
 use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};
 use crate::{
@@ -19,12 +18,6 @@ const SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// How many of those, the first to end.
 const ENDINGS: usize = 20;
-
-/// What is known of what a store that does not answer has.
-const UNSEEN: Endings = Endings {
-    found: Vec::new(),
-    seen: Seen::Part,
-};
 
 #[derive(Template)]
 #[template(path = "console/start.html")]
@@ -63,44 +56,32 @@ struct Status {
 impl Visit<Signed> {
     pub(super) async fn start(self) -> Answered {
         let operator = self.operator();
-        let needed = OperatorScope::Status(Reach::Read);
-        let status = if operator.may(&needed) {
-            Some(self.status().await)
-        } else {
-            None
-        };
+        let status = self.service().status(operator, SOON).await;
         let page = Start {
             frame: &self.frame_in(Area::Start),
             scopes: operator.scopes().map(ToString::to_string).collect(),
             token: operator.who.to_string(),
-            status,
+            status: status.map(|status| self.status(status)),
         };
         render(&page, StatusCode::OK)
     }
 
-    async fn status(&self) -> Status {
-        let (service, operator) = (self.service(), self.operator());
-        let store = service.ready().await;
-        let figures = service.figures();
-        let around = &self.site.around;
+    fn status(&self, status: ServiceStatus) -> Status {
+        let ServiceStatus {
+            trouble,
+            figures,
+            endings,
+            at: now,
+        } = status;
+        let (operator, around) = (self.operator(), &self.site.around);
         let minutes = around.metrics.last_hour();
         let upkeep = match (figures.upkeep.rounds, figures.upkeep.is_behind) {
             (0, _) => "has not run yet",
             (_, true) => "is behind: there is more to remove than one round removes",
             (_, false) => "keeps up",
         };
-        let now = service.now();
-        let soon = now.saturating_add(SOON);
-        // A store that does not answer is told above.
-        let (certificates, categories) = (
-            service.certificates.ending(soon).await.unwrap_or(UNSEEN),
-            service.device_identity.ending(soon).await.unwrap_or(UNSEEN),
-        );
-        let seen = certificates.seen.max(categories.seen);
-        let mut endings = [certificates.found, categories.found].concat();
-        endings.sort();
         Status {
-            trouble: store.err().map(|error| readiness::in_public(&error)),
+            trouble: trouble.map(|error| readiness::in_public(&error)),
             standbys: figures.standbys.following,
             is_unsafe: figures.standbys.is_failover_unsafe(),
             upkeep,
@@ -108,8 +89,8 @@ impl Visit<Signed> {
             failed_rounds: figures.upkeep.failed,
             waiting: figures.hashing.waiting,
             left_out: figures.audit_left_out,
-            more_endings: endings.len() > ENDINGS,
-            endings_seen: match seen {
+            more_endings: endings.found.len() > ENDINGS,
+            endings_seen: match endings.seen {
                 Seen::All => None,
                 Seen::AllAt(at) => Some(format!(
                     "There are many: all of them were last looked at on {}, and are every six hours.",
@@ -121,15 +102,11 @@ impl Visit<Signed> {
                 ),
             },
             endings: endings
-                .into_iter()
+                .found
+                .iter()
                 .take(ENDINGS)
                 .map(|ending| {
-                    let what = match (operator.may(&ending.needed), &ending.needed) {
-                        (true, _) => ending.what,
-                        // Whose it is may be seen by those alone who reach it.
-                        (false, OperatorScope::Tpm(_)) => "a TPM category\u{2019}s CA".to_owned(),
-                        (false, _) => "a CA certificate".to_owned(),
-                    };
+                    let what = ending.told_to(operator).to_owned();
                     (moment(ending.at), what, ending.at < now)
                 })
                 .collect(),

@@ -5,7 +5,7 @@ use keyproof_store::{Key, Prefix};
 use super::*;
 use crate::{
     accounts::{ChangeUserError, NewApplicationToken},
-    audit::{Event, EventKey},
+    audit::{Event, EventKey, Search},
     testing::bench,
 };
 
@@ -209,7 +209,7 @@ async fn a_user_sees_no_strangers_failures_whatever_they_are_called() {
         &tokens(log_in(&bench, "unknown", PASSWORD, None).await),
     )
     .await;
-    let (looker, search) = (session.looker(), session.search());
+    let (reader, search) = (session.audit_reader(), Search::default());
     // As the release before told of one of this name.
     keep(&bench, 0, "user:unknown/x", "user_name/unknown/x", "y").await;
     for index in [true, false] {
@@ -225,7 +225,7 @@ async fn a_user_sees_no_strangers_failures_whatever_they_are_called() {
         let found = bench
             .service
             .audit
-            .search(&looker, &search, None, Timestamp::EPOCH, 50);
+            .search(&reader, &search, None, Timestamp::EPOCH, 50);
         let mut actions: Vec<_> = found.await.unwrap().events;
         actions.sort_by(|a, b| a.action.cmp(&b.action));
         let actions: Vec<_> = actions

@@ -12,15 +12,14 @@ mod turns;
 
 pub use before::{Before, ParseBeforeError};
 pub use filter::Search;
-pub use turns::Looker;
-pub(super) use turns::Turns;
+pub(super) use turns::{Looker, Turns};
 
 use std::{cmp::Reverse, time::Duration};
 
 use keyproof_store::Timestamp;
 
 use super::{
-    Audit, Event, EventKey, Window,
+    Audit, AuditReader, Event, EventKey, Window,
     follower::LOOK_BACK,
     index::{Entries, User},
 };
@@ -38,22 +37,23 @@ pub struct Found {
 }
 
 impl Audit {
-    /// The latest events before this that are looked for, back to `since`: at most `most`.
+    /// The latest events before this that are looked for, of what the reader may read, back to `since`: at most `most`.
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; [`StorageError::Busy`] if too many searches are under way, or too many of this looker's.
+    /// [`StorageError`]; [`StorageError::Busy`] if too many searches are under way, or too many of this reader's.
     pub async fn search(
         &self,
-        looker: &Looker,
+        reader: &AuditReader,
         search: &Search,
         before: Option<Before>,
         since: Timestamp,
         most: usize,
     ) -> Result<Found, StorageError> {
-        let _turn = self.turns.take(looker).await?;
+        let _turn = self.turns.take(reader.looker()).await?;
+        let search = reader.narrow(search);
         let mut looking = Looking {
-            search,
+            search: &search,
             since,
             most,
             events: Vec::new(),

@@ -4,7 +4,7 @@ use super::{read_through::AT_ONCE, *};
 use crate::{
     Action, Clock,
     audit::{Deed, Outcome},
-    testing::{Bench, LOOKER, START, bench, console, origin},
+    testing::{Bench, READER, START, bench, console, origin},
 };
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
     let (mut told, mut before, mut pages) = (Vec::new(), None, 0);
     loop {
         let found = audit
-            .search(&LOOKER, &search, before, START, 20)
+            .search(&READER, &search, before, START, 20)
             .await
             .unwrap();
         assert!(found.events.len() <= 20);
@@ -55,7 +55,7 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
         ..Search::default()
     };
     let found = audit
-        .search(&LOOKER, &mine, None, START, 500)
+        .search(&READER, &mine, None, START, 500)
         .await
         .unwrap();
     assert_eq!((found.events.len(), found.before), (130, None));
@@ -84,7 +84,7 @@ async fn all_of(bench: &Bench, search: &Search, most: usize) -> (Vec<Event>, usi
     let (mut all, mut before, mut pages) = (Vec::new(), None, 0);
     loop {
         let audit = &bench.service.audit;
-        let found = audit.search(&LOOKER, search, before.clone(), START, most);
+        let found = audit.search(&READER, search, before.clone(), START, most);
         let found = found.await.unwrap();
         assert!(found.events.len() <= most);
         all.extend(found.events);
@@ -150,7 +150,7 @@ async fn whoever_fills_the_trail_hides_nothing_in_it() {
         },
     ] {
         let audit = &bench.service.audit;
-        let found = audit.search(&LOOKER, &search, None, START, 5).await;
+        let found = audit.search(&READER, &search, None, START, 5).await;
         let found = found.unwrap();
         assert_eq!((found.events.len(), found.read, found.before), (1, 1, None));
     }
@@ -168,7 +168,7 @@ async fn a_page_of_whatever_there_is_reads_little_more_than_it_shows() {
     keep(&bench, &(0..3_000).map(event).collect::<Vec<_>>()).await;
     let audit = &bench.service.audit;
     let everything = Search::default();
-    let found = audit.search(&LOOKER, &everything, None, START, 50);
+    let found = audit.search(&READER, &everything, None, START, 50);
     let read = found.await.unwrap().read;
     assert!((50..600).contains(&read), "{read}");
     let (all, _) = all_of(&bench, &everything, 50).await;
@@ -200,7 +200,7 @@ async fn more_of_a_moment_than_a_page_reads_is_told_to_its_end() {
     let each: BTreeSet<_> = all.iter().map(|event| &event.who).collect();
     assert_eq!((all.len(), each.len()), (12_001, 12_001));
     let audit = &bench.service.audit;
-    let found = audit.search(&LOOKER, &search, None, START, 20_000);
+    let found = audit.search(&READER, &search, None, START, 20_000);
     let read = found.await.unwrap().read;
     assert!(
         (Search::MOST_READ..Search::MOST_READ + AT_ONCE).contains(&read),
@@ -256,7 +256,7 @@ async fn what_is_of_several_is_found_at_the_end_of_its_time() {
     };
     let since = async |since| {
         let audit = &bench.service.audit;
-        let found = audit.search(&LOOKER, &search, None, since, 5);
+        let found = audit.search(&READER, &search, None, since, 5);
         found.await.unwrap().events.len()
     };
     let last = bench.clock.now();

@@ -17,7 +17,7 @@ const EACH: usize = 2;
 
 /// Who searches: of each only a few searches are under way at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Looker {
+pub(in crate::audit) enum Looker {
     /// An operator, whichever of their tokens they show: the subject that these are of.
     Operator(String),
     /// A user.
@@ -67,8 +67,8 @@ mod tests {
     use super::*;
     use crate::{
         StorageError,
-        audit::Search,
-        testing::{LOOKER, START, bench},
+        audit::{AuditReader, Search},
+        testing::{READER, START, bench},
     };
     use std::time::Duration;
 
@@ -80,13 +80,13 @@ mod tests {
         let all = (0..SEARCHES + WAITING).map(|number| number.to_string());
         let full: Vec<_> = all.map(|whose| places.try_take(&whose).unwrap()).collect();
         let search = Search::default();
-        let refused = audit.search(&LOOKER, &search, None, START, 5).await;
+        let refused = audit.search(&READER, &search, None, START, 5).await;
         assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
         drop(full);
         // One that waits for its turn has it in the end.
         let turns = u32::try_from(SEARCHES).unwrap();
         let turns = audit.turns.turns.try_acquire_many(turns).unwrap();
-        let mut waiting = Box::pin(audit.search(&LOOKER, &search, None, START, 5));
+        let mut waiting = Box::pin(audit.search(&READER, &search, None, START, 5));
         let waits = tokio::time::timeout(Duration::from_millis(1), &mut waiting).await;
         assert!(waits.is_err());
         drop(turns);
@@ -99,8 +99,8 @@ mod tests {
         let audit = &bench.service.audit;
         let search = Search::default();
         let looks = async |subject: &str| {
-            let looker = Looker::Operator(subject.to_owned());
-            audit.search(&looker, &search, None, START, 5).await
+            let reader = AuditReader::unasked(subject.to_owned());
+            audit.search(&reader, &search, None, START, 5).await
         };
         let taken = [(); EACH].map(|()| audit.turns.places.try_take("operator:1").unwrap());
         let refused = looks("1").await;

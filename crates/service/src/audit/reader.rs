@@ -1,0 +1,135 @@
+//! Who may read the trail, and how much of it.
+
+use std::borrow::Cow;
+
+use keyproof_auth::operator::{OperatorScope, Reach};
+
+use super::{Audit, Search, Subject, search::Looker};
+use crate::access::{Operator, OutOfScope};
+
+/// Somebody who may read the trail: an operator whose scopes reach it, all of it; a user, what is their own.
+#[derive(Clone, Debug)]
+pub struct AuditReader {
+    looker: Looker,
+    /// What a user reads: of this search, who is given as `by`, `of` and `named`.
+    own: Option<Search>,
+}
+
+impl Audit {
+    /// An operator as one who reads the trail and, where `reach` is [`Reach::Change`], takes it along: that is more than reading in
+    /// it. The trail is not told of whoever may not.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfScope`].
+    pub fn permit_reader(operator: &Operator, reach: Reach) -> Result<AuditReader, OutOfScope> {
+        let needed = OperatorScope::Audit(reach);
+        if !operator.may(&needed) {
+            return Err(OutOfScope { needed });
+        }
+        Ok(AuditReader {
+            looker: Looker::Operator(operator.subject.clone()),
+            own: None,
+        })
+    }
+}
+
+impl AuditReader {
+    /// A user, of what is their own.
+    pub(crate) const fn of_user(subject: Subject, own: Search) -> Self {
+        Self {
+            looker: Looker::User(subject),
+            own: Some(own),
+        }
+    }
+
+    /// An operator of this subject, whose permission nobody asks for.
+    #[cfg(test)]
+    pub(crate) const fn unasked(subject: String) -> Self {
+        Self {
+            looker: Looker::Operator(subject),
+            own: None,
+        }
+    }
+
+    pub(super) const fn looker(&self) -> &Looker {
+        &self.looker
+    }
+
+    /// What is looked for, of what they may read.
+    pub(super) fn narrow<'s>(&self, search: &'s Search) -> Cow<'s, Search> {
+        match self.own.clone() {
+            None => Cow::Borrowed(search),
+            Some(Search { by, of, named, .. }) => Cow::Owned(Search {
+                by,
+                of,
+                named,
+                ..search.clone()
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyproof_auth::operator::OperatorScopes;
+
+    use super::*;
+    use crate::{
+        access::NewOperatorToken,
+        testing::{START, bench, console},
+    };
+
+    #[tokio::test]
+    async fn a_reader_is_whom_a_scope_lets() {
+        let bench = bench().await;
+        let access = &bench.service.access;
+        for (scope, reads, takes_along) in [
+            ("admin", true, true),
+            ("audit", true, true),
+            ("audit-read", true, false),
+            ("status", false, false),
+        ] {
+            let new = NewOperatorToken {
+                subject: "ops".to_owned(),
+                scopes: OperatorScopes::parse([scope]).unwrap(),
+                lifetime: None,
+            };
+            let token = access.create(new, &console()).await.unwrap().text;
+            let operator = access.authenticate(&token).await.unwrap();
+            for (reach, may) in [(Reach::Read, reads), (Reach::Change, takes_along)] {
+                let permitted = Audit::permit_reader(&operator, reach);
+                assert_eq!(permitted.is_ok(), may, "{scope}, {reach:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_reads_what_is_their_own_whatever_they_look_for() {
+        let bench = bench().await;
+        let new = NewOperatorToken {
+            subject: "ops".to_owned(),
+            scopes: OperatorScopes::parse(["admin"]).unwrap(),
+            lifetime: None,
+        };
+        bench.service.access.create(new, &console()).await.unwrap();
+        let subject = "1:7:0000000000".parse().unwrap();
+        let own = Search {
+            by: vec![format!("user:{subject}")],
+            ..Search::default()
+        };
+        let user = AuditReader::of_user(subject, own);
+        let search = Search {
+            by: vec![console().who.to_string()],
+            ..Search::default()
+        };
+        let audit = &bench.service.audit;
+        for (reader, finds) in [
+            (AuditReader::unasked("ops".to_owned()), true),
+            (user, false),
+        ] {
+            let found = audit.search(&reader, &search, None, START, 5).await;
+            assert_eq!(!found.unwrap().events.is_empty(), finds);
+        }
+    }
+}
