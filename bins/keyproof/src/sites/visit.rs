@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, header};
 use keyproof_http::{Exchange, Response};
-use keyproof_service::{Origin, Service};
+use keyproof_service::{Origin, Service, audit::Before};
 use zeroize::Zeroizing;
 
 use super::{
@@ -203,6 +203,13 @@ impl<S: Site, W> Visit<S, W> {
     /// Whether a page of our own has sent the browser here with this parameter.
     pub(super) fn is_sent_with(&self, parameter: &str) -> bool {
         self.sent_with(parameter).is_some()
+    }
+
+    /// Where to go on in the audit trail, if the address says so.
+    pub(super) fn before(&self) -> Result<Option<Before>, Refusal> {
+        let before = self.exchange.query().first("before");
+        let before = before.map(str::parse::<Before>).transpose();
+        before.map_err(|_| Refusal::NotFound)
     }
 
     /// What was typed in a field.

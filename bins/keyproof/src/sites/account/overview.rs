@@ -61,14 +61,7 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn activity(self) -> Answered {
-        let before = self
-            .exchange
-            .query()
-            .first("before")
-            .map(str::parse::<Before>)
-            .transpose()
-            .map_err(|_| Refusal::NotFound)?;
-        let found = self.found(before, EVENTS, None).await?;
+        let found = self.found(self.before()?, EVENTS, None).await?;
         let frame = self.frame("/account/activity");
         let page = Activity {
             frame: &frame,

@@ -237,13 +237,7 @@ impl Visit<Signed> {
     fn place_of(&self, sought: &Sought) -> Result<Place, Unfilled> {
         let since = time_of("since", &sought.since)?.unwrap_or(Timestamp::EPOCH);
         let until = time_of("until", &sought.until)?;
-        let before = self
-            .exchange
-            .query()
-            .first("before")
-            .map(str::parse::<Before>)
-            .transpose()
-            .map_err(|_| Refusal::NotFound)?;
+        let before = self.before()?;
         Ok(Place {
             is_latest: before.is_none() && until.is_none(),
             before: before.or(until.map(Before::moment)),
