@@ -266,30 +266,16 @@ impl Server {
         let slots = Slots::new(limits.max_connections, limits.max_connections_per_address);
 
         // All sockets before the first answer: a server that starts, starts whole.
-        let around = (&config.sockets, &*metrics);
+        let listeners = listeners(&config, places, tls.as_ref(), &metrics).await?;
         let mut addresses = Vec::new();
-        let mut listeners = Vec::new();
-        for (address, served) in places {
-            let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
+        for (listener, address) in listeners.main {
             addresses.push(address);
-            listeners.push((listener, slots.clone(), Arc::clone(&stack)));
+            tokio::spawn(listener.serve(Arc::clone(&stack), slots.clone()));
         }
-        let mut metrics_address = None;
-        if let Some(address) = config.settings.metrics.listen {
-            let served = Served {
-                applications: vec![Arc::new(Exposition(Arc::clone(&metrics)))],
-                unclaimed: None,
-            };
-            let (listener, address) = bind(around, address, served, tls.as_ref()).await?;
-            metrics_address = Some(address);
-            listeners.push((listener, Slots::of_metrics(), beside));
-        }
-        if let Some((name, address)) = config.sockets.named().into_iter().next() {
-            return Err(StartError::SpareSocket { name, address });
-        }
-        for (listener, slots, stack) in listeners {
-            tokio::spawn(listener.serve(stack, slots));
-        }
+        let metrics_address = listeners.metrics.map(|(listener, address)| {
+            tokio::spawn(listener.serve(beside, Slots::of_metrics()));
+            address
+        });
         Ok(Self {
             addresses,
             metrics_address,
@@ -414,6 +400,41 @@ fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readines
         };
         answer
     })
+}
+
+/// The listeners of a server, each with the address that it got.
+struct Listeners {
+    main: Vec<(Listener, SocketAddr)>,
+    metrics: Option<(Listener, SocketAddr)>,
+}
+
+/// Opens all sockets. Of those that were passed, none may be left.
+async fn listeners(
+    config: &Config,
+    places: Vec<(SocketAddr, Served)>,
+    tls: Option<&Tls>,
+    metrics: &Arc<Metrics>,
+) -> Result<Listeners, StartError> {
+    let around = (&config.sockets, &**metrics);
+    let mut listeners = Listeners {
+        main: Vec::new(),
+        metrics: None,
+    };
+    for (address, served) in places {
+        let listener = bind(around, address, served, tls).await?;
+        listeners.main.push(listener);
+    }
+    if let Some(address) = config.settings.metrics.listen {
+        let served = Served {
+            applications: vec![Arc::new(Exposition(Arc::clone(metrics)))],
+            unclaimed: None,
+        };
+        listeners.metrics = Some(bind(around, address, served, tls).await?);
+    }
+    match config.sockets.named().into_iter().next() {
+        Some((name, address)) => Err(StartError::SpareSocket { name, address }),
+        None => Ok(listeners),
+    }
 }
 
 /// A listener, on the socket that is open already if there is one, and the address that it got.

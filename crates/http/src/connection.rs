@@ -1,14 +1,15 @@
 //! One connection, from its first byte to its last.
 
-use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
+use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::{
     body::Incoming,
-    server::conn::http1::{Builder, Parts},
-    service::service_fn,
+    rt::{Read, Write},
+    server::conn::http1::{Builder, Connection, Parts},
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
@@ -66,39 +67,17 @@ pub(crate) async fn serve<T>(
     let wire = Wire::new(io, Arc::clone(&turn), stack.limits.body_timeout);
     let mut connection = builder(&stack.limits).serve_connection(TokioIo::new(wire), service);
 
-    let mut draining = false;
-    let outcome = loop {
-        // Without hyper's own shutdown: a refusal may still have to be written.
-        tokio::select! {
-            outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break outcome,
-            () = stack.drained(), if !draining => {
-                draining = true;
-                if !turn.has_begun() {
-                    // Who has just connected sends its request in a moment, and where the listener outlives this server
-                    // it cannot know that another will take its place. hyper's shutdown would close a connection that
-                    // it has read nothing from.
-                    let first = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
-                        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                        Poll::Pending if turn.has_begun() => Poll::Ready(None),
-                        Poll::Pending => Poll::Pending,
-                    });
-                    if let Ok(Some(outcome)) = timeout(DRAINING_GRACE, first).await {
-                        break outcome;
-                    }
-                }
-                Pin::new(&mut connection).graceful_shutdown();
-                // A request that is there whole is answered; one whose head is not is not waited for.
-                yield_now().await;
-                let read = poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx))).await;
-                match read {
-                    Poll::Ready(outcome) => break outcome,
-                    Poll::Pending if turn.is_idle() => {
-                        let (io, _) = connection.into_parts().io.into_inner().into_parts();
-                        return close(io, false, &stack).await;
-                    }
-                    Poll::Pending => {}
-                }
-            }
+    // Without hyper's own shutdown: a refusal may still have to be written.
+    let drained = tokio::select! {
+        outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Drained::Over(outcome),
+        () = stack.drained() => drain_one(&mut connection, &turn).await,
+    };
+    let outcome = match drained {
+        Drained::Over(outcome) => outcome,
+        Drained::Answering => poll_fn(|cx| connection.poll_without_shutdown(cx)).await,
+        Drained::Idle => {
+            let (io, _) = connection.into_parts().io.into_inner().into_parts();
+            return close(io, false, &stack).await;
         }
     };
 
@@ -114,20 +93,70 @@ pub(crate) async fn serve<T>(
     let mut linger = turn.may_be_sending();
     if let Some(refusal) = refusal {
         linger = true;
-        let request_id = RequestId::draw(&stack.draw);
-        debug!(id = %request_id, %refusal, "refused a head");
-        let mut response = served.refuse(None, refusal, request_id);
-        served.stamp(None, request_id, &mut response);
-        let status = Some(response.status());
-        stack
-            .observer
-            .request_ended(RequestLabels::UNREADABLE, status, None);
-        let answer = serialise(response).await;
-        if timeout(LINGER, io.write_all(&answer)).await.is_err() {
+        if !refuse_head(&mut io, refusal, &served, &stack).await {
             return;
         }
     }
     close(io, linger, &stack).await;
+}
+
+/// What has become of a connection that is to end.
+enum Drained {
+    /// It has ended.
+    Over(hyper::Result<()>),
+    /// It ends with the answer that is on its way.
+    Answering,
+    /// There is nothing to answer.
+    Idle,
+}
+
+/// Has a connection end with the request that it has begun.
+async fn drain_one<I, S>(connection: &mut Connection<I, S>, turn: &Turn) -> Drained
+where
+    I: Read + Write + Unpin,
+    S: Service<Request<Incoming>, Response = http::Response<AnswerBody>, Error = Infallible>
+        + Unpin,
+    S::Future: Unpin,
+{
+    if !turn.has_begun() {
+        // Who has just connected sends its request in a moment, and where the listener outlives this server it cannot know
+        // that another will take its place. hyper's shutdown would close a connection that it has read nothing from.
+        let first = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if turn.has_begun() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Ok(Some(outcome)) = timeout(DRAINING_GRACE, first).await {
+            return Drained::Over(outcome);
+        }
+    }
+    Pin::new(&mut *connection).graceful_shutdown();
+    // A request that is there whole is answered; one whose head is not is not waited for.
+    yield_now().await;
+    match poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx))).await {
+        Poll::Ready(outcome) => Drained::Over(outcome),
+        Poll::Pending if turn.is_idle() => Drained::Idle,
+        Poll::Pending => Drained::Answering,
+    }
+}
+
+/// Answers a head that hyper could not read. Whether the answer was taken in time.
+async fn refuse_head<T: AsyncWrite + Unpin>(
+    io: &mut T,
+    refusal: StackRefusal,
+    served: &Served,
+    stack: &Stack,
+) -> bool {
+    let request_id = RequestId::draw(&stack.draw);
+    debug!(id = %request_id, %refusal, "refused a head");
+    let mut response = served.refuse(None, refusal, request_id);
+    served.stamp(None, request_id, &mut response);
+    let status = Some(response.status());
+    stack
+        .observer
+        .request_ended(RequestLabels::UNREADABLE, status, None);
+    let answer = serialise(response).await;
+    timeout(LINGER, io.write_all(&answer)).await.is_ok()
 }
 
 fn builder(limits: &Limits) -> Builder {
