@@ -7,16 +7,12 @@ mod codes;
 pub mod dps;
 pub mod emnify;
 pub mod f5;
-pub mod route_table;
 pub mod taler;
 
 use std::{error::Error, fmt, str::FromStr, sync::Arc};
 
-use keyproof_http::{Application, Exchange, Presence};
-use keyproof_service::{
-    Origin, Service, Settings as Rules, Who,
-    access::{self, Applicant},
-};
+use keyproof_http::Application;
+use keyproof_service::{Service, Settings as Rules};
 
 use crate::config::{AuthSettings, Section, Settings};
 
@@ -37,22 +33,6 @@ macro_rules! dialects {
     };
 }
 pub(crate) use dialects;
-
-/// Where a request comes from, as use cases and the audit trail want to know it.
-pub(crate) fn origin(exchange: &Exchange) -> Origin {
-    let client = exchange.client();
-    Origin {
-        who: Who::Anonymous,
-        request_id: Some(exchange.request_id().as_str().to_owned()),
-        address: Some(exchange.client_address()),
-        applicant: Applicant::new(move || match client.presence() {
-            Presence::Here => access::Presence::Here,
-            Presence::SendsNoMore => access::Presence::SendsNoMore,
-            Presence::Gone => access::Presence::Gone,
-        }),
-        warrants: Vec::new(),
-    }
-}
 
 /// What a dialect registers: all that server, configuration and commands know of it.
 pub trait Dialect: Application + Sized {

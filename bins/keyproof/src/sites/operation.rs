@@ -12,7 +12,7 @@ use super::{
     refusal::{Answered, Refusal},
     visit::{Fields, Site, Visit, Visitor},
 };
-use crate::dialect::route_table::{Route, RouteTable, login_route, route};
+use crate::route_table::{Route, RouteTable, login_route, route};
 
 /// What is done for a request, and for whom.
 pub(super) enum Operation<S: Site> {

@@ -16,7 +16,7 @@ use super::{
     refusal::Refusal,
     visitor::Connected,
 };
-use crate::dialect::{origin, route_table::Variables};
+use crate::{request_origin::origin, route_table::Variables};
 
 /// A site, as its visits know it.
 pub(super) trait Site: Send + Sync + Sized + 'static {

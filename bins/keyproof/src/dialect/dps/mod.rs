@@ -21,7 +21,8 @@ use keyproof_service::{
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
 
-use super::{DialectName, origin};
+use super::DialectName;
+use crate::request_origin::origin;
 use errors::{Code, Refusal};
 use routes::ROUTES;
 use version::ApiVersion;

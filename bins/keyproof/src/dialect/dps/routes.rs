@@ -7,7 +7,7 @@ use keyproof_service::Action;
 use keyproof_x509::MAX_UPLOAD_LEN;
 
 use super::{Answered, Call};
-use crate::dialect::route_table::{self, Case, Route, RouteTable};
+use crate::route_table::{self, Case, Route, RouteTable};
 
 /// What is done for a request.
 #[derive(Debug)]

@@ -26,7 +26,8 @@ use keyproof_service::{
     accounts::{Editor, FirstStep, Manager, PasswordLogin, Person, Session, SessionError, Whose},
 };
 
-use super::{DialectName, origin};
+use super::DialectName;
+use crate::request_origin::origin;
 use body::{BodyError, Credentials};
 use errors::Refusal;
 use path::{Named, Variables};

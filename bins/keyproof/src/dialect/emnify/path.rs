@@ -5,7 +5,7 @@ use std::fmt;
 use keyproof_service::accounts::Whose;
 
 use super::errors::Refusal;
-use crate::dialect::route_table::Resource;
+use crate::route_table::Resource;
 
 /// A number in a path, as it was asked for: one that nothing can have is read all the same, to be found unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use keyproof_service::{
 };
 
 use super::{Answered, Call, errors::Refusal, path::Variables, wire};
-use crate::dialect::route_table::{Case, Resource, RouteTable, login_route, route};
+use crate::route_table::{Case, Resource, RouteTable, login_route, route};
 
 /// What is done for a request, and by what right.
 #[derive(Debug)]

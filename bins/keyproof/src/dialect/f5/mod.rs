@@ -33,7 +33,8 @@ use keyproof_service::{
 };
 use keyproof_x509::Sha256Thumbprint;
 
-use super::{DialectName, origin, route_table::Resource};
+use super::DialectName;
+use crate::{request_origin::origin, route_table::Resource};
 use authorization::token;
 use client_authorities::CategoriesAuthorities;
 use errors::Refusal;

@@ -8,7 +8,7 @@ use keyproof_service::{
 };
 
 use super::{Answered, Call, StationCall, errors::Refusal};
-use crate::dialect::route_table::{Case, Resource, RouteTable, route};
+use crate::route_table::{Case, Resource, RouteTable, route};
 
 /// What is done for a request, and by whom.
 #[derive(Debug)]

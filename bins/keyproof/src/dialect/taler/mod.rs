@@ -22,7 +22,8 @@ use keyproof_service::{
     otp_devices::{Caller, Holding, Issuer, OtpDevices, Reading, Right, Writing},
 };
 
-use super::{DialectName, origin};
+use super::DialectName;
+use crate::request_origin::origin;
 use authorization::Credentials;
 use body::Members;
 use errors::{Code, Refusal};

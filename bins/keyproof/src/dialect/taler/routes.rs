@@ -9,7 +9,7 @@ use super::{
     Answered, Call,
     errors::{Code, Refusal},
 };
-use crate::dialect::route_table::{Case, RouteTable, login_route, route};
+use crate::route_table::{Case, RouteTable, login_route, route};
 
 /// What is done for a request, by what right.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::{Account, Own};
 use crate::{
-    dialect::route_table::{Case, RouteTable},
+    route_table::{Case, RouteTable},
     sites::{
         asset::Asset,
         operation::{self, form, page},

@@ -11,7 +11,7 @@ use super::{
     tpms::{ALLOWED, CATEGORY, MAKERS, MANAGER, REGISTERS},
 };
 use crate::{
-    dialect::route_table::{Case, RouteTable},
+    route_table::{Case, RouteTable},
     sites::{
         asset::Asset,
         operation::{self, form, page, upload},

@@ -1,4 +1,4 @@
-//! A contract's operations, a line each. Routing, `Allow`, HEAD and the names of routes in metrics follow from the lines.
+//! The operations of a contract or a site, a line each. Routing, `Allow`, HEAD and the names of routes in metrics follow from the lines.
 
 use http::Method;
 use keyproof_http::Exchange;
@@ -197,7 +197,7 @@ fn variable(word: &str) -> Option<&str> {
 impl<O> RouteTable<O> {
     /// Checks that ARCHITECTURE.md has a row for each line, with `…` for this prefix.
     pub(crate) fn assert_each_line_is_in_architecture(&self, prefix: &str) {
-        let page = include_str!("../../../../ARCHITECTURE.md");
+        let page = include_str!("../../../ARCHITECTURE.md");
         for line in self.routes {
             let short = match line.template.strip_prefix(prefix) {
                 Some(rest) if !prefix.is_empty() => format!("…{rest}"),

@@ -1,0 +1,23 @@
+//! Where a request comes from.
+
+use keyproof_http::{Exchange, Presence};
+use keyproof_service::{
+    Origin, Who,
+    access::{self, Applicant},
+};
+
+/// Where a request comes from, as use cases and the audit trail want to know it.
+pub(crate) fn origin(exchange: &Exchange) -> Origin {
+    let client = exchange.client();
+    Origin {
+        who: Who::Anonymous,
+        request_id: Some(exchange.request_id().as_str().to_owned()),
+        address: Some(exchange.client_address()),
+        applicant: Applicant::new(move || match client.presence() {
+            Presence::Here => access::Presence::Here,
+            Presence::SendsNoMore => access::Presence::SendsNoMore,
+            Presence::Gone => access::Presence::Gone,
+        }),
+        warrants: Vec::new(),
+    }
+}
