@@ -21,7 +21,7 @@ use crate::{
 };
 
 macro_rules! settings {
-    ($($(#[$doc:meta])* $module:ident: $dialect:ident,)+) => {
+    ($($(#[$doc:meta])* $module:ident: $dialect:ident = $title:literal,)+) => {
         /// A whole configuration. Any other key is refused.
         #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]

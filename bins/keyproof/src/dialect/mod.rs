@@ -16,19 +16,19 @@ use keyproof_service::{Service, Settings as Rules};
 
 use crate::config::{AuthSettings, Section, Settings};
 
-/// The one list of dialects: each one's module, whose name is its own and that of its settings, and its type. A shared
-/// listener asks them in this order whether they claim a path; the first one refuses what none of them claims.
+/// The one list of dialects: each one's module, whose name is its own and that of its settings, its type, and what people call
+/// it. A shared listener asks them in this order whether they claim a path; the first one refuses what none of them claims.
 macro_rules! dialects {
     ($then:ident) => {
         $then! {
             /// GNU Taler OTP devices.
-            taler: Taler,
+            taler: Taler = "GNU Taler",
             /// Azure DPS certificates.
-            dps: Dps,
+            dps: Dps = "Azure DPS",
             /// F5 XC TPM provisioning.
-            f5: F5,
+            f5: F5 = "F5 XC",
             /// emnify second factors.
-            emnify: Emnify,
+            emnify: Emnify = "emnify",
         }
     };
 }
@@ -91,7 +91,7 @@ impl DialectError {
 }
 
 macro_rules! register {
-    ($($(#[$doc:meta])* $module:ident: $dialect:ident,)+) => {
+    ($($(#[$doc:meta])* $module:ident: $dialect:ident = $title:literal,)+) => {
         /// The dialects that there are.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum DialectName {
@@ -113,6 +113,13 @@ macro_rules! register {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$dialect => stringify!($module),)+
+                }
+            }
+
+            /// What people call it.
+            pub const fn title(self) -> &'static str {
+                match self {
+                    $(Self::$dialect => $title,)+
                 }
             }
 

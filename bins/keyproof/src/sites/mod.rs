@@ -77,7 +77,7 @@ impl SiteName {
 /// What a site may tell of the server that it is part of.
 pub(crate) struct Around {
     metrics: Arc<Metrics>,
-    /// What is served, by name, and where if that is not the main listener.
+    /// What is served, as people call it, and where if that is not the main listener.
     served: Vec<(&'static str, String)>,
 }
 
@@ -87,7 +87,7 @@ impl Around {
         let place =
             |listen: Option<SocketAddr>| listen.map(|at| at.to_string()).unwrap_or_default();
         let dialects = config.dialects.iter();
-        let dialects = dialects.map(|(name, listen)| (name.as_str(), place(*listen)));
+        let dialects = dialects.map(|(name, listen)| (name.title(), place(*listen)));
         let sites = config.sites.iter();
         let sites = sites.map(|(name, listen)| (name.as_str(), place(*listen)));
         Self {

@@ -114,22 +114,12 @@ impl Visit<Signed> {
             served: around
                 .served
                 .iter()
-                .map(|&(name, ref listener)| (called(name), listener.clone()))
+                .map(|(name, listener)| (*name, listener.clone()))
                 .collect(),
             hour: minutes.iter().copied().fold(Minute::default(), Minute::and),
             chart: Chart::of(&minutes),
             now: moment(now),
         }
-    }
-}
-
-/// What people call what has this name in the configuration.
-fn called(name: &'static str) -> &'static str {
-    match name {
-        "taler" => "GNU Taler",
-        "dps" => "Azure DPS",
-        "f5" => "F5 XC",
-        name => name,
     }
 }
 
