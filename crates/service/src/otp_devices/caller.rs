@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError, Who,
-    access::Operator,
+    access::{Operator, OutOfScope},
     audit::{Deed, Target, Warrant},
     clock::auth_millis,
     derived::Derived,
@@ -134,6 +134,12 @@ pub enum OperatorNotPermitted {
     InstanceUnknown,
 }
 
+impl From<OutOfScope> for OperatorNotPermitted {
+    fn from(OutOfScope { needed }: OutOfScope) -> Self {
+        Self::Forbidden { needed }
+    }
+}
+
 /// An operator who may make, change or remove an instance of this name, whether there is one or not.
 /// [`OtpDevices::permit_keeper`] alone makes it.
 #[derive(Debug)]
@@ -169,11 +175,19 @@ impl OtpDevices {
         device: Option<&str>,
         origin: &Origin,
     ) -> Result<Caller<R>, Failure<OperatorNotPermitted>> {
-        let Keeper { instance, origin } = self
-            .reach(operator, R::REACH, act, (instance, device), origin)
-            .await?;
-        let place = instance_key(&instance);
-        let asked = device.map(|device| AskedDevice::new(&instance, device));
+        let target = || match device {
+            Some(device) => Target::OtpDevice {
+                instance: instance.to_owned(),
+                id: device.to_owned(),
+            },
+            None => Target::Instance(instance.to_owned()),
+        };
+        let needed = scope(R::REACH, instance);
+        let permitted = self.audit.permit(operator, needed, act, target, origin);
+        let refused = |why: OutOfScope| Failure::Refused(OperatorNotPermitted::from(why));
+        let origin = permitted.await.map_err(refused)?;
+        let place = instance_key(instance);
+        let asked = device.map(|device| AskedDevice::new(instance, device));
         let now = self.clock.now();
         let found = self.find(&place, None, asked.as_ref(), now).await?;
         let stored = found
@@ -189,7 +203,7 @@ impl OtpDevices {
             None => None,
         };
         Ok(Caller {
-            instance,
+            instance: instance.to_owned(),
             incarnation,
             generation,
             shown: None,
@@ -203,46 +217,21 @@ impl OtpDevices {
     ///
     /// # Errors
     ///
-    /// [`OperatorNotPermitted::Forbidden`].
+    /// [`OutOfScope`].
     pub async fn permit_keeper(
         &self,
         operator: &Operator,
         act: Action,
         instance: &str,
         origin: &Origin,
-    ) -> Result<Keeper, Failure<OperatorNotPermitted>> {
-        self.reach(operator, Reach::Change, act, (instance, None), origin)
-            .await
-    }
-
-    async fn reach(
-        &self,
-        operator: &Operator,
-        reach: Reach,
-        act: Action,
-        (instance, device): (&str, Option<&str>),
-        origin: &Origin,
-    ) -> Result<Keeper, Failure<OperatorNotPermitted>> {
-        let origin = origin.by_operator(operator);
-        let needed = OperatorScope::Instances(reach, Some(instance.to_owned()));
-        if operator.may(&needed) {
-            let instance = instance.to_owned();
-            return Ok(Keeper { instance, origin });
-        }
-        let deed = Deed {
-            action: act,
-            target: match device {
-                Some(device) => Target::OtpDevice {
-                    instance: instance.to_owned(),
-                    id: device.to_owned(),
-                },
-                None => Target::Instance(instance.to_owned()),
-            },
-            detail: Some(format!("it needs the scope {needed}")),
-            origin: &origin,
-        };
-        self.audit.refused(deed).await;
-        Err(Failure::Refused(OperatorNotPermitted::Forbidden { needed }))
+    ) -> Result<Keeper, OutOfScope> {
+        let needed = scope(Reach::Change, instance);
+        let target = || Target::Instance(instance.to_owned());
+        let permitted = self.audit.permit(operator, needed, act, target, origin);
+        Ok(Keeper {
+            origin: permitted.await?,
+            instance: instance.to_owned(),
+        })
     }
 
     /// The bearer of this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
@@ -351,6 +340,11 @@ impl OtpDevices {
         }
         self.store.read(plan, now).await
     }
+}
+
+/// The scope that reaches so far in this instance.
+fn scope(reach: Reach, instance: &str) -> OperatorScope {
+    OperatorScope::Instances(reach, Some(instance.to_owned()))
 }
 
 /// A device that is asked for. Where it is depends on the life of the instance, which is read first.

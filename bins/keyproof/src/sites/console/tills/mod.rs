@@ -12,7 +12,7 @@ use keyproof_service::{
     Action, Failure,
     otp_devices::{
         AddDeviceError, AddInstanceError, Caller, CheckCodeError, DEFAULT_INSTANCE, DeviceDetails,
-        Moment, OperatorNotPermitted, OperatorRight, Reading, RemoveDeviceError,
+        Keeper, Moment, OperatorNotPermitted, OperatorRight, Reading, RemoveDeviceError,
         RemoveInstanceError, ShowDeviceError, Writing,
     },
 };
@@ -64,9 +64,7 @@ impl Visit<Signed> {
     pub(super) async fn add_till(self) -> Answered {
         let devices = &self.service().otp_devices;
         let name = self.typed("name").to_owned();
-        let keeper = devices
-            .permit_keeper(self.operator(), Action::InstanceAdd, &name, &self.origin)
-            .await?;
+        let keeper = self.keeper(Action::InstanceAdd, &name).await?;
         let password = self.secret("password");
         let added = devices.add_instance(keeper.instance(), password, keeper.origin());
         let (field, text) = match added.await {
@@ -90,14 +88,7 @@ impl Visit<Signed> {
     pub(super) async fn remove_till(self) -> Answered {
         let instance = self.named("instance");
         let devices = &self.service().otp_devices;
-        let keeper = devices
-            .permit_keeper(
-                self.operator(),
-                Action::InstanceRemove,
-                instance,
-                &self.origin,
-            )
-            .await?;
+        let keeper = self.keeper(Action::InstanceRemove, instance).await?;
         self.confirmed(&format!("{HERE}/{instance}"))?;
         let removed = devices.remove_instance(keeper.instance(), keeper.origin());
         match removed.await {
@@ -329,6 +320,12 @@ impl Visit<Signed> {
         let operator = self.operator();
         let caller = devices.permit_operator(operator, act, instance, device, &self.origin);
         Ok(caller.await?)
+    }
+
+    async fn keeper(&self, act: Action, instance: &str) -> Result<Keeper, Refusal> {
+        let devices = &self.service().otp_devices;
+        let permitted = devices.permit_keeper(self.operator(), act, instance, &self.origin);
+        permitted.await.map_err(|_| Refusal::OutOfReach)
     }
 
     fn may_change(&self, instance: &str) -> bool {
