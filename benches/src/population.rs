@@ -6,11 +6,11 @@ use std::{num::NonZeroUsize, sync::Arc};
 use keyproof_auth::{Cost, operator::OperatorScopes};
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
 use keyproof_service::{
-    Action, AddressLimit, Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    Action, AddressLimit, Clock, CommandLine, HashingSettings, ManualClock, Origin, Service, Who,
     access::NewOperatorToken,
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
     certificates::{Precondition, ProvisioningService, Upload},
-    otp_devices::{Caller, DeviceDetails, Lifetime, TokenRequest, Writing},
+    otp_devices::{Caller, DeviceDetails, Keeper, Lifetime, TokenRequest, Writing},
 };
 use keyproof_store::{Store, Timestamp};
 use rcgen::{CertificateParams, KeyPair};
@@ -238,7 +238,9 @@ impl Founder {
     async fn devices(&self, district: usize) -> Result<String> {
         let devices = &self.service.otp_devices;
         let (instance, anonymous) = (instance(district), origin(Who::Anonymous));
-        devices.add_instance(&instance, password(), &root()).await?;
+        let root = CommandLine::of("root".to_owned());
+        let keeper = Keeper::of_command_line(&root, &instance);
+        devices.add_instance(&keeper, password()).await?;
         let issuer = devices
             .log_in(&instance, &instance, password(), &anonymous)
             .await?;

@@ -24,10 +24,11 @@ use gungraun::prelude::*;
 use keyproof_auth::Cost;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
 use keyproof_service::{
-    Action, AddressLimit, Applicant, Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    Action, AddressLimit, Applicant, Clock, CommandLine, HashingSettings, ManualClock, Origin,
+    Service, Who,
     accounts::{FirstStep, NewUser, PasswordLogin, Role, Tokens},
     otp_devices::{
-        Caller, DeviceDetails, DeviceView, Lifetime, Moment, Reading, TokenRequest, Writing,
+        Caller, DeviceDetails, DeviceView, Keeper, Lifetime, Moment, Reading, TokenRequest, Writing,
     },
 };
 use keyproof_store::{Entropy, MasterKey, MasterKeys, Store, Timestamp, memory::MemoryEngine};
@@ -183,8 +184,9 @@ fn device() -> (Site, Zeroizing<String>) {
     let devices = &site.service.otp_devices;
     let token = site.runtime.block_on(async {
         let password = || Zeroizing::new(PASSWORD.to_owned());
-        let root = origin(Who::CommandLine("root".to_owned()));
-        let added = devices.add_instance(INSTANCE, password(), &root).await;
+        let root = CommandLine::of("root".to_owned());
+        let keeper = Keeper::of_command_line(&root, INSTANCE);
+        let added = devices.add_instance(&keeper, password()).await;
         added.expect("a new instance");
         let anonymous = origin(Who::Anonymous);
         let issuer = devices

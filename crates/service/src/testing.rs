@@ -19,12 +19,12 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
 use crate::{
-    Action, AddressLimit, Applicant, Clock, Ended, Failure, HashingSettings, Judging, ManualClock,
-    Origin, Restoring, Service, Settings, StorageError, TooBusy, Who,
+    Action, AddressLimit, Applicant, Clock, CommandLine, Ended, Failure, HashingSettings, Judging,
+    ManualClock, Origin, Restoring, Service, Settings, StorageError, TooBusy, Who,
     audit::AuditReader,
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
-        DeviceView, Issuer, Lifetime, Moment, NotPermitted, RemoveDeviceError, Right,
+        DeviceView, Issuer, Keeper, Lifetime, Moment, NotPermitted, RemoveDeviceError, Right,
         ShowDeviceError, TokenRequest,
     },
 };
@@ -147,6 +147,11 @@ pub(crate) fn console() -> Origin {
     }
 }
 
+/// Whoever runs a command on this instance.
+pub(crate) fn keeper(instance: &str) -> Keeper {
+    Keeper::of_command_line(&CommandLine::of("root".to_owned()), instance)
+}
+
 pub(crate) fn secret(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
 }
@@ -234,8 +239,8 @@ impl Bench {
     pub(crate) async fn logged_in(&self, instance: &str) -> Issuer {
         let devices = &self.service.otp_devices;
         if !devices.has_instance(instance).await.unwrap() {
-            let root = console();
-            let added = devices.add_instance(instance, secret(PASSWORD), &root);
+            let keeper = keeper(instance);
+            let added = devices.add_instance(&keeper, secret(PASSWORD));
             added.await.unwrap();
         }
         let origin = origin();

@@ -265,7 +265,7 @@ mod tests {
         Action, AuditSettings, Origin, Settings,
         audit::{Deed, Target},
         otp_devices::{DeviceDetails, Holding, Lifetime},
-        testing::{Bench, bench, bench_with, console, origin, secret},
+        testing::{Bench, bench, bench_with, keeper, origin, secret},
     };
     use keyproof_otp::pos::PosAlgorithm;
     use keyproof_store::{Key, Prefix, Record, Timestamp, faults::Commits};
@@ -400,8 +400,8 @@ mod tests {
         }
         // The removal goes through, and what it leaves is not cleared away, as after a crash.
         bench.faults.commits(Commits::Lost);
-        let (devices, by) = (&bench.service.otp_devices, console());
-        devices.remove_instance("shop", &by).await.unwrap_err();
+        let (devices, shop) = (&bench.service.otp_devices, keeper("shop"));
+        devices.remove_instance(&shop).await.unwrap_err();
         bench.faults.commits(Commits::Made);
         for _ in 0..80 {
             tell(&bench, 100).await;

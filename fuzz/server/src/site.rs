@@ -14,9 +14,9 @@ use keyproof::{
 };
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
-    Applicant, Clock, ManualClock, Origin, Service, Who,
+    Clock, CommandLine, ManualClock, Service,
     access::NewOperatorToken,
-    otp_devices::{Lifetime, TokenRequest},
+    otp_devices::{Keeper, Lifetime, TokenRequest},
 };
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
@@ -233,17 +233,12 @@ async fn started() -> (Server, String, [String; 2]) {
     let service = Service::start(store.clone(), clock.clone(), config.hashing)
         .await
         .expect("use cases");
-    let origin = Origin {
-        who: Who::CommandLine("fuzz".to_owned()),
-        request_id: None,
-        address: None,
-        applicant: Applicant::default(),
-        warrants: Vec::new(),
-    };
+    let root = CommandLine::of("fuzz".to_owned());
+    let origin = root.origin().clone();
     let password = || Zeroizing::new(PASSWORD.to_owned());
     let devices = &service.otp_devices;
     devices
-        .set_password("default", password(), &origin)
+        .set_password(&Keeper::of_command_line(&root, "default"), password())
         .await
         .expect("an instance");
     let login = devices

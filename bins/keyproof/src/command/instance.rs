@@ -1,7 +1,7 @@
 //! `keyproof instance`: Taler instances, changed while servers run.
 
 use clap::{Args, Subcommand};
-use keyproof_service::otp_devices::{DEFAULT_INSTANCE, InstanceSummary};
+use keyproof_service::otp_devices::{DEFAULT_INSTANCE, InstanceSummary, Keeper};
 use serde_json::json;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     flags::StoreArguments,
     named::{Change, Doomed, Named},
     output,
-    terminal::PasswordSource,
+    terminal::{PasswordSource, command_line},
     with_store::with_service,
 };
 use crate::rfc3339::Rfc3339;
@@ -58,9 +58,9 @@ pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Add(PasswordArguments { instance, password }) => {
             let password = password.read_new()?;
-            instance.change(&ADDED, async |service, name, origin| {
+            instance.change(&ADDED, async |service, name, _| {
                 let devices = &service.otp_devices;
-                devices.add_instance(name, password, origin).await
+                devices.add_instance(&keeper(name), password).await
             })
         }
         Command::List(arguments) => list(&arguments),
@@ -76,18 +76,22 @@ pub(super) fn run(command: Command) -> Outcome {
                     &REMOVED,
                 )
             };
-            instance.change(question, words, async |service, name, origin| {
-                service.otp_devices.remove_instance(name, origin).await
+            instance.change(question, words, async |service, name, _| {
+                service.otp_devices.remove_instance(&keeper(name)).await
             })
         }
         Command::SetPassword(PasswordArguments { instance, password }) => {
             let password = password.read_new()?;
-            instance.change(&PASSWORD_SET, async |service, name, origin| {
+            instance.change(&PASSWORD_SET, async |service, name, _| {
                 let devices = &service.otp_devices;
-                devices.set_password(name, password, origin).await
+                devices.set_password(&keeper(name), password).await
             })
         }
     }
+}
+
+fn keeper(instance: &str) -> Keeper {
+    Keeper::of_command_line(&command_line(), instance)
 }
 
 fn list(arguments: &StoreArguments) -> Outcome {

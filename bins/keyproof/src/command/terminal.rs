@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use keyproof_service::{Applicant, Origin, Who};
+use keyproof_service::{CommandLine, Origin};
 use zeroize::Zeroizing;
 
 use super::{Failure, output};
@@ -116,21 +116,19 @@ fn first_line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
     Ok(line)
 }
 
-/// Whoever runs this command, for the audit trail.
-pub(super) fn origin() -> Origin {
+/// Whoever runs this command, as what they may do.
+pub(super) fn command_line() -> CommandLine {
     let name = ["LOGNAME", "USER"]
         .iter()
         .find_map(|name| env::var(name).ok());
     let user = name.filter(|name| !name.is_empty());
-    Origin {
-        who: Who::CommandLine(
-            user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
-        ),
-        request_id: None,
-        address: None,
-        applicant: Applicant::default(),
-        warrants: Vec::new(),
-    }
+    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    CommandLine::of(user)
+}
+
+/// The same, for the audit trail.
+pub(super) fn origin() -> Origin {
+    command_line().origin().clone()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     stack::{Client, within},
-    taler::site::console_origin,
+    taler::site::keeper,
 };
 
 /// Whoever asks to log in with this password is told of with every attempt.
@@ -195,7 +195,7 @@ async fn an_event_of_a_long_name_reaches_the_journal() {
     let password = Zeroizing::new("correct horse".to_owned());
     let set = console.await.unwrap();
     set.otp_devices
-        .set_password("default", password, &console_origin())
+        .set_password(&keeper("default"), password)
         .await
         .unwrap();
     let server = start_on(&path, store).await;

@@ -17,14 +17,14 @@ use keyproof::{
 };
 use keyproof_auth::{operator::OperatorScopes, taler::LoginScope};
 use keyproof_service::{
-    Applicant, JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
+    Applicant, CommandLine, JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
     access::NewOperatorToken,
     accounts::{BrowserStep, FirstStep, NewUser, PasswordLogin, Role},
     device_identity::{
         Act, Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
         PcrPolicy, TrustedMakers,
     },
-    otp_devices::{Lifetime, TokenRequest},
+    otp_devices::{Keeper, Lifetime, TokenRequest},
 };
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
@@ -186,7 +186,8 @@ impl Judged {
         let devices = &self.service.otp_devices;
         let default = "default";
         let origin = origin();
-        let set = devices.set_password(default, secret(PASSWORD), &origin);
+        let keeper = Keeper::of_command_line(&CommandLine::of("test".to_owned()), default);
+        let set = devices.set_password(&keeper, secret(PASSWORD));
         set.await.unwrap();
         let login = devices.log_in(default, default, secret(PASSWORD), &origin);
         let issuer = login.await.unwrap();

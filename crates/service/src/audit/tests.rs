@@ -6,7 +6,7 @@ use super::{
     allowance::{OF_ONE, OF_STRANGERS, OF_THE_KNOWN},
     *,
 };
-use crate::testing::{Bench, START, bench, console, origin, secret};
+use crate::testing::{Bench, START, bench, console, keeper, origin, secret};
 
 /// How long refusals stay unless the operator says otherwise.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -54,7 +54,7 @@ async fn an_event_says_who_what_when_and_on_which_request() {
     let devices = &bench.service.otp_devices;
     bench.clock.advance(Duration::from_secs(5));
     devices
-        .set_password("default", secret("correct horse"), &console())
+        .set_password(&keeper("default"), secret("correct horse"))
         .await
         .unwrap();
     let wrong = devices
@@ -413,12 +413,7 @@ async fn a_change_that_is_not_made_leaves_no_event() {
     let before = bench.actions().await.len();
     bench.faults.commits(Commits::NotApplied);
     let devices = &bench.service.otp_devices;
-    assert!(
-        devices
-            .remove_instance("default", &console())
-            .await
-            .is_err()
-    );
+    assert!(devices.remove_instance(&keeper("default")).await.is_err());
     bench.faults.commits(Commits::Made);
     assert_eq!(bench.actions().await.len(), before);
 }

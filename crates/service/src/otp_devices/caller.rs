@@ -16,7 +16,7 @@ use super::{
     tokens::token_id,
 };
 use crate::{
-    Action, Failure, Origin, StorageError, Who,
+    Action, CommandLine, Failure, Origin, StorageError, Who,
     access::{Operator, OutOfScope},
     audit::{Deed, Target, Warrant},
     clock::auth_millis,
@@ -140,8 +140,8 @@ impl From<OutOfScope> for OperatorNotPermitted {
     }
 }
 
-/// An operator who may make, change or remove an instance of this name, whether there is one or not.
-/// [`OtpDevices::permit_keeper`] alone makes it.
+/// Whoever may make, change or remove an instance of this name, whether there is one or not. [`OtpDevices::permit_keeper`]
+/// makes it of an operator, [`Keeper::of_command_line`] of whoever runs a command.
 #[derive(Debug)]
 pub struct Keeper {
     instance: String,
@@ -149,18 +149,34 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// The instance's name.
-    pub fn instance(&self) -> &str {
+    /// Whoever runs a command may change each instance.
+    pub fn of_command_line(command_line: &CommandLine, instance: &str) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            origin: command_line.origin().clone(),
+        }
+    }
+
+    pub(super) fn instance(&self) -> &str {
         &self.instance
     }
 
-    /// As whom the audit trail names them.
-    pub const fn origin(&self) -> &Origin {
+    pub(super) const fn origin(&self) -> &Origin {
         &self.origin
     }
 }
 
 impl OtpDevices {
+    /// Whether an operator's scopes allow to change this instance, so that they are shown how.
+    pub fn may_change(operator: &Operator, instance: &str) -> bool {
+        operator.may(&scope(Reach::Change, instance))
+    }
+
+    /// Whether they allow to change each instance, and so to make new ones.
+    pub fn may_change_all(operator: &Operator) -> bool {
+        operator.may(&OperatorScope::Instances(Reach::Change, None))
+    }
+
     /// The operator, if their scopes allow `R` in this instance. `device` is the one that is asked for, if it is one, and is
     /// read along. Asked anew for every request.
     ///

@@ -1,11 +1,12 @@
-//! Instances: made, given passwords and removed at the command line, while servers run.
+//! Instances: made and removed at the command line and in the console, and given passwords at the command line, while servers
+//! run.
 
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    OtpDevices,
+    Keeper, OtpDevices,
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
 };
 use crate::{
@@ -119,10 +120,10 @@ impl OtpDevices {
     /// [`AddInstanceError`].
     pub async fn add_instance(
         &self,
-        name: &str,
+        keeper: &Keeper,
         password: Zeroizing<String>,
-        origin: &Origin,
     ) -> Result<(), Failure<AddInstanceError>> {
+        let (name, origin) = (keeper.instance(), keeper.origin());
         let refused = |why: AddInstanceError| Failure::Refused(why);
         if !is_instance_name(name) {
             return Err(refused(AddInstanceError::Name));
@@ -177,10 +178,10 @@ impl OtpDevices {
     /// [`SetPasswordError`].
     pub async fn set_password(
         &self,
-        name: &str,
+        keeper: &Keeper,
         password: Zeroizing<String>,
-        origin: &Origin,
     ) -> Result<(), Failure<SetPasswordError>> {
+        let (name, origin) = (keeper.instance(), keeper.origin());
         let refused = |why: SetPasswordError| Failure::Refused(why);
         check_new_password(&password).map_err(|error| refused(error.into()))?;
         let hash = self
@@ -220,9 +221,9 @@ impl OtpDevices {
     /// [`RemoveInstanceError`].
     pub async fn remove_instance(
         &self,
-        name: &str,
-        origin: &Origin,
+        keeper: &Keeper,
     ) -> Result<(), Failure<RemoveInstanceError>> {
+        let (name, origin) = (keeper.instance(), keeper.origin());
         let key = instance_key(name);
         settle("otp_devices.remove_instance", &self.store, || async {
             let now = self.clock.now();
@@ -296,7 +297,7 @@ mod tests {
     use super::*;
     use crate::{
         otp_devices::{Holding, Lifetime, LoginError, NotPermitted},
-        testing::{PASSWORD, bench, console, origin, secret},
+        testing::{PASSWORD, bench, keeper, origin, secret},
     };
 
     #[tokio::test]
@@ -322,9 +323,7 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         let add = async |name: &str, password: &str| {
-            devices
-                .add_instance(name, secret(password), &console())
-                .await
+            devices.add_instance(&keeper(name), secret(password)).await
         };
         for wrong in ["", "-a", ".a", "a/b", "ä", "a b", &"a".repeat(65)] {
             assert_eq!(
@@ -354,7 +353,7 @@ mod tests {
         let devices = &bench.service.otp_devices;
         let token = bench.token("shop", "all", Lifetime::Forever).await;
         devices
-            .set_password("shop", secret("another horse"), &console())
+            .set_password(&keeper("shop"), secret("another horse"))
             .await
             .unwrap();
         let session = bench.permitted::<Holding>("shop", &token).await;
@@ -374,7 +373,7 @@ mod tests {
         );
         assert_eq!(
             devices
-                .set_password("nowhere", secret(PASSWORD), &console())
+                .set_password(&keeper("nowhere"), secret(PASSWORD))
                 .await,
             Err(Failure::Refused(SetPasswordError::Unknown))
         );
@@ -385,14 +384,11 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         devices
-            .set_password("default", secret(PASSWORD), &console())
+            .set_password(&keeper("default"), secret(PASSWORD))
             .await
             .unwrap();
         let token = bench.token("default", "all", Lifetime::Forever).await;
-        devices
-            .remove_instance("default", &console())
-            .await
-            .unwrap();
+        devices.remove_instance(&keeper("default")).await.unwrap();
         let session = devices
             .permit::<Holding>("default", Some(&token), None, &origin())
             .await;

@@ -117,7 +117,7 @@ mod tests {
             AddDeviceError, Caller, DeviceDetails, Holding, IssueError, Issuer, Lifetime,
             NotPermitted, TokenRequest, Writing,
         },
-        testing::{Bench, PASSWORD, bench, console, origin, scope, secret},
+        testing::{Bench, PASSWORD, bench, keeper, origin, scope, secret},
     };
     use keyproof_otp::pos::PosAlgorithm;
     use keyproof_store::{Prefix, faults::Commits};
@@ -171,7 +171,7 @@ mod tests {
             .unwrap();
         let refresher = Issuer::from(refresher);
         devices.add_device(&caller, &device("till")).await.unwrap();
-        devices.remove_instance("shop", &console()).await.unwrap();
+        devices.remove_instance(&keeper("shop")).await.unwrap();
         let gone = bench.permitted::<Holding>("shop", &token).await;
         assert_eq!(
             gone.err(),
@@ -179,7 +179,7 @@ mod tests {
         );
 
         devices
-            .add_instance("shop", secret(PASSWORD), &console())
+            .add_instance(&keeper("shop"), secret(PASSWORD))
             .await
             .unwrap();
         let unknown = bench.permitted::<Holding>("shop", &token).await;
@@ -205,7 +205,7 @@ mod tests {
         let session = bench.session("shop").await;
         let (late, caller) = (device("late"), session.caller(None).await);
         let slow = devices.add_device(&caller, &late);
-        let removal = async { devices.remove_instance("shop", &console()).await.unwrap() };
+        let removal = async { devices.remove_instance(&keeper("shop")).await.unwrap() };
         let added = bench.faults.overtake(slow, removal).await;
         assert_eq!(added, Err(Failure::Refused(AddDeviceError::Ended)));
         assert_eq!(records(&bench, "otp_device").await, 0);
@@ -220,7 +220,7 @@ mod tests {
         let slow = devices.issue(&issuer, &everything);
         let change = async {
             devices
-                .set_password("shop", secret(PASSWORD), &console())
+                .set_password(&keeper("shop"), secret(PASSWORD))
                 .await
                 .unwrap();
         };
@@ -256,7 +256,7 @@ mod tests {
         }
         // The removal itself goes through; the clearing fails at first, as after a crash.
         bench.faults.commits(Commits::Lost);
-        assert!(devices.remove_instance("shop", &console()).await.is_err());
+        assert!(devices.remove_instance(&keeper("shop")).await.is_err());
         bench.faults.commits(Commits::Made);
         assert_eq!(records(&bench, "otp_device").await, BATCH * 2 + 5);
         assert_eq!(records(&bench, "otp_leftover").await, 1);
@@ -283,7 +283,7 @@ mod tests {
         let session = bench.session("shop").await;
         session.add(&device("till")).await.unwrap();
         devices
-            .set_password("shop", secret(PASSWORD), &console())
+            .set_password(&keeper("shop"), secret(PASSWORD))
             .await
             .unwrap();
         assert_eq!(records(&bench, "login_token").await, 0);

@@ -14,7 +14,8 @@ use keyproof::{
 };
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
-    Applicant, Clock, ManualClock, Origin, Service, Who, access::NewOperatorToken,
+    Applicant, Clock, CommandLine, ManualClock, Origin, Service, Who, access::NewOperatorToken,
+    otp_devices::Keeper,
 };
 use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
@@ -118,6 +119,11 @@ impl Site {
 
 pub(crate) fn secret(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
+}
+
+/// Whoever runs a command on this instance.
+pub(crate) fn keeper(instance: &str) -> Keeper {
+    Keeper::of_command_line(&CommandLine::of("test".to_owned()), instance)
 }
 
 pub(crate) fn console_origin() -> Origin {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::taler::{
     dialect::{DEVICES, PASSWORD, TOKEN, device},
-    site::{Site, console_origin, secret},
+    site::{Site, keeper, secret},
 };
 
 #[tokio::test]
@@ -77,14 +77,11 @@ async fn nothing_of_a_removed_instance_comes_back_with_its_name() {
         .await
         .is_empty();
     let commands = &site.console.otp_devices;
-    commands
-        .remove_instance("shop", &console_origin())
-        .await
-        .unwrap();
+    commands.remove_instance(&keeper("shop")).await.unwrap();
     site.get(shop).bearer(token).send().await.refuses(404, 2000);
 
     commands
-        .add_instance("shop", secret(PASSWORD), &console_origin())
+        .add_instance(&keeper("shop"), secret(PASSWORD))
         .await
         .unwrap();
     site.get(shop).bearer(token).send().await.refuses(401, 41);
@@ -105,7 +102,7 @@ async fn a_new_password_ends_tokens_and_keeps_devices() {
     site.add(token, device("till")).await;
     let commands = &site.console.otp_devices;
     commands
-        .set_password("default", secret("another horse"), &console_origin())
+        .set_password(&keeper("default"), secret("another horse"))
         .await
         .unwrap();
     site.get(DEVICES)
@@ -132,10 +129,7 @@ async fn a_new_password_ends_tokens_and_keeps_devices() {
 async fn an_instance_without_a_password_gives_no_token() {
     let site = Site::start().await;
     let commands = &site.console.otp_devices;
-    commands
-        .remove_instance("default", &console_origin())
-        .await
-        .unwrap();
+    commands.remove_instance(&keeper("default")).await.unwrap();
     site.get("/config").send().await.is(200);
     for password in ["", PASSWORD] {
         let login = site

@@ -8,7 +8,7 @@ use crate::{
     access::NewOperatorToken,
     accounts::{Caller, NewUser, Role, Sort, SortKey, UserQuery},
     pages::PAGE,
-    testing::{Bench, PASSWORD, bench, console, origin, secret},
+    testing::{Bench, PASSWORD, bench, console, keeper, origin, secret},
 };
 
 /// An operator whose token has these scopes.
@@ -129,7 +129,7 @@ async fn the_list_of_instances_is_read_in_pages_by_name() {
     for number in 0..PAGE {
         let name = format!("shop{number:03}");
         devices
-            .add_instance(&name, secret(PASSWORD), &console())
+            .add_instance(&keeper(&name), secret(PASSWORD))
             .await
             .unwrap();
         names.push(name);

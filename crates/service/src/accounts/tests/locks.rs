@@ -14,7 +14,7 @@ use crate::{
     accounts::{
         AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
     },
-    testing::{Bench, PASSWORD, START, bench, console, origin, secret},
+    testing::{Bench, PASSWORD, START, bench, console, keeper, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -299,8 +299,8 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
     }
     assert_eq!(figures(), [(2, 2), (0, 0)]);
     let devices = &bench.service.otp_devices;
-    let root = console();
-    let added = devices.add_instance("shop", secret(PASSWORD), &root);
+    let shop = keeper("shop");
+    let added = devices.add_instance(&shop, secret(PASSWORD));
     added.await.unwrap();
     for _ in 0..5 {
         let guessed = devices.log_in("shop", "shop", secret("wrong horse"), &here);

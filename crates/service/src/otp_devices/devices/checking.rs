@@ -175,7 +175,7 @@ mod tests {
         otp_devices::{
             AddDeviceError, DeviceDetails, OperatorNotPermitted, RemoveDeviceError, Writing,
         },
-        testing::{Bench, bench, console, origin, secret},
+        testing::{Bench, bench, console, keeper, origin, secret},
     };
 
     const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -361,8 +361,8 @@ mod tests {
             .await
             .unwrap();
         // It is emptied, and there again under its name.
-        let by = console();
-        devices.remove_instance("default", &by).await.unwrap();
+        let default = keeper("default");
+        devices.remove_instance(&default).await.unwrap();
         let details = DeviceDetails {
             id: "new".to_owned(),
             description: String::new(),
@@ -399,6 +399,13 @@ mod tests {
                 .permit_operator::<Writing>(&ops, act, "default", None, &origin())
                 .await;
             let keeps = devices.permit_keeper(&ops, act, "default", &origin()).await;
+            assert_eq!(
+                OtpDevices::may_change(&ops, "default"),
+                may_write,
+                "{scope}"
+            );
+            let may_all = ["admin", "instances"].contains(&scope);
+            assert_eq!(OtpDevices::may_change_all(&ops), may_all, "{scope}");
             assert_eq!(reads.is_ok(), may_read, "{scope}");
             assert_eq!(writes.is_ok(), may_write, "{scope}");
             assert_eq!(keeps.is_ok(), may_write, "{scope}");

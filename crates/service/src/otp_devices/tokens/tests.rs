@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
-    testing::{Bench, PASSWORD, START, bench, console, origin, scope, secret},
+    testing::{Bench, PASSWORD, START, bench, keeper, origin, scope, secret},
 };
 
 fn request(wanted: &str) -> TokenRequest {
@@ -72,7 +72,7 @@ async fn a_login_needs_the_name_and_the_password() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
     devices
-        .add_instance("shop", secret(PASSWORD), &console())
+        .add_instance(&keeper("shop"), secret(PASSWORD))
         .await
         .unwrap();
     for (instance, name, password, expected) in [
@@ -164,7 +164,7 @@ async fn a_password_that_changed_after_login_issues_nothing() {
     let devices = &bench.service.otp_devices;
     let issuer = bench.logged_in("shop").await;
     devices
-        .set_password("shop", secret(PASSWORD), &console())
+        .set_password(&keeper("shop"), secret(PASSWORD))
         .await
         .unwrap();
     let refused = devices.issue(&issuer, &request("all")).await;
@@ -248,7 +248,7 @@ fn descriptions_are_cut_between_characters() {
 async fn nothing_is_hashed_for_an_instance_without_a_password() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
-    let (console, origin) = (console(), origin());
+    let (keeper, origin) = (keeper(DEFAULT_INSTANCE), origin());
     let before = devices.hashing.asked();
     for user in [DEFAULT_INSTANCE, "shop", ""] {
         let refused = devices.log_in(DEFAULT_INSTANCE, user, secret(PASSWORD), &origin);
@@ -258,7 +258,7 @@ async fn nothing_is_hashed_for_an_instance_without_a_password() {
         );
     }
     assert_eq!(devices.hashing.asked(), before);
-    let set = devices.set_password(DEFAULT_INSTANCE, secret(PASSWORD), &console);
+    let set = devices.set_password(&keeper, secret(PASSWORD));
     set.await.unwrap();
     // One with a password is asked for the same whatever the name is.
     for user in [DEFAULT_INSTANCE, "shop"] {

@@ -5,11 +5,10 @@ mod pages;
 use std::convert::Infallible;
 
 use http::StatusCode;
-use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_http::retry_after;
 use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_service::{
-    Action, Failure,
+    Action, Failure, OtpDevices,
     otp_devices::{
         AddDeviceError, AddInstanceError, Caller, CheckCodeError, DEFAULT_INSTANCE, DeviceDetails,
         Keeper, Moment, OperatorNotPermitted, OperatorRight, Reading, RemoveDeviceError,
@@ -51,12 +50,11 @@ impl Visit<Signed> {
             .instances_page(self.operator(), after, ROWS)
             .await?;
         let next = page.next.as_deref();
-        let all = OperatorScope::Instances(Reach::Change, None);
         let page = TillsPage {
             frame,
             next: next.map(|next| query(&[("after", next)])),
             instances: page.instances.into_iter().map(InstanceRow::of).collect(),
-            may_add: self.operator().may(&all),
+            may_add: OtpDevices::may_change_all(self.operator()),
         };
         render(&page, status)
     }
@@ -66,8 +64,7 @@ impl Visit<Signed> {
         let name = self.typed("name").to_owned();
         let keeper = self.keeper(Action::InstanceAdd, &name).await?;
         let password = self.secret("password");
-        let added = devices.add_instance(keeper.instance(), password, keeper.origin());
-        let (field, text) = match added.await {
+        let (field, text) = match devices.add_instance(&keeper, password).await {
             Ok(()) => {
                 return Ok(see_other(&told(
                     &format!("{HERE}/{name}"),
@@ -90,8 +87,7 @@ impl Visit<Signed> {
         let devices = &self.service().otp_devices;
         let keeper = self.keeper(Action::InstanceRemove, instance).await?;
         self.confirmed(&format!("{HERE}/{instance}"))?;
-        let removed = devices.remove_instance(keeper.instance(), keeper.origin());
-        match removed.await {
+        match devices.remove_instance(&keeper).await {
             Ok(()) | Err(Failure::Refused(RemoveInstanceError::Unknown)) => {
                 Ok(see_other(&told(HERE, "instance-removed")))
             }
@@ -329,8 +325,7 @@ impl Visit<Signed> {
     }
 
     fn may_change(&self, instance: &str) -> bool {
-        let needed = OperatorScope::Instances(Reach::Change, Some(instance.to_owned()));
-        self.operator().may(&needed)
+        OtpDevices::may_change(self.operator(), instance)
     }
 }
 
