@@ -359,7 +359,7 @@ impl OtpDevices {
 }
 
 /// The scope that reaches so far in this instance.
-fn scope(reach: Reach, instance: &str) -> OperatorScope {
+pub(super) fn scope(reach: Reach, instance: &str) -> OperatorScope {
     OperatorScope::Instances(reach, Some(instance.to_owned()))
 }
 

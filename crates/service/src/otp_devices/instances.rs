@@ -30,6 +30,16 @@ pub struct InstanceSummary {
     pub created_at: Timestamp,
 }
 
+impl InstanceSummary {
+    pub(super) fn of(instance: Instance) -> Self {
+        Self {
+            name: instance.name,
+            has_password: instance.password.is_some(),
+            created_at: instance.created_at,
+        }
+    }
+}
+
 /// Why no instance was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddInstanceError {
@@ -163,11 +173,7 @@ impl OtpDevices {
         let page = pages.next(self.clock.now()).await?.unwrap_or_default();
         let instances = page
             .into_iter()
-            .map(|(_, Stored { record, .. })| InstanceSummary {
-                name: record.name,
-                has_password: record.password.is_some(),
-                created_at: record.created_at,
-            });
+            .map(|(_, Stored { record, .. })| InstanceSummary::of(record));
         Ok(instances.collect())
     }
 

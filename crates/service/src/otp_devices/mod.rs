@@ -28,7 +28,6 @@ pub use instances::{
     AddInstanceError, DEFAULT_INSTANCE, InstanceSummary, RemoveInstanceError, SetPasswordError,
 };
 pub use password::LoginError;
-pub use reached::InstancesPage;
 pub use tokens::{IssueError, IssuedToken, Issuer, Lifetime, RevokeError, TokenRequest};
 
 use std::{fmt, sync::Arc};

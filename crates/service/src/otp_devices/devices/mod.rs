@@ -72,6 +72,15 @@ pub struct DeviceSummary {
     pub description: String,
 }
 
+impl DeviceSummary {
+    fn of(device: Device) -> Self {
+        Self {
+            id: device.id,
+            description: device.description,
+        }
+    }
+}
+
 /// A device, with the codes of a moment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceView {
@@ -247,10 +256,7 @@ impl OtpDevices {
         while let Some(page) = pages.next(self.clock.now()).await? {
             devices.extend(
                 page.into_iter()
-                    .map(|(_, Stored { record, .. })| DeviceSummary {
-                        id: record.id,
-                        description: record.description,
-                    }),
+                    .map(|(_, Stored { record, .. })| DeviceSummary::of(record)),
             );
         }
         // Long ids are stored by their digests, and so out of order.

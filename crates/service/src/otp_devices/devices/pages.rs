@@ -7,13 +7,14 @@ use super::{
     DeviceSummary,
 };
 use crate::{
-    StorageError,
+    Listed, StorageError,
     otp_devices::{Caller, OtpDevices, Reading},
+    pages::some,
 };
 
 impl OtpDevices {
-    /// At most so many devices of the instance behind `after`, which is the last of the page before; and whether there are
-    /// more. By id, as far as ids are no longer than the store's keys have room for.
+    /// At most so many devices of the instance, behind the id `after`. By id, as far as ids are no longer than the store's
+    /// keys have room for.
     ///
     /// # Errors
     ///
@@ -23,20 +24,16 @@ impl OtpDevices {
         caller: &Caller<Reading>,
         after: Option<&str>,
         most: usize,
-    ) -> Result<(Vec<DeviceSummary>, bool), StorageError> {
+    ) -> Result<Listed<DeviceSummary, String>, StorageError> {
         let prefix = all_devices(caller.instance(), caller.incarnation());
         let after = after.map(|id| caller.place_of(id));
-        let (limit, now) = (most.saturating_add(1), self.clock.now());
-        let page = self
-            .store
-            .scan::<Device>(&prefix, after.as_ref(), limit, now)
-            .await?;
-        let is_more = page.len() > most;
-        let devices = page.into_iter().take(most);
-        let devices = devices.map(|(_, Stored { record, .. })| DeviceSummary {
-            id: record.id,
-            description: record.description,
-        });
-        Ok((devices.collect(), is_more))
+        let now = self.clock.now();
+        let (found, is_more) =
+            some::<Device>(&self.store, &prefix, after.as_ref(), most, now).await?;
+        let rows = found.into_iter();
+        let rows = rows.map(|(_, Stored { record, .. })| DeviceSummary::of(record));
+        let rows: Vec<_> = rows.collect();
+        let next = rows.last().filter(|_| is_more).map(|last| last.id.clone());
+        Ok(Listed { rows, next })
     }
 }

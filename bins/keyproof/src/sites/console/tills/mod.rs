@@ -49,11 +49,10 @@ impl Visit<Signed> {
             .otp_devices
             .instances_page(self.operator(), after, ROWS)
             .await?;
-        let next = page.next.as_deref();
         let page = TillsPage {
             frame,
-            next: next.map(|next| query(&[("after", next)])),
-            instances: page.instances.into_iter().map(InstanceRow::of).collect(),
+            next: next(HERE, page.next),
+            instances: page.rows.into_iter().map(InstanceRow::of).collect(),
             may_add: OtpDevices::may_change_all(self.operator()),
         };
         render(&page, status)
@@ -104,16 +103,15 @@ impl Visit<Signed> {
         let caller: Caller<Reading> = self.caller(Action::InstanceShow, None).await?;
         let after = self.exchange.query().first("after");
         let devices = &self.service().otp_devices;
-        let (devices, is_more) = devices.devices_page(&caller, after, ROWS).await?;
+        let devices = devices.devices_page(&caller, after, ROWS).await?;
         let instance = caller.instance();
-        let last = devices.last().filter(|_| is_more);
-        let next = last.map(|last| format!("{HERE}/{instance}?{}", query(&[("after", &last.id)])));
         let page = TillPage {
             frame,
             instance,
             is_first: after.is_none(),
-            next,
+            next: next(&format!("{HERE}/{instance}"), devices.next),
             devices: devices
+                .rows
                 .into_iter()
                 .map(|device| DeviceRow::of(device, instance))
                 .collect(),
@@ -327,6 +325,11 @@ impl Visit<Signed> {
     fn may_change(&self, instance: &str) -> bool {
         OtpDevices::may_change(self.operator(), instance)
     }
+}
+
+/// Where the next page of a list is, if there may be one.
+fn next(list: &str, after: Option<String>) -> Option<String> {
+    after.map(|after| format!("{list}?{}", query(&[("after", &after)])))
 }
 
 /// A price, and how it was typed: people write the zeros that an amount is told without.

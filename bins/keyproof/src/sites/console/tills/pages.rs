@@ -28,7 +28,6 @@ pub(super) const PERIOD: u64 = DEFAULT_PERIOD.get();
 pub(super) struct TillsPage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) instances: Vec<InstanceRow>,
-    /// The query of the next page.
     pub(super) next: Option<String>,
     pub(super) may_add: bool,
 }
