@@ -5,7 +5,10 @@ use keyproof_mfa::{Addresses, Client, Lockout, Network, UnixMillis, User, UserId
 use keyproof_store::{Batch, Key, Raw, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{OtpDevices, records::instance_key};
+use super::{
+    OtpDevices,
+    records::{Instance, instance_key},
+};
 use crate::{
     Origin, StorageError,
     clock::{millis, timestamp},
@@ -36,17 +39,17 @@ pub(super) struct Guesses {
 
 impl OtpDevices {
     /// An instance and what is counted against it, as they were at one moment; `None` is no such instance.
-    pub(super) async fn guarded<R: Record>(
+    pub(super) async fn guarded(
         &self,
         instance: &str,
         now: Timestamp,
-    ) -> Result<Option<(Stored<R>, Guesses)>, StorageError> {
+    ) -> Result<Option<(Stored<Instance>, Guesses)>, StorageError> {
         let places = ["otp_lockout", "otp_addresses"].map(|all| Key::new(all, [instance]));
         let [lockout, addresses] = places.clone();
         let keys = [instance_key(instance), lockout, addresses];
         let mut found = self.store.get_many(&keys, now).await?.into_iter();
         let mut next = || found.next().flatten();
-        let Some(stored) = decode::<R>(next())? else {
+        let Some(stored) = decode(next())? else {
             return Ok(None);
         };
         let guesses = Guesses {

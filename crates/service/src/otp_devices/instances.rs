@@ -13,7 +13,7 @@ use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::{Deed, Target},
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// The instance that is always there, and is served at the root as well.
@@ -133,26 +133,23 @@ impl OtpDevices {
         keeper: &Keeper,
         password: Zeroizing<String>,
     ) -> Result<(), Failure<AddInstanceError>> {
-        let (name, origin) = (keeper.instance(), keeper.origin());
-        let refused = |why: AddInstanceError| Failure::Refused(why);
+        let name = keeper.instance();
         if !is_instance_name(name) {
-            return Err(refused(AddInstanceError::Name));
+            return refuse(AddInstanceError::Name);
         }
-        check_new_password(&password).map_err(|error| refused(error.into()))?;
-        let hash = self
-            .hashing
-            .hash(self.turn(origin), password, self.store.entropy());
-        let password = hash.await.map_err(|error| refused(error.into()))?;
+        let password = self
+            .hashed::<AddInstanceError>(password, keeper.origin())
+            .await?;
         let key = instance_key(name);
         settle("otp_devices.add_instance", &self.store, || async {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
-                return Err(Failure::Refused(AddInstanceError::Exists));
+                return refuse(AddInstanceError::Exists);
             }
             let mut batch = self.store.batch(now);
             let instance = self.new_instance(name, Some(password.clone()), now);
             batch.insert(&key, &instance, None);
-            self.told(&mut batch, now, Action::InstanceAdd, name, origin);
+            self.told(&mut batch, now, Action::InstanceAdd, name, keeper.origin());
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -187,36 +184,22 @@ impl OtpDevices {
         keeper: &Keeper,
         password: Zeroizing<String>,
     ) -> Result<(), Failure<SetPasswordError>> {
-        let (name, origin) = (keeper.instance(), keeper.origin());
-        let refused = |why: SetPasswordError| Failure::Refused(why);
-        check_new_password(&password).map_err(|error| refused(error.into()))?;
-        let hash = self
-            .hashing
-            .hash(self.turn(origin), password, self.store.entropy());
-        let password = hash.await.map_err(|error| refused(error.into()))?;
-        let key = instance_key(name);
-        settle("otp_devices.set_password", &self.store, || async {
-            let now = self.clock.now();
-            let found = self.guarded::<Instance>(name, now).await?;
-            let (stored, guesses) = found.ok_or(Failure::Refused(SetPasswordError::Unknown))?;
-            let Stored {
-                record, version, ..
-            } = stored;
-            let mut batch = self.store.batch(now);
-            leave(&mut batch, &record, false);
-            guesses.save(&mut batch, &guesses.records(name).unlock());
-            let next = Instance {
+        let password = self
+            .hashed::<SetPasswordError>(password, keeper.origin())
+            .await?;
+        let (use_case, act) = ("otp_devices.set_password", Action::InstanceSetPassword);
+        let next = |instance: &Instance, _: Timestamp| {
+            Some(Instance {
                 generation: self.draw_generation(),
                 password: Some(password.clone()),
-                ..record
-            };
-            batch.replace(&key, version, &next, None);
-            self.told(&mut batch, now, Action::InstanceSetPassword, name, origin);
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await?;
-        self.clear_leftovers_now().await;
-        Ok(())
+                ..instance.clone()
+            })
+        };
+        if self.change_instance(use_case, keeper, act, next).await? {
+            Ok(())
+        } else {
+            refuse(SetPasswordError::Unknown)
+        }
     }
 
     /// Removes an instance with its devices and tokens. The default instance is there again at once, empty and
@@ -229,29 +212,74 @@ impl OtpDevices {
         &self,
         keeper: &Keeper,
     ) -> Result<(), Failure<RemoveInstanceError>> {
-        let (name, origin) = (keeper.instance(), keeper.origin());
+        let (use_case, act) = ("otp_devices.remove_instance", Action::InstanceRemove);
+        let next = |instance: &Instance, now: Timestamp| {
+            let is_default = instance.name == DEFAULT_INSTANCE;
+            is_default.then(|| self.new_instance(DEFAULT_INSTANCE, None, now))
+        };
+        if self.change_instance(use_case, keeper, act, next).await? {
+            Ok(())
+        } else {
+            refuse(RemoveInstanceError::Unknown)
+        }
+    }
+
+    /// The hash of a new password.
+    async fn hashed<E: From<AuthError> + From<HashingError>>(
+        &self,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<String, Failure<E>> {
+        check_new_password(&password).map_err(|error| Failure::Refused(E::from(error)))?;
+        let turn = self.turn(origin);
+        let hash = self.hashing.hash(turn, password, self.store.entropy());
+        Ok(hash.await?)
+    }
+
+    /// Makes of an instance what is `next` of it, which may be nothing, and clears away what that leaves behind: the tokens
+    /// of its password, and its devices unless its incarnation goes on. Locks end with the password, and all that is counted
+    /// with the incarnation. `false` is no such instance.
+    async fn change_instance(
+        &self,
+        use_case: &'static str,
+        keeper: &Keeper,
+        act: Action,
+        next: impl Fn(&Instance, Timestamp) -> Option<Instance>,
+    ) -> Result<bool, StorageError> {
+        let name = keeper.instance();
         let key = instance_key(name);
-        settle("otp_devices.remove_instance", &self.store, || async {
+        let is_changed = settle(use_case, &self.store, || async {
             let now = self.clock.now();
-            let found = self.guarded::<Instance>(name, now).await?;
-            let (stored, guesses) = found.ok_or(Failure::Refused(RemoveInstanceError::Unknown))?;
+            let Some((stored, guesses)) = self.guarded(name, now).await? else {
+                return Ok(Attempt::Done(false));
+            };
             let Stored {
                 record, version, ..
             } = stored;
+            let next = next(&record, now);
+            let goes_on = |next: &Instance| next.incarnation == record.incarnation;
+            let goes_on = next.as_ref().is_some_and(goes_on);
             let mut batch = self.store.batch(now);
-            leave(&mut batch, &record, true);
-            guesses.erase(&mut batch);
-            if name == DEFAULT_INSTANCE {
-                batch.replace(&key, version, &self.new_instance(name, None, now), None);
+            leave(&mut batch, &record, !goes_on);
+            if goes_on {
+                guesses.save(&mut batch, &guesses.records(name).unlock());
             } else {
-                batch.remove(&key, version);
+                guesses.erase(&mut batch);
             }
-            self.told(&mut batch, now, Action::InstanceRemove, name, origin);
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await?;
-        self.clear_leftovers_now().await;
-        Ok(())
+            match next {
+                Some(next) => {
+                    batch.replace(&key, version, &next, None);
+                }
+                None => batch.remove(&key, version),
+            }
+            self.told(&mut batch, now, act, name, keeper.origin());
+            Ok(Attempt::Commit(batch, Ok(true)))
+        });
+        let is_changed = is_changed.await.map_err(Failure::without_refusal)?;
+        if is_changed {
+            self.clear_leftovers_now().await;
+        }
+        Ok(is_changed)
     }
 
     fn new_instance(&self, name: &str, password: Option<String>, now: Timestamp) -> Instance {

@@ -147,7 +147,7 @@ impl OtpDevices {
         instance: &str,
         origin: &Origin,
     ) -> Result<Guessable, Failure<LoginError>> {
-        let found = self.guarded::<Instance>(instance, self.clock.now()).await?;
+        let found = self.guarded(instance, self.clock.now()).await?;
         let (stored, guesses) = found.ok_or(Failure::Refused(LoginError::InstanceUnknown))?;
         // There is nothing to guess, and it is no secret: so nothing is hashed either.
         let Some(hash) = stored.record.password.clone() else {
