@@ -27,6 +27,7 @@ mod pages;
 mod places;
 mod rate_limit;
 mod session_life;
+mod slot;
 mod status;
 #[cfg(test)]
 mod testing;

@@ -2,7 +2,7 @@
 //! to it of late. The decision is `keyproof-mfa`'s, as for users: an instance is one without a second factor.
 
 use keyproof_mfa::{Addresses, Client, Lockout, Network, UnixMillis, User, UserId, UserRecords};
-use keyproof_store::{Batch, Key, Raw, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Origin, StorageError,
     clock::{millis, timestamp},
-    storage::put,
+    slot::Slot,
 };
 
 /// At `otp_lockout/<instance>`.
@@ -31,9 +31,8 @@ record!(AddressesRecord, "otp_addresses");
 
 /// What was read, with the instance itself.
 pub(super) struct Guesses {
-    places: [Key; 2],
-    lockout: Option<Stored<LockoutRecord>>,
-    addresses: Option<Stored<AddressesRecord>>,
+    lockout: Slot<LockoutRecord>,
+    addresses: Slot<AddressesRecord>,
     now: Timestamp,
 }
 
@@ -44,18 +43,17 @@ impl OtpDevices {
         instance: &str,
         now: Timestamp,
     ) -> Result<Option<(Stored<Instance>, Guesses)>, StorageError> {
-        let places = ["otp_lockout", "otp_addresses"].map(|all| Key::new(all, [instance]));
-        let [lockout, addresses] = places.clone();
-        let keys = [instance_key(instance), lockout, addresses];
-        let mut found = self.store.get_many(&keys, now).await?.into_iter();
-        let mut next = || found.next().flatten();
-        let Some(stored) = decode(next())? else {
+        let place = instance_key(instance);
+        let [lockout, addresses] =
+            ["otp_lockout", "otp_addresses"].map(|all| Key::new(all, [instance]));
+        let plan = ReadPlan::new([&place, &lockout, &addresses].map(Key::clone));
+        let found = self.store.read(plan, now).await?;
+        let Some(stored) = found.get(&place)? else {
             return Ok(None);
         };
         let guesses = Guesses {
-            lockout: decode(next())?,
-            addresses: decode(next())?,
-            places,
+            lockout: Slot::of(&found, lockout)?,
+            addresses: Slot::of(&found, addresses)?,
             now,
         };
         Ok(Some((stored, guesses)))
@@ -66,9 +64,9 @@ impl Guesses {
     /// What `keyproof-mfa` decides on.
     pub(super) fn records(&self, instance: &str) -> UserRecords {
         let mut records = UserRecords::new(User::new(UserId::new("", instance), 0));
-        records.lockout = self.lockout.as_ref().map(|stored| stored.record.0);
-        let addresses = self.addresses.as_ref();
-        records.addresses = addresses.map(|stored| stored.record.0.clone());
+        records.lockout = self.lockout.record().map(|record| record.0);
+        let addresses = self.addresses.record();
+        records.addresses = addresses.map(|record| record.0.clone());
         records
     }
 
@@ -89,27 +87,19 @@ impl Guesses {
 
     /// Adds what was decided.
     pub(super) fn save(&self, batch: &mut Batch, next: &UserRecords) {
-        let [lockout_key, addresses_key] = &self.places;
         let lockout = next.lockout.map(LockoutRecord);
         let kept = lockout.as_ref().map(|kept| timestamp(kept.0.expires_at()));
-        put(batch, lockout_key, self.lockout.as_ref(), lockout, kept);
+        self.lockout.put(batch, lockout, kept);
         let addresses = next.addresses.clone().map(AddressesRecord);
         let kept = addresses.as_ref();
         let kept = kept.map(|kept| timestamp(kept.0.expires_at()));
-        put(
-            batch,
-            addresses_key,
-            self.addresses.as_ref(),
-            addresses,
-            kept,
-        );
+        self.addresses.put(batch, addresses, kept);
     }
 
     /// Adds the end of all that is counted.
     pub(super) fn erase(&self, batch: &mut Batch) {
-        let [lockout_key, addresses_key] = &self.places;
-        put(batch, lockout_key, self.lockout.as_ref(), None, None);
-        put(batch, addresses_key, self.addresses.as_ref(), None, None);
+        self.lockout.remove(batch);
+        self.addresses.remove(batch);
     }
 }
 
@@ -119,8 +109,4 @@ pub(super) fn client(origin: &Origin) -> Client<'static> {
         fingerprint: None,
         network: origin.address.map(Network::of),
     }
-}
-
-fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {
-    Ok(raw.as_ref().map(Raw::decode::<R>).transpose()?)
 }
