@@ -1,9 +1,27 @@
-//! Keys of what comes for ever anew, in order of its time: what is written at once lies side by side, so that a login
-//! dirties a few pages of the store and not one for each of its records.
+//! Tokens, and the keys of what comes for ever anew, in order of its time: what is written at once lies side by side, so
+//! that a login dirties a few pages of the store and not one for each of its records.
 
 use data_encoding::HEXLOWER;
-use keyproof_auth::{Token, TokenDigest};
-use keyproof_store::{Key, Timestamp};
+use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{Entropy, Key, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::clock::auth_millis;
+
+/// A new token, which says when it was made if it is to.
+pub(crate) fn draw_token(entropy: &dyn Entropy, made_at: Option<Timestamp>) -> Token {
+    let mut random = Zeroizing::new([0; TOKEN_BYTES]);
+    entropy.fill(&mut *random);
+    match made_at {
+        Some(at) => Token::made_at(auth_millis(at), *random),
+        None => Token::from_random(*random),
+    }
+}
+
+/// A token's name, for people and in the audit trail: the first 16 hex digits of its digest.
+pub(crate) fn token_name(digest: &TokenDigest) -> String {
+    digest.to_string().chars().take(16).collect()
+}
 
 /// A moment as a segment that sorts as the time does.
 pub(crate) fn moment(at: Timestamp) -> String {
@@ -49,8 +67,22 @@ pub(crate) fn token_key_at(
 #[cfg(test)]
 mod tests {
     use keyproof_auth::UnixMillis;
+    use keyproof_store::SystemEntropy;
 
     use super::*;
+
+    #[test]
+    fn a_drawn_token_is_a_new_one_and_says_when_it_was_made_if_it_is_to() {
+        let (entropy, at) = (
+            SystemEntropy::new(),
+            Timestamp::from_millis(1_700_000_000_001),
+        );
+        let drawn = [Some(at), Some(at), None].map(|at| draw_token(&entropy, at));
+        assert_eq!(drawn.each_ref().map(made_at), [Some(at), Some(at), None]);
+        let names = drawn.map(|token| token_name(&token.digest()));
+        assert_ne!(names[0], names[1]);
+        assert!(names.iter().all(|name| name.len() == 16));
+    }
 
     #[test]
     fn keys_of_tokens_sort_by_time_and_those_of_earlier_releases_stay_where_they_were() {

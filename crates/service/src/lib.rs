@@ -63,11 +63,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_store::{Standbys, Store};
 use zeroize::Zeroizing;
 
 use judging::Queue;
+use keys::draw_token;
 use work::Followed;
 
 /// How many lists without pages are in memory at once.
@@ -250,9 +250,7 @@ impl Service {
 
     /// 256 random bits as a text (base64url), for what is to be known to nobody but its holder.
     pub fn draw_text(&self) -> Zeroizing<String> {
-        let mut random = Zeroizing::new([0; TOKEN_BYTES]);
-        self.store.entropy().fill(&mut *random);
-        Token::from_random(*random).text()
+        draw_token(self.store.entropy(), None).text()
     }
 
     /// What a dashboard reads, as it is now.

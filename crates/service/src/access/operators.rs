@@ -8,19 +8,20 @@ use std::{
 };
 
 use keyproof_auth::{
-    TOKEN_BYTES, Token, TokenDigest,
+    Token, TokenDigest,
     operator::{OperatorScope, OperatorScopes},
 };
 use keyproof_store::{
     Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
     Action, Audit, Clock, Failure, Origin, StorageError, Who,
     audit::{Deed, Target, Warrant},
+    keys::{draw_token, token_name},
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -216,13 +217,10 @@ impl Access {
         }
         settle("access.create", &self.store, || async {
             let now = self.clock.now();
-            let mut random = [0; TOKEN_BYTES];
-            self.store.entropy().fill(&mut random);
-            let secret = Token::from_random(random);
-            random.zeroize();
+            let secret = draw_token(self.store.entropy(), None);
             let digest = secret.digest();
             let token = OperatorToken {
-                id: id(&digest),
+                id: token_name(&digest),
                 subject: new.subject.clone(),
                 scopes: new.scopes.clone(),
                 created_at: now,
@@ -442,10 +440,6 @@ pub(super) fn operator_of(
         scopes: record.scopes.iter().cloned().collect(),
         along,
     }
-}
-
-fn id(digest: &TokenDigest) -> String {
-    digest.to_string().chars().take(16).collect()
 }
 
 fn describe(stored: Stored<OperatorTokenRecord>) -> OperatorToken {

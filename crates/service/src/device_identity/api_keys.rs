@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 
-use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
+use keyproof_auth::{Token, TokenDigest};
 use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
+    keys::draw_token,
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -255,10 +256,7 @@ impl DeviceIdentity {
                 .load::<Category>(&metadata.namespace, &new.category)
                 .await?
                 .ok_or_else(|| refused(CreateApiKeyError::UnknownCategory))?;
-            let mut random = [0; TOKEN_BYTES];
-            self.store.entropy().fill(&mut random);
-            let token = Token::from_random(random);
-            random.zeroize();
+            let token = draw_token(self.store.entropy(), None);
             let digest = token.digest();
             let location = KeyLocation {
                 namespace: metadata.namespace.clone(),
@@ -477,7 +475,7 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_auth::operator::OperatorScopes;
+    use keyproof_auth::{TOKEN_BYTES, operator::OperatorScopes};
 
     use super::*;
     use crate::{

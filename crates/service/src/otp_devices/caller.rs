@@ -13,7 +13,6 @@ use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp
 use super::{
     OtpDevices,
     records::{Device, Instance, LoginToken, device_key, instance_key, login_token_key},
-    tokens::token_id,
 };
 use crate::{
     Action, CommandLine, Failure, Origin, StorageError, Who,
@@ -21,6 +20,8 @@ use crate::{
     audit::{Deed, Target, Warrant},
     clock::auth_millis,
     derived::Derived,
+    keys::token_name,
+    storage::refuse,
 };
 
 /// Somebody who may do `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one;
@@ -202,31 +203,10 @@ impl OtpDevices {
         let permitted = self.audit.permit(operator, needed, act, target, origin);
         let refused = |why: OutOfScope| Failure::Refused(OperatorNotPermitted::from(why));
         let origin = permitted.await.map_err(refused)?;
-        let place = instance_key(instance);
-        let asked = device.map(|device| AskedDevice::new(instance, device));
-        let now = self.clock.now();
-        let found = self.find(&place, None, asked.as_ref(), now).await?;
-        let stored = found
-            .get_shared::<Instance>(&place)?
-            .ok_or(Failure::Refused(OperatorNotPermitted::InstanceUnknown))?;
-        let Instance {
-            incarnation,
-            generation,
-            ..
-        } = *stored.record;
-        let device = match asked {
-            Some(asked) => found.get_shared(&asked.place_in(incarnation))?,
-            None => None,
-        };
-        Ok(Caller {
-            instance: instance.to_owned(),
-            incarnation,
-            generation,
-            shown: None,
-            origin,
-            device,
-            right: PhantomData,
-        })
+        match self.find(instance, None, device).await? {
+            Some(found) => Ok(found.caller(origin, None)?),
+            None => refuse(OperatorNotPermitted::InstanceUnknown),
+        }
     }
 
     /// The operator, if their scopes allow to change this instance itself.
@@ -263,11 +243,10 @@ impl OtpDevices {
         device: Option<&str>,
         origin: &Origin,
     ) -> Result<Caller<R>, Failure<NotPermitted>> {
-        let refused = |why| Err(Failure::Refused(why));
         let token = match token.map(Token::parse) {
             Some(Ok(token)) => token,
             unusable => {
-                return refused(match (self.has_instance(instance).await?, unusable) {
+                return refuse(match (self.has_instance(instance).await?, unusable) {
                     (false, _) => NotPermitted::InstanceUnknown,
                     (true, None) => NotPermitted::Missing,
                     (true, Some(_)) => NotPermitted::Malformed,
@@ -276,85 +255,107 @@ impl OtpDevices {
         };
         let digest = token.digest();
         let token = login_token_key(instance, &token, &digest);
-        let place = instance_key(instance);
-        let asked = device.map(|device| AskedDevice::new(instance, device));
-        let now = self.clock.now();
-        let found = self.find(&place, Some(&token), asked.as_ref(), now).await?;
-        let Some(Stored {
-            record: instance, ..
-        }) = found.get_shared::<Instance>(&place)?
-        else {
-            return refused(NotPermitted::InstanceUnknown);
+        let Some(found) = self.find(instance, Some(&token), device).await? else {
+            return refuse(NotPermitted::InstanceUnknown);
         };
-        let Some(stored) = found.get_shared::<LoginToken>(&token)? else {
-            return refused(NotPermitted::TokenUnknown);
+        let Some(stored) = found.records.get_shared::<LoginToken>(&token)? else {
+            return refuse(NotPermitted::TokenUnknown);
         };
+        let instance = &found.instance;
         let validity = Validity {
             generation: stored.record.generation,
             expires_at: stored.record.valid_until.map(auth_millis),
         };
-        match validity.check(&instance.generation, auth_millis(now)) {
+        match validity.check(&instance.generation, auth_millis(found.now)) {
             Ok(()) => {}
-            Err(AuthError::Expired { .. }) => return refused(NotPermitted::Expired),
-            Err(_) => return refused(NotPermitted::TokenUnknown),
+            Err(AuthError::Expired { .. }) => return refuse(NotPermitted::Expired),
+            Err(_) => return refuse(NotPermitted::TokenUnknown),
         }
-        let device = match asked {
-            Some(asked) => found.get_shared(&asked.place_in(instance.incarnation))?,
-            None => None,
+        let (scope, id, version) = (stored.record.scope, token_name(&digest), stored.version);
+        let place = token.clone();
+        let origin = Origin {
+            warrants: vec![Warrant { place, version }],
+            ..origin.by(Who::Instance {
+                name: instance.name.clone(),
+                token: Some(id.clone()),
+            })
         };
-        let (scope, token_id) = (stored.record.scope, token_id(&digest));
-        let warrant = Warrant {
-            place: token.clone(),
-            version: stored.version,
+        let shown = Shown {
+            scope,
+            id,
+            place: token,
+            version,
         };
-        let caller = Caller {
-            origin: Origin {
-                warrants: vec![warrant],
-                ..origin.by(Who::Instance {
-                    name: instance.name.clone(),
-                    token: Some(token_id.clone()),
-                })
-            },
-            instance: instance.name.clone(),
-            incarnation: instance.incarnation,
-            generation: instance.generation,
-            shown: Some(Shown {
-                scope,
-                id: token_id,
-                place: token,
-                version: stored.version,
-            }),
-            device,
-            right: PhantomData,
-        };
+        let caller = found.caller(origin, Some(shown))?;
         if let Some(needed) = R::NEEDED.filter(|needed| !scope.allows(*needed)) {
             let why = format!("the scope {scope} does not allow {needed:?}");
             let target = Target::Instance(caller.instance.clone());
             let deed = caller.deed(Action::LoginTokenUse, target, Some(why));
             self.audit.refused(deed).await;
-            return refused(NotPermitted::Forbidden);
+            return refuse(NotPermitted::Forbidden);
         }
         Ok(caller)
     }
 
-    /// The instance, the token that is shown, and the device in the instance's present life.
+    /// The instance with the token that is shown, and the device in its present life; `None` is no such instance.
     async fn find(
         &self,
-        place: &Key,
+        instance: &str,
         token: Option<&Key>,
-        device: Option<&AskedDevice>,
-        now: Timestamp,
-    ) -> Result<Snapshot, StoreError> {
-        let mut plan = ReadPlan::new([Some(place), token].into_iter().flatten().cloned());
-        if let Some(device) = device {
-            let (place, device) = (place.clone(), device.clone());
+        device: Option<&str>,
+    ) -> Result<Option<Found>, StoreError> {
+        let place = instance_key(instance);
+        let asked = device.map(|device| AskedDevice::new(instance, device));
+        let mut plan = ReadPlan::new([Some(&place), token].into_iter().flatten().cloned());
+        if let Some(asked) = asked.clone() {
+            let place = place.clone();
             plan = plan.then(move |found| {
                 let stored = found.get_shared::<Instance>(&place)?;
-                let device = stored.map(|stored| device.place_in(stored.record.incarnation));
+                let device = stored.map(|stored| asked.place_in(stored.record.incarnation));
                 Ok(device.into_iter().collect())
             });
         }
-        self.store.read(plan, now).await
+        let now = self.clock.now();
+        let records = self.store.read(plan, now).await?;
+        let stored = records.get_shared(&place)?;
+        Ok(stored.map(|Stored { record, .. }| Found {
+            instance: record,
+            asked,
+            records,
+            now,
+        }))
+    }
+}
+
+/// What a permission rests on, as it was at one moment.
+struct Found {
+    instance: Arc<Instance>,
+    asked: Option<AskedDevice>,
+    records: Snapshot,
+    now: Timestamp,
+}
+
+impl Found {
+    /// Whoever is permitted by it.
+    fn caller<R>(&self, origin: Origin, shown: Option<Shown>) -> Result<Caller<R>, StoreError> {
+        let Instance {
+            incarnation,
+            generation,
+            ..
+        } = *self.instance;
+        let device = match &self.asked {
+            Some(asked) => self.records.get_shared(&asked.place_in(incarnation))?,
+            None => None,
+        };
+        Ok(Caller {
+            instance: self.instance.name.clone(),
+            incarnation,
+            generation,
+            shown,
+            origin,
+            device,
+            right: PhantomData,
+        })
     }
 }
 

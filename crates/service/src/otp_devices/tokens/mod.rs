@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use keyproof_auth::{Generation, TOKEN_BYTES, Token, TokenDigest, taler::LoginScope};
-use keyproof_store::{ReadPlan, Timestamp};
-use zeroize::{Zeroize, Zeroizing};
+use keyproof_auth::{Generation, taler::LoginScope};
+use keyproof_store::{Batch, ReadPlan, Timestamp};
+use zeroize::Zeroizing;
 
 use super::{
     OtpDevices,
@@ -14,8 +14,8 @@ use super::{
 use crate::{
     Action, Failure, Origin, Who,
     audit::{Deed, Target},
-    clock::auth_millis,
-    storage::{Attempt, settle},
+    keys::{draw_token, token_name},
+    storage::{Attempt, refuse, settle},
     text::cut,
 };
 
@@ -161,39 +161,14 @@ impl OtpDevices {
             let target = Target::Instance(caller.instance().to_owned());
             let deed = caller.deed(Action::LoginTokenIssue, target, Some(why));
             self.audit.refused(deed).await;
-            return Err(Failure::Refused(IssueError::ScopeExceeded));
+            return refuse(IssueError::ScopeExceeded);
         }
         let instance = issuer.instance();
-        let place = instance_key(instance);
         settle("otp_devices.issue", &self.store, || async {
-            let ended = || Failure::Refused(IssueError::Ended);
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
-            let shown = match &issuer.0 {
-                IssuerKind::Password { .. } => None,
-                // Whoever has shown no token gets none for it.
-                IssuerKind::Token(caller) => Some(caller.shown.as_ref().ok_or_else(ended)?),
-            };
-            let keys = [Some(&place), shown.map(|shown| &shown.place)];
-            let plan = ReadPlan::new(keys.into_iter().flatten().cloned());
-            let found = self.store.read(plan, now).await?;
-            let stored = found.get::<Instance>(&place)?.ok_or_else(ended)?;
-            if stored.record.generation != *issuer.generation() {
-                return Err(ended());
-            }
-            batch.require(&place, stored.version);
-            if let Some(Shown { place, version, .. }) = shown {
-                let token = found.get::<LoginToken>(place)?.ok_or_else(ended)?;
-                if token.version != *version {
-                    return Err(ended());
-                }
-                batch.require(place, *version);
-            }
-
-            let mut random = [0; TOKEN_BYTES];
-            self.store.entropy().fill(&mut random);
-            let token = Token::made_at(auth_millis(now), random);
-            random.zeroize();
+            self.still_granted(issuer, &mut batch, now).await?;
+            let token = draw_token(self.store.entropy(), Some(now));
             let digest = token.digest();
             let valid_until = match request.lifetime {
                 Lifetime::Default => Some(now.saturating_add(DEFAULT_LIFETIME)),
@@ -216,7 +191,7 @@ impl OtpDevices {
                 action: Action::LoginTokenIssue,
                 target: Target::LoginToken {
                     instance: instance.to_owned(),
-                    id: token_id(&digest),
+                    id: token_name(&digest),
                 },
                 detail: Some(format!("scope {}", request.scope)),
                 origin: issuer.origin(),
@@ -232,6 +207,38 @@ impl OtpDevices {
         .await
     }
 
+    /// Adds to a batch that what the issuer showed has not ended.
+    async fn still_granted(
+        &self,
+        issuer: &Issuer,
+        batch: &mut Batch,
+        now: Timestamp,
+    ) -> Result<(), Failure<IssueError>> {
+        let ended = || Failure::Refused(IssueError::Ended);
+        let shown = match &issuer.0 {
+            IssuerKind::Password { .. } => None,
+            // Whoever has shown no token gets none for it.
+            IssuerKind::Token(caller) => Some(caller.shown.as_ref().ok_or_else(ended)?),
+        };
+        let place = instance_key(issuer.instance());
+        let keys = [Some(&place), shown.map(|shown| &shown.place)];
+        let plan = ReadPlan::new(keys.into_iter().flatten().cloned());
+        let found = self.store.read(plan, now).await?;
+        let stored = found.get::<Instance>(&place)?.ok_or_else(ended)?;
+        if stored.record.generation != *issuer.generation() {
+            return Err(ended());
+        }
+        batch.require(&place, stored.version);
+        if let Some(Shown { place, version, .. }) = shown {
+            let token = found.get::<LoginToken>(place)?.ok_or_else(ended)?;
+            if token.version != *version {
+                return Err(ended());
+            }
+            batch.require(place, *version);
+        }
+        Ok(())
+    }
+
     /// Ends the caller's own token.
     ///
     /// # Errors
@@ -239,7 +246,7 @@ impl OtpDevices {
     /// [`RevokeError`].
     pub async fn revoke(&self, caller: &Caller<Holding>) -> Result<(), Failure<RevokeError>> {
         let Some(shown) = &caller.shown else {
-            return Err(Failure::Refused(RevokeError::Ended));
+            return refuse(RevokeError::Ended);
         };
         settle("otp_devices.revoke", &self.store, || async {
             let now = self.clock.now();
@@ -250,7 +257,7 @@ impl OtpDevices {
                 .await?
                 .is_none_or(|token| token.version != shown.version)
             {
-                return Err(Failure::Refused(RevokeError::Ended));
+                return refuse(RevokeError::Ended);
             }
             let mut batch = self.store.batch(now);
             batch.remove(&shown.place, shown.version);
@@ -264,11 +271,6 @@ impl OtpDevices {
         })
         .await
     }
-}
-
-/// A token's name in the audit trail.
-pub(super) fn token_id(digest: &TokenDigest) -> String {
-    digest.to_string().chars().take(16).collect()
 }
 
 /// What is kept of a description.
