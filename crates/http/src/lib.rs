@@ -86,7 +86,7 @@ pub use query::Query;
 pub use refusal::StackRefusal;
 pub use request_id::RequestId;
 pub use response::{Response, json, keeping, plain_refusal};
-pub use retry::{retry_after, retry_soon};
+pub use retry::{retry_after, retry_soon, whole_seconds};
 pub use served::Served;
 pub use slots::Slots;
 pub use socket::{Client, Presence};

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
+/// A wait in whole seconds: none too few.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(begun)
+}
+
 /// Says when to try again: in whole seconds, at least one and none too few.
 pub fn retry_after(headers: &mut HeaderMap, wait: Duration) {
-    let begun = u64::from(wait.subsec_nanos() > 0);
-    let seconds = wait.as_secs().saturating_add(begun).max(1);
+    let seconds = whole_seconds(wait).max(1);
     headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
 }
 
@@ -34,6 +39,8 @@ mod tests {
             retry_after(&mut headers, wait);
             assert_eq!(headers[header::RETRY_AFTER], seconds, "{wait:?}");
         }
+        assert_eq!(whole_seconds(Duration::ZERO), 0);
+        assert_eq!(whole_seconds(Duration::from_millis(59_001)), 60);
         retry_soon(&mut headers);
         assert_eq!(headers[header::RETRY_AFTER], "1");
         assert_eq!(headers.len(), 1);

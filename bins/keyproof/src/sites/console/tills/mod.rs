@@ -5,7 +5,7 @@ mod pages;
 use std::convert::Infallible;
 
 use http::StatusCode;
-use keyproof_http::retry_after;
+use keyproof_http::{retry_after, whole_seconds};
 use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_service::{
     Action, Failure, OtpDevices,
@@ -264,7 +264,7 @@ impl Visit<Signed> {
                         refuse("code", "A code has eight digits.".to_owned())
                     }
                     Err(Failure::Refused(CheckCodeError::Limited { wait })) => {
-                        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                        let seconds = whole_seconds(wait);
                         let text =
                             format!("Too many codes were checked. Try again in {seconds} seconds.");
                         let (frame, ..) = refuse("code", text);
