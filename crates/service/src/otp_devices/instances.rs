@@ -100,7 +100,7 @@ impl OtpDevices {
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn ensure_default(&self) -> Result<(), StorageError> {
+    pub(crate) async fn ensure_default(&self) -> Result<(), StorageError> {
         let key = instance_key(DEFAULT_INSTANCE);
         settle("otp_devices.ensure_default", &self.store, || async {
             let now = self.clock.now();

@@ -20,7 +20,7 @@ impl OtpDevices {
     /// # Errors
     ///
     /// [`StorageError`]; the rest stays for the next call.
-    pub async fn clear_leftovers(&self) -> Result<Round, StorageError> {
+    pub(crate) async fn clear_leftovers(&self) -> Result<Round, StorageError> {
         let now = self.clock.now();
         let mut round = Round::default();
         let all = all_leftovers();

@@ -58,7 +58,7 @@ pub struct OtpDevices {
 
 impl OtpDevices {
     /// The devices of this store; guesses at passwords are counted by `policy`, as those at users' are.
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
