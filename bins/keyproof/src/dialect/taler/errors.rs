@@ -18,139 +18,38 @@ use super::{
     body::Fields,
     wire::{self, DEVICE_CHANGE, DEVICE_DETAILS},
 };
+use crate::dialect::codes::codes;
 
-/// What refused a request, by its name in the registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
-    CompressionInvalid,
-    DbCommitFailed,
-    DbFetchFailed,
-    DbSoftFailure,
-    DbStoreFailed,
-    DeviceChangeConflict,
-    DeviceExists,
-    DeviceUnknown,
-    EndpointUnknown,
-    HttpHeadersMalformed,
-    InstanceUnknown,
-    InternalInvariantFailure,
-    JsonInvalid,
-    MerchantUnauthorized,
-    MethodInvalid,
-    OsResourceAllocationFailure,
-    ParameterMalformed,
-    PathSegmentMalformed,
-    Timeout,
-    TooManyAttempts,
-    TokenExpired,
-    TokenMalformed,
-    TokenPermissionInsufficient,
-    TokenUnknown,
-    UploadExceedsLimit,
-    UriTooLong,
-}
+codes! {
+    /// What refused a request, by its name in the registry.
+    u16;
 
-impl Code {
-    /// Its number, its status, and what to do about it.
-    const fn parts(self) -> (u16, StatusCode, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::Timeout => (
-                11,
-                S::REQUEST_TIMEOUT,
-                "The request did not arrive in time.",
-            ),
-            Self::TokenPermissionInsufficient => (
-                16,
-                S::FORBIDDEN,
-                "The scope of the token does not allow this.",
-            ),
-            Self::MethodInvalid => (
-                20,
-                S::METHOD_NOT_ALLOWED,
-                "The resource has no such method: see Allow.",
-            ),
-            Self::EndpointUnknown => (21, S::NOT_FOUND, "There is nothing at this path."),
-            Self::JsonInvalid => (
-                22,
-                S::BAD_REQUEST,
-                "The body is not the JSON that is expected here.",
-            ),
-            Self::HttpHeadersMalformed => (23, S::BAD_REQUEST, "The request's head is malformed."),
-            Self::ParameterMalformed => (
-                26,
-                S::BAD_REQUEST,
-                "The parameter that detail names is malformed.",
-            ),
-            Self::CompressionInvalid => (
-                28,
-                S::BAD_REQUEST,
-                "The body cannot be decompressed: gzip and deflate are known.",
-            ),
-            Self::PathSegmentMalformed => (
-                29,
-                S::BAD_REQUEST,
-                "A segment of the path is not percent-encoded UTF-8.",
-            ),
-            Self::UriTooLong => (31, S::URI_TOO_LONG, "The URI is too long."),
-            Self::UploadExceedsLimit => (32, S::PAYLOAD_TOO_LARGE, "The body is too large."),
-            Self::TokenUnknown => (
-                41,
-                S::UNAUTHORIZED,
-                "The token is unknown here: log in again.",
-            ),
-            Self::TokenExpired => (42, S::UNAUTHORIZED, "The token has expired: log in again."),
-            Self::TokenMalformed => (43, S::UNAUTHORIZED, "The text after Bearer is not a token."),
-            Self::DbStoreFailed => (
-                52,
-                S::INTERNAL_SERVER_ERROR,
-                "The change could not be stored.",
-            ),
-            Self::DbFetchFailed => (53, S::INTERNAL_SERVER_ERROR, "The store does not answer."),
-            Self::DbCommitFailed => (
-                54,
-                S::INTERNAL_SERVER_ERROR,
-                "The change could not be committed.",
-            ),
-            Self::DbSoftFailure => (
-                55,
-                S::INTERNAL_SERVER_ERROR,
-                "Too many changes to the same thing at once: try again.",
-            ),
-            Self::InternalInvariantFailure => (
-                60,
-                S::INTERNAL_SERVER_ERROR,
-                "Something is wrong with this server.",
-            ),
-            Self::OsResourceAllocationFailure => (
-                77,
-                S::SERVICE_UNAVAILABLE,
-                "The server has too much to do: try again soon.",
-            ),
-            Self::InstanceUnknown => (2000, S::NOT_FOUND, "There is no such instance."),
-            Self::MerchantUnauthorized => (
-                2015,
-                S::UNAUTHORIZED,
-                "A token or the instance's password is needed.",
-            ),
-            Self::DeviceUnknown => (2021, S::NOT_FOUND, "There is no OTP device of this id."),
-            Self::TooManyAttempts => (
-                2127,
-                S::TOO_MANY_REQUESTS,
-                "There were too many attempts: see Retry-After.",
-            ),
-            Self::DeviceExists => (
-                2851,
-                S::CONFLICT,
-                "There is an OTP device of this id, with other details.",
-            ),
-            Self::DeviceChangeConflict => (
-                2852,
-                S::CONFLICT,
-                "The algorithm of an OTP device cannot be changed, or others kept changing the device.",
-            ),
-        }
-    }
+    Timeout = 11, REQUEST_TIMEOUT, "The request did not arrive in time.";
+    TokenPermissionInsufficient = 16, FORBIDDEN, "The scope of the token does not allow this.";
+    MethodInvalid = 20, METHOD_NOT_ALLOWED, "The resource has no such method: see Allow.";
+    EndpointUnknown = 21, NOT_FOUND, "There is nothing at this path.";
+    JsonInvalid = 22, BAD_REQUEST, "The body is not the JSON that is expected here.";
+    HttpHeadersMalformed = 23, BAD_REQUEST, "The request's head is malformed.";
+    ParameterMalformed = 26, BAD_REQUEST, "The parameter that detail names is malformed.";
+    CompressionInvalid = 28, BAD_REQUEST, "The body cannot be decompressed: gzip and deflate are known.";
+    PathSegmentMalformed = 29, BAD_REQUEST, "A segment of the path is not percent-encoded UTF-8.";
+    UriTooLong = 31, URI_TOO_LONG, "The URI is too long.";
+    UploadExceedsLimit = 32, PAYLOAD_TOO_LARGE, "The body is too large.";
+    TokenUnknown = 41, UNAUTHORIZED, "The token is unknown here: log in again.";
+    TokenExpired = 42, UNAUTHORIZED, "The token has expired: log in again.";
+    TokenMalformed = 43, UNAUTHORIZED, "The text after Bearer is not a token.";
+    DbStoreFailed = 52, INTERNAL_SERVER_ERROR, "The change could not be stored.";
+    DbFetchFailed = 53, INTERNAL_SERVER_ERROR, "The store does not answer.";
+    DbCommitFailed = 54, INTERNAL_SERVER_ERROR, "The change could not be committed.";
+    DbSoftFailure = 55, INTERNAL_SERVER_ERROR, "Too many changes to the same thing at once: try again.";
+    InternalInvariantFailure = 60, INTERNAL_SERVER_ERROR, "Something is wrong with this server.";
+    OsResourceAllocationFailure = 77, SERVICE_UNAVAILABLE, "The server has too much to do: try again soon.";
+    InstanceUnknown = 2000, NOT_FOUND, "There is no such instance.";
+    MerchantUnauthorized = 2015, UNAUTHORIZED, "A token or the instance's password is needed.";
+    DeviceUnknown = 2021, NOT_FOUND, "There is no OTP device of this id.";
+    TooManyAttempts = 2127, TOO_MANY_REQUESTS, "There were too many attempts: see Retry-After.";
+    DeviceExists = 2851, CONFLICT, "There is an OTP device of this id, with other details.";
+    DeviceChangeConflict = 2852, CONFLICT, "The algorithm of an OTP device cannot be changed, or others kept changing the device.";
 }
 
 const OUTCOME_UNKNOWN: &str =
@@ -254,6 +153,11 @@ impl Refusal {
     pub(super) fn reading(error: StorageError) -> Self {
         // Nothing was to be stored, so no change failed or raced.
         Self::storage(error, Code::DbFetchFailed, Code::DbFetchFailed)
+    }
+
+    /// What changes something failed.
+    fn changing(error: StorageError) -> Self {
+        Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
     }
 
     /// What the store did: `failed` if a change was not made or may not have been, `raced` if others kept changing
@@ -378,9 +282,7 @@ impl From<Failure<NotPermitted>> for Refusal {
 impl From<Failure<LoginError>> for Refusal {
     fn from(failure: Failure<LoginError>) -> Self {
         match failure {
-            Failure::Storage(error) => {
-                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
-            }
+            Failure::Storage(error) => Self::changing(error),
             Failure::Refused(LoginError::Hashing(error)) => Self::hashing(&error),
             Failure::Refused(LoginError::InstanceUnknown) => Code::InstanceUnknown.into(),
             Failure::Refused(LoginError::Locked { wait }) => {
@@ -394,9 +296,7 @@ impl From<Failure<LoginError>> for Refusal {
 impl From<Failure<IssueError>> for Refusal {
     fn from(failure: Failure<IssueError>) -> Self {
         match failure {
-            Failure::Storage(error) => {
-                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
-            }
+            Failure::Storage(error) => Self::changing(error),
             Failure::Refused(IssueError::Ended) => Code::TokenUnknown.into(),
             Failure::Refused(IssueError::ScopeExceeded) => Code::TokenPermissionInsufficient.into(),
         }
@@ -406,9 +306,7 @@ impl From<Failure<IssueError>> for Refusal {
 impl From<Failure<RevokeError>> for Refusal {
     fn from(failure: Failure<RevokeError>) -> Self {
         match failure {
-            Failure::Storage(error) => {
-                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
-            }
+            Failure::Storage(error) => Self::changing(error),
             Failure::Refused(RevokeError::Ended) => Code::TokenUnknown.into(),
         }
     }
@@ -466,9 +364,7 @@ impl From<Failure<ChangeDeviceError<Self>>> for Refusal {
 impl From<Failure<RemoveDeviceError>> for Refusal {
     fn from(failure: Failure<RemoveDeviceError>) -> Self {
         match failure {
-            Failure::Storage(error) => {
-                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
-            }
+            Failure::Storage(error) => Self::changing(error),
             Failure::Refused(RemoveDeviceError::Ended) => Code::TokenUnknown.into(),
             Failure::Refused(RemoveDeviceError::Unknown) => Code::DeviceUnknown.into(),
         }
