@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Action, Failure, HashingError, Origin, PasswordVerdict, StorageError,
     audit::{Deed, Target},
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// What the audit trail is told of a wrong password.
@@ -152,7 +152,7 @@ impl OtpDevices {
         // There is nothing to guess, and it is no secret: so nothing is hashed either.
         let Some(hash) = stored.record.password.clone() else {
             self.audit.refused(failed(instance, WRONG, origin)).await;
-            return Err(Failure::Refused(LoginError::Refused));
+            return refuse(LoginError::Refused);
         };
         let admitted = guesses
             .records(instance)
@@ -161,7 +161,7 @@ impl OtpDevices {
             self.locks.refused();
             self.audit.refused(failed(instance, UNJUDGED, origin)).await;
             let wait = guesses.wait(locked.until);
-            return Err(Failure::Refused(LoginError::Locked { wait }));
+            return refuse(LoginError::Locked { wait });
         }
         Ok(Guessable {
             instance: stored,

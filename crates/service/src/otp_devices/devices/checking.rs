@@ -13,7 +13,7 @@ use crate::{
     Action, Failure,
     audit::{Deed, Target},
     otp_devices::{Caller, Reading},
-    storage::{Attempt, overtaken, settle_permitted},
+    storage::{Attempt, overtaken, refuse, settle_permitted},
 };
 
 /// How many steps before and after the present one are looked at: half an hour.
@@ -81,11 +81,11 @@ impl OtpDevices {
         let device = caller.device();
         let device = device.ok_or(refused(CheckCodeError::Unknown))?;
         if device.algorithm == PosAlgorithm::None {
-            return Err(refused(CheckCodeError::NoCodes));
+            return refuse(CheckCodeError::NoCodes);
         }
         let price = price.filter(|_| device.algorithm == PosAlgorithm::TotpWithPrice);
         if device.algorithm == PosAlgorithm::TotpWithPrice && price.is_none() {
-            return Err(refused(CheckCodeError::PriceNeeded));
+            return refuse(CheckCodeError::PriceNeeded);
         }
         let code = Code::parse(code, Digits::EIGHT).map_err(|error| refused(error.into()))?;
         let now = self.clock.now();

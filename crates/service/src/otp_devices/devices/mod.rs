@@ -26,7 +26,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::{Deed, Target},
     pages::Pages,
-    storage::{Attempt, said, settle},
+    storage::{Attempt, refuse, said, settle},
 };
 
 /// The longest id, in bytes: with each of them percent-encoded, a URL with it is still one that is served.
@@ -189,14 +189,14 @@ impl OtpDevices {
         caller: &Caller<Writing>,
         details: &DeviceDetails,
     ) -> Result<(), Failure<AddDeviceError>> {
-        let refused = |why: AddDeviceError| Failure::Refused(why);
         if !is_id(&details.id) {
-            return Err(refused(AddDeviceError::Id));
+            return refuse(AddDeviceError::Id);
         }
         if details.description.len() > MAX_DESCRIPTION {
-            return Err(refused(AddDeviceError::Description));
+            return refuse(AddDeviceError::Description);
         }
-        let strength = strength(&details.key).map_err(|error| refused(error.into()))?;
+        let strength = strength(&details.key);
+        let strength = strength.map_err(|error| Failure::Refused(AddDeviceError::Key(error)))?;
         let key = caller.place_of(&details.id);
         let is_new = settle("otp_devices.add_device", &self.store, || async {
             let loaded = self.load(caller, &key).await?;
@@ -214,7 +214,7 @@ impl OtpDevices {
                     && record.counter == details.counter
                     && self.same_key(&key, &record, &details.key)?;
                 if !same {
-                    return Err(Failure::Refused(AddDeviceError::Conflict));
+                    return refuse(AddDeviceError::Conflict);
                 }
                 // Who added it may never have learnt so, and it may not outlive this server yet.
                 batch.require(&key, version);
