@@ -1,6 +1,9 @@
 //! The password of an instance, which gives whoever knows it a token.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use keyproof_mfa::{Password, PasswordRefusal};
 use keyproof_store::Stored;
@@ -64,81 +67,77 @@ impl OtpDevices {
         password: Zeroizing<String>,
         origin: &Origin,
     ) -> Result<Issuer, Failure<LoginError>> {
-        loop {
-            let hash = self.guessable(instance, origin).await?.hash;
-            // A wrong name costs what a wrong password does.
-            let judged = Some(&*hash).filter(|_| user_name == instance);
-            let verify = self
-                .hashing
-                .verify(self.turn(origin), judged, password.clone());
-            let verdict = verify.await.map_err(refused)?;
-            // Judging takes a while: what it rests on is read again.
-            let counted = self.count(instance, &hash, verdict, origin).await?;
-            let Some(stored) = counted else { continue };
-            let generation = stored.record.generation;
-            if let PasswordVerdict::Accepted { needs_rehash: true } = verdict {
-                self.rehash(stored, password, origin).await;
-            }
-            return Ok(Issuer::by_password(instance, generation, origin));
+        // The hash that it was compared with last, and what came of it: judging is slow, so that it is done again for
+        // another hash alone.
+        let judged = Mutex::new(None::<(String, PasswordVerdict)>);
+        let judged = || judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = settle("otp_devices.log_in", &self.store, || async {
+            let guessable = self.guessable(instance, origin).await?;
+            let verdict = judged().clone();
+            let verdict = verdict.filter(|(with, _)| *with == guessable.hash);
+            let Some((_, verdict)) = verdict else {
+                // A wrong name costs what a wrong password does.
+                let hash = Some(&*guessable.hash).filter(|_| user_name == instance);
+                let turn = self.turn(origin);
+                let verdict = self.hashing.verify(turn, hash, password.clone()).await?;
+                *judged() = Some((guessable.hash, verdict));
+                // Judging takes a while: what it rests on is read again.
+                return Ok(Attempt::Again);
+            };
+            self.count(guessable, verdict, origin).await
+        });
+        let (stored, verdict) = settled.await?;
+        let generation = stored.record.generation;
+        if let PasswordVerdict::Accepted { needs_rehash: true } = verdict {
+            self.rehash(stored, password, origin).await;
         }
+        Ok(Issuer::by_password(instance, generation, origin))
     }
 
-    /// Counts a judged password, wrong or right; `None` if another was set meanwhile, about which it says nothing.
+    /// Counts a judged password, wrong or right.
     async fn count(
         &self,
-        instance: &str,
-        hash: &str,
+        guessable: Guessable,
         verdict: PasswordVerdict,
         origin: &Origin,
-    ) -> Result<Option<Stored<Instance>>, Failure<LoginError>> {
+    ) -> Result<Attempt<(Stored<Instance>, PasswordVerdict), LoginError>, Failure<LoginError>> {
+        let Guessable {
+            instance, guesses, ..
+        } = guessable;
+        let name = &*instance.record.name;
         let found = match verdict {
             PasswordVerdict::Accepted { .. } => Password::Correct,
             PasswordVerdict::Refused => Password::Wrong,
         };
-        settle("otp_devices.log_in", &self.store, || async {
-            let Guessable {
-                instance: stored,
-                hash: current,
-                guesses,
-            } = self.guessable(instance, origin).await?;
-            if current != hash {
-                return Ok(Attempt::Done(None));
+        let records = guesses.records(name);
+        let decision = records.begin_login(found, client(origin), guesses.at(), &self.policy);
+        let mut batch = self.store.batch(guesses.read_at());
+        batch.require(&instance_key(name), instance.version);
+        guesses.save(&mut batch, &decision.next);
+        let (why, until) = match decision.verdict {
+            Ok(_) => return Ok(Attempt::Commit(batch, Ok((instance, verdict)))),
+            Err(PasswordRefusal::Locked(locked)) => {
+                self.locks.refused();
+                (UNJUDGED, Some(locked.until))
             }
-            let decision = guesses.records(instance).begin_login(
-                found,
-                client(origin),
-                guesses.at(),
-                &self.policy,
-            );
-            let mut batch = self.store.batch(guesses.read_at());
-            batch.require(&instance_key(instance), stored.version);
-            guesses.save(&mut batch, &decision.next);
-            let (why, until) = match decision.verdict {
-                Ok(_) => return Ok(Attempt::Commit(batch, Ok(Some(stored)))),
-                Err(PasswordRefusal::Locked(locked)) => {
-                    self.locks.refused();
-                    (UNJUDGED, Some(locked.until))
+            Err(PasswordRefusal::WrongPassword(failure)) => {
+                if failure.locked_until.is_some() {
+                    self.locks.begins(&mut batch);
                 }
-                Err(PasswordRefusal::WrongPassword(failure)) => {
-                    if failure.locked_until.is_some() {
-                        self.locks.begins(&mut batch);
-                    }
-                    (WRONG, failure.locked_until)
-                }
-            };
-            let deed = failed(instance, why, origin);
-            self.audit
-                .counted(&mut batch, guesses.read_at(), deed)
-                .await?;
-            let refusal = match until {
-                Some(until) => LoginError::Locked {
-                    wait: guesses.wait(until),
-                },
-                None => LoginError::Refused,
-            };
-            Ok(Attempt::Commit(batch, Err(refusal)))
-        })
-        .await
+                (WRONG, failure.locked_until)
+            }
+        };
+        let deed = failed(name, why, origin);
+        self.audit
+            .counted(&mut batch, guesses.read_at(), deed)
+            .await?;
+        let refusal = match until {
+            Some(until) => LoginError::Locked {
+                wait: guesses.wait(until),
+            },
+            None => LoginError::Refused,
+        };
+        Ok(Attempt::Commit(batch, Err(refusal)))
     }
 
     /// The instance, if there is a password to guess at and whoever asks may.
@@ -207,8 +206,4 @@ fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> Deed<'a> {
         detail: Some(why.to_owned()),
         origin,
     }
-}
-
-fn refused(error: HashingError) -> Failure<LoginError> {
-    Failure::Refused(error.into())
 }
