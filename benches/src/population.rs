@@ -93,8 +93,12 @@ fn password() -> Zeroizing<String> {
     Zeroizing::new(PASSWORD.to_owned())
 }
 
+fn command_line() -> CommandLine {
+    CommandLine::of("root".to_owned())
+}
+
 fn root() -> Origin {
-    origin(Who::CommandLine("root".to_owned()))
+    command_line().origin().clone()
 }
 
 impl District {
@@ -213,7 +217,7 @@ impl Founder {
             organisation: format!("organisation{district}"),
             role: Role::User,
         };
-        accounts.add_user(&new, password(), &root()).await?;
+        accounts.add_user(&new, password(), &command_line()).await?;
         let step = accounts.login(password_of(&name), &anonymous).await?;
         let FirstStep::Authenticated(tokens) = step else {
             return Err("a code was asked for".into());

@@ -6,7 +6,8 @@ use std::{convert::Infallible, num::NonZeroUsize, path::Path, sync::Arc, time::D
 use keyproof_auth::Cost;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
-    Action, AddressLimit, Applicant, Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    Action, AddressLimit, Applicant, Clock, CommandLine, HashingSettings, ManualClock, Origin,
+    Service, Who,
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
 };
 use keyproof_store::{
@@ -95,7 +96,7 @@ async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(S
         role: Role::User,
     };
     let password = || Zeroizing::new(PASSWORD.to_owned());
-    let root = origin().by(Who::CommandLine("root".to_owned()));
+    let root = CommandLine::of("root".to_owned());
     accounts.add_user(&new, password(), &root).await?;
     let step = accounts.login(password_of(name.clone()), &origin()).await?;
     let FirstStep::Authenticated(tokens) = step else {

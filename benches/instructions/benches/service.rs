@@ -106,7 +106,7 @@ impl Site {
 fn challenged() -> (Site, Zeroizing<String>, String) {
     let site = Site::start();
     let accounts = &site.service.accounts;
-    let root = || origin(Who::CommandLine("root".to_owned()));
+    let root = CommandLine::of("root".to_owned());
     let password = || Zeroizing::new(PASSWORD.to_owned());
     let login = || PasswordLogin {
         name: USER.to_owned(),
@@ -119,7 +119,7 @@ fn challenged() -> (Site, Zeroizing<String>, String) {
             organisation: "org".to_owned(),
             role: Role::User,
         };
-        let added = accounts.add_user(&new, password(), &root()).await;
+        let added = accounts.add_user(&new, password(), &root).await;
         added.expect("a new user");
         let anonymous = origin(Who::Anonymous);
         let step = accounts.login(login(), &anonymous).await;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use clap::Args;
-use keyproof_service::{Origin, Service};
+use keyproof_service::{CommandLine, Service};
 use serde_json::json;
 
 use super::{
@@ -58,18 +58,18 @@ impl Named {
     pub(super) fn change<E: Display>(
         &self,
         words: &Change,
-        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<(), E>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<(), E>,
     ) -> Outcome {
         self.change_if(
             |_| Ok(()),
-            async |service, name, origin| change(service, name, origin).await.map(|()| words),
+            async |service, name, command| change(service, name, command).await.map(|()| words),
         )
     }
 
     /// Makes a change whose outcome says in which words it is told, and in which store.
     pub(super) fn change_telling<'a, E: Display>(
         &self,
-        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<&'a Change, E>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
     ) -> Outcome {
         self.change_if(|_| Ok(()), change)
     }
@@ -78,11 +78,11 @@ impl Named {
     fn change_if<'a, E: Display>(
         &self,
         wanted: impl FnOnce(&str) -> Result<(), Failure>,
-        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<&'a Change, E>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
     ) -> Outcome {
         with_store(&self.store, async |service, store| {
             wanted(store)?;
-            let words = change(&service, &self.name, &terminal::origin())
+            let words = change(&service, &self.name, &terminal::command_line())
                 .await
                 .map_err(Failure::refused)?;
             if self.json {
@@ -106,12 +106,13 @@ impl Doomed {
         &self,
         question: &str,
         words: &Change,
-        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<(), E>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<(), E>,
     ) -> Outcome {
         let question = Change::words(question, self.name());
         let agreed = |store: &str| self.consent.given(&format!("{question} (store {store})"));
-        self.named.change_if(agreed, async |service, name, origin| {
-            change(service, name, origin).await.map(|()| words)
-        })
+        self.named
+            .change_if(agreed, async |service, name, command| {
+                change(service, name, command).await.map(|()| words)
+            })
     }
 }

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use keyproof_service::accounts::{
-    ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserStatus, UserSummary,
+    ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserChange, UserStatus,
+    UserSummary, Whom,
 };
 use serde_json::json;
 
@@ -136,8 +137,10 @@ struct RevokeArguments {
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
-        Command::Activate(user) => user.change(&ACTIVATED, async |service, name, origin| {
-            service.accounts.activate_user(name, origin).await
+        Command::Activate(user) => user.change(&ACTIVATED, async |service, name, command| {
+            let whom = Whom::Named(command, name);
+            let changed = service.accounts.change_user(whom, UserChange::Activate);
+            changed.await.map(drop)
         }),
         Command::Add(arguments) => add(arguments),
         Command::List(arguments) => list(&arguments),
@@ -146,36 +149,39 @@ pub(super) fn run(command: Command) -> Outcome {
             forget: false,
         }) => {
             let question = "Remove the user {} with their keys, devices and tokens";
-            user.change(question, &REMOVED, async |service, name, origin| {
-                service.accounts.remove_user(name, origin).await
+            user.change(question, &REMOVED, async |service, name, command| {
+                service.accounts.remove_user(name, command).await
             })
         }
         Command::Remove(RemoveArguments { user, forget: true }) => {
             let question =
                 "Remove the user {} with their keys, devices and tokens, and forget the name";
-            user.change(question, &FORGOTTEN, async |service, name, origin| {
-                service.accounts.forget_user(name, origin).await
+            user.change(question, &FORGOTTEN, async |service, name, command| {
+                service.accounts.forget_user(name, command).await
             })
         }
         Command::SetPassword(PasswordArguments { user, password }) => {
             let password = password.read_new()?;
-            user.change(&PASSWORD_SET, async |service, name, origin| {
+            user.change(&PASSWORD_SET, async |service, name, command| {
                 let accounts = &service.accounts;
-                accounts.set_user_password(name, password, origin).await
+                accounts.set_user_password(name, password, command).await
             })
         }
-        Command::Suspend(user) => user.change(&SUSPENDED, async |service, name, origin| {
-            service.accounts.suspend_user(name, origin).await
+        Command::Suspend(user) => user.change(&SUSPENDED, async |service, name, command| {
+            let whom = Whom::Named(command, name);
+            let changed = service.accounts.change_user(whom, UserChange::Suspend);
+            changed.await.map(drop)
         }),
         Command::Tokens(TokensArguments { name, command }) => match command {
             TokensCommand::List(arguments) => list_tokens(&name, &arguments),
             TokensCommand::Revoke(arguments) => revoke_token(&name, &arguments),
         },
-        Command::Unlock(user) => user.change_telling(async |service, name, origin| {
-            let unlocking = service.accounts.unlock_user(name, origin).await;
-            unlocking.map(|unlocking| match unlocking {
-                Unlocking::Lifted => &UNLOCKED,
-                Unlocking::NoLock => &NO_LOCK,
+        Command::Unlock(user) => user.change_telling(async |service, name, command| {
+            let whom = Whom::Named(command, name);
+            let changed = service.accounts.change_user(whom, UserChange::Unlock);
+            changed.await.map(|unlocking| match unlocking {
+                Some(Unlocking::NoLock) => &NO_LOCK,
+                Some(Unlocking::Lifted) | None => &UNLOCKED,
             })
         }),
     }
@@ -188,8 +194,8 @@ fn add(arguments: AddArguments) -> Outcome {
         organisation: arguments.organisation,
         role: arguments.role,
     };
-    arguments.user.change(&ADDED, async |service, _, origin| {
-        service.accounts.add_user(&new, password, origin).await
+    arguments.user.change(&ADDED, async |service, _, command| {
+        service.accounts.add_user(&new, password, command).await
     })
 }
 
@@ -255,8 +261,8 @@ fn list_tokens(name: &str, arguments: &StoreArguments) -> Outcome {
 fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let accounts = &service.accounts;
-        let origin = terminal::origin();
-        let revoked = accounts.revoke_application_token(name, arguments.id, &origin);
+        let command = terminal::command_line();
+        let revoked = accounts.revoke_application_token(name, arguments.id, &command);
         let revocation = revoked.await.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&json!({ "revoked": arguments.id }))?;

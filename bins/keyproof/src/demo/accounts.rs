@@ -120,8 +120,8 @@ impl Person<'_> {
             role: Role::User,
         };
         let password = Zeroizing::new(self.password.clone());
-        let origin = Stage::origin();
-        let added = service.accounts.add_user(&new, password, &origin).await;
+        let command = Stage::command_line();
+        let added = service.accounts.add_user(&new, password, &command).await;
         same("adding the user", &Ok(()), &added)?;
         Ok(format!(
             "{NAME} of {ORGANISATION}, added beside the running server"

@@ -25,13 +25,13 @@ pub(super) async fn stay(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopp
 
 async fn told(stage: &Stage) -> Result<String, StepError> {
     let service = stage.console().await?;
-    let (password, origin) = (Zeroizing::new(stage.draw()), Stage::origin());
+    let (password, command) = (Zeroizing::new(stage.draw()), Stage::command_line());
     let new = NewUser {
         name: NAME.to_owned(),
         organisation: "Demo".to_owned(),
         role: Role::Administrator,
     };
-    let added = service.accounts.add_user(&new, password.clone(), &origin);
+    let added = service.accounts.add_user(&new, password.clone(), &command);
     same("adding the user", &Ok(()), &added.await)?;
     let token = NewOperatorToken {
         subject: NAME.to_owned(),
@@ -44,7 +44,7 @@ async fn told(stage: &Stage) -> Result<String, StepError> {
         })?,
         lifetime: None,
     };
-    let token = service.access.create(token, &origin).await;
+    let token = service.access.create(token, command.origin()).await;
     let token = token.map_err(|error| StepError::Otherwise {
         what: "making a token",
         expected: "a token".to_owned(),

@@ -168,7 +168,9 @@ impl Judged {
         let others = (0..USERS).map(|number| format!("user-{number}@example.org"));
         for name in others.chain(["ada@example.org".to_owned()]) {
             new.name = name;
-            let added = accounts.add_user(&new, secret(PASSWORD), &origin()).await;
+            let added = accounts
+                .add_user(&new, secret(PASSWORD), &command_line())
+                .await;
             added.unwrap();
         }
         let login = PasswordLogin {
@@ -266,7 +268,9 @@ impl Judged {
             organisation: "Example Org".to_owned(),
             role: Role::User,
         };
-        let added = accounts.add_user(&new, secret(PASSWORD), &origin()).await;
+        let added = accounts
+            .add_user(&new, secret(PASSWORD), &command_line())
+            .await;
         added.unwrap();
         let login = PasswordLogin {
             name: new.name,
@@ -359,6 +363,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn secret(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
+}
+
+fn command_line() -> CommandLine {
+    CommandLine::of("test".to_owned())
 }
 
 fn origin() -> Origin {

@@ -1,32 +1,35 @@
-//! Accounts made, changed and removed by whoever runs the server, at the command line or in a browser (`caller.rs`), while
-//! servers run.
+//! Accounts made, changed and removed by whoever runs the server, while servers run: at the command line or, as far as an
+//! operator's scopes reach (`caller.rs`), in a browser.
 
 use keyproof_auth::{AuthError, check_new_password, operator::Reach};
-use keyproof_mfa::UserRecords;
+use keyproof_mfa::NoKey;
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
     Accounts,
-    caller::Caller,
-    deeds::deed,
+    caller::{Caller, SeeUsersError},
+    deeds::{deed, owner},
     password::canonical,
     reading::Slot,
     records::{
-        Activation, Organisation, OrganisationName, Owner, RemovedUser, Role, User, UserName,
-        UserStatus, all_users, organisation_key, organisation_name_key, removed_user_key, user_key,
+        Organisation, OrganisationName, Owner, RemovedUser, Role, User, UserName, UserStatus,
+        all_users, organisation_key, organisation_name_key, removed_user_key, user_key,
         user_name_key,
     },
     snapshot::Snapshot,
 };
 use crate::{
-    Action, Failure, HashingError, Origin, StorageError,
+    Action, CommandLine, Failure, HashingError, Origin, StorageError,
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// The longest name of a user or an organisation, in bytes.
 const MAX_NAME: usize = 254;
+
+/// What the log calls a change of an account that is contended.
+const CHANGE: &str = "accounts.change_user";
 
 /// What the audit event says beside the name where application tokens end.
 const TOKENS_END: &str = ": all tokens end, application tokens too";
@@ -85,6 +88,34 @@ pub enum AddUserError {
     Password(#[from] AuthError),
 }
 
+/// What becomes of a user's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserChange {
+    /// Lets a suspended user log in again.
+    Activate,
+    /// Ends every session and all tokens but application tokens.
+    EndSessions,
+    /// Removes the key of a phone, with all that rests on it; every session ends, and all tokens but application tokens.
+    RemoveKey,
+    /// Keeps them from logging in; all tokens, challenges and trusted devices of theirs end. Application tokens do too: for
+    /// good, also when the user is activated again.
+    Suspend,
+    /// Lifts their locks, and forgets the failures that are counted.
+    Unlock,
+}
+
+impl UserChange {
+    const fn action(self) -> Action {
+        match self {
+            Self::Activate => Action::UserActivate,
+            Self::EndSessions => Action::UserSessionsEndAll,
+            Self::RemoveKey => Action::MfaKeyRemove,
+            Self::Suspend => Action::UserSuspend,
+            Self::Unlock => Action::UserUnlock,
+        }
+    }
+}
+
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeUserError {
@@ -99,20 +130,41 @@ pub enum ChangeUserError {
     Unknown,
 }
 
-/// Whose account is changed, and by whom.
-#[derive(Clone, Copy)]
-pub(super) enum Whom<'a> {
-    /// That of this name, by whoever may do everything.
-    Named(&'a str, &'a Origin),
-    /// That of this number, by an operator whose scopes reach them.
-    Reached(&'a Caller, Owner),
+impl From<SeeUsersError> for ChangeUserError {
+    fn from(error: SeeUsersError) -> Self {
+        match error {
+            SeeUsersError::OutOfReach => Self::OutOfReach,
+            SeeUsersError::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Nobody has that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such user")]
+pub struct UnknownUser;
+
+/// Whose account is changed, and by whose permission.
+#[derive(Clone, Copy, Debug)]
+pub enum Whom<'a> {
+    /// That of this name, by whoever runs a command.
+    Named(&'a CommandLine, &'a str),
+    /// That of this number, by an operator, if their scopes reach the organisation.
+    Reached {
+        /// The operator.
+        caller: &'a Caller,
+        /// The organisation's number.
+        organisation: u32,
+        /// The user's number in it.
+        user: u32,
+    },
 }
 
 impl Whom<'_> {
-    pub(super) const fn origin(&self) -> &Origin {
+    const fn origin(&self) -> &Origin {
         match self {
-            Self::Named(_, origin) => origin,
-            Self::Reached(caller, _) => caller.origin(),
+            Self::Named(command, _) => command.origin(),
+            Self::Reached { caller, .. } => caller.origin(),
         }
     }
 }
@@ -150,13 +202,23 @@ impl Accounts {
         &self,
         new: &NewUser,
         password: Zeroizing<String>,
+        command: &CommandLine,
+    ) -> Result<(), Failure<AddUserError>> {
+        self.make_user(new, password, command.origin()).await
+    }
+
+    /// Makes an account for whoever was found to be permitted to.
+    pub(super) async fn make_user(
+        &self,
+        new: &NewUser,
+        password: Zeroizing<String>,
         origin: &Origin,
     ) -> Result<(), Failure<AddUserError>> {
         if !is_user_name(&new.name) {
-            return Err(Failure::Refused(AddUserError::Name));
+            return refuse(AddUserError::Name);
         }
         if !is_organisation_name(&new.organisation) {
-            return Err(Failure::Refused(AddUserError::OrganisationName));
+            return refuse(AddUserError::OrganisationName);
         }
         check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
@@ -172,7 +234,7 @@ impl Accounts {
             let organisation: Slot<OrganisationName> =
                 reading.slot(organisation_name_key.clone())?;
             if name.record().is_some() {
-                return Err(Failure::Refused(AddUserError::Exists));
+                return refuse(AddUserError::Exists);
             }
             let mut batch = self.store.batch(now);
             let organisation = self.organisation(&mut batch, &organisation, &new.organisation);
@@ -240,122 +302,87 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`ChangeUserError`].
+    /// [`UnknownUser`].
     pub async fn remove_user(
         &self,
         name: &str,
-        origin: &Origin,
-    ) -> Result<(), Failure<ChangeUserError>> {
-        self.change(
-            Whom::Named(name, origin),
-            Action::UserRemove,
-            TOKENS_END,
-            |batch, snapshot, user, _| {
-                snapshot.erase(batch);
-                let subject = user.subject();
-                let name = user.name;
-                let removed = RemovedUser { name, subject };
-                batch.insert(&removed_user_key(subject), &removed, None);
-            },
-        )
+        command: &CommandLine,
+    ) -> Result<(), Failure<UnknownUser>> {
+        settle(CHANGE, &self.store, || async {
+            let (snapshot, user) = self.named(name, UnknownUser).await?;
+            let mut batch = self.changing(&snapshot, &user, Action::UserRemove, command.origin());
+            snapshot.erase(&mut batch);
+            let subject = user.subject();
+            let name = user.name;
+            let removed = RemovedUser { name, subject };
+            batch.insert(&removed_user_key(subject), &removed, None);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
         .await
     }
 
-    /// Keeps a user from logging in; all tokens, challenges and trusted devices of theirs end. Application tokens do too:
-    /// for good, also when the user is activated again.
+    /// Changes an account. What became of locks is told where they were to be lifted.
     ///
     /// # Errors
     ///
     /// [`ChangeUserError`].
-    pub async fn suspend_user(
-        &self,
-        name: &str,
-        origin: &Origin,
-    ) -> Result<(), Failure<ChangeUserError>> {
-        self.suspend(Whom::Named(name, origin)).await
-    }
-
-    pub(super) async fn suspend(&self, whom: Whom<'_>) -> Result<(), Failure<ChangeUserError>> {
-        let incarnation = self.draw_incarnation();
-        self.change(
-            whom,
-            Action::UserSuspend,
-            TOKENS_END,
-            |batch, snapshot, user, records| {
-                let next = records.suspend();
-                let user = User {
-                    status: UserStatus::Suspended,
-                    generation: next.user.generation(),
-                    incarnation,
-                    ..user
-                };
-                snapshot.save_user(batch, next, user);
-            },
-        )
-        .await
-    }
-
-    /// Lets a suspended user log in again.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeUserError`].
-    pub async fn activate_user(
-        &self,
-        name: &str,
-        origin: &Origin,
-    ) -> Result<(), Failure<ChangeUserError>> {
-        self.activate(Whom::Named(name, origin)).await
-    }
-
-    pub(super) async fn activate(&self, whom: Whom<'_>) -> Result<(), Failure<ChangeUserError>> {
-        self.change(
-            whom,
-            Action::UserActivate,
-            "",
-            |batch, snapshot, user, next| {
-                let user = User {
-                    status: UserStatus::Active,
-                    ..user
-                };
-                snapshot.save_user(batch, next, user);
-            },
-        )
-        .await
-    }
-
-    /// Lifts a user's locks, and forgets the failures that are counted.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeUserError`].
-    pub async fn unlock_user(
-        &self,
-        name: &str,
-        origin: &Origin,
-    ) -> Result<Unlocking, Failure<ChangeUserError>> {
-        self.unlock(Whom::Named(name, origin)).await
-    }
-
-    pub(super) async fn unlock(
+    pub async fn change_user(
         &self,
         whom: Whom<'_>,
-    ) -> Result<Unlocking, Failure<ChangeUserError>> {
-        self.change(
-            whom,
-            Action::UserUnlock,
-            "",
-            |batch, snapshot, user, records| {
-                let unlocking = if records.is_locked(snapshot.at()) {
-                    Unlocking::Lifted
-                } else {
-                    Unlocking::NoLock
-                };
-                snapshot.save_user(batch, records.unlock(), user);
-                unlocking
-            },
-        )
-        .await
+        change: UserChange,
+    ) -> Result<Option<Unlocking>, Failure<ChangeUserError>> {
+        let incarnation = self.draw_incarnation();
+        let settled = settle(CHANGE, &self.store, || async {
+            let (snapshot, user) = self.whom(whom).await?;
+            let (records, origin) = (snapshot.records(), whom.origin());
+            let mut unlocking = None;
+            let (next, user) = match change {
+                UserChange::Activate => {
+                    let status = UserStatus::Active;
+                    (records, User { status, ..user })
+                }
+                UserChange::EndSessions => (records, user.ending_sessions(None)),
+                UserChange::RemoveKey => {
+                    let removal = self.taking_key(&snapshot, &user, origin);
+                    let batch =
+                        removal.map_err(|NoKey| Failure::Refused(ChangeUserError::NoKey))?;
+                    return Ok(Attempt::Commit(batch, Ok(None)));
+                }
+                UserChange::Suspend => {
+                    let next = records.suspend();
+                    let user = User {
+                        status: UserStatus::Suspended,
+                        generation: next.user.generation(),
+                        incarnation,
+                        ..user
+                    };
+                    (next, user)
+                }
+                UserChange::Unlock => {
+                    unlocking = Some(if records.is_locked(snapshot.at()) {
+                        Unlocking::Lifted
+                    } else {
+                        Unlocking::NoLock
+                    });
+                    (records.unlock(), user)
+                }
+            };
+            let mut batch = self.changing(&snapshot, &user, change.action(), origin);
+            snapshot.save_user(&mut batch, next, user);
+            Ok(Attempt::Commit(batch, Ok(unlocking)))
+        });
+        let changed = settled.await;
+        if let Whom::Reached {
+            caller,
+            organisation,
+            user,
+        } = whom
+            && let Err(Failure::Refused(ChangeUserError::OutOfReach)) = changed
+        {
+            let target = owner(Owner { organisation, user });
+            self.out_of_reach(caller, change.action(), target).await;
+        }
+        changed
     }
 
     /// Sets a user's password; all tokens, challenges and trusted devices of theirs end, application tokens too.
@@ -367,58 +394,26 @@ impl Accounts {
         &self,
         name: &str,
         password: Zeroizing<String>,
-        origin: &Origin,
+        command: &CommandLine,
     ) -> Result<(), Failure<SetUserPasswordError>> {
+        let origin = command.origin();
         check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
         let incarnation = self.draw_incarnation();
-        let changed = self.change(
-            Whom::Named(name, origin),
-            Action::UserSetPassword,
-            TOKENS_END,
-            |batch, snapshot, user, records| {
-                let next = records.renew();
-                let user = User {
-                    password: password.clone(),
-                    generation: next.user.generation(),
-                    incarnation,
-                    ..user
-                };
-                snapshot.save_user(batch, next, user);
-            },
-        );
-        changed.await.map_err(|failure| match failure {
-            // Who is named is in everybody's reach who may name them, and no key is asked for.
-            Failure::Refused(
-                ChangeUserError::NoKey | ChangeUserError::OutOfReach | ChangeUserError::Unknown,
-            ) => Failure::Refused(SetUserPasswordError::Unknown),
-            Failure::Storage(error) => Failure::Storage(error),
+        settle(CHANGE, &self.store, || async {
+            let named = self.named(name, SetUserPasswordError::Unknown);
+            let (snapshot, user) = named.await?;
+            let mut batch = self.changing(&snapshot, &user, Action::UserSetPassword, origin);
+            let next = snapshot.records().renew();
+            let user = User {
+                password: password.clone(),
+                generation: next.user.generation(),
+                incarnation,
+                ..user
+            };
+            snapshot.save_user(&mut batch, next, user);
+            Ok(Attempt::Commit(batch, Ok(())))
         })
-    }
-
-    /// Ends every session of a user and all tokens but application tokens.
-    pub(super) async fn end_sessions(
-        &self,
-        whom: Whom<'_>,
-    ) -> Result<(), Failure<ChangeUserError>> {
-        self.change(
-            whom,
-            Action::UserSessionsEndAll,
-            "",
-            |batch, snapshot, user, next| {
-                let key_changes = user.key_changes.wrapping_add(1);
-                let activation = Some(Activation {
-                    key_changes,
-                    by: None,
-                });
-                let user = User {
-                    key_changes,
-                    activation,
-                    ..user
-                };
-                snapshot.save_user(batch, next, user);
-            },
-        )
         .await
     }
 
@@ -427,49 +422,40 @@ impl Accounts {
         u64::from_be_bytes(self.random())
     }
 
-    /// Changes an account, and writes the event with `also` at the end of its detail.
-    async fn change<T>(
-        &self,
-        whom: Whom<'_>,
-        action: Action,
-        also: &str,
-        change: impl Fn(&mut Batch, &Snapshot, User, UserRecords) -> T,
-    ) -> Result<T, Failure<ChangeUserError>> {
-        settle("accounts.change_user", &self.store, || async {
-            let (snapshot, user) = self.whom(whom).await?;
-            let origin = whom.origin();
-            let mut batch = self.store.batch(snapshot.now);
-            let detail = format!("{}{also}", user.subject());
-            let deed = deed(action, &user, Some(detail), origin);
-            self.audit.done(&mut batch, snapshot.now, deed);
-            let changed = change(&mut batch, &snapshot, user, snapshot.records());
-            Ok(Attempt::Commit(batch, Ok(changed)))
-        })
-        .await
+    /// A batch that changes an account, with the event of that.
+    fn changing(&self, snapshot: &Snapshot, user: &User, action: Action, origin: &Origin) -> Batch {
+        let also = match action {
+            Action::UserRemove | Action::UserSetPassword | Action::UserSuspend => TOKENS_END,
+            _ => "",
+        };
+        let mut batch = self.store.batch(snapshot.now);
+        let detail = format!("{}{also}", user.subject());
+        let deed = deed(action, user, Some(detail), origin);
+        self.audit.done(&mut batch, snapshot.now, deed);
+        batch
     }
 
     /// All that is kept of whose account is to be changed.
-    pub(super) async fn whom(
-        &self,
-        whom: Whom<'_>,
-    ) -> Result<(Snapshot, User), Failure<ChangeUserError>> {
-        const UNKNOWN: Failure<ChangeUserError> = Failure::Refused(ChangeUserError::Unknown);
-        let snapshot = match whom {
-            Whom::Named(name, _) => self.snapshot(name).await?,
-            Whom::Reached(caller, owner) => {
-                let theirs = organisation_key(owner.organisation);
-                let reading = self.read([theirs.clone(), user_key(owner)]).await?;
-                // An organisation's name never changes.
-                let organisation: Slot<Organisation> = reading.slot(theirs)?;
-                if !caller.reaches(Reach::Change, organisation.record()) {
-                    return Err(Failure::Refused(ChangeUserError::OutOfReach));
-                }
-                let found: Slot<User> = reading.slot(user_key(owner))?;
-                let found = found.into_record().ok_or(UNKNOWN)?;
-                self.snapshot_of(&found.name, owner).await?
+    async fn whom(&self, whom: Whom<'_>) -> Result<(Snapshot, User), Failure<ChangeUserError>> {
+        match whom {
+            Whom::Named(_, name) => self.named(name, ChangeUserError::Unknown).await,
+            Whom::Reached {
+                caller,
+                organisation,
+                user,
+            } => {
+                let owner = Owner { organisation, user };
+                let reached = self.reached(caller, Reach::Change, owner).await;
+                reached.map_err(|failure| failure.map(ChangeUserError::from))
             }
-        };
-        let user = snapshot.user.record().cloned().ok_or(UNKNOWN)?;
+        }
+    }
+
+    /// All that is kept of the user of this name; `unknown` is what refuses if there is none.
+    async fn named<E>(&self, name: &str, unknown: E) -> Result<(Snapshot, User), Failure<E>> {
+        let snapshot = self.snapshot(name).await?;
+        let user = snapshot.user.record().cloned();
+        let user = user.ok_or(Failure::Refused(unknown))?;
         Ok((snapshot, user))
     }
 

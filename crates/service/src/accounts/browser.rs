@@ -15,7 +15,7 @@ use super::{
     deeds::{deed, of_user},
     login::{Granted, Keeping},
     reading::Slot,
-    records::{Activation, User, UserSession, user_key, user_session_key},
+    records::{User, UserSession, user_key, user_session_key},
     session_id::TokenId,
     snapshot::Snapshot,
 };
@@ -236,22 +236,15 @@ impl Accounts {
             let (own, user, reading) = decided.await?;
             let kept: Slot<UserSession> = reading.slot(place.clone())?;
             let record = kept.record().ok_or(ENDED)?;
-            let key_changes = user.key_changes.wrapping_add(1);
-            let changed = User {
-                key_changes,
-                activation: Some(Activation {
-                    key_changes,
-                    // Whoever has activated the present key has shown a code of it.
-                    by: user.activation.and_then(|activation| {
-                        let is_own = activation.by == Some(record.token);
-                        let is_present = activation.key_changes == user.key_changes;
-                        activation.by.filter(|_| is_own && is_present)
-                    }),
-                }),
-                ..user.clone()
-            };
+            // Whoever has activated the present key has shown a code of it.
+            let by = user.activation.and_then(|activation| {
+                let is_own = activation.by == Some(record.token);
+                let is_present = activation.key_changes == user.key_changes;
+                activation.by.filter(|_| is_own && is_present)
+            });
+            let changed = user.clone().ending_sessions(by);
             let next = UserSession {
-                key_changes,
+                key_changes: changed.key_changes,
                 // A factor of an earlier key was none, and is none of the present one now.
                 shown: record
                     .shown

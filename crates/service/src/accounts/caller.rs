@@ -4,27 +4,27 @@ use keyproof_auth::operator::{OperatorScope, Reach};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, AddUserError, ChangeUserError, KeySummary, NewUser, Unlocking, UserPage, UserQuery,
-    UserView,
-    administration::Whom,
-    deeds::owner,
+    Accounts, AddUserError, KeySummary, NewUser, UserPage, UserQuery, UserView,
     directory::view,
-    reading::Slot,
+    reading::{Reading, Slot},
     records::{
         Organisation, OrganisationName, Owner, User, organisation_key, organisation_name_key,
         organisation_names, user_key,
     },
+    snapshot::Snapshot,
 };
 use crate::{
     Action, Failure, Origin, StorageError,
     access::Operator,
     audit::{Deed, Target},
+    storage::refuse,
 };
 
 /// How many organisations a page has.
 const ORGANISATIONS: usize = 50;
 
-/// An operator, as accounts know them.
+/// An operator, as accounts know them. By itself it permits nothing: what it reaches is asked for each organisation, with what
+/// is read of that.
 #[derive(Clone, Debug)]
 pub struct Caller {
     operator: Operator,
@@ -59,12 +59,25 @@ impl Caller {
         &self.origin
     }
 
-    /// Whether they reach this organisation, or each one where there is none at a number: whoever does not is to learn neither
-    /// which numbers others have.
-    pub(super) fn reaches(&self, reach: Reach, organisation: Option<&Organisation>) -> bool {
-        match organisation {
+    /// The organisation of this number, which was read, if they reach it; to be told that there is none takes reaching each one,
+    /// for whoever does not is to learn neither which numbers others have.
+    fn reached(
+        &self,
+        reach: Reach,
+        organisation: u32,
+        reading: &Reading,
+    ) -> Result<OrganisationView, Failure<SeeUsersError>> {
+        // An organisation's name never changes.
+        let found: Slot<Organisation> = reading.slot(organisation_key(organisation))?;
+        let found = found.into_record();
+        let reaches = match &found {
             Some(organisation) => self.may(reach, &organisation.name),
             None => self.operator.may(&OperatorScope::Users(reach, None)),
+        };
+        match found {
+            Some(found) if reaches => Ok(OrganisationView::of(found)),
+            None if reaches => refuse(SeeUsersError::Unknown),
+            _ => refuse(SeeUsersError::OutOfReach),
         }
     }
 
@@ -130,33 +143,6 @@ pub enum SeeUsersError {
     /// There is no such user, or no such organisation.
     #[error("there is no such user or organisation")]
     Unknown,
-}
-
-/// What an operator does with a user's account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UserChange {
-    /// Lets a suspended user log in again.
-    Activate,
-    /// Ends every session and all tokens but application tokens.
-    EndSessions,
-    /// Removes the key of a phone, with all that rests on it; every session ends, and all tokens but application tokens.
-    RemoveKey,
-    /// Keeps them from logging in; all tokens end.
-    Suspend,
-    /// Lifts their locks.
-    Unlock,
-}
-
-impl UserChange {
-    const fn action(self) -> Action {
-        match self {
-            Self::Activate => Action::UserActivate,
-            Self::EndSessions => Action::UserSessionsEndAll,
-            Self::RemoveKey => Action::MfaKeyRemove,
-            Self::Suspend => Action::UserSuspend,
-            Self::Unlock => Action::UserUnlock,
-        }
-    }
 }
 
 /// Why an operator's user is not added.
@@ -257,14 +243,9 @@ impl Accounts {
         query: &UserQuery,
     ) -> Result<(OrganisationView, UserPage), Failure<SeeUsersError>> {
         let reading = self.read([organisation_key(organisation)]).await?;
-        let found: Slot<Organisation> = reading.slot(organisation_key(organisation))?;
-        if !caller.reaches(Reach::Read, found.record()) {
-            return Err(Failure::Refused(SeeUsersError::OutOfReach));
-        }
-        let found = found.into_record().map(OrganisationView::of);
-        let found = found.ok_or(Failure::Refused(SeeUsersError::Unknown))?;
-        let page = self.users_in(organisation, query).await?;
-        Ok((found, page))
+        let reached = caller.reached(Reach::Read, organisation, &reading)?;
+        let page = self.users_in(reached.id, query).await?;
+        Ok((reached, page))
     }
 
     /// A user whom an operator may see.
@@ -278,22 +259,12 @@ impl Accounts {
         organisation: u32,
         user: u32,
     ) -> Result<UserState, Failure<SeeUsersError>> {
-        const UNKNOWN: Failure<SeeUsersError> = Failure::Refused(SeeUsersError::Unknown);
         let owner = Owner { organisation, user };
-        let places = [organisation_key(organisation), user_key(owner)];
-        let reading = self.read(places).await?;
-        let organisation: Slot<Organisation> = reading.slot(organisation_key(organisation))?;
-        if !caller.reaches(Reach::Read, organisation.record()) {
-            return Err(Failure::Refused(SeeUsersError::OutOfReach));
-        }
-        let found: Slot<User> = reading.slot(user_key(owner))?;
-        let found = found.into_record().ok_or(UNKNOWN)?;
-        let snapshot = self.snapshot_of(&found.name, owner).await?;
-        let user = snapshot.user.record().ok_or(UNKNOWN)?;
+        let (snapshot, user) = self.reached(caller, Reach::Read, owner).await?;
         let records = snapshot.records();
         let key = snapshot.second_factor.record();
         Ok(UserState {
-            user: view(user, key.map(KeySummary::of)),
+            user: view(&user, key.map(KeySummary::of)),
             is_locked: records.is_locked(snapshot.at()),
             devices: records.trusted_devices(snapshot.at()).len(),
             recovery_codes: records
@@ -301,6 +272,35 @@ impl Accounts {
                 .as_ref()
                 .map(keyproof_mfa::RecoveryCodes::left),
         })
+    }
+
+    /// All that is kept of a user whom an operator reaches.
+    pub(super) async fn reached(
+        &self,
+        caller: &Caller,
+        reach: Reach,
+        owner: Owner,
+    ) -> Result<(Snapshot, User), Failure<SeeUsersError>> {
+        const UNKNOWN: Failure<SeeUsersError> = Failure::Refused(SeeUsersError::Unknown);
+        let places = [organisation_key(owner.organisation), user_key(owner)];
+        let reading = self.read(places).await?;
+        caller.reached(reach, owner.organisation, &reading)?;
+        let found: Slot<User> = reading.slot(user_key(owner))?;
+        let found = found.into_record().ok_or(UNKNOWN)?;
+        let snapshot = self.snapshot_of(&found.name, owner).await?;
+        let user = snapshot.user.record().cloned().ok_or(UNKNOWN)?;
+        Ok((snapshot, user))
+    }
+
+    /// Tells the audit trail that an operator was refused this on what their scopes do not reach.
+    pub(super) async fn out_of_reach(&self, caller: &Caller, action: Action, target: Target) {
+        let refused = Deed {
+            action,
+            target,
+            detail: Some(SeeUsersError::OutOfReach.to_string()),
+            origin: caller.origin(),
+        };
+        self.audit.refused(refused).await;
     }
 
     /// Adds a user to an organisation that an operator may change.
@@ -315,53 +315,14 @@ impl Accounts {
         password: Zeroizing<String>,
     ) -> Result<(), Failure<AddUserAsError>> {
         if !caller.may_change(&new.organisation) {
-            let refused = Deed {
-                action: Action::UserAdd,
-                target: Target::Organisation,
-                detail: Some(AddUserAsError::OutOfReach.to_string()),
-                origin: caller.origin(),
-            };
-            self.audit.refused(refused).await;
-            return Err(Failure::Refused(AddUserAsError::OutOfReach));
+            let told = self.out_of_reach(caller, Action::UserAdd, Target::Organisation);
+            told.await;
+            return refuse(AddUserAsError::OutOfReach);
         }
-        let added = self.add_user(new, password, caller.origin());
-        added.await.map_err(|failure| match failure {
-            Failure::Refused(error) => Failure::Refused(AddUserAsError::Add(error)),
-            Failure::Storage(error) => Failure::Storage(error),
-        })
-    }
-
-    /// Changes the account of a user whom an operator may change. What became of locks is told for those.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeUserError`].
-    pub async fn change_user_as(
-        &self,
-        caller: &Caller,
-        organisation: u32,
-        user: u32,
-        change: UserChange,
-    ) -> Result<Option<Unlocking>, Failure<ChangeUserError>> {
-        let whose = Owner { organisation, user };
-        let whom = Whom::Reached(caller, whose);
-        let changed = match change {
-            UserChange::Activate => self.activate(whom).await.map(|()| None),
-            UserChange::EndSessions => self.end_sessions(whom).await.map(|()| None),
-            UserChange::RemoveKey => self.take_key(whom).await.map(|()| None),
-            UserChange::Suspend => self.suspend(whom).await.map(|()| None),
-            UserChange::Unlock => self.unlock(whom).await.map(Some),
-        };
-        if matches!(changed, Err(Failure::Refused(ChangeUserError::OutOfReach))) {
-            let refused = Deed {
-                action: change.action(),
-                target: owner(whose),
-                detail: Some(ChangeUserError::OutOfReach.to_string()),
-                origin: caller.origin(),
-            };
-            self.audit.refused(refused).await;
-        }
-        changed
+        let added = self.make_user(new, password, caller.origin());
+        added
+            .await
+            .map_err(|failure| failure.map(AddUserAsError::Add))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use keyproof_store::{Key, ReadPlan, Stored};
 
 use super::{
-    Accounts, ChangeUserError,
+    Accounts, UnknownUser,
     application_tokens::is_of,
     deeds,
     records::{
@@ -17,10 +17,10 @@ use super::{
     },
 };
 use crate::{
-    Action, Failure, Origin, StorageError,
+    Action, CommandLine, Failure, Origin, StorageError,
     audit::{Deed, Event},
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// So many subjects are asked about at once: each takes two keys of a plan.
@@ -32,22 +32,22 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`ChangeUserError`], if nobody has the name or is known to have had it.
+    /// [`UnknownUser`], if nobody has the name or is known to have had it.
     pub async fn forget_user(
         &self,
         name: &str,
-        origin: &Origin,
-    ) -> Result<(), Failure<ChangeUserError>> {
-        let mut is_known = match self.remove_user(name, origin).await {
+        command: &CommandLine,
+    ) -> Result<(), Failure<UnknownUser>> {
+        let mut is_known = match self.remove_user(name, command).await {
             Ok(()) => true,
-            Err(Failure::Refused(ChangeUserError::Unknown)) => false,
+            Err(Failure::Refused(UnknownUser)) => false,
             Err(failure) => return Err(failure),
         };
         let mut pages = Pages::<RemovedUser>::of(&self.store, all_removed_users());
         while let Some(page) = pages.next(self.clock.now()).await? {
             let called = |(_, stored): &(Key, Stored<RemovedUser>)| stored.record.name == name;
             for (_, removed) in page.into_iter().filter(called) {
-                let forgotten = self.forget_removed(&removed.record, origin).await;
+                let forgotten = self.forget_removed(&removed.record, command.origin()).await;
                 forgotten.map_err(|failure| Failure::Storage(failure.without_refusal()))?;
                 is_known = true;
             }
@@ -55,7 +55,7 @@ impl Accounts {
         if is_known {
             Ok(())
         } else {
-            Err(Failure::Refused(ChangeUserError::Unknown))
+            refuse(UnknownUser)
         }
     }
 

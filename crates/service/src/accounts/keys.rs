@@ -13,8 +13,7 @@ use keyproof_store::{Batch, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, ChangeUserError, Detail, Manager, Person, Reason, Undecided, Unproven,
-    administration::Whom,
+    Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
     deciding::Managed,
     deeds::{deed, of_user},
     password::ShownPassword,
@@ -26,7 +25,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
-    storage::{Attempt, said, settle},
+    storage::{Attempt, said},
 };
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
@@ -304,18 +303,15 @@ impl Accounts {
         .await
     }
 
-    /// Removes the key of a user, whoever runs the server, as [`remove_key`](Self::remove_key) does.
-    pub(super) async fn take_key(&self, whom: Whom<'_>) -> Result<(), Failure<ChangeUserError>> {
-        settle("accounts.take_key", &self.store, || async {
-            const NO_KEY: Failure<ChangeUserError> = Failure::Refused(ChangeUserError::NoKey);
-            let (snapshot, user) = self.whom(whom).await?;
-            let id = snapshot.second_factor.record().map(|key| key.id);
-            let id = id.ok_or(NO_KEY)?;
-            let removal = self.key_removal(&snapshot, &user, (id, None), whom.origin());
-            let batch = removal.map_err(|NoKey| NO_KEY)?;
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
+    /// The removal of whatever key a user has, by whoever looks after them, as [`remove_key`](Self::remove_key) does it.
+    pub(super) fn taking_key(
+        &self,
+        snapshot: &Snapshot,
+        user: &User,
+        origin: &Origin,
+    ) -> Result<Batch, NoKey> {
+        let key = snapshot.second_factor.record().ok_or(NoKey)?;
+        self.key_removal(snapshot, user, (key.id, None), origin)
     }
 
     /// The removal of the key that a user has, by this token of theirs.

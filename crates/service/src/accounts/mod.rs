@@ -44,7 +44,8 @@ mod user_query;
 mod user_tokens;
 
 pub use administration::{
-    AddUserError, ChangeUserError, NewUser, SetUserPasswordError, Unlocking, UserSummary,
+    AddUserError, ChangeUserError, NewUser, SetUserPasswordError, UnknownUser, Unlocking,
+    UserChange, UserSummary, Whom,
 };
 pub use application_login::ApplicationLoginError;
 pub use application_tokens::{
@@ -53,8 +54,7 @@ pub use application_tokens::{
 };
 pub use browser::{Browser, BrowserStep};
 pub use caller::{
-    AddUserAsError, Caller, OrganisationPage, OrganisationView, SeeUsersError, UserChange,
-    UserState,
+    AddUserAsError, Caller, OrganisationPage, OrganisationView, SeeUsersError, UserState,
 };
 pub use deciding::Undecided;
 pub use detail::{Detail, Reason, Wording};

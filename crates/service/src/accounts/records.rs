@@ -224,6 +224,16 @@ impl User {
         }
     }
 
+    /// The same user, whose earlier refresh tokens end, and all earlier access tokens but this one.
+    pub(super) fn ending_sessions(self, by: Option<TokenId>) -> Self {
+        let key_changes = self.key_changes.wrapping_add(1);
+        Self {
+            key_changes,
+            activation: Some(Activation { key_changes, by }),
+            ..self
+        }
+    }
+
     /// How the audit trail has them.
     pub(super) const fn subject(&self) -> Subject {
         Subject {

@@ -14,10 +14,9 @@ use super::{
     Accounts, millis,
     reading::{Reading, Slot},
     records::{
-        Activation, AddressesRecord, ChallengeRecord, DevicesRecord, LockoutRecord, Owner,
-        RecoveryRecord, SecondFactor, SessionsRecord, User, UserName, UserStatus, addresses_key,
-        challenge_key, devices_key, name_keys, recovery_key, second_factor_key, sessions_key,
-        user_key,
+        AddressesRecord, ChallengeRecord, DevicesRecord, LockoutRecord, Owner, RecoveryRecord,
+        SecondFactor, SessionsRecord, User, UserName, UserStatus, addresses_key, challenge_key,
+        devices_key, name_keys, recovery_key, second_factor_key, sessions_key, user_key,
     },
     session_id::TokenId,
     timestamp, wait,
@@ -307,11 +306,7 @@ impl Snapshot {
         } else {
             let mut user = change.user.unwrap_or_else(|| before.clone());
             if is_another_key {
-                user.key_changes = user.key_changes.wrapping_add(1);
-                user.activation = Some(Activation {
-                    key_changes: user.key_changes,
-                    by: change.by,
-                });
+                user = user.ending_sessions(change.by);
             }
             if is_joined {
                 self.user.replace(batch, &user, None);

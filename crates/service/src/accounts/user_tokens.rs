@@ -3,7 +3,7 @@
 use keyproof_store::{Key, ReadPlan};
 
 use super::{
-    Accounts, ApplicationTokenSummary, ChangeUserError,
+    Accounts, ApplicationTokenSummary, UnknownUser,
     application_tokens::{deed, is_of, summary},
     reading::{Reading, Slot},
     records::{
@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    Action, Failure, Origin, StorageError,
+    Action, CommandLine, Failure, StorageError,
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -42,14 +42,14 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`ChangeUserError`].
+    /// [`UnknownUser`].
     pub async fn application_tokens_of(
         &self,
         name: &str,
-    ) -> Result<Vec<ApplicationTokenSummary>, Failure<ChangeUserError>> {
+    ) -> Result<Vec<ApplicationTokenSummary>, Failure<UnknownUser>> {
         let (_, user) = self.user_called(name, |_| None).await?;
         let user = user.and_then(Slot::into_record);
-        let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
+        let user = user.ok_or(Failure::Refused(UnknownUser))?;
         let all = application_tokens_of(user.organisation);
         let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
         let mut tokens = Vec::new();
@@ -71,9 +71,10 @@ impl Accounts {
         &self,
         name: &str,
         id: u32,
-        origin: &Origin,
+        command: &CommandLine,
     ) -> Result<Revocation, Failure<RevokeApplicationTokenError>> {
         use RevokeApplicationTokenError::{Unknown, UserUnknown};
+        let origin = command.origin();
         settle("accounts.revoke_application_token", &self.store, || async {
             let place = move |owner: Owner| application_token_key(owner.organisation, id);
             let called = self.user_called(name, move |owner| Some(place(owner)));

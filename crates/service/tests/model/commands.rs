@@ -3,11 +3,11 @@
 use std::{convert::Infallible, fmt, sync::Arc};
 
 use keyproof_service::{
-    Accounts, Action, Applicant, Failure, Origin, StorageError, Who,
+    Accounts, Action, Applicant, CommandLine, Failure, Origin, StorageError, Who,
     accounts::{
         ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
         NewApplicationToken, PasswordChange, PasswordLogin, Person, RecoveryCodesError,
-        RecoveryCodesRequest, Session, TrustRequest, Unproven, Whose,
+        RecoveryCodesRequest, Session, TrustRequest, Unproven, UserChange, Whom, Whose,
     },
 };
 use zeroize::Zeroizing;
@@ -208,11 +208,7 @@ impl Command {
                     | RecoveryCodesError::Undecided(_) => Verdict::Refused,
                 })
             }
-            Self::Reinstate => verdict(
-                accounts.activate_user(NAME, &console()).await,
-                done,
-                refused,
-            ),
+            Self::Reinstate => administered(accounts, UserChange::Activate).await,
             Self::RemoveKey { key } => {
                 let manager = manager(accounts, session, Action::MfaKeyRemove).await;
                 let removed = accounts.remove_key(&manager, *key);
@@ -223,8 +219,8 @@ impl Command {
                 let removed = accounts.remove_device(&manager, *device);
                 verdict(removed.await, done, refused)
             }
-            Self::Suspend => verdict(accounts.suspend_user(NAME, &console()).await, done, refused),
-            Self::Unlock => verdict(accounts.unlock_user(NAME, &console()).await, done, refused),
+            Self::Suspend => administered(accounts, UserChange::Suspend).await,
+            Self::Unlock => administered(accounts, UserChange::Unlock).await,
         }
     }
 }
@@ -317,6 +313,12 @@ fn done<T>(_: T) -> Verdict {
     Verdict::Done
 }
 
+async fn administered(accounts: &Accounts, change: UserChange) -> Verdict {
+    let command = command_line();
+    let changed = accounts.change_user(Whom::Named(&command, NAME), change);
+    verdict(changed.await, done, refused)
+}
+
 fn refused<E>(_: E) -> Verdict {
     Verdict::Refused
 }
@@ -335,8 +337,8 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
-pub(crate) fn console() -> Origin {
-    origin().by(Who::CommandLine("root".to_owned()))
+pub(crate) fn command_line() -> CommandLine {
+    CommandLine::of("root".to_owned())
 }
 
 impl fmt::Display for Command {

@@ -14,7 +14,7 @@ use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp, memory::MemoryEngi
 use zeroize::Zeroizing;
 
 use crate::{
-    commands::{NAME, PASSWORD, console, manager, origin, person, sent},
+    commands::{NAME, PASSWORD, command_line, manager, origin, person, sent},
     operation::{Seeded, finish},
 };
 
@@ -101,7 +101,7 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
     };
     let password = || Zeroizing::new(PASSWORD.to_owned());
     accounts
-        .add_user(&new, password(), &console())
+        .add_user(&new, password(), &command_line())
         .await
         .unwrap();
     let first = log_in(accounts).await;

@@ -7,7 +7,7 @@ use keyproof_service::{
     accounts::{
         AddUserAsError, AddUserError, Caller, ChangeUserError, Filter, NewUser, OrganisationView,
         Role, SeeUsersError, Sort, SortKey, Unlocking, UserChange, UserQuery, UserState,
-        UserStatus, UserView,
+        UserStatus, UserView, Whom,
     },
 };
 
@@ -227,9 +227,12 @@ impl Visit<Signed> {
         if weakens(change) {
             self.confirmed(&path_of(organisation, user))?;
         }
-        let changed = self
-            .accounts()
-            .change_user_as(&caller, organisation, user, change);
+        let whom = Whom::Reached {
+            caller: &caller,
+            organisation,
+            user,
+        };
+        let changed = self.accounts().change_user(whom, change);
         let done = match (change, changed.await?) {
             (UserChange::Activate, _) => "activated",
             (UserChange::EndSessions, _) => "ended",

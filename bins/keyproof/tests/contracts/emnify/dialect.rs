@@ -12,7 +12,7 @@ use keyproof_store::{
 };
 use serde_json::{Value, json};
 
-use crate::emnify::site::{Answer, Call, Flag, Site, console_origin, secret};
+use crate::emnify::site::{Answer, Call, Flag, Site, command_line, secret};
 
 /// When the clock starts, in seconds: the first of a step.
 pub(crate) const START: u64 = 1_700_000_010;
@@ -84,7 +84,7 @@ impl Site {
         let added = self
             .console
             .accounts
-            .add_user(&new, secret(PASSWORD), &console_origin())
+            .add_user(&new, secret(PASSWORD), &command_line())
             .await;
         added.unwrap();
     }

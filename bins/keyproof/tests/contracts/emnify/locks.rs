@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::Role;
+use keyproof_service::accounts::{Role, UserChange, Whom};
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, Enrolled, PASSWORD},
-    site::{Answer, Site, console_origin},
+    site::{Answer, Site, command_line},
 };
 
 const HOME: &str = "192.0.2.1";
@@ -152,7 +152,7 @@ async fn wrong_codes_double_the_lock_and_wrong_passwords_do_not() {
     let unlocked = site
         .console
         .accounts
-        .unlock_user(ADA, &console_origin())
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
         .await;
     unlocked.unwrap();
     in_full(&site, &ada, ABROAD).await.is(200);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use keyproof_service::accounts::{UserChange, Whom};
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
-    site::{Site, console_origin},
+    site::{Site, command_line},
 };
 
 #[tokio::test]
@@ -153,7 +154,10 @@ async fn three_failures_lock_for_five_minutes() {
         site.password(ADA, "wrong horse").await.is(401);
     }
     let accounts = &site.console.accounts;
-    accounts.unlock_user(ADA, &console_origin()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+        .await
+        .unwrap();
     site.password(ADA, PASSWORD).await.is(200);
 }
 

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use http::header;
-use keyproof_service::{accounts::Role, audit::Outcome};
+use keyproof_service::{
+    accounts::{Role, UserChange, Whom},
+    audit::Outcome,
+};
 use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
-    site::{Answer, Site, console_origin},
+    site::{Answer, Site, command_line},
 };
 
 const PATHS: [(&str, &str); 7] = [
@@ -283,7 +286,10 @@ async fn nobody_looks_like_somebody_with_another_password() {
     let site = Site::start().await;
     site.enrol(ADA).await;
     let accounts = &site.console.accounts;
-    accounts.suspend_user(BOB, &console_origin()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .await
+        .unwrap();
     for attempt in 1..=4 {
         let wrong = look(&site.password(ADA, "wrong horse").await);
         assert_eq!(wrong.0, 401);

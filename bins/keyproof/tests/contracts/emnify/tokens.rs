@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use keyproof_service::{accounts::Role, audit::Event};
+use keyproof_service::{
+    accounts::{Role, UserChange, Whom},
+    audit::Event,
+};
 use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD},
-    site::{Site, console_origin, secret},
+    site::{Site, command_line, secret},
 };
 
 const TOKENS: &str = "/api/v1/application_token";
@@ -186,7 +189,10 @@ async fn suspension_and_removal_end_everything_at_once() {
     let both = site.password(ADA, PASSWORD).await;
     let token = both.text("auth_token");
     let accounts = &site.console.accounts;
-    accounts.suspend_user(ADA, &console_origin()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+        .await
+        .unwrap();
     site.get("/api/v1/user")
         .bearer(&token)
         .send()
@@ -194,7 +200,7 @@ async fn suspension_and_removal_end_everything_at_once() {
         .refuses(401, 1102, "");
     site.password(ADA, PASSWORD).await.is_empty(401);
     accounts
-        .activate_user(ADA, &console_origin())
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Activate)
         .await
         .unwrap();
     site.get("/api/v1/user")
@@ -203,7 +209,7 @@ async fn suspension_and_removal_end_everything_at_once() {
         .await
         .refuses(401, 1102, "");
     let token = site.token(ADA).await;
-    accounts.remove_user(ADA, &console_origin()).await.unwrap();
+    accounts.remove_user(ADA, &command_line()).await.unwrap();
     site.get("/api/v1/user")
         .bearer(&token)
         .send()
@@ -216,7 +222,7 @@ async fn suspension_and_removal_end_everything_at_once() {
         .await
         .refuses(401, 1102, "");
     accounts
-        .set_user_password(ADA, secret("another horse"), &console_origin())
+        .set_user_password(ADA, secret("another horse"), &command_line())
         .await
         .unwrap();
     site.password(ADA, "another horse").await.is(200);
@@ -342,7 +348,10 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
 
     log_in(&plain).await.is(200);
     let accounts = &site.console.accounts;
-    accounts.suspend_user(ADA, &console_origin()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+        .await
+        .unwrap();
     log_in(&plain).await.is_empty(401);
 }
 
@@ -354,19 +363,25 @@ async fn application_tokens_end_for_good_with_what_an_operator_does() {
         let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
         let log_in = json!({ "application_token": made.is(200).text("application_token") });
         let access = site.authenticate(log_in.clone()).await.text("auth_token");
-        let (accounts, origin) = (&site.console.accounts, console_origin());
+        let (accounts, command) = (&site.console.accounts, command_line());
         match doing {
             "set-password" => {
-                let set = accounts.set_user_password(ADA, secret(PASSWORD), &origin);
+                let set = accounts.set_user_password(ADA, secret(PASSWORD), &command);
                 set.await.unwrap();
             }
             "suspend" => {
-                accounts.suspend_user(ADA, &origin).await.unwrap();
+                accounts
+                    .change_user(Whom::Named(&command, ADA), UserChange::Suspend)
+                    .await
+                    .unwrap();
                 site.authenticate(log_in.clone()).await.is_empty(401);
-                accounts.activate_user(ADA, &origin).await.unwrap();
+                accounts
+                    .change_user(Whom::Named(&command, ADA), UserChange::Activate)
+                    .await
+                    .unwrap();
             }
             _ => {
-                accounts.remove_user(ADA, &origin).await.unwrap();
+                accounts.remove_user(ADA, &command).await.unwrap();
                 site.add(ADA, "Example Org", Role::User).await;
             }
         }

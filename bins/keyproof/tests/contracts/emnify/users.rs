@@ -1,11 +1,11 @@
 //! `user`: lists, pages and single ones.
 
-use keyproof_service::accounts::Role;
+use keyproof_service::accounts::{Role, UserChange, Whom};
 use serde_json::{Value, json};
 
 use crate::emnify::{
     dialect::{ADA, BOB},
-    site::{Site, console_origin},
+    site::{Site, command_line},
 };
 
 #[tokio::test]
@@ -61,7 +61,10 @@ async fn users_come_filtered_sorted_and_in_pages() {
         .await;
     site.add("eve", "Another Org", Role::User).await;
     let accounts = &site.console.accounts;
-    accounts.suspend_user(BOB, &console_origin()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .await
+        .unwrap();
     let token = site.token(ADA).await;
     let get = async |query: &str| {
         site.get(&format!("/api/v1/user?{query}"))

@@ -136,6 +136,11 @@ pub(crate) fn console_origin() -> Origin {
     }
 }
 
+/// The same, as what they may do.
+pub(crate) fn command_line() -> CommandLine {
+    CommandLine::of("test".to_owned())
+}
+
 /// A request to be sent.
 pub(crate) struct Call {
     pub(crate) address: SocketAddr,

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use keyproof_service::accounts::{UserChange, Whom};
 use serde_json::json;
 
 use super::browser::Browser;
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD, Phone},
-    site::{Site, console_origin},
+    site::{Site, command_line},
 };
 
 #[tokio::test]
@@ -502,7 +503,7 @@ async fn the_activity_is_the_users_own() {
     ada.sign_in(ADA).await.is(200);
     site.console
         .accounts
-        .unlock_user(ADA, &console_origin())
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
         .await
         .unwrap();
     ada.get("/account/activity").await.is(200);
@@ -573,8 +574,11 @@ async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     let site = Site::start().await;
     for _ in 0..60 {
         site.clock.advance(Duration::from_secs(1));
-        let (accounts, origin) = (&site.console.accounts, console_origin());
-        accounts.unlock_user(ADA, &origin).await.unwrap();
+        let (accounts, command) = (&site.console.accounts, command_line());
+        accounts
+            .change_user(Whom::Named(&command, ADA), UserChange::Unlock)
+            .await
+            .unwrap();
     }
     let mut ada = Browser::new(&site);
     ada.sign_in(ADA).await.is(200);

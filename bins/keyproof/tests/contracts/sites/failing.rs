@@ -12,7 +12,7 @@ use crate::{
     f5::{
         device::Manufacturer,
         provision::furnished_on,
-        site::{Site, console_origin, secret},
+        site::{Site, command_line, secret},
     },
     site_routes::assert_complete,
 };
@@ -90,8 +90,8 @@ impl Scene {
             role: Role::User,
         };
         let accounts = &site.console.accounts;
-        let origin = console_origin();
-        let added = accounts.add_user(&new, secret(PASSWORD), &origin);
+        let command = command_line();
+        let added = accounts.add_user(&new, secret(PASSWORD), &command);
         added.await.unwrap();
         let token = site.operator_token(&["admin"], None).await;
         let mut ops = Operator::signed_in(site.server.address(), &token).await;

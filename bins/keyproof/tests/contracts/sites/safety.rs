@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use keyproof_service::accounts::{NewUser, Role};
+use keyproof_service::accounts::{NewUser, Role, UserChange, Whom};
 use keyproof_store::faults::FaultyEngine;
 use tokio::time::sleep;
 
 use super::{browser::Browser, console::operator::Operator};
 use crate::emnify::{
     dialect::{ADA, BOB, PASSWORD},
-    site::{Site, console_origin, secret},
+    site::{Site, command_line, secret},
 };
 
 fn cookies(headers: &HeaderMap) -> Vec<&str> {
@@ -212,18 +212,24 @@ async fn a_session_ends_with_what_ends_its_user() {
     for end in ["suspend", "password", "remove"] {
         let mut ada = Browser::new(&site);
         ada.sign_in(ADA).await.is(200);
-        let (accounts, origin) = (&site.console.accounts, console_origin());
+        let (accounts, command) = (&site.console.accounts, command_line());
         match end {
             "suspend" => {
-                accounts.suspend_user(ADA, &origin).await.unwrap();
+                accounts
+                    .change_user(Whom::Named(&command, ADA), UserChange::Suspend)
+                    .await
+                    .unwrap();
                 ada.get("/account").await.is(303);
-                accounts.activate_user(ADA, &origin).await.unwrap();
+                accounts
+                    .change_user(Whom::Named(&command, ADA), UserChange::Activate)
+                    .await
+                    .unwrap();
             }
             "password" => {
-                let set = accounts.set_user_password(ADA, secret(PASSWORD), &origin);
+                let set = accounts.set_user_password(ADA, secret(PASSWORD), &command);
                 set.await.unwrap();
             }
-            _ => accounts.remove_user(ADA, &origin).await.map(drop).unwrap(),
+            _ => accounts.remove_user(ADA, &command).await.map(drop).unwrap(),
         }
         // The overview reads the user anew, and would see it by itself.
         for path in ["/account", "/account/activity", "/account/password"] {
@@ -337,11 +343,11 @@ async fn names_from_outside_are_text_on_a_page() {
         organisation: "<b>Org</b>".to_owned(),
         role: Role::User,
     };
-    let origin = console_origin();
+    let command = command_line();
     let added = site
         .console
         .accounts
-        .add_user(&new, secret(PASSWORD), &origin);
+        .add_user(&new, secret(PASSWORD), &command);
     added.await.unwrap();
     let mut browser = Browser::new(&site);
     browser.sign_in(hostile).await.is(200);
@@ -388,11 +394,11 @@ async fn a_name_too_long_for_a_qr_code_has_its_key_to_type() {
         organisation: long.clone(),
         role: Role::User,
     };
-    let origin = console_origin();
+    let command = command_line();
     let added = site
         .console
         .accounts
-        .add_user(&new, secret(PASSWORD), &origin);
+        .add_user(&new, secret(PASSWORD), &command);
     added.await.unwrap();
     let mut browser = Browser::new(&site);
     browser.sign_in(&long).await.is(200);

@@ -15,7 +15,7 @@ use keyproof::{
 };
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
-    Applicant, Clock, ManualClock, Origin, Service, Who,
+    Clock, CommandLine, ManualClock, Service,
     access::NewOperatorToken,
     accounts::{NewUser, Role},
 };
@@ -77,17 +77,11 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
         organisation: "Example Org".to_owned(),
         role: Role::User,
     };
-    let origin = Origin {
-        who: Who::CommandLine("test".to_owned()),
-        request_id: None,
-        address: None,
-        applicant: Applicant::default(),
-        warrants: Vec::new(),
-    };
+    let command = CommandLine::of("test".to_owned());
     let password = Zeroizing::new(PASSWORD.to_owned());
     service
         .accounts
-        .add_user(&new, password, &origin)
+        .add_user(&new, password, &command)
         .await
         .unwrap();
     let new = NewOperatorToken {
@@ -95,7 +89,7 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
         scopes: OperatorScopes::parse(["admin"]).unwrap(),
         lifetime: None,
     };
-    let token = service.access.create(new, &origin).await.unwrap();
+    let token = service.access.create(new, command.origin()).await.unwrap();
     let port = server.address().port();
     let walked = tokio::task::spawn_blocking(move || {
         let visitor = Visitor {

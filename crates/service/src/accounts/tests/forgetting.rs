@@ -4,7 +4,7 @@ use keyproof_store::{Key, Prefix};
 
 use super::*;
 use crate::{
-    accounts::{ChangeUserError, NewApplicationToken},
+    accounts::{NewApplicationToken, UnknownUser},
     audit::{Event, EventKey, Search},
     testing::bench,
 };
@@ -76,15 +76,15 @@ async fn a_name_is_shown_in_the_trail_until_it_is_forgotten() {
         assert!(by_name.contains(&told), "{told}: {by_name}");
     }
 
-    accounts.remove_user(ADA, &console()).await.unwrap();
+    accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert_eq!(named(&bench).await, ["application_token", "removed_user"]);
     assert!(shown(&bench).await.contains(&format!("user_name/{ADA}")));
 
     // The name is another's by now: what the first has done is not told of the second.
     add(&bench, ADA, Role::Observer).await;
     let of_the_first = trail(&bench).await.len();
-    accounts.remove_user(ADA, &console()).await.unwrap();
-    accounts.forget_user(ADA, &console()).await.unwrap();
+    accounts.remove_user(ADA, &command_line()).await.unwrap();
+    accounts.forget_user(ADA, &command_line()).await.unwrap();
     assert_eq!(named(&bench).await, Vec::<String>::new());
     let by_number = shown(&bench).await;
     assert!(!by_number.contains(ADA), "{by_number}");
@@ -95,8 +95,8 @@ async fn a_name_is_shown_in_the_trail_until_it_is_forgotten() {
     assert_eq!(forgotten.count(), 2, "both who had the name");
     assert!(events.len() > of_the_first, "the events stay");
     assert_eq!(
-        accounts.forget_user(ADA, &console()).await,
-        Err(Failure::Refused(ChangeUserError::Unknown))
+        accounts.forget_user(ADA, &command_line()).await,
+        Err(Failure::Refused(UnknownUser))
     );
 }
 
@@ -107,7 +107,7 @@ async fn an_account_is_removed_and_forgotten_at_once() {
     add(&bench, "bob", Role::User).await;
     live(&bench).await;
     let accounts = &bench.service.accounts;
-    accounts.forget_user(ADA, &console()).await.unwrap();
+    accounts.forget_user(ADA, &command_line()).await.unwrap();
     assert_eq!(named(&bench).await, Vec::<String>::new());
     assert!(log_in(&bench, ADA, PASSWORD, None).await.is_err());
     let trail = shown(&bench).await;

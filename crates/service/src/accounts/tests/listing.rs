@@ -2,7 +2,7 @@
 
 use keyproof_auth::operator::OperatorScopes;
 
-use super::{add, enrol, log_in, pending, session, tokens};
+use super::{add, command_line, enrol, log_in, pending, session, tokens};
 use crate::{
     StorageError, TooBusy,
     access::NewOperatorToken,
@@ -32,7 +32,7 @@ async fn add_organisation(bench: &Bench, organisation: &str) {
     };
     let accounts = &bench.service.accounts;
     accounts
-        .add_user(&new, secret(PASSWORD), &console())
+        .add_user(&new, secret(PASSWORD), &command_line())
         .await
         .unwrap();
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    LOCK, Phone, add, asks, challenge, enrol, laptop, log_in, log_in_from, session, tokens,
+    LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, log_in_from, session,
+    tokens,
 };
 use crate::{
     Clock,
@@ -13,6 +14,7 @@ use crate::{
     Origin,
     accounts::{
         AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
+        UserChange, Whom,
     },
     testing::{Bench, PASSWORD, START, bench, console, keeper, origin, secret},
 };
@@ -138,7 +140,11 @@ async fn a_session_locks_for_itself_alone() {
 
 async fn unlock(bench: &Bench) -> Unlocking {
     let accounts = &bench.service.accounts;
-    accounts.unlock_user(ADA, &console()).await.unwrap()
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 #[tokio::test]
@@ -200,7 +206,7 @@ async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() 
         bench.clock.advance(LOCK * times);
     }
     accounts
-        .set_user_password(ADA, secret(PASSWORD), &console())
+        .set_user_password(ADA, secret(PASSWORD), &command_line())
         .await
         .unwrap();
     assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK);
@@ -249,7 +255,7 @@ async fn what_is_known_of_a_user_goes_with_them() {
     in_full(&bench, &phone, HOME).await;
     assert_eq!(kept(&bench).await, 2);
     let accounts = &bench.service.accounts;
-    accounts.remove_user(ADA, &console()).await.unwrap();
+    accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert_eq!(kept(&bench).await, 0);
 }
 

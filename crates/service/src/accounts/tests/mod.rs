@@ -24,8 +24,8 @@ use keyproof_store::Timestamp;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
 use crate::{
-    Clock, Failure, Origin,
-    testing::{Bench, PASSWORD, console, origin, secret},
+    Clock, CommandLine, Failure, Origin,
+    testing::{Bench, PASSWORD, origin, secret},
 };
 
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -54,6 +54,10 @@ impl Phone {
     }
 }
 
+pub(super) fn command_line() -> CommandLine {
+    CommandLine::of("root".to_owned())
+}
+
 pub(super) async fn add(bench: &Bench, name: &str, role: Role) {
     let new = NewUser {
         name: name.to_owned(),
@@ -63,7 +67,7 @@ pub(super) async fn add(bench: &Bench, name: &str, role: Role) {
     bench
         .service
         .accounts
-        .add_user(&new, secret(PASSWORD), &console())
+        .add_user(&new, secret(PASSWORD), &command_line())
         .await
         .unwrap();
 }

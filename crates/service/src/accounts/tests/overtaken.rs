@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 
-use super::{LOCK, Phone, add, asks, challenge, enrol, laptop, log_in, session, tokens};
+use super::{
+    LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, session, tokens,
+};
 use crate::{
     Clock,
     Failure::{self, Refused},
@@ -12,10 +14,10 @@ use crate::{
         AddApplicationTokenError, AnswerError, ApplicationTokenChange, ChangeApplicationTokenError,
         ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
         RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Unproven,
-        Whose,
+        UserChange, Whom, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, console, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -80,7 +82,10 @@ async fn a_suspension_that_overtakes_a_login_wins() {
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
             let accounts = &bench.service.accounts;
-            accounts.suspend_user(ADA, &console()).await.unwrap();
+            accounts
+                .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+                .await
+                .unwrap();
         })
         .await;
     assert_eq!(outcome.err(), Some(Refused(LoginError::Refused)));
@@ -94,7 +99,7 @@ async fn a_new_password_that_overtakes_a_login_is_asked_for() {
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
             let accounts = &bench.service.accounts;
             let set = accounts
-                .set_user_password(ADA, secret("another horse"), &console())
+                .set_user_password(ADA, secret("another horse"), &command_line())
                 .await;
             set.unwrap();
         })
@@ -200,11 +205,15 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
                         .await
                         .unwrap(),
                     "password" => accounts
-                        .set_user_password(ADA, secret("another horse"), &console())
+                        .set_user_password(ADA, secret("another horse"), &command_line())
                         .await
                         .unwrap(),
-                    "suspension" => accounts.suspend_user(ADA, &console()).await.unwrap(),
-                    _ => accounts.remove_user(ADA, &console()).await.unwrap(),
+                    "suspension" => {
+                        let (command, change) = (command_line(), UserChange::Suspend);
+                        let suspended = accounts.change_user(Whom::Named(&command, ADA), change);
+                        suspended.await.unwrap();
+                    }
+                    _ => accounts.remove_user(ADA, &command_line()).await.unwrap(),
                 }
             })
             .await;
@@ -244,7 +253,7 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
     let ended = async |bench: &Bench| {
         let accounts = &bench.service.accounts;
         let set = accounts
-            .set_user_password(ADA, secret(PASSWORD), &console())
+            .set_user_password(ADA, secret(PASSWORD), &command_line())
             .await;
         set.unwrap();
     };
@@ -295,11 +304,17 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     add(&bench, BOB, Role::Administrator).await;
     let suspended = async |bench: &Bench| {
         let accounts = &bench.service.accounts;
-        accounts.suspend_user(BOB, &console()).await.unwrap();
+        accounts
+            .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+            .await
+            .unwrap();
     };
     let back = async |bench: &Bench| {
         let accounts = &bench.service.accounts;
-        accounts.activate_user(BOB, &console()).await.unwrap();
+        accounts
+            .change_user(Whom::Named(&command_line(), BOB), UserChange::Activate)
+            .await
+            .unwrap();
         session(bench, &tokens(log_in(bench, BOB, PASSWORD, None).await)).await
     };
     let hers = Whose::Of(ada.owner.user);
@@ -388,7 +403,7 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
         }
         let removed = bench
             .faults
-            .overtake(accounts.remove_user(ADA, &console()), async {
+            .overtake(accounts.remove_user(ADA, &command_line()), async {
                 let password = || secret(PASSWORD);
                 match joins {
                     "key" => {

@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{ADDRESS, add, log_in, session, tokens};
+use super::{ADDRESS, add, command_line, log_in, session, tokens};
 use crate::{
     Clock,
     Failure::{self, Refused},
     access::digest_of,
     accounts::{
-        Role, Session, SessionError,
+        Role, Session, SessionError, UserChange, Whom,
         access_token::Claims,
         signing_key::{self, PUBLISHED},
     },
-    testing::{Bench, PASSWORD, bench, console},
+    testing::{Bench, PASSWORD, bench},
 };
 
 const ADA: &str = "ada@example.org";
@@ -60,7 +60,10 @@ async fn a_token_is_verified_once_and_its_user_asked_for_each_time() {
         .verified
         .remember(digest_of("x.y.z"), Arc::clone(&claims));
     assert!(asked(&bench, "x.y.z").await.is_ok());
-    accounts.suspend_user(ADA, &console()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+        .await
+        .unwrap();
     for token in [&token, "x.y.z"] {
         let refused = asked(&bench, token).await.err();
         assert_eq!(refused, Some(Refused(SessionError::Invalid)));

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use super::{ADDRESS, Phone, STEP, add, asks, challenge, enrol, laptop, log_in, session, tokens};
+use super::{
+    ADDRESS, Phone, STEP, add, asks, challenge, command_line, enrol, laptop, log_in, session,
+    tokens,
+};
 use crate::{
     Clock, Ended, Failure,
-    accounts::{AnswerError, BrowserStep, NewApplicationToken, PasswordLogin, Role},
-    testing::{Bench, PASSWORD, bench, console, origin, secret},
+    accounts::{
+        AnswerError, BrowserStep, NewApplicationToken, PasswordLogin, Role, UserChange, Whom,
+    },
+    testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -123,7 +128,10 @@ async fn codes_of_before_a_restore_are_refused_and_later_ones_taken() {
 
 async fn accounts_unlocked(bench: &Bench) {
     let accounts = &bench.service.accounts;
-    accounts.unlock_user(ADA, &console()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use keyproof_store::faults::Commits;
 
-use super::{ADDRESS, add, log_in, tokens};
+use super::{ADDRESS, add, command_line, log_in, tokens};
 use crate::{
     Failure::{self, Refused},
     Service, StorageError,
-    accounts::{AnswerError, Role},
+    accounts::{AnswerError, Role, UserChange, Whom},
     audit::Outcome,
-    testing::{Bench, PASSWORD, bench_with, cheap_hashing, console, origin, secret},
+    testing::{Bench, PASSWORD, bench_with, cheap_hashing, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -181,7 +181,10 @@ async fn a_suspension_that_overtakes_a_rotation_wins() {
     let slow = refresh(&bench, &first);
     let accounts = &bench.service.accounts;
     let overtaken = bench.faults.overtake(slow, async {
-        accounts.suspend_user(ADA, &console()).await.unwrap();
+        accounts
+            .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+            .await
+            .unwrap();
     });
     refused(&overtaken.await);
     assert_eq!(told(&bench).await, (0, 0));
@@ -193,7 +196,7 @@ async fn all_of_a_family_ends_with_the_password() {
     let second = refresh(&bench, &first).await.unwrap();
     let accounts = &bench.service.accounts;
     accounts
-        .set_user_password(ADA, secret(PASSWORD), &console())
+        .set_user_password(ADA, secret(PASSWORD), &command_line())
         .await
         .unwrap();
     refused(&refresh(&bench, &first).await);

@@ -5,7 +5,8 @@ use keyproof_mfa::{Shown, ShownFactor};
 use serde_json::json;
 
 use super::{
-    ADDRESS, Phone, activate, add, asks, challenge, enrol, laptop, log_in, pending, session, tokens,
+    ADDRESS, Phone, activate, add, asks, challenge, command_line, enrol, laptop, log_in, pending,
+    session, tokens,
 };
 use crate::{
     Action, Clock,
@@ -16,7 +17,7 @@ use crate::{
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, bench_with, console, origin, secret},
+    testing::{Bench, PASSWORD, bench, bench_with, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -317,7 +318,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
         )))
     );
     // Hers is not asked for: his has gone.
-    accounts.remove_user(BOB, &console()).await.unwrap();
+    accounts.remove_user(BOB, &command_line()).await.unwrap();
     add(&bench, BOB, Role::Administrator).await;
     assert_ne!(his, 0);
     let bob = tokens(log_in(&bench, BOB, PASSWORD, None).await);

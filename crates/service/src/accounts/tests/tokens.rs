@@ -7,7 +7,8 @@ use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
-    ADDRESS, LOCK, STEP, activate, add, asks, challenge, enrol, laptop, log_in, session, tokens,
+    ADDRESS, LOCK, STEP, activate, add, asks, challenge, command_line, enrol, laptop, log_in,
+    session, tokens,
 };
 use crate::{
     Action, Clock,
@@ -17,7 +18,8 @@ use crate::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AddApplicationTokenError, AnswerError,
         ApplicationLoginError, ApplicationTokenChange, ChangePasswordError, EnrolKeyError,
         LoginError, NewApplicationToken, NotPermitted, PasswordLogin, RemoveKeyError, Revocation,
-        Role, Session, SessionError, UnknownSigningKey, Unproven, UserQuery, Whose,
+        Role, Session, SessionError, UnknownSigningKey, Unproven, UserChange, UserQuery, Whom,
+        Whose,
         password::canonical,
         records::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
@@ -45,7 +47,7 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
     let fresh = fresh.access;
     assert!(accounts.session(Some(&fresh), ADDRESS).await.is_ok());
     accounts
-        .set_user_password(ADA, secret("another horse"), &console())
+        .set_user_password(ADA, secret("another horse"), &command_line())
         .await
         .unwrap();
     assert_eq!(
@@ -391,7 +393,7 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
     bench
         .service
         .accounts
-        .revoke_application_token(ADA, listed[1].id, &console())
+        .revoke_application_token(ADA, listed[1].id, &command_line())
         .await
         .unwrap();
     // A new description prolongs nothing.
@@ -466,7 +468,7 @@ async fn an_application_token_is_revoked_once() {
     add(&bench, ADA, Role::User).await;
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     let accounts = asks(&bench);
-    let console = &console();
+    let command = &command_line();
     for _ in 0..2 {
         let new = NewApplicationToken::default();
         let added = accounts.add_application_token(&own, new, &origin()).await;
@@ -475,11 +477,14 @@ async fn an_application_token_is_revoked_once() {
     let ids = accounts.application_tokens_of(ADA).await.unwrap();
     let revoke = async |number: usize| {
         let id = ids[number].id;
-        accounts.revoke_application_token(ADA, id, console).await
+        accounts.revoke_application_token(ADA, id, command).await
     };
     assert_eq!(revoke(0).await, Ok(Revocation::Now));
     // The other one ends with all that is hers.
-    accounts.suspend_user(ADA, console).await.unwrap();
+    accounts
+        .change_user(Whom::Named(command, ADA), UserChange::Suspend)
+        .await
+        .unwrap();
     let before = bench.actions().await;
     for number in [0, 1, 0] {
         assert_eq!(revoke(number).await, Ok(Revocation::Before));
@@ -502,7 +507,7 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
         .unwrap();
     let log_in = async || accounts.application_login(&text, ADDRESS, &origin()).await;
     assert!(log_in().await.is_ok());
-    accounts.remove_user(ADA, &console()).await.unwrap();
+    accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert!(log_in().await.is_err());
     add(&bench, BOB, Role::User).await;
     let now = bench.clock.now();
@@ -535,7 +540,10 @@ async fn the_suspended_and_removed_look_like_nobody() {
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
     let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
-    accounts.suspend_user(ADA, &console()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
+        .await
+        .unwrap();
     assert!(
         accounts
             .session(Some(&given.access), ADDRESS)
@@ -546,7 +554,10 @@ async fn the_suspended_and_removed_look_like_nobody() {
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Refused(LoginError::Refused))
     );
-    accounts.activate_user(ADA, &console()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Activate)
+        .await
+        .unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, None).await);
     assert!(
         accounts
@@ -561,9 +572,12 @@ async fn the_suspended_and_removed_look_like_nobody() {
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Refused(LoginError::Locked { wait: LOCK }))
     );
-    accounts.unlock_user(ADA, &console()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+        .await
+        .unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, None).await);
-    accounts.remove_user(ADA, &console()).await.unwrap();
+    accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(Refused(LoginError::Refused))
@@ -727,7 +741,10 @@ async fn nobody_costs_what_somebody_costs() {
     add(&bench, BOB, Role::User).await;
     enrol(&bench, ADA).await;
     let accounts = &bench.service.accounts;
-    accounts.suspend_user(BOB, &console()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .await
+        .unwrap();
     let cost = async |name: &str, fingerprint| {
         let (asked, _) = (accounts.hashing.asked(), bench.faults.steps());
         let refused = log_in(&bench, name, "wrong horse", fingerprint).await;

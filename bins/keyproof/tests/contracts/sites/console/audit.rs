@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyproof_service::{
-    accounts::{NewUser, Role},
+    accounts::{NewUser, Role, UserChange, Whom},
     audit::Event,
 };
 use keyproof_store::Key;
@@ -11,7 +11,7 @@ use keyproof_store::Key;
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, console_origin, secret},
+        site::{Site, command_line, secret},
     },
     sites::{browser::Browser, console::operator::Operator},
 };
@@ -25,7 +25,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
     bob.sign_in(BOB).await.is(200);
     site.console
         .accounts
-        .suspend_user(BOB, &console_origin())
+        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
         .await
         .unwrap();
     let mut ops = Browser::new(&site);
@@ -103,7 +103,10 @@ async fn long_trails_go_on_with_older_events() {
     let accounts = &site.console.accounts;
     for _ in 0..60 {
         site.clock.advance(Duration::from_secs(60));
-        accounts.unlock_user(ADA, &console_origin()).await.unwrap();
+        accounts
+            .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
+            .await
+            .unwrap();
     }
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["audit-read"]).await;
@@ -133,9 +136,9 @@ async fn a_page_of_fifty_refusals_of_long_names_is_light() {
             organisation: "Example Org".to_owned(),
             role: Role::User,
         };
-        let (accounts, origin) = (&site.console.accounts, console_origin());
+        let (accounts, command) = (&site.console.accounts, command_line());
         accounts
-            .add_user(&new, secret(PASSWORD), &origin)
+            .add_user(&new, secret(PASSWORD), &command)
             .await
             .unwrap();
         site.password(&name, "wrong horse").await.is(401);
@@ -233,8 +236,8 @@ async fn a_trail_of_many_users_is_taken_along_by_name() {
             organisation: "Example Org".to_owned(),
             role: Role::User,
         };
-        let (accounts, origin) = (&site.console.accounts, console_origin());
-        let added = accounts.add_user(&new, secret(PASSWORD), &origin);
+        let (accounts, command) = (&site.console.accounts, command_line());
+        let added = accounts.add_user(&new, secret(PASSWORD), &command);
         added.await.unwrap();
     }
     let mut ops = Browser::new(&site);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keyproof_service::accounts::{NewUser, Role};
+use keyproof_service::accounts::{NewUser, Role, UserChange, Whom};
 
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, console_origin, secret},
+        site::{Site, command_line, secret},
     },
     sites::browser::Browser,
 };
@@ -59,10 +59,10 @@ async fn add(site: &Site, name: &str, organisation: &str) {
         organisation: organisation.to_owned(),
         role: Role::User,
     };
-    let origin = console_origin();
+    let command = command_line();
     let accounts = &site.console.accounts;
     accounts
-        .add_user(&new, secret(PASSWORD), &origin)
+        .add_user(&new, secret(PASSWORD), &command)
         .await
         .unwrap();
 }
@@ -471,7 +471,10 @@ async fn a_row_tells_what_there_is_of_a_user() {
     add(&site, "eve", "Example Org").await;
     site.enrol(ADA).await;
     let accounts = &site.console.accounts;
-    accounts.suspend_user(BOB, &console_origin()).await.unwrap();
+    accounts
+        .change_user(Whom::Named(&command_line(), BOB), UserChange::Suspend)
+        .await
+        .unwrap();
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["users-read"]).await;
     list(&mut ops, "Example Org").await;
