@@ -6,6 +6,8 @@ use std::{sync::Arc, time::Duration};
 use keyproof_store::{Key, Record, Store, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::Failure;
+
 /// How long it lasts unused.
 const IDLE: Duration = Duration::from_secs(15 * 60);
 
@@ -90,25 +92,60 @@ pub(crate) trait SessionRecord: Record {
     fn lasting(self, life: SessionLife) -> Self;
 }
 
-/// Notes that a session is used, if that is due: then its record is another. It is no reason to refuse anything if that cannot
-/// be: then it ends the sooner.
-pub(crate) async fn note_use<R: SessionRecord>(
-    store: &Store,
-    place: &Key,
-    kept: &Stored<Arc<R>>,
-    now: Timestamp,
-    used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
-) -> bool {
-    let Some(life) = used(&kept.record.life(), now) else {
-        return false;
-    };
-    let next = R::clone(&kept.record).lasting(life);
-    let mut batch = store.batch(now);
-    batch.replace(place, kept.version, &next, Some(life.ends_at()));
-    if let Err(error) = store.commit(batch).await {
-        tracing::debug!(%error, "that a session is used was not noted");
+/// A session as it was found by the text that a browser has of it, with its record.
+pub(crate) struct Found<S, R> {
+    pub(crate) session: S,
+    pub(crate) place: Key,
+    pub(crate) kept: Stored<Arc<R>>,
+    pub(crate) read_at: Timestamp,
+}
+
+impl<S, R: SessionRecord> Found<S, R> {
+    /// The session, used by the request that asked for it.
+    pub(crate) async fn used(self, store: &Store) -> S {
+        self.note(store, SessionLife::used).await;
+        self.session
     }
-    true
+
+    /// Notes a use, if that is due: then the record is another. It is no reason to refuse anything if that cannot be: then the
+    /// session ends the sooner.
+    async fn note(
+        &self,
+        store: &Store,
+        used: fn(&SessionLife, Timestamp) -> Option<SessionLife>,
+    ) -> bool {
+        let Some(life) = used(&self.kept.record.life(), self.read_at) else {
+            return false;
+        };
+        let next = R::clone(&self.kept.record).lasting(life);
+        let mut batch = store.batch(self.read_at);
+        batch.replace(&self.place, self.kept.version, &next, Some(life.ends_at()));
+        if let Err(error) = store.commit(batch).await {
+            tracing::debug!(%error, "that a session is used was not noted");
+        }
+        true
+    }
+}
+
+/// The session that `find` finds, used by a change that requires its record as it is from then on.
+///
+/// # Errors
+///
+/// Those of `find`.
+pub(crate) async fn acting<S, R: SessionRecord, E, F>(
+    store: &Store,
+    find: impl Fn() -> F,
+) -> Result<S, Failure<E>>
+where
+    F: Future<Output = Result<Found<S, R>, Failure<E>>>,
+{
+    let found = find().await?;
+    let is_written_over = found.note(store, SessionLife::used_for_a_change).await;
+    Ok(if is_written_over {
+        find().await?.session
+    } else {
+        found.session
+    })
 }
 
 #[cfg(test)]

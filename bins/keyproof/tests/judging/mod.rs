@@ -277,7 +277,7 @@ impl Judged {
             password: secret(PASSWORD),
             fingerprint: None,
         };
-        match accounts.log_in_browser(login, None, &origin()).await {
+        match accounts.sign_in(login, None, &origin()).await {
             Ok(BrowserStep::LoggedIn(token)) => token.to_string(),
             other => panic!("there is no second factor: {other:?}"),
         }

@@ -2,10 +2,10 @@
 //! token of its own: the first step's is that of the challenge, and whatever is shown anew begins a session in the place
 //! of the one before.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use keyproof_auth::Token;
-use keyproof_store::{Batch, Key, ReadPlan, Stored};
+use keyproof_store::{Batch, ReadPlan};
 use zeroize::Zeroizing;
 
 use super::{
@@ -15,14 +15,14 @@ use super::{
     deeds::{deed, of_user},
     login::{Granted, Keeping},
     reading::Slot,
-    records::{User, UserSession, user_key, user_session_key},
+    records::{User, UserSessionRecord, user_key, user_session_key},
     session_id::TokenId,
     snapshot::Snapshot,
 };
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
-    session_life::{Confirmed, SessionLife, note_use},
+    session_life::{Confirmed, Found, SessionLife, acting},
     storage::{Attempt, settle},
 };
 
@@ -36,13 +36,13 @@ pub enum BrowserStep {
 
 /// A user's session in a browser.
 #[derive(Debug)]
-pub struct Browser {
+pub struct UserSession {
     session: Session,
     /// By a whole login.
     confirmed: Confirmed,
 }
 
-impl Browser {
+impl UserSession {
     /// The session.
     pub const fn session(&self) -> &Session {
         &self.session
@@ -69,7 +69,7 @@ impl Accounts {
     /// # Errors
     ///
     /// [`LoginError`].
-    pub async fn log_in_browser(
+    pub async fn sign_in(
         &self,
         login: PasswordLogin,
         before: Option<&str>,
@@ -109,11 +109,9 @@ impl Accounts {
     /// # Errors
     ///
     /// [`SessionError`].
-    pub async fn user_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
-        let (browser, place, kept) = self.session_in_browser(text).await?;
-        let now = browser.confirmed.read_at;
-        note_use(&self.store, &place, &kept, now, SessionLife::used).await;
-        Ok(browser)
+    pub async fn user_session(&self, text: &str) -> Result<UserSession, Failure<SessionError>> {
+        let found = self.session_at(text).await?;
+        Ok(found.used(&self.store).await)
     }
 
     /// The same for a change, to be asked once all of it has come: the change requires the session's record as it is now.
@@ -121,15 +119,8 @@ impl Accounts {
     /// # Errors
     ///
     /// [`SessionError`].
-    pub async fn acting_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
-        let (browser, place, kept) = self.session_in_browser(text).await?;
-        let (now, used) = (browser.confirmed.read_at, SessionLife::used_for_a_change);
-        let is_written_over = note_use(&self.store, &place, &kept, now, used).await;
-        if is_written_over {
-            Ok(self.session_in_browser(text).await?.0)
-        } else {
-            Ok(browser)
-        }
+    pub async fn acting_session(&self, text: &str) -> Result<UserSession, Failure<SessionError>> {
+        acting(&self.store, || self.session_at(text)).await
     }
 
     /// The same, for a page that is there for everybody: the session is not used by that.
@@ -137,29 +128,28 @@ impl Accounts {
     /// # Errors
     ///
     /// [`SessionError`].
-    pub async fn watching_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
-        let (browser, _, _) = self.session_in_browser(text).await?;
-        Ok(browser)
+    pub async fn watching_session(&self, text: &str) -> Result<UserSession, Failure<SessionError>> {
+        Ok(self.session_at(text).await?.session)
     }
 
     /// The session and its record, without a use of it.
-    async fn session_in_browser(
+    async fn session_at(
         &self,
         text: &str,
-    ) -> Result<(Browser, Key, Stored<Arc<UserSession>>), Failure<SessionError>> {
+    ) -> Result<Found<UserSession, UserSessionRecord>, Failure<SessionError>> {
         const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = Token::parse(text).map_err(|_| INVALID)?;
         let place = user_session_key(&token);
         let plan = ReadPlan::new([place.clone()]).then({
             let place = place.clone();
             move |found| {
-                let kept = found.get_shared::<UserSession>(&place)?;
+                let kept = found.get_shared::<UserSessionRecord>(&place)?;
                 let owner = kept.map(|kept| kept.record.owner);
                 Ok(owner.map(user_key).into_iter().collect())
             }
         });
         let reading = self.read_plan(plan).await?;
-        let slot: Slot<UserSession> = reading.slot(place.clone())?;
+        let slot: Slot<UserSessionRecord> = reading.slot(place.clone())?;
         let warrant = slot.warrant();
         let kept = slot.stored.ok_or(INVALID)?;
         let record = &*kept.record;
@@ -169,40 +159,32 @@ impl Accounts {
         if !session.is_of(&user) {
             return Err(INVALID);
         }
-        let browser = Browser {
-            session,
-            confirmed: Confirmed {
-                at: record.logged_in_at,
-                read_at: reading.now,
-            },
+        let confirmed = Confirmed {
+            at: record.logged_in_at,
+            read_at: reading.now,
         };
-        Ok((browser, place, kept))
+        Ok(Found {
+            session: UserSession { session, confirmed },
+            place,
+            kept,
+            read_at: reading.now,
+        })
     }
 
-    /// Ends a browser's session.
+    /// Ends a browser's session; one that has ended is no error.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn end_user_session(
-        &self,
-        text: &str,
-        origin: &Origin,
-    ) -> Result<(), Failure<SessionError>> {
-        let Ok(token) = Token::parse(text) else {
-            return Ok(());
-        };
-        settle("accounts.end_user_session", &self.store, || async {
-            let browser = match self.user_session(text).await {
+    pub async fn sign_out(&self, text: &str, origin: &Origin) -> Result<(), Failure<SessionError>> {
+        settle("accounts.sign_out", &self.store, || async {
+            let found = match self.session_at(text).await {
                 Err(Failure::Refused(_)) => return Ok(Attempt::Done(())),
                 found => found?,
             };
-            let session = browser.session;
-            // That it was used may have been noted just now.
-            let reading = self.read([user_session_key(&token)]).await?;
-            let kept: Slot<UserSession> = reading.slot(user_session_key(&token))?;
-            let mut batch = self.store.batch(reading.now);
-            kept.remove(&mut batch);
+            let session = found.session.session;
+            let mut batch = self.store.batch(found.read_at);
+            batch.remove(&found.place, found.kept.version);
             let origin = session.origin(origin);
             let deed = Deed {
                 action: Action::UserSessionEnd,
@@ -210,7 +192,7 @@ impl Accounts {
                 detail: None,
                 origin: &origin,
             };
-            self.audit.done(&mut batch, reading.now, deed);
+            self.audit.done(&mut batch, found.read_at, deed);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -234,7 +216,7 @@ impl Accounts {
             let action = Action::UserSessionsEnd;
             let decided = self.deciding_over::<Undecided>(person, action, [place.clone()]);
             let (own, user, reading) = decided.await?;
-            let kept: Slot<UserSession> = reading.slot(place.clone())?;
+            let kept: Slot<UserSessionRecord> = reading.slot(place.clone())?;
             let record = kept.record().ok_or(ENDED)?;
             // Whoever has activated the present key has shown a code of it.
             let by = user.activation.and_then(|activation| {
@@ -243,7 +225,7 @@ impl Accounts {
                 activation.by.filter(|_| is_own && is_present)
             });
             let changed = user.clone().ending_sessions(by);
-            let next = UserSession {
+            let next = UserSessionRecord {
                 key_changes: changed.key_changes,
                 // A factor of an earlier key was none, and is none of the present one now.
                 shown: record
@@ -278,7 +260,7 @@ impl Accounts {
         let place = user_session_key(&before);
         settle("accounts.renew_user_session", &self.store, || async {
             let reading = self.read([place.clone()]).await?;
-            let kept: Slot<UserSession> = reading.slot(place.clone())?;
+            let kept: Slot<UserSessionRecord> = reading.slot(place.clone())?;
             let record = kept.record().ok_or(INVALID)?;
             let mut batch = self.store.batch(reading.now);
             kept.remove(&mut batch);
@@ -300,7 +282,7 @@ impl Accounts {
     ) -> Result<Token, StorageError> {
         let token = self.draw_token(snapshot.now);
         if let Some(user) = snapshot.active_user() {
-            let record = UserSession {
+            let record = UserSessionRecord {
                 owner: user.owner(),
                 generation: user.generation,
                 key_changes: user.key_changes,
@@ -315,7 +297,10 @@ impl Accounts {
         }
         if let Some(before) = before {
             let place = user_session_key(before);
-            let kept = self.store.get::<UserSession>(&place, snapshot.now).await?;
+            let kept = self
+                .store
+                .get::<UserSessionRecord>(&place, snapshot.now)
+                .await?;
             if let Some(kept) = kept {
                 batch.remove(&place, kept.version);
             }

@@ -52,7 +52,7 @@ pub use application_tokens::{
     AddApplicationTokenError, ApplicationTokenChange, ApplicationTokenState,
     ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
-pub use browser::{Browser, BrowserStep};
+pub use browser::{BrowserStep, UserSession};
 pub use caller::{
     AddUserAsError, Caller, OrganisationPage, OrganisationView, SeeUsersError, UserState,
 };

@@ -464,7 +464,7 @@ pub(super) fn refresh_family_key(owner: Owner, name: &str) -> Key {
 
 /// At `user_session/_/<time>/<digest>`: a login that a browser has a cookie for.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct UserSession {
+pub(super) struct UserSessionRecord {
     pub(super) owner: Owner,
     pub(super) generation: u64,
     pub(super) key_changes: u64,
@@ -479,9 +479,9 @@ pub(super) struct UserSession {
     pub(super) life: SessionLife,
 }
 
-record!(UserSession, "user_session");
+record!(UserSessionRecord, "user_session");
 
-impl SessionRecord for UserSession {
+impl SessionRecord for UserSessionRecord {
     fn life(&self) -> SessionLife {
         self.life
     }

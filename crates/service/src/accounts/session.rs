@@ -11,7 +11,7 @@ use super::{
     deeds,
     reading::{Reading, Slot},
     records::{
-        Activation, ApplicationToken, Owner, Role, User, UserSession, UserStatus,
+        Activation, ApplicationToken, Owner, Role, User, UserSessionRecord, UserStatus,
         application_token_key, user_key,
     },
     session_id::TokenId,
@@ -151,7 +151,11 @@ impl Session {
     }
 
     /// That of a person who has logged in with a browser, where the user is as they are now.
-    pub(super) fn of_browser(kept: &UserSession, warrant: Option<Warrant>, user: &User) -> Self {
+    pub(super) fn of_browser(
+        kept: &UserSessionRecord,
+        warrant: Option<Warrant>,
+        user: &User,
+    ) -> Self {
         Self {
             owner: kept.owner,
             name: user.name.clone(),

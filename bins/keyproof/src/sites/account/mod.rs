@@ -21,7 +21,7 @@ use keyproof_http::{
 };
 use keyproof_service::{
     Accounts, Action, Service,
-    accounts::{Browser, Manager, Person, Whose},
+    accounts::{Manager, Person, UserSession, Whose},
 };
 use zeroize::Zeroizing;
 
@@ -133,7 +133,7 @@ pub(super) struct Own;
 pub(super) struct Signed {
     /// Their cookie's value.
     cookie: Zeroizing<String>,
-    browser: Browser,
+    browser: UserSession,
 }
 
 impl Bound for Signed {

@@ -65,11 +65,8 @@ impl Visit<Visitor> {
             fingerprint: self.cookie(Cookie::Device).map(|it| it.to_string()),
         };
         let before = self.cookie(Cookie::Account);
-        let step = self.accounts().log_in_browser(
-            login,
-            before.as_deref().map(String::as_str),
-            &self.origin,
-        );
+        let before = before.as_deref().map(String::as_str);
+        let step = self.accounts().sign_in(login, before, &self.origin);
         match step.await {
             Ok(step) => Ok(self.stepped(step, "/account")),
             Err(failure) => {
@@ -170,7 +167,7 @@ impl Visit<Signed> {
         };
         let step = self
             .accounts()
-            .log_in_browser(login, Some(&self.who.cookie), &self.origin);
+            .sign_in(login, Some(&self.who.cookie), &self.origin);
         match step.await {
             Ok(step) => Ok(self.stepped(step, to)),
             Err(failure) => {
@@ -208,9 +205,7 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn sign_out(self) -> Answered {
-        let ended = self
-            .accounts()
-            .end_user_session(&self.who.cookie, &self.origin);
+        let ended = self.accounts().sign_out(&self.who.cookie, &self.origin);
         ended.await?;
         let mut response = see_other("/account/sign-in?out");
         self.forget(&mut response, Cookie::Account);

@@ -20,7 +20,7 @@ use crate::{
     audit::{Deed, Target, Warrant},
     clock::auth_millis,
     keys::token_key,
-    session_life::{Confirmed, SessionLife, SessionRecord, note_use},
+    session_life::{Confirmed, Found, SessionLife, SessionRecord, acting},
     storage::{Attempt, settle},
 };
 
@@ -207,10 +207,8 @@ impl Access {
         &self,
         text: &str,
     ) -> Result<OperatorSession, Failure<NoSession>> {
-        let (session, place, kept) = self.session_at(text).await?;
-        let now = session.confirmed.read_at;
-        note_use(&self.store, &place, &kept, now, SessionLife::used).await;
-        Ok(session)
+        let found = self.session_at(text).await?;
+        Ok(found.used(&self.store).await)
     }
 
     /// The same for a change, to be asked once all of it has come: the change requires the session's record as it is now.
@@ -219,14 +217,7 @@ impl Access {
     ///
     /// [`NoSession`].
     pub async fn acting_session(&self, text: &str) -> Result<OperatorSession, Failure<NoSession>> {
-        let (session, place, kept) = self.session_at(text).await?;
-        let (now, used) = (session.confirmed.read_at, SessionLife::used_for_a_change);
-        let is_written_over = note_use(&self.store, &place, &kept, now, used).await;
-        if is_written_over {
-            Ok(self.session_at(text).await?.0)
-        } else {
-            Ok(session)
-        }
+        acting(&self.store, || self.session_at(text)).await
     }
 
     /// The same, for what a page asks by itself, while nobody may be there: the session is not used by that.
@@ -238,15 +229,14 @@ impl Access {
         &self,
         text: &str,
     ) -> Result<OperatorSession, Failure<NoSession>> {
-        let (session, _, _) = self.session_at(text).await?;
-        Ok(session)
+        Ok(self.session_at(text).await?.session)
     }
 
+    /// The session and its record, without a use of it.
     async fn session_at(
         &self,
         text: &str,
-    ) -> Result<(OperatorSession, Key, Stored<Arc<OperatorSessionRecord>>), Failure<NoSession>>
-    {
+    ) -> Result<Found<OperatorSession, OperatorSessionRecord>, Failure<NoSession>> {
         let token = Token::parse(text).map_err(|_| NONE)?;
         let (now, place) = (self.clock.now(), place_of(&token));
         let (read, kept) = self.read_session(&place, now).await?;
@@ -268,7 +258,12 @@ impl Access {
                 read_at: now,
             },
         };
-        Ok((session, place, kept))
+        Ok(Found {
+            session,
+            place,
+            kept,
+            read_at: now,
+        })
     }
 
     /// Ends a session; one that has ended is no error.

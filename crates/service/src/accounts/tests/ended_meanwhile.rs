@@ -45,7 +45,7 @@ async fn in_browser(bench: &Bench) -> String {
         fingerprint: None,
     };
     let accounts = &bench.service.accounts;
-    let step = accounts.log_in_browser(login, None, &origin()).await;
+    let step = accounts.sign_in(login, None, &origin()).await;
     match step.unwrap() {
         BrowserStep::LoggedIn(token) => token.to_string(),
         other => panic!("{other:?}"),
@@ -59,7 +59,7 @@ async fn nothing_is_changed_in_a_browsers_session_that_was_ended_meanwhile() {
     let accounts = &bench.service.accounts;
     let token = in_browser(&bench).await;
     let acting = accounts.acting_session(&token).await.unwrap();
-    accounts.end_user_session(&token, &origin()).await.unwrap();
+    accounts.sign_out(&token, &origin()).await.unwrap();
     changes_nothing(&bench, acting.session()).await;
     let ended = accounts.acting_session(&token).await.map(|_| ());
     assert_eq!(ended, Err(Refused(SessionError::Invalid)));

@@ -1,10 +1,12 @@
 //! How often the store is asked.
 
+use std::time::Duration;
+
 use super::{ADDRESS, STEP, add, asks, challenge, enrol, laptop, log_in, tokens};
 use crate::{
     Action, Clock,
-    accounts::{Role, UserQuery, Whose},
-    testing::{Bench, PASSWORD, bench, origin},
+    accounts::{BrowserStep, PasswordLogin, Role, UserQuery, Whose},
+    testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -28,6 +30,29 @@ async fn a_second_step_reads_once_and_commits_once() {
     let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
     answered.await.unwrap();
     assert_eq!(hops(&bench), 2);
+}
+
+/// That a session is used is not noted just before it ends.
+#[tokio::test]
+async fn signing_out_of_a_browser_reads_once_and_commits_once() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let login = PasswordLogin {
+        name: ADA.to_owned(),
+        password: secret(PASSWORD),
+        fingerprint: None,
+    };
+    let (accounts, origin) = (&bench.service.accounts, origin());
+    let signed_in = accounts.sign_in(login, None, &origin).await.unwrap();
+    let BrowserStep::LoggedIn(session) = signed_in else {
+        panic!("there is no key to ask for a code of");
+    };
+    bench.clock.advance(Duration::from_secs(120));
+    hops(&bench);
+    accounts.sign_out(&session, &origin).await.unwrap();
+    assert_eq!(hops(&bench), 2);
+    assert!(accounts.watching_session(&session).await.is_err());
+    assert_eq!(bench.times(Action::UserSessionEnd).await, 1);
 }
 
 #[tokio::test]

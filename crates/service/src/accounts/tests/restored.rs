@@ -62,7 +62,7 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
         password: secret(PASSWORD),
         fingerprint: None,
     };
-    let browser = accounts.log_in_browser(login, None, &origin()).await;
+    let browser = accounts.sign_in(login, None, &origin()).await;
     let BrowserStep::LoggedIn(browser) = browser.unwrap() else {
         panic!("no code is asked for")
     };
