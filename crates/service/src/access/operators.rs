@@ -23,7 +23,7 @@ use crate::{
     audit::{Deed, Target, Warrant},
     keys::{draw_token, token_name},
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// What such a token's text starts with, so that scanners for leaked secrets find it.
@@ -213,7 +213,7 @@ impl Access {
     ) -> Result<IssuedOperatorToken, Failure<CreateTokenError>> {
         let length = new.subject.chars().count();
         if !(1..=128).contains(&length) || new.subject.chars().any(char::is_control) {
-            return Err(Failure::Refused(CreateTokenError::Subject));
+            return refuse(CreateTokenError::Subject);
         }
         settle("access.create", &self.store, || async {
             let now = self.clock.now();
@@ -358,7 +358,7 @@ impl Access {
     pub async fn revoke(&self, id: &str, origin: &Origin) -> Result<(), Failure<RevokeTokenError>> {
         settle("access.revoke", &self.store, || async {
             let Some((key, stored)) = self.find(id).await? else {
-                return Err(Failure::Refused(RevokeTokenError::Unknown));
+                return refuse(RevokeTokenError::Unknown);
             };
             let now = self.clock.now();
             let mut batch = self.store.batch(now);

@@ -15,7 +15,7 @@ use super::{
     session_id::TokenId,
     signing_key::Signer,
 };
-use crate::{Failure, StorageError, access::digest_of};
+use crate::{Failure, StorageError, access::digest_of, storage::refuse};
 
 /// The longest text that is looked at as a token, in bytes.
 const MAX_LEN: usize = 2048;
@@ -149,7 +149,7 @@ impl Accounts {
     /// to be asked of the store with what else the token rests on: one that was verified before is not verified again.
     pub(super) async fn claims(&self, token: &str) -> Result<Arc<Claims>, Failure<SessionError>> {
         if token.len() > MAX_LEN {
-            return Err(Failure::Refused(SessionError::Invalid));
+            return refuse(SessionError::Invalid);
         }
         let now = self.clock.now();
         let text = digest_of(token);
@@ -160,7 +160,7 @@ impl Accounts {
         };
         if claims.exp <= now.as_secs() {
             self.verified.forget(&text);
-            return Err(Failure::Refused(SessionError::Expired));
+            return refuse(SessionError::Expired);
         }
         if known.is_none() {
             self.verified.remember(text, Arc::clone(&claims));

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError, Who,
     audit::{Deed, Target},
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// Why a token gives nothing.
@@ -48,7 +48,7 @@ impl Accounts {
                 Err(refusal) => {
                     let deed = self.told_refusal(refusal, address, origin);
                     self.audit.refused(deed).await;
-                    return Err(Failure::Refused(ApplicationLoginError::Refused));
+                    return refuse(ApplicationLoginError::Refused);
                 }
             };
             let signer = self.signing.signer(now).await?;

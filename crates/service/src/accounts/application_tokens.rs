@@ -23,7 +23,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, Target},
     pages::Pages,
-    storage::{Attempt, said},
+    storage::{Attempt, refuse, said},
 };
 
 /// The longest description, in bytes.
@@ -175,11 +175,11 @@ impl Accounts {
                 .await?;
             let new = said(&new, AddApplicationTokenError::Body)?;
             if is_too_long(new.description.as_ref()) {
-                return Err(Failure::Refused(AddApplicationTokenError::TooLong));
+                return refuse(AddApplicationTokenError::TooLong);
             }
             let now = reading.now;
             if !self.may_have_one_more(&creator, now).await? {
-                return Err(Failure::Refused(AddApplicationTokenError::TooMany));
+                return refuse(AddApplicationTokenError::TooMany);
             }
             let (token, id) = (self.draw_token(now), self.draw_number());
             let record = ApplicationToken {
@@ -348,15 +348,15 @@ impl Accounts {
                     ..deed(Action::ApplicationTokenChange, organisation, id, origin)
                 };
                 self.audit.refused(refused).await;
-                return Err(Failure::Refused(ChangeApplicationTokenError::Forbidden));
+                return refuse(ChangeApplicationTokenError::Forbidden);
             }
             let token = token.ok_or(Failure::Refused(ChangeApplicationTokenError::Unknown))?;
             let change = said(&change, ChangeApplicationTokenError::Body)?;
             if is_too_long(change.description.as_ref()) {
-                return Err(Failure::Refused(ChangeApplicationTokenError::TooLong));
+                return refuse(ChangeApplicationTokenError::TooLong);
             }
             if change.is_revoked == Some(false) && self.is_over(token, &user).await? {
-                return Err(Failure::Refused(ChangeApplicationTokenError::Revoked));
+                return refuse(ChangeApplicationTokenError::Revoked);
             }
             let revokes = !token.is_revoked && change.is_revoked == Some(true);
             let description = change.description.as_ref().or(token.description.as_ref());

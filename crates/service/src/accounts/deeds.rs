@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, Who,
     audit::{Deed, LoginName, Target, UserPart},
-    storage::Attempt,
+    storage::{Attempt, refuse},
 };
 
 /// Whose login has failed.
@@ -124,7 +124,7 @@ impl Accounts {
         }
         if snapshot.is_unchanged(&next) {
             self.audit.refused(deed).await;
-            return Err(Failure::Refused(error));
+            return refuse(error);
         }
         let mut batch = self.store.batch(snapshot.now);
         let now = snapshot.now;

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
-    storage::{Attempt, said},
+    storage::{Attempt, refuse, said},
 };
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
@@ -147,7 +147,7 @@ impl Accounts {
         self.settle_for(person, "accounts.enrol_key", || async {
             let (snapshot, user) = self.deciding(person, Action::MfaKeyAdd).await?;
             if snapshot.active_key().is_some() {
-                return Err(Failure::Refused(EnrolKeyError::AlreadyActive));
+                return refuse(EnrolKeyError::AlreadyActive);
             }
             let password = said(&password, EnrolKeyError::Body)?;
             let (action, theirs) = (Action::MfaKeyAdd, (&snapshot, &user));
@@ -228,7 +228,7 @@ impl Accounts {
                 .filter(|found| found.id == id)
                 .ok_or(Failure::Refused(ActivateKeyError::Unknown))?;
             if snapshot.active_key().is_some() {
-                return Err(Failure::Refused(ActivateKeyError::AlreadyActive));
+                return refuse(ActivateKeyError::AlreadyActive);
             }
             let code = said(&code, ActivateKeyError::Body)?;
             let secret = self.secret(snapshot.second_factor.place(), second_factor)?;
@@ -291,7 +291,7 @@ impl Accounts {
             let Managed { snapshot, user, .. } = &managed;
             let key = snapshot.second_factor.record();
             if key.is_none_or(|key| key.id != id) {
-                return Err(Failure::Refused(RemoveKeyError::Unknown));
+                return refuse(RemoveKeyError::Unknown);
             }
             let session = manager.person().session();
             let by = session.token().filter(|_| session.owner == manager.owner());

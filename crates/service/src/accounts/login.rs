@@ -25,7 +25,7 @@ use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::{Deed, UserPart},
     clock::auth_millis,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
     text::cut,
 };
 
@@ -169,7 +169,7 @@ impl Accounts {
                 let deed = self.failed(whose, Reason::NotJudged, origin);
                 self.locks.refused();
                 self.audit.refused(deed).await;
-                return Err(Failure::Refused(locked(snapshot.wait(lock.until))));
+                return refuse(locked(snapshot.wait(lock.until)));
             }
             let hash = snapshot.active_user().map(|user| &*user.password);
             let Some(judged) = password.verdict(self, hash, origin).await? else {

@@ -37,7 +37,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
     clock::auth_millis,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// How long a spent token is answered as it was the first time: longer than clients wait before they try again.
@@ -145,7 +145,7 @@ impl Accounts {
                 let whose = whose.map_or(Failed::Nobodys, Failed::User);
                 let deed = self.failed(whose, Reason::RefreshTokenUnknown, origin);
                 self.audit.refused(deed).await;
-                return Err(Failure::Refused(AnswerError::Refused));
+                return refuse(AnswerError::Refused);
             };
             let signer = self.signing.signer(shown.now).await?;
             let login = shown.record.login(&token.digest());

@@ -420,22 +420,15 @@ impl From<StackRefusal> for Refusal {
     }
 }
 
-impl Refusal {
-    /// What a use case refuses has a line of its own; what the store does is told alike by all of them.
-    pub(super) fn of<E>(failure: Failure<E>, refused: impl FnOnce(E) -> Self) -> Self {
-        match failure {
-            Failure::Refused(why) => refused(why),
-            Failure::Storage(error) => error.into(),
-        }
-    }
-}
-
 impl<E> From<Failure<E>> for Refusal
 where
     Self: From<E>,
 {
     fn from(failure: Failure<E>) -> Self {
-        Self::of(failure, Self::from)
+        match failure {
+            Failure::Refused(why) => why.into(),
+            Failure::Storage(error) => error.into(),
+        }
     }
 }
 

@@ -205,8 +205,8 @@ impl Call<Session> {
             Named::Number(id) => accounts.user(&self.who, id.get()).await,
             Named::Name(name) => accounts.user_named(&self.who, name).await,
         };
-        let refused = |why| Refusal::user(why, &self.variables.named);
-        let user = found.map_err(|failure| Refusal::of(failure, refused))?;
+        let user = found
+            .map_err(|failure| failure.map(|why| Refusal::user(why, &self.variables.named)))?;
         Ok(wire::user(&user))
     }
 
@@ -227,8 +227,8 @@ impl Call<Person> {
     async fn enrol_key(mut self) -> Answered {
         let password = self.read(body::enrolment).await;
         let enrolled = self.accounts().enrol_key(&self.who, password).await;
-        let refused = |why| Refusal::enrolment(why, self.who.name());
-        let enrolled = enrolled.map_err(|failure| Refusal::of(failure, refused))?;
+        let enrolled = enrolled
+            .map_err(|failure| failure.map(|why| Refusal::enrolment(why, self.who.name())))?;
         Ok(wire::enrolled(&enrolled))
     }
 
@@ -238,8 +238,7 @@ impl Call<Person> {
             .accounts()
             .activate_key(&self.who, id.get(), code)
             .await;
-        let refused = |why| Refusal::activation(why, id);
-        activated.map_err(|failure| Refusal::of(failure, refused))?;
+        activated.map_err(|failure| failure.map(|why| Refusal::activation(why, id)))?;
         Ok(wire::no_content())
     }
 
@@ -249,16 +248,15 @@ impl Call<Person> {
             .accounts()
             .make_recovery_codes(&self.who, request)
             .await;
-        let refused = |why| Refusal::recovery(why, self.who.name());
-        let codes = codes.map_err(|failure| Refusal::of(failure, refused))?;
+        let codes =
+            codes.map_err(|failure| failure.map(|why| Refusal::recovery(why, self.who.name())))?;
         Ok(wire::recovery_codes(&codes))
     }
 
     async fn change_password(mut self) -> Answered {
         let passwords = self.read(body::new_password).await;
         let changed = self.accounts().change_password(&self.who, passwords).await;
-        let refused = |why| Refusal::password(why, self.who.name());
-        changed.map_err(|failure| Refusal::of(failure, refused))?;
+        changed.map_err(|failure| failure.map(|why| Refusal::password(why, self.who.name())))?;
         Ok(wire::no_content())
     }
 
@@ -266,9 +264,9 @@ impl Call<Person> {
         let change = self.read(body::application_token_change).await;
         let (accounts, id) = (self.accounts(), self.variables.id);
         let changed = accounts.change_application_token(&self.who, id.get(), change);
-        let refused = |why| Refusal::application_token(why, id);
-        let changed = changed.await;
-        changed.map_err(|failure| Refusal::of(failure, refused))?;
+        changed
+            .await
+            .map_err(|failure| failure.map(|why| Refusal::application_token(why, id)))?;
         Ok(wire::no_content())
     }
 }
@@ -277,24 +275,22 @@ impl Call<Manager> {
     async fn remove_key(self) -> Answered {
         let Variables { whom, id, .. } = self.variables;
         let removed = self.accounts().remove_key(&self.who, id.get()).await;
-        let refused = |why| Refusal::removal(why, whom, id);
-        removed.map_err(|failure| Refusal::of(failure, refused))?;
+        removed.map_err(|failure| failure.map(|why| Refusal::removal(why, whom, id)))?;
         Ok(wire::no_content())
     }
 
     async fn devices(self) -> Answered {
         let Variables { whom, id, .. } = self.variables;
         let devices = self.accounts().devices(&self.who).await;
-        let refused = |why| Refusal::device(why, whom, id);
-        let devices = devices.map_err(|failure| Refusal::of(failure, refused))?;
+        let devices =
+            devices.map_err(|failure| failure.map(|why| Refusal::device(why, whom, id)))?;
         Ok(wire::devices(&devices))
     }
 
     async fn remove_device(self) -> Answered {
         let Variables { whom, id, .. } = self.variables;
         let removed = self.accounts().remove_device(&self.who, id.get()).await;
-        let refused = |why| Refusal::device(why, whom, id);
-        removed.map_err(|failure| Refusal::of(failure, refused))?;
+        removed.map_err(|failure| failure.map(|why| Refusal::device(why, whom, id)))?;
         Ok(wire::no_content())
     }
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use keyproof_auth::AuthError;
 use keyproof_http::{Response, retry_after};
 use keyproof_service::{
-    Action, Failure,
+    Action,
     accounts::{ChangePasswordError, PasswordChange, Unproven},
 };
 
@@ -39,14 +39,17 @@ impl Visit<Signed> {
         let changed = self
             .accounts()
             .change_password::<Infallible>(&person, Ok(passwords));
-        match changed.await {
+        let why = match changed.await {
             Ok(()) => {
                 let mut response = see_other("/account/sign-in?changed");
                 self.forget(&mut response, Cookie::Account);
-                Ok(response)
+                return Ok(response);
             }
-            Err(Failure::Refused(ChangePasswordError::Body(never))) => match never {},
-            Err(Failure::Refused(ChangePasswordError::Password(error))) => {
+            Err(failure) => failure.refusal()?,
+        };
+        match why {
+            ChangePasswordError::Body(never) => match never {},
+            ChangePasswordError::Password(error) => {
                 let is_short = matches!(error, AuthError::PasswordTooShort { .. });
                 let text = if is_short {
                     t.password_short
@@ -55,13 +58,12 @@ impl Visit<Signed> {
                 };
                 wrong("new", text.to_owned())
             }
-            Err(Failure::Refused(ChangePasswordError::Undecided(why))) => Err(why.into()),
-            Err(Failure::Refused(ChangePasswordError::Unproven(why))) => {
+            ChangePasswordError::Undecided(why) => Err(why.into()),
+            ChangePasswordError::Unproven(why) => {
                 let told = unproven(why, t)?;
                 let field = if told.wait.is_some() { "" } else { "old" };
                 Ok(locked(wrong(field, told.text)?, told.wait))
             }
-            Err(Failure::Storage(error)) => Err(error.into()),
         }
     }
 }

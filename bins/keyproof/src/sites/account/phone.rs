@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use data_encoding::BASE64;
 use http::StatusCode;
 use keyproof_service::{
-    Action, Failure,
+    Action,
     accounts::{
-        ActivateKeyError, EnrolKeyError, RecoveryCodesError, RecoveryCodesRequest, RemoveKeyError,
-        Unproven,
+        ActivateKeyError, EnrolKeyError, EnrolledKey, RecoveryCodesError, RecoveryCodesRequest,
+        RemoveKeyError, Unproven,
     },
 };
 use zeroize::Zeroizing;
@@ -49,32 +49,36 @@ impl Visit<Signed> {
         let enrolled = self
             .accounts()
             .enrol_key::<Infallible>(&person, Ok(password));
-        match enrolled.await {
-            Ok(enrolled) => {
-                // A user's name may be so long that its URI makes no QR code: the key is typed then.
-                let drawing = qr::path(&enrolled.uri).ok();
-                let frame = self.frame(HERE);
-                let page = Scan {
-                    frame: &frame,
-                    qr: drawing.as_ref(),
-                    secret: &enrolled.secret,
-                    uri: &enrolled.uri,
-                    key: enrolled.key.id,
-                };
-                render(&page, StatusCode::OK)
-            }
-            Err(Failure::Refused(EnrolKeyError::AlreadyActive)) => Ok(see_other(HERE)),
-            Err(Failure::Refused(EnrolKeyError::Body(never))) => match never {},
-            Err(Failure::Refused(EnrolKeyError::Undecided(why))) => Err(why.into()),
-            Err(Failure::Refused(EnrolKeyError::Unproven(why))) => {
+        let why = match enrolled.await {
+            Ok(enrolled) => return self.scan_page(&enrolled),
+            Err(failure) => failure.refusal()?,
+        };
+        match why {
+            EnrolKeyError::AlreadyActive => Ok(see_other(HERE)),
+            EnrolKeyError::Body(never) => match never {},
+            EnrolKeyError::Undecided(why) => Err(why.into()),
+            EnrolKeyError::Unproven(why) => {
                 let told = unproven(why, self.t())?;
                 let field = if told.wait.is_some() { "" } else { "password" };
                 let frame = self.frame_with(HERE, field, told.text);
                 let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
                 Ok(locked(page.await?, told.wait))
             }
-            Err(Failure::Storage(error)) => Err(error.into()),
         }
+    }
+
+    fn scan_page(&self, enrolled: &EnrolledKey) -> Answered {
+        // A user's name may be so long that its URI makes no QR code: the key is typed then.
+        let drawing = qr::path(&enrolled.uri).ok();
+        let frame = self.frame(HERE);
+        let page = Scan {
+            frame: &frame,
+            qr: drawing.as_ref(),
+            secret: &enrolled.secret,
+            uri: &enrolled.uri,
+            key: enrolled.key.id,
+        };
+        render(&page, StatusCode::OK)
     }
 
     pub(super) async fn activate(self) -> Answered {
@@ -83,20 +87,18 @@ impl Visit<Signed> {
         let activated = self
             .accounts()
             .activate_key::<Infallible>(&person, key, Ok(self.code()));
-        let (field, text, wait) = match activated.await {
+        let why = match activated.await {
             Ok(()) => return self.activated().await,
-            Err(Failure::Refused(ActivateKeyError::AlreadyActive | ActivateKeyError::Unknown)) => {
+            Err(failure) => failure.refusal()?,
+        };
+        let (field, text, wait) = match why {
+            ActivateKeyError::AlreadyActive | ActivateKeyError::Unknown => {
                 return Ok(see_other(HERE));
             }
-            Err(Failure::Refused(ActivateKeyError::Body(never))) => match never {},
-            Err(Failure::Refused(ActivateKeyError::Undecided(why))) => return Err(why.into()),
-            Err(Failure::Refused(ActivateKeyError::Locked { wait })) => {
-                ("", self.t().locked(wait), Some(wait))
-            }
-            Err(Failure::Refused(ActivateKeyError::WrongCode)) => {
-                ("code", self.t().activate_wrong.to_owned(), None)
-            }
-            Err(Failure::Storage(error)) => return Err(error.into()),
+            ActivateKeyError::Body(never) => match never {},
+            ActivateKeyError::Undecided(why) => return Err(why.into()),
+            ActivateKeyError::Locked { wait } => ("", self.t().locked(wait), Some(wait)),
+            ActivateKeyError::WrongCode => ("code", self.t().activate_wrong.to_owned(), None),
         };
         let frame = self.frame_with(HERE, field, text);
         let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
@@ -118,12 +120,14 @@ impl Visit<Signed> {
             return Err(Refusal::ConfirmFirst(None));
         }
         let manager = self.manager(Action::MfaKeyRemove).await?;
-        match self.accounts().remove_key(&manager, key).await {
-            Ok(()) => Ok(see_other("/account?removed")),
-            Err(Failure::Refused(RemoveKeyError::Undecided(why))) => Err(why.into()),
-            Err(Failure::Refused(RemoveKeyError::Unknown)) => Ok(see_other(HERE)),
-            Err(Failure::Refused(RemoveKeyError::UserUnknown)) => Err(Refusal::SignInFirst),
-            Err(Failure::Storage(error)) => Err(error.into()),
+        let why = match self.accounts().remove_key(&manager, key).await {
+            Ok(()) => return Ok(see_other("/account?removed")),
+            Err(failure) => failure.refusal()?,
+        };
+        match why {
+            RemoveKeyError::Undecided(why) => Err(why.into()),
+            RemoveKeyError::Unknown => Ok(see_other(HERE)),
+            RemoveKeyError::UserUnknown => Err(Refusal::SignInFirst),
         }
     }
 
@@ -159,23 +163,23 @@ impl Visit<Signed> {
             .accounts()
             .make_recovery_codes::<Infallible>(&person, Ok(request));
         let t = self.t();
-        let (field, text, wait) = match made.await {
+        let why = match made.await {
             Ok(codes) => return self.made_codes(&codes),
-            Err(Failure::Refused(RecoveryCodesError::Body(never))) => match never {},
-            Err(Failure::Refused(
-                RecoveryCodesError::CodeNeeded | RecoveryCodesError::WrongCode,
-            )) => ("code", t.code_wrong.to_owned(), None),
-            Err(Failure::Refused(RecoveryCodesError::NoActiveKey)) => {
-                return Ok(see_other(RECOVERY));
+            Err(failure) => failure.refusal()?,
+        };
+        let (field, text, wait) = match why {
+            RecoveryCodesError::Body(never) => match never {},
+            RecoveryCodesError::CodeNeeded | RecoveryCodesError::WrongCode => {
+                ("code", t.code_wrong.to_owned(), None)
             }
-            Err(Failure::Refused(RecoveryCodesError::Undecided(why))) => return Err(why.into()),
-            Err(Failure::Refused(RecoveryCodesError::Unproven(why))) => {
+            RecoveryCodesError::NoActiveKey => return Ok(see_other(RECOVERY)),
+            RecoveryCodesError::Undecided(why) => return Err(why.into()),
+            RecoveryCodesError::Unproven(why) => {
                 let is_wrong = matches!(why, Unproven::WrongPassword);
                 let told = unproven(why, t)?;
                 let field = if is_wrong { "password" } else { "" };
                 (field, told.text, told.wait)
             }
-            Err(Failure::Storage(error)) => return Err(error.into()),
         };
         let frame = self.frame_with(RECOVERY, field, text);
         let page = self.recovery_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);

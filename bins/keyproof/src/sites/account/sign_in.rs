@@ -115,7 +115,7 @@ impl Visit<Visitor> {
             before.as_deref().map(String::as_str),
             &self.origin,
         );
-        match answered.await {
+        let why = match answered.await {
             Ok(token) => {
                 let mut response = see_other(page_of(self.typed("to")));
                 self.keep(&mut response, Cookie::Account, &token, None);
@@ -124,26 +124,24 @@ impl Visit<Visitor> {
                     let fingerprint = &trust.fingerprint;
                     self.keep(&mut response, Cookie::Device, fingerprint, Some(TRUSTED));
                 }
-                Ok(response)
+                return Ok(response);
             }
-            Err(Failure::Storage(error)) => Err(error.into()),
-            Err(Failure::Refused(why)) => {
-                let t = self.t();
-                let (field, text, wait) = match why {
-                    // What is drawn has the form of a fingerprint, and the browser's names are ours.
-                    AnswerError::Device(_) => return Err(Refusal::Broken),
-                    AnswerError::Locked { wait } => ("", t.locked(wait), Some(wait)),
-                    AnswerError::Refused => ("code", t.code_late.to_owned(), None),
-                };
-                let frame = Frame {
-                    to: Some(page_of(self.typed("to"))),
-                    ..self.frame_with("/account/code", field, text)
-                };
-                let page = CodePage { frame: &frame };
-                let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
-                Ok(locked(page, wait))
-            }
-        }
+            Err(failure) => failure.refusal()?,
+        };
+        let t = self.t();
+        let (field, text, wait) = match why {
+            // What is drawn has the form of a fingerprint, and the browser's names are ours.
+            AnswerError::Device(_) => return Err(Refusal::Broken),
+            AnswerError::Locked { wait } => ("", t.locked(wait), Some(wait)),
+            AnswerError::Refused => ("code", t.code_late.to_owned(), None),
+        };
+        let frame = Frame {
+            to: Some(page_of(self.typed("to"))),
+            ..self.frame_with("/account/code", field, text)
+        };
+        let page = CodePage { frame: &frame };
+        let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
+        Ok(locked(page, wait))
     }
 }
 
@@ -252,10 +250,9 @@ fn told(
     wrong: &str,
     locked: impl Fn(Duration) -> String,
 ) -> Result<(&'static str, String, Option<Duration>), Refusal> {
-    match failure {
-        Failure::Refused(LoginError::Hashing(error)) => Err(error.into()),
-        Failure::Refused(LoginError::Locked { wait }) => Ok(("", locked(wait), Some(wait))),
-        Failure::Refused(LoginError::Refused) => Ok((field, wrong.to_owned(), None)),
-        Failure::Storage(error) => Err(error.into()),
+    match failure.refusal()? {
+        LoginError::Hashing(error) => Err(error.into()),
+        LoginError::Locked { wait } => Ok(("", locked(wait), Some(wait))),
+        LoginError::Refused => Ok((field, wrong.to_owned(), None)),
     }
 }

@@ -142,10 +142,9 @@ impl<W> Visit<W> {
 }
 
 fn wrong(failure: Failure<SignInError>) -> Result<Wrong, Refusal> {
-    let text = match failure {
-        Failure::Refused(SignInError::Unknown) => UNKNOWN,
-        Failure::Refused(SignInError::Another) => ANOTHER,
-        Failure::Storage(error) => return Err(error.into()),
+    let text = match failure.refusal()? {
+        SignInError::Unknown => UNKNOWN,
+        SignInError::Another => ANOTHER,
     };
     Ok(Wrong::at("token", text))
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 use keyproof_service::{
-    Accounts, Failure,
+    Accounts,
     accounts::{
         AddUserAsError, AddUserError, Caller, ChangeUserError, Filter, NewUser, OrganisationView,
         Role, SeeUsersError, Sort, SortKey, Unlocking, UserChange, UserQuery, UserState,
@@ -263,11 +263,13 @@ impl Visit<Signed> {
         let password = self.secret("password");
         let caller = self.users_caller();
         let added = self.accounts().add_user_as(&caller, &new, password);
-        let wrong = match added.await {
+        let why = match added.await {
             Ok(()) => return Ok(see_other(&told(&list_of(self.opened_from()), "added"))),
-            Err(Failure::Storage(error)) => return Err(error.into()),
-            Err(Failure::Refused(AddUserAsError::OutOfReach)) => return Err(Refusal::OutOfReach),
-            Err(Failure::Refused(AddUserAsError::Add(error))) => match error {
+            Err(failure) => failure.refusal()?,
+        };
+        let wrong = match why {
+            AddUserAsError::OutOfReach => return Err(Refusal::OutOfReach),
+            AddUserAsError::Add(error) => match error {
                 AddUserError::Hashing(error) => return Err(error.into()),
                 AddUserError::Exists => Wrong::at("name", "There is a user of this name."),
                 AddUserError::Name => Wrong::at("name", sentence(&error.to_string())),

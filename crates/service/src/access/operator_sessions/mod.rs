@@ -21,7 +21,7 @@ use crate::{
     clock::auth_millis,
     keys::token_key,
     session_life::{Confirmed, Found, SessionLife, SessionRecord, acting},
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// At `operator_session/_/<time>/<digest>`.
@@ -154,7 +154,7 @@ impl Access {
                 .await
                 .map_err(StorageError::from)?;
             let Some(kept) = stored::<OperatorTokenRecord>(&read, &place)? else {
-                return Err(Failure::Refused(SignInError::Unknown));
+                return refuse(SignInError::Unknown);
             };
             let session = OperatorSessionRecord {
                 token: digest.clone(),
@@ -165,7 +165,7 @@ impl Access {
                     None => SessionLife::begin(now),
                     Some(before) => match stored::<OperatorSessionRecord>(&read, before)? {
                         Some(before) => before.record.life.used_again(now),
-                        None => return Err(Failure::Refused(SignInError::Another)),
+                        None => return refuse(SignInError::Another),
                     },
                 },
             };
