@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keyproof_store::{Batch, Key, Prefix, Sealed, Store, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Sealed, Store, Stored, Timestamp};
 use ring::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -160,17 +160,11 @@ impl SigningKeys {
         let replaced = settle("accounts.replace_signing_key", &self.store, || async {
             let mut batch = self.store.batch(now);
             let used = self.store.get::<InUse>(&in_use(), now).await?;
-            let (key, record) = self.make(now)?;
-            let next = InUse {
-                id: key.id,
-                since: now,
-            };
+            let (signing, _) = self.install(&mut batch, used.as_ref(), now)?;
             let mut replaced = ReplacedKey {
-                signing: next.id.clone(),
+                signing,
                 former: None,
             };
-            let ends = Some(now.saturating_add(PUBLISHED));
-            batch.insert(&place(&next.id), &record, ends);
             if let Some(used) = used {
                 let former = place(&used.record.id);
                 let stored = self.store.get::<SigningKeyRecord>(&former, now).await?;
@@ -180,9 +174,6 @@ impl SigningKeys {
                     batch.replace(&former, stored.version, &stored.record, Some(ends));
                     replaced.former = Some((used.record.id, ends));
                 }
-                batch.replace(&in_use(), used.version, &next, None);
-            } else {
-                batch.insert(&in_use(), &next, None);
             }
             tell(&mut batch, &replaced);
             Ok(Attempt::Commit(batch, Ok(replaced)))
@@ -216,15 +207,8 @@ impl SigningKeys {
                 signing: None,
             };
             if let Some(used) = used.filter(|used| used.record.id == id) {
-                let (key, record) = self.make(now)?;
-                let next = InUse {
-                    id: key.id,
-                    since: now,
-                };
-                let ends = Some(now.saturating_add(PUBLISHED));
-                batch.insert(&place(&next.id), &record, ends);
-                batch.replace(&in_use(), used.version, &next, None);
-                ended.signing = Some(next.id);
+                let (signing, _) = self.install(&mut batch, Some(&used), now)?;
+                ended.signing = Some(signing);
             }
             tell(&mut batch, &ended);
             Ok(Attempt::Commit(batch, Ok(ended)))
@@ -280,18 +264,8 @@ impl SigningKeys {
                 batch.require(&place(&id), stored.version);
                 return Ok(Attempt::Commit(batch, Ok((id, stored.record))));
             }
-            let (key, record) = self.make(now)?;
-            let next = InUse {
-                id: key.id,
-                since: now,
-            };
-            let ends = Some(now.saturating_add(PUBLISHED));
-            batch.insert(&place(&next.id), &record, ends);
-            match used {
-                Some(used) => batch.replace(&in_use(), used.version, &next, None),
-                None => batch.insert(&in_use(), &next, None),
-            };
-            Ok(Attempt::Commit(batch, Ok((next.id, record))))
+            let made = self.install(&mut batch, used.as_ref(), now)?;
+            Ok(Attempt::Commit(batch, Ok(made)))
         });
         let (id, record) = signs.await.map_err(Failure::without_refusal)?;
         let signer = Arc::new(self.open(id, &record)?);
@@ -360,6 +334,26 @@ impl SigningKeys {
                 Ok(PublicKey::of(&coordinate(&x)?, &coordinate(&y)?))
             })
             .collect()
+    }
+
+    /// Makes a key, with its id, and adds that it signs from now on, in the place of the one in use if there is one.
+    fn install(
+        &self,
+        batch: &mut Batch,
+        used: Option<&Stored<InUse>>,
+        now: Timestamp,
+    ) -> Result<(String, SigningKeyRecord), StorageError> {
+        let (PublicKey { id, .. }, record) = self.make(now)?;
+        batch.insert(&place(&id), &record, Some(now.saturating_add(PUBLISHED)));
+        let next = InUse {
+            id: id.clone(),
+            since: now,
+        };
+        match used {
+            Some(used) => batch.replace(&in_use(), used.version, &next, None),
+            None => batch.insert(&in_use(), &next, None),
+        };
+        Ok((id, record))
     }
 
     fn make(&self, now: Timestamp) -> Result<(PublicKey, SigningKeyRecord), StorageError> {
