@@ -1,5 +1,7 @@
 //! The devices that a user trusts: listed, and trusted no more.
 
+use std::time::Duration;
+
 use keyproof_mfa::{DeviceId, NoDevice};
 use keyproof_store::Timestamp;
 
@@ -44,6 +46,11 @@ pub enum RemoveDeviceError {
 }
 
 impl Accounts {
+    /// How long a device is trusted, from when it came to be.
+    pub const fn device_lifetime(&self) -> Duration {
+        self.policy.device_lifetime
+    }
+
     /// The devices that a user trusts, oldest first.
     ///
     /// # Errors

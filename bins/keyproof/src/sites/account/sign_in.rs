@@ -18,9 +18,6 @@ use super::{
 };
 use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal, user_agent};
 
-/// How long a browser is trusted, as `keyproof-mfa` has it.
-const TRUSTED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-
 impl Visit<Visitor> {
     /// Also to somebody who is signed in, whose session is not used by that. If that cannot be learnt, the page is there all
     /// the same.
@@ -121,8 +118,8 @@ impl Visit<Visitor> {
                 self.keep(&mut response, Cookie::Account, &token, None);
                 self.forget(&mut response, Cookie::Visit);
                 if let Some(trust) = &trust {
-                    let fingerprint = &trust.fingerprint;
-                    self.keep(&mut response, Cookie::Device, fingerprint, Some(TRUSTED));
+                    let trusted = Some(self.accounts().device_lifetime());
+                    self.keep(&mut response, Cookie::Device, &trust.fingerprint, trusted);
                 }
                 return Ok(response);
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyproof_service::Action;
+
 use crate::sites::language::Language;
 
 macro_rules! texts {
@@ -313,45 +315,51 @@ impl Texts {
 
     /// An action of the audit trail, as its user would say it; by its own text if none is known.
     pub(super) fn action<'a>(&self, action: &'a str) -> &'a str {
-        let (english, german) = match action {
-            "user.authenticate" => ("Sign-in", "Anmeldung"),
-            "user.set_password" => ("Password changed", "Passwort geändert"),
-            "user.add" => ("Account made", "Konto angelegt"),
-            "user.suspend" => ("Account suspended", "Konto deaktiviert"),
-            "user.activate" => ("Account activated", "Konto wieder aktiviert"),
-            "user.unlock" => ("Locks lifted", "Sperren aufgehoben"),
-            "user_session.end" => ("Signed out", "Abgemeldet"),
-            "user_session.end_all" => ("All sessions ended", "Alle Sitzungen beendet"),
-            "user_session.end_others" => ("Other sessions ended", "Andere Sitzungen beendet"),
-            "refresh_token.use" | "refresh_token.rotate" => (
+        let mut all = Action::ALL.iter();
+        let Some(known) = all.find(|known| known.name() == action) else {
+            return action;
+        };
+        let (english, german) = match known {
+            Action::UserAuthenticate => ("Sign-in", "Anmeldung"),
+            Action::UserSetPassword => ("Password changed", "Passwort geändert"),
+            Action::UserAdd => ("Account made", "Konto angelegt"),
+            Action::UserSuspend => ("Account suspended", "Konto deaktiviert"),
+            Action::UserActivate => ("Account activated", "Konto wieder aktiviert"),
+            Action::UserUnlock => ("Locks lifted", "Sperren aufgehoben"),
+            Action::UserSessionEnd => ("Signed out", "Abgemeldet"),
+            Action::UserSessionsEndAll => ("All sessions ended", "Alle Sitzungen beendet"),
+            Action::UserSessionsEnd => ("Other sessions ended", "Andere Sitzungen beendet"),
+            Action::RefreshTokenUse | Action::RefreshTokenRotate => (
                 "Session of a program renewed",
                 "Sitzung eines Programms erneuert",
             ),
-            "trusted_device.add" => ("Device trusted", "Einem Gerät vertraut"),
-            "trusted_device.remove" => (
+            Action::TrustedDeviceAdd => ("Device trusted", "Einem Gerät vertraut"),
+            Action::TrustedDeviceRemove => (
                 "Device no longer trusted",
                 "Einem Gerät nicht mehr vertraut",
             ),
-            "trusted_device.list" => (
+            Action::TrustedDeviceList => (
                 "Trusted devices listed",
                 "Vertrauenswürdige Geräte aufgelistet",
             ),
-            "mfa_key.add" => (
+            Action::MfaKeyAdd => (
                 "Set-up of a phone begun",
                 "Einrichtung eines Telefons begonnen",
             ),
-            "mfa_key.activate" => ("Phone set up", "Telefon eingerichtet"),
-            "mfa_key.remove" => ("Phone removed", "Telefon entfernt"),
-            "recovery_codes.make" => (
+            Action::MfaKeyActivate => ("Phone set up", "Telefon eingerichtet"),
+            Action::MfaKeyRemove => ("Phone removed", "Telefon entfernt"),
+            Action::RecoveryCodesMake => (
                 "Recovery codes made",
                 "Wiederherstellungs\u{ad}codes erstellt",
             ),
-            "application.authenticate" => {
+            Action::ApplicationAuthenticate => {
                 ("Sign-in of an application", "Anmeldung einer Anwendung")
             }
-            "application_token.add" => ("Application token made", "Anwendungstoken erstellt"),
-            "application_token.change" => ("Application token changed", "Anwendungstoken geändert"),
-            "application_token.revoke" => {
+            Action::ApplicationTokenAdd => ("Application token made", "Anwendungstoken erstellt"),
+            Action::ApplicationTokenChange => {
+                ("Application token changed", "Anwendungstoken geändert")
+            }
+            Action::ApplicationTokenRevoke => {
                 ("Application token revoked", "Anwendungstoken widerrufen")
             }
             _ => (action, action),
@@ -365,7 +373,7 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_service::audit::{Action, Domain};
+    use keyproof_service::audit::Domain;
 
     use super::*;
 
