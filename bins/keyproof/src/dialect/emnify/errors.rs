@@ -22,51 +22,28 @@ use super::{
     path::{Id, Whom},
     wire,
 };
+use crate::dialect::codes::codes;
 
-/// What refused a request, by its name in the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
-    BadRequest,
-    Duplicated,
-    Failed,
-    Forbidden,
-    InputValidationFailed,
-    InvalidFormat,
-    InvalidQueryCriteria,
-    InvalidReference,
-    InvalidSortCriteria,
-    InvalidToken,
-    NotAllowed,
-    NotFound,
-    Required,
-    TokenExpired,
-    TooManyRequests,
-    Unavailable,
-}
+codes! {
+    /// What refused a request, by its name in the contract.
+    u16;
 
-impl Code {
-    /// Its number, its name, and the status that it usually comes with.
-    const fn parts(self) -> (u16, &'static str, StatusCode) {
-        use StatusCode as S;
-        match self {
-            Self::BadRequest => (1000, "BadRequest", S::BAD_REQUEST),
-            Self::Failed => (1002, "Failed", S::INTERNAL_SERVER_ERROR),
-            Self::InvalidToken => (1102, "InvalidToken", S::UNAUTHORIZED),
-            Self::TokenExpired => (1103, "TokenExpired", S::UNAUTHORIZED),
-            Self::Forbidden => (1104, "Forbidden", S::FORBIDDEN),
-            Self::TooManyRequests => (1105, "TooManyRequests", S::TOO_MANY_REQUESTS),
-            Self::NotFound => (1201, "NotFound", S::NOT_FOUND),
-            Self::InvalidQueryCriteria => (1301, "InvalidQueryCriteria", S::UNPROCESSABLE_ENTITY),
-            Self::InvalidSortCriteria => (1302, "InvalidSortCriteria", S::UNPROCESSABLE_ENTITY),
-            Self::InputValidationFailed => (1400, "InputValidationFailed", S::UNPROCESSABLE_ENTITY),
-            Self::InvalidReference => (1401, "InvalidReference", S::NOT_FOUND),
-            Self::Required => (1402, "Required", S::UNPROCESSABLE_ENTITY),
-            Self::InvalidFormat => (1403, "InvalidFormat", S::UNPROCESSABLE_ENTITY),
-            Self::Duplicated => (1405, "Duplicated", S::CONFLICT),
-            Self::NotAllowed => (1406, "NotAllowed", S::UNPROCESSABLE_ENTITY),
-            Self::Unavailable => (1601, "Unavailable", S::SERVICE_UNAVAILABLE),
-        }
-    }
+    BadRequest = 1000, BAD_REQUEST;
+    Failed = 1002, INTERNAL_SERVER_ERROR;
+    InvalidToken = 1102, UNAUTHORIZED;
+    TokenExpired = 1103, UNAUTHORIZED;
+    Forbidden = 1104, FORBIDDEN;
+    TooManyRequests = 1105, TOO_MANY_REQUESTS;
+    NotFound = 1201, NOT_FOUND;
+    InvalidQueryCriteria = 1301, UNPROCESSABLE_ENTITY;
+    InvalidSortCriteria = 1302, UNPROCESSABLE_ENTITY;
+    InputValidationFailed = 1400, UNPROCESSABLE_ENTITY;
+    InvalidReference = 1401, NOT_FOUND;
+    Required = 1402, UNPROCESSABLE_ENTITY;
+    InvalidFormat = 1403, UNPROCESSABLE_ENTITY;
+    Duplicated = 1405, CONFLICT;
+    NotAllowed = 1406, UNPROCESSABLE_ENTITY;
+    Unavailable = 1601, SERVICE_UNAVAILABLE;
 }
 
 /// A refusal, with all that its answer says.
@@ -92,7 +69,7 @@ const TOO_MANY: &str = "Too many failed authentication requests";
 impl Refusal {
     fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
-            status: code.parts().2,
+            status: code.parts().1,
             body: Some((code, message.into())),
             inner: None,
             allow: None,
@@ -342,7 +319,7 @@ impl Refusal {
         }
 
         let entry = |(code, message): (Code, String)| {
-            let (error_code, error_token, _) = code.parts();
+            let (error_code, _, error_token) = code.parts();
             Entry {
                 error_code,
                 error_token,
