@@ -1,4 +1,4 @@
-//! Tokens of operators and services, made and revoked at the command line.
+//! Tokens of operators and services: made, listed and revoked, and asked for with each request that brings one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -193,7 +193,7 @@ record!(OperatorTokenRecord, "operator_token");
 
 impl Access {
     /// The tokens of this store.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, audit: Arc<Audit>) -> Self {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, audit: Arc<Audit>) -> Self {
         Self {
             store,
             clock,

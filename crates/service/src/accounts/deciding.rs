@@ -1,6 +1,7 @@
-//! What keys, devices, recovery codes, passwords and application tokens are decided on: the records of whoever has logged
-//! in, and of the user whose second factor they manage. What is done in a session's name requires the user's record as
-//! it was read here: whatever ends the session, or makes it need a factor, changes that.
+//! Loads the records that a change to a second factor, a password or an application token rests on, and checks that the session
+//! may still make it: those of whoever has logged in, and of the user whose second factor they manage. What is done in a
+//! session's name requires the user's record as it was read here: whatever ends the session, or makes it need a factor,
+//! changes that.
 
 use std::sync::Arc;
 

@@ -39,7 +39,6 @@ mod signing_key;
 mod snapshot;
 #[cfg(test)]
 mod tests;
-mod unproven;
 mod user_query;
 mod user_tokens;
 
@@ -64,15 +63,14 @@ pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveK
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use overview::Overview;
 pub use own_password::{ChangePasswordError, PasswordChange};
+pub use password::Unproven;
 pub use person::{Editor, Manager, NotPermitted, Person};
 pub use records::{Role, UnknownRole, UserStatus};
 pub use recovery_codes::{RecoveryCodesError, RecoveryCodesRequest};
 pub use refresh::Refreshed;
 pub(crate) use restored::{without_steps, without_validity};
 pub use session::{Session, SessionError, Whose};
-pub use session_id::SessionId;
 pub use signing_key::{EndedKey, PublicKey, ReplacedKey, UnknownSigningKey};
-pub use unproven::Unproven;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 pub use user_tokens::{Revocation, RevokeApplicationTokenError};
 
@@ -92,6 +90,7 @@ use crate::{
     figures::{LockFigures, Locks},
 };
 use access_token::Claims;
+use session_id::SessionId;
 use signing_key::SigningKeys;
 
 /// What operators choose about accounts.

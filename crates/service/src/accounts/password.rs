@@ -1,17 +1,41 @@
-//! A password that is shown: the form in which it is hashed, and the verdict on it.
+//! A password that is shown: the form in which it is hashed, and the verdict on it. Checks the password that a signed-in user
+//! types again, too, and says why it was not accepted.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use data_encoding::HEXLOWER;
-use keyproof_mfa::Password;
+use keyproof_mfa::{Password, PasswordRefusal};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    Accounts,
+    Accounts, Person, Reason,
     records::{User, user_key},
+    snapshot::Snapshot,
 };
-use crate::{Failure, HashingError, Origin, PasswordVerdict, StorageError};
+use crate::{
+    Action, Failure, HashingError, Origin, PasswordVerdict, StorageError, storage::refuse,
+};
+
+/// Why a password that is shown in a session proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// It could not be judged.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
+    /// It is wrong.
+    #[error("wrong password")]
+    WrongPassword,
+}
 
 /// 40 hex digits, which clients that never send a password as it was typed send in its place, in lower case; anything
 /// else becomes its SHA-1 in hex. It is no protection, only one spelling of two: Argon2id comes on top.
@@ -106,6 +130,45 @@ impl ShownPassword {
         batch.replace(&place, stored.version, &next, None);
         let committed = accounts.store.commit(batch).await;
         Ok(committed.map_err(StorageError::from)?)
+    }
+}
+
+impl Accounts {
+    /// The verdict on the password that a person shows, or `None` where the records are to be loaded again. In a session
+    /// that has failed too often nothing is judged.
+    pub(super) async fn password_in_session<E: From<Unproven>>(
+        &self,
+        person: &Person,
+        action: Action,
+        (snapshot, user): (&Snapshot, &User),
+        password: &ShownPassword,
+    ) -> Result<Option<Password>, Failure<E>> {
+        let (counter, origin) = (person.session().counter(), person.origin());
+        if let Err(lock) = snapshot.records().admit_session(counter, snapshot.at()) {
+            let (why, error) = snapshot.unproven(PasswordRefusal::Locked(lock));
+            let deed = self.refused(action, user, why, origin);
+            self.locks.refused();
+            self.audit.refused(deed).await;
+            return refuse(error.into());
+        }
+        let judged = password.verdict(self, Some(&user.password), origin);
+        judged
+            .await
+            .map_err(|error| Failure::Refused(Unproven::from(error).into()))
+    }
+}
+
+impl Snapshot {
+    /// What a refused password is in the audit event, and to whoever showed it.
+    pub(super) fn unproven(&self, refusal: PasswordRefusal) -> (Reason, Unproven) {
+        let locked = |wait| Unproven::Locked { wait };
+        match refusal {
+            PasswordRefusal::Locked(lock) => (Reason::NotJudged, locked(self.wait(lock.until))),
+            PasswordRefusal::WrongPassword(failure) => (
+                Reason::wrong_password(&failure),
+                self.locked_or(&failure, Unproven::WrongPassword, locked),
+            ),
+        }
     }
 }
 

@@ -53,12 +53,12 @@ impl Role {
     }
 
     /// Whether it may see and remove other users' keys and devices.
-    pub const fn administers(self) -> bool {
+    pub(super) const fn administers(self) -> bool {
         matches!(self, Self::Administrator | Self::SuperAdmin)
     }
 
     /// Whether it may change what belongs to the organisation.
-    pub const fn changes(self) -> bool {
+    pub(super) const fn changes(self) -> bool {
         !matches!(self, Self::Observer)
     }
 }

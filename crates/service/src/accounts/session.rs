@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// Which of the user's sessions it is: the same over refreshes.
-    pub const fn sid(&self) -> SessionId {
+    pub(super) const fn sid(&self) -> SessionId {
         self.login.sid
     }
 
@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// Whether a person logged in; otherwise an application did, by its token.
-    pub const fn is_person(&self) -> bool {
+    pub(super) const fn is_person(&self) -> bool {
         self.application_token.is_none()
     }
 

@@ -11,7 +11,7 @@ use super::records::Owner;
 /// A session: 128 random bits, drawn at a login and kept over refreshes. No secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SessionId(Id);
+pub(super) struct SessionId(Id);
 
 /// An access token: 128 random bits, drawn for each. No secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
