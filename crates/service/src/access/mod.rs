@@ -19,6 +19,6 @@ pub(crate) use operators::ReadAlong;
 
 pub use operator_sessions::{NoSession, OperatorSession, SignInError};
 pub use operators::{
-    Access, AccessError, Along, BearerError, CreateTokenError, IssuedOperatorToken,
-    NewOperatorToken, Operator, OperatorToken, OutOfScope, RevokeTokenError,
+    Access, Along, BearerError, CreateTokenError, IssuedOperatorToken, NewOperatorToken,
+    NoOperator, Operator, OperatorToken, OutOfScope, RevokeTokenError,
 };

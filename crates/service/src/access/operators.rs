@@ -126,19 +126,10 @@ pub struct OutOfScope {
     pub needed: OperatorScope,
 }
 
-/// Why a bearer is not an operator.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AccessError {
-    /// The text is not an operator's token.
-    #[error("not an operator's token")]
-    Malformed,
-    /// It was not decided.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Unknown, expired or revoked.
-    #[error("the token is unknown, expired or revoked")]
-    Unknown,
-}
+/// A bearer is not an operator: what they have is no operator's token, or one that has expired or was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token is unknown, expired or revoked")]
+pub struct NoOperator;
 
 /// Why a bearer is neither an operator nor somebody whom an issuer vouches for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +139,7 @@ pub enum BearerError {
     External(#[from] ExternalTokenError),
     /// It is of keyproof's own form, and no operator's.
     #[error(transparent)]
-    Operator(#[from] AccessError),
+    Operator(#[from] NoOperator),
 }
 
 /// Why no token was made.
@@ -258,8 +249,8 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// [`AccessError`].
-    pub async fn authenticate(&self, text: &str) -> Result<Operator, AccessError> {
+    /// [`NoOperator`].
+    pub async fn authenticate(&self, text: &str) -> Result<Operator, Failure<NoOperator>> {
         self.authenticate_along(text, Along::default()).await
     }
 
@@ -267,23 +258,19 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// [`AccessError`].
+    /// [`NoOperator`].
     pub async fn authenticate_along(
         &self,
         text: &str,
         along: Along,
-    ) -> Result<Operator, AccessError> {
-        let place = token_place(&token_of(text)?.digest());
+    ) -> Result<Operator, Failure<NoOperator>> {
+        const NONE: Failure<NoOperator> = Failure::Refused(NoOperator);
+        let token = token_of(text).map_err(Failure::Refused)?;
+        let place = token_place(&token.digest());
         let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
-        let read = self
-            .store
-            .read(plan, self.clock.now())
-            .await
-            .map_err(StorageError::from)?;
-        let stored = read
-            .get_shared::<OperatorTokenRecord>(&place)
-            .map_err(StorageError::from)?
-            .ok_or(AccessError::Unknown)?;
+        let read = self.store.read(plan, self.clock.now()).await?;
+        let stored = read.get_shared::<OperatorTokenRecord>(&place)?;
+        let stored = stored.ok_or(NONE)?;
         let at = (&place, stored.version);
         let along = ReadAlong(Arc::new(read));
         Ok(operator_of(at, &stored.record, along))
@@ -299,11 +286,13 @@ impl Access {
         text: &str,
         issuers: &Issuers,
         along: Along,
-    ) -> Result<Operator, BearerError> {
+    ) -> Result<Operator, Failure<BearerError>> {
         if text.starts_with(TEXT_PREFIX) {
-            Ok(self.authenticate_along(text, along).await?)
+            let operator = self.authenticate_along(text, along).await;
+            operator.map_err(|failure| failure.map(BearerError::Operator))
         } else {
-            Ok(issuers.authenticate(text, self.clock.now()).await?)
+            let operator = issuers.authenticate(text, self.clock.now()).await;
+            operator.map_err(|error| Failure::Refused(error.into()))
         }
     }
 
@@ -411,10 +400,10 @@ impl fmt::Debug for IssuedOperatorToken {
 }
 
 /// The token that this text is of.
-pub(super) fn token_of(text: &str) -> Result<Token, AccessError> {
+pub(super) fn token_of(text: &str) -> Result<Token, NoOperator> {
     let token = text.strip_prefix(TEXT_PREFIX);
     let token = token.and_then(|text| Token::parse(text).ok());
-    token.ok_or(AccessError::Malformed)
+    token.ok_or(NoOperator)
 }
 
 pub(super) fn token_place(digest: &TokenDigest) -> Key {
@@ -526,7 +515,7 @@ mod tests {
         bench.clock.advance(Duration::from_millis(1));
         assert_eq!(
             access.authenticate(&short.text).await,
-            Err(AccessError::Unknown)
+            Err(Failure::Refused(NoOperator))
         );
         assert_eq!(
             access.list().await.unwrap(),
@@ -536,7 +525,7 @@ mod tests {
         assert_eq!(access.revoke(&long.token.id, &console()).await, Ok(()));
         assert_eq!(
             access.authenticate(&long.text).await,
-            Err(AccessError::Unknown)
+            Err(Failure::Refused(NoOperator))
         );
         assert_eq!(
             access.revoke(&long.token.id, &console()).await,
@@ -575,7 +564,7 @@ mod tests {
         let cut = &issued.text[..issued.text.len() - 1];
         for wrong in ["", "keyproof_", bare, cut, "secret-token:x"] {
             let refused = bench.service.access.authenticate(wrong).await;
-            assert_eq!(refused, Err(AccessError::Malformed), "{wrong:?}");
+            assert_eq!(refused, Err(Failure::Refused(NoOperator)), "{wrong:?}");
         }
     }
 

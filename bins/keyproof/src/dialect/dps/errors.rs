@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{PathError, Response, StackRefusal, retry_soon};
 use keyproof_service::{
     Failure, StorageError,
-    access::{AccessError, BearerError, ExternalTokenError, OutOfScope},
+    access::{BearerError, ExternalTokenError, NoOperator, OutOfScope},
     certificates::{
         DeleteError, GenerateCodeError, GetError, PutError, UploadError, VerifyError, findings,
     },
@@ -340,10 +340,7 @@ impl From<BearerError> for Refusal {
                 | ExternalTokenError::NotYetValid
                 | ExternalTokenError::Signature),
             ) => Self::from(Code::TokenInvalid).because(&why),
-            BearerError::Operator(AccessError::Storage(error)) => error.into(),
-            BearerError::Operator(AccessError::Malformed | AccessError::Unknown) => {
-                Code::TokenInvalid.into()
-            }
+            BearerError::Operator(NoOperator) => Code::TokenInvalid.into(),
         }
     }
 }

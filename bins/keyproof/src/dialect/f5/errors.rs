@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{self as stack, Response, StackRefusal, retry_after};
 use keyproof_service::{
     Failure, StorageError,
-    access::AccessError,
+    access::NoOperator,
     device_identity::{
         ActivateError, AttestError, AuthorityError, CreateApiKeyError, CreateCategoryError,
         CreateManagerError, DeleteError, EndorsementError, Field, FieldError, FieldProblem,
@@ -196,12 +196,9 @@ impl From<StackRefusal> for Refusal {
     }
 }
 
-impl From<AccessError> for Refusal {
-    fn from(error: AccessError) -> Self {
-        match error {
-            AccessError::Malformed | AccessError::Unknown => Self::not_accepted(),
-            AccessError::Storage(error) => error.into(),
-        }
+impl From<NoOperator> for Refusal {
+    fn from(NoOperator: NoOperator) -> Self {
+        Self::not_accepted()
     }
 }
 
