@@ -91,8 +91,8 @@ pub(super) fn run(command: &Command) -> Outcome {
 
 fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let origin = terminal::origin();
-        let replaced = service.accounts.replace_signing_key(&origin).await;
+        let command = terminal::command_line();
+        let replaced = service.accounts.replace_signing_key(&command).await;
         let replaced = replaced.map_err(Failure::refused)?;
         let (signing, former) = (&replaced.signing, replaced.former.as_ref());
         if arguments.json {
@@ -119,10 +119,10 @@ fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
 fn end_signing_key(arguments: &EndArguments) -> Outcome {
     let EndArguments { id, store } = arguments;
     with_service(&store.store, async |service| {
-        let origin = terminal::origin();
+        let command = terminal::command_line();
         let ended = service
             .accounts
-            .end_signing_key(id, &origin)
+            .end_signing_key(id, &command)
             .await
             .map_err(|error| match error {
                 NotEnded::Refused(unknown) => Failure::Refused(format!(

@@ -82,7 +82,7 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::{
-    Action, Audit, Clock, Failure, HashingError, HashingPool, Judging, Origin, Places,
+    Action, Audit, Clock, CommandLine, Failure, HashingError, HashingPool, Judging, Origin, Places,
     StorageError,
     access::{Remembered, Turn, UseCase},
     audit::{Deed, Target},
@@ -191,7 +191,10 @@ impl Accounts {
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn replace_signing_key(&self, origin: &Origin) -> Result<ReplacedKey, StorageError> {
+    pub async fn replace_signing_key(
+        &self,
+        command: &CommandLine,
+    ) -> Result<ReplacedKey, StorageError> {
         let now = self.clock.now();
         let replaced = self.signing.replace(now, |batch, replaced| {
             let former = replaced.former.as_ref();
@@ -200,7 +203,7 @@ impl Accounts {
                 action: Action::SigningKeyReplace,
                 target: Target::SigningKey(replaced.signing.clone()),
                 detail,
-                origin,
+                origin: command.origin(),
             };
             self.audit.done(batch, now, deed);
         });
@@ -216,7 +219,7 @@ impl Accounts {
     pub async fn end_signing_key(
         &self,
         id: &str,
-        origin: &Origin,
+        command: &CommandLine,
     ) -> Result<EndedKey, Failure<UnknownSigningKey>> {
         let now = self.clock.now();
         let ended = self.signing.end(id, now, |batch, ended| {
@@ -225,7 +228,7 @@ impl Accounts {
                 action: Action::SigningKeyEnd,
                 target: Target::SigningKey(ended.ended.clone()),
                 detail: signing.map(|signing| format!("signing_key/{signing} signs")),
-                origin,
+                origin: command.origin(),
             };
             self.audit.done(batch, now, deed);
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LOCK, add, asks, log_in, session, tokens};
+use super::{LOCK, add, asks, command_line, log_in, session, tokens};
 use crate::{
     Action,
     Failure::{Refused, Storage},
@@ -11,7 +11,7 @@ use crate::{
         BrowserStep, ChangePasswordError, PasswordLogin, Role, Session, SessionError, Undecided,
         Unproven,
     },
-    testing::{Bench, PASSWORD, bench, console, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -72,7 +72,7 @@ async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
     let accounts = &bench.service.accounts;
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     let keys = accounts.public_keys().await.unwrap();
-    let ended = accounts.end_signing_key(&keys[0].id, &console()).await;
+    let ended = accounts.end_signing_key(&keys[0].id, &command_line()).await;
     ended.unwrap();
     changes_nothing(&bench, &own).await;
 }
@@ -102,7 +102,11 @@ async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_a
         changed.await.err()
     };
     let before = session(&bench, &given).await;
-    let replaced = bench.service.accounts.replace_signing_key(&console()).await;
+    let replaced = bench
+        .service
+        .accounts
+        .replace_signing_key(&command_line())
+        .await;
     replaced.unwrap();
     let overtaken = change(&before).await;
     assert!(

@@ -25,7 +25,7 @@ use crate::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
         },
     },
-    testing::{PASSWORD, bench, cheap_hashing, console, origin, secret},
+    testing::{PASSWORD, bench, cheap_hashing, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -811,7 +811,7 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
     let before = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
     let replaced = other
         .accounts
-        .replace_signing_key(&console())
+        .replace_signing_key(&command_line())
         .await
         .unwrap();
     let (former, ends) = replaced.former.clone().unwrap();
@@ -863,7 +863,10 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
         assert!(server.session(Some(&token), ADDRESS).await.is_ok());
     }
     let leaked = signed_by(&token);
-    let ended = other.accounts.end_signing_key(&leaked, &console()).await;
+    let ended = other
+        .accounts
+        .end_signing_key(&leaked, &command_line())
+        .await;
     let ended = ended.unwrap();
     assert_eq!(ended.ended, leaked);
     let signing = ended.signing.unwrap();
@@ -887,10 +890,10 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
     assert!(accounts.session(Some(&after), ADDRESS).await.is_ok());
 
     // One that only is published still.
-    let origin = console();
-    let replaced = accounts.replace_signing_key(&origin).await.unwrap();
+    let command = command_line();
+    let replaced = accounts.replace_signing_key(&command).await.unwrap();
     assert_eq!(replaced.former.as_ref().unwrap().0, signing);
-    let ended = accounts.end_signing_key(&signing, &origin).await.unwrap();
+    let ended = accounts.end_signing_key(&signing, &command).await.unwrap();
     assert_eq!(ended.signing, None);
     assert!(refused(
         other
@@ -903,7 +906,7 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].id, replaced.signing);
     for unknown in [&*leaked, &*signing, "", "no-such-key"] {
-        let ended = accounts.end_signing_key(unknown, &origin).await;
+        let ended = accounts.end_signing_key(unknown, &command).await;
         assert_eq!(ended, Err(Refused(UnknownSigningKey)));
     }
     assert_eq!(bench.times(Action::SigningKeyEnd).await, 2);
