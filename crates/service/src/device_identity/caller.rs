@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, Who,
-    access::{Along, Operator, ReadAlong},
+    access::{Along, Operator, OutOfScope, ReadAlong},
     audit::{Deed, Target},
 };
 
@@ -62,14 +62,6 @@ pub enum StationAct {
     Provision,
 }
 
-/// The operator may not do it, as the audit trail was told.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it needs {needed}")]
-pub struct NotPermitted {
-    /// What the operator's token does not allow.
-    pub needed: OperatorScope,
-}
-
 impl StationAct {
     /// As the audit trail calls it.
     pub(super) const fn action(self) -> Action {
@@ -93,7 +85,7 @@ impl DeviceIdentity {
     ///
     /// # Errors
     ///
-    /// [`NotPermitted`].
+    /// [`OutOfScope`].
     pub async fn permit<K: Kind>(
         &self,
         operator: &Operator,
@@ -101,7 +93,7 @@ impl DeviceIdentity {
         namespace: &str,
         name: &str,
         origin: &Origin,
-    ) -> Result<Administrator<K>, NotPermitted> {
+    ) -> Result<Administrator<K>, OutOfScope> {
         let action = match act {
             Act::Create => K::ACTIONS.create,
             Act::Delete => K::ACTIONS.delete,
@@ -109,12 +101,12 @@ impl DeviceIdentity {
             Act::List => K::ACTIONS.list,
             Act::Replace => K::ACTIONS.replace,
         };
-        let target = K::target(namespace, name);
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
-        let origin = self.check(operator, needed, action, target, origin).await?;
+        let target = || K::target(namespace, name);
+        let origin = self.audit.permit(operator, needed, action, target, origin);
         Ok(Administrator {
             namespace: namespace.to_owned(),
-            origin,
+            origin: origin.await?,
             along: operator.along.clone(),
             kind: PhantomData,
         })
@@ -125,16 +117,19 @@ impl DeviceIdentity {
     ///
     /// # Errors
     ///
-    /// [`NotPermitted`].
+    /// [`OutOfScope`].
     pub async fn permit_station(
         &self,
         operator: &Operator,
         act: StationAct,
         certificate: Option<Sha256Thumbprint>,
         origin: &Origin,
-    ) -> Result<Station, NotPermitted> {
+    ) -> Result<Station, OutOfScope> {
         let needed = OperatorScope::TpmStation;
-        let origin = self.check(operator, needed, act.action(), Target::Station, origin);
+        let target = || Target::Station;
+        let origin = self
+            .audit
+            .permit(operator, needed, act.action(), target, origin);
         Ok(Station {
             origin: origin.await?,
             certificate,
@@ -185,28 +180,6 @@ impl DeviceIdentity {
             origin: station.origin(),
         };
         self.audit.refused(deed).await;
-    }
-
-    pub(super) async fn check(
-        &self,
-        operator: &Operator,
-        needed: OperatorScope,
-        action: Action,
-        target: Target,
-        origin: &Origin,
-    ) -> Result<Origin, NotPermitted> {
-        let origin = origin.by_operator(operator);
-        if operator.may(&needed) {
-            return Ok(origin);
-        }
-        let deed = Deed {
-            action,
-            target,
-            detail: Some(format!("it needs the scope {needed}")),
-            origin: &origin,
-        };
-        self.audit.refused(deed).await;
-        Err(NotPermitted { needed })
     }
 }
 

@@ -4,10 +4,14 @@ use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Key, Prefix, Record, Segment, Stored};
 
 use super::{
-    BoundDevice, DeviceError, DeviceIdentity, DeviceKey, DevicePlace, Manager, NotPermitted,
-    Object, identity::Device,
+    BoundDevice, DeviceError, DeviceIdentity, DeviceKey, DevicePlace, Manager, Object,
+    identity::Device,
 };
-use crate::{Action, Failure, Origin, StorageError, access::Operator, audit::Target};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    access::{Operator, OutOfScope},
+    audit::Target,
+};
 
 /// How many namespaces are looked at for a page, of which the operator may reach few; or how many managers of one.
 const READ: usize = 200;
@@ -39,7 +43,7 @@ impl DeviceIdentity {
     ///
     /// # Errors
     ///
-    /// [`NotPermitted`].
+    /// [`OutOfScope`].
     pub async fn permit_keeper(
         &self,
         operator: &Operator,
@@ -47,11 +51,13 @@ impl DeviceIdentity {
         namespace: &str,
         target: Target,
         origin: &Origin,
-    ) -> Result<Keeper, NotPermitted> {
+    ) -> Result<Keeper, OutOfScope> {
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
-        let origin = self.check(operator, needed, act, target, origin).await?;
-        let namespace = namespace.to_owned();
-        Ok(Keeper { namespace, origin })
+        let permitted = self.audit.permit(operator, needed, act, || target, origin);
+        Ok(Keeper {
+            namespace: namespace.to_owned(),
+            origin: permitted.await?,
+        })
     }
 
     /// The namespaces that have a manager or a device and that the operator reaches, behind `after`. A page may have none and

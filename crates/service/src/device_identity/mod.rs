@@ -51,7 +51,7 @@ pub use api_keys::{
 pub use attestation::AttestError;
 pub use attestation_report::{DeviceCheck, DeviceFinding, DeviceReport};
 pub use authority::AuthorityError;
-pub use caller::{Act, Administrator, NotPermitted, Station, StationAct};
+pub use caller::{Act, Administrator, Station, StationAct};
 pub use categories::{
     AttestationKeyTemplate, Category, CategoryChange, CreateCategoryError, IssuedCategory,
     NewCategory, ReplaceCategoryError,

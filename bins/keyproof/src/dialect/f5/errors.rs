@@ -6,13 +6,13 @@ use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{self as stack, Response, StackRefusal, retry_after};
 use keyproof_service::{
     Failure, StorageError,
-    access::NoOperator,
+    access::{NoOperator, OutOfScope},
     device_identity::{
         ActivateError, AttestError, AuthorityError, CreateApiKeyError, CreateCategoryError,
         CreateManagerError, DeleteError, EndorsementError, Field, FieldError, FieldProblem,
-        FindError, MetadataError, NonceError, NotPermitted, PcrPolicyError, PreauthError,
-        ProvisionError, ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError,
-        RevocationListError, TrustListError,
+        FindError, MetadataError, NonceError, PcrPolicyError, PreauthError, ProvisionError,
+        ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError, RevocationListError,
+        TrustListError,
     },
 };
 use serde_json::json;
@@ -202,8 +202,8 @@ impl From<NoOperator> for Refusal {
     }
 }
 
-impl From<NotPermitted> for Refusal {
-    fn from(refused: NotPermitted) -> Self {
+impl From<OutOfScope> for Refusal {
+    fn from(refused: OutOfScope) -> Self {
         let message = format!("the token does not allow this: {refused}");
         Self::new(Code::PermissionDenied, message)
     }

@@ -10,10 +10,11 @@ use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::{
     Action, Failure, Timestamp,
+    access::OutOfScope,
     audit::Target,
     device_identity::{
         Act, Administrator, ApiKey, AuthorityError, BoundDevice, Category, DeviceError,
-        DevicePlace, FindError, Keeper, Kind, Manager, MetadataError, NotPermitted, Object,
+        DevicePlace, FindError, Keeper, Kind, Manager, MetadataError, Object,
     },
 };
 
@@ -300,8 +301,8 @@ impl Visit<Signed> {
     }
 }
 
-impl From<NotPermitted> for Refusal {
-    fn from(_: NotPermitted) -> Self {
+impl From<OutOfScope> for Refusal {
+    fn from(_: OutOfScope) -> Self {
         Self::OutOfReach
     }
 }
