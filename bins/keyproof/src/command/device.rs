@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use clap::{Args, Subcommand};
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::device_identity::{
-    BoundDevice, DeviceKey, DevicePlace, LearntRegister, LoggedEvent, Registers, Verdict,
+    BoundDevice, DeviceKey, DevicePlace, Keeper, LearntRegister, LoggedEvent, Registers, Verdict,
     Withdrawal,
 };
 use keyproof_store::Timestamp;
@@ -106,6 +106,11 @@ pub(super) fn run(command: Command) -> Outcome {
     }
 }
 
+/// Whoever runs this command, with the devices of all namespaces.
+fn keeper() -> Keeper {
+    Keeper::of_command_line(&terminal::command_line())
+}
+
 fn forget(arguments: &ForgetArguments) -> Outcome {
     let DeviceArguments {
         device,
@@ -119,7 +124,7 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
             .consent
             .given(&format!("{question} (store {store})"))?;
         let devices = &service.device_identity;
-        let revoked = devices.forget_device(&device.0, &terminal::origin()).await;
+        let revoked = devices.forget_device(&keeper(), &device.0).await;
         let revoked = revoked.map_err(Failure::refused)?;
         if *json {
             let forgotten = device.to_string();
@@ -137,7 +142,7 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let device = &arguments.device;
         let devices = &service.device_identity;
-        let relearned = devices.relearn_device(&device.0, &terminal::origin()).await;
+        let relearned = devices.relearn_device(&keeper(), &device.0).await;
         relearned.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&json!({ "relearned": device.to_string() }))?;
@@ -178,7 +183,8 @@ fn listed(device: &BoundDevice) -> String {
 
 fn show(arguments: &DeviceArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let shown = service.device_identity.device(&arguments.device.0).await;
+        let devices = &service.device_identity;
+        let shown = devices.device(&keeper(), &arguments.device.0).await;
         let (device, keys) = shown.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&document(&device, &keys))?;

@@ -3,7 +3,11 @@
 use data_encoding::BASE64;
 use http::StatusCode;
 use keyproof_auth::operator::OperatorScopes;
-use keyproof_service::{access::NewOperatorToken, device_identity::DevicePlace};
+use keyproof_service::{
+    CommandLine,
+    access::NewOperatorToken,
+    device_identity::{DevicePlace, Keeper},
+};
 use keyproof_tpm::{
     ActivationKey, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure, TpmlPcrSelection,
     TpmtPublic, algorithms, check_quote,
@@ -245,7 +249,8 @@ impl Station {
         };
         let service = stage.console().await?;
         let devices = &service.device_identity;
-        let forgotten = devices.forget_device(&device, &Stage::origin()).await;
+        let keeper = Keeper::of_command_line(&CommandLine::of("demo".to_owned()));
+        let forgotten = devices.forget_device(&keeper, &device).await;
         same("certificates revoked", &Ok(1), &forgotten)?;
 
         let list = stage.client().get(REVOCATION_LIST).await?;

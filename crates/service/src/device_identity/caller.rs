@@ -1,4 +1,4 @@
-//! Who may work with managers, categories and API keys, and who may provision.
+//! Who may work with managers, categories, API keys and devices, and who may provision.
 
 use std::marker::PhantomData;
 
@@ -6,12 +6,14 @@ use keyproof_auth::operator::OperatorScope;
 use keyproof_x509::Sha256Thumbprint;
 
 use super::{
-    CertificateNotAccepted, DeviceIdentity, Kind, Metadata, MetadataError, objects::object_key,
+    CertificateNotAccepted, DeviceError, DeviceIdentity, DevicePlace, Kind, Metadata,
+    MetadataError, objects::object_key,
 };
 use crate::{
-    Action, Failure, Origin, Who,
+    Action, CommandLine, Failure, Origin, Who,
     access::{Along, Operator, OutOfScope, ReadAlong},
     audit::{Deed, Target},
+    storage::refuse,
 };
 
 /// Somebody who may work with the objects of one kind in one namespace. [`DeviceIdentity::permit`] alone makes it.
@@ -22,6 +24,15 @@ pub struct Administrator<K> {
     /// An object that is only to be shown may be there.
     pub(super) along: ReadAlong,
     kind: PhantomData<fn() -> K>,
+}
+
+/// Somebody who may do something with devices: an operator with those of a namespace, whom [`DeviceIdentity::permit_keeper`]
+/// alone makes one; or whoever runs a command, with all of them.
+#[derive(Debug)]
+pub struct Keeper {
+    /// Whose devices; those of all namespaces, if `None`.
+    namespace: Option<String>,
+    origin: Origin,
 }
 
 /// Somebody who may preauth and provision, as far as an API key lets them, and show what devices say.
@@ -109,6 +120,27 @@ impl DeviceIdentity {
             origin: origin.await?,
             along: operator.along.clone(),
             kind: PhantomData,
+        })
+    }
+
+    /// Whether the operator may do this with devices of this namespace; `target` is which, as the audit trail calls it.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfScope`].
+    pub async fn permit_keeper(
+        &self,
+        operator: &Operator,
+        act: Action,
+        namespace: &str,
+        target: Target,
+        origin: &Origin,
+    ) -> Result<Keeper, OutOfScope> {
+        let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
+        let permitted = self.audit.permit(operator, needed, act, || target, origin);
+        Ok(Keeper {
+            namespace: Some(namespace.to_owned()),
+            origin: permitted.await?,
         })
     }
 
@@ -203,6 +235,34 @@ impl<K> Administrator<K> {
     }
 }
 
+impl Keeper {
+    /// With the devices of all namespaces.
+    pub fn of_command_line(command_line: &CommandLine) -> Self {
+        Self {
+            namespace: None,
+            origin: command_line.origin().clone(),
+        }
+    }
+
+    /// Whether the devices of this namespace are there for them.
+    pub(super) fn reaches(&self, namespace: &str) -> bool {
+        self.namespace.as_ref().is_none_or(|own| own == namespace)
+    }
+
+    /// Devices of other namespaces are not there for an operator.
+    pub(super) fn within(&self, place: &DevicePlace) -> Result<(), Failure<DeviceError>> {
+        if self.reaches(&place.namespace) {
+            Ok(())
+        } else {
+            refuse(DeviceError::Unknown)
+        }
+    }
+
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
 impl Station {
     /// Anybody: where the API key is all that stations show.
     pub const fn with_api_key_only(origin: Origin, certificate: Option<Sha256Thumbprint>) -> Self {
@@ -218,5 +278,32 @@ impl Station {
 
     pub(super) const fn origin(&self) -> &Origin {
         &self.origin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::origin;
+
+    #[test]
+    fn a_device_of_another_namespace_is_there_for_whoever_runs_a_command_alone() {
+        let place = DevicePlace {
+            namespace: "default".to_owned(),
+            manager: "manager".to_owned(),
+            vendor: "ExampleCorp".to_owned(),
+            serial: "SN0001".to_owned(),
+        };
+        let of = |namespace: &str| Keeper {
+            namespace: Some(namespace.to_owned()),
+            origin: origin(),
+        };
+        assert_eq!(of("default").within(&place), Ok(()));
+        for other in ["other", "", "defaul", "default2"] {
+            let unknown = Err(Failure::Refused(DeviceError::Unknown));
+            assert_eq!(of(other).within(&place), unknown, "{other}");
+        }
+        let all = Keeper::of_command_line(&CommandLine::of("root".to_owned()));
+        assert_eq!(all.within(&place), Ok(()));
     }
 }

@@ -1,12 +1,12 @@
-//! Devices, as operators at the machine see them and undo what binds them.
+//! Devices, as operators see them and undo what binds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 
 use super::{
-    ApiKey, Category, DeviceIdentity, DevicePlace, LearntRegister, Manager, Object, Verdict,
-    Withdrawal,
+    ApiKey, Category, DeviceIdentity, DevicePlace, Keeper, LearntRegister, Manager, Object,
+    Verdict, Withdrawal,
     api_keys::DeletedApiKey,
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
@@ -14,7 +14,7 @@ use super::{
     objects::object_key,
 };
 use crate::{
-    Action, Failure, Origin, StorageError,
+    Action, Failure, StorageError,
     audit::Deed,
     pages::{Page, Pages, settle_pages},
     storage::{Attempt, settle},
@@ -123,8 +123,10 @@ impl DeviceIdentity {
     /// [`DeviceError`].
     pub async fn device(
         &self,
+        keeper: &Keeper,
         place: &DevicePlace,
     ) -> Result<(BoundDevice, Vec<DeviceKey>), Failure<DeviceError>> {
+        keeper.within(place)?;
         let device = self.bound(place).await?.record;
         let mut keys = Vec::new();
         for category in self.categories_of(place).await? {
@@ -165,9 +167,10 @@ impl DeviceIdentity {
     /// [`DeviceError`].
     pub async fn forget_device(
         &self,
+        keeper: &Keeper,
         place: &DevicePlace,
-        origin: &Origin,
     ) -> Result<usize, Failure<DeviceError>> {
+        keeper.within(place)?;
         let was_bound = settle("device_identity.forget", &self.store, || async {
             let now = self.clock.now();
             let mut known = self
@@ -196,7 +199,7 @@ impl DeviceIdentity {
                 action: Action::TpmDeviceForget,
                 target: place.target(),
                 detail: Some(format!("endorsement key {ek}")),
-                origin,
+                origin: keeper.origin(),
             };
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(true)))
@@ -217,9 +220,10 @@ impl DeviceIdentity {
     /// [`DeviceError`].
     pub async fn relearn_device(
         &self,
+        keeper: &Keeper,
         place: &DevicePlace,
-        origin: &Origin,
     ) -> Result<(), Failure<DeviceError>> {
+        keeper.within(place)?;
         settle("device_identity.relearn", &self.store, || async {
             let known = self.bound(place).await?;
             let now = self.clock.now();
@@ -231,7 +235,7 @@ impl DeviceIdentity {
                 action: Action::TpmDeviceRelearn,
                 target: place.target(),
                 detail: None,
-                origin,
+                origin: keeper.origin(),
             };
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(())))

@@ -24,7 +24,6 @@ mod field;
 mod grant;
 mod history;
 mod identity;
-mod keeping;
 mod key_records;
 mod label_selector;
 mod listing;
@@ -34,6 +33,7 @@ mod objects;
 mod pcr_policy;
 mod preauth;
 mod provision;
+mod reached;
 mod renewal;
 mod request;
 mod restored;
@@ -51,7 +51,7 @@ pub use api_keys::{
 pub use attestation::AttestError;
 pub use attestation_report::{DeviceCheck, DeviceFinding, DeviceReport};
 pub use authority::AuthorityError;
-pub use caller::{Act, Administrator, Station, StationAct};
+pub use caller::{Act, Administrator, Keeper, Station, StationAct};
 pub use categories::{
     AttestationKeyTemplate, Category, CategoryChange, CreateCategoryError, IssuedCategory,
     NewCategory, ReplaceCategoryError,
@@ -65,7 +65,6 @@ pub use field::{Field, FieldError, FieldProblem, Sent};
 pub use grant::ApiKeyRefusal;
 pub use history::{LoggedEvent, Registers, Verdict};
 pub use identity::{DevicePlace, IdentityConflict};
-pub use keeping::{Keeper, NamespacesPage};
 pub use label_selector::{LabelSelector, LabelSelectorError};
 pub use listing::{AllowedCertificate, ListingError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError, TrustedMakers};
@@ -77,6 +76,7 @@ pub use objects::{
 pub use pcr_policy::{ExpectedRegister, LearntRegister, PcrPolicy, PcrPolicyError};
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
+pub use reached::NamespacesPage;
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest};
 pub use revocation_list::RevocationListError;
 pub use trust::{

@@ -100,7 +100,7 @@ fn add(arguments: &AddArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let devices = &service.device_identity;
         let added = devices
-            .add_trust(&items, &terminal::origin())
+            .add_trust(&items, &terminal::command_line())
             .await
             .map_err(|error| wrong(&arguments.file, &error))?;
         if arguments.json {
@@ -229,7 +229,8 @@ fn remove(arguments: &RemoveArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let Fingerprint(fingerprint) = &arguments.fingerprint;
         let devices = &service.device_identity;
-        let removed = devices.remove_trust(fingerprint, &terminal::origin()).await;
+        let command_line = terminal::command_line();
+        let removed = devices.remove_trust(fingerprint, &command_line).await;
         removed.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&json!({ "removed": fingerprint.to_string() }))?;

@@ -11,7 +11,7 @@ use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, NONCE, PROVISION},
     faults::{Commits, FaultyEngine},
-    forgetting::place,
+    forgetting::{keeper, place},
     machine::{Machine, SELECTION},
     provision::{furnished, furnished_on, join_all},
     site::Site,
@@ -568,7 +568,7 @@ async fn the_values_of_registers_are_remembered_and_what_a_log_says_of_those_tha
 
     let place = place("SN0001");
     let devices = &site.console.device_identity;
-    let (told, _) = devices.device(&place).await.unwrap();
+    let (told, _) = devices.device(&keeper(), &place).await.unwrap();
     let values: Vec<Option<Vec<&str>>> = told
         .attestations
         .iter()

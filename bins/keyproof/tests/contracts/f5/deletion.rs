@@ -13,10 +13,10 @@ use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{ACTIVATE, API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, START},
     faults::FaultyEngine,
-    forgetting::place,
+    forgetting::{keeper, place},
     machine::Machine,
     provision::furnished,
-    site::{Answer, Site, console_origin},
+    site::{Answer, Site},
 };
 
 const LIST: &str = "/api/tpm/namespaces/default/tpm_categorys/category/crl";
@@ -340,10 +340,7 @@ async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
     );
 
     // To forget the one that is left undoes nothing of the one that has its TPM now.
-    let forget = async |serial| {
-        let origin = console_origin();
-        devices.forget_device(&place(serial), &origin).await
-    };
+    let forget = async |serial| devices.forget_device(&keeper(), &place(serial)).await;
     assert_eq!(forget("SN0001").await, Ok(1));
     let stolen = moved.clone().with_serial("SN0009");
     site.post(PROVISION, &stolen.request(&key))

@@ -1,8 +1,8 @@
 //! What operators at the machine see of devices, and how a binding is undone.
 
 use keyproof_service::{
-    Action, Failure, StorageError,
-    device_identity::{DeviceError, DevicePlace},
+    Action, CommandLine, Failure, StorageError,
+    device_identity::{DeviceError, DevicePlace, Keeper},
 };
 use keyproof_x509::crl::{Crl, CrlReason};
 use serde_json::{Value, json};
@@ -25,11 +25,21 @@ pub(crate) fn place(serial: &str) -> DevicePlace {
     }
 }
 
+/// Whoever runs a command at the machine.
+pub(crate) fn command_line() -> CommandLine {
+    CommandLine::of("test".to_owned())
+}
+
+/// They, with the devices of all namespaces.
+pub(crate) fn keeper() -> Keeper {
+    Keeper::of_command_line(&command_line())
+}
+
 impl Site {
     /// What is known of a device.
     pub(crate) async fn device(&self, serial: &str) -> Value {
         let devices = &self.console.device_identity;
-        let (device, keys) = devices.device(&place(serial)).await.unwrap();
+        let (device, keys) = devices.device(&keeper(), &place(serial)).await.unwrap();
         let told = |verdict: &keyproof_service::device_identity::Verdict| json!({ "accepted": verdict.accepted, "told": verdict.told });
         let attestations: Vec<Value> = device.attestations.iter().map(told).collect();
         let learnt = device.learnt.map(|learnt| {
@@ -46,15 +56,13 @@ impl Site {
 
     pub(crate) async fn relearn(&self, serial: &str) {
         let devices = &self.console.device_identity;
-        let (place, origin) = (place(serial), console_origin());
-        devices.relearn_device(&place, &origin).await.unwrap();
+        let relearned = devices.relearn_device(&keeper(), &place(serial)).await;
+        relearned.unwrap();
     }
 
     async fn forget(&self, serial: &str) -> Result<usize, Failure<DeviceError>> {
         let devices = &self.console.device_identity;
-        devices
-            .forget_device(&place(serial), &console_origin())
-            .await
+        devices.forget_device(&keeper(), &place(serial)).await
     }
 
     /// Why each certificate is on the category's list.
@@ -163,7 +171,7 @@ async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
             access.revoke(&listed.id, &origin).await.unwrap();
         }
     }
-    let forgotten = devices.forget_kept(&keeper, &place("SN0001")).await;
+    let forgotten = devices.forget_device(&keeper, &place("SN0001")).await;
     assert!(
         matches!(
             forgotten,
@@ -264,7 +272,7 @@ async fn devices_are_listed_once_they_are_active() {
     assert_eq!(after.len(), 1);
     site.forget("SN0001").await.unwrap();
     assert_eq!(devices.devices(None).await.unwrap().len(), 1);
-    let shown = devices.device(&place("SN0001")).await;
+    let shown = devices.device(&keeper(), &place("SN0001")).await;
     assert_eq!(shown, Err(Failure::Refused(DeviceError::Unknown)));
     assert_eq!(site.device("SN0003").await["active"], 1);
 }

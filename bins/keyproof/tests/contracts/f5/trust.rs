@@ -11,7 +11,8 @@ use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{MANAGERS, PROVISION, START},
     faults::FaultyEngine,
-    site::{Answer, Site, console_origin},
+    forgetting::command_line,
+    site::{Answer, Site},
 };
 
 fn items(pem: &str) -> Vec<TrustItem> {
@@ -24,14 +25,14 @@ fn fingerprint(pem: &str) -> Sha256Thumbprint {
 
 async fn add(site: &Site, pem: &str) {
     let devices = &site.console.device_identity;
-    let added = devices.add_trust(&items(pem), &console_origin()).await;
+    let added = devices.add_trust(&items(pem), &command_line()).await;
     assert_eq!(added.unwrap().added.len(), items(pem).len());
 }
 
 async fn remove(site: &Site, pem: &str) {
     let devices = &site.console.device_identity;
     let fingerprint = fingerprint(pem);
-    let removed = devices.remove_trust(&fingerprint, &console_origin()).await;
+    let removed = devices.remove_trust(&fingerprint, &command_line()).await;
     removed.unwrap();
 }
 
@@ -127,9 +128,7 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
 
     // An older one takes nothing back, and a newer one has taken the place of the others.
     let devices = &site.console.device_identity;
-    let older = devices
-        .add_trust(&items(&revoking), &console_origin())
-        .await;
+    let older = devices.add_trust(&items(&revoking), &command_line()).await;
     let refused = AddTrustError::Older { block: Some(1) };
     assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
     let entries = devices.trust_entries().await.unwrap();
@@ -166,7 +165,7 @@ async fn a_revocation_list_takes_the_place_of_those_that_tell_of_nothing_else() 
         add(&site, &maker.revocation_list(START + 120, false)).await;
         assert_eq!(there().await, 1);
         let older = of_users(START + 119, false);
-        let older = devices.add_trust(&items(&older), &console_origin()).await;
+        let older = devices.add_trust(&items(&older), &command_line()).await;
         let refused = AddTrustError::Older { block: Some(1) };
         assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
         add(&site, &of_users(START + 180, true)).await;
@@ -218,7 +217,7 @@ async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoke
     let (site, key) = site(&[], Some(true)).await;
     let devices = &site.console.device_identity;
     let as_root = TrustItem::read(intermediate.root.as_bytes(), true).unwrap();
-    let added = devices.add_trust(&as_root, &console_origin()).await;
+    let added = devices.add_trust(&as_root, &command_line()).await;
     assert_eq!(added.unwrap().added[0].0, TrustKind::Root);
     provision(&site, &key, &of_it).await.is(200);
     add(&site, &maker.root).await;
@@ -326,13 +325,13 @@ async fn a_revocation_list_that_its_issuer_has_not_signed_is_refused_where_that_
     // Both are called the same.
     add(&site, &maker.root).await;
     let forged = stranger.revocation_list(START, false);
-    let refused = devices.add_trust(&items(&forged), &console_origin()).await;
+    let refused = devices.add_trust(&items(&forged), &command_line()).await;
     let not_signed = AddTrustError::NotSigned { block: Some(1) };
     assert_eq!(refused, Err(keyproof_service::Failure::Refused(not_signed)));
     assert_eq!(devices.trust_entries().await.unwrap().len(), 1);
     // With its issuer's certificate beside it, it is that one's.
     let both = format!("{}{forged}", stranger.root);
-    let added = devices.add_trust(&items(&both), &console_origin()).await;
+    let added = devices.add_trust(&items(&both), &command_line()).await;
     let kinds: Vec<TrustKind> = added.unwrap().added.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [TrustKind::Root, TrustKind::RevocationList]);
 }
@@ -394,7 +393,7 @@ async fn files_added_at_once_are_all_there() {
         let (console, items) = (Arc::clone(&site.console), items(root));
         tokio::spawn(async move {
             let devices = &console.device_identity;
-            let added = devices.add_trust(&items, &console_origin()).await;
+            let added = devices.add_trust(&items, &command_line()).await;
             assert_eq!(added.unwrap().known, 0);
         })
     });
@@ -403,9 +402,7 @@ async fn files_added_at_once_are_all_there() {
     }
     let devices = &site.console.device_identity;
     assert_eq!(devices.trust_entries().await.unwrap().len(), 8);
-    let again = devices
-        .add_trust(&items(&makers[0]), &console_origin())
-        .await;
+    let again = devices.add_trust(&items(&makers[0]), &command_line()).await;
     let again = again.unwrap();
     assert_eq!((again.added.len(), again.known), (0, 1));
     let events = site

@@ -12,7 +12,7 @@ use super::{
     bundle::{Entry, Head, Member, TrustBundle, place},
 };
 use crate::{
-    Action, Failure, Origin,
+    Action, CommandLine, Failure, Origin,
     audit::{Deed, Target},
     storage::{Attempt, settle},
 };
@@ -72,8 +72,9 @@ impl DeviceIdentity {
     pub async fn add_trust(
         &self,
         items: &[TrustItem],
-        origin: &Origin,
+        command_line: &CommandLine,
     ) -> Result<TrustAdded, Failure<AddTrustError>> {
+        let origin = command_line.origin();
         settle("device_identity.add_trust", &self.store, || async {
             let bundle = self.trust_bundle().await?;
             let plan = {
@@ -163,8 +164,9 @@ impl DeviceIdentity {
     pub async fn remove_trust(
         &self,
         fingerprint: &Sha256Thumbprint,
-        origin: &Origin,
+        command_line: &CommandLine,
     ) -> Result<(), Failure<RemoveTrustError>> {
+        let origin = command_line.origin();
         let entry_place = Entry::key(fingerprint);
         settle("device_identity.remove_trust", &self.store, || async {
             let now = self.clock.now();

@@ -55,7 +55,8 @@ impl Paged for Manager {
         let keeper = visit.keeper(Action::TpmDeviceShow, target).await?;
         let (vendor, serial) = (visit.asked("vendor").ok(), visit.asked("serial").ok());
         let after = vendor.as_deref().zip(serial.as_deref());
-        let (bound, next) = devices.devices_of(&keeper, name, after, ROWS).await?;
+        let bound = devices.devices_of(&keeper, (namespace, name), after, ROWS);
+        let (bound, next) = bound.await?;
         let link = visit.link_to::<Self>(name);
         let (has_makers, has_categories) = (!makers.is_empty(), !below.is_empty());
         let (makers, more_makers) = visit.part("makers", makers, &link);

@@ -131,7 +131,8 @@ impl Visit<Signed> {
         let keeper = self.keeper(Action::TpmDeviceShow, target).await?;
         let after = self.last_left();
         let devices = &self.service().device_identity;
-        let page = devices.devices_left(&keeper, after.as_ref(), ROWS);
+        let namespace = self.named("namespace");
+        let page = devices.devices_left(&keeper, namespace, after.as_ref(), ROWS);
         let (rows, next) = page.await?;
         let link = |last: DevicePlace| {
             let query = query(&[
@@ -183,7 +184,7 @@ impl Visit<Signed> {
     pub(super) async fn tpm_device(self) -> Answered {
         let place = self.place()?;
         let keeper = self.keeper(Action::TpmDeviceShow, place.target()).await?;
-        let shown = self.service().device_identity.kept_device(&keeper, &place);
+        let shown = self.service().device_identity.device(&keeper, &place);
         let (device, keys) = shown.await?;
         let link = link_of(&place);
         let at = self
@@ -233,7 +234,7 @@ impl Visit<Signed> {
             self.namespace_link()
         };
         let devices = &self.service().device_identity;
-        devices.forget_kept(&keeper, &place).await?;
+        devices.forget_device(&keeper, &place).await?;
         Ok(see_other(&told(&list, "device-forgotten")))
     }
 
@@ -256,7 +257,7 @@ impl Visit<Signed> {
         let page = link_of(&place);
         self.confirmed(&page)?;
         let devices = &self.service().device_identity;
-        devices.relearn_kept(&keeper, &place).await?;
+        devices.relearn_device(&keeper, &place).await?;
         Ok(see_other(&told(&page, "relearning")))
     }
 

@@ -1,17 +1,10 @@
-//! What operators do with devices from afar, and how they find them: as far as their scopes reach.
+//! Devices as the console shows them to an operator, namespace by namespace, limited by the operator's scopes.
 
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Key, Prefix, Record, Segment, Stored};
 
-use super::{
-    BoundDevice, DeviceError, DeviceIdentity, DeviceKey, DevicePlace, Manager, Object,
-    identity::Device,
-};
-use crate::{
-    Action, Failure, Origin, StorageError,
-    access::{Operator, OutOfScope},
-    audit::Target,
-};
+use super::{BoundDevice, DeviceIdentity, DevicePlace, Keeper, Manager, Object, identity::Device};
+use crate::{StorageError, access::Operator};
 
 /// How many namespaces are looked at for a page, of which the operator may reach few; or how many managers of one.
 const READ: usize = 200;
@@ -21,13 +14,6 @@ const LOOKED_AT: usize = 50;
 
 /// Sorts behind every DNS label.
 const BEHIND: &str = "~";
-
-/// An operator who may do something with the devices of a namespace. [`DeviceIdentity::permit_keeper`] alone makes it.
-#[derive(Debug)]
-pub struct Keeper {
-    namespace: String,
-    origin: Origin,
-}
 
 /// Some of the namespaces that an operator reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,27 +25,6 @@ pub struct NamespacesPage {
 }
 
 impl DeviceIdentity {
-    /// Whether the operator may do this with devices of this namespace; `target` is which, as the audit trail calls it.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfScope`].
-    pub async fn permit_keeper(
-        &self,
-        operator: &Operator,
-        act: Action,
-        namespace: &str,
-        target: Target,
-        origin: &Origin,
-    ) -> Result<Keeper, OutOfScope> {
-        let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
-        let permitted = self.audit.permit(operator, needed, act, || target, origin);
-        Ok(Keeper {
-            namespace: namespace.to_owned(),
-            origin: permitted.await?,
-        })
-    }
-
     /// The namespaces that have a manager or a device and that the operator reaches, behind `after`. A page may have none and
     /// yet a next one.
     ///
@@ -127,7 +92,8 @@ impl DeviceIdentity {
     }
 
     /// At most so many of the devices that were ever bound below a manager, behind the one with this vendor and serial
-    /// number; and behind which the next page begins, if there may be one. A page may have none and yet a next one.
+    /// number; and behind which the next page begins, if there may be one. A page may have none and yet a next one. There are
+    /// none for whoever does not reach the namespace.
     ///
     /// # Errors
     ///
@@ -135,11 +101,13 @@ impl DeviceIdentity {
     pub async fn devices_of(
         &self,
         keeper: &Keeper,
-        manager: &str,
+        (namespace, manager): (&str, &str),
         after: Option<(&str, &str)>,
         most: usize,
     ) -> Result<(Vec<BoundDevice>, Option<DevicePlace>), StorageError> {
-        let namespace = &*keeper.namespace;
+        if !keeper.reaches(namespace) {
+            return Ok((Vec::new(), None));
+        }
         let below = Prefix::new(Device::TYPE, [namespace, manager]);
         let after = after
             .map(|(vendor, serial)| Key::new(Device::TYPE, [namespace, manager, vendor, serial]));
@@ -151,7 +119,8 @@ impl DeviceIdentity {
 
     /// At most so many of the bound devices of the namespace whose managers are there no more, behind the one at `after`; and
     /// behind which the next page begins, if there may be one. A page may have none and yet a next one. Where a manager of the
-    /// same name was made since, they are among that one's ([`devices_of`](Self::devices_of)).
+    /// same name was made since, they are among that one's ([`devices_of`](Self::devices_of)). There are none for whoever does
+    /// not reach the namespace.
     ///
     /// # Errors
     ///
@@ -159,10 +128,13 @@ impl DeviceIdentity {
     pub async fn devices_left(
         &self,
         keeper: &Keeper,
+        namespace: &str,
         after: Option<&DevicePlace>,
         most: usize,
     ) -> Result<(Vec<BoundDevice>, Option<DevicePlace>), StorageError> {
-        let namespace = &*keeper.namespace;
+        if !keeper.reaches(namespace) {
+            return Ok((Vec::new(), None));
+        }
         let all = Prefix::new(Device::TYPE, [namespace]);
         let mut behind = after.map(DevicePlace::key);
         let (mut left, mut last) = (Vec::new(), None);
@@ -222,58 +194,6 @@ impl DeviceIdentity {
         let devices = read.into_iter().take(most);
         Ok((devices.map(|(_, stored)| stored.record).collect(), is_more))
     }
-
-    /// A device of the namespace and its attestation keys.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceError`].
-    pub async fn kept_device(
-        &self,
-        keeper: &Keeper,
-        place: &DevicePlace,
-    ) -> Result<(BoundDevice, Vec<DeviceKey>), Failure<DeviceError>> {
-        self.device(keeper.within(place)?).await
-    }
-
-    /// [`forget_device`](Self::forget_device), of the namespace.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceError`].
-    pub async fn forget_kept(
-        &self,
-        keeper: &Keeper,
-        place: &DevicePlace,
-    ) -> Result<usize, Failure<DeviceError>> {
-        self.forget_device(keeper.within(place)?, &keeper.origin)
-            .await
-    }
-
-    /// [`relearn_device`](Self::relearn_device), of the namespace.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceError`].
-    pub async fn relearn_kept(
-        &self,
-        keeper: &Keeper,
-        place: &DevicePlace,
-    ) -> Result<(), Failure<DeviceError>> {
-        self.relearn_device(keeper.within(place)?, &keeper.origin)
-            .await
-    }
-}
-
-impl Keeper {
-    /// Devices of other namespaces are not there for the operator.
-    fn within<'p>(&self, place: &'p DevicePlace) -> Result<&'p DevicePlace, Failure<DeviceError>> {
-        if place.namespace == self.namespace {
-            Ok(place)
-        } else {
-            Err(Failure::Refused(DeviceError::Unknown))
-        }
-    }
 }
 
 /// What stands in a key as the name of a namespace or a manager.
@@ -287,26 +207,10 @@ fn name_in(key: &Key, segment: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{super::testing::furnish, *};
-    use crate::testing::{START, bench, origin};
-
-    #[test]
-    fn a_device_of_another_namespace_is_not_there() {
-        let place = DevicePlace {
-            namespace: "default".to_owned(),
-            manager: "manager".to_owned(),
-            vendor: "ExampleCorp".to_owned(),
-            serial: "SN0001".to_owned(),
-        };
-        let of = |namespace: &str| Keeper {
-            namespace: namespace.to_owned(),
-            origin: origin(),
-        };
-        assert_eq!(of("default").within(&place), Ok(&place));
-        let unknown = Err(Failure::Refused(DeviceError::Unknown));
-        for other in ["other", "", "defaul", "default2"] {
-            assert_eq!(of(other).within(&place), unknown, "{other}");
-        }
-    }
+    use crate::{
+        CommandLine,
+        testing::{START, bench},
+    };
 
     #[tokio::test]
     async fn devices_whose_managers_are_there_no_more_are_found_page_by_page() {
@@ -344,17 +248,14 @@ mod tests {
             batch.insert(&device.place.key(), &device, None);
         }
         bench.store.commit(batch).await.unwrap();
-        let keeper = Keeper {
-            namespace: "default".to_owned(),
-            origin: origin(),
-        };
+        let keeper = Keeper::of_command_line(&CommandLine::of("test".to_owned()));
         let devices = &bench.service.device_identity;
         for most in 1..8 {
             let mut found = Vec::new();
             let mut after: Option<DevicePlace> = None;
             loop {
-                let page = devices.devices_left(&keeper, after.as_ref(), most).await;
-                let (left, next) = page.unwrap();
+                let page = devices.devices_left(&keeper, "default", after.as_ref(), most);
+                let (left, next) = page.await.unwrap();
                 assert!(left.len() <= most);
                 for device in left {
                     assert!(device.is_left);
