@@ -76,7 +76,6 @@ pub use objects::{
 pub use pcr_policy::{ExpectedRegister, LearntRegister, PcrPolicy, PcrPolicyError};
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
-pub use reached::NamespacesPage;
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest};
 pub use revocation_list::RevocationListError;
 pub use trust::{

@@ -9,9 +9,9 @@ use uuid::Builder;
 
 use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
 use crate::{
-    Action, Failure, Origin, StorageError,
+    Action, Failure, Listed, Origin, StorageError,
     audit::{Deed, ObjectKind, Target},
-    pages::Pages,
+    pages::{Pages, some},
     storage::said,
 };
 
@@ -244,8 +244,7 @@ impl DeviceIdentity {
         self.gather(administrator.namespace(), wanted).await
     }
 
-    /// At most so many objects of a namespace, by name, behind the one of this name; and behind which the next page begins, if
-    /// there is one.
+    /// At most so many objects of a namespace, by name, behind the one of this name.
     ///
     /// # Errors
     ///
@@ -255,24 +254,20 @@ impl DeviceIdentity {
         administrator: &Administrator<K>,
         after: Option<&str>,
         most: usize,
-    ) -> Result<(Vec<Object<K>>, Option<String>), StorageError> {
+    ) -> Result<Listed<Object<K>, String>, StorageError> {
         let namespace = administrator.namespace();
         let prefix = Prefix::new(K::NAME, [namespace]);
         let after = after.map(|name| object_key::<K>(namespace, name));
-        let limit = most.saturating_add(1);
         let now = self.clock.now();
-        let read = self
-            .store
-            .scan::<Object<K>>(&prefix, after.as_ref(), limit, now);
-        let mut objects: Vec<_> = read
-            .await?
-            .into_iter()
-            .map(|(_, stored)| stored.record)
-            .collect();
-        let is_more = objects.len() > most;
-        objects.truncate(most);
-        let last = objects.last().map(|object| object.metadata.name.clone());
-        Ok((objects, last.filter(|_| is_more)))
+        let read = some::<Object<K>>(&self.store, &prefix, after.as_ref(), most, now);
+        let (read, is_more) = read.await?;
+        let rows = read.into_iter().map(|(_, stored)| stored.record);
+        let rows: Vec<_> = rows.collect();
+        let last = rows.last().map(|object| object.metadata.name.clone());
+        Ok(Listed {
+            rows,
+            next: last.filter(|_| is_more),
+        })
     }
 
     /// An object that is to be deleted, and a batch that does it, with its event: refused while another refers to it. An

@@ -4,7 +4,7 @@ use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Key, Prefix, Record, Segment, Stored};
 
 use super::{BoundDevice, DeviceIdentity, DevicePlace, Keeper, Manager, Object, identity::Device};
-use crate::{StorageError, access::Operator};
+use crate::{Listed, StorageError, access::Operator, pages::some};
 
 /// How many namespaces are looked at for a page, of which the operator may reach few; or how many managers of one.
 const READ: usize = 200;
@@ -14,15 +14,6 @@ const LOOKED_AT: usize = 50;
 
 /// Sorts behind every DNS label.
 const BEHIND: &str = "~";
-
-/// Some of the namespaces that an operator reaches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamespacesPage {
-    /// They, in order.
-    pub namespaces: Vec<String>,
-    /// What to hand in as `after` for the next page, if there may be one.
-    pub next: Option<String>,
-}
 
 impl DeviceIdentity {
     /// The namespaces that have a manager or a device and that the operator reaches, behind `after`. A page may have none and
@@ -35,22 +26,21 @@ impl DeviceIdentity {
         &self,
         operator: &Operator,
         after: Option<&str>,
-    ) -> Result<NamespacesPage, StorageError> {
-        let mut page = NamespacesPage::default();
+    ) -> Result<Listed<String, String>, StorageError> {
+        let mut rows = Vec::new();
         let mut last = after.map(ToOwned::to_owned);
         for _ in 0..READ {
             let next = self.namespace_behind(last.as_deref()).await?;
             let Some((namespace, has_manager)) = next else {
-                return Ok(page);
+                return Ok(Listed { rows, next: None });
             };
             let is_reached = operator.may(&OperatorScope::Tpm(Some(namespace.clone())));
             if is_reached && (has_manager || self.has_devices(&namespace).await?) {
-                page.namespaces.push(namespace.clone());
+                rows.push(namespace.clone());
             }
             last = Some(namespace);
         }
-        page.next = last;
-        Ok(page)
+        Ok(Listed { rows, next: last })
     }
 
     /// The first namespace behind another that has a manager, or had one with devices; and whether it has one.
@@ -104,17 +94,22 @@ impl DeviceIdentity {
         (namespace, manager): (&str, &str),
         after: Option<(&str, &str)>,
         most: usize,
-    ) -> Result<(Vec<BoundDevice>, Option<DevicePlace>), StorageError> {
+    ) -> Result<Listed<BoundDevice, DevicePlace>, StorageError> {
         if !keeper.reaches(namespace) {
-            return Ok((Vec::new(), None));
+            return Ok(Listed {
+                rows: Vec::new(),
+                next: None,
+            });
         }
         let below = Prefix::new(Device::TYPE, [namespace, manager]);
         let after = after
             .map(|(vendor, serial)| Key::new(Device::TYPE, [namespace, manager, vendor, serial]));
         let (read, is_more) = self.some_devices(&below, after.as_ref(), most).await?;
         let last = read.last().map(|device| device.place.clone());
-        let next = last.filter(|_| is_more);
-        Ok((self.views_of(read).await?, next))
+        Ok(Listed {
+            rows: self.views_of(read).await?,
+            next: last.filter(|_| is_more),
+        })
     }
 
     /// At most so many of the bound devices of the namespace whose managers are there no more, behind the one at `after`; and
@@ -131,15 +126,18 @@ impl DeviceIdentity {
         namespace: &str,
         after: Option<&DevicePlace>,
         most: usize,
-    ) -> Result<(Vec<BoundDevice>, Option<DevicePlace>), StorageError> {
+    ) -> Result<Listed<BoundDevice, DevicePlace>, StorageError> {
         if !keeper.reaches(namespace) {
-            return Ok((Vec::new(), None));
+            return Ok(Listed {
+                rows: Vec::new(),
+                next: None,
+            });
         }
         let all = Prefix::new(Device::TYPE, [namespace]);
         let mut behind = after.map(DevicePlace::key);
-        let (mut left, mut last) = (Vec::new(), None);
+        let (mut rows, mut last) = (Vec::new(), None);
         for _ in 0..READ {
-            let room = most.saturating_sub(left.len());
+            let room = most.saturating_sub(rows.len());
             if room == 0 {
                 break;
             }
@@ -149,10 +147,10 @@ impl DeviceIdentity {
                 .await?
                 .pop();
             let Some((key, Stored { record, .. })) = next else {
-                return Ok((left, None));
+                return Ok(Listed { rows, next: None });
             };
             let Some(manager) = name_in(&key, 2) else {
-                return Ok((left, None));
+                return Ok(Listed { rows, next: None });
             };
             // What an earlier release has bound does not say where it is.
             let within = |place: DevicePlace| DevicePlace {
@@ -166,7 +164,7 @@ impl DeviceIdentity {
                 let below = Prefix::new(Device::TYPE, [namespace, &*manager]);
                 let (read, is_more) = self.some_devices(&below, behind.as_ref(), room).await?;
                 last = read.last().map(|device| within(device.place.clone()));
-                left.extend(self.views_of(read).await?);
+                rows.extend(self.views_of(read).await?);
                 if is_more {
                     break;
                 }
@@ -175,7 +173,7 @@ impl DeviceIdentity {
             let past = format!("{manager}!");
             behind = Some(Key::new(Device::TYPE, [namespace, &*past]));
         }
-        Ok((left, last))
+        Ok(Listed { rows, next: last })
     }
 
     /// At most so many of the devices that were ever bound below a prefix, behind a key; and whether there are more.
@@ -185,14 +183,10 @@ impl DeviceIdentity {
         behind: Option<&Key>,
         most: usize,
     ) -> Result<(Vec<Device>, bool), StorageError> {
-        let limit = most.saturating_add(1);
-        let read = self
-            .store
-            .scan::<Device>(below, behind, limit, self.clock.now())
-            .await?;
-        let is_more = read.len() > most;
-        let devices = read.into_iter().take(most);
-        Ok((devices.map(|(_, stored)| stored.record).collect(), is_more))
+        let (read, is_more) =
+            some::<Device>(&self.store, below, behind, most, self.clock.now()).await?;
+        let devices = read.into_iter().map(|(_, stored)| stored.record);
+        Ok((devices.collect(), is_more))
     }
 }
 
@@ -255,13 +249,13 @@ mod tests {
             let mut after: Option<DevicePlace> = None;
             loop {
                 let page = devices.devices_left(&keeper, "default", after.as_ref(), most);
-                let (left, next) = page.await.unwrap();
-                assert!(left.len() <= most);
-                for device in left {
+                let page = page.await.unwrap();
+                assert!(page.rows.len() <= most);
+                for device in page.rows {
                     assert!(device.is_left);
                     found.push(format!("{}/{}", device.place.manager, device.place.serial));
                 }
-                after = next;
+                after = page.next;
                 if after.is_none() {
                     break;
                 }

@@ -56,7 +56,7 @@ impl Paged for Manager {
         let (vendor, serial) = (visit.asked("vendor").ok(), visit.asked("serial").ok());
         let after = vendor.as_deref().zip(serial.as_deref());
         let bound = devices.devices_of(&keeper, (namespace, name), after, ROWS);
-        let (bound, next) = bound.await?;
+        let bound = bound.await?;
         let link = visit.link_to::<Self>(name);
         let (has_makers, has_categories) = (!makers.is_empty(), !below.is_empty());
         let (makers, more_makers) = visit.part("makers", makers, &link);
@@ -78,9 +78,9 @@ impl Paged for Manager {
             has_makers,
             makers: makers.into_iter().map(MakerRow::of).collect(),
             more_makers,
-            devices: bound.into_iter().map(DeviceRow::of).collect(),
+            devices: bound.rows.into_iter().map(DeviceRow::of).collect(),
             is_first: after.is_none(),
-            next: next.map(|next| format!("{link}?{}", query_of(&next))),
+            next: bound.next.map(|next| format!("{link}?{}", query_of(&next))),
             confirm: visit.way_to_confirm(&link),
         };
         render(&page, status)

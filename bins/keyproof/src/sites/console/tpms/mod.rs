@@ -9,7 +9,7 @@ mod pages;
 use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::{
-    Action, Failure, Timestamp,
+    Action, Failure, Listed, Timestamp,
     access::OutOfScope,
     audit::Target,
     device_identity::{
@@ -32,8 +32,8 @@ use crate::sites::{
     refusal::Refusal,
 };
 use pages::{
-    AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, DeviceRow, KeyRow, Listed,
-    ManagerRow, NamespacePage, NamespacesPage, Shown, before, link_of, query_of,
+    AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, DeviceRow, KeyRow, ManagerRow,
+    NamespacePage, NamespacesPage, Section, Shown, before, link_of, query_of,
 };
 
 pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
@@ -79,7 +79,7 @@ impl Visit<Signed> {
         let next = page.next.as_deref();
         let page = NamespacesPage {
             frame: &frame,
-            namespaces: page.namespaces,
+            namespaces: page.rows,
             next: next.map(|next| query(&[("after", next)])),
         };
         render(&page, status)
@@ -103,14 +103,15 @@ impl Visit<Signed> {
     }
 
     /// The objects of a kind in the namespace behind the one that this parameter names.
-    async fn some<K: Kind>(&self, parameter: &str) -> Result<Listed<Object<K>>, Refusal> {
+    async fn some<K: Kind>(&self, parameter: &str) -> Result<Section<Object<K>>, Refusal> {
         let administrator = self.administrator::<K>(Act::List, "").await?;
         let after = self.exchange.query().first(parameter);
         let devices = &self.service().device_identity;
-        let (rows, next) = devices.objects_page(&administrator, after, ROWS).await?;
+        let page = devices.objects_page(&administrator, after, ROWS).await?;
+        let Listed { rows, next } = page;
         let has_any = if rows.is_empty() && after.is_some() {
-            let (first, _) = devices.objects_page(&administrator, None, 1).await?;
-            !first.is_empty()
+            let first = devices.objects_page(&administrator, None, 1).await?;
+            !first.rows.is_empty()
         } else {
             !rows.is_empty()
         };
@@ -118,7 +119,7 @@ impl Visit<Signed> {
             let query = query(&[(parameter, &next)]);
             format!("{}?{query}#{parameter}", self.namespace_link())
         };
-        Ok(Listed {
+        Ok(Section {
             rows,
             more: next.map(link),
             has_any,
@@ -126,14 +127,14 @@ impl Visit<Signed> {
     }
 
     /// Devices of the namespace whose managers are there no more, behind the one that the address names.
-    async fn devices_left(&self) -> Result<Listed<BoundDevice>, Refusal> {
+    async fn devices_left(&self) -> Result<Section<BoundDevice>, Refusal> {
         let target = Manager::target(self.named("namespace"), "");
         let keeper = self.keeper(Action::TpmDeviceShow, target).await?;
         let after = self.last_left();
         let devices = &self.service().device_identity;
         let namespace = self.named("namespace");
         let page = devices.devices_left(&keeper, namespace, after.as_ref(), ROWS);
-        let (rows, next) = page.await?;
+        let Listed { rows, next } = page.await?;
         let link = |last: DevicePlace| {
             let query = query(&[
                 ("left", &last.manager),
@@ -142,7 +143,7 @@ impl Visit<Signed> {
             ]);
             format!("{}?{query}#left", self.namespace_link())
         };
-        Ok(Listed {
+        Ok(Section {
             has_any: !rows.is_empty() || next.is_some() || after.is_some(),
             rows,
             more: next.map(link),
@@ -163,10 +164,9 @@ impl Visit<Signed> {
     async fn choice<K: Kind>(&self) -> Result<Choice, Refusal> {
         let administrator = self.administrator::<K>(Act::List, "").await?;
         let devices = &self.service().device_identity;
-        let page = devices.objects_page(&administrator, None, ROWS);
-        let (found, more) = page.await?;
-        let names = found.into_iter().map(|object| object.metadata.name);
-        Ok(match more {
+        let page = devices.objects_page(&administrator, None, ROWS).await?;
+        let names = page.rows.into_iter().map(|object| object.metadata.name);
+        Ok(match page.next {
             None => Choice::Of(names.collect()),
             Some(_) => Choice::ByName,
         })

@@ -29,15 +29,15 @@ pub(super) struct NamespacesPage<'a> {
 pub(super) struct NamespacePage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
-    pub(super) managers: Listed<ManagerRow>,
-    pub(super) categories: Listed<CategoryRow>,
-    pub(super) keys: Listed<KeyRow>,
+    pub(super) managers: Section<ManagerRow>,
+    pub(super) categories: Section<CategoryRow>,
+    pub(super) keys: Section<KeyRow>,
     /// Devices whose managers were deleted.
-    pub(super) left: Listed<DeviceRow>,
+    pub(super) left: Section<DeviceRow>,
 }
 
-/// Some of what there is of a kind.
-pub(super) struct Listed<T> {
+/// Some of what there is of a kind, on the page of a namespace.
+pub(super) struct Section<T> {
     pub(super) rows: Vec<T>,
     /// Where those behind them are, if there are any.
     pub(super) more: Option<String>,
@@ -45,9 +45,9 @@ pub(super) struct Listed<T> {
     pub(super) has_any: bool,
 }
 
-impl<T> Listed<T> {
-    pub(super) fn map<U>(self, row: impl FnMut(T) -> U) -> Listed<U> {
-        Listed {
+impl<T> Section<T> {
+    pub(super) fn map<U>(self, row: impl FnMut(T) -> U) -> Section<U> {
+        Section {
             rows: self.rows.into_iter().map(row).collect(),
             more: self.more,
             has_any: self.has_any,
