@@ -101,14 +101,18 @@ impl F5 {
             body: route.body,
         };
         match route.operation {
-            Operation::ApiKeys(act, answer) => {
-                answer(self.permit(shown, act, at, exchange).await?).await
-            }
-            Operation::Categories(act, answer) => {
-                answer(self.permit(shown, act, at, exchange).await?).await
-            }
-            Operation::Managers(act, answer) => {
-                answer(self.permit(shown, act, at, exchange).await?).await
+            Operation::Objects(objects) => {
+                let Shown::Operator(operator) = shown else {
+                    return Err(Refusal::unauthenticated());
+                };
+                let asked = Asked {
+                    service: Arc::clone(&self.service),
+                    operator,
+                    act: objects.act,
+                    at,
+                    exchange,
+                };
+                (objects.answer)(asked).await
             }
             Operation::RevocationList => {
                 let devices = &self.service.device_identity;
@@ -196,26 +200,6 @@ impl F5 {
             Shown::Nothing => Err(Refusal::unauthenticated()),
         }
     }
-
-    async fn permit<K: Kind>(
-        &self,
-        shown: Shown,
-        act: Act,
-        at: Place,
-        exchange: Exchange,
-    ) -> Result<Call<K>, Refusal> {
-        let Shown::Operator(operator) = shown else {
-            return Err(Refusal::unauthenticated());
-        };
-        let (devices, origin) = (&self.service.device_identity, origin(&exchange));
-        let permitted = devices.permit(&operator, act, &at.namespace, &at.name, &origin);
-        Ok(Call {
-            administrator: permitted.await?,
-            service: Arc::clone(&self.service),
-            at,
-            exchange,
-        })
-    }
 }
 
 /// What stations call for here, if they do.
@@ -241,6 +225,53 @@ struct Place {
     body: usize,
 }
 
+/// A request of an operator about objects.
+struct Asked {
+    service: Arc<Service>,
+    operator: Operator,
+    act: Act,
+    at: Place,
+    exchange: Exchange,
+}
+
+impl Asked {
+    /// Answers it for the objects of a kind, if the operator may do that.
+    async fn answer<K: Offered>(self) -> Answered {
+        let Self {
+            service,
+            operator,
+            act,
+            at,
+            exchange,
+        } = self;
+        let (devices, origin) = (&service.device_identity, origin(&exchange));
+        let permitted = devices.permit(&operator, act, &at.namespace, &at.name, &origin);
+        let administrator = permitted.await?;
+        let call = Call::<K> {
+            service,
+            administrator,
+            at,
+            exchange,
+        };
+        match act {
+            Act::Create => K::create(call).await,
+            Act::Delete => K::delete(call).await,
+            Act::Get => call.get().await,
+            Act::List => call.list().await,
+            Act::Replace => K::replace(call).await,
+        }
+    }
+}
+
+/// A kind of object, and how requests that change one are answered.
+trait Offered: Kind + wire::Spec {
+    fn create(call: Call<Self>) -> impl Future<Output = Answered> + Send;
+
+    fn delete(call: Call<Self>) -> impl Future<Output = Answered> + Send;
+
+    fn replace(call: Call<Self>) -> impl Future<Output = Answered> + Send;
+}
+
 /// A request about objects that may do what it asks for, as far as its head tells.
 struct Call<K> {
     service: Arc<Service>,
@@ -249,7 +280,7 @@ struct Call<K> {
     exchange: Exchange,
 }
 
-impl<K: Kind + wire::Spec> Call<K> {
+impl<K: Offered> Call<K> {
     fn devices(&self) -> &DeviceIdentity {
         &self.service.device_identity
     }
@@ -293,81 +324,81 @@ impl<K: Kind + wire::Spec> Call<K> {
     }
 }
 
-impl Call<Manager> {
-    async fn delete(mut self) -> Answered {
-        let body = body::deletion(&mut self.exchange, &self.at).await;
-        let deleted = self
+impl Offered for Manager {
+    async fn delete(mut call: Call<Self>) -> Answered {
+        let body = body::deletion(&mut call.exchange, &call.at).await;
+        let deleted = call
             .devices()
-            .delete_manager(&self.administrator, &self.at.name, body);
+            .delete_manager(&call.administrator, &call.at.name, body);
         deleted.await?;
         Ok(wire::deleted())
     }
 
-    async fn create(mut self) -> Answered {
-        let (metadata, trusted) = body::new_manager(&mut self.exchange, &self.at).await?;
-        let manager = self
+    async fn create(mut call: Call<Self>) -> Answered {
+        let (metadata, trusted) = body::new_manager(&mut call.exchange, &call.at).await?;
+        let manager = call
             .devices()
-            .create_manager(&self.administrator, metadata, trusted);
+            .create_manager(&call.administrator, metadata, trusted);
         Ok(wire::created(&manager.await?))
     }
 
-    async fn replace(mut self) -> Answered {
-        let trusted = body::trusted_makers(&mut self.exchange, &self.at).await;
-        let replaced = self
+    async fn replace(mut call: Call<Self>) -> Answered {
+        let trusted = body::trusted_makers(&mut call.exchange, &call.at).await;
+        let replaced = call
             .devices()
-            .replace_manager(&self.administrator, &self.at.name, trusted);
+            .replace_manager(&call.administrator, &call.at.name, trusted);
         replaced.await?;
         Ok(wire::replaced())
     }
 }
 
-impl Call<Category> {
-    async fn delete(mut self) -> Answered {
-        let body = body::deletion(&mut self.exchange, &self.at).await;
-        let deleted = self
+impl Offered for Category {
+    async fn delete(mut call: Call<Self>) -> Answered {
+        let body = body::deletion(&mut call.exchange, &call.at).await;
+        let deleted = call
             .devices()
-            .delete_category(&self.administrator, &self.at.name, body);
+            .delete_category(&call.administrator, &call.at.name, body);
         deleted.await?;
         Ok(wire::deleted())
     }
 
-    async fn create(mut self) -> Answered {
-        let new = body::new_category(&mut self.exchange, &self.at).await?;
-        let issued = self.devices().create_category(&self.administrator, new);
+    async fn create(mut call: Call<Self>) -> Answered {
+        let new = body::new_category(&mut call.exchange, &call.at).await?;
+        let issued = call.devices().create_category(&call.administrator, new);
         Ok(wire::issued_category(&issued.await?))
     }
 
-    async fn replace(mut self) -> Answered {
-        let change = body::category_change(&mut self.exchange, &self.at).await;
-        let replaced = self
+    async fn replace(mut call: Call<Self>) -> Answered {
+        let change = body::category_change(&mut call.exchange, &call.at).await;
+        let replaced = call
             .devices()
-            .replace_category(&self.administrator, &self.at.name, change);
+            .replace_category(&call.administrator, &call.at.name, change);
         replaced.await?;
         Ok(wire::replaced())
     }
 }
 
-impl Call<ApiKey> {
-    async fn delete(mut self) -> Answered {
-        let body = body::deletion(&mut self.exchange, &self.at).await;
-        let deleted = self
+impl Offered for ApiKey {
+    async fn delete(mut call: Call<Self>) -> Answered {
+        let body = body::deletion(&mut call.exchange, &call.at).await;
+        let deleted = call
             .devices()
-            .delete_api_key(&self.administrator, &self.at.name, body);
+            .delete_api_key(&call.administrator, &call.at.name, body);
         deleted.await?;
         Ok(wire::deleted())
     }
 
-    async fn create(mut self) -> Answered {
-        let new = body::new_api_key(&mut self.exchange, &self.at).await?;
-        let issued = self.devices().create_api_key(&self.administrator, new);
+    async fn create(mut call: Call<Self>) -> Answered {
+        let new = body::new_api_key(&mut call.exchange, &call.at).await?;
+        let issued = call.devices().create_api_key(&call.administrator, new);
         Ok(wire::issued_api_key(&issued.await?))
     }
 
-    async fn replace(mut self) -> Answered {
-        let change = body::api_key_change(&mut self.exchange, &self.at).await;
-        let replaced = self
+    async fn replace(mut call: Call<Self>) -> Answered {
+        let change = body::api_key_change(&mut call.exchange, &call.at).await;
+        let replaced = call
             .devices()
-            .replace_api_key(&self.administrator, &self.at.name, change);
+            .replace_api_key(&call.administrator, &call.at.name, change);
         replaced.await?;
         Ok(wire::replaced())
     }

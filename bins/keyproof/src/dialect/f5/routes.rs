@@ -7,33 +7,44 @@ use keyproof_service::{
     device_identity::{Act, ApiKey, Category, DeviceIdentity, Manager, StationAct},
 };
 
-use super::{Answered, Call, StationCall, errors::Refusal};
+use super::{Answered, Asked, Offered, StationCall, errors::Refusal};
 use crate::route_table::{Case, Resource, RouteTable, route};
 
 /// What is done for a request, and by whom.
 #[derive(Debug)]
 pub(super) enum Operation {
     /// For administrators of the namespace.
-    ApiKeys(Act, fn(Call<ApiKey>) -> BoxFuture<Answered>),
-    /// For administrators of the namespace.
-    Categories(Act, fn(Call<Category>) -> BoxFuture<Answered>),
-    /// For administrators of the namespace.
-    Managers(Act, fn(Call<Manager>) -> BoxFuture<Answered>),
+    Objects(Objects),
     /// For anybody: a category's revocation list.
     RevocationList,
     /// For stations.
     Station(StationAct, fn(StationCall) -> BoxFuture<Answered>),
 }
 
+/// What is done with objects of one kind, which a line of the table names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Objects {
+    pub(super) act: Act,
+    pub(super) answer: fn(Asked) -> BoxFuture<Answered>,
+    along: fn(&str, &str) -> Along,
+}
+
+const fn objects<K: Offered>(act: Act) -> Operation {
+    Operation::Objects(Objects {
+        act,
+        answer: |asked| Box::pin(asked.answer::<K>()),
+        along: DeviceIdentity::along::<K>,
+    })
+}
+
 impl Operation {
     /// The object that is read along with the token, where one is only shown.
     pub(super) fn along(&self, resource: &Resource<'_, Self>) -> Along {
         let variable = |name| resource.variable(name).unwrap_or_default();
-        let (namespace, name) = (variable("namespace"), variable("name"));
         match self {
-            Self::ApiKeys(Act::Get, _) => DeviceIdentity::along::<ApiKey>(namespace, name),
-            Self::Categories(Act::Get, _) => DeviceIdentity::along::<Category>(namespace, name),
-            Self::Managers(Act::Get, _) => DeviceIdentity::along::<Manager>(namespace, name),
+            Self::Objects(objects) if objects.act == Act::Get => {
+                (objects.along)(variable("namespace"), variable("name"))
+            }
             _ => Along::default(),
         }
     }
@@ -80,22 +91,22 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         route(Method::POST, "/api/tpm/tpm/attest/nonce", NONCE, Operation::Station(StationAct::AttestNonce, |call| Box::pin(call.attestation_nonce()))),
         route(Method::POST, "/api/tpm/tpm/preauth", PREAUTH, Operation::Station(StationAct::Preauth, |call| Box::pin(call.preauth()))),
         route(Method::POST, "/api/tpm/tpm/provision", PROVISION, Operation::Station(StationAct::Provision, |call| Box::pin(call.provision()))),
-        route(Method::GET, objects!("tpm_managers"), 0, Operation::Managers(Act::List, |call| Box::pin(call.list()))),
-        route(Method::POST, objects!("tpm_managers"), OBJECT, Operation::Managers(Act::Create, |call| Box::pin(call.create()))),
-        route(Method::GET, objects!("tpm_managers/{name}"), 0, Operation::Managers(Act::Get, |call| Box::pin(call.get()))),
-        route(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, Operation::Managers(Act::Replace, |call| Box::pin(call.replace()))),
-        route(Method::DELETE, objects!("tpm_managers/{name}"), DELETION, Operation::Managers(Act::Delete, |call| Box::pin(call.delete()))),
-        route(Method::GET, objects!("tpm_categorys"), 0, Operation::Categories(Act::List, |call| Box::pin(call.list()))),
-        route(Method::POST, objects!("tpm_categorys"), OBJECT, Operation::Categories(Act::Create, |call| Box::pin(call.create()))),
-        route(Method::GET, objects!("tpm_categorys/{name}"), 0, Operation::Categories(Act::Get, |call| Box::pin(call.get()))),
-        route(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, Operation::Categories(Act::Replace, |call| Box::pin(call.replace()))),
-        route(Method::DELETE, objects!("tpm_categorys/{name}"), DELETION, Operation::Categories(Act::Delete, |call| Box::pin(call.delete()))),
+        route(Method::GET, objects!("tpm_managers"), 0, objects::<Manager>(Act::List)),
+        route(Method::POST, objects!("tpm_managers"), OBJECT, objects::<Manager>(Act::Create)),
+        route(Method::GET, objects!("tpm_managers/{name}"), 0, objects::<Manager>(Act::Get)),
+        route(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, objects::<Manager>(Act::Replace)),
+        route(Method::DELETE, objects!("tpm_managers/{name}"), DELETION, objects::<Manager>(Act::Delete)),
+        route(Method::GET, objects!("tpm_categorys"), 0, objects::<Category>(Act::List)),
+        route(Method::POST, objects!("tpm_categorys"), OBJECT, objects::<Category>(Act::Create)),
+        route(Method::GET, objects!("tpm_categorys/{name}"), 0, objects::<Category>(Act::Get)),
+        route(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, objects::<Category>(Act::Replace)),
+        route(Method::DELETE, objects!("tpm_categorys/{name}"), DELETION, objects::<Category>(Act::Delete)),
         route(Method::GET, REVOCATION_LIST, 0, Operation::RevocationList),
-        route(Method::GET, objects!("tpm_api_keys"), 0, Operation::ApiKeys(Act::List, |call| Box::pin(call.list()))),
-        route(Method::POST, objects!("tpm_api_keys"), OBJECT, Operation::ApiKeys(Act::Create, |call| Box::pin(call.create()))),
-        route(Method::GET, objects!("tpm_api_keys/{name}"), 0, Operation::ApiKeys(Act::Get, |call| Box::pin(call.get()))),
-        route(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, Operation::ApiKeys(Act::Replace, |call| Box::pin(call.replace()))),
-        route(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, Operation::ApiKeys(Act::Delete, |call| Box::pin(call.delete()))),
+        route(Method::GET, objects!("tpm_api_keys"), 0, objects::<ApiKey>(Act::List)),
+        route(Method::POST, objects!("tpm_api_keys"), OBJECT, objects::<ApiKey>(Act::Create)),
+        route(Method::GET, objects!("tpm_api_keys/{name}"), 0, objects::<ApiKey>(Act::Get)),
+        route(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, objects::<ApiKey>(Act::Replace)),
+        route(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, objects::<ApiKey>(Act::Delete)),
     ],
 };
 
