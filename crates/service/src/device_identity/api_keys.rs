@@ -82,6 +82,15 @@ impl Kind for ApiKey {
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Category::NAME, &self.category))
     }
+
+    async fn delete<B: Clone + Send + Sync>(
+        devices: &DeviceIdentity,
+        administrator: &Administrator<Self>,
+        name: &str,
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        devices.delete_api_key(administrator, name, body).await
+    }
 }
 
 impl ApiKey {
@@ -421,7 +430,7 @@ impl DeviceIdentity {
     /// # Errors
     ///
     /// [`DeleteError`].
-    pub async fn delete_api_key<B: Clone>(
+    async fn delete_api_key<B: Clone>(
         &self,
         administrator: &Administrator<ApiKey>,
         name: &str,

@@ -50,6 +50,15 @@ impl Kind for Category {
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Manager::NAME, &self.manager))
     }
+
+    async fn delete<B: Clone + Send + Sync>(
+        devices: &DeviceIdentity,
+        administrator: &Administrator<Self>,
+        name: &str,
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        devices.delete_category(administrator, name, body).await
+    }
 }
 
 impl Category {
@@ -350,7 +359,7 @@ impl DeviceIdentity {
     /// # Errors
     ///
     /// [`DeleteError`].
-    pub async fn delete_category<B: Clone>(
+    async fn delete_category<B: Clone>(
         &self,
         administrator: &Administrator<Category>,
         name: &str,

@@ -42,6 +42,15 @@ impl Kind for Manager {
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         None
     }
+
+    async fn delete<B: Clone + Send + Sync>(
+        devices: &DeviceIdentity,
+        administrator: &Administrator<Self>,
+        name: &str,
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        devices.delete_manager(administrator, name, body).await
+    }
 }
 
 impl Manager {
@@ -205,7 +214,7 @@ impl DeviceIdentity {
     /// # Errors
     ///
     /// [`DeleteError`].
-    pub async fn delete_manager<B: Clone>(
+    async fn delete_manager<B: Clone>(
         &self,
         administrator: &Administrator<Manager>,
         name: &str,

@@ -29,6 +29,18 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The object of the same namespace that it is below, by kind and name.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
 
+    /// Deletes one that no other refers to. What refused the `body` is told only of one that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`DeleteError`].
+    fn delete<B: Clone + Send + Sync>(
+        devices: &DeviceIdentity,
+        administrator: &Administrator<Self>,
+        name: &str,
+        body: Result<(), B>,
+    ) -> impl Future<Output = Result<(), Failure<DeleteError<B>>>> + Send;
+
     /// What events of this object are of; of all of a namespace without a name.
     fn target(namespace: &str, name: &str) -> Target {
         Target::TpmObject {

@@ -255,7 +255,7 @@ impl Asked {
         };
         match act {
             Act::Create => K::create(call).await,
-            Act::Delete => K::delete(call).await,
+            Act::Delete => call.delete().await,
             Act::Get => call.get().await,
             Act::List => call.list().await,
             Act::Replace => K::replace(call).await,
@@ -263,11 +263,9 @@ impl Asked {
     }
 }
 
-/// A kind of object, and how requests that change one are answered.
+/// A kind of object, and how requests that make or replace one are answered.
 trait Offered: Kind + wire::Spec {
     fn create(call: Call<Self>) -> impl Future<Output = Answered> + Send;
-
-    fn delete(call: Call<Self>) -> impl Future<Output = Answered> + Send;
 
     fn replace(call: Call<Self>) -> impl Future<Output = Answered> + Send;
 }
@@ -322,18 +320,16 @@ impl<K: Offered> Call<K> {
         }
         Ok(wire::object(&object, format, &related))
     }
+
+    async fn delete(mut self) -> Answered {
+        let body = body::deletion(&mut self.exchange, &self.at).await;
+        let devices = self.devices();
+        K::delete(devices, &self.administrator, &self.at.name, body).await?;
+        Ok(wire::deleted())
+    }
 }
 
 impl Offered for Manager {
-    async fn delete(mut call: Call<Self>) -> Answered {
-        let body = body::deletion(&mut call.exchange, &call.at).await;
-        let deleted = call
-            .devices()
-            .delete_manager(&call.administrator, &call.at.name, body);
-        deleted.await?;
-        Ok(wire::deleted())
-    }
-
     async fn create(mut call: Call<Self>) -> Answered {
         let (metadata, trusted) = body::new_manager(&mut call.exchange, &call.at).await?;
         let manager = call
@@ -353,15 +349,6 @@ impl Offered for Manager {
 }
 
 impl Offered for Category {
-    async fn delete(mut call: Call<Self>) -> Answered {
-        let body = body::deletion(&mut call.exchange, &call.at).await;
-        let deleted = call
-            .devices()
-            .delete_category(&call.administrator, &call.at.name, body);
-        deleted.await?;
-        Ok(wire::deleted())
-    }
-
     async fn create(mut call: Call<Self>) -> Answered {
         let new = body::new_category(&mut call.exchange, &call.at).await?;
         let issued = call.devices().create_category(&call.administrator, new);
@@ -379,15 +366,6 @@ impl Offered for Category {
 }
 
 impl Offered for ApiKey {
-    async fn delete(mut call: Call<Self>) -> Answered {
-        let body = body::deletion(&mut call.exchange, &call.at).await;
-        let deleted = call
-            .devices()
-            .delete_api_key(&call.administrator, &call.at.name, body);
-        deleted.await?;
-        Ok(wire::deleted())
-    }
-
     async fn create(mut call: Call<Self>) -> Answered {
         let new = body::new_api_key(&mut call.exchange, &call.at).await?;
         let issued = call.devices().create_api_key(&call.administrator, new);

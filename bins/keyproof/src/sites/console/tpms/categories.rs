@@ -1,15 +1,13 @@
 //! Categories: made, with the client certificate whose key is shown once, and deleted; which endorsement certificates each
 //! allows, and what it asks of registers.
 
-use std::convert::Infallible;
-
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
-    DeviceIdentity, Failure,
+    Failure,
     device_identity::{
-        Act, Administrator, AttestationKeyTemplate, Category, CreateCategoryError, DeleteError,
-        ExpectedRegister, ListingError, Manager, NewCategory, PcrPolicy, ReplaceCategoryError,
+        Act, AttestationKeyTemplate, Category, CreateCategoryError, ExpectedRegister, ListingError,
+        Manager, NewCategory, PcrPolicy, ReplaceCategoryError,
     },
 };
 
@@ -133,14 +131,6 @@ impl Paged for Category {
             certificate: &issued.object.spec.client_certificate,
         };
         Ok(render(&page, StatusCode::OK)?)
-    }
-
-    async fn delete(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-    ) -> Result<(), Failure<DeleteError<Infallible>>> {
-        devices.delete_category(administrator, name, Ok(())).await
     }
 }
 

@@ -5,11 +5,8 @@ use std::convert::Infallible;
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
-    DeviceIdentity, Failure,
-    device_identity::{
-        Act, Administrator, ApiKey, Category, CreateApiKeyError, DeleteError, NewApiKey,
-        ReplaceApiKeyError,
-    },
+    Failure,
+    device_identity::{Act, ApiKey, Category, CreateApiKeyError, NewApiKey, ReplaceApiKeyError},
 };
 
 use super::{
@@ -81,14 +78,6 @@ impl Paged for ApiKey {
             key: &issued.text,
         };
         Ok(render(&page, StatusCode::OK)?)
-    }
-
-    async fn delete(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-    ) -> Result<(), Failure<DeleteError<Infallible>>> {
-        devices.delete_api_key(administrator, name, Ok(())).await
     }
 }
 

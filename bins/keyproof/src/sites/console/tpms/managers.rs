@@ -1,15 +1,12 @@
 //! Managers: made, and deleted; and which makers each of them trusts.
 
-use std::convert::Infallible;
-
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
-    Action, DeviceIdentity, Failure,
+    Action, Failure,
     audit::Target,
     device_identity::{
-        Act, Administrator, CreateManagerError, DeleteError, ListingError, Manager,
-        ReplaceManagerError, TrustedMakers,
+        Act, CreateManagerError, ListingError, Manager, ReplaceManagerError, TrustedMakers,
     },
 };
 
@@ -110,14 +107,6 @@ impl Paged for Manager {
         devices.create_manager(&administrator, of, trusted).await?;
         let link = visit.link_to::<Self>(name);
         Ok(see_other(&told(&link, "manager-added")))
-    }
-
-    async fn delete(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-    ) -> Result<(), Failure<DeleteError<Infallible>>> {
-        devices.delete_manager(administrator, name, Ok(())).await
     }
 }
 

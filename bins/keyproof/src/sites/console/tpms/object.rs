@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use http::StatusCode;
 use keyproof_service::{
-    DeviceIdentity, Failure, StorageError,
+    Failure, StorageError,
     device_identity::{Act, Administrator, Category, DeleteError, Kind, Metadata},
 };
 use keyproof_x509::Sha256Thumbprint;
@@ -46,13 +46,6 @@ pub(in crate::sites::console) trait Paged: Kind {
     fn add(
         visit: &Visit<Signed>,
     ) -> impl Future<Output = Result<keyproof_http::Response, Unfilled>> + Send;
-
-    /// Deletes one.
-    fn delete(
-        devices: &DeviceIdentity,
-        administrator: &Administrator<Self>,
-        name: &str,
-    ) -> impl Future<Output = Result<(), Failure<DeleteError<Infallible>>>> + Send;
 }
 
 impl Visit<Signed> {
@@ -79,7 +72,7 @@ impl Visit<Signed> {
     pub(in crate::sites::console) async fn delete<K: Paged>(self) -> Answered {
         let (administrator, name) = self.weakening::<K>(Act::Delete).await?;
         let devices = &self.service().device_identity;
-        match kept(K::delete(devices, &administrator, name).await)? {
+        match kept(K::delete(devices, &administrator, name, Ok(())).await)? {
             None => {
                 let done = format!("{}-deleted", K::VARIABLE);
                 Ok(see_other(&told(&self.namespace_link(), &done)))
