@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
-    Object, authority::ATTESTATION_KEY_LIFE, objects::deed, revocation_list::LISTED_BEYOND_END,
+    Object, authority::ATTESTATION_KEY_LIFE, revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -286,16 +286,10 @@ impl DeviceIdentity {
                 },
                 metadata: metadata.clone(),
             };
-            let mut batch = self.store.batch(now);
-            // Written over, so that it is not deleted meanwhile.
-            let above = category.record.metadata.key::<Category>();
-            batch.replace(&above, category.version, &category.record, None);
-            batch.insert(&metadata.key::<ApiKey>(), &object, None);
-            batch.insert(&location_key(&digest), &location, None);
             let detail = Some(format!("for tpm_category {}", new.category));
-            let (create, origin) = (ApiKey::ACTIONS.create, administrator.origin());
-            let deed = deed::<ApiKey>(create, &metadata, detail, origin);
-            self.audit.done(&mut batch, now, deed);
+            let mut batch = self.creation(administrator, &object, detail, now);
+            Object::keep(&mut batch, &category);
+            batch.insert(&location_key(&digest), &location, None);
             let issued = IssuedApiKey {
                 object,
                 text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *token.text())),
@@ -385,7 +379,6 @@ impl DeviceIdentity {
             {
                 return Err(refused(ReplaceApiKeyError::Revoked));
             }
-            let mut batch = self.store.batch(now);
             let withdraws = |spec: &ApiKey| (spec.is_disabled, spec.revoked_at);
             let before = withdraws(&object.spec);
             object.spec.disabled_at = match (object.spec.is_disabled, change.is_disabled) {
@@ -396,14 +389,6 @@ impl DeviceIdentity {
             object.spec.is_disabled = change.is_disabled;
             object.spec.revoke_reason.clone_from(&change.revoke_reason);
             object.spec.revoked_at = change.revoked_at;
-            object.system.modified_at = now;
-            if withdraws(&object.spec) != before {
-                let (namespace, category) = (&object.metadata.namespace, &object.spec.category);
-                self.outdate_revocation_list(&mut batch, namespace, category, now)
-                    .await?;
-            }
-            let key = object.metadata.key::<ApiKey>();
-            batch.replace(&key, stored.version, &object, None);
             let detail = format!(
                 "{}, {}",
                 if change.is_disabled {
@@ -416,9 +401,13 @@ impl DeviceIdentity {
                     None => "not revoked".to_owned(),
                 }
             );
-            let (replace, origin) = (ApiKey::ACTIONS.replace, administrator.origin());
-            let deed = deed::<ApiKey>(replace, &object.metadata, Some(detail), origin);
-            self.audit.done(&mut batch, now, deed);
+            let mut batch =
+                self.replacement(administrator, stored.version, &mut object, detail, now);
+            if withdraws(&object.spec) != before {
+                let (namespace, category) = (&object.metadata.namespace, &object.spec.category);
+                self.outdate_revocation_list(&mut batch, namespace, category, now)
+                    .await?;
+            }
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

@@ -10,7 +10,6 @@ use super::{
     MetadataError, Object, PcrPolicy, PcrPolicyError, TrustListError,
     authority::{ATTESTATION_KEY_LIFE, Authority},
     endorsement::check_allow_list,
-    objects::deed,
     revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
@@ -268,18 +267,12 @@ impl DeviceIdentity {
                 },
                 metadata: metadata.clone(),
             };
-            let mut batch = self.store.batch(now);
-            // Written over, so that it is not deleted meanwhile.
-            let above = manager.record.metadata.key::<Manager>();
-            batch.replace(&above, manager.version, &manager.record, None);
-            batch.insert(&key, &object, None);
+            let detail = Some(format!("below tpm_manager {}", new.manager));
+            let mut batch = self.creation(administrator, &object, detail, now);
+            Object::keep(&mut batch, &manager);
             self.leave_revocation_list(&mut batch, &metadata, now)
                 .await?;
             self.enter_client(&mut batch, &object).await?;
-            let detail = Some(format!("below tpm_manager {}", new.manager));
-            let (create, origin) = (Category::ACTIONS.create, administrator.origin());
-            let deed = deed::<Category>(create, &metadata, detail, origin);
-            self.audit.done(&mut batch, now, deed);
             let issued = IssuedCategory {
                 object,
                 client_key: client.key,
@@ -336,18 +329,11 @@ impl DeviceIdentity {
             if let Some(policy) = pcr_policy {
                 object.spec.pcr_policy.clone_from(policy);
             }
-            object.system.modified_at = now;
-            let mut batch = self.store.batch(now);
-            let key = object.metadata.key::<Category>();
-            batch.replace(&key, stored.version, &object, None);
             let mut detail = format!("{} allowed certificates", allow_list.len());
             if pcr_policy.is_some() {
                 detail.push_str(", another policy of registers");
             }
-            let detail = Some(detail);
-            let (replace, origin) = (Category::ACTIONS.replace, administrator.origin());
-            let deed = deed::<Category>(replace, &object.metadata, detail, origin);
-            self.audit.done(&mut batch, now, deed);
+            let batch = self.replacement(administrator, stored.version, &mut object, detail, now);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

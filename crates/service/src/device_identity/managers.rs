@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata,
     MetadataError, Object, TrustListError, authority::Authority, endorsement::check_roots,
-    identity::draw, objects::deed,
+    identity::draw,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -141,11 +141,7 @@ impl DeviceIdentity {
                 },
                 metadata: metadata.clone(),
             };
-            let mut batch = self.store.batch(now);
-            batch.insert(&key, &object, None);
-            let create = Manager::ACTIONS.create;
-            let deed = deed::<Manager>(create, &metadata, None, administrator.origin());
-            self.audit.done(&mut batch, now, deed);
+            let batch = self.creation(administrator, &object, None, now);
             Ok(Attempt::Commit(batch, Ok(object)))
         })
         .await
@@ -188,22 +184,16 @@ impl DeviceIdentity {
             let mut object = stored.record;
             object.spec.ek_roots.clone_from(&trusted.ek_roots);
             object.spec.ek_trust_bundle = trusted.ek_trust_bundle;
-            object.system.modified_at = now;
-            let mut batch = self.store.batch(now);
-            let key = object.metadata.key::<Manager>();
-            batch.replace(&key, stored.version, &object, None);
             let bundle = if trusted.ek_trust_bundle {
                 "with"
             } else {
                 "without"
             };
-            let detail = Some(format!(
+            let detail = format!(
                 "{} entries of manufacturers' roots, {bundle} the trust bundle's",
                 trusted.ek_roots.len()
-            ));
-            let (replace, origin) = (Manager::ACTIONS.replace, administrator.origin());
-            let deed = deed::<Manager>(replace, &object.metadata, detail, origin);
-            self.audit.done(&mut batch, now, deed);
+            );
+            let batch = self.replacement(administrator, stored.version, &mut object, detail, now);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

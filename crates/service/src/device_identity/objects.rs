@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use keyproof_auth::operator::is_dns_label;
-use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Builder;
 
@@ -188,6 +188,12 @@ impl<K: Kind> Object<K> {
     pub(super) fn require(batch: &mut Batch, read: &Stored<Self>) {
         batch.require(&read.record.metadata.key::<K>(), read.version);
     }
+
+    /// Writes an object over as it was read, so that it is not deleted while another is made below it.
+    pub(super) fn keep(batch: &mut Batch, read: &Stored<Self>) {
+        let key = read.record.metadata.key::<K>();
+        batch.replace(&key, read.version, &read.record, None);
+    }
 }
 
 impl Metadata {
@@ -280,6 +286,41 @@ impl DeviceIdentity {
             rows,
             next: last.filter(|_| is_more),
         })
+    }
+
+    /// A batch that makes an object, with its event.
+    pub(super) fn creation<K: Kind>(
+        &self,
+        administrator: &Administrator<K>,
+        object: &Object<K>,
+        detail: Option<String>,
+        now: Timestamp,
+    ) -> Batch {
+        let metadata = &object.metadata;
+        let mut batch = self.store.batch(now);
+        batch.insert(&metadata.key::<K>(), object, None);
+        let deed = deed::<K>(K::ACTIONS.create, metadata, detail, administrator.origin());
+        self.audit.done(&mut batch, now, deed);
+        batch
+    }
+
+    /// A batch that replaces an object which has changed since it was read as this version, with its event.
+    pub(super) fn replacement<K: Kind>(
+        &self,
+        administrator: &Administrator<K>,
+        version: Version,
+        object: &mut Object<K>,
+        detail: String,
+        now: Timestamp,
+    ) -> Batch {
+        object.system.modified_at = now;
+        let metadata = &object.metadata;
+        let mut batch = self.store.batch(now);
+        batch.replace(&metadata.key::<K>(), version, &*object, None);
+        let (replace, origin) = (K::ACTIONS.replace, administrator.origin());
+        let deed = deed::<K>(replace, metadata, Some(detail), origin);
+        self.audit.done(&mut batch, now, deed);
+        batch
     }
 
     /// An object that is to be deleted, and a batch that does it, with its event: refused while another refers to it. An
