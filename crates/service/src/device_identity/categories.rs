@@ -161,6 +161,16 @@ pub struct CategoryChange {
     pub pcr_policy: Option<PcrPolicy>,
 }
 
+impl CategoryChange {
+    /// What changes nothing about it.
+    pub(super) fn of(category: &Category) -> Self {
+        Self {
+            allow_list: category.allow_list.clone(),
+            pcr_policy: None,
+        }
+    }
+}
+
 /// A new category, with what is shown once.
 #[derive(Clone)]
 pub struct IssuedCategory {

@@ -74,6 +74,16 @@ pub struct TrustedMakers {
     pub ek_trust_bundle: bool,
 }
 
+impl TrustedMakers {
+    /// Those that a manager trusts.
+    pub(super) fn of(manager: &Manager) -> Self {
+        Self {
+            ek_roots: manager.ek_roots.clone(),
+            ek_trust_bundle: manager.ek_trust_bundle,
+        }
+    }
+}
+
 /// Why a manager was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateManagerError {

@@ -26,7 +26,6 @@ mod history;
 mod identity;
 mod key_records;
 mod label_selector;
-mod listing;
 mod managers;
 mod nonce;
 mod objects;
@@ -42,6 +41,7 @@ mod revocation_list;
 mod testing;
 mod ticket;
 mod trust;
+mod trust_lists;
 
 pub use activation::{ActivateError, Activation};
 pub use api_keys::{
@@ -66,7 +66,6 @@ pub use grant::ApiKeyRefusal;
 pub use history::{LoggedEvent, Registers, Verdict};
 pub use identity::{DevicePlace, IdentityConflict};
 pub use label_selector::{LabelSelector, LabelSelectorError};
-pub use listing::{AllowedCertificate, ListingError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError, TrustedMakers};
 pub use nonce::{IssuedNonce, NonceError, NonceRequest};
 pub use objects::{
@@ -82,6 +81,7 @@ pub use trust::{
     AddTrustError, CoveredMaker, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry,
     TrustFileError, TrustItem, TrustKind,
 };
+pub use trust_lists::{AllowedCertificate, ListingError};
 
 pub(crate) use restored::without_list;
 

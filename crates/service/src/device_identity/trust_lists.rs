@@ -80,7 +80,7 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
         let read = self.read_makers(file).await?;
         self.change_manager(administrator, name, |manager| {
-            let mut trusted = trusted(manager);
+            let mut trusted = TrustedMakers::of(manager);
             let known: Vec<_> = trusted
                 .ek_roots
                 .iter()
@@ -107,7 +107,7 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
         let is_it = |der: &Vec<u8>| Sha256Thumbprint::of(der) == *fingerprint;
         self.change_manager(administrator, name, |manager| {
-            let mut trusted = trusted(manager);
+            let mut trusted = TrustedMakers::of(manager);
             let mut is_found = false;
             let mut left = Vec::new();
             for text in trusted.ek_roots {
@@ -145,7 +145,7 @@ impl DeviceIdentity {
         is_trusted: bool,
     ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
         self.change_manager(administrator, name, |manager| {
-            let mut trusted = trusted(manager);
+            let mut trusted = TrustedMakers::of(manager);
             trusted.ek_trust_bundle = is_trusted;
             Ok(trusted)
         })
@@ -165,18 +165,13 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
         let read = self.read_endorsements(file).await?;
         self.change_category(administrator, name, |category| {
-            let mut allow_list = category.allow_list.clone();
-            let known: Vec<_> = allow_list
-                .iter()
-                .filter_map(|text| fingerprint(text))
-                .collect();
+            let mut change = CategoryChange::of(category);
+            let known = change.allow_list.iter();
+            let known: Vec<_> = known.filter_map(|text| fingerprint(text)).collect();
             let new = read.clone()?.into_iter();
             let new = new.filter(|text| fingerprint(text).is_some_and(|new| !known.contains(&new)));
-            allow_list.extend(new);
-            Ok(CategoryChange {
-                allow_list,
-                pcr_policy: None,
-            })
+            change.allow_list.extend(new);
+            Ok(change)
         })
         .await
     }
@@ -193,15 +188,13 @@ impl DeviceIdentity {
         certificate: &Sha256Thumbprint,
     ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
         self.change_category(administrator, name, |category| {
-            let mut allow_list = category.allow_list.clone();
+            let mut change = CategoryChange::of(category);
+            let allow_list = &mut change.allow_list;
             allow_list.retain(|text| fingerprint(text).as_ref() != Some(certificate));
-            if allow_list.len() == category.allow_list.len() {
+            if change.allow_list.len() == category.allow_list.len() {
                 return Err(ListingError::NotListed);
             }
-            Ok(CategoryChange {
-                allow_list,
-                pcr_policy: None,
-            })
+            Ok(change)
         })
         .await
     }
@@ -219,8 +212,8 @@ impl DeviceIdentity {
     ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
         self.change_category(administrator, name, |category| {
             Ok(CategoryChange {
-                allow_list: category.allow_list.clone(),
                 pcr_policy: Some(policy.clone()),
+                ..CategoryChange::of(category)
             })
         })
         .await
@@ -239,13 +232,6 @@ impl DeviceIdentity {
         let entries = category.spec.allow_list.clone();
         self.judge(move || entries.iter().filter_map(|text| described(text)).collect())
             .await
-    }
-}
-
-fn trusted(manager: &Manager) -> TrustedMakers {
-    TrustedMakers {
-        ek_roots: manager.ek_roots.clone(),
-        ek_trust_bundle: manager.ek_trust_bundle,
     }
 }
 
