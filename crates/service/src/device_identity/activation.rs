@@ -73,16 +73,16 @@ pub(super) struct Proven(Ticket);
 
 impl Activation {
     /// Judges as much as no record is needed for. A refusal says for which device the ticket is, as the audit trail calls
-    /// it, if it is one.
+    /// it, or that a station asked if it is none.
     pub(super) fn judge(
         &self,
         devices: &DeviceIdentity,
         now: Timestamp,
-    ) -> Result<Proven, (Option<Target>, ActivateError)> {
+    ) -> Result<Proven, (Target, ActivateError)> {
         let proof = self.proof.as_ref();
-        let proof = proof.map_err(|error| (None, ActivateError::ProofUnread(*error)))?;
+        let proof = proof.map_err(|error| (Target::Station, ActivateError::ProofUnread(*error)))?;
         let ticket = Ticket::open(&self.ticket, &devices.store);
-        let ticket = ticket.ok_or((None, ActivateError::Ticket))?;
+        let ticket = ticket.ok_or((Target::Station, ActivateError::Ticket))?;
         let why = if ticket.expires_at <= now {
             ActivateError::Expired
         } else if !ticket.is_proven_by(proof) {
@@ -90,7 +90,7 @@ impl Activation {
         } else {
             return Ok(Proven(ticket));
         };
-        Err((Some(ticket.device.target()), why))
+        Err((ticket.device.target(), why))
     }
 }
 
@@ -203,12 +203,12 @@ impl DeviceIdentity {
                     Ok(()) => return Ok(()),
                     Err(failure) => failure,
                 };
-                (Some(proven.0.device.target()), failure)
+                (proven.0.device.target(), failure)
             }
             Err((target, why)) => (target, Failure::Refused(why)),
         };
         if let Failure::Refused(why) = &failure {
-            self.note_station_refusal(StationAct::Activate, target, why.to_string(), station)
+            self.note_refusal(StationAct::Activate, target, why.to_string(), station)
                 .await;
         }
         Err(failure)

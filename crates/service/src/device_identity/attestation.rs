@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Failure, StorageError,
-    audit::Deed,
+    audit::{Deed, Target},
     storage::{Attempt, overtaken, settle_permitted},
 };
 
@@ -109,9 +109,10 @@ impl DeviceIdentity {
         });
         let Judged { report, is_stored } = judged.await?;
         if !report.accepted() && !is_stored {
-            let target = report.device.as_ref().map(DevicePlace::target);
+            let device = report.device.as_ref();
+            let target = device.map_or(Target::Station, DevicePlace::target);
             let why = report.refusals();
-            self.note_station_refusal(StationAct::Attest, target, why, station)
+            self.note_refusal(StationAct::Attest, target, why, station)
                 .await;
         }
         Ok(report)

@@ -194,15 +194,14 @@ impl DeviceIdentity {
         })
     }
 
-    /// Writes down why a call about a device was refused; `target` is the device, if that is known.
-    pub(super) async fn note_station_refusal(
+    /// Writes down why a station's call was refused; `target` is what it was about.
+    pub(super) async fn note_refusal(
         &self,
         act: StationAct,
-        target: Option<Target>,
+        target: Target,
         why: String,
         station: &Station,
     ) {
-        let target = target.unwrap_or(Target::Station);
         let action = act.action();
         tracing::info!(action = action.name(), %target, why, "refused");
         let deed = Deed {

@@ -10,10 +10,7 @@ use super::{
     objects::object_key,
     trust,
 };
-use crate::{
-    Action, StorageError,
-    audit::{Deed, Target},
-};
+use crate::{StorageError, audit::Target};
 
 /// The longest text that is looked at as a key, in characters.
 const LONGEST_KEY: usize = 1024;
@@ -51,8 +48,8 @@ pub(super) struct Grant {
 pub(super) enum Shown {
     /// It is good.
     Granted(Box<Grant>),
-    /// It is refused; with its metadata, if it is known.
-    Refused(ApiKeyRefusal, Option<Metadata>),
+    /// It is refused; and which it is, as the audit trail calls it.
+    Refused(ApiKeyRefusal, Target),
 }
 
 impl DeviceIdentity {
@@ -63,12 +60,12 @@ impl DeviceIdentity {
         station: &Station,
         now: Timestamp,
     ) -> Result<Shown, StorageError> {
+        let unknown = |refusal| Ok(Shown::Refused(refusal, Target::UnknownTpmApiKey));
         if !(1..=LONGEST_KEY).contains(&text.chars().count()) {
-            return Ok(Shown::Refused(ApiKeyRefusal::Length, None));
+            return unknown(ApiKeyRefusal::Length);
         }
-        let unknown = Ok(Shown::Refused(ApiKeyRefusal::Unknown, None));
         let Some(digest) = digest_of(text) else {
-            return unknown;
+            return unknown(ApiKeyRefusal::Unknown);
         };
         let location = location_key(&digest);
         let plan = ReadPlan::new([location.clone(), trust::place()]).then({
@@ -80,7 +77,7 @@ impl DeviceIdentity {
         });
         let found = self.store.read(plan, now).await?;
         let Some(Stored { record: at, .. }) = found.get::<KeyLocation>(&location)? else {
-            return unknown;
+            return unknown(ApiKeyRefusal::Unknown);
         };
         let [key, category, manager] = at.places();
         // They are removed together with it.
@@ -100,7 +97,7 @@ impl DeviceIdentity {
         };
         Ok(match grant.refusal(station, now) {
             None => Shown::Granted(Box::new(grant)),
-            Some(refusal) => Shown::Refused(refusal, Some(grant.key.record.metadata)),
+            Some(refusal) => Shown::Refused(refusal, grant.target()),
         })
     }
 
@@ -110,28 +107,6 @@ impl DeviceIdentity {
             namespace, name, ..
         } = &grant.key.record.metadata;
         self.rate_limit.take(&format!("{namespace}/{name}"), now)
-    }
-
-    /// Writes down which rule refused a station's call.
-    pub(super) async fn note_refusal(
-        &self,
-        action: Action,
-        whose: Option<&Metadata>,
-        rule: String,
-        station: &Station,
-    ) {
-        let target = match whose {
-            Some(key) => ApiKey::target(&key.namespace, &key.name),
-            None => Target::UnknownTpmApiKey,
-        };
-        tracing::info!(action = action.name(), %target, rule, "refused");
-        let deed = Deed {
-            action,
-            target,
-            detail: Some(rule),
-            origin: station.origin(),
-        };
-        self.audit.refused(deed).await;
     }
 }
 
@@ -147,6 +122,12 @@ impl KeyLocation {
 }
 
 impl Grant {
+    /// The key, as the audit trail calls it.
+    pub(super) fn target(&self) -> Target {
+        let key = &self.key.record.metadata;
+        ApiKey::target(&key.namespace, &key.name)
+    }
+
     fn refusal(&self, station: &Station, now: Timestamp) -> Option<ApiKeyRefusal> {
         let key = &self.key.record.spec;
         let disabled = key.is_disabled

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keyproof_tpm::TpmError;
 
-use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, grant::Shown};
-use crate::{Action, Failure};
+use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, StationAct, grant::Shown};
+use crate::{Failure, storage::refuse};
 
 /// What preauth finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,25 +42,25 @@ impl DeviceIdentity {
         device: &DeviceClaim,
     ) -> Result<PreauthVerdict, Failure<PreauthError>> {
         let now = self.clock.now();
-        let (whose, verdict) = match self.show_key(api_key, station, now).await? {
-            Shown::Refused(refusal, whose) => (whose, PreauthVerdict::InvalidApiKey(refusal)),
+        let (target, verdict) = match self.show_key(api_key, station, now).await? {
+            Shown::Refused(refusal, target) => (target, PreauthVerdict::InvalidApiKey(refusal)),
             Shown::Granted(grant) => {
                 if let Err(retry_after) = self.take_turn(&grant, now) {
-                    return Err(Failure::Refused(PreauthError::RateLimited { retry_after }));
+                    return refuse(PreauthError::RateLimited { retry_after });
                 }
                 let verdict = match device.judge() {
                     Ok(_) => PreauthVerdict::Granted,
                     Err(error) => PreauthVerdict::InvalidDevice(error),
                 };
-                (Some(grant.key.record.metadata), verdict)
+                (grant.target(), verdict)
             }
         };
-        let rule = match &verdict {
+        let why = match &verdict {
             PreauthVerdict::Granted => return Ok(verdict),
             PreauthVerdict::InvalidApiKey(refusal) => refusal.to_string(),
             PreauthVerdict::InvalidDevice(error) => error.to_string(),
         };
-        self.note_refusal(Action::TpmPreauth, whose.as_ref(), rule, station)
+        self.note_refusal(StationAct::Preauth, target, why, station)
             .await;
         Ok(verdict)
     }

@@ -22,7 +22,7 @@ use keyproof_tpm::{
 
 use super::{
     ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, Field,
-    FieldError, IdentityConflict, Metadata, ProvisionRequest, Station,
+    FieldError, IdentityConflict, ProvisionRequest, Station, StationAct,
     authority::{AkCertificate, Authority},
     certified::{Cause, Certified, Issued},
     endorsement,
@@ -33,8 +33,9 @@ use super::{
     trust::TrustBundle,
 };
 use crate::{
-    Action, Failure, StorageError,
-    storage::{Attempt, settle},
+    Failure, StorageError,
+    audit::Target,
+    storage::{Attempt, refuse, settle},
 };
 
 /// What the station is to carry to the device.
@@ -91,9 +92,9 @@ struct Evidence {
     ak_name: Name,
 }
 
-/// A refusal, and whose API key it concerns, where that is known.
+/// A refusal, and which API key it concerns, as the audit trail calls it.
 struct Refused {
-    whose: Option<Metadata>,
+    target: Target,
     why: ProvisionError,
 }
 
@@ -113,22 +114,16 @@ impl DeviceIdentity {
         let provisioned = settle("device_identity.provision", &self.store, || {
             self.try_provision(station, &request, &has_turn)
         });
-        match provisioned.await {
-            Ok(provisioned) => Ok(provisioned),
-            Err(Failure::Storage(error)) => Err(Failure::Storage(error)),
-            Err(Failure::Refused(Refused { whose, why })) => {
-                if why.is_told() {
-                    self.note_refusal(
-                        Action::TpmProvision,
-                        whose.as_ref(),
-                        why.to_string(),
-                        station,
-                    )
-                    .await;
-                }
-                Err(Failure::Refused(why))
-            }
+        let failure = match provisioned.await {
+            Ok(provisioned) => return Ok(provisioned),
+            Err(failure) => failure,
+        };
+        let Refused { target, why } = failure.refusal()?;
+        if why.is_told() {
+            self.note_refusal(StationAct::Provision, target, why.to_string(), station)
+                .await;
         }
+        refuse(why)
     }
 
     /// `has_turn` is of all tries: however often the race for the device is run, the key is used once.
@@ -195,7 +190,12 @@ impl DeviceIdentity {
                 .await?;
         }
         let key = &grant.key.record.metadata;
-        let deed = deed::<super::ApiKey>(Action::TpmProvision, key, Some(detail), station.origin());
+        let deed = deed::<super::ApiKey>(
+            StationAct::Provision.action(),
+            key,
+            Some(detail),
+            station.origin(),
+        );
         self.audit.done(&mut batch, now, deed);
         Ok(Attempt::Commit(batch, Ok(provisioned)))
     }
@@ -273,10 +273,10 @@ impl DeviceIdentity {
     ) -> Result<Arc<Grant>, Failure<Refused>> {
         match self.show_key(api_key, station, now).await? {
             Shown::Granted(grant) => Ok(grant.into()),
-            Shown::Refused(refusal, whose) => Err(Failure::Refused(Refused {
-                whose,
+            Shown::Refused(refusal, target) => refuse(Refused {
+                target,
                 why: ProvisionError::ApiKey(refusal),
-            })),
+            }),
         }
     }
 }
@@ -332,7 +332,7 @@ impl Grant {
 
     fn refused(&self, why: ProvisionError) -> Failure<Refused> {
         Failure::Refused(Refused {
-            whose: Some(self.key.record.metadata.clone()),
+            target: self.target(),
             why,
         })
     }
