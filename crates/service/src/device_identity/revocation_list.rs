@@ -122,10 +122,7 @@ impl Latest {
 
 /// Another server's clock may be ahead of this one's.
 fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
-    let apart = now
-        .saturating_since(moment)
-        .max(moment.saturating_since(now));
-    apart < HALF_LIFE
+    now.abs_diff(moment) < HALF_LIFE
 }
 
 /// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of a list.
@@ -180,12 +177,11 @@ impl DeviceIdentity {
             }
             let issuer = self.issuer(namespace, category).await?;
             let issuer = issuer.ok_or(Failure::Refused(RevocationListError::Unknown))?;
-            if !latest.is_indexed {
-                self.index_earlier(namespace, category).await?;
-            }
             let mut batch = self.store.batch(now);
             batch.require(&issuer.place, issuer.version);
-            let entries = match self.entries(namespace, category).await {
+            let made = self.make_list(issuer, &latest, &mut batch, now).await;
+            let (next, verdict) = match made {
+                Ok((next, list)) => (next, Ok(list)),
                 // Anybody may ask, and is not to have as many records read each time.
                 Err(Failure::Refused(RevocationListError::TooMany)) => {
                     let next = Latest {
@@ -193,46 +189,64 @@ impl DeviceIdentity {
                         too_many_at: Some(now),
                         ..latest
                     };
-                    write(&mut batch, &place, known.as_ref(), &next);
-                    return Ok(Attempt::Commit(batch, Err(RevocationListError::TooMany)));
+                    (next, Err(RevocationListError::TooMany))
                 }
-                entries => entries?,
-            };
-            let next = latest.number.checked_add(1).ok_or_else(|| {
-                StorageError::Damaged("a revocation list has the last number".to_owned())
-            })?;
-            // A restored backup does not know which numbers were given since; the clock does.
-            let number = next.max(now.as_millis());
-            let made = {
-                let (store, place) = (self.store.clone(), issuer.place.clone());
-                let category = issuer.category;
-                self.judge(move || {
-                    Authority::revocation_list(&category, &place, &store, number, now, &entries)
-                })
-            };
-            let made = made
-                .await?
-                .map_err(|error| Failure::Refused(error.into()))?;
-
-            let mut parts = 0;
-            for part in made.chunks(PART) {
-                let key = Part::key(namespace, category, number, parts);
-                let der = BASE64.encode(part);
-                batch.insert(&key, &Part { der }, Some(now.saturating_add(LIFE)));
-                parts += 1;
-            }
-            let next = Latest {
-                number,
-                made_at: now,
-                parts,
-                is_outdated: false,
-                is_indexed: true,
-                too_many_at: None,
+                Err(failure) => return Err(failure),
             };
             write(&mut batch, &place, known.as_ref(), &next);
-            Ok(Attempt::Commit(batch, Ok(made)))
+            Ok(Attempt::Commit(batch, verdict))
         })
         .await
+    }
+
+    /// Makes a list anew, and adds it to a batch: its record to be, and the list in DER.
+    async fn make_list(
+        &self,
+        issuer: ListIssuer,
+        latest: &Latest,
+        batch: &mut Batch,
+        now: Timestamp,
+    ) -> Result<(Latest, Vec<u8>), Failure<RevocationListError>> {
+        let ListIssuer {
+            place, category, ..
+        } = issuer;
+        let Metadata {
+            namespace, name, ..
+        } = category.metadata.clone();
+        if !latest.is_indexed {
+            self.index_earlier(&namespace, &name).await?;
+        }
+        let entries = self.entries(&namespace, &name).await?;
+        let next = latest.number.checked_add(1).ok_or_else(|| {
+            StorageError::Damaged("a revocation list has the last number".to_owned())
+        })?;
+        // A restored backup does not know which numbers were given since; the clock does.
+        let number = next.max(now.as_millis());
+        let made = {
+            let store = self.store.clone();
+            self.judge(move || {
+                Authority::revocation_list(&category, &place, &store, number, now, &entries)
+            })
+        };
+        let made = made
+            .await?
+            .map_err(|error| Failure::Refused(error.into()))?;
+        let mut parts = 0;
+        for part in made.chunks(PART) {
+            let key = Part::key(&namespace, &name, number, parts);
+            let der = BASE64.encode(part);
+            batch.insert(&key, &Part { der }, Some(now.saturating_add(LIFE)));
+            parts += 1;
+        }
+        let next = Latest {
+            number,
+            made_at: now,
+            parts,
+            is_outdated: false,
+            is_indexed: true,
+            too_many_at: None,
+        };
+        Ok((next, made))
     }
 
     /// Where others find a category's list, if that is known.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
-use keyproof_store::{Key, Stored};
+use keyproof_store::{Batch, Key, Stored, Timestamp, Version};
 use keyproof_x509::{Certificate, Sha256Thumbprint, algorithms, crl::Crl};
 
 use super::{
@@ -95,55 +95,25 @@ impl DeviceIdentity {
                 .as_ref()
                 .map(|head| head.record.clone())
                 .unwrap_or_default();
-            let places: Vec<Key> = plan
-                .added
-                .keys()
-                .chain(plan.replaced.keys())
-                .map(Entry::key)
-                .collect();
+            let places = plan.places();
             let known = self.store.get_many(&places, now).await?;
-            let versions = known
-                .iter()
-                .map(|raw| raw.as_ref().map(|raw| raw.version()));
-            let mut versions = versions.collect::<Vec<_>>().into_iter();
+            let mut versions = BTreeMap::new();
+            for (place, raw) in places.into_iter().zip(known) {
+                if let Some(raw) = raw {
+                    versions.insert(place, raw.version());
+                }
+            }
             for (fingerprint, item) in &plan.added {
-                let entry = Entry {
-                    kind: item.kind,
-                    der: BASE64.encode(&item.der),
-                    added_at: now,
-                };
-                let place = Entry::key(fingerprint);
-                match versions.next().flatten() {
-                    None => {
-                        batch.insert(&place, &entry, None);
-                        next.entries = next.entries.saturating_add(1);
-                        next.bytes = next.bytes.saturating_add(item.der.len());
-                    }
-                    Some(version) => {
-                        batch.replace(&place, version, &entry, None);
-                    }
-                }
                 let detail = Some(item.kind.words().to_owned());
-                self.audit.done(
-                    &mut batch,
-                    now,
-                    deed(Action::TpmTrustAdd, fingerprint, detail, origin),
-                );
+                let deed = deed(Action::TpmTrustAdd, fingerprint, detail, origin);
+                self.audit.done(&mut batch, now, deed);
             }
-            for (fingerprint, len) in &plan.replaced {
-                // One that is gone meanwhile is what the head's version tells of.
-                if let Some(version) = versions.next().flatten() {
-                    batch.remove(&Entry::key(fingerprint), version);
-                }
-                next.entries = next.entries.saturating_sub(1);
-                next.bytes = next.bytes.saturating_sub(*len);
+            for fingerprint in plan.replaced.keys() {
                 let detail = Some("a newer revocation list has taken its place".to_owned());
-                self.audit.done(
-                    &mut batch,
-                    now,
-                    deed(Action::TpmTrustRemove, fingerprint, detail, origin),
-                );
+                let deed = deed(Action::TpmTrustRemove, fingerprint, detail, origin);
+                self.audit.done(&mut batch, now, deed);
             }
+            plan.write(&mut batch, &mut next, &versions, now);
             if next.entries > MOST_ENTRIES || next.bytes > MOST_BYTES {
                 return Err(Failure::Refused(AddTrustError::TooLarge));
             }
@@ -296,23 +266,57 @@ impl Plan {
                 return Err(AddTrustError::NotSigned { block });
             }
             for (known, member) in &lists {
-                let is_of_one_key = known.issuer().compare(&crl.issuer()).is_match()
-                    && known.authority_key_identifier() == crl.authority_key_identifier();
-                if !is_of_one_key {
-                    continue;
-                }
-                // A list of users says nothing of CAs, and one of a distribution point nothing of the others.
-                if known.this_update() > crl.this_update() {
-                    if known.includes_scope_of(&crl) {
-                        return Err(AddTrustError::Older { block });
-                    }
-                } else if crl.includes_scope_of(known) {
+                if is_replaced_by(known, &crl, block)? {
                     let fingerprint = Sha256Thumbprint::of(&member.der);
                     plan.replaced.insert(fingerprint, member.der.len());
                 }
             }
         }
         Ok(plan)
+    }
+
+    /// Where all that changes stands.
+    fn places(&self) -> Vec<Key> {
+        let changed = self.added.keys().chain(self.replaced.keys());
+        changed.map(Entry::key).collect()
+    }
+
+    /// Adds the entries that change to a batch, and to the head what that comes to; `versions` are those of the entries that
+    /// are there.
+    fn write(
+        &self,
+        batch: &mut Batch,
+        head: &mut Head,
+        versions: &BTreeMap<Key, Version>,
+        now: Timestamp,
+    ) {
+        for (fingerprint, item) in &self.added {
+            let entry = Entry {
+                kind: item.kind,
+                der: BASE64.encode(&item.der),
+                added_at: now,
+            };
+            let place = Entry::key(fingerprint);
+            match versions.get(&place) {
+                None => {
+                    batch.insert(&place, &entry, None);
+                    head.entries = head.entries.saturating_add(1);
+                    head.bytes = head.bytes.saturating_add(item.der.len());
+                }
+                Some(version) => {
+                    batch.replace(&place, *version, &entry, None);
+                }
+            }
+        }
+        for (fingerprint, len) in &self.replaced {
+            let place = Entry::key(fingerprint);
+            // One that is gone meanwhile is what the head's version tells of.
+            if let Some(version) = versions.get(&place) {
+                batch.remove(&place, *version);
+            }
+            head.entries = head.entries.saturating_sub(1);
+            head.bytes = head.bytes.saturating_sub(*len);
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -330,4 +334,29 @@ impl Plan {
             known: self.known,
         }
     }
+}
+
+/// Whether a new list takes the place of one that is there.
+///
+/// # Errors
+///
+/// [`AddTrustError::Older`] if the one that is there is newer and tells of all that the new one tells of.
+fn is_replaced_by(
+    known: &Crl<'_>,
+    new: &Crl<'_>,
+    block: Option<usize>,
+) -> Result<bool, AddTrustError> {
+    let is_of_one_key = known.issuer().compare(&new.issuer()).is_match()
+        && known.authority_key_identifier() == new.authority_key_identifier();
+    if !is_of_one_key {
+        return Ok(false);
+    }
+    // A list of users says nothing of CAs, and one of a distribution point nothing of the others.
+    if known.this_update() <= new.this_update() {
+        return Ok(new.includes_scope_of(known));
+    }
+    if known.includes_scope_of(new) {
+        return Err(AddTrustError::Older { block });
+    }
+    Ok(false)
 }
