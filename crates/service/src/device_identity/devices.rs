@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 use super::{
     ApiKey, Category, DeviceIdentity, DevicePlace, Keeper, LearntRegister, Manager, Object,
@@ -11,6 +11,7 @@ use super::{
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
     identity::{ActiveKey, Device, Owner, draw},
+    key_records::made_with,
     objects::object_key,
 };
 use crate::{
@@ -130,24 +131,7 @@ impl DeviceIdentity {
         let device = self.bound(place).await?.record;
         let mut keys = Vec::new();
         for category in self.categories_of(place).await? {
-            let certificates = place.certificates(&category);
-            let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(AT_ONCE);
-            while let Some(page) = pages.next(self.clock.now()).await? {
-                for (_, Stored { record, .. }) in &page {
-                    let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
-                    let active = self.store.get::<ActiveKey>(&at, self.clock.now()).await?;
-                    let active = active.filter(|active| active.record.counts_for(&device));
-                    let withdrawal = self.withdrawal(&place.namespace, &category, &record.issued);
-                    keys.push(DeviceKey {
-                        category: category.clone(),
-                        ak_name: record.ak.clone(),
-                        active_since: active.map(|active| active.record.activated_at),
-                        certificate: record.issued.serial.clone(),
-                        not_after: record.issued.not_after,
-                        withdrawal: withdrawal.await?,
-                    });
-                }
-            }
+            self.keys_of(place, &device, &category, &mut keys).await?;
         }
         let managers = self.managers_of([place]).await?;
         let bound = device
@@ -274,26 +258,41 @@ impl DeviceIdentity {
         Ok(managers)
     }
 
-    /// What became of a certificate of this category through the API key that it was made with, which may be deleted.
-    async fn withdrawal(
+    /// Adds the attestation keys of a device that a category has certified. All that is known of those of a page is read in
+    /// one go.
+    async fn keys_of(
         &self,
-        namespace: &str,
+        place: &DevicePlace,
+        device: &Device,
         category: &str,
-        certificate: &Issued,
-    ) -> Result<Option<Withdrawal>, StorageError> {
-        let made_at = certificate.made_at;
-        let made_with = self.load::<ApiKey>(namespace, &certificate.api_key).await?;
-        if let Some(key) = made_with.filter(|key| certificate.is_of(&key.record)) {
-            return Ok(key.record.spec.withdrawal(made_at));
+        keys: &mut Vec<DeviceKey>,
+    ) -> Result<(), StorageError> {
+        let namespace = &*place.namespace;
+        let active_at = |ak: &str| ActiveKey::key(namespace, &place.manager, ak);
+        let certificates = place.certificates(category);
+        let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(AT_ONCE);
+        while let Some(page) = pages.next(self.clock.now()).await? {
+            let mut places = Vec::new();
+            for (_, Stored { record, .. }) in &page {
+                places.push(active_at(&record.ak));
+                places.extend(made_with(namespace, category, &record.issued));
+            }
+            let plan = ReadPlan::new(places);
+            let found = self.store.read(plan, self.clock.now()).await?;
+            for (_, Stored { record, .. }) in page {
+                let active = found.get::<ActiveKey>(&active_at(&record.ak))?;
+                let active = active.filter(|active| active.record.counts_for(device));
+                keys.push(DeviceKey {
+                    category: category.to_owned(),
+                    active_since: active.map(|active| active.record.activated_at),
+                    withdrawal: withdrawal(&found, (namespace, category), &record.issued)?,
+                    ak_name: record.ak,
+                    not_after: record.issued.not_after,
+                    certificate: record.issued.serial,
+                });
+            }
         }
-        // Earlier releases, which wrote no UUID, deleted no key either.
-        let Some(uid) = &certificate.api_key_uid else {
-            return Ok(None);
-        };
-        let place = DeletedApiKey::key(namespace, category, uid);
-        let deleted = self.store.get::<DeletedApiKey>(&place, self.clock.now());
-        let deleted = deleted.await?.map(|deleted| deleted.record.key);
-        Ok(deleted.and_then(|key| key.spec.withdrawal_for_good(made_at)))
+        Ok(())
     }
 
     async fn bound(&self, place: &DevicePlace) -> Result<Stored<Device>, Failure<DeviceError>> {
@@ -375,5 +374,91 @@ impl DeviceIdentity {
         self.revoke(&mut batch, at, &revoked, Cause::Forgotten, page.now)
             .await?;
         Ok((batch, revoked.len()))
+    }
+}
+
+/// What became of a certificate of this category through the API key that it was made with, which may be deleted; both are
+/// among what was found.
+fn withdrawal(
+    found: &Snapshot,
+    (namespace, category): (&str, &str),
+    certificate: &Issued,
+) -> Result<Option<Withdrawal>, StorageError> {
+    let made_at = certificate.made_at;
+    let mut places = made_with(namespace, category, certificate);
+    if let Some(place) = places.next()
+        && let Some(key) = found.get::<Object<ApiKey>>(&place)?
+        && certificate.is_of(&key.record)
+    {
+        return Ok(key.record.spec.withdrawal(made_at));
+    }
+    // Earlier releases, which wrote no UUID, deleted no key either.
+    let Some(place) = places.next() else {
+        return Ok(None);
+    };
+    let deleted = found.get::<DeletedApiKey>(&place)?;
+    let key = deleted.map(|deleted| deleted.record.key);
+    Ok(key.and_then(|key| key.spec.withdrawal_for_good(made_at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::{authority::AkCertificate, testing::furnish},
+        *,
+    };
+    use crate::{
+        CommandLine,
+        testing::{START, bench},
+    };
+
+    #[tokio::test]
+    async fn a_device_with_many_keys_is_read_in_as_many_steps_as_one_with_one() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let place = DevicePlace {
+            namespace: "default".to_owned(),
+            manager: "m".to_owned(),
+            vendor: "v".to_owned(),
+            serial: "s".to_owned(),
+        };
+        let device = Device {
+            place: place.clone(),
+            name: "device".to_owned(),
+            version: "1".to_owned(),
+            ek: Some("000b".to_owned()),
+            incarnation: String::new(),
+            manager_incarnation: String::new(),
+            bound_at: START,
+            learnt: None,
+            attestations: Vec::new(),
+        };
+        let mut batch = bench.store.batch(START);
+        batch.insert(&place.key(), &device, None);
+        bench.store.commit(batch).await.unwrap();
+        let keeper = Keeper::of_command_line(&CommandLine::of("test".to_owned()));
+        let mut steps = Vec::new();
+        for number in 1..4_usize {
+            let ak = format!("000b0{number}");
+            let certificate = AkCertificate {
+                der: Vec::new(),
+                serial: number.to_string(),
+                not_after: START.saturating_add(Duration::from_secs(60)),
+            };
+            let by = ("station", "uid");
+            let certified = Certified::made(certificate, START, by, ("000b", &ak), "", None);
+            let mut batch = bench.store.batch(START);
+            let at = Certified::key("default", "c", &place, "000b", &ak);
+            batch.insert(&at, &certified, None);
+            bench.store.commit(batch).await.unwrap();
+            bench.faults.steps();
+            let devices = &bench.service.device_identity;
+            let (_, keys) = devices.device(&keeper, &place).await.unwrap();
+            steps.push(bench.faults.steps());
+            assert_eq!(keys.len(), number);
+        }
+        assert_eq!(steps, [steps[0]; 3]);
     }
 }

@@ -200,7 +200,7 @@ impl KeyRecords {
 }
 
 /// Where the API key is that a certificate was made with: as it is, and as it was when it was deleted.
-fn made_with(
+pub(super) fn made_with(
     namespace: &str,
     category: &str,
     issued: &Issued,
