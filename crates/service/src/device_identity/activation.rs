@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Failure, StorageError,
     audit::{Deed, Target},
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// What a device shows.
@@ -133,36 +133,35 @@ impl Proven {
         now: Timestamp,
     ) -> Result<(KeyState, Vec<Issued>), Failure<ActivateError>> {
         let Self(ticket) = self;
-        let refused = |why| Err(Failure::Refused(why));
         // A restore has ended it.
         let key = known
             .found()
             .get::<ChallengeKeyRecord>(&ChallengeKeyRecord::place())?;
         if key.is_none_or(|key| key.record.id != ticket.under) {
-            return refused(ActivateError::Expired);
+            return refuse(ActivateError::Expired);
         }
         let (place, ..) = ticket.spent();
         if known.found().get::<Spent>(&place)?.is_some() {
-            return refused(ActivateError::Spent);
+            return refuse(ActivateError::Spent);
         }
         if known.is_disabled() {
-            return refused(ActivateError::Disabled);
+            return refuse(ActivateError::Disabled);
         }
         if known.identity.incarnation() != ticket.incarnation {
-            return refused(ActivateError::Forgotten);
+            return refuse(ActivateError::Forgotten);
         }
         known
             .check()
             .map_err(|error| Failure::Refused(ActivateError::Conflict(error)))?;
         let Some(certified) = known.certified() else {
-            return refused(ActivateError::Revoked);
+            return refuse(ActivateError::Revoked);
         };
         let issued = certified.find(&ticket.certificate);
         let Some(issued) = issued.filter(|issued| issued.not_after > now) else {
-            return refused(ActivateError::Revoked);
+            return refuse(ActivateError::Revoked);
         };
         if !known.is_upheld(issued)? {
-            return refused(ActivateError::Revoked);
+            return refuse(ActivateError::Revoked);
         }
         let mut proven = certified.clone();
         let revoked = proven.prove(issued);

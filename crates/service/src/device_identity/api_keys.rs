@@ -16,7 +16,7 @@ use crate::{
     audit::ObjectKind,
     keys::draw_token,
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// What such a key's text starts with, so that scanners for leaked secrets find it.
@@ -259,7 +259,7 @@ impl DeviceIdentity {
             let now = self.clock.now();
             let there = self.load::<ApiKey>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
-                return Err(refused(CreateApiKeyError::Exists));
+                return refuse(CreateApiKeyError::Exists);
             }
             let category = self
                 .load::<Category>(&metadata.namespace, &new.category)
@@ -377,7 +377,7 @@ impl DeviceIdentity {
             if let Some(from) = object.spec.revoked_at.filter(|from| *from <= now)
                 && change.revoked_at.is_none_or(|to| to > from)
             {
-                return Err(refused(ReplaceApiKeyError::Revoked));
+                return refuse(ReplaceApiKeyError::Revoked);
             }
             let withdraws = |spec: &ApiKey| (spec.is_disabled, spec.revoked_at);
             let before = withdraws(&object.spec);

@@ -340,8 +340,7 @@ impl DeviceIdentity {
             Some(Err(why)) => Some(Err(why)),
             Some(Ok(proven)) => match proven.activate(&known, case.now) {
                 Ok((state, revoked)) => Some(Ok((state, (proven, revoked)))),
-                Err(Failure::Refused(why)) => Some(Err(why)),
-                Err(Failure::Storage(error)) => return Err(error),
+                Err(failure) => Some(Err(failure.refusal()?)),
             },
         };
         let (finding, state, activated) = match (activated, was) {

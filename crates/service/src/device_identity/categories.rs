@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// A category's own part.
@@ -250,10 +250,10 @@ impl DeviceIdentity {
             let now = self.clock.now();
             let there = self.load::<Category>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
-                return Err(refused(CreateCategoryError::Exists));
+                return refuse(CreateCategoryError::Exists);
             }
             if self.deleted_category(&metadata, now).await?.is_some() {
-                return Err(refused(CreateCategoryError::Deleted));
+                return refuse(CreateCategoryError::Deleted);
             }
             let manager = self
                 .load::<Manager>(&metadata.namespace, &new.manager)

@@ -18,7 +18,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::Deed,
     pages::{Page, Pages, settle_pages},
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// A device that is bound to an endorsement key.
@@ -193,7 +193,7 @@ impl DeviceIdentity {
         if was_bound || revoked > 0 {
             Ok(revoked)
         } else {
-            Err(Failure::Refused(DeviceError::Unknown))
+            refuse(DeviceError::Unknown)
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::ObjectKind,
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// A manager's own part.
@@ -135,7 +135,7 @@ impl DeviceIdentity {
             let now = self.clock.now();
             let there = self.load::<Manager>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
-                return Err(refused(CreateManagerError::Exists));
+                return refuse(CreateManagerError::Exists);
             }
             let root = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());

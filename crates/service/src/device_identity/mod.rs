@@ -136,7 +136,7 @@ pub struct DeviceIdentity {
 
 impl DeviceIdentity {
     /// The provisioning of this store, under these rules.
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,

@@ -12,7 +12,7 @@ use crate::{
     Action, Failure, Listed, Origin, StorageError,
     audit::{Deed, ObjectKind, Target},
     pages::{Pages, some},
-    storage::said,
+    storage::{refuse, said},
 };
 
 /// A kind of object.
@@ -341,7 +341,7 @@ impl DeviceIdentity {
         let below = self.referring(&object).await?;
         let count = below.len();
         if let Some(one) = below.into_iter().next() {
-            return Err(Failure::Refused(DeleteError::Referred { one, count }));
+            return refuse(DeleteError::Referred { one, count });
         }
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);

@@ -30,7 +30,7 @@ use crate::{
     Failure, StorageError,
     keys::moment,
     pages::{PAGE, Page, Pages, settle_pages},
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// From a list's thisUpdate to its nextUpdate.
@@ -161,7 +161,7 @@ impl DeviceIdentity {
             return Ok(self.parts(namespace, category, &record).await?);
         }
         if self.issuer(namespace, category).await?.is_none() {
-            return Err(Failure::Refused(RevocationListError::Unknown));
+            return refuse(RevocationListError::Unknown);
         }
         // Whoever has waited for a turn finds the list made.
         let _turn = self.list_making.lock().await;
@@ -414,7 +414,7 @@ impl DeviceIdentity {
                 }
             }
             if entries.len() > MOST {
-                return Err(Failure::Refused(RevocationListError::TooMany));
+                return refuse(RevocationListError::TooMany);
             }
         }
         Ok(())
@@ -451,7 +451,7 @@ impl DeviceIdentity {
                 }
             }
             if entries.len() > MOST {
-                return Err(Failure::Refused(RevocationListError::TooMany));
+                return refuse(RevocationListError::TooMany);
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ use keyproof_http::{
     StackRefusal, keeping,
 };
 use keyproof_service::{
-    Failure, Service, StorageError,
+    Service, StorageError,
     access::{Along, Operator},
     device_identity::{
         Act, Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
@@ -175,8 +175,10 @@ impl F5 {
         let origin = origin(exchange);
         match devices.station_with_certificate(certificate, &origin).await {
             Ok(station) => Ok(Shown::Station(station)),
-            Err(Failure::Refused(CertificateNotAccepted)) => Ok(Shown::Nothing),
-            Err(Failure::Storage(error)) => Err(error.into()),
+            Err(failure) => {
+                let CertificateNotAccepted = failure.refusal()?;
+                Ok(Shown::Nothing)
+            }
         }
     }
 

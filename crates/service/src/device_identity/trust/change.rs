@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Action, CommandLine, Failure, Origin,
     audit::{Deed, Target},
-    storage::{Attempt, settle},
+    storage::{Attempt, refuse, settle},
 };
 
 /// What came of a file.
@@ -115,7 +115,7 @@ impl DeviceIdentity {
             }
             plan.write(&mut batch, &mut next, &versions, now);
             if next.entries > MOST_ENTRIES || next.bytes > MOST_BYTES {
-                return Err(Failure::Refused(AddTrustError::TooLarge));
+                return refuse(AddTrustError::TooLarge);
             }
             match head.take() {
                 None => batch.insert(&place(), &next, None),
@@ -144,7 +144,7 @@ impl DeviceIdentity {
                 self.trust_head().await?,
                 self.store.get::<Entry>(&entry_place, now).await?,
             ) else {
-                return Err(Failure::Refused(RemoveTrustError::Unknown));
+                return refuse(RemoveTrustError::Unknown);
             };
             let len = BASE64.decode(entry.record.der.as_bytes());
             let next = Head {

@@ -9,7 +9,7 @@ mod pages;
 use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::{
-    Action, Failure, Listed, Timestamp,
+    Action, Listed, Timestamp,
     access::OutOfScope,
     audit::Target,
     device_identity::{
@@ -244,8 +244,10 @@ impl Visit<Signed> {
         let devices = &self.service().device_identity;
         match devices.find(&administrator, name).await {
             Ok(_) => Ok(true),
-            Err(Failure::Refused(FindError::Unknown)) => Ok(false),
-            Err(Failure::Storage(error)) => Err(error.into()),
+            Err(failure) => {
+                let FindError::Unknown = failure.refusal()?;
+                Ok(false)
+            }
         }
     }
 

@@ -157,11 +157,13 @@ pub(super) fn unstored(error: StorageError) -> Unfilled {
 
 /// Why something stays that was to be deleted, if it does.
 fn kept(deleted: Result<(), Failure<DeleteError<Infallible>>>) -> Result<Option<Wrong>, Refusal> {
-    match deleted {
-        Ok(()) => Ok(None),
-        Err(Failure::Refused(DeleteError::Body(never))) => match never {},
-        Err(Failure::Refused(DeleteError::Unknown)) => Err(Refusal::NotFound),
-        Err(Failure::Refused(DeleteError::Referred { one, count })) => {
+    let Err(failure) = deleted else {
+        return Ok(None);
+    };
+    match failure.refusal()? {
+        DeleteError::Body(never) => match never {},
+        DeleteError::Unknown => Err(Refusal::NotFound),
+        DeleteError::Referred { one, count } => {
             let what = match one.kind {
                 Category::NAME => "category",
                 _ => "API key",
@@ -176,6 +178,5 @@ fn kept(deleted: Result<(), Failure<DeleteError<Infallible>>>) -> Result<Option<
             let text = format!("The {what} {} {needs}.", one.name);
             Ok(Some(Wrong::of_all(text)))
         }
-        Err(Failure::Storage(error)) => Err(error.into()),
     }
 }
