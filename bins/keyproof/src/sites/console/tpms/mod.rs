@@ -5,6 +5,7 @@ mod keys;
 mod managers;
 mod object;
 mod pages;
+mod registers;
 
 use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
@@ -33,8 +34,9 @@ use crate::sites::{
 };
 use pages::{
     AttestationRow, CategoryRow, Choice, DeviceKeyRow, DevicePage, DeviceRow, KeyRow, ManagerRow,
-    NamespacePage, NamespacesPage, Section, Shown, before, link_of, query_of,
+    NamespacePage, NamespacesPage, Section, Shown, link_of, query_of,
 };
+use registers::before;
 
 pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
 pub(super) use managers::{MAKERS, MANAGER};
