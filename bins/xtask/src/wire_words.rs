@@ -27,6 +27,7 @@ const WORDS: &[&str] = &[
     "ak_pub_key",
     "ak_public",
     "ak_template",
+    "annotations",
     "api_key",
     "category_ref",
     "credential_bundle",

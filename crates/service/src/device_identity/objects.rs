@@ -140,10 +140,13 @@ pub struct SystemMetadata {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// A key or value of the annotations is empty or too long.
-    #[error("annotations: keys have 1 to 64 characters, values 1 to 1024")]
+    #[error("keys have 1 to 64 characters, values 1 to 1024")]
     Annotation,
     /// The description is too long.
-    #[error("description has {found} bytes, more than 1200")]
+    #[error(
+        "description has {found} bytes, more than {}",
+        Metadata::LONGEST_DESCRIPTION
+    )]
     Description {
         /// Its length.
         found: usize,
@@ -197,6 +200,9 @@ impl<K: Kind> Object<K> {
 }
 
 impl Metadata {
+    /// The longest description, in bytes.
+    pub const LONGEST_DESCRIPTION: usize = 1200;
+
     /// Where the object of this kind is.
     pub(super) fn key<K: Kind>(&self) -> Key {
         object_key::<K>(&self.namespace, &self.name)
@@ -215,7 +221,7 @@ impl Metadata {
             return Err(MetadataError::Annotation);
         }
         let found = self.description.len();
-        if found > 1200 {
+        if found > Self::LONGEST_DESCRIPTION {
             return Err(MetadataError::Description { found });
         }
         Ok(())

@@ -10,9 +10,9 @@ use keyproof_service::{
     device_identity::{
         ActivateError, AttestError, AuthorityError, CreateApiKeyError, CreateCategoryError,
         CreateManagerError, DeleteError, EndorsementError, Field, FieldError, FieldProblem,
-        FindError, MetadataError, NonceError, PcrPolicyError, PreauthError, ProvisionError,
-        ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError, RevocationListError,
-        TrustListError,
+        FindError, Metadata, MetadataError, NonceError, PcrPolicyError, PreauthError,
+        ProvisionError, ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError,
+        RevocationListError, TrustListError,
     },
 };
 use serde_json::json;
@@ -265,8 +265,13 @@ impl From<FindError> for Refusal {
 impl From<MetadataError> for Refusal {
     fn from(error: MetadataError) -> Self {
         Self::invalid(match error {
-            MetadataError::Annotation | MetadataError::Description { .. } | MetadataError::Name => {
-                format!("metadata.{error}")
+            MetadataError::Annotation => format!("metadata.annotations: {error}"),
+            MetadataError::Description { found } => format!(
+                "metadata.description has {found} bytes, more than {}",
+                Metadata::LONGEST_DESCRIPTION
+            ),
+            MetadataError::Name => {
+                "metadata.name is not a DNS label (RFC 1035) in lower case".to_owned()
             }
             // It is the path's.
             MetadataError::Namespace => error.to_string(),
@@ -491,6 +496,14 @@ mod tests {
             (
                 field(Field::Quote, FieldProblem::Unread(DerTextError::NotBase64)),
                 "attest: it is neither Base64 nor PEM",
+            ),
+            (
+                MetadataError::Annotation.into(),
+                "metadata.annotations: keys have 1 to 64 characters, values 1 to 1024",
+            ),
+            (
+                MetadataError::Description { found: 1201 }.into(),
+                "metadata.description has 1201 bytes, more than 1200",
             ),
             (
                 MetadataError::Name.into(),
