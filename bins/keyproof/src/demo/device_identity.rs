@@ -4,7 +4,6 @@ use data_encoding::BASE64;
 use http::StatusCode;
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
-    CommandLine,
     access::NewOperatorToken,
     device_identity::{DevicePlace, Keeper},
 };
@@ -249,7 +248,7 @@ impl Station {
         };
         let service = stage.console().await?;
         let devices = &service.device_identity;
-        let keeper = Keeper::of_command_line(&CommandLine::of("demo".to_owned()));
+        let keeper = Keeper::of_command_line(&Stage::command_line());
         let forgotten = devices.forget_device(&keeper, &device).await;
         same("certificates revoked", &Ok(1), &forgotten)?;
 
