@@ -97,6 +97,9 @@ impl UserRecords {
         for device in self.devices.iter_mut().flat_map(|all| &mut all.devices) {
             device.lockout = None;
         }
+        if let Some(devices) = &mut self.devices {
+            devices.guesses = None;
+        }
         self.sessions = self.sessions.map(Sessions::emptied);
         self
     }
@@ -113,6 +116,7 @@ impl UserRecords {
     pub(crate) fn counter(&self, client: Client<'_>, now: UnixMillis) -> Counter {
         let device = self
             .bound_devices()
+            .filter(|devices| !devices.are_guessed(now))
             .zip(client.fingerprint)
             .and_then(|(devices, fingerprint)| devices.recognise(fingerprint, now));
         let address = self

@@ -6,7 +6,10 @@ use core::fmt;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::{Generation, Lockout, MfaError, Policy, UnixMillis, User, digest::Digest};
+use crate::{
+    Counter, Generation, Lockout, MfaError, Policy, UnixMillis, User, digest::Digest,
+    lockout::Guess,
+};
 
 /// What a client says to be known again: an opaque text of its own choice.
 ///
@@ -15,6 +18,10 @@ use crate::{Generation, Lockout, MfaError, Policy, UnixMillis, User, digest::Dig
 /// helps; but whoever reads a record can try likely fingerprints against it one by one. They still
 /// need the password. A caller who wants more hands in an HMAC of the fingerprint under a key that
 /// is not in the database.
+///
+/// Whoever has the password alone cannot try them one by one: after as many that are no trusted
+/// device's as there may be wrong codes ([`Policy::lockout_failures`]), no device is known by its
+/// fingerprint until a lock is over or a code was shown, and every login takes a code.
 ///
 /// ```
 /// use keyproof_mfa::{Fingerprint, NewDevice};
@@ -269,6 +276,8 @@ pub struct Devices {
     pub(crate) key: Generation,
     /// In the order they came to be trusted.
     pub(crate) devices: Vec<Device>,
+    /// Fingerprints of none of them that came with the right password.
+    pub(crate) guesses: Option<Lockout>,
 }
 
 impl Devices {
@@ -283,7 +292,24 @@ impl Devices {
             user,
             key,
             devices: Vec::new(),
+            guesses: None,
         }
+    }
+
+    /// Whether fingerprints are not looked at now, for too many of no device came with the right password.
+    pub(crate) fn are_guessed(&self, now: UnixMillis) -> bool {
+        let lock = self.guesses.and_then(|guesses| guesses.locked_until(now));
+        lock.is_some()
+    }
+
+    /// Counts a fingerprint of none of them that came with the right password, unless none is looked at or there is no device
+    /// whose it could be.
+    pub(crate) fn count_guess(&mut self, now: UnixMillis, policy: &Policy) {
+        if self.are_guessed(now) || self.live(now).next().is_none() {
+            return;
+        }
+        let (guesses, _) = Lockout::failed(self.guesses, Counter::Name, Guess::Code, now, policy);
+        self.guesses = Some(guesses);
     }
 
     pub(crate) fn live(&self, now: UnixMillis) -> impl Iterator<Item = &Device> {

@@ -201,8 +201,9 @@ impl KeyRecord {
 pub enum Proof<'a> {
     /// What they typed.
     Typed {
-        /// A code of a TOTP key: its digits and nothing else. But at activation also a recovery code, in
-        /// any spelling that [`RecoveryCode::parse`](crate::RecoveryCode::parse) takes.
+        /// A code of a TOTP key: its digits and nothing else. Everywhere except at activation, a
+        /// recovery code too, in any spelling that [`RecoveryCode::parse`](crate::RecoveryCode::parse)
+        /// takes.
         text: &'a str,
         /// The key's secret.
         secret: &'a Secret,

@@ -117,7 +117,8 @@ impl UserRecords {
     ///
     /// A trusted device's failures are counted for it alone, and so are those of an address where
     /// the user is known: both log in although the user is locked elsewhere. A right password that
-    /// leads to a challenge ends no count.
+    /// leads to a challenge ends no count; and one with a fingerprint that is no device's is counted
+    /// as a guess at those of the user's devices ([`Fingerprint`](crate::Fingerprint)).
     pub fn begin_login(
         mut self,
         password: Password,
@@ -141,6 +142,9 @@ impl UserRecords {
                 FirstFactor::Authenticated
             }
             (_, Some(key)) => {
+                if client.fingerprint.is_some() {
+                    self.count_guess(now, policy);
+                }
                 let expires_at = now.saturating_add(policy.challenge_lifetime);
                 self.outlive(counter, expires_at, now, policy);
                 self.challenge = Some(Challenge {
@@ -216,6 +220,9 @@ impl UserRecords {
             Ok(factor) => {
                 self.challenge = None;
                 self.succeed(counter, now, policy);
+                if let Some(devices) = &mut self.devices {
+                    devices.guesses = None;
+                }
                 self.learn(network, now, policy);
                 let trusted = trust.and_then(|device| self.trust(device, now, policy));
                 Ok(Authenticated { factor, trusted })
@@ -284,6 +291,17 @@ impl UserRecords {
         let left = recovery.left();
         self.recovery = Some(recovery);
         Ok(Factor::RecoveryCode { left })
+    }
+
+    /// A fingerprint that is no device's came with the right password: without a count, whoever has the password could try
+    /// fingerprints until one of them takes the code's place.
+    fn count_guess(&mut self, now: UnixMillis, policy: &Policy) {
+        if self.bound_devices().is_none() {
+            return;
+        }
+        if let Some(devices) = &mut self.devices {
+            devices.count_guess(now, policy);
+        }
     }
 
     fn trust(&mut self, device: NewDevice, now: UnixMillis, policy: &Policy) -> Option<Trusted> {

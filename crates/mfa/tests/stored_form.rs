@@ -27,6 +27,7 @@ const CHALLENGE_2: &str = include_str!("stored_form/challenge-2.json");
 const ADDRESSES: &str = include_str!("stored_form/addresses-1.json");
 const SESSIONS: &str = include_str!("stored_form/sessions-1.json");
 const DEVICES: &str = include_str!("stored_form/devices-1.json");
+const GUESSED: &str = include_str!("stored_form/devices-2.json");
 const RECOVERY: &str = include_str!("stored_form/recovery-codes-1.json");
 
 const ENROLLED: UnixMillis = UnixMillis::from_secs(1_700_000_010);
@@ -152,6 +153,14 @@ fn each_record_is_written_and_read_as_ever() {
     pinned(&ada.challenge.unwrap(), CHALLENGE);
     pinned(&ada.lockout.unwrap(), COUNTING);
     pinned(ada.devices.as_ref().unwrap(), DEVICES);
+    let fingerprint = Fingerprint::new("guess").unwrap();
+    let stranger = Client {
+        fingerprint: Some(&fingerprint),
+        network: None,
+    };
+    let guessed = ada.clone();
+    let guessed = guessed.begin_login(Password::Correct, stranger, NOW, &Policy::default());
+    pinned(guessed.next.devices.as_ref().unwrap(), GUESSED);
     pinned(ada.recovery.as_ref().unwrap(), RECOVERY);
 
     let wrong = |ada: UserRecords| {
@@ -234,7 +243,7 @@ fn another_type_or_a_newer_version_is_refused() {
     refuses::<Lockout>(COUNTING, "mfa-lockout/2");
     refuses::<Addresses>(ADDRESSES, "mfa-addresses/1");
     refuses::<Sessions>(SESSIONS, "mfa-sessions/1");
-    refuses::<Devices>(DEVICES, "mfa-devices/1");
+    refuses::<Devices>(DEVICES, "mfa-devices/2");
     refuses::<RecoveryCodes>(RECOVERY, "mfa-recovery-codes/1");
     assert!(serde_json::from_str::<KeyRecord>(CHALLENGE).is_err());
 }

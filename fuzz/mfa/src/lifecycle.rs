@@ -73,6 +73,8 @@ struct Model {
     /// Until when there is a record of sessions although nothing is counted.
     session_kept_until: u64,
     devices: Vec<Device>,
+    /// Fingerprints of no device that came with the right password.
+    guesses: Count,
     challenges: Vec<Challenge>,
     /// Which recovery codes are used.
     recovery: Option<[bool; 10]>,
@@ -196,7 +198,8 @@ impl Model {
 
     fn begin(&mut self, right: bool, fingerprint: Option<u8>) -> Said {
         let now = self.now;
-        if let Some(device) = self.device(fingerprint) {
+        let shown = fingerprint.filter(|_| self.guesses.locked_until <= now);
+        if let Some(device) = self.device(shown) {
             return match device.count.attempt(now, right, Guess::Password) {
                 Said::Ok => {
                     device.count = Count::default();
@@ -207,6 +210,9 @@ impl Model {
         }
         match self.count.attempt(now, right, Guess::Password) {
             Said::Ok if self.active() => {
+                if shown.is_some() && self.devices.iter().any(|device| now < device.expires_at) {
+                    self.guesses.attempt(now, false, Guess::Code);
+                }
                 let expires_at = now + 10 * MINUTE;
                 let count = &mut self.count;
                 count.kept_until = count.kept_until.max(expires_at);
@@ -328,6 +334,7 @@ impl Model {
             },
         };
         self.count.succeed(now);
+        self.guesses = Count::default();
         self.challenges[at].open = false;
         if let Some(fingerprint) = trust {
             self.devices
@@ -463,6 +470,7 @@ impl Pair {
                     for device in &mut self.model.devices {
                         device.count = Count::default();
                     }
+                    self.model.guesses = Count::default();
                     self.records = records.unlock();
                     (Said::Ok, Said::Ok)
                 }
@@ -665,6 +673,9 @@ impl Pair {
         let id = id.unwrap_or(DeviceId::new(0));
         let decision = self.records.clone().revoke_device(id, now);
         self.records = decision.next;
+        if self.records.devices.is_none() {
+            self.model.guesses = Count::default();
+        }
         let said = decision.verdict.map_or(Said::Nothing, |()| Said::Ok);
         (expected, said)
     }

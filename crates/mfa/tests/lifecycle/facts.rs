@@ -36,8 +36,17 @@ impl Count {
     }
 
     pub(crate) fn failed(&mut self, failure: Failure, guess: Guess, now: i64) {
+        let before = self.counted(guess, now);
+        assert_eq!(failure.consecutive, before + 1);
+        let until = (before == 2).then(|| UnixMillis::from_millis(self.locked_until as u64));
+        assert_eq!(failure.locked_until, until);
+    }
+
+    /// One more, and how many there were before.
+    pub(crate) fn counted(&mut self, guess: Guess, now: i64) -> u32 {
         assert!(!self.is_locked(now), "an attempt was judged while locked");
         self.forget(now);
+        let before = self.failures;
         self.failures += 1;
         self.locked_until = 0;
         let (mut times, mut counting, mut until) = self.doubled;
@@ -47,7 +56,6 @@ impl Count {
         if guess == Guess::Code {
             (counting, until) = (true, until.max(now + DAY));
         }
-        assert_eq!(failure.consecutive, self.failures);
         self.kept_until = self.kept_until.max(now + DAY);
         if self.failures == 3 {
             let length = if counting { times } else { times.max(1) - 1 };
@@ -59,16 +67,13 @@ impl Count {
                 (times, counting) = (times + 1, false);
                 until = until.max(self.locked_until + DAY);
             }
-            let until = UnixMillis::from_millis(self.locked_until as u64);
-            assert_eq!(failure.locked_until, Some(until));
-        } else {
-            assert_eq!(failure.locked_until, None);
         }
         self.doubled = (times, counting, until);
         self.kept_until = self.kept_until.max(self.locked_until);
         if times > 0 || counting {
             self.kept_until = self.kept_until.max(until);
         }
+        before
     }
 
     pub(crate) fn refused(&self, locked: Locked, now: i64) {

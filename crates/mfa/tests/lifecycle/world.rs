@@ -37,6 +37,8 @@ pub(crate) struct World {
     key: bool,
     recovery: Vec<Recovery>,
     name: Count,
+    /// Of fingerprints of no device.
+    guesses: Count,
     /// In the order of their last logins.
     addresses: Vec<Known>,
     addresses_ever: usize,
@@ -61,6 +63,7 @@ impl World {
             key: false,
             recovery: Vec::new(),
             name: Count::default(),
+            guesses: Count::default(),
             addresses: Vec::new(),
             addresses_ever: 0,
             sessions: [Count::default(); SESSIONS],
@@ -212,6 +215,9 @@ impl World {
                 let verdict = self.run(|user| user.revoke_device(id, now));
                 assert_eq!(verdict.is_ok(), live);
                 self.devices.retain(|device| device.id != id);
+                if self.records.devices.is_none() {
+                    self.guesses = Count::default();
+                }
             }
             Command::Unlock => {
                 let read = self.records.clone();
@@ -224,6 +230,7 @@ impl World {
                 for device in &mut self.devices {
                     device.count = Count::default();
                 }
+                self.guesses = Count::default();
                 self.end_sessions();
             }
             Command::Wait(millis) => self.now += millis,
@@ -284,6 +291,7 @@ impl World {
 
     /// Whose count a login is.
     fn whose(&self, fingerprint: Option<u8>, place: Option<u8>) -> Whose {
+        let fingerprint = fingerprint.filter(|_| !self.guesses.is_locked(self.now));
         let device =
             fingerprint.and_then(|number| self.live_device(|device| device.fingerprint == number));
         let known = place.and_then(|place| self.known(|known| known.place == place));
@@ -487,6 +495,11 @@ impl World {
             Ok(outcome) => {
                 assert_eq!(password, Password::Correct);
                 assert!(!count.is_locked(self.now), "right, and judged while locked");
+                let can_be_guessed = self.live_devices().next().is_some();
+                let is_guess = outcome == FirstFactor::Challenged && fingerprint.is_some();
+                if is_guess && can_be_guessed && !self.guesses.is_locked(self.now) {
+                    self.guesses.counted(Guess::Code, self.now);
+                }
                 self.begun(outcome, whose, place, &decision.next);
             }
             Err(PasswordRefusal::Locked(locked)) => count.refused(locked, self.now),
@@ -615,6 +628,7 @@ impl World {
             Ok(login) => {
                 let open = open.expect("a login without an open challenge");
                 self.challenges[open].answered = true;
+                self.guesses = Count::default();
                 self.succeeded(whose);
                 self.learnt(answer.place);
                 match login.factor {

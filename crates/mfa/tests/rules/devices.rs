@@ -4,8 +4,8 @@ use keyproof_mfa::{
 };
 
 use crate::ada::{
-    DAY, MINUTE, NOW, Phone, ada_with_key, after, challenged, failures, mistyped, policy, session,
-    trusting,
+    DAY, MINUTE, NOW, Phone, ada_with_key, after, answer, challenged, failures, mistyped, policy,
+    session, trusting,
 };
 
 fn laptop() -> Fingerprint {
@@ -74,6 +74,69 @@ fn another_fingerprint_is_not_trusted() {
         let login = begin(&ada, Password::Correct, &fingerprint, NOW);
         assert_eq!(login.verdict, CHALLENGED, "{text:?}");
     }
+}
+
+#[test]
+fn fingerprints_cannot_be_guessed_with_the_password() {
+    let (ada, phone) = ada_with_laptop();
+    let guess = |ada: &UserRecords, now| {
+        let login = begin(
+            ada,
+            Password::Correct,
+            &Fingerprint::new("guess").unwrap(),
+            now,
+        );
+        assert_eq!(login.verdict, CHALLENGED);
+        login.next
+    };
+    let twice = guess(&guess(&ada, NOW), NOW);
+    assert_eq!(
+        begin(&twice, Password::Correct, &laptop(), NOW).verdict,
+        BY_LAPTOP
+    );
+    assert_eq!(failures(&twice), 0, "a code may still be wrong three times");
+
+    // From the third on, the right one is known no more than others are.
+    let thrice = guess(&twice, NOW);
+    assert_eq!(
+        guess(&thrice, NOW).devices,
+        thrice.devices,
+        "nothing is counted while it is locked"
+    );
+    let end = after(NOW, 5 * MINUTE);
+    let last = UnixMillis::from_millis(end.as_millis() - 1);
+    assert_eq!(
+        begin(&thrice, Password::Correct, &laptop(), last).verdict,
+        CHALLENGED
+    );
+    assert_eq!(
+        begin(&thrice, Password::Correct, &laptop(), end).verdict,
+        BY_LAPTOP
+    );
+    // The next lock is twice as long.
+    let again = (0..3).fold(thrice.clone(), |ada, _| guess(&ada, end));
+    let later = after(end, 10 * MINUTE - 1);
+    assert_eq!(
+        begin(&again, Password::Correct, &laptop(), later).verdict,
+        CHALLENGED
+    );
+
+    // A code ends it, and so does an operator.
+    let challenged = challenged(thrice.clone(), NOW);
+    let login = answer(challenged, &phone, &phone.shows(NOW, 1), NOW);
+    for ada in [login.next, thrice.unlock()] {
+        assert_eq!(
+            begin(&ada, Password::Correct, &laptop(), NOW).verdict,
+            BY_LAPTOP
+        );
+    }
+
+    // Without the password, and where there is no device, there is nothing to guess.
+    let fingerprint = Fingerprint::new("guess").unwrap();
+    let wrong = begin(&ada, Password::Wrong, &fingerprint, NOW).next;
+    assert_eq!(wrong.devices, ada.devices);
+    let (bare, _) = ada_with_key();
+    assert_eq!(guess(&bare, NOW).devices, None);
 }
 
 #[test]
