@@ -146,7 +146,8 @@ impl UserRecords {
     /// What leads from these records, as they were read, to those of a
     /// [`Decision`](crate::Decision): to be committed in one atomic batch, in which whatever is not
     /// named here is required to be as it was read. [`UserRecords::user`] is not among them, since
-    /// the caller keeps it with the password. A right password or code changes the counters too, so that
+    /// the caller keeps it with the password: where it differs, as after [`renew`](UserRecords::renew),
+    /// it is committed too, or challenges of before stay good. A right password or code changes the counters too, so that
     /// its commit conflicts with that of a failure which was judged on the same records.
     ///
     /// ```

@@ -4,6 +4,10 @@
 //! Each command is one transaction: read a user's records, decide, write what the decision says,
 //! and tell the verdict only after the commit. Two requests at once cannot both use one code.
 //!
+//! Whoever answers a challenge is the one whose password made it: a random token goes to them, and
+//! its digest is kept beside the records. By the user's name alone, anybody who sees one of Ada's codes
+//! could answer the challenge that Ada's password has opened.
+//!
 //! `cargo run --package keyproof-example-login`
 
 use std::{
@@ -21,6 +25,7 @@ use keyproof_mfa::{
     },
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -30,7 +35,8 @@ impl Database {
     fn in_memory() -> Outcome<Self> {
         let connection = Connection::open_in_memory()?;
         connection.execute(
-            "CREATE TABLE second_factors (user TEXT PRIMARY KEY, records TEXT NOT NULL) STRICT",
+            "CREATE TABLE second_factors
+             (user TEXT PRIMARY KEY, records TEXT NOT NULL, challenge BLOB UNIQUE) STRICT",
             [],
         )?;
         Ok(Self(connection))
@@ -58,12 +64,40 @@ impl Database {
         };
         let Decision { next, verdict } = command(records);
         transaction.execute(
-            "INSERT INTO second_factors VALUES (?1, ?2) ON CONFLICT DO UPDATE SET records = ?2",
+            "INSERT INTO second_factors (user, records) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET records = ?2",
             params![user, serde_json::to_string(&next)?],
         )?;
         transaction.commit()?;
         Ok(verdict)
     }
+
+    /// The token by which the user's open challenge is answered, and none of before.
+    fn challenge_token(&mut self, user: &str) -> Outcome<Token> {
+        let token: Token = random()?;
+        self.0.execute(
+            "UPDATE second_factors SET challenge = ?2 WHERE user = ?1",
+            params![user, digest(&token)],
+        )?;
+        Ok(token)
+    }
+
+    /// Whose challenge this token answers.
+    fn challenged(&self, token: &Token) -> Outcome<Option<String>> {
+        let user = self.0.query_row(
+            "SELECT user FROM second_factors WHERE challenge = ?1",
+            params![digest(token)],
+            |row| row.get(0),
+        );
+        Ok(user.optional()?)
+    }
+}
+
+/// What the client of step one is given, and shows with the code.
+type Token = [u8; 16];
+
+fn digest(token: &Token) -> [u8; 32] {
+    Sha256::digest(token).into()
 }
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {
@@ -106,13 +140,19 @@ fn main() -> Outcome<()> {
         ada.begin_login(Password::Correct, Client::STRANGER, later, &policy)
     })??;
     println!("after the password: {begun:?}");
+    let token = database.challenge_token("ada")?;
     let code = phone.code(later.as_secs()).to_string();
     let proof = Proof::Typed {
         text: &code,
         secret: &secret,
     };
     let answer = |ada: UserRecords| ada.answer_challenge(&proof, None, None, later, &policy);
-    println!("after the code: {:?}", database.decide("ada", answer)?);
+    let user = database.challenged(&token)?.ok_or("no such challenge")?;
+    println!("after the code: {:?}", database.decide(&user, answer)?);
+
+    // Somebody without the password has no token.
+    let guessed = database.challenged(&random()?)?;
+    println!("a token that nobody was given: {guessed:?}");
 
     // The same code again, over somebody's shoulder.
     let _ = database.decide("ada", |ada| {
