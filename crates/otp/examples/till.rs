@@ -42,7 +42,7 @@ impl Till {
         for expected in codes.iter().flat_map(|codes| codes.codes()) {
             paid |= *expected == code;
         }
-        paid && self.used.insert(format!("{price} {shown}"))
+        paid && self.used.insert(format!("{price} {code}"))
     }
 }
 
@@ -73,7 +73,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shown = present.to_string();
 
     println!("{shown} for {price}: {}", till.accepts(&shown, &price, now));
-    println!("the same code again: {}", till.accepts(&shown, &price, now));
+    let typed = format!("{shown} ");
+    println!("the same code again: {}", till.accepts(&typed, &price, now));
     let dearer: Amount = "EUR:42".parse()?;
     println!("for {dearer}: {}", till.accepts(&shown, &dearer, now));
     Ok(())

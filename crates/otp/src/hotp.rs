@@ -68,7 +68,7 @@ impl Hotp {
         Code::from_truncated(self.mac.truncated(counter), self.digits)
     }
 
-    /// Looks for `code` from `counter` on, over the whole look-ahead (RFC 4226 section 7.2), and
+    /// Looks for `code` from `counter` on, over the whole look-ahead (RFC 4226 section 7.4), and
     /// returns the counter to expect next; it must be stored before anything is granted.
     ///
     /// `counter` is the next one expected, so that codes below it are spent. If several counters
@@ -139,7 +139,7 @@ impl fmt::Debug for Hotp {
 
 /// How many counters beyond the expected one are tried: 0 to [`LookAhead::MAX`].
 ///
-/// RFC 4226 section 7.3: each one more is one more guess for an attacker. A few for
+/// RFC 4226 section 7.4: each one more is one more guess for an attacker. A few for
 /// [`Hotp::verify`], up to hundreds for [`Hotp::resynchronise`].
 ///
 /// ```
