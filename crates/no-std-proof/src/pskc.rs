@@ -1,5 +1,7 @@
 //! The call into `keyproof-pskc`.
 
+use core::convert::Infallible;
+
 use keyproof_pskc::{
     Cipher, Container, Key, KeyData, KeyDerivation, KeyInfo, Lock, Prf, Secret, Unlock, Writer,
 };
@@ -30,6 +32,9 @@ pub(crate) extern "C" fn keyproof_pskc_writes(secret: &[u8; 20], password: &[u8;
     };
     let key = Key::new(KeyInfo::new("1"), data);
     Writer::new(lock)
-        .write(&[key], &mut |bytes| bytes.fill(7))
+        .write(&[key], |bytes| {
+            bytes.fill(7);
+            Ok::<_, Infallible>(())
+        })
         .is_ok()
 }

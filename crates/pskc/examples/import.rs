@@ -19,6 +19,8 @@ struct Token {
     secret: Secret,
     /// The next counter of an event-based token.
     counter: u64,
+    /// The seconds between two codes of a time-based token.
+    period: u64,
 }
 
 /// The tokens by maker and serial number, as they are printed on the devices.
@@ -39,8 +41,19 @@ fn token(key: Key) -> Result<(String, Token), String> {
         algorithm.filter(|name| [KeyInfo::HOTP, KeyInfo::TOTP].contains(&name.as_str()));
     let algorithm = algorithm.ok_or_else(|| refuse("neither HOTP nor TOTP"))?;
     // A policy that says more than is known here permits nothing.
-    if policy.is_some_and(|policy| !policy.permits(KeyUsage::Otp)) {
-        return Err(refuse("its policy does not permit one-time passwords"));
+    if let Some(policy) = policy {
+        if !policy.permits(KeyUsage::Otp) {
+            return Err(refuse("its policy does not permit one-time passwords"));
+        }
+        // This register has no place for them, and without one the key would be good for ever.
+        if policy.start_date.is_some()
+            || policy.expiry_date.is_some()
+            || policy.transactions.is_some()
+        {
+            return Err(refuse(
+                "its policy bounds when, or how often, it may be used",
+            ));
+        }
     }
     let secret = key
         .data
@@ -56,6 +69,7 @@ fn token(key: Key) -> Result<(String, Token), String> {
         digits: digits.ok_or_else(|| refuse("its codes are not plain decimal digits"))?,
         secret,
         counter: key.data.counter.unwrap_or(0),
+        period: key.data.time_interval.unwrap_or(30),
     };
     Ok((format!("{maker} {serial}"), token))
 }
@@ -105,13 +119,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             digits,
             secret,
             counter,
+            period,
         },
     ) in &register
     {
         let bits = secret.as_bytes().len() * 8;
-        println!(
-            "{name}: {algorithm} over {hash}, {digits} digits, {bits} bits, from counter {counter} on"
-        );
+        let next = match algorithm.as_str() {
+            KeyInfo::TOTP => format!("every {period} seconds"),
+            _ => format!("from counter {counter} on"),
+        };
+        println!("{name}: {algorithm} over {hash}, {digits} digits, {bits} bits, {next}");
     }
     Ok(())
 }

@@ -68,6 +68,12 @@ pub enum PskcError {
         /// The second one.
         at: usize,
     },
+    /// A secret of no bytes, which everybody knows.
+    #[error("the secret at byte {at} is empty")]
+    EmptySecret {
+        /// The element.
+        at: usize,
+    },
     /// Elements within elements beyond any container, attributes or namespaces too many, or a text
     /// too long.
     #[error("{what} beyond what a container needs, at byte {at}")]

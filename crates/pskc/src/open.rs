@@ -63,7 +63,7 @@ impl SealedData {
             let number = decimal(digits).and_then(|_| text.parse().ok());
             number.ok_or(PskcError::Number { at: element.at() })
         };
-        let secret = |element: Element<'_, '_>| element.base64().map(Secret::new);
+        let secret = |element: Element<'_, '_>| secret(element.base64()?, element.at());
         for child in element.children()? {
             if child.namespace() != PSKC {
                 // The schema lets others' values stand here, which mean nothing to us.
@@ -109,13 +109,21 @@ impl SealedData {
 
     fn open(&self, keys: &Keys<'_>) -> Result<KeyData, PskcError> {
         Ok(KeyData {
-            secret: keys.open(self.secret.as_ref(), |bytes, _| Ok(Secret::new(bytes)))?,
+            secret: keys.open(self.secret.as_ref(), secret)?,
             counter: keys.open(self.counter.as_ref(), unsigned)?,
             time: keys.open(self.time.as_ref(), unsigned)?,
             time_interval: keys.open(self.time_interval.as_ref(), unsigned)?,
             time_drift: keys.open(self.time_drift.as_ref(), signed)?,
         })
     }
+}
+
+/// Everybody knows an empty secret.
+fn secret(bytes: Zeroizing<Vec<u8>>, at: usize) -> Result<Secret, PskcError> {
+    if bytes.is_empty() {
+        return Err(PskcError::EmptySecret { at });
+    }
+    Ok(Secret::new(bytes))
 }
 
 impl<T> Value<T> {

@@ -6,6 +6,7 @@
 )]
 
 use std::{
+    convert::Infallible,
     io::{ErrorKind, Write},
     process::{Command, Stdio},
 };
@@ -217,10 +218,13 @@ fn pskctool_validates(document: &str) {
 #[test]
 fn python3_pskc_and_pskctool_read_what_we_write() {
     let keys = two_keys();
-    let mut random = |bytes: &mut [u8]| bytes.fill(7);
+    let random = |bytes: &mut [u8]| {
+        bytes.fill(7);
+        Ok::<_, Infallible>(())
+    };
     let document = Writer::new(Lock::Nothing)
         .with_id("delivery-1")
-        .write(&keys, &mut random)
+        .write(&keys, random)
         .unwrap();
     python_reads(&document, "nothing", "");
     pskctool_validates(&document);
@@ -262,7 +266,7 @@ fn python3_pskc_and_pskctool_read_what_we_write() {
             };
             let document = Writer::new(lock)
                 .with_mac(mac)
-                .write(&keys, &mut random)
+                .write(&keys, random)
                 .unwrap();
             python_reads(&document, "key", &data_encoding::HEXLOWER.encode(key));
             pskctool_validates(&document);
@@ -277,7 +281,7 @@ fn python3_pskc_and_pskctool_read_what_we_write() {
             };
             let document = Writer::new(lock)
                 .with_mac(mac)
-                .write(&keys, &mut random)
+                .write(&keys, random)
                 .unwrap();
             python_reads(&document, "password", "pässword");
             pskctool_validates(&document);

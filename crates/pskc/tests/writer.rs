@@ -2,6 +2,8 @@
 //! as it was.
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
+use std::convert::Infallible;
+
 use keyproof_pskc::{
     ChallengeFormat, Cipher, Container, DeviceInfo, Encoding, Key, KeyData, KeyDerivation, KeyInfo,
     KeyUsage, Lock, MacAlgorithm, PinPolicy, PinUsage, Policy, Prf, ResponseFormat, Secret, Unlock,
@@ -28,9 +30,18 @@ fn key(id: &str, secret: &[u8]) -> Key {
 }
 
 /// Random bytes that were drawn before; the test fails if more are asked for.
-fn drawn(bytes: &[u8]) -> impl FnMut(&mut [u8]) {
+fn drawn(bytes: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     let mut rest = bytes.to_vec();
-    move |into| into.copy_from_slice(&rest.drain(..into.len()).collect::<Vec<_>>())
+    move |into| {
+        into.copy_from_slice(&rest.drain(..into.len()).collect::<Vec<_>>());
+        Ok(())
+    }
+}
+
+/// For what does not depend on it.
+fn same(bytes: &mut [u8]) -> Result<(), Infallible> {
+    bytes.fill(7);
+    Ok(())
 }
 
 fn shared(cipher: Cipher, key: &[u8]) -> Lock<'_> {
@@ -59,7 +70,7 @@ fn the_values_of_figure_6_come_out_again() {
     .concat();
     let document = Writer::new(shared(Cipher::Aes128Cbc, &PRE_SHARED))
         .with_mac(MacAlgorithm::HmacSha1)
-        .write(&[key("12345678", SECRET)], &mut drawn(&random))
+        .write(&[key("12345678", SECRET)], drawn(&random))
         .unwrap();
     assert_eq!(
         texts(&document, "xenc:CipherValue"),
@@ -106,7 +117,7 @@ fn the_values_of_figure_7_come_out_again() {
     };
     let document = Writer::new(lock)
         .with_mac(MacAlgorithm::HmacSha1)
-        .write(&[key("123456", SECRET)], &mut drawn(&random))
+        .write(&[key("123456", SECRET)], drawn(&random))
         .unwrap();
     assert_eq!(texts(&document, "xenc:CipherValue"), [mac_key, secret]);
     assert_eq!(
@@ -158,9 +169,7 @@ fn wrapped_keys_are_those_of_their_standards() {
         ),
     ] {
         let writer = Writer::new(shared(cipher, kek));
-        let document = writer
-            .write(&[key("1", &hex(secret))], &mut drawn(&[]))
-            .unwrap();
+        let document = writer.write(&[key("1", &hex(secret))], drawn(&[])).unwrap();
         let expected = data_encoding::BASE64.encode(&hex(wrapped));
         assert_eq!(texts(&document, "xenc:CipherValue"), [expected]);
         // They authenticate themselves.
@@ -174,10 +183,11 @@ fn each_secret_has_a_vector_of_its_own_and_keys_come_from_the_source() {
     let mut next = 0;
     let keys = [key("1", SECRET), key("2", SECRET)];
     let document = Writer::new(shared(Cipher::Aes128Cbc, &PRE_SHARED))
-        .write(&keys, &mut |bytes| {
+        .write(&keys, |bytes| {
             asked.push(bytes.len());
             next += 1;
             bytes.fill(next);
+            Ok::<_, Infallible>(())
         })
         .unwrap();
     // HMAC-SHA-256's key and its vector, and one for each secret.
@@ -195,7 +205,7 @@ fn each_secret_has_a_vector_of_its_own_and_keys_come_from_the_source() {
 }
 
 fn plain(keys: &[Key]) -> Result<String, WriteError> {
-    let written = Writer::new(Lock::Nothing).write(keys, &mut drawn(&[]))?;
+    let written = Writer::new(Lock::Nothing).write(keys, drawn(&[]))?;
     Ok(written.to_string())
 }
 
@@ -265,7 +275,7 @@ fn what_would_be_read_otherwise_or_not_at_all_is_refused() {
 fn keys_of_another_length_and_bad_derivations_are_refused() {
     let keys = [key("1", SECRET)];
     for cipher in [Cipher::Aes256Cbc, Cipher::Aes256KeyWrapPad] {
-        let written = Writer::new(shared(cipher, &PRE_SHARED)).write(&keys, &mut |_| {});
+        let written = Writer::new(shared(cipher, &PRE_SHARED)).write(&keys, same);
         let (expected, found) = (32, 16);
         assert_eq!(
             written.map(|_| ()),
@@ -279,8 +289,7 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
     // 20 bytes are no whole number of half blocks, and eight too few of them.
     for secret in [SECRET, &[7; 8]] {
         let keys = [key("a", secret)];
-        let written =
-            Writer::new(shared(Cipher::Aes128KeyWrap, &PRE_SHARED)).write(&keys, &mut |_| {});
+        let written = Writer::new(shared(Cipher::Aes128KeyWrap, &PRE_SHARED)).write(&keys, same);
         let (id, found) = ("a".to_owned(), secret.len());
         assert_eq!(
             written.map(|_| ()),
@@ -306,13 +315,11 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
         password: "qwerty",
     };
     assert!(matches!(
-        Writer::new(lock).write(&keys, &mut |_| {}),
+        Writer::new(lock).write(&keys, same),
         Err(WriteError::KeyLength { .. })
     ));
     for id in ["", "1", "a b", "-a", "ä"] {
-        let written = Writer::new(Lock::Nothing)
-            .with_id(id)
-            .write(&keys, &mut |_| {});
+        let written = Writer::new(Lock::Nothing).with_id(id).write(&keys, same);
         assert!(
             matches!(written, Err(WriteError::Text { field: "Id", .. })),
             "{id}"
@@ -320,11 +327,31 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
     }
     let written = Writer::new(Lock::Nothing)
         .with_id("_a1.b-c")
-        .write(&keys, &mut |_| {});
+        .write(&keys, same);
     assert_eq!(
         Container::parse(&written.unwrap()).unwrap().id(),
         Some("_a1.b-c")
     );
+}
+
+#[test]
+fn nothing_is_written_where_a_random_source_fails() {
+    let keys = [key("1", SECRET)];
+    // The key of the codes, its vector, the vector of the secret.
+    for good in 0..3 {
+        let mut left = good;
+        let fails = |bytes: &mut [u8]| {
+            if left == 0 {
+                return Err("no entropy");
+            }
+            left -= 1;
+            bytes.fill(7);
+            Ok(())
+        };
+        let written = Writer::new(shared(Cipher::Aes128Cbc, &PRE_SHARED)).write(&keys, fails);
+        let detail = "no entropy".to_owned();
+        assert_eq!(written.map(|_| ()), Err(WriteError::Random { detail }));
+    }
 }
 
 /// OWASP's Password Storage Cheat Sheet of 2023.
@@ -509,7 +536,10 @@ fn keys() -> impl Strategy<Value = Vec<Key>> {
 proptest! {
     #[test]
     fn what_is_written_is_read_as_it_was(keys in keys(), which in 0_usize..10, random in any::<u8>()) {
-        let mut random = |bytes: &mut [u8]| bytes.fill(random);
+        let random = |bytes: &mut [u8]| {
+            bytes.fill(random);
+            Ok::<_, Infallible>(())
+        };
         let shared_key = [9; 32];
         let ciphers = [
             Cipher::Aes128Cbc, Cipher::Aes192Cbc, Cipher::Aes256Cbc,
@@ -517,18 +547,18 @@ proptest! {
             Cipher::Aes128KeyWrapPad, Cipher::Aes192KeyWrapPad, Cipher::Aes256KeyWrapPad,
         ];
         let Some(cipher) = ciphers.get(which) else {
-            let document = Writer::new(Lock::Nothing).write(&keys, &mut random).unwrap();
+            let document = Writer::new(Lock::Nothing).write(&keys, random).unwrap();
             prop_assert_eq!(Container::parse(&document).unwrap().open(Unlock::Nothing).unwrap(), keys);
             return Ok(());
         };
         let with_key = shared_key.get(..cipher.key_len()).unwrap();
-        let document = Writer::new(shared(*cipher, with_key)).with_mac(MacAlgorithm::HmacSha512).write(&keys, &mut random).unwrap();
+        let document = Writer::new(shared(*cipher, with_key)).with_mac(MacAlgorithm::HmacSha512).write(&keys, random).unwrap();
         let read = Container::parse(&document).unwrap();
         prop_assert_eq!(read.open(Unlock::Key(with_key)).unwrap(), keys.clone());
 
         let derivation = KeyDerivation::new(*cipher, Prf::HmacSha384, &[7; 16]).unwrap().with_iterations(2).unwrap();
         let lock = Lock::Password { cipher: *cipher, derivation: &derivation, password: "pässword" };
-        let document = Writer::new(lock).write(&keys, &mut random).unwrap();
+        let document = Writer::new(lock).write(&keys, random).unwrap();
         let read = Container::parse(&document).unwrap();
         prop_assert_eq!(read.open(Unlock::Password("pässword")).unwrap(), keys);
     }

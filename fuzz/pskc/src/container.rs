@@ -1,5 +1,7 @@
 //! The targets of `keyproof-pskc`.
 
+use std::convert::Infallible;
+
 use keyproof_pskc::{
     Cipher, Container, Key, KeyDerivation, Lock, MacAlgorithm, Prf, PskcError, Unlock, WriteError,
     Writer,
@@ -142,7 +144,7 @@ fn written(keys: &[Key]) {
             }
         );
         let writer = Writer::new(lock).with_id("written").with_mac(mac);
-        match writer.write(keys, &mut |bytes| bytes.fill(7)) {
+        match writer.write(keys, random) {
             Ok(document) => {
                 let again =
                     Container::parse(&document).and_then(|container| container.open(unlock));
@@ -208,6 +210,7 @@ fn assert_position(error: &PskcError, document: &str) {
         | PskcError::CipherValue { at }
         | PskcError::DocumentType { at }
         | PskcError::Duplicate { at }
+        | PskcError::EmptySecret { at }
         | PskcError::Excessive { at, .. }
         | PskcError::KeyDerivation { at, .. }
         | PskcError::Mac { at }
@@ -223,4 +226,9 @@ fn assert_position(error: &PskcError, document: &str) {
         at <= document.len() && document.is_char_boundary(at),
         "{error:?}"
     );
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), Infallible> {
+    bytes.fill(7);
+    Ok(())
 }

@@ -14,42 +14,51 @@ use cbc::{
 use zeroize::Zeroizing;
 
 use super::Cipher;
+use crate::writer::{Random, WriteError};
 
 impl Cipher {
     /// Encrypts a value under a key of [`Cipher::key_len`] bytes; CBC asks `random` for its
     /// initialisation vector. None for a value of a length that it does not take: key wrap takes
     /// half blocks, two of them at least, and none but CBC nothing.
+    ///
+    /// # Errors
+    ///
+    /// What `random` fails with.
     pub(crate) fn encrypt(
         self,
         key: &[u8],
         value: &[u8],
-        random: &mut dyn FnMut(&mut [u8]),
-    ) -> Option<Vec<u8>> {
-        match self {
-            Self::Aes128Cbc => encrypt_cbc::<Aes128>(key, value, random),
-            Self::Aes192Cbc => encrypt_cbc::<Aes192>(key, value, random),
-            Self::Aes256Cbc => encrypt_cbc::<Aes256>(key, value, random),
+        random: &mut Random<'_>,
+    ) -> Result<Option<Vec<u8>>, WriteError> {
+        let mut iv = [0; 16];
+        if !self.is_authenticated() {
+            random(&mut iv)?;
+        }
+        Ok(match self {
+            Self::Aes128Cbc => encrypt_cbc::<Aes128>(key, iv, value),
+            Self::Aes192Cbc => encrypt_cbc::<Aes192>(key, iv, value),
+            Self::Aes256Cbc => encrypt_cbc::<Aes256>(key, iv, value),
             Self::Aes128KeyWrap => wrap_key::<Aes128>(key, value),
             Self::Aes192KeyWrap => wrap_key::<Aes192>(key, value),
             Self::Aes256KeyWrap => wrap_key::<Aes256>(key, value),
             Self::Aes128KeyWrapPad => wrap_padded_key::<Aes128>(key, value),
             Self::Aes192KeyWrapPad => wrap_padded_key::<Aes192>(key, value),
             Self::Aes256KeyWrapPad => wrap_padded_key::<Aes256>(key, value),
-        }
+        })
     }
 }
 
 /// The value is padded as PKCS #7 has it, which XML Encryption section 5.2 takes, too.
-fn encrypt_cbc<C>(key: &[u8], value: &[u8], random: &mut dyn FnMut(&mut [u8])) -> Option<Vec<u8>>
+fn encrypt_cbc<C>(key: &[u8], iv: [u8; 16], value: &[u8]) -> Option<Vec<u8>>
 where
     C: BlockCipherEncrypt + KeyInit,
 {
     // Overwritten by what it is encrypted to; wiped if it is not.
     let mut sealed = Zeroizing::new(alloc::vec![0; 16 + (value.len() / 16 + 1) * 16]);
-    let (iv, blocks) = sealed.split_at_mut_checked(16)?;
-    random(iv);
+    let (first, blocks) = sealed.split_at_mut_checked(16)?;
+    first.copy_from_slice(&iv);
     blocks.get_mut(..value.len())?.copy_from_slice(value);
-    let encryptor = Encryptor::<C>::new_from_slices(key, iv).ok()?;
+    let encryptor = Encryptor::<C>::new_from_slices(key, &iv).ok()?;
     encryptor
         .encrypt_padded::<Pkcs7>(blocks, value.len())
         .ok()?;

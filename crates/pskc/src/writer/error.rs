@@ -12,7 +12,7 @@ use crate::{Cipher, Container, KeyDerivation};
 /// use keyproof_pskc::{Key, KeyData, KeyInfo, Lock, WriteError, Writer};
 ///
 /// let twice = [Key::new(KeyInfo::new("1"), KeyData::default()), Key::new(KeyInfo::new("1"), KeyData::default())];
-/// let refused = Writer::new(Lock::Nothing).write(&twice, &mut |_: &mut [u8]| ()).unwrap_err();
+/// let refused = Writer::new(Lock::Nothing).write(&twice, |_| Ok::<_, WriteError>(())).unwrap_err();
 /// assert_eq!(refused, WriteError::Duplicate { id: "1".to_owned() });
 /// assert_eq!(refused.to_string(), r#"two keys have the identifier "1"; give each one of its own"#);
 /// ```
@@ -54,6 +54,12 @@ pub enum WriteError {
     Number {
         /// The element.
         field: &'static str,
+    },
+    /// The random source failed. Nothing was written.
+    #[error("the random source failed: {detail}")]
+    Random {
+        /// What it said.
+        detail: String,
     },
     /// A secret of a length that the cipher does not take, or an empty one.
     #[error(

@@ -86,13 +86,13 @@ impl fmt::Debug for Lock<'_> {
 /// data.counter = Some(0);
 /// let keys = [Key::new(info, data)];
 ///
-/// # let mut random = |bytes: &mut [u8]| bytes.fill(7);
+/// # fn random(bytes: &mut [u8]) -> Result<(), std::io::Error> { Ok(bytes.fill(7)) } // such as getrandom::fill
 /// let mut salt = [0; 16];
-/// random(&mut salt); // such as getrandom::fill
+/// random(&mut salt)?;
 /// let derivation = KeyDerivation::new(Cipher::Aes256Cbc, Prf::HmacSha256, &salt)?;
 /// # let derivation = derivation.with_iterations(1000)?;
 /// let lock = Lock::Password { cipher: Cipher::Aes256Cbc, derivation: &derivation, password: "correct horse" };
-/// let document = Writer::new(lock).write(&keys, &mut random)?;
+/// let document = Writer::new(lock).write(&keys, random)?;
 ///
 /// let read = Container::parse(&document)?.open(Unlock::Password("correct horse"))?;
 /// assert_eq!(read, keys);
@@ -132,7 +132,8 @@ impl<'a> Writer<'a> {
     /// data.secret = Some(Secret::from(vec![7_u8; 20]));
     /// let lock = Lock::Key { cipher: Cipher::Aes128Cbc, key: &[1; 16], name: "of 2027" };
     /// let writer = Writer::new(lock).with_id("delivery-7").with_mac(MacAlgorithm::HmacSha512);
-    /// let document = writer.write(&[Key::new(KeyInfo::new("1"), data)], &mut |bytes: &mut [u8]| bytes.fill(7))?;
+    /// # fn random(bytes: &mut [u8]) -> Result<(), std::io::Error> { Ok(bytes.fill(7)) }
+    /// let document = writer.write(&[Key::new(KeyInfo::new("1"), data)], random)?;
     /// let read = Container::parse(&document)?;
     /// assert_eq!((read.id(), read.mac_algorithm()), (Some("delivery-7"), Some(MacAlgorithm::HmacSha512)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -145,17 +146,30 @@ impl<'a> Writer<'a> {
     /// Writes a container of these keys. It is wiped when it is dropped, for a container that is
     /// not encrypted has the secrets.
     ///
-    /// `random` fills a slice with random bytes. With CBC it is asked for an authentication key, as
-    /// long as a code of its algorithm, for its initialisation vector, and for one for each secret,
-    /// 16 bytes each; else for nothing.
+    /// `random` fills a slice with random bytes, as `getrandom::fill` does. With CBC it is asked for an
+    /// authentication key, as long as a code of its algorithm, for its initialisation vector, and for
+    /// one for each secret, 16 bytes each; else for nothing.
     ///
     /// # Errors
     ///
-    /// [`WriteError`] says what cannot be written.
-    pub fn write(
+    /// [`WriteError`] says what cannot be written; [`WriteError::Random`] if the source fails.
+    pub fn write<E: fmt::Display>(
         &self,
         keys: &[Key],
-        random: &mut dyn FnMut(&mut [u8]),
+        mut random: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Zeroizing<String>, WriteError> {
+        let mut random = |bytes: &mut [u8]| {
+            random(bytes).map_err(|error| WriteError::Random {
+                detail: error.to_string(),
+            })
+        };
+        self.write_with(keys, &mut random)
+    }
+
+    fn write_with(
+        &self,
+        keys: &[Key],
+        random: &mut Random<'_>,
     ) -> Result<Zeroizing<String>, WriteError> {
         if keys.is_empty() {
             return Err(WriteError::Empty);
@@ -233,20 +247,23 @@ fn write_derivation(document: &mut Document, derivation: &KeyDerivation) -> Resu
     Ok(())
 }
 
+/// Fills a slice with random bytes.
+pub(crate) type Random<'a> = dyn FnMut(&mut [u8]) -> Result<(), WriteError> + 'a;
+
 /// Encrypts secrets.
 struct Sealer<'a> {
     /// None leaves them as they are.
     key: Option<(Cipher, Zeroizing<Vec<u8>>)>,
     /// The key of the codes, where there are any.
     mac: Option<(MacAlgorithm, Zeroizing<Vec<u8>>)>,
-    random: &'a mut dyn FnMut(&mut [u8]),
+    random: &'a mut Random<'a>,
 }
 
 impl<'a> Sealer<'a> {
     fn new(
         lock: Lock<'_>,
         algorithm: MacAlgorithm,
-        random: &'a mut dyn FnMut(&mut [u8]),
+        random: &'a mut Random<'a>,
     ) -> Result<Self, WriteError> {
         let key = match lock {
             Lock::Nothing => None,
@@ -270,11 +287,13 @@ impl<'a> Sealer<'a> {
         let needs_mac = key
             .as_ref()
             .is_some_and(|(cipher, _)| !cipher.is_authenticated());
-        let mac = needs_mac.then(|| {
+        let mac = if needs_mac {
             let mut mac_key = Zeroizing::new(alloc::vec![0; algorithm.code_len()]);
-            random(&mut mac_key);
-            (algorithm, mac_key)
-        });
+            random(&mut mac_key)?;
+            Some((algorithm, mac_key))
+        } else {
+            None
+        };
         Ok(Self { key, mac, random })
     }
 
@@ -285,7 +304,7 @@ impl<'a> Sealer<'a> {
         document.begin("MACMethod", &[("Algorithm", algorithm.uri())])?;
         document.begin("MACKey", &[])?;
         // Of a length that each cipher takes.
-        if let Some(sealed) = cipher.encrypt(key, mac_key, self.random) {
+        if let Some(sealed) = cipher.encrypt(key, mac_key, self.random)? {
             write_encrypted(document, *cipher, &sealed)?;
         }
         document.end("MACKey");
@@ -311,7 +330,7 @@ impl<'a> Sealer<'a> {
         match &self.key {
             None => document.text("PlainValue", &base64(secret))?,
             Some((cipher, key)) => {
-                let sealed = cipher.encrypt(key, secret, self.random);
+                let sealed = cipher.encrypt(key, secret, self.random)?;
                 let sealed = sealed.ok_or_else(wrong_length)?;
                 document.begin("EncryptedValue", &[])?;
                 write_encrypted(document, *cipher, &sealed)?;

@@ -1,6 +1,6 @@
 //! `keyproof otp pskc`: containers of token keys (RFC 6030), offline.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -216,7 +216,7 @@ fn write(arguments: &WriteArguments) -> Outcome {
             }
         }
     };
-    let document = Writer::new(lock).write(&keys, &mut random)?;
+    let document = Writer::new(lock).write(&keys, |bytes| Ok::<_, Infallible>(random(bytes)))?;
     match &arguments.out {
         Some(file) => write_secret(file, document.as_bytes()),
         None => Ok(output::deliver(document.trim_end())?),
