@@ -612,6 +612,29 @@ async fn held_bodies_take_little_memory() {
     assert!(peak < 250, "{peak} MiB");
 }
 
+/// What each segment was read into is given up with it.
+#[tokio::test]
+async fn bodies_that_come_a_byte_at_a_time_take_little_memory() {
+    let program = program::Program::serve("[auth]\naddress_limit = 0\n");
+    let announced = head("POST /api/v1/authenticate", &["Content-Length: 16384"]);
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        let mut client = stack::Client::connect(program.address).await;
+        client.send(&announced).await;
+        held.push(client);
+    }
+    for _ in 0..1000 {
+        for client in &mut held {
+            client.send("a").await;
+        }
+        // So that the next byte is another segment.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // A buffer a byte would be 160 MiB at least.
+    let peak = program.peak_mib();
+    assert!(peak < 100, "{peak} MiB");
+}
+
 /// A login's body is too long before the server's limit is reached, and none of it is waited for.
 #[tokio::test]
 async fn a_body_longer_than_its_route_needs_is_refused_unread() {

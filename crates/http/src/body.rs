@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming, SizeHint};
 use tokio::time::timeout;
 
@@ -58,7 +58,7 @@ impl RequestBody {
         let stack = &self.origin.stack;
         let patience = stack.limits.body_timeout;
         self.deadline.extend(patience);
-        let whole = timeout(patience, Limited::new(incoming, limit).collect());
+        let whole = timeout(patience, gather(incoming, limit));
         let read = tokio::select! {
             biased;
             read = whole => read,
@@ -67,12 +67,31 @@ impl RequestBody {
         };
         self.deadline.restart();
         match read {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-            Ok(Err(_)) => Err(StackRefusal::BodyMalformed),
+            Ok(whole) => whole,
             Err(_) => Err(StackRefusal::BodyTimedOut),
         }
     }
+}
+
+/// All bytes of a body. Each frame is copied and given up as it comes, for it is a slice of the buffer that the connection was read
+/// into: kept until the end, bodies that are sent a byte at a time would keep a buffer for each byte.
+async fn gather(mut incoming: Incoming, limit: usize) -> Result<Bytes, StackRefusal> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|_| StackRefusal::BodyMalformed)?;
+        // Whatever else a frame is, trailers, says nothing here.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if data.len() > limit.saturating_sub(whole.len()) {
+            return Err(too_large(limit));
+        }
+        if whole.is_empty() && incoming.is_end_stream() {
+            return Ok(data);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
 }
 
 impl Drop for RequestBody {

@@ -213,8 +213,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let socket = within(TcpStream::connect(address)).await.unwrap();
+        socket.set_nodelay(true).unwrap();
         Self {
-            socket: within(TcpStream::connect(address)).await.unwrap(),
+            socket,
             received: Vec::new(),
         }
     }
