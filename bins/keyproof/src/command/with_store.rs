@@ -104,7 +104,9 @@ impl From<OpenStoreError> for Failure {
         match error {
             // What is busy or full now may not be in a moment: a supervisor tries again.
             OpenStoreError::Open {
-                source: OpenError::Engine(EngineError::Busy { .. } | EngineError::Full { .. }),
+                source:
+                    OpenError::InUse { .. }
+                    | OpenError::Engine(EngineError::Busy { .. } | EngineError::Full { .. }),
                 ..
             } => Self::Refused(message),
             // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
@@ -213,6 +215,12 @@ mod tests {
                 },
                 "run `keyproof migrate`",
                 true,
+            ),
+            (
+                FILE,
+                OpenError::InUse { found: 1 },
+                "end every keyproof that uses it",
+                false,
             ),
             (
                 FILE,

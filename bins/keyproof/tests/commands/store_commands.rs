@@ -265,7 +265,7 @@ fn a_store_of_an_earlier_schema_is_written_anew_once_nobody_has_it_open() {
     let mut output = BufReader::new(other.stdout.take().unwrap());
     output.read_line(&mut said).unwrap();
     assert_eq!(said, "done\n");
-    home.fails(&["migrate"], "", 2, "another process has it open");
+    home.fails(&["migrate"], "", 1, "another process has it open");
     drop(other.stdin.take());
     assert!(other.wait().unwrap().success());
     let migrated = home.document(&["migrate", "--json"], "");
