@@ -12,10 +12,15 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_network(text: &str) -> Result<IpNet, String> {
-    parse(
-        text,
-        "not a network, such as 10.0.0.0/24, 192.0.2.7/32 or 2001:db8::/32",
-    )
+    let form = "not a network, such as 10.0.0.0/24, 192.0.2.7/32 or 2001:db8::/32";
+    let network: IpNet = parse(text, form)?;
+    match network {
+        // Addresses are compared as IPv4 where they are mapped, so that such a network would have none.
+        IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => Err(format!(
+            "{text} is of IPv4 addresses: write it as such, like 10.0.0.0/24"
+        )),
+        _ => Ok(network),
+    }
 }
 
 fn parse<T: FromStr>(text: &str, otherwise: &str) -> Result<T, String> {
@@ -36,4 +41,19 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     let texts = Vec::<String>::deserialize(deserializer)?;
     let networks = texts.iter().map(|text| parse_network(text));
     networks.collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_no_address_is_in_is_refused() {
+        for text in ["10.0.0.0/24", "2001:db8::/32", "::/0", "::1/128"] {
+            assert!(parse_network(text).is_ok(), "{text}");
+        }
+        for text in ["::ffff:10.0.0.0/104", "::ffff:192.0.2.7/128", "10.0.0.0/33"] {
+            assert!(parse_network(text).is_err(), "{text}");
+        }
+    }
 }
