@@ -204,6 +204,15 @@ impl Moment {
         self.at.is_some()
     }
 
+    /// A counter's code is the same at any moment.
+    fn is_not_of_a_counter(&self) -> Outcome {
+        if self.is_named() {
+            let why = "--at is for TOTP: a code of a counter is the same at any moment";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        Ok(())
+    }
+
     fn seconds(&self) -> u64 {
         self.at.unwrap_or_else(|| SystemClock.now().as_secs())
     }
@@ -317,6 +326,7 @@ fn code(arguments: &CodeArguments) -> Outcome {
     let hotp = Hotp::new(&key.secret, key.algorithm, key.digits);
     let (code, facts) = match key.kind {
         Kind::Hotp { counter } => {
+            arguments.moment.is_not_of_a_counter()?;
             let code = hotp.code(counter).to_string();
             let facts = json!({ "code": code, "counter": counter });
             (code, facts)
@@ -346,6 +356,7 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     let WindowArgument(window) = arguments.window;
     let (finding, facts) = match key.kind {
         Kind::Hotp { counter } => {
+            arguments.moment.is_not_of_a_counter()?;
             let look_ahead = LookAhead::new(window.after.into())?;
             match hotp.verify(&code, counter, look_ahead) {
                 Some(next) => (

@@ -48,6 +48,13 @@ fn otp_code_prints_the_code() {
         &["otp", "code", "--secret-file", &file, "--counter", "9"],
         "520489",
     );
+    // A moment says nothing of a counter.
+    for more in [&["code"][..], &["verify", "520489"]] {
+        let (command, code) = (more[0], &more[1..]);
+        let counter = ["--secret-file", &file, "--counter", "9", "--at", "59"];
+        let output = run(&[&["otp", command], &counter[..], code].concat());
+        assert_eq!(output.status.code(), Some(2));
+    }
     let uri = format!("otpauth://totp/a?secret={SECRET}&digits=8");
     prints(
         &["otp", "code", "--uri", &uri, "--at", "1111111109"],
