@@ -216,7 +216,10 @@ fn write(arguments: &WriteArguments) -> Outcome {
             }
         }
     };
-    let document = Writer::new(lock).write(&keys, |bytes| Ok::<_, Infallible>(random(bytes)))?;
+    let document = Writer::new(lock).write(&keys, |bytes| {
+        random(bytes);
+        Ok::<_, Infallible>(())
+    })?;
     match &arguments.out {
         Some(file) => write_secret(file, document.as_bytes()),
         None => Ok(output::deliver(document.trim_end())?),

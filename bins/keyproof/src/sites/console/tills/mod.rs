@@ -61,7 +61,7 @@ impl Visit<Signed> {
     pub(super) async fn add_till(self) -> Answered {
         let devices = &self.service().otp_devices;
         let name = self.typed("name").to_owned();
-        let keeper = self.keeper(Action::InstanceAdd, &name).await?;
+        let keeper = self.till_keeper(Action::InstanceAdd, &name).await?;
         let password = self.secret("password");
         let (field, text) = match devices.add_instance(&keeper, password).await {
             Ok(()) => {
@@ -84,7 +84,7 @@ impl Visit<Signed> {
     pub(super) async fn remove_till(self) -> Answered {
         let instance = self.named("instance");
         let devices = &self.service().otp_devices;
-        let keeper = self.keeper(Action::InstanceRemove, instance).await?;
+        let keeper = self.till_keeper(Action::InstanceRemove, instance).await?;
         self.confirmed(&format!("{HERE}/{instance}"))?;
         match devices.remove_instance(&keeper).await {
             Ok(()) | Err(Failure::Refused(RemoveInstanceError::Unknown)) => {
@@ -316,10 +316,10 @@ impl Visit<Signed> {
         Ok(caller.await?)
     }
 
-    async fn keeper(&self, act: Action, instance: &str) -> Result<Keeper, Refusal> {
+    async fn till_keeper(&self, act: Action, instance: &str) -> Result<Keeper, Refusal> {
         let devices = &self.service().otp_devices;
         let permitted = devices.permit_keeper(self.operator(), act, instance, &self.origin);
-        permitted.await.map_err(|_| Refusal::OutOfReach)
+        Ok(permitted.await?)
     }
 
     fn may_change(&self, instance: &str) -> bool {

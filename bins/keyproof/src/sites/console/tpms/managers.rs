@@ -49,7 +49,7 @@ impl Paged for Manager {
             namespace: namespace.to_owned(),
             manager: name.to_owned(),
         };
-        let keeper = visit.keeper(Action::TpmDeviceShow, target).await?;
+        let keeper = visit.device_keeper(Action::TpmDeviceShow, target).await?;
         let (vendor, serial) = (visit.asked("vendor").ok(), visit.asked("serial").ok());
         let after = vendor.as_deref().zip(serial.as_deref());
         let bound = devices.devices_of(&keeper, (namespace, name), after, ROWS);

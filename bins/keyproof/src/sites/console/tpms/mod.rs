@@ -11,7 +11,6 @@ use http::StatusCode;
 use keyproof_auth::operator::is_dns_label;
 use keyproof_service::{
     Action, Listed, Timestamp,
-    access::OutOfScope,
     audit::Target,
     device_identity::{
         Act, Administrator, ApiKey, AuthorityError, BoundDevice, Category, DeviceError,
@@ -131,7 +130,7 @@ impl Visit<Signed> {
     /// Devices of the namespace whose managers are there no more, behind the one that the address names.
     async fn devices_left(&self) -> Result<Section<BoundDevice>, Refusal> {
         let target = Manager::target(self.named("namespace"), "");
-        let keeper = self.keeper(Action::TpmDeviceShow, target).await?;
+        let keeper = self.device_keeper(Action::TpmDeviceShow, target).await?;
         let after = self.last_left();
         let devices = &self.service().device_identity;
         let namespace = self.named("namespace");
@@ -185,7 +184,7 @@ impl Visit<Signed> {
 
     pub(super) async fn tpm_device(self) -> Answered {
         let place = self.place()?;
-        let keeper = self.keeper(Action::TpmDeviceShow, place.target()).await?;
+        let keeper = self.device_keeper(Action::TpmDeviceShow, place.target()).await?;
         let shown = self.service().device_identity.device(&keeper, &place);
         let (device, keys) = shown.await?;
         let link = link_of(&place);
@@ -227,7 +226,7 @@ impl Visit<Signed> {
 
     pub(super) async fn forget_tpm_device(self) -> Answered {
         let place = self.place()?;
-        let keeper = self.keeper(Action::TpmDeviceForget, place.target()).await?;
+        let keeper = self.device_keeper(Action::TpmDeviceForget, place.target()).await?;
         self.confirmed(&link_of(&place))?;
         // The list that it is on is that of its manager, whose page may be gone.
         let list = if self.has_manager(&place.manager).await? {
@@ -256,7 +255,7 @@ impl Visit<Signed> {
     pub(super) async fn relearn_tpm_device(self) -> Answered {
         let place = self.place()?;
         let keeper = self
-            .keeper(Action::TpmDeviceRelearn, place.target())
+            .device_keeper(Action::TpmDeviceRelearn, place.target())
             .await?;
         let page = link_of(&place);
         self.confirmed(&page)?;
@@ -297,18 +296,12 @@ impl Visit<Signed> {
         Ok(permitted.await?)
     }
 
-    async fn keeper(&self, act: Action, target: Target) -> Result<Keeper, Refusal> {
+    async fn device_keeper(&self, act: Action, target: Target) -> Result<Keeper, Refusal> {
         let namespace = self.named("namespace");
         let devices = &self.service().device_identity;
         let permitted =
             devices.permit_keeper(self.operator(), act, namespace, target, &self.origin);
         Ok(permitted.await?)
-    }
-}
-
-impl From<OutOfScope> for Refusal {
-    fn from(_: OutOfScope) -> Self {
-        Self::OutOfReach
     }
 }
 
