@@ -249,6 +249,85 @@ fn a_list_by_another_key_of_the_issuers_name() {
     });
 }
 
+/// A CA that was certified twice under one key: its lists name one of the two key identifiers, and are of either certificate.
+#[test]
+fn a_list_counts_whichever_identifier_its_key_has_in_it() {
+    let chain = Chain::new();
+    let identified = |octet: u8| rcgen::KeyIdMethod::PreSpecified(vec![octet; 20]);
+    let certified = |octet| {
+        chain.sub.certified_by(&chain.top, |params| {
+            crl_signer(params);
+            params.key_identifier_method = identified(octet);
+        })
+    };
+    let (first, second) = (certified(1), certified(2));
+    let listed = |revoked: &[&[u8]], octet, day| {
+        chain.sub.revoke(revoked, |params| {
+            params.key_identifier_method = identified(octet);
+            params.this_update = date_time_ymd(2027, 1, day);
+        })
+    };
+    let judged = |cas: &[&[u8]], lists: &[&[u8]]| {
+        let crls: Vec<_> = lists
+            .iter()
+            .map(|der| Crl::from_der(der).unwrap())
+            .collect();
+        let leaf = Certificate::from_der(&chain.leaf).unwrap();
+        find(&leaf, &Pool::of(cas), &Pool::of(&[&chain.root]), &by(&crls))
+    };
+    let orders: [&[&[u8]]; 4] = [
+        &[&first],
+        &[&second],
+        &[&first, &second],
+        &[&second, &first],
+    ];
+    let (caught, free) = (
+        listed(&[&chain.leaf], 2, 2),
+        [listed(&[], 1, 1), listed(&[], 1, 3)],
+    );
+    for cas in orders {
+        // Alone, and beside an older one.
+        for lists in [&[&caught[..]][..], &[&free[0][..], &caught[..]][..]] {
+            let report = judged(cas, lists);
+            assert_refused(&report, Place::Leaf, |reason| {
+                matches!(reason, Reason::Revoked { .. })
+            });
+        }
+        // The newest counts.
+        assert_accepted(&judged(cas, &[&caught, &free[1]]), Outcome::Pass);
+    }
+    // Whether the issuer may sign lists is asked of such a one as well, and not of one by another key.
+    let silent = chain.sub.certified_by(&chain.top, |params| {
+        params.key_identifier_method = identified(1)
+    });
+    assert_refused(&judged(&[&silent], &[&caught]), Place::Leaf, |reason| {
+        *reason == Reason::CrlSignMissing
+    });
+    let other = chain.sub.with_new_key();
+    let of_another = other.revoke(&[&chain.leaf], unchanged);
+    assert_accepted(&judged(&[&silent], &[&of_another]), Outcome::Warn);
+}
+
+#[test]
+fn lists_that_are_said_to_be_of_other_keys_are_tried_within_the_budget() {
+    let chain = Chain::new();
+    let other = chain.sub.with_new_key().revoke(&[], unchanged);
+    let other = Crl::from_der(&other).unwrap();
+    let report = chain.judge_by(&vec![other.clone(); MAX_SIGNATURE_CHECKS - 2]);
+    assert_accepted(&report, Outcome::Warn);
+    assert_eq!(report.signatures_checked(), MAX_SIGNATURE_CHECKS);
+    let report = chain.judge_by(&vec![other.clone(); MAX_SIGNATURE_CHECKS - 1]);
+    let refusal = report.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+    // What is no newer than the issuer's own list is not tried.
+    let own = chain.sub.revoke(&[], unchanged);
+    let mut crls = vec![other; MAX_SIGNATURE_CHECKS];
+    crls.push(Crl::from_der(&own).unwrap());
+    let report = chain.judge_by(&crls);
+    assert_accepted(&report, Outcome::Pass);
+    assert_eq!(report.signatures_checked(), 3);
+}
+
 #[test]
 fn an_issuer_whose_key_usage_leaves_crl_sign_out_has_no_list() {
     let mut chain = Chain::new();

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{PathCheck, Pool, Reason, Rules, find},
+    path::{PathCheck, Pool, Rules, find},
     prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
@@ -143,11 +143,5 @@ fn judge(crl: &Crl<'_>) -> Option<Outcome> {
     sound(report.checks());
     let outcome = report.checks().outcome(PathCheck::Revocation);
     assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
-    let mut found = report.checks().of(PathCheck::Revocation);
-    let outcome = if found.any(|finding| finding.reason == Reason::CrlOfAnotherKey) {
-        Outcome::NotAsked
-    } else {
-        outcome
-    };
     report.accepted().then_some(outcome)
 }

@@ -95,7 +95,8 @@ pub enum Reason {
         /// When it was made, in seconds since the Unix epoch.
         this_update: i64,
     },
-    /// Revocation lists of its issuer's name were given, and none of them is of the issuer's key.
+    /// Revocation lists of its issuer's name were given; each names another key than the issuer's, whose key has signed none of
+    /// them.
     CrlOfAnotherKey,
     /// Its issuer's revocation list does not count, because its keyUsage leaves cRLSign out.
     CrlSignMissing,

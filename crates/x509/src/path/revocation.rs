@@ -7,7 +7,11 @@ use super::{
     report::{PathFinding, Place, Reason},
     search::Search,
 };
-use crate::{X509Error, certificate::Certificate, crl::Crl};
+use crate::{
+    X509Error,
+    certificate::Certificate,
+    crl::{Crl, CrlNumber},
+};
 
 /// What the lists say of a path that none of them refuses.
 #[derive(Default)]
@@ -104,41 +108,56 @@ impl<'s, 'a> Search<'s, 'a> {
         self.budget.compare(crls.len())?;
         let name = certificate.issuer().canonical();
         let key = subject_key_identifier(signer);
-        let mut candidates: Vec<(usize, &'s Crl<'s>)> = crls
-            .iter()
-            .enumerate()
-            .filter(|(_, crl)| crl.is_by(&name) && crl.covers(certificate))
-            .collect();
-        if candidates.is_empty() {
-            return Ok(Err(Reason::CrlMissing));
-        }
-        candidates.retain(|(_, crl)| {
-            // Of another key of that name.
-            !matches!(
+        // Key identifiers rule nothing out: a CA that is certified again under the same key may say another.
+        let is_said_to_be_of_another = |crl: &Crl<'_>| {
+            matches!(
                 (crl.authority_key_identifier(), key),
                 (Some(authority), Some(key)) if authority != key
             )
-        });
-        if candidates.is_empty() {
-            return Ok(Err(Reason::CrlOfAnotherKey));
+        };
+        let (mut others, own): (Vec<_>, Vec<_>) = crls
+            .iter()
+            .enumerate()
+            .filter(|(_, crl)| crl.is_by(&name) && crl.covers(certificate))
+            .partition(|(_, crl)| is_said_to_be_of_another(crl));
+        if own.is_empty() && others.is_empty() {
+            return Ok(Err(Reason::CrlMissing));
         }
-        if !signer.may_sign_crls().map_err(Reason::ExtensionMalformed)? {
+        let may_sign = signer.may_sign_crls().map_err(Reason::ExtensionMalformed)?;
+        if !own.is_empty() && !may_sign {
             return Err(Reason::CrlSignMissing);
         }
-        candidates.sort_by_key(|(_, crl)| (crl.this_update(), crl.number()));
+        let (found, refused) = self.newest_signed(own, signer, issuer)?;
+        // What is no newer would not count.
+        others.retain(|(_, crl)| found.is_none_or(|found| age(crl) > age(found)));
+        let (newer, _) = self.newest_signed(others, signer, issuer)?;
+        match (newer.or(found), refused) {
+            (Some(crl), _) if may_sign => Ok(Ok(crl)),
+            (Some(_), _) => Err(Reason::CrlSignMissing),
+            // Fail closed: a list of this name was given that claims to be of the issuer's key, and none counts.
+            (None, Some(error)) => Err(Reason::CrlSignatureRefused(error)),
+            (None, None) => Ok(Err(Reason::CrlOfAnotherKey)),
+        }
+    }
+
+    /// The newest of some lists that a key has signed, if any, and why the newest of those that are newer is refused.
+    fn newest_signed(
+        &mut self,
+        mut lists: Vec<(usize, &'s Crl<'s>)>,
+        signer: &Certificate<'a>,
+        issuer: Place,
+    ) -> Result<(Option<&'s Crl<'s>>, Option<X509Error>), Reason> {
+        lists.sort_by_key(|&(_, crl)| age(crl));
         let mut refused = None;
-        for (index, crl) in candidates.into_iter().rev() {
+        for (index, crl) in lists.into_iter().rev() {
             match self.is_crl_signed_by(index, signer, issuer)? {
-                Ok(()) => return Ok(Ok(crl)),
+                Ok(()) => return Ok((Some(crl), refused)),
                 Err(error) => {
                     refused.get_or_insert(error);
                 }
             }
         }
-        // Fail closed: a list of this name was given, and none counts.
-        Err(Reason::CrlSignatureRefused(
-            refused.unwrap_or(X509Error::Empty),
-        ))
+        Ok((None, refused))
     }
 
     /// The outer error is the budget's.
@@ -165,4 +184,9 @@ impl<'s, 'a> Search<'s, 'a> {
         self.checked_crls.push((index, issuer, result.clone()));
         Ok(result)
     }
+}
+
+/// By what the newest of several lists is told.
+fn age<'c>(crl: &'c Crl<'_>) -> (i64, Option<&'c CrlNumber>) {
+    (crl.this_update(), crl.number())
 }
