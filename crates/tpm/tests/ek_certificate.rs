@@ -1168,7 +1168,14 @@ fn a_revoked_certificate_has_no_chain() {
     let parsed = EkCertificate::parse(&certificate).unwrap();
     let serial = parsed.certificate().serial().as_bytes();
     let none = maker.ca.revoke(&[], |_| ());
-    accepted(&maker.judge_with(&certificate, &[&none]), &[]);
+    let of_root = maker.root.revoke(&[], |_| ());
+    accepted(&maker.judge_with(&certificate, &[&none, &of_root]), &[]);
+    // Of whom nothing is known is told.
+    let report = maker.judge_with(&certificate, &[&none]);
+    accepted(&report, &[EkCertificateCheck::Chain]);
+    let detail = report.detail(EkCertificateCheck::Chain);
+    let missing = "the intermediate CN=ca: no revocation list of its issuer was given";
+    assert!(detail.ends_with(missing), "{detail}");
 
     let report = maker.judge_with(&certificate, &[&maker.ca.revoke(&[serial], |_| ())]);
     refused(&report, &[EkCertificateCheck::Chain]);

@@ -47,6 +47,12 @@ impl Chain {
         self.judge_by(&crls)
     }
 
+    /// Beside an empty list of the root.
+    fn judge_whole(&self, crls: &[&[u8]]) -> PathReport {
+        let of_root = self.top.revoke(&[], unchanged);
+        self.judge(&[crls, &[&of_root[..]][..]].concat())
+    }
+
     fn judge_by(&self, crls: &[Crl<'_>]) -> PathReport {
         let (intermediates, anchors) = (Pool::of(&[&self.ca]), Pool::of(&[&self.root]));
         let leaf = Certificate::from_der(&self.leaf).unwrap();
@@ -144,7 +150,7 @@ fn an_issuer_without_a_list_is_not_asked() {
     assert_accepted(&chain.judge(&[&stranger]), Outcome::NotAsked);
     // Of one of two issuers: that is told.
     let report = chain.judge(&[&chain.top.revoke(&[], unchanged)]);
-    let detail = assert_accepted(&report, Outcome::Pass);
+    let detail = assert_accepted(&report, Outcome::Warn);
     assert_eq!(detail, "no revocation list of its issuer was given");
     let both = [
         chain.top.revoke(&[], unchanged),
@@ -155,6 +161,58 @@ fn an_issuer_without_a_list_is_not_asked() {
     assert_eq!(detail, "no certificate is revoked");
     // Two certificates, and as many lists.
     assert_eq!(report.signatures_checked(), 4);
+}
+
+/// Whatever keeps a certificate from being known as free.
+#[test]
+fn lists_that_are_required_are_there_current_and_of_the_issuers_key() {
+    let chain = Chain::new();
+    let judged = |lists: &[&[u8]]| {
+        let crls: Vec<_> = lists
+            .iter()
+            .map(|der| Crl::from_der(der).unwrap())
+            .collect();
+        let mut rules = by(&crls);
+        rules.require_crls = true;
+        let (intermediates, anchors) = (Pool::of(&[&chain.ca]), Pool::of(&[&chain.root]));
+        let leaf = Certificate::from_der(&chain.leaf).unwrap();
+        find(&leaf, &intermediates, &anchors, &rules)
+    };
+    let (of_root, of_sub) = (
+        chain.top.revoke(&[], unchanged),
+        chain.sub.revoke(&[], unchanged),
+    );
+    assert_accepted(&judged(&[&of_root, &of_sub]), Outcome::Pass);
+    let stranger = Authority::new("Stranger").revoke(&[], unchanged);
+    let lists: [&[&[u8]]; 3] = [&[], &[&stranger], &[&of_root]];
+    for lists in lists {
+        assert_refused(&judged(lists), Place::Leaf, |reason| {
+            *reason == Reason::CrlMissing
+        });
+    }
+    assert_refused(&judged(&[&of_sub]), Place::Intermediate(0), |reason| {
+        *reason == Reason::CrlMissing
+    });
+    let stale = chain.sub.revoke(&[], |params| {
+        params.next_update = date_time_ymd(2027, 1, 14);
+    });
+    assert_refused(&judged(&[&of_root, &stale]), Place::Leaf, |reason| {
+        matches!(reason, Reason::CrlStale { .. })
+    });
+    let early = chain.sub.revoke(&[], |params| {
+        params.this_update = date_time_ymd(2027, 6, 1);
+    });
+    assert_refused(&judged(&[&of_root, &early]), Place::Leaf, |reason| {
+        matches!(reason, Reason::CrlNotYetValid { .. })
+    });
+    let of_another = chain.sub.with_new_key().revoke(&[], unchanged);
+    assert_refused(&judged(&[&of_root, &of_another]), Place::Leaf, |reason| {
+        *reason == Reason::CrlOfAnotherKey
+    });
+    let revoking = chain.sub.revoke(&[&chain.leaf], unchanged);
+    assert_refused(&judged(&[&of_root, &revoking]), Place::Leaf, |reason| {
+        matches!(reason, Reason::Revoked { .. })
+    });
 }
 
 #[test]
@@ -196,8 +254,8 @@ fn the_newest_list_counts() {
     };
     let higher = |params: &mut CertificateRevocationListParams| params.crl_number = 300.into();
     for freed in [chain.sub.revoke(&[], later), chain.sub.revoke(&[], higher)] {
-        assert_accepted(&chain.judge(&[&held, &freed]), Outcome::Pass);
-        assert_accepted(&chain.judge(&[&freed, &held]), Outcome::Pass);
+        assert_accepted(&chain.judge_whole(&[&held, &freed]), Outcome::Pass);
+        assert_accepted(&chain.judge_whole(&[&freed, &held]), Outcome::Pass);
     }
     let free = chain.sub.revoke(&[], unchanged);
     for caught in [
@@ -223,7 +281,7 @@ fn a_list_by_another_key_of_the_issuers_name() {
     let of_other_keys = "are of other keys than the issuer's";
     assert!(detail.contains(of_other_keys), "{detail}");
     let own_list = chain.sub.revoke(&[], unchanged);
-    assert_accepted(&chain.judge(&[&of_another, &own_list]), Outcome::Pass);
+    assert_accepted(&chain.judge_whole(&[&of_another, &own_list]), Outcome::Pass);
     // It claims to be of the issuer's: nothing can be known.
     let own = chain.sub.revoke(&[], unchanged);
     let identifier = Crl::from_der(&own).unwrap();
@@ -239,7 +297,7 @@ fn a_list_by_another_key_of_the_issuers_name() {
         )
     });
     // Beside one that verifies it is passed over.
-    assert_accepted(&chain.judge(&[&claimed, &own]), Outcome::Pass);
+    assert_accepted(&chain.judge_whole(&[&claimed, &own]), Outcome::Pass);
     // One that was changed is no better.
     let mut changed = own.clone();
     let last = changed.len() - 1;
@@ -267,9 +325,11 @@ fn a_list_counts_whichever_identifier_its_key_has_in_it() {
             params.this_update = date_time_ymd(2027, 1, day);
         })
     };
+    let of_root = chain.top.revoke(&[], unchanged);
     let judged = |cas: &[&[u8]], lists: &[&[u8]]| {
         let crls: Vec<_> = lists
             .iter()
+            .chain([&&of_root[..]])
             .map(|der| Crl::from_der(der).unwrap())
             .collect();
         let leaf = Certificate::from_der(&chain.leaf).unwrap();
@@ -324,7 +384,8 @@ fn lists_that_are_said_to_be_of_other_keys_are_tried_within_the_budget() {
     let mut crls = vec![other; MAX_SIGNATURE_CHECKS];
     crls.push(Crl::from_der(&own).unwrap());
     let report = chain.judge_by(&crls);
-    assert_accepted(&report, Outcome::Pass);
+    let detail = assert_accepted(&report, Outcome::Warn);
+    assert_eq!(detail, "no revocation list of its issuer was given");
     assert_eq!(report.signatures_checked(), 3);
 }
 
@@ -340,7 +401,7 @@ fn an_issuer_whose_key_usage_leaves_crl_sign_out_has_no_list() {
     chain.ca = chain
         .sub
         .certified_by(&chain.top, |params| params.key_usages.clear());
-    assert_accepted(&chain.judge(&[&list]), Outcome::Pass);
+    assert_accepted(&chain.judge_whole(&[&list]), Outcome::Pass);
 }
 
 #[test]
@@ -524,7 +585,8 @@ fn a_list_is_current_at_both_ends_of_its_time() {
         params.this_update = date_time_ymd(2027, 1, 15);
         params.next_update = date_time_ymd(2027, 1, 16);
     });
-    let crls = [Crl::from_der(&list).unwrap()];
+    let of_root = chain.top.revoke(&[], unchanged);
+    let crls = [&list, &of_root].map(|der| Crl::from_der(der).unwrap());
     let leaf = Certificate::from_der(&chain.leaf).unwrap();
     let (first, last) = (1_799_971_200, 1_800_057_600);
     for (now, outcome) in [

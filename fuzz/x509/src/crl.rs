@@ -143,5 +143,10 @@ fn judge(crl: &Crl<'_>) -> Option<Outcome> {
     sound(report.checks());
     let outcome = report.checks().outcome(PathCheck::Revocation);
     assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
+    // Where lists are required, it was looked up or is refused.
+    rules.require_crls = true;
+    let required = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
+    sound(required.checks());
+    assert_eq!(required.accepted(), outcome == Outcome::Pass, "{report}");
     report.accepted().then_some(outcome)
 }

@@ -40,7 +40,7 @@ pub(super) fn build(
             let warnings = report
                 .checks()
                 .of(PathCheck::Revocation)
-                .filter(|finding| finding.severity() == Severity::Warning)
+                .filter(|finding| finding.severity() >= Severity::Warning)
                 .map(|finding| EkCertificateFinding::ChainWarning {
                     certificate: whose(&report, finding.at),
                     reason: finding.reason.clone(),

@@ -19,7 +19,8 @@
 //! [`Rules::judge_anchors`] has the latter only stand between.
 //!
 //! Revocation is judged by the lists that are given ([`Rules::crls`]): a certificate on its issuer's list is refused, a list
-//! that is past its time warns, and of an issuer without a list nothing is asked. Fetching lists is for the caller.
+//! that is past its time warns, and so does an issuer without a list where another issuer of the path has one. Without any, nothing
+//! is asked. [`Rules::require_crls`] refuses all of that. Fetching lists is for the caller.
 
 mod anchors;
 mod budget;
@@ -87,6 +88,27 @@ pub struct Rules<'a> {
     pub processed: &'a [ObjectIdentifier],
     /// Revocation lists, of any issuers and in any order. Of several of one issuer the newest counts.
     pub crls: &'a [Crl<'a>],
+    /// Each certificate below the anchor must be looked up in a current list of its issuer. Where that is missing, is past its time
+    /// or not yet of it, says no end, or is of another key than the issuer's, the path is refused, as under a strict
+    /// [`Report`](crate::Report); unless this is set that warns, or is not asked where no list is of any issuer of the path.
+    ///
+    /// ```
+    /// # fn check(leaf: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
+    /// use keyproof_x509::crl::Crl;
+    /// use keyproof_x509::path::{Pool, Rules, find};
+    /// use keyproof_x509::{Certificate, algorithms};
+    ///
+    /// let lists = [Crl::from_der(list)?];
+    /// let mut rules = Rules::new(algorithms::RING, now);
+    /// rules.require_crls = true;
+    /// let (leaf, none, roots) = (Certificate::from_der(leaf)?, Pool::of(&[]), Pool::of(&[root]));
+    /// assert!(!find(&leaf, &none, &roots, &rules).accepted());
+    /// rules.crls = &lists;
+    /// assert!(find(&leaf, &none, &roots, &rules).accepted());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub require_crls: bool,
     /// The policies of which the path is to be valid under one: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` is
     /// any-policy.
     pub policies: Option<&'a [ObjectIdentifier]>,
@@ -133,6 +155,7 @@ impl<'a> Rules<'a> {
             purpose: None,
             processed: &[],
             crls: &[],
+            require_crls: false,
             policies: None,
             require_policy: false,
             inhibit_mapping: false,

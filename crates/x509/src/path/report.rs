@@ -32,7 +32,8 @@ crate::checks! {
         Names = "names", "all names are permitted";
         /// `policies`: the path is valid under a certificate policy, where that is required.
         Policies = "policies", "the certificate policies are in order";
-        /// `revocation`: no certificate is on the revocation list of its issuer, of those lists that were given.
+        /// `revocation`: no certificate is on the revocation list of its issuer, of those lists that were given. It passes if each
+        /// certificate below the anchor was looked up in a current one, and was not asked if no list is of an issuer of the path.
         Revocation = "revocation", "no certificate is revoked";
     }
 }
@@ -88,7 +89,8 @@ pub enum Reason {
     BasicConstraintsMissing,
     /// The search took more work than any honest set of certificates does; it was given up.
     BudgetSpent,
-    /// No revocation list of its issuer was given, though some were.
+    /// No revocation list of its issuer was given, though one of another issuer of the path was, or lists are required
+    /// ([`Rules::require_crls`](super::Rules::require_crls)).
     CrlMissing,
     /// The revocation list of its issuer is of a later time: a clock is wrong.
     CrlNotYetValid {
@@ -385,11 +387,12 @@ impl Finding for PathFinding {
 
     fn severity(&self) -> Severity {
         match self.reason {
-            Reason::CrlMissing => Severity::Remark,
-            Reason::CrlNotYetValid { .. }
+            // Refusals where lists are required.
+            Reason::CrlMissing
+            | Reason::CrlNotYetValid { .. }
             | Reason::CrlOfAnotherKey
             | Reason::CrlStale { .. }
-            | Reason::CrlWithoutEnd => Severity::Warning,
+            | Reason::CrlWithoutEnd => Severity::Irregular,
             Reason::AlgorithmsDiffer
             | Reason::BasicConstraintsMissing
             | Reason::BudgetSpent

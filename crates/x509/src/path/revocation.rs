@@ -37,23 +37,34 @@ impl<'s, 'a> Search<'s, 'a> {
     /// Asks of each certificate below the anchor whether its issuer has revoked it, and of the anchor if anchors are judged.
     pub(super) fn check_revocation(&mut self, walk: &[Place]) -> Result<Revocations, PathFinding> {
         let mut revocations = Revocations::default();
-        if self.rules.crls.is_empty() {
+        if self.rules.crls.is_empty() && !self.rules.require_crls {
             return Ok(revocations);
         }
         for (at, pair) in walk.windows(2).enumerate() {
             let [place, issuer] = *pair else { continue };
             let found = |reason| PathFinding { at, reason };
             let told = self.ask(place, issuer).map_err(found)?;
-            revocations.add(told.map(found));
+            revocations.add(self.refuse_if_required(told.map(found))?);
         }
         if let Some((&anchor, below)) = walk.split_last() {
             let at = below.len();
             let found = |reason| PathFinding { at, reason };
             for told in self.ask_of_anchor(anchor).map_err(found)? {
-                revocations.add(told.map(found));
+                revocations.add(self.refuse_if_required(told.map(found))?);
             }
         }
         Ok(revocations)
+    }
+
+    /// Where lists are required, whatever keeps a certificate from being known as free refuses it.
+    fn refuse_if_required(
+        &self,
+        told: Option<PathFinding>,
+    ) -> Result<Option<PathFinding>, PathFinding> {
+        match told {
+            Some(finding) if self.rules.require_crls => Err(finding),
+            told => Ok(told),
+        }
     }
 
     /// Whether a list of the name of a certificate's issuer tells of it.

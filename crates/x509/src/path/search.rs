@@ -79,6 +79,10 @@ impl<'s, 'a> Search<'s, 'a> {
             }
         };
         let mut checks = Report::new();
+        if self.rules.require_crls {
+            // What is irregular of revocation lists refuses then.
+            checks = checks.under_policy(true);
+        }
         let (places, policies) = match verdict {
             Ok((policies, revocations)) => {
                 for check in PathCheck::ALL {
