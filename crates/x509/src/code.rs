@@ -17,7 +17,9 @@ const CODE_DIGITS: usize = 2 * CODE_BYTES;
 
 /// A verification code, the certificate that it was issued for, and until when it lives.
 ///
-/// It is used once: [`VerificationCode::redeem`] takes it and gives it back only with a refusal. `Debug` hides the digits.
+/// It is used once: [`VerificationCode::redeem`] takes it and gives it back only with a refusal. One that is read from its digits
+/// alone knows neither its certificate nor its end until it is told ([`VerificationCode::bound_to`]); judged as it is, that warns
+/// ([`ProofFinding::CodeUnbound`]). `Debug` hides the digits.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, VerificationCode};
@@ -42,12 +44,14 @@ pub struct VerificationCode {
 impl VerificationCode {
     /// Makes the code of 24 random bytes for a certificate.
     ///
-    /// `expires_at`, in seconds since the Unix epoch, is the first second at which it is dead; `None` for no expiry.
+    /// `expires_at`, in seconds since the Unix epoch, is the first second at which it is dead, without any skew; `None` for no
+    /// expiry. A proof for one that would end beyond 9999-12-31T23:59:59Z is refused: that is a time in milliseconds, which never
+    /// comes.
     pub fn issue(random: &[u8; CODE_BYTES], ca: &Certificate<'_>, expires_at: Option<u64>) -> Self {
         Self::draw(random).bound_to(ca.sha256_thumbprint(), expires_at)
     }
 
-    /// Makes a code of 24 random bytes that is bound to no certificate and does not expire.
+    /// Makes a code of 24 random bytes that is bound to no certificate and does not expire: to be bound, or judged with a warning.
     pub fn draw(random: &[u8; CODE_BYTES]) -> Self {
         let mut digits = [0; CODE_DIGITS];
         data_encoding::HEXUPPER.encode_mut(random, &mut digits);
@@ -58,7 +62,8 @@ impl VerificationCode {
         }
     }
 
-    /// Reads a code that is bound to no certificate and does not expire, as one typed on a command line.
+    /// Reads a code that is bound to no certificate and does not expire, as one typed on a command line: to be bound, or judged
+    /// with a warning.
     ///
     /// # Errors
     ///
@@ -81,7 +86,8 @@ impl VerificationCode {
         })
     }
 
-    /// Binds a parsed code to a certificate and an expiry again, as a store does that has kept the three.
+    /// Binds a parsed code to a certificate and an expiry (as in [`VerificationCode::issue`]) again, as a store does that has kept
+    /// the three.
     pub fn bound_to(self, certificate: Sha256Thumbprint, expires_at: Option<u64>) -> Self {
         Self {
             certificate: Some(certificate),

@@ -28,8 +28,8 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 pub struct Policy<'a> {
     /// The signature algorithms on offer, such as [`algorithms::RING`](crate::algorithms).
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
-    /// By how much this clock and the makers' may differ: both ends of a validity period, and a code's expiry, are moved outwards by
-    /// it. Five minutes unless set.
+    /// By how much this clock and the makers' may differ: both ends of a validity period are moved outwards by it. Five minutes
+    /// unless set. A code's expiry stands as it is: the clock that judges it has set it.
     pub clock_skew: Duration,
     /// Whether to refuse what RFC 5280 forbids though the real service takes it: version 1, missing basicConstraints, a CA as
     /// leaf, malformed extensions. Off unless set.

@@ -86,6 +86,13 @@ pub enum ProofFinding {
         /// Since when, in seconds since the Unix epoch.
         expired_at: u64,
     },
+    /// The code is to end at no time of this calendar: a time in milliseconds, most likely.
+    CodeExpiryOutOfRange {
+        /// When, in seconds since the Unix epoch.
+        expires_at: u64,
+    },
+    /// The code is its digits alone: for which certificate it was issued, and until when it lives, was not said.
+    CodeUnbound,
     /// The leaf's common name is not the code.
     CommonNameMismatch {
         /// How many characters it has; a code has 48.
@@ -257,7 +264,8 @@ impl Finding for ProofFinding {
                 _ => Severity::Irregular,
             },
 
-            Self::FurtherCertificates { .. }
+            Self::CodeUnbound
+            | Self::FurtherCertificates { .. }
             | Self::KeyExponentUnsound { role: Role::Leaf }
             | Self::KeySize { role: Role::Leaf, .. }
             // The CA's own signature proves nothing here.
@@ -282,6 +290,7 @@ impl Finding for ProofFinding {
             | Self::CaFalse
             | Self::CodeForAnotherCertificate
             | Self::CodeExpired { .. }
+            | Self::CodeExpiryOutOfRange { .. }
             | Self::CommonNameMismatch { .. }
             | Self::CommonNameMissing
             | Self::CommonNameNotUnique { .. }
@@ -306,7 +315,10 @@ impl Finding for ProofFinding {
             Self::FurtherCertificates { .. } | Self::LeafRead { .. } | Self::LeafUnreadable(_) => {
                 ProofCheck::Leaf
             }
-            Self::CodeExpired { .. } | Self::CodeForAnotherCertificate => ProofCheck::Code,
+            Self::CodeExpired { .. }
+            | Self::CodeExpiryOutOfRange { .. }
+            | Self::CodeForAnotherCertificate
+            | Self::CodeUnbound => ProofCheck::Code,
             Self::IssuerEmpty
             | Self::IssuerFolded
             | Self::IssuerMismatch { .. }
@@ -361,6 +373,12 @@ impl Finding for ProofFinding {
         match self {
             Self::CodeForAnotherCertificate | Self::CodeExpired { .. } => {
                 "generate a new verification code for this certificate and make a leaf for it"
+            }
+            Self::CodeExpiryOutOfRange { .. } => {
+                "generate a new verification code, with its end in seconds since 1970"
+            }
+            Self::CodeUnbound => {
+                "keep with the code for which certificate it was issued and until when it lives, and say so"
             }
             Self::CommonNameMismatch { nearly: true, .. } => {
                 "copy the verification code into the subject's common name exactly as it was given, in upper case and without blanks"
@@ -464,6 +482,13 @@ impl fmt::Display for ProofFinding {
             Self::CodeExpired { expired_at } => {
                 write!(f, "the code expired at {}", Moment::from(*expired_at))
             }
+            Self::CodeExpiryOutOfRange { expires_at } => write!(
+                f,
+                "the code is to expire {expires_at} s after 1970, beyond the year 9999"
+            ),
+            Self::CodeUnbound => f.write_str(
+                "the code was given without the certificate that it was issued for, and without its end",
+            ),
             Self::CommonNameMismatch { nearly: true, .. } => f.write_str(
                 "the leaf's common name is the code but for letter case or blanks around it",
             ),

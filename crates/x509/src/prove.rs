@@ -18,6 +18,7 @@ use crate::{
     proof_finding::{ProofFinding, ReadExtension, Role},
     public_key::{KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS},
     report::{Outcome, Report},
+    time::LAST_SECOND,
     upload::Upload,
 };
 
@@ -52,7 +53,7 @@ pub fn prove(
     let mut report = Report::new().under_policy(policy.strict);
     let skew = policy.clock_skew.as_secs();
 
-    check_code(&mut report, code, ca, now, skew);
+    check_code(&mut report, code, ca, now);
     check_validity(&mut report, Role::Ca, ca, now, skew);
     check_ca_constraints(&mut report, ca);
     check_ca_key_usage(&mut report, ca);
@@ -131,17 +132,21 @@ fn check_code(
     code: &VerificationCode,
     ca: &Certificate<'_>,
     now: u64,
-    skew: u64,
 ) {
-    if code
-        .certificate()
-        .is_some_and(|issued_for| issued_for != ca.sha256_thumbprint())
-    {
-        report.add(ProofFinding::CodeForAnotherCertificate);
+    match code.certificate() {
+        None => report.add(ProofFinding::CodeUnbound),
+        Some(issued_for) if issued_for != ca.sha256_thumbprint() => {
+            report.add(ProofFinding::CodeForAnotherCertificate);
+        }
+        Some(_) => {}
     }
+    // Whoever judges a code has issued it, by one clock: no skew is granted.
     match code.expires_at() {
-        Some(expired_at) if now >= expired_at.saturating_add(skew) => {
-            report.add(ProofFinding::CodeExpired { expired_at })
+        Some(expires_at) if expires_at > LAST_SECOND => {
+            report.add(ProofFinding::CodeExpiryOutOfRange { expires_at });
+        }
+        Some(expired_at) if now >= expired_at => {
+            report.add(ProofFinding::CodeExpired { expired_at });
         }
         _ => {}
     }

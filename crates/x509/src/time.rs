@@ -7,6 +7,9 @@ use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, Tagged, asn1::A
 #[cfg(feature = "prover")]
 use crate::X509Error;
 
+/// 9999-12-31T23:59:59Z, beyond which no time in a certificate is; in milliseconds it is reached in 1978.
+pub(crate) const LAST_SECOND: u64 = 253_402_300_799;
+
 /// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
 ///
 /// ```

@@ -1039,15 +1039,30 @@ fn codes_are_bound_expire_and_are_spent_once() {
         Some(&ProofFinding::CodeForAnotherCertificate)
     );
 
-    let report = prove(&ca, &leaf, &issued(Some(NOW - 300)), NOW, &DEFAULT);
-    let expired = ProofFinding::CodeExpired {
-        expired_at: NOW - 300,
-    };
+    // No skew is granted.
+    let report = prove(&ca, &leaf, &issued(Some(NOW)), NOW, &DEFAULT);
+    let expired = ProofFinding::CodeExpired { expired_at: NOW };
     assert_eq!(report.first_refusal(), Some(&expired));
+    let last = 253_402_300_799;
+    let report = prove(&ca, &leaf, &issued(Some(last)), NOW, &DEFAULT);
+    assert_only(&report, &[]);
+    for expires_at in [last + 1, (NOW + 60) * 1_000, u64::MAX] {
+        let report = prove(&ca, &leaf, &issued(Some(expires_at)), NOW, &DEFAULT);
+        let endless = ProofFinding::CodeExpiryOutOfRange { expires_at };
+        assert_eq!(report.first_refusal(), Some(&endless));
+        assert_only(&report, &[(ProofCheck::Code, Outcome::Fail)]);
+    }
+
+    // Of the digits alone it is not said that they live, and are for this certificate.
+    let digits: VerificationCode = issued(None).digits().parse().unwrap();
+    let report = prove(&ca, &leaf, &digits, NOW, &STRICT);
+    assert_only(&report, &[(ProofCheck::Code, Outcome::Warn)]);
+    let found: Vec<_> = report.of(ProofCheck::Code).collect();
+    assert_eq!(found, [&ProofFinding::CodeUnbound]);
 
     let wrong = Forged::leaf().sign();
     let Redemption::Kept { report, code } =
-        issued(Some(NOW - 299)).redeem(&ca, &wrong, NOW, &DEFAULT)
+        issued(Some(NOW + 1)).redeem(&ca, &wrong, NOW, &DEFAULT)
     else {
         panic!("a refused proof spends no code");
     };

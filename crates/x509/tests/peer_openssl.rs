@@ -266,7 +266,9 @@ impl Workshop {
     fn judge(&self, ca: &str, leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
         let file = self.read(&format!("{ca}.pem"));
         let upload = Upload::decode(&file).unwrap();
-        prove(&upload.certificate().unwrap(), leaf, &code(), now(), policy)
+        let ca = upload.certificate().unwrap();
+        let code = code().bound_to(ca.sha256_thumbprint(), None);
+        prove(&ca, leaf, &code, now(), policy)
     }
 }
 

@@ -31,7 +31,7 @@ pub fn proof(data: &[u8]) {
     let code = VerificationCode::parse(CODE).expect("48 digits");
     let expires_at = match flags & IS_EXPIRED {
         0 => NOW + 1,
-        _ => NOW - 86_400,
+        _ => NOW,
     };
     let code = match (flags & IS_BOUND != 0, flags & IS_OF_ANOTHER != 0) {
         (false, _) => code,
@@ -57,6 +57,8 @@ pub fn proof(data: &[u8]) {
             sound(&report);
             assert!(report.accepted() && !is_refused, "{report}");
             assert_eq!(report.outcome(ProofCheck::Signature), Outcome::Pass);
+            let is_unbound = report.outcome(ProofCheck::Code) == Outcome::Warn;
+            assert_eq!(is_unbound, flags & IS_BOUND == 0, "{report}");
         }
     }
 }

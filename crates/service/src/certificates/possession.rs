@@ -223,7 +223,8 @@ impl Certificates {
             .ok()
             .and_then(|digits| VerificationCode::parse(digits).ok())
             .ok_or_else(|| StorageError::Damaged(format!("the code of {key}")))?;
-        let expires_at = code.expires_at.map(Timestamp::as_secs);
+        // The second that it ends in was judged above.
+        let expires_at = code.expires_at.map(|end| end.as_millis().div_ceil(1_000));
         Ok(Some(parsed.bound_to(code.certificate.into(), expires_at)))
     }
 }

@@ -220,5 +220,7 @@ pub(crate) const STRICT: Policy<'static> = {
 /// Judges a forged leaf under a CA at [`NOW`].
 pub(crate) fn judge(ca: &[u8], leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
     let ca = Upload::decode(ca).unwrap();
-    prove(&ca.certificate().unwrap(), leaf, &code(), NOW, policy)
+    let ca = ca.certificate().unwrap();
+    let code = code().bound_to(ca.sha256_thumbprint(), None);
+    prove(&ca, leaf, &code, NOW, policy)
 }

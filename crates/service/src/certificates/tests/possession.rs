@@ -146,6 +146,8 @@ async fn a_code_dies_when_its_time_is_over() {
     for (name, waits, verdict) in [
         ("a", lifetime - Duration::from_millis(1), true),
         ("b", lifetime, false),
+        // Within a second.
+        ("c", lifetime - Duration::from_millis(1), true),
     ] {
         bench.put(name, &ca, None).await;
         let digits = bench.code(name).await.digits;
