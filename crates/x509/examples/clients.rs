@@ -8,7 +8,7 @@ use std::{
 };
 
 use keyproof_x509::{
-    Certificate, ObjectIdentifier, Serial, Upload,
+    Certificate, Serial, Upload,
     algorithms::RING,
     crl::{Crl, CrlReason, RevocationList, Revoked},
     path::{PathReport, Pool, Purpose, Rules, find},
@@ -18,9 +18,6 @@ use keyproof_x509::{
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-/// id-kp-clientAuth (RFC 5280 section 4.2.1.12).
-const CLIENT_AUTHENTICATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 
 /// A client's certificate by `trusted`, a PEM file of CAs and of their revocation lists in any order.
 fn judge(client: &Certificate<'_>, trusted: &[u8], now: u64) -> Outcome<PathReport> {
@@ -32,12 +29,8 @@ fn judge(client: &Certificate<'_>, trusted: &[u8], now: u64) -> Outcome<PathRepo
     let lists: Vec<_> = lists
         .map(|block| Crl::from_der(&block.der))
         .collect::<Result<_, _>>()?;
-    let purpose = Purpose {
-        id: CLIENT_AUTHENTICATION,
-        is_required: true,
-    };
     let mut rules = Rules::new(RING, now);
-    rules.purpose = Some(purpose);
+    rules.purpose = Some(Purpose::CLIENT_AUTH);
     rules.crls = &lists;
     Ok(find(client, &Pool::default(), &anchors, &rules))
 }

@@ -12,7 +12,7 @@ mod hierarchy;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyproof_x509::{
-    ObjectIdentifier, Outcome, SignatureVerificationAlgorithm, algorithms,
+    Outcome, SignatureVerificationAlgorithm, algorithms,
     crl::Crl,
     path::{
         MAX_SIGNATURE_CHECKS, PathCheck, PathReport,
@@ -232,8 +232,8 @@ fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
     );
     let mut rules = RULES;
     rules.purpose = Some(Purpose {
-        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
         is_required: false,
+        ..Purpose::SERVER_AUTH
     });
     assert_path(&search(&leaf, &[], &[&ca], &rules), &[Leaf, Anchor(0)]);
     assert_refused(

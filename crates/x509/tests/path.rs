@@ -601,6 +601,36 @@ fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
     assert!(report.accepted(), "{report}");
 }
 
+#[test]
+fn the_purposes_of_tls_are_those_that_its_certificates_name() {
+    type Change = fn(&mut CertificateParams);
+    let cases: [(Change, bool, bool); 3] = [
+        (
+            |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            true,
+            false,
+        ),
+        (
+            |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
+            false,
+            true,
+        ),
+        (unchanged, false, false),
+    ];
+    for (leaf, is_clients, is_servers) in cases {
+        let certificates = chain(unchanged, unchanged, leaf);
+        for (purpose, is_taken) in [
+            (Purpose::CLIENT_AUTH, is_clients),
+            (Purpose::SERVER_AUTH, is_servers),
+        ] {
+            let mut rules = RULES;
+            rules.purpose = Some(purpose);
+            let report = judge(&certificates, &rules);
+            assert_eq!(report.accepted(), is_taken, "{purpose:?}: {report}");
+        }
+    }
+}
+
 /// Both ends of a validity belong to it, of each certificate, and no skew is granted.
 #[test]
 fn each_certificate_is_valid_from_its_first_second_to_its_last() {

@@ -227,8 +227,8 @@ pub fn path(data: &[u8]) {
     rules.inhibit_any_policy = switches & 4 != 0;
     // For servers; or with the extension that nobody knows processed by the caller.
     let purpose = Purpose {
-        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
         is_required: switches & 16 != 0,
+        ..Purpose::SERVER_AUTH
     };
     let unknown = [ObjectIdentifier::new_unwrap("2.5.29.99")];
     let is_processed = switches >> 5 & 3 == 2;

@@ -56,10 +56,7 @@ pub const MAX_PATH_LEN: usize = 12;
 /// ```
 /// # #[cfg(feature = "ring")] {
 /// use keyproof_x509::path::{Pool, Purpose, Rules, find};
-/// use keyproof_x509::{Certificate, ObjectIdentifier, algorithms::RING};
-///
-/// /// id-kp-serverAuth (RFC 5280 section 4.2.1.12).
-/// const SERVER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+/// use keyproof_x509::{Certificate, algorithms::RING};
 ///
 /// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
@@ -68,9 +65,9 @@ pub const MAX_PATH_LEN: usize = 12;
 /// rules.crls = &[]; // the revocation lists that there are
 /// assert!(find(&leaf, &none, &anchors, &rules).accepted());
 /// // The leaf names no extended key usage: it will do for servers unless it must name theirs.
-/// rules.purpose = Some(Purpose { id: SERVER, is_required: false });
+/// rules.purpose = Some(Purpose { is_required: false, ..Purpose::SERVER_AUTH });
 /// assert!(find(&leaf, &none, &anchors, &rules).accepted());
-/// rules.purpose = Some(Purpose { id: SERVER, is_required: true });
+/// rules.purpose = Some(Purpose::SERVER_AUTH);
 /// assert!(!find(&leaf, &none, &anchors, &rules).accepted());
 /// # }
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -82,7 +79,8 @@ pub struct Rules<'a> {
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
     /// The time, in seconds since the Unix epoch. No skew is granted.
     pub now: u64,
-    /// What the leaf's key is to be used for, if that is asked.
+    /// What the leaf's key is to be used for, if that is asked. Without it a certificate for any use is accepted, such as one of a
+    /// mail address for a server.
     pub purpose: Option<Purpose>,
     /// Critical extensions that the caller processes itself.
     pub processed: &'a [ObjectIdentifier],
@@ -112,9 +110,9 @@ pub struct Rules<'a> {
     /// The policies of which the path is to be valid under one: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` is
     /// any-policy.
     pub policies: Option<&'a [ObjectIdentifier]>,
-    /// The path must be valid under one of the policies: initial-explicit-policy (RFC 5280 section 6.1.1 (e)).
+    /// The path must be valid under one of the policies: initial-explicit-policy (RFC 5280 section 6.1.1 (f)).
     pub require_policy: bool,
-    /// Policies are not mapped: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (f)).
+    /// Policies are not mapped: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (e)).
     pub inhibit_mapping: bool,
     /// anyPolicy stands for none: initial-any-policy-inhibit (RFC 5280 section 6.1.1 (g)).
     pub inhibit_any_policy: bool,
@@ -170,9 +168,9 @@ impl<'a> Rules<'a> {
 /// ```
 /// use keyproof_x509::{ObjectIdentifier, path::Purpose};
 ///
-/// // id-kp-clientAuth: only certificates that name it, as clients' do.
-/// const CLIENTS: Purpose = Purpose { id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"), is_required: true };
-/// assert_eq!(CLIENTS.id.to_string(), "1.3.6.1.5.5.7.3.2");
+/// assert_eq!(Purpose::CLIENT_AUTH.id.to_string(), "1.3.6.1.5.5.7.3.2"); // id-kp-clientAuth
+/// // Any other: only certificates that name id-kp-codeSigning.
+/// const CODE: Purpose = Purpose { id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"), is_required: true };
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Purpose {
@@ -180,6 +178,19 @@ pub struct Purpose {
     pub id: ObjectIdentifier,
     /// Whether the leaf must name it, or may also be without the extension.
     pub is_required: bool,
+}
+
+impl Purpose {
+    /// id-kp-clientAuth: TLS clients. The leaf must name it.
+    pub const CLIENT_AUTH: Self = Self {
+        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
+        is_required: true,
+    };
+    /// id-kp-serverAuth: TLS servers. The leaf must name it.
+    pub const SERVER_AUTH: Self = Self {
+        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
+        is_required: true,
+    };
 }
 
 /// Whether path search processes extensions of a kind, so that they may be critical.
@@ -269,6 +280,9 @@ impl<'a> FromIterator<&'a [u8]> for Pool<'a> {
 }
 
 /// Finds a path from `leaf` to one of `anchors`, over any of `intermediates`, and judges it.
+///
+/// Whose certificate it is, is for the caller to ask: no host name, address or client's name is compared, and of what the leaf is
+/// for only [`Rules::purpose`], where that is set, not its keyUsage.
 ///
 /// Every path is tried until one is valid, within a budget that no set of intermediates exceeds.
 pub fn find(
