@@ -39,9 +39,10 @@ fn main() -> Outcome<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let (ca, ca_key, client) = new_ca_and_client()?;
     let client = Certificate::from_der(&client)?;
-    // What a service knows of its clients: a serial number is unique below one CA.
-    let mut clients: HashMap<Serial<'_>, &str> = HashMap::new();
-    clients.insert(client.serial(), "the office printer");
+    // What a service knows of its clients, by issuer and serial number, which is unique below one CA alone.
+    let mut clients: HashMap<(String, Serial<'_>), &str> = HashMap::new();
+    let of_printer = (client.issuer().to_string(), client.serial());
+    clients.insert(of_printer, "the office printer");
 
     let before = judge(&client, ca.as_bytes(), now)?;
     println!("before:\n{before}\n");
@@ -63,8 +64,10 @@ fn main() -> Outcome<()> {
         revoked: &taken_back,
     };
     let list = list.sign(&RingSigner::new(&key, &issuer, &random)?, RING)?;
-    for revoked in Crl::from_der(&list)?.revocations() {
-        let name = clients.get(&revoked.serial).copied();
+    let parsed = Crl::from_der(&list)?;
+    for revoked in parsed.revocations() {
+        let of_client = (parsed.issuer().to_string(), revoked.serial);
+        let name = clients.get(&of_client).copied();
         println!("taken back: {}\n", name.unwrap_or("an unknown client"));
     }
 
