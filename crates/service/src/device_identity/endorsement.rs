@@ -168,7 +168,7 @@ mod tests {
     use data_encoding::BASE64;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-    use super::*;
+    use super::{super::trust::TrustItem, *};
 
     /// The DER of a CA's certificate, and PEM of it.
     fn ca() -> (Vec<u8>, String) {
@@ -246,6 +246,26 @@ mod tests {
             }
         }
         assert_eq!(taken, forms.len() * (texts.len() - 1));
+    }
+
+    /// The path search takes roots of X.509 version 1, which have no basicConstraints; a list that serves others does not.
+    #[test]
+    fn what_does_not_say_that_it_is_a_cas_is_no_root_here() {
+        for (is_ca, is_taken) in [
+            (IsCa::Ca(BasicConstraints::Unconstrained), true),
+            (IsCa::ExplicitNoCa, false),
+            (IsCa::NoCa, false),
+        ] {
+            let mut params = CertificateParams::default();
+            params.is_ca = is_ca;
+            let pem = params
+                .self_signed(&KeyPair::generate().unwrap())
+                .unwrap()
+                .pem();
+            let of_bundle = TrustItem::read(pem.as_bytes(), true);
+            assert_eq!(of_bundle.is_ok(), is_taken);
+            assert_eq!(check_roots(&[pem]).is_ok(), is_taken);
+        }
     }
 
     /// Earlier releases took blocks of unknown labels beside the certificates.

@@ -15,8 +15,9 @@
 //!
 //! An anchor is a certificate that is trusted by being listed, self-signed or not. Beyond RFC 5280, which looks at an anchor's
 //! name and key alone, it must be valid at the time, must not say that it is no CA, and its path length and name constraints
-//! must be met (RFC 5937). Its policies do not count. Where anchors may be listed together with what they have issued,
-//! [`Rules::judge_anchors`] has the latter only stand between.
+//! must be met (RFC 5937). One without basicConstraints, as a root of X.509 version 1, is taken, because listing it is what makes
+//! it trusted: who takes lists from others may ask more of them, as keyproof's server does. Its policies do not count. Where anchors
+//! may be listed together with what they have issued, [`Rules::judge_anchors`] has the latter only stand between.
 //!
 //! Revocation is judged by the lists that are given ([`Rules::crls`]): a certificate on its issuer's list is refused, a list
 //! that is past its time warns, and so does an issuer without a list where another issuer of the path has one. Without any, nothing
