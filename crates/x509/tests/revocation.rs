@@ -473,6 +473,14 @@ fn a_list_has_the_scope_of_another_if_it_tells_of_all_that_the_other_tells_of() 
     let both = point(&[name(b"b"), name(b"a")]);
     let turned = point(&[name(b"a"), name(b"b")]);
     let (a_of_users, a_of_cas) = ([&a[..], &users].concat(), [&a[..], &cas].concat());
+    // Directory names are compared as text.
+    let directory = |string, text: &[u8]| {
+        let attribute = [tlv(6, &[0x55, 4, 3]), tlv(string, text)].concat();
+        let name = tlv(0x30, &tlv(0x31, &tlv(0x30, &attribute)));
+        point(&[tlv(0xA4, &name)])
+    };
+    let printable = directory(0x13, b"Point A");
+    let (utf8, elsewhere) = (directory(0x0C, b"point  a"), directory(0x0C, b"Point B"));
     let scoped = |fields: &Vec<u8>| {
         let extensions = if fields.is_empty() {
             Vec::new()
@@ -501,6 +509,8 @@ fn a_list_has_the_scope_of_another_if_it_tells_of_all_that_the_other_tells_of() 
         (&both, &turned, true, true),
         (&both, &a_of_users, true, false),
         (&a_of_users, &a_of_cas, false, false),
+        (&printable, &utf8, true, true),
+        (&printable, &elsewhere, false, false),
     ] {
         for same in [one, other] {
             assert!(includes(same, same), "{same:02X?}");

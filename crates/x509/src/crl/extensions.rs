@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 use core::{cmp::Ordering, fmt};
 
-use der::{Decode, asn1::ObjectIdentifier};
+use der::{Decode, Encode, asn1::ObjectIdentifier};
 use x509_cert::ext::pkix::{
     self, AuthorityKeyIdentifier, CrlDistributionPoints,
     crl::IssuingDistributionPoint,
-    name::{DistributionPointName, GeneralNames},
+    name::{DistributionPointName, GeneralName, GeneralNames},
 };
 
 use super::unknown;
@@ -15,6 +15,7 @@ use crate::{
     X509Error,
     certificate::Certificate,
     extension::{AUTHORITY_KEY_IDENTIFIER, Extension},
+    name::Name,
 };
 
 pub(super) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
@@ -173,7 +174,7 @@ impl Scope {
             (None, _) => true,
             (Some(_), None) => false,
             // Any of the names of a point stands for it.
-            (Some(names), Some(others)) => others.iter().all(|name| names.contains(name)),
+            (Some(names), Some(others)) => others.iter().all(|name| have(names, name)),
         };
         has_points && (self.holders == Holders::All || self.holders == other.holders)
     }
@@ -209,13 +210,31 @@ fn names_point_of(certificate: &Certificate<'_>, names: &GeneralNames) -> bool {
         .0
         .iter()
         .any(|point| match &point.distribution_point {
-            Some(DistributionPointName::FullName(own)) => {
-                own.iter().any(|name| names.contains(name))
-            }
+            Some(DistributionPointName::FullName(own)) => own.iter().any(|name| have(names, name)),
             Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => true,
             None => point
                 .crl_issuer
                 .as_ref()
-                .is_some_and(|own| own.iter().any(|name| names.contains(name))),
+                .is_some_and(|own| own.iter().any(|name| have(names, name))),
         })
+}
+
+/// Whether one of these names is the one that is looked for.
+fn have(names: &[GeneralName], wanted: &GeneralName) -> bool {
+    names.iter().any(|name| match (name, wanted) {
+        // Whoever writes a name twice may write it in two string types.
+        (GeneralName::DirectoryName(name), GeneralName::DirectoryName(wanted)) => {
+            name == wanted || are_the_same(name, wanted)
+        }
+        _ => name == wanted,
+    })
+}
+
+/// Whether two directory names are the same as text (RFC 5280 section 7.1).
+fn are_the_same(one: &impl Encode, other: &impl Encode) -> bool {
+    let (Ok(one), Ok(other)) = (one.to_der(), other.to_der()) else {
+        return false;
+    };
+    let names = (Name::from_der(&one), Name::from_der(&other));
+    matches!(names, (Ok(one), Ok(other)) if one.compare(&other).is_match())
 }
