@@ -16,7 +16,7 @@ use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
 };
 use keyproof_service::{
-    Action, Certificates, Service, StorageError,
+    Certificates, Service, StorageError,
     access::{Along, Issuers, Operator},
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
@@ -57,9 +57,7 @@ impl Dps {
         let name = variable("name");
         // What is only shown is read along with the token; the token is judged before the path.
         let along = match named.and_then(|resource| resource.route(exchange.method())) {
-            Some(route) if route.operation.act == Action::CertificateGet => {
-                Certificates::along(&service, &name)
-            }
+            Some(route) if route.operation.is_shown => Certificates::along(&service, &name),
             _ => Along::default(),
         };
         let operator = self.operator(&exchange, along).await?;
