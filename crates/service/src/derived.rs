@@ -1,5 +1,5 @@
-//! Places that follow from what a plan finds, each made once: the plan asks for them while it is read, and whoever takes what
-//! was found asks for the same ones again.
+//! Caches a record key that a [`ReadPlan`](keyproof_store::ReadPlan) derives from a record it has read, so that taking the result
+//! out does not encode that key a second time.
 
 use std::sync::{Arc, OnceLock};
 

@@ -16,7 +16,7 @@ use tracing::Span;
 
 use crate::{
     figures::{Count, QueueFigures},
-    work::{Followed, Work},
+    work_observer::{Followed, Work},
 };
 
 /// How much is judged at once.

@@ -33,7 +33,7 @@ mod status;
 mod testing;
 mod text;
 pub mod upkeep;
-mod work;
+mod work_observer;
 
 pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
@@ -53,7 +53,7 @@ pub use places::{Place, Places};
 pub use status::ServiceStatus;
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
-pub use work::{Work, WorkObserver};
+pub use work_observer::{Work, WorkObserver};
 
 /// When something is or was, and which state of it is meant, as whoever knows no store says it.
 pub use keyproof_store::{Timestamp, Version};
@@ -68,7 +68,7 @@ use zeroize::Zeroizing;
 
 use judging::Queue;
 use keys::draw_token;
-use work::Followed;
+use work_observer::Followed;
 
 /// How many lists without pages are in memory at once.
 const LISTS: usize = 8;

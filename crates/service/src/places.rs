@@ -1,4 +1,4 @@
-//! Places that many share: so many in all, and no more than a few of them for one party, so that none shuts the others out.
+//! A semaphore with a quota: at most `all` permits, of which one party (a tenant, a user) has at most `each`.
 
 use std::{
     collections::BTreeMap,

@@ -248,8 +248,8 @@ where
     }
 }
 
-/// Settles races as [`settle`] does, over what `origin` permits. One may be lost because a record that permits it is gone, by
-/// which no further try is won: after a lost race that is asked before anything is judged again, and `gone` is what comes of it.
+/// Like [`settle`]. After a lost race it first asks whether the caller's own token or session (the records that permit
+/// `origin`) still exists: if not, every further commit would fail, so `gone()` is returned without judging again.
 ///
 /// # Errors
 ///

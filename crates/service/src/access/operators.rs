@@ -94,7 +94,7 @@ pub struct Along(pub(crate) Vec<Key>);
 pub(crate) struct ReadAlong(Arc<Snapshot>);
 
 impl ReadAlong {
-    /// The record at this place, if it was read along: then whether there is one.
+    /// The record at this place. `None`: not read with the token. `Some(None)`: read, and absent. `Some(Some(_))`: read.
     pub(crate) fn get<R: Record>(
         &self,
         place: &Key,

@@ -19,7 +19,8 @@ use crate::{
 pub struct Caller {
     service: ProvisioningService,
     origin: Origin,
-    /// The certificate that was asked for, if it was read along with the token: then whether there is one.
+    /// The certificate that was asked for. `None`: not read with the token. `Some(None)`: read, and absent.
+    /// `Some(Some(_))`: read.
     pub(super) certificate: Option<Option<Stored<Arc<Certificate>>>>,
 }
 

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     Origin,
     figures::{Count, HashingFigures},
-    work::{Followed, Work},
+    work_observer::{Followed, Work},
 };
 
 /// How passwords are hashed, and how much of it goes on at once.

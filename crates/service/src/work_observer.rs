@@ -1,4 +1,4 @@
-//! What requests wait for beside the store, for who follows them.
+//! Tells an observer (tracing) while a request waits for a password hash or for CPU-bound work.
 
 use std::sync::{Arc, OnceLock};
 
