@@ -37,4 +37,4 @@ pub trait Application: Send + Sync + 'static {
 }
 
 /// Where a request id goes unless an application names a header of its own.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -74,7 +74,7 @@ mod trace;
 mod wire;
 
 pub use accept::Listener;
-pub use application::{Application, BoxFuture, X_REQUEST_ID};
+pub use application::{Application, BoxFuture};
 pub use authorization::Authorization;
 pub use client_address::TrustedProxies;
 pub use exchange::Exchange;

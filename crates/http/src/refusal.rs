@@ -59,7 +59,7 @@ pub enum StackRefusal {
 
 impl StackRefusal {
     /// Whether nothing was done, and the same request may be sent again soon.
-    pub fn may_be_retried(self) -> bool {
+    pub(crate) fn may_be_retried(self) -> bool {
         matches!(
             self,
             Self::DeadlineExceeded { may_change: false } | Self::Draining

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 
 use crate::{
-    Application, RequestId, RequestPath, Response, StackRefusal, X_REQUEST_ID,
+    Application, RequestId, RequestPath, Response, StackRefusal, application::X_REQUEST_ID,
     response::plain_refusal, retry::retry_soon,
 };
 

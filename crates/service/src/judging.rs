@@ -69,7 +69,7 @@ pub(crate) struct Queue {
 
 impl Judging {
     /// The first queue. Nothing is started before there is work.
-    pub fn new(settings: JudgingSettings) -> Self {
+    pub(crate) fn new(settings: JudgingSettings) -> Self {
         let JudgingSettings { threads, queue } = settings;
         let turns = threads.get().min(Semaphore::MAX_PERMITS);
         let capacity = turns.saturating_add(queue);

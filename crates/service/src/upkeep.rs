@@ -59,7 +59,7 @@ pub struct Round {
 
 impl Upkeep {
     /// The clean-up of this store.
-    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
         Self {
             store,
             clock,

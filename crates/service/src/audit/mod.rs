@@ -230,7 +230,7 @@ impl Audit {
     }
 
     /// The trail of this store, how long its events stay, and who else is told of them.
-    pub fn with_settings(
+    pub(crate) fn with_settings(
         store: Store,
         clock: Arc<dyn Clock>,
         settings: AuditSettings,

@@ -69,7 +69,7 @@ const IN_DETAILS: usize = 4;
 impl Event {
     /// The users whom it tells of: who asked and of whom, where keyproof itself has written that, and in details what are
     /// accounts of theirs. What clients chose names nobody, however much it looks like it.
-    pub fn subjects(&self) -> BTreeSet<Subject> {
+    pub(crate) fn subjects(&self) -> BTreeSet<Subject> {
         let named = match self.target.parse() {
             Ok(Target::LoginName(LoginName::Of(subject))) => Some(subject),
             Ok(Target::LeftOut(Party::One(who))) => Who::subject_in(&who),

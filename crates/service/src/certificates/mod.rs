@@ -99,7 +99,7 @@ pub struct Certificates {
 
 impl Certificates {
     /// The certificates of this store, under these rules.
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,

@@ -26,7 +26,7 @@ impl Search {
     pub const MOST_READ: usize = 10_000;
 
     /// Whether every event matches.
-    pub fn is_unfiltered(&self) -> bool {
+    pub(crate) fn is_unfiltered(&self) -> bool {
         *self == Self::default()
     }
 
