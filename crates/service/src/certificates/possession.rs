@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, said, settle},
+    storage::{Attempt, refuse, said, settle},
 };
 
 /// Everything that the linked providers verify.
@@ -92,7 +92,7 @@ impl Certificates {
                 .await?
                 .ok_or(Failure::Refused(GenerateCodeError::Unknown))?;
             if !precondition.holds(stored.version) {
-                return Err(Failure::Refused(GenerateCodeError::Precondition));
+                return refuse(GenerateCodeError::Precondition);
             }
             let now = self.clock.now();
             let drawn = self.draw_code(&key, &stored.record, now);
@@ -137,7 +137,7 @@ impl Certificates {
                 .await?
                 .ok_or(Failure::Refused(VerifyError::Unknown))?;
             if !precondition.holds(stored.version) {
-                return Err(Failure::Refused(VerifyError::Precondition));
+                return refuse(VerifyError::Precondition);
             }
             let leaf = said(&leaf, VerifyError::Body)?;
             let now = self.clock.now();
@@ -145,7 +145,7 @@ impl Certificates {
             let Some(code) = self.live_code(&key, &stored.record, now)? else {
                 let refused = told("no live verification code".to_owned());
                 self.audit.refused(refused).await;
-                return Err(Failure::Refused(VerifyError::NoCode));
+                return refuse(VerifyError::NoCode);
             };
             let (ca, leaf) = (stored.record.clone(), leaf.clone());
             let judged = self.judge(move || redeem(code, &ca, &leaf, now));
@@ -154,7 +154,7 @@ impl Certificates {
                 Redemption::Spent { report } => report,
                 Redemption::Kept { report, .. } => {
                     self.audit.refused(told(findings(&report))).await;
-                    return Err(Failure::Refused(VerifyError::Refused(Box::new(report))));
+                    return refuse(VerifyError::Refused(Box::new(report)));
                 }
             };
             let record = Certificate {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     pages::{Listed, Pages, some},
-    storage::{Attempt, said, settle},
+    storage::{Attempt, refuse, said, settle},
 };
 
 /// The longest name, in characters, none of which is a control character.
@@ -192,7 +192,7 @@ impl Certificates {
         };
         let stored = stored.ok_or(Failure::Refused(GetError::Unknown))?;
         if !precondition.holds_if_said(stored.version) {
-            return Err(Failure::Refused(GetError::Precondition));
+            return refuse(GetError::Precondition);
         }
         self.show(stored).await.map_err(Failure::Storage)
     }
@@ -220,11 +220,11 @@ impl Certificates {
             if let Some(stored) = &certificate
                 && !precondition.holds(stored.version)
             {
-                return Err(Failure::Refused(PutError::Precondition));
+                return refuse(PutError::Precondition);
             }
             let upload = said(&body, PutError::Body)?;
             if !is_name(name) || !caller.service().spelled().into_iter().all(is_plain) {
-                return Err(Failure::Refused(PutError::Name));
+                return refuse(PutError::Name);
             }
             let uploaded = upload.certificate.clone();
             let decoded = self.judge(move || decode(&uploaded)).await?;
@@ -305,7 +305,7 @@ impl Certificates {
                 return Ok(Attempt::Commit(batch, Ok(Deletion::Absent)));
             };
             if !precondition.holds(certificate.version) {
-                return Err(Failure::Refused(DeleteError::Precondition));
+                return refuse(DeleteError::Precondition);
             }
             let holder = holder.ok_or_else(|| {
                 StorageError::Damaged(format!("{key} without its provisioning service"))

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use http::StatusCode;
 use keyproof_service::{
-    Action, Failure,
+    Action,
     certificates::{
         Caller, CertificateView, DeleteError, GenerateCodeError, GetError, Precondition,
         ProvisioningService, PutError, Upload, UploadError, Verification, VerifyError,
@@ -131,21 +131,20 @@ impl Visit<Signed> {
             &Precondition::Missing,
             Ok(upload),
         );
-        let wrong = match put.await {
-            Ok(_) => return Ok(see_other(&told(&link, "certificate-added"))),
-            Err(Failure::Refused(PutError::Body(never))) => match never {},
-            Err(Failure::Refused(PutError::Precondition)) => Wrong::at(
+        let Err(failure) = put.await else {
+            return Ok(see_other(&told(&link, "certificate-added")));
+        };
+        let wrong = match failure.refusal()? {
+            PutError::Body(never) => match never {},
+            PutError::Precondition => Wrong::at(
                 "name",
                 "There is a certificate of this name. Delete that first, or choose another name.",
             ),
-            Err(Failure::Refused(why @ PutError::Name)) => {
-                Wrong::at("name", sentence(&why.to_string()))
-            }
-            Err(Failure::Refused(PutError::Upload(why))) => Wrong::at("file", unreadable(&why)),
-            Err(Failure::Refused(why @ (PutError::Full { .. } | PutError::Unproven))) => {
+            why @ PutError::Name => Wrong::at("name", sentence(&why.to_string())),
+            PutError::Upload(why) => Wrong::at("file", unreadable(&why)),
+            why @ (PutError::Full { .. } | PutError::Unproven) => {
                 Wrong::of_all(sentence(&why.to_string()))
             }
-            Err(Failure::Storage(error)) => return Err(error.into()),
         };
         let frame = self.frame_with(Area::Certificates, wrong, &["name"]);
         self.service_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
@@ -174,19 +173,13 @@ impl Visit<Signed> {
         status: StatusCode,
     ) -> Answered {
         let missing = Precondition::Missing;
-        let view = self
-            .service()
-            .certificates
-            .get(caller, name, &missing)
-            .await;
-        let view = match view {
-            Ok(view) => view,
-            Err(Failure::Refused(GetError::Precondition | GetError::Unknown)) => {
-                return Err(Refusal::NotFound);
-            }
-            Err(Failure::Storage(error)) => return Err(error.into()),
-        };
-        self.draw(frame, &view, proof, status)
+        let certificates = &self.service().certificates;
+        match certificates.get(caller, name, &missing).await {
+            Ok(view) => self.draw(frame, &view, proof, status),
+            Err(failure) => Err(match failure.refusal()? {
+                GetError::Precondition | GetError::Unknown => Refusal::NotFound,
+            }),
+        }
     }
 
     fn draw(
@@ -238,12 +231,13 @@ impl Visit<Signed> {
                 };
                 self.draw(&frame, &issued.certificate, proof, StatusCode::OK)
             }
-            Err(Failure::Refused(GenerateCodeError::Precondition)) => {
-                self.changed_meanwhile(&caller, &name, ProofShown::default())
-                    .await
-            }
-            Err(Failure::Refused(GenerateCodeError::Unknown)) => Err(Refusal::NotFound),
-            Err(Failure::Storage(error)) => Err(error.into()),
+            Err(failure) => match failure.refusal()? {
+                GenerateCodeError::Precondition => {
+                    self.changed_meanwhile(&caller, &name, ProofShown::default())
+                        .await
+                }
+                GenerateCodeError::Unknown => Err(Refusal::NotFound),
+            },
         }
     }
 
@@ -260,37 +254,38 @@ impl Visit<Signed> {
         let leaf = self.uploaded().to_vec();
         let certificates = &self.service().certificates;
         let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
-        match verified.await {
+        let failure = match verified.await {
             Ok(verified) => {
                 let proof = ProofShown {
                     code: None,
                     report: Some(ReportShown::of(&verified.report)),
                 };
                 let frame = self.frame_in(Area::Certificates);
-                self.draw(&frame, &verified.certificate, proof, StatusCode::OK)
+                return self.draw(&frame, &verified.certificate, proof, StatusCode::OK);
             }
-            Err(Failure::Refused(VerifyError::Body(never))) => match never {},
-            Err(Failure::Refused(VerifyError::Precondition)) => {
-                self.changed_meanwhile(&caller, &name, proof_with(None))
-                    .await
+            Err(failure) => failure,
+        };
+        let (frame, proof) = match failure.refusal()? {
+            VerifyError::Body(never) => match never {},
+            VerifyError::Precondition => {
+                return self
+                    .changed_meanwhile(&caller, &name, proof_with(None))
+                    .await;
             }
-            Err(Failure::Refused(VerifyError::NoCode)) => {
+            VerifyError::NoCode => {
                 let text = "There is no live code: none was generated, or it was used, or it has expired. Generate one first.";
                 let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
-                let status = StatusCode::UNPROCESSABLE_ENTITY;
-                self.certificate_page(&frame, &caller, &name, ProofShown::default(), status)
-                    .await
+                (frame, ProofShown::default())
             }
-            Err(Failure::Refused(VerifyError::Refused(report))) => {
+            VerifyError::Refused(report) => {
                 let proof = proof_with(Some(ReportShown::of(&report)));
-                let frame = self.frame_in(Area::Certificates);
-                let status = StatusCode::UNPROCESSABLE_ENTITY;
-                self.certificate_page(&frame, &caller, &name, proof, status)
-                    .await
+                (self.frame_in(Area::Certificates), proof)
             }
-            Err(Failure::Refused(VerifyError::Unknown)) => Err(Refusal::NotFound),
-            Err(Failure::Storage(error)) => Err(error.into()),
-        }
+            VerifyError::Unknown => return Err(Refusal::NotFound),
+        };
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        self.certificate_page(&frame, &caller, &name, proof, status)
+            .await
     }
 
     pub(super) async fn delete_certificate(self) -> Answered {
@@ -302,11 +297,12 @@ impl Visit<Signed> {
         let deleted = self.service().certificates.delete(&caller, &name, &etag);
         match deleted.await {
             Ok(_) => Ok(see_other(&told(&place.link(), "certificate-deleted"))),
-            Err(Failure::Refused(DeleteError::Precondition)) => {
-                self.changed_meanwhile(&caller, &name, ProofShown::default())
-                    .await
-            }
-            Err(Failure::Storage(error)) => Err(error.into()),
+            Err(failure) => match failure.refusal()? {
+                DeleteError::Precondition => {
+                    self.changed_meanwhile(&caller, &name, ProofShown::default())
+                        .await
+                }
+            },
         }
     }
 
