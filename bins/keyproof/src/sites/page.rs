@@ -34,6 +34,23 @@ const ALWAYS: [(HeaderName, &str); 8] = [
     (header::VARY, "Accept-Language, Cookie"),
 ];
 
+/// Makes pages of templates. First stand who sees them in the code, and the type of their frame; then each one with its
+/// template, and what it shows within the frame.
+macro_rules! pages {
+    ($vis:vis $frame:ty; $(
+        $(#[$doc:meta])* $page:ident($path:literal) { $($(#[$of:meta])* $field:ident: $type:ty,)* }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(::askama::Template)]
+        #[template(path = $path)]
+        $vis struct $page<'a> {
+            $vis frame: &'a $frame,
+            $($(#[$of])* $vis $field: $type,)*
+        }
+    )+};
+}
+pub(super) use pages;
+
 /// A page, which nobody keeps.
 pub(super) fn html(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Full::from(Bytes::from(text)));

@@ -1,6 +1,5 @@
 //! The pages, as templates have them: everything that comes from outside is escaped by the template.
 
-use askama::Template;
 use keyproof_service::{
     accounts::{DeviceView, KeySummary},
     audit::{Event, Outcome},
@@ -13,6 +12,7 @@ use crate::{
         asset::RELEASE,
         entries::Entries,
         moment::{Moment, moment},
+        page::pages,
     },
 };
 
@@ -151,19 +151,9 @@ impl DeviceRow {
     }
 }
 
-macro_rules! pages {
-    ($($(#[$doc:meta])* $page:ident($path:literal) { $($field:ident: $type:ty,)* })+) => {$(
-        $(#[$doc])*
-        #[derive(Template)]
-        #[template(path = $path)]
-        pub(super) struct $page<'a> {
-            pub(super) frame: &'a Frame,
-            $(pub(super) $field: $type,)*
-        }
-    )+};
-}
-
 pages! {
+    pub(super) Frame;
+
     /// A user name and a password are asked for.
     SignIn("account/sign_in.html") {}
     /// A code is asked for.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use askama::Template;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
@@ -24,6 +23,7 @@ use crate::{
     sites::{
         entries::{Unfilled, Wrong},
         moment::{Moment, second},
+        page::pages,
         refusal::Refusal,
     },
 };
@@ -70,21 +70,22 @@ struct Sought {
     outcome: String,
 }
 
-#[derive(Template)]
-#[template(path = "console/audit.html")]
-struct Trail<'a> {
-    frame: &'a Frame,
-    sought: &'a Sought,
-    actions: &'static [Action],
-    events: Vec<Row>,
-    /// The query of what is shown, without where.
-    query: String,
-    /// Where to go on.
-    before: Option<String>,
-    /// Whether the latest are shown, which may be followed.
-    is_latest: bool,
-    may_export: bool,
-    is_again: bool,
+pages! {
+    Frame;
+
+    Trail("console/audit.html") {
+        sought: &'a Sought,
+        actions: &'static [Action],
+        events: Vec<Row>,
+        /// The query of what is shown, without where.
+        query: String,
+        /// Where to go on.
+        before: Option<String>,
+        /// Whether the latest are shown, which may be followed.
+        is_latest: bool,
+        may_export: bool,
+        is_again: bool,
+    }
 }
 
 /// An event, as a line of the table.

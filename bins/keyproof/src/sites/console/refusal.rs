@@ -7,19 +7,20 @@ use keyproof_service::access::{NoSession, OutOfScope};
 use super::{addressing::confirm, certificates, frame::Frame, tpms};
 use crate::sites::{
     form::MAX_VALUE,
-    page::{self, see_other},
+    page::{self, pages, see_other},
     refusal::Refusal,
 };
 
-#[derive(Template)]
-#[template(path = "console/refusal.html")]
-struct RefusalPage<'a> {
-    frame: &'a Frame,
-    title: &'a str,
-    text: &'a str,
-    /// Whether it is said that this ended no session.
-    stays_signed_in: bool,
-    request: Option<&'a str>,
+pages! {
+    Frame;
+
+    RefusalPage("console/refusal.html") {
+        title: &'a str,
+        text: &'a str,
+        /// Whether it is said that this ended no session.
+        stays_signed_in: bool,
+        request: Option<&'a str>,
+    }
 }
 
 /// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without.

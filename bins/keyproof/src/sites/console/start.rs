@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use askama::Template;
 use http::StatusCode;
 use keyproof_service::{Seen, ServiceStatus};
 
@@ -10,7 +9,10 @@ use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};
 use crate::{
     metrics::Minute,
     readiness,
-    sites::moment::{Moment, moment},
+    sites::{
+        moment::{Moment, moment},
+        page::pages,
+    },
 };
 
 /// What ends within this is told.
@@ -19,14 +21,15 @@ const SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How many of those, the first to end.
 const ENDINGS: usize = 20;
 
-#[derive(Template)]
-#[template(path = "console/start.html")]
-struct Start<'a> {
-    frame: &'a Frame,
-    scopes: Vec<String>,
-    /// The name in the trail of the token that they are signed in with.
-    token: String,
-    status: Option<Status>,
+pages! {
+    Frame;
+
+    Start("console/start.html") {
+        scopes: Vec<String>,
+        /// The name in the trail of the token that they are signed in with.
+        token: String,
+        status: Option<Status>,
+    }
 }
 
 /// How the server is.
@@ -125,6 +128,7 @@ impl Visit<Signed> {
 
 #[cfg(test)]
 mod tests {
+    use askama::Template;
     use keyproof_service::Timestamp;
 
     use super::*;

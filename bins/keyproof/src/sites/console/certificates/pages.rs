@@ -1,6 +1,5 @@
 //! The pages of *Certificates*, as templates have them.
 
-use askama::Template;
 use keyproof_service::certificates::{CertificateView, ProvisioningService, Verification};
 use keyproof_x509::{Check as _, Finding as _, Outcome, ProofCheck, ProofFinding, Report};
 use zeroize::Zeroizing;
@@ -13,14 +12,41 @@ use super::{
     },
     HERE,
 };
-use crate::sites::moment::{Moment, moment_of};
+use crate::sites::{
+    moment::{Moment, moment_of},
+    page::pages,
+};
 
-#[derive(Template)]
-#[template(path = "console/certificates.html")]
-pub(super) struct ServicesPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) services: Vec<ServiceRow>,
-    pub(super) next: Option<String>,
+pages! {
+    pub(super) Frame;
+
+    ServicesPage("console/certificates.html") {
+        services: Vec<ServiceRow>,
+        next: Option<String>,
+    }
+    ServicePage("console/certificates_service.html") {
+        place: Place,
+        certificates: Vec<CertificateRow>,
+        is_first: bool,
+        /// Where the next page is.
+        next: Option<String>,
+    }
+    CertificatePage("console/certificate.html") {
+        place: Place,
+        name: &'a str,
+        query: String,
+        subject: &'a str,
+        ends: Moment,
+        thumbprint: &'a str,
+        possession: &'static str,
+        is_proven: bool,
+        uploaded: Moment,
+        etag: String,
+        code: Option<&'a str>,
+        commands: Option<Commands>,
+        report: Option<ReportShown>,
+        confirm: Option<String>,
+    }
 }
 
 pub(super) struct ServiceRow {
@@ -39,43 +65,12 @@ pub(super) struct Place {
     pub(super) query: String,
 }
 
-#[derive(Template)]
-#[template(path = "console/certificates_service.html")]
-pub(super) struct ServicePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) place: Place,
-    pub(super) certificates: Vec<CertificateRow>,
-    pub(super) is_first: bool,
-    /// Where the next page is.
-    pub(super) next: Option<String>,
-}
-
 pub(super) struct CertificateRow {
     pub(super) name: String,
     pub(super) subject: String,
     pub(super) possession: &'static str,
     pub(super) ends: Moment,
     pub(super) query: String,
-}
-
-#[derive(Template)]
-#[template(path = "console/certificate.html")]
-pub(super) struct CertificatePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) place: Place,
-    pub(super) name: &'a str,
-    pub(super) query: String,
-    pub(super) subject: &'a str,
-    pub(super) ends: Moment,
-    pub(super) thumbprint: &'a str,
-    pub(super) possession: &'static str,
-    pub(super) is_proven: bool,
-    pub(super) uploaded: Moment,
-    pub(super) etag: String,
-    pub(super) code: Option<&'a str>,
-    pub(super) commands: Option<Commands>,
-    pub(super) report: Option<ReportShown>,
-    pub(super) confirm: Option<String>,
 }
 
 /// What makes a leaf for a code.
