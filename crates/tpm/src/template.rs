@@ -36,8 +36,8 @@ pub struct EndorsementTemplate {
 
 /// What an attestation key is assumed to be when only its bare public key is known.
 ///
-/// The assumption is safe: a credential opens only in a TPM that has an object with exactly the
-/// Name that it yields.
+/// The assumption is safe for credentials: one opens only in a TPM that has an object with exactly the
+/// Name that it yields. For a quote it is not, until such a credential was opened.
 ///
 /// ```
 /// use keyproof_tpm::{AttestationTemplate, EndorsementTemplate, Name, ObjectAttributes, Structure, TpmtPublic};
@@ -246,6 +246,10 @@ impl TpmtPublic {
     }
 
     /// The attestation key whose bare public key is `spki` (DER), if it was made by `template`.
+    ///
+    /// That it was is an assumption: any key gives a public area, also one in software that signs forged attestations. Only a
+    /// credential for its Name ([`make_credential`](crate::make_credential)) shows that it holds, so until that was opened
+    /// no attestation by this public area is worth anything, whatever its report says.
     ///
     /// # Errors
     ///
