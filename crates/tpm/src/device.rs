@@ -6,7 +6,9 @@ use crate::TpmError;
 
 /// A device's own properties, each within its published limits.
 ///
-/// Lengths count Unicode code points: a name has 6 to 1,024, the others 1 to 1,024.
+/// Lengths count Unicode code points: a name has 6 to 1,024, the others 1 to 1,024. None has a control character, and vendor and
+/// serial, which together say which device it is, neither begin nor end with a blank: who reads a certificate might drop either,
+/// and take one device for another.
 ///
 /// ```
 /// use keyproof_tpm::{DeviceField, DeviceInfo, DeviceProperties, TpmError};
@@ -58,7 +60,7 @@ impl<'a> DeviceInfo<'a> {
     ///
     /// # Errors
     ///
-    /// [`TpmError::DeviceInfo`] names the first that is absent or outside its limits.
+    /// [`TpmError::DeviceInfo`] and [`TpmError::DeviceInfoText`] name the first that is absent or outside its limits.
     pub fn new(properties: DeviceProperties<'a>) -> Result<Self, TpmError> {
         for (field, value) in [
             (DeviceField::Name, properties.name),
@@ -98,16 +100,23 @@ fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
         DeviceField::Serial | DeviceField::Vendor | DeviceField::Version => 1,
     };
     let found = value.chars().count();
-    if (minimum..=MAXIMUM).contains(&found) {
-        Ok(())
-    } else {
-        Err(TpmError::DeviceInfo {
+    if !(minimum..=MAXIMUM).contains(&found) {
+        return Err(TpmError::DeviceInfo {
             field,
             found,
             minimum,
             maximum: MAXIMUM,
-        })
+        });
     }
+    let is_identity = matches!(field, DeviceField::Serial | DeviceField::Vendor);
+    let what = if value.chars().any(char::is_control) {
+        "has a control character"
+    } else if is_identity && value.trim() != value {
+        "begins or ends with a blank"
+    } else {
+        return Ok(());
+    };
+    Err(TpmError::DeviceInfoText { field, what })
 }
 
 /// The property's name in requests.
@@ -166,5 +175,96 @@ mod tests {
             assert_eq!(device(""), refused(0));
             assert_eq!(device(&"a".repeat(minimum - 1)), refused(minimum - 1));
         }
+    }
+
+    /// What reads as another device's serial or vendor once it is cut or trimmed is not taken.
+    #[test]
+    fn no_device_reads_as_another() {
+        fn refused(properties: DeviceProperties<'_>) -> Option<TpmError> {
+            DeviceInfo::new(properties).err()
+        }
+
+        let said = DeviceProperties {
+            name: "device",
+            serial: "SN0001",
+            vendor: "Maker",
+            version: "1.0.00",
+        };
+        assert_eq!(refused(said), None);
+        for (before, after) in [
+            ("", "\0x"),
+            ("", "\n"),
+            ("\t", ""),
+            ("", "\u{7f}"),
+            ("", "\u{85}"),
+        ] {
+            let odd = |text: &str| [before, text, after].concat();
+            let (name, serial) = (odd(said.name), odd(said.serial));
+            let (vendor, version) = (odd(said.vendor), odd(said.version));
+            for (field, properties) in [
+                (
+                    DeviceField::Name,
+                    DeviceProperties {
+                        name: &name,
+                        ..said
+                    },
+                ),
+                (
+                    DeviceField::Serial,
+                    DeviceProperties {
+                        serial: &serial,
+                        ..said
+                    },
+                ),
+                (
+                    DeviceField::Vendor,
+                    DeviceProperties {
+                        vendor: &vendor,
+                        ..said
+                    },
+                ),
+                (
+                    DeviceField::Version,
+                    DeviceProperties {
+                        version: &version,
+                        ..said
+                    },
+                ),
+            ] {
+                let what = "has a control character";
+                assert_eq!(
+                    refused(properties),
+                    Some(TpmError::DeviceInfoText { field, what })
+                );
+            }
+        }
+        let what = "begins or ends with a blank";
+        for blank in ["SN0001 ", " SN0001", "\u{a0}SN0001", "SN0001\u{3000}", " "] {
+            let serial = DeviceProperties {
+                serial: blank,
+                ..said
+            };
+            let field = DeviceField::Serial;
+            assert_eq!(
+                refused(serial),
+                Some(TpmError::DeviceInfoText { field, what })
+            );
+            let vendor = DeviceProperties {
+                vendor: blank,
+                ..said
+            };
+            let field = DeviceField::Vendor;
+            assert_eq!(
+                refused(vendor),
+                Some(TpmError::DeviceInfoText { field, what })
+            );
+        }
+        let within = DeviceProperties {
+            name: " a device ",
+            serial: "SN 1",
+            vendor: "The Maker",
+            version: "1 ",
+        };
+        assert_eq!(refused(within), None);
     }
 }

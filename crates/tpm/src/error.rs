@@ -59,6 +59,14 @@ pub enum TpmError {
         /// The most allowed.
         maximum: usize,
     },
+    /// A device property with a character that it must not have there.
+    #[error("the device's {field} {what}")]
+    DeviceInfoText {
+        /// The property.
+        field: DeviceField,
+        /// What it has.
+        what: &'static str,
+    },
     /// A chain of CA certificates from a device that cannot be read, or is too long.
     #[error("the endorsement certificate's chain: {what}")]
     EkChain {

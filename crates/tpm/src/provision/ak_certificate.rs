@@ -39,6 +39,9 @@ const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 /// endorsement certificate does, and in which device (Web Authentication Level 2, 8.3.1; TCG EK
 /// Credential Profile for TPM Family 2.0, 3.2.9).
 ///
+/// `device_serial` is written as it is, so it should come from a [`DeviceInfo`](crate::DeviceInfo). A serial is unique for its vendor
+/// alone, which the certificate does not name.
+///
 /// ```
 /// use keyproof_tpm::{EkCertificate, ak_certificate_extensions};
 ///

@@ -36,6 +36,8 @@ async fn a_good_key_and_a_device_within_its_limits_are_granted() {
         ("name", json!("short")),
         ("name", json!("n".repeat(1025))),
         ("serial", json!("")),
+        ("serial", json!("SN0001\u{0}x")),
+        ("serial", json!("SN0001 ")),
         ("vendor", json!(null)),
         ("version", json!("v".repeat(1025))),
     ] {
