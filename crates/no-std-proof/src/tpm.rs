@@ -1,6 +1,7 @@
 //! The calls into `keyproof-tpm`.
 
 use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use keyproof_tpm::{
     Agreement, AttestationEvidence, AttestationPolicy, CertifyPolicy, Credential,
@@ -98,7 +99,8 @@ pub(crate) extern "C" fn keyproof_tpm_makes_credential(
         bytes
             .iter_mut()
             .zip(seed)
-            .for_each(|(to, from)| *to = *from)
+            .for_each(|(to, from)| *to = *from);
+        Ok::<_, Infallible>(())
     };
     make_credential(&Embedders, &ek, &name, seed, &mut random)
         .is_ok_and(|made| Credential::parse(&made.to_bytes()).is_ok())

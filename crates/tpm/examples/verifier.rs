@@ -21,12 +21,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use aws_lc_rs::rand::fill;
 use keyproof_tpm::{
     ActivationKey, AwsLcRs, EkCertificatePolicy, EventLogPolicy, Name, QuoteEvidence, QuotePolicy,
     Structure, TpmlPcrSelection, TpmtPublic, algorithms::RING, check_ek_certificate,
     check_event_log, check_quote, make_credential,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -52,18 +52,15 @@ fn main() -> Outcome<ExitCode> {
 }
 
 /// Asks the device to show that both keys are in one TPM, and how its registers are now.
-#[expect(clippy::expect_used, reason = "an example ends without randomness")]
 fn challenge(folder: &Path) -> Outcome<()> {
     let file = |name: &str| fs::read(folder.join(name));
     let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")?)?;
     let ak = TpmtPublic::parse_sized(&file("ak.pub.tpm2b")?)?;
     let names = (Name::of(&ek)?, Name::of(&ak)?);
-    let source = SystemRandom::new();
     let (mut secret, mut nonce) = ([0; 32], [0; 32]);
-    source.fill(&mut secret).map_err(|_| "no randomness")?;
-    source.fill(&mut nonce).map_err(|_| "no randomness")?;
-    let mut random = |bytes: &mut [u8]| source.fill(bytes).expect("randomness");
-    let credential = make_credential(&AwsLcRs, &ek, &names.1, &secret, &mut random)?;
+    fill(&mut secret)?;
+    fill(&mut nonce)?;
+    let credential = make_credential(&AwsLcRs, &ek, &names.1, &secret, &mut fill)?;
     for (name, bytes) in [
         ("cred.blob.tpm2tools.bin", &credential.to_bytes()[..]),
         ("cred.secret.bin", &secret),

@@ -1,6 +1,7 @@
 //! Why an input was not taken.
 
 use alloc::string::String;
+use core::convert::Infallible;
 
 use thiserror::Error;
 
@@ -194,6 +195,27 @@ pub enum TpmError {
         /// The TCG's name of it.
         what: &'static str,
     },
+}
+
+/// Why no credential was made.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CredentialError<E> {
+    /// The endorsement key or the secret was not taken.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The caller's source of randomness failed; this is what it returned.
+    #[error("no randomness: {0}")]
+    Random(E),
+}
+
+/// Of a source that cannot fail.
+impl From<CredentialError<Infallible>> for TpmError {
+    fn from(error: CredentialError<Infallible>) -> Self {
+        match error {
+            CredentialError::Tpm(error) => error,
+            CredentialError::Random(never) => match never {},
+        }
+    }
 }
 
 impl TpmError {

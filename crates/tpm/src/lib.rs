@@ -67,7 +67,7 @@ pub use ek_certificate::{
     EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkChain, EkKey,
     TpmAttributes, TpmSpecification, check_ek_certificate,
 };
-pub use error::TpmError;
+pub use error::{CredentialError, TpmError};
 pub use event_log::{
     BackedData, BootVariable, EventLog, EventLogCheck, EventLogFinding, EventLogForm,
     EventLogPolicy, EventTrust, EventType, LogEvent, Replay, ReplayedLog, ReplayedRegister,

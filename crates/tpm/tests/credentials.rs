@@ -4,9 +4,11 @@
 
 mod vectors;
 
+use std::convert::Infallible;
+
 use keyproof_tpm::{
-    ActivationProvider, AwsLcRs, Buffer, Credential, EccCurve, EncryptedSecret, HashAlgorithm,
-    Name, ObjectAttributes, PublicKey, Structure, SymmetricAlgorithm, SymmetricMode,
+    ActivationProvider, AwsLcRs, Buffer, Credential, CredentialError, EccCurve, EncryptedSecret,
+    HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure, SymmetricAlgorithm, SymmetricMode,
     SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential, protect,
 };
 use proptest::prelude::*;
@@ -39,13 +41,14 @@ fn software(kind: &str) -> Software {
 }
 
 /// Different bytes at every call, so that no two draws are alike.
-fn counting() -> impl FnMut(&mut [u8]) {
+fn counting() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     let mut next = 1_u8;
     move |slice| {
         for byte in slice {
             *byte = next;
             next = next.wrapping_mul(5).wrapping_add(1);
         }
+        Ok(())
     }
 }
 
@@ -240,7 +243,7 @@ fn the_secret_is_no_longer_than_the_name_algorithms_digest() {
             let secret = vec![7; found];
             let refused = Err(TpmError::SecretSize { found, limit });
             let made = make_credential(&AwsLcRs, &ek, &name, &secret, &mut counting());
-            assert_eq!(made.map(|_| ()), refused);
+            assert_eq!(made.map(|_| ()).map_err(TpmError::from), refused);
             let seed = [1; 32];
             assert_eq!(
                 protect(&AwsLcRs, &ek, &seed, &name, &secret).map(|_| ()),
@@ -253,9 +256,16 @@ fn the_secret_is_no_longer_than_the_name_algorithms_digest() {
 #[test]
 fn randomness_is_the_callers() {
     let Software { ek, name, .. } = software("eccp256");
-    let make = |random: &mut dyn FnMut(&mut [u8])| {
+    let make = |random: &mut dyn FnMut(&mut [u8]) -> Result<(), Infallible>| {
         make_credential(&AwsLcRs, &ek, &name, b"secret", random).unwrap()
     };
+    let always = |byte: u8| {
+        move |slice: &mut [u8]| {
+            slice.fill(byte);
+            Ok::<_, Infallible>(())
+        }
+    };
+    let refused = Err(CredentialError::Tpm(TpmError::Provider));
     assert_eq!(make(&mut counting()), make(&mut counting()));
     let mut shared = counting();
     assert_ne!(make(&mut shared), make(&mut shared));
@@ -264,24 +274,41 @@ fn randomness_is_the_callers() {
     let after_a_bad_draw = make(&mut |slice| {
         draws += 1;
         slice.fill(if draws == 1 { 0xff } else { 0x11 });
+        Ok(())
     });
     assert_eq!(draws, 2);
-    assert_eq!(after_a_bad_draw, make(&mut |slice| slice.fill(0x11)));
+    assert_eq!(after_a_bad_draw, make(&mut always(0x11)));
     // A source that never gives one is an error, not a loop.
-    let stuck = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut |slice| {
-        slice.fill(0xff)
-    });
-    assert_eq!(stuck, Err(TpmError::Provider));
-    let zero = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut |slice| slice.fill(0));
-    assert_eq!(zero, Err(TpmError::Provider));
+    let stuck = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(0xff));
+    assert_eq!(stuck, refused);
+    let zero = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(0));
+    assert_eq!(zero, refused);
     // For RSA the seed is what is drawn.
     let Software { ek, name, .. } = software("rsa2048");
-    let made =
-        make_credential(&AwsLcRs, &ek, &name, b"secret", &mut |slice| slice.fill(3)).unwrap();
+    let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(3)).unwrap();
     assert_eq!(
         made.id_object,
         protect(&AwsLcRs, &ek, &[3; 32], &name, b"secret").unwrap()
     );
+}
+
+/// A source that fails leaves the seed as it was, which is all zero and known to everybody.
+#[test]
+fn without_randomness_there_is_no_credential() {
+    for kind in SOFTWARE {
+        let Software { ek, name, .. } = software(kind);
+        for filled in [None, Some(7)] {
+            let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut |slice| {
+                if let Some(byte) = filled {
+                    slice.fill(byte);
+                }
+                Err("exhausted")
+            });
+            assert_eq!(made, Err(CredentialError::Random("exhausted")), "{kind}");
+        }
+    }
+    let error = CredentialError::Random("exhausted");
+    assert_eq!(error.to_string(), "no randomness: exhausted");
 }
 
 #[test]
@@ -289,7 +316,7 @@ fn only_endorsement_keys_are_taken() {
     let refused = |ek: &TpmtPublic| {
         let name = software("rsa2048").name;
         match make_credential(&AwsLcRs, ek, &name, b"secret", &mut counting()) {
-            Err(TpmError::UnsupportedEndorsementKey { what }) => what,
+            Err(CredentialError::Tpm(TpmError::UnsupportedEndorsementKey { what })) => what,
             other => panic!("{other:?}"),
         }
     };
@@ -425,7 +452,7 @@ fn a_point_off_the_curve_is_refused() {
             key.y = Buffer::new(y).unwrap();
         }
         let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut counting());
-        assert_eq!(made, Err(TpmError::Provider));
+        assert_eq!(made, Err(CredentialError::Tpm(TpmError::Provider)));
     }
 }
 
@@ -450,7 +477,10 @@ proptest! {
     #[test]
     fn any_secret_comes_back(secret in prop::collection::vec(any::<u8>(), 1..=48), seed in any::<[u8; 48]>()) {
         let Software { ek, pkcs8, name, .. } = software("eccp384");
-        let made = make_credential(&AwsLcRs, &ek, &name, &secret, &mut |slice| slice.copy_from_slice(&seed));
+        let made = make_credential(&AwsLcRs, &ek, &name, &secret, &mut |slice| {
+            slice.copy_from_slice(&seed);
+            Ok::<_, Infallible>(())
+        });
         let opened = activate(&AwsLcRs, &ek, &pkcs8, &name, &made.unwrap());
         prop_assert_eq!(opened.unwrap().to_vec(), secret);
     }

@@ -127,7 +127,7 @@ fn the_tpm_opens_our_credential(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, name: &
         let secret = vec![0x5a; size];
         let mut random = {
             let random = ring::rand::SystemRandom::new();
-            move |bytes: &mut [u8]| ring::rand::SecureRandom::fill(&random, bytes).unwrap()
+            move |bytes: &mut [u8]| ring::rand::SecureRandom::fill(&random, bytes)
         };
         let credential = make_credential(&AwsLcRs, ek, name, &secret, &mut random).unwrap();
         tpm.write("cred.blob", &credential.to_bytes());

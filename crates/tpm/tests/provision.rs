@@ -3,10 +3,12 @@
 
 mod vectors;
 
+use std::convert::Infallible;
+
 use keyproof_tpm::{
-    ActivationKey, AttestationTemplate, AwsLcRs, Credential, DeviceInfo, DeviceProperties,
-    EccCurve, HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure, TpmError, TpmtPublic,
-    activate, algorithms, check_certification_request, seal_certificate,
+    ActivationKey, AttestationTemplate, AwsLcRs, Credential, CredentialError, DeviceInfo,
+    DeviceProperties, EccCurve, HashAlgorithm, Name, ObjectAttributes, PublicKey, Structure,
+    TpmError, TpmtPublic, activate, algorithms, check_certification_request, seal_certificate,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
@@ -15,12 +17,37 @@ use vectors::read;
 const CERTIFICATE: &[u8] = b"the bytes of a certificate";
 
 /// Not random, but never the same.
-fn counter() -> impl FnMut(&mut [u8]) {
+fn counter() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     let mut next = 0_u8;
     move |bytes| {
         for byte in bytes {
             next = next.wrapping_add(7);
             *byte = next;
+        }
+        Ok(())
+    }
+}
+
+/// The key, the nonce and the credential's seed are drawn; without one of them nothing is sealed.
+#[test]
+fn nothing_is_sealed_without_randomness() {
+    for kind in ["rsa2048", "eccp256"] {
+        let file = |suffix: &str| read("software", &format!("{kind}.{suffix}"));
+        let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
+        let name = Name::parse(&file("name.bin")).unwrap();
+        for good in 0..3 {
+            let mut draws = 0;
+            let sealed = seal_certificate(&ek, &name, CERTIFICATE, &mut |bytes| {
+                bytes.fill(7);
+                draws += 1;
+                if draws > good {
+                    Err("exhausted")
+                } else {
+                    Ok(())
+                }
+            });
+            let refused = sealed.map(|_| ());
+            assert_eq!(refused, Err(CredentialError::Random("exhausted")), "{good}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! the device shows with the answer's ticket does (`activation.rs`).
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -453,9 +454,12 @@ impl Evidence {
             &self.ek,
             &self.ak_name,
             &certified.certificate,
-            &mut |bytes| entropy.fill(bytes),
+            &mut |bytes| {
+                entropy.fill(bytes);
+                Ok::<_, Infallible>(())
+            },
         )
-        .map_err(|error| match error {
+        .map_err(|error| match TpmError::from(error) {
             // A point that is not on its curve is the first thing that only the provider sees.
             TpmError::Provider => EndorsementError::Key("it is not a valid key".to_owned()).into(),
             _ => ProvisionError::Sealing,

@@ -9,7 +9,7 @@ use super::{
     endorsement::{EndorsementKey, Transport},
 };
 use crate::{
-    TpmError,
+    CredentialError, TpmError,
     kdf::{hmac, kdfa, kdfe},
     name::Name,
     public::{EccPublic, TpmtPublic},
@@ -28,8 +28,8 @@ const SCALAR_DRAWS: usize = 8;
 /// object there with the Name `name`.
 ///
 /// `random` fills a slice with random bytes; it is asked for the seed of an RSA key, as long as the
-/// name algorithm's digests, or for the ephemeral private key of an EC key, as long as a coordinate.
-/// Everything after that is deterministic, but for the padding of RSAES-OAEP, which is the
+/// name algorithm's digests, or for the ephemeral private key of an EC key, as long as a coordinate, which
+/// may take several draws. Everything after that is deterministic, but for the padding of RSAES-OAEP, which is the
 /// provider's.
 ///
 /// ```
@@ -38,7 +38,8 @@ const SCALAR_DRAWS: usize = 8;
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
 /// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
-/// # let mut random = |bytes: &mut [u8]| bytes.fill(7);
+/// # let mut random = |bytes: &mut [u8]| Ok::<(), core::convert::Infallible>(bytes.fill(7));
+/// // `random` is such as `getrandom::fill`: if it fails, so does this.
 /// let credential = make_credential(&AwsLcRs, &ek, &ak, b"a secret of up to 32 bytes", &mut random)?;
 /// let file = credential.to_bytes(); // for `tpm2_activatecredential`
 /// // What the TPM does, here in software.
@@ -51,22 +52,23 @@ const SCALAR_DRAWS: usize = 8;
 ///
 /// # Errors
 ///
+/// [`CredentialError::Random`] with what `random` returns: there is no credential then. Else [`CredentialError::Tpm`] with
 /// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::UnsupportedPublicKey`],
-/// [`TpmError::SecretSize`] and [`TpmError::Provider`].
-pub fn make_credential(
+/// [`TpmError::SecretSize`] or [`TpmError::Provider`].
+pub fn make_credential<E>(
     provider: &dyn CredentialProvider,
     ek: &TpmtPublic,
     name: &Name,
     secret: &[u8],
-    random: &mut dyn FnMut(&mut [u8]),
-) -> Result<Credential, TpmError> {
+    random: &mut dyn FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<Credential, CredentialError<E>> {
     let key = EndorsementKey::of(ek)?;
     check_secret(&key, secret)?;
     let (seed, encrypted_secret) = match key.transport {
         Transport::Ecdh(point) => agree(provider, &key, point, random)?,
         Transport::Oaep => {
             let mut seed = Zeroizing::new(vec![0; key.hash.digest_size()]);
-            random(&mut seed);
+            random(&mut seed).map_err(CredentialError::Random)?;
             let spki = ek.to_spki()?;
             let sealed = provider.rsa_oaep_encrypt(&spki, key.hash, IDENTITY_WITH_ZERO, &seed)?;
             (seed, sealed)
@@ -141,21 +143,24 @@ pub(super) fn shared_seed(
     )
 }
 
-fn agree(
+fn agree<E>(
     provider: &dyn CredentialProvider,
     key: &EndorsementKey<'_>,
     point: &EccPublic,
-    random: &mut dyn FnMut(&mut [u8]),
-) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), TpmError> {
+    random: &mut dyn FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), CredentialError<E>> {
     let size = point.curve.coordinate_size();
     let peer = uncompressed(&padded(&point.x, size), &padded(&point.y, size));
     let mut scalar = Zeroizing::new(vec![0; size]);
-    let agreement = (0..SCALAR_DRAWS)
-        .find_map(|_| {
-            random(&mut scalar);
-            provider.ecdh(point.curve, &scalar, &peer).ok()
-        })
-        .ok_or(TpmError::Provider)?;
+    let mut agreed = Err(TpmError::Provider);
+    for _ in 0..SCALAR_DRAWS {
+        random(&mut scalar).map_err(CredentialError::Random)?;
+        agreed = provider.ecdh(point.curve, &scalar, &peer);
+        if agreed.is_ok() {
+            break;
+        }
+    }
+    let agreement = agreed?;
     let (x, y) = agreement
         .public_key
         .split_first()

@@ -10,7 +10,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
-    TpmError,
+    CredentialError, TpmError,
     credential::{AwsLcRs, Credential, make_credential},
     name::Name,
     public::TpmtPublic,
@@ -44,7 +44,8 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
 /// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
-/// # let mut random = |bytes: &mut [u8]| bytes.fill(7);
+/// # let mut random = |bytes: &mut [u8]| Ok::<(), core::convert::Infallible>(bytes.fill(7));
+/// // `random` is such as `getrandom::fill`: if it fails, so does this.
 /// let sealed = seal_certificate(&ek, &ak, b"the certificate", &mut random)?;
 /// // The device: its TPM opens the key, which opens the certificate and proves it.
 /// let private = include_bytes!("../../tests/vectors/software/eccp256.ek.pkcs8.der");
@@ -58,19 +59,19 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 ///
 /// # Errors
 ///
-/// Those of [`make_credential`]: [`TpmError::UnsupportedEndorsementKey`], and [`TpmError::Provider`] for
-/// an endorsement key that is none.
-pub fn seal_certificate(
+/// Those of [`make_credential`]: [`CredentialError::Random`] with what `random` returns, and then nothing is sealed; else
+/// [`TpmError::UnsupportedEndorsementKey`], and [`TpmError::Provider`] for an endorsement key that is none.
+pub fn seal_certificate<E>(
     ek: &TpmtPublic,
     ak: &Name,
     certificate: &[u8],
-    random: &mut dyn FnMut(&mut [u8]),
-) -> Result<SealedCertificate, TpmError> {
+    random: &mut dyn FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<SealedCertificate, CredentialError<E>> {
     let mut key = Zeroizing::new([0; 32]);
-    random(key.as_mut_slice());
+    random(key.as_mut_slice()).map_err(CredentialError::Random)?;
     let key = ActivationKey(key);
     let mut nonce = [0; 12];
-    random(&mut nonce);
+    random(&mut nonce).map_err(CredentialError::Random)?;
     let mut encrypted_certificate = certificate.to_vec();
     key.cipher()?
         .seal_in_place_append_tag(

@@ -6,6 +6,8 @@
     reason = "a test reports by a panic"
 )]
 
+use std::convert::Infallible;
+
 use keyproof_tpm::{
     AttestationTemplate, Attested, AwsLcRs, Buffer, EccScheme, HashAlgorithm, Hierarchy,
     KdfAlgorithm, KdfScheme, Name, ObjectAttributes, PublicKey, QualifiedName, Structure,
@@ -1342,6 +1344,7 @@ fn credentials(made: &mut Vec<Vector>) {
             next = next.wrapping_add(37);
             *byte = next;
         }
+        Ok::<_, Infallible>(())
     };
     let secret = b"a secret of this credential";
     let credential = make_credential(&AwsLcRs, &ek, &name, secret, &mut random).unwrap();

@@ -7,7 +7,7 @@ mod show;
 mod station;
 mod trust;
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -251,8 +251,12 @@ fn credential(arguments: &MakeCredentialArguments) -> Outcome {
     let name = Name::parse(&arguments.name.0)?;
     let secret = Zeroizing::new(read(&arguments.secret_file)?);
     let entropy = SystemEntropy::new();
-    let mut random = |bytes: &mut [u8]| entropy.fill(bytes);
-    let credential = make_credential(&AwsLcRs, &ek, &name, &secret, &mut random)?;
+    let mut random = |bytes: &mut [u8]| {
+        entropy.fill(bytes);
+        Ok::<_, Infallible>(())
+    };
+    let credential = make_credential(&AwsLcRs, &ek, &name, &secret, &mut random);
+    let credential = credential.map_err(TpmError::from)?;
     let bytes = credential.to_bytes();
     write(&arguments.out, &bytes)?;
     if arguments.json {
