@@ -36,8 +36,7 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
     policy.ek = Some(&ek);
     let [stored, root] = certificates;
     let roots: [&[u8]; 1] = [root];
-    let mut manufacturer = EkCertificatePolicy::new(&roots, now, RING);
-    manufacturer.ek = Some(&ek);
+    let manufacturer = EkCertificatePolicy::new(&ek, &roots, now, RING);
     check_quote(&ak, &evidence, &policy).accepted()
         && check_ek_certificate(stored, &manufacturer).accepted()
 }

@@ -83,8 +83,7 @@ fn is_accepted(folder: &Path) -> Outcome<bool> {
     let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")?)?;
     let (root, intermediate) = (file("ca.root.der")?, file("ca.intermediate.der")?);
     let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([&root], [&intermediate]);
-    let mut policy = EkCertificatePolicy::new(&roots, now, RING);
-    policy.ek = Some(&ek);
+    let mut policy = EkCertificatePolicy::new(&ek, &roots, now, RING);
     policy.intermediates = &intermediates;
     let endorsement = check_ek_certificate(&file("ek.cert.der")?, &policy);
     println!("The endorsement certificate:\n{endorsement}\n");

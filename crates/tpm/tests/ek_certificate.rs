@@ -67,7 +67,7 @@ fn check(
     intermediates: &[&[u8]],
     now: u64,
 ) -> Report<EkCertificateFinding> {
-    let mut policy = EkCertificatePolicy::new(roots, now, algorithms::RING);
+    let mut policy = EkCertificatePolicy::without_key(roots, now, algorithms::RING);
     policy.ek = ek;
     policy.intermediates = intermediates;
     check_ek_certificate(certificate, &policy)
@@ -258,8 +258,7 @@ fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
     let real = Real::of("rsa2048");
     let other = read("eccp256", "ek.cert.der");
     let judge = |stored: &[u8], allowed: &[&[u8]], now: u64| {
-        let mut policy = EkCertificatePolicy::new(&[], now, algorithms::RING);
-        policy.ek = Some(&real.ek);
+        let mut policy = EkCertificatePolicy::new(&real.ek, &[], now, algorithms::RING);
         policy.allowed = allowed;
         check_ek_certificate(stored, &policy)
     };
@@ -290,8 +289,7 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
         let certificate = maker.ca.endorse(&maker.key, change);
         let allowed = [certificate.as_slice()];
         let ek = ek_of(&maker.key);
-        let mut policy = EkCertificatePolicy::new(&[], NOW, algorithms::RING);
-        policy.ek = Some(&ek);
+        let mut policy = EkCertificatePolicy::new(&ek, &[], NOW, algorithms::RING);
         if is_allowed {
             policy.allowed = &allowed;
         }
@@ -354,7 +352,7 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
             params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
         });
     let allowed = [certificate.as_slice()];
-    let mut policy = EkCertificatePolicy::new(&[], NOW, algorithms::RING);
+    let mut policy = EkCertificatePolicy::without_key(&[], NOW, algorithms::RING);
     policy.allowed = &allowed;
     refused(&check_ek_certificate(&certificate, &policy), &[C::Key]);
 }
@@ -470,7 +468,7 @@ impl Maker {
         let (root, ca) = (self.root.certificate.der(), self.ca.certificate.der());
         let crls: Vec<_> = crls.iter().map(|der| Crl::from_der(der).unwrap()).collect();
         let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([root], [ca]);
-        let mut policy = EkCertificatePolicy::new(&roots, NOW, algorithms::RING);
+        let mut policy = EkCertificatePolicy::without_key(&roots, NOW, algorithms::RING);
         policy.intermediates = &intermediates;
         policy.crls = &crls;
         check_ek_certificate(certificate, &policy)
@@ -988,8 +986,7 @@ fn a_roots_limit_is_not_lifted_by_another_root() {
 fn an_algorithm_that_is_not_in_the_table_is_refused() {
     let real = Real::of("rsa2048");
     let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([&real.root], [&real.intermediate]);
-    let mut policy = EkCertificatePolicy::new(&roots, NOW, &[]);
-    policy.ek = Some(&real.ek);
+    let mut policy = EkCertificatePolicy::new(&real.ek, &roots, NOW, &[]);
     policy.intermediates = &intermediates;
     let report = check_ek_certificate(&real.certificate, &policy);
     refused(&report, &[EkCertificateCheck::Chain]);

@@ -126,7 +126,7 @@ fn values_are_as_many_as_the_selection_says() {
 #[test]
 fn without_registers_nothing_is_trusted() {
     let log = booted();
-    let replayed = check_event_log(&log.bytes, &EventLogPolicy::default());
+    let replayed = check_event_log(&log.bytes, &EventLogPolicy::without_registers());
     refused(&replayed, &[]);
     let skipped = replayed.report.outcome(EventLogCheck::Registers);
     assert_eq!(skipped, Outcome::NotAsked);
@@ -650,7 +650,7 @@ fn a_head_alone_is_no_log() {
         only_locality.bytes,
         LogMaker::agile(&BANKS).bytes,
     ] {
-        let replayed = check_event_log(&bytes, &EventLogPolicy::default());
+        let replayed = check_event_log(&bytes, &EventLogPolicy::without_registers());
         refused(&replayed, &["event-log"]);
     }
 }

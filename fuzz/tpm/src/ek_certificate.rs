@@ -26,7 +26,7 @@ pub fn ek_certificate(data: &[u8]) {
     }
     let roots: [&[u8]; 1] = [vector!("eccp256/ca.root.der")];
     let intermediates: [&[u8]; 1] = [vector!("eccp256/ca.intermediate.der")];
-    let mut policy = EkCertificatePolicy::new(&roots, 1_800_000_000, algorithms::RING);
+    let mut policy = EkCertificatePolicy::without_key(&roots, 1_800_000_000, algorithms::RING);
     policy.intermediates = &intermediates;
     let report = check_ek_certificate(data, &policy);
     sound(&report);

@@ -135,8 +135,8 @@ pub(super) fn judge(
         .iter()
         .filter_map(|der| Some(EkCertificate::parse(der).ok()?.as_der()))
         .collect();
-    let mut policy = EkCertificatePolicy::new(&roots, now.as_secs(), algorithms::ALL);
-    policy.ek = Some(&request.ek);
+    let now = now.as_secs();
+    let mut policy = EkCertificatePolicy::new(&request.ek, &roots, now, algorithms::ALL);
     policy.allowed = &allowed;
     policy.intermediates = &intermediates;
     policy.crls = &related.lists;

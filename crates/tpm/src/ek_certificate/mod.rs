@@ -47,8 +47,7 @@ pub struct EkCertificate<'a> {
 /// // What the manufacturer publishes: `pem_bundle` reads it from PEM.
 /// let roots: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.root.der")];
 /// let intermediates: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")];
-/// let mut policy = EkCertificatePolicy::new(&roots, 1_800_000_000, RING);
-/// policy.ek = Some(&ek);
+/// let mut policy = EkCertificatePolicy::new(&ek, &roots, 1_800_000_000, RING);
 /// policy.intermediates = &intermediates;
 /// let report = check_ek_certificate(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"), &policy);
 /// assert!(report.accepted(), "{report}");
@@ -58,7 +57,7 @@ pub struct EkCertificate<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct EkCertificatePolicy<'a> {
-    /// The endorsement key that it must be of; `None` leaves that unchecked.
+    /// The endorsement key that it must be of; `None` leaves that unchecked ([`EkCertificatePolicy::without_key`]).
     pub ek: Option<&'a TpmtPublic>,
     /// Certificates that are trusted as they are, in DER: for one that is equal to one of them, byte
     /// for byte, what is wrong with its names, its extended key usage, its critical extensions, vendor,
@@ -82,9 +81,22 @@ pub struct EkCertificatePolicy<'a> {
 }
 
 impl<'a> EkCertificatePolicy<'a> {
-    /// The manufacturers' roots in DER, the time in seconds since the Unix epoch, and the algorithms; for any key, with nothing between
-    /// and nothing revoked. What is known beside that is set afterwards.
+    /// The endorsement key that the certificate must be of, the manufacturers' roots in DER, the time in seconds since the Unix epoch,
+    /// and the algorithms; with nothing between and nothing revoked. What is known beside that is set afterwards.
     pub const fn new(
+        ek: &'a TpmtPublic,
+        roots: &'a [&'a [u8]],
+        now: u64,
+        algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    ) -> Self {
+        let mut policy = Self::without_key(roots, now, algorithms);
+        policy.ek = Some(ek);
+        policy
+    }
+
+    /// The same where no key is known, to look at a certificate alone: anybody's genuine certificate is accepted, and says nothing of
+    /// whoever shows it.
+    pub const fn without_key(
         roots: &'a [&'a [u8]],
         now: u64,
         algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
@@ -173,8 +185,7 @@ impl<'a> EkCertificate<'a> {
 /// let certificate = include_bytes!("../../tests/vectors/rsa2048/ek.cert.der");
 /// let roots: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.root.der")];
 /// let intermediates: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")];
-/// let mut policy = EkCertificatePolicy::new(&roots, 1_800_000_000, RING);
-/// policy.ek = Some(&ek);
+/// let mut policy = EkCertificatePolicy::new(&ek, &roots, 1_800_000_000, RING);
 /// policy.intermediates = &intermediates;
 /// assert!(check_ek_certificate(certificate, &policy).accepted());
 /// // Manufacturers publish intermediates beside their roots: these stand below the roots all the same.

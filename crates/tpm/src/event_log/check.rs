@@ -13,14 +13,14 @@ use super::{
 };
 use crate::{algorithm::HashAlgorithm, pcr::TpmlPcrSelection};
 
-/// What a log is checked against. By default it is compared with nothing.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a log is checked against.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct EventLogPolicy<'a> {
     /// The registers that the log is to explain, and their values concatenated in that order: those of a
     /// quote that was accepted. All of them must follow from the log, so a register that the operating
     /// system extends without a log of its own does not belong here. `None` compares nothing, and no
-    /// event can be trusted.
+    /// event can be trusted ([`EventLogPolicy::without_registers`]).
     pub registers: Option<(&'a TpmlPcrSelection, &'a [u8])>,
     /// Whether Secure Boot must be on.
     pub secure_boot: bool,
@@ -32,6 +32,14 @@ impl<'a> EventLogPolicy<'a> {
     pub const fn new(selection: &'a TpmlPcrSelection, values: &'a [u8]) -> Self {
         Self {
             registers: Some((selection, values)),
+            secure_boot: false,
+        }
+    }
+
+    /// Nothing to compare, to see where a log leads: a forged one is accepted as well, and none of its events can be trusted.
+    pub const fn without_registers() -> Self {
+        Self {
+            registers: None,
             secure_boot: false,
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let registers = registers(arguments)?;
     let mut policy = match &registers {
         Some((selection, values)) => EventLogPolicy::new(selection, values),
-        None => EventLogPolicy::default(),
+        None => EventLogPolicy::without_registers(),
     };
     policy.secure_boot = arguments.secure_boot;
     let replayed = check_event_log(&bytes, &policy);

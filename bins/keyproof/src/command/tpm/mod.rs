@@ -236,7 +236,7 @@ fn check_ek(arguments: &CheckEkArguments) -> Outcome {
     let crls = lists.iter().map(|der| Crl::from_der(der));
     let crls = crls.collect::<Result<Vec<_>, _>>()?;
     let now = arguments.at.unwrap_or_else(|| SystemClock.now().as_secs());
-    let mut policy = EkCertificatePolicy::new(&roots, now, algorithms::ALL);
+    let mut policy = EkCertificatePolicy::without_key(&roots, now, algorithms::ALL);
     policy.ek = ek.as_ref();
     policy.intermediates = &intermediates;
     policy.crls = &crls;

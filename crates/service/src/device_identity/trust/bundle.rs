@@ -286,7 +286,7 @@ impl TrustBundle {
             .filter(|member| member.kind == TrustKind::Root)
             .map(|member| member.der.as_slice())
             .collect();
-        let mut policy = EkCertificatePolicy::new(&all, now.as_secs(), algorithms::ALL);
+        let mut policy = EkCertificatePolicy::without_key(&all, now.as_secs(), algorithms::ALL);
         policy.intermediates = &related.intermediates;
         policy.crls = &related.lists;
         let report = check_ek_certificate(stored, &policy);

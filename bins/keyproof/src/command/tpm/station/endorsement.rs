@@ -98,8 +98,7 @@ impl Kind {
 /// Whether a certificate is of this endorsement key.
 pub(super) fn is_of(certificate: &EkCertificate<'_>, ek: &TpmtPublic) -> bool {
     // Trust in the certificate is the server's affair.
-    let mut policy = EkCertificatePolicy::new(&[], 0, algorithms::ALL);
-    policy.ek = Some(ek);
+    let policy = EkCertificatePolicy::new(ek, &[], 0, algorithms::ALL);
     let report = check_ek_certificate(certificate.as_der(), &policy);
     report.outcome(EkCertificateCheck::PublicKey) == Outcome::Pass
 }
