@@ -274,6 +274,12 @@ impl TpmtPublic {
     }
 }
 
+/// Whether endorsement keys of its type and size have a default template here.
+pub(crate) fn has_template(key: &BareKey) -> bool {
+    let mut templates = EndorsementTemplate::ALL.into_iter();
+    TemplateKey::of(key).is_ok_and(|key| templates.any(|template| template.key == key))
+}
+
 impl TemplateKey {
     fn of(key: &BareKey) -> Result<Self, TpmError> {
         match key {

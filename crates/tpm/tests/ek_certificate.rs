@@ -751,6 +751,18 @@ fn keys_are_on_the_allow_list() {
     };
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
     accepted(&judge(&p384, KeyUsagePurpose::KeyAgreement), &[]);
+    // Sound, and of no use: there is no template, and so no credential.
+    let p521 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
+    let certificate = maker.ca.endorse(&p521, |_| ());
+    let (root, ca) = (maker.root.certificate.der(), maker.ca.certificate.der());
+    let report = check(&certificate, None, &[root], &[ca], NOW);
+    accepted(&report, &[C::Key]);
+    assert_eq!(
+        report.detail(C::Key),
+        "P-521, for which no credential can be made here"
+    );
+    let spki = rcgen::PublicKeyData::subject_public_key_info(&p521);
+    assert!(TpmtPublic::endorsement_from_spki(&spki).is_err());
     for kind in ["rsa2048", "rsa3072", "rsa4096"] {
         let pkcs8 = read("software", &format!("{kind}.ek.pkcs8.der"));
         let rsa = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.as_slice().into(), &PKCS_RSA_SHA256);

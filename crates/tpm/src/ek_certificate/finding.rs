@@ -40,7 +40,7 @@ checks! {
         CriticalExtensions = "critical-extensions", "all of them are understood";
         /// `validity`: it is valid now.
         Validity = "validity", "it is valid";
-        /// `key`: RSA 2048, 3072 or 4096, P-256, P-384 or P-521.
+        /// `key`: RSA 2048, 3072 or 4096, P-256 or P-384; a warning for P-521, which there is no template of.
         Key = "key", "it is of a size that is taken";
         /// `public-key`: it is that of the endorsement key.
         PublicKey = "public-key", "the endorsement key's";
@@ -124,6 +124,8 @@ pub enum EkCertificateFinding {
         /// The bytes of its modulus.
         bytes: usize,
     },
+    /// A key that is sound, and that no credential can be made for here.
+    KeyWithoutTemplate(EkKey),
     /// Its key cannot be read.
     KeyUnreadable(TpmError),
     /// The usage of its key.
@@ -228,7 +230,10 @@ impl Finding for EkCertificateFinding {
             | Self::SpecificationMissing => C::TpmSpecification,
             Self::CriticalExtensionUnknown { .. } => C::CriticalExtensions,
             Self::Expired | Self::NotYetValid | Self::ValidWithoutEnd => C::Validity,
-            Self::Key(_) | Self::KeySize { .. } | Self::KeyUnreadable(_) => C::Key,
+            Self::Key(_)
+            | Self::KeySize { .. }
+            | Self::KeyUnreadable(_)
+            | Self::KeyWithoutTemplate(_) => C::Key,
             Self::EkUnsound(_) | Self::KeyMismatch => C::PublicKey,
             Self::Chain { .. }
             | Self::ChainNotNeeded
@@ -257,6 +262,7 @@ impl Finding for EkCertificateFinding {
             | Self::BasicConstraintsMissing
             | Self::ChainWarning { .. }
             | Self::KeyUsageOfOtherType { .. }
+            | Self::KeyWithoutTemplate(_)
             | Self::SerialOdd(_)
             | Self::SpecificationMissing
             | Self::VendorUnregistered { .. } => Severity::Warning,
@@ -321,6 +327,9 @@ impl Finding for EkCertificateFinding {
             Self::Expired | Self::NotYetValid => "check the clock; no allow-list overrules this",
             Self::KeySize { .. } => {
                 "use an endorsement key of RSA 2048, 3072 or 4096 bits, or on a curve"
+            }
+            Self::KeyWithoutTemplate(_) => {
+                "provision the TPM by another of its endorsement keys: of RSA, P-256 or P-384"
             }
             Self::CriticalExtensionUnknown { .. }
             | Self::ExtendedKeyUsageMalformed(_)
@@ -401,6 +410,9 @@ impl fmt::Display for EkCertificateFinding {
                 write!(f, "{found}, where a key of its type has {fitting}")
             }
             Self::KeyUsageSigning => f.write_str("it may sign certificates or revocation lists"),
+            Self::KeyWithoutTemplate(key) => {
+                write!(f, "{key}, for which no credential can be made here")
+            }
             Self::NotYetValid => f.write_str("it is not valid yet"),
             Self::SerialOdd(oddity) => write!(f, "it is {oddity}"),
             Self::Specification(TpmSpecification {

@@ -14,7 +14,7 @@ use keyproof_x509::{
     Certificate, Finding, Report, Severity, SignatureVerificationAlgorithm, Version, crl::Crl,
 };
 
-use crate::{TpmError, public::TpmtPublic, spki::BareKey};
+use crate::{TpmError, public::TpmtPublic, spki::BareKey, template::has_template};
 
 pub use device_chain::EkChain;
 pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
@@ -448,7 +448,10 @@ fn check_key(judgement: &mut Judgement, certificate: &Certificate<'_>, ek: Optio
 
 fn describe(key: &BareKey) -> EkCertificateFinding {
     match key {
-        BareKey::Ecc { curve, .. } => EkCertificateFinding::Key(EkKey::Ecc(*curve)),
+        BareKey::Ecc { curve, .. } if has_template(key) => {
+            EkCertificateFinding::Key(EkKey::Ecc(*curve))
+        }
+        BareKey::Ecc { curve, .. } => EkCertificateFinding::KeyWithoutTemplate(EkKey::Ecc(*curve)),
         BareKey::Rsa { modulus, .. } => {
             let is_full = modulus.first().is_some_and(|first| first >> 7 == 1);
             match modulus.len() {
