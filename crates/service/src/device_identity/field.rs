@@ -76,7 +76,7 @@ pub enum FieldProblem {
         limit: usize,
     },
     /// Its length is none of a Name.
-    #[error("a Name over SHA-256 has 34 bytes, one over SHA-384 has 50")]
+    #[error("a Name over SHA-256 has 34 bytes, one over SHA-384 has 50, one over SHA-512 has 66")]
     NoName,
     /// It is not a public area whose Name can be computed.
     #[error("it is not a TPM2B_PUBLIC or TPMT_PUBLIC with a Name")]

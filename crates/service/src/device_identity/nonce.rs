@@ -273,7 +273,7 @@ impl DeviceIdentity {
         let name = name.map_err(malformed)?;
         let no_name = || malformed(Field::AttestationKeyName.wrong(FieldProblem::NoName));
         let ak = match name.len() {
-            34 | 50 => Name::parse(name).map_err(|_| no_name())?,
+            34 | 50 | 66 => Name::parse(name).map_err(|_| no_name())?,
             _ => return Err(no_name()),
         };
         let no_selection = || malformed(Field::Registers.wrong(FieldProblem::NoSelection));

@@ -1,14 +1,16 @@
 //! Each kind of key that endorsement and attestation keys may be.
 
+use data_encoding::BASE64;
 use keyproof_tpm::{
-    AttestationTemplate, HashAlgorithm, ObjectAttributes, Structure, SymmetricObject, TpmtPublic,
+    AttestationTemplate, HashAlgorithm, Name, ObjectAttributes, Structure, SymmetricObject,
+    TpmtPublic,
 };
 use keyproof_x509::Certificate;
 use serde_json::json;
 
 use crate::f5::{
     device::{Device, Key, Manufacturer},
-    dialect::{API_KEYS, CATEGORIES, PROVISION},
+    dialect::{API_KEYS, CATEGORIES, NONCE, PROVISION},
     site::Site,
 };
 
@@ -87,6 +89,36 @@ async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
     }
 }
 
+/// A Name that is certified is one that a nonce is given for; else its key would never attest.
+#[tokio::test]
+async fn a_key_whose_name_is_certified_can_attest() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let api_key = site.furnished(&manufacturer).await;
+    for (serial, hash) in [
+        ("SN0256", HashAlgorithm::Sha256),
+        ("SN0384", HashAlgorithm::Sha384),
+        ("SN0512", HashAlgorithm::Sha512),
+    ] {
+        let device = Device::new(&manufacturer, serial);
+        let ak = TpmtPublic {
+            name_alg: Some(hash),
+            ..device.ak_public()
+        };
+        let mut request = device.request(&api_key);
+        request["ak_public"] = json!(BASE64.encode(&ak.to_sized_bytes()));
+        let answer = site.post(PROVISION, &request).await;
+        assert!(device.opens(&answer.is(200).json, &ak).is_some(), "{hash}");
+        let asked = json!({
+            "namespace": "default",
+            "category": "category",
+            "ak_name": BASE64.encode(Name::of(&ak).unwrap().as_bytes()),
+            "pcr_selection": "sha256:0",
+        });
+        site.post(NONCE, &asked).await.is(200);
+    }
+}
+
 #[tokio::test]
 async fn keys_of_other_sizes_and_curves_are_refused() {
     let site = Site::start().await;
@@ -115,7 +147,7 @@ async fn keys_of_other_sizes_and_curves_are_refused() {
         ..public
     };
     let mut request = request;
-    request["ak_public"] = json!(data_encoding::BASE64.encode(&sized.to_sized_bytes()));
+    request["ak_public"] = json!(BASE64.encode(&sized.to_sized_bytes()));
     let refused = site.post(PROVISION, &request).await;
     refused.refuses(400, 3).saying("name-algorithm");
 }
