@@ -143,8 +143,9 @@ pub struct TpmsTimeAttestInfo {
     pub firmware_version: u64,
 }
 
-/// `TPMS_CLOCK_INFO` (Part 2, 10.11.1).
+/// `TPMS_CLOCK_INFO` (Part 2, 10.11.1). A verifier keeps that of a key's last accepted attestation, for `last_seen` of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct TpmsClockInfo {
     /// Milliseconds that the TPM has been powered.
     pub clock: u64,

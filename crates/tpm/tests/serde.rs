@@ -5,7 +5,7 @@ mod vectors;
 
 use keyproof_tpm::{
     AttestationKeyPolicy, EccCurve, EkCertificate, HashAlgorithm, Name, Structure,
-    TpmlPcrSelection, TpmtPublic,
+    TpmlPcrSelection, TpmsAttest, TpmsClockInfo, TpmtPublic,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -48,6 +48,21 @@ fn facts_of_a_certificate_are_objects() {
         serde_json::to_value(certificate.tpm_specification().unwrap()).unwrap(),
         json!({ "family": "2.0", "level": 0, "revision": 164 })
     );
+}
+
+/// Kept between attestations, so both ways and by these names.
+#[test]
+fn a_clock_comes_back_as_it_was_kept() {
+    let attest = TpmsAttest::parse(&read("eccp256", "quote.tpms_attest.bin")).unwrap();
+    let seen = attest.clock_info;
+    let kept = serde_json::to_string(&seen).unwrap();
+    let expected = format!(
+        r#"{{"clock":{},"reset_count":{},"restart_count":{},"safe":{}}}"#,
+        seen.clock, seen.reset_count, seen.restart_count, seen.safe
+    );
+    assert_eq!(kept, expected);
+    assert_eq!(serde_json::from_str::<TpmsClockInfo>(&kept).unwrap(), seen);
+    assert!(serde_json::from_str::<TpmsClockInfo>(r#"{"clock":1}"#).is_err());
 }
 
 /// Is this text in JSON, reads back, and is refused once it is another.
