@@ -97,8 +97,8 @@ fn is_accepted(folder: &Path) -> Outcome<bool> {
     let is_activated = *Name::of(&ek)?.as_bytes() == *challenged.0
         && *name.as_bytes() == *challenged.1
         && ActivationKey::from_bytes(&file("refcred.activated.bin")?)
-            .and_then(|opened| opened.proof(&name))
-            .is_ok_and(|proof| kept.verifies(&name, &proof));
+            .and_then(|opened| kept.verify(&name, &opened.proof(&name)?))
+            .is_ok();
     println!("The credential was opened: {is_activated}\n");
 
     // The quote is fresh, of these registers, and signed by that key, which signs nothing but what its TPM has made.

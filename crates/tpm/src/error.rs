@@ -21,6 +21,9 @@ use crate::{algorithm::HashAlgorithm, device::DeviceField};
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TpmError {
+    /// A proof of activation that is of another key or Name.
+    #[error("the proof does not show that this key's credential was opened")]
+    ActivationProof,
     /// An attestation that does not begin with `TPM_GENERATED_VALUE`: no TPM made it.
     #[error("not made by a TPM: magic {found:#010x} at byte {at}")]
     BadMagic {

@@ -89,12 +89,13 @@ fn the_proof_of_activation_is_of_key_and_name() {
     let key = ActivationKey::from_bytes(&[1; 32]).unwrap();
     let proof = key.proof(&name).unwrap();
     assert_eq!(hex(&proof), PROOF);
-    assert!(key.verifies(&name, &proof));
-    assert!(!key.verifies(&other, &proof));
-    assert!(!key.verifies(&name, &proof[..31]));
-    assert!(!key.verifies(&name, b""));
+    assert_eq!(key.verify(&name, &proof), Ok(()));
+    let refused = Err(TpmError::ActivationProof);
+    assert_eq!(key.verify(&other, &proof), refused);
+    assert_eq!(key.verify(&name, &proof[..31]), refused);
+    assert_eq!(key.verify(&name, b""), refused);
     let another = ActivationKey::from_bytes(&[2; 32]).unwrap();
-    assert!(!another.verifies(&name, &proof));
+    assert_eq!(another.verify(&name, &proof), refused);
 }
 
 const PROOF: &str = "c6f07db5e95f152283cd5925f530af45e207bbbbc2c7f64b7db7356386f5c343";

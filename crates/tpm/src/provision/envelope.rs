@@ -52,7 +52,7 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 /// let opened = ActivationKey::from_bytes(&activate(&AwsLcRs, &ek, private, &ak, &sealed.credential)?)?;
 /// assert_eq!(opened.open(&sealed.nonce, &sealed.encrypted_certificate)?, b"the certificate");
 /// // The CA: now the attestation key is known to be in that TPM.
-/// assert!(sealed.key.verifies(&ak, &opened.proof(&ak)?));
+/// sealed.key.verify(&ak, &opened.proof(&ak)?)?;
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
@@ -143,10 +143,15 @@ impl ActivationKey {
         Ok(self.mac(ak)?.finalize().into_bytes().into())
     }
 
-    /// Whether `proof` is that of this key and Name, in constant time.
-    pub fn verifies(&self, ak: &Name, proof: &[u8]) -> bool {
-        self.mac(ak)
-            .is_ok_and(|mac| mac.verify_slice(proof).is_ok())
+    /// Checks that `proof` is that of this key and Name, in constant time.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::ActivationProof`] for another, or one of another length.
+    pub fn verify(&self, ak: &Name, proof: &[u8]) -> Result<(), TpmError> {
+        self.mac(ak)?
+            .verify_slice(proof)
+            .map_err(|_| TpmError::ActivationProof)
     }
 
     fn mac(&self, ak: &Name) -> Result<Hmac<Sha256>, TpmError> {
