@@ -125,7 +125,7 @@ impl Finding for DeviceFinding {
                 "provision the key in this category, and show that its credential was opened"
             }
             Self::CertificateRevoked => "enable the API key, or provision the key with another one",
-            Self::Disabled => "enable the category and its manager",
+            Self::Disabled => "provision the key in another category, below a manager that is in use",
             Self::Inactive => "send provision's ticket and the proof as activation",
             Self::NonceExpired | Self::NonceForeign | Self::NonceSpent => {
                 "ask for a nonce for this key, and attest with it once"
