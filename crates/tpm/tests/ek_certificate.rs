@@ -476,6 +476,20 @@ impl Maker {
 }
 
 #[test]
+fn revocation_lists_can_be_required() {
+    let maker = Maker::new();
+    let certificate = maker.ca.endorse(&maker.key, |_| ());
+    let (root, ca) = (maker.root.certificate.der(), maker.ca.certificate.der());
+    let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([root], [ca]);
+    let mut policy = EkCertificatePolicy::without_key(&roots, NOW, algorithms::RING);
+    policy.intermediates = &intermediates;
+    accepted(&check_ek_certificate(&certificate, &policy), &[]);
+    policy.require_crls = true;
+    let report = check_ek_certificate(&certificate, &policy);
+    refused(&report, &[EkCertificateCheck::Chain]);
+}
+
+#[test]
 fn a_certificate_by_the_profile_has_nothing_to_warn_of() {
     let report = Maker::new().check(|_| ());
     accepted(&report, &[]);

@@ -143,12 +143,15 @@ pub(super) fn shared_seed(
     )
 }
 
+/// The seed, and the ephemeral point that it is derived from.
+type Agreed = (Zeroizing<Vec<u8>>, Vec<u8>);
+
 fn agree<E>(
     provider: &dyn CredentialProvider,
     key: &EndorsementKey<'_>,
     point: &EccPublic,
     random: &mut dyn FnMut(&mut [u8]) -> Result<(), E>,
-) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), CredentialError<E>> {
+) -> Result<Agreed, CredentialError<E>> {
     let size = point.curve.coordinate_size();
     let peer = uncompressed(&padded(&point.x, size), &padded(&point.y, size));
     let mut scalar = Zeroizing::new(vec![0; size]);

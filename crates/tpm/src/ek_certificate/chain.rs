@@ -28,6 +28,7 @@ pub(super) fn build(
     });
     rules.processed = &ALSO_UNDERSTOOD;
     rules.crls = policy.crls;
+    rules.require_crls = policy.require_crls;
     rules.judge_anchors = true;
     let report = find(certificate, &intermediates, &roots, &rules);
     match (report.refusal(), report.walk().last()) {
