@@ -1,5 +1,8 @@
 //! All that is stored, as it is at one moment: read in pages, counted, and compared.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use std::time::Duration;
+
 use ring::digest::{Context, SHA256};
 
 use crate::{BoxFuture, EngineError, Key, Row};
@@ -7,7 +10,8 @@ use crate::{BoxFuture, EngineError, Key, Row};
 /// Everything that an engine stores, as it is at one moment, for as long as this lives.
 ///
 /// Whatever is committed meanwhile is not in it. It costs the engine a connection, and the database the space of what is
-/// replaced meanwhile: it is not to be kept longer than reading it takes.
+/// replaced meanwhile: it is not to be kept longer than reading it takes. Where that is much, the engine gives it up once nobody
+/// has asked for a page for an hour, and no page of it comes after that.
 pub trait EngineSnapshot: Send {
     /// The records after `after` in key order, expired ones included: none at the end, and otherwise at least one, and no more
     /// once they take `bytes` bytes of keys and bodies or are [`PAGE_ROWS`].
@@ -24,6 +28,10 @@ pub const PAGE_ROWS: usize = 1_024;
 /// How much of a store is held in memory at once where all of it is read, in bytes of keys and bodies. A page exceeds it by at
 /// most one record.
 pub const PAGE_BYTES: usize = 1 << 20;
+
+/// How long an engine keeps a state that nobody reads from: where a backup goes may hang, and its reader with it.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// How many records there are, and what they are: two stores with the same tally have the same records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,13 +14,22 @@ use super::{
     node::Node,
     read::{corrupt, stored},
 };
-use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row, scan::PAGE_ROWS};
+use crate::{
+    BoxFuture, EngineError, EngineSnapshot, Key, Row,
+    scan::{PAGE_ROWS, SNAPSHOT_PATIENCE},
+};
 
 /// The state is fixed by the first statement that looks at it. Between two pages their reader may have other things to do,
 /// such as to write to a slow disk.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-     SET LOCAL idle_in_transaction_session_timeout = '1h';
-     SELECT to_regclass('keyproof_records_moved') IS NOT NULL";
+fn begin_text() -> String {
+    let patience = SNAPSHOT_PATIENCE.as_millis();
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+         SET LOCAL idle_in_transaction_session_timeout = {patience};
+         SELECT to_regclass('{MOVED}') IS NOT NULL"
+    )
+}
+
 /// How long the server may take to answer a fence: more than it may itself wait for locks and for a standby.
 const FENCE_PATIENCE: Duration = Duration::from_secs(60);
 /// The table is called otherwise once the records were moved.
@@ -130,7 +139,7 @@ impl Node {
 
 async fn begin(session: &Session) -> Result<(Statement, Statement), Error> {
     let client = &session.client;
-    let answers = client.simple_query(BEGIN).await?;
+    let answers = client.simple_query(&begin_text()).await?;
     let of = |sql: &str| match value(&answers) {
         Some("t") => sql.replace("keyproof_records", MOVED),
         _ => sql.to_owned(),

@@ -1,16 +1,19 @@
 //! One state of the file, read by a thread of its own for as long as somebody wants it.
 
-use std::{path::Path, thread};
+use std::{path::Path, sync::mpsc, thread, time::Duration};
 
 use rusqlite::{Connection, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     Access, SqliteOptions, connect, engine_error,
     readers::{key, stored},
     schema,
 };
-use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row, scan::Page};
+use crate::{
+    BoxFuture, EngineError, EngineSnapshot, Key, Row,
+    scan::{Page, SNAPSHOT_PATIENCE},
+};
 
 /// The table is called otherwise once the records were moved.
 fn page_of(table: &str) -> String {
@@ -34,7 +37,7 @@ pub(super) struct SqliteSnapshot {
 impl SqliteSnapshot {
     /// Answers once the state is fixed: what is committed from then on is not in it.
     pub(super) async fn begin(path: &Path, options: &SqliteOptions) -> Result<Self, EngineError> {
-        Self::of(path, options, fix).await
+        Self::of(path, options, fix, SNAPSHOT_PATIENCE).await
     }
 
     /// Of a file whose records were moved.
@@ -42,19 +45,17 @@ impl SqliteSnapshot {
         path: &Path,
         options: &SqliteOptions,
     ) -> Result<Self, EngineError> {
-        Self::of(path, options, |path, options| match fix(path, options)? {
-            (connection, sql) if schema::is_moved(&connection)? => Ok((connection, sql)),
-            _ => Err(rusqlite::Error::InvalidQuery),
-        })
-        .await
+        Self::of(path, options, fix_moved, SNAPSHOT_PATIENCE).await
     }
 
+    /// Given up once nobody has asked for a page for as long as `patience`.
     async fn of(
         path: &Path,
         options: &SqliteOptions,
         fix: fn(&Path, &SqliteOptions) -> rusqlite::Result<(Connection, String)>,
+        patience: Duration,
     ) -> Result<Self, EngineError> {
-        let (queue, wanted) = mpsc::channel(1);
+        let (queue, wanted) = mpsc::channel();
         let (begun, is_begun) = oneshot::channel();
         let (path, options) = (path.to_owned(), options.clone());
         thread::Builder::new()
@@ -64,7 +65,7 @@ impl SqliteSnapshot {
                 Ok((connection, sql)) => {
                     // Whoever has given up wants no page either.
                     let _ = begun.send(Ok(()));
-                    serve(&connection, &sql, wanted);
+                    serve(connection, &sql, &wanted, patience);
                 }
                 Err(error) => drop(begun.send(Err(engine_error(error)))),
             })
@@ -86,12 +87,16 @@ impl EngineSnapshot for SqliteSnapshot {
                 bytes,
                 reply,
             };
-            self.queue
-                .send(wanted)
-                .await
-                .map_err(|_| EngineError::Closed)?;
-            answer.await.map_err(|_| EngineError::Closed)?
+            self.queue.send(wanted).map_err(|_| given_up())?;
+            answer.await.map_err(|_| given_up())?
         })
+    }
+}
+
+/// What is asked for once the thread has ended.
+fn given_up() -> EngineError {
+    EngineError::Other {
+        detail: "nobody read from the snapshot for so long that it was given up".to_owned(),
     }
 }
 
@@ -107,11 +112,22 @@ fn fix(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, St
     Ok((connection, page_of(table)))
 }
 
-fn serve(connection: &Connection, sql: &str, mut queue: mpsc::Receiver<Wanted>) {
-    while let Some(wanted) = queue.blocking_recv() {
-        let page = page(connection, sql, &wanted.after, wanted.bytes);
+/// The same of a file whose records were moved.
+fn fix_moved(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, String)> {
+    match fix(path, options)? {
+        (connection, sql) if schema::is_moved(&connection)? => Ok((connection, sql)),
+        _ => Err(rusqlite::Error::InvalidQuery),
+    }
+}
+
+/// While the state is kept, the log grows with all that is committed.
+fn serve(connection: Connection, sql: &str, queue: &mpsc::Receiver<Wanted>, patience: Duration) {
+    while let Ok(wanted) = queue.recv_timeout(patience) {
+        let page = page(&connection, sql, &wanted.after, wanted.bytes);
         let _ = wanted.reply.send(page.map_err(engine_error));
     }
+    // Before the queue is: whoever is told that the state was given up finds that it was.
+    drop(connection);
 }
 
 fn page(
@@ -129,4 +145,37 @@ fn page(
         }
     }
     Ok(page.into_rows())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::files, *};
+
+    /// As where a backup is written to hangs.
+    #[tokio::test]
+    async fn a_state_that_nobody_reads_from_is_given_up_and_the_log_can_be_emptied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, options) = (folder.path().join("store.db"), SqliteOptions::default());
+        files::create(&path).unwrap();
+        let (writer, _) = schema::open(&path, &options).unwrap();
+        let snapshot = SqliteSnapshot::of(&path, &options, fix, Duration::ZERO).await;
+        let mut snapshot = snapshot.unwrap();
+        writer
+            .execute_batch("INSERT INTO records (key, version, body) VALUES (x'00', x'00', x'00')")
+            .unwrap();
+        let refused = loop {
+            // One that was asked for in time is answered, of before the record.
+            match snapshot.page(None, 1).await {
+                Ok(page) => assert!(page.is_empty(), "{page:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused, given_up());
+        let is_busy: bool = writer
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))
+            .unwrap();
+        assert!(!is_busy, "somebody reads from the log");
+        let log = folder.path().join("store.db-wal");
+        assert_eq!(std::fs::metadata(log).unwrap().len(), 0);
+    }
 }
