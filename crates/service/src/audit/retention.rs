@@ -4,13 +4,13 @@
 //! stays is the operator's to say, and may be said anew. So upkeep goes through the trail, in order of time, and notes how
 //! far it was in a record: it does not begin again with each start.
 
-use std::time::Duration;
+use std::{mem, net::IpAddr, time::Duration};
 
 use keyproof_store::{CommitError, Key, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::{Audit, Event, EventKey, Outcome, all_events, index};
+use super::{Audit, Event, EventKey, Outcome, RepeatedDetail, all_events, index};
 use crate::{StorageError, upkeep::Round};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -51,8 +51,12 @@ impl Default for AuditSettings {
 /// At `audit_sweep/_`: the ids of the events up to which the trail was gone through.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Sweep {
-    /// For addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// For addresses. Not called as it was when they were left in details: from there on the trail is gone through again.
+    #[serde(
+        default,
+        rename = "all_addresses",
+        skip_serializing_if = "Option::is_none"
+    )]
     addresses: Option<String>,
     /// For what was done longer ago than it is to stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,12 +171,36 @@ impl Event {
     /// Whether there were any.
     fn forget_addresses(&mut self) -> bool {
         let mut had = self.address.take().is_some();
+        had |= self.detail.as_mut().is_some_and(cut_address);
         if let Some(repeats) = &mut self.repeats {
             had |= !repeats.addresses.is_empty();
             repeats.addresses.clear();
+            // Those that had nothing but their addresses of their own are one.
+            let mut details: Vec<RepeatedDetail> = Vec::new();
+            for mut told in mem::take(&mut repeats.details) {
+                had |= cut_address(&mut told.detail);
+                match details.iter_mut().find(|same| same.detail == told.detail) {
+                    Some(same) => same.count = same.count.saturating_add(told.count),
+                    None => details.push(told),
+                }
+            }
+            repeats.details = details;
         }
         had
     }
+}
+
+/// Cuts off the address that refused logins once had at the end of their details. Whether there was one.
+fn cut_address(detail: &mut String) -> bool {
+    let Some((rest, address)) = detail.rsplit_once(" from IP ") else {
+        return false;
+    };
+    let end = rest.len();
+    let is_address = address.parse::<IpAddr>().is_ok();
+    if is_address {
+        detail.truncate(end);
+    }
+    is_address
 }
 
 #[cfg(test)]
@@ -180,8 +208,8 @@ mod tests {
     use super::*;
     use crate::{
         Clock, Origin,
-        audit::{Action, Deed, Target},
-        testing::{Bench, bench_with, origin},
+        audit::{Action, Deed, Repeats, Target},
+        testing::{Bench, START, bench_with, origin},
     };
 
     async fn tell(bench: &Bench, origin: &Origin, count: u32) {
@@ -262,6 +290,63 @@ mod tests {
         bench.clock.advance(DAY * 1000);
         assert_eq!(forget(&bench).await, 1);
         assert_eq!(events(&bench).await.len(), before.len());
+    }
+
+    /// As an earlier build wrote it, once for each address that it came from.
+    #[tokio::test]
+    async fn an_address_leaves_the_details_too() {
+        let bench = bench_with(|settings| settings.audit = AuditSettings::days(None, 365)).await;
+        let told = |detail: &str, count| RepeatedDetail {
+            detail: detail.to_owned(),
+            count,
+        };
+        let planted = Event {
+            at: START,
+            action: "user.authenticate".to_owned(),
+            target: "nobody".to_owned(),
+            outcome: Outcome::Refused,
+            who: "anonymous".to_owned(),
+            detail: Some("Reason: wrong from IP 203.0.113.7".to_owned()),
+            request_id: None,
+            address: Some([203, 0, 113, 7].into()),
+            left_out: 0,
+            repeats: Some(Repeats {
+                count: 7,
+                last_at: START,
+                last_request_id: None,
+                request_ids: Vec::new(),
+                addresses: vec![[203, 0, 113, 7].into()],
+                details: vec![
+                    told("Reason: wrong from IP 203.0.113.7", 1),
+                    told("Reason: locked from IP 203.0.113.7", 1),
+                    told("Reason: wrong from IP 2001:db8::7", 2),
+                    told("came from IP country", 3),
+                ],
+            }),
+        };
+        let EventKey(place) = "0000018bcfe56800-000102030405060708090a0b0c0d0eff"
+            .parse()
+            .unwrap();
+        let mut batch = bench.store.batch(START);
+        batch.insert(&place, &planted, Some(START.saturating_add(DAY * 365)));
+        bench.store.commit(batch).await.unwrap();
+        bench.clock.advance(DAY * 91);
+        assert_eq!(forget(&bench).await, 1);
+        let swept = events(&bench).await;
+        let swept = swept.iter().find(|event| event.target == "nobody").unwrap();
+        let text = format!("{swept:?}");
+        assert!(
+            !text.contains("203.0.113.7") && !text.contains("2001:db8"),
+            "{text}"
+        );
+        assert_eq!(swept.detail.as_deref(), Some("Reason: wrong"));
+        let details = &swept.repeats.as_ref().unwrap().details;
+        let expected = [
+            told("Reason: wrong", 3),
+            told("Reason: locked", 1),
+            told("came from IP country", 3),
+        ];
+        assert_eq!(*details, expected);
     }
 
     #[tokio::test]

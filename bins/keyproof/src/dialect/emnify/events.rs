@@ -1,13 +1,15 @@
 //! What emnify's events of types 6, 7 and 14 say, for the audit trail.
+//!
+//! But for the `from IP` at the end of some: an event has its address for itself, and loses it after a while.
 
 use keyproof_service::accounts::{ApplicationTokenState, Detail, Reason};
 
 /// The words of a detail.
 pub(super) fn word(detail: &Detail<'_>) -> String {
     match *detail {
-        Detail::ApplicationRefused { why, address } => {
+        Detail::ApplicationRefused { why, .. } => {
             let why = token_status(why);
-            format!("type 7: Failed authentication request, Reason: {why} from IP {address}")
+            format!("type 7: Failed authentication request, Reason: {why}")
         }
         Detail::DeviceTrusted {
             user,
@@ -26,14 +28,13 @@ pub(super) fn word(detail: &Detail<'_>) -> String {
             "type 14: MFA key with Id '{key}' of Type 'Time-Based One-Time Password' deleted for user '{user}' \
              (with {devices} trusted devices, {recovery_codes} recovery codes)"
         ),
-        Detail::LoginRefused { name, why, address } => {
+        Detail::LoginRefused { name, why, .. } => {
             let by = match name {
                 "" => String::new(),
                 name => format!(" from '{name}'"),
             };
-            let from = address.map_or_else(String::new, |address| format!(" from IP {address}"));
             let why = reason(why);
-            format!("type 6: Failed authentication request{by}, Reason: {why}{from}")
+            format!("type 6: Failed authentication request{by}, Reason: {why}")
         }
         Detail::Refused(why) => reason(why).to_owned(),
     }
