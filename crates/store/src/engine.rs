@@ -123,7 +123,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Takes the records away from everybody, for good: from then on every read and every commit of every process fails with
     /// [`EngineError::Relocated`], whenever it has opened the store. [`Engine::snapshot`] is of the records still.
     ///
-    /// Nothing that was acknowledged is missing in such a snapshot, and nothing is acknowledged after it.
+    /// Nothing that was acknowledged is missing in such a snapshot, and nothing is acknowledged after it. Where a fence is found,
+    /// this answers once that one is as durable as its own would be.
     fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async {
             Err(EngineError::Other {

@@ -157,6 +157,7 @@ async fn end_move(
     from: &Config,
     to: &Config,
 ) -> Result<Copied, Failure> {
+    from.store.confirm_fence().await?;
     let missing = missing_keys(&mut *rest, from, to).await?;
     let complete = complete_copy(&mut *rest, from, to).await?;
     // Only now: a move that is refused writes no key.

@@ -238,6 +238,23 @@ impl Location {
         moved.map_err(|error| self.failed(error))
     }
 
+    /// Makes sure that the fence of a store whose records were moved is durable, a standby's disk included where the database
+    /// waits for one: whoever put it up may not have learnt that it was.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError::Open`] if it is not, or that cannot be told.
+    pub async fn confirm_fence(&self) -> Result<(), OpenStoreError> {
+        if let StoreUrl::Postgres(_) = &self.url {
+            let engine = self.engine().await?;
+            let fenced = engine.fence().await;
+            engine.close().await;
+            return fenced.map_err(|error| self.failed(error));
+        }
+        // Of a file nothing is read before its log is synced.
+        Ok(())
+    }
+
     /// The master keys that there are for the store, if any; none is made.
     ///
     /// # Errors

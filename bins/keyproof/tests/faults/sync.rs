@@ -125,6 +125,26 @@ async fn sqlite_syncs_the_log_that_a_killed_server_left_before_anything_else() {
     assert!(first.as_ref().is_some_and(SystemCall::is_sync), "{first:?}");
 }
 
+/// Whoever fenced a store may have been killed before that was synced, and whoever finds the fence goes on from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_syncs_the_log_before_a_fence_that_is_found_is_believed() {
+    let installation = Installation::on_sqlite();
+    let folder = installation.folder().to_owned();
+    // It keeps the log where it is.
+    let _cluster = Cluster::start(installation, 1);
+    let url = |name: &str| format!("sqlite:{}", folder.join(name).display());
+    let moves = |to: &str| {
+        let mut copy = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+        copy.env_clear().env("HOME", &folder);
+        copy.args(["store", "copy", &url("k.db"), &url(to), "--move"]);
+        copy
+    };
+    assert!(moves("b.db").status().unwrap().success());
+    let calls = trace::calls_of(&moves("c.db"), &folder.join("strace-move"));
+    let mut syncs = calls.iter().filter(|call| call.is_sync());
+    assert!(syncs.any(is_wal), "{calls:?}");
+}
+
 /// Works for a while, and looks at what was acknowledged. The database may be traced apart.
 async fn acknowledged_changes_are_durable(
     mut cluster: Cluster,

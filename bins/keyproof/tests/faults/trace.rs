@@ -44,11 +44,25 @@ impl SystemCall {
 
 /// Runs the command under strace, which writes to the file. The process is the one that is spawned, as without strace.
 pub(crate) fn traced(command: &Command, output: &Path) -> Command {
+    // strace is the grandchild.
+    under_strace(command, &["-D"], output)
+}
+
+/// Runs a command that must succeed, and tells what it did; strace writes to the file.
+#[track_caller]
+pub(crate) fn calls_of(command: &Command, output: &Path) -> Vec<SystemCall> {
+    let ended = under_strace(command, &[], output).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    parse(&fs::read_to_string(output).unwrap())
+}
+
+fn under_strace(command: &Command, flags: &[&str], output: &Path) -> Command {
     let mut strace = Command::new("strace");
-    // `-D`: strace is the grandchild. Calls that nobody asks about go on without a stop.
+    // Calls that nobody asks about go on without a stop.
     strace
         .args(STRACE)
-        .args(["-D", "--seccomp-bpf", "-o"])
+        .args(flags)
+        .args(["--seccomp-bpf", "-o"])
         .arg(output);
     strace.arg(command.get_program()).args(command.get_args());
     strace.env_clear();

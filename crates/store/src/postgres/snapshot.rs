@@ -32,6 +32,8 @@ fn begin_text() -> String {
 
 /// How long the server may take to answer a fence: more than it may itself wait for locks and for a standby.
 const FENCE_PATIENCE: Duration = Duration::from_secs(60);
+/// What is written where a fence was found, as the id of a commit that no batch has: it is shorter than theirs.
+const CONFIRMED: &str = "\\x66656e6365";
 /// The table is called otherwise once the records were moved.
 const MOVED: &str = "keyproof_records_moved";
 /// How long the next records are, before they are sent: a page that is asked for by number alone could be a gigabyte.
@@ -109,8 +111,7 @@ impl Node {
     /// Takes the records away from every session of everybody, in one transaction.
     pub(super) async fn fence(&self) -> Result<(), EngineError> {
         let mut connection = match self.acquire().await {
-            // It was done already.
-            Err(EngineError::Relocated) => return Ok(()),
+            Err(EngineError::Relocated) => return self.confirm_fence().await,
             connection => connection?,
         };
         connection.is_busy = true;
@@ -131,9 +132,34 @@ impl Node {
         drop(Object::take(connection));
         match fenced.map_err(|error| engine_error(&error)) {
             Ok(()) if is_doubtful => Err(not_durable()),
-            Err(EngineError::Relocated) => Ok(()),
+            Err(EngineError::Relocated) => self.confirm_fence().await,
             fenced => fenced,
         }
+    }
+
+    /// That a fence which was found is durable: whoever put it up may have been told that a standby may not have it. One that
+    /// has what is written now has the fence too.
+    async fn confirm_fence(&self) -> Result<(), EngineError> {
+        let session = self.pool.manager().reach().await?;
+        let confirm = format!(
+            "BEGIN; SET LOCAL client_min_messages = 'warning';
+             SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '30s';
+             SELECT {};
+             INSERT INTO keyproof_commits AS stored (id, applied) VALUES ('{CONFIRMED}', false)
+                 ON CONFLICT (id) DO UPDATE SET applied = stored.applied;
+             COMMIT",
+            durable(true)
+        );
+        let asked = session.client.batch_execute(&confirm);
+        let Ok(confirmed) = timeout(FENCE_PATIENCE, asked).await else {
+            session.give_up();
+            return Err(took_too_long("fencing"));
+        };
+        confirmed.map_err(|error| engine_error(&error))?;
+        if session.take_warning() {
+            return Err(not_durable());
+        }
+        Ok(())
     }
 }
 

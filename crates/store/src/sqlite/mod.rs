@@ -162,7 +162,7 @@ impl SqliteEngine {
         (!self.readers.is_closed()).then_some(&self.cache)
     }
 
-    /// All that was in the file at `path` when its records were moved to another store.
+    /// All that was in the file at `path` when its records were moved to another store, once that is durable.
     ///
     /// # Errors
     ///

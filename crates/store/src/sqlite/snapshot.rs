@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use super::{
-    Access, SqliteOptions, connect, engine_error,
+    Access, SqliteOptions, connect, engine_error, files,
     readers::{key, stored},
     schema,
 };
@@ -52,7 +52,7 @@ impl SqliteSnapshot {
     async fn of(
         path: &Path,
         options: &SqliteOptions,
-        fix: fn(&Path, &SqliteOptions) -> rusqlite::Result<(Connection, String)>,
+        fix: fn(&Path, &SqliteOptions) -> Result<(Connection, String), EngineError>,
         patience: Duration,
     ) -> Result<Self, EngineError> {
         let (queue, wanted) = mpsc::channel();
@@ -67,7 +67,7 @@ impl SqliteSnapshot {
                     let _ = begun.send(Ok(()));
                     serve(connection, &sql, &wanted, patience);
                 }
-                Err(error) => drop(begun.send(Err(engine_error(error)))),
+                Err(error) => drop(begun.send(Err(error))),
             })
             .map_err(|error| EngineError::Other {
                 detail: format!("no thread: {error}"),
@@ -100,24 +100,34 @@ fn given_up() -> EngineError {
     }
 }
 
-/// A connection whose reads are all of the state that there is now: a transaction has one from its first read on.
-fn fix(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, String)> {
-    let connection = connect(path, options, Access::Read)?;
-    connection.execute_batch("BEGIN")?;
-    let table = if schema::is_moved(&connection)? {
-        schema::MOVED
-    } else {
-        "records"
-    };
+/// A connection whose reads are all of the state that there is now, and how its pages are read.
+fn fix(path: &Path, options: &SqliteOptions) -> Result<(Connection, String), EngineError> {
+    let (connection, is_moved) = begin(path, options).map_err(engine_error)?;
+    let table = if is_moved { schema::MOVED } else { "records" };
     Ok((connection, page_of(table)))
 }
 
 /// The same of a file whose records were moved.
-fn fix_moved(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, String)> {
-    match fix(path, options)? {
-        (connection, sql) if schema::is_moved(&connection)? => Ok((connection, sql)),
-        _ => Err(rusqlite::Error::InvalidQuery),
+fn fix_moved(path: &Path, options: &SqliteOptions) -> Result<(Connection, String), EngineError> {
+    let (connection, is_moved) = begin(path, options).map_err(engine_error)?;
+    if !is_moved {
+        return Err(EngineError::Other {
+            detail: "its records were not moved".to_owned(),
+        });
     }
+    // Whoever moved them may have been killed before that was synced, and what is read here is taken for the last of them.
+    files::sync_log(path).map_err(|error| EngineError::Io {
+        detail: format!("{}: {error}", path.display()),
+    })?;
+    Ok((connection, page_of(schema::MOVED)))
+}
+
+/// A transaction has a state from its first read on, which here tells whether the records were moved.
+fn begin(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, bool)> {
+    let connection = connect(path, options, Access::Read)?;
+    connection.execute_batch("BEGIN")?;
+    let is_moved = schema::is_moved(&connection)?;
+    Ok((connection, is_moved))
 }
 
 /// While the state is kept, the log grows with all that is committed.
@@ -149,7 +159,7 @@ fn page(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::files, *};
+    use super::*;
 
     /// As where a backup is written to hangs.
     #[tokio::test]

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use keyproof_peer_postgres::{Postgres, Stop};
 use keyproof_store::{
-    Change, CommitError, Engine, Key, Standbys,
+    Change, CommitError, Engine, EngineError, Key, Standbys,
     postgres::{PostgresEngine, PostgresOptions},
 };
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, parse, until};
@@ -216,17 +217,42 @@ async fn a_question_whose_wait_is_cancelled_is_not_believed() {
     let engine = database.open_with(&impatient()).await;
     let back_door = database.back_door().await;
     wait_for(&back_door, "nowhere").await;
-    let cancelling = tokio::spawn(async move {
-        let cancel =
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-        while back_door.query(cancel, &[]).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
+    let cancelling = cancel_waits(back_door);
     let outcome = commit(&engine, [insert("a", "a")]).await;
     cancelling.abort();
     assert!(
         matches!(outcome, Err(CommitError::Unknown(_))),
         "{outcome:?}"
     );
+}
+
+/// A fence whose wait is cancelled is there, and is not taken for done by whoever finds it.
+#[tokio::test]
+async fn a_fence_that_no_standby_has_is_refused_however_often_it_is_asked_for() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let engine = database.open_with(&impatient()).await;
+    let back_door = database.back_door().await;
+    wait_for(&back_door, "nowhere").await;
+    let cancelling = cancel_waits(database.back_door().await);
+    for _ in 0..3 {
+        let fenced = engine.fence().await;
+        assert!(matches!(fenced, Err(EngineError::Io { .. })), "{fenced:?}");
+        let read = engine.get_many(&[key("a")], NOW).await;
+        assert_eq!(read, Err(EngineError::Relocated));
+    }
+    cancelling.abort();
+    wait_for(&back_door, "").await;
+    assert_eq!(engine.fence().await, Ok(()));
+    assert_eq!(engine.fence().await, Ok(()));
+}
+
+/// Ends every wait for a standby, until it is aborted.
+fn cancel_waits(back_door: Client) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let cancel =
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        while back_door.query(cancel, &[]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
 }
