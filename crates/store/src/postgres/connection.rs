@@ -53,6 +53,8 @@ pub(super) struct Connector {
 /// A session without its statements.
 pub(super) struct Session {
     pub(super) client: Client,
+    /// The index of the server that it is with.
+    server: usize,
     /// That a commit may not be as durable as was asked.
     warned: Arc<AtomicBool>,
     tls: Option<MakeRustlsConnect>,
@@ -179,7 +181,7 @@ impl Connector {
         let span = if is_alone { span.alone() } else { span };
         for (tried, (name, config)) in addresses.iter().enumerate() {
             let share = span.share(Instant::now(), addresses.len() - tried);
-            match timeout_at(share.end(), self.try_once(config)).await {
+            match timeout_at(share.end(), self.try_once(at, config)).await {
                 Ok(Ok(session)) => {
                     self.hosts.leads(at, config);
                     return Some(session);
@@ -192,15 +194,15 @@ impl Connector {
     }
 
     /// The server's name in the certificate is checked here, and that it takes writes.
-    async fn try_once(&self, config: &Config) -> Result<Session, tokio_postgres::Error> {
+    async fn try_once(&self, at: usize, config: &Config) -> Result<Session, tokio_postgres::Error> {
         Ok(match &self.tls {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
-                self.spawn(client, connection)
+                self.spawn(at, client, connection)
             }
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
-                self.spawn(client, connection)
+                self.spawn(at, client, connection)
             }
         })
     }
@@ -224,7 +226,12 @@ impl Connector {
         self.alive.closed().await;
     }
 
-    fn spawn<T>(&self, client: Client, connection: tokio_postgres::Connection<Socket, T>) -> Session
+    fn spawn<T>(
+        &self,
+        server: usize,
+        client: Client,
+        connection: tokio_postgres::Connection<Socket, T>,
+    ) -> Session
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -236,6 +243,7 @@ impl Connector {
         });
         Session {
             client,
+            server,
             warned,
             tls: self.tls.clone(),
             connect_timeout: self.connect_timeout,
@@ -381,7 +389,10 @@ impl Manager for Connector {
         connection: &mut Connection,
         _: &Metrics,
     ) -> RecycleResult<EngineError> {
-        if connection.is_busy || connection.session.client.is_closed() {
+        let session = &connection.session;
+        // One that another has taken over from may answer still, and does not know what that has acknowledged.
+        let is_of_before = !self.hosts.is_leader(session.server);
+        if connection.is_busy || session.client.is_closed() || is_of_before {
             return Err(RecycleError::message("it is of no more use"));
         }
         Ok(())

@@ -126,6 +126,12 @@ impl Hosts {
         };
     }
 
+    /// Whether a connection to the server with this index is as good as a new one: it took writes when one was last reached, or
+    /// chance decides between all of them.
+    pub(super) fn is_leader(&self, at: usize) -> bool {
+        self.is_random || self.leader().server == at
+    }
+
     /// How many the URL names.
     pub(super) fn count(&self) -> usize {
         self.all.len()
@@ -440,10 +446,22 @@ mod tests {
     fn the_one_that_led_last_is_tried_first() {
         let hosts = hosts("postgres://u@a,b,c/k");
         assert_eq!(order(&hosts), [0, 1, 2]);
+        assert!(hosts.is_leader(0));
         hosts.leads(2, &hosts.all[2].config);
         assert_eq!(order(&hosts), [2, 0, 1]);
+        assert_eq!(
+            [0, 1, 2].map(|at| hosts.is_leader(at)),
+            [false, false, true]
+        );
         hosts.leads(1, &hosts.all[1].config);
         assert_eq!(order(&hosts), [1, 0, 2]);
+    }
+
+    #[test]
+    fn where_chance_decides_all_are_as_good() {
+        let hosts = hosts("postgres://u@a,b/k?load_balance_hosts=random");
+        hosts.leads(1, &hosts.all[1].config);
+        assert!(hosts.is_leader(0) && hosts.is_leader(1));
     }
 
     #[test]

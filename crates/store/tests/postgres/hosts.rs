@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    database::{Database, body, commit, frugal, insert, parse, until},
+    database::{Database, NOW, body, commit, frugal, insert, key, parse, until},
     proxy::Proxy,
     standby::wait_for,
 };
@@ -187,4 +187,43 @@ async fn a_leader_that_falls_silent_is_left_for_the_next() {
     assert_eq!(commit(&engine, [insert("after", "b")]).await, Ok(()));
     assert_eq!(body(&engine, "before").await, Some("a".to_owned()));
     assert_eq!(engine.ready().await, Ok(()));
+}
+
+/// As when another leads, while the one before does not know it: what it says may be out of date.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_to_a_former_leader_are_not_used_again() {
+    let database = Database::new();
+    database.open().await.close().await;
+    let proxy = Proxy::before(database.server.port()).await;
+    let through = proxy.url(&database.url);
+    let ((user, direct, name), (_, leader, _)) = (parts(&database.url), parts(&through));
+    let url = format!("{user}@{leader},{direct}/{name}");
+    let engine = PostgresEngine::open(&parse(&url), &frugal()).await.unwrap();
+    let keys = [key("a")];
+    let read = || engine.get_many(&keys, NOW);
+    let (a, b, c) = tokio::join!(read(), read(), read());
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    assert!(engine.pool().unwrap().idle > 1);
+    assert!(proxy.connections() > 1);
+
+    proxy.close();
+    let back_door = database.back_door().await;
+    let ours = "FROM pg_stat_activity
+        WHERE application_name = 'keyproof' AND datname = current_database()";
+    // The server notices a little later that others have gone.
+    until(async || {
+        let count = format!("SELECT count(*) {ours}");
+        let count: i64 = back_door.query_one(&count, &[]).await.unwrap().get(0);
+        usize::try_from(count) == Ok(engine.pool().unwrap().open)
+    })
+    .await;
+    let terminate = format!("SELECT pg_terminate_backend(pid) {ours} LIMIT 1");
+    back_door.query(&terminate, &[]).await.unwrap();
+    until(async || {
+        // More than it has: it connects, and finds another that leads.
+        let _ = tokio::join!(read(), read(), read());
+        proxy.connections() == 0
+    })
+    .await;
+    assert!(read().await.is_ok());
 }

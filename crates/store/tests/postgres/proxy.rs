@@ -36,6 +36,8 @@ struct State {
     misspelt: Mutex<Option<&'static str>>,
     /// Whether the next statement that completes is said to have been cancelled.
     is_cancelled: AtomicBool,
+    /// Whether whoever connects is sent away.
+    is_closed: AtomicBool,
 }
 
 impl Proxy {
@@ -50,6 +52,7 @@ impl Proxy {
             is_silent: false.into(),
             misspelt: Mutex::default(),
             is_cancelled: false.into(),
+            is_closed: false.into(),
         });
         let shared = state.clone();
         tokio::spawn(async move {
@@ -84,6 +87,16 @@ impl Proxy {
     /// The next statement that selects is done, and answered as if it had been cancelled.
     pub(crate) fn answer_cancelled(&self) {
         self.state.is_cancelled.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes no more connections, and leaves those that there are.
+    pub(crate) fn close(&self) {
+        self.state.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.cuts.receiver_count()
     }
 
     /// Cuts every connection now, and lets new ones pass.
@@ -138,6 +151,9 @@ impl State {
 }
 
 async fn relay(mut client: TcpStream, state: Arc<State>) {
+    if state.is_closed.load(Ordering::SeqCst) {
+        return;
+    }
     let mut cuts = state.cuts.subscribe();
     let server = (Ipv4Addr::LOCALHOST, state.server.load(Ordering::SeqCst));
     let Ok(mut server) = TcpStream::connect(server).await else {
