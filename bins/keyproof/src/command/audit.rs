@@ -101,6 +101,16 @@ fn export(arguments: &ExportArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
         let after = arguments.after.clone();
         let mut last = after.and_then(|After(key)| key);
+        let back = last
+            .as_ref()
+            .and_then(|cursor| service.audit.before_set_back(cursor));
+        if back.is_some() {
+            output::say(
+                "the cursor is of a time that is yet to come, so the clock was set back: events of the last two days come again, \
+                 under the same ids",
+            );
+            last = back;
+        }
         let mut cursor = last.clone();
         loop {
             let mut page = service

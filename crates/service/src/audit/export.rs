@@ -6,11 +6,14 @@ use data_encoding::HEXLOWER;
 use keyproof_store::{Key, Segment, Timestamp};
 
 use super::{Audit, Event, EventKey, PAGE, all_events};
-use crate::{StorageError, pages::Pages};
+use crate::{StorageError, keys::moment, pages::Pages};
 
 /// No cursor passes events that are younger: others that are as old may appear still, for servers' clocks differ and commits
 /// take time.
 const SETTLED: Duration = Duration::from_secs(60);
+
+/// How far back a reader goes whose cursor is of a time that is yet to come: exports are made each night, or more often.
+const SET_BACK: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// An event that is handed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +59,21 @@ impl Audit {
                 }
             });
         Ok(exported.collect())
+    }
+
+    /// Where a reader goes on instead of at this cursor, should it be of a time that no cursor passes yet: then the clock was
+    /// set back since, and what was told after that may stand before the cursor. It is a cursor of two days ago; what comes
+    /// again has the same ids.
+    pub fn before_set_back(&self, cursor: &EventKey) -> Option<EventKey> {
+        let now = self.clock.now();
+        if *cursor < EventKey::start(now.saturating_sub(SETTLED)) {
+            return None;
+        }
+        let at = moment(now.saturating_sub(SET_BACK));
+        // With an id, as a cursor has one that is read from its text.
+        let id = [0; 16];
+        let key = Key::new("audit", [b"_", at.as_bytes(), id.as_slice()]);
+        Some(EventKey(key))
     }
 }
 
@@ -178,6 +196,30 @@ mod tests {
         let last = settled[1].cursor.clone();
         assert_eq!(last.as_ref(), Some(&settled[1].id));
         assert_eq!(export(&bench, last.as_ref()).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_told_after_a_clock_was_set_back_is_not_left_out() {
+        let bench = bench().await;
+        let right = bench.clock.now().saturating_add(Duration::from_secs(60));
+        bench.clock.advance(Duration::from_secs(660));
+        tell(&bench, bench.clock.now(), "ahead").await;
+        bench.clock.advance(Duration::from_secs(61));
+        let cursor = export(&bench, None).await.pop().unwrap().cursor.unwrap();
+        let back = |cursor: &EventKey| bench.service.audit.before_set_back(cursor);
+        assert_eq!(back(&cursor), None);
+
+        bench.clock.set(right);
+        tell(&bench, right, "after").await;
+        bench.clock.advance(Duration::from_secs(61));
+        assert_eq!(export(&bench, Some(&cursor)).await, []);
+        let earlier = back(&cursor).unwrap();
+        let again = export(&bench, Some(&earlier)).await;
+        let after = again.last().unwrap();
+        assert_eq!(after.event.target, "instance/after");
+        assert_eq!(after.cursor.as_ref(), Some(&after.id));
+        assert_eq!(back(&after.id), None);
+        assert_eq!(earlier.to_string().parse::<EventKey>(), Ok(earlier));
     }
 
     #[tokio::test]

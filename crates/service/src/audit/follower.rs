@@ -40,9 +40,14 @@ impl Follower {
     pub async fn poll(&mut self, audit: &Audit) -> Result<Vec<Event>, StorageError> {
         loop {
             let now = audit.clock.now();
+            let recent = now.saturating_sub(LOOK_BACK);
+            if self.from > recent && self.from > self.since {
+                // The clock was set back: what is told from now on stands before what was.
+                self.from = self.since.max(recent);
+                self.after = None;
+            }
             let mut pages = audit.pages(self.from, self.after.as_ref());
             let page = pages.next(now).await?.unwrap_or_default();
-            let recent = now.saturating_sub(LOOK_BACK);
             // Beyond the minute there are only hours that are not over, which would be read again and again.
             let end = Window::Minute.end(now.saturating_add(LOOK_BACK));
             let end = EventKey::start(end.saturating_add(Duration::from_millis(1)));
@@ -73,5 +78,54 @@ impl Follower {
                 return Ok(fresh);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Clock, Who,
+        audit::{Action, Deed, Target},
+        testing::{Bench, START, bench, origin},
+    };
+
+    async fn tell(bench: &Bench, target: &str) {
+        let origin = origin().by(Who::Keyproof);
+        let now = bench.clock.now();
+        let mut batch = bench.store.batch(now);
+        let deed = Deed {
+            action: Action::AuditLeaveOut,
+            target: Target::Instance(target.to_owned()),
+            detail: None,
+            origin: &origin,
+        };
+        bench.service.audit.done(&mut batch, now, deed);
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_happens_after_a_clock_was_set_back_is_told_at_once() {
+        let bench = bench().await;
+        let mut follower = Follower::new(START);
+        let poll = async |follower: &mut Follower| {
+            let events = follower.poll(&bench.service.audit).await.unwrap();
+            let targets = events.into_iter().map(|event| event.target);
+            targets
+                .filter(|target| target.starts_with("instance/"))
+                .collect::<Vec<_>>()
+        };
+        bench.clock.advance(Duration::from_secs(660));
+        tell(&bench, "ahead").await;
+        poll(&mut follower).await;
+        bench
+            .clock
+            .set(START.saturating_add(Duration::from_secs(60)));
+        assert_eq!(poll(&mut follower).await, [""; 0]);
+        tell(&bench, "after").await;
+        assert_eq!(poll(&mut follower).await, ["instance/after"]);
+        // And not again, once the clock is there again.
+        bench.clock.advance(Duration::from_secs(600));
+        assert_eq!(poll(&mut follower).await, [""; 0]);
     }
 }
