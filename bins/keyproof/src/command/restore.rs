@@ -21,7 +21,7 @@ use super::{
     flags::StoreFlags,
     keys::listed,
     output,
-    store::is_filled,
+    store::{is_filled, keep_keys},
     terminal::PassphraseSource,
     with_store::{block_on, must_be_shared, open_existing, tell},
 };
@@ -78,10 +78,6 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 
     block_on(async {
-        if found.is_none() {
-            let path = config.store.keep_keys(&key.clone().into())?;
-            output::say(&format!("wrote the master key to {}", path.display()));
-        }
         let engine = config.store.open_to_fill().await?;
         let filled = async {
             if let Some(identity) = identity
@@ -94,6 +90,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             }
             let from = format!("the backup {}", head.name());
             let fill = Fill::begin(&*engine, &entropy, &from).await?;
+            // Only now: a restore that is refused writes no key. And before any record: none is there that no key opens.
+            if found.is_none() {
+                keep_keys(&key.clone().into(), &config)?;
+            }
             let mut backup = Backup::read(&mut file, &key)?;
             let mut restoring = Restoring::new(now, &entropy);
             let next = async || arguments.next(&mut backup, &mut restoring);

@@ -137,10 +137,8 @@ async fn copy(
     is_move: bool,
 ) -> Result<Copied, Failure> {
     let mut snapshot = source.snapshot().await.map_err(Failure::refused)?;
-    if let Some(keys) = missing_keys(&mut *snapshot, from, to).await? {
-        keep_keys(&keys, to)?;
-    }
-    into(to, snapshot, async || {
+    let missing = missing_keys(&mut *snapshot, from, to).await?;
+    into(to, snapshot, missing, async || {
         if is_move {
             source.fence().await.map_err(Failure::refused)?;
             source.snapshot().await.map(Some).map_err(Failure::refused)
@@ -160,10 +158,6 @@ async fn end_move(
     from.store.confirm_fence().await?;
     let missing = missing_keys(&mut *rest, from, to).await?;
     let complete = complete_copy(&mut *rest, from, to).await?;
-    // Only now: a move that is refused writes no key.
-    if let Some(keys) = missing {
-        keep_keys(&keys, to)?;
-    }
     let what_this_does = if complete.is_some() {
         format!("and {} has all that it had then", to.store)
     } else {
@@ -173,10 +167,14 @@ async fn end_move(
         "{} was fenced by a move before, {what_this_does}: let no other copy of it serve",
         from.store
     ));
-    match complete {
-        Some(copied) => Ok(copied),
-        None => into(to, rest, async || Ok(None)).await,
+    let Some(copied) = complete else {
+        return into(to, rest, missing, async || Ok(None)).await;
+    };
+    // Only now: a move that is refused writes no key.
+    if let Some(keys) = missing {
+        keep_keys(&keys, to)?;
     }
+    Ok(copied)
 }
 
 /// What `to` has, if it is a store already and has all that the fenced store had, and nothing else: then at most the event of the
@@ -218,10 +216,12 @@ async fn complete_copy(
     }))
 }
 
-/// Fills a store from a snapshot, and from another one if there is more to come.
+/// Fills a store from a snapshot, and from another one if there is more to come. The keys that are missing are written once
+/// nothing refuses it, and before any record.
 async fn into(
     to: &Config,
     mut snapshot: Box<dyn EngineSnapshot>,
+    missing: Option<GivenKeys>,
     more: impl AsyncFnOnce() -> Result<Option<Box<dyn EngineSnapshot>>, Failure>,
 ) -> Result<Copied, Failure> {
     let engine = to.store.open_to_fill().await?;
@@ -229,6 +229,9 @@ async fn into(
         let entropy = SystemEntropy::new();
         let name = format!("the store of {}", identity(&mut *snapshot).await?);
         let fill = Fill::begin(&*engine, &entropy, &name).await?;
+        if let Some(keys) = &missing {
+            keep_keys(keys, to)?;
+        }
         let mut filled = put(&fill, snapshot).await?;
         let mut written = filled.written;
         if let Some(rest) = more().await? {
@@ -335,7 +338,7 @@ async fn missing_keys(
 }
 
 /// Keeps the master keys where those of the copy are looked for.
-fn keep_keys(keys: &GivenKeys, to: &Config) -> Outcome {
+pub(super) fn keep_keys(keys: &GivenKeys, to: &Config) -> Outcome {
     let path = to.store.keep_keys(keys)?;
     output::say(&format!("wrote the master key to {}", path.display()));
     Ok(())

@@ -761,6 +761,37 @@ fn a_move_that_is_refused_writes_no_key() {
     assert!(!key.exists());
 }
 
+/// Into a store that is not empty, whose own key is elsewhere.
+#[test]
+fn neither_a_restore_nor_a_copy_that_is_refused_writes_a_key() {
+    let home = Home::new();
+    let [a, b, c] = ["a.db", "b.db", "c.db"].map(|name| home.url(name));
+    home.fill(&a);
+    home.fill(&c);
+    let key = home.path("c.db.master-key");
+    fs::remove_file(&key).unwrap();
+    let file = home.path("a.backup");
+    let with_key = [
+        "backup",
+        text(&file),
+        "--with-master-key",
+        "--stdin",
+        "--store",
+        &a,
+    ];
+    home.prints(&with_key, PASSPHRASE);
+    let restore = ["restore", text(&file), "--stdin", "--store", &c];
+    home.fails(&restore, PASSPHRASE.as_bytes(), 1, "is not empty");
+    assert!(!key.exists());
+    let copy = ["store", "copy", &a, &c];
+    home.fails(&copy, b"", 1, "is not empty");
+    assert!(!key.exists());
+    home.prints(&["store", "copy", &a, &b, "--move"], "");
+    let end_move = ["store", "copy", &a, &c, "--move"];
+    home.fails(&end_move, b"", 1, "is not empty");
+    assert!(!key.exists());
+}
+
 #[test]
 fn a_copy_that_has_the_event_of_an_earlier_move_is_not_taken_for_complete() {
     let home = Home::new();
