@@ -30,7 +30,16 @@ use crate::{config::Config, rfc3339::Rfc3339, store::GivenKeys};
 const WHAT_ENDS: &str = "\
 A backup does not know what was spent after it was made. So whatever is good once or until it is ended ends: sessions, tokens, \
 challenges, verification codes, trusted devices and recovery codes; and codes of second factors are refused up to now. What was \
-revoked or removed since is as it was: API keys, certificates and users.";
+changed, revoked or removed since is as it was: passwords, second factors, API keys, certificates and users.";
+
+/// What may have been changed, revoked or removed since a backup was made, and comes back with it, by its name in JSON.
+const AS_THEY_WERE: [&str; 5] = [
+    "passwords",
+    "second_factors",
+    "api_keys",
+    "certificates",
+    "users",
+];
 
 #[derive(Args, Debug)]
 #[command(after_help = WHAT_ENDS)]
@@ -183,7 +192,7 @@ impl Arguments {
                 "master_key": head.master_key(),
                 "unspent": self.unspent,
                 "ended": ended,
-                "as_they_were": ["api_keys", "certificates", "users"],
+                "as_they_were": AS_THEY_WERE,
             }))?;
             return Ok(());
         }
@@ -199,7 +208,8 @@ impl Arguments {
             output::print(&format!("ended {count:>6}  {ended}"))?;
         }
         output::print(
-            "what was revoked, removed or suspended since then is as it was: look through API keys, certificates and users",
+            "what was changed, revoked, removed or suspended since then is as it was: look through passwords, second factors, \
+             API keys, certificates and users",
         )?;
         Ok(())
     }

@@ -160,7 +160,13 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     assert_eq!(restored["ended"]["operator_tokens"], 1);
     assert_eq!(restored["unspent"], false);
     assert!(restored["age_s"].as_u64() < Some(600), "{restored}");
-    let as_they_were = ["api_keys", "certificates", "users"];
+    let as_they_were = [
+        "passwords",
+        "second_factors",
+        "api_keys",
+        "certificates",
+        "users",
+    ];
     assert_eq!(restored["as_they_were"], json!(as_they_were));
     assert!(restored["records"].as_u64() < made["records"].as_u64());
     assert_eq!(mode(&home.path("other.db")), 0o600);
@@ -294,7 +300,8 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     let ended = format!("ended {:>6}  bearer tokens of operators and services", 1);
     assert!(said.lines().any(|line| line == ended), "{said}");
     let last = said.lines().last().unwrap();
-    assert!(last.ends_with("look through API keys, certificates and users"));
+    let look = "look through passwords, second factors, API keys, certificates and users";
+    assert!(last.ends_with(look), "{last}");
     assert_eq!(home.users(&other), home.users(&url));
 }
 
