@@ -73,11 +73,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         .as_ref()
         .map_or_else(|| vec![key.id()], GivenKeys::ids);
     let now = SystemClock.now();
+    // Codes may have been used by the clock of where it was made, be that ahead of this one.
+    let until = now.max(head.made_at());
 
     // To its end, before anything is written.
     let entropy = SystemEntropy::new();
     let mut backup = Backup::read(&mut file, &key)?;
-    let mut restoring = Restoring::new(now, &entropy);
+    let mut restoring = Restoring::new(until, &entropy);
     let mut identity = None;
     while let Some((place, row)) = arguments.next(&mut backup, &mut restoring)? {
         if let Some(named) = Rotation::named_by(&place, &row).map_err(Failure::refused)? {
@@ -104,7 +106,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 keep_keys(&key.clone().into(), &config)?;
             }
             let mut backup = Backup::read(&mut file, &key)?;
-            let mut restoring = Restoring::new(now, &entropy);
+            let mut restoring = Restoring::new(until, &entropy);
             let next = async || arguments.next(&mut backup, &mut restoring);
             let filled = fill.put(next, |_| ()).await?;
             Ok::<_, Failure>((fill.finish(filled).await?.records, restoring))
@@ -178,6 +180,13 @@ impl Arguments {
     ) -> Outcome {
         let (store, made_at) = (config.store.to_string(), Rfc3339(head.made_at()));
         let age = now.saturating_since(head.made_at()).as_secs();
+        let ahead = head.made_at().saturating_since(now).as_secs();
+        if ahead > 0 {
+            output::warn(&format!(
+                "the backup is of a time that is yet to come: one of two clocks is wrong, this machine's or that of where it \
+                 was made; unless nothing ends, codes of second factors are refused up to {made_at}"
+            ));
+        }
         if self.json {
             let ended: Map<String, Value> = restoring
                 .ended()
@@ -189,6 +198,7 @@ impl Arguments {
                 "records": records,
                 "made_at": made_at.to_string(),
                 "age_s": age,
+                "ahead_s": ahead,
                 "master_key": head.master_key(),
                 "unspent": self.unspent,
                 "ended": ended,
@@ -197,8 +207,12 @@ impl Arguments {
             return Ok(());
         }
         output::print(&format!(
-            "restored {records} records to {store}, as they were at {made_at}, {} ago",
-            words(age)
+            "restored {records} records to {store}, as they were at {made_at}, {}",
+            if ahead > 0 {
+                format!("{} from now", words(ahead))
+            } else {
+                format!("{} ago", words(age))
+            }
         ))?;
         if self.unspent {
             output::print("nothing ended: what was spent since the backup was made is good again")?;

@@ -16,6 +16,10 @@ use std::{
 };
 
 use keyproof_peer_postgres::Postgres;
+use keyproof_store::{
+    MasterKey, SystemEntropy,
+    backup::{BackupHead, BackupReader, BackupWriter},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -303,6 +307,48 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     let look = "look through passwords, second factors, API keys, certificates and users";
     assert!(last.ends_with(look), "{last}");
     assert_eq!(home.users(&other), home.users(&url));
+}
+
+/// As of a machine whose clock is two hours ahead of this one's.
+#[test]
+fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    let file = home.path("key");
+    make_key(&file);
+    let flags = ["--master-key", text(&file), "--store"];
+    let run = |words: &[&str], url: &str, input: &[u8]| {
+        let output = home.run(&[words, &flags, &[url]].concat(), input);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+        output
+    };
+    run(&["migrate"], &url, b"");
+    run(&["instance", "list"], &url, b"");
+    let made = run(&["backup", "-"], &url, b"").stdout;
+
+    let key = MasterKey::from_bytes(&[9; 32]).unwrap();
+    let mut made = made.as_slice();
+    let head = BackupHead::read(&mut made).unwrap();
+    let mut records = BackupReader::new(&head, made, &key).unwrap();
+    let made_at = head.made_at().saturating_add(Duration::from_secs(7_200));
+    let entropy = SystemEntropy::new();
+    let ahead = BackupWriter::new(Vec::new(), &key, None, made_at, &entropy);
+    let mut ahead = ahead.unwrap();
+    while let Some((place, row)) = records.next().unwrap() {
+        ahead.record(&place, &row).unwrap();
+    }
+    let (ahead, _) = ahead.finish().unwrap();
+
+    let restored = run(&["restore", "-", "--json"], &home.url("b.db"), &ahead);
+    let complaint = String::from_utf8(restored.stderr).unwrap();
+    assert!(complaint.contains("yet to come"), "{complaint}");
+    let restored: Value = serde_json::from_slice(&restored.stdout).unwrap();
+    assert!(restored["ahead_s"].as_u64() > Some(3_600), "{restored}");
+    assert_eq!(restored["age_s"], 0);
+    let said = run(&["restore", "-"], &home.url("c.db"), &ahead).stdout;
+    let said = String::from_utf8(said).unwrap();
+    let first = said.lines().next().unwrap();
+    assert!(first.ends_with(" from now"), "{first}");
 }
 
 #[test]
