@@ -59,6 +59,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
+    if arguments.file == Path::new("-") && arguments.passphrase.is_standard_input() {
+        return Err(Failure::Usage(
+            "with -, the backup comes from standard input, and the passphrase cannot: leave out --stdin, or name a file"
+                .to_owned(),
+        ));
+    }
     let config = arguments.store.load()?;
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;

@@ -51,6 +51,11 @@ impl PassphraseSource {
     pub(super) fn read(&self, prompt: &str) -> Result<Zeroizing<String>, Failure> {
         read(self.stdin, "passphrase", prompt)
     }
+
+    /// Whether nothing else can be read from standard input.
+    pub(super) fn is_standard_input(&self) -> bool {
+        self.stdin
+    }
 }
 
 /// Reads a secret from standard input, or asks for it twice.

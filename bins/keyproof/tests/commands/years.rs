@@ -295,6 +295,10 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     let other = home.url("state/other.db");
     let restore = ["restore", text(&file), "--stdin", "--store", &other];
     home.fails(&restore, b"not it at all\n", 1, "not the passphrase");
+    // Both from one place.
+    let piped = ["restore", "-", "--stdin", "--store", &other];
+    let backup_and_all = fs::read(&file).unwrap();
+    home.fails(&piped, &backup_and_all, 2, "leave out --stdin");
     assert!(!home.path("state").exists());
     let said = home.prints(&restore, PASSPHRASE);
     assert_eq!(mode(&home.path("state/other.db.master-key")), 0o600);
