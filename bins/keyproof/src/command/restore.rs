@@ -309,7 +309,8 @@ impl From<FillError> for Failure {
                 "name another; or end what uses it, and move its files away (of a database: make another, and `keyproof migrate` it)"
             }
             FillError::Other { .. } => {
-                "end that by the same command, or fill another, which is empty"
+                "end that by the same command, or fill another, which is empty; only that, if a step of `keyproof keys rotate` \
+                 was taken since a copy was begun"
             }
             FillError::Overtaken => {
                 "let that end; if it does not, end it and do this again, which goes on from there"

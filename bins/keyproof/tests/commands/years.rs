@@ -17,8 +17,9 @@ use std::{
 
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::{
-    MasterKey, SystemEntropy,
+    Engine, Fill, MasterKey, SystemEntropy,
     backup::{BackupHead, BackupReader, BackupWriter},
+    sqlite::{SqliteEngine, SqliteOptions},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -816,6 +817,26 @@ fn a_move_that_is_refused_writes_no_key() {
     fs::remove_file(&key).unwrap();
     home.fails(&["store", "copy", &a, &c, "--move"], b"", 1, OTHER_RECORDS);
     assert!(!key.exists());
+}
+
+/// A store is called by the version of what names its keys, which each step changes.
+#[tokio::test]
+async fn a_copy_that_was_begun_before_a_step_of_a_rotation_is_told_to_begin_elsewhere() {
+    let home = Home::new();
+    let [a, b, c] = ["a.db", "b.db", "c.db"].map(|name| home.url(name));
+    home.fill(&a);
+    let engine = SqliteEngine::open(home.path("b.db"), &SqliteOptions::default()).unwrap();
+    let before = "the store of before";
+    let entropy = SystemEntropy::new();
+    let begun = Fill::begin(&engine, &entropy, before).await;
+    assert!(begun.is_ok(), "{begun:?}");
+    drop(begun);
+    engine.close().await;
+    home.prints(&["keys", "rotate", "prepare", "--store", &a], "");
+    let copy = ["store", "copy", &a, &b];
+    home.fails(&copy, b"", 1, "if a step of `keyproof keys rotate`");
+    home.prints(&["store", "copy", &a, &c], "");
+    assert_eq!(home.users(&c), home.users(&a));
 }
 
 /// Into a store that is not empty, whose own key is elsewhere.
