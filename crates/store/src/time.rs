@@ -3,7 +3,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment, as whole milliseconds since the Unix epoch (1970-01-01T00:00:00Z).
 ///
@@ -24,10 +24,13 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(in_an_hour.saturating_since(now).as_secs(), 3_600);
 /// # Ok::<(), keyproof_store::NoSystemTime>(())
 /// ```
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(from = "u64", into = "u64")]
+///
+/// No bare number becomes one, for it may as well count seconds:
+///
+/// ```compile_fail
+/// let now: keyproof_store::Timestamp = 1_700_000_000_u64.into();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
@@ -85,9 +88,17 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl From<u64> for Timestamp {
-    fn from(millis: u64) -> Self {
-        Self::from_millis(millis)
+/// Milliseconds since the epoch, as a number.
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// Milliseconds since the epoch; more than [`Timestamp::MAX`] reads as that.
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(Self::from_millis)
     }
 }
 
@@ -105,7 +116,8 @@ impl From<Timestamp> for Duration {
     }
 }
 
-/// Cut to milliseconds; at most [`Timestamp::MAX`]. A clock set before 1970 reads as 1970.
+/// Cut to milliseconds; at most [`Timestamp::MAX`]. A clock set before 1970 reads as 1970, when nothing that expires has
+/// expired; the `UnixMillis` of keyproof-auth and keyproof-mfa refuses such a clock.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         time.duration_since(UNIX_EPOCH).unwrap_or_default().into()
@@ -127,12 +139,6 @@ impl TryFrom<Timestamp> for SystemTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system's clock has no form for {0} ms after 1970")]
 pub struct NoSystemTime(Timestamp);
-
-impl From<Timestamp> for u64 {
-    fn from(timestamp: Timestamp) -> Self {
-        timestamp.0
-    }
-}
 
 impl fmt::Display for Timestamp {
     /// Milliseconds since the epoch, in decimal.
@@ -156,6 +162,8 @@ mod tests {
         );
         let read: Timestamp = serde_json::from_str("18446744073709551615").unwrap();
         assert_eq!(read, Timestamp::MAX);
+        let written = serde_json::to_string(&Timestamp::from_secs(1)).unwrap();
+        assert_eq!(written, "1000");
     }
 
     #[test]
