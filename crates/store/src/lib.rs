@@ -23,6 +23,7 @@ pub mod faults;
 pub mod file;
 mod fill;
 mod fingerprint;
+mod hex;
 mod key;
 mod keyring;
 pub mod memory;

@@ -1,8 +1,8 @@
 //! Sealing: AES-256-GCM under a master key, bound to the record and the field.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{Context, SHA256},
@@ -10,7 +10,7 @@ use ring::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
-use crate::{Entropy, Key, UnsealError};
+use crate::{Entropy, Key, UnsealError, hex::hexadecimal};
 
 /// The name of a master key: the first 64 bits of a SHA-256 over a label and the key.
 ///
@@ -18,32 +18,7 @@ use crate::{Entropy, Key, UnsealError};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 16];
-        HEXLOWER.encode_mut(&self.0, &mut text);
-        f.write_str(str::from_utf8(&text).unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({self})")
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = ParseKeyIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        HEXLOWER
-            .decode(text.as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or(ParseKeyIdError)
-    }
-}
+hexadecimal!(KeyId, 8, ParseKeyIdError);
 
 impl Serialize for KeyId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,8 +1,4 @@
-use std::{fmt, str::FromStr};
-
-use data_encoding::HEXLOWER;
-
-use crate::Entropy;
+use crate::{Entropy, hex::hexadecimal};
 
 /// One state of one record: 128 random bits, drawn by whoever writes that state.
 ///
@@ -40,34 +36,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
-    /// 32 lower-case hexadecimal digits.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 32];
-        HEXLOWER.encode_mut(&self.0, &mut text);
-        f.write_str(str::from_utf8(&text).unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Version({self})")
-    }
-}
-
-impl FromStr for Version {
-    type Err = ParseVersionError;
-
-    /// Takes exactly what [`Display`](fmt::Display) prints.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        HEXLOWER
-            .decode(text.as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or(ParseVersionError)
-    }
-}
+hexadecimal!(Version, 16, ParseVersionError);
 
 /// A text that is not 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +54,7 @@ mod tests {
         );
         assert_eq!(version.to_string(), "000102030405060708090a0b0c0d0eff");
         assert_eq!(version.to_string().parse(), Ok(version));
+        assert_eq!(format!("{version:?}"), format!("Version({version})"));
         for wrong in [
             "",
             "000102030405060708090A0B0C0D0EFF",
