@@ -88,7 +88,11 @@ fn alerts_ring_when_they_should_and_not_before() {
     let start = "process_start_time_seconds{instance=\"a\",job=\"keyproof\"}";
     let of_store = "keyproof_store_connections_waiting{instance=\"a\"}";
     let ends = "keyproof_dps_certificate_expiry_timestamp_seconds{instance=\"a\"}";
+    let rounds = "keyproof_upkeep_rounds_total{instance=\"a\",outcome=\"done\"}";
     let trials = [
+        (rounds, "0+1x20", "KeyproofUpkeepStands", false),
+        (rounds, "0 0 0+1x18", "KeyproofUpkeepStands", false),
+        (rounds, "7x20", "KeyproofUpkeepStands", true),
         // Thirty days are 2,592,000 s, and the trial ends at 1,200.
         (ends, "2594000x20", "KeyproofCaCertificateEnds", false),
         (ends, "2593000x20", "KeyproofCaCertificateEnds", true),
