@@ -32,9 +32,10 @@ impl Visit<Visitor> {
         Ok(response)
     }
 
+    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here.
     pub(super) async fn show_sign_in(self) -> Answered {
         let t = self.t();
-        let notice = if self.is_sent_with("changed") {
+        let mut notice = if self.is_sent_with("changed") {
             Some(t.password_changed)
         } else if self.is_sent_with("out") {
             Some(t.signed_out)
@@ -43,6 +44,16 @@ impl Visit<Visitor> {
         } else {
             None
         };
+        if notice.is_some()
+            && let Some(cookie) = self.cookie(Cookie::Account)
+        {
+            match self.accounts().watching_session(&cookie).await {
+                Ok(_) => return Ok(see_other("/account")),
+                Err(Failure::Refused(_)) => {}
+                // It may live.
+                Err(Failure::Storage(_)) => notice = None,
+            }
+        }
         let frame = Frame {
             notice,
             ..self.frame("/account/sign-in")

@@ -32,8 +32,9 @@ struct Confirm<'a> {
 }
 
 impl Visit<Visitor> {
+    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here.
     pub(super) async fn show_sign_in(self) -> Answered {
-        let notice = if self.is_sent_with("out") {
+        let mut notice = if self.is_sent_with("out") {
             Some("You are signed out.")
         } else if self.is_sent_with("everywhere") {
             Some("Every session of your token has ended.")
@@ -44,6 +45,16 @@ impl Visit<Visitor> {
         } else {
             None
         };
+        if notice.is_some()
+            && let Some(cookie) = self.cookie(Cookie::Console)
+        {
+            match self.service().access.watching_session(&cookie).await {
+                Ok(_) => return Ok(see_other("/console")),
+                Err(Failure::Refused(_)) => {}
+                // It may live.
+                Err(Failure::Storage(_)) => notice = None,
+            }
+        }
         let frame = Frame {
             notice,
             ..self.frame()

@@ -665,3 +665,23 @@ async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen(
     ada.sees("Confirm that it is you");
     assert_eq!(ada.hidden("to").unwrap(), "/account/phone");
 }
+
+/// Back in the browser, a second window, or a form that another window was faster than.
+#[tokio::test]
+async fn no_sign_in_page_throws_a_live_session_away() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let session = ada.session().unwrap().to_owned();
+    for query in ["changed", "out", "over"] {
+        let answer = ada.get(&format!("/account/sign-in?{query}")).await;
+        assert_eq!(answer.is(303).header("location"), "/account", "{query}");
+        assert_eq!(ada.session(), Some(&*session), "{query}");
+    }
+    ada.get("/account").await.is(200);
+    // One that has ended is forgotten, and is told of.
+    site.clock.advance(Duration::from_secs(15 * 60));
+    ada.get("/account/sign-in?over").await.is(200);
+    ada.sees("Please sign in.");
+    assert_eq!(ada.session(), None);
+}

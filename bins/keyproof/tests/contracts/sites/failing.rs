@@ -470,3 +470,28 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
         ops.sees_not(new);
     }
 }
+
+/// It may live, and nothing is said of it.
+#[tokio::test]
+async fn no_session_is_thrown_away_while_the_store_cannot_say_whether_it_lives() {
+    let scene = Scene::set().await;
+    scene.engine.fail_reads(true);
+    for path in [
+        "/account/sign-in?changed",
+        "/account/sign-in?out",
+        "/account/sign-in?over",
+        "/console/sign-in?everywhere",
+        "/console/sign-in?out",
+        "/console/sign-in?over",
+    ] {
+        let mut visitor = scene.visitor(path);
+        let before = visitor.cookies.clone();
+        visitor.get(path).await.is(200);
+        for (name, value) in before {
+            assert_eq!(visitor.cookies.get(&name), Some(&value), "{path}");
+        }
+        visitor.sees_not("class=\"notice\"");
+    }
+    scene.engine.fail_reads(false);
+    scene.stays("the sign-in pages were opened").await;
+}

@@ -304,3 +304,22 @@ async fn the_scopes_of_the_console_give_nothing_over_an_api() {
         assert_eq!(answer.status, expected, "{path}: {answer:?}");
     }
 }
+
+/// Back in the browser, a second window, or a form that another window was faster than.
+#[tokio::test]
+async fn no_sign_in_page_throws_a_live_session_away() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["admin"]).await;
+    let session = ops.console().unwrap().to_owned();
+    for query in ["out", "everywhere", "over"] {
+        let answer = ops.get(&format!("/console/sign-in?{query}")).await;
+        assert_eq!(answer.is(303).header("location"), "/console", "{query}");
+        assert_eq!(ops.console(), Some(&*session), "{query}");
+    }
+    ops.get("/console").await.is(200);
+    // One that has ended is forgotten.
+    site.clock.advance(Duration::from_secs(15 * 60));
+    ops.get("/console/sign-in?over").await.is(200);
+    assert_eq!(ops.console(), None);
+}
