@@ -212,6 +212,12 @@ impl Browser<'_> {
         assert!(page + style < 60 * 1024, "{page} bytes and {style}");
     }
 
+    /// What a script puts in the place of the events that are shown.
+    fn events(&self) -> String {
+        let (_, rest) = self.page.split_once("<div id=\"events\">").unwrap();
+        rest.split_once("</div>").unwrap().0.to_owned()
+    }
+
     /// What the file that this asks for has, and the next one's address.
     async fn file(&mut self, path: &str) -> (Vec<serde_json::Value>, usize, Option<String>) {
         let answer = self.send("GET", path, None).await;
@@ -282,4 +288,39 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
     let (lines, length, next) = ops.file("/console/audit/export?what=otp_device.add").await;
     assert_eq!((lines.len(), next), (150, None));
     assert!(length < 150 * 1_000, "{length}");
+}
+
+/// Whoever follows it goes on behind what is shown, not behind what was shown at first.
+#[tokio::test]
+async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
+    async fn unlocks(site: &Site, times: usize) {
+        for _ in 0..times {
+            site.clock.advance(Duration::from_secs(60));
+            let (accounts, origin) = (&site.console.accounts, console_origin());
+            accounts.unlock_user(ADA, &origin).await.unwrap();
+        }
+    }
+    let site = Site::start().await;
+    unlocks(&site, 55).await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit-read"]).await;
+    ops.get("/console/audit?what=user.unlock").await.is(200);
+    unlocks(&site, 10).await;
+    ops.get("/console/audit/latest?what=user.unlock")
+        .await
+        .is(200);
+    let moments = |events: &str| -> Vec<String> {
+        let times = events.split("datetime=\"").skip(1);
+        times
+            .map(|rest| rest.split('"').next().unwrap().to_owned())
+            .collect()
+    };
+    let shown = ops.events();
+    let (before, _) = shown.split_once("\" rel=\"next\"").unwrap();
+    let next = before.rsplit("href=\"").next().unwrap();
+    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    ops.get(&next).await.is(200);
+    let (shown, older) = (moments(&shown), moments(&ops.events()));
+    assert_eq!((shown.len(), older.len()), (50, 15));
+    assert!(older[0] < shown[49], "{} {}", older[0], shown[49]);
 }
