@@ -22,7 +22,7 @@ pub use caller::{
 };
 pub use devices::{
     AddDeviceError, ChangeDeviceError, CheckCodeError, DeviceChange, DeviceDetails, DeviceSummary,
-    DeviceView, FittingStep, Moment, RemoveDeviceError, ShowDeviceError,
+    DeviceView, FittingStep, Moment, RemoveDeviceError, ShowDeviceError, TooManyCodes,
 };
 pub use instances::{
     AddInstanceError, DEFAULT_INSTANCE, InstanceSummary, RemoveInstanceError, SetPasswordError,

@@ -1,4 +1,6 @@
-//! Errors and deeds, as the console says them.
+//! Errors, deeds and times, as the console says them.
+
+use std::time::Duration;
 
 /// The text of an error as a sentence.
 pub(super) fn sentence(text: &str) -> String {
@@ -6,6 +8,14 @@ pub(super) fn sentence(text: &str) -> String {
     let first = characters.next().map(char::to_uppercase);
     let first = first.into_iter().flatten();
     first.chain(characters).chain(['.']).collect()
+}
+
+/// How long there is to wait, in whole seconds and never too short.
+pub(super) fn seconds(wait: Duration) -> String {
+    match wait.as_secs() + u64::from(wait.subsec_nanos() > 0) {
+        1 => "1 second".to_owned(),
+        seconds => format!("{seconds} seconds"),
+    }
 }
 
 /// A piece of a text.

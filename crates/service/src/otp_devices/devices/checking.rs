@@ -25,7 +25,7 @@ const SHOWN: u64 = 2;
 /// How many steps a [`Confirmation`] has codes of.
 const AT_ONCE: u64 = 2 * SHOWN + 1;
 
-/// How often a minute one operator may check codes of one instance, on each server.
+/// How often a minute one operator may be shown or check codes of one instance, on each server.
 pub(in crate::otp_devices) const CHECKS_PER_MINUTE: u32 = 30;
 
 /// The step that a code is of.
@@ -64,7 +64,59 @@ pub enum CheckCodeError {
     Unknown,
 }
 
+/// Why no codes are shown: too many were shown or checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many codes were shown or checked")]
+pub struct TooManyCodes {
+    /// How long until the next are shown.
+    pub wait: Duration,
+}
+
 impl OtpDevices {
+    /// To be asked before an operator is shown codes of the caller's device: the audit trail is told first. It counts as one of
+    /// the codes that are checked in a minute, unless one was just checked for it, which counted.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyCodes`].
+    pub async fn note_shown(
+        &self,
+        caller: &Caller<Reading>,
+        has_checked: bool,
+    ) -> Result<(), Failure<TooManyCodes>> {
+        if !has_checked {
+            let counted = self.count_code(caller);
+            counted.map_err(|wait| Failure::Refused(TooManyCodes { wait }))?;
+        }
+        // Without a device no codes are shown.
+        let Some(device) = caller.device() else {
+            return Ok(());
+        };
+        let (name, origin, now) = ("otp_devices.note_shown", caller.origin(), self.clock.now());
+        let (store, clock) = (&self.store, &*self.clock);
+        settle_permitted(name, store, clock, origin, overtaken, || async {
+            let deed = Deed {
+                action: Action::OtpDeviceShow,
+                target: Target::OtpDevice {
+                    instance: caller.instance().to_owned(),
+                    id: device.id.clone(),
+                },
+                detail: None,
+                origin,
+            };
+            let mut batch = self.store.batch(now);
+            self.audit.used(&mut batch, now, deed, false).await?;
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// Counts codes that an operator is shown, or one that they check; how long to wait, if that is too many.
+    fn count_code(&self, caller: &Caller<Reading>) -> Result<(), Duration> {
+        let who = format!("{} {}", caller.origin().who, caller.instance());
+        self.checks.take(&who, self.clock.now())
+    }
+
     /// The step whose code this is, of the caller's device and for an order of this price: the nearest one, at most half an
     /// hour away; `None` if it is none of these. The audit trail is told before anybody is.
     ///
@@ -89,9 +141,8 @@ impl OtpDevices {
         }
         let code = Code::parse(code, Digits::EIGHT).map_err(|error| refused(error.into()))?;
         let now = self.clock.now();
-        let who = format!("{} {}", caller.origin().who, caller.instance());
-        let taken = self.checks.take(&who, now);
-        taken.map_err(|wait| refused(CheckCodeError::Limited { wait }))?;
+        let counted = self.count_code(caller);
+        counted.map_err(|wait| refused(CheckCodeError::Limited { wait }))?;
         let key = self.key_of(caller, device)?;
         let at = now.as_secs();
         let codes = |at| confirm(&key, device.algorithm, price, at);
@@ -348,6 +399,50 @@ mod tests {
         let code = shown(bench.clock.now().as_secs(), None);
         let checked = devices.check_code(&caller, &code, None).await.unwrap();
         assert!(checked.unwrap().is_shown);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_shown_codes_is_told_of_and_counted_with_the_checks() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithPrice).await;
+        let devices = &bench.service.otp_devices;
+        for _ in 0..CHECKS_PER_MINUTE {
+            devices.note_shown(&caller, false).await.unwrap();
+        }
+        let limited = devices.note_shown(&caller, false).await;
+        let Err(Failure::Refused(TooManyCodes { wait })) = limited else {
+            panic!("{limited:?}");
+        };
+        let price = "EUR:1".parse().unwrap();
+        let checked = devices.check_code(&caller, "00000000", Some(&price)).await;
+        assert_eq!(
+            checked,
+            Err(Failure::Refused(CheckCodeError::Limited { wait }))
+        );
+        // What was counted as a check is told of, and counted no second time.
+        devices.note_shown(&caller, true).await.unwrap();
+        let audit = &bench.service.audit;
+        let events = audit.events(Timestamp::EPOCH, None).await.unwrap();
+        let shows = events.iter().map(|(_, event)| event);
+        let shows = shows.filter(|event| event.action == Action::OtpDeviceShow.name());
+        let told = shows.map(|event| (event.outcome, event.count()));
+        // Those of one hour as one.
+        assert_eq!(told.collect::<Vec<_>>(), [(Outcome::Done, 31)]);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_revoked_meanwhile_is_shown_no_codes() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let access = &bench.service.access;
+        for token in access.list().await.unwrap() {
+            access.revoke(&token.id, &console()).await.unwrap();
+        }
+        let devices = &bench.service.otp_devices;
+        let shown = devices.note_shown(&caller, false).await;
+        assert_eq!(
+            shown,
+            Err(Failure::Storage(StorageError::Contended { tries: 1 }))
+        );
+        assert_eq!(bench.times(Action::OtpDeviceShow).await, 0);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ mod checking;
 mod pages;
 
 pub(super) use checking::CHECKS_PER_MINUTE;
-pub use checking::{CheckCodeError, FittingStep};
+pub use checking::{CheckCodeError, FittingStep, TooManyCodes};
 
 use std::fmt;
 

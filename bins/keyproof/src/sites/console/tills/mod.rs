@@ -12,19 +12,19 @@ use keyproof_service::{
     otp_devices::{
         AddDeviceError, AddInstanceError, Caller, CheckCodeError, DEFAULT_INSTANCE, DeviceDetails,
         Keeper, Moment, OperatorNotPermitted, OperatorRight, Reading, RemoveDeviceError,
-        RemoveInstanceError, ShowDeviceError, Writing,
+        RemoveInstanceError, ShowDeviceError, TooManyCodes, Writing,
     },
 };
 
 use super::{
-    Answered, Area, Frame, Signed, Visit,
+    Answered, Area, Console, Frame, Signed, Visit,
     addressing::{query, told},
     render,
-    words::sentence,
+    words::{seconds, sentence},
 };
 use crate::{
     qr,
-    sites::{entries::Wrong, page::see_other, refusal::Refusal},
+    sites::{entries::Wrong, page::see_other, refusal::Refusal, visit::Site as _},
 };
 use pages::{
     DevicePage, DeviceRow, InstanceRow, MadePage, PERIOD, TillPage, TillsPage, Verdict, clock,
@@ -177,16 +177,18 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn till_device(self) -> Answered {
-        let typed = self.exchange.query().first("price").unwrap_or_default();
+        // That codes are shown is written down, which requires the session's record as it is now.
+        let visit = Console::acting(self).await?;
+        let typed = visit.exchange.query().first("price").unwrap_or_default();
         let (frame, price, status) = match parse_price(typed.trim()) {
-            Ok(price) => (self.frame_in(Area::Tills), price, StatusCode::OK),
+            Ok(price) => (visit.frame_in(Area::Tills), price, StatusCode::OK),
             Err(text) => {
-                let mut frame = self.frame_with(Area::Tills, Wrong::at("price", text), &[]);
+                let mut frame = visit.frame_with(Area::Tills, Wrong::at("price", text), &[]);
                 frame.entries.filled = vec![("price", typed.to_owned())];
                 (frame, None, StatusCode::UNPROCESSABLE_ENTITY)
             }
         };
-        self.device_page(frame, price, None, status).await
+        visit.device_page(frame, price, None, status).await
     }
 
     async fn device_page(
@@ -210,6 +212,15 @@ impl Visit<Signed> {
             Err(Failure::Refused(ShowDeviceError::Moment(never))) => match never {},
             Err(Failure::Storage(error)) => return Err(error.into()),
         };
+        let wait = if view.codes.is_some() {
+            match devices.note_shown(&caller, verdict.is_some()).await {
+                Ok(()) => None,
+                Err(Failure::Refused(TooManyCodes { wait })) => Some(wait),
+                Err(Failure::Storage(error)) => return Err(error.into()),
+            }
+        } else {
+            None
+        };
         let step = view.at / PERIOD;
         let ends = step.saturating_add(1).saturating_mul(PERIOD);
         let filled = [("price", shown.clone()), ("of", shown.clone())];
@@ -229,7 +240,14 @@ impl Visit<Signed> {
             makes_codes: view.algorithm != PosAlgorithm::None,
             is_priced: view.algorithm == PosAlgorithm::TotpWithPrice,
             price: shown,
-            codes: code_rows(&view),
+            not_shown: wait.map(|wait| {
+                let seconds = seconds(wait);
+                format!("Too many codes were shown or checked. Try again in {seconds}.")
+            }),
+            codes: match wait {
+                None => code_rows(&view),
+                Some(_) => Vec::new(),
+            },
             ends: clock(ends),
             seconds_left: ends.saturating_sub(view.at),
             verdict,
@@ -237,7 +255,12 @@ impl Visit<Signed> {
             may_change: self.may_change(caller.instance()),
             confirm: self.way_to_confirm(&device_link(caller.instance(), &id)),
         };
-        render(&page, status)
+        let Some(wait) = wait else {
+            return render(&page, status);
+        };
+        let mut response = render(&page, StatusCode::TOO_MANY_REQUESTS)?;
+        retry_after(response.headers_mut(), wait);
+        Ok(response)
     }
 
     pub(super) async fn check_till_code(self) -> Answered {

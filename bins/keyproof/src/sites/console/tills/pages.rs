@@ -81,6 +81,8 @@ pub(super) struct DevicePage<'a> {
     pub(super) makes_codes: bool,
     pub(super) is_priced: bool,
     pub(super) price: String,
+    /// Why no codes are shown that there are.
+    pub(super) not_shown: Option<String>,
     pub(super) codes: Vec<CodeRow>,
     pub(super) ends: String,
     pub(super) seconds_left: u64,

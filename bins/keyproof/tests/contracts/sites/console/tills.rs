@@ -158,8 +158,8 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     assert!(checks.count() >= 3);
     // Whoever looks, or checks, moves no counter and changes nothing else of the device.
     assert_eq!(records(&site).await, before);
-    // So many a minute.
-    for _ in 0..26 {
+    // So many a minute, with those that were shown.
+    for _ in 0..24 {
         ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
             .await
             .is(200);
@@ -453,4 +453,45 @@ async fn hostile_names_are_text() {
     }
     // The default instance's own path climbs nowhere.
     ops.get("/console/tills/..").await.is(404);
+}
+
+#[tokio::test]
+async fn whoever_looks_at_codes_is_told_of_and_limited() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    let shown = async || -> u64 {
+        let audit = &site.console.audit;
+        let events = audit.events(keyproof_store::Timestamp::EPOCH, None).await;
+        let events = events.unwrap();
+        let shows = events.iter().map(|(_, event)| event);
+        let shows = shows.filter(|event| event.action == "otp_device.show");
+        shows.map(keyproof_service::audit::Event::count).sum()
+    };
+    // Without a price there are no codes. The session's use is noted meanwhile, which is no hindrance.
+    let device = "/console/tills/default/device?id=till";
+    site.clock.advance(Duration::from_secs(60));
+    ops.get(device).await.is(200);
+    assert_eq!(shown().await, 0);
+    let priced = format!("{device}&price=EUR:1");
+    site.clock.advance(Duration::from_secs(60));
+    for number in 1..=30 {
+        ops.get(&priced).await.is(200);
+        assert_eq!(shown().await, number);
+    }
+    let limited = ops.get(&priced).await;
+    assert!(limited.is(429).headers.contains_key("retry-after"));
+    ops.sees("Too many codes were shown or checked. Try again in ");
+    ops.sees_not(&code(&site, 0, Some("EUR:1")));
+    assert_eq!(shown().await, 30);
+    // What there is to see beside codes is there.
+    ops.get(device).await.is(200);
+    let check = "/console/tills/default/device/check?id=till";
+    let fields = [("code", "12345678"), ("of", "EUR:1")];
+    ops.post(check, &fields).await.is(429);
+    ops.sees_not(&code(&site, 0, Some("EUR:1")));
 }
