@@ -11,7 +11,12 @@ use keyproof_service::{
     },
 };
 
-use super::{Answered, Area, Frame, Signed, Visit, addressing::told, render, words::sentence};
+use super::{
+    Answered, Area, Frame, Signed, Visit,
+    addressing::{query, told},
+    render,
+    words::sentence,
+};
 use crate::sites::{
     entries::Wrong,
     moment::{Moment, moment},
@@ -82,6 +87,8 @@ struct AddUser<'a> {
     list: String,
     /// Each, and whether it is chosen.
     roles: [(Role, bool); 4],
+    /// Where the token is shown again, if it has to be.
+    confirm: Option<String>,
 }
 
 /// A user, as pages have them.
@@ -253,6 +260,7 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn add_user(self) -> Answered {
+        self.confirmed(&self.link_to_addition())?;
         let role = self.typed("role").parse::<Role>();
         let role = role.map_err(|_| Refusal::Malformed(StatusCode::BAD_REQUEST))?;
         let new = NewUser {
@@ -293,6 +301,24 @@ impl Visit<Signed> {
         self.exchange.query().first("from")?.parse().ok()
     }
 
+    /// The address of the form that adds a user, with what it has in it from the start.
+    fn link_to_addition(&self) -> String {
+        let from = self.opened_from().map(|from| from.to_string());
+        let organisation = match self.typed("organisation") {
+            "" => self.exchange.query().first("organisation"),
+            typed => Some(typed),
+        };
+        let pairs = [("from", from.as_deref()), ("organisation", organisation)];
+        let given = pairs.into_iter();
+        let given: Vec<_> = given
+            .filter_map(|(name, text)| Some((name, text?)))
+            .collect();
+        match &*given {
+            [] => ADD.to_owned(),
+            given => format!("{ADD}?{}", query(given)),
+        }
+    }
+
     /// The form that adds a user.
     fn addition<'a>(&self, frame: &'a Frame, chosen: Role) -> AddUser<'a> {
         let from = self.opened_from();
@@ -304,6 +330,7 @@ impl Visit<Signed> {
             },
             list: list_of(from),
             roles: Role::ALL.map(|role| (role, role == chosen)),
+            confirm: self.way_to_confirm(&self.link_to_addition()),
         }
     }
 }

@@ -99,6 +99,7 @@ impl Paged for Category {
             frame,
             namespace: visit.named("namespace"),
             managers: visit.choice::<Manager>().await?,
+            confirm: visit.way_to_confirm(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
@@ -107,6 +108,7 @@ impl Paged for Category {
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
         let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let allow_list = match visit.uploaded() {
             [] => Vec::new(),

@@ -55,6 +55,7 @@ impl Paged for ApiKey {
             frame,
             namespace: visit.named("namespace"),
             categories: visit.choice::<Category>().await?,
+            confirm: visit.way_to_confirm(&visit.link_to_form::<Self>()),
         };
         render(&page, status)
     }
@@ -63,6 +64,7 @@ impl Paged for ApiKey {
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
         let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        visit.confirmed(&visit.link_to_form::<Self>())?;
         let new = NewApiKey {
             metadata: visit.metadata(),
             category: visit.typed("category").to_owned(),

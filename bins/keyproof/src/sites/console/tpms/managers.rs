@@ -84,13 +84,18 @@ impl Paged for Manager {
     }
 
     async fn form(visit: &Visit<Signed>, frame: &Frame, status: StatusCode) -> Answered {
-        let namespace = visit.named("namespace");
-        render(&ManagerAddPage { frame, namespace }, status)
+        let page = ManagerAddPage {
+            frame,
+            namespace: visit.named("namespace"),
+            confirm: visit.way_to_confirm(&visit.link_to_form::<Self>()),
+        };
+        render(&page, status)
     }
 
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
         let administrator = visit.administrator::<Self>(Act::Create, name).await?;
+        visit.confirmed(&visit.link_to_form::<Self>())?;
         let devices = &visit.service().device_identity;
         let ek_roots = match visit.uploaded() {
             [] => Vec::new(),

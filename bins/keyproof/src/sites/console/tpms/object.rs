@@ -11,7 +11,7 @@ use keyproof_service::{
 use keyproof_x509::Sha256Thumbprint;
 
 use super::{
-    Answered, Area, Frame, HERE, Refusal, Signed, Unfilled, Visit, Wrong, see_other, told,
+    Answered, Area, Frame, HERE, Refusal, Signed, Unfilled, Visit, Wrong, query, see_other, told,
 };
 
 /// A kind of object, as its pages are.
@@ -117,6 +117,23 @@ impl Visit<Signed> {
     pub(super) fn link_to<K: Paged>(&self, name: &str) -> String {
         let namespace = self.named("namespace");
         format!("{HERE}/{namespace}/{}/{name}", K::FOLDER)
+    }
+
+    /// The address of the form that adds one of a kind, with what it has in it from the start.
+    pub(super) fn link_to_form<K: Paged>(&self) -> String {
+        let form = format!("{HERE}/{}/{}", self.named("namespace"), K::FOLDER);
+        let asked = |field: &&'static str| {
+            let text = match self.typed(field) {
+                "" => self.exchange.query().first(field).unwrap_or_default(),
+                typed => typed,
+            };
+            (!text.is_empty()).then_some((*field, text))
+        };
+        let pairs: Vec<_> = K::ASKED.iter().filter_map(asked).collect();
+        match &*pairs {
+            [] => form,
+            pairs => format!("{form}?{}", query(pairs)),
+        }
     }
 
     /// What a form says of any object.

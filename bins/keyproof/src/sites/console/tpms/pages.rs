@@ -85,6 +85,7 @@ pub(super) struct KeyAddPage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
     pub(super) categories: Choice,
+    pub(super) confirm: Option<String>,
 }
 
 #[derive(Template)]
@@ -93,6 +94,7 @@ pub(super) struct CategoryAddPage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
     pub(super) managers: Choice,
+    pub(super) confirm: Option<String>,
 }
 
 /// What may be named in a field.
@@ -156,6 +158,7 @@ pub(super) struct AllowedRow {
 pub(super) struct ManagerAddPage<'a> {
     pub(super) frame: &'a Frame,
     pub(super) namespace: &'a str,
+    pub(super) confirm: Option<String>,
 }
 
 #[derive(Template)]

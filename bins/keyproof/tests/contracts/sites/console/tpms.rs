@@ -945,3 +945,66 @@ async fn what_is_below_is_paged_and_needs_what_is_above_on_each_page() {
         }
     }
 }
+
+/// What lets devices in is not added by whoever finds a console open.
+#[tokio::test]
+async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
+    let (site, _, _) = furnished().await;
+    let (mut ops, token) = signed_in(&site, &["tpm"]).await;
+    let csrf = ops.csrf();
+    let trail = async || {
+        let mut told = 0;
+        for action in [
+            "tpm_manager.create",
+            "tpm_category.create",
+            "tpm_api_key.create",
+        ] {
+            told += site.trail(action).await.len();
+        }
+        told
+    };
+    let before = trail().await;
+    site.clock.advance(Duration::from_secs(301));
+    // What the address had filled in is there still.
+    let additions: [(&str, Parts, &str); 3] = [
+        ("managers", &[("name", b"new")], "managers"),
+        (
+            "categories",
+            &[
+                ("name", b"new"),
+                ("manager", b"manager"),
+                ("policy", b"any"),
+            ],
+            "categories?manager=manager",
+        ),
+        ("keys", &[], "keys?category=category"),
+    ];
+    for (form, parts, page) in additions {
+        let page = format!("{NAMESPACE}/{page}");
+        ops.get(&page).await.is(200);
+        ops.sees(" again, to ");
+        ops.sees_not(&format!("action=\"{NAMESPACE}/{form}\""));
+        let path = format!("{NAMESPACE}/{form}");
+        let early = if parts.is_empty() {
+            let fields = [("name", "new"), ("category", "category")];
+            ops.post_with(&path, &csrf, &fields).await
+        } else {
+            ops.upload_as(&path, &csrf, parts).await
+        };
+        let to = early.is(303).location();
+        let (confirm, query) = to.split_once('?').unwrap();
+        assert_eq!(confirm, "/console/confirm");
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        assert_eq!(pairs, [("to".into(), (&*page).into())]);
+    }
+    assert_eq!(trail().await, before);
+    ops.confirms(&token).await;
+    let keys = format!("{NAMESPACE}/keys?category=category");
+    ops.get(&keys).await.is(200);
+    ops.sees(&format!("action=\"{NAMESPACE}/keys\""));
+    let fields = [("name", "new"), ("category", "category")];
+    ops.post(&format!("{NAMESPACE}/keys"), &fields)
+        .await
+        .is(200);
+    assert_eq!(trail().await, before + 1);
+}

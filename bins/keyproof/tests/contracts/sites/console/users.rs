@@ -516,3 +516,36 @@ async fn names_from_outside_are_text_on_a_page() {
     ops.sees_not("<script>alert");
     ops.sees("&#60;script&#62;alert(1)&#60;/script&#62;");
 }
+
+/// Whoever finds a console open gives nobody a password.
+#[tokio::test]
+async fn whoever_adds_a_user_shows_the_token_again() {
+    const FORM: &str = "/console/users/add?from=7&organisation=Example%20Org";
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["users"]).await;
+    let csrf = ops.csrf();
+    site.clock.advance(Duration::from_secs(5 * 60));
+    ops.get(FORM).await.is(200);
+    ops.sees("to add the user</a>");
+    ops.sees_not("name=\"password\"");
+    let fields = [
+        ("organisation", "Example Org"),
+        ("name", "eve"),
+        ("role", "User"),
+        ("password", PASSWORD),
+    ];
+    let form = "/console/users/add?from=7";
+    let early = ops.post_with(form, &csrf, &fields).await;
+    let to = early.is(303).location();
+    ops.get(&to).await.is(200);
+    let page = ops.hidden("to").unwrap().replace("&#38;", "&");
+    assert_eq!(page, FORM);
+    let fields_of_token = [("token", &*token), ("to", &*page)];
+    ops.submit("/console/confirm", &fields_of_token)
+        .await
+        .is(200);
+    ops.sees("nothing is done yet");
+    ops.sees("value=\"Example Org\"");
+    ops.post(form, &fields).await.is(303);
+}
