@@ -16,7 +16,7 @@ pub struct Overview {
     /// The user, with their key.
     pub user: UserView,
     /// By how many seconds their phone's clock was off when its last code was seen: positive where it is ahead. Whole
-    /// steps; no more than two either way are told apart.
+    /// steps; no more than two either way are told apart, and one behind is told as none.
     pub clock_ahead: i64,
     /// How many recovery codes are left; none where none were made.
     pub recovery_codes: Option<usize>,
@@ -52,7 +52,12 @@ impl Accounts {
                 return None;
             };
             let period = i64::try_from(parameters.period.get()).ok()?;
-            Some(i64::from(key.drift_steps()?).saturating_mul(period))
+            let steps = match key.drift_steps()? {
+                // A code that was read shortly before its step was over comes one late from a clock that is right.
+                -1 => 0,
+                steps => steps,
+            };
+            Some(i64::from(steps).saturating_mul(period))
         });
         let recovery = records.recovery.as_ref().filter(|_| active.is_some());
         let lock = records.admit_session(session.counter(), snapshot.at());
