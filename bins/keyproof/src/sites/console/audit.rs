@@ -79,6 +79,8 @@ pages! {
         events: Vec<Row>,
         /// The query of what is shown, without where.
         query: String,
+        /// Where the page begins, if it goes on with another.
+        begins: Option<String>,
         /// Where to go on.
         before: Option<String>,
         /// Whether the latest are shown, which may be followed.
@@ -301,11 +303,14 @@ impl Visit<Signed> {
         let bearers = self.service().access.subjects_of(tokens.collect()).await?;
         let reaches_users = Area::Users.is_shown_to(self.operator());
         let events = found.events.into_iter();
+        let begins = self.exchange.query().first("before");
+        let begins = begins.and_then(|before| before.parse::<Before>().ok());
         Ok(Trail {
             frame,
             query: sought.query(),
             sought,
             actions: Action::ALL,
+            begins: begins.map(|before| before.to_string()),
             before: found.before.map(|before| before.to_string()),
             events: events
                 .map(|event| Row::of(event, &bearers, reaches_users))

@@ -324,3 +324,32 @@ async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
     assert_eq!((shown.len(), older.len()), (50, 15));
     assert!(older[0] < shown[49], "{} {}", older[0], shown[49]);
 }
+
+#[tokio::test]
+async fn a_page_that_goes_on_is_taken_along_from_there() {
+    let site = Site::start().await;
+    for _ in 0..60 {
+        site.clock.advance(Duration::from_secs(60));
+        let (accounts, origin) = (&site.console.accounts, console_origin());
+        accounts.unlock_user(ADA, &origin).await.unwrap();
+    }
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit"]).await;
+    let download = |page: &str| {
+        let (before, _) = page.split_once("\">Download as JSON lines<").unwrap();
+        let link = before.rsplit("href=\"").next().unwrap();
+        link.replace("&#38;", "&").replace("&amp;", "&")
+    };
+    ops.get("/console/audit?what=user.unlock").await.is(200);
+    ops.sees("A file may be a part of what is found");
+    let page = ops.page.clone();
+    let (all, _, _) = ops.file(&download(&page)).await;
+    let (before, _) = page.split_once("\" rel=\"next\"").unwrap();
+    let next = before.rsplit("href=\"").next().unwrap();
+    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    ops.get(&next).await.is(200);
+    let path = download(&ops.page);
+    let (rest, _, _) = ops.file(&path).await;
+    assert_eq!((all.len(), rest.len()), (60, 10));
+    assert_eq!(all[50..], rest[..]);
+}
