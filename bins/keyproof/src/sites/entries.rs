@@ -39,6 +39,10 @@ impl Wrong {
     pub(super) fn of_all(text: impl Into<String>) -> Self {
         Self::at("", text)
     }
+
+    pub(super) fn is_at(&self, field: &str) -> bool {
+        self.field == field
+    }
 }
 
 impl Entries {

@@ -143,10 +143,11 @@ impl Visit<Visitor> {
             AnswerError::Locked { wait } => ("", t.locked(wait), Some(wait)),
             AnswerError::Refused => ("code", t.code_late.to_owned(), None),
         };
-        let frame = Frame {
+        let mut frame = Frame {
             to: Some(page_of(self.typed("to"))),
             ..self.frame_with("/account/code", field, text)
         };
+        frame.entries.filled = vec![("trust", self.typed("trust").to_owned())];
         let page = CodePage { frame: &frame };
         let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
         Ok(locked(page, wait))

@@ -130,10 +130,16 @@ impl<W: Known> Visit<W> {
     /// The same, saying what is wrong with what was filled in, with these fields as they were.
     pub(super) fn frame_with(&self, area: Area, wrong: Wrong, filled: &[&'static str]) -> Frame {
         let typed = |field: &&'static str| (*field, self.typed(field).to_owned());
+        let mut filled: Vec<_> = filled.iter().map(typed).collect();
+        // What was pasted stays where something else is wrong, but a private key is shown to nobody.
+        let pasted = self.typed("text");
+        if !pasted.is_empty() && !wrong.is_at("file") && !pasted.contains("PRIVATE KEY") {
+            filled.push(("text", pasted.to_owned()));
+        }
         Frame {
             entries: Entries {
                 wrong: Some(wrong),
-                filled: filled.iter().map(typed).collect(),
+                filled,
             },
             ..self.frame_in(area)
         }

@@ -696,3 +696,21 @@ async fn no_sign_in_page_throws_a_live_session_away() {
     ada.sees("Please sign in.");
     assert_eq!(ada.session(), None);
 }
+
+#[tokio::test]
+async fn a_wrong_code_takes_no_tick_away() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    ada.post("/account/sign-out", &[]).await.is(303);
+    ada.sign_in(ADA).await.is(200);
+    ada.sees_not(" checked>");
+    let wrong = phone.never_shows(site.now());
+    ada.post("/account/code", &[("code", &wrong), ("trust", "on")])
+        .await
+        .is(422);
+    ada.sees(" checked>");
+    ada.post("/account/code", &[("code", &wrong)]).await.is(422);
+    ada.sees_not(" checked>");
+}

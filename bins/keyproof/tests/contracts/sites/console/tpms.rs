@@ -1008,3 +1008,29 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
         .is(200);
     assert_eq!(trail().await, before + 1);
 }
+
+#[tokio::test]
+async fn what_was_pasted_stays_where_something_else_is_wrong() {
+    let (site, _, _) = furnished().await;
+    let maker = Manufacturer::new();
+    let (mut ops, _) = signed_in(&site, &["tpm", "certificates"]).await;
+    let service = "/console/certificates/service?subscription=s&group=g&service=d";
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    for path in [&*format!("{NAMESPACE}/managers"), service] {
+        for (name, pasted, stays) in [
+            ("", &*maker.root, true),
+            // Whatever else is wrong.
+            ("", key, false),
+            ("new", key, false),
+        ] {
+            ops.get(path).await.is(200);
+            let parts = [("name", name.as_bytes()), ("text", pasted.as_bytes())];
+            ops.upload(path, &parts).await.is(422);
+            let begin = pasted.lines().nth(1).unwrap();
+            // As a page writes what Base64 has.
+            let begin = begin.split(['+', '/']).next().unwrap();
+            let is_there = ops.page.contains(&format!("\n{begin}"));
+            assert_eq!(is_there, stays, "{path}: {name} {pasted}");
+        }
+    }
+}
