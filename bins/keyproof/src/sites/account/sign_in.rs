@@ -68,7 +68,8 @@ impl Visit<Visitor> {
 
     pub(super) async fn sign_in(self) -> Answered {
         let login = PasswordLogin {
-            name: self.typed("name").to_owned(),
+            // A keyboard that completes a name puts a blank behind it, and no name has one at its ends.
+            name: self.typed("name").trim().to_owned(),
             password: self.secret("password"),
             fingerprint: self.cookie(Cookie::Device).map(|it| it.to_string()),
         };

@@ -714,3 +714,11 @@ async fn a_wrong_code_takes_no_tick_away() {
     ada.post("/account/code", &[("code", &wrong)]).await.is(422);
     ada.sees_not(" checked>");
 }
+
+#[tokio::test]
+async fn a_blank_behind_a_name_is_none_of_it() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(&format!(" {ADA} ")).await.is(200);
+    ada.sees(&format!("<bdi>{ADA}</bdi>"));
+}
