@@ -722,3 +722,11 @@ async fn a_blank_behind_a_name_is_none_of_it() {
     ada.sign_in(&format!(" {ADA} ")).await.is(200);
     ada.sees(&format!("<bdi>{ADA}</bdi>"));
 }
+
+#[tokio::test]
+async fn whoever_has_lost_a_phone_is_told_in_german_whom_to_ask() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site).sending("accept-language", "de");
+    ada.get("/account/help").await.is(200);
+    ada.sees("wenden Sie sich an diejenigen, die diesen Server betreiben");
+}
