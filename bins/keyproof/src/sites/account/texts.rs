@@ -86,8 +86,8 @@ texts! {
         "Sie haben keine. Erstellen Sie welche, damit Sie sich anmelden können, wenn Ihr Telefon verloren geht.";
     make_recovery_codes: "Make recovery codes", "Wiederherstellungscodes erstellen";
     sessions: "Sessions", "Sitzungen";
-    sessions_lead: "The button ends every sign-in but this one, in other browsers and in programs. Application tokens stay valid.",
-        "Die Schaltfläche beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Anwendungstoken bleiben gültig.";
+    sessions_lead: "The button ends every sign-in but this one, in other browsers and in programs. Trusted devices stay trusted, and application tokens valid.",
+        "Die Schaltfläche beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Vertrauenswürdige Geräte bleiben es, und Anwendungstoken bleiben gültig.";
     end_sessions: "End other sessions", "Andere Sitzungen beenden";
     sessions_ended: "All other sessions are ended.", "Alle anderen Sitzungen sind beendet.";
     factor_needed: "You signed in without a code. To change anything here, confirm that it is you.",
@@ -147,11 +147,12 @@ texts! {
     system: "System", "System";
     unknown: "unknown", "unbekannt";
     revoke: "Revoke", "Widerrufen";
-    device_revoked: "The device is no longer trusted.", "Dem Gerät wird nicht mehr vertraut.";
+    device_revoked: "The device is no longer trusted. Sign-ins that it began go on until you end other sessions.",
+        "Dem Gerät wird nicht mehr vertraut. Anmeldungen, die dort begonnen haben, gelten weiter, bis Sie andere Sitzungen beenden.";
     action: "Action", "Aktion";
 
-    password_lead: "A new password ends every session and every trusted device. You then sign in with it.",
-        "Ein neues Passwort beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Danach melden Sie sich mit dem neuen Passwort an.";
+    password_lead: "A new password ends every session and every trusted device. You then sign in with it. Application tokens stay valid: ask whoever runs this server to revoke those that are not yours.",
+        "Ein neues Passwort beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Danach melden Sie sich mit dem neuen Passwort an. Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen.";
     old_password: "Current password", "Bisheriges Passwort";
     new_password: "New password", "Neues Passwort";
     new_password_hint: "At least 8 characters", "Mindestens 8 Zeichen";
@@ -189,8 +190,8 @@ texts! {
     help_locked_text: "After several wrong tries, nothing is judged for a while, not even what is right. The page says how long. Wait that long, and try once more. After wrong codes the wait doubles each time.",
         "Nach mehreren falschen Versuchen wird eine Weile nichts geprüft, auch Richtiges nicht. Die Seite sagt, wie lange. Warten Sie so lange, und versuchen Sie es noch einmal. Nach falschen Codes verdoppelt sich die Wartezeit jedes Mal.";
     help_stolen: "Somebody else may know my password", "Jemand anders kennt vielleicht mein Passwort";
-    help_stolen_text: "Change it. That ends every session and every trusted device. Then look at the activity for sign-ins that were not yours.",
-        "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Sehen Sie dann unter „Aktivitäten“ nach Anmeldungen, die nicht von Ihnen waren.";
+    help_stolen_text: "Change it. That ends every session and every trusted device. Application tokens stay valid: ask whoever runs this server to revoke those that are not yours. Then look at the activity for sign-ins that were not yours.",
+        "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen. Sehen Sie dann unter „Aktivitäten“ nach Anmeldungen, die nicht von Ihnen waren.";
 
     signed_out: "You are signed out.", "Sie sind abgemeldet.";
     session_over: "Please sign in. A session ends after 15 minutes without use, and after 8 hours.",

@@ -730,3 +730,41 @@ async fn whoever_has_lost_a_phone_is_told_in_german_whom_to_ask() {
     ada.get("/account/help").await.is(200);
     ada.sees("wenden Sie sich an diejenigen, die diesen Server betreiben");
 }
+
+/// What people do who fear for their account says what stays.
+#[tokio::test]
+async fn what_stays_valid_is_said_where_something_is_ended() {
+    let site = Site::start().await;
+    for (language, tokens, devices, sign_ins, button) in [
+        (
+            "en",
+            "Application tokens stay valid: ask whoever runs this server to revoke those that are not yours.",
+            "Trusted devices stay trusted",
+            "Sign-ins that it began go on until you end other sessions.",
+            "End other sessions",
+        ),
+        (
+            "de",
+            "Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen.",
+            "Vertrauenswürdige Geräte bleiben es",
+            "Anmeldungen, die dort begonnen haben, gelten weiter, bis Sie andere Sitzungen beenden.",
+            "Andere Sitzungen beenden",
+        ),
+    ] {
+        let mut ada = Browser::new(&site).sending("accept-language", language);
+        ada.sign_in(ADA).await.is(200);
+        for page in ["password", "help"] {
+            ada.get(&format!("/account/{page}")).await.is(200);
+            ada.sees(tokens);
+        }
+        ada.get("/account").await.is(200);
+        ada.sees(devices);
+        ada.get("/account/devices").await.is(200);
+        ada.sees_not(button);
+        ada.get("/account/devices?revoked").await.is(200);
+        ada.sees(sign_ins);
+        ada.sees(button);
+        let ended = ada.post("/account/sessions/end", &[]).await;
+        assert_eq!(ended.is(303).location(), "/account?ended");
+    }
+}
