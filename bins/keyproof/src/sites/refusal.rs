@@ -18,6 +18,8 @@ pub(super) type Answered = Result<Response, Refusal>;
 pub(super) enum Refusal {
     /// The store, or the hashing of passwords, has too much to do.
     Busy,
+    /// The store's database does not answer, or has not made the change.
+    Away,
     /// Something is wrong with this server.
     Broken,
     /// The session shows no second factor, or not lately enough; with the page to come back to, if the site knows it.
@@ -45,7 +47,7 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Away | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Unsure => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ConfirmFirst(_) | Self::SignInFirst => StatusCode::SEE_OTHER,
             Self::Forged | Self::Insecure | Self::OutOfReach => StatusCode::FORBIDDEN,
@@ -61,7 +63,8 @@ impl Refusal {
     pub(super) const fn ends_no_session(&self) -> bool {
         match self {
             Self::Broken | Self::Unsure => false,
-            Self::Busy
+            Self::Away
+            | Self::Busy
             | Self::ConfirmFirst(_)
             | Self::Forged
             | Self::Insecure
@@ -78,7 +81,7 @@ impl Refusal {
     pub(super) fn stamp(&self, response: &mut Response) {
         let headers = response.headers_mut();
         match self {
-            Self::Busy => retry_soon(headers),
+            Self::Away | Self::Busy => retry_soon(headers),
             Self::Limited(wait) => retry_after(headers, *wait),
             Self::Method(allow) => {
                 if let Ok(allow) = HeaderValue::try_from(&**allow) {
@@ -100,7 +103,7 @@ impl From<StorageError> for Refusal {
             }
             StorageError::NotApplied(_) | StorageError::Unavailable(_) => {
                 error!(%error, "the store does not do its part");
-                Self::Busy
+                Self::Away
             }
             StorageError::Damaged(_) | StorageError::TooLarge { .. } => {
                 error!(%error, "a record cannot be read or written");
@@ -172,7 +175,13 @@ mod tests {
         for unknown in [Refusal::Broken, Refusal::Unsure] {
             assert!(!unknown.ends_no_session(), "{unknown:?}");
         }
-        for before in [Refusal::Busy, Refusal::Forged, Refusal::NotFound] {
+        let all = [
+            Refusal::Away,
+            Refusal::Busy,
+            Refusal::Forged,
+            Refusal::NotFound,
+        ];
+        for before in all {
             assert!(before.ends_no_session(), "{before:?}");
         }
     }

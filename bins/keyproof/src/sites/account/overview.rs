@@ -29,7 +29,7 @@ impl Visit<Signed> {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
         // What else there is to see does not wait for the trail.
         let latest = match self.latest().await {
-            Err(Refusal::Busy) => None,
+            Err(Refusal::Away | Refusal::Busy) => None,
             latest => Some(latest?),
         };
         let t = self.t();

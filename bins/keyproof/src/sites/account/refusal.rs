@@ -49,6 +49,7 @@ fn location(refusal: &Refusal, page: &'static str) -> Option<String> {
 
 fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
     let (title, text) = match refusal {
+        Refusal::Away => (t.away_title, t.away_text),
         Refusal::Busy => (t.busy_title, t.busy_text),
         Refusal::Broken => (t.broken_title, t.broken_text),
         Refusal::ConfirmFirst(_) | Refusal::SignInFirst => (t.sign_in, t.session_over),

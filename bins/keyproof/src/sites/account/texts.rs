@@ -211,6 +211,9 @@ texts! {
     malformed_title: "This cannot be read", "Das lässt sich nicht lesen";
     malformed_text: "What was sent is not a form of this page. Nothing was done.",
         "Was gesendet wurde, ist kein Formular dieser Seite. Es ist nichts geschehen.";
+    away_title: "The database does not answer", "Die Datenbank antwortet nicht";
+    away_text: "The server cannot answer without it. Try again in a moment.",
+        "Ohne sie kann der Server nicht antworten. Versuchen Sie es gleich noch einmal.";
     busy_title: "Too much to do", "Der Server ist ausgelastet";
     busy_text: "The server cannot answer just now. Try again in a moment.",
         "Der Server kann gerade nicht antworten. Versuchen Sie es gleich noch einmal.";

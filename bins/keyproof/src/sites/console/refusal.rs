@@ -54,6 +54,10 @@ fn location(refusal: &Refusal) -> Option<String> {
 
 fn words(refusal: &Refusal) -> (&'static str, String) {
     let (title, text) = match refusal {
+        Refusal::Away => (
+            "The database does not answer",
+            "The server cannot answer without it. Try again in a moment; if that goes on, look at the database and at the server’s log.",
+        ),
         Refusal::Busy => (
             "Too much to do",
             "The server cannot answer just now. Try again in a moment.",

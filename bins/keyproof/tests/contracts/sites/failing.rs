@@ -393,12 +393,22 @@ async fn a_store_that_cannot_be_read_is_told_on_a_page_of_the_site() {
         }
         assert_eq!(answer.status, 503, "{path}");
         assert_eq!(answer.headers["retry-after"], "1", "{path}");
-        assert_page(&visitor, &answer, path, "<h1>Too much to do</h1>");
+        assert_page(
+            &visitor,
+            &answer,
+            path,
+            "<h1>The database does not answer</h1>",
+        );
     }
     for (path, filled) in scene.forms() {
         let (visitor, answer) = scene.fill_in(&path, &filled).await;
         assert_eq!(answer.status, 503, "{path}");
-        assert_page(&visitor, &answer, &path, "<h1>Too much to do</h1>");
+        assert_page(
+            &visitor,
+            &answer,
+            &path,
+            "<h1>The database does not answer</h1>",
+        );
     }
     scene.engine.fail_reads(false);
     scene.stays("reads failed").await;
@@ -430,7 +440,11 @@ async fn a_form_whose_change_is_not_made_says_so_and_leaves_all_as_it_was() {
         assert_complete("POST", site, &paths);
     }
     for (fate, status, says) in [
-        (Commits::NotApplied, 503, "<h1>Too much to do</h1>"),
+        (
+            Commits::NotApplied,
+            503,
+            "<h1>The database does not answer</h1>",
+        ),
         (
             Commits::LostUnmade,
             500,
@@ -494,4 +508,14 @@ async fn no_session_is_thrown_away_while_the_store_cannot_say_whether_it_lives()
     }
     scene.engine.fail_reads(false);
     scene.stays("the sign-in pages were opened").await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_told_in_german_too() {
+    let scene = Scene::set().await;
+    scene.engine.fail_reads(true);
+    let mut ada = scene.ada.clone();
+    ada.headers.push(("accept-language", "de".to_owned()));
+    ada.get("/account").await.is(503);
+    ada.sees("<h1>Die Datenbank antwortet nicht</h1>");
 }
