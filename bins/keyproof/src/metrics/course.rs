@@ -20,7 +20,7 @@ pub(crate) struct Minute {
     pub(crate) refused: u64,
     /// Those that failed: 500 and above, and those without an answer.
     pub(crate) failed: u64,
-    /// Logins that were accepted, step by step.
+    /// Steps of logins that were accepted: a password, and a code after it, are two.
     pub(crate) logins: u64,
 }
 

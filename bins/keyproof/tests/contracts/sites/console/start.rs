@@ -40,7 +40,7 @@ async fn it_tells_how_the_server_is_to_whoever_may_know() {
     }
     ops.sees("data-label=\"Requests\"");
     // Both of the operators' own, and Ada's that was not refused.
-    ops.sees("data-label=\"Logins\">3</td>");
+    ops.sees("data-label=\"Login steps accepted\">3</td>");
     ops.sees("aria-current=\"page\">Start</a>");
     ops.sees_not("href=\"/console/users\"");
 }
