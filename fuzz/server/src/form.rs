@@ -8,6 +8,9 @@ const FIELDS: [&str; 4] = ["name", "password", "code", "trust"];
 /// The longest value, in bytes.
 const LONGEST: usize = 1024;
 
+/// The longest password, in bytes.
+const LONGEST_PASSWORD: usize = 3 * 1024;
+
 /// The data as a form's body: what is read is what the standard reads, each field once, and what could be typed.
 pub fn form(data: &[u8]) {
     let sent = pairs(data);
@@ -22,11 +25,15 @@ pub fn form(data: &[u8]) {
         .iter()
         .enumerate()
         .all(|(at, (name, _))| is_known(name) && is_once(at));
-    let could_be_typed = sent.iter().all(|(_, value)| {
+    let could_be_typed = sent.iter().all(|(name, value)| {
         let text = str::from_utf8(value);
+        let longest = match &**name {
+            b"password" => LONGEST_PASSWORD,
+            _ => LONGEST,
+        };
         text.is_ok_and(|text| {
             !text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER)
-        }) && value.len() <= LONGEST
+        }) && value.len() <= longest
     });
     match Form::parse(Some("application/x-www-form-urlencoded"), data, &FIELDS) {
         Ok(form) => {

@@ -44,7 +44,7 @@ pub(super) enum Operation<S: Site> {
 }
 
 /// What the body of a form needs, in bytes: its few fields, each of which may be escaped throughout.
-const FORM: usize = 16 * 1024;
+const FORM: usize = 32 * 1024;
 
 /// A page.
 pub(super) const fn page<S: Site>(

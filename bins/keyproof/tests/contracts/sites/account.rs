@@ -768,3 +768,23 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
         assert_eq!(ended.is(303).location(), "/account?ended");
     }
 }
+
+/// A page lets so many characters be typed, and each may have several bytes.
+#[tokio::test]
+async fn a_password_that_is_too_long_is_told_so() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    ada.get("/account/password").await.is(200);
+    let long = "€".repeat(1024);
+    let fields = [("old", PASSWORD), ("new", &*long), ("repeat", &*long)];
+    ada.post("/account/password", &fields).await.is(422);
+    ada.sees("The new password is too long: at most 1024 bytes.");
+    let fields = [("old", &*long), ("new", &*long), ("repeat", &*long)];
+    ada.post("/account/password", &fields).await.is(422);
+    // What is no new one is wrong, and nothing else.
+    ada.get("/account/phone").await.is(200);
+    let wrong = [("password", &*long)];
+    ada.post("/account/phone", &wrong).await.is(422);
+    ada.sees("This password is wrong.");
+}
