@@ -97,7 +97,9 @@ pub(super) async fn answer<S: Site>(
         Operation::Open(show) => show(visit.visitor()).await,
         Operation::Enter(fields, enter) => {
             let visit = visit.visitor();
-            // What costs a hash, and guesses, are counted against the address before they are read.
+            // What costs a hash, and guesses, are counted against the address before they are read; but not what a page
+            // elsewhere has its reader's browser send.
+            visit.same_origin()?;
             visit.admit()?;
             enter(visit.filled_in(Fields::Lines(fields)).await?).await
         }

@@ -165,6 +165,16 @@ impl<S: Site, W> Visit<S, W> {
         Ok(self.site.service().accounts.admit(&self.origin)?)
     }
 
+    /// Refuses a form by its head alone, if that says that a page elsewhere has sent it.
+    pub(super) fn same_origin(&self) -> Result<(), Refusal> {
+        let headers = self.exchange.headers();
+        if csrf::is_same_origin(headers, self.connected.is_encrypted()) {
+            Ok(())
+        } else {
+            Err(Refusal::Forged)
+        }
+    }
+
     pub(super) fn cookie(&self, cookie: Cookie) -> Option<Zeroizing<String>> {
         cookie_of(&self.exchange, cookie)
     }
@@ -253,10 +263,7 @@ impl<S: Site, W: Bound> Visit<S, W> {
 
     /// Reads the form, if it is from a page of ours that this visitor was shown.
     pub(super) async fn filled_in(mut self, fields: Fields) -> Result<Self, Refusal> {
-        let headers = self.exchange.headers();
-        if !csrf::is_same_origin(headers, self.connected.is_encrypted()) {
-            return Err(Refusal::Forged);
-        }
+        self.same_origin()?;
         let body = self.exchange.body(self.body).await?;
         let content_type = self.exchange.header(&header::CONTENT_TYPE);
         let filled = match fields {

@@ -441,3 +441,22 @@ async fn neither_the_store_nor_the_page_has_a_session_in_the_clear() {
         ada.get("/account").await.is(303);
     }
 }
+
+#[tokio::test]
+async fn no_page_elsewhere_uses_up_what_an_address_may_try() {
+    let site = Site::configured(&[("auth.address_limit", 3.into())]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        for path in ["/account/sign-in", "/account/code", "/console/sign-in"] {
+            let mut forged = Browser::new(&site).sending(name, value);
+            for _ in 0..2 {
+                forged.post_with(path, "x", &[]).await.is(403);
+            }
+        }
+    }
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+}
