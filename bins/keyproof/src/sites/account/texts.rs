@@ -237,7 +237,7 @@ impl Texts {
 
     /// How long something takes, as people say it: rounded up, so that nobody comes too early.
     fn duration(&self, time: Duration) -> String {
-        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let seconds = whole_seconds(time);
         let (number, words) = match seconds {
             0..=90 => (seconds, ["second", "seconds", "Sekunde", "Sekunden"]),
             91..=5_400 => (

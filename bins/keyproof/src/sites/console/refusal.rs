@@ -4,7 +4,7 @@ use askama::Template;
 use keyproof_http::{RequestId, Response};
 use keyproof_service::access::{NoSession, OutOfScope};
 
-use super::{addressing::confirm, certificates, frame::Frame, tpms};
+use super::{addressing::confirm, certificates, frame::Frame, tpms, words::seconds};
 use crate::sites::{
     form::MAX_VALUE,
     page::{self, pages, see_other},
@@ -78,10 +78,8 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
              runs on, http://localhost does, too.",
         ),
         Refusal::Limited(wait) => {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            let text = format!(
-                "Too many requests came from your address: try again in {seconds} seconds."
-            );
+            let seconds = seconds(*wait);
+            let text = format!("Too many requests came from your address: try again in {seconds}.");
             return ("Too much to do", text);
         }
         Refusal::Malformed(_) => {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyproof_http::whole_seconds;
+
 /// The text of an error as a sentence.
 pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
@@ -69,6 +71,18 @@ pub(super) fn deed(button: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
+        for (millis, told) in [
+            (1, "1 second"),
+            (1_000, "1 second"),
+            (1_001, "2 seconds"),
+            (59_000, "59 seconds"),
+        ] {
+            assert_eq!(seconds(Duration::from_millis(millis)), told);
+        }
+    }
 
     #[test]
     fn what_a_report_quotes_stands_as_it_is() {

@@ -280,16 +280,15 @@ impl Visit<Signed> {
                 match devices.check_code(&caller, &typed, amount).await {
                     Ok(step) => (
                         self.frame_in(Area::Tills),
-                        Some(Verdict::of(step, amount.is_some())),
+                        Some(Verdict::of(typed.clone(), step, amount.is_some())),
                         StatusCode::OK,
                     ),
                     Err(Failure::Refused(CheckCodeError::Code(_))) => {
                         refuse("code", "A code has eight digits.".to_owned())
                     }
                     Err(Failure::Refused(CheckCodeError::Limited { wait })) => {
-                        let seconds = whole_seconds(wait);
-                        let text =
-                            format!("Too many codes were checked. Try again in {seconds} seconds.");
+                        let seconds = seconds(wait);
+                        let text = format!("Too many codes were checked. Try again in {seconds}.");
                         let (frame, ..) = refuse("code", text);
                         let status = StatusCode::TOO_MANY_REQUESTS;
                         let page = self.device_page(frame, price.clone(), None, status);

@@ -101,6 +101,7 @@ pub(super) struct CodeRow {
 
 /// What a code that was checked is.
 pub(super) struct Verdict {
+    pub(super) code: Zeroizing<String>,
     pub(super) is_good: bool,
     pub(super) text: String,
 }
@@ -126,8 +127,8 @@ impl DeviceRow {
 }
 
 impl Verdict {
-    /// Of the step that a code is of, if it is of any, and of a device whose codes are for a price or for none.
-    pub(super) fn of(step: Option<FittingStep>, is_priced: bool) -> Self {
+    /// Of a code and the step that it is of, if it is of any, and of a device whose codes are for a price or for none.
+    pub(super) fn of(code: Zeroizing<String>, step: Option<FittingStep>, is_priced: bool) -> Self {
         let Some(step) = step else {
             let differs = if is_priced {
                 "the key, the price or the clock"
@@ -135,6 +136,7 @@ impl Verdict {
                 "the key or the clock"
             };
             return Self {
+                code,
                 is_good: false,
                 text: format!(
                     "This is no code of this device, of the last half hour or the next: it is mistyped, or {differs} is \
@@ -159,6 +161,7 @@ impl Verdict {
             "It confirms no payment now: the device’s clock is off, or the code is old."
         };
         Self {
+            code,
             is_good: step.is_shown,
             text: format!("The code is of {which}, from {begins} UTC. {rest}"),
         }

@@ -83,6 +83,7 @@ async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
         .is(200);
     ops.sees("Nothing is found");
     ops.sees("<label for=\"since\">Since</label>");
+    ops.sees("user:NAME, or as the table has it: operator:ID, instance:NAME, anonymous");
     // A phone shows what is found, and whoever asks for the same again is shown what has come since.
     ops.sees("action=\"/console/audit#found\"");
     ops.sees("<p class=\"actions\" id=\"found\">");

@@ -134,6 +134,8 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
         let fields = [("code", &*code), ("of", price)];
         ops.post(check, &fields).await.is(200);
         ops.sees(told);
+        // Which it was: the field is empty again.
+        ops.sees(&format!("role=\"status\"><code>{code}</code>: "));
     }
     ops.post(check, &[("code", "12345678"), ("of", "")])
         .await
