@@ -279,7 +279,7 @@ impl Visit<Signed> {
             AddUserAsError::OutOfReach => return Err(Refusal::OutOfReach),
             AddUserAsError::Add(error) => match error {
                 AddUserError::Hashing(error) => return Err(error.into()),
-                AddUserError::Exists => Wrong::at("name", "There is a user of this name."),
+                AddUserError::Exists => Wrong::at("name", "This name cannot be used."),
                 AddUserError::Name => Wrong::at("name", sentence(&error.to_string())),
                 AddUserError::OrganisationName => {
                     Wrong::at("organisation", sentence(&error.to_string()))

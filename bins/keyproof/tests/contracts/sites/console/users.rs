@@ -383,7 +383,7 @@ async fn a_user_is_added_and_found_again() {
     ops.get("/console/users/add").await.is(200);
     for (name, password, what) in [
         ("a b", PASSWORD, "A name has 1 to 254 bytes"),
-        (ADA, PASSWORD, "There is a user of this name."),
+        (ADA, PASSWORD, "This name cannot be used."),
         ("eve", "short", "A password has at least 8 characters"),
     ] {
         let fields = [
