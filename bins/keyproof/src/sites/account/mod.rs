@@ -16,6 +16,7 @@ mod texts;
 
 use std::sync::Arc;
 
+use http::Method;
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
@@ -91,6 +92,7 @@ impl Application for Account {
         Box::pin(async move {
             let reader = Reader::of(&exchange);
             let context = Context {
+                is_page: [Method::GET, Method::HEAD].contains(exchange.method()),
                 language: reader.language,
                 request_id: exchange.request_id(),
                 page: page_of(&format!("/{}", exchange.path().lossy_segments().join("/"))),
@@ -106,6 +108,7 @@ impl Application for Account {
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
         // Nobody has read what language is asked for, and whether there is a session.
         let context = Context {
+            is_page: false,
             language: Language::English,
             request_id,
             page: page_of(""),
@@ -117,6 +120,8 @@ impl Application for Account {
 
 /// What is known of a request by its head, and outlives it.
 struct Context {
+    /// Whether a page is asked for, and nothing done.
+    is_page: bool,
     language: Language,
     request_id: RequestId,
     /// The page that it belongs to.

@@ -6,7 +6,7 @@ use keyproof_service::accounts::{NotPermitted, RemoveDeviceError, SessionError, 
 
 use super::{
     Context,
-    back::by_way_of,
+    back::{OVERVIEW, by_way_of},
     pages::{Frame, RefusalPage},
     texts::Texts,
 };
@@ -17,7 +17,7 @@ use crate::sites::{
 
 /// A page in the place of the one that was asked for.
 pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
-    if let Some(location) = location(refusal, context.page) {
+    if let Some(location) = location(refusal, context) {
         return see_other(&location);
     }
     let t = Texts::of(context.language);
@@ -39,9 +39,12 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
 }
 
 /// Where the browser is sent, if it is.
-fn location(refusal: &Refusal, page: &'static str) -> Option<String> {
+fn location(refusal: &Refusal, context: &Context) -> Option<String> {
     match refusal {
-        Refusal::ConfirmFirst(_) => Some(by_way_of("/account/confirm", page)),
+        Refusal::ConfirmFirst(_) => Some(by_way_of("/account/confirm", context.page)),
+        Refusal::SignInFirst if context.is_page && context.page != OVERVIEW => {
+            Some(format!("/account/sign-in?over&to={}", context.page))
+        }
         Refusal::SignInFirst => Some("/account/sign-in?over".to_owned()),
         _ => None,
     }

@@ -21,7 +21,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         page("/account/style.css", Operation::Asset(Asset::Style)),
         page("/account/help", Operation::Open(|visit| Box::pin(visit.help()))),
         page("/account/sign-in", Operation::Open(|visit| Box::pin(visit.show_sign_in()))),
-        form("/account/sign-in", Operation::Enter(&["name", "password"], |visit| Box::pin(visit.sign_in()))),
+        form("/account/sign-in", Operation::Enter(&["name", "password", "to"], |visit| Box::pin(visit.sign_in()))),
         page("/account/code", Operation::Open(|visit| Box::pin(visit.show_code()))),
         form("/account/code", Operation::Enter(&["code", "trust", "to"], |visit| Box::pin(visit.answer()))),
         form("/account/sign-out", Operation::Change(Own, &[], |visit| Box::pin(visit.sign_out()))),

@@ -11,7 +11,7 @@ use keyproof_service::{
 
 use super::{
     Answered, Known, Signed, Visit, Visitor,
-    back::{by_way_of, page_of},
+    back::{OVERVIEW, by_way_of, page_of},
     pages::{CodePage, Confirm, Frame, Help, SignIn, State},
     password::locked,
     render,
@@ -56,6 +56,7 @@ impl Visit<Visitor> {
         }
         let frame = Frame {
             notice,
+            to: Some(self.asked_back()).filter(|to| *to != OVERVIEW),
             ..self.frame("/account/sign-in")
         };
         let mut response = render(&SignIn { frame: &frame }, StatusCode::OK)?;
@@ -77,14 +78,17 @@ impl Visit<Visitor> {
         let before = before.as_deref().map(String::as_str);
         let step = self.accounts().sign_in(login, before, &self.origin);
         match step.await {
-            Ok(step) => Ok(self.stepped(step, "/account")),
+            Ok(step) => Ok(self.stepped(step, page_of(self.typed("to")))),
             Err(failure) => {
                 let t = self.t();
                 let (field, text, wait) =
                     told(failure, "name", t.name_or_password_wrong, |wait| {
                         t.locked(wait)
                     })?;
-                let mut frame = self.frame_with("/account/sign-in", field, text);
+                let mut frame = Frame {
+                    to: Some(page_of(self.typed("to"))).filter(|to| *to != OVERVIEW),
+                    ..self.frame_with("/account/sign-in", field, text)
+                };
                 frame.entries.filled = vec![("name", self.typed("name").to_owned())];
                 let page = SignIn { frame: &frame };
                 let mut page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;

@@ -2,6 +2,8 @@
 //! however they are written.
 
 use form_urlencoded::Serializer;
+use http::Method;
+use keyproof_http::Exchange;
 
 use super::{Area, Visit};
 use crate::sites::{form::MAX_VALUE, refusal::Refusal};
@@ -41,6 +43,23 @@ pub(super) fn within(page: &str) -> &str {
         && page.bytes().all(is_plain)
         && !path.split('/').any(climbs);
     if is_ours { page } else { Area::Start.place().0 }
+}
+
+/// The page that is asked for, if one can be led back to it: without what was done before it was shown.
+pub(super) fn asked_for(exchange: &Exchange) -> Option<String> {
+    if ![Method::GET, Method::HEAD].contains(exchange.method()) {
+        return None;
+    }
+    let path = format!("/{}", exchange.path().lossy_segments().join("/"));
+    let pairs = exchange.query().iter().filter(|(name, _)| *name != "done");
+    let pairs: Vec<_> = pairs.collect();
+    let page = match &*pairs {
+        [] => path,
+        pairs => format!("{path}?{}", query(pairs)),
+    };
+    (within(&page) == page)
+        .then_some(page)
+        .filter(|page| page != Area::Start.place().0)
 }
 
 impl<W> Visit<W> {

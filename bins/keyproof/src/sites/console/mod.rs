@@ -161,13 +161,17 @@ impl Application for Console {
         Box::pin(async move {
             let request_id = exchange.request_id();
             let has_session = visit::cookie_of(&exchange, Cookie::Console).is_some();
+            let asked = addressing::asked_for(&exchange);
             let answered = operation::answer(self, &ROUTES, exchange, Language::English).await;
-            page::stamp(answered.unwrap_or_else(|why| refused(&why, request_id, has_session)))
+            page::stamp(
+                answered
+                    .unwrap_or_else(|why| refused(&why, request_id, has_session, asked.as_deref())),
+            )
         })
     }
 
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
         // Who asks is not known.
-        page::stamp(refused(&refusal.into(), request_id, false))
+        page::stamp(refused(&refusal.into(), request_id, false, None))
     }
 }

@@ -4,7 +4,13 @@ use askama::Template;
 use keyproof_http::{RequestId, Response};
 use keyproof_service::access::{NoSession, OutOfScope};
 
-use super::{addressing::confirm, certificates, frame::Frame, tpms, words::seconds};
+use super::{
+    addressing::{confirm, query},
+    certificates,
+    frame::Frame,
+    tpms,
+    words::seconds,
+};
 use crate::sites::{
     form::MAX_VALUE,
     page::{self, pages, see_other},
@@ -23,9 +29,15 @@ pages! {
     }
 }
 
-/// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without.
-pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: bool) -> Response {
-    if let Some(location) = location(refusal) {
+/// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without; and which
+/// page that was, if one can be led back there.
+pub(super) fn refused(
+    refusal: &Refusal,
+    request_id: RequestId,
+    has_session: bool,
+    asked: Option<&str>,
+) -> Response {
+    if let Some(location) = location(refusal, asked) {
         return see_other(&location);
     }
     let (title, text) = words(refusal);
@@ -44,10 +56,13 @@ pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: boo
 }
 
 /// Where the browser is sent, if it is.
-fn location(refusal: &Refusal) -> Option<String> {
+fn location(refusal: &Refusal, asked: Option<&str>) -> Option<String> {
     match refusal {
         Refusal::ConfirmFirst(page) => Some(confirm(page.as_deref().unwrap_or_default())),
-        Refusal::SignInFirst => Some("/console/sign-in?over".to_owned()),
+        Refusal::SignInFirst => Some(match asked {
+            None => "/console/sign-in?over".to_owned(),
+            Some(page) => format!("/console/sign-in?over&{}", query(&[("to", page)])),
+        }),
         _ => None,
     }
 }

@@ -35,7 +35,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         page("/console/script.js", Operation::Asset(Asset::Script)),
         page("/console/style.css", Operation::Asset(Asset::Style)),
         page("/console/sign-in", Operation::Open(|visit| Box::pin(visit.show_sign_in()))),
-        form("/console/sign-in", Operation::Enter(&["token"], |visit| Box::pin(visit.sign_in()))),
+        form("/console/sign-in", Operation::Enter(&["token", "to"], |visit| Box::pin(visit.sign_in()))),
         form("/console/sign-out", Operation::Change(Area::Start, &[], |visit| Box::pin(visit.sign_out()))),
         form("/console/sign-out/everywhere", Operation::Change(Area::Start, &[], |visit| Box::pin(visit.sign_out_everywhere()))),
         page("/console/confirm", Operation::Show(Area::Start, |visit| Box::pin(visit.show_confirm()))),

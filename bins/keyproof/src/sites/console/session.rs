@@ -22,6 +22,7 @@ const ANOTHER: &str = "This is another token than the one that you are signed in
 #[template(path = "console/sign_in.html")]
 struct SignIn<'a> {
     frame: &'a Frame,
+    to: &'a str,
 }
 
 #[derive(Template)]
@@ -59,7 +60,11 @@ impl Visit<Visitor> {
             notice,
             ..self.frame()
         };
-        let mut response = render(&SignIn { frame: &frame }, StatusCode::OK)?;
+        let page = SignIn {
+            frame: &frame,
+            to: within(self.exchange.query().first("to").unwrap_or_default()),
+        };
+        let mut response = render(&page, StatusCode::OK)?;
         if notice.is_some() {
             self.forget(&mut response, Cookie::Console);
         }
@@ -69,12 +74,13 @@ impl Visit<Visitor> {
 
     pub(super) async fn sign_in(self) -> Answered {
         let token = self.token();
+        let to = within(self.typed("to"));
         let before = self.cookie(Cookie::Console);
         let before = before.as_deref().map(String::as_str);
         let access = &self.service().access;
         match access.sign_in(&token, before, &self.origin).await {
             Ok(session) => {
-                let mut response = see_other("/console");
+                let mut response = see_other(to);
                 self.keep(&mut response, Cookie::Console, &session, None);
                 self.forget(&mut response, Cookie::ConsoleVisit);
                 Ok(response)
@@ -82,7 +88,7 @@ impl Visit<Visitor> {
             Err(failure) => {
                 let mut frame = self.frame();
                 frame.entries.wrong = Some(wrong(failure)?);
-                let page = SignIn { frame: &frame };
+                let page = SignIn { frame: &frame, to };
                 let mut response = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 self.bind(&mut response);
                 Ok(response)

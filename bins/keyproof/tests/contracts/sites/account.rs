@@ -550,9 +550,12 @@ async fn a_phone_that_is_activated_gives_the_session_another_id() {
     let _phone = ada.set_up().await;
     ada.sees("Your phone is set up.");
     assert_ne!(ada.session().unwrap(), before);
-    for path in ["/account", "/account/recovery-codes"] {
-        let answer = other.get(path).await;
-        assert_eq!(answer.is(303).header("location"), "/account/sign-in?over");
+    for (path, to) in [
+        ("/account", ""),
+        ("/account/recovery-codes", "&to=/account/recovery-codes"),
+    ] {
+        let location = other.get(path).await.is(303).location();
+        assert_eq!(location, format!("/account/sign-in?over{to}"));
     }
     // It is the same session still: the codes need no code now, and it is fresh.
     ada.get("/account/recovery-codes").await.is(200);
@@ -787,4 +790,31 @@ async fn a_password_that_is_too_long_is_told_so() {
     let wrong = [("password", &*long)];
     ada.post("/account/phone", &wrong).await.is(422);
     ada.sees("This password is wrong.");
+}
+
+#[tokio::test]
+async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowhere_else() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    let sent = ada.get("/account/devices").await.is(303).location();
+    assert_eq!(sent, "/account/sign-in?over&to=/account/devices");
+    ada.get(&sent).await.is(200);
+    let to = ada.hidden("to").unwrap();
+    let wrong = [("name", ADA), ("password", "wrong horse"), ("to", &*to)];
+    ada.post("/account/sign-in", &wrong).await.is(422);
+    let to = ada.hidden("to").unwrap();
+    let right = [("name", ADA), ("password", PASSWORD), ("to", &*to)];
+    let signed_in = ada.post("/account/sign-in", &right).await;
+    assert_eq!(signed_in.is(303).location(), "/account/devices");
+
+    let mut bob = Browser::new(&site);
+    bob.get("/account/sign-in?to=//evil.example").await.is(200);
+    assert_eq!(bob.hidden("to").unwrap(), "/account");
+    let evil = [
+        ("name", BOB),
+        ("password", PASSWORD),
+        ("to", "//evil.example"),
+    ];
+    let signed_in = bob.post("/account/sign-in", &evil).await;
+    assert_eq!(signed_in.is(303).location(), "/account");
 }

@@ -323,3 +323,35 @@ async fn no_sign_in_page_throws_a_live_session_away() {
     ops.get("/console/sign-in?over").await.is(200);
     assert_eq!(ops.console(), None);
 }
+
+#[tokio::test]
+async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowhere_else() {
+    const PAGE: &str = "/console/audit?what=user.add&who=user%3Aada";
+    let site = Site::start().await;
+    let token = site.operator_token(&["audit-read"], None).await;
+    let mut ops = Browser::new(&site);
+    // What was done before is told once.
+    let sent = ops.get(&format!("{PAGE}&done=changed")).await;
+    let sent = sent.is(303).location();
+    assert!(sent.starts_with("/console/sign-in?over&to="), "{sent}");
+    ops.get(&sent).await.is(200);
+    let to = ops.hidden("to").unwrap().replace("&#38;", "&");
+    assert_eq!(to, PAGE);
+    ops.post("/console/sign-in", &[("token", "x"), ("to", &*to)])
+        .await
+        .is(422);
+    let to = ops.hidden("to").unwrap().replace("&#38;", "&");
+    let fields = [("token", &*token), ("to", &*to)];
+    let signed_in = ops.post("/console/sign-in", &fields).await;
+    assert_eq!(signed_in.is(303).location(), PAGE);
+
+    for evil in ["//evil.example", "/console/../account", "/account"] {
+        ops.get(&format!("/console/sign-in?to={evil}"))
+            .await
+            .is(200);
+        assert_eq!(ops.hidden("to").unwrap(), "/console");
+        let fields = [("token", &*token), ("to", evil)];
+        let signed_in = ops.post("/console/sign-in", &fields).await;
+        assert_eq!(signed_in.is(303).location(), "/console");
+    }
+}
