@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::{
-    Addresses, Challenge, Device, DeviceId, Devices, Generation, KeyRecord, Lockout, NoDevice,
-    RecoveryCodes, Sessions, UnixMillis, User,
+    Addresses, Challenge, Device, DeviceId, Devices, Fingerprint, Generation, KeyRecord, Lockout,
+    NoDevice, RecoveryCodes, Sessions, UnixMillis, User,
 };
 
 /// All that is kept of one user's second factor, as it was read at one moment. `None` is a record
@@ -102,6 +102,20 @@ impl UserRecords {
     pub fn trusted_devices(&self, now: UnixMillis) -> Vec<&Device> {
         let devices = self.bound_devices().into_iter();
         devices.flat_map(|devices| devices.live(now)).collect()
+    }
+
+    /// Which of the devices that are trusted now has this fingerprint, if one has.
+    ///
+    /// ```
+    /// use keyproof_mfa::{Fingerprint, UnixMillis, User, UserId, UserRecords};
+    ///
+    /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+    /// let browser = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // of the browser that the list is shown in
+    /// assert_eq!(ada.trusted_device(&browser, UnixMillis::from_secs(1_800_000_000)), None);
+    /// # Ok::<(), keyproof_mfa::MfaError>(())
+    /// ```
+    pub fn trusted_device(&self, fingerprint: &Fingerprint, now: UnixMillis) -> Option<DeviceId> {
+        self.bound_devices()?.recognise(fingerprint, now)
     }
 
     /// Ends the trust in one device.

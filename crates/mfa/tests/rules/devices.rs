@@ -140,6 +140,18 @@ fn fingerprints_cannot_be_guessed_with_the_password() {
 }
 
 #[test]
+fn a_device_finds_itself_among_those_that_are_trusted() {
+    let (ada, _) = ada_with_laptop();
+    let end = after(NOW, 90 * DAY);
+    let last = UnixMillis::from_millis(end.as_millis() - 1);
+    let this = Some(DeviceId::new(1));
+    assert_eq!(ada.trusted_device(&laptop(), last), this);
+    assert_eq!(ada.trusted_device(&laptop(), end), None);
+    let desktop = Fingerprint::new("desktop").unwrap();
+    assert_eq!(ada.trusted_device(&desktop, NOW), None);
+}
+
+#[test]
 fn a_device_says_what_it_is() {
     let (ada, phone) = ada_with_key();
     let device = NewDevice::new(laptop(), [0, 0, 0, 15])

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyproof_mfa::{DeviceId, NoDevice};
+use keyproof_mfa::{DeviceId, Fingerprint, NoDevice};
 use keyproof_store::Timestamp;
 
 use super::{
@@ -73,6 +73,28 @@ impl Accounts {
                 trusted_at: timestamp(device.trusted_at()),
             })
             .collect())
+    }
+
+    /// The number of the device that a user trusts and that has this fingerprint, if one has.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveDeviceError`], but for an unknown device.
+    pub async fn device_of(
+        &self,
+        manager: &Manager,
+        fingerprint: &str,
+    ) -> Result<Option<u32>, Failure<RemoveDeviceError>> {
+        let managed = self.managed(manager).await?;
+        let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
+        let Managed { snapshot, .. } = managed;
+        let Ok(fingerprint) = Fingerprint::new(fingerprint) else {
+            return Ok(None);
+        };
+        let device = snapshot
+            .records()
+            .trusted_device(&fingerprint, snapshot.at());
+        Ok(device.map(DeviceId::get))
     }
 
     /// Ends the trust in a device.

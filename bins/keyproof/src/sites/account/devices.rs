@@ -8,12 +8,16 @@ use super::{
     pages::{DeviceRow, Devices, Frame},
     render,
 };
-use crate::sites::{page::see_other, refusal::Refusal};
+use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal};
 
 impl Visit<Signed> {
     pub(super) async fn devices(self) -> Answered {
         let manager = self.manager(Action::TrustedDeviceList).await?;
         let devices = self.accounts().devices(&manager).await?;
+        let this = match self.cookie(Cookie::Device) {
+            None => None,
+            Some(fingerprint) => self.accounts().device_of(&manager, &fingerprint).await?,
+        };
         let t = self.t();
         let notice = self.is_sent_with("revoked").then_some(t.device_revoked);
         let frame = Frame {
@@ -22,7 +26,10 @@ impl Visit<Signed> {
         };
         let page = Devices {
             frame: &frame,
-            devices: devices.into_iter().map(|it| DeviceRow::of(it, t)).collect(),
+            devices: devices
+                .into_iter()
+                .map(|it| DeviceRow::of(it, this, t))
+                .collect(),
         };
         render(&page, StatusCode::OK)
     }

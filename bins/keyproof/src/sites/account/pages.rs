@@ -137,16 +137,20 @@ pub(super) struct DeviceRow {
     browser: String,
     system: String,
     since: Moment,
+    /// Whether the page is shown in it.
+    is_this: bool,
 }
 
 impl DeviceRow {
-    pub(super) fn of(device: DeviceView, t: &Texts) -> Self {
+    /// With the number of the one that the page is shown in.
+    pub(super) fn of(device: DeviceView, this: Option<u32>, t: &Texts) -> Self {
         let or_unknown = |name: Option<String>| name.unwrap_or_else(|| t.unknown.to_owned());
         Self {
             id: device.id,
             browser: or_unknown(device.browser),
             system: or_unknown(device.operating_system),
             since: moment(device.trusted_at),
+            is_this: Some(device.id) == this,
         }
     }
 }

@@ -146,6 +146,7 @@ texts! {
     browser: "Browser", "Browser";
     system: "System", "System";
     unknown: "unknown", "unbekannt";
+    this_browser: "this one", "dieser";
     revoke: "Revoke", "Widerrufen";
     device_revoked: "The device is no longer trusted. Sign-ins that it began go on until you end other sessions.",
         "Dem Gerät wird nicht mehr vertraut. Anmeldungen, die dort begonnen haben, gelten weiter, bis Sie andere Sitzungen beenden.";

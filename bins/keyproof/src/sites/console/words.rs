@@ -14,7 +14,7 @@ pub(super) fn sentence(text: &str) -> String {
 
 /// How long there is to wait, in whole seconds and never too short.
 pub(super) fn seconds(wait: Duration) -> String {
-    match wait.as_secs() + u64::from(wait.subsec_nanos() > 0) {
+    match whole_seconds(wait) {
         1 => "1 second".to_owned(),
         seconds => format!("{seconds} seconds"),
     }

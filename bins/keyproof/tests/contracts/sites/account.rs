@@ -184,7 +184,7 @@ async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
     ada.post("/account/sign-out", &[]).await.is(303);
     ada.sign_in_with(&phone, true).await.is(200);
     ada.get("/account/devices").await.is(200);
-    ada.sees("<bdi>Firefox</bdi>");
+    ada.sees("<bdi>Firefox</bdi> (this one)");
     ada.sees("<bdi>Linux</bdi>");
     ada.post("/account/sign-out", &[]).await.is(303);
     ada.sign_in(ADA).await.is(200);
@@ -817,4 +817,24 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     ];
     let signed_in = bob.post("/account/sign-in", &evil).await;
     assert_eq!(signed_in.is(303).location(), "/account");
+}
+
+#[tokio::test]
+async fn the_list_of_devices_marks_the_browser_that_it_is_shown_in() {
+    const MARK: &str = " (this one)";
+    let site = Site::start().await;
+    let (mut ada, mut other) = (Browser::new(&site), Browser::new(&site));
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    other.sign_in_with(&phone, true).await.is(200);
+    for (browser, marked) in [(&mut other, 1), (&mut ada, 0)] {
+        browser.get("/account/devices").await.is(200);
+        assert_eq!(browser.page.matches("/revoke\"").count(), 1);
+        assert_eq!(browser.page.matches(MARK).count(), marked);
+    }
+    // A cookie that is none of ours marks nothing.
+    let cookies = &mut ada.cookies;
+    cookies.insert("keyproof-device".to_owned(), "x".to_owned());
+    ada.get("/account/devices").await.is(200);
+    ada.sees_not(MARK);
 }

@@ -5,7 +5,7 @@ mod pages;
 use std::convert::Infallible;
 
 use http::StatusCode;
-use keyproof_http::{retry_after, whole_seconds};
+use keyproof_http::retry_after;
 use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_service::{
     Action, Failure, OtpDevices,
