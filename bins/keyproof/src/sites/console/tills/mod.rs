@@ -288,7 +288,9 @@ impl Visit<Signed> {
                     }
                     Err(Failure::Refused(CheckCodeError::Limited { wait })) => {
                         let seconds = seconds(wait);
-                        let text = format!("Too many codes were checked. Try again in {seconds}.");
+                        let text = format!(
+                            "Too many codes were shown or checked. Try again in {seconds}."
+                        );
                         let (frame, ..) = refuse("code", text);
                         let status = StatusCode::TOO_MANY_REQUESTS;
                         let page = self.device_page(frame, price.clone(), None, status);
