@@ -2,7 +2,7 @@
 //!
 //! What its key has signed over a nonce of ours is kept, whatever it comes to: the nonce is spent, the clock counts, and the
 //! verdict is stored.
-//! What was not so signed changes nothing, for anybody may send it.
+//! What was not so signed changes nothing, for anybody may send it, and is told nothing of the device.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
     activation::Proven,
     attestation_report::{DeviceCheck, DeviceFinding, DeviceReport},
     certified::Issued,
-    evidence::Evidence,
+    evidence::{Evidence, is_signed, passes},
     history::RegisterName,
     identity::ActiveKey,
     key_records::{KeyPlace, KeyRecords, KeyState},
@@ -30,6 +30,9 @@ use crate::{
 
 /// The most that is kept of a check, in characters.
 const LONGEST_LINE: usize = 200;
+
+/// Why nothing that is known of a key is told.
+const UNSIGNED: &str = "not judged: the key has not signed it over a nonce that is good";
 
 /// Why an attestation is not judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,16 +66,18 @@ struct Subject {
 /// What an attestation comes to.
 struct Judgement {
     report: DeviceReport,
+    /// Whether the key has signed it over a nonce of ours that is good.
+    is_signed: bool,
     /// The registers with their values, if those are what was quoted.
     quoted: Option<Vec<LearntRegister>>,
     /// What is to be learnt of them if all else is well.
     learnt: Option<Vec<LearntRegister>>,
 }
 
-/// A report, and whether it was stored.
+/// A report, and what it was about if it was not stored, as the audit trail calls it.
 struct Judged {
     report: DeviceReport,
-    is_stored: bool,
+    unstored: Option<Target>,
 }
 
 impl DeviceIdentity {
@@ -107,10 +112,10 @@ impl DeviceIdentity {
             };
             Ok(self.try_attest(&case, &nonce_key).await?)
         });
-        let Judged { report, is_stored } = judged.await?;
-        if !report.accepted() && !is_stored {
-            let device = report.device.as_ref();
-            let target = device.map_or(Target::Station, DevicePlace::target);
+        let Judged { report, unstored } = judged.await?;
+        if let Some(target) = unstored
+            && !report.accepted()
+        {
             let why = report.refusals();
             self.note_refusal(StationAct::Attest, target, why, station)
                 .await;
@@ -124,14 +129,10 @@ impl DeviceIdentity {
         nonce_key: &ChallengeKey,
     ) -> Result<Attempt<Judged, AttestError>, StorageError> {
         let nonce = case.nonce(nonce_key);
-        let mut known = Report::new();
-        let subject = self.subject(case, nonce.as_ref(), &mut known).await?;
-        check_certificate(&mut known, subject.as_ref(), case.now)?;
-        let is_ours = check_nonce(&mut known, nonce.as_ref(), subject.as_ref(), case.now)?;
+        let (subject, activation) = self.subject(case, nonce.as_ref()).await?;
         let judgement = self
-            .judge_evidence(case, nonce.as_ref(), subject.as_ref(), known)
+            .judge_evidence(case, nonce.as_ref(), subject.as_ref(), activation)
             .await?;
-        let is_signed = judgement.is_signed();
         let (
             Some(nonce),
             Some(Subject {
@@ -140,69 +141,83 @@ impl DeviceIdentity {
                 activated,
             }),
             true,
-            true,
-        ) = (nonce, subject, is_ours, is_signed)
+        ) = (nonce, &subject, judgement.is_signed)
         else {
+            let state = subject.as_ref().and_then(|subject| subject.state.as_ref());
+            let target = state.map_or(Target::Station, |state| state.device.place.target());
             return Ok(Attempt::Done(Judged {
                 report: judgement.report,
-                is_stored: false,
+                unstored: Some(target),
             }));
         };
         let mut batch = self.store.batch(case.now);
         let (place, spent, until) = nonce.spent();
         batch.insert(&place, &spent, Some(until));
-        if let Some((proven, revoked)) = &activated {
+        if let Some((proven, revoked)) = activated {
             self.write_activation(&mut batch, case.station, proven, revoked, case.now)
                 .await?;
         }
         let policy = known.pcr_policy();
         let next = self
-            .record(&mut batch, case, &nonce, &judgement, policy, state)
+            .record(&mut batch, case, &nonce, &judgement, policy, state.clone())
             .await?;
         known.write(&mut batch, next)?;
         let judged = Judged {
             report: judgement.report,
-            is_stored: true,
+            unstored: None,
         };
         Ok(Attempt::Commit(batch, Ok(judged)))
     }
 
-    /// Judges quote, event log and registers.
+    /// Judges nonce, quote, event log and, if the key has signed the quote, what is known of it: `activation` and the
+    /// certificate, and the registers.
     async fn judge_evidence(
         &self,
         case: &Case<'_>,
         nonce: Option<&Nonce>,
         subject: Option<&Subject>,
-        mut known: Report<DeviceFinding>,
+        activation: DeviceFinding,
     ) -> Result<Judgement, StorageError> {
         let state = subject.and_then(|subject| subject.state.as_ref());
+        let mut known = Report::new();
+        let is_ours = check_nonce(&mut known, nonce, subject, case.now)?;
         let (quote, event_log) = {
             let evidence = Arc::clone(&case.evidence);
             let selection = nonce.map(|nonce| nonce.selection.clone());
             let last_seen = state.and_then(|state| state.active.last_seen.clone());
+            let last_seen = last_seen.filter(|_| is_ours);
             self.judge(move || evidence.judge(selection.as_ref(), last_seen.as_ref()))
                 .await?
         };
         let quoted = quoted(nonce, &case.evidence, &quote);
-        // Of the same moment as what the batch requires.
-        let policy = subject.map(|subject| subject.known.pcr_policy());
-        let learnt = check_registers(
-            &mut known,
-            policy.unwrap_or(&case.category.pcr_policy),
-            state,
-            nonce,
-            &case.evidence,
-            quoted.as_deref(),
-        );
+        let is_signed = is_ours && is_signed(&quote);
+        let mut learnt = None;
+        if is_signed {
+            known.judged(DeviceCheck::Activation, activation);
+            check_certificate(&mut known, subject, case.now)?;
+            // Of the same moment as what the batch requires.
+            let policy = subject.map(|subject| subject.known.pcr_policy());
+            learnt = check_registers(
+                &mut known,
+                policy.unwrap_or(&case.category.pcr_policy),
+                state,
+                &case.evidence,
+                quoted.as_deref(),
+            );
+        } else {
+            known.others_not_judged(UNSIGNED);
+        }
+        let device = state.filter(|_| is_signed);
         let report = DeviceReport {
             ak_name: case.evidence.ak_name.clone(),
-            device: state.map(|state| state.device.place.clone()),
+            device: device.map(|state| state.device.place.clone()),
             known,
             quote,
             event_log,
         };
         Ok(Judgement {
             report,
+            is_signed,
             quoted,
             learnt,
         })
@@ -223,8 +238,11 @@ impl DeviceIdentity {
         let registers = judgement.quoted.clone().unwrap_or_default();
         let changed = state.device.changed(&registers, policy);
         let events = self.events_of(case, nonce, changed).await?;
-        if judgement.is_later()
-            && let Ok(attest) = TpmsAttest::parse(&case.evidence.attest)
+        // The TPM's clock and counters have not gone back.
+        if passes(
+            &report.quote,
+            [QuoteCheck::ResetCounters, QuoteCheck::Clock],
+        ) && let Ok(attest) = TpmsAttest::parse(&case.evidence.attest)
         {
             state.active.last_seen = Some(attest.clock_info.into());
         }
@@ -304,14 +322,12 @@ impl DeviceIdentity {
         }))
     }
 
-    /// Finds whose the key is, and judges whether it is active. `None` if nothing is known of it.
+    /// Finds whose the key is, and whether it is active. `None` if nothing is known of it.
     async fn subject(
         &self,
         case: &Case<'_>,
         nonce: Option<&Nonce>,
-        report: &mut Report<DeviceFinding>,
-    ) -> Result<Option<Subject>, StorageError> {
-        let check = DeviceCheck::Activation;
+    ) -> Result<(Option<Subject>, DeviceFinding), StorageError> {
         let shown = case.activation(self);
         let place = match &shown {
             Some(Ok(proven)) => Some(proven.place()),
@@ -324,15 +340,12 @@ impl DeviceIdentity {
             None => None,
         };
         let Some(known) = known else {
-            report.judged(
-                check,
-                match shown {
-                    Some(Err(why)) => DeviceFinding::NotActivated(why),
-                    Some(Ok(_)) => DeviceFinding::NotActivated(ActivateError::Disabled),
-                    None => DeviceFinding::Inactive,
-                },
-            );
-            return Ok(None);
+            let finding = match shown {
+                Some(Err(why)) => DeviceFinding::NotActivated(why),
+                Some(Ok(_)) => DeviceFinding::NotActivated(ActivateError::Disabled),
+                None => DeviceFinding::Inactive,
+            };
+            return Ok((None, finding));
         };
         let was = known.state();
         let activated = match shown {
@@ -355,12 +368,12 @@ impl DeviceIdentity {
             }
             (None, None) => (DeviceFinding::Inactive, None, None),
         };
-        report.judged(check, finding);
-        Ok(Some(Subject {
+        let subject = Subject {
             known,
             state,
             activated,
-        }))
+        };
+        Ok((Some(subject), finding))
     }
 }
 
@@ -391,24 +404,6 @@ impl Case<'_> {
                 Err(ActivateError::Unproven)
             }
         }))
-    }
-}
-
-impl Judgement {
-    /// Whether the key has signed it over the nonce.
-    fn is_signed(&self) -> bool {
-        use QuoteCheck::{ExtraData, Magic, Signature};
-        self.passes([Signature, Magic, ExtraData])
-    }
-
-    /// Whether the TPM's clock and counters have not gone back.
-    fn is_later(&self) -> bool {
-        self.passes([QuoteCheck::ResetCounters, QuoteCheck::Clock])
-    }
-
-    fn passes<const N: usize>(&self, checks: [QuoteCheck; N]) -> bool {
-        let quote = &self.report.quote;
-        checks.iter().all(|check| !quote.outcome(*check).refuses())
     }
 }
 
@@ -480,7 +475,6 @@ fn check_registers(
     report: &mut Report<DeviceFinding>,
     policy: &PcrPolicy,
     state: Option<&KeyState>,
-    nonce: Option<&Nonce>,
     evidence: &Evidence,
     quoted: Option<&[LearntRegister]>,
 ) -> Option<Vec<LearntRegister>> {
@@ -489,8 +483,8 @@ fn check_registers(
         report.not_asked(check, "the category takes any values");
         return None;
     }
-    let (Some(state), Some(_)) = (state, nonce) else {
-        report.not_judged(check, "not judged: the key or the nonce is not known");
+    let Some(state) = state else {
+        report.not_judged(check, "not judged: the key is not active");
         return None;
     };
     if evidence.pcr_values.is_none() {

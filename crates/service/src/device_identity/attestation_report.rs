@@ -12,7 +12,8 @@ use keyproof_tpm::{
 use super::{ActivateError, DevicePlace};
 
 keyproof_x509::checks! {
-    /// The checks of an attestation that rest on what is known of the device, in the order of reports.
+    /// The checks of an attestation that rest on what is known of the device, in the order of reports. All but `nonce` are
+    /// judged only if the key has signed the quote over a nonce that is good.
     #[non_exhaustive]
     pub DeviceCheck {
         /// `activation`: the device's TPM has opened the credential of this key. An activation that came without need, and
@@ -184,7 +185,7 @@ impl fmt::Display for DeviceFinding {
 pub struct DeviceReport {
     /// The Name of the attestation key.
     pub ak_name: Name,
-    /// Whose the key is, if it is active.
+    /// Whose the key is, if it is active and has signed the quote over a nonce that is good.
     pub device: Option<DevicePlace>,
     pub(super) known: Report<DeviceFinding>,
     pub(super) quote: AttestationReport<QuoteCheck>,

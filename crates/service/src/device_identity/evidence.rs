@@ -81,7 +81,8 @@ impl SentEvidence {
 }
 
 impl Evidence {
-    /// What the quote says, as far as no record is needed for it.
+    /// What the quote says, as far as no record is needed for it but what was last seen of the key's clock and counters: they
+    /// are compared only if the key has signed it, so that nobody else finds them out.
     pub(super) fn judge(
         &self,
         selection: Option<&TpmlPcrSelection>,
@@ -99,7 +100,11 @@ impl Evidence {
         let mut policy = QuotePolicy::new(&self.nonce, algorithms::ALL);
         policy.selection = selection;
         policy.last_seen = last_seen.map(Seen::clock_info);
-        let quote = check_quote(&self.ak, &evidence, &policy);
+        let mut quote = check_quote(&self.ak, &evidence, &policy);
+        if last_seen.is_some() && !is_signed(&quote) {
+            policy.last_seen = None;
+            quote = check_quote(&self.ak, &evidence, &policy);
+        }
         let log = self.replayed(selection).map(|replayed| replayed.report);
         (quote, log)
     }
@@ -121,4 +126,18 @@ impl Evidence {
         let policy = EventLogPolicy::new(selection.unwrap_or(&empty), values);
         Some(check_event_log(log, &policy))
     }
+}
+
+/// Whether the key has signed a quote over the nonce that came with it.
+pub(super) fn is_signed(quote: &AttestationReport<QuoteCheck>) -> bool {
+    use QuoteCheck::{ExtraData, Magic, Signature};
+    passes(quote, [Signature, Magic, ExtraData])
+}
+
+/// Whether none of these checks refuses a quote.
+pub(super) fn passes<const N: usize>(
+    quote: &AttestationReport<QuoteCheck>,
+    checks: [QuoteCheck; N],
+) -> bool {
+    checks.iter().all(|check| !quote.outcome(*check).refuses())
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use keyproof_service::device_identity::Registers;
+use keyproof_store::Timestamp;
 use keyproof_tpm::{Structure, TpmsClockInfo};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::f5::{
     forgetting::{keeper, place},
     machine::{Machine, SELECTION},
     provision::{furnished, furnished_on, join_all},
-    site::Site,
+    site::{Answer, Site},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -217,6 +218,56 @@ async fn what_the_key_has_not_signed_is_refused_and_changes_nothing() {
     // A thief's refusals are in the audit trail, and not in the device's own list.
     let place = site.device("SN0001").await;
     assert_eq!(place["attestations"].as_array().unwrap().len(), 3);
+}
+
+/// A station's token, a device's public key and as many tries as one likes are enough for such reports.
+#[tokio::test]
+async fn what_the_key_has_not_signed_over_a_good_nonce_is_told_nothing_of_the_device() {
+    let (site, _, mut machine) = active().await;
+    machine.clock.clock = 500_000;
+    machine.attested(&site).await.accepts();
+    let told_nothing = |refused: &Answer, failed: &str| {
+        assert_eq!(refused.fails(), [failed]);
+        assert_eq!(refused.json["device"], json!(null));
+        for check in ["activation", "ak-certificate", "pcr-policy"] {
+            let (outcome, detail) = refused.check(check);
+            assert_eq!(outcome, "skipped", "{check}: {detail}");
+            assert!(detail.contains("has not signed it"), "{check}: {detail}");
+        }
+        for check in ["reset-counters", "clock"] {
+            let (outcome, detail) = refused.check(check);
+            assert_eq!(outcome, "skipped", "{check}: {detail}");
+        }
+        assert!(!refused.json.to_string().contains("sha256:7"));
+        assert!(!refused.json.to_string().contains("SN0001"));
+    };
+    machine.extends(7, 8, b"a guess");
+    machine.clock.clock = 1000;
+    let guess = machine.attested_with(&site, SELECTION, |body| flip(body, "signature", 20));
+    told_nothing(&guess.await, "signature");
+    // Nor is what the key has signed for another time.
+    let nonce = machine.nonce(&site, SELECTION).await;
+    site.clock.advance(MINUTE * 5);
+    let late = site.post(ATTEST, &machine.attests(&nonce, SELECTION)).await;
+    told_nothing(&late, "nonce");
+    machine.clock.clock = 600_000;
+    let nonce = machine.nonce(&site, SELECTION).await;
+    let body = machine.attests(&nonce, SELECTION);
+    let signed = site.post(ATTEST, &body).await;
+    assert_eq!(signed.fails(), ["pcr-policy"]);
+    assert_eq!(signed.json["device"]["serial"], "SN0001");
+    told_nothing(&site.post(ATTEST, &body).await, "nonce");
+    // The operator finds in the audit trail which device it was about.
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let told = events.filter(|event| event.action == "tpm.attest");
+    let targets: Vec<String> = told.map(|event| event.target).collect();
+    let of_device = "tpm_device/default/manager/ExampleCorp/SN0001";
+    assert!(targets.len() > 3, "{targets:?}");
+    assert!(
+        targets.iter().all(|target| target == of_device),
+        "{targets:?}"
+    );
 }
 
 #[tokio::test]
