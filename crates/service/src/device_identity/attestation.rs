@@ -40,7 +40,7 @@ pub enum AttestError {
     /// The request is malformed.
     #[error(transparent)]
     Request(#[from] FieldError),
-    /// The category is not there.
+    /// The category is not there, or not for this station.
     #[error("there is no such tpm_category")]
     UnknownCategory,
 }
@@ -92,6 +92,10 @@ impl DeviceIdentity {
         request: &AttestRequest,
         evidence: SentEvidence,
     ) -> Result<DeviceReport, Failure<AttestError>> {
+        let act = StationAct::Attest;
+        if !self.may_show(station, act, &request.namespace).await {
+            return Err(Failure::Refused(AttestError::UnknownCategory));
+        }
         let evidence = self.judge(move || evidence.decode().map(Arc::new)).await?;
         let nonce_key = self.challenge_key().await?;
         let (name, origin) = ("device_identity.attest", station.origin());
@@ -117,8 +121,7 @@ impl DeviceIdentity {
             && !report.accepted()
         {
             let why = report.refusals();
-            self.note_refusal(StationAct::Attest, target, why, station)
-                .await;
+            self.note_refusal(act, target, why, station).await;
         }
         Ok(report)
     }

@@ -35,12 +35,14 @@ pub struct Keeper {
     origin: Origin,
 }
 
-/// Somebody who may preauth and provision, as far as an API key lets them, and show what devices say.
+/// Somebody who may preauth and provision, as far as an API key lets them, and show what devices of their namespaces say.
 #[derive(Debug)]
 pub struct Station {
     origin: Origin,
     /// The thumbprint of the client certificate that it has shown, whichever category that belongs to.
     certificate: Option<Sha256Thumbprint>,
+    /// What it may do without an API key.
+    scopes: Vec<OperatorScope>,
 }
 
 /// What may be asked for of objects.
@@ -165,6 +167,7 @@ impl DeviceIdentity {
         Ok(Station {
             origin: origin.await?,
             certificate,
+            scopes: operator.scopes().cloned().collect(),
         })
     }
 
@@ -181,6 +184,7 @@ impl DeviceIdentity {
     ) -> Result<Station, Failure<CertificateNotAccepted>> {
         let client = self.client(&certificate, self.clock.now()).await?;
         let (category, warrant) = client.ok_or(Failure::Refused(CertificateNotAccepted))?;
+        let scopes = vec![OperatorScope::Tpm(Some(category.namespace.clone()))];
         let who = Who::Station {
             namespace: category.namespace,
             category: category.name,
@@ -191,7 +195,23 @@ impl DeviceIdentity {
                 ..origin.by(who)
             },
             certificate: Some(certificate),
+            scopes,
         })
+    }
+
+    /// Whether what devices of this namespace say is for a station to show. One that may not is written down.
+    pub(super) async fn may_show(
+        &self,
+        station: &Station,
+        act: StationAct,
+        namespace: &str,
+    ) -> bool {
+        if station.reaches(namespace) {
+            return true;
+        }
+        let why = "the namespace is not one of the station's".to_owned();
+        self.note_refusal(act, Target::Station, why, station).await;
+        false
     }
 
     /// Writes down why a station's call was refused; `target` is what it was about.
@@ -263,12 +283,21 @@ impl Keeper {
 }
 
 impl Station {
-    /// Anybody: where the API key is all that stations show.
+    /// Anybody: where the API key is all that stations show. What devices say later is not theirs to show.
     pub const fn with_api_key_only(origin: Origin, certificate: Option<Sha256Thumbprint>) -> Self {
         Self {
             origin,
             certificate,
+            scopes: Vec::new(),
         }
+    }
+
+    /// Whether devices of this namespace are there for it, by what it shows beside API keys: one for stations alone is for those
+    /// of all namespaces.
+    fn reaches(&self, namespace: &str) -> bool {
+        let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
+        let mut scopes = self.scopes.iter();
+        scopes.any(|scope| *scope == OperatorScope::TpmStation || scope.covers(&needed))
     }
 
     pub(super) const fn certificate(&self) -> Option<&Sha256Thumbprint> {
@@ -304,5 +333,27 @@ mod tests {
         }
         let all = Keeper::of_command_line(&CommandLine::of("root".to_owned()));
         assert_eq!(all.within(&place), Ok(()));
+    }
+
+    #[test]
+    fn a_station_reaches_what_its_scopes_reach() {
+        let of = |scopes: &[&str]| Station {
+            origin: origin(),
+            certificate: None,
+            scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
+        };
+        for scope in ["admin", "tpm", "tpm-station"] {
+            let station = of(&["tpm:acme", scope]);
+            assert!(
+                station.reaches("acme") && station.reaches("other"),
+                "{scope}"
+            );
+        }
+        let station = of(&["certificates", "tpm:acme", "tpm:corp"]);
+        assert!(station.reaches("acme") && station.reaches("corp"));
+        for other in ["other", "", "acm", "acme2"] {
+            assert!(!station.reaches(other), "{other}");
+        }
+        assert!(!Station::with_api_key_only(origin(), None).reaches("acme"));
     }
 }

@@ -24,8 +24,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, identity::draw,
-    objects::object_key,
+    Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, StationAct,
+    identity::draw, objects::object_key,
 };
 use crate::{
     Failure, StorageError,
@@ -81,7 +81,7 @@ pub enum NonceError {
     /// The request is malformed.
     #[error(transparent)]
     Request(#[from] FieldError),
-    /// The category is not there.
+    /// The category is not there, or not for this station.
     #[error("there is no such tpm_category")]
     UnknownCategory,
 }
@@ -254,7 +254,7 @@ impl DeviceIdentity {
     /// [`NonceError`].
     pub async fn attestation_nonce(
         &self,
-        _: &Station,
+        station: &Station,
         request: &NonceRequest,
     ) -> Result<IssuedNonce, Failure<NonceError>> {
         let refused = |why| Failure::Refused(why);
@@ -263,6 +263,10 @@ impl DeviceIdentity {
             category,
             ..
         } = request;
+        let act = StationAct::AttestNonce;
+        if !self.may_show(station, act, namespace).await {
+            return Err(refused(NonceError::UnknownCategory));
+        }
         let place = object_key::<Category>(namespace, category);
         let known = self.store.get_many(&[place], self.clock.now()).await?;
         if !matches!(known.as_slice(), [Some(_)]) {

@@ -823,6 +823,42 @@ async fn stations_alone_attest() {
     }
 }
 
+/// Another namespace's devices are unknown there, whatever else is asked for.
+#[tokio::test]
+async fn an_operator_of_another_namespace_attests_no_device() {
+    let (site, _, machine) = active().await;
+    let body = machine.attests(&machine.nonce(&site, SELECTION).await, SELECTION);
+    let asks = machine.asks(SELECTION);
+    let nowhere = json!({ "namespace": "nowhere" });
+    for scopes in [&["tpm:other"][..], &["tpm:other", "certificates"]] {
+        let token = site.operator_token(scopes, None).await;
+        let token = format!("APIToken {token}");
+        for (path, body) in [(NONCE, &asks), (ATTEST, &body), (ATTEST, &nowhere)] {
+            let call = site.call("POST", path).json(body).authorization(&token);
+            let refused = call.send().await;
+            let refused = refused.refuses(404, 5);
+            refused.saying("there is no such tpm_category");
+        }
+    }
+    assert_eq!(site.records("tpm_spent_nonce").await, 0);
+    for action in ["tpm.attest_nonce", "tpm.attest"] {
+        let trail = site.trail(action).await;
+        assert!(!trail.is_empty(), "{action}");
+        for (outcome, detail) in trail {
+            assert_eq!(outcome, "Refused", "{action}");
+            assert_eq!(detail, "the namespace is not one of the station's");
+        }
+    }
+    for scopes in [&["tpm:default"][..], &["tpm:other", "tpm:default"]] {
+        let token = site.operator_token(scopes, None).await;
+        let token = format!("APIToken {token}");
+        for (path, body) in [(NONCE, &asks), (ATTEST, &body)] {
+            let call = site.call("POST", path).json(body).authorization(&token);
+            call.send().await.is(200);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_attestation_shows_no_api_key_and_so_always_needs_a_token() {
     let site = Site::start_with(&[("f5.station_auth", "api_key_only".into())]).await;

@@ -34,7 +34,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::f5::{
     device::{Device, Manufacturer},
-    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, NONCE, PREAUTH, PROVISION},
+    machine::{Machine, SELECTION},
     provision::furnished,
     site::{Answer, Site, console_origin},
 };
@@ -313,6 +314,32 @@ async fn a_categorys_certificate_lets_a_station_in_and_its_own_does_for_its_keys
             .send(version, &own, None, (method, path, &json!({})))
             .await;
         assert_eq!(answer.unwrap().0, 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_categorys_certificate_shows_devices_of_its_own_namespace() {
+    let secured = Secured::start().await;
+    let (cert, key) = secured.category("category").await;
+    let made = async |kind: &str, name: &str, spec: Value| {
+        let body = json!({ "metadata": { "name": name }, "spec": spec });
+        let path = format!("/api/tpm/namespaces/other/{kind}");
+        secured.site.post(&path, &body).await.is(200).json.clone()
+    };
+    made("tpm_managers", "manager", json!({})).await;
+    let above = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
+    let others = made("tpm_categorys", "category", above).await;
+    let text = |member: &str| others["spec"][member].as_str().unwrap().to_owned();
+    let machine = Machine::new(Device::new(&secured.manufacturer, "SN0001"));
+    let asks = machine.asks(SELECTION);
+    for (shown, status) in [
+        (identity(&cert, &key), 200),
+        (identity(&text("client_cert"), &text("client_key")), 404),
+    ] {
+        let asked = ("POST", NONCE, &asks);
+        let answer = secured.send(&version::TLS13, &shown, None, asked).await;
+        let (answered, body) = answer.unwrap();
+        assert_eq!(answered, status, "{body}");
     }
 }
 
