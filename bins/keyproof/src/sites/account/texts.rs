@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keyproof_http::whole_seconds;
 use keyproof_service::Action;
 
 use crate::sites::language::Language;

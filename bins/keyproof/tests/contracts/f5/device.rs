@@ -12,9 +12,9 @@ use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     CrlIssuingDistributionPoint, CrlScope, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, RevokedCertParams, SerialNumber,
-    SignatureAlgorithm, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData,
+    RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 use ring::{
     rand::SystemRandom,
@@ -34,6 +34,18 @@ pub(crate) struct Manufacturer {
 impl Manufacturer {
     pub(crate) fn new() -> Self {
         Self::constrained(BasicConstraints::Unconstrained)
+    }
+
+    /// Two of one name, whose certificates and revocation lists do not tell their keys apart.
+    pub(crate) fn indistinct() -> [Self; 2] {
+        [(); 2].map(|()| {
+            let Self {
+                mut params, key, ..
+            } = Self::new();
+            params.key_identifier_method = KeyIdMethod::PreSpecified(vec![1; 20]);
+            let root = params.self_signed(&key).unwrap().pem();
+            Self { params, key, root }
+        })
     }
 
     /// Below whose root there are so many CAs at most.

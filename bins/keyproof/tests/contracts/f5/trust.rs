@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, sync::Arc};
 
-use keyproof_service::device_identity::{AddTrustError, TrustItem, TrustKind};
+use keyproof_service::device_identity::{AddTrustError, TrustEntry, TrustItem, TrustKind};
 use keyproof_x509::Sha256Thumbprint;
 use rcgen::CrlScope;
 use serde_json::json;
@@ -34,6 +34,14 @@ async fn remove(site: &Site, pem: &str) {
     let fingerprint = fingerprint(pem);
     let removed = devices.remove_trust(&fingerprint, &command_line()).await;
     removed.unwrap();
+}
+
+/// The revocation lists of the bundle.
+async fn lists(site: &Site) -> Vec<TrustEntry> {
+    let entries = site.console.device_identity.trust_entries().await;
+    let mut entries = entries.unwrap();
+    entries.retain(|entry| entry.kind == TrustKind::RevocationList);
+    entries
 }
 
 /// A site whose manager trusts these roots, and an API key.
@@ -112,6 +120,7 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     let device = Device::new(&maker, "SN0001");
     let (site, key) = site(&[&maker.root], None).await;
     provision(&site, &key, &device).await.is(200);
+    add(&site, &maker.root).await;
     add(&site, &maker.revocation_list(START - 60, false)).await;
     provision(&site, &key, &device).await.is(200);
     let revoking = maker.revocation_list(START, true);
@@ -131,10 +140,57 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     let older = devices.add_trust(&items(&revoking), &command_line()).await;
     let refused = AddTrustError::Older { block: Some(1) };
     assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
-    let entries = devices.trust_entries().await.unwrap();
-    assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].fingerprint, fingerprint(&later));
-    assert_eq!(entries[0].revoked, Some(0));
+    let lists = lists(&site).await;
+    assert_eq!(lists.len(), 1);
+    assert_eq!(lists[0].fingerprint, fingerprint(&later));
+    assert_eq!(lists[0].revoked, Some(0));
+}
+
+/// A CA may go on under another key, and its lists may not say of which they are.
+#[tokio::test]
+async fn a_revocation_list_takes_the_place_of_none_of_its_issuers_other_key() {
+    let [first, second] = Manufacturer::indistinct();
+    let device = Device::new(&first, "SN0001");
+    let (site, key) = site(&[&first.root, &second.root], None).await;
+    for maker in [&first, &second] {
+        add(&site, &maker.root).await;
+    }
+    add(&site, &first.revocation_list(START - 120, false)).await;
+    provision(&site, &key, &device).await.is(200);
+    add(&site, &second.revocation_list(START - 60, true)).await;
+    assert_eq!(lists(&site).await.len(), 2);
+    provision(&site, &key, &device).await.is(200);
+    // Nor does it stand in the way of an older one.
+    add(&site, &first.revocation_list(START - 90, true)).await;
+    assert_eq!(lists(&site).await.len(), 2);
+    let refused = provision(&site, &key, &device).await;
+    refused.refuses(403, 7).saying("it is revoked");
+}
+
+#[tokio::test]
+async fn a_revocation_list_whose_issuer_is_not_there_takes_no_place_and_stands_in_nobodys_way() {
+    let [maker, forger] = Manufacturer::indistinct();
+    let device = Device::new(&maker, "SN0001");
+    let (site, key) = site(&[&maker.root], None).await;
+    add(&site, &maker.revocation_list(START - 60, true)).await;
+    add(&site, &forger.revocation_list(START, false)).await;
+    assert_eq!(lists(&site).await.len(), 2);
+    let refused = provision(&site, &key, &device).await;
+    refused.refuses(403, 7).saying("it is revoked");
+    add(&site, &maker.revocation_list(START - 120, false)).await;
+    assert_eq!(lists(&site).await.len(), 3);
+    // Once its certificate is there, it is known which are its issuer's.
+    add(&site, &maker.root).await;
+    let latest = maker.revocation_list(START - 30, false);
+    add(&site, &latest).await;
+    let left: Vec<_> = lists(&site)
+        .await
+        .iter()
+        .map(|list| list.fingerprint)
+        .collect();
+    assert_eq!(left.len(), 2);
+    assert!(left.contains(&fingerprint(&latest)));
+    provision(&site, &key, &device).await.is(200);
 }
 
 /// A list of CAs says nothing of endorsement certificates.
@@ -148,7 +204,8 @@ async fn a_revocation_list_takes_the_place_of_those_that_tell_of_nothing_else() 
     for lists in [[&users, &cas], [&cas, &users]] {
         let (site, key) = site(&[&maker.root], None).await;
         let devices = &site.console.device_identity;
-        let there = async || devices.trust_entries().await.unwrap().len();
+        let there = async || self::lists(&site).await.len();
+        add(&site, &maker.root).await;
         provision(&site, &key, &device).await.is(200);
         for list in lists {
             add(&site, list).await;

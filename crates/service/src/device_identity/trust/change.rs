@@ -37,7 +37,7 @@ pub enum AddTrustError {
         /// Which block or element of the file it is, the first being 1.
         block: Option<usize>,
     },
-    /// A revocation list is older than one of its issuer that is there and tells of all that it tells of.
+    /// A revocation list is older than one of its issuer's key that is there and tells of all that it tells of.
     #[error("{}a newer revocation list of its issuer is there", place_in_file(*.block))]
     Older {
         /// Which block or element of the file it is, the first being 1.
@@ -64,7 +64,8 @@ fn place_in_file(block: Option<usize>) -> String {
 
 impl DeviceIdentity {
     /// Adds what a file has to the bundle: all of it or nothing. A revocation list takes the place of older ones of its
-    /// issuer that tell of nothing else.
+    /// issuer's key that tell of nothing else: those that a certificate of the bundle or of the file verifies, which verifies it,
+    /// too. Of which key it is without such a certificate is not known.
     ///
     /// # Errors
     ///
@@ -255,18 +256,21 @@ impl Plan {
                 continue;
             };
             let block = item.block;
-            let mut issuers = authorities
+            let issuers: Vec<_> = authorities
                 .iter()
                 .filter(|authority| authority.subject().compare(&crl.issuer()).is_match())
-                .peekable();
-            let is_signed = |authority: &Certificate<'_>| {
-                crl.verify(algorithms::ALL, &authority.public_key()).is_ok()
-            };
-            if issuers.peek().is_some() && !issuers.any(is_signed) {
+                .collect();
+            let signers: Vec<_> = issuers
+                .iter()
+                .filter(|authority| has_signed(authority, &crl))
+                .collect();
+            if signers.is_empty() && !issuers.is_empty() {
                 return Err(AddTrustError::NotSigned { block });
             }
             for (known, member) in &lists {
-                if is_replaced_by(known, &crl, block)? {
+                let is_of_one_key = known.issuer().compare(&crl.issuer()).is_match()
+                    && signers.iter().any(|authority| has_signed(authority, known));
+                if is_of_one_key && is_replaced_by(known, &crl, block)? {
                     let fingerprint = Sha256Thumbprint::of(&member.der);
                     plan.replaced.insert(fingerprint, member.der.len());
                 }
@@ -336,7 +340,12 @@ impl Plan {
     }
 }
 
-/// Whether a new list takes the place of one that is there.
+/// Whether a list verifies by this certificate's key.
+fn has_signed(authority: &Certificate<'_>, crl: &Crl<'_>) -> bool {
+    crl.verify(algorithms::ALL, &authority.public_key()).is_ok()
+}
+
+/// Whether a new list takes the place of one of the same key that is there.
 ///
 /// # Errors
 ///
@@ -346,11 +355,6 @@ fn is_replaced_by(
     new: &Crl<'_>,
     block: Option<usize>,
 ) -> Result<bool, AddTrustError> {
-    let is_of_one_key = known.issuer().compare(&new.issuer()).is_match()
-        && known.authority_key_identifier() == new.authority_key_identifier();
-    if !is_of_one_key {
-        return Ok(false);
-    }
     // A list of users says nothing of CAs, and one of a distribution point nothing of the others.
     if known.this_update() <= new.this_update() {
         return Ok(new.includes_scope_of(known));
