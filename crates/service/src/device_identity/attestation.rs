@@ -10,8 +10,8 @@ use keyproof_store::{Batch, Key, Stored, Timestamp};
 use keyproof_tpm::{AttestationReport, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
 
 use super::{
-    ActivateError, AttestRequest, Category, DeviceIdentity, DevicePlace, FieldError,
-    LearntRegister, LoggedEvent, PcrPolicy, Registers, SentEvidence, Station, StationAct, Verdict,
+    ActivateError, AttestRequest, Category, DeviceIdentity, FieldError, LearntRegister,
+    LoggedEvent, PcrPolicy, Registers, SentEvidence, Station, StationAct, Verdict,
     activation::Proven,
     attestation_report::{DeviceCheck, DeviceFinding, DeviceReport},
     certified::Issued,
@@ -313,12 +313,7 @@ impl DeviceIdentity {
         let key = ActiveKey::key(&request.namespace, manager, &ak);
         let active = self.store.get::<ActiveKey>(&key, case.now).await?;
         Ok(active.map(|Stored { record, .. }| KeyPlace {
-            device: DevicePlace {
-                namespace: request.namespace.clone(),
-                manager: manager.clone(),
-                vendor: record.vendor,
-                serial: record.serial,
-            },
+            device: record.device(&request.namespace, manager),
             category: request.category.clone(),
             ek: record.ek,
             ak,

@@ -172,6 +172,16 @@ impl ActiveKey {
         Key::new(Self::TYPE, [namespace, manager, ak])
     }
 
+    /// The device that it was activated for, below this manager.
+    pub(super) fn device(&self, namespace: &str, manager: &str) -> DevicePlace {
+        DevicePlace {
+            namespace: namespace.to_owned(),
+            manager: manager.to_owned(),
+            vendor: self.vendor.clone(),
+            serial: self.serial.clone(),
+        }
+    }
+
     /// Whether it is of this device, as that is now.
     pub(super) fn counts_for(&self, device: &Device) -> bool {
         self.vendor == device.place.vendor
@@ -286,11 +296,6 @@ impl Identity {
     pub(super) fn incarnation(&self) -> &str {
         self.device()
             .map_or(&self.manager_incarnation, |device| &device.incarnation)
-    }
-
-    /// That of its manager.
-    pub(super) fn manager_incarnation(&self) -> &str {
-        &self.manager_incarnation
     }
 
     /// The device as it is once its key's credential was opened. Only for a claim without a conflict.

@@ -31,6 +31,8 @@ pub(super) struct KeyRecords {
     category: Stored<Object<Category>>,
     manager: Stored<Object<Manager>>,
     active: Option<Stored<ActiveKey>>,
+    /// Whether the key that is active counts for the device that it was activated for, which may be another.
+    is_in_use: bool,
     certified: Option<Stored<Certified>>,
     found: Snapshot,
 }
@@ -70,15 +72,20 @@ impl DeviceIdentity {
         let keys = [&category, &manager, &active, &certified];
         let keys = keys.into_iter().cloned().chain(known).chain(more);
         let plan = ReadPlan::new(keys).then({
-            let certified = certified.clone();
+            let (active, certified) = (active.clone(), certified.clone());
+            let manager_name = place.device.manager.clone();
             move |found| {
-                let Some(known) = found.get::<Certified>(&certified)? else {
-                    return Ok(Vec::new());
-                };
-                let all = known.record.all();
-                Ok(all
-                    .flat_map(|issued| made_with(&namespace, &category_name, issued))
-                    .collect())
+                let mut keys = Vec::new();
+                if let Some(Stored { record, .. }) = found.get::<ActiveKey>(&active)? {
+                    keys.push(record.device(&namespace, &manager_name).key());
+                }
+                if let Some(Stored { record, .. }) = found.get::<Certified>(&certified)? {
+                    let all = record.all();
+                    keys.extend(
+                        all.flat_map(|issued| made_with(&namespace, &category_name, issued)),
+                    );
+                }
+                Ok(keys)
             }
         });
         let found = self.store.read(plan, now).await?;
@@ -86,6 +93,21 @@ impl DeviceIdentity {
         let manager = found.get::<Object<Manager>>(&manager)?;
         let (Some(category), Some(manager)) = (category, manager) else {
             return Ok(None);
+        };
+        let active = found.get::<ActiveKey>(&active)?;
+        let its_device = match &active {
+            None => None,
+            Some(Stored { record, .. }) => {
+                let its_device = record.device(&place.device.namespace, &place.device.manager);
+                found.get::<Device>(&its_device.key())?
+            }
+        };
+        let of_manager = &manager.record.spec.incarnation;
+        let is_in_use = match (&active, &its_device) {
+            (Some(Stored { record, .. }), Some(device)) => {
+                record.counts_for(&device.record) && record.manager_incarnation == *of_manager
+            }
+            _ => false,
         };
         Ok(Some(KeyRecords {
             identity: Identity::read(
@@ -96,7 +118,8 @@ impl DeviceIdentity {
             )?,
             category,
             manager,
-            active: found.get(&active)?,
+            active,
+            is_in_use,
             certified: found.get(&certified)?,
             place,
             found,
@@ -115,14 +138,12 @@ impl KeyRecords {
         &self.category.record.spec.pcr_policy
     }
 
-    /// Compares what the key is said to be with what is known.
+    /// Compares what the key is said to be with what is known, as far as that still counts: nothing removes what was known of a
+    /// key whose certificates had ended before its device was forgotten.
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         self.identity.check()?;
         match &self.active {
-            Some(Stored { record, .. })
-                if record.ek != self.place.ek
-                    && record.manager_incarnation == self.identity.manager_incarnation() =>
-            {
+            Some(Stored { record, .. }) if self.is_in_use && record.ek != self.place.ek => {
                 Err(IdentityConflict::AttestationKey)
             }
             _ => Ok(()),

@@ -1,5 +1,7 @@
 //! What operators at the machine see of devices, and how a binding is undone.
 
+use std::time::Duration;
+
 use keyproof_service::{
     Action, CommandLine, Failure, StorageError,
     device_identity::{DeviceError, DevicePlace, Keeper},
@@ -203,6 +205,31 @@ async fn a_device_whose_key_was_certified_under_two_endorsement_keys_is_forgotte
     let ceased = Some(CrlReason::CessationOfOperation);
     assert_eq!(site.revoked().await, [ceased, ceased]);
     assert_eq!(machine.attested(&site).await.fails(), ["activation"]);
+}
+
+/// What there was of its certificates has ended, so nothing says any more which keys were certified.
+#[tokio::test]
+async fn the_key_of_a_forgotten_device_is_free_though_its_certificate_has_ended_long_ago() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    site.activated(&key, &device).await;
+    // Under another endorsement key it is refused while it counts, whichever device that is said to be of.
+    let elsewhere = device.clone().with_serial("SN0002");
+    let elsewhere = elsewhere.with_another_ek(&manufacturer);
+    let answer = site.provisioned(&key, &elsewhere).await;
+    let refused = site.post(ACTIVATE, &elsewhere.activation(&answer)).await;
+    refused.refuses(409, 6).saying("another endorsement key");
+    site.clock
+        .advance(Duration::from_secs((5 * 365 + 3) * 24 * 60 * 60));
+    assert_eq!(site.records("tpm_ak_certificate").await, 0);
+    assert_eq!(site.forget("SN0001").await, Ok(0));
+    assert_eq!(site.records("tpm_attestation_key").await, 1);
+    let other_ek = device.with_another_ek(&manufacturer);
+    site.activated(&key, &other_ek).await;
+    Machine::new(other_ek).attested(&site).await.accepts();
+    assert_eq!(site.records("tpm_attestation_key").await, 1);
 }
 
 #[tokio::test]
