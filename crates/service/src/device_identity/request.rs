@@ -6,6 +6,7 @@ use keyproof_tpm::{
     DeviceProperties, EccCurve, EkCertificate, EkChain, Structure, TpmAttributes, TpmError,
     TpmtPublic, algorithms, check_certification_request,
 };
+use keyproof_x509::{Certificate, pem_bundle};
 use zeroize::Zeroizing;
 
 use super::{Field, FieldError, FieldProblem, Sent};
@@ -33,7 +34,7 @@ pub struct ProvisionRequest {
     /// The endorsement key's certificate.
     pub ek_certificate: Sent,
     /// The certificates that the device carries of those who issued the endorsement key's, in PEM: one to eight. None of
-    /// them is trusted.
+    /// them is trusted, and one that cannot be read is left out.
     pub ek_chain: Option<String>,
     /// The endorsement key's SubjectPublicKeyInfo.
     pub ek_public_key: Sent,
@@ -58,7 +59,7 @@ pub struct DecodedRequest<'a> {
     pub ek_certificate: &'a [u8],
     /// What that says of the TPM, if it does.
     pub tpm: Option<TpmAttributes>,
-    /// What the device carries of the certificate's chain.
+    /// What the device carries of the certificate's chain, as far as that can be read.
     pub ek_chain: Option<EkChain>,
     /// The endorsement key, by the default template for its type.
     pub ek: TpmtPublic,
@@ -92,11 +93,12 @@ impl ProvisionRequest {
         let ek_certificate = field.read(&self.ek_certificate)?;
         let tpm = EkCertificate::parse(ek_certificate).map_err(field.malformed())?;
         let tpm = tpm.tpm_attributes().ok();
-        let ek_chain = self.ek_chain.as_deref().map(str::as_bytes);
-        let ek_chain = ek_chain
-            .map(EkChain::from_pem)
-            .transpose()
-            .map_err(Field::EndorsementChain.malformed())?;
+        let ek_chain = match self.ek_chain.as_deref() {
+            None => None,
+            Some(pem) => {
+                endorsement_chain(pem.as_bytes()).map_err(Field::EndorsementChain.malformed())?
+            }
+        };
         let field = Field::EndorsementKey;
         let ek = TpmtPublic::endorsement_from_spki(field.read(&self.ek_public_key)?)
             .map_err(field.malformed())?;
@@ -124,6 +126,31 @@ impl ProvisionRequest {
             ak_public,
         })
     }
+}
+
+/// What a device carries of the chain: makers write odd certificates, which are no links of a path and no reason to refuse
+/// the others. `None` if none can be read.
+fn endorsement_chain(pem: &[u8]) -> Result<Option<EkChain>, TpmError> {
+    match EkChain::from_pem(pem) {
+        // One of them, whichever it is.
+        Err(TpmError::Certificate(_)) => {}
+        read => return read.map(Some),
+    }
+    let mut readable = Vec::new();
+    for block in pem_bundle::certificates(pem).unwrap_or_default() {
+        match Certificate::from_der(&block.der) {
+            Ok(_) => readable.extend_from_slice(&block.der),
+            Err(error) => tracing::warn!(
+                block = block.block,
+                %error,
+                "a certificate of an endorsement certificate's chain cannot be read, and is left out"
+            ),
+        }
+    }
+    if readable.is_empty() {
+        return Ok(None);
+    }
+    EkChain::from_der(&readable).map(Some)
 }
 
 impl DecodedRequest<'_> {

@@ -136,10 +136,16 @@ async fn a_device_may_carry_the_chain_of_its_certificate() {
         let message = refused.json["message"].as_str().unwrap();
         assert!(message.starts_with("ek_chain: "), "{what}: {message}");
     }
-    let chain = format!("{elsewhere}{}", intermediate.root);
-    let answer = site.post(PROVISION, &with(&chain)).await;
-    let certificate = device.opens(&answer.is(200).json, &device.ak_public());
-    assert!(certificate.is_some());
+    // One that cannot be read stands in no other's way, and helps nobody.
+    let odd = "-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n";
+    site.post(PROVISION, &with(odd)).await.refuses(403, 7);
+    for beside in [&*elsewhere, odd] {
+        for chain in [[beside, &*intermediate.root], [&*intermediate.root, beside]] {
+            let answer = site.post(PROVISION, &with(&chain.concat())).await;
+            let certificate = device.opens(&answer.is(200).json, &device.ak_public());
+            assert!(certificate.is_some());
+        }
+    }
 }
 
 #[tokio::test]
