@@ -24,7 +24,7 @@ use keyproof_http::{
     StackRefusal, keeping,
 };
 use keyproof_service::{
-    Service, StorageError,
+    Service, StorageError, Who,
     access::{Along, Operator},
     device_identity::{
         Act, Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
@@ -252,6 +252,7 @@ impl Asked {
         let call = Call::<K> {
             service,
             administrator,
+            who: operator.who,
             at,
             exchange,
         };
@@ -276,6 +277,7 @@ trait Offered: Kind + wire::Spec {
 struct Call<K> {
     service: Arc<Service>,
     administrator: Administrator<K>,
+    who: Who,
     at: Place,
     exchange: Exchange,
 }
@@ -293,13 +295,9 @@ impl<K: Offered> Call<K> {
         // Whatever it names: clients send it without a value, or with the documentation's placeholder. What
         // report_status_fields names there is none of.
         let full = query.first("report_fields").is_some();
-        let whose = format!("namespace/{}", self.at.namespace);
-        let place = self
-            .service
-            .lists
-            .take(&whose)
-            .await
-            .map_err(StorageError::from)?;
+        // One who asks has the places of one, however many namespaces they reach.
+        let place = self.service.lists.take(&self.who.to_string()).await;
+        let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(keeping(wire::list(&objects, full), place))
     }

@@ -1,6 +1,12 @@
 //! What a list is asked for: by labels, and with more than a summary.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 use crate::f5::{
     dialect::MANAGERS,
@@ -95,4 +101,44 @@ async fn whatever_report_fields_names_the_whole_object_is_told() {
         assert_eq!(item["get_spec"], Value::Null);
         assert_eq!(item["status_set"], json!([]), "no service reports one");
     }
+}
+
+/// A list has no pages, and is in memory whole until its client has read it.
+#[tokio::test]
+async fn whoever_does_not_read_lists_has_few_of_them_in_all_namespaces_together() {
+    const OTHERS: &str = "/api/tpm/namespaces/other/tpm_managers";
+    let site = Site::start().await;
+    // More than the system takes for a client that does not read: each of these characters is six in JSON.
+    let value = "\u{1}".repeat(1024);
+    let annotations: BTreeMap<String, &str> = (0..165)
+        .map(|number| (format!("note-{number}"), &*value))
+        .collect();
+    for path in [MANAGERS, OTHERS] {
+        for number in 0..8 {
+            let name = format!("manager-{number}");
+            let body = json!({ "metadata": { "name": name, "annotations": annotations } });
+            site.post(path, &body).await.is(200);
+        }
+    }
+    let begun = async |path: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stream = socket.connect(site.server.address()).await.unwrap();
+        let token = &site.admin;
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: APIToken {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is being answered.
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        stream
+    };
+    let unread = [begun(MANAGERS).await, begun(OTHERS).await];
+    site.get(MANAGERS).await.refuses(503, 14);
+    // Nobody else is shut out, and nothing but lists.
+    let other = format!("APIToken {}", site.operator_token(&["tpm"], None).await);
+    let listed = site.call("GET", MANAGERS).authorization(&other).send();
+    listed.await.is(200);
+    site.get(&format!("{MANAGERS}/manager-1")).await.is(200);
+    drop(unread);
+    site.get(MANAGERS).await.is(200);
 }
