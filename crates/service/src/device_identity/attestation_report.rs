@@ -126,7 +126,9 @@ impl Finding for DeviceFinding {
                 "provision the key in this category, and show that its credential was opened"
             }
             Self::CertificateRevoked => "enable the API key, or provision the key with another one",
-            Self::Disabled => "provision the key in another category, below a manager that is in use",
+            Self::Disabled => {
+                "provision the key in another category, below a manager in use: what is disabled stays so"
+            }
             Self::Inactive => "send provision's ticket and the proof as activation",
             Self::NonceExpired | Self::NonceForeign | Self::NonceSpent => {
                 "ask for a nonce for this key, and attest with it once"
@@ -243,6 +245,16 @@ fn log_name(check: EventLogCheck) -> &'static str {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    /// No contract enables a category or a manager that was made disabled; API keys are.
+    #[test]
+    fn nobody_is_told_to_enable_what_stays_disabled() {
+        let remedy = DeviceFinding::Disabled.remedy();
+        assert!(
+            remedy.starts_with("provision the key in another category"),
+            "{remedy}"
+        );
+    }
 
     #[test]
     fn no_two_checks_of_a_report_have_one_name() {
