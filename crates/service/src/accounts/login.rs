@@ -182,6 +182,8 @@ impl Accounts {
                 (Ok(FirstFactor::Challenged), Some(user)) => {
                     let token = self.draw_token(snapshot.now);
                     change.challenge = Some(challenge_key(&token));
+                    self.record_challenge(&mut batch, &snapshot, user, origin)
+                        .await?;
                     Ok((Arc::clone(user), Granted::Challenge(token)))
                 }
                 (Ok(first), Some(user)) => {
@@ -393,6 +395,20 @@ impl Accounts {
         let origin = by(user, origin);
         let deed = deed(Action::UserAuthenticate, user, Some(detail), &origin);
         self.audit.done(batch, snapshot.now, deed);
+    }
+
+    /// Whoever stops here knows the password: its user is to see that, though nothing came of it.
+    async fn record_challenge(
+        &self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        user: &User,
+        origin: &Origin,
+    ) -> Result<(), StorageError> {
+        let origin = by(user, origin);
+        let detail = "the password was right, and a code is asked for".to_owned();
+        let deed = deed(Action::UserChallenge, user, Some(detail), &origin);
+        self.audit.begun(batch, snapshot.now, deed).await
     }
 
     fn record_factor(

@@ -189,6 +189,7 @@ actions! {
         UserUnlock = "user.unlock" by CommandLine | Operator;
         UserSetPassword = "user.set_password" by CommandLine | User;
         UserAuthenticate = "user.authenticate" by Anonymous | User;
+        UserChallenge = "user.challenge" by User;
         UserSessionEnd = "user_session.end" by User;
         UserSessionsEnd = "user_session.end_others" by User;
         UserSessionsEndAll = "user_session.end_all" by Operator;

@@ -392,6 +392,23 @@ impl Audit {
         self.repeated(batch, event, Window::Hour).await
     }
 
+    /// Adds to a batch that something was granted which decides nothing yet, for more is asked for. Those of one minute, action,
+    /// target and asker are one event. The batch then requires what the request is permitted by.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub(crate) async fn begun(
+        &self,
+        batch: &mut Batch,
+        at: Timestamp,
+        deed: Deed<'_>,
+    ) -> Result<(), StorageError> {
+        deed.origin.require(batch);
+        let event = deed.event(at, Outcome::Done);
+        self.repeated(batch, event, Window::Minute).await
+    }
+
     /// Adds an event to a batch, to the one that stands for those before it if there is one.
     async fn repeated(
         &self,

@@ -327,6 +327,10 @@ impl Texts {
         };
         let (english, german) = match known {
             Action::UserAuthenticate => ("Sign-in", "Anmeldung"),
+            Action::UserChallenge => (
+                "Password accepted, code asked for",
+                "Passwort angenommen, Code verlangt",
+            ),
             Action::UserSetPassword => ("Password changed", "Passwort geändert"),
             Action::UserAdd => ("Account made", "Konto angelegt"),
             Action::UserSuspend => ("Account suspended", "Konto deaktiviert"),

@@ -3,6 +3,7 @@
 mod asks;
 mod ended_meanwhile;
 mod forgetting;
+mod half_way;
 mod hops;
 mod listing;
 mod locks;
