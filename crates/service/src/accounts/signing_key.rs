@@ -26,13 +26,16 @@ use crate::{
 /// How long a key signs.
 const IN_USE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// How far apart the clocks of two servers may be.
+const APART: Duration = ACCESS_TOKEN_LIFETIME;
+
 /// How long a key is published: while a token of its last moment may be valid, and servers' clocks may differ.
 pub(super) const PUBLISHED: Duration =
-    Duration::from_secs(IN_USE.as_secs() + 2 * ACCESS_TOKEN_LIFETIME.as_secs());
+    Duration::from_secs(IN_USE.as_secs() + ACCESS_TOKEN_LIFETIME.as_secs() + APART.as_secs());
 
 /// How long a key that was replaced by command is published still: as long as a token of its last moment may be valid,
 /// which another server has signed that had not noticed yet, and as clocks may differ.
-const ENDING: Duration = Duration::from_secs(2 * ACCESS_TOKEN_LIFETIME.as_secs());
+const ENDING: Duration = Duration::from_secs(ACCESS_TOKEN_LIFETIME.as_secs() + APART.as_secs());
 
 /// Keys read at once: far more than there are.
 const PAGE: usize = 100;
@@ -227,8 +230,8 @@ impl SigningKeys {
         }
     }
 
-    /// Lets go of the key that was opened if another signs since, and makes a new one if that is too old; answers whether
-    /// one was made. Where none has signed yet there is nothing to do.
+    /// Lets go of the key that was opened if another signs since, and makes a new one if that is too old or gone; answers
+    /// whether one was made. Where none has signed yet there is nothing to do.
     pub(super) async fn renew(&self, now: Timestamp) -> Result<bool, StorageError> {
         let Some(used) = self.store.get::<InUse>(&in_use(), now).await? else {
             return Ok(false);
@@ -238,13 +241,19 @@ impl SigningKeys {
             self.opened().signer = None;
         }
         if is_young(used.record.since, now) {
-            return Ok(false);
+            let place = place(&used.record.id);
+            let stored = self.store.get::<SigningKeyRecord>(&place, now).await?;
+            if stored.is_some() {
+                return Ok(false);
+            }
+            self.let_go(&used.record.id);
         }
         let signer = self.signer(now).await?;
         Ok(signer.id != used.record.id)
     }
 
-    /// The key to sign with now; a new one, if the last is too old.
+    /// The key to sign with now; a new one, if the last is too old, or gone: a clock that was ahead for a moment has the upkeep
+    /// remove what seems to have ended.
     pub(super) async fn signer(&self, now: Timestamp) -> Result<Arc<Signer>, StorageError> {
         let is_young = |since: Timestamp| is_young(since, now);
         let opened = self.opened().signer.clone();
@@ -257,12 +266,12 @@ impl SigningKeys {
             if let Some(used) = used.as_ref().filter(|used| is_young(used.record.since)) {
                 let id = used.record.id.clone();
                 let stored = self.store.get::<SigningKeyRecord>(&place(&id), now).await?;
-                let stored =
-                    stored.ok_or_else(|| damaged("the signing key in use is not there"))?;
-                // Whoever made it may not know whether it is there to stay; what is signed with it rests on that.
-                batch.require(&in_use(), used.version);
-                batch.require(&place(&id), stored.version);
-                return Ok(Attempt::Commit(batch, Ok((id, stored.record))));
+                if let Some(stored) = stored {
+                    // Whoever made it may not know whether it is there to stay; what is signed with it rests on that.
+                    batch.require(&in_use(), used.version);
+                    batch.require(&place(&id), stored.version);
+                    return Ok(Attempt::Commit(batch, Ok((id, stored.record))));
+                }
             }
             let made = self.install(&mut batch, used.as_ref(), now)?;
             Ok(Attempt::Commit(batch, Ok(made)))
@@ -400,8 +409,10 @@ impl SigningKeys {
     }
 }
 
+/// Whether a key that signs since then may go on. One of a time to come was made by a clock that was wrong, and would sign until
+/// long after that.
 fn is_young(since: Timestamp, now: Timestamp) -> bool {
-    now.saturating_since(since) < IN_USE
+    now.saturating_since(since) < IN_USE && since <= now.saturating_add(APART)
 }
 
 fn damaged(error: impl ToString) -> StorageError {

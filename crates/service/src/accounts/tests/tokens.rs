@@ -25,7 +25,7 @@ use crate::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
         },
     },
-    testing::{PASSWORD, bench, cheap_hashing, origin, secret},
+    testing::{Bench, PASSWORD, bench, cheap_hashing, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -928,6 +928,58 @@ async fn a_signing_key_that_is_too_old_is_replaced_by_the_upkeep() {
     let keys = accounts.public_keys().await.unwrap();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[1], first[0]);
+}
+
+/// Removes every signing key, and leaves which one signs: as the upkeep does whose clock is ahead for a moment.
+async fn remove_signing_keys(bench: &Bench) {
+    let (all, now) = (Prefix::collection("signing_key"), bench.clock.now());
+    let mut batch = bench.store.batch(now);
+    for raw in bench.store.scan_raw(&all, None, 10, now).await.unwrap() {
+        batch.remove(raw.key(), raw.version());
+    }
+    bench.store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signing_key_that_is_gone_has_another_in_its_place() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let first = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    remove_signing_keys(&bench).await;
+    let refused = accounts.session(Some(&first), ADDRESS).await.err();
+    assert_eq!(refused, Some(Refused(SessionError::Invalid)));
+    let second = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    assert_ne!(signed_by(&second), signed_by(&first));
+    assert!(accounts.session(Some(&second), ADDRESS).await.is_ok());
+
+    // The upkeep sees to it before anybody's token is refused.
+    remove_signing_keys(&bench).await;
+    assert_eq!(accounts.renew_signing_key().await, Ok(1));
+    let third = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    assert_ne!(signed_by(&third), signed_by(&second));
+    assert!(accounts.session(Some(&third), ADDRESS).await.is_ok());
+    assert_eq!(accounts.renew_signing_key().await, Ok(0));
+}
+
+#[tokio::test]
+async fn a_signing_key_of_a_time_to_come_signs_no_longer_than_clocks_differ() {
+    let hour = Duration::from_secs(60 * 60);
+    for (ahead, made) in [(hour, 0), (hour * (365 * 24), 1)] {
+        let bench = bench().await;
+        add(&bench, ADA, Role::User).await;
+        let clock = Arc::new(ManualClock::new(bench.clock.now()));
+        clock.advance(ahead);
+        let settings = Settings::from(cheap_hashing());
+        let other = Service::start(bench.store.clone(), clock, settings);
+        let of_theirs = other.await.unwrap().accounts.public_keys().await.unwrap();
+        let accounts = &bench.service.accounts;
+        assert_eq!(accounts.renew_signing_key().await, Ok(made), "{ahead:?}");
+        let own = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+        assert_eq!(signed_by(&own) == of_theirs[0].id, made == 0, "{ahead:?}");
+        assert!(accounts.session(Some(&own), ADDRESS).await.is_ok());
+        assert_eq!(accounts.renew_signing_key().await, Ok(0));
+    }
 }
 
 /// The commit that made it may have reached one server of the database alone, and go with that.
