@@ -184,7 +184,7 @@ impl Service {
     }
 
     /// One round; answers whether another is to follow at once, because some part of it was not through.
-    async fn clean_up_once(&self) -> bool {
+    pub(crate) async fn clean_up_once(&self) -> bool {
         let expired = self.upkeep.remove_expired().await;
         let began = Instant::now();
         let leftovers = self.otp_devices.clear_leftovers().await;

@@ -821,7 +821,7 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
     // This one has not noticed yet, and what it signs is as good as any.
     let meanwhile = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
     assert_eq!(signed_by(&meanwhile), former);
-    assert_eq!(accounts.renew_signing_key().await, Ok(0));
+    bench.service.clean_up_once().await;
     let after = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
     assert_eq!(signed_by(&after), replaced.signing);
     for token in [&before, &meanwhile, &after] {
@@ -923,8 +923,8 @@ async fn a_signing_key_that_is_too_old_is_replaced_by_the_upkeep() {
         .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
     assert_eq!(accounts.renew_signing_key().await, Ok(0));
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(accounts.renew_signing_key().await, Ok(1));
-    assert_eq!(accounts.renew_signing_key().await, Ok(0));
+    bench.service.clean_up_once().await;
+    assert_eq!(accounts.renew_signing_key().await, Ok(0), "it was there");
     let keys = accounts.public_keys().await.unwrap();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[1], first[0]);
