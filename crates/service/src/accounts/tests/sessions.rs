@@ -12,8 +12,9 @@ use crate::{
     Action, Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, ApplicationTokenChange, NewApplicationToken, RemoveDeviceError,
-        RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Undecided, Whose,
+        AnswerError, ApplicationTokenChange, BrowserStep, NewApplicationToken, PasswordLogin,
+        RemoveDeviceError, RemoveKeyError, Role, Session, SessionError, SessionId, Tokens,
+        Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
@@ -381,4 +382,40 @@ async fn an_activation_that_overtakes_a_decision_wins() {
         let refusal = bench.faults.overtake(doing_it, activating).await;
         assert_eq!(refusal, "Refused(Undecided(Ended))", "{doing}");
     }
+}
+
+/// Whichever activated the phone: it is one of the others now.
+#[tokio::test]
+async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
+    let origin = &origin();
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let own = session(&bench, &given).await;
+    let (phone, _) = activate(&bench, &own).await;
+    let holds = async || accounts.session(Some(&given.access), ADDRESS).await.is_ok();
+    assert!(holds().await);
+
+    let login = PasswordLogin {
+        name: ADA.to_owned(),
+        password: secret(PASSWORD),
+        fingerprint: None,
+    };
+    let signed_in = accounts.sign_in(login, None, origin).await.unwrap();
+    let BrowserStep::Challenged(token) = signed_in else {
+        panic!("no code is asked for");
+    };
+    let code = phone.shows(bench.clock.now());
+    let answered = accounts.answer_in_browser(&token, &code, None, None, origin);
+    let other = answered.await.unwrap();
+    let asking = accounts.acting_session(&other).await.unwrap();
+    let asking = asking.session().clone();
+    let person = accounts.person(asking, Action::UserSessionsEnd, origin);
+    let person = person.await.unwrap();
+    let ended = accounts.end_other_sessions(&person, &other).await;
+    let next = ended.unwrap();
+    assert!(!holds().await);
+    assert!(accounts.watching_session(&other).await.is_err());
+    assert!(accounts.watching_session(&next).await.is_ok());
 }
