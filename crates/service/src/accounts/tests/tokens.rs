@@ -506,7 +506,9 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
         .await
         .unwrap();
     let log_in = async || accounts.application_login(&text, ADDRESS, &origin()).await;
-    assert!(log_in().await.is_ok());
+    let access = log_in().await.unwrap();
+    let holds = async || accounts.session(Some(&access), ADDRESS).await.is_ok();
+    assert!(holds().await);
     accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert!(log_in().await.is_err());
     add(&bench, BOB, Role::User).await;
@@ -530,6 +532,7 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     );
     bench.store.commit(batch).await.unwrap();
     assert!(log_in().await.is_err());
+    assert!(!holds().await, "nor does what it gave");
     let his = accounts.application_tokens_of(BOB).await;
     assert!(his.unwrap().is_empty());
 }
