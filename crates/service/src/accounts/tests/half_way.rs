@@ -1,13 +1,13 @@
 //! What whoever knows a password comes to without the code.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{add, challenge, enrol, log_in_from};
+use super::{LOCK, STEP, add, challenge, enrol, laptop, log_in, log_in_from, tokens};
 use crate::{
-    Action, Origin,
-    accounts::{Role, Session},
+    Action, Clock, Failure, Origin, Service, Settings,
+    accounts::{FirstStep, LoginError, PasswordLogin, Role, Session},
     audit::{Event, Outcome},
-    testing::{Bench, PASSWORD, START, bench, origin},
+    testing::{Bench, PASSWORD, START, bench, cheap_hashing, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -51,4 +51,66 @@ async fn a_right_password_is_told_to_its_user_though_no_code_comes() {
     let addresses = &told[1].repeats.as_ref().unwrap().addresses;
     let expected = [1, 2].map(|last| from(last).address.unwrap());
     assert_eq!(*addresses, expected);
+}
+
+/// Two servers on one store, and Ada, who has a phone and a trusted laptop.
+async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let code = phone.shows(bench.clock.now());
+    let (accounts, trust) = (&bench.service.accounts, laptop());
+    accounts
+        .answer_challenge(&token, &code, Some(&trust), &origin())
+        .await
+        .unwrap();
+    bench.clock.advance(STEP);
+    let settings = Settings::from(cheap_hashing());
+    let other = Service::start(bench.store.clone(), bench.clock.clone(), settings);
+    let servers = [Arc::clone(&bench.service), other.await.unwrap()];
+    (bench, servers)
+}
+
+/// A login of Ada's with the right password, from whatever shows this fingerprint.
+async fn shows(server: &Service, fingerprint: &str) -> Result<FirstStep, Failure<LoginError>> {
+    let login = PasswordLogin {
+        name: ADA.to_owned(),
+        password: secret(PASSWORD),
+        fingerprint: Some(fingerprint.to_owned()),
+    };
+    server.accounts.login(login, &origin()).await
+}
+
+#[tokio::test]
+async fn fingerprints_that_are_guessed_with_the_password_are_counted_over_all_servers() {
+    let (bench, [one, other]) = two_servers().await;
+    for server in [&one, &other] {
+        tokens(shows(server, "laptop").await);
+    }
+    for (number, server) in [&one, &other, &one].into_iter().enumerate() {
+        challenge(shows(server, &format!("guess {number}")).await);
+    }
+    for server in [&one, &other] {
+        challenge(shows(server, "laptop").await);
+    }
+    bench.clock.advance(LOCK);
+    for server in [&one, &other] {
+        tokens(shows(server, "laptop").await);
+    }
+}
+
+/// None takes the place of another's count: whoever loses the race is counted as well.
+#[tokio::test]
+async fn fingerprints_that_are_guessed_at_once_are_all_counted() {
+    let (_bench, [one, other]) = two_servers().await;
+    let guessed = tokio::join!(
+        shows(&one, "guess 0"),
+        shows(&other, "guess 1"),
+        shows(&one, "guess 2")
+    );
+    for guess in [guessed.0, guessed.1, guessed.2] {
+        challenge(guess);
+    }
+    challenge(shows(&other, "laptop").await);
 }
