@@ -20,6 +20,7 @@ mod renewal;
 mod revocation;
 #[path = "../site/mod.rs"]
 pub(crate) mod site;
+mod spent;
 mod trust;
 
 use keyproof_store::faults;
