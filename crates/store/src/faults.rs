@@ -10,7 +10,7 @@ use std::{
     task::Poll,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     BoxFuture, Changes, CommitError, Engine, EngineError, Key, Prefix, Reading, Row, Timestamp,
@@ -66,9 +66,8 @@ pub struct FaultyEngine {
     commits: Mutex<Commits>,
     reads_fail: AtomicBool,
     steps: AtomicUsize,
-    is_stalled: AtomicBool,
-    /// Reads wait for a permit while they are stalled.
-    going_on: Semaphore,
+    /// Reads wait until it is false.
+    is_stalled: watch::Sender<bool>,
     /// Gets a permit once the commit that is held has come; that one waits for `released`.
     held: Semaphore,
     released: Semaphore,
@@ -87,8 +86,7 @@ impl FaultyEngine {
             commits: Mutex::new(Commits::Made),
             reads_fail: AtomicBool::new(false),
             steps: AtomicUsize::new(0),
-            is_stalled: AtomicBool::new(false),
-            going_on: Semaphore::new(0),
+            is_stalled: watch::Sender::new(false),
             held: Semaphore::new(0),
             released: Semaphore::new(0),
         })
@@ -106,13 +104,12 @@ impl FaultyEngine {
 
     /// Has reads wait until [`go_on`](Self::go_on).
     pub fn stall(&self) {
-        self.is_stalled.store(true, Ordering::SeqCst);
+        self.is_stalled.send_replace(true);
     }
 
     /// Lets reads go on, and those that wait.
     pub fn go_on(&self) {
-        self.is_stalled.store(false, Ordering::SeqCst);
-        self.going_on.add_permits(1_000);
+        self.is_stalled.send_replace(false);
     }
 
     /// How many reads and commits there were since this was asked last.
@@ -149,9 +146,9 @@ impl FaultyEngine {
 
     async fn before_reading(&self) -> Result<(), EngineError> {
         self.step().await;
-        if self.is_stalled.load(Ordering::SeqCst) {
-            take(&self.going_on).await;
-        }
+        let mut is_stalled = self.is_stalled.subscribe();
+        // Its other end is `self`, which is borrowed.
+        drop(is_stalled.wait_for(|is_stalled| !is_stalled).await);
         if self.reads_fail.load(Ordering::SeqCst) {
             Err(failure())
         } else {
@@ -266,5 +263,39 @@ impl Engine for FaultyEngine {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::{JoinHandle, yield_now};
+
+    /// A read by a task of its own, once that has come as far as it does.
+    async fn read(engine: &Arc<FaultyEngine>) -> JoinHandle<()> {
+        let engine = Arc::clone(engine);
+        let reading = tokio::spawn(async move {
+            let read = engine.get_many(&[], Timestamp::EPOCH).await;
+            assert_eq!(read.unwrap().len(), 0);
+        });
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        reading
+    }
+
+    #[tokio::test]
+    async fn reads_wait_each_time_that_they_are_stalled() {
+        let engine = FaultyEngine::new();
+        for _ in 0..2 {
+            read(&engine).await.await.unwrap();
+            engine.stall();
+            let first = read(&engine).await;
+            let second = read(&engine).await;
+            assert!(!first.is_finished() && !second.is_finished());
+            engine.go_on();
+            first.await.unwrap();
+            second.await.unwrap();
+        }
     }
 }

@@ -8,9 +8,12 @@ use keyproof_store::faults::FaultyEngine;
 use tokio::time::sleep;
 
 use super::{browser::Browser, console::operator::Operator};
-use crate::emnify::{
-    dialect::{ADA, BOB, PASSWORD},
-    site::{Site, command_line, secret},
+use crate::{
+    emnify::{
+        dialect::{ADA, BOB, PASSWORD},
+        site::{Site, command_line, secret},
+    },
+    stack::within,
 };
 
 fn cookies(headers: &HeaderMap) -> Vec<&str> {
@@ -301,6 +304,7 @@ async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses(
     bob.sign_in(BOB).await.is(200);
     // All of them come to the trail in step with each other.
     engine.stall();
+    engine.steps();
     let asked = |mut who: Operator, path: &'static str| {
         tokio::spawn(async move {
             let answer = who.get(path).await;
@@ -312,7 +316,14 @@ async fn whoever_asks_for_their_activity_forty_times_at_once_hides_nobody_elses(
         .collect();
     let overviews: Vec<_> = (0..4).map(|_| asked(bob.operator(), "/account")).collect();
     let adas = asked(ada.operator(), "/account/activity");
-    sleep(Duration::from_millis(200)).await;
+    within(async {
+        let mut come = 0;
+        while come < 45 {
+            sleep(Duration::from_millis(1)).await;
+            come += engine.steps();
+        }
+    })
+    .await;
     engine.go_on();
     assert_eq!(adas.await.unwrap().0, 200);
     let mut shown = 0;
