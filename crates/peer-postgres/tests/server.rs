@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use keyproof_peer_postgres::{Postgres, Setup};
@@ -151,7 +151,9 @@ fn a_server_goes_with_a_test_that_is_killed() {
     let data = folder(pid);
     test.kill().unwrap();
     test.wait().unwrap();
+    let began = Instant::now();
     while exists(pid) || data.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{pid} stays");
         sleep(Duration::from_millis(20));
     }
 }

@@ -103,6 +103,16 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
+/// Waits for what is to come soon.
+#[track_caller]
+fn wait_until(has_come: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !has_come() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never comes");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -167,11 +177,9 @@ fn a_signal_ends_a_start_that_waits() {
             .unwrap();
         // It listens for signals before it asks for its store.
         let _silent = database.accept().unwrap();
-        let began = Instant::now();
         kill_process(Pid::from_child(&child), signal).unwrap();
         let code = child.wait().unwrap().code();
         assert_eq!(code, Some(0));
-        assert!(began.elapsed() < Duration::from_secs(60));
     }
 }
 
@@ -210,11 +218,7 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
         .unwrap();
     // It listens for signals before it makes a new store's key, and that before it opens the file.
     let key = home.path().join("k.db.master-key");
-    let began = Instant::now();
-    while !key.exists() {
-        assert!(began.elapsed() < Duration::from_secs(60));
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(|| key.exists());
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     drop(other.stdin.take());
@@ -249,9 +253,7 @@ fn a_second_signal_ends_at_once() {
     let mut serving = serving_with_a_drain_of(&home, "3600000");
     let _deaf = deaf_client_of(&serving);
     serving.signal(Signal::TERM);
-    while TcpStream::connect(serving.address()).is_ok() {
-        thread::yield_now();
-    }
+    wait_until(|| TcpStream::connect(serving.address()).is_err());
     thread::sleep(Duration::from_millis(1100));
     serving.signal(Signal::TERM);
     assert_eq!(serving.end().0, Some(1));
@@ -264,9 +266,7 @@ fn a_signal_sent_twice_at_once_is_one() {
     let mut serving = serving_with_a_drain_of(&home, "200");
     let _deaf = deaf_client_of(&serving);
     serving.signal(Signal::TERM);
-    while TcpStream::connect(serving.address()).is_ok() {
-        thread::yield_now();
-    }
+    wait_until(|| TcpStream::connect(serving.address()).is_err());
     serving.signal(Signal::TERM);
     assert_eq!(serving.end().0, Some(0));
 }
