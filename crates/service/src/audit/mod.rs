@@ -43,7 +43,7 @@ use std::{
 
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Batch, CommitError, Key, Prefix, Raw, Store, Stored, Timestamp, Version};
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA256, digest};
 
 use crate::{
     Clock, StorageError,
@@ -208,6 +208,9 @@ fn all_events() -> Prefix {
     Prefix::new("audit", ["_"])
 }
 
+/// As how many events a minute is told what is beyond an allowance.
+const SHARES: u8 = 16;
+
 /// The page size of reads, and so the most that one read has in memory.
 const PAGE: usize = 500;
 
@@ -328,7 +331,7 @@ impl Audit {
     }
 
     /// Like `counted`, for targets that a client invents: each new target uses up the caller's allowance, and beyond it events
-    /// share the target `beyond`.
+    /// share the target `beyond`, as a few events.
     ///
     /// # Errors
     ///
@@ -349,7 +352,7 @@ impl Audit {
             ..own.clone()
         };
         let end = Window::Minute.end(at);
-        let keys = [repeated_key(end, &own), repeated_key(end, &rest)];
+        let keys = [repeated_key(end, &own), shared_key(end, &rest, &own)];
         // Both at once: what is beyond costs as much as what is not.
         let found = self.store.get_many(&keys, at).await?;
         let ([own_key, rest_key], [told, told_rest]) = (keys, found.as_slice()) else {
@@ -549,16 +552,33 @@ impl fmt::Debug for Audit {
 
 /// Where the event stands that tells of all that are like this one, up to `end`.
 fn repeated_key(end: Timestamp, event: &Event) -> Key {
+    place_of(end, in_common(event))
+}
+
+/// Where the event stands that tells of this one, `rest`, among others beyond an allowance. They are spread by the targets that
+/// they would have had: if all wrote one record, those at names that nobody has would race each other, and no others.
+fn shared_key(end: Timestamp, rest: &Event, own: &Event) -> Key {
+    let target = digest(&SHA256, own.target.as_bytes());
+    let share = target.as_ref().first().map_or(0, |byte| byte % SHARES);
+    let mut in_common = in_common(rest);
+    in_common.update(&[share]);
+    place_of(end, in_common)
+}
+
+/// What events have in common that are told as one.
+fn in_common(event: &Event) -> Context {
     let mut digest = Context::new(&SHA256);
     for part in [&event.action, &event.target, &event.who] {
         digest.update(&(part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
     digest.update(&[u8::from(event.outcome == Outcome::Refused)]);
-    Key::new(
-        "audit",
-        [b"_", moment(end).as_bytes(), digest.finish().as_ref()],
-    )
+    digest
+}
+
+fn place_of(end: Timestamp, in_common: Context) -> Key {
+    let id = in_common.finish();
+    Key::new("audit", [b"_", moment(end).as_bytes(), id.as_ref()])
 }
 
 /// Where an event stands in the trail.

@@ -335,20 +335,22 @@ async fn guesses_at_names_that_are_nobodys_do_not_fill_the_trail() {
     for number in 0..300 {
         guess(&format!("nobody{number}")).await;
     }
-    let told = events().await;
-    assert_eq!(told.len(), 121);
-    let counts = told.iter().map(crate::audit::Event::count);
-    assert_eq!(counts.sum::<u64>(), 300);
-    let rest = told.iter().find(|event| event.target == "user_name/");
-    assert_eq!(rest.unwrap().count(), 180);
+    let told = events().await.into_iter();
+    let (rest, apart): (Vec<_>, Vec<_>) = told.partition(|event| event.target == "user_name/");
+    assert_eq!(apart.len(), 120);
+    assert!(apart.iter().all(|event| event.count() == 1));
+    let counts = rest.iter().map(crate::audit::Event::count);
+    assert_eq!(counts.sum::<u64>(), 180);
+    // They are few, and more than one: whoever guesses at many names at once races hardly more than at users' names.
+    assert!((2..=16).contains(&rest.len()), "{}", rest.len());
     // A name that is told apart already is so again, and a user always.
     guess("nobody7").await;
     guess(ADA).await;
     let told = events().await;
-    assert_eq!(told.len(), 122);
-    let twice = told.iter().filter(|event| event.count() == 2).count();
-    assert_eq!(twice, 1);
+    assert_eq!(told.len(), 121 + rest.len());
+    let apart = told.iter().filter(|event| event.target != "user_name/");
+    assert_eq!(apart.filter(|event| event.count() == 2).count(), 1);
     bench.clock.advance(Duration::from_secs(60));
     guess("nobody300").await;
-    assert_eq!(events().await.len(), 123);
+    assert_eq!(events().await.len(), 122 + rest.len());
 }
