@@ -262,8 +262,7 @@ impl Server {
             ..stack.clone()
         });
         let stack = Arc::new(stack);
-        let limits = &config.limits;
-        let slots = Slots::new(limits.max_connections, limits.max_connections_per_address);
+        let slots = Slots::of(&config.limits);
 
         // All sockets before the first answer: a server that starts, starts whole.
         let listeners = listeners(&config, places, tls.as_ref(), &metrics).await?;

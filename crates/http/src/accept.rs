@@ -1,6 +1,11 @@
 //! The accept loop of one listener.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -9,7 +14,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    ClientCertificate, ListenerTls,
+    ClientCertificate, ListenerTls, TrustedProxies,
     answer::Transport,
     connection,
     observer::OpenConnection,
@@ -62,10 +67,8 @@ impl Listener {
         loop {
             match self.socket.accept().await {
                 Ok((socket, peer)) => {
-                    let address = peer.ip().to_canonical();
-                    // A proxy has many clients behind it.
-                    let is_exempt = address.is_loopback() || stack.proxies.trusts(address);
-                    match slots.slot(permit, address, is_exempt) {
+                    let is_exempt = is_exempt(peer.ip(), &stack.proxies);
+                    match slots.slot(permit, peer.ip(), is_exempt) {
                         Ok(slot) => return Some((socket, peer, slot)),
                         Err(free) => permit = free,
                     }
@@ -79,6 +82,12 @@ impl Listener {
             }
         }
     }
+}
+
+/// Whether an address may have as many connections as there are: a proxy has many clients behind it.
+fn is_exempt(peer: IpAddr, proxies: &TrustedProxies) -> bool {
+    let address = peer.to_canonical();
+    address.is_loopback() || proxies.trusts(address)
 }
 
 /// Whether the error concerns the one connection that was to be accepted.
@@ -145,5 +154,27 @@ async fn open(
         }
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_proxies_alone_are_exempt() {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        for (peer, exempt) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("192.0.2.1", false),
+            ("::ffff:192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_exempt(peer.parse().unwrap(), &proxies), exempt, "{peer}");
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
+use crate::Limits;
+
 /// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
 const METRICS: u32 = 8;
 
@@ -51,8 +53,13 @@ struct OpenFrom {
 }
 
 impl Slots {
+    /// As many as these limits say.
+    pub fn of(limits: &Limits) -> Self {
+        Self::new(limits.max_connections, limits.max_connections_per_address)
+    }
+
     /// So many in all, and so many from one IPv4 address or IPv6 /64, or from each without a limit if that is 0.
-    pub fn new(max: u32, max_per_address: u32) -> Self {
+    fn new(max: u32, max_per_address: u32) -> Self {
         let count = usize::try_from(max).unwrap_or(usize::MAX);
         Self {
             free: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
@@ -170,6 +177,7 @@ fn host(peer: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// Opens a connection, which gives its permit back if it may not be.
     async fn open(slots: &Slots, peer: &str, is_exempt: bool) -> Option<Slot> {
@@ -202,6 +210,26 @@ mod tests {
         assert!(third.is_some());
         drop((second, third));
         assert_eq!(slots.addresses.lock().len(), 2, "who has none is forgotten");
+    }
+
+    #[tokio::test]
+    async fn there_are_as_many_as_the_limits_say() {
+        let slots = Slots::of(&Limits {
+            max_body_bytes: 0,
+            header_timeout: Duration::ZERO,
+            body_timeout: Duration::ZERO,
+            handler_timeout: Duration::ZERO,
+            max_connections: 3,
+            max_connections_per_address: 2,
+            drain_timeout: Duration::ZERO,
+        });
+        assert_eq!(slots.free.available_permits(), 3);
+        let _open = [
+            open(&slots, "192.0.2.1", false).await.unwrap(),
+            open(&slots, "192.0.2.1", false).await.unwrap(),
+        ];
+        assert!(open(&slots, "192.0.2.1", false).await.is_none());
+        assert!(open(&slots, "192.0.2.2", false).await.is_some());
     }
 
     #[tokio::test]
