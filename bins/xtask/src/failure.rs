@@ -31,6 +31,9 @@ pub(crate) enum Failure {
         install: String,
     },
 
+    #[error("`{line}` ran no test: has the one that it is for another name now?")]
+    NoTests { line: String },
+
     #[error("no longer true: {}; if that is meant, run `{command}`", list(files))]
     Outdated {
         files: Vec<PathBuf>,

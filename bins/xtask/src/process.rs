@@ -64,6 +64,24 @@ pub(crate) fn echoed(command: &mut Command) -> Result<String, Failure> {
     Ok(printed)
 }
 
+/// Runs tests that are selected by their names, as [`run`] does, and fails if there was none, too: of a name that no test
+/// has any more, libtest says that all of nothing passed.
+pub(crate) fn run_named_tests(command: &mut Command) -> Result<(), Failure> {
+    match passed(&echoed(command)?) {
+        0 => Err(Failure::NoTests {
+            line: line(command),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// How many tests passed, by what libtest says of each of its programs.
+fn passed(printed: &str) -> usize {
+    let results = printed.split("test result: ok. ").skip(1);
+    let counts = results.filter_map(|rest| rest.split_once(" passed")?.0.parse::<usize>().ok());
+    counts.sum()
+}
+
 /// Shows the command and runs it to its end, with each line that it writes to a pipe of its own; it fails as [`run`]
 /// does.
 pub(crate) fn watch<R: Read>(
@@ -79,8 +97,9 @@ pub(crate) fn watch<R: Read>(
     };
     let mut child = command.stdin(Stdio::null()).spawn().map_err(start)?;
     let written = pipe(&mut child).map(BufReader::new);
-    for text in written.into_iter().flat_map(BufRead::lines) {
-        each(&text.map_err(start)?);
+    // Servers that a test runs write what they like.
+    for text in written.into_iter().flat_map(|written| written.split(b'\n')) {
+        each(&String::from_utf8_lossy(&text.map_err(start)?));
     }
     match child.wait().map_err(start)? {
         status if status.success() => Ok(()),
@@ -153,5 +172,18 @@ mod tests {
         assert_eq!(echoed(Command::new("echo").arg("one")).unwrap(), "one\n");
         assert!(echoed(&mut Command::new("false")).is_err());
         assert_eq!(status(&mut Command::new("false")).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn tests_of_a_name_that_none_has_are_a_failure() {
+        let none =
+            "\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 9 filtered out\n";
+        let some =
+            "\nrunning 3 tests\n\ntest result: ok. 3 passed; 0 failed; 0 ignored; 0 filtered out\n";
+        assert_eq!([none, some, ""].map(passed), [0, 3, 0]);
+        assert_eq!(passed(&[some, none, some].concat()), 6);
+        let tests = |printed: &str| run_named_tests(Command::new("echo").arg(printed));
+        assert!(tests(some).is_ok());
+        assert!(matches!(tests(none), Err(Failure::NoTests { .. })));
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     fuzz,
     instructions::{self, Gate},
     layers, layout, packages, postgres,
-    process::{cargo, run as execute},
+    process::{cargo, run as execute, run_named_tests},
     public_api, toolchains,
     tools::{self, need_cargo_tool, need_programs},
     upgrade, wire_words,
@@ -242,7 +242,7 @@ fn documentation_builds() -> Result<(), Failure> {
 fn cluster_tests(named: &str, on_time: bool) -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
     need_programs(tools::CLUSTER)?;
-    execute(
+    run_named_tests(
         // The features of the whole workspace's build, so that nothing is built anew.
         cargo(["test", "--locked"])
             .args(WHOLE_WORKSPACE)
@@ -319,7 +319,7 @@ fn run_over_field_data() -> Result<Ran, Failure> {
         "--package",
         "keyproof-tpm",
     ];
-    execute(
+    run_named_tests(
         cargo(test)
             .args(["--test", "field", "--", "--ignored", "--nocapture"])
             .env(FIELD_DATA, found),

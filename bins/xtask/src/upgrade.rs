@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, run, status},
+    process::{cargo, run, run_named_tests, status},
     tools::{self, need_programs},
     workspace,
 };
@@ -28,7 +28,7 @@ pub(crate) fn test() -> Result<bool, Failure> {
     }
     need_programs(tools::PEERS)?;
     let before = release_before()?;
-    run(
+    run_named_tests(
         // The features of the whole workspace's build, so that nothing is built anew.
         cargo(["test", "--locked", "--workspace", "--all-features"])
             .args(["--test", "faults", "upgrade::", "--"])
