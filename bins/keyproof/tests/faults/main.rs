@@ -21,6 +21,7 @@ mod database;
 mod device;
 mod disk_full;
 mod failover;
+mod inner;
 mod installation;
 mod kill;
 mod ledger;

@@ -10,6 +10,8 @@ use std::{
 
 use rustix::process::geteuid;
 
+use crate::inner::run_again;
+
 const INNER: &str = "KEYPROOF_TEST_INNER";
 
 /// Whether this is the test itself. If not, runs it in a process with a mount namespace of its own: what is mounted
@@ -22,20 +24,9 @@ pub(crate) fn is_inside(test: &str) -> bool {
     if !geteuid().is_root() {
         unshare.args(["--user", "--map-root-user"]);
     }
-    let output = unshare
-        .arg("--mount")
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INNER, "1")
-        .output()
-        .expect("unshare, of util-linux");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(
-        output.status.success() && stdout.contains("1 passed"),
-        "{test}, in a mount namespace (it takes root, or user namespaces):\n{stdout}{stderr}"
-    );
-    eprint!("{stderr}");
+    unshare.arg("--mount").env(INNER, "1");
+    let place = "a mount namespace (it takes root, or user namespaces)";
+    run_again(test, &mut unshare, &[], place);
     false
 }
 
