@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     #[error("`{line}` ran no test: has the one that it is for another name now?")]
     NoTests { line: String },
 
+    #[error("not everything was tried: {}", stages.join(", "))]
+    NotWhole { stages: Vec<String> },
+
     #[error("no longer true: {}; if that is meant, run `{command}`", list(files))]
     Outdated {
         files: Vec<PathBuf>,
@@ -48,6 +51,12 @@ pub(crate) enum Failure {
 
     #[error("cannot start `{line}`: {source}")]
     Start { line: String, source: io::Error },
+
+    #[error("{} take root, for networks of their own; run\n    {command}", stages.join(", "))]
+    TakesRoot {
+        stages: Vec<String>,
+        command: String,
+    },
 
     #[error("corpora reach less than {least} % of the lines of: {}", short.join(", "))]
     Uncovered { least: f64, short: Vec<String> },

@@ -29,6 +29,10 @@ pub(crate) struct Options {
     /// The stages to run; all of them, but `cluster`, unless named
     #[arg(value_enum)]
     stages: Vec<Stage>,
+    /// Fail where a stage could not try all that it is for, too; excused are `field` without its data, and `instructions`
+    /// on a processor whose figures cannot be compared
+    #[arg(long)]
+    whole: bool,
 }
 
 /// The stages, in the order they run: the quickest to fail first.
@@ -112,6 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let all = Stage::value_variants().iter().copied();
         stages.extend(all.filter(|stage| !stage.runs_by_name_alone()));
     }
+    need_root(&stages)?;
     let mut times = Vec::new();
     for stage in stages {
         println!("\n== {} ==", stage.name());
@@ -130,7 +135,35 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         times.push((stage, ran, time));
     }
     summarise(&times);
+    let stages = lacking(&times, true);
+    if options.whole && !stages.is_empty() {
+        return Err(Failure::NotWhole { stages });
+    }
     Ok(())
+}
+
+/// Without root, the stages that take it would fail after half an hour of others.
+fn need_root(stages: &[Stage]) -> Result<(), Failure> {
+    let (taking, others): (Vec<Stage>, Vec<Stage>) =
+        stages.iter().copied().partition(|stage| stage.takes_root());
+    if taking.is_empty() || tools::is_root()? {
+        return Ok(());
+    }
+    let names =
+        |stages: &[Stage]| -> Vec<String> { stages.iter().map(|stage| stage.name()).collect() };
+    let all = names(stages).join(" ");
+    let without = match &*others {
+        [] => String::new(),
+        others => {
+            let others = names(others).join(" ");
+            format!("\nor what takes none:\n    cargo xtask test {others}")
+        }
+    };
+    let command = format!("sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask test {all}{without}");
+    Err(Failure::TakesRoot {
+        stages: names(&taking),
+        command,
+    })
 }
 
 impl Stage {
@@ -142,6 +175,18 @@ impl Stage {
     /// CI's time is too short for it: it waits for many losses of a leader.
     fn runs_by_name_alone(self) -> bool {
         matches!(self, Self::Cluster)
+    }
+
+    const fn takes_root(self) -> bool {
+        matches!(self, Self::Failover | Self::Cluster)
+    }
+
+    /// Whether a whole run may end so: few machines have what it takes to end otherwise.
+    const fn is_excused(self, ran: Ran) -> bool {
+        matches!(
+            (self, ran),
+            (Self::Field, Ran::NotRun) | (Self::Instructions, Ran::OnlyReported)
+        )
     }
 
     fn run(self) -> Result<Ran, Failure> {
@@ -339,8 +384,54 @@ fn summarise(times: &[(Stage, Ran, Duration)]) {
     }
     let total = times.iter().map(|(_, _, time)| *time).sum();
     println!("{:<12}{:>10}", "all", seconds(total));
+    let stages = lacking(times, false);
+    if !stages.is_empty() {
+        println!("\nNOT EVERYTHING WAS TRIED: {}", stages.join(", "));
+    }
+}
+
+/// The stages that could not try all that they are for, but those that a whole run excuses where that is asked for.
+fn lacking(times: &[(Stage, Ran, Duration)], excusing: bool) -> Vec<String> {
+    let lacking = times
+        .iter()
+        .filter(|(stage, ran, _)| *ran != Ran::Passed && !(excusing && stage.is_excused(*ran)));
+    lacking
+        .map(|(stage, ran, _)| format!("{} {}", stage.name(), ran.told()))
+        .collect()
 }
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_tried_is_told_and_a_whole_run_excuses_two_stages() {
+        let time = Duration::ZERO;
+        let times = [
+            (Stage::Format, Ran::Passed, time),
+            (Stage::Instructions, Ran::OnlyReported, time),
+            (Stage::Distribution, Ran::NotWhole, time),
+            (Stage::Upgrade, Ran::NotRun, time),
+            (Stage::Field, Ran::NotRun, time),
+        ];
+        let whole = ["package NOT WHOLE", "upgrade NOT RUN"];
+        assert_eq!(lacking(&times, true), whole);
+        let all = [
+            "instructions ONLY REPORTED",
+            whole[0],
+            whole[1],
+            "field NOT RUN",
+        ];
+        assert_eq!(lacking(&times, false), all);
+        assert!(!Stage::Instructions.is_excused(Ran::NotRun));
+    }
+
+    #[test]
+    fn stages_that_take_no_root_ask_for_none() {
+        assert!(need_root(&[Stage::Format, Stage::Distribution]).is_ok());
+    }
 }
