@@ -31,10 +31,10 @@ const FIELDS: &[&str] = &[
     "rust-version",
 ];
 
-/// The most lines of a README's program: it is one complete task, and no more than a newcomer reads at once.
+/// The most lines of a program in a README: it is one complete task, and no more than a newcomer reads at once.
 const LONGEST_TASK: usize = 19;
 
-/// Rehearses the publishing of all crates, then does each README's task in an empty project of its own, over the packages.
+/// Rehearses the publishing of all crates, then runs each README's programs in an empty project of its own, over the packages.
 pub(crate) fn hold() -> Result<(), Failure> {
     let published = workspace::published()?;
     rehearse(&published)?;
@@ -48,7 +48,7 @@ pub(crate) fn hold() -> Result<(), Failure> {
     }
     let patch = patch(&packages)?;
     for package in &packages {
-        package.do_the_task_of_its_readme(&home, &patch)?;
+        package.run_the_programs_of_its_readme(&home, &patch)?;
     }
     Ok(())
 }
@@ -121,7 +121,7 @@ impl Package {
         Ok(())
     }
 
-    fn do_the_task_of_its_readme(&self, home: &Path, patch: &str) -> Result<(), Failure> {
+    fn run_the_programs_of_its_readme(&self, home: &Path, patch: &str) -> Result<(), Failure> {
         let path = self.folder.join("README.md");
         let readme = Readme::read(&path)?;
         if readme.lines() > LONGEST_TASK {
@@ -139,25 +139,31 @@ impl Package {
             &project.join("Cargo.toml"),
             &format!("{HEAD}\n{}\n{patch}", readme.dependencies),
         )?;
-        write(&sources.join("main.rs"), &readme.program())?;
-        // Beside the program, for what its task reads.
-        let data = self.folder.join("tests");
-        if readme.program().contains("include_bytes!(\"tests/") {
-            run(Command::new("cp")
-                .arg("--recursive")
-                .arg(data)
-                .arg(&sources))?;
-        }
         // As everywhere in a run: what a newer release of a dependency brings is found when the lock file is renewed.
         copy(Path::new("Cargo.lock"), &project.join("Cargo.lock"))?;
-        run(cargo(["run", "--quiet"])
-            .current_dir(&project)
-            // One for all projects, so that what they share is built once.
-            .env(
-                "CARGO_TARGET_DIR",
-                workspace::absolute(&home.join("target"))?,
-            )
-            .envs([workspace::shared_builds()?]))
+        // Beside the programs, for what their tasks read.
+        if readme
+            .programs
+            .iter()
+            .any(|program| program.contains("include_bytes!(\"tests/"))
+        {
+            run(Command::new("cp")
+                .arg("--recursive")
+                .arg(self.folder.join("tests"))
+                .arg(&sources))?;
+        }
+        for program in &readme.programs {
+            write(&sources.join("main.rs"), program)?;
+            run(cargo(["run", "--quiet"])
+                .current_dir(&project)
+                // One for all projects, so that what they share is built once.
+                .env(
+                    "CARGO_TARGET_DIR",
+                    workspace::absolute(&home.join("target"))?,
+                )
+                .envs([workspace::shared_builds()?]))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,14 +1,16 @@
-//! What a README tells a newcomer to copy: the lines of the manifest, and the program.
+//! What a README tells a newcomer to copy: the lines of the manifest, and the programs.
 
 use std::{fs, path::Path};
 
 use crate::failure::Failure;
 
-/// The first `[dependencies]` and the first program of a README.
+/// The first `[dependencies]` of a README, and its programs.
 #[derive(Debug)]
 pub(crate) struct Readme {
     pub(crate) dependencies: String,
-    example: String,
+    /// As they stand, for a reader copies no other: rustdoc alone hides a line that begins with `# `, and where else a README is
+    /// shown, it is seen.
+    pub(crate) programs: Vec<String>,
 }
 
 impl Readme {
@@ -24,50 +26,31 @@ impl Readme {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let dependencies = block(text, "toml")?;
+        let dependencies = blocks(text, "toml").into_iter().next()?;
         dependencies.starts_with("[dependencies]\n").then_some(())?;
-        Some(Self {
+        let programs = blocks(text, "rust");
+        (!programs.is_empty()).then_some(Self {
             dependencies,
-            example: block(text, "rust")?,
+            programs,
         })
     }
 
-    /// How many lines of the program a reader sees: blank and hidden ones are none.
+    /// How many lines of the longest program are not blank.
     pub(crate) fn lines(&self) -> usize {
-        let seen = |line: &&str| !line.trim().is_empty() && shown(line).trim_end() == *line;
-        self.example.lines().filter(seen).count()
-    }
-
-    /// The program, as rustdoc makes one of a documentation test: hidden lines shown, and a `main` around it.
-    pub(crate) fn program(&self) -> String {
-        let code: String = self.example.lines().map(shown).collect();
-        if code.contains("fn main()") {
-            return code;
-        }
-        if code.trim_end().ends_with("(())") {
-            format!(
-                "fn main() {{\n    task().unwrap();\n}}\n\nfn task() -> Result<(), impl core::fmt::Debug> {{\n{code}}}\n"
-            )
-        } else {
-            format!("fn main() {{\n{code}}}\n")
-        }
+        let lines = |program: &String| {
+            let lines = program.lines();
+            lines.filter(|line| !line.trim().is_empty()).count()
+        };
+        self.programs.iter().map(lines).max().unwrap_or_default()
     }
 }
 
-/// The first fenced block of a language.
-fn block(text: &str, language: &str) -> Option<String> {
-    let mut lines = text.lines();
-    lines.find(|line| *line == format!("```{language}"))?;
-    let block: Vec<&str> = lines.take_while(|line| *line != "```").collect();
-    Some(block.join("\n") + "\n")
-}
-
-fn shown(line: &str) -> String {
-    let line = match line.trim_start() {
-        "#" => "",
-        hidden => hidden.strip_prefix("# ").unwrap_or(line),
-    };
-    format!("{line}\n")
+/// The fenced blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let opened = text.split(&*fence).skip(1);
+    let closed = opened.filter_map(|rest| Some(rest.split_once("```\n")?.0.to_owned()));
+    closed.collect()
 }
 
 #[cfg(test)]
@@ -75,11 +58,6 @@ mod tests {
     use super::*;
 
     const DEPENDENCIES: &str = "```toml\n[dependencies]\nkeyproof-otp = \"0.1\"\n```\n";
-
-    fn program(example: &str) -> String {
-        let text = format!("# A crate\n\n{DEPENDENCIES}\nText.\n\n```rust\n{example}```\n");
-        Readme::parse(&text).unwrap().program()
-    }
 
     #[test]
     fn the_lines_of_the_manifest_are_as_they_stand() {
@@ -93,29 +71,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_does_not_see_is_no_line() {
-        let lines = |example: &str| {
-            let text = format!("{DEPENDENCIES}```rust\n{example}```\n");
-            Readme::parse(&text).unwrap().lines()
-        };
-        assert_eq!(
-            lines(
-                "use a::B;\n\n# fn main() {\n    # hidden();\n#[derive(Debug)]\nstruct C;\n#\n# }\n"
-            ),
-            3
+    fn every_program_is_one_as_it_stands_and_what_readers_see_of_it_is_a_line() {
+        let (one, other) = (
+            "fn main() {}\n",
+            "use a::B;\n\n# hidden();\nfn main() {\n}\n",
         );
-    }
-
-    #[test]
-    fn a_program_is_what_rustdoc_would_run() {
-        assert_eq!(program("let a = 1;\n"), "fn main() {\nlet a = 1;\n}\n");
-        assert_eq!(
-            program("# fn main() -> Result<(), E> {\n#[derive(Debug)]\n#\nf()?;\n# Ok(())\n# }\n"),
-            "fn main() -> Result<(), E> {\n#[derive(Debug)]\n\nf()?;\nOk(())\n}\n"
+        let text = format!(
+            "# A crate\n\n{DEPENDENCIES}\nText.\n\n```rust\n{one}```\nText.\n```rust\n{other}```\n"
         );
-        assert!(
-            program("f()?;\n# Ok::<(), E>(())\n")
-                .ends_with("impl core::fmt::Debug> {\nf()?;\nOk::<(), E>(())\n}\n")
-        );
+        let readme = Readme::parse(&text).unwrap();
+        assert_eq!(readme.programs, [one, other]);
+        assert_eq!(readme.lines(), 4);
     }
 }
