@@ -1,7 +1,7 @@
 //! The published crates' pages as docs.rs makes them: on nightly, with every feature, and at each item the feature that it
 //! takes.
 
-use std::{ffi::OsStr, fs, path::Path};
+use std::{ffi::OsStr, fs, io::ErrorKind, path::Path};
 
 use crate::{
     failure::Failure,
@@ -19,14 +19,15 @@ pub(crate) fn hold() -> Result<(), Failure> {
     nightly.need()?;
     for member in workspace::published()? {
         let name = member.name()?;
+        let pages = nightly.target_folder().join("doc");
+        let pages = pages.join(name.replace('-', "_"));
+        empty(&pages)?;
         let rustdoc = ["rustdoc", "--locked", "--quiet", "--lib", "--all-features"];
         run(nightly
             .cargo(rustdoc)
             .args(["--package", name, "--", "--cfg", "docsrs"])
             // As the lists of public items are made, so that nothing is built anew.
             .env("RUSTFLAGS", "--cap-lints allow"))?;
-        let pages = nightly.target_folder().join("doc");
-        let pages = pages.join(name.replace('-', "_"));
         if takes_features(&member)? && !is_labelled(&pages)? {
             let problem = "say of no item which feature it takes".to_owned();
             return Err(Failure::Manifest {
@@ -36,6 +37,18 @@ pub(crate) fn hold() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What an earlier run has left, of items that may be no more, would pass for this one's. Cargo makes pages anew that are
+/// not there.
+fn empty(pages: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(pages) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Failure::File {
+            path: pages.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether there is an item with a condition. What a feature only derives has no label.
@@ -83,5 +96,16 @@ mod tests {
         assert!(!is_labelled(folder.path()).unwrap());
         fs::write(below.join("index.html"), format!("<b>{LABEL}</b>")).unwrap();
         assert!(is_labelled(folder.path()).unwrap());
+    }
+
+    #[test]
+    fn no_page_of_an_earlier_run_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = folder.path().join("keyproof_otp");
+        assert!(empty(&pages).is_ok());
+        fs::create_dir(&pages).unwrap();
+        fs::write(pages.join("index.html"), LABEL).unwrap();
+        empty(&pages).unwrap();
+        assert!(!pages.exists());
     }
 }
