@@ -13,6 +13,9 @@ const PAGE: &str = "ARCHITECTURE.md";
 /// The part of the page whose items are sought: prose and tables, each line of its own.
 const HEADING: &str = "## From a URL to its rule";
 
+/// Its one section that is no contract's: the names there are of files all over the workspace.
+const NO_CONTRACT: &str = "### On every listener";
+
 /// Below which folders a file may be, beside those that a section's heading names.
 const FOLDERS: [&str; 4] = ["crates", "bins/keyproof/src", "crates/service/src", ""];
 
@@ -89,6 +92,9 @@ impl Tree {
         for line in part.lines() {
             if line.starts_with("### ") {
                 section = Section::of(line);
+                if section.folders.is_empty() && line != NO_CONTRACT {
+                    return Err(format!("names no routes.rs and no folder: {line}"));
+                }
                 continue;
             }
             if let Some(row) = line.strip_prefix("| `") {
@@ -107,17 +113,16 @@ impl Tree {
         Ok(count)
     }
 
-    /// The row's path is in the route table, whose tests look for a row of each of its lines.
+    /// The row's method and path are in the route table, whose tests look for a row of each of its lines.
     fn operation(&self, row: &str, section: &Section) -> Result<(), String> {
-        let path = row.split('`').next().unwrap_or_default();
-        let path = path.rsplit(' ').next().unwrap_or_default();
-        let written = format!("{}\"", path.trim_start_matches('…'));
+        let operation = row.split('`').next().unwrap_or_default();
+        let (method, path) = operation.split_once(' ').unwrap_or_default();
         let tables = section.folders.iter();
         let mut tables = tables.filter_map(|folder| self.sources.get(&folder.join("routes.rs")));
-        if section.folders.is_empty() || tables.any(|table| table.contains(&written)) {
+        if tables.any(|table| routes(table, method, path)) {
             return Ok(());
         }
-        Err(format!("no route table has {path}"))
+        Err(format!("no route table has {operation}"))
     }
 
     /// Names stand before the file that they are in; those with none are in the section's folders.
@@ -180,6 +185,28 @@ impl Section {
     fn contains(&self, path: &Path) -> bool {
         self.folders.iter().any(|folder| path.starts_with(folder))
     }
+}
+
+/// Whether a line of a route table is for this method and this path, or for the constant that is the path. Of pages and
+/// forms the method goes without saying.
+fn routes(table: &str, method: &str, path: &str) -> bool {
+    let written = format!("\"{}\"", path.trim_start_matches('…'));
+    let constant = table.lines().find_map(|line| {
+        let (name, value) = line.split_once("const ")?.1.split_once(':')?;
+        value.contains(&written).then(|| format!(" {name},"))
+    });
+    let unsaid: &[&str] = match method {
+        "GET" => &["page("],
+        "POST" => &["form(", "upload("],
+        _ => &[],
+    };
+    let said = format!("Method::{method},");
+    table.lines().map(str::trim_start).any(|line| {
+        let is_for_method =
+            line.contains(&said) || unsaid.iter().any(|maker| line.starts_with(maker));
+        let is_constant = || constant.as_ref().is_some_and(|name| line.contains(name));
+        is_for_method && (line.contains(&written) || is_constant())
+    })
 }
 
 /// What stands in backquotes.
@@ -249,7 +276,7 @@ The token: `permit` in `caller.rs`.
         let sources = [
             (
                 "bins/keyproof/src/dialect/f5/routes.rs",
-                "static ROUTES: &str = \"/f5/a\";",
+                "const LIST: &str = api!(\"/list\");\nroute(Method::GET, api!(\"/a\"), 0),\nroute(Method::PUT, LIST, 0),\npage(\"/page\", 0),",
             ),
             (
                 "crates/service/src/devices/caller.rs",
@@ -273,6 +300,14 @@ The token: `permit` in `caller.rs`.
     #[test]
     fn what_is_there_is_counted() {
         assert_eq!(tree().named_in(PAGE), Ok(9));
+    }
+
+    #[test]
+    fn a_path_may_be_a_constant_and_a_method_unsaid() {
+        let tree = tree();
+        let table = &tree.sources[Path::new("bins/keyproof/src/dialect/f5/routes.rs")];
+        assert!(routes(table, "PUT", "…/list") && !routes(table, "GET", "…/list"));
+        assert!(routes(table, "GET", "/page") && !routes(table, "POST", "/page"));
     }
 
     #[test]
@@ -311,7 +346,13 @@ The token: `permit` in `caller.rs`.
                 "there is no Names::parse in",
             ),
             ("`list` in", "`parse` in", "there is no parse in objects.rs"),
-            ("`GET …/a`", "`GET …/b`", "no route table has …/b"),
+            ("`GET …/a`", "`GET …/b`", "no route table has GET …/b"),
+            ("`GET …/a`", "`PUT …/a`", "no route table has PUT …/a"),
+            (
+                "### F5: `dialect/f5/routes.rs`, `crates/service/src/devices/`",
+                "### F5",
+                "names no routes.rs and no folder",
+            ),
         ] {
             let page = PAGE.replace(right, wrong);
             let problem = tree().named_in(&page).unwrap_err();
