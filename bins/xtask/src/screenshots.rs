@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     failure::Failure,
-    process::{cargo, run as execute},
+    process::{cargo, run as execute, run_named_tests},
     tools::{self, need_programs},
     workspace,
 };
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         "--",
         "browser::",
     ]);
-    execute(tests.env("KEYPROOF_PICTURES", &taken))?;
+    run_named_tests(tests.env("KEYPROOF_PICTURES", &taken))?;
     let pictures = pictures(&taken)?;
     let mut fewer = Command::new("pngquant");
     fewer.args([
