@@ -52,7 +52,7 @@ pub(crate) enum Failure {
     #[error("cannot start `{line}`: {source}")]
     Start { line: String, source: io::Error },
 
-    #[error("{} take root, for networks of their own; run\n    {command}", stages.join(", "))]
+    #[error("root is needed by {}, for networks of their own; run\n    {command}", stages.join(", "))]
     TakesRoot {
         stages: Vec<String>,
         command: String,
