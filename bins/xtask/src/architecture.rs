@@ -187,7 +187,7 @@ impl Section {
     }
 }
 
-/// Whether a line of a route table is for this method and this path, or for the constant that is the path. Of pages and
+/// Whether a line of a route table is for this method and this path, or for the constant that is the path. Of what shows and of
 /// forms the method goes without saying.
 fn routes(table: &str, method: &str, path: &str) -> bool {
     let written = format!("\"{}\"", path.trim_start_matches('…'));
@@ -196,7 +196,7 @@ fn routes(table: &str, method: &str, path: &str) -> bool {
         value.contains(&written).then(|| format!(" {name},"))
     });
     let unsaid: &[&str] = match method {
-        "GET" => &["page("],
+        "GET" => &["page(", "show("],
         "POST" => &["form(", "upload("],
         _ => &[],
     };
