@@ -73,7 +73,7 @@ use work_observer::Followed;
 /// How many lists without pages are in memory at once.
 const LISTS: usize = 8;
 
-/// How many of them are one tenant's.
+/// How many of them are one party's.
 const LISTS_EACH: usize = 2;
 
 /// All use cases over one store.
@@ -88,8 +88,8 @@ pub struct Service {
     pub certificates: Certificates,
     /// Runs work that takes a processor's time; each domain has a queue of its own beside this one.
     pub judging: Arc<Judging>,
-    /// Places for lists whose contract has no pages, each of a tenant: they are in memory whole until their client has read
-    /// them.
+    /// Places for lists whose contract has no pages, each of a party ([`Who::party`]): they are in memory whole until their
+    /// client has read them.
     pub lists: Places,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,

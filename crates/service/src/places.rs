@@ -17,7 +17,7 @@ use crate::TooBusy;
 /// How long a place is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Places, each taken by a party: an instance, an organisation, a user.
+/// Places, each taken by a party: whoever asks, as [`Who::party`](crate::Who::party) names them, never what they ask for.
 #[derive(Debug)]
 pub struct Places {
     all: Arc<Semaphore>,

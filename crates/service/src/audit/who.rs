@@ -57,6 +57,21 @@ pub enum Who {
 }
 
 impl Who {
+    /// Whose share of what all askers have in common they take ([`Places`](crate::Places)): all users of an organisation and all
+    /// tokens of an instance are one party. What is asked for does not matter: whoever may ask for more has no more.
+    pub fn party(&self) -> String {
+        match self {
+            Self::Instance { name, .. } => format!("instance:{name}"),
+            Self::User { subject, .. } => format!("organisation:{}", subject.organisation),
+            Self::Anonymous
+            | Self::CommandLine(_)
+            | Self::External { .. }
+            | Self::Keyproof
+            | Self::Operator { .. }
+            | Self::Station { .. } => self.to_string(),
+        }
+    }
+
     /// What an asker's text calls a user by, if it is one's: by their subject, in events of earlier releases by their name. An
     /// application's token stands behind it.
     pub fn user_in(text: &str) -> Option<&str> {
@@ -107,6 +122,39 @@ impl fmt::Display for Who {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_that_a_tenant_has_is_one_party() {
+        let instance = |token: Option<&str>| Who::Instance {
+            name: "shop".to_owned(),
+            token: token.map(str::to_owned),
+        };
+        for token in [None, Some("0123456789abcdef"), Some("fedcba9876543210")] {
+            assert_eq!(instance(token).party(), "instance:shop");
+        }
+        for (subject, application_token) in [
+            ("1:7:0000000000", None),
+            ("1:7:0000000000", Some(3)),
+            ("1:8:0000000000", None),
+        ] {
+            let who = Who::User {
+                subject: subject.parse().unwrap(),
+                application_token,
+            };
+            assert_eq!(who.party(), "organisation:1");
+        }
+        let operator = |token: &str| Who::Operator {
+            token: token.to_owned(),
+            subject: "ci".to_owned(),
+        };
+        let (one, other) = (operator("0123456789abcdef"), operator("fedcba9876543210"));
+        assert_ne!(one.party(), other.party());
+        let external = |subject: &str| Who::External {
+            issuer: "https://login.example.com".to_owned(),
+            subject: subject.to_owned(),
+        };
+        assert_ne!(external("ada").party(), external("bob").party());
+    }
 
     #[test]
     fn a_user_is_found_in_what_is_written_of_them() {

@@ -74,9 +74,9 @@ impl Caller {
         &self.service
     }
 
-    /// Subscription, resource group and name of the provisioning service as they are compared, `/` between them.
-    pub fn service_path(&self) -> String {
-        self.service.folded().join("/")
+    /// Whose share they take of what all callers have in common.
+    pub fn party(&self) -> String {
+        self.origin.who.party()
     }
 
     pub(super) const fn origin(&self) -> &Origin {

@@ -392,6 +392,11 @@ impl<R> Caller<R> {
         &self.instance
     }
 
+    /// Whose share they take of what all callers have in common.
+    pub fn party(&self) -> String {
+        self.origin.who.party()
+    }
+
     /// Where a device of the instance stands, in the life of it that the caller's permission is for.
     pub(super) fn place_of(&self, device: &str) -> Key {
         device_key(&self.instance, &self.incarnation, device)

@@ -106,8 +106,7 @@ struct Call {
 
 impl Call {
     async fn list(self) -> Answered {
-        let whose = format!("service/{}", self.caller.service_path());
-        let place = self.service.lists.take(&whose).await;
+        let place = self.service.lists.take(&self.caller.party()).await;
         let place = place.map_err(StorageError::from)?;
         let views = self.service.certificates.list(&self.caller).await?;
         Ok(keeping(wire::list(&views, self.style), place))

@@ -158,8 +158,7 @@ impl Call<Holding> {
 impl Call<Reading> {
     async fn list(self) -> Answered {
         let lists = &self.taler.service.lists;
-        let whose = format!("instance/{}", self.caller.instance());
-        let place = lists.take(&whose).await?;
+        let place = lists.take(&self.caller.party()).await?;
         let devices = self.devices().devices(&self.caller).await;
         let answer = wire::devices(&devices.map_err(Refusal::reading)?);
         Ok(keeping(answer, place))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXUPPER};
+use keyproof_service::otp_devices::{Lifetime, TokenRequest};
 use rcgen::CustomExtension;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
@@ -13,7 +14,7 @@ use tokio::{
 
 use crate::dps::{
     dialect::{CERTIFICATES, Ca, VERSION},
-    site::Site,
+    site::{Site, console_origin, keeper, secret},
 };
 
 const CREATED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
@@ -493,12 +494,72 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
     let refused = site.to("GET", "").send().await;
     assert_eq!(refused.refuses(503, 503_003).header("retry-after"), "1");
     // Nobody else is shut out, and nothing but lists.
-    let other = target.replace("/Dps/", "/Other/");
-    let other = site.call("GET", &other).bearer(&site.admin).send().await;
+    let other = site.operator_token(&["certificates"], None).await;
+    let other = site.call("GET", &target).bearer(&other).send().await;
     other.is(200);
     site.get("c7").await.is(200);
     drop(unread);
     site.to("GET", "").send().await.is(200);
+}
+
+/// A service is wherever a scope reaches, so that one token has as many as it likes.
+#[tokio::test]
+async fn one_token_takes_not_all_places_for_lists() {
+    let site = Site::with("max_certificates = 100").await;
+    // As above: what the system takes for a client that does not read is less.
+    let ca = Ca::made("Root", |params| {
+        let content = vec![0; 84 * 1024];
+        let oid = [1, 3, 6, 1, 4, 1, 99_999, 1];
+        params.custom_extensions = vec![CustomExtension::from_oid_content(&oid, content)];
+    });
+    let body = ca.body();
+    let mut lists = tokio::task::JoinSet::new();
+    for service in ["/A/", "/B/", "/C/", "/D/"] {
+        let certificates = CERTIFICATES.replace("/Dps/", service);
+        for number in 0..60 {
+            let target = format!("{certificates}/c{number}?api-version={VERSION}");
+            let put = site.call("PUT", &target).bearer(&site.admin).json(&body);
+            put.send().await.is(200);
+        }
+        let head = format!(
+            "GET {certificates}?api-version={VERSION} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+            site.admin
+        );
+        for _ in 0..2 {
+            let (address, head) = (site.server.address(), head.clone());
+            lists.spawn(async move {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.set_recv_buffer_size(4_096).unwrap();
+                let mut stream = socket.connect(address).await.unwrap();
+                stream.write_all(head.as_bytes()).await.unwrap();
+                // It is being answered, or refused.
+                let mut begin = [0; 100];
+                stream.read_exact(&mut begin).await.unwrap();
+                (begin.starts_with(b"HTTP/1.1 200"), stream)
+            });
+        }
+    }
+    let unread = lists.join_all().await;
+    let begun = unread.iter().filter(|(is_list, _)| *is_list).count();
+    assert_eq!(begun, 2, "however many services there are");
+
+    let (devices, origin) = (&site.console.otp_devices, console_origin());
+    let password = || secret("correct horse");
+    let set = devices.set_password(&keeper("default"), password());
+    set.await.unwrap();
+    let login = devices.log_in("default", "default", password(), &origin);
+    let request = TokenRequest {
+        scope: "all".parse().unwrap(),
+        lifetime: Lifetime::Forever,
+        description: None,
+    };
+    let issued = devices.issue(&login.await.unwrap(), &request).await;
+    let till = site
+        .call("GET", "/private/otp-devices")
+        .bearer(&format!("secret-token:{}", *issued.unwrap().text))
+        .of_another_dialect();
+    till.send().await.is(200);
+    drop(unread);
 }
 
 #[tokio::test]
