@@ -2,19 +2,17 @@
 //!
 //! The async threads serve every connection, health probes included, so none of it runs there. It runs on the
 //! runtime's blocking threads, on a few of them at once; some more waits, in order, and beyond that a request is told
-//! that there is too much to do. Each kind of use case has a queue of its own for the turns that all share, so that
-//! nobody's crowd shuts the others out. Passwords are not hashed here: those take memory too, and have threads of their
+//! that there is too much to do. Each kind of use case has a queue of its own for the turns that all share, and whoever asks
+//! has at most half of its places, so that nobody's crowd shuts the others out. Passwords are not hashed here: those take memory too, and have threads of their
 //! own.
 
 use std::{num::NonZeroUsize, panic::resume_unwind, sync::Arc, thread};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::Span;
 
 use crate::{
+    Place, Places,
     figures::{Count, QueueFigures},
     work_observer::{Followed, Work},
 };
@@ -24,7 +22,7 @@ use crate::{
 pub struct JudgingSettings {
     /// How many pieces of work run at once.
     pub threads: NonZeroUsize,
-    /// How many more may wait in each queue. The next one is told [`TooBusy`].
+    /// How many more may wait in each queue. The next one is told [`TooBusy`]; a party is, where it has half of all.
     pub queue: usize,
 }
 
@@ -39,7 +37,7 @@ impl Default for JudgingSettings {
     }
 }
 
-/// As much waits to be judged as may; try again in a second. Nothing was judged, and nothing was changed.
+/// As much waits to be judged as may, in all or of whoever asks; try again in a second. Nothing was judged, and nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too much is waiting to be judged")]
 pub struct TooBusy;
@@ -48,7 +46,7 @@ pub struct TooBusy;
 #[derive(Debug)]
 pub struct Judging {
     /// One for each piece of work of this queue that may run or wait.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     /// One for each that may run, of whichever queue.
     turns: Arc<Semaphore>,
     /// How many places a queue has.
@@ -62,7 +60,7 @@ pub struct Judging {
 /// A queue, as it is looked at from outside.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     capacity: usize,
     refused: Arc<Count>,
 }
@@ -92,7 +90,7 @@ impl Judging {
     fn with(turns: Arc<Semaphore>, capacity: usize, followed: Followed) -> Self {
         let capacity = capacity.min(Semaphore::MAX_PERMITS);
         Self {
-            places: Arc::new(Semaphore::new(capacity)),
+            places: Arc::new(Places::new(capacity, capacity.div_ceil(2))),
             turns,
             capacity,
             refused: Arc::default(),
@@ -115,7 +113,7 @@ impl Judging {
     }
 
     /// Does a piece of work off the async threads, once it is its turn. Work whose caller goes away before that is not
-    /// done; a panic in it is its caller's.
+    /// done; a panic in it is its caller's. It is of no party's share: for work of whose number something else takes care.
     ///
     /// # Errors
     ///
@@ -124,14 +122,31 @@ impl Judging {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TooBusy> {
+        self.run_in(self.places.try_take_unshared(), work).await
+    }
+
+    /// The same for a party, as [`Who::party`](crate::Who::party) names it: it has at most half of the queue's places.
+    ///
+    /// # Errors
+    ///
+    /// [`TooBusy`], and then the work was not begun.
+    pub async fn run_for<T: Send + 'static>(
+        &self,
+        party: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TooBusy> {
+        self.run_in(self.places.try_take(party), work).await
+    }
+
+    async fn run_in<T: Send + 'static>(
+        &self,
+        place: Result<Place, TooBusy>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TooBusy> {
         let _told = self.followed.asked(Work::Judging);
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| {
-            self.refused.add(1);
-            TooBusy
-        })?;
+        let place = place.inspect_err(|_| self.refused.add(1))?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let held: (OwnedSemaphorePermit, _) = (place, turn.map_err(|_| TooBusy)?);
+        let held = (place, turn.map_err(|_| TooBusy)?);
         let span = Span::current();
         let done = spawn_blocking(move || {
             // Until the work has ended, even where its caller has gone away.
@@ -150,9 +165,7 @@ impl Judging {
 impl Queue {
     pub(crate) fn figures(&self) -> QueueFigures {
         QueueFigures {
-            taken: self
-                .capacity
-                .saturating_sub(self.places.available_permits()),
+            taken: self.capacity.saturating_sub(self.places.free()),
             capacity: self.capacity,
             refused: self.refused.get(),
         }
@@ -162,11 +175,8 @@ impl Queue {
 #[cfg(test)]
 impl Judging {
     /// Takes every place of the queue.
-    pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
-        let all = u32::try_from(self.capacity).unwrap();
-        Arc::clone(&self.places)
-            .try_acquire_many_owned(all)
-            .unwrap()
+    pub(crate) fn fill(&self) -> tokio::sync::OwnedSemaphorePermit {
+        self.places.fill()
     }
 }
 
@@ -208,7 +218,7 @@ mod tests {
             async move { judging.run(|| 7).await }
         });
         // This very task runs on that thread.
-        while judging.places.available_permits() > 0 {
+        while judging.places.free() > 0 {
             tokio::task::yield_now().await;
         }
         assert!(!waiting.is_finished());
@@ -251,6 +261,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_party_has_half_of_a_queue_and_shuts_no_other_out() {
+        let judging = judging(3);
+        let occupied = Occupied::of(&judging).await;
+        let run_for = |party: &'static str| {
+            let judging = Arc::clone(&judging);
+            tokio::spawn(async move { judging.run_for(party, || 7).await })
+        };
+        let crowd = [run_for("a"), run_for("a")];
+        while judging.places.free() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(judging.run_for("a", || 7).await, Err(TooBusy));
+        assert_eq!(judging.queue().figures().refused, 1);
+        let other = run_for("b");
+        while judging.places.free() > 0 {
+            tokio::task::yield_now().await;
+        }
+        occupied.end().await;
+        assert_eq!(other.await.unwrap(), Ok(7));
+        for one in crowd {
+            assert_eq!(one.await.unwrap(), Ok(7));
+        }
+        assert_eq!(judging.run_for("a", || 7).await, Ok(7));
+    }
+
+    #[tokio::test]
     async fn nothing_is_done_for_a_caller_that_left() {
         let judging = judging(1);
         let occupied = Occupied::of(&judging).await;
@@ -262,7 +298,7 @@ mod tests {
                 .await
                 .is_err()
         );
-        assert_eq!(judging.places.available_permits(), 1, "its place is free");
+        assert_eq!(judging.places.free(), 1, "its place is free");
         occupied.end().await;
         assert_eq!(judging.run(|| ()).await, Ok(()));
         assert!(!done.load(Ordering::SeqCst));
@@ -275,7 +311,7 @@ mod tests {
         let release = occupied.abandon().await;
         assert_eq!(judging.run(|| ()).await, Err(TooBusy));
         drop(release);
-        while judging.places.available_permits() == 0 {
+        while judging.places.free() == 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(judging.run(|| ()).await, Ok(()));
@@ -289,7 +325,7 @@ mod tests {
             async move { judging.run(|| -> () { panic!("on purpose") }).await }
         });
         assert!(caller.await.unwrap_err().is_panic());
-        while judging.places.available_permits() == 0 {
+        while judging.places.free() == 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(judging.run(|| 7).await, Ok(7));

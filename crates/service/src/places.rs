@@ -47,7 +47,13 @@ struct User {
 /// A place, until it is dropped.
 #[must_use = "dropping it gives the place to another"]
 pub struct Place {
-    _places: [OwnedSemaphorePermit; 2],
+    _of_all: OwnedSemaphorePermit,
+    _own: Option<Own>,
+}
+
+/// What a party's place takes of its share.
+struct Own {
+    _place: OwnedSemaphorePermit,
     _user: User,
 }
 
@@ -74,13 +80,16 @@ impl Places {
         let places = async {
             // What a party has too many of waits here, and takes nothing from others.
             let own = own.acquire_owned().await.map_err(|_| TooBusy)?;
-            let all = Arc::clone(&self.all).acquire_owned().await;
-            Ok::<_, TooBusy>([all.map_err(|_| TooBusy)?, own])
+            let of_all = Arc::clone(&self.all).acquire_owned().await;
+            Ok::<_, TooBusy>((of_all.map_err(|_| TooBusy)?, own))
         };
-        let places = timeout(PATIENCE, places).await.map_err(|_| TooBusy)??;
+        let (of_all, own) = timeout(PATIENCE, places).await.map_err(|_| TooBusy)??;
         Ok(Place {
-            _places: places,
-            _user: user,
+            _of_all: of_all,
+            _own: Some(Own {
+                _place: own,
+                _user: user,
+            }),
         })
     }
 
@@ -92,11 +101,31 @@ impl Places {
     pub(crate) fn try_take(&self, party: &str) -> Result<Place, TooBusy> {
         let (user, own) = self.share_of(party);
         let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
-        let all = Arc::clone(&self.all).try_acquire_owned();
         Ok(Place {
-            _places: [all.map_err(|_| TooBusy)?, own],
-            _user: user,
+            _own: Some(Own {
+                _place: own,
+                _user: user,
+            }),
+            ..self.try_take_unshared()?
         })
+    }
+
+    /// A place of no party's share, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TooBusy`], if there is none.
+    pub(crate) fn try_take_unshared(&self) -> Result<Place, TooBusy> {
+        let of_all = Arc::clone(&self.all).try_acquire_owned();
+        Ok(Place {
+            _of_all: of_all.map_err(|_| TooBusy)?,
+            _own: None,
+        })
+    }
+
+    /// How many nobody has.
+    pub(crate) fn free(&self) -> usize {
+        self.all.available_permits()
     }
 
     fn share_of(&self, party: &str) -> (User, Arc<Semaphore>) {
@@ -137,6 +166,15 @@ impl Drop for User {
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Place")
+    }
+}
+
+#[cfg(test)]
+impl Places {
+    /// Takes all that are free.
+    pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
+        let free = u32::try_from(self.free()).unwrap();
+        Arc::clone(&self.all).try_acquire_many_owned(free).unwrap()
     }
 }
 

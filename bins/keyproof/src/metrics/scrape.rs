@@ -155,7 +155,7 @@ impl Families {
         )?;
         self.counters(
             "keyproof_judging_refused_total",
-            "Requests turned away, because the queue was full.",
+            "Requests turned away, because the queue or an asker's half of it was full.",
             "domain",
             figures
                 .queues

@@ -116,12 +116,13 @@ impl Certificates {
         }
     }
 
-    /// Decodes or judges off the async threads.
+    /// Decodes or judges for this caller, off the async threads.
     async fn judge<T: Send + 'static>(
         &self,
+        caller: &Caller,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
-        Ok(self.judging.run(work).await?)
+        Ok(self.judging.run_for(&caller.party(), work).await?)
     }
 
     async fn load(

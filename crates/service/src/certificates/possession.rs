@@ -95,7 +95,7 @@ impl Certificates {
                 return refuse(GenerateCodeError::Precondition);
             }
             let now = self.clock.now();
-            let drawn = self.draw_code(&key, &stored.record, now);
+            let drawn = self.draw_code(caller, &key, &stored.record, now);
             let (digits, code, description) = drawn.await?;
             let record = Certificate {
                 description: Some(description.clone()),
@@ -148,7 +148,7 @@ impl Certificates {
                 return refuse(VerifyError::NoCode);
             };
             let (ca, leaf) = (stored.record.clone(), leaf.clone());
-            let judged = self.judge(move || redeem(code, &ca, &leaf, now));
+            let judged = self.judge(caller, move || redeem(code, &ca, &leaf, now));
             let (redemption, description) = judged.await??;
             let report = match redemption {
                 Redemption::Spent { report } => report,
@@ -180,6 +180,7 @@ impl Certificates {
     /// Draws a code, and what is stored of it; and reads the certificate that it is for.
     async fn draw_code(
         &self,
+        caller: &Caller,
         key: &Key,
         record: &Certificate,
         now: Timestamp,
@@ -191,7 +192,7 @@ impl Certificates {
             .code_lifetime
             .map(|lifetime| now.saturating_add(lifetime));
         let record = record.clone();
-        let issued = self.judge(move || {
+        let issued = self.judge(caller, move || {
             let ca = parse(&record)?;
             let code = VerificationCode::issue(&random, &ca, expires_at.map(Timestamp::as_secs));
             Ok::<_, StorageError>((code, *ca.sha256_thumbprint().as_bytes(), describe(&ca)))

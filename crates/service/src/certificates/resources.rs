@@ -139,7 +139,7 @@ impl Certificates {
         let mut views = Vec::new();
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, stored) in page {
-                views.push(self.show(stored).await?);
+                views.push(self.show(caller, stored).await?);
             }
         }
         // Long names are stored by their digests, and so out of order.
@@ -164,7 +164,7 @@ impl Certificates {
         let (read, is_more) = some(&self.store, &all, after.as_ref(), most, now).await?;
         let mut rows = Vec::new();
         for (_, stored) in read {
-            rows.push(self.show(stored).await?);
+            rows.push(self.show(caller, stored).await?);
         }
         let last = rows.last().map(|view| view.name.clone());
         let next = last.filter(|_| is_more);
@@ -194,7 +194,7 @@ impl Certificates {
         if !precondition.holds_if_said(stored.version) {
             return refuse(GetError::Precondition);
         }
-        self.show(stored).await.map_err(Failure::Storage)
+        self.show(caller, stored).await.map_err(Failure::Storage)
     }
 
     /// Stores a certificate under a name: a new one whatever `precondition` says, in place of another only if that is met.
@@ -227,7 +227,7 @@ impl Certificates {
                 return refuse(PutError::Name);
             }
             let uploaded = upload.certificate.clone();
-            let decoded = self.judge(move || decode(&uploaded)).await?;
+            let decoded = self.judge(caller, move || decode(&uploaded)).await?;
             let Decoded {
                 der,
                 pem,
@@ -321,7 +321,11 @@ impl Certificates {
     }
 
     /// A stored certificate, as it is shown. One of before is read again.
-    async fn show(&self, mut stored: Stored<Certificate>) -> Result<CertificateView, StorageError> {
+    async fn show(
+        &self,
+        caller: &Caller,
+        mut stored: Stored<Certificate>,
+    ) -> Result<CertificateView, StorageError> {
         if let Some(description) = stored.record.description.take() {
             return Ok(view(stored.record, description, stored.version));
         }
@@ -329,7 +333,7 @@ impl Certificates {
             let description = describe(&parse(&stored.record)?);
             Ok(view(stored.record, description, stored.version))
         };
-        self.judge(read).await?
+        self.judge(caller, read).await?
     }
 
     /// Counts one more, in the batch that adds it.

@@ -36,11 +36,12 @@ impl Fields {
 /// The most members of a gzip file. Clients send one; each costs the set-up of a decoder, however little is in it.
 const MAX_GZIP_MEMBERS: usize = 16;
 
-/// Reads the body of a request, of at most so many bytes, as a JSON object.
+/// Reads the body of a party's request, of at most so many bytes, as a JSON object.
 pub(super) async fn members(
     exchange: &mut Exchange,
     needed: usize,
     inflating: &Judging,
+    party: &str,
 ) -> Result<Members, Refusal> {
     let body = exchange.body(needed).await?;
     let limit = exchange.body_limit(needed);
@@ -54,7 +55,7 @@ pub(super) async fn members(
         Coding::Identity => body,
         coding => {
             inflating
-                .run(move || coding.inflate(&body, limit))
+                .run_for(party, move || coding.inflate(&body, limit))
                 .await??
         }
     };

@@ -101,13 +101,19 @@ impl Taler {
                 Issuer::from(caller.await?)
             }
         };
-        let request = wire::token_request(self.members(exchange, body).await?)?;
+        let members = self.members(exchange, body, &issuer.party()).await?;
+        let request = wire::token_request(members)?;
         let issued = devices.issue(&issuer, &request).await?;
         Ok(wire::issued_token(&issued))
     }
 
-    async fn members(&self, exchange: &mut Exchange, needed: usize) -> Result<Members, Refusal> {
-        body::members(exchange, needed, &self.inflating).await
+    async fn members(
+        &self,
+        exchange: &mut Exchange,
+        needed: usize,
+        party: &str,
+    ) -> Result<Members, Refusal> {
+        body::members(exchange, needed, &self.inflating, party).await
     }
 }
 
@@ -144,7 +150,9 @@ impl<R> Call<R> {
     }
 
     async fn members(&mut self) -> Result<Members, Refusal> {
-        self.taler.members(&mut self.exchange, self.body).await
+        let party = self.caller.party();
+        let members = self.taler.members(&mut self.exchange, self.body, &party);
+        members.await
     }
 }
 

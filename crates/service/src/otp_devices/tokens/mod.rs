@@ -105,6 +105,11 @@ impl Issuer {
         })
     }
 
+    /// Whose share they take of what all callers have in common.
+    pub fn party(&self) -> String {
+        self.origin().who.party()
+    }
+
     fn instance(&self) -> &str {
         match &self.0 {
             IssuerKind::Password { instance, .. } => instance,
