@@ -158,7 +158,10 @@ impl<'p, O> Resource<'p, O> {
     /// What a request asks for here, if its method is one of those that there are. Logs and metrics are told.
     pub fn asked(&self, exchange: &Exchange) -> Option<&'static Route<O>> {
         exchange.matched(self.template);
-        let route = self.route(exchange.method())?;
+        let Some(route) = self.route(exchange.method()) else {
+            exchange.lacks_method();
+            return None;
+        };
         if route.is_login {
             exchange.logs_in();
         }

@@ -7,6 +7,9 @@ use tracing::info;
 
 use crate::{RequestLabels, RequestObserver, RequestTrace, response::Route};
 
+/// What methods are counted as that clients made up, or that their route lacks.
+const OTHER: &str = "other";
+
 /// Told when it is dropped, so that a request whose client hung up is told of too (without a status).
 ///
 /// Never the path or the query: the route's *template* says enough, and the others may hold secrets.
@@ -56,7 +59,12 @@ impl Drop for AccessRecord<'_> {
         let duration = self.started.elapsed();
         let labels = RequestLabels {
             application: self.application,
-            method: self.method,
+            // A stranger needs no credentials to ask each route for each method.
+            method: if self.route.is_without_method() {
+                OTHER
+            } else {
+                self.method
+            },
             route: self.route.template(),
             is_login: self.route.is_login(),
         };
@@ -66,7 +74,7 @@ impl Drop for AccessRecord<'_> {
             trace.end(labels, self.status);
         }
         info!(
-            method = labels.method,
+            method = self.method,
             dialect = labels.application,
             route = labels.route,
             status = self.status.map(|status| status.as_u16()),
@@ -90,6 +98,6 @@ fn known(method: &Method) -> &'static str {
         Method::POST => "POST",
         Method::PUT => "PUT",
         Method::TRACE => "TRACE",
-        _ => "other",
+        _ => OTHER,
     }
 }

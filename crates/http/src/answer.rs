@@ -96,6 +96,9 @@ impl Origin {
             (Err(refusal), ..) => Err(refusal),
             (Ok(()), Some(probe), _) => {
                 route.matched(probe.route());
+                if !Probe::has(&head.method) {
+                    route.lacks_method();
+                }
                 Ok(probe.answer(&head.method, stack).await)
             }
             (Ok(()), None, None) => Err(StackRefusal::NotFound),

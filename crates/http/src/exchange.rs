@@ -81,6 +81,11 @@ impl Exchange {
         self.route.matched(template);
     }
 
+    /// Says that what the path names has not the request's method, for metrics: such methods are counted as one.
+    pub fn lacks_method(&self) {
+        self.route.lacks_method();
+    }
+
     /// Says that the request logs somebody in, unless it is refused: for whoever counts that.
     pub fn logs_in(&self) {
         self.route.logs_in();

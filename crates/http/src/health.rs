@@ -32,8 +32,13 @@ impl Probe {
         }
     }
 
+    /// Whether probes have this method.
+    pub(crate) fn has(method: &Method) -> bool {
+        matches!(*method, Method::GET | Method::HEAD)
+    }
+
     pub(crate) async fn answer(self, method: &Method, stack: &Stack) -> Response {
-        if !matches!(*method, Method::GET | Method::HEAD) {
+        if !Self::has(method) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
             response
                 .headers_mut()

@@ -27,7 +27,7 @@ pub trait RequestObserver: Send + Sync + 'static {
 pub struct RequestLabels {
     /// The application's name, or `-`.
     pub application: &'static str,
-    /// A registered method, `other`, or `-`.
+    /// A registered method; `other`, also for one that the route lacks; or `-`.
     pub method: &'static str,
     /// The route's template, or `-`.
     pub route: &'static str,

@@ -76,6 +76,7 @@ pub fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
 #[derive(Default)]
 pub(crate) struct Route {
     template: OnceLock<&'static str>,
+    is_without_method: AtomicBool,
     is_login: AtomicBool,
 }
 
@@ -87,6 +88,15 @@ impl Route {
 
     pub(crate) fn template(&self) -> &'static str {
         self.template.get().copied().unwrap_or("-")
+    }
+
+    pub(crate) fn lacks_method(&self) {
+        self.is_without_method.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what the path names has not the request's method.
+    pub(crate) fn is_without_method(&self) -> bool {
+        self.is_without_method.load(Ordering::Relaxed)
     }
 
     pub(crate) fn logs_in(&self) {

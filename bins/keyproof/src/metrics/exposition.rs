@@ -28,7 +28,10 @@ impl Application for Exposition {
         exchange.matched("/metrics");
         let response = match *exchange.method() {
             Method::GET | Method::HEAD => self.answer(exchange.request_id()),
-            _ => only_get(),
+            _ => {
+                exchange.lacks_method();
+                only_get()
+            }
         };
         Box::pin(ready(response))
     }

@@ -106,6 +106,50 @@ async fn requests_are_counted_by_dialect_method_template_and_status() {
     assert_eq!(series.value(&infinite), 4);
 }
 
+/// Whoever has no credentials could else make a series of each method at each route.
+#[tokio::test]
+async fn the_methods_that_a_route_lacks_are_one_series() {
+    let flags = [(LISTEN.0, LISTEN.1.into())];
+    let engine = Arc::new(MemoryEngine::new());
+    let site = Site::set_up(Timestamp::EPOCH, engine, &flags, |_, _| {}).await;
+    for (path, lacking) in [
+        ("/healthz", &["DELETE", "PATCH", "POST", "PUT", "BREW"][..]),
+        ("/config", &["DELETE", "PATCH", "POST", "PUT", "BREW"]),
+        ("/private/otp-devices", &["DELETE", "PATCH", "PUT", "BREW"]),
+        ("/private/otp-devices/7", &["POST", "PUT", "BREW"]),
+        ("/private/token", &["GET", "PATCH", "PUT", "BREW"]),
+    ] {
+        for method in lacking {
+            let answer = ask(site.server.address(), &format!("{method} {path}")).await;
+            assert_eq!(answer.status, 405, "{method} {path}");
+        }
+    }
+    let metrics = site.server.metrics_address().unwrap();
+    for method in ["PUT", "BREW"] {
+        assert_eq!(
+            ask(metrics, &format!("{method} /metrics")).await.status,
+            405
+        );
+    }
+    let series = Series::scrape(&site.server).await;
+    let requests = series.of("keyproof_http_requests_total");
+    let labels: Vec<_> = requests
+        .iter()
+        .map(|line| line.strip_prefix("keyproof_http_requests_total").unwrap())
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            r#"{dialect="-",method="other",route="/healthz",status="405"} 5"#,
+            r#"{dialect="metrics",method="other",route="/metrics",status="405"} 2"#,
+            r#"{dialect="taler",method="other",route="/config",status="405"} 5"#,
+            r#"{dialect="taler",method="other",route="/private/otp-devices",status="405"} 4"#,
+            r#"{dialect="taler",method="other",route="/private/otp-devices/{id}",status="405"} 3"#,
+            r#"{dialect="taler",method="other",route="/private/token",status="405"} 4"#,
+        ]
+    );
+}
+
 #[tokio::test]
 async fn open_connections_are_counted_and_the_scrapes_own() {
     let stack = Stack::start(&[(LISTEN.0, LISTEN.1.into())]).await;
