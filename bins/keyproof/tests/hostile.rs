@@ -115,6 +115,34 @@ async fn targets_up_to_16_kib_are_served() {
     }
 }
 
+/// In memory each would take many times what it does in the target, for as long as the body comes.
+#[tokio::test]
+async fn targets_in_many_pieces_are_refused() {
+    let stack = Stack::start(&[]).await;
+    let asked = async |target: &str| {
+        let request = head(&format!("GET {target}"), &[]);
+        stack.send(request).await
+    };
+    let query = |parameters: usize| format!("/trial/client?{}", "a&".repeat(parameters));
+    assert_eq!(asked(&query(256)).await.status, 200);
+    for parameters in [257, 8_000] {
+        asked(&query(parameters)).await.refuses(400);
+    }
+    // What holds nothing is no parameter.
+    let empty = format!("/trial/client?{}", "&".repeat(8_000));
+    assert_eq!(asked(&empty).await.status, 200);
+
+    let path = |segments: usize| format!("/trial{}", "/a".repeat(segments - 1));
+    let claimed = asked(&path(64)).await;
+    assert_eq!((claimed.status, &*claimed.body), (404, "{}"));
+    for segments in [65, 8_000] {
+        let unclaimed = asked(&path(segments)).await;
+        unclaimed.refuses(404);
+        assert_ne!(unclaimed.body, "{}", "the dialect is not asked");
+    }
+    stack.serves().await;
+}
+
 #[tokio::test]
 async fn heads_over_the_limit_are_refused() {
     let stack = Stack::start(&[]).await;

@@ -15,9 +15,17 @@ use tracing::{Instrument, error, info_span, warn};
 
 use crate::{
     Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
-    RequestPath, RequestTrace, Response, StackRefusal, access_log::AccessRecord,
-    deadline::HandlerDeadline, health::Probe, limits::MAX_TARGET_BYTES, response::Route,
-    served::Served, slots::Slot, socket::Peer, stack::Stack, wire::Turn,
+    RequestPath, RequestTrace, Response, StackRefusal,
+    access_log::AccessRecord,
+    deadline::HandlerDeadline,
+    health::Probe,
+    limits::{MAX_PARAMETERS, MAX_TARGET_BYTES},
+    response::Route,
+    served::Served,
+    slots::Slot,
+    socket::Peer,
+    stack::Stack,
+    wire::Turn,
 };
 
 /// What a connection's bytes are carried in.
@@ -75,8 +83,8 @@ impl Origin {
         let client = stack.proxies.client(this.peer, &head.headers);
         let is_encrypted = matches!(this.transport, Transport::Tls(_))
             || stack.proxies.says_https(this.peer, &head.headers);
-        let path = RequestPath::parse(head.uri.path());
-        let application = served.application(&path);
+        let path = RequestPath::of_target(head.uri.path());
+        let application = path.as_ref().and_then(|path| served.application(path));
         let route = Arc::new(Route::default());
         let record = AccessRecord::start(
             &head.method,
@@ -91,8 +99,10 @@ impl Origin {
         let body = RequestBody::new(incoming, Arc::clone(&deadline), Arc::clone(this));
         let within_limits = unambiguous(&head)
             .and_then(|()| understood(&head))
+            .and_then(|()| of_few_parameters(&head))
             .and_then(|()| body.check_announced());
-        let answered = match (within_limits, Probe::at(&path), application) {
+        let probe = path.as_ref().and_then(Probe::at);
+        let answered = match (within_limits, probe, application.zip(path)) {
             (Err(refusal), ..) => Err(refusal),
             (Ok(()), Some(probe), _) => {
                 route.matched(probe.route());
@@ -102,7 +112,7 @@ impl Origin {
                 Ok(probe.answer(&head.method, stack).await)
             }
             (Ok(()), None, None) => Err(StackRefusal::NotFound),
-            (Ok(()), None, Some(application)) => {
+            (Ok(()), None, Some((application, path))) => {
                 let exchange = Exchange {
                     query: Query::parse(head.uri.query().unwrap_or_default()),
                     method: head.method,
@@ -250,4 +260,16 @@ fn understood(head: &request::Parts) -> Result<(), StackRefusal> {
         ),
         Some(_) => Err(StackRefusal::CodingUnknown),
     }
+}
+
+/// Refuses a query of more parameters than any application reads.
+fn of_few_parameters(head: &request::Parts) -> Result<(), StackRefusal> {
+    let parameters = head.uri.query().unwrap_or_default().split('&');
+    let parameters = parameters.filter(|parameter| !parameter.is_empty());
+    if parameters.count() > MAX_PARAMETERS {
+        return Err(StackRefusal::HeadMalformed(
+            "more than 256 parameters in the query",
+        ));
+    }
+    Ok(())
 }

@@ -16,6 +16,8 @@
 //! | a head slower than `header_timeout` | 408; none if no byte of it came | closed |
 //! | a head over 64 KiB or 100 fields | 431 | closed |
 //! | a request target over 16 KiB | 414 | kept; closed where the head is over its limit too |
+//! | a query of more than 256 parameters | 400 | kept |
+//! | a path of more than 64 segments | 404, as one that no application claims | kept |
 //! | no `Host` (HTTP/1.1) or two; two `Authorization` or `Content-Type` | 400 | kept |
 //! | two different `Content-Length` (the same twice counts once), or one that is no number | 400 | closed |
 //! | `TRACE` | 405 | kept |

@@ -5,6 +5,12 @@ use std::time::Duration;
 /// The longest request target that is served, in bytes: some clients send certificates in the query.
 pub(crate) const MAX_TARGET_BYTES: usize = 16 * 1024;
 
+/// The most segments of a path that is looked at. In memory each takes many times what a slash does.
+pub(crate) const MAX_SEGMENTS: usize = 64;
+
+/// The most parameters of a query that is served. In memory each takes many times what it does in the target.
+pub(crate) const MAX_PARAMETERS: usize = 256;
+
 /// The longest head that is read, in bytes, target included.
 pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 

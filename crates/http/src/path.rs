@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use crate::limits::MAX_SEGMENTS;
+
 /// A request's path in its segments.
 ///
 /// `/a/b` has the segments `a`, `b`; `/a/` has `a` and an empty one; `/` has one empty segment.
@@ -27,6 +29,12 @@ impl RequestPath {
             Ok(text.len())
         }));
         Self { text, ends }
+    }
+
+    /// The same, unless it has more than [`MAX_SEGMENTS`]: then it is no application's.
+    pub(crate) fn of_target(raw: &str) -> Option<Self> {
+        let slashes = raw.bytes().filter(|byte| *byte == b'/').count();
+        (slashes <= MAX_SEGMENTS).then(|| Self::parse(raw))
     }
 
     fn iter(&self) -> impl Iterator<Item = Result<&str, SegmentFault>> {
