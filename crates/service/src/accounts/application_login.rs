@@ -46,7 +46,7 @@ impl Accounts {
             let Holder { user, id, token } = match self.holder(text, address, now).await? {
                 Ok(holder) => holder,
                 Err(refusal) => {
-                    let deed = self.told_refusal(refusal, address, origin);
+                    let deed = self.told_refusal(refusal, origin);
                     self.audit.refused(deed).await;
                     return refuse(ApplicationLoginError::Refused);
                 }
@@ -74,16 +74,11 @@ impl Accounts {
         .await
     }
 
-    fn told_refusal<'a>(
-        &self,
-        Refusal { id, why }: Refusal,
-        address: IpAddr,
-        origin: &'a Origin,
-    ) -> Deed<'a> {
+    fn told_refusal<'a>(&self, Refusal { id, why }: Refusal, origin: &'a Origin) -> Deed<'a> {
         Deed {
             action: Action::ApplicationAuthenticate,
             target: Target::ShownApplicationToken(id),
-            detail: self.worded(&Detail::ApplicationRefused { why, address }),
+            detail: self.worded(&Detail::ApplicationRefused { why }),
             origin,
         }
     }

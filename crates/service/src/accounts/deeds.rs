@@ -92,11 +92,7 @@ impl Accounts {
             Failed::User(user) => user.subject().to_string(),
             Failed::Unknown(_) | Failed::Nobodys => String::new(),
         };
-        let detail = Detail::LoginRefused {
-            name: &name,
-            why,
-            address: origin.address,
-        };
+        let detail = Detail::LoginRefused { name: &name, why };
         Deed {
             action: Action::UserAuthenticate,
             target: match whose {

@@ -1,7 +1,5 @@
 //! What an audit event of accounts says beside who asked for what of whom: as a type, which the contract words.
 
-use std::net::IpAddr;
-
 use keyproof_mfa::Failure;
 
 use super::ApplicationTokenState;
@@ -16,8 +14,6 @@ pub enum Detail<'a> {
     ApplicationRefused {
         /// What is wrong with its token.
         why: ApplicationTokenState,
-        /// Where it came from.
-        address: IpAddr,
     },
     /// A device is trusted from now on.
     DeviceTrusted {
@@ -45,8 +41,6 @@ pub enum Detail<'a> {
         name: &'a str,
         /// Why.
         why: Reason,
-        /// Where it came from.
-        address: Option<IpAddr>,
     },
     /// Something else is refused to a user who has logged in.
     Refused(Reason),

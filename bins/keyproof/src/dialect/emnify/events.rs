@@ -7,7 +7,7 @@ use keyproof_service::accounts::{ApplicationTokenState, Detail, Reason};
 /// The words of a detail.
 pub(super) fn word(detail: &Detail<'_>) -> String {
     match *detail {
-        Detail::ApplicationRefused { why, .. } => {
+        Detail::ApplicationRefused { why } => {
             let why = token_status(why);
             format!("type 7: Failed authentication request, Reason: {why}")
         }
@@ -28,7 +28,7 @@ pub(super) fn word(detail: &Detail<'_>) -> String {
             "type 14: MFA key with Id '{key}' of Type 'Time-Based One-Time Password' deleted for user '{user}' \
              (with {devices} trusted devices, {recovery_codes} recovery codes)"
         ),
-        Detail::LoginRefused { name, why, .. } => {
+        Detail::LoginRefused { name, why } => {
             let by = match name {
                 "" => String::new(),
                 name => format!(" from '{name}'"),
