@@ -1,4 +1,5 @@
-//! The server's certificate: from files that are read again on demand, or self-signed for trying out.
+//! The server's certificate: from files that are read again on demand, or self-signed for trying out. A client's own is read
+//! from files likewise.
 
 use std::{
     io,
@@ -31,12 +32,31 @@ pub enum TlsSource {
     SelfSigned,
 }
 
+/// What the files of a certificate and its key are named by: keys of the configuration, or flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsNames {
+    /// What names the certificate chain.
+    pub certificate: &'static str,
+    /// What names its private key.
+    pub key: &'static str,
+}
+
+impl TlsNames {
+    /// Those of the server's.
+    const SERVER: Self = Self {
+        certificate: "tls.certificate",
+        key: "tls.key",
+    };
+}
+
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// One of the file's certificates cannot be read.
-    #[error("tls.certificate: {}: certificate {number}: {source}", path.display())]
+    #[error("{key}: {}: certificate {number}: {source}", path.display())]
     Certificate {
+        /// Which key or flag names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// Which of its certificates, the first being 1.
@@ -46,16 +66,28 @@ pub enum TlsError {
     },
     /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
     #[error(
-        "tls.key: it does not belong to tls.certificate, or is of a kind that TLS does not use: {0}"
+        "{}: it does not belong to {}, or is of a kind that TLS does not use: {source}",
+        names.key,
+        names.certificate
     )]
-    KeyMismatch(rustls::Error),
+    KeyMismatch {
+        /// What names them.
+        names: TlsNames,
+        /// What is wrong with them.
+        source: rustls::Error,
+    },
     /// There is no certificate in the file.
-    #[error("tls.certificate: {}: no certificate in it", .0.display())]
-    NoCertificate(PathBuf),
+    #[error("{key}: {}: no certificate in it", path.display())]
+    NoCertificate {
+        /// Which key or flag names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is not PEM.
     #[error("{key}: {}: {source}", path.display())]
     Pem {
-        /// Which key names it.
+        /// Which key or flag names it.
         key: &'static str,
         /// The file.
         path: PathBuf,
@@ -68,7 +100,7 @@ pub enum TlsError {
     /// The file cannot be read.
     #[error("{key}: {}: {source}", path.display())]
     Unreadable {
-        /// Which key names it.
+        /// Which key or flag names it.
         key: &'static str,
         /// The file.
         path: PathBuf,
@@ -89,7 +121,9 @@ impl TlsSource {
     pub fn load(&self, listen: IpAddr) -> Result<CertifiedKey, TlsError> {
         let provider = ring::default_provider();
         match self {
-            Self::Files { certificate, key } => from_files(certificate, key, &provider),
+            Self::Files { certificate, key } => {
+                from_files(TlsNames::SERVER, certificate, key, &provider)
+            }
             Self::SelfSigned => self_signed(listen, &provider),
         }
     }
@@ -116,6 +150,19 @@ pub fn check_certificate(source: &TlsSource) -> Result<CertifiedKey, TlsError> {
     source.load(Ipv4Addr::LOCALHOST.into())
 }
 
+/// The certificate that a client shows, from the files that these flags name.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub(crate) fn of_client(
+    names: TlsNames,
+    certificate: &Path,
+    key: &Path,
+) -> Result<CertifiedKey, TlsError> {
+    from_files(names, certificate, key, &ring::default_provider())
+}
+
 /// Why clients refuse a certificate for the time that it is, if they do.
 pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'static str> {
     let own = Certificate::from_der(certificate.cert.first()?).ok()?;
@@ -131,6 +178,7 @@ pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'s
 }
 
 fn from_files(
+    names: TlsNames,
     certificate: &Path,
     key: &Path,
     provider: &CryptoProvider,
@@ -147,24 +195,28 @@ fn from_files(
         path: path.to_owned(),
         source,
     };
-    let (of_chain, of_key) = ("tls.certificate", "tls.key");
-    let chain = CertificateDer::pem_slice_iter(&read(of_chain, certificate)?)
+    let chain = CertificateDer::pem_slice_iter(&read(names.certificate, certificate)?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| malformed(of_chain, certificate, error))?;
+        .map_err(|error| malformed(names.certificate, certificate, error))?;
     if chain.is_empty() {
-        return Err(TlsError::NoCertificate(certificate.to_owned()));
+        return Err(TlsError::NoCertificate {
+            key: names.certificate,
+            path: certificate.to_owned(),
+        });
     }
     for (at, der) in chain.iter().enumerate() {
         // Clients are sent all of them; rustls looks at the first alone.
         Certificate::from_der(der).map_err(|source| TlsError::Certificate {
+            key: names.certificate,
             path: certificate.to_owned(),
             number: at.saturating_add(1),
             source,
         })?;
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(of_key, key)?)
-        .map_err(|error| malformed(of_key, key, error))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(TlsError::KeyMismatch)
+    let key = PrivateKeyDer::from_pem_slice(&read(names.key, key)?)
+        .map_err(|error| malformed(names.key, key, error))?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map_err(|source| TlsError::KeyMismatch { names, source })
 }
 
 fn self_signed(listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
@@ -180,5 +232,5 @@ fn self_signed(listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey
     let made = rcgen::generate_simple_self_signed(names)?;
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::from(made.signing_key);
-    CertifiedKey::from_der(vec![certificate], key, provider).map_err(TlsError::KeyMismatch)
+    Ok(CertifiedKey::from_der(vec![certificate], key, provider)?)
 }

@@ -174,6 +174,55 @@ fn flags_and_files_are_judged_before_the_tpm_is_asked() {
 }
 
 #[test]
+fn what_is_wrong_with_a_clients_certificate_is_told_by_its_flag() {
+    let machine = Machine::with_tools("exit 1");
+    let certified = || generate_simple_self_signed(["station".to_owned()]).unwrap();
+    let (own, other) = (certified(), certified());
+    let put = |file: &str, text: String| fs::write(machine.path(file), text).unwrap();
+    put("own.pem", own.cert.pem());
+    put("own.key", own.signing_key.serialize_pem());
+    put("other.key", other.signing_key.serialize_pem());
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    put("broken.pem", broken.to_owned());
+    for (certificate, key, says) in [
+        ("absent", "own.key", "--client-cert: absent: "),
+        (
+            "token",
+            "own.key",
+            "--client-cert: token: no certificate in it",
+        ),
+        (
+            "broken.pem",
+            "own.key",
+            "--client-cert: broken.pem: certificate 1: ",
+        ),
+        ("own.pem", "absent", "--client-key: absent: "),
+        ("own.pem", "token", "--client-key: token: "),
+        (
+            "own.pem",
+            "other.key",
+            "--client-key: it does not belong to --client-cert",
+        ),
+    ] {
+        let mut command = keyproof(&machine.home);
+        command
+            .current_dir(machine.home.path())
+            .args([
+                "tpm",
+                "station",
+                "provision",
+                "--url",
+                "https://127.0.0.1:9",
+            ])
+            .args(["--client-cert", certificate, "--client-key", key])
+            .args(["--api-key-file", "api-key", "--device", "device.json"])
+            .args(["--namespace", "default", "--category", "factory"]);
+        fails(&command.output().unwrap(), 2, says);
+    }
+    assert_eq!(machine.calls(), "");
+}
+
+#[test]
 fn what_a_tool_says_of_its_failure_is_one_line() {
     let machine = Machine::with_tools(
         "echo 'ERROR:tcti:src/a.c:452:Init() Failed to open /dev/tpmrm0' >&2\n\

@@ -10,7 +10,6 @@ mod tpm;
 
 use std::{
     io::{self, IsTerminal, stderr},
-    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -38,7 +37,7 @@ use crate::{
         output,
     },
     http_client::{HttpClient, ServerUrl},
-    server_certificate::TlsSource,
+    server_certificate::{TlsNames, of_client},
 };
 
 #[derive(Debug, Subcommand)]
@@ -175,9 +174,11 @@ impl StationArguments {
         let roots = self.ca_file.as_deref().map(trusted).transpose()?;
         let own = match (&self.client_cert, &self.client_key) {
             (Some(certificate), Some(key)) => {
-                let (certificate, key) = (certificate.clone(), key.clone());
-                let files = TlsSource::Files { certificate, key };
-                let loaded = files.load(Ipv4Addr::LOCALHOST.into());
+                let names = TlsNames {
+                    certificate: "--client-cert",
+                    key: "--client-key",
+                };
+                let loaded = of_client(names, certificate, key);
                 Some(loaded.map_err(|error| Failure::Usage(error.to_string()))?)
             }
             _ => None,
