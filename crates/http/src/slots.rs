@@ -18,6 +18,9 @@ const METRICS: u32 = 8;
 /// Those of one address, but for loopback and proxies: whoever sends nothing leaves slots to others.
 const METRICS_PER_ADDRESS: u32 = 3;
 
+/// The key that chooses those of one address.
+const MAX_PER_ADDRESS: &str = "http.max_connections_per_address";
+
 /// The slots of connections, which listeners share.
 #[derive(Clone)]
 pub struct Slots {
@@ -36,6 +39,8 @@ pub(crate) struct Slot {
 struct Addresses {
     /// 0 is without a limit.
     max_per_address: u32,
+    /// Where that is chosen, if it is.
+    chosen_by: Option<&'static str>,
     open: Mutex<BTreeMap<IpAddr, Open>>,
 }
 
@@ -60,12 +65,17 @@ impl Slots {
 
     /// So many in all, and so many from one IPv4 address or IPv6 /64, or from each without a limit if that is 0.
     fn new(max: u32, max_per_address: u32) -> Self {
+        Self::chosen(max, max_per_address, Some(MAX_PER_ADDRESS))
+    }
+
+    fn chosen(max: u32, max_per_address: u32, chosen_by: Option<&'static str>) -> Self {
         let count = usize::try_from(max).unwrap_or(usize::MAX);
         Self {
             free: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
             max,
             addresses: Arc::new(Addresses {
                 max_per_address,
+                chosen_by,
                 open: Mutex::default(),
             }),
         }
@@ -73,7 +83,7 @@ impl Slots {
 
     /// Those of the metrics' listener, which shares none.
     pub fn of_metrics() -> Self {
-        Self::new(METRICS, METRICS_PER_ADDRESS)
+        Self::chosen(METRICS, METRICS_PER_ADDRESS, None)
     }
 
     /// The permit for the next connection's slot; `None` once the server is gone.
@@ -125,7 +135,8 @@ impl Addresses {
                 warn!(
                     client = %host,
                     max = this.max_per_address,
-                    "one address has as many connections as it may (http.max_connections_per_address): more are closed"
+                    key = this.chosen_by,
+                    "one address has as many connections as it may: more are closed"
                 );
             }
             return None;
@@ -242,6 +253,10 @@ mod tests {
         }
         assert!(open(&slots, "192.0.2.1", false).await.is_none());
         assert!(open(&slots, "192.0.2.2", false).await.is_some());
+        // What the log says of it sends nobody to a key that changes nothing.
+        assert_eq!(slots.addresses.chosen_by, None);
+        let chosen = Slots::new(10, 2).addresses.chosen_by;
+        assert_eq!(chosen, Some("http.max_connections_per_address"));
     }
 
     #[tokio::test]
