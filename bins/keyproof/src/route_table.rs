@@ -1,4 +1,5 @@
-//! The operations of a contract or a site, a line each. Routing, `Allow`, HEAD and the names of routes in metrics follow from the lines.
+//! The operations of a contract or a site, a line each. Routing, `Allow`, HEAD and the names of routes in metrics follow from
+//! the lines.
 
 use http::Method;
 use keyproof_http::Exchange;

@@ -30,8 +30,8 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// What it is, as the audit trail names it: `certificate/…` or `tpm_category/…`; for an operator who does not reach it, of what
-    /// kind it is.
+    /// What it is, as the audit trail names it: `certificate/…` or `tpm_category/…`; for an operator who does not reach it, of
+    /// what kind it is.
     pub fn told_to(&self, operator: &Operator) -> &str {
         if operator.may(&self.needed) {
             &self.what

@@ -1,8 +1,8 @@
 //! A dialect's table of codes, a line a code.
 
-/// Makes `Code`, an enum with a variant a line, and `parts`, what each line says of it. A line is the code's name, its number as the
-/// contract has it (of the type that stands first), the status that it comes with, and what a client is told; a code whose line has
-/// no text is told by its name. Lines are sorted by number.
+/// Makes `Code`, an enum with a variant a line, and `parts`, what each line says of it. A line is the code's name, its number
+/// as the contract has it (of the type that stands first), the status that it comes with, and what a client is told; a code
+/// whose line has no text is told by its name. Lines are sorted by number.
 macro_rules! codes {
     (@text $code:ident) => { stringify!($code) };
     (@text $code:ident $text:expr) => { $text };

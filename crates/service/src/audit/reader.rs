@@ -16,8 +16,8 @@ pub struct AuditReader {
 }
 
 impl Audit {
-    /// An operator as one who reads the trail and, where `reach` is [`Reach::Change`], takes it along: that is more than reading in
-    /// it. The trail is not told of whoever may not.
+    /// An operator as one who reads the trail and, where `reach` is [`Reach::Change`], takes it along: that is more than
+    /// reading in it. The trail is not told of whoever may not.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ mod tests {
             lifetime: None,
         };
         bench.service.access.create(new, &console()).await.unwrap();
-        let subject = "1:7:0000000000".parse().unwrap();
+        let subject: Subject = "1:7:0000000000".parse().unwrap();
         let own = Search {
             by: vec![format!("user:{subject}")],
             ..Search::default()
