@@ -16,7 +16,7 @@ use crate::{
         AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
         UserChange, Whom,
     },
-    testing::{Bench, PASSWORD, START, bench, console, keeper, origin, secret},
+    testing::{Bench, PASSWORD, START, bench, keeper, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
