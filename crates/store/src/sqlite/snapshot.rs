@@ -28,6 +28,9 @@ struct Wanted {
     reply: oneshot::Sender<Rows>,
 }
 
+/// Fixes the state of a file, and says how its pages are asked for.
+type Fix = fn(&Path, &SqliteOptions) -> Result<(Connection, String), EngineError>;
+
 /// The thread ends with it.
 #[derive(Debug)]
 pub(super) struct SqliteSnapshot {
@@ -52,7 +55,7 @@ impl SqliteSnapshot {
     async fn of(
         path: &Path,
         options: &SqliteOptions,
-        fix: fn(&Path, &SqliteOptions) -> Result<(Connection, String), EngineError>,
+        fix: Fix,
         patience: Duration,
     ) -> Result<Self, EngineError> {
         let (queue, wanted) = mpsc::channel();
