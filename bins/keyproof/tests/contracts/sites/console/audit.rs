@@ -297,8 +297,12 @@ async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
     async fn unlocks(site: &Site, times: usize) {
         for _ in 0..times {
             site.clock.advance(Duration::from_secs(60));
-            let (accounts, origin) = (&site.console.accounts, console_origin());
-            accounts.unlock_user(ADA, &origin).await.unwrap();
+            let command = command_line();
+            let unlocked = site
+                .console
+                .accounts
+                .change_user(Whom::Named(&command, ADA), UserChange::Unlock);
+            unlocked.await.unwrap();
         }
     }
     let site = Site::start().await;
@@ -331,8 +335,12 @@ async fn a_page_that_goes_on_is_taken_along_from_there() {
     let site = Site::start().await;
     for _ in 0..60 {
         site.clock.advance(Duration::from_secs(60));
-        let (accounts, origin) = (&site.console.accounts, console_origin());
-        accounts.unlock_user(ADA, &origin).await.unwrap();
+        let command = command_line();
+        let unlocked = site
+            .console
+            .accounts
+            .change_user(Whom::Named(&command, ADA), UserChange::Unlock);
+        unlocked.await.unwrap();
     }
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["audit"]).await;
