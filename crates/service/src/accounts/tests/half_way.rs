@@ -6,7 +6,7 @@ use super::{LOCK, STEP, add, challenge, enrol, laptop, log_in, log_in_from, toke
 use crate::{
     Action, Clock, Failure, Origin, Service, Settings,
     accounts::{FirstStep, LoginError, PasswordLogin, Role, Session},
-    audit::{Event, Outcome},
+    audit::{Event, Outcome, Search},
     testing::{Bench, PASSWORD, START, bench, cheap_hashing, origin, secret},
 };
 
@@ -14,9 +14,9 @@ const ADA: &str = "ada@example.org";
 
 /// What the session's user sees of such logins, the newest first.
 async fn seen(bench: &Bench, own: &Session) -> Vec<Event> {
-    let (looker, search) = (own.looker(), own.search());
+    let (reader, search) = (own.audit_reader(), Search::default());
     let audit = &bench.service.audit;
-    let found = audit.search(&looker, &search, None, START, 50).await;
+    let found = audit.search(&reader, &search, None, START, 50).await;
     let mut events = found.unwrap().events;
     events.retain(|event| event.action == Action::UserChallenge.name());
     events
