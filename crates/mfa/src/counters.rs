@@ -67,8 +67,15 @@ impl UserRecords {
         self.unlocked(Counter::Session(session), now)
     }
 
+    /// Whether fingerprints are not looked at now, because too many of no device came with the right password: every login
+    /// takes a code.
+    pub fn are_fingerprints_locked(&self, now: UnixMillis) -> bool {
+        let devices = self.bound_devices();
+        devices.is_some_and(|devices| devices.are_guessed(now))
+    }
+
     /// Whether anything is locked now: the name, an address that the user is known at, a trusted
-    /// device or a session.
+    /// device, a session or the fingerprints of devices.
     pub fn is_locked(&self, now: UnixMillis) -> bool {
         let addresses = self.addresses.iter();
         let addresses = addresses.flat_map(|addresses| addresses.live_lockouts(now));
@@ -79,11 +86,12 @@ impl UserRecords {
         let sessions = sessions.flat_map(|sessions| sessions.counted.iter());
         let sessions = sessions.map(|counted| counted.lockout);
         let lockouts = self.lockout.into_iter();
-        lockouts
+        let is_any = lockouts
             .chain(addresses)
             .chain(devices)
             .chain(sessions)
-            .any(|lockout| lockout.locked_until(now).is_some())
+            .any(|lockout| lockout.locked_until(now).is_some());
+        is_any || self.are_fingerprints_locked(now)
     }
 
     /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that a

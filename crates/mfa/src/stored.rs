@@ -61,6 +61,7 @@ versions!(
 );
 versions!(Addresses, "mfa-addresses/1", AddressesV1);
 versions!(Sessions, "mfa-sessions/1", SessionsV1);
+versions!(Devices, "mfa-devices/1", DevicesV1);
 versions!(Recovery, "mfa-recovery-codes/1", RecoveryV1);
 
 /// Of the first form unless the user was known at the address.
@@ -71,18 +72,6 @@ pub(crate) enum Challenge {
     V1(ChallengeV1),
     #[serde(rename = "mfa-challenge/2")]
     V2(ChallengeV2),
-    #[serde(other, skip_serializing)]
-    Unknown,
-}
-
-/// Of the first form unless fingerprints were guessed.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "record")]
-pub(crate) enum Devices {
-    #[serde(rename = "mfa-devices/1")]
-    V1(DevicesV1),
-    #[serde(rename = "mfa-devices/2")]
-    V2(DevicesV2),
     #[serde(other, skip_serializing)]
     Unknown,
 }
@@ -406,13 +395,9 @@ pub(crate) struct DevicesV1 {
     key: Generation,
     /// In the order they came to be trusted.
     devices: Vec<DeviceV1>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct DevicesV2 {
-    guesses: LockoutV2,
-    #[serde(flatten)]
-    first: DevicesV1,
+    /// A later addition: whoever does not know it drops it, and guesses at fingerprints are counted anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guesses: Option<LockoutV2>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -443,16 +428,12 @@ impl From<crate::Devices> for Devices {
             expires_at: device.expires_at,
             lockout: device.lockout.map(LockoutV1::from),
         };
-        let guesses = devices.guesses.map(LockoutV2::from);
-        let first = DevicesV1 {
+        Self::V1(DevicesV1 {
             user: devices.user,
             key: devices.key,
             devices: devices.devices.into_iter().map(device).collect(),
-        };
-        match guesses {
-            None => Self::V1(first),
-            Some(guesses) => Self::V2(DevicesV2 { guesses, first }),
-        }
+            guesses: devices.guesses.map(LockoutV2::from),
+        })
     }
 }
 
@@ -460,15 +441,7 @@ impl TryFrom<Devices> for crate::Devices {
     type Error = MfaError;
 
     fn try_from(stored: Devices) -> Result<Self, MfaError> {
-        let (devices, guesses) = match stored {
-            Devices::V1(devices) => (devices, None),
-            Devices::V2(devices) => (devices.first, Some(devices.guesses.into())),
-            Devices::Unknown => {
-                return Err(MfaError::RecordForm {
-                    newest: "mfa-devices/2",
-                });
-            }
-        };
+        let devices = stored.known()?;
         let device = |device: DeviceV1| {
             if !device.id.is_possible() {
                 return Err(MfaError::RecordValue { field: "id" });
@@ -492,7 +465,7 @@ impl TryFrom<Devices> for crate::Devices {
                 .into_iter()
                 .map(device)
                 .collect::<Result<_, _>>()?,
-            guesses,
+            guesses: devices.guesses.map(crate::Lockout::from),
         })
     }
 }

@@ -27,7 +27,7 @@ const CHALLENGE_2: &str = include_str!("stored_form/challenge-2.json");
 const ADDRESSES: &str = include_str!("stored_form/addresses-1.json");
 const SESSIONS: &str = include_str!("stored_form/sessions-1.json");
 const DEVICES: &str = include_str!("stored_form/devices-1.json");
-const GUESSED: &str = include_str!("stored_form/devices-2.json");
+const GUESSED: &str = include_str!("stored_form/devices-1-guessed.json");
 const RECOVERY: &str = include_str!("stored_form/recovery-codes-1.json");
 
 const ENROLLED: UnixMillis = UnixMillis::from_secs(1_700_000_010);
@@ -243,7 +243,7 @@ fn another_type_or_a_newer_version_is_refused() {
     refuses::<Lockout>(COUNTING, "mfa-lockout/2");
     refuses::<Addresses>(ADDRESSES, "mfa-addresses/1");
     refuses::<Sessions>(SESSIONS, "mfa-sessions/1");
-    refuses::<Devices>(DEVICES, "mfa-devices/2");
+    refuses::<Devices>(DEVICES, "mfa-devices/1");
     refuses::<RecoveryCodes>(RECOVERY, "mfa-recovery-codes/1");
     assert!(serde_json::from_str::<KeyRecord>(CHALLENGE).is_err());
 }

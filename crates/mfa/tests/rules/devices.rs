@@ -121,6 +121,10 @@ fn fingerprints_cannot_be_guessed_with_the_password() {
         CHALLENGED
     );
 
+    assert!(!twice.is_locked(NOW));
+    assert!(thrice.is_locked(last) && thrice.are_fingerprints_locked(last));
+    assert!(!thrice.is_locked(end) && !thrice.clone().unlock().is_locked(NOW));
+
     // A code ends it, and so does an operator.
     let challenged = challenged(thrice.clone(), NOW);
     let login = answer(challenged, &phone, &phone.shows(NOW, 1), NOW);

@@ -175,6 +175,7 @@ impl Accounts {
             let Some(judged) = password.verdict(self, hash, origin).await? else {
                 return Ok(Attempt::Again);
             };
+            let records_were_locked = records.are_fingerprints_locked(snapshot.at());
             let decision = records.begin_login(judged, client, snapshot.at(), &self.policy);
             let mut batch = self.store.batch(snapshot.now);
             let mut change = Change::default();
@@ -182,6 +183,10 @@ impl Accounts {
                 (Ok(FirstFactor::Challenged), Some(user)) => {
                     let token = self.draw_token(snapshot.now);
                     change.challenge = Some(challenge_key(&token));
+                    let (now, next) = (snapshot.at(), &decision.next);
+                    if next.are_fingerprints_locked(now) && !records_were_locked {
+                        self.locks.begins(&mut batch);
+                    }
                     self.record_challenge(&mut batch, &snapshot, user, origin)
                         .await?;
                     Ok((Arc::clone(user), Granted::Challenge(token)))

@@ -296,7 +296,7 @@ impl<K: Offered> Call<K> {
         // report_status_fields names there is none of.
         let full = query.first("report_fields").is_some();
         // One who asks has the places of one, however many namespaces they reach.
-        let place = self.service.lists.take(&self.who.to_string()).await;
+        let place = self.service.lists.take(&self.who.party()).await;
         let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(keeping(wire::list(&objects, full), place))
