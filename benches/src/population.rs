@@ -97,10 +97,6 @@ fn command_line() -> CommandLine {
     CommandLine::of("root".to_owned())
 }
 
-fn root() -> Origin {
-    command_line().origin().clone()
-}
-
 impl District {
     /// The name of its instance.
     pub fn instance(&self) -> String {
@@ -151,7 +147,7 @@ impl Founder {
             scopes: OperatorScopes::parse(["audit", "certificates"])?,
             lifetime: None,
         };
-        let issued = service.access.create(new, &root()).await?;
+        let issued = service.access.create(new, &command_line()).await?;
         let params = CertificateParams::new(Vec::<String>::new())?;
         let certificate = params.self_signed(&KeyPair::generate()?)?.der().to_vec();
         Ok(Self {

@@ -110,9 +110,22 @@ struct Unnamed {
     why: &'static str,
 }
 
+const COMMAND_LINE: &str = "CommandLine";
 const STORE: &str = "keyproof_store";
 
-const UNNAMED: [Unnamed; 3] = [
+const UNNAMED: [Unnamed; 5] = [
+    Unnamed {
+        what: COMMAND_LINE,
+        folder: "bins/keyproof/src/dialect",
+        but: None,
+        why: "it permits everything, to whoever runs a command",
+    },
+    Unnamed {
+        what: COMMAND_LINE,
+        folder: "bins/keyproof/src/sites",
+        but: None,
+        why: "it permits everything, to whoever runs a command",
+    },
     Unnamed {
         what: STORE,
         folder: "bins/keyproof/src/dialect",

@@ -349,7 +349,7 @@ mod tests {
         access::NewOperatorToken,
         audit::ObjectKind,
         otp_devices::{Holding, Lifetime},
-        testing::{bench, console, origin},
+        testing::{bench, command_line, origin},
     };
     use keyproof_auth::operator::OperatorScopes;
     use keyproof_store::{SystemEntropy, Version};
@@ -421,7 +421,12 @@ mod tests {
             scopes: OperatorScopes::new(["admin".parse().unwrap()]).unwrap(),
             lifetime: None,
         };
-        let issued = bench.service.access.create(new, &console()).await.unwrap();
+        let issued = bench
+            .service
+            .access
+            .create(new, &command_line())
+            .await
+            .unwrap();
         let (restored, ended) = bench.restored(Duration::ZERO).await;
         assert_eq!(ended.get(&Ended::LoginTokens), Some(&1));
         assert_eq!(ended.get(&Ended::OperatorTokens), Some(&1));

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::{
         access::NewOperatorToken,
-        testing::{bench, console},
+        testing::{bench, command_line},
     };
 
     #[derive(Clone, Serialize, Deserialize)]
@@ -212,7 +212,7 @@ mod tests {
                 scopes: OperatorScopes::parse([scope]).unwrap(),
                 lifetime: None,
             };
-            let token = access.create(new, &console()).await.unwrap().text;
+            let token = access.create(new, &command_line()).await.unwrap().text;
             let operator = access.authenticate(&token).await.unwrap();
             assert_eq!(ending.told_to(&operator), told);
         }

@@ -137,6 +137,10 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
+pub(crate) fn command_line() -> CommandLine {
+    CommandLine::of("root".to_owned())
+}
+
 pub(crate) fn console() -> Origin {
     Origin {
         who: Who::CommandLine("root".to_owned()),

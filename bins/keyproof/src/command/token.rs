@@ -86,7 +86,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
             scopes,
             lifetime: arguments.lifetime.0,
         };
-        let created = service.access.create(new, &terminal::origin()).await;
+        let created = service.access.create(new, &terminal::command_line()).await;
         let issued = created.map_err(Failure::refused)?;
         let text = arguments.words(&issued, store)?;
         let Err(error) = output::deliver(&text) else {
@@ -94,7 +94,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
         };
         // A token that nobody has seen is nobody's, and would be valid all the same.
         let id = &issued.token.id;
-        let revoked = service.access.revoke(id, &terminal::origin()).await;
+        let revoked = service.access.revoke(id, &terminal::command_line()).await;
         Err(Failure::Refused(match revoked {
             Ok(()) => format!("the token could not be printed, so it was revoked: {error}"),
             Err(why) => format!(
@@ -177,7 +177,7 @@ fn revoke(arguments: &RevokeArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let revoked = service
             .access
-            .revoke(&arguments.id, &terminal::origin())
+            .revoke(&arguments.id, &terminal::command_line())
             .await;
         revoked.map_err(Failure::refused)?;
         if arguments.json {

@@ -67,7 +67,11 @@ impl<'a> Onboarding<'a> {
             lifetime: Some(Duration::from_secs(60)),
         });
         let issued = match new {
-            Some(new) => service.access.create(new, &Stage::origin()).await.ok(),
+            Some(new) => service
+                .access
+                .create(new, &Stage::command_line())
+                .await
+                .ok(),
             None => None,
         };
         same("making the token", &true, &issued.is_some())?;

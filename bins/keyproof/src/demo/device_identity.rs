@@ -400,7 +400,7 @@ async fn token(stage: &Stage, scope: &str) -> Result<String, StepError> {
         lifetime: None,
     };
     let service = stage.console().await?;
-    let issued = service.access.create(new, &Stage::origin()).await;
+    let issued = service.access.create(new, &Stage::command_line()).await;
     let issued = issued.map_err(|error| StepError::Otherwise {
         what: "the token",
         expected: "one".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use keyproof_service::{Clock, CommandLine, Origin, Service, SystemClock};
+use keyproof_service::{Clock, CommandLine, Service, SystemClock};
 use keyproof_store::{Entropy, Store, SystemEntropy};
 use tempfile::TempDir;
 
@@ -97,11 +97,6 @@ impl Stage {
     /// Who changes the store beside the server: somebody at this machine.
     pub(super) fn command_line() -> CommandLine {
         CommandLine::of("demo".to_owned())
-    }
-
-    /// The same, for the audit trail.
-    pub(super) fn origin() -> Origin {
-        Self::command_line().origin().clone()
     }
 
     /// The use cases on a second opening of the same store: what a command at the machine has, while servers run.

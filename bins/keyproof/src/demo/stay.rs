@@ -44,7 +44,7 @@ async fn told(stage: &Stage) -> Result<String, StepError> {
         })?,
         lifetime: None,
     };
-    let token = service.access.create(token, command.origin()).await;
+    let token = service.access.create(token, &command).await;
     let token = token.map_err(|error| StepError::Otherwise {
         what: "making a token",
         expected: "a token".to_owned(),

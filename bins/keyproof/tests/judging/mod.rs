@@ -99,7 +99,7 @@ impl Judged {
             scopes: OperatorScopes::parse(["admin"]).unwrap(),
             lifetime: Some(Duration::from_secs(3_600)),
         };
-        let operator = service.access.create(new, &origin()).await.unwrap();
+        let operator = service.access.create(new, &command_line()).await.unwrap();
         Self {
             server: server.await.unwrap(),
             operator: operator.text.to_string(),

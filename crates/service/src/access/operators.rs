@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
-    Action, Audit, Clock, Failure, Origin, StorageError, Who,
+    Action, Audit, Clock, CommandLine, Failure, StorageError, Who,
     audit::{Deed, Target, Warrant},
     keys::{draw_token, token_name},
     pages::Pages,
@@ -200,7 +200,7 @@ impl Access {
     pub async fn create(
         &self,
         new: NewOperatorToken,
-        origin: &Origin,
+        by: &CommandLine,
     ) -> Result<IssuedOperatorToken, Failure<CreateTokenError>> {
         let length = new.subject.chars().count();
         if !(1..=128).contains(&length) || new.subject.chars().any(char::is_control) {
@@ -233,7 +233,7 @@ impl Access {
                     action: Action::OperatorTokenCreate,
                     target: Target::OperatorToken(Some(token.id.clone())),
                     detail: Some(format!("for {:?}: {}", token.subject, token.scopes)),
-                    origin,
+                    origin: by.origin(),
                 },
             );
             let issued = IssuedOperatorToken {
@@ -344,7 +344,11 @@ impl Access {
     /// # Errors
     ///
     /// [`RevokeTokenError`].
-    pub async fn revoke(&self, id: &str, origin: &Origin) -> Result<(), Failure<RevokeTokenError>> {
+    pub async fn revoke(
+        &self,
+        id: &str,
+        by: &CommandLine,
+    ) -> Result<(), Failure<RevokeTokenError>> {
         settle("access.revoke", &self.store, || async {
             let Some((key, stored)) = self.find(id).await? else {
                 return refuse(RevokeTokenError::Unknown);
@@ -359,7 +363,7 @@ impl Access {
                     action: Action::OperatorTokenRevoke,
                     target: Target::OperatorToken(Some(id.to_owned())),
                     detail: Some(format!("of {:?}", stored.record.subject)),
-                    origin,
+                    origin: by.origin(),
                 },
             );
             Ok(Attempt::Commit(batch, Ok(())))
@@ -471,7 +475,7 @@ mod texts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Bench, bench, console};
+    use crate::testing::{Bench, bench, command_line};
     use keyproof_store::Prefix;
 
     async fn create(bench: &Bench, scopes: &[&str], lifetime: Option<u64>) -> IssuedOperatorToken {
@@ -480,7 +484,12 @@ mod tests {
             scopes: OperatorScopes::parse(scopes.iter().copied()).unwrap(),
             lifetime: lifetime.map(Duration::from_secs),
         };
-        bench.service.access.create(new, &console()).await.unwrap()
+        bench
+            .service
+            .access
+            .create(new, &command_line())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -522,13 +531,13 @@ mod tests {
             std::slice::from_ref(&long.token)
         );
 
-        assert_eq!(access.revoke(&long.token.id, &console()).await, Ok(()));
+        assert_eq!(access.revoke(&long.token.id, &command_line()).await, Ok(()));
         assert_eq!(
             access.authenticate(&long.text).await,
             Err(Failure::Refused(NoOperator))
         );
         assert_eq!(
-            access.revoke(&long.token.id, &console()).await,
+            access.revoke(&long.token.id, &command_line()).await,
             Err(Failure::Refused(RevokeTokenError::Unknown))
         );
     }
@@ -552,7 +561,7 @@ mod tests {
         assert_eq!(known().await, both);
         bench.clock.advance(Duration::from_secs(10));
         assert_eq!(known().await, BTreeSet::from([long.id.clone()]));
-        access.revoke(&long.id, &console()).await.unwrap();
+        access.revoke(&long.id, &command_line()).await.unwrap();
         assert_eq!(known().await, BTreeSet::new());
     }
 
@@ -595,7 +604,7 @@ mod tests {
                 scopes: OperatorScopes::parse(["admin"]).unwrap(),
                 lifetime: None,
             };
-            let refused = bench.service.access.create(new, &console()).await;
+            let refused = bench.service.access.create(new, &command_line()).await;
             assert_eq!(
                 refused.err(),
                 Some(Failure::Refused(CreateTokenError::Subject))

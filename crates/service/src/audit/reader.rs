@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::{
         access::NewOperatorToken,
-        testing::{START, bench, console},
+        testing::{START, bench, command_line, console},
     };
 
     #[tokio::test]
@@ -95,7 +95,7 @@ mod tests {
                 scopes: OperatorScopes::parse([scope]).unwrap(),
                 lifetime: None,
             };
-            let token = access.create(new, &console()).await.unwrap().text;
+            let token = access.create(new, &command_line()).await.unwrap().text;
             let operator = access.authenticate(&token).await.unwrap();
             for (reach, may) in [(Reach::Read, reads), (Reach::Change, takes_along)] {
                 let permitted = Audit::permit_reader(&operator, reach);
@@ -112,7 +112,12 @@ mod tests {
             scopes: OperatorScopes::parse(["admin"]).unwrap(),
             lifetime: None,
         };
-        bench.service.access.create(new, &console()).await.unwrap();
+        bench
+            .service
+            .access
+            .create(new, &command_line())
+            .await
+            .unwrap();
         let subject: Subject = "1:7:0000000000".parse().unwrap();
         let own = Search {
             by: vec![format!("user:{subject}")],

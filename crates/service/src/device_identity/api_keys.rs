@@ -482,7 +482,7 @@ mod tests {
         device_identity::{
             Act, AttestationKeyTemplate, Manager, NewCategory, PcrPolicy, TrustedMakers,
         },
-        testing::{Bench, bench, console},
+        testing::{Bench, bench, command_line, console},
     };
 
     /// Who may do this to what is called `it`.
@@ -493,7 +493,7 @@ mod tests {
             lifetime: None,
         };
         let access = &bench.service.access;
-        let token = access.create(new, &console()).await.unwrap();
+        let token = access.create(new, &command_line()).await.unwrap();
         let operator = access.authenticate(&token.text).await.unwrap();
         let (devices, origin) = (&bench.service.device_identity, console());
         let permitted = devices.permit(&operator, act, "default", "it", &origin);

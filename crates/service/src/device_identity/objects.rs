@@ -474,7 +474,7 @@ mod unit_tests {
     use crate::{
         access::{Along, NewOperatorToken},
         device_identity::{Act, TrustedMakers},
-        testing::{bench, console, origin},
+        testing::{bench, command_line, origin},
     };
 
     #[tokio::test]
@@ -486,7 +486,7 @@ mod unit_tests {
             scopes: OperatorScopes::parse(["tpm:default"]).unwrap(),
             lifetime: None,
         };
-        let issued = access.create(new, &console()).await.unwrap();
+        let issued = access.create(new, &command_line()).await.unwrap();
         let origin = origin();
         let administrator = async |act, along| {
             let operator = access.authenticate_along(&issued.text, along).await;

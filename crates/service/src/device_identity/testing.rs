@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     access::NewOperatorToken,
-    testing::{Bench, console},
+    testing::{Bench, command_line, console},
 };
 
 /// A category `c` below a manager `m`, in the namespace `default`.
@@ -18,7 +18,7 @@ pub(super) async fn furnish(bench: &Bench) {
         scopes: OperatorScopes::new(["tpm".parse().unwrap()]).unwrap(),
         lifetime: None,
     };
-    let token = service.access.create(new, &console()).await.unwrap();
+    let token = service.access.create(new, &command_line()).await.unwrap();
     let operator = service.access.authenticate(&token.text).await.unwrap();
     let devices = &service.device_identity;
     let metadata = |name: &str| Metadata {

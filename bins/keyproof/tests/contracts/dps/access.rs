@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::dps::{
     dialect::{CERTIFICATES, Ca, START, VERSION},
-    site::{Answer, Site, console_origin},
+    site::{Answer, Site, command_line},
 };
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn expired_and_revoked_tokens_are_refused() {
     for token in all {
         site.console
             .access
-            .revoke(&token.id, &console_origin())
+            .revoke(&token.id, &command_line())
             .await
             .unwrap();
     }

@@ -545,7 +545,8 @@ async fn one_token_takes_not_all_places_for_lists() {
 
     let (devices, origin) = (&site.console.otp_devices, console_origin());
     let password = || secret("correct horse");
-    let set = devices.set_password(&keeper("default"), password());
+    let keeper = keeper("default");
+    let set = devices.set_password(&keeper, password());
     set.await.unwrap();
     let login = devices.log_in("default", "default", password(), &origin);
     let request = TokenRequest {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::f5::{
     device::{Device, Manufacturer},
-    site::{Answer, Call, Flag, Site, console_origin},
+    site::{Answer, Call, Flag, Site, command_line},
 };
 
 /// When the clock starts, in seconds.
@@ -125,7 +125,7 @@ impl Site {
         let access = &self.console.access;
         for listed in access.list().await.unwrap() {
             if listed.scopes.to_string() == "tpm-station" {
-                access.revoke(&listed.id, &console_origin()).await.unwrap();
+                access.revoke(&listed.id, &command_line()).await.unwrap();
             }
         }
     }

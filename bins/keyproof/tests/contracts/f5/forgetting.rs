@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyproof_service::{
-    Action, CommandLine, Failure, StorageError,
+    Action, Failure, StorageError,
     device_identity::{DeviceError, DevicePlace, Keeper},
 };
 use keyproof_x509::crl::{Crl, CrlReason};
@@ -15,7 +15,7 @@ use crate::f5::{
     faults::{Commits, FaultyEngine},
     machine::Machine,
     provision::{furnished, furnished_on},
-    site::{Site, console_origin},
+    site::{Site, command_line},
 };
 
 pub(crate) fn place(serial: &str) -> DevicePlace {
@@ -25,11 +25,6 @@ pub(crate) fn place(serial: &str) -> DevicePlace {
         vendor: "ExampleCorp".to_owned(),
         serial: serial.to_owned(),
     }
-}
-
-/// Whoever runs a command at the machine.
-pub(crate) fn command_line() -> CommandLine {
-    CommandLine::of("test".to_owned())
 }
 
 /// They, with the devices of all namespaces.
@@ -165,12 +160,12 @@ async fn an_operator_whose_token_was_revoked_meanwhile_forgets_nothing() {
     let token = site.operator_token(&["tpm:default"], None).await;
     let operator = access.authenticate(&token).await.unwrap();
     let (act, target) = (Action::TpmDeviceForget, place("SN0001").target());
-    let origin = console_origin();
-    let keeper = devices.permit_keeper(&operator, act, "default", target, &origin);
+    let command = command_line();
+    let keeper = devices.permit_keeper(&operator, act, "default", target, command.origin());
     let keeper = keeper.await.unwrap();
     for listed in access.list().await.unwrap() {
         if listed.scopes.to_string() == "tpm:default" {
-            access.revoke(&listed.id, &origin).await.unwrap();
+            access.revoke(&listed.id, &command).await.unwrap();
         }
     }
     let forgotten = devices.forget_device(&keeper, &place("SN0001")).await;

@@ -11,8 +11,7 @@ use crate::f5::{
     device::{Device, Manufacturer},
     dialect::{MANAGERS, PROVISION, START},
     faults::FaultyEngine,
-    forgetting::command_line,
-    site::{Answer, Site},
+    site::{Answer, Site, command_line},
 };
 
 fn items(pem: &str) -> Vec<TrustItem> {

@@ -99,7 +99,7 @@ impl Site {
             scopes: OperatorScopes::parse(scopes.iter().copied()).unwrap(),
             lifetime,
         };
-        let issued = self.console.access.create(new, &console_origin()).await;
+        let issued = self.console.access.create(new, &command_line()).await;
         issued.unwrap().text.to_string()
     }
 

@@ -4,7 +4,7 @@
 use crate::{
     emnify::{
         dialect::{ADA, PASSWORD},
-        site::{Site, console_origin},
+        site::{Site, command_line},
     },
     sites::browser::Browser,
 };
@@ -79,7 +79,7 @@ async fn nothing_is_done_at_console_in_a_session_that_was_ended_meanwhile() {
     let revoke = async {
         let access = &site.console.access;
         for listed in access.list().await.unwrap() {
-            access.revoke(&listed.id, &console_origin()).await.unwrap();
+            access.revoke(&listed.id, &command_line()).await.unwrap();
         }
     };
     let late = ops.post_late(&suspend, &[], revoke).await;

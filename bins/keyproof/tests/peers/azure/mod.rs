@@ -12,7 +12,7 @@ use keyproof::{
 };
 use keyproof_auth::operator::OperatorScopes;
 use keyproof_service::{
-    Applicant, Clock, HashingSettings, Origin, Service, SystemClock, Who, access::NewOperatorToken,
+    Clock, CommandLine, HashingSettings, Service, SystemClock, access::NewOperatorToken,
     audit::Outcome,
 };
 use keyproof_store::{
@@ -54,14 +54,8 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
         scopes: OperatorScopes::parse(["certificates:sub-1"]).unwrap(),
         lifetime: None,
     };
-    let origin = Origin {
-        who: Who::CommandLine("test".to_owned()),
-        request_id: None,
-        address: None,
-        applicant: Applicant::default(),
-        warrants: Vec::new(),
-    };
-    let token = console.access.create(new, &origin).await.unwrap();
+    let command = CommandLine::of("test".to_owned());
+    let token = console.access.create(new, &command).await.unwrap();
 
     client
         .arg(server.urls().next().unwrap())

@@ -89,7 +89,7 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
         scopes: OperatorScopes::parse(["admin"]).unwrap(),
         lifetime: None,
     };
-    let token = service.access.create(new, command.origin()).await.unwrap();
+    let token = service.access.create(new, &command).await.unwrap();
     let port = server.address().port();
     let walked = tokio::task::spawn_blocking(move || {
         let visitor = Visitor {

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     access::{IssuedOperatorToken, NewOperatorToken},
     audit::Outcome,
-    testing::{Bench, bench, console, origin},
+    testing::{Bench, bench, command_line, origin},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -18,7 +18,12 @@ async fn create(bench: &Bench, scope: &str, lifetime: Option<Duration>) -> Issue
         scopes: OperatorScopes::parse([scope]).unwrap(),
         lifetime,
     };
-    bench.service.access.create(new, &console()).await.unwrap()
+    bench
+        .service
+        .access
+        .create(new, &command_line())
+        .await
+        .unwrap()
 }
 
 async fn sign_in(bench: &Bench, token: &IssuedOperatorToken) -> Zeroizing<String> {
@@ -43,7 +48,10 @@ async fn a_session_reaches_what_its_token_does_now_and_nothing_without_it() {
             .may(&scope.parse::<OperatorScope>().unwrap())
     };
     assert!(may("users-read:Org") && !may("users:Org") && seen.is_fresh());
-    access.revoke(&token.token.id, &console()).await.unwrap();
+    access
+        .revoke(&token.token.id, &command_line())
+        .await
+        .unwrap();
     assert!(!is_live(&bench, &session).await);
 
     let token = create(&bench, "admin", Some(10 * MINUTE)).await;
@@ -188,7 +196,10 @@ async fn a_token_that_is_revoked_while_it_is_shown_begins_no_session() {
     let access = &bench.service.access;
     let token = create(&bench, "admin", None).await;
     let revoke = async {
-        access.revoke(&token.token.id, &console()).await.unwrap();
+        access
+            .revoke(&token.token.id, &command_line())
+            .await
+            .unwrap();
     };
     let begun = bench.faults.overtake(
         async { access.sign_in(&token.text, None, &origin()).await },

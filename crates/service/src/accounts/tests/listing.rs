@@ -8,7 +8,7 @@ use crate::{
     access::NewOperatorToken,
     accounts::{Caller, NewUser, Role, Sort, SortKey, UserQuery},
     pages::PAGE,
-    testing::{Bench, PASSWORD, bench, console, keeper, origin, secret},
+    testing::{Bench, PASSWORD, bench, keeper, origin, secret},
 };
 
 /// An operator whose token has these scopes.
@@ -19,7 +19,7 @@ async fn operator(bench: &Bench, scopes: Vec<String>) -> Caller {
         lifetime: None,
     };
     let access = &bench.service.access;
-    let token = access.create(new, &console()).await.unwrap();
+    let token = access.create(new, &command_line()).await.unwrap();
     let operator = access.authenticate(&token.text).await.unwrap();
     Caller::new(&operator, &origin())
 }

@@ -18,6 +18,8 @@ mod tokens;
 
 pub(super) use asks::asks;
 
+pub(super) use crate::testing::command_line;
+
 use std::{net::IpAddr, time::Duration};
 
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
@@ -25,7 +27,7 @@ use keyproof_store::Timestamp;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
 use crate::{
-    Clock, CommandLine, Failure, Origin,
+    Clock, Failure, Origin,
     testing::{Bench, PASSWORD, origin, secret},
 };
 
@@ -53,10 +55,6 @@ impl Phone {
         let mut codes = (0..).map(|code| format!("{code:06}"));
         codes.find(|code| !near.contains(code)).unwrap()
     }
-}
-
-pub(super) fn command_line() -> CommandLine {
-    CommandLine::of("root".to_owned())
 }
 
 pub(super) async fn add(bench: &Bench, name: &str, role: Role) {

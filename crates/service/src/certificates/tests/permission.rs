@@ -8,7 +8,7 @@ use crate::{
     Action,
     access::{Issuers, NewOperatorToken, Operator, OutOfScope},
     audit::Outcome,
-    testing::console,
+    testing::command_line,
 };
 
 async fn token(bench: &Bench, scope: &str) -> Zeroizing<String> {
@@ -18,7 +18,7 @@ async fn token(bench: &Bench, scope: &str) -> Zeroizing<String> {
         lifetime: None,
     };
     let access = &bench.service.access;
-    access.create(new, &console()).await.unwrap().text
+    access.create(new, &command_line()).await.unwrap().text
 }
 
 async fn operator(bench: &Bench, scope: &str) -> Operator {
@@ -89,7 +89,7 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     let permitted = certificates.permit(&operator, act, service("dps"), "c", &origin);
     let caller = permitted.await.unwrap();
     let access = &bench.service.access;
-    access.revoke(token, &console()).await.unwrap();
+    access.revoke(token, &command_line()).await.unwrap();
     let upload = Ca::new("A").upload(None);
     let put = certificates.put(&caller, "c", &Precondition::Any, upload);
     let refused = put.await.map(|_| ()).unwrap_err();

@@ -226,7 +226,7 @@ mod tests {
         otp_devices::{
             AddDeviceError, DeviceDetails, OperatorNotPermitted, RemoveDeviceError, Writing,
         },
-        testing::{Bench, bench, console, keeper, origin, secret},
+        testing::{Bench, bench, command_line, keeper, origin, secret},
     };
 
     const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -238,7 +238,7 @@ mod tests {
             lifetime: None,
         };
         let access = &bench.service.access;
-        let issued = access.create(new, &console()).await.unwrap();
+        let issued = access.create(new, &command_line()).await.unwrap();
         access.authenticate(&issued.text).await.unwrap()
     }
 
@@ -365,7 +365,7 @@ mod tests {
         let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
         let access = &bench.service.access;
         for token in access.list().await.unwrap() {
-            access.revoke(&token.id, &console()).await.unwrap();
+            access.revoke(&token.id, &command_line()).await.unwrap();
         }
         let devices = &bench.service.otp_devices;
         let code = shown(bench.clock.now().as_secs(), None);
@@ -434,7 +434,7 @@ mod tests {
         let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
         let access = &bench.service.access;
         for token in access.list().await.unwrap() {
-            access.revoke(&token.id, &console()).await.unwrap();
+            access.revoke(&token.id, &command_line()).await.unwrap();
         }
         let devices = &bench.service.otp_devices;
         let shown = devices.note_shown(&caller, false).await;

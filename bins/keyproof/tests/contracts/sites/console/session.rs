@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    emnify::site::{Site, console_origin},
+    emnify::site::{Site, command_line},
     sites::browser::Browser,
 };
 
@@ -95,7 +95,7 @@ async fn a_session_ends_unused_with_its_token_and_everywhere_at_once() {
     there.paste(&token).await.is(200);
     let access = &site.console.access;
     for listed in access.list().await.unwrap() {
-        access.revoke(&listed.id, &console_origin()).await.unwrap();
+        access.revoke(&listed.id, &command_line()).await.unwrap();
     }
     there.get("/console").await.is(303);
 }
