@@ -14,6 +14,10 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// All of them, for the test that compares them with a page of the documentation.
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$code,)+];
+
             /// Its number, the status that it comes with, and what a client is told.
             const fn parts(self) -> ($number, ::http::StatusCode, &'static str) {
                 match self {

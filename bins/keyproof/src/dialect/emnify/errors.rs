@@ -548,6 +548,12 @@ mod tests {
     use keyproof_service::TooBusy;
 
     #[test]
+    fn each_number_is_one_codes() {
+        let numbers = Code::ALL.iter().map(|code| code.parts().0);
+        assert!(numbers.is_sorted_by(|before, after| before < after));
+    }
+
+    #[test]
     fn refusals_of_the_stack_keep_their_status() {
         crate::dialect::assert_refusals_of_the_stack_keep_their_status(|refusal| {
             Refusal::from(refusal).into_response()
