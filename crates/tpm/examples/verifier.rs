@@ -1,21 +1,27 @@
 //! An attestation verifier: whether a quote comes from a TPM of a known maker, answers this nonce, and is what the
 //! firmware's log says.
 //!
-//! - `verifier challenge FOLDER` takes a device's public areas in, and writes what the device is to answer: a credential and
-//!   a nonce. What the verifier keeps of that is written beside them, and no device must be able to change it.
-//! - `verifier [FOLDER]` judges the answers. By default it judges those that a software TPM gave, in `tests/vectors/rsa2048`.
+//! - `verifier challenge DEVICE KEPT` takes a device's public areas in, and writes what the device is to answer: a credential
+//!   and a nonce.
+//! - `verifier DEVICE KEPT` judges the answers. Without folders it judges those that a software TPM gave, in
+//!   `tests/vectors/rsa2048`, for both.
 //!
-//! | file | from |
-//! |---|---|
-//! | `ek.pub.tpm2b`, `ak.pub.tpm2b`, `ek.cert.der` | the device: its keys' public areas, and the endorsement certificate |
-//! | `ca.root.der`, `ca.intermediate.der` | the TPM's maker |
-//! | `cred.blob.tpm2tools.bin`, `quote.nonce.bin` | the verifier: for the device |
-//! | `cred.secret.bin`, `ek.name.bin`, `ak.name.bin` | the verifier: what it keeps |
-//! | `refcred.activated.bin` | the device: what `tpm2_activatecredential` took from the credential |
-//! | `quote.*`, `quote.eventlog.bin` | the device: its quote, its registers, and the firmware's log |
+//! `DEVICE` is what goes to the device and comes from it, and nothing in it is believed. `KEPT` is the verifier's alone: a device
+//! that could write there would choose what it is asked, and answer with a quote of yesterday.
+//!
+//! | file | folder | from |
+//! |---|---|---|
+//! | `ek.pub.tpm2b`, `ak.pub.tpm2b`, `ek.cert.der` | `DEVICE` | the device: its keys' public areas, and the endorsement certificate |
+//! | `cred.blob.tpm2tools.bin`, `quote.nonce.bin` | `DEVICE` | the verifier: what the device is to answer |
+//! | `refcred.activated.bin` | `DEVICE` | the device: what `tpm2_activatecredential` took from the credential |
+//! | `quote.tpms_attest.bin`, `quote.tpmt_signature.bin` | `DEVICE` | the device: its quote |
+//! | `quote.pcrs.values.bin`, `quote.eventlog.bin` | `DEVICE` | the device: its registers, and the firmware's log |
+//! | `ca.root.der`, `ca.intermediate.der` | `KEPT` | the TPM's maker |
+//! | `cred.secret.bin`, `ek.name.bin`, `ak.name.bin`, `quote.nonce.bin` | `KEPT` | the verifier: what it asked, and of whom |
 
 use std::{
     env, fs,
+    io::ErrorKind,
     path::Path,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
@@ -39,10 +45,12 @@ fn main() -> Outcome<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let is_accepted = match arguments[..] {
-        ["challenge", folder] => challenge(Path::new(folder)).map(|()| true)?,
-        [folder] => is_accepted(Path::new(folder))?,
-        [] => is_accepted(Path::new(VECTORS))?,
-        _ => return Err("verifier challenge FOLDER, or verifier [FOLDER]".into()),
+        ["challenge", device, kept] => {
+            challenge(Path::new(device), Path::new(kept)).map(|()| true)?
+        }
+        [device, kept] => is_accepted(Path::new(device), Path::new(kept))?,
+        [] => is_accepted(Path::new(VECTORS), Path::new(VECTORS))?,
+        _ => return Err("verifier challenge DEVICE KEPT, or verifier [DEVICE KEPT]".into()),
     };
     Ok(if is_accepted {
         ExitCode::SUCCESS
@@ -52,8 +60,8 @@ fn main() -> Outcome<ExitCode> {
 }
 
 /// Asks the device to show that both keys are in one TPM, and how its registers are now.
-fn challenge(folder: &Path) -> Outcome<()> {
-    let file = |name: &str| fs::read(folder.join(name));
+fn challenge(device: &Path, kept: &Path) -> Outcome<()> {
+    let file = |name: &str| fs::read(device.join(name));
     let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")?)?;
     let ak = TpmtPublic::parse_sized(&file("ak.pub.tpm2b")?)?;
     let names = (Name::of(&ek)?, Name::of(&ak)?);
@@ -61,12 +69,18 @@ fn challenge(folder: &Path) -> Outcome<()> {
     fill(&mut secret)?;
     fill(&mut nonce)?;
     let credential = make_credential(&AwsLcRs, &ek, &names.1, &secret, &mut fill)?;
-    for (name, bytes) in [
-        ("cred.blob.tpm2tools.bin", &credential.to_bytes()[..]),
-        ("cred.secret.bin", &secret),
-        ("ek.name.bin", names.0.as_bytes()),
-        ("ak.name.bin", names.1.as_bytes()),
-        ("quote.nonce.bin", &nonce),
+    // Nothing is judged without a secret: it goes first and comes last, and stands beside no Names or nonce of another time.
+    match fs::remove_file(kept.join("cred.secret.bin")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    for (folder, name, bytes) in [
+        (kept, "ek.name.bin", names.0.as_bytes()),
+        (kept, "ak.name.bin", names.1.as_bytes()),
+        (kept, "quote.nonce.bin", &nonce),
+        (device, "quote.nonce.bin", &nonce),
+        (device, "cred.blob.tpm2tools.bin", &credential.to_bytes()),
+        (kept, "cred.secret.bin", &secret),
     ] {
         fs::write(folder.join(name), bytes)?;
     }
@@ -75,13 +89,14 @@ fn challenge(folder: &Path) -> Outcome<()> {
 
 /// Judges what the device has answered. Each of the four is needed: without the credential, anybody's genuine certificate stands
 /// beside a key in software, whose public area says what he likes.
-fn is_accepted(folder: &Path) -> Outcome<bool> {
-    let file = |name: &str| fs::read(folder.join(name));
+fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
+    let file = |name: &str| fs::read(device.join(name));
+    let own = |name: &str| fs::read(kept.join(name));
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
 
     // The endorsement key is that of a TPM whose maker is trusted.
     let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")?)?;
-    let (root, intermediate) = (file("ca.root.der")?, file("ca.intermediate.der")?);
+    let (root, intermediate) = (own("ca.root.der")?, own("ca.intermediate.der")?);
     let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([&root], [&intermediate]);
     let mut policy = EkCertificatePolicy::new(&ek, &roots, now, RING);
     policy.intermediates = &intermediates;
@@ -90,20 +105,20 @@ fn is_accepted(folder: &Path) -> Outcome<bool> {
 
     // The attestation key is in that TPM: its credential, which was made for these two keys, was opened.
     let ak = TpmtPublic::parse_sized(&file("ak.pub.tpm2b")?)?;
-    let challenged = (file("ek.name.bin")?, file("ak.name.bin")?);
+    let challenged = (own("ek.name.bin")?, own("ak.name.bin")?);
     let name = Name::of(&ak)?;
-    let kept = ActivationKey::from_bytes(&file("cred.secret.bin")?)?;
+    let secret = ActivationKey::from_bytes(&own("cred.secret.bin")?)?;
     // Compared by proofs, in constant time.
     let is_activated = *Name::of(&ek)?.as_bytes() == *challenged.0
         && *name.as_bytes() == *challenged.1
         && ActivationKey::from_bytes(&file("refcred.activated.bin")?)
-            .and_then(|opened| kept.verify(&name, &opened.proof(&name)?))
+            .and_then(|opened| secret.verify(&name, &opened.proof(&name)?))
             .is_ok();
     println!("The credential was opened: {is_activated}\n");
 
     // The quote is fresh, of these registers, and signed by that key, which signs nothing but what its TPM has made.
     let selection: TpmlPcrSelection = SELECTION.parse()?;
-    let nonce = file("quote.nonce.bin")?;
+    let nonce = own("quote.nonce.bin")?;
     let values = file("quote.pcrs.values.bin")?;
     let mut policy = QuotePolicy::new(&nonce, RING);
     policy.selection = Some(&selection);
@@ -129,27 +144,87 @@ fn is_accepted(folder: &Path) -> Outcome<bool> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
+
+    /// What a software TPM gave, in `device`; and what its verifier kept, in `kept`.
+    fn genuine() -> TempDir {
+        let both = tempfile::tempdir().unwrap();
+        let device = both.path().join("device");
+        let kept = both.path().join("kept");
+        fs::create_dir(&device).unwrap();
+        fs::create_dir(&kept).unwrap();
+        for entry in fs::read_dir(VECTORS).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), device.join(entry.file_name())).unwrap();
+        }
+        for name in OWN {
+            fs::rename(device.join(name), kept.join(name)).unwrap();
+        }
+        both
+    }
+
+    /// What the verifier believes: none of it is in the device's folder.
+    const OWN: [&str; 6] = [
+        "ca.root.der",
+        "ca.intermediate.der",
+        "cred.secret.bin",
+        "ek.name.bin",
+        "ak.name.bin",
+        "quote.nonce.bin",
+    ];
 
     /// Everything about it is genuine, but for what only its TPM could know, or what it was asked.
     #[test]
     fn a_device_that_opened_no_credential_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(VECTORS).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-        }
-        assert!(is_accepted(folder.path()).unwrap());
-        for name in ["refcred.activated.bin", "ek.name.bin", "ak.name.bin"] {
-            let path = folder.path().join(name);
+        let both = genuine();
+        let (device, kept) = (&both.path().join("device"), &both.path().join("kept"));
+        assert!(is_accepted(device, kept).unwrap());
+        for path in [
+            device.join("refcred.activated.bin"),
+            kept.join("ek.name.bin"),
+            kept.join("ak.name.bin"),
+            kept.join("quote.nonce.bin"),
+        ] {
             let genuine = fs::read(&path).unwrap();
             let mut other = genuine.clone();
             *other.last_mut().unwrap() ^= 1;
             fs::write(&path, other).unwrap();
-            assert!(!is_accepted(folder.path()).unwrap(), "{name}");
+            assert!(!is_accepted(device, kept).unwrap(), "{}", path.display());
             fs::write(&path, genuine).unwrap();
         }
-        challenge(folder.path()).unwrap();
-        assert!(!is_accepted(folder.path()).unwrap());
+        challenge(device, kept).unwrap();
+        assert!(!is_accepted(device, kept).unwrap());
+    }
+
+    /// It is asked anew, opens the credential, and hands in a quote of before with the nonce of that.
+    #[test]
+    fn an_old_quote_with_its_nonce_is_refused() {
+        let both = genuine();
+        let (device, kept) = (&both.path().join("device"), &both.path().join("kept"));
+        let old = fs::read(kept.join("quote.nonce.bin")).unwrap();
+        challenge(device, kept).unwrap();
+        let secret = kept.join("cred.secret.bin");
+        fs::copy(secret, device.join("refcred.activated.bin")).unwrap();
+        fs::write(device.join("quote.nonce.bin"), &old).unwrap();
+        assert!(!is_accepted(device, kept).unwrap());
+        // Nothing but the nonce was wrong with it.
+        fs::write(kept.join("quote.nonce.bin"), &old).unwrap();
+        assert!(is_accepted(device, kept).unwrap());
+    }
+
+    /// No secret of before stands beside what is written halfway.
+    #[test]
+    fn a_challenge_that_breaks_off_leaves_no_secret() {
+        let both = genuine();
+        let (device, kept) = (&both.path().join("device"), &both.path().join("kept"));
+        fs::remove_file(kept.join("ek.name.bin")).unwrap();
+        fs::create_dir(kept.join("ek.name.bin")).unwrap();
+        challenge(device, kept).unwrap_err();
+        assert!(!kept.join("cred.secret.bin").exists());
+        fs::remove_dir(kept.join("ek.name.bin")).unwrap();
+        challenge(device, kept).unwrap();
+        assert!(kept.join("cred.secret.bin").exists());
     }
 }
