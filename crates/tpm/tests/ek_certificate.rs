@@ -487,6 +487,17 @@ fn revocation_lists_can_be_required() {
     policy.require_crls = true;
     let report = check_ek_certificate(&certificate, &policy);
     refused(&report, &[EkCertificateCheck::Chain]);
+
+    // The root's list is about the intermediate, which is below the root too.
+    let (of_ca, of_root) = (maker.ca.revoke(&[], |_| ()), maker.root.revoke(&[], |_| ()));
+    let both = [&of_ca, &of_root].map(|der| Crl::from_der(der).unwrap());
+    for one in both.chunks(1) {
+        policy.crls = one;
+        let report = check_ek_certificate(&certificate, &policy);
+        refused(&report, &[EkCertificateCheck::Chain]);
+    }
+    policy.crls = &both;
+    accepted(&check_ek_certificate(&certificate, &policy), &[]);
 }
 
 #[test]

@@ -73,8 +73,8 @@ pub struct EkCertificatePolicy<'a> {
     /// Revocation lists of those who have issued the certificate and the intermediates, in any order; a
     /// certificate on one has no chain, and one past its time warns.
     pub crls: &'a [Crl<'a>],
-    /// There is a chain only where each of its issuers but the root has a list that is in time
-    /// ([`Rules::require_crls`](keyproof_x509::path::Rules::require_crls)).
+    /// There is a chain only where each certificate below the root is looked up in a list of its issuer, the root's among them, that
+    /// is in time ([`Rules::require_crls`](keyproof_x509::path::Rules::require_crls)).
     pub require_crls: bool,
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
