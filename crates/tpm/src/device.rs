@@ -6,9 +6,11 @@ use crate::TpmError;
 
 /// A device's own properties, each within its published limits.
 ///
-/// Lengths count Unicode code points: a name has 6 to 1,024, the others 1 to 1,024. None has a control character, and vendor and
-/// serial, which together say which device it is, neither begin nor end with a blank: who reads a certificate might drop either,
-/// and take one device for another.
+/// Lengths count Unicode code points: a name has 6 to 1,024, the others 1 to 1,024. None has a control character. Vendor and
+/// serial, which together say which device it is, neither begin nor end with a blank, and have no character that is not shown: who
+/// reads a certificate might drop any of these, and take one device for another. Letters that look alike are told apart, and so
+/// are upper and lower case, and one inner blank and several, although names *in certificates* are compared with case folded and
+/// inner blanks collapsed (RFC 5280 section 7.1): whoever tells devices apart by certificates compares their texts exactly.
 ///
 /// ```
 /// use keyproof_tpm::{DeviceField, DeviceInfo, DeviceProperties, TpmError};
@@ -111,12 +113,40 @@ fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
     let is_identity = matches!(field, DeviceField::Serial | DeviceField::Vendor);
     let what = if value.chars().any(char::is_control) {
         "has a control character"
+    } else if is_identity && value.chars().any(is_hidden) {
+        "has a character that is not shown"
     } else if is_identity && value.trim() != value {
         "begins or ends with a blank"
     } else {
         return Ok(());
     };
     Err(TpmError::DeviceInfoText { field, what })
+}
+
+/// Whether no more than what stands around it is shown of a character: `Default_Ignorable_Code_Point` of Unicode
+/// (DerivedCoreProperties.txt), which has the zero-width and the bidirectional ones; the ends of lines and paragraphs; and the marks
+/// of annotations.
+const fn is_hidden(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// The property's name in requests.
@@ -177,7 +207,7 @@ mod tests {
         }
     }
 
-    /// What reads as another device's serial or vendor once it is cut or trimmed is not taken.
+    /// What reads as another device's serial or vendor once it is cut, trimmed or shown is not taken.
     #[test]
     fn no_device_reads_as_another() {
         fn refused(properties: DeviceProperties<'_>) -> Option<TpmError> {
@@ -238,31 +268,51 @@ mod tests {
                 );
             }
         }
-        let what = "begins or ends with a blank";
-        for blank in ["SN0001 ", " SN0001", "\u{a0}SN0001", "SN0001\u{3000}", " "] {
+        let blank = "begins or ends with a blank";
+        let hidden = "has a character that is not shown";
+        for (text, what) in [
+            ("SN0001 ", blank),
+            (" SN0001", blank),
+            ("\u{a0}SN0001", blank),
+            ("SN0001\u{3000}", blank),
+            (" ", blank),
+            ("SN0001\u{ad}", hidden),
+            ("SN0001\u{200b}", hidden),
+            ("SN\u{200f}0001", hidden),
+            ("SN\u{2028}0001", hidden),
+            ("SN\u{202e}1000", hidden),
+            ("\u{2060}SN0001", hidden),
+            ("SN0001\u{2064}", hidden),
+            ("SN\u{2066}0001\u{2069}", hidden),
+            ("\u{feff}SN0001", hidden),
+            ("SN0001\u{fe0f}", hidden),
+            ("SN0001\u{e0041}", hidden),
+        ] {
             let serial = DeviceProperties {
-                serial: blank,
+                serial: text,
                 ..said
             };
             let field = DeviceField::Serial;
             assert_eq!(
                 refused(serial),
-                Some(TpmError::DeviceInfoText { field, what })
+                Some(TpmError::DeviceInfoText { field, what }),
+                "{text:?}"
             );
             let vendor = DeviceProperties {
-                vendor: blank,
+                vendor: text,
                 ..said
             };
             let field = DeviceField::Vendor;
             assert_eq!(
                 refused(vendor),
-                Some(TpmError::DeviceInfoText { field, what })
+                Some(TpmError::DeviceInfoText { field, what }),
+                "{text:?}"
             );
         }
         let within = DeviceProperties {
-            name: " a device ",
-            serial: "SN 1",
-            vendor: "The Maker",
+            name: " a device \u{200d}",
+            serial: "SN  1\u{2010}\u{2027}\u{2030}",
+            vendor: "The Maker\u{ae}",
             version: "1 ",
         };
         assert_eq!(refused(within), None);
