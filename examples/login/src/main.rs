@@ -5,8 +5,8 @@
 //! and tell the verdict only after the commit. Two requests at once cannot both use one code.
 //!
 //! Whoever answers a challenge is the one whose password made it: a random token goes to them, and
-//! its digest is kept beside the records. By the user's name alone, anybody who sees one of Ada's codes
-//! could answer the challenge that Ada's password has opened.
+//! its digest is kept beside the records, written with them and gone with the challenge. By the user's
+//! name alone, anybody who sees one of Ada's codes could answer the challenge that Ada's password has opened.
 //!
 //! `cargo run --package keyproof-example-login`
 
@@ -17,14 +17,14 @@ use std::{
 };
 
 use keyproof_mfa::{
-    Client, Decision, KeyKind, Password, Policy, Proof, SessionId, UnixMillis, User, UserId,
-    UserRecords,
+    Client, Decision, FirstFactor, KeyKind, Password, PasswordRefusal, Policy, Proof, SessionId,
+    UnixMillis, User, UserId, UserRecords,
     otp::{
         Secret, Totp,
         otpauth::{Kind, OtpauthUri},
     },
 };
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -48,49 +48,89 @@ impl Database {
         user: &str,
         command: impl FnOnce(UserRecords) -> Decision<T, E>,
     ) -> Outcome<Result<T, E>> {
-        let transaction = self
-            .0
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let stored: Option<String> = transaction
-            .query_row(
-                "SELECT records FROM second_factors WHERE user = ?1",
-                [user],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let records = match stored {
-            Some(stored) => serde_json::from_str(&stored)?,
-            None => UserRecords::new(User::new(UserId::new("example.org", user), 0)),
-        };
-        let Decision { next, verdict } = command(records);
-        transaction.execute(
-            "INSERT INTO second_factors (user, records) VALUES (?1, ?2)
-             ON CONFLICT DO UPDATE SET records = ?2",
-            params![user, serde_json::to_string(&next)?],
-        )?;
+        let transaction = self.transaction()?;
+        let Decision { next, verdict } = command(read(&transaction, user)?);
+        write(&transaction, user, &next, None)?;
         transaction.commit()?;
         Ok(verdict)
     }
 
-    /// The token by which the user's open challenge is answered, and none of before.
-    fn challenge_token(&mut self, user: &str) -> Outcome<Token> {
+    /// Step one. If it makes a challenge, that is answered by the token beside the verdict alone, and by none of before.
+    fn begin(
+        &mut self,
+        user: &str,
+        command: impl FnOnce(UserRecords) -> Decision<FirstFactor, PasswordRefusal>,
+    ) -> Outcome<Result<(FirstFactor, Option<Token>), PasswordRefusal>> {
         let token: Token = random()?;
-        self.0.execute(
-            "UPDATE second_factors SET challenge = ?2 WHERE user = ?1",
-            params![user, digest(&token)],
-        )?;
-        Ok(token)
+        let transaction = self.transaction()?;
+        let Decision { next, verdict } = command(read(&transaction, user)?);
+        let token = (verdict == Ok(FirstFactor::Challenged)).then_some(token);
+        write(&transaction, user, &next, token.as_ref())?;
+        transaction.commit()?;
+        Ok(verdict.map(|first| (first, token)))
     }
 
-    /// Whose challenge this token answers.
-    fn challenged(&self, token: &Token) -> Outcome<Option<String>> {
-        let user = self.0.query_row(
-            "SELECT user FROM second_factors WHERE challenge = ?1",
-            params![digest(token)],
-            |row| row.get(0),
-        );
-        Ok(user.optional()?)
+    /// Step two, by whoever shows the token of the challenge; `None` if it is no open one's.
+    fn answer<T, E>(
+        &mut self,
+        token: &Token,
+        command: impl FnOnce(UserRecords) -> Decision<T, E>,
+    ) -> Outcome<Option<Result<T, E>>> {
+        let transaction = self.transaction()?;
+        let user: Option<String> = transaction
+            .query_row(
+                "SELECT user FROM second_factors WHERE challenge = ?1",
+                params![digest(token)],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(user) = user else { return Ok(None) };
+        let Decision { next, verdict } = command(read(&transaction, &user)?);
+        write(&transaction, &user, &next, None)?;
+        transaction.commit()?;
+        Ok(Some(verdict))
     }
+
+    /// It holds the lock from the start, so that what it reads is what it writes over.
+    fn transaction(&mut self) -> rusqlite::Result<Transaction<'_>> {
+        self.0
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+    }
+}
+
+fn read(transaction: &Transaction<'_>, user: &str) -> Outcome<UserRecords> {
+    let stored: Option<String> = transaction
+        .query_row(
+            "SELECT records FROM second_factors WHERE user = ?1",
+            [user],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(match stored {
+        Some(stored) => serde_json::from_str(&stored)?,
+        None => UserRecords::new(User::new(UserId::new("example.org", user), 0)),
+    })
+}
+
+/// `made` is the token of a challenge that was made just now; without, an open challenge keeps its own. None outlives its challenge.
+fn write(
+    transaction: &Transaction<'_>,
+    user: &str,
+    next: &UserRecords,
+    made: Option<&Token>,
+) -> Outcome<()> {
+    transaction.execute(
+        "INSERT INTO second_factors (user, records, challenge) VALUES (?1, ?2, ?3)
+         ON CONFLICT (user) DO UPDATE
+         SET records = ?2, challenge = CASE WHEN ?4 THEN coalesce(?3, challenge) END",
+        params![
+            user,
+            serde_json::to_string(next)?,
+            made.map(digest),
+            next.challenge.is_some()
+        ],
+    )?;
+    Ok(())
 }
 
 /// What the client of step one is given, and shows with the code.
@@ -106,15 +146,19 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn main() -> Outcome<()> {
-    let (mut database, policy) = (Database::in_memory()?, Policy::default());
-    let now = UnixMillis::try_from(SystemTime::now())?;
+/// What the phone shows.
+fn code(secret: &Secret, at: UnixMillis) -> String {
+    let phone = Totp::new(secret, Default::default(), Default::default());
+    phone.code(at.as_secs()).to_string()
+}
 
-    // Enrolment: a key for the phone, good once it has shown a code. A program seals the secret.
-    let secret = Secret::generate(|bytes| File::open("/dev/urandom")?.read_exact(bytes))?;
-    let uri = OtpauthUri::new(Kind::TOTP, Some("Example"), "ada", secret.clone())?;
-    println!("for the phone: {uri}");
-    let phone = Totp::new(&secret, Default::default(), Default::default());
+/// A key for Ada's phone, good once it has shown a code.
+fn enrol(
+    database: &mut Database,
+    secret: &Secret,
+    now: UnixMillis,
+    policy: &Policy,
+) -> Outcome<()> {
     let session = SessionId::new("of her login without a second factor");
     let generation = random()?;
     database.decide("ada", |ada| {
@@ -124,44 +168,107 @@ fn main() -> Outcome<()> {
             generation,
             session,
             now,
-            &policy,
+            policy,
         )
     })??;
-    let first = phone.code(now.as_secs()).to_string();
+    let first = code(secret, now);
     let proof = Proof::Typed {
         text: &first,
-        secret: &secret,
+        secret,
     };
-    database.decide("ada", |ada| ada.activate(&proof, session, now, &policy))??;
+    database.decide("ada", |ada| ada.activate(&proof, session, now, policy))??;
+    Ok(())
+}
+
+fn main() -> Outcome<()> {
+    let (mut database, policy) = (Database::in_memory()?, Policy::default());
+    let now = UnixMillis::try_from(SystemTime::now())?;
+
+    // Enrolment. A program seals the secret.
+    let secret = Secret::generate(|bytes| File::open("/dev/urandom")?.read_exact(bytes))?;
+    let uri = OtpauthUri::new(Kind::TOTP, Some("Example"), "ada", secret.clone())?;
+    println!("for the phone: {uri}");
+    enrol(&mut database, &secret, now, &policy)?;
 
     // A minute later: the password, then the code.
     let later = UnixMillis::from_secs(now.as_secs() + 60);
-    let begun = database.decide("ada", |ada| {
-        ada.begin_login(Password::Correct, Client::STRANGER, later, &policy)
-    })??;
+    let begin =
+        |ada: UserRecords| ada.begin_login(Password::Correct, Client::STRANGER, later, &policy);
+    let (begun, token) = database.begin("ada", begin)??;
     println!("after the password: {begun:?}");
-    let token = database.challenge_token("ada")?;
-    let code = phone.code(later.as_secs()).to_string();
+    let token = token.ok_or("no challenge was made")?;
+    let code = code(&secret, later);
     let proof = Proof::Typed {
         text: &code,
         secret: &secret,
     };
     let answer = |ada: UserRecords| ada.answer_challenge(&proof, None, None, later, &policy);
-    let user = database.challenged(&token)?.ok_or("no such challenge")?;
-    println!("after the code: {:?}", database.decide(&user, answer)?);
+    let answered = database.answer(&token, answer)?;
+    println!("after the code: {:?}", answered.ok_or("no such challenge")?);
 
     // Somebody without the password has no token.
-    let guessed = database.challenged(&random()?)?;
+    let guessed = database.answer(&random()?, answer)?;
     println!("a token that nobody was given: {guessed:?}");
 
     // The same code again, over somebody's shoulder.
-    let _ = database.decide("ada", |ada| {
-        ada.begin_login(Password::Correct, Client::STRANGER, later, &policy)
-    })?;
-    let again = database.decide("ada", answer)?;
+    let (_, again) = database.begin("ada", begin)??;
+    let again = database.answer(&again.ok_or("no challenge was made")?, answer)?;
     println!(
         "the same code again: {}",
-        again.map_or_else(|no| no.to_string(), |yes| format!("{yes:?}"))
+        again
+            .ok_or("no such challenge")?
+            .map_or_else(|no| no.to_string(), |yes| format!("{yes:?}"))
     );
+    let former = database.answer(&token, answer)?;
+    println!("the first login's token: {former:?}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_answers_the_challenge_that_it_was_given_for_and_no_other() {
+        let (mut database, policy) = (Database::in_memory().unwrap(), Policy::default());
+        let secret = Secret::from_bytes(&[7; 20]).unwrap();
+        let now = UnixMillis::from_secs(1_800_000_000);
+        enrol(&mut database, &secret, now, &policy).unwrap();
+        let later = UnixMillis::from_secs(now.as_secs() + 60);
+        let begin = |password: Password| {
+            move |ada: UserRecords| {
+                ada.begin_login(password, Client::STRANGER, later, &Policy::default())
+            }
+        };
+        let code = code(&secret, later);
+        let answer = |text: &str, ada: UserRecords| {
+            let proof = Proof::Typed {
+                text,
+                secret: &secret,
+            };
+            ada.answer_challenge(&proof, None, None, later, &policy)
+        };
+        let kept = |database: &Database| -> Option<Vec<u8>> {
+            let sql = "SELECT challenge FROM second_factors";
+            database.0.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+
+        let begun = database.begin("ada", begin(Password::Correct)).unwrap();
+        let first = begun.unwrap().1.unwrap();
+        // An open challenge keeps its token over a wrong password and a wrong code.
+        let refused = database.begin("ada", begin(Password::Wrong)).unwrap();
+        refused.unwrap_err();
+        let refused = database.answer(&first, |ada| answer("not a code", ada));
+        refused.unwrap().unwrap().unwrap_err();
+        assert_eq!(kept(&database).unwrap(), digest(&first));
+
+        // A second login makes another, at the same moment too.
+        let begun = database.begin("ada", begin(Password::Correct)).unwrap();
+        let second = begun.unwrap().1.unwrap();
+        let former = database.answer(&first, |ada| answer(&code, ada));
+        assert!(former.unwrap().is_none());
+        let latter = database.answer(&second, |ada| answer(&code, ada));
+        latter.unwrap().unwrap().unwrap();
+        assert_eq!(kept(&database), None);
+    }
 }
