@@ -151,6 +151,27 @@ impl<'e> Fill<'e> {
         }
     }
 
+    /// Gives up before anything is put there: the store is as empty as it was. If anything is there, that stays, and so does what
+    /// says that the store is being filled.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn withdraw(self) -> Result<(), FillError> {
+        if next_but_fingerprint(&mut self.records().await?)
+            .await?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let withdrawn = Change::Remove { at: self.at };
+        match commit(self.engine, self.entropy, Vec::new(), withdrawn).await {
+            // Somebody else has gone on with it.
+            Err(FillError::Overtaken) => Ok(()),
+            withdrawn => withdrawn,
+        }
+    }
+
     /// What says that the store is being filled, if it is.
     async fn there(engine: &dyn Engine) -> Result<Option<(Version, Filling)>, FillError> {
         let place = fingerprint_key();

@@ -168,6 +168,39 @@ async fn a_store_that_has_something_is_not_filled() {
     assert_eq!(put(&*from, &begun, usize::MAX).await, other);
 }
 
+/// As where the master key of what comes in cannot be kept.
+#[tokio::test]
+async fn what_is_withdrawn_before_anything_is_put_there_leaves_it_empty() {
+    let (from, _) = source(2_500).await;
+    let entropy = SystemEntropy::new();
+    let another = "another";
+    let to = MemoryEngine::new();
+    let begun = Fill::begin(&to, &entropy, another).await;
+    let begun = begun.expect("it is empty");
+    assert_eq!(begun.withdraw().await, Ok(()));
+    assert_eq!(to.is_empty().await, Ok(true));
+    // Whoever has begun it since goes on.
+    let early = Fill::begin(&to, &entropy, another).await;
+    let late = Fill::begin(&to, &entropy, another).await;
+    let [early, late] = [early, late].map(|begun| begun.expect("it is empty"));
+    assert_eq!(early.withdraw().await, Ok(()));
+    let other = Err(FillError::Other {
+        from: another.to_owned(),
+    });
+    assert_eq!(put(&*from, &to, usize::MAX).await, other);
+    assert_eq!(late.withdraw().await, Ok(()));
+    assert_eq!(put(&*from, &to, usize::MAX).await, Ok(2_500));
+
+    // What an earlier one has put there stays what it is.
+    let to = MemoryEngine::new();
+    assert!(put(&*from, &to, 2_000).await.is_err());
+    let before = dump(&to).await.len();
+    let again = Fill::begin(&to, &entropy, FROM).await.expect("it goes on");
+    assert_eq!(again.withdraw().await, Ok(()));
+    assert_eq!(dump(&to).await.len(), before);
+    assert!(matches!(put(&*from, &to, usize::MAX).await, Ok(1..2_500)));
+}
+
 #[tokio::test]
 async fn somebody_else_who_writes_is_noticed_before_it_is_a_store() {
     let (from, _) = source(10).await;

@@ -21,7 +21,7 @@ use super::{
     flags::StoreFlags,
     keys::listed,
     output,
-    store::{is_filled, keep_keys},
+    store::{is_filled, keep_keys_of},
     terminal::PassphraseSource,
     with_store::{block_on, must_be_shared, open_existing, tell},
 };
@@ -106,10 +106,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 )));
             }
             let from = format!("the backup {}", head.name());
-            let fill = Fill::begin(&*engine, &entropy, &from).await?;
-            // Only now: a restore that is refused writes no key. And before any record: none is there that no key opens.
+            let mut fill = Fill::begin(&*engine, &entropy, &from).await?;
+            // Only now: a restore that is refused writes no key.
             if found.is_none() {
-                keep_keys(&key.clone().into(), &config)?;
+                fill = keep_keys_of(fill, &key.clone().into(), &config).await?;
             }
             let mut backup = Backup::read(&mut file, &key)?;
             let mut restoring = Restoring::new(until, &entropy);
@@ -171,6 +171,7 @@ impl Arguments {
                 head.master_key(),
             )));
         }
+        config.store.check_key_file()?;
         let prompt = format!("Passphrase of master key {}: ", head.master_key());
         let passphrase = self.passphrase.read(&prompt)?;
         Ok(head.open_key(passphrase.as_bytes())?)

@@ -217,7 +217,7 @@ async fn complete_copy(
 }
 
 /// Fills a store from a snapshot, and from another one if there is more to come. The keys that are missing are written once
-/// nothing refuses it, and before any record.
+/// nothing refuses it.
 async fn into(
     to: &Config,
     mut snapshot: Box<dyn EngineSnapshot>,
@@ -228,9 +228,9 @@ async fn into(
     let copied = async {
         let entropy = SystemEntropy::new();
         let name = format!("the store of {}", identity(&mut *snapshot).await?);
-        let fill = Fill::begin(&*engine, &entropy, &name).await?;
+        let mut fill = Fill::begin(&*engine, &entropy, &name).await?;
         if let Some(keys) = &missing {
-            keep_keys(keys, to)?;
+            fill = keep_keys_of(fill, keys, to).await?;
         }
         let mut filled = put(&fill, snapshot).await?;
         let mut written = filled.written;
@@ -322,6 +322,7 @@ async fn missing_keys(
                     from.store
                 ))
             })?;
+            to.store.check_key_file()?;
             Ok(Some(keys))
         }
         Some(given) if needed.iter().any(|id| given.get(*id).is_none()) => {
@@ -337,8 +338,27 @@ async fn missing_keys(
     }
 }
 
+/// Keeps the master keys of what a store is being filled with, before any record: none is there that no key opens. Where they
+/// cannot be kept, the store is left as it was, or nothing else could fill it.
+pub(super) async fn keep_keys_of<'e>(
+    fill: Fill<'e>,
+    keys: &GivenKeys,
+    to: &Config,
+) -> Result<Fill<'e>, Failure> {
+    let Err(refused) = keep_keys(keys, to) else {
+        return Ok(fill);
+    };
+    if let Err(error) = fill.withdraw().await {
+        output::warn(&format!(
+            "{} still says that it is being filled: {error}",
+            to.store
+        ));
+    }
+    Err(refused)
+}
+
 /// Keeps the master keys where those of the copy are looked for.
-pub(super) fn keep_keys(keys: &GivenKeys, to: &Config) -> Outcome {
+fn keep_keys(keys: &GivenKeys, to: &Config) -> Outcome {
     let path = to.store.keep_keys(keys)?;
     output::say(&format!("wrote the master key to {}", path.display()));
     Ok(())

@@ -109,6 +109,11 @@ pub enum MasterKeyError {
          new key behind the others where it comes from (head -c 32 /dev/urandom | base64), and prepare again"
     )]
     NoFile,
+    /// There is no file that keys which come from elsewhere could be kept in.
+    #[error(
+        "there is no file that the master key could be kept in: name one (store.master_key, --master-key FILE)"
+    )]
+    NoPlace,
     /// There is none for a store that nodes share.
     #[error(
         "a store that nodes share needs a master key, the same for all: make one (head -c 32 /dev/urandom | base64 > FILE; \
@@ -252,7 +257,7 @@ pub(super) fn keep(
     store: Option<&Path>,
     keys: &GivenKeys,
 ) -> Result<PathBuf, MasterKeyError> {
-    let path = file(source, store).ok_or(MasterKeyError::NotGiven)?;
+    let path = file(source, store).ok_or(MasterKeyError::NoPlace)?;
     let failed = |source| MasterKeyError::File {
         path: path.clone(),
         source,

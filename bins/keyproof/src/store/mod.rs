@@ -275,6 +275,18 @@ impl Location {
         master_key::file(&self.master_key, self.url.path())
     }
 
+    /// Checks that there is such a file, or may be: one that keys which come from elsewhere can be kept in.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError::MasterKey`] if there is not.
+    pub fn check_key_file(&self) -> Result<(), OpenStoreError> {
+        match self.key_file() {
+            Some(_) => Ok(()),
+            None => Err(MasterKeyError::NoPlace.into()),
+        }
+    }
+
     /// Adds a master key to that file.
     ///
     /// # Errors

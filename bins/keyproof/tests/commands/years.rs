@@ -870,6 +870,78 @@ fn neither_a_restore_nor_a_copy_that_is_refused_writes_a_key() {
     assert!(!key.exists());
 }
 
+/// Nor its mark: what is refused for its key does not keep anything else from filling the store.
+#[test]
+fn a_store_whose_key_could_not_be_kept_is_filled_from_elsewhere() {
+    let home = Home::new();
+    let [a, b] = ["a.db", "b.db"].map(|name| home.url(name));
+    let [one, two] = ["one.backup", "two.backup"].map(|name| home.path(name));
+    for (url, file) in [(&a, &one), (&b, &two)] {
+        home.fill(url);
+        let backup = ["backup", text(file), "--with-master-key", "--stdin"];
+        home.prints(&[&backup[..], &["--store", url]].concat(), PASSPHRASE);
+    }
+    add_user(&home, &b, "bob");
+    let given = home.path("given.key");
+    make_key(&given);
+    let server = Postgres::shared().unwrap();
+    let database = || {
+        let url = server.database().unwrap();
+        let migrate = ["migrate", "--master-key", text(&given), "--store", &url];
+        home.prints(&migrate, "");
+        url
+    };
+    // A folder that is not there is not made, whoever runs this.
+    let nowhere = home.path("nowhere/key");
+
+    for (number, url) in [database(), home.url("restored.db")].iter().enumerate() {
+        let [first, second] =
+            [&one, &two].map(|file| ["restore", text(file), "--stdin", "--store", url.as_str()]);
+        if number == 0 {
+            home.fails(&first, b"", 2, "name one (store.master_key");
+        }
+        let to_nowhere = [&first[..], &["--master-key", text(&nowhere)]].concat();
+        home.fails(&to_nowhere, PASSPHRASE.as_bytes(), 2, text(&nowhere));
+        let key = home.path(&format!("restored{number}.key"));
+        let with_key = ["--master-key", text(&key)];
+        home.prints(&[&second[..], &with_key].concat(), PASSPHRASE);
+        let users = ["user", "list", "--store", url];
+        let users = home.prints(&[&users[..], &with_key].concat(), "");
+        assert!(users.starts_with("ada\t"), "{users}");
+    }
+
+    for (number, url) in [database(), home.url("copied.db")].iter().enumerate() {
+        let to = |key: &Path| {
+            let file = home.path("copy.toml");
+            let store = format!(
+                "store.url = \"{url}\"\nstore.master_key = \"{}\"\n",
+                text(key)
+            );
+            fs::write(&file, store).unwrap();
+            format!("config:{}", text(&file))
+        };
+        if number == 0 {
+            home.fails(
+                &["store", "copy", &a, url],
+                b"",
+                2,
+                "name one (store.master_key",
+            );
+        }
+        home.fails(
+            &["store", "copy", &a, &to(&nowhere)],
+            b"",
+            2,
+            text(&nowhere),
+        );
+        let key = home.path(&format!("copied{number}.key"));
+        home.prints(&["store", "copy", &b, &to(&key)], "");
+        let users = ["user", "list", "--store", url, "--master-key", text(&key)];
+        let users = home.prints(&users, "");
+        assert!(users.contains("bob\t"), "{users}");
+    }
+}
+
 #[test]
 fn a_copy_that_has_the_event_of_an_earlier_move_is_not_taken_for_complete() {
     let home = Home::new();
