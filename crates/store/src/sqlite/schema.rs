@@ -239,14 +239,17 @@ pub(super) fn is_moved(connection: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Takes the records away from whoever has the file open, in one transaction.
+/// Takes the records away from whoever has the file open, in one transaction. Where they were taken away before, that is durable
+/// once this returns.
 pub(super) fn move_away(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     if !is_moved(&transaction)? {
         transaction.execute_batch(&format!("ALTER TABLE records RENAME TO {MOVED}"))?;
-        transaction.pragma_update(None, "user_version", MOVED_SCHEMA)?;
     }
+    // Whether it differs or not: a commit that writes nothing syncs nothing, and whoever moved them may have been killed before
+    // that was synced.
+    transaction.pragma_update(None, "user_version", MOVED_SCHEMA)?;
     transaction.commit()
 }
 
@@ -263,6 +266,22 @@ pub(super) fn open_error(error: rusqlite::Error) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// SQLite syncs the log with each commit that writes to it, and with no other.
+    #[test]
+    fn records_that_were_moved_before_are_moved_by_a_commit_that_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        files::create(&path).unwrap();
+        let (connection, _) = open(&path, &SqliteOptions::default()).unwrap();
+        let log = || std::fs::read(folder.path().join("store.db-wal")).unwrap();
+        move_away(&connection).unwrap();
+        assert!(is_moved(&connection).unwrap());
+        let before = log();
+        move_away(&connection).unwrap();
+        assert!(is_moved(&connection).unwrap());
+        assert_ne!(log(), before);
+    }
 
     #[test]
     fn a_disk_without_room_for_a_copy_is_full() {
