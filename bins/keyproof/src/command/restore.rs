@@ -94,6 +94,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         }
     }
 
+    // Before anything is written, while it can be done otherwise.
+    arguments.warn_of_clocks(&head, now);
     block_on(async {
         let engine = config.store.open_to_fill().await?;
         let filled = async {
@@ -177,6 +179,26 @@ impl Arguments {
         Ok(head.open_key(passphrase.as_bytes())?)
     }
 
+    /// Says that a clock is wrong, if the backup is of a time that is yet to come, and what that does to codes.
+    fn warn_of_clocks(&self, head: &BackupHead, now: Timestamp) {
+        if ahead(head, now) == 0 {
+            return;
+        }
+        let consequence = if self.unspent {
+            String::new()
+        } else {
+            format!(
+                "; codes of second factors are refused up to {}: if the store is known to have stopped before the backup was \
+                 made, restore it with --unspent into another empty one instead",
+                Rfc3339(head.made_at())
+            )
+        };
+        output::warn(&format!(
+            "the backup is of a time that is yet to come: one of two clocks is wrong, this machine's or that of where it was \
+             made{consequence}"
+        ));
+    }
+
     fn tell(
         &self,
         config: &Config,
@@ -187,13 +209,7 @@ impl Arguments {
     ) -> Outcome {
         let (store, made_at) = (config.store.to_string(), Rfc3339(head.made_at()));
         let age = now.saturating_since(head.made_at()).as_secs();
-        let ahead = head.made_at().saturating_since(now).as_secs();
-        if ahead > 0 {
-            output::warn(&format!(
-                "the backup is of a time that is yet to come: one of two clocks is wrong, this machine's or that of where it \
-                 was made; unless nothing ends, codes of second factors are refused up to {made_at}"
-            ));
-        }
+        let ahead = ahead(head, now);
         if self.json {
             let ended: Map<String, Value> = restoring
                 .ended()
@@ -234,6 +250,11 @@ impl Arguments {
         )?;
         Ok(())
     }
+}
+
+/// By how many seconds the backup is of a time that is yet to come; 0 if it is not.
+fn ahead(head: &BackupHead, now: Timestamp) -> u64 {
+    head.made_at().saturating_since(now).as_secs()
 }
 
 /// Refuses a store that would not open: between two steps of a rotation some of it is under an older key still.

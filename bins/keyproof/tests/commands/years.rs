@@ -354,6 +354,16 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
     let said = String::from_utf8(said).unwrap();
     let first = said.lines().next().unwrap();
     assert!(first.ends_with(" from now"), "{first}");
+
+    // Before anything is written, and with what can be done instead.
+    let full = home.url("c.db");
+    let into_full = [&["restore", "-"][..], &flags, &[full.as_str()]].concat();
+    home.fails(&into_full, &ahead, 1, "yet to come");
+    home.fails(&into_full, &ahead, 1, "--unspent into another");
+    let unspent = run(&["restore", "-", "--unspent"], &home.url("d.db"), &ahead);
+    let complaint = String::from_utf8(unspent.stderr).unwrap();
+    assert!(complaint.contains("yet to come"), "{complaint}");
+    assert!(!complaint.contains("second factors"), "{complaint}");
 }
 
 #[test]
