@@ -48,15 +48,11 @@ impl Default for AuditSettings {
     }
 }
 
-/// At `audit_sweep/_`: the ids of the events up to which the trail was gone through.
+/// At `audit_sweep/all`: the ids of the events up to which the trail was gone through.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Sweep {
-    /// For addresses. Not called as it was when they were left in details: from there on the trail is gone through again.
-    #[serde(
-        default,
-        rename = "all_addresses",
-        skip_serializing_if = "Option::is_none"
-    )]
+    /// For addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     addresses: Option<String>,
     /// For what was done longer ago than it is to stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,8 +61,10 @@ struct Sweep {
 
 record!(Sweep, "audit_sweep");
 
+/// Not at `_`, where releases that left addresses in details note how far they were: the trail is gone through again from its
+/// beginning, and what they note meanwhile is left to them.
 fn sweep_key() -> Key {
-    Key::new("audit_sweep", ["_"])
+    Key::new("audit_sweep", ["all"])
 }
 
 /// What is done to events that are old enough.
@@ -347,6 +345,34 @@ mod tests {
             told("came from IP country", 3),
         ];
         assert_eq!(*details, expected);
+    }
+
+    /// Two releases may serve one store for a while.
+    #[tokio::test]
+    async fn how_far_an_earlier_release_was_is_neither_believed_nor_changed() {
+        let bench =
+            bench_with(|settings| settings.audit = AuditSettings::days(Some(100), 90)).await;
+        tell(&bench, &by_keyproof(), 3).await;
+        let id = Some("7fffffffffffffff-000102030405060708090a0b0c0d0eff".to_owned());
+        let theirs = Sweep {
+            addresses: id.clone(),
+            changes: id,
+        };
+        let place = Key::new("audit_sweep", ["_"]);
+        let mut batch = bench.store.batch(START);
+        batch.insert(&place, &theirs, None);
+        bench.store.commit(batch).await.unwrap();
+        let now = || bench.clock.now();
+        let before = bench.store.get::<Sweep>(&place, now()).await.unwrap();
+        bench.clock.advance(DAY * 91);
+        assert_eq!(forget(&bench).await, 3);
+        bench.clock.advance(DAY * 10);
+        assert!(forget(&bench).await >= 3);
+        let after = bench.store.get::<Sweep>(&place, now()).await.unwrap();
+        let version = |stored: Option<Stored<Sweep>>| stored.unwrap().version;
+        assert_eq!(version(after), version(before));
+        // Nor does this one begin anew each time.
+        assert_eq!(forget(&bench).await, 0);
     }
 
     #[tokio::test]
