@@ -294,7 +294,7 @@ impl SigningKeys {
             return Ok(Some(known));
         }
         let Some(stored) = self.store.get::<SigningKeyRecord>(&place(id), now).await? else {
-            self.opened().verifiers.remove(id);
+            self.let_go(id);
             return Ok(None);
         };
         let SigningKeyRecord {
