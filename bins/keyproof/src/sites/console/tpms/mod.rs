@@ -184,7 +184,9 @@ impl Visit<Signed> {
 
     pub(super) async fn tpm_device(self) -> Answered {
         let place = self.place()?;
-        let keeper = self.device_keeper(Action::TpmDeviceShow, place.target()).await?;
+        let keeper = self
+            .device_keeper(Action::TpmDeviceShow, place.target())
+            .await?;
         let shown = self.service().device_identity.device(&keeper, &place);
         let (device, keys) = shown.await?;
         let link = link_of(&place);
@@ -226,7 +228,9 @@ impl Visit<Signed> {
 
     pub(super) async fn forget_tpm_device(self) -> Answered {
         let place = self.place()?;
-        let keeper = self.device_keeper(Action::TpmDeviceForget, place.target()).await?;
+        let keeper = self
+            .device_keeper(Action::TpmDeviceForget, place.target())
+            .await?;
         self.confirmed(&link_of(&place))?;
         // The list that it is on is that of its manager, whose page may be gone.
         let list = if self.has_manager(&place.manager).await? {
