@@ -280,8 +280,10 @@ pub enum RestoreError {
 
 /// A restore under way: each record of a backup as it is to be from now on.
 pub struct Restoring<'e> {
-    /// Its own moment.
+    /// Its own moment, by which records have expired or not.
     pub(crate) at: Timestamp,
+    /// Up to when codes may have been used.
+    pub(crate) codes_until: Timestamp,
     pub(crate) entropy: &'e dyn Entropy,
     ended: BTreeMap<Ended, u64>,
 }
@@ -291,9 +293,17 @@ impl<'e> Restoring<'e> {
     pub fn new(at: Timestamp, entropy: &'e dyn Entropy) -> Self {
         Self {
             at,
+            codes_until: at,
             entropy,
             ended: BTreeMap::new(),
         }
+    }
+
+    /// The same of a backup that was made at this moment, which may be ahead of this clock: by the clock of where it was made
+    /// codes may have been used until then. What expires before then has not expired here.
+    pub fn of_backup_made_at(mut self, made_at: Timestamp) -> Self {
+        self.codes_until = self.at.max(made_at);
+        self
     }
 
     /// The record as it is to be; `None` if it is not brought back.
@@ -444,6 +454,24 @@ mod tests {
         );
         // The same password is good for another.
         restored.token("shop", "all", Lifetime::Forever).await;
+    }
+
+    #[test]
+    fn what_ends_before_a_backup_of_a_time_to_come_was_made_is_brought_back() {
+        let entropy = SystemEntropy::new();
+        let [now, ends, made_at] = [100, 200, 300].map(Timestamp::from_secs);
+        let mut restoring = Restoring::new(now, &entropy).of_backup_made_at(made_at);
+        assert_eq!(restoring.codes_until, made_at);
+        let row = |expires_at| Row {
+            version: Version::draw(&entropy),
+            body: "{}".into(),
+            expires_at: Some(expires_at),
+        };
+        let key = Key::new("otp_lockout", ["shop"]);
+        assert!(restoring.record(key.clone(), row(ends)).unwrap().is_some());
+        assert!(restoring.record(key, row(now)).unwrap().is_none());
+        let earlier = Restoring::new(now, &entropy).of_backup_made_at(Timestamp::from_secs(50));
+        assert_eq!(earlier.codes_until, now);
     }
 
     #[test]

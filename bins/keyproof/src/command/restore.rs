@@ -79,13 +79,12 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         .as_ref()
         .map_or_else(|| vec![key.id()], GivenKeys::ids);
     let now = SystemClock.now();
-    // Codes may have been used by the clock of where it was made, be that ahead of this one.
-    let until = now.max(head.made_at());
+    let restore = |entropy| Restoring::new(now, entropy).of_backup_made_at(head.made_at());
 
     // To its end, before anything is written.
     let entropy = SystemEntropy::new();
     let mut backup = Backup::read(&mut file, &key)?;
-    let mut restoring = Restoring::new(until, &entropy);
+    let mut restoring = restore(&entropy);
     let mut identity = None;
     while let Some((place, row)) = arguments.next(&mut backup, &mut restoring)? {
         if let Some(named) = Rotation::named_by(&place, &row).map_err(Failure::refused)? {
@@ -114,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 fill = keep_keys_of(fill, &key.clone().into(), &config).await?;
             }
             let mut backup = Backup::read(&mut file, &key)?;
-            let mut restoring = Restoring::new(until, &entropy);
+            let mut restoring = restore(&entropy);
             let next = async || arguments.next(&mut backup, &mut restoring);
             let filled = fill.put(next, |_| ()).await?;
             Ok::<_, Failure>((fill.finish(filled).await?.records, restoring))

@@ -12,19 +12,21 @@ use crate::{
 /// nobody knows of which step its activation's code was.
 pub(crate) fn without_steps(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
     let mut factor = raw.decode::<SecondFactor>()?.record;
-    Ok(match factor.key.spent_until(millis(restoring.at)) {
-        Some(key) => {
-            factor.key = key;
-            Outcome {
-                left: Some(raw.rewritten(&factor, restoring.entropy)?),
-                ended: Some(Ended::Steps),
+    Ok(
+        match factor.key.spent_until(millis(restoring.codes_until)) {
+            Some(key) => {
+                factor.key = key;
+                Outcome {
+                    left: Some(raw.rewritten(&factor, restoring.entropy)?),
+                    ended: Some(Ended::Steps),
+                }
             }
-        }
-        None => Outcome {
-            left: None,
-            ended: Some(Ended::PendingKeys),
+            None => Outcome {
+                left: None,
+                ended: Some(Ended::PendingKeys),
+            },
         },
-    })
+    )
 }
 
 /// An application token that is revoked; its text is forgotten besides.

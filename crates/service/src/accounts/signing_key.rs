@@ -273,6 +273,11 @@ impl SigningKeys {
                     return Ok(Attempt::Commit(batch, Ok((id, stored.record))));
                 }
             }
+            if let Some(InUse { id, since }) = used.as_ref().map(|used| &used.record)
+                && (is_young(*since) || *since > now)
+            {
+                tracing::warn!(%id, "the signing key in use is gone or of a time to come: another takes its place");
+            }
             let made = self.install(&mut batch, used.as_ref(), now)?;
             Ok(Attempt::Commit(batch, Ok(made)))
         });
@@ -315,10 +320,16 @@ impl SigningKeys {
         let signer = self.signer(now).await?;
         let all = Prefix::collection("signing_key");
         let keys = settle("accounts.public_keys", &self.store, || async {
-            let keys = self
+            let mut keys = self
                 .store
                 .scan::<SigningKeyRecord>(&all, None, PAGE, now)
                 .await?;
+            // Keys are in no order of time: among very many, that which signs may be beyond the page.
+            let own = place(&signer.id);
+            if !keys.iter().any(|(place, _)| *place == own) {
+                let stored = self.store.get::<SigningKeyRecord>(&own, now).await?;
+                keys.extend(stored.map(|stored| (own, stored)));
+            }
             // What was there before the key that signs is there to stay as that is.
             let mut newer = keys
                 .iter()

@@ -105,7 +105,11 @@ impl Connector {
     /// A session that is ours, under the settings of the pool's.
     async fn connect(&self) -> Result<(Session, Option<String>), EngineError> {
         let session = match self.take_spare() {
-            Some(session) if !session.client.is_closed() => session,
+            Some(session)
+                if !session.client.is_closed() && self.hosts.is_leader(session.server) =>
+            {
+                session
+            }
             _ => self.reach().await?,
         };
         let set = session.client.simple_query(&self.session);

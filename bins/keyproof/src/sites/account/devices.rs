@@ -37,7 +37,16 @@ impl Visit<Signed> {
     pub(super) async fn revoke_device(self) -> Answered {
         let id = self.named("id").parse().map_err(|_| Refusal::NotFound)?;
         let manager = self.manager(Action::TrustedDeviceRemove).await?;
+        let this = match self.cookie(Cookie::Device) {
+            Some(fingerprint) => self.accounts().device_of(&manager, &fingerprint).await?,
+            None => None,
+        };
         self.accounts().remove_device(&manager, id).await?;
-        Ok(see_other("/account/devices?revoked"))
+        let mut response = see_other("/account/devices?revoked");
+        // Shown at the next sign-in, it would be a fingerprint of no device.
+        if this == Some(id) {
+            self.forget(&mut response, Cookie::Device);
+        }
+        Ok(response)
     }
 }

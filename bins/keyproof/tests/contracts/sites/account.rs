@@ -259,6 +259,8 @@ async fn a_browser_that_is_trusted_again_is_known_by_another_cookie() {
     let id = ada.page.split("/account/devices/").nth(1).unwrap();
     let path = format!("/account/devices/{}/revoke", id.split('/').next().unwrap());
     ada.submit(&path, &[]).await.is(200);
+    // It shows no fingerprint of no device from then on.
+    assert!(!ada.cookies.contains_key(DEVICE));
     ada.post("/account/sign-out", &[]).await.is(303);
     ada.next_step();
     ada.sign_in_with(&phone, true).await.is(200);

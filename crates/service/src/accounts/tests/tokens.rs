@@ -985,6 +985,21 @@ async fn a_signing_key_of_a_time_to_come_signs_no_longer_than_clocks_differ() {
     }
 }
 
+/// They are read in no order of time, and a page of them at most.
+#[tokio::test]
+async fn the_key_that_signs_is_published_among_very_many() {
+    let bench = bench().await;
+    let accounts = &bench.service.accounts;
+    accounts.public_keys().await.unwrap();
+    for number in 0..160 {
+        bench.clock.advance(Duration::from_secs(1));
+        let made = accounts.replace_signing_key(&command_line()).await.unwrap();
+        let published = accounts.public_keys().await.unwrap();
+        let signing = published.iter().any(|key| key.id == made.signing);
+        assert!(signing, "after {number}");
+    }
+}
+
 /// The commit that made it may have reached one server of the database alone, and go with that.
 #[tokio::test]
 async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
