@@ -103,6 +103,12 @@ fn add(arguments: &AddArguments) -> Outcome {
             .add_trust(&items, &terminal::command_line())
             .await
             .map_err(|error| wrong(&arguments.file, &error))?;
+        for fingerprint in &added.without_issuer {
+            output::warn(&format!(
+                "the certificate of who issued the revocation list {fingerprint} is not in the bundle: no older list makes room for it; \
+                 add that certificate, too"
+            ));
+        }
         if arguments.json {
             let new = added.added.iter().map(|(kind, fingerprint)| {
                 json!({ "kind": kind, "fingerprint": fingerprint.to_string() })

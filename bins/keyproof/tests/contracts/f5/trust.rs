@@ -176,7 +176,11 @@ async fn a_revocation_list_whose_issuer_is_not_there_takes_no_place_and_stands_i
     assert_eq!(lists(&site).await.len(), 2);
     let refused = provision(&site, &key, &device).await;
     refused.refuses(403, 7).saying("it is revoked");
-    add(&site, &maker.revocation_list(START - 120, false)).await;
+    // And whoever adds one is told.
+    let another = maker.revocation_list(START - 120, false);
+    let devices = &site.console.device_identity;
+    let added = devices.add_trust(&items(&another), &command_line()).await;
+    assert_eq!(added.unwrap().without_issuer, [fingerprint(&another)]);
     assert_eq!(lists(&site).await.len(), 3);
     // Once its certificate is there, it is known which are its issuer's.
     add(&site, &maker.root).await;

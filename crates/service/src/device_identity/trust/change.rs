@@ -24,6 +24,9 @@ pub struct TrustAdded {
     pub added: Vec<(TrustKind, Sha256Thumbprint)>,
     /// The revocation lists that newer ones of their issuers have taken the place of.
     pub replaced: Vec<Sha256Thumbprint>,
+    /// The revocation lists among what is new whose issuer's certificate is not in the bundle: they take no older list's place, for
+    /// nothing says whose they are.
+    pub without_issuer: Vec<Sha256Thumbprint>,
     /// How many were there already.
     pub known: usize,
 }
@@ -203,6 +206,8 @@ struct Plan {
     order: Vec<Sha256Thumbprint>,
     /// Lists that go, and how long they are.
     replaced: BTreeMap<Sha256Thumbprint, usize>,
+    /// Lists of `added` whose issuer's certificate is not there.
+    without_issuer: Vec<Sha256Thumbprint>,
     known: usize,
 }
 
@@ -266,6 +271,9 @@ impl Plan {
                 .collect();
             if signers.is_empty() && !issuers.is_empty() {
                 return Err(AddTrustError::NotSigned { block });
+            }
+            if issuers.is_empty() {
+                plan.without_issuer.push(item.fingerprint());
             }
             for (known, member) in &lists {
                 let is_of_one_key = known.issuer().compare(&crl.issuer()).is_match()
@@ -334,6 +342,7 @@ impl Plan {
         });
         TrustAdded {
             added: added.collect(),
+            without_issuer: self.without_issuer.clone(),
             replaced: self.replaced.keys().copied().collect(),
             known: self.known,
         }
