@@ -234,7 +234,7 @@ async fn started() -> (Server, String, [String; 2]) {
         .await
         .expect("use cases");
     let root = CommandLine::of("fuzz".to_owned());
-    let origin = root.origin().clone();
+
     let password = || Zeroizing::new(PASSWORD.to_owned());
     let devices = &service.otp_devices;
     devices
@@ -242,7 +242,7 @@ async fn started() -> (Server, String, [String; 2]) {
         .await
         .expect("an instance");
     let login = devices
-        .log_in("default", "default", password(), &origin)
+        .log_in("default", "default", password(), root.origin())
         .await
         .unwrap_or_else(|_| panic!("the right password"));
     let request = TokenRequest {
@@ -260,7 +260,7 @@ async fn started() -> (Server, String, [String; 2]) {
             scopes: OperatorScopes::parse([scope]).expect("a scope"),
             lifetime: None,
         };
-        let token = service.access.create(new, &origin).await;
+        let token = service.access.create(new, &root).await;
         token.unwrap_or_else(|_| panic!("a token")).text.to_string()
     };
     let operators = [operator("certificates").await, operator("tpm").await];

@@ -35,13 +35,14 @@ const ALWAYS: [(HeaderName, &str); 8] = [
 ];
 
 /// Makes pages of templates. First stand who sees them in the code, and the type of their frame; then each one with its
-/// template, and what it shows within the frame.
+/// template, and what it shows within the frame. The derive stands where they are made: askama looks for a template from the file
+/// that its derive is written in, and rustc from the one that the macro is called in.
 macro_rules! pages {
-    ($vis:vis $frame:ty; $(
+    (#[$derive:meta] $vis:vis $frame:ty; $(
         $(#[$doc:meta])* $page:ident($path:literal) { $($(#[$of:meta])* $field:ident: $type:ty,)* }
     )+) => {$(
         $(#[$doc])*
-        #[derive(::askama::Template)]
+        #[$derive]
         #[template(path = $path)]
         $vis struct $page<'a> {
             $vis frame: &'a $frame,

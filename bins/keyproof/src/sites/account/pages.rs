@@ -156,6 +156,7 @@ impl DeviceRow {
 }
 
 pages! {
+    #[derive(::askama::Template)]
     pub(super) Frame;
 
     /// A user name and a password are asked for.

@@ -71,6 +71,7 @@ struct Sought {
 }
 
 pages! {
+    #[derive(::askama::Template)]
     Frame;
 
     Trail("console/audit.html") {

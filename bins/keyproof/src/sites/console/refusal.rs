@@ -18,6 +18,7 @@ use crate::sites::{
 };
 
 pages! {
+    #[derive(::askama::Template)]
     Frame;
 
     RefusalPage("console/refusal.html") {

@@ -22,6 +22,7 @@ const SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 const ENDINGS: usize = 20;
 
 pages! {
+    #[derive(::askama::Template)]
     Frame;
 
     Start("console/start.html") {

@@ -18,6 +18,7 @@ use crate::sites::{
 };
 
 pages! {
+    #[derive(::askama::Template)]
     pub(super) Frame;
 
     ServicesPage("console/certificates.html") {
