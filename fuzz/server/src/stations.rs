@@ -44,7 +44,7 @@ pub fn attest(data: &[u8]) {
             let check = checks.find(|check| check["name"] == name);
             check.map(|check| &check["outcome"]).expect("a report")
         };
-        assert_eq!(outcome("activation"), "fail", "{answer:?}");
+        assert_ne!(outcome("activation"), "pass", "{answer:?}");
         assert_ne!(outcome("ak-certificate"), "pass", "{answer:?}");
         let is_quoted = outcome("nonce") == "pass" && outcome("extra-data") == "pass";
         assert!(!is_quoted, "{answer:?}");
