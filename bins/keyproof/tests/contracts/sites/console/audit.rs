@@ -291,20 +291,22 @@ async fn long_texts_stop_no_reader_and_are_told_cut() {
     assert!(length < 150 * 1_000, "{length}");
 }
 
+/// Tells the trail of so many changes, a minute apart.
+async fn unlocks(site: &Site, times: usize) {
+    for _ in 0..times {
+        site.clock.advance(Duration::from_secs(60));
+        let command = command_line();
+        let unlocked = site
+            .console
+            .accounts
+            .change_user(Whom::Named(&command, ADA), UserChange::Unlock);
+        unlocked.await.unwrap();
+    }
+}
+
 /// Whoever follows it goes on behind what is shown, not behind what was shown at first.
 #[tokio::test]
 async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
-    async fn unlocks(site: &Site, times: usize) {
-        for _ in 0..times {
-            site.clock.advance(Duration::from_secs(60));
-            let command = command_line();
-            let unlocked = site
-                .console
-                .accounts
-                .change_user(Whom::Named(&command, ADA), UserChange::Unlock);
-            unlocked.await.unwrap();
-        }
-    }
     let site = Site::start().await;
     unlocks(&site, 55).await;
     let mut ops = Browser::new(&site);
@@ -333,15 +335,7 @@ async fn a_trail_that_is_followed_goes_on_where_what_is_shown_ends() {
 #[tokio::test]
 async fn a_page_that_goes_on_is_taken_along_from_there() {
     let site = Site::start().await;
-    for _ in 0..60 {
-        site.clock.advance(Duration::from_secs(60));
-        let command = command_line();
-        let unlocked = site
-            .console
-            .accounts
-            .change_user(Whom::Named(&command, ADA), UserChange::Unlock);
-        unlocked.await.unwrap();
-    }
+    unlocks(&site, 60).await;
     let mut ops = Browser::new(&site);
     ops.sign_in_as(&["audit"]).await;
     let download = |page: &str| {
