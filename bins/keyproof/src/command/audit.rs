@@ -29,7 +29,7 @@ enum Command {
 /// What a reader of the export has to know.
 const ONCE_OR_MORE: &str = "\
 Each line has an id, and a cursor: give the last one that was kept to --after, and what comes next follows. The cursor stays \
-behind events that are younger than a minute, so those come again, under the same id: keep each id once. Repeated events come \
+behind events that are younger than five minutes, so those come again, under the same id: keep each id once. Repeated events come \
 once their minute or hour is over.";
 
 #[derive(Args, Debug)]
@@ -106,8 +106,8 @@ fn export(arguments: &ExportArguments) -> Outcome {
             .and_then(|cursor| service.audit.before_set_back(cursor));
         if back.is_some() {
             output::say(
-                "the cursor is of a time that is yet to come, so the clock was set back: events of the last two days come again, \
-                 under the same ids",
+                "the cursor is of a time that is yet to come: this machine's clock was set back, or is more than five minutes \
+                 behind that of the machine that printed the cursor; events of the last two days come again, under the same ids",
             );
             last = back;
         }

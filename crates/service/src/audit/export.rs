@@ -8,9 +8,9 @@ use keyproof_store::{Key, Segment, Timestamp};
 use super::{Audit, Event, EventKey, PAGE, all_events};
 use crate::{StorageError, keys::moment, pages::Pages};
 
-/// No cursor passes events that are younger: others that are as old may appear still, for servers' clocks differ and commits
-/// take time.
-const SETTLED: Duration = Duration::from_secs(60);
+/// No cursor passes events that are younger: others that are as old may appear still, for machines' clocks differ and commits
+/// take time. So while clocks differ by less, no machine's cursor is of a time that is yet to come by another's.
+const SETTLED: Duration = Duration::from_secs(5 * 60);
 
 /// How far back a reader goes whose cursor is of a time that is yet to come: exports are made each night, or more often.
 const SET_BACK: Duration = Duration::from_secs(2 * 24 * 60 * 60);
@@ -40,7 +40,7 @@ impl Audit {
     ) -> Result<Vec<Exported>, StorageError> {
         let now = self.clock.now();
         let EventKey(settled) = EventKey::start(now.saturating_sub(SETTLED));
-        let EventKey(end) = EventKey::start(now.saturating_add(Duration::from_millis(1)));
+        let EventKey(end) = EventKey::end(now);
         let after = last.map(|EventKey(key)| key.clone());
         let mut pages = Pages::<Event>::after(&self.store, all_events(), after).at_once(PAGE);
         let page = pages.next(now).await?.unwrap_or_default();
@@ -61,12 +61,12 @@ impl Audit {
         Ok(exported.collect())
     }
 
-    /// Where a reader goes on instead of at this cursor, should it be of a time that no cursor passes yet: then the clock was
-    /// set back since, and what was told after that may stand before the cursor. It is a cursor of two days ago; what comes
-    /// again has the same ids.
+    /// Where a reader goes on instead of at this cursor, should it be of a time that is yet to come: then the clock was set back
+    /// since, or is five minutes behind that of whoever printed it, and what was told after that may stand before the cursor. It
+    /// is a cursor of two days ago; what comes again has the same ids.
     pub fn before_set_back(&self, cursor: &EventKey) -> Option<EventKey> {
         let now = self.clock.now();
-        if *cursor < EventKey::start(now.saturating_sub(SETTLED)) {
+        if *cursor < EventKey::end(now) {
             return None;
         }
         let at = moment(now.saturating_sub(SET_BACK));
@@ -141,12 +141,14 @@ impl FromStr for EventKey {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
     use super::*;
     use crate::{
-        Clock, Who,
+        Clock, ManualClock, Who,
         audit::{Action, Deed, Target},
         otp_devices::Lifetime,
-        testing::{Bench, bench, origin},
+        testing::{Bench, START, bench, origin},
     };
 
     async fn tell(bench: &Bench, at: Timestamp, target: &str) {
@@ -172,7 +174,7 @@ mod tests {
         // Events of one millisecond come in any order, and there is one of the start.
         bench.clock.advance(Duration::from_millis(1));
         tell(&bench, bench.clock.now(), "old").await;
-        bench.clock.advance(Duration::from_secs(50));
+        bench.clock.advance(SETTLED - Duration::from_secs(10));
         tell(&bench, bench.clock.now(), "young").await;
         bench.clock.advance(Duration::from_secs(11));
         let first = export(&bench, None).await;
@@ -191,7 +193,7 @@ mod tests {
         let told: Vec<_> = again.iter().map(|one| &*one.event.target).collect();
         assert_eq!(told, ["instance/late", "instance/young"]);
         assert_eq!(again[1].id, young.id, "by its id it is the same");
-        bench.clock.advance(Duration::from_secs(60));
+        bench.clock.advance(SETTLED);
         let settled = export(&bench, young.cursor.as_ref()).await;
         let last = settled[1].cursor.clone();
         assert_eq!(last.as_ref(), Some(&settled[1].id));
@@ -204,14 +206,14 @@ mod tests {
         let right = bench.clock.now().saturating_add(Duration::from_secs(60));
         bench.clock.advance(Duration::from_secs(660));
         tell(&bench, bench.clock.now(), "ahead").await;
-        bench.clock.advance(Duration::from_secs(61));
+        bench.clock.advance(SETTLED + Duration::from_secs(1));
         let cursor = export(&bench, None).await.pop().unwrap().cursor.unwrap();
         let back = |cursor: &EventKey| bench.service.audit.before_set_back(cursor);
         assert_eq!(back(&cursor), None);
 
         bench.clock.set(right);
         tell(&bench, right, "after").await;
-        bench.clock.advance(Duration::from_secs(61));
+        bench.clock.advance(SETTLED + Duration::from_secs(1));
         assert_eq!(export(&bench, Some(&cursor)).await, []);
         let earlier = back(&cursor).unwrap();
         let again = export(&bench, Some(&earlier)).await;
@@ -223,7 +225,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cursor_waits_for_a_whole_minute() {
+    async fn machines_whose_clocks_differ_export_in_turn_and_neither_begins_again() {
+        for skew in [30, 240].map(Duration::from_secs) {
+            let bench = bench().await;
+            let clock = Arc::new(ManualClock::new(START));
+            let ahead = Audit::new(bench.store.clone(), clock.clone());
+            let (mut cursor, mut told) = (None, BTreeSet::new());
+            for round in 0..120 {
+                bench.clock.advance(Duration::from_secs(10));
+                clock.set(bench.clock.now().saturating_add(skew));
+                for now in [bench.clock.now(), clock.now()] {
+                    tell(&bench, now, "shop").await;
+                }
+                let audit: &Audit = match round % 2 {
+                    0 => &bench.service.audit,
+                    _ => &ahead,
+                };
+                let back = cursor
+                    .as_ref()
+                    .and_then(|cursor| audit.before_set_back(cursor));
+                assert_eq!(back, None, "{skew:?}, {round}");
+                let printed = audit.export(cursor.as_ref(), cursor.as_ref()).await;
+                let printed = printed.unwrap();
+                cursor = printed.last().and_then(|last| last.cursor.clone());
+                told.extend(printed.into_iter().map(|exported| exported.id));
+            }
+            bench.clock.advance(skew);
+            let rest = export(&bench, cursor.as_ref()).await;
+            told.extend(rest.into_iter().map(|exported| exported.id));
+            let all = bench.service.audit.events(START, None).await.unwrap();
+            let all: BTreeSet<_> = all.into_iter().map(|(id, _)| id).collect();
+            assert_eq!(told, all, "{skew:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cursor_waits_until_an_event_is_settled() {
         let bench = bench().await;
         bench.clock.advance(Duration::from_secs(1));
         tell(&bench, bench.clock.now(), "one").await;
@@ -232,7 +269,7 @@ mod tests {
             assert_eq!(last.event.target, "instance/one");
             last.cursor == Some(last.id)
         };
-        bench.clock.advance(Duration::from_secs(60));
+        bench.clock.advance(SETTLED);
         assert!(!passed().await, "one of this millisecond may come still");
         bench.clock.advance(Duration::from_millis(1));
         assert!(passed().await);

@@ -49,8 +49,7 @@ impl Follower {
             let mut pages = audit.pages(self.from, self.after.as_ref());
             let page = pages.next(now).await?.unwrap_or_default();
             // Beyond the minute there are only hours that are not over, which would be read again and again.
-            let end = Window::Minute.end(now.saturating_add(LOOK_BACK));
-            let end = EventKey::start(end.saturating_add(Duration::from_millis(1)));
+            let end = EventKey::end(Window::Minute.end(now.saturating_add(LOOK_BACK)));
             let last = page.last().map(|(key, _)| EventKey(key.clone()));
             let goes_on = !pages.is_over() && last.as_ref().is_some_and(|last| *last < end);
             if goes_on {

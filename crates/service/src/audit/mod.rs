@@ -39,6 +39,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use keyproof_auth::operator::OperatorScope;
@@ -589,6 +590,11 @@ impl EventKey {
     /// Before every event of this moment.
     fn start(at: Timestamp) -> Self {
         Self(Key::new("audit", ["_", &moment(at)]))
+    }
+
+    /// After every event of this moment.
+    fn end(at: Timestamp) -> Self {
+        Self::start(at.saturating_add(Duration::from_millis(1)))
     }
 }
 
