@@ -10,15 +10,19 @@ use crate::StorageError;
 /// How far back a follower looks: longer than a request takes to commit and servers' clocks differ.
 pub(super) const LOOK_BACK: Duration = Duration::from_secs(30);
 
+/// How many events are remembered that are not read again, unless the clock is set back: some 10 MB.
+const REMEMBERED: usize = 50_000;
+
 /// Reads the trail as it grows, and tells each event once; one that stands for several, again whenever it stands for
-/// more. What is told hour by hour is told in the hour's last minute.
+/// more. What is told hour by hour is told in the hour's last minute. Where the clock is set back by more than 50,000 events,
+/// those of before are told again.
 #[derive(Debug)]
 pub struct Follower {
     since: Timestamp,
     from: Timestamp,
     after: Option<EventKey>,
     /// How many each stood for.
-    pub(super) told: BTreeMap<EventKey, u64>,
+    told: BTreeMap<EventKey, u64>,
 }
 
 impl Follower {
@@ -70,12 +74,20 @@ impl Follower {
                     fresh.push(event);
                 }
             }
-            // What is older is not read again, so it need not be remembered.
-            let recent = EventKey::start(recent);
-            self.told.retain(|key, _| *key >= recent);
+            self.forget(&EventKey::start(recent), REMEMBERED);
             if !goes_on || !fresh.is_empty() {
                 return Ok(fresh);
             }
+        }
+    }
+
+    /// Forgets the oldest of before `recent` until it is so many that are remembered, or none of those are left.
+    fn forget(&mut self, recent: &EventKey, most: usize) {
+        while self.told.len() > most
+            && let Some(oldest) = self.told.first_entry()
+            && oldest.key() < recent
+        {
+            oldest.remove();
         }
     }
 }
@@ -114,17 +126,39 @@ mod tests {
                 .filter(|target| target.starts_with("instance/"))
                 .collect::<Vec<_>>()
         };
-        bench.clock.advance(Duration::from_secs(660));
-        tell(&bench, "ahead").await;
         poll(&mut follower).await;
+        bench.clock.advance(Duration::from_secs(100));
+        tell(&bench, "before").await;
+        assert_eq!(poll(&mut follower).await, ["instance/before"]);
+        bench.clock.advance(Duration::from_secs(560));
+        tell(&bench, "ahead").await;
+        assert_eq!(poll(&mut follower).await, ["instance/ahead"]);
         bench
             .clock
             .set(START.saturating_add(Duration::from_secs(60)));
         assert_eq!(poll(&mut follower).await, [""; 0]);
         tell(&bench, "after").await;
         assert_eq!(poll(&mut follower).await, ["instance/after"]);
-        // And not again, once the clock is there again.
-        bench.clock.advance(Duration::from_secs(600));
-        assert_eq!(poll(&mut follower).await, [""; 0]);
+        // And none again, as the clock passes them again.
+        for _ in 0..10 {
+            bench.clock.advance(Duration::from_secs(60));
+            assert_eq!(poll(&mut follower).await, [""; 0]);
+        }
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_but_none_that_is_read_again() {
+        let mut follower = Follower::new(START);
+        let key = |number| EventKey::start(START.saturating_add(Duration::from_millis(number)));
+        follower.told = (0..10).map(|number| (key(number), 1)).collect();
+        let mut kept = |recent, most| {
+            follower.forget(&key(recent), most);
+            follower.told.len()
+        };
+        assert_eq!(
+            [kept(8, 10), kept(8, 5), kept(8, 1), kept(20, 1)],
+            [10, 5, 2, 1]
+        );
+        assert!(follower.told.contains_key(&key(9)));
     }
 }

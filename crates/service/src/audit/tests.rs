@@ -476,7 +476,6 @@ async fn a_follower_tells_each_event_once_stragglers_included() {
     .await;
     assert_eq!(poll(&mut follower).await, ["user.remove"]);
     assert_eq!(poll(&mut follower).await, [""; 0]);
-    assert!(follower.told.len() <= 2, "what is old is forgotten");
 }
 
 #[tokio::test]
@@ -497,7 +496,6 @@ async fn a_follower_of_a_long_trail_gets_all_of_it_page_by_page() {
         told += events.len();
     }
     assert_eq!(told, PAGE * 2 + 1);
-    assert!(follower.told.is_empty());
 }
 
 #[tokio::test]
