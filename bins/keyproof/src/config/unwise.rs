@@ -21,7 +21,7 @@ const NARROWEST_V4: u8 = 8;
 const NARROWEST_V6: u8 = 16;
 
 impl Config {
-    /// What is unwise in it, each with its key and what it leads to.
+    /// What is unwise in it, each with its key, what it leads to, and in brackets what mends it.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.plain_http();
         warnings.extend(self.wide_proxies());
@@ -43,10 +43,15 @@ impl Config {
     }
 
     fn plain_http(&self) -> Vec<String> {
-        let exposed: BTreeSet<_> = self.exposed_listeners().collect();
+        // Where metrics are read no secret passes, and that has a warning of its own.
+        let own: BTreeSet<_> = self.listeners().collect();
+        let exposed: BTreeSet<_> = self
+            .exposed_listeners()
+            .filter(|listen| own.contains(listen))
+            .collect();
         let warnings = exposed.into_iter().map(|listen| {
             format!(
-                "http.insecure: plain HTTP on {listen}: passwords, tokens and codes can be read on the way (tls.certificate, tls.key)"
+                "http.insecure: plain HTTP on {listen}: passwords, tokens and codes can be read on the way, and answers changed (tls.certificate, tls.key)"
             )
         });
         warnings.collect()
@@ -56,7 +61,7 @@ impl Config {
         let networks = self.settings.http.trusted_proxies.iter();
         networks.filter(is_everywhere).map(|network| {
             format!(
-                "http.trusted_proxies: {network} is nearly everybody: any client can pose as another by X-Forwarded-For, and limits by address do not work"
+                "http.trusted_proxies: {network} is nearly everybody: any client can pose as another by X-Forwarded-For, and limits by address do not work (the proxies' own networks)"
             )
         })
     }
@@ -65,15 +70,15 @@ impl Config {
         match &self.store.url {
             StoreUrl::Sqlite(path) => network_file_system(path).map(|kind| {
                 format!(
-                    "store.url: {} is on a network file system ({kind}): locks and syncs may not be kept there, and SQLite then loses records",
+                    "store.url: {} is on {kind}: locks and syncs may not be kept there as on a local disk, and SQLite then loses records (a local disk, or postgres:)",
                     path.display()
                 )
             }),
             StoreUrl::Memory => {
-                Some("store.url: a memory: store is lost when the process ends".to_owned())
+                Some("store.url: a memory: store is lost when the process ends (sqlite: or postgres:)".to_owned())
             }
             StoreUrl::Postgres(shared) => shared.is_exposed().then(|| {
-                "store.url: the database's identity is not verified: its password and all records can be read on the way (sslmode=verify-full)".to_owned()
+                "store.url: the database's identity is not verified: whoever poses as it on the way reads and changes every record, and can make themselves an administrator (sslmode=verify-full)".to_owned()
             }),
         }
     }
@@ -103,7 +108,7 @@ impl Config {
 
     fn self_signed(&self) -> Option<String> {
         matches!(self.tls, Some(TlsSource::SelfSigned)).then(|| {
-            "tls.self_signed: no client can verify this certificate, and it is another one after each start".to_owned()
+            "tls.self_signed: no client can verify this certificate, so that anybody on the way can pose as this server, and it is another one after each start (tls.certificate, tls.key)".to_owned()
         })
     }
 
@@ -140,7 +145,7 @@ impl Config {
         let listen = self.settings.metrics.listen?;
         (!listen.ip().is_loopback()).then(|| {
             format!(
-                "metrics.listen: anybody who can reach {listen} can read the metrics: no token is needed"
+                "metrics.listen: anybody who can reach {listen} can read the metrics: no token is needed (127.0.0.1, or a firewall)"
             )
         })
     }
@@ -158,7 +163,7 @@ impl Config {
     fn absent_journal(&self) -> Option<String> {
         (self.settings.audit.journald && !self.journal.exists()).then(|| {
             format!(
-                "audit.journald: nothing listens at {}: no event reaches a journal",
+                "audit.journald: there is no {}: no event reaches a journal (systemd-journald, or audit.journald = false)",
                 self.journal.display()
             )
         })
@@ -166,24 +171,24 @@ impl Config {
 
     fn silent_log(&self) -> Option<String> {
         (self.settings.log.level == LogLevel::Off).then(|| {
-            "log.level: off: nothing says why a request was refused or the store is away".to_owned()
+            "log.level: off: nothing says why a request was refused or the store is away (error, warn or info)".to_owned()
         })
     }
 
     fn weak_passwords(&self) -> impl Iterator<Item = String> {
         let auth = &self.settings.auth;
-        let is_cheap = auth
-            .argon2_insecure_for_tests
-            .then_some("auth.argon2_insecure_for_tests: password hashes may be cheap to try");
+        let is_cheap = auth.argon2_insecure_for_tests.then_some(
+            "auth.argon2_insecure_for_tests: password hashes may be cheap to try (take it out)",
+        );
         let is_unlimited = (auth.address_limit == Some(0)).then_some(
-            "auth.address_limit: 0: nothing limits how often an address tries passwords and codes",
+            "auth.address_limit: 0: nothing limits how many names' passwords and codes an address tries (100)",
         );
         is_cheap.into_iter().chain(is_unlimited).map(str::to_owned)
     }
 
     fn no_dialects(&self) -> Option<String> {
         let is_idle = self.dialects.is_empty();
-        is_idle.then(|| "dialects: all are off: nothing is served".to_owned())
+        is_idle.then(|| "dialects: all are off: no contract is served (dialects.NAME.enabled, or --dialects)".to_owned())
     }
 }
 

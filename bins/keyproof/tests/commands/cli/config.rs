@@ -522,13 +522,27 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
         (
             "store.url = \"postgres://u:hunter2@192.0.2.1/d\"",
             &[key],
-            &["sslmode=verify-full", "KEYPROOF_STORE__MASTER_KEY_BASE64"],
+            &[
+                "reads and changes every record, and can make themselves an administrator (sslmode=verify-full)",
+                "KEYPROOF_STORE__MASTER_KEY_BASE64",
+            ],
         ),
         ("tls.self_signed = true", &[], &["tls.self_signed: "]),
         (
             "tls.self_signed = true\nmetrics.listen = \"0.0.0.0:9\"",
             &[],
             &["tls.self_signed: ", "metrics.listen: "],
+        ),
+        (
+            "http.insecure = true\nmetrics.listen = \"0.0.0.0:9\"",
+            &[],
+            &["metrics.listen: "],
+        ),
+        (
+            "dialects.taler.enabled = false\ndialects.dps.enabled = false\ndialects.f5.enabled = false\n\
+             dialects.emnify.enabled = false",
+            &[],
+            &["dialects: all are off: no contract is served"],
         ),
         (
             "log.level = \"off\"\nauth.address_limit = 0\nf5.rate_limit_per_minute = 0",
