@@ -126,7 +126,8 @@ pub struct OrganisationPage {
 pub struct UserState {
     /// The user.
     pub user: UserView,
-    /// Whether guesses at their password or code are not judged at present: by name, or at some address or device.
+    /// Whether guesses at their password or code are not judged at present (by name, or at some address, device or session), or
+    /// no device is known by its fingerprint, so that every login takes a code.
     pub is_locked: bool,
     /// How many devices they trust.
     pub devices: usize,

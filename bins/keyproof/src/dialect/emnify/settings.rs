@@ -21,7 +21,8 @@ keys! {
         /// An older name of `auth.address_window`.
         #[serde(skip_serializing_if = "Option::is_none")]
         authenticate_window_s: Option<NonZeroU32> = None,
-        /// How many consecutive failures lock a session, a trusted device, a known address or a user name, and Taler's instances.
+        /// How many consecutive failures lock a session, a trusted device, a known address or a user name, and Taler's instances;
+        /// and, counted apart, how many fingerprints of no trusted device lock fingerprints: every login then takes a code.
         lockout_failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(2),
         /// How long a lock lasts.
         lockout_s: NonZeroU32 = NonZeroU32::MIN.saturating_add(299),
