@@ -25,7 +25,7 @@ pub(crate) enum Failure {
     #[error("{}: {problem}", path.display())]
     Manifest { path: PathBuf, problem: String },
 
-    #[error("{} not found; as root, run:\n    {install}", programs.join(", "))]
+    #[error("{} not found; run\n    {install}", programs.join(", "))]
     MissingPrograms {
         programs: Vec<&'static str>,
         install: String,

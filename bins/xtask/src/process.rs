@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
 };
@@ -126,17 +127,51 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     }
 }
 
+/// What sudo takes out of the environment, and root's cargo and our tests would be others without. None is a secret.
+const TAKEN_ALONG: [&str; 7] = [
+    "CARGO_HOME",
+    "CARGO_TARGET_DIR",
+    "KEYPROOF_CUTS",
+    "KEYPROOF_FAULT_SEED",
+    "KEYPROOF_FIELD_DATA",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+];
+
+/// A command line of cargo's as one types it for root to run, with the path, the home and, of these variables, those that are
+/// taken along.
+pub(crate) fn as_root(line: &str, variables: impl Iterator<Item = (OsString, OsString)>) -> String {
+    let mut text = "sudo env \"PATH=$PATH\" \"HOME=$HOME\"".to_owned();
+    for (name, value) in variables {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        if TAKEN_ALONG.contains(&&*name) {
+            text += &format!(" {name}={}", quoted(&value));
+        }
+    }
+    format!("{text} {line}")
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// The command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
-        let value = value?.to_string_lossy();
-        Some(format!("{}='{value}'", name.to_string_lossy()))
+        let value = quoted(&value?.to_string_lossy());
+        Some(format!("{}={value}", name.to_string_lossy()))
     });
     let program = command.get_program().to_string_lossy();
     let name = program.rsplit('/').next().unwrap_or(&program).to_owned();
     let arguments = command
         .get_args()
-        .map(|argument| argument.to_string_lossy().into_owned());
+        .map(|argument| quoted(&argument.to_string_lossy()));
     variables
         .chain([name])
         .chain(arguments)
@@ -146,17 +181,41 @@ pub(crate) fn line(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
     fn a_command_reads_as_one_types_it() {
         let mut command = Command::new("/usr/bin/cargo");
         command
-            .args(["doc", "--no-deps"])
+            .args(["doc", "--no-deps", "it's"])
             .env("RUSTDOCFLAGS", "-D warnings");
         assert_eq!(
             line(&command),
-            "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps"
+            r"RUSTDOCFLAGS='-D warnings' cargo doc --no-deps 'it'\''s'"
+        );
+    }
+
+    #[test]
+    fn a_command_for_root_is_run_as_it_is_pasted() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("/usr/bin/printenv", folder.path().join("cargo")).unwrap();
+        let variables = [("CARGO_HOME", "/it's $here"), ("KEYPROOF_KEY", "secret")];
+        let variables =
+            variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let pasted = as_root("cargo HOME CARGO_HOME", variables.into_iter());
+        assert!(!pasted.contains("secret"), "{pasted}");
+        let sudo = "sudo() { unset CARGO_HOME; \"$@\"; }";
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("{sudo}\n{pasted}")])
+            .env("PATH", path)
+            .env("HOME", "/home/ada lovelace");
+        assert_eq!(
+            output(&mut shell).unwrap(),
+            "/home/ada lovelace\n/it's $here\n"
         );
     }
 

@@ -17,7 +17,7 @@ use crate::{
     fuzz,
     instructions::{self, Gate},
     layers, layout, packages, postgres,
-    process::{cargo, run as execute, run_named_tests},
+    process::{as_root, cargo, run as execute, run_named_tests},
     public_api, toolchains,
     tools::{self, need_cargo_tool, need_programs},
     upgrade, wire_words,
@@ -116,7 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let all = Stage::value_variants().iter().copied();
         stages.extend(all.filter(|stage| !stage.runs_by_name_alone()));
     }
-    need_root(&stages)?;
+    need_root(&stages, options.whole)?;
     let mut times = Vec::new();
     for stage in stages {
         println!("\n== {} ==", stage.name());
@@ -143,7 +143,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// Without root, the stages that take it would fail after half an hour of others.
-fn need_root(stages: &[Stage]) -> Result<(), Failure> {
+fn need_root(stages: &[Stage], whole: bool) -> Result<(), Failure> {
     let (taking, others): (Vec<Stage>, Vec<Stage>) =
         stages.iter().copied().partition(|stage| stage.takes_root());
     if taking.is_empty() || tools::is_root()? {
@@ -151,15 +151,14 @@ fn need_root(stages: &[Stage]) -> Result<(), Failure> {
     }
     let names =
         |stages: &[Stage]| -> Vec<String> { stages.iter().map(|stage| stage.name()).collect() };
-    let all = names(stages).join(" ");
-    let without = match &*others {
-        [] => String::new(),
-        others => {
-            let others = names(others).join(" ");
-            format!("\nor what takes none:\n    cargo xtask test {others}")
-        }
+    let line = |stages: &[Stage]| {
+        let whole = if whole { "--whole " } else { "" };
+        format!("cargo xtask test {whole}{}", names(stages).join(" "))
     };
-    let command = format!("sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask test {all}{without}");
+    let mut command = as_root(&line(stages), env::vars_os());
+    if !others.is_empty() {
+        command += &format!("\nor what takes none:\n    {}", line(&others));
+    }
     Err(Failure::TakesRoot {
         stages: names(&taking),
         command,
@@ -432,6 +431,6 @@ mod tests {
 
     #[test]
     fn stages_that_take_no_root_ask_for_none() {
-        assert!(need_root(&[Stage::Format, Stage::Distribution]).is_ok());
+        assert!(need_root(&[Stage::Format, Stage::Distribution], true).is_ok());
     }
 }

@@ -169,7 +169,8 @@ pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
         .args(["install", "--yes", "--no-install-recommends"])
         .args(missing.iter().map(|program| program.package));
 
-    if is_root()? && is_on_path("apt-get") {
+    let is_root = is_root()?;
+    if is_root && is_on_path("apt-get") {
         run(update.env("DEBIAN_FRONTEND", "noninteractive"))?;
         let _no_cluster = NoCluster::while_installing()?;
         run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
@@ -182,9 +183,10 @@ pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
     if missing.is_empty() {
         return Ok(());
     }
+    let sudo = if is_root { "" } else { "sudo " };
     Err(Failure::MissingPrograms {
         programs: missing,
-        install: format!("{} && {}", line(&update), line(&install)),
+        install: format!("{sudo}{} && {sudo}{}", line(&update), line(&install)),
     })
 }
 
