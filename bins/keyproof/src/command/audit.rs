@@ -9,7 +9,13 @@ use keyproof_service::{
 };
 use keyproof_store::Timestamp;
 
-use super::{Failure, Outcome, flags::StoreFlags, moment::Since, output, with_store::with_service};
+use super::{
+    Failure, Outcome,
+    flags::{StoreArguments, StoreFlags},
+    moment::Since,
+    output,
+    with_store::with_service,
+};
 use crate::{event_json::event_document, rfc3339::Rfc3339};
 
 /// How repeated events are listed.
@@ -74,10 +80,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "T")]
     since: Option<Since>,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -87,11 +90,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let since = arguments
         .since
         .map_or(Timestamp::EPOCH, |since| since.moment(SystemClock.now()));
-    with_service(&arguments.store, async |service| {
+    with_service(&arguments.on.store, async |service| {
         if arguments.follow {
-            follow(&service, since, arguments.json).await
+            follow(&service, since, arguments.on.json).await
         } else {
-            list(&service, since, arguments.json).await
+            list(&service, since, arguments.on.json).await
         }
     })
 }

@@ -18,7 +18,7 @@ use keyproof_store::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, flags::StoreFlags, keys::listed, output, terminal::PassphraseSource,
+    Failure, Outcome, flags::StoreArguments, keys::listed, output, terminal::PassphraseSource,
     with_store::with_records_of,
 };
 use crate::{
@@ -50,10 +50,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     passphrase: PassphraseSource,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 impl Arguments {
@@ -65,7 +62,7 @@ impl Arguments {
     fn check(&self) -> Outcome {
         let refuse = |message: String| Err(Failure::Usage(message));
         if self.is_to_standard_output() {
-            if self.json || self.keep.is_some() {
+            if self.on.json || self.keep.is_some() {
                 return refuse(
                     "with -, the backup goes to standard output: --json and --keep cannot be given"
                         .to_owned(),
@@ -97,7 +94,7 @@ impl Arguments {
             return Ok(());
         }
         let of_the_store = config.store.files();
-        let configured = self.store.config_file().map(Path::to_owned);
+        let configured = self.on.store.config_file().map(Path::to_owned);
         let mut needed = of_the_store.iter().chain(&configured);
         if needed.any(|file| is_same_file(file, &self.file)) {
             return Err(Failure::Usage(format!(
@@ -155,7 +152,7 @@ fn check_replaced(path: &Path) -> Outcome {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     arguments.check()?;
-    let config = arguments.store.load()?;
+    let config = arguments.on.store.load()?;
     arguments.check_target(&config)?;
     let passphrase = if arguments.with_master_key {
         Some(arguments.passphrase.read_new()?)
@@ -202,7 +199,7 @@ impl Arguments {
     ) -> Outcome {
         let (store, made_at) = (config.store.to_string(), Rfc3339(summary.made_at));
         let records = tally.records;
-        if self.json {
+        if self.on.json {
             // A path may be no text, which JSON has nothing else for.
             let removed = removed.iter().map(|path| path.display().to_string());
             output::print_json(&json!({

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, Outcome,
-    flags::{StoreArguments, StoreFlags},
+    flags::StoreArguments,
     output::{self, printable},
     terminal::{self, Consent},
     with_store::{with_service, with_store},
@@ -39,10 +39,7 @@ pub(super) struct DeviceArguments {
     #[arg(value_name = "NAMESPACE/MANAGER/VENDOR/SERIAL")]
     device: Place,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 #[derive(Args, Debug)]
@@ -112,12 +109,8 @@ fn keeper() -> Keeper {
 }
 
 fn forget(arguments: &ForgetArguments) -> Outcome {
-    let DeviceArguments {
-        device,
-        store,
-        json,
-    } = &arguments.of;
-    with_store(store, async |service, store| {
+    let DeviceArguments { device, on } = &arguments.of;
+    with_store(&on.store, async |service, store| {
         let shown = printable(&device.to_string());
         let question = format!("forget the device {shown}, and revoke its certificates");
         arguments
@@ -126,7 +119,7 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
         let devices = &service.device_identity;
         let revoked = devices.forget_device(&keeper(), &device.0).await;
         let revoked = revoked.map_err(Failure::refused)?;
-        if *json {
+        if on.json {
             let forgotten = device.to_string();
             output::print_json(&json!({ "forgotten": forgotten, "revoked": revoked }))?;
         } else {
@@ -139,12 +132,12 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
 }
 
 fn relearn(arguments: &DeviceArguments) -> Outcome {
-    with_store(&arguments.store, async |service, store| {
+    with_store(&arguments.on.store, async |service, store| {
         let device = &arguments.device;
         let devices = &service.device_identity;
         let relearned = devices.relearn_device(&keeper(), &device.0).await;
         relearned.map_err(Failure::refused)?;
-        if arguments.json {
+        if arguments.on.json {
             output::print_json(&json!({ "relearned": device.to_string() }))?;
         } else {
             let device = printable(&device.to_string());
@@ -182,11 +175,11 @@ fn listed(device: &BoundDevice) -> String {
 }
 
 fn show(arguments: &DeviceArguments) -> Outcome {
-    with_service(&arguments.store, async |service| {
+    with_service(&arguments.on.store, async |service| {
         let devices = &service.device_identity;
         let shown = devices.device(&keeper(), &arguments.device.0).await;
         let (device, keys) = shown.map_err(Failure::refused)?;
-        if arguments.json {
+        if arguments.on.json {
             output::print_json(&document(&device, &keys))?;
         } else {
             for line in lines(&device, &keys) {

@@ -14,7 +14,7 @@ use crate::{
     telemetry::{LogFormat, LogLevel},
 };
 
-/// The arguments of a command on a store that has none of its own.
+/// On which store a command works, and how it is told.
 #[derive(Args, Debug)]
 pub(super) struct StoreArguments {
     #[command(flatten)]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    flags::StoreFlags,
+    flags::StoreArguments,
     output::{self, printable},
     terminal::{self, Consent},
     with_store::with_store,
@@ -20,10 +20,7 @@ pub(super) struct Named {
     /// Its name
     name: String,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 /// Which thing to remove, and whether that was asked already.
@@ -80,12 +77,12 @@ impl Named {
         wanted: impl FnOnce(&str) -> Result<(), Failure>,
         change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
     ) -> Outcome {
-        with_store(&self.store, async |service, store| {
+        with_store(&self.on.store, async |service, store| {
             wanted(store)?;
             let words = change(&service, &self.name, &terminal::command_line())
                 .await
                 .map_err(Failure::refused)?;
-            if self.json {
+            if self.on.json {
                 output::print_json(&json!({ words.member: self.name }))?;
             } else {
                 let done = Change::words(words.done, &self.name);

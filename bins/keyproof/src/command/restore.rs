@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Failure, Outcome,
-    flags::StoreFlags,
+    flags::StoreArguments,
     keys::listed,
     output,
     store::{is_filled, keep_keys_of},
@@ -52,10 +52,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     passphrase: PassphraseSource,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -65,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 .to_owned(),
         ));
     }
-    let config = arguments.store.load()?;
+    let config = arguments.on.store.load()?;
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
     let head = BackupHead::read(&mut BufReader::new(&file))?;
@@ -209,7 +206,7 @@ impl Arguments {
         let (store, made_at) = (config.store.to_string(), Rfc3339(head.made_at()));
         let age = now.saturating_since(head.made_at()).as_secs();
         let ahead = ahead(head, now);
-        if self.json {
+        if self.on.json {
             let ended: Map<String, Value> = restoring
                 .ended()
                 .iter()

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome,
-    flags::{StoreArguments, StoreFlags},
+    flags::StoreArguments,
     moment::Lifetime,
     output::{self, printable},
     terminal,
@@ -45,10 +45,7 @@ pub(super) struct CreateArguments {
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 #[derive(Args, Debug)]
@@ -56,10 +53,7 @@ pub(super) struct RevokeArguments {
     /// The token's id, as `token list` shows it
     id: String,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 pub(super) fn run(command: Command) -> Outcome {
@@ -80,7 +74,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
         }
     }
     let scopes = OperatorScopes::new(arguments.scope.iter().cloned()).map_err(Failure::refused)?;
-    with_store(&arguments.store, async |service, store| {
+    with_store(&arguments.on.store, async |service, store| {
         let new = NewOperatorToken {
             subject: arguments.subject.clone(),
             scopes,
@@ -129,7 +123,7 @@ impl CreateArguments {
         store: &str,
     ) -> Result<Zeroizing<String>, Failure> {
         let IssuedOperatorToken { text, token } = issued;
-        Ok(Zeroizing::new(if self.json {
+        Ok(Zeroizing::new(if self.on.json {
             serde_json::to_string_pretty(&Document {
                 token: Some(text),
                 ..Document::of(token)
@@ -174,13 +168,13 @@ fn list(arguments: &StoreArguments) -> Outcome {
 }
 
 fn revoke(arguments: &RevokeArguments) -> Outcome {
-    with_store(&arguments.store, async |service, store| {
+    with_store(&arguments.on.store, async |service, store| {
         let revoked = service
             .access
             .revoke(&arguments.id, &terminal::command_line())
             .await;
         revoked.map_err(Failure::refused)?;
-        if arguments.json {
+        if arguments.on.json {
             output::print_json(&json!({ "revoked": arguments.id }))?;
         } else {
             let id = printable(&arguments.id);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    flags::{StoreArguments, StoreFlags},
+    flags::StoreArguments,
     named::{Change, Doomed, Named},
     output::{self, printable},
     terminal::{self, PasswordSource},
@@ -129,10 +129,7 @@ struct RevokeArguments {
     /// The token's id, as `tokens NAME list` shows it
     id: u32,
     #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    on: StoreArguments,
 }
 
 pub(super) fn run(command: Command) -> Outcome {
@@ -259,12 +256,12 @@ fn list_tokens(name: &str, arguments: &StoreArguments) -> Outcome {
 }
 
 fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
-    with_store(&arguments.store, async |service, store| {
+    with_store(&arguments.on.store, async |service, store| {
         let accounts = &service.accounts;
         let command = terminal::command_line();
         let revoked = accounts.revoke_application_token(name, arguments.id, &command);
         let revocation = revoked.await.map_err(Failure::refused)?;
-        if arguments.json {
+        if arguments.on.json {
             output::print_json(&json!({ "revoked": arguments.id }))?;
         } else {
             let (id, name) = (arguments.id, printable(name));
