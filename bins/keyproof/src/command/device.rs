@@ -119,33 +119,25 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
         let devices = &service.device_identity;
         let revoked = devices.forget_device(&keeper(), &device.0).await;
         let revoked = revoked.map_err(Failure::refused)?;
-        if on.json {
-            let forgotten = device.to_string();
-            output::print_json(&json!({ "forgotten": forgotten, "revoked": revoked }))?;
-        } else {
-            output::print(&format!(
-                "forgot the device {shown}; {revoked} certificates revoked (store {store})"
-            ))?;
-        }
-        Ok(())
+        let document = json!({ "forgotten": device.to_string(), "revoked": revoked });
+        let told = format!("forgot the device {shown}; {revoked} certificates revoked");
+        output::print_either(on.json, &document, &format!("{told} (store {store})"))
     })
 }
 
 fn relearn(arguments: &DeviceArguments) -> Outcome {
     with_store(&arguments.on.store, async |service, store| {
-        let device = &arguments.device;
         let devices = &service.device_identity;
-        let relearned = devices.relearn_device(&keeper(), &device.0).await;
+        let relearned = devices.relearn_device(&keeper(), &arguments.device.0).await;
         relearned.map_err(Failure::refused)?;
-        if arguments.on.json {
-            output::print_json(&json!({ "relearned": device.to_string() }))?;
-        } else {
-            let device = printable(&device.to_string());
-            output::print(&format!(
-                "the next accepted attestation of {device} teaches its registers (store {store})"
-            ))?;
-        }
-        Ok(())
+        let device = arguments.device.to_string();
+        let (document, device) = (json!({ "relearned": device }), printable(&device));
+        let told = format!("the next accepted attestation of {device} teaches its registers");
+        output::print_either(
+            arguments.on.json,
+            &document,
+            &format!("{told} (store {store})"),
+        )
     })
 }
 

@@ -256,16 +256,10 @@ async fn switch(store: &Store, json: bool) -> Outcome {
     let resealed = store.reseal_all(|read| progress.show(read)).await?;
     progress.end();
     let sealing = rotation.sealing;
-    if json {
-        output::print_json(
-            &json!({ "sealing": sealing, "opening": rotation.opening, "resealed": resealed }),
-        )?;
-    } else {
-        output::print(&format!(
-            "master key {sealing} seals; {resealed} records were sealed again\nthen: keyproof keys rotate finish"
-        ))?;
-    }
-    Ok(())
+    let document = json!({ "sealing": sealing, "opening": rotation.opening, "resealed": resealed });
+    let told = format!("master key {sealing} seals; {resealed} records were sealed again");
+    let text = format!("{told}\nthen: keyproof keys rotate finish");
+    output::print_either(json, &document, &text)
 }
 
 async fn finish(store: &Store, json: bool) -> Outcome {

@@ -10,14 +10,11 @@ pub(super) fn run(arguments: &StoreArguments) -> Outcome {
     with_store::must_be_shared(&config)?;
     let migrate = async { Ok(config.store.migrate(&SystemEntropy::new()).await?) };
     let migration = with_store::block_on(migrate)?;
-    if arguments.json {
-        let from = migration.map(|migration| migration.from);
-        let to = migration.map(|migration| migration.to);
-        output::print_json(&json!({ "store": config.store.to_string(), "from": from, "to": to }))?;
-    } else {
-        output::print(&words(&config.store.to_string(), migration))?;
-    }
-    Ok(())
+    let store = config.store.to_string();
+    let from = migration.map(|migration| migration.from);
+    let to = migration.map(|migration| migration.to);
+    let document = json!({ "store": store, "from": from, "to": to });
+    output::print_either(arguments.json, &document, &words(&store, migration))
 }
 
 /// What was done to the store, in one line.

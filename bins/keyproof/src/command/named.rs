@@ -82,13 +82,9 @@ impl Named {
             let words = change(&service, &self.name, &terminal::command_line())
                 .await
                 .map_err(Failure::refused)?;
-            if self.on.json {
-                output::print_json(&json!({ words.member: self.name }))?;
-            } else {
-                let done = Change::words(words.done, &self.name);
-                output::print(&format!("{done} (store {store})"))?;
-            }
-            Ok(())
+            let document = json!({ words.member: self.name });
+            let done = Change::words(words.done, &self.name);
+            output::print_either(self.on.json, &document, &format!("{done} (store {store})"))
         })
     }
 }

@@ -85,6 +85,16 @@ pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string_pretty(document)?)
 }
 
+/// Prints what a command has to say: a document for programs, or a text for people.
+pub(super) fn print_either(json: bool, document: &Value, text: &str) -> Outcome {
+    if json {
+        print_json(document)?;
+    } else {
+        print(text)?;
+    }
+    Ok(())
+}
+
 /// Prints a JSON document that holds secrets on standard output, and wipes what it was made in.
 pub(super) fn print_secret_json(document: &impl Serialize) -> io::Result<()> {
     // Measured first: a buffer that grows leaves what it had behind.

@@ -174,13 +174,10 @@ fn revoke(arguments: &RevokeArguments) -> Outcome {
             .revoke(&arguments.id, &terminal::command_line())
             .await;
         revoked.map_err(Failure::refused)?;
-        if arguments.on.json {
-            output::print_json(&json!({ "revoked": arguments.id }))?;
-        } else {
-            let id = printable(&arguments.id);
-            output::print(&format!("revoked the token {id} (store {store})"))?;
-        }
-        Ok(())
+        let document = json!({ "revoked": arguments.id });
+        let id = printable(&arguments.id);
+        let text = format!("revoked the token {id} (store {store})");
+        output::print_either(arguments.on.json, &document, &text)
     })
 }
 

@@ -261,19 +261,15 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
         let command = terminal::command_line();
         let revoked = accounts.revoke_application_token(name, arguments.id, &command);
         let revocation = revoked.await.map_err(Failure::refused)?;
-        if arguments.on.json {
-            output::print_json(&json!({ "revoked": arguments.id }))?;
-        } else {
-            let (id, name) = (arguments.id, printable(name));
-            let told = match revocation {
-                Revocation::Before => {
-                    format!("the application token {id} of the user {name} was revoked already")
-                }
-                Revocation::Now => format!("revoked the application token {id} of the user {name}"),
-            };
-            output::print(&format!("{told} (store {store})"))?;
-        }
-        Ok(())
+        let (id, name) = (arguments.id, printable(name));
+        let told = match revocation {
+            Revocation::Before => {
+                format!("the application token {id} of the user {name} was revoked already")
+            }
+            Revocation::Now => format!("revoked the application token {id} of the user {name}"),
+        };
+        let (document, text) = (json!({ "revoked": id }), format!("{told} (store {store})"));
+        output::print_either(arguments.on.json, &document, &text)
     })
 }
 

@@ -139,12 +139,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
 fn code(arguments: &CodeArguments) -> Outcome {
     let code = VerificationCode::draw(&draw());
     let code = code.digits();
-    if arguments.json {
-        output::print_json(&json!({ "code": code }))?;
-    } else {
-        output::print(code)?;
-    }
-    Ok(())
+    output::print_either(arguments.json, &json!({ "code": code }), code)
 }
 
 fn make_leaf(arguments: &ProveArguments) -> Outcome {

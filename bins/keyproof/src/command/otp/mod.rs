@@ -341,12 +341,7 @@ fn code(arguments: &CodeArguments) -> Outcome {
             (code, facts)
         }
     };
-    if arguments.json {
-        output::print_json(&facts)?;
-    } else {
-        output::print(&code)?;
-    }
-    Ok(())
+    output::print_either(arguments.json, &facts, &code)
 }
 
 fn verify(arguments: &VerifyArguments) -> Outcome {

@@ -160,13 +160,8 @@ fn challenge(arguments: &ChallengeArguments) -> Outcome {
         SystemEntropy::new().fill(bytes);
         Ok::<(), Failure>(())
     })?;
-    if arguments.json {
-        let document = json!({ "suite": suite.to_string(), "question": question.as_str() });
-        output::print_json(&document)?;
-    } else {
-        output::print(question.as_str())?;
-    }
-    Ok(())
+    let document = json!({ "suite": suite.to_string(), "question": question.as_str() });
+    output::print_either(arguments.json, &document, question.as_str())
 }
 
 fn response(arguments: &ResponseArguments) -> Outcome {
@@ -174,15 +169,10 @@ fn response(arguments: &ResponseArguments) -> Outcome {
     let pin_hash = challenge.pin_hash()?;
     let response = challenge
         .ocra()?
-        .response(&challenge.input(pin_hash.as_ref()))?;
-    if arguments.json {
-        let document =
-            json!({ "suite": challenge.suite.to_string(), "response": response.to_string() });
-        output::print_json(&document)?;
-    } else {
-        output::print(&response.to_string())?;
-    }
-    Ok(())
+        .response(&challenge.input(pin_hash.as_ref()))?
+        .to_string();
+    let document = json!({ "suite": challenge.suite.to_string(), "response": response });
+    output::print_either(arguments.json, &document, &response)
 }
 
 fn verify(arguments: &VerifyArguments) -> Outcome {
