@@ -134,11 +134,7 @@ struct RevokeArguments {
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
-        Command::Activate(user) => user.change(&ACTIVATED, async |service, name, command| {
-            let whom = Whom::Named(command, name);
-            let changed = service.accounts.change_user(whom, UserChange::Activate);
-            changed.await.map(drop)
-        }),
+        Command::Activate(user) => change(&user, UserChange::Activate, &ACTIVATED),
         Command::Add(arguments) => add(arguments),
         Command::List(arguments) => list(&arguments),
         Command::Remove(RemoveArguments {
@@ -164,24 +160,24 @@ pub(super) fn run(command: Command) -> Outcome {
                 accounts.set_user_password(name, password, command).await
             })
         }
-        Command::Suspend(user) => user.change(&SUSPENDED, async |service, name, command| {
-            let whom = Whom::Named(command, name);
-            let changed = service.accounts.change_user(whom, UserChange::Suspend);
-            changed.await.map(drop)
-        }),
+        Command::Suspend(user) => change(&user, UserChange::Suspend, &SUSPENDED),
         Command::Tokens(TokensArguments { name, command }) => match command {
             TokensCommand::List(arguments) => list_tokens(&name, &arguments),
             TokensCommand::Revoke(arguments) => revoke_token(&name, &arguments),
         },
-        Command::Unlock(user) => user.change_telling(async |service, name, command| {
-            let whom = Whom::Named(command, name);
-            let changed = service.accounts.change_user(whom, UserChange::Unlock);
-            changed.await.map(|unlocking| match unlocking {
-                Some(Unlocking::NoLock) => &NO_LOCK,
-                Some(Unlocking::Lifted) | None => &UNLOCKED,
-            })
-        }),
+        Command::Unlock(user) => change(&user, UserChange::Unlock, &UNLOCKED),
     }
+}
+
+fn change(user: &Named, change: UserChange, words: &'static Change) -> Outcome {
+    user.change_telling(async |service, name, command| {
+        let whom = Whom::Named(command, name);
+        let changed = service.accounts.change_user(whom, change).await;
+        changed.map(|unlocking| match unlocking {
+            Some(Unlocking::NoLock) => &NO_LOCK,
+            Some(Unlocking::Lifted) | None => words,
+        })
+    })
 }
 
 fn add(arguments: AddArguments) -> Outcome {
