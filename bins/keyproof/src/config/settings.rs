@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     address,
-    reference::{Key, Section, keys},
+    reference::{Key, Quantity, Section, keys},
 };
 use crate::{
     dialect::{self, Dialect, DialectName, dialects},
@@ -193,13 +193,11 @@ impl TryFrom<String> for ShortTime {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, &'static str> {
-        const LONGEST: Duration = Duration::from_secs(60 * 60);
-        let time = text.parse::<jiff::SignedDuration>().ok();
-        let time = time.and_then(|time| Duration::try_from(time).ok());
-        time.filter(|time| (Duration::from_millis(1)..=LONGEST).contains(time))
-            .filter(|time| time.subsec_nanos() % 1_000_000 == 0)
-            .map(Self)
-            .ok_or("expected a time from 1ms to 1h in whole milliseconds, such as 5s or 500ms")
+        const LONGEST: u64 = 60 * 60 * 1000;
+        match Quantity::Milliseconds.read(&text) {
+            Ok(time @ ..=LONGEST) => Ok(Self(Duration::from_millis(time))),
+            _ => Err("expected a time from 1ms to 1h in whole milliseconds, such as 5s or 500ms"),
+        }
     }
 }
 
