@@ -5,7 +5,7 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 use clap::{Args, Subcommand};
 use keyproof_service::{
     Clock, Service, SystemClock,
-    audit::{Event, EventKey, Follower, Outcome as EventOutcome, ParseEventKeyError, Repeats},
+    audit::{Event, EventKey, Follower, ParseEventKeyError, Repeats},
 };
 use keyproof_store::Timestamp;
 
@@ -201,13 +201,10 @@ async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -
 
 /// The event in one line, on which nobody but keyproof has put a control character.
 fn line(event: &Event) -> String {
-    let outcome = match event.outcome {
-        EventOutcome::Done => "done",
-        EventOutcome::Refused => "refused",
-    };
     let mut text = format!(
-        "{} {outcome} {} {} by {}",
+        "{} {} {} {} by {}",
         Rfc3339(event.at),
+        event.outcome.name(),
         event.action,
         event.target,
         event.who
@@ -253,6 +250,8 @@ fn told(repeats: &Repeats, first: Option<IpAddr>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use keyproof_service::audit::Outcome as EventOutcome;
+
     use super::*;
 
     #[test]

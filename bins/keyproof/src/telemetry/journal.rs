@@ -106,10 +106,7 @@ fn datagram(id: &EventKey, event: &Event, fate: Fate) -> Vec<u8> {
         datagram.extend_from_slice(value.as_bytes());
         datagram.push(b'\n');
     };
-    let decided = match event.outcome {
-        Outcome::Done => "done",
-        Outcome::Refused => "refused",
-    };
+    let decided = event.outcome.name();
     // Whoever looks for what was done does not find what may not have been.
     let (outcome, priority) = match (fate, event.outcome) {
         (Fate::Unknown, _) => ("unknown", "4"),

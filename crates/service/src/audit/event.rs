@@ -17,6 +17,16 @@ pub enum Outcome {
     Refused,
 }
 
+impl Outcome {
+    /// Its word in the trail.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// One entry of the trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

@@ -58,12 +58,8 @@ impl User {
         })
     }
 
-    /// Whether the subject is an account of these numbers.
-    pub(super) fn has(self, subject: Subject) -> bool {
-        self == Self::of(subject)
-    }
-
-    const fn of(subject: Subject) -> Self {
+    /// Whose account the subject is.
+    pub(super) const fn of(subject: Subject) -> Self {
         Self {
             organisation: subject.organisation,
             number: subject.user,
@@ -73,7 +69,7 @@ impl User {
     /// All of their entries of an outcome, the latest first.
     fn entries(self, outcome: Outcome) -> Prefix {
         let [organisation, number] = self.segments();
-        let segments = [&*organisation, &*number, segment(outcome)];
+        let segments = [&*organisation, &*number, outcome.name()];
         Prefix::new("audit_user", segments)
     }
 
@@ -81,7 +77,7 @@ impl User {
     fn before(self, outcome: Outcome, at: Timestamp) -> Option<Key> {
         let last = at.as_millis().checked_sub(1).map(Timestamp::from_millis)?;
         let ([organisation, number], past) = (self.segments(), past(last));
-        let segments = [&*organisation, &*number, segment(outcome), &*past];
+        let segments = [&*organisation, &*number, outcome.name(), &*past];
         Some(Key::new("audit_user", segments))
     }
 
@@ -93,7 +89,7 @@ impl User {
         let segments = [
             organisation.as_bytes(),
             number.as_bytes(),
-            segment(outcome).as_bytes(),
+            outcome.name().as_bytes(),
             past.as_bytes(),
             &*time,
             &*id,
@@ -103,13 +99,6 @@ impl User {
 
     fn segments(self) -> [String; 2] {
         [self.organisation.to_string(), self.number.to_string()]
-    }
-}
-
-const fn segment(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Refused => "refused",
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use keyproof_store::Timestamp;
 
-use super::{Event, LoginName, Party, Target, Who};
+use super::{Event, LoginName, Party, Target, Who, index::User};
 
 /// A user's account. Its text is `ORGANISATION:USER:MOMENT`, which no user's name can be, for names have no colon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +83,7 @@ impl Event {
         let details = self.detail.as_deref().into_iter().chain(repeated);
         let accounts = details.flat_map(pieces_of);
         let accounts = accounts.filter_map(|piece| piece.parse::<Subject>().ok());
-        let theirs = accounts.filter(|account| users.iter().any(|user| user.has(*account)));
+        let theirs = accounts.filter(|account| users.contains(&User::of(*account)));
         subjects.extend(theirs.take(IN_DETAILS));
         subjects
     }
