@@ -120,7 +120,7 @@ pub(crate) fn tracer(_: &Config, _: &Metrics) -> Result<Option<Tracer>, StartErr
 /// Who tells of the work that followed requests wait for.
 #[cfg(feature = "otlp")]
 pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
-    Some(otlp::works())
+    Some(Arc::new(otlp::Works))
 }
 
 /// Nobody.
@@ -132,8 +132,8 @@ pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
 /// The same engine, whose operations are told as parts of requests that are followed. `system` is what OpenTelemetry calls
 /// the database.
 #[cfg(feature = "otlp")]
-pub fn traced(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
-    otlp::traced(engine, system)
+pub fn traced(inner: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
+    Arc::new(otlp::TracedEngine { inner, system })
 }
 
 /// The same engine: nobody follows requests.

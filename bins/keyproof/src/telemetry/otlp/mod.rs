@@ -9,8 +9,6 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyproof_http::{BoxFuture, RequestLabels, RequestTrace, RequestTracer, Response};
-use keyproof_service::WorkObserver;
-use keyproof_store::Engine;
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue,
     propagation::{Extractor, TextMapPropagator},
@@ -36,7 +34,9 @@ use prost::Message;
 
 use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
 use crate::http_client::{ClientError, HttpClient, ServerUrl, TlsSetupError};
-use parts::{Current, TracedEngine, Works};
+use parts::Current;
+
+pub(super) use parts::{TracedEngine, Works};
 
 /// Some megabytes of spans: seconds of a busy server.
 const ROOM: Room = Room {
@@ -88,19 +88,6 @@ impl Traces {
         };
         Ok((Arc::new(traces), outgoing))
     }
-}
-
-/// Who tells of the work that requests wait for.
-pub(crate) fn works() -> Arc<dyn WorkObserver> {
-    Arc::new(Works)
-}
-
-/// The same engine, whose operations are told as parts of requests that are followed.
-pub(crate) fn traced(engine: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
-    Arc::new(TracedEngine {
-        inner: engine,
-        system,
-    })
 }
 
 /// This process, by OpenTelemetry's semantic conventions.

@@ -47,7 +47,7 @@ impl Current {
 }
 
 /// Tells of the work that requests wait for.
-pub(super) struct Works;
+pub(in crate::telemetry) struct Works;
 
 impl WorkObserver for Works {
     fn asked(&self, work: Work) -> Option<Box<dyn Send>> {
@@ -62,10 +62,10 @@ impl WorkObserver for Works {
 }
 
 /// An engine whose operations are told as parts of the requests that ask for them.
-pub(super) struct TracedEngine {
-    pub(super) inner: Arc<dyn Engine>,
+pub(in crate::telemetry) struct TracedEngine {
+    pub(in crate::telemetry) inner: Arc<dyn Engine>,
     /// By OpenTelemetry's semantic conventions for databases.
-    pub(super) system: &'static str,
+    pub(in crate::telemetry) system: &'static str,
 }
 
 impl TracedEngine {
