@@ -145,24 +145,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        Clock, ManualClock, Who,
-        audit::{Action, Deed, Target},
+        Clock, ManualClock,
+        audit::tests::tell,
         otp_devices::Lifetime,
         testing::{Bench, START, bench, origin},
     };
-
-    async fn tell(bench: &Bench, at: Timestamp, target: &str) {
-        let origin = origin().by(Who::Keyproof);
-        let mut batch = bench.store.batch(at);
-        let deed = Deed {
-            action: Action::AuditLeaveOut,
-            target: Target::Instance(target.to_owned()),
-            detail: None,
-            origin: &origin,
-        };
-        bench.service.audit.done(&mut batch, at, deed);
-        bench.store.commit(batch).await.unwrap();
-    }
 
     async fn export(bench: &Bench, after: Option<&EventKey>) -> Vec<Exported> {
         bench.service.audit.export(after, after).await.unwrap()

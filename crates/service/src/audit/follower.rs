@@ -96,24 +96,10 @@ impl Follower {
 mod tests {
     use super::*;
     use crate::{
-        Clock, Who,
-        audit::{Action, Deed, Target},
-        testing::{Bench, START, bench, origin},
+        Clock,
+        audit::tests::tell,
+        testing::{START, bench},
     };
-
-    async fn tell(bench: &Bench, target: &str) {
-        let origin = origin().by(Who::Keyproof);
-        let now = bench.clock.now();
-        let mut batch = bench.store.batch(now);
-        let deed = Deed {
-            action: Action::AuditLeaveOut,
-            target: Target::Instance(target.to_owned()),
-            detail: None,
-            origin: &origin,
-        };
-        bench.service.audit.done(&mut batch, now, deed);
-        bench.store.commit(batch).await.unwrap();
-    }
 
     #[tokio::test]
     async fn what_happens_after_a_clock_was_set_back_is_told_at_once() {
@@ -128,16 +114,16 @@ mod tests {
         };
         poll(&mut follower).await;
         bench.clock.advance(Duration::from_secs(100));
-        tell(&bench, "before").await;
+        tell(&bench, bench.clock.now(), "before").await;
         assert_eq!(poll(&mut follower).await, ["instance/before"]);
         bench.clock.advance(Duration::from_secs(560));
-        tell(&bench, "ahead").await;
+        tell(&bench, bench.clock.now(), "ahead").await;
         assert_eq!(poll(&mut follower).await, ["instance/ahead"]);
         bench
             .clock
             .set(START.saturating_add(Duration::from_secs(60)));
         assert_eq!(poll(&mut follower).await, [""; 0]);
-        tell(&bench, "after").await;
+        tell(&bench, bench.clock.now(), "after").await;
         assert_eq!(poll(&mut follower).await, ["instance/after"]);
         // And none again, as the clock passes them again.
         for _ in 0..10 {

@@ -11,6 +11,20 @@ use crate::testing::{Bench, START, bench, console, keeper, origin, secret};
 /// How long refusals stay unless the operator says otherwise.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
+/// Tells that something was done to this instance.
+pub(super) async fn tell(bench: &Bench, at: Timestamp, instance: &str) {
+    let origin = origin().by(Who::Keyproof);
+    let mut batch = bench.store.batch(at);
+    let deed = Deed {
+        action: Action::AuditLeaveOut,
+        target: Target::Instance(instance.to_owned()),
+        detail: None,
+        origin: &origin,
+    };
+    bench.service.audit.done(&mut batch, at, deed);
+    bench.store.commit(batch).await.unwrap();
+}
+
 async fn note(bench: &Bench, at: Timestamp, action: Action) {
     let mut batch = bench.store.batch(at);
     let origin = console();
