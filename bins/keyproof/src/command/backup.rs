@@ -18,8 +18,8 @@ use keyproof_store::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, flags::StoreArguments, keys::listed, output, terminal::PassphraseSource,
-    with_store::with_records_of,
+    Failure, Outcome, files, flags::StoreArguments, keys::listed, output,
+    terminal::PassphraseSource, with_store::with_records_of,
 };
 use crate::{
     config::Config,
@@ -123,28 +123,24 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 /// Refuses to replace what is neither a backup nor empty, for it may be somebody's only copy; and a link that leads nowhere, for
 /// what it leads to may be away for now.
 fn check_replaced(path: &Path) -> Outcome {
-    let unusable =
-        |error: &dyn std::fmt::Display| Err(Failure::Usage(format!("{}: {error}", path.display())));
+    let unusable = |error: &dyn std::fmt::Display| files::unusable(path, error);
     match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if fs::symlink_metadata(path).is_ok() {
-                return unusable(&"it is a link that leads nowhere: name another");
+                return Err(unusable(&"it is a link that leads nowhere: name another"));
             }
             return Ok(());
         }
-        Err(error) => return unusable(&error),
+        Err(error) => return Err(unusable(&error)),
         Ok(found) if found.len() == 0 => return Ok(()),
         Ok(_) => {}
     }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) => return unusable(&error),
-    };
+    let file = File::open(path).map_err(|error| unusable(&error))?;
     match BackupHead::read(&mut BufReader::new(file)) {
-        Err(BackupError::NotABackup) => {
-            unusable(&"it is there already and no backup, so it is not replaced: name another")
-        }
-        Err(error @ BackupError::Io { .. }) => unusable(&error),
+        Err(BackupError::NotABackup) => Err(unusable(
+            &"it is there already and no backup, so it is not replaced: name another",
+        )),
+        Err(error @ BackupError::Io { .. }) => Err(unusable(&error)),
         // Of a later release, or damaged: a backup all the same.
         Ok(_) | Err(_) => Ok(()),
     }

@@ -41,7 +41,7 @@ pub(super) fn write_secret(path: &Path, contents: &[u8]) -> Result<(), Failure> 
         .map_err(|error| unusable(path, &error))
 }
 
-fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
+pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(format!("{}: {reason}", path.display()))
 }
 

@@ -1,11 +1,11 @@
 //! `keyproof manual`: the pages that packages install.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 
-use super::{Cli, Failure, Outcome};
+use super::{Cli, Outcome, files::write};
 use crate::config::{Settings, reference};
 
 #[derive(Args, Debug)]
@@ -16,20 +16,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let write = |name: String, page: &[u8]| {
-        let path = arguments.folder.join(name);
-        fs::write(&path, page)
-            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
-    };
     let mut cli = Cli::command();
     cli.build();
     let mut pages = Vec::new();
     collect(&cli, "keyproof", &mut pages)?;
     for (name, page) in pages {
-        write(format!("{name}.1"), &page)?;
+        write(&arguments.folder.join(format!("{name}.1")), &page)?;
     }
     let keys = reference::roff(&Settings::keys());
-    write("keyproof.toml.5".to_owned(), keys.as_bytes())
+    write(&arguments.folder.join("keyproof.toml.5"), keys.as_bytes())
 }
 
 /// A page for a command, and one for each below it, as git has them: `keyproof-user-add`.

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Failure, Outcome,
+    files::unusable,
     flags::StoreArguments,
     keys::listed,
     output,
@@ -268,9 +269,8 @@ fn must_have(needed: &[KeyId], given: &[KeyId]) -> Outcome {
 
 /// The backup as a file that can be read twice.
 fn open(path: &Path) -> Result<File, Failure> {
-    let unusable = |error| Failure::Usage(format!("{}: {error}", path.display()));
     if path != Path::new("-") {
-        return File::open(path).map_err(unusable);
+        return File::open(path).map_err(|error| unusable(path, &error));
     }
     // Without a name, and gone with this process; it is encrypted as it comes.
     let mut file = tempfile::tempfile()?;

@@ -183,8 +183,8 @@ mod tests {
     use super::*;
 
     /// What a command says, and whether it ends with 2.
-    fn told(url: &str, source: impl Into<OpenError>) -> (String, bool) {
-        let (url, source) = (url.parse().unwrap(), source.into());
+    fn told(url: &str, source: OpenError) -> (String, bool) {
+        let url = url.parse().unwrap();
         match Failure::from(OpenStoreError::Open { url, source }) {
             Failure::Usage(said) => (said, true),
             Failure::Refused(said) => (said, false),
@@ -243,42 +243,42 @@ mod tests {
                 "give the file that has it",
                 true,
             ),
-        ] {
-            let (said, code) = told(url, source);
-            assert!(said.contains(says), "{said}");
-            assert_eq!(code, is_wrong, "{said}");
-        }
-        for (url, source, says, is_wrong) in [
             (
                 FILE,
-                EngineError::Busy { detail: detail() },
+                EngineError::Busy { detail: detail() }.into(),
                 "try again",
                 false,
             ),
             (
                 FILE,
-                EngineError::Full { detail: detail() },
+                EngineError::Full { detail: detail() }.into(),
                 "make room",
                 false,
             ),
             (
                 FILE,
-                EngineError::Corrupt { detail: detail() },
+                EngineError::Corrupt { detail: detail() }.into(),
                 "restore a backup",
                 true,
             ),
-            (FILE, EngineError::Relocated, "moved to (store.url", true),
+            (
+                FILE,
+                EngineError::Relocated.into(),
+                "moved to (store.url",
+                true,
+            ),
             (
                 FILE,
                 EngineError::Io {
                     detail: io::Error::from_raw_os_error(13).to_string(),
-                },
+                }
+                .into(),
                 "runuser",
                 true,
             ),
             (
                 DATABASE,
-                EngineError::Io { detail: detail() },
+                EngineError::Io { detail: detail() }.into(),
                 "whether the database runs",
                 false,
             ),
