@@ -131,10 +131,24 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Refused(error.to_string())
-    }
+/// Errors that say all there is to say.
+macro_rules! refusals {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::refused(error)
+            }
+        })+
+    };
+}
+
+refusals! {
+    io::Error,
+    keyproof_otp::OtpError,
+    keyproof_pskc::PskcError,
+    keyproof_pskc::WriteError,
+    keyproof_service::RestoreError,
+    keyproof_x509::X509Error,
 }
 
 /// Runs the command that the arguments name, the first being the program's.

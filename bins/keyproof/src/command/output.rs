@@ -50,8 +50,7 @@ fn is_null() -> io::Result<bool> {
 
 /// Prints one of many lines on standard output; false once nobody reads any more.
 pub(super) fn print_on(text: &str) -> io::Result<bool> {
-    let mut out = stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match deliver(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use keyproof_service::{Action, Clock, RestoreError, Restoring, SystemClock};
+use keyproof_service::{Action, Clock, Restoring, SystemClock};
 use keyproof_store::{
     CommitError, Fill, FillError, KeyId, MasterKey, Rotation, SystemEntropy, Timestamp,
     backup::{BackupError, BackupHead, BackupReader},
@@ -311,12 +311,6 @@ impl From<BackupError> for Failure {
             _ => return Self::refused(error),
         };
         Self::Refused(format!("{error}: {remedy}"))
-    }
-}
-
-impl From<RestoreError> for Failure {
-    fn from(error: RestoreError) -> Self {
-        Self::refused(error)
     }
 }
 

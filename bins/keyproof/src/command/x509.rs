@@ -99,12 +99,6 @@ enum PolicyName {
     Strict,
 }
 
-impl From<keyproof_x509::X509Error> for Failure {
-    fn from(error: keyproof_x509::X509Error) -> Self {
-        Self::refused(error)
-    }
-}
-
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Check(arguments) => check(&arguments),

@@ -8,8 +8,8 @@ use std::{borrow::Borrow, fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
 use keyproof_otp::{
-    Accepted, Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, OtpError, Refused, Secret,
-    Strength, Totp, Window,
+    Accepted, Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Refused, Secret, Strength,
+    Totp, Window,
     otpauth::{Kind, OtpauthUri},
 };
 use keyproof_service::{Clock, SystemClock};
@@ -255,12 +255,6 @@ struct Key {
     /// From the URI.
     account: Option<String>,
     issuer: Option<String>,
-}
-
-impl From<OtpError> for Failure {
-    fn from(error: OtpError) -> Self {
-        Self::Refused(error.to_string())
-    }
 }
 
 impl KeyArguments {

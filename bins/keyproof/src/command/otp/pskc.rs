@@ -10,7 +10,7 @@ use keyproof_otp::{
 };
 use keyproof_pskc::{
     Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock, Policy, Prf,
-    PskcError, ResponseFormat, Unlock, WriteError, Writer,
+    ResponseFormat, Unlock, Writer,
 };
 use keyproof_store::{Entropy, SystemEntropy};
 use serde::{Serialize, Serializer};
@@ -84,18 +84,6 @@ struct GivenArguments {
     /// A file whose first line is the password of an encrypted container
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-}
-
-impl From<PskcError> for Failure {
-    fn from(error: PskcError) -> Self {
-        Self::refused(error)
-    }
-}
-
-impl From<WriteError> for Failure {
-    fn from(error: WriteError) -> Self {
-        Self::refused(error)
-    }
 }
 
 pub(super) fn run(command: Command) -> Outcome {
