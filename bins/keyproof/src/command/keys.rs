@@ -94,25 +94,18 @@ fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
         let command = terminal::command_line();
         let replaced = service.accounts.replace_signing_key(&command).await;
         let replaced = replaced.map_err(Failure::refused)?;
-        let (signing, former) = (&replaced.signing, replaced.former.as_ref());
-        if arguments.json {
-            let until = former.map(|(_, until)| Rfc3339(*until).to_string());
-            let former = former.map(|(former, _)| former);
-            output::print_json(
-                &json!({ "signing": signing, "former": former, "published_until": until }),
-            )?;
-        } else {
-            output::print(&format!(
-                "key {signing} signs access tokens; servers that run notice within a minute"
-            ))?;
-            if let Some((former, until)) = former {
-                let until = Rfc3339(*until);
-                output::print(&format!(
-                    "tokens of key {former} are valid until they end, and it is published until {until}"
-                ))?;
-            }
+        let signing = &replaced.signing;
+        let mut text =
+            format!("key {signing} signs access tokens; servers that run notice within a minute");
+        let (former, until) = replaced.former.unzip();
+        let until = until.map(|until| Rfc3339(until).to_string());
+        if let (Some(former), Some(until)) = (&former, &until) {
+            text += &format!(
+                "\ntokens of key {former} are valid until they end, and it is published until {until}"
+            );
         }
-        Ok(())
+        let document = json!({ "signing": signing, "former": former, "published_until": until });
+        output::print_either(arguments.json, &document, &text)
     })
 }
 
@@ -130,18 +123,15 @@ fn end_signing_key(arguments: &EndArguments) -> Outcome {
                 )),
                 NotEnded::Storage(error) => Failure::refused(error),
             })?;
-        if store.json {
-            output::print_json(&json!({ "ended": ended.ended, "signing": ended.signing }))?;
-        } else {
-            output::print(&format!(
-                "key {} is ended: its tokens are refused by every server, and whoever had one logs in again",
-                ended.ended
-            ))?;
-            if let Some(signing) = ended.signing {
-                output::print(&format!("key {signing} signs access tokens"))?;
-            }
+        let mut text = format!(
+            "key {} is ended: its tokens are refused by every server, and whoever had one logs in again",
+            ended.ended
+        );
+        if let Some(signing) = &ended.signing {
+            text += &format!("\nkey {signing} signs access tokens");
         }
-        Ok(())
+        let document = json!({ "ended": ended.ended, "signing": ended.signing });
+        output::print_either(store.json, &document, &text)
     })
 }
 
@@ -196,23 +186,18 @@ fn prepare(
         store.close().await;
         prepared?;
         let (sealing, file) = (rotation.sealing, config.store.key_file());
-        if arguments.json {
-            output::print_json(
-                &json!({ "sealing": sealing, "next": id, "in_place_of": lost, "key_file": file }),
-            )?;
-        } else {
-            if let Some(lost) = lost {
-                output::print(&format!(
-                    "{id} takes the place of the prepared master key {lost}, under which nothing is sealed"
-                ))?;
-            }
-            let file = file.map_or_else(String::new, |file| format!(" in {}", file.display()));
-            output::print(&format!(
-                "master key {id} is prepared{file}, and {sealing} seals still\n\
-                 give that file to every node and restart them one by one; then: keyproof keys rotate switch"
-            ))?;
-        }
-        Ok(())
+        let file = file.map(|file| file.display().to_string());
+        let document =
+            json!({ "sealing": sealing, "next": id, "in_place_of": lost, "key_file": file });
+        let replaced = lost.map_or_else(String::new, |lost| {
+            format!("{id} takes the place of the prepared master key {lost}, under which nothing is sealed\n")
+        });
+        let file = file.map_or_else(String::new, |file| format!(" in {file}"));
+        let text = format!(
+            "{replaced}master key {id} is prepared{file}, and {sealing} seals still\n\
+             give that file to every node and restart them one by one; then: keyproof keys rotate switch"
+        );
+        output::print_either(arguments.json, &document, &text)
     })
 }
 
@@ -278,17 +263,14 @@ async fn finish(store: &Store, json: bool) -> Outcome {
              again"
         ))
     })?;
-    if json {
-        output::print_json(&json!({ "sealing": sealing, "forgotten": before.opening }))?;
-    } else {
-        output::print(&format!("nothing is sealed but under master key {sealing}"))?;
-        for id in before.opening {
-            output::print(&format!(
-                "take master key {id} out of every node's key file; archived logs and backups may need it still"
-            ))?;
-        }
+    let mut text = format!("nothing is sealed but under master key {sealing}");
+    for id in &before.opening {
+        text += &format!(
+            "\ntake master key {id} out of every node's key file; archived logs and backups may need it still"
+        );
     }
-    Ok(())
+    let document = json!({ "sealing": sealing, "forgotten": before.opening });
+    output::print_either(json, &document, &text)
 }
 
 /// The names of keys, as a message has them.

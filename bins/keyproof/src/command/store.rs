@@ -92,16 +92,13 @@ impl Arguments {
             written,
             was_complete,
         } = copied;
-        if self.json {
-            output::print_json(&json!({
-                "from": from,
-                "to": to,
-                "records": records,
-                "written": written,
-                "moved": self.is_move,
-            }))?;
-            return Ok(());
-        }
+        let document = json!({
+            "from": from,
+            "to": to,
+            "records": records,
+            "written": written,
+            "moved": self.is_move,
+        });
         let outcome = if was_complete {
             format!("{to} had all {records} records of {from} already, byte for byte")
         } else {
@@ -109,14 +106,12 @@ impl Arguments {
                 "copied {records} records from {from} to {to} and compared them; {written} times one had to be written"
             )
         };
-        output::print(&outcome)?;
         let notice = if self.is_move {
             format!("{from} is served no more: serve {to}")
         } else {
             format!("what is written to {from} from now on is not in the copy")
         };
-        output::print(&notice)?;
-        Ok(())
+        output::print_either(self.json, &document, &format!("{outcome}\n{notice}"))
     }
 }
 
