@@ -294,7 +294,10 @@ mod tests {
     use super::*;
     use crate::{
         Clock,
-        audit::{Action, AuditSettings, Deed, Search},
+        audit::{
+            Action, AuditSettings, Deed, Search,
+            tests::{counted, done},
+        },
         testing::{Bench, READER, START, bench, bench_with, console, origin},
     };
 
@@ -432,9 +435,7 @@ mod tests {
             detail: Some(number.to_string()),
             origin: &origin,
         };
-        let mut batch = bench.store.batch(now);
-        bench.service.audit.done(&mut batch, now, deed);
-        bench.store.commit(batch).await.unwrap();
+        done(bench, now, deed).await;
     }
 
     async fn remove(bench: &Bench, all: Prefix) {
@@ -522,10 +523,7 @@ mod tests {
         audit.refused(deed()).await;
         for _ in 0..3 {
             bench.clock.advance(Duration::from_secs(1));
-            let now = bench.clock.now();
-            let mut batch = bench.store.batch(now);
-            audit.counted(&mut batch, now, deed()).await.unwrap();
-            bench.store.commit(batch).await.unwrap();
+            counted(&bench, deed()).await;
         }
         assert_eq!(entries(&bench).await, 122, "those of a minute have one");
         // A minute's event is there as long as its last is to be.

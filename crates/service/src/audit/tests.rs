@@ -14,19 +14,16 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Tells that something was done to this instance.
 pub(super) async fn tell(bench: &Bench, at: Timestamp, instance: &str) {
     let origin = origin().by(Who::Keyproof);
-    let mut batch = bench.store.batch(at);
     let deed = Deed {
         action: Action::AuditLeaveOut,
         target: Target::Instance(instance.to_owned()),
         detail: None,
         origin: &origin,
     };
-    bench.service.audit.done(&mut batch, at, deed);
-    bench.store.commit(batch).await.unwrap();
+    done(bench, at, deed).await;
 }
 
 async fn note(bench: &Bench, at: Timestamp, action: Action) {
-    let mut batch = bench.store.batch(at);
     let origin = console();
     let deed = Deed {
         action,
@@ -34,7 +31,22 @@ async fn note(bench: &Bench, at: Timestamp, action: Action) {
         detail: None,
         origin: &origin,
     };
+    done(bench, at, deed).await;
+}
+
+/// Commits the event of a change.
+pub(super) async fn done(bench: &Bench, at: Timestamp, deed: Deed<'_>) {
+    let mut batch = bench.store.batch(at);
     bench.service.audit.done(&mut batch, at, deed);
+    bench.store.commit(batch).await.unwrap();
+}
+
+/// Commits the event of a refusal, as they are counted.
+pub(super) async fn counted(bench: &Bench, deed: Deed<'_>) {
+    let at = bench.clock.now();
+    let mut batch = bench.store.batch(at);
+    let audit = &bench.service.audit;
+    audit.counted(&mut batch, at, deed).await.unwrap();
     bench.store.commit(batch).await.unwrap();
 }
 
@@ -293,7 +305,6 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
 
 /// A failure of nobody's, as they are counted.
 async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &str) {
-    let at = bench.clock.now();
     let origin = Origin {
         who: Who::Anonymous,
         request_id: Some(request.to_owned()),
@@ -306,10 +317,7 @@ async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &st
         detail: Some(detail.to_owned()),
         origin: &origin,
     };
-    let mut batch = bench.store.batch(at);
-    let audit = &bench.service.audit;
-    audit.counted(&mut batch, at, deed).await.unwrap();
-    bench.store.commit(batch).await.unwrap();
+    counted(bench, deed).await;
 }
 
 #[tokio::test]
@@ -542,15 +550,12 @@ async fn a_follower_tells_an_event_of_several_again_as_it_grows() {
 #[tokio::test]
 async fn texts_of_an_event_are_as_long_as_they_may_be_and_no_longer() {
     let bench = bench().await;
-    let audit = &bench.service.audit;
     let long = "x".repeat(120_000);
     let origin = origin().by(Who::External {
         issuer: long.clone(),
         subject: long.clone(),
     });
     for end in ["a", "b"] {
-        let now = bench.clock.now();
-        let mut batch = bench.store.batch(now);
         let deed = |detail: &str| Deed {
             action: Action::CertificateVerify,
             target: Target::Certificate {
@@ -562,13 +567,9 @@ async fn texts_of_an_event_are_as_long_as_they_may_be_and_no_longer() {
             detail: Some(format!("{long}{detail}")),
             origin: &origin,
         };
-        audit.counted(&mut batch, now, deed("")).await.unwrap();
-        bench.store.commit(batch).await.unwrap();
+        counted(&bench, deed("")).await;
         for number in 0..10 {
-            let mut batch = bench.store.batch(now);
-            let deed = deed(&number.to_string());
-            audit.counted(&mut batch, now, deed).await.unwrap();
-            bench.store.commit(batch).await.unwrap();
+            counted(&bench, deed(&number.to_string())).await;
         }
     }
     let events = refusals(&bench).await;

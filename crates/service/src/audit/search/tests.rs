@@ -3,7 +3,10 @@ use std::collections::BTreeSet;
 use super::{read_through::AT_ONCE, *};
 use crate::{
     Action, Clock,
-    audit::{Deed, Outcome},
+    audit::{
+        Deed, Outcome,
+        tests::{counted, done},
+    },
     testing::{Bench, READER, START, bench, console, origin},
 };
 
@@ -14,8 +17,6 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
     let origin = console();
     for number in 0..130_u64 {
         bench.clock.advance(Duration::from_secs(600));
-        let now = bench.clock.now();
-        let mut batch = bench.store.batch(now);
         let user = if number % 2 == 0 { "7" } else { "77" };
         let deed = Deed {
             action: Action::UserSuspend,
@@ -23,8 +24,7 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
             detail: Some(number.to_string()),
             origin: &origin,
         };
-        audit.done(&mut batch, now, deed);
-        bench.store.commit(batch).await.unwrap();
+        done(&bench, bench.clock.now(), deed).await;
     }
     let search = Search {
         target: Some("organisation/1/user/7".to_owned()),
@@ -110,9 +110,7 @@ async fn whoever_fills_the_trail_hides_nothing_in_it() {
             application_token: None,
         }),
     };
-    let mut batch = bench.store.batch(sign_in);
-    bench.service.audit.done(&mut batch, sign_in, own);
-    bench.store.commit(batch).await.unwrap();
+    done(&bench, sign_in, own).await;
     keep(
         &bench,
         &[(sign_in, event(sign_in, "console:root", "instance/shop"))],
@@ -234,21 +232,13 @@ async fn what_is_of_several_is_found_at_the_end_of_its_time() {
     let origin = origin();
     for _ in 0..2 {
         bench.clock.advance(Duration::from_secs(1));
-        let now = bench.clock.now();
-        let mut batch = bench.store.batch(now);
         let deed = Deed {
             action: Action::UserAuthenticate,
             target: "user_name/x".parse().unwrap(),
             detail: None,
             origin: &origin,
         };
-        bench
-            .service
-            .audit
-            .counted(&mut batch, now, deed)
-            .await
-            .unwrap();
-        bench.store.commit(batch).await.unwrap();
+        counted(&bench, deed).await;
     }
     let search = Search {
         target: Some("user_name/x".to_owned()),
