@@ -31,10 +31,7 @@ const SOURCES: [&str; 3] = ["crates", "bins/keyproof/src", "bins/xtask/src"];
 /// Checks every source that is named, and every function, type and constant that is named from a URL on.
 pub(crate) fn check() -> Result<(), Failure> {
     let path = PathBuf::from(PAGE);
-    let page = fs::read_to_string(&path).map_err(|source| Failure::File {
-        path: path.clone(),
-        source,
-    })?;
+    let page = fs::read_to_string(&path).map_err(Failure::at(&path))?;
     let mut tree = Tree::default();
     for folder in SOURCES {
         for (path, text) in sources::below(Path::new(folder))? {

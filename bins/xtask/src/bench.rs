@@ -1,10 +1,6 @@
 //! `cargo xtask bench`: the benchmarks, each a program that prints its ratios; all of them as JSON, and as a chart.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -229,10 +225,7 @@ fn record(ratios: &[Ratio]) -> Result<Value, Failure> {
 }
 
 fn write(path: &str, text: &str) -> Result<(), Failure> {
-    fs::write(Path::new(path), text).map_err(|source| Failure::File {
-        path: PathBuf::from(path),
-        source,
-    })
+    fs::write(Path::new(path), text).map_err(Failure::at(path))
 }
 
 #[cfg(test)]

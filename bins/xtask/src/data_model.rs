@@ -26,10 +26,7 @@ const STORE: &str = "crates/store/src";
 /// Checks every writer that the table names.
 pub(crate) fn check() -> Result<(), Failure> {
     let path = PathBuf::from(PAGE);
-    let page = fs::read_to_string(&path).map_err(|source| Failure::File {
-        path: path.clone(),
-        source,
-    })?;
+    let page = fs::read_to_string(&path).map_err(Failure::at(&path))?;
     let mut all = Vec::new();
     for folder in [SERVICE, STORE] {
         all.extend(sources::below(Path::new(folder))?);

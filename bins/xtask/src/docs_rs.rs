@@ -43,10 +43,7 @@ pub(crate) fn hold() -> Result<(), Failure> {
 /// not there.
 fn empty(pages: &Path) -> Result<(), Failure> {
     match fs::remove_dir_all(pages) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(Failure::File {
-            path: pages.to_owned(),
-            source,
-        }),
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Failure::at(pages)(source)),
         _ => Ok(()),
     }
 }
@@ -60,19 +57,15 @@ fn takes_features(member: &Member) -> Result<bool, Failure> {
 
 /// Whether a page below a folder has a label.
 fn is_labelled(folder: &Path) -> Result<bool, Failure> {
-    let unread = |path: &Path, source| Failure::File {
-        path: path.to_owned(),
-        source,
-    };
-    for entry in fs::read_dir(folder).map_err(|error| unread(folder, error))? {
-        let path = entry.map_err(|error| unread(folder, error))?.path();
+    for entry in fs::read_dir(folder).map_err(Failure::at(folder))? {
+        let path = entry.map_err(Failure::at(folder))?.path();
         let is_page = path.extension() == Some(OsStr::new("html"));
         let found = if path.is_dir() {
             is_labelled(&path)?
         } else {
             is_page
                 && fs::read_to_string(&path)
-                    .map_err(|error| unread(&path, error))?
+                    .map_err(Failure::at(&path))?
                     .contains(LABEL)
         };
         if found {

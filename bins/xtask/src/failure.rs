@@ -1,6 +1,10 @@
 //! Why a developer command stopped, in words that say what to do next.
 
-use std::{io, path::PathBuf, process::ExitStatus};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -67,6 +71,16 @@ pub(crate) enum Failure {
         name: String,
         known: Vec<String>,
     },
+}
+
+impl Failure {
+    /// What is wrong with a file or a folder, as the system says it.
+    pub(crate) fn at(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File {
+            path: path.as_ref().to_owned(),
+            source,
+        }
+    }
 }
 
 fn list(files: &[PathBuf]) -> String {

@@ -68,10 +68,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
     let counted = Counted::with(toolchain)?;
     if let (true, Some(reason)) = (options.update, &options.reason) {
         let record = written.updated(&counted, reason);
-        fs::write(FILE, record.to_string()).map_err(|source| Failure::File {
-            path: PathBuf::from(FILE),
-            source,
-        })?;
+        fs::write(FILE, record.to_string()).map_err(Failure::at(FILE))?;
         println!("{FILE} is written");
         return Ok(Gate::Held);
     }

@@ -46,10 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let output = workspace::target_folder()
         .join("mutants")
         .join(&options.name);
-    fs::create_dir_all(&output).map_err(|source| Failure::File {
-        path: output.clone(),
-        source,
-    })?;
+    fs::create_dir_all(&output).map_err(Failure::at(&output))?;
     let mut mutants = cargo(["mutants", "--package", &package, "--all-features"]);
     mutants.args([
         "--jobs",
@@ -81,7 +78,7 @@ fn survivors(results: &Path, folder: &Path) -> Result<BTreeSet<String>, Failure>
     let mut survivors = BTreeSet::new();
     for list in ["missed.txt", "timeout.txt"] {
         let path = results.join(list);
-        let text = fs::read_to_string(&path).map_err(|source| Failure::File { path, source })?;
+        let text = fs::read_to_string(&path).map_err(Failure::at(&path))?;
         survivors.extend(text.lines().filter_map(|line| without_place(line, folder)));
     }
     Ok(survivors)

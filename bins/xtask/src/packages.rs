@@ -192,33 +192,19 @@ fn patch(packages: &[Package]) -> Result<String, Failure> {
 
 fn empty(folder: &Path) -> Result<(), Failure> {
     if folder.exists() {
-        fs::remove_dir_all(folder).map_err(|source| Failure::File {
-            path: folder.to_owned(),
-            source,
-        })?;
+        fs::remove_dir_all(folder).map_err(Failure::at(folder))?;
     }
     create(folder)
 }
 
 fn create(folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder).map_err(|source| Failure::File {
-        path: folder.to_owned(),
-        source,
-    })
+    fs::create_dir_all(folder).map_err(Failure::at(folder))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|source| Failure::File {
-        path: path.to_owned(),
-        source,
-    })
+    fs::write(path, text).map_err(Failure::at(path))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    fs::copy(from, to)
-        .map(drop)
-        .map_err(|source| Failure::File {
-            path: from.to_owned(),
-            source,
-        })
+    fs::copy(from, to).map(drop).map_err(Failure::at(from))
 }

@@ -67,10 +67,7 @@ pub(crate) fn test_on_all() -> Result<bool, Failure> {
     for server in SERVERS {
         let archive = server.archive(&cache)?;
         // PostgreSQL refuses to be root, and whoever it runs as may not look below our own folders.
-        let home = tempfile::tempdir().map_err(|source| Failure::File {
-            path: env::temp_dir(),
-            source,
-        })?;
+        let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         run(Command::new("chmod").arg("755").arg(home.path()))?;
         run(Command::new("tar")
             .args(["--strip-components=1", "--extract", "--directory"])
@@ -103,10 +100,7 @@ impl Server {
             let part = cache.join(format!("{}.part", self.version));
             let _ = fs::remove_dir_all(&part);
             let made = self.download(&part)?;
-            fs::rename(&made, &home).map_err(|source| Failure::File {
-                path: home.clone(),
-                source,
-            })?;
+            fs::rename(&made, &home).map_err(Failure::at(&home))?;
             let _ = fs::remove_dir_all(&part);
         }
         file(&home, "gz")
@@ -114,18 +108,12 @@ impl Server {
 
     /// The folder that holds the archive, in this one.
     fn download(&self, into: &Path) -> Result<PathBuf, Failure> {
-        fs::create_dir_all(into).map_err(|source| Failure::File {
-            path: into.to_owned(),
-            source,
-        })?;
+        fs::create_dir_all(into).map_err(Failure::at(into))?;
         // pip takes digests from a file alone.
         let requirements = into.join("requirements.txt");
         let (version, sha256) = (self.version, self.sha256);
         let line = format!("{PACKAGE}=={version} --hash=sha256:{sha256}\n");
-        fs::write(&requirements, line).map_err(|source| Failure::File {
-            path: requirements.clone(),
-            source,
-        })?;
+        fs::write(&requirements, line).map_err(Failure::at(&requirements))?;
         // Debian's own Python has no pip; an environment of it does.
         let python = into.join("python");
         run(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
@@ -148,10 +136,7 @@ impl Server {
 
 /// The file of a folder whose name ends so.
 fn file(folder: &Path, extension: &str) -> Result<PathBuf, Failure> {
-    let entries = fs::read_dir(folder).map_err(|source| Failure::File {
-        path: folder.to_owned(),
-        source,
-    })?;
+    let entries = fs::read_dir(folder).map_err(Failure::at(folder))?;
     let mut paths = entries.flatten().map(|entry| entry.path());
     paths
         .find(|path| path.extension().is_some_and(|last| last == extension))

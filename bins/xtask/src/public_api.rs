@@ -68,10 +68,7 @@ impl Snapshot {
     }
 
     fn is_current(&self) -> Result<bool, Failure> {
-        let written = fs::read_to_string(&self.path).map_err(|source| Failure::File {
-            path: self.path.clone(),
-            source,
-        })?;
+        let written = fs::read_to_string(&self.path).map_err(Failure::at(&self.path))?;
         for (sign, from, to) in [('-', &written, &self.text), ('+', &self.text, &written)] {
             for line in from
                 .lines()
@@ -89,9 +86,6 @@ impl Snapshot {
             self.path.display(),
             self.text.lines().count()
         );
-        fs::write(&self.path, &self.text).map_err(|source| Failure::File {
-            path: self.path.clone(),
-            source,
-        })
+        fs::write(&self.path, &self.text).map_err(Failure::at(&self.path))
     }
 }

@@ -53,35 +53,30 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     clear(&options.folder)?;
     for picture in pictures {
         let name = picture.file_name().unwrap_or_default();
-        fs::copy(&picture, options.folder.join(name)).map_err(at(&picture))?;
+        fs::copy(&picture, options.folder.join(name)).map_err(Failure::at(&picture))?;
     }
     Ok(())
 }
 
 /// Has the folder be there, without a picture in it.
 fn clear(folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder).map_err(at(folder))?;
+    fs::create_dir_all(folder).map_err(Failure::at(folder))?;
     for picture in pictures(folder)? {
-        fs::remove_file(&picture).map_err(at(&picture))?;
+        fs::remove_file(&picture).map_err(Failure::at(&picture))?;
     }
     Ok(())
 }
 
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut pictures = Vec::new();
-    for entry in fs::read_dir(folder).map_err(at(folder))? {
-        let path = entry.map_err(at(folder))?.path();
+    for entry in fs::read_dir(folder).map_err(Failure::at(folder))? {
+        let path = entry.map_err(Failure::at(folder))?.path();
         if path.extension().is_some_and(|extension| extension == "png") {
             pictures.push(path);
         }
     }
     pictures.sort();
     Ok(pictures)
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
-    let path = path.to_owned();
-    |source| Failure::File { path, source }
 }
 
 #[cfg(test)]

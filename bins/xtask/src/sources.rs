@@ -10,18 +10,14 @@ use crate::failure::Failure;
 /// The Rust files below a folder and their text, in order.
 pub(crate) fn below(folder: &Path) -> Result<Vec<(PathBuf, String)>, Failure> {
     let mut sources = Vec::new();
-    let unread = |path: &Path, source| Failure::File {
-        path: path.to_owned(),
-        source,
-    };
-    for entry in fs::read_dir(folder).map_err(|error| unread(folder, error))? {
-        let path = entry.map_err(|error| unread(folder, error))?.path();
+    for entry in fs::read_dir(folder).map_err(Failure::at(folder))? {
+        let path = entry.map_err(Failure::at(folder))?.path();
         if path.is_dir() {
             if !path.ends_with("target") {
                 sources.extend(below(&path)?);
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
+            let text = fs::read_to_string(&path).map_err(Failure::at(&path))?;
             sources.push((path, text));
         }
     }

@@ -203,10 +203,7 @@ impl NoCluster {
         let path = folder.join("keyproof.conf");
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&path, "create_main_cluster = false\n"))
-            .map_err(|source| Failure::File {
-                path: path.clone(),
-                source,
-            })?;
+            .map_err(Failure::at(&path))?;
         Ok(Self(path))
     }
 }

@@ -1,10 +1,6 @@
 //! The release before, for the test of an upgrade: built from its commit, and kept by it below `target/`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     failure::Failure,
@@ -41,12 +37,8 @@ pub(crate) fn test() -> Result<bool, Failure> {
 /// The program, which is built at the first run.
 fn release_before() -> Result<PathBuf, Failure> {
     let home = workspace::target_folder().join("releases");
-    let file_failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Failure::File { path, source }
-    };
-    fs::create_dir_all(&home).map_err(file_failed(&home))?;
-    let home = home.canonicalize().map_err(file_failed(&home))?;
+    fs::create_dir_all(&home).map_err(Failure::at(&home))?;
+    let home = home.canonicalize().map_err(Failure::at(&home))?;
     let program = home.join(COMMIT);
     if program.is_file() {
         return Ok(program);
@@ -58,7 +50,7 @@ fn release_before() -> Result<PathBuf, Failure> {
     );
     // What another commit, or a run that was cut short, left there.
     let _ = fs::remove_dir_all(&source);
-    fs::create_dir_all(&source).map_err(file_failed(&source))?;
+    fs::create_dir_all(&source).map_err(Failure::at(&source))?;
     run(Command::new("git")
         .args(["archive", "--output"])
         .arg(&archive)
@@ -77,6 +69,6 @@ fn release_before() -> Result<PathBuf, Failure> {
         .env("CARGO_TARGET_DIR", &build)
         .envs([workspace::shared_builds()?]))?;
     let built = build.join("debug").join("keyproof");
-    fs::rename(&built, &program).map_err(file_failed(&built))?;
+    fs::rename(&built, &program).map_err(Failure::at(&built))?;
     Ok(program)
 }

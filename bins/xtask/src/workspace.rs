@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// Makes the top of the workspace the current directory, wherever we were started.
 pub(crate) fn enter() -> Result<(), Failure> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    env::set_current_dir(&top).map_err(|source| Failure::File { path: top, source })
+    env::set_current_dir(&top).map_err(Failure::at(&top))
 }
 
 /// A package of the workspace, by its manifest.
@@ -78,10 +78,7 @@ fn inherited(field: &str) -> Result<String, Failure> {
 
 /// A path that stays the same wherever a program is started.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|source| Failure::File {
-        path: path.to_owned(),
-        source,
-    })
+    std::path::absolute(path).map_err(Failure::at(path))
 }
 
 /// Where cargo builds.
@@ -198,10 +195,7 @@ fn member_patterns() -> Result<Vec<String>, Failure> {
 
 /// A TOML file.
 pub(crate) fn read(path: &Path) -> Result<Table, Failure> {
-    let text = fs::read_to_string(path).map_err(|source| Failure::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(path).map_err(Failure::at(path))?;
     text.parse()
         .map_err(|error: toml::de::Error| Failure::Manifest {
             path: path.to_owned(),
@@ -213,10 +207,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match entries {
         Ok(entries) => Ok(entries.iter().map(fs::DirEntry::path).collect()),
-        Err(source) => Err(Failure::File {
-            path: folder.to_owned(),
-            source,
-        }),
+        Err(source) => Err(Failure::at(folder)(source)),
     }
 }
 

@@ -15,10 +15,7 @@ const CONFIGURATION: &str = "etc/keyproof/keyproof.toml";
 pub(super) fn pack(contents: &Contents, revision: u32) -> Result<Vec<u8>, Failure> {
     let data = files(contents)?;
     let control = control(contents, &data, revision)?;
-    write(contents.epoch, &control, &data).map_err(|source| Failure::File {
-        path: "the Debian package".into(),
-        source,
-    })
+    write(contents.epoch, &control, &data).map_err(Failure::at("the Debian package"))
 }
 
 /// The file's name, as Debian's archives have it.
@@ -49,10 +46,7 @@ fn files(contents: &Contents) -> Result<Tree, Failure> {
     tree.put(CONFIGURATION, Node::File(configuration), 0o640, 0);
     for (name, page) in &contents.manual {
         let section = name.rsplit('.').next().unwrap_or_default();
-        let page = gzip(page).map_err(|source| Failure::File {
-            path: name.into(),
-            source,
-        })?;
+        let page = gzip(page).map_err(Failure::at(name))?;
         tree.file(&format!("usr/share/man/man{section}/{name}.gz"), page);
     }
     for (shell, path) in [

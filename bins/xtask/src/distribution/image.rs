@@ -55,10 +55,7 @@ impl Base {
         let archives = into.join("var/cache/apt/archives");
         let mut paths: Vec<PathBuf> = fs::read_dir(&archives)
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-            .map_err(|source| Failure::File {
-                path: archives,
-                source,
-            })?;
+            .map_err(Failure::at(&archives))?;
         paths.sort();
         for path in paths {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -93,10 +90,7 @@ impl Base {
                 status: output.status,
             });
         }
-        self.add(&output.stdout).map_err(|source| Failure::File {
-            path: package.to_owned(),
-            source,
-        })
+        self.add(&output.stdout).map_err(Failure::at(package))
     }
 
     fn add(&mut self, archive: &[u8]) -> std::io::Result<()> {
@@ -183,10 +177,7 @@ pub(super) fn pack(contents: &Contents, base: &Base) -> Result<(Tree, String), F
     );
     own.file("usr/share/doc/keyproof/sbom.cdx.json", bill.clone());
     own.put("var/lib/keyproof", Node::Folder, 0o700, USER);
-    let layout = layout(contents, [&base.files, &own]).map_err(|source| Failure::File {
-        path: "the image".into(),
-        source,
-    })?;
+    let layout = layout(contents, [&base.files, &own]).map_err(Failure::at("the image"))?;
     Ok((layout, bill))
 }
 
@@ -284,10 +275,7 @@ pub(super) fn unpack(layout: &Path, into: &Path) -> Result<Value, Failure> {
             .join(digest.trim_start_matches("sha256:"))
     };
     let json = |path: &Path| -> Result<Value, Failure> {
-        let text = fs::read(path).map_err(|source| Failure::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = fs::read(path).map_err(Failure::at(path))?;
         serde_json::from_slice(&text).map_err(|error| Failure::Manifest {
             path: path.to_owned(),
             problem: error.to_string(),

@@ -158,20 +158,14 @@ pub(super) fn tries(system: &Path, package: &Path) -> Result<bool, Failure> {
     let trial = TRIAL.replace("SOCKET_LINES", socket_lines());
     write(&system.join(SCRIPT), trial.as_bytes())?;
     let again = system.join(AGAIN);
-    fs::copy(package, &again).map_err(|source| Failure::File {
-        path: again.clone(),
-        source,
-    })?;
+    fs::copy(package, &again).map_err(Failure::at(&again))?;
     let unit = format!(
         "[Unit]\nAfter=keyproof.service\n[Service]\nExecStart=/bin/bash /{SCRIPT}\n\
          [Install]\nWantedBy=multi-user.target\n"
     );
     write(&system.join(UNIT), unit.as_bytes())?;
     let wanted = system.join("etc/systemd/system/multi-user.target.wants/keyproof-trial.service");
-    symlink("../keyproof-trial.service", &wanted).map_err(|source| Failure::File {
-        path: wanted.clone(),
-        source,
-    })?;
+    symlink("../keyproof-trial.service", &wanted).map_err(Failure::at(&wanted))?;
     // A network of its own, and no unit or registration on this machine, which may not be run by systemd.
     let ended = status(
         Command::new("timeout")

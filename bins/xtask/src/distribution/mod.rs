@@ -106,16 +106,10 @@ fn build(verify: bool) -> Result<PathBuf, Failure> {
 impl Contents {
     fn of(program: &Path) -> Result<Self, Failure> {
         let (version, epoch) = (workspace::version()?, epoch()?);
-        let pages = tempfile::tempdir().map_err(|source| Failure::File {
-            path: env::temp_dir(),
-            source,
-        })?;
+        let pages = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         run(Command::new(program).arg("manual").arg(pages.path()))?;
         let mut manual = BTreeMap::new();
-        let entries = fs::read_dir(pages.path()).map_err(|source| Failure::File {
-            path: pages.path().to_owned(),
-            source,
-        })?;
+        let entries = fs::read_dir(pages.path()).map_err(Failure::at(pages.path()))?;
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             manual.insert(name, read(&entry.path().to_string_lossy())?);
@@ -146,10 +140,7 @@ struct Made {
 impl Made {
     /// Packs both, twice.
     fn pack(contents: &Contents, revision: u32) -> Result<Self, Failure> {
-        let folder = tempfile::tempdir().map_err(|source| Failure::File {
-            path: env::temp_dir(),
-            source,
-        })?;
+        let folder = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         let base = Base::download(folder.path())?;
         let debian = debian::pack(contents, revision)?;
         let (image, image_bill) = image::pack(contents, &base)?;
@@ -185,10 +176,7 @@ impl Made {
             write(&image.join(path), content)?;
         }
         let archive = self.image.tar(contents.epoch);
-        let archive = archive.map_err(|source| Failure::File {
-            path: image.clone(),
-            source,
-        })?;
+        let archive = archive.map_err(Failure::at(&image))?;
         write(&folder.join(format!("{stem}.tar")), &archive)?;
         write(
             &folder.join(format!("{stem}.cdx.json")),
@@ -230,10 +218,7 @@ fn triple() -> Result<String, Failure> {
 }
 
 fn read(path: &str) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|source| Failure::File {
-        path: path.into(),
-        source,
-    })
+    fs::read(path).map_err(Failure::at(path))
 }
 
 /// The names of a folder's files, in order.
@@ -243,10 +228,7 @@ fn names(folder: &str) -> Result<Vec<String>, Failure> {
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
             .collect::<Result<Vec<_>, std::io::Error>>()
     });
-    let mut names = listed.map_err(|source| Failure::File {
-        path: folder.into(),
-        source,
-    })?;
+    let mut names = listed.map_err(Failure::at(folder))?;
     names.sort();
     Ok(names)
 }
@@ -255,10 +237,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let folder = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(path, content))
-        .map_err(|source| Failure::File {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(Failure::at(path))
 }
 
 fn empty(folder: &Path) -> Result<(), Failure> {
@@ -269,8 +248,5 @@ fn empty(folder: &Path) -> Result<(), Failure> {
     };
     emptied
         .and_then(|()| fs::create_dir_all(folder))
-        .map_err(|source| Failure::File {
-            path: folder.to_owned(),
-            source,
-        })
+        .map_err(Failure::at(folder))
 }

@@ -63,10 +63,7 @@ fn mmdebstrap(arguments: &[&str], into: &Path) -> Result<(), Failure> {
         })
         .map(|line| format!("{line}\n"))
         .collect();
-    fs::write(&options, reached).map_err(|source| Failure::File {
-        path: options.clone(),
-        source,
-    })?;
+    fs::write(&options, reached).map_err(Failure::at(&options))?;
     let done = run(Command::new("mmdebstrap")
         .arg("--quiet")
         .arg("--format=directory")

@@ -58,10 +58,7 @@ pub(crate) fn hold() -> Result<Tried, Failure> {
         "--bin",
         "keyproof",
     ]))?;
-    let home = tempfile::tempdir().map_err(|source| Failure::File {
-        path: env::temp_dir(),
-        source,
-    })?;
+    let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
     let program = home.path().join("keyproof");
     run(Command::new("strip")
         .arg("--strip-debug")
@@ -141,10 +138,7 @@ impl System {
 
     fn take(&self, package: &Path) -> Result<(), Failure> {
         let name = "tmp/keyproof.deb";
-        fs::copy(package, self.0.join(name)).map_err(|source| Failure::File {
-            path: package.to_owned(),
-            source,
-        })?;
+        fs::copy(package, self.0.join(name)).map_err(Failure::at(package))?;
         self.dpkg(&["--install", &format!("/{name}")])
     }
 
@@ -159,7 +153,7 @@ impl System {
             fs::read_to_string(&path).map(|text| text + "\n[taler]\ncurrency = \"EUR\"\n");
         changed
             .and_then(|text| fs::write(&path, text))
-            .map_err(|source| Failure::File { path, source })?;
+            .map_err(Failure::at(&path))?;
         self.take(newer)?;
         self.is_installed()?;
         let checked = output(self.keyproof(&["config", "check"]).arg("--json"))?;
@@ -194,10 +188,7 @@ impl System {
             [DATA, KEY].map(|path| self.has(path)),
             [false, true],
         )?;
-        fs::remove_file(&backup).map_err(|source| Failure::File {
-            path: backup,
-            source,
-        })?;
+        fs::remove_file(&backup).map_err(Failure::at(&backup))?;
         // A key whose data is not there, be it elsewhere or lost, is not ours to delete.
         self.take(newer)?;
         self.purge_with_data()?;
@@ -249,10 +240,7 @@ impl System {
             ("var/lib/keyproof", (0o700, user, group)),
         ] {
             let path = self.0.join(path);
-            let found = fs::metadata(&path).map_err(|source| Failure::File {
-                path: path.clone(),
-                source,
-            })?;
+            let found = fs::metadata(&path).map_err(Failure::at(&path))?;
             let found = (found.mode() & 0o7777, found.uid(), found.gid());
             expect(&path.to_string_lossy(), found, wanted)?;
         }
@@ -372,10 +360,7 @@ fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
     let own = &image["config"];
     run(Command::new("runc").args(["spec", "--bundle"]).arg(bundle))?;
     let path = bundle.join("config.json");
-    let text = fs::read(&path).map_err(|source| Failure::File {
-        path: path.clone(),
-        source,
-    })?;
+    let text = fs::read(&path).map_err(Failure::at(&path))?;
     let mut spec: Value = serde_json::from_slice(&text).unwrap_or_default();
     let mut user = own["User"].as_str().unwrap_or_default().split(':');
     let mut id = || {

@@ -6,7 +6,7 @@ use std::{
     process::{self, Command},
 };
 
-use super::harness::{Harness, SHARED_TARGET, entries, failed, wrong};
+use super::harness::{Harness, SHARED_TARGET, entries, wrong};
 use crate::{
     failure::Failure,
     process::{cargo, run},
@@ -24,11 +24,11 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     let harnesses: Vec<&Harness> = harnesses.iter().filter(is_whole).collect();
     need_programs(tools::FUZZING)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
-    let top = env::current_dir().map_err(failed(Path::new(".")))?;
+    let top = env::current_dir().map_err(Failure::at("."))?;
     // Outside our workspace and what cargo reads of our configuration.
     let place = env::temp_dir().join(format!("keyproof-fuzz-alone-{}", process::id()));
     let packages = place.join("packages");
-    fs::create_dir_all(&packages).map_err(failed(&packages))?;
+    fs::create_dir_all(&packages).map_err(Failure::at(&packages))?;
     let crates = unpack(&packages)?;
     for harness in &harnesses {
         let folder = place.join(harness.name());
@@ -37,14 +37,14 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
             .arg(&harness.folder)
             .arg(&folder))?;
         let settings = folder.join(".cargo");
-        fs::create_dir_all(&settings).map_err(failed(&settings))?;
+        fs::create_dir_all(&settings).map_err(Failure::at(&settings))?;
         let settings = settings.join("config.toml");
         let lock = harness.folder.join("Cargo.lock");
-        let lock = fs::read_to_string(&lock).map_err(failed(&lock))?;
-        fs::write(&settings, patches(&crates, &lock)).map_err(failed(&settings))?;
+        let lock = fs::read_to_string(&lock).map_err(Failure::at(&lock))?;
+        fs::write(&settings, patches(&crates, &lock)).map_err(Failure::at(&settings))?;
         build_and_run(harness, &folder, &top.join("target/fuzz-alone-builds"))?;
     }
-    fs::remove_dir_all(&place).map_err(failed(&place))?;
+    fs::remove_dir_all(&place).map_err(Failure::at(&place))?;
     println!(
         "\n{} packages build and run alone; the server's needs what is not published",
         harnesses.len()

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::harness::{Harness, entries, failed, wrong};
+use super::harness::{Harness, entries, wrong};
 use crate::{
     failure::Failure,
     process::{cargo, output, run},
@@ -97,10 +97,10 @@ impl Llvm {
     fn lines(&self, harness: &Harness) -> Result<Vec<Lines>, Failure> {
         let profiles = Path::new(TARGET).join("profiles").join(harness.name());
         if profiles.exists() {
-            fs::remove_dir_all(&profiles).map_err(failed(&profiles))?;
+            fs::remove_dir_all(&profiles).map_err(Failure::at(&profiles))?;
         }
-        fs::create_dir_all(&profiles).map_err(failed(&profiles))?;
-        let top = fs::canonicalize(&profiles).map_err(failed(&profiles))?;
+        fs::create_dir_all(&profiles).map_err(Failure::at(&profiles))?;
+        let top = fs::canonicalize(&profiles).map_err(Failure::at(&profiles))?;
         let replay = |arguments: &[&str]| {
             let mut command = cargo(["test", "--locked", "--lib", "--target-dir", TARGET]);
             command
@@ -144,7 +144,7 @@ fn executable(messages: &str) -> Result<String, Failure> {
 /// The files of the crates that the package patches, by path.
 fn ours(report: &str, harness: &Harness) -> Result<Vec<Lines>, Failure> {
     let report: Value = serde_json::from_str(report).map_err(|error| unread(&error.to_string()))?;
-    let top = env::current_dir().map_err(failed(Path::new(".")))?;
+    let top = env::current_dir().map_err(Failure::at("."))?;
     let sources = harness.sources()?;
     let files = report.pointer("/data/0/files").and_then(Value::as_array);
     let files = files.ok_or_else(|| unread("llvm-cov lists no files"))?;

@@ -95,7 +95,7 @@ impl Harness {
     /// Cargo drops from the workspace's lock file what the package does not use.
     pub(crate) fn lock(&self) -> Result<(), Failure> {
         let lock = self.folder.join("Cargo.lock");
-        fs::copy("Cargo.lock", &lock).map_err(failed(&lock))?;
+        fs::copy("Cargo.lock", &lock).map_err(Failure::at(&lock))?;
         let metadata = ["metadata", "--format-version", "1", "--manifest-path"];
         output(cargo(metadata).arg(self.manifest()))?;
         Ok(())
@@ -155,7 +155,7 @@ impl Target {
             .flatten()
         {
             for input in entries(&folder)? {
-                let length = fs::metadata(&input).map_err(failed(&input))?.len();
+                let length = fs::metadata(&input).map_err(Failure::at(&input))?.len();
                 if length > longest {
                     let problem = format!("{length} bytes, of which libFuzzer reads {longest}");
                     return Err(wrong(&input, problem));
@@ -198,16 +198,9 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         let paths = entries.map(|entry| Ok(entry?.path()));
         paths.collect::<Result<Vec<_>, io::Error>>()
     });
-    let mut paths = entries.map_err(failed(folder))?;
+    let mut paths = entries.map_err(Failure::at(folder))?;
     paths.sort();
     Ok(paths)
-}
-
-pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
-    move |source| Failure::File {
-        path: path.to_owned(),
-        source,
-    }
 }
 
 pub(crate) fn wrong(path: &Path, problem: String) -> Failure {

@@ -4,11 +4,11 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
-use super::harness::{self, Harness, Target, entries, failed, wrong};
+use super::harness::{self, Harness, Target, entries, wrong};
 use crate::{
     failure::Failure,
     process::{output, run},
@@ -67,20 +67,20 @@ struct Place {
 impl Place {
     /// Empty, but for what was built before and the tree, which is this one.
     fn prepared() -> Result<Self, Failure> {
-        fs::create_dir_all(FOLDER).map_err(failed(Path::new(FOLDER)))?;
-        let top = fs::canonicalize(FOLDER).map_err(failed(Path::new(FOLDER)))?;
+        fs::create_dir_all(FOLDER).map_err(Failure::at(FOLDER))?;
+        let top = fs::canonicalize(FOLDER).map_err(Failure::at(FOLDER))?;
         let [src, out, work, seeds] = ["src", "out", "work", "seeds"].map(|name| top.join(name));
         for folder in [&src, &out, &seeds] {
             if folder.exists() {
-                fs::remove_dir_all(folder).map_err(failed(folder))?;
+                fs::remove_dir_all(folder).map_err(Failure::at(folder))?;
             }
         }
         for folder in [&src, &out, &work, &seeds] {
-            fs::create_dir_all(folder).map_err(failed(folder))?;
+            fs::create_dir_all(folder).map_err(Failure::at(folder))?;
         }
-        let tree = fs::canonicalize(".").map_err(failed(Path::new(".")))?;
+        let tree = fs::canonicalize(".").map_err(Failure::at("."))?;
         let link = src.join("keyproof");
-        symlink(tree, &link).map_err(failed(&link))?;
+        symlink(tree, &link).map_err(Failure::at(&link))?;
         Ok(Self {
             src,
             out,
@@ -111,7 +111,7 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     match target.dictionary() {
         Some(own) => {
             let [own, packed] =
-                [&own, &dictionary].map(|path| fs::read(path).map_err(failed(path)));
+                [&own, &dictionary].map(|path| fs::read(path).map_err(Failure::at(path)));
             if own? != packed? {
                 return Err(wrong(&dictionary, "is not the target's".to_owned()));
             }

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::harness::{Target, failed, wrong};
+use super::harness::{Target, wrong};
 use crate::{
     failure::Failure,
     process::{cargo, output, watch},
@@ -87,7 +87,7 @@ fn one(target: &Target, plan: &Plan, page: &Mutex<()>) -> Result<(), Failure> {
 fn fuzz(target: &Target, plan: &Plan) -> Result<u64, Failure> {
     // The first corpus gets the new inputs, so that the committed one stays as it is.
     let found = Path::new("target/fuzz-corpus").join(&target.name);
-    fs::create_dir_all(&found).map_err(failed(&found))?;
+    fs::create_dir_all(&found).map_err(Failure::at(&found))?;
     let mut command = cargo(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"]);
     command
         .arg(&target.folder)
@@ -142,8 +142,8 @@ fn write_down(target: &Target, seconds: u32, executions: u64) -> Result<(), Fail
         commit.trim()
     );
     let path = Path::new(RUNS);
-    let page = fs::read_to_string(path).map_err(failed(path))?;
-    fs::write(path, with_row(&page, &target.name, &row)).map_err(failed(path))
+    let page = fs::read_to_string(path).map_err(Failure::at(path))?;
+    fs::write(path, with_row(&page, &target.name, &row)).map_err(Failure::at(path))
 }
 
 /// The page with the row in place of the target's last one; rows stand by name, at the page's end.

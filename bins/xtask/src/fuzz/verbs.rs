@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::harness::{Harness, Target, entries, failed, wrong};
+use super::harness::{Harness, Target, entries, wrong};
 use crate::{
     failure::Failure,
     process::{output, run},
@@ -69,7 +69,7 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
     let profile = harness.folder.join("coverage").join(&target.name);
     let profile = profile.join("coverage.profdata");
     if profile.exists() {
-        fs::remove_file(&profile).map_err(failed(&profile))?;
+        fs::remove_file(&profile).map_err(Failure::at(&profile))?;
     }
     run(verb("coverage").args(UNITS).arg(&target.name).arg(&corpus))?;
     if profile.is_file() {
@@ -85,7 +85,7 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
         return Err(wrong(corpus, "is empty".to_owned()));
     };
     let copy = corpus.join("copy");
-    fs::copy(input, &copy).map_err(failed(&copy))?;
+    fs::copy(input, &copy).map_err(Failure::at(&copy))?;
     run(cmin.arg(corpus))?;
     let is_left = !entries(corpus)?.is_empty();
     if is_left && !copy.exists() {
@@ -98,8 +98,8 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
 /// `run` adds to the corpus that it is given, and `cmin` takes from it.
 fn copy_corpus(target: &Target, copy: &Path) -> Result<(), Failure> {
     if copy.exists() {
-        fs::remove_dir_all(copy).map_err(failed(copy))?;
+        fs::remove_dir_all(copy).map_err(Failure::at(copy))?;
     }
-    fs::create_dir_all(CORPORA).map_err(failed(Path::new(CORPORA)))?;
+    fs::create_dir_all(CORPORA).map_err(Failure::at(CORPORA))?;
     run(Command::new("cp").arg("-r").arg(target.corpus()).arg(copy))
 }
