@@ -57,8 +57,7 @@ fn takes_features(member: &Member) -> Result<bool, Failure> {
 
 /// Whether a page below a folder has a label.
 fn is_labelled(folder: &Path) -> Result<bool, Failure> {
-    for entry in fs::read_dir(folder).map_err(Failure::at(folder))? {
-        let path = entry.map_err(Failure::at(folder))?.path();
+    for path in workspace::entries(folder)? {
         let is_page = path.extension() == Some(OsStr::new("html"));
         let found = if path.is_dir() {
             is_labelled(&path)?

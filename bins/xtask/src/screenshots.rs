@@ -68,14 +68,8 @@ fn clear(folder: &Path) -> Result<(), Failure> {
 }
 
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut pictures = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Failure::at(folder))? {
-        let path = entry.map_err(Failure::at(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "png") {
-            pictures.push(path);
-        }
-    }
-    pictures.sort();
+    let mut pictures = workspace::entries(folder)?;
+    pictures.retain(|path| path.extension().is_some_and(|extension| extension == "png"));
     Ok(pictures)
 }
 

@@ -5,13 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, workspace};
 
 /// The Rust files below a folder and their text, in order.
 pub(crate) fn below(folder: &Path) -> Result<Vec<(PathBuf, String)>, Failure> {
     let mut sources = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Failure::at(folder))? {
-        let path = entry.map_err(Failure::at(folder))?.path();
+    for path in workspace::entries(folder)? {
         if path.is_dir() {
             if !path.ends_with("target") {
                 sources.extend(below(&path)?);

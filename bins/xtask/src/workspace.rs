@@ -26,7 +26,7 @@ pub(crate) fn members() -> Result<Vec<Member>, Failure> {
     let mut paths = Vec::new();
     for folder in member_patterns()? {
         match folder.strip_suffix("/*") {
-            Some(parent) => paths.extend(list(Path::new(parent))?),
+            Some(parent) => paths.extend(entries(parent)?),
             None => paths.push(PathBuf::from(folder)),
         }
     }
@@ -148,7 +148,7 @@ impl Member {
 
 /// The names of the `.rs` files of a folder: each is a binary of that name.
 pub(crate) fn binaries(folder: &str) -> Result<Vec<String>, Failure> {
-    let mut names: Vec<String> = list(Path::new(folder))?
+    let mut names: Vec<String> = entries(folder)?
         .iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
@@ -203,12 +203,13 @@ pub(crate) fn read(path: &Path) -> Result<Table, Failure> {
         })
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match entries {
-        Ok(entries) => Ok(entries.iter().map(fs::DirEntry::path).collect()),
-        Err(source) => Err(Failure::at(folder)(source)),
-    }
+/// What a folder has, by name.
+pub(crate) fn entries(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, Failure> {
+    let entries = fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.map_err(Failure::at(&folder))?;
+    let mut paths: Vec<_> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 #[cfg(test)]

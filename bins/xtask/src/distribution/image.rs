@@ -2,11 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
@@ -21,6 +17,7 @@ use super::{
 use crate::{
     failure::Failure,
     process::{line, run},
+    workspace,
 };
 
 /// What the program needs of the system.
@@ -53,11 +50,7 @@ impl Base {
             packages: Vec::new(),
         };
         let archives = into.join("var/cache/apt/archives");
-        let mut paths: Vec<PathBuf> = fs::read_dir(&archives)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-            .map_err(Failure::at(&archives))?;
-        paths.sort();
-        for path in paths {
+        for path in workspace::entries(archives)? {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             let parts: Vec<&str> = name.split('_').collect();
             if let [name, version, architecture] = parts[..]

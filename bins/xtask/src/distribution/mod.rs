@@ -223,14 +223,11 @@ fn read(path: &str) -> Result<Vec<u8>, Failure> {
 
 /// The names of a folder's files, in order.
 fn names(folder: &str) -> Result<Vec<String>, Failure> {
-    let listed = fs::read_dir(folder).and_then(|entries| {
-        entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<Vec<_>, std::io::Error>>()
-    });
-    let mut names = listed.map_err(Failure::at(folder))?;
-    names.sort();
-    Ok(names)
+    let entries = workspace::entries(folder)?;
+    let names = entries.iter().filter_map(|path| path.file_name());
+    Ok(names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect())
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::{
     process::{self, Command},
 };
 
-use super::harness::{Harness, SHARED_TARGET, entries, wrong};
+use super::harness::{Harness, SHARED_TARGET, wrong};
 use crate::{
     failure::Failure,
     process::{cargo, run},
@@ -97,7 +97,7 @@ fn unpack(packages: &Path) -> Result<Vec<Unpacked>, Failure> {
         package.args(["--package", name]);
     }
     run(&mut package)?;
-    let archives = entries(Path::new("target/package"))?;
+    let archives = workspace::entries("target/package")?;
     let unpacked = names.into_iter().map(|name| {
         let archive = archives.iter().find(|path| is_of(path, &name));
         let archive = archive.ok_or_else(|| {

@@ -8,10 +8,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::harness::{Harness, entries, wrong};
+use super::harness::{Harness, wrong};
 use crate::{
     failure::Failure,
     process::{cargo, output, run},
+    workspace,
 };
 
 const TARGET: &str = "target/coverage";
@@ -114,7 +115,7 @@ impl Llvm {
         let messages = output(&mut replay(&["--no-run", "--message-format", "json"]))?;
         run(&mut replay(&[]))?;
         let merged = profiles.join("merged");
-        let raw = entries(&profiles)?;
+        let raw = workspace::entries(&profiles)?;
         run(Command::new(self.0.join("llvm-profdata"))
             .args(["merge", "--sparse", "--output"])
             .arg(&merged)

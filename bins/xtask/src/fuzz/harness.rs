@@ -1,7 +1,7 @@
 //! The packages in `fuzz/`, each a workspace of its own, and their targets.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 impl Harness {
     /// All of them, by name.
     pub(crate) fn all() -> Result<Vec<Self>, Failure> {
-        let mut folders = entries(Path::new("fuzz"))?;
+        let mut folders = workspace::entries("fuzz")?;
         folders.retain(|folder| folder.join("Cargo.toml").is_file());
         Ok(folders.into_iter().map(|folder| Self { folder }).collect())
     }
@@ -154,7 +154,7 @@ impl Target {
             .into_iter()
             .flatten()
         {
-            for input in entries(&folder)? {
+            for input in workspace::entries(folder)? {
                 let length = fs::metadata(&input).map_err(Failure::at(&input))?.len();
                 if length > longest {
                     let problem = format!("{length} bytes, of which libFuzzer reads {longest}");
@@ -190,17 +190,6 @@ impl Options {
             format!("-timeout={}", self.timeout * u64::from(patience)),
         ]
     }
-}
-
-/// What a folder has, by name.
-pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = fs::read_dir(folder).and_then(|entries| {
-        let paths = entries.map(|entry| Ok(entry?.path()));
-        paths.collect::<Result<Vec<_>, io::Error>>()
-    });
-    let mut paths = entries.map_err(Failure::at(folder))?;
-    paths.sort();
-    Ok(paths)
 }
 
 pub(crate) fn wrong(path: &Path, problem: String) -> Failure {

@@ -1,14 +1,8 @@
 //! What OSS-Fuzz does with the packages: their script run with its variables, and what it leaves tried out.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::symlink,
-    path::PathBuf,
-    process::Command,
-};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
-use super::harness::{self, Harness, Target, entries, wrong};
+use super::harness::{self, Harness, Target, wrong};
 use crate::{
     failure::Failure,
     process::{output, run},
@@ -45,7 +39,7 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     for target in &targets {
         expected.extend(check(target, &place)?);
     }
-    let left: BTreeSet<PathBuf> = entries(&place.out)?.into_iter().collect();
+    let left: BTreeSet<PathBuf> = workspace::entries(&place.out)?.into_iter().collect();
     if let Some(other) = left.difference(&expected).next() {
         return Err(wrong(other, "belongs to no target".to_owned()));
     }
@@ -132,11 +126,11 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
         .arg(&seeds)
         .arg("-d")
         .arg(&folder))?;
-    let mut inputs = entries(&target.corpus())?.len();
+    let mut inputs = workspace::entries(target.corpus())?.len();
     if let Some(regressions) = target.regressions() {
-        inputs += entries(&regressions)?.len();
+        inputs += workspace::entries(regressions)?.len();
     }
-    let packed = entries(&folder)?.len();
+    let packed = workspace::entries(&folder)?.len();
     if packed != inputs {
         let problem = format!("has {packed} of the target's {inputs} inputs");
         return Err(wrong(&seeds, problem));

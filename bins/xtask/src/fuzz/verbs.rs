@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::harness::{Harness, Target, entries, wrong};
+use super::harness::{Harness, Target, wrong};
 use crate::{
     failure::Failure,
     process::{output, run},
     tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs},
+    workspace,
 };
 
 /// Where the corpora lie that the verbs may change.
@@ -81,13 +82,13 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
 
 /// The verb ends well even where libFuzzer did not: that an input's copy is gone shows that it did its work.
 fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
-    let Some(input) = entries(corpus)?.into_iter().next() else {
+    let Some(input) = workspace::entries(corpus)?.into_iter().next() else {
         return Err(wrong(corpus, "is empty".to_owned()));
     };
     let copy = corpus.join("copy");
     fs::copy(input, &copy).map_err(Failure::at(&copy))?;
     run(cmin.arg(corpus))?;
-    let is_left = !entries(corpus)?.is_empty();
+    let is_left = !workspace::entries(corpus)?.is_empty();
     if is_left && !copy.exists() {
         Ok(())
     } else {
