@@ -48,7 +48,7 @@ pub(crate) fn check() -> Result<(), Failure> {
             );
             Ok(())
         }
-        Err(problem) => Err(Failure::Source { path, problem }),
+        Err(problem) => Err(Failure::wrong(path, problem)),
     }
 }
 

@@ -90,10 +90,7 @@ type Measured = BTreeMap<String, Value>;
 fn written_to(path: &Path, measured: Measured, known: &[String]) -> Result<Measured, Failure> {
     let mut all = Measured::new();
     if path.exists() {
-        let failure = |problem| Failure::Manifest {
-            path: path.to_owned(),
-            problem,
-        };
+        let failure = |problem: String| Failure::wrong(path, problem);
         let text = fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
         all = serde_json::from_str(&text).map_err(|error| failure(error.to_string()))?;
     }

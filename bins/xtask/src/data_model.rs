@@ -36,7 +36,7 @@ pub(crate) fn check() -> Result<(), Failure> {
             println!("{PAGE}: {count} names of writers");
             Ok(())
         }
-        Err(problem) => Err(Failure::Source { path, problem }),
+        Err(problem) => Err(Failure::wrong(path, problem)),
     }
 }
 

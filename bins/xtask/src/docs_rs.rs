@@ -30,10 +30,7 @@ pub(crate) fn hold() -> Result<(), Failure> {
             .env("RUSTFLAGS", "--cap-lints allow"))?;
         if takes_features(&member)? && !is_labelled(&pages)? {
             let problem = "say of no item which feature it takes".to_owned();
-            return Err(Failure::Manifest {
-                path: pages,
-                problem,
-            });
+            return Err(Failure::wrong(pages, problem));
         }
     }
     Ok(())

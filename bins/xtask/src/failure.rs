@@ -26,9 +26,6 @@ pub(crate) enum Failure {
         dependency: String,
     },
 
-    #[error("{}: {problem}", path.display())]
-    Manifest { path: PathBuf, problem: String },
-
     #[error("{} not found; run\n    {install}", programs.join(", "))]
     MissingPrograms {
         programs: Vec<&'static str>,
@@ -46,9 +43,6 @@ pub(crate) enum Failure {
         files: Vec<PathBuf>,
         command: &'static str,
     },
-
-    #[error("{}: {problem}", path.display())]
-    Source { path: PathBuf, problem: String },
 
     #[error("the stage `{stage}` failed; run it alone with `cargo xtask test {stage}`\n{cause}")]
     Stage { stage: String, cause: Box<Self> },
@@ -71,6 +65,9 @@ pub(crate) enum Failure {
         name: String,
         known: Vec<String>,
     },
+
+    #[error("{}: {problem}", path.display())]
+    Wrong { path: PathBuf, problem: String },
 }
 
 impl Failure {
@@ -79,6 +76,14 @@ impl Failure {
         move |source| Self::File {
             path: path.as_ref().to_owned(),
             source,
+        }
+    }
+
+    /// What is wrong in a file or a folder.
+    pub(crate) fn wrong(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
+        Self::Wrong {
+            path: path.as_ref().to_owned(),
+            problem: problem.into(),
         }
     }
 }

@@ -137,9 +137,11 @@ fn processor(release: &Toolchain) -> Result<String, Failure> {
 fn instructions(summaries: &str) -> Result<BTreeMap<String, u64>, Failure> {
     let mut all = BTreeMap::new();
     for line in summaries.lines().filter(|line| line.starts_with('{')) {
-        let (name, count) = instructions_of(line).ok_or_else(|| Failure::Manifest {
-            path: PathBuf::from(PACKAGE),
-            problem: "gungraun's summary says no instructions: is it of another version?".into(),
+        let (name, count) = instructions_of(line).ok_or_else(|| {
+            Failure::wrong(
+                PACKAGE,
+                "gungraun's summary says no instructions: is it of another version?",
+            )
         })?;
         all.insert(name, count);
     }
@@ -173,10 +175,11 @@ struct Record {
 impl Record {
     fn read(path: &Path) -> Result<Self, Failure> {
         let table = workspace::read(path)?;
-        Self::of(&table).ok_or_else(|| Failure::Manifest {
-            path: path.to_owned(),
-            problem: "has no `toolchain`, no `processor`, or a line without `count` or `reason`"
-                .to_owned(),
+        Self::of(&table).ok_or_else(|| {
+            Failure::wrong(
+                path,
+                "has no `toolchain`, no `processor`, or a line without `count` or `reason`",
+            )
         })
     }
 

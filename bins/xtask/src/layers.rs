@@ -154,10 +154,10 @@ pub(crate) fn check() -> Result<(), Failure> {
             continue;
         }
         let Some(layer) = LAYERS.iter().find(|layer| layer.package == name) else {
-            return Err(Failure::Manifest {
-                path: member.path,
-                problem: format!("`LAYERS` of {} does not say what it may depend on", file!()),
-            });
+            return Err(Failure::wrong(
+                member.path,
+                format!("`LAYERS` of {} does not say what it may depend on", file!()),
+            ));
         };
         layer.holds()?;
     }
@@ -181,7 +181,7 @@ impl Unnamed {
             }
             if let Some(line) = line_naming(what, &text) {
                 let problem = format!("line {line} names {what}: {why}");
-                return Err(Failure::Source { path, problem });
+                return Err(Failure::wrong(path, problem));
             }
         }
         println!("{folder}: no {what}");

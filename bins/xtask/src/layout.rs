@@ -24,7 +24,7 @@ pub(crate) fn check() -> Result<(), Failure> {
             files += 1;
             if let Some((line, rule)) = broken(&text) {
                 let problem = format!("line {line}: {rule}");
-                return Err(Failure::Source { path, problem });
+                return Err(Failure::wrong(path, problem));
             }
         }
     }

@@ -1,11 +1,7 @@
 //! `cargo xtask mutants CRATE`: what the tests of a crate do not notice when it is broken, beside the list of what they
 //! need not.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use toml::{Table, Value};
 
@@ -63,10 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let code = status(&mut mutants)?;
     // Of cargo-mutants: 2 if some were missed, 3 if some ran too long.
     if !matches!(code, Some(0 | 2 | 3)) {
-        return Err(Failure::Manifest {
-            path: output,
-            problem: "cargo-mutants came to no end".to_owned(),
-        });
+        return Err(Failure::wrong(output, "cargo-mutants came to no end"));
     }
     let survivors = survivors(&output.join("mutants.out"), member.folder())?;
     let path = member.path.with_file_name("mutants.toml");
@@ -115,10 +108,10 @@ fn compare(path: &Path, survivors: &BTreeSet<String>, is_whole: bool) -> Result<
     if surprises.is_empty() && (gone.is_empty() || !is_whole) {
         return Ok(());
     }
-    Err(Failure::Manifest {
-        path: path.to_owned(),
-        problem: "is no longer the list of what survives; write a test, or an entry with the reason why none is needed".to_owned(),
-    })
+    Err(Failure::wrong(
+        path,
+        "is no longer the list of what survives; write a test, or an entry with the reason why none is needed",
+    ))
 }
 
 /// The mutants that the file lists; each has a reason.
@@ -132,13 +125,9 @@ fn accepted(path: &Path) -> Result<BTreeSet<String>, Failure> {
         .into_iter()
         .flatten()
         .map(|entry| {
-            entry
-                .as_table()
-                .and_then(entry_of)
-                .ok_or_else(|| Failure::Manifest {
-                    path: PathBuf::from(path),
-                    problem: "has an entry without `mutants` or without `why`".to_owned(),
-                })
+            entry.as_table().and_then(entry_of).ok_or_else(|| {
+                Failure::wrong(path, "has an entry without `mutants` or without `why`")
+            })
         })
         .try_fold(BTreeSet::new(), |mut all, mutants| {
             all.extend(mutants?);

@@ -93,7 +93,7 @@ impl Package {
     }
 
     fn is_complete(&self) -> Result<(), Failure> {
-        let problem = |path: PathBuf, problem| Err(Failure::Manifest { path, problem });
+        let problem = |path: PathBuf, problem: String| Err(Failure::wrong(path, problem));
         for file in FILES {
             if !self.folder.join(file).is_file() {
                 return problem(self.folder.clone(), format!("lacks {file}"));
@@ -129,7 +129,7 @@ impl Package {
                 "has a program of {} lines, more than {LONGEST_TASK}",
                 readme.lines()
             );
-            return Err(Failure::Manifest { path, problem });
+            return Err(Failure::wrong(path, problem));
         }
         let project = home.join("projects").join(&self.name);
         empty(&project)?;

@@ -140,8 +140,5 @@ fn file(folder: &Path, extension: &str) -> Result<PathBuf, Failure> {
     let mut paths = entries.flatten().map(|entry| entry.path());
     paths
         .find(|path| path.extension().is_some_and(|last| last == extension))
-        .ok_or_else(|| Failure::Manifest {
-            path: folder.to_owned(),
-            problem: format!("holds no file that ends with .{extension}"),
-        })
+        .ok_or_else(|| Failure::wrong(folder, format!("holds no file that ends with .{extension}")))
 }

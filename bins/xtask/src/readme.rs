@@ -16,9 +16,11 @@ pub(crate) struct Readme {
 impl Readme {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = fs::read_to_string(path).map_err(Failure::at(path))?;
-        Self::parse(&text).ok_or_else(|| Failure::Manifest {
-            path: path.to_owned(),
-            problem: "has no block of `toml` with [dependencies], or none of `rust`".to_owned(),
+        Self::parse(&text).ok_or_else(|| {
+            Failure::wrong(
+                path,
+                "has no block of `toml` with [dependencies], or none of `rust`",
+            )
         })
     }
 

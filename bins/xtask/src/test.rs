@@ -256,10 +256,10 @@ const WHOLE_WORKSPACE: [&str; 2] = ["--workspace", "--all-features"];
 fn lints_are_inherited() -> Result<(), Failure> {
     for member in workspace::members()? {
         if !member.inherits_lints() {
-            return Err(Failure::Manifest {
-                path: member.path,
-                problem: "lacks `[lints] workspace = true`".to_owned(),
-            });
+            return Err(Failure::wrong(
+                member.path,
+                "lacks `[lints] workspace = true`",
+            ));
         }
     }
     Ok(())

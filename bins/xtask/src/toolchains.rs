@@ -88,7 +88,7 @@ fn ask_for_few_features(member: &Member) -> Result<(), Failure> {
                 "`{condition}` asks for more than {TOGETHER} features: `TOGETHER` of {} is then too low",
                 file!()
             );
-            return Err(Failure::Source { path, problem });
+            return Err(Failure::wrong(path, problem));
         }
     }
     Ok(())

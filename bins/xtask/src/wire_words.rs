@@ -71,7 +71,7 @@ pub(crate) fn check() -> Result<(), Failure> {
         }
         if let Some((line, word)) = words_of(&text).into_iter().next() {
             let problem = format!("line {line} says {word:?}, which is for the dialect to say");
-            return Err(Failure::Source { path, problem });
+            return Err(Failure::wrong(path, problem));
         }
     }
     println!("use cases: none of {} words of contracts", WORDS.len());

@@ -70,10 +70,9 @@ fn inherited(field: &str) -> Result<String, Failure> {
     let value = manifest
         .get("workspace")
         .and_then(|workspace| workspace.get("package")?.get(field)?.as_str());
-    value.map(str::to_owned).ok_or_else(|| Failure::Manifest {
-        path: path.to_owned(),
-        problem: format!("names no `{field}` for its members"),
-    })
+    value
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::wrong(path, format!("names no `{field}` for its members")))
 }
 
 /// A path that stays the same wherever a program is started.
@@ -95,10 +94,7 @@ impl Member {
     pub(crate) fn name(&self) -> Result<&str, Failure> {
         self.package("name")
             .and_then(Value::as_str)
-            .ok_or_else(|| Failure::Manifest {
-                path: self.path.clone(),
-                problem: "has no package name".to_owned(),
-            })
+            .ok_or_else(|| Failure::wrong(&self.path, "has no package name"))
     }
 
     /// Where it is, from the top of the workspace.
@@ -182,10 +178,7 @@ fn member_patterns() -> Result<Vec<String>, Failure> {
         .get("workspace")
         .and_then(|workspace| workspace.get("members"))
         .and_then(Value::as_array)
-        .ok_or_else(|| Failure::Manifest {
-            path: path.to_owned(),
-            problem: "names no workspace members".to_owned(),
-        })?;
+        .ok_or_else(|| Failure::wrong(path, "names no workspace members"))?;
     Ok(patterns
         .iter()
         .filter_map(Value::as_str)
@@ -197,10 +190,7 @@ fn member_patterns() -> Result<Vec<String>, Failure> {
 pub(crate) fn read(path: &Path) -> Result<Table, Failure> {
     let text = fs::read_to_string(path).map_err(Failure::at(path))?;
     text.parse()
-        .map_err(|error: toml::de::Error| Failure::Manifest {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        })
+        .map_err(|error: toml::de::Error| Failure::wrong(path, error.to_string()))
 }
 
 /// What a folder has, by name.

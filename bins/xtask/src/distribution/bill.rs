@@ -31,10 +31,7 @@ pub(super) fn of(version: &str, epoch: u64, beside: &[Debian]) -> Result<String,
     let mut metadata = cargo(["metadata", "--locked", "--format-version", "1"]);
     metadata.args(["--filter-platform", &triple()?]);
     let metadata = output(metadata.args(super::FEATURES))?;
-    let problem = |problem: &str| Failure::Manifest {
-        path: "Cargo.toml".into(),
-        problem: problem.to_owned(),
-    };
+    let problem = |problem: &str| Failure::wrong("Cargo.toml", problem);
     let metadata: Value =
         serde_json::from_str(&metadata).map_err(|error| problem(&error.to_string()))?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();

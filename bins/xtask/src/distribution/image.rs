@@ -269,10 +269,7 @@ pub(super) fn unpack(layout: &Path, into: &Path) -> Result<Value, Failure> {
     };
     let json = |path: &Path| -> Result<Value, Failure> {
         let text = fs::read(path).map_err(Failure::at(path))?;
-        serde_json::from_slice(&text).map_err(|error| Failure::Manifest {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        })
+        serde_json::from_slice(&text).map_err(|error| Failure::wrong(path, error.to_string()))
     };
     let index = json(&layout.join("index.json"))?;
     let manifest = json(&blob(&index["manifests"][0]))?;

@@ -91,10 +91,7 @@ fn build(verify: bool) -> Result<PathBuf, Failure> {
         empty(&target)?;
         build()?;
         if read(&program.to_string_lossy())? != first {
-            return Err(Failure::Manifest {
-                path: program,
-                problem: "two builds of it differ".to_owned(),
-            });
+            return Err(Failure::wrong(program, "two builds of it differ"));
         }
         println!("both builds are the same");
     } else {
@@ -148,10 +145,10 @@ impl Made {
         let is_same =
             debian == debian::pack(contents, revision)? && image.files().eq(again.files());
         if !is_same {
-            return Err(Failure::Manifest {
-                path: "the packages".into(),
-                problem: "packed twice from one program, they differ".to_owned(),
-            });
+            return Err(Failure::wrong(
+                "the packages",
+                "packed twice from one program, they differ",
+            ));
         }
         Ok(Self {
             debian: (debian::name(contents, revision), debian),
@@ -192,10 +189,9 @@ fn epoch() -> Result<u64, Failure> {
         Ok(text) => text,
         Err(_) => output(Command::new("git").args(["log", "-1", "--format=%ct"]))?,
     };
-    text.trim().parse().map_err(|_| Failure::Manifest {
-        path: "SOURCE_DATE_EPOCH".into(),
-        problem: "not a number of seconds since 1970".to_owned(),
-    })
+    text.trim()
+        .parse()
+        .map_err(|_| Failure::wrong("SOURCE_DATE_EPOCH", "not a number of seconds since 1970"))
 }
 
 /// As Debian calls this machine's kind.
@@ -211,10 +207,8 @@ fn architecture() -> &'static str {
 fn triple() -> Result<String, Failure> {
     let about = output(Command::new("rustc").arg("--version").arg("--verbose"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| Failure::Manifest {
-        path: "rustc".into(),
-        problem: "does not say for which machine it builds".to_owned(),
-    })
+    host.map(str::to_owned)
+        .ok_or_else(|| Failure::wrong("rustc", "does not say for which machine it builds"))
 }
 
 fn read(path: &str) -> Result<Vec<u8>, Failure> {

@@ -92,10 +92,10 @@ pub(super) fn expect<T: PartialEq + std::fmt::Debug>(
     if found == wanted {
         return Ok(());
     }
-    Err(Failure::Manifest {
-        path: "the package's trial".into(),
-        problem: format!("{what}: found {found:?}, not {wanted:?}"),
-    })
+    Err(Failure::wrong(
+        "the package's trial",
+        format!("{what}: found {found:?}, not {wanted:?}"),
+    ))
 }
 
 /// A fresh Debian.

@@ -6,7 +6,7 @@ use std::{
     process::{self, Command},
 };
 
-use super::harness::{Harness, SHARED_TARGET, wrong};
+use super::harness::{Harness, SHARED_TARGET};
 use crate::{
     failure::Failure,
     process::{cargo, run},
@@ -102,7 +102,7 @@ fn unpack(packages: &Path) -> Result<Vec<Unpacked>, Failure> {
         let archive = archives.iter().find(|path| is_of(path, &name));
         let archive = archive.ok_or_else(|| {
             let problem = format!("has no package of {name}");
-            wrong(Path::new("target/package"), problem)
+            Failure::wrong("target/package", problem)
         })?;
         run(Command::new("tar")
             .args(["--extract", "--gzip", "--file"])

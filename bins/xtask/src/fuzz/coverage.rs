@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::harness::{Harness, wrong};
+use super::harness::Harness;
 use crate::{
     failure::Failure,
     process::{cargo, output, run},
@@ -171,7 +171,7 @@ fn ours(report: &str, harness: &Harness) -> Result<Vec<Lines>, Failure> {
 }
 
 fn unread(problem: &str) -> Failure {
-    wrong(Path::new(TARGET), problem.to_owned())
+    Failure::wrong(TARGET, problem)
 }
 
 #[cfg(test)]

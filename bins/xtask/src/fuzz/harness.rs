@@ -144,7 +144,7 @@ impl Target {
         let path = self.folder.join("options").join(&self.name);
         let path = path.with_extension("options");
         let options = Options::read(&workspace::read(&path)?);
-        options.map_err(|problem| wrong(&path, problem.to_owned()))
+        options.map_err(|problem| Failure::wrong(&path, problem))
     }
 
     /// libFuzzer would cut a longer input, and so lose what it is for.
@@ -158,7 +158,7 @@ impl Target {
                 let length = fs::metadata(&input).map_err(Failure::at(&input))?.len();
                 if length > longest {
                     let problem = format!("{length} bytes, of which libFuzzer reads {longest}");
-                    return Err(wrong(&input, problem));
+                    return Err(Failure::wrong(&input, problem));
                 }
             }
         }
@@ -189,13 +189,6 @@ impl Options {
             "-len_control=0".to_owned(),
             format!("-timeout={}", self.timeout * u64::from(patience)),
         ]
-    }
-}
-
-pub(crate) fn wrong(path: &Path, problem: String) -> Failure {
-    Failure::Manifest {
-        path: path.to_owned(),
-        problem,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
-use super::harness::{self, Harness, Target, wrong};
+use super::harness::{self, Harness, Target};
 use crate::{
     failure::Failure,
     process::{output, run},
@@ -41,7 +41,7 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     }
     let left: BTreeSet<PathBuf> = workspace::entries(&place.out)?.into_iter().collect();
     if let Some(other) = left.difference(&expected).next() {
-        return Err(wrong(other, "belongs to no target".to_owned()));
+        return Err(Failure::wrong(other, "belongs to no target"));
     }
     println!(
         "\n{} targets of {SCRIPT} run over their seeds",
@@ -92,13 +92,13 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
 
     let table = workspace::read(&options)?;
     let told = harness::Options::read(&table);
-    let told = told.map_err(|problem| wrong(&options, problem.to_owned()))?;
+    let told = told.map_err(|problem| Failure::wrong(&options, problem))?;
     let odr = table
         .get("asan")
         .and_then(|asan| asan.get("detect_odr_violation"));
     if odr.and_then(toml::Value::as_integer) != Some(0) {
         let problem = "leaves detect_odr_violation on, which bundled SQLite trips";
-        return Err(wrong(&options, problem.to_owned()));
+        return Err(Failure::wrong(&options, problem));
     }
 
     let dictionary = file(".dict");
@@ -107,15 +107,12 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
             let [own, packed] =
                 [&own, &dictionary].map(|path| fs::read(path).map_err(Failure::at(path)));
             if own? != packed? {
-                return Err(wrong(&dictionary, "is not the target's".to_owned()));
+                return Err(Failure::wrong(&dictionary, "is not the target's"));
             }
             left.push(dictionary.clone());
         }
         None if dictionary.exists() => {
-            return Err(wrong(
-                &dictionary,
-                "is of a target that has none".to_owned(),
-            ));
+            return Err(Failure::wrong(&dictionary, "is of a target that has none"));
         }
         None => {}
     }
@@ -133,7 +130,7 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     let packed = workspace::entries(&folder)?.len();
     if packed != inputs {
         let problem = format!("has {packed} of the target's {inputs} inputs");
-        return Err(wrong(&seeds, problem));
+        return Err(Failure::wrong(&seeds, problem));
     }
 
     let mut command = Command::new(&binary);
@@ -153,6 +150,6 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     if symbols.contains("__asan_init") {
         Ok(left)
     } else {
-        Err(wrong(&binary, "has no address sanitiser in it".to_owned()))
+        Err(Failure::wrong(&binary, "has no address sanitiser in it"))
     }
 }

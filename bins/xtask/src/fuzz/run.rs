@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::harness::{Target, wrong};
+use super::harness::Target;
 use crate::{
     failure::Failure,
     process::{cargo, output, watch},
@@ -106,7 +106,7 @@ fn fuzz(target: &Target, plan: &Plan) -> Result<u64, Failure> {
     let stats = shown(&mut command, &target.name)?;
     stats.ok_or_else(|| {
         let problem = format!("{} ended without its statistics", target.name);
-        wrong(&target.folder, problem)
+        Failure::wrong(&target.folder, problem)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::harness::{Harness, Target, wrong};
+use super::harness::{Harness, Target};
 use crate::{
     failure::Failure,
     process::{output, run},
@@ -52,7 +52,7 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
         .eq(targets.iter().map(|target| target.name.as_str()))
     {
         let problem = format!("cargo fuzz lists other targets:\n{listed}");
-        return Err(wrong(&harness.folder, problem));
+        return Err(Failure::wrong(&harness.folder, problem));
     }
     run(verb("build").args(UNITS))?;
     let Some(target) = targets.first() else {
@@ -76,14 +76,14 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
     if profile.is_file() {
         Ok(())
     } else {
-        Err(wrong(&profile, "coverage left no profile".to_owned()))
+        Err(Failure::wrong(&profile, "coverage left no profile"))
     }
 }
 
 /// The verb ends well even where libFuzzer did not: that an input's copy is gone shows that it did its work.
 fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
     let Some(input) = workspace::entries(corpus)?.into_iter().next() else {
-        return Err(wrong(corpus, "is empty".to_owned()));
+        return Err(Failure::wrong(corpus, "is empty"));
     };
     let copy = corpus.join("copy");
     fs::copy(input, &copy).map_err(Failure::at(&copy))?;
@@ -92,7 +92,7 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
     if is_left && !copy.exists() {
         Ok(())
     } else {
-        Err(wrong(corpus, "cmin did not minimise it".to_owned()))
+        Err(Failure::wrong(corpus, "cmin did not minimise it"))
     }
 }
 
