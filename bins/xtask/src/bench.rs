@@ -71,7 +71,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if options.record {
         let known = workspace::binaries("benches/src/bin")?;
         let all = written_to(Path::new(RECORD), measured, &known)?;
-        write(RECORD, &format!("{:#}\n", json!(all)))?;
+        let text = format!("{:#}\n", json!(all));
+        workspace::write(Path::new(RECORD), text.as_bytes())?;
         draw(&all)?;
     }
     Ok(())
@@ -79,8 +80,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 fn draw(measured: &Measured) -> Result<(), Failure> {
     let ratios = ratios_of(measured);
-    write(CHART, &chart::whole(&ratios))?;
-    write(SHORT_CHART, &chart::short(&ratios))
+    workspace::write(Path::new(CHART), chart::whole(&ratios).as_bytes())?;
+    workspace::write(Path::new(SHORT_CHART), chart::short(&ratios).as_bytes())
 }
 
 /// What was measured, by the name of the benchmark.
@@ -219,10 +220,6 @@ fn record(ratios: &[Ratio]) -> Result<Value, Failure> {
         "cores": cores,
         "ratios": ratios,
     }))
-}
-
-fn write(path: &str, text: &str) -> Result<(), Failure> {
-    fs::write(Path::new(path), text).map_err(Failure::at(path))
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Package {
         let name = member.name()?.to_owned();
         let version = workspace::version()?;
         let folder = into.join(format!("{name}-{version}"));
-        empty(&folder)?;
+        workspace::empty(&folder)?;
         let archive = workspace::target_folder()
             .join("package")
             .join(format!("{name}-{version}.crate"));
@@ -132,15 +132,14 @@ impl Package {
             return Err(Failure::wrong(path, problem));
         }
         let project = home.join("projects").join(&self.name);
-        empty(&project)?;
+        workspace::empty(&project)?;
         let sources = project.join("src");
-        create(&sources)?;
-        write(
-            &project.join("Cargo.toml"),
-            &format!("{HEAD}\n{}\n{patch}", readme.dependencies),
-        )?;
+        workspace::empty(&sources)?;
+        let manifest = format!("{HEAD}\n{}\n{patch}", readme.dependencies);
+        workspace::write(&project.join("Cargo.toml"), manifest.as_bytes())?;
         // As everywhere in a run: what a newer release of a dependency brings is found when the lock file is renewed.
-        copy(Path::new("Cargo.lock"), &project.join("Cargo.lock"))?;
+        let lock = project.join("Cargo.lock");
+        fs::copy("Cargo.lock", &lock).map_err(Failure::at(&lock))?;
         // Beside the programs, for what their tasks read.
         if readme
             .programs
@@ -153,7 +152,7 @@ impl Package {
                 .arg(&sources))?;
         }
         for program in &readme.programs {
-            write(&sources.join("main.rs"), program)?;
+            workspace::write(&sources.join("main.rs"), program.as_bytes())?;
             run(cargo(["run", "--quiet"])
                 .current_dir(&project)
                 // One for all projects, so that what they share is built once.
@@ -188,23 +187,4 @@ fn patch(packages: &[Package]) -> Result<String, Failure> {
     let mut document = Table::new();
     document.insert("patch".to_owned(), Value::Table(patch));
     Ok(document.to_string())
-}
-
-fn empty(folder: &Path) -> Result<(), Failure> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(Failure::at(folder))?;
-    }
-    create(folder)
-}
-
-fn create(folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder).map_err(Failure::at(folder))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(Failure::at(path))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    fs::copy(from, to).map(drop).map_err(Failure::at(from))
 }

@@ -30,6 +30,12 @@ enum Home {
     Versions(&'static str),
 }
 
+/// What root alone may have on its path.
+const SYSTEM: &str = "/usr/sbin";
+
+/// Where Debian's interpreter finds modules, whichever python3 is on the path.
+const PYTHON: &str = "/usr/lib/python3/dist-packages";
+
 /// The programs that the tests run beside keyproof.
 pub(crate) const PEERS: &[Program] = &[
     Program::on_path("chromedriver", "chromium-driver"),
@@ -45,23 +51,10 @@ pub(crate) const PEERS: &[Program] = &[
     Program::on_path("openssl", "openssl"),
     Program::on_path("promtool", "prometheus"),
     Program::on_path("protoc", "protobuf-compiler"),
-    Program {
-        name: "pgbouncer",
-        package: "pgbouncer",
-        home: Home::Folder("/usr/sbin"),
-    },
+    Program::in_folder("pgbouncer", "pgbouncer", SYSTEM),
     Program::on_path("pskctool", "pskctool"),
-    // Debian's interpreter finds it, whichever python3 is on the path.
-    Program {
-        name: "pskc/__init__.py",
-        package: "python3-pskc",
-        home: Home::Folder("/usr/lib/python3/dist-packages"),
-    },
-    Program {
-        name: "cryptography/__init__.py",
-        package: "python3-cryptography",
-        home: Home::Folder("/usr/lib/python3/dist-packages"),
-    },
+    Program::in_folder("pskc/__init__.py", "python3-pskc", PYTHON),
+    Program::in_folder("cryptography/__init__.py", "python3-cryptography", PYTHON),
     // Without it a python3 that is there makes no environment; the package brings python3, too.
     Program {
         name: "ensurepip",
@@ -78,23 +71,11 @@ pub(crate) const PEERS: &[Program] = &[
 /// What makes a database of several machines, each with a network of its own.
 pub(crate) const CLUSTER: &[Program] = &[
     Program::on_path("etcd", "etcd-server"),
-    Program {
-        name: "haproxy",
-        package: "haproxy",
-        home: Home::Folder("/usr/sbin"),
-    },
-    Program {
-        name: "ip",
-        package: "iproute2",
-        home: Home::Folder("/usr/sbin"),
-    },
+    Program::in_folder("haproxy", "haproxy", SYSTEM),
+    Program::in_folder("ip", "iproute2", SYSTEM),
     Program::on_path("patronictl", "patroni"),
     // Patroni's client of etcd's older API.
-    Program {
-        name: "etcd/__init__.py",
-        package: "python3-etcd",
-        home: Home::Folder("/usr/lib/python3/dist-packages"),
-    },
+    Program::in_folder("etcd/__init__.py", "python3-etcd", PYTHON),
 ];
 
 /// What makes pictures small.
@@ -320,6 +301,13 @@ impl Program {
             name,
             package,
             home,
+        }
+    }
+
+    const fn in_folder(name: &'static str, package: &'static str, folder: &'static str) -> Self {
+        Self {
+            home: Home::Folder(folder),
+            ..Self::on_path(name, package)
         }
     }
 

@@ -49,8 +49,7 @@ fn release_before() -> Result<PathBuf, Failure> {
         home.join("build"),
     );
     // What another commit, or a run that was cut short, left there.
-    let _ = fs::remove_dir_all(&source);
-    fs::create_dir_all(&source).map_err(Failure::at(&source))?;
+    workspace::empty(&source)?;
     run(Command::new("git")
         .args(["archive", "--output"])
         .arg(&archive)

@@ -202,6 +202,22 @@ pub(crate) fn entries(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, Failure>
     Ok(paths)
 }
 
+/// Has an empty folder be there.
+pub(crate) fn empty(folder: &Path) -> Result<(), Failure> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(Failure::at(folder))?;
+    }
+    fs::create_dir_all(folder).map_err(Failure::at(folder))
+}
+
+/// Writes a file, with the folders that it is in.
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, content))
+        .map_err(Failure::at(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

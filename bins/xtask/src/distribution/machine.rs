@@ -8,11 +8,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::write;
 use crate::{
     failure::Failure,
     process::status,
     tools::{Program, need_programs},
+    workspace::write,
 };
 
 const PROGRAMS: &[Program] = &[Program::on_path("systemd-nspawn", "systemd-container")];

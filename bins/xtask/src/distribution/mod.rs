@@ -20,7 +20,7 @@ use self::image::Base;
 use crate::{
     failure::Failure,
     process::{cargo, output, run},
-    workspace,
+    workspace::{self, empty, write},
 };
 
 pub(crate) use trial::{Tried, hold};
@@ -222,22 +222,4 @@ fn names(folder: &str) -> Result<Vec<String>, Failure> {
     Ok(names
         .map(|name| name.to_string_lossy().into_owned())
         .collect())
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(path, content))
-        .map_err(Failure::at(path))
-}
-
-fn empty(folder: &Path) -> Result<(), Failure> {
-    let emptied = if folder.exists() {
-        fs::remove_dir_all(folder)
-    } else {
-        Ok(())
-    };
-    emptied
-        .and_then(|()| fs::create_dir_all(folder))
-        .map_err(Failure::at(folder))
 }

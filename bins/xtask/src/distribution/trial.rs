@@ -14,12 +14,12 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Contents, Made, debian, image, machine, root, write};
+use super::{Contents, Made, debian, image, machine, root};
 use crate::{
     failure::Failure,
     process::{cargo, line, output, run},
     tools::{Program, is_root, need_programs},
-    workspace,
+    workspace::{self, write},
 };
 
 const PROGRAMS: &[Program] = &[

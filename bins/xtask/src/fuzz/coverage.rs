@@ -97,10 +97,7 @@ impl Llvm {
 
     fn lines(&self, harness: &Harness) -> Result<Vec<Lines>, Failure> {
         let profiles = Path::new(TARGET).join("profiles").join(harness.name());
-        if profiles.exists() {
-            fs::remove_dir_all(&profiles).map_err(Failure::at(&profiles))?;
-        }
-        fs::create_dir_all(&profiles).map_err(Failure::at(&profiles))?;
+        workspace::empty(&profiles)?;
         let top = fs::canonicalize(&profiles).map_err(Failure::at(&profiles))?;
         let replay = |arguments: &[&str]| {
             let mut command = cargo(["test", "--locked", "--lib", "--target-dir", TARGET]);

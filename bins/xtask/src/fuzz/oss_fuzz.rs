@@ -65,13 +65,9 @@ impl Place {
         let top = fs::canonicalize(FOLDER).map_err(Failure::at(FOLDER))?;
         let [src, out, work, seeds] = ["src", "out", "work", "seeds"].map(|name| top.join(name));
         for folder in [&src, &out, &seeds] {
-            if folder.exists() {
-                fs::remove_dir_all(folder).map_err(Failure::at(folder))?;
-            }
+            workspace::empty(folder)?;
         }
-        for folder in [&src, &out, &work, &seeds] {
-            fs::create_dir_all(folder).map_err(Failure::at(folder))?;
-        }
+        fs::create_dir_all(&work).map_err(Failure::at(&work))?;
         let tree = fs::canonicalize(".").map_err(Failure::at("."))?;
         let link = src.join("keyproof");
         symlink(tree, &link).map_err(Failure::at(&link))?;
