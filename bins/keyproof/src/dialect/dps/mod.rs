@@ -57,7 +57,9 @@ impl Dps {
         let name = variable("name");
         // What is only shown is read along with the token; the token is judged before the path.
         let along = match named.and_then(|resource| resource.route(exchange.method())) {
-            Some(route) if route.operation.is_shown => Certificates::along(&service, &name),
+            Some(route) if route.operation.shows_certificate() => {
+                Certificates::along(&service, &name)
+            }
             _ => Along::default(),
         };
         let operator = self.operator(&exchange, along).await?;

@@ -14,9 +14,14 @@ use crate::route_table::{self, Case, Route, RouteTable};
 pub(super) struct Operation {
     /// What it needs permission for.
     pub(super) act: Action,
-    /// Whether the certificate that the path names is read along with the token, because it is only shown.
-    pub(super) is_shown: bool,
     pub(super) answer: fn(Call) -> BoxFuture<Answered>,
+}
+
+impl Operation {
+    /// Whether it only shows the certificate that the path names, which is then read along with the token.
+    pub(super) fn shows_certificate(&self) -> bool {
+        matches!(self.act, Action::CertificateGet)
+    }
 }
 
 /// What a body here needs, in bytes: a certificate's upload, with each line's end escaped.
@@ -37,7 +42,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Insensitive,
     routes: &[
         route(Method::GET, service!("/certificates"), Action::CertificateList, 0, |call| Box::pin(call.list())),
-        show(service!("/certificates/{name}"), Action::CertificateGet, |call| Box::pin(call.get())),
+        route(Method::GET, service!("/certificates/{name}"), Action::CertificateGet, 0, |call| Box::pin(call.get())),
         route(Method::PUT, service!("/certificates/{name}"), Action::CertificatePut, UPLOAD, |call| Box::pin(call.put())),
         route(Method::DELETE, service!("/certificates/{name}"), Action::CertificateDelete, 0, |call| Box::pin(call.delete())),
         route(Method::POST, service!("/certificates/{name}/generateVerificationCode"), Action::CertificateGenerateCode, 0, |call| Box::pin(call.generate_code())),
@@ -52,26 +57,7 @@ const fn route(
     body: usize,
     answer: fn(Call) -> BoxFuture<Answered>,
 ) -> Route<Operation> {
-    let operation = Operation {
-        act,
-        is_shown: false,
-        answer,
-    };
-    route_table::route(method, template, body, operation)
-}
-
-/// A line of what shows the certificate that the path names.
-const fn show(
-    template: &'static str,
-    act: Action,
-    answer: fn(Call) -> BoxFuture<Answered>,
-) -> Route<Operation> {
-    let operation = Operation {
-        act,
-        is_shown: true,
-        answer,
-    };
-    route_table::route(Method::GET, template, 0, operation)
+    route_table::route(method, template, body, Operation { act, answer })
 }
 
 /// Whether a path is this dialect's: all below `/subscriptions` are.
