@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use data_encoding::HEXLOWER;
-use keyproof_auth::{TOKEN_BYTES, Token};
+use keyproof_auth::Token;
 use keyproof_mfa::{
     Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
     NewDevice, PasswordRefusal, Proof,
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::{Deed, UserPart},
-    clock::auth_millis,
+    keys::draw_token,
     storage::{Attempt, refuse, settle},
     text::cut,
 };
@@ -350,8 +350,7 @@ impl Accounts {
     }
 
     pub(super) fn draw_token(&self, now: Timestamp) -> Token {
-        let random = Zeroizing::new(self.random::<TOKEN_BYTES>());
-        Token::made_at(auth_millis(now), *random)
+        draw_token(self.store.entropy(), Some(now))
     }
 
     /// What is said of it is cut to what a device takes: the code decides.

@@ -7,7 +7,7 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-use keyproof_auth::{TOKEN_BYTES, Token};
+use keyproof_auth::Token;
 use keyproof_store::{Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -18,8 +18,7 @@ use super::operators::{
 use crate::{
     Action, Failure, Origin, StorageError, Who,
     audit::{Deed, Target, Warrant},
-    clock::auth_millis,
-    keys::token_key,
+    keys::{draw_token, token_key},
     session_life::{Confirmed, Found, SessionLife, SessionRecord, acting},
     storage::{Attempt, refuse, settle},
 };
@@ -171,7 +170,7 @@ impl Access {
             };
             let operator = operator_of((&place, kept.version), &kept.record, ReadAlong::default());
             let mut batch = self.store.batch(now);
-            let token = self.draw(now);
+            let token = draw_token(self.store.entropy(), Some(now));
             let ends = session.life.ends_at();
             batch.insert(&place_of(&token), &session, Some(ends));
             if let Some(before) = &before
@@ -395,12 +394,6 @@ impl Access {
         };
         self.audit.refused(deed).await;
         Failure::Refused(why)
-    }
-
-    fn draw(&self, now: Timestamp) -> Token {
-        let mut random = Zeroizing::new([0; TOKEN_BYTES]);
-        self.store.entropy().fill(&mut *random);
-        Token::made_at(auth_millis(now), *random)
     }
 }
 
