@@ -8,7 +8,7 @@ use std::{
 };
 
 use keyproof_auth::{
-    Token, TokenDigest,
+    Token,
     operator::{OperatorScope, OperatorScopes},
 };
 use keyproof_store::{
@@ -225,7 +225,7 @@ impl Access {
                 sessions: 0,
             };
             let mut batch = self.store.batch(now);
-            batch.insert(&token_place(&digest), &record, token.expires_at);
+            batch.insert(&token_place(&digest.to_string()), &record, token.expires_at);
             self.audit.done(
                 &mut batch,
                 now,
@@ -266,7 +266,7 @@ impl Access {
     ) -> Result<Operator, Failure<NoOperator>> {
         const NONE: Failure<NoOperator> = Failure::Refused(NoOperator);
         let token = token_of(text).map_err(Failure::Refused)?;
-        let place = token_place(&token.digest());
+        let place = token_place(&token.digest().to_string());
         let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
         let read = self.store.read(plan, self.clock.now()).await?;
         let stored = read.get_shared::<OperatorTokenRecord>(&place)?;
@@ -321,11 +321,11 @@ impl Access {
         &self,
         ids: BTreeSet<&str>,
     ) -> Result<BTreeMap<String, String>, StorageError> {
-        let all = Prefix::new("operator_token", ["_"]);
+        let all = all_tokens();
         let mut subjects = BTreeMap::new();
         for id in ids {
             // A token is found by its digest, which begins with its id.
-            let before = Key::new("operator_token", ["_", id]);
+            let before = token_place(id);
             let now = self.clock.now();
             let found = self
                 .store
@@ -385,7 +385,7 @@ impl Access {
     }
 
     fn pages(&self) -> Pages<'_, OperatorTokenRecord> {
-        Pages::of(&self.store, Prefix::new("operator_token", ["_"]))
+        Pages::of(&self.store, all_tokens())
     }
 }
 
@@ -410,8 +410,13 @@ pub(super) fn token_of(text: &str) -> Result<Token, NoOperator> {
     token.ok_or(NoOperator)
 }
 
-pub(super) fn token_place(digest: &TokenDigest) -> Key {
-    Key::new("operator_token", ["_", &digest.to_string()])
+/// Where the record of the token is that has this digest.
+pub(super) fn token_place(digest: &str) -> Key {
+    Key::new("operator_token", ["_", digest])
+}
+
+fn all_tokens() -> Prefix {
+    Prefix::new("operator_token", ["_"])
 }
 
 /// The bearer of the token that was found, with what was read along.

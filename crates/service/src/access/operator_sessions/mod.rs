@@ -8,7 +8,7 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use keyproof_auth::Token;
-use keyproof_store::{Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
+use keyproof_store::{Key, ReadPlan, Snapshot, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -16,7 +16,7 @@ use super::operators::{
     Access, Operator, OperatorTokenRecord, ReadAlong, operator_of, token_of, token_place,
 };
 use crate::{
-    Action, Failure, Origin, StorageError, Who,
+    Action, Failure, Origin, Who,
     audit::{Deed, Target, Warrant},
     keys::{draw_token, token_key},
     session_life::{Confirmed, Found, SessionLife, SessionRecord, acting},
@@ -35,10 +35,7 @@ struct OperatorSessionRecord {
     life: SessionLife,
 }
 
-impl Record for OperatorSessionRecord {
-    const TYPE: &'static str = "operator_session";
-    const VERSION: u32 = 1;
-}
+record!(OperatorSessionRecord, "operator_session");
 
 impl SessionRecord for OperatorSessionRecord {
     fn life(&self) -> SessionLife {
@@ -52,10 +49,6 @@ impl SessionRecord for OperatorSessionRecord {
 
 fn place_of(token: &Token) -> Key {
     token_key("operator_session", "_", token)
-}
-
-fn token_place_of(record: &OperatorSessionRecord) -> Key {
-    Key::new("operator_token", ["_", &record.token])
 }
 
 /// An operator's session in a browser.
@@ -140,19 +133,16 @@ impl Access {
         };
         let before = before.and_then(|text| Token::parse(text).ok());
         let before = before.as_ref().map(place_of);
-        let (place, digest) = (token_place(&shown.digest()), shown.digest().to_string());
+        let digest = shown.digest().to_string();
+        let place = token_place(&digest);
         if of.is_some_and(|session| session.token != digest) {
             return Err(self.refuse(SignInError::Another, of, origin).await);
         }
         let begun = settle("access.sign_in", &self.store, || async {
             let now = self.clock.now();
             let plan = ReadPlan::new([place.clone()].into_iter().chain(before.clone()));
-            let read = self
-                .store
-                .read(plan, now)
-                .await
-                .map_err(StorageError::from)?;
-            let Some(kept) = stored::<OperatorTokenRecord>(&read, &place)? else {
+            let read = self.store.read(plan, now).await?;
+            let Some(kept) = read.get_shared::<OperatorTokenRecord>(&place)? else {
                 return refuse(SignInError::Unknown);
             };
             let session = OperatorSessionRecord {
@@ -162,7 +152,7 @@ impl Access {
                 // Whoever shows the token again stays no longer for that.
                 life: match before.as_ref().filter(|_| of.is_some()) {
                     None => SessionLife::begin(now),
-                    Some(before) => match stored::<OperatorSessionRecord>(&read, before)? {
+                    Some(before) => match read.get_shared::<OperatorSessionRecord>(before)? {
                         Some(before) => before.record.life.used_again(now),
                         None => return refuse(SignInError::Another),
                     },
@@ -174,7 +164,7 @@ impl Access {
             let ends = session.life.ends_at();
             batch.insert(&place_of(&token), &session, Some(ends));
             if let Some(before) = &before
-                && let Some(ended) = stored::<OperatorSessionRecord>(&read, before)?
+                && let Some(ended) = read.get_shared::<OperatorSessionRecord>(before)?
             {
                 batch.remove(before, ended.version);
             }
@@ -241,7 +231,7 @@ impl Access {
         let (read, kept) = self.read_session(&place, now).await?;
         let live = self.live(&read, &kept)?;
         let mut operator = operator_of(
-            (&token_place_of(&kept.record), live.version),
+            (&token_place(&kept.record.token), live.version),
             &live.record,
             ReadAlong::default(),
         );
@@ -269,7 +259,7 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// [`StorageError`].
+    /// [`StorageError`](crate::StorageError).
     pub async fn sign_out(&self, text: &str, origin: &Origin) -> Result<(), Failure<NoSession>> {
         let Ok(token) = Token::parse(text) else {
             return Ok(());
@@ -285,7 +275,7 @@ impl Access {
             batch.remove(&place, kept.version);
             // One that has ended by itself is nobody's deed.
             if let Ok(live) = self.live(&read, &kept) {
-                let at = (&token_place_of(&kept.record), live.version);
+                let at = (&token_place(&kept.record.token), live.version);
                 let operator = operator_of(at, &live.record, ReadAlong::default());
                 let origin = origin.by_operator(&operator);
                 let deed = Deed {
@@ -311,11 +301,11 @@ impl Access {
         session: &OperatorSession,
         origin: &Origin,
     ) -> Result<(), Failure<NoSession>> {
-        let place = Key::new("operator_token", ["_", &session.token]);
+        let place = token_place(&session.token);
         settle("access.sign_out_everywhere", &self.store, || async {
             let now = self.clock.now();
-            let kept = self.store.get::<OperatorTokenRecord>(&place, now).await;
-            let kept = kept.map_err(StorageError::from)?.ok_or(NONE)?;
+            let kept = self.store.get::<OperatorTokenRecord>(&place, now).await?;
+            let kept = kept.ok_or(NONE)?;
             let record = kept.record.without_sessions();
             let mut batch = self.store.batch(now);
             batch.replace(&place, kept.version, &record, kept.expires_at);
@@ -344,16 +334,12 @@ impl Access {
                 let kept = found.get_shared::<OperatorSessionRecord>(&place)?;
                 Ok(kept
                     .iter()
-                    .map(|kept| token_place_of(&kept.record))
+                    .map(|kept| token_place(&kept.record.token))
                     .collect())
             }
         });
-        let read = self
-            .store
-            .read(plan, now)
-            .await
-            .map_err(StorageError::from)?;
-        let kept = stored(&read, place)?.ok_or(NONE)?;
+        let read = self.store.read(plan, now).await?;
+        let kept = read.get_shared(place)?.ok_or(NONE)?;
         Ok((read, kept))
     }
 
@@ -363,7 +349,7 @@ impl Access {
         read: &Snapshot,
         kept: &Stored<Arc<OperatorSessionRecord>>,
     ) -> Result<Stored<Arc<OperatorTokenRecord>>, Failure<NoSession>> {
-        let token = stored::<OperatorTokenRecord>(read, &token_place_of(&kept.record))?;
+        let token = read.get_shared::<OperatorTokenRecord>(&token_place(&kept.record.token))?;
         let token = token.filter(|token| token.record.sessions == kept.record.generation);
         token.ok_or(NONE)
     }
@@ -395,10 +381,6 @@ impl Access {
         self.audit.refused(deed).await;
         Failure::Refused(why)
     }
-}
-
-fn stored<R: Record>(read: &Snapshot, place: &Key) -> Result<Option<Stored<Arc<R>>>, StorageError> {
-    Ok(read.get_shared::<R>(place)?)
 }
 
 /// The token that a session is of.

@@ -5,6 +5,7 @@ use keyproof_store::{Prefix, Timestamp};
 
 use super::*;
 use crate::{
+    StorageError,
     access::{IssuedOperatorToken, NewOperatorToken},
     audit::Outcome,
     testing::{Bench, bench, command_line, origin},
