@@ -8,12 +8,14 @@ mod line;
 mod operator_sessions;
 mod operators;
 mod remembered;
+mod shown_password;
 
 pub use addresses::AddressLimit;
 pub use applicant::{Applicant, Presence};
 pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict, Turn, UseCase};
 pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileError, KeySet};
 pub(crate) use remembered::{Remembered, digest_of};
+pub(crate) use shown_password::ShownPassword;
 
 pub(crate) use operators::ReadAlong;
 

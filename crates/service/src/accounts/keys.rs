@@ -16,7 +16,7 @@ use super::{
     Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
     deciding::Managed,
     deeds::{deed, of_user},
-    password::ShownPassword,
+    password::shown,
     records::{SecondFactor, User, second_factor_key},
     session_id::TokenId,
     snapshot::{Change, Snapshot},
@@ -143,7 +143,7 @@ impl Accounts {
         password: Result<Zeroizing<String>, B>,
     ) -> Result<EnrolledKey, Failure<EnrolKeyError<B>>> {
         let (session, origin) = (person.session(), person.origin());
-        let password = password.map(ShownPassword::new);
+        let password = password.map(shown);
         self.settle_for(person, "accounts.enrol_key", || async {
             let (snapshot, user) = self.deciding(person, Action::MfaKeyAdd).await?;
             if snapshot.active_key().is_some() {

@@ -16,7 +16,7 @@ use super::{
     Accounts, Detail, Reason,
     access_token::Login,
     deeds::{Failed, by, deed, of_user},
-    password::ShownPassword,
+    password::shown,
     records::{User, challenge_key},
     signing_key::Signer,
     snapshot::{Change, Snapshot},
@@ -152,7 +152,7 @@ impl Accounts {
             password,
             fingerprint,
         } = login;
-        let password = ShownPassword::new(password);
+        let password = shown(password);
         // One that no device can have is no trusted device's.
         let fingerprint = fingerprint.and_then(|text| Fingerprint::new(&text).ok());
         let client = Client {
@@ -172,7 +172,8 @@ impl Accounts {
                 return refuse(locked(snapshot.wait(lock.until)));
             }
             let hash = snapshot.active_user().map(|user| &*user.password);
-            let Some(judged) = password.verdict(self, hash, origin).await? else {
+            let judged = password.verdict(&self.hashing, self.turn(origin), hash);
+            let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
             let records_were_locked = records.are_fingerprints_locked(snapshot.at());
@@ -226,7 +227,7 @@ impl Accounts {
             Ok(Attempt::Commit(batch, verdict))
         });
         let (user, granted) = granted.await?;
-        password.rehash(self, &user, origin).await;
+        self.rehash(password, &user, origin).await;
         Ok((user, granted))
     }
 

@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use keyproof_auth::{AuthError, check_new_password};
 use zeroize::Zeroizing;
 
-use super::{
-    Accounts, Person, Undecided, Unproven, deeds::deed, password::ShownPassword, records::User,
-};
+use super::{Accounts, Person, Undecided, Unproven, deeds::deed, password::shown, records::User};
 use crate::{
     Action, Failure,
     storage::{Attempt, said},
@@ -55,7 +53,7 @@ impl Accounts {
         passwords: Result<PasswordChange, B>,
     ) -> Result<(), Failure<ChangePasswordError<B>>> {
         let (session, origin) = (person.session(), person.origin());
-        let passwords = passwords.map(|PasswordChange { old, new }| (ShownPassword::new(old), new));
+        let passwords = passwords.map(|PasswordChange { old, new }| (shown(old), new));
         let hash = OnceLock::new();
         self.settle_for(person, "accounts.change_password", || async {
             let (snapshot, user) = self.deciding(person, Action::UserSetPassword).await?;

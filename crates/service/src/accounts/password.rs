@@ -1,10 +1,7 @@
-//! A password that is shown: the form in which it is hashed, and the verdict on it. Checks the password that a signed-in user
-//! types again, too, and says why it was not accepted.
+//! The form in which passwords are hashed; and the password that a signed-in user types again: the verdict on it, and why it
+//! was not accepted.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use keyproof_mfa::{Password, PasswordRefusal};
@@ -17,7 +14,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    Action, Failure, HashingError, Origin, PasswordVerdict, StorageError, storage::refuse,
+    Action, Failure, HashingError, Origin, StorageError, access::ShownPassword, storage::refuse,
 };
 
 /// Why a password that is shown in a session proves nothing.
@@ -50,87 +47,9 @@ pub(super) fn canonical(password: Zeroizing<String>) -> Zeroizing<String> {
     Zeroizing::new(HEXLOWER.encode(hash.as_ref()))
 }
 
-/// A password, and what became of it last. Hashing is slow, so it is not done again unless there is another hash to
-/// compare with.
-pub(super) struct ShownPassword {
-    canonical: Zeroizing<String>,
-    judged: Mutex<Option<Judged>>,
-}
-
-/// The hash that it was compared with, none if it was nobody's, and what came of that.
-type Judged = (Option<String>, PasswordVerdict);
-
-impl ShownPassword {
-    pub(super) fn new(password: Zeroizing<String>) -> Self {
-        Self {
-            canonical: canonical(password),
-            judged: Mutex::new(None),
-        }
-    }
-
-    /// The verdict, if it was found by comparing with this hash; else compares, and the caller reads again.
-    pub(super) async fn verdict(
-        &self,
-        accounts: &Accounts,
-        hash: Option<&str>,
-        origin: &Origin,
-    ) -> Result<Option<Password>, HashingError> {
-        if let Some((with, verdict)) = self.judged()
-            && with.as_deref() == hash
-        {
-            return Ok(Some(match verdict {
-                PasswordVerdict::Accepted { .. } => Password::Correct,
-                PasswordVerdict::Refused => Password::Wrong,
-            }));
-        }
-        let turn = accounts.turn(origin);
-        let password = self.canonical.clone();
-        let verdict = accounts.hashing.verify(turn, hash, password).await?;
-        let judged = (hash.map(ToOwned::to_owned), verdict);
-        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged);
-        Ok(None)
-    }
-
-    fn judged(&self) -> Option<Judged> {
-        // No code that can panic runs under this lock.
-        let judged = self.judged.lock();
-        judged.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
-    pub(super) async fn rehash(self, accounts: &Accounts, user: &User, origin: &Origin) {
-        let Some((_, PasswordVerdict::Accepted { needs_rehash: true })) = self.judged() else {
-            return;
-        };
-        if let Err(error) = self.hash_anew(accounts, user, origin).await {
-            tracing::info!(user = user.id, %error, "the password keeps its older hash for now");
-        }
-    }
-
-    async fn hash_anew(
-        self,
-        accounts: &Accounts,
-        user: &User,
-        origin: &Origin,
-    ) -> Result<(), Failure<HashingError>> {
-        let turn = accounts.turn(origin);
-        let entropy = accounts.store.entropy();
-        let password = accounts.hashing.hash(turn, self.canonical, entropy).await?;
-        let now = accounts.clock.now();
-        let place = user_key(user.owner());
-        let stored = accounts.store.get::<User>(&place, now).await?;
-        let Some(stored) = stored.filter(|stored| stored.record == *user) else {
-            return Ok(());
-        };
-        let next = User {
-            password,
-            ..stored.record
-        };
-        let mut batch = accounts.store.batch(now);
-        batch.replace(&place, stored.version, &next, None);
-        let committed = accounts.store.commit(batch).await;
-        Ok(committed.map_err(StorageError::from)?)
-    }
+/// A password in either form, to be judged.
+pub(super) fn shown(password: Zeroizing<String>) -> ShownPassword {
+    ShownPassword::new(canonical(password))
 }
 
 impl Accounts {
@@ -151,10 +70,44 @@ impl Accounts {
             self.audit.refused(deed).await;
             return refuse(error.into());
         }
-        let judged = password.verdict(self, Some(&user.password), origin);
+        let judged = password.verdict(&self.hashing, self.turn(origin), Some(&user.password));
         judged
             .await
             .map_err(|error| Failure::Refused(Unproven::from(error).into()))
+    }
+
+    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
+    pub(super) async fn rehash(&self, password: ShownPassword, user: &User, origin: &Origin) {
+        if let Err(error) = self.hash_anew(password, user, origin).await {
+            tracing::info!(user = user.id, %error, "the password keeps its older hash for now");
+        }
+    }
+
+    async fn hash_anew(
+        &self,
+        password: ShownPassword,
+        user: &User,
+        origin: &Origin,
+    ) -> Result<(), Failure<HashingError>> {
+        let (turn, entropy) = (self.turn(origin), self.store.entropy());
+        let password = password.hashed_anew(&self.hashing, turn, entropy).await?;
+        let Some(password) = password else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let place = user_key(user.owner());
+        let stored = self.store.get::<User>(&place, now).await?;
+        let Some(stored) = stored.filter(|stored| stored.record == *user) else {
+            return Ok(());
+        };
+        let next = User {
+            password,
+            ..stored.record
+        };
+        let mut batch = self.store.batch(now);
+        batch.replace(&place, stored.version, &next, None);
+        let committed = self.store.commit(batch).await;
+        Ok(committed.map_err(StorageError::from)?)
     }
 }
 

@@ -4,8 +4,7 @@ use keyproof_mfa::{PasswordRefusal, Proof, RecoveryRefusal};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, Person, Reason, Undecided, Unproven, deeds::deed, password::ShownPassword,
-    snapshot::Change,
+    Accounts, Person, Reason, Undecided, Unproven, deeds::deed, password::shown, snapshot::Change,
 };
 use crate::{
     Action, Failure,
@@ -57,8 +56,8 @@ impl Accounts {
         request: Result<RecoveryCodesRequest, B>,
     ) -> Result<Vec<Zeroizing<String>>, Failure<RecoveryCodesError<B>>> {
         let (session, origin) = (person.session(), person.origin());
-        let request = request
-            .map(|RecoveryCodesRequest { password, code }| (ShownPassword::new(password), code));
+        let request =
+            request.map(|RecoveryCodesRequest { password, code }| (shown(password), code));
         self.settle_for(person, "accounts.make_recovery_codes", || async {
             let (snapshot, user) = self.deciding(person, Action::RecoveryCodesMake).await?;
             let second_factor = snapshot

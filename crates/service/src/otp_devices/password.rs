@@ -1,9 +1,6 @@
 //! The password of an instance, which gives whoever knows it a token.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use keyproof_mfa::{Password, PasswordRefusal};
 use keyproof_store::Stored;
@@ -16,7 +13,8 @@ use super::{
     tokens::Issuer,
 };
 use crate::{
-    Action, Failure, HashingError, Origin, PasswordVerdict, StorageError,
+    Action, Failure, HashingError, Origin, StorageError,
+    access::ShownPassword,
     audit::{Deed, Target},
     storage::{Attempt, refuse, settle},
 };
@@ -67,30 +65,20 @@ impl OtpDevices {
         password: Zeroizing<String>,
         origin: &Origin,
     ) -> Result<Issuer, Failure<LoginError>> {
-        // The hash that it was compared with last, and what came of it: judging is slow, so that it is done again for
-        // another hash alone.
-        let judged = Mutex::new(None::<(String, PasswordVerdict)>);
-        let judged = || judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let password = ShownPassword::new(password);
         let settled = settle("otp_devices.log_in", &self.store, || async {
             let guessable = self.guessable(instance, origin).await?;
-            let verdict = judged().clone();
-            let verdict = verdict.filter(|(with, _)| *with == guessable.hash);
-            let Some((_, verdict)) = verdict else {
-                // A wrong name costs what a wrong password does.
-                let hash = Some(&*guessable.hash).filter(|_| user_name == instance);
-                let turn = self.turn(origin);
-                let verdict = self.hashing.verify(turn, hash, password.clone()).await?;
-                *judged() = Some((guessable.hash, verdict));
-                // Judging takes a while: what it rests on is read again.
+            // A wrong name costs what a wrong password does.
+            let hash = Some(&*guessable.hash).filter(|_| user_name == instance);
+            let judged = password.verdict(&self.hashing, self.turn(origin), hash);
+            let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            self.count(guessable, verdict, origin).await
+            self.count(guessable, judged, origin).await
         });
-        let (stored, verdict) = settled.await?;
+        let stored = settled.await?;
         let generation = stored.record.generation;
-        if let PasswordVerdict::Accepted { needs_rehash: true } = verdict {
-            self.rehash(stored, password, origin).await;
-        }
+        self.rehash(stored, password, origin).await;
         Ok(Issuer::by_password(instance, generation, origin))
     }
 
@@ -98,24 +86,20 @@ impl OtpDevices {
     async fn count(
         &self,
         guessable: Guessable,
-        verdict: PasswordVerdict,
+        judged: Password,
         origin: &Origin,
-    ) -> Result<Attempt<(Stored<Instance>, PasswordVerdict), LoginError>, Failure<LoginError>> {
+    ) -> Result<Attempt<Stored<Instance>, LoginError>, Failure<LoginError>> {
         let Guessable {
             instance, guesses, ..
         } = guessable;
         let name = &*instance.record.name;
-        let found = match verdict {
-            PasswordVerdict::Accepted { .. } => Password::Correct,
-            PasswordVerdict::Refused => Password::Wrong,
-        };
         let records = guesses.records(name);
-        let decision = records.begin_login(found, client(origin), guesses.at(), &self.policy);
+        let decision = records.begin_login(judged, client(origin), guesses.at(), &self.policy);
         let mut batch = self.store.batch(guesses.read_at());
         batch.require(&instance_key(name), instance.version);
         guesses.save(&mut batch, &decision.next);
         let (why, until) = match decision.verdict {
-            Ok(_) => return Ok(Attempt::Commit(batch, Ok((instance, verdict)))),
+            Ok(_) => return Ok(Attempt::Commit(batch, Ok(instance))),
             Err(PasswordRefusal::Locked(locked)) => {
                 self.locks.refused();
                 (UNJUDGED, Some(locked.until))
@@ -170,7 +154,7 @@ impl OtpDevices {
     }
 
     /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
-    async fn rehash(&self, stored: Stored<Instance>, password: Zeroizing<String>, origin: &Origin) {
+    async fn rehash(&self, stored: Stored<Instance>, password: ShownPassword, origin: &Origin) {
         let instance = stored.record.name.clone();
         if let Err(error) = self.hash_anew(stored, password, origin).await {
             tracing::info!(instance, %error, "the password keeps its older hash for now");
@@ -180,15 +164,17 @@ impl OtpDevices {
     async fn hash_anew(
         &self,
         stored: Stored<Instance>,
-        password: Zeroizing<String>,
+        password: ShownPassword,
         origin: &Origin,
     ) -> Result<(), Failure<HashingError>> {
-        let turn = self.turn(origin);
-        let entropy = self.store.entropy();
-        let hash = self.hashing.hash(turn, password, entropy).await?;
+        let (turn, entropy) = (self.turn(origin), self.store.entropy());
+        let hash = password.hashed_anew(&self.hashing, turn, entropy).await?;
+        if hash.is_none() {
+            return Ok(());
+        }
         let place = instance_key(&stored.record.name);
         let next = Instance {
-            password: Some(hash),
+            password: hash,
             ..stored.record
         };
         let mut batch = self.store.batch(self.clock.now());
