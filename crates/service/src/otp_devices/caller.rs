@@ -8,7 +8,7 @@ use keyproof_auth::{
     operator::{OperatorScope, Reach},
     taler::{LoginScope, Permission},
 };
-use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
+use keyproof_store::{Key, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
 
 use super::{
     OtpDevices,
@@ -21,6 +21,7 @@ use crate::{
     clock::auth_millis,
     derived::Derived,
     keys::token_name,
+    slot::Slot,
     storage::refuse,
 };
 
@@ -34,7 +35,7 @@ pub struct Caller<R> {
     pub(super) shown: Option<Shown>,
     origin: Origin,
     /// The device that was asked for along with it, from the same moment.
-    device: Option<Stored<Arc<Device>>>,
+    device: Option<Slot<Device>>,
     right: PhantomData<R>,
 }
 
@@ -337,23 +338,23 @@ struct Found {
 
 impl Found {
     /// Whoever is permitted by it.
-    fn caller<R>(&self, origin: Origin, shown: Option<Shown>) -> Result<Caller<R>, StoreError> {
+    fn caller<R>(&self, origin: Origin, shown: Option<Shown>) -> Result<Caller<R>, StorageError> {
         let Instance {
             incarnation,
             generation,
             ..
         } = *self.instance;
-        let device = match &self.asked {
-            Some(asked) => self.records.get_shared(&asked.place_in(incarnation))?,
-            None => None,
-        };
+        let device = self.asked.as_ref().map(|asked| {
+            let place = asked.place_in(incarnation);
+            Slot::of(&self.records, place)
+        });
         Ok(Caller {
             instance: self.instance.name.clone(),
             incarnation,
             generation,
             shown,
             origin,
-            device,
+            device: device.transpose()?,
             right: PhantomData,
         })
     }
@@ -407,9 +408,10 @@ impl<R> Caller<R> {
         &self.incarnation
     }
 
-    /// The device that was asked for, as it was when the token was in force.
-    pub(super) fn device(&self) -> Option<&Device> {
-        self.device.as_ref().map(|stored| &*stored.record)
+    /// The device that was asked for, as it was when the token was in force, and where it is.
+    pub(super) fn device(&self) -> Option<(&Key, &Device)> {
+        let slot = self.device.as_ref()?;
+        Some((slot.place(), slot.record()?))
     }
 
     pub(super) const fn origin(&self) -> &Origin {
@@ -431,16 +433,12 @@ impl<R> Caller<R> {
         }
     }
 
-    /// The instance's record, if its password is still that of the token; for an operator, if it is still the same instance.
-    pub(super) fn still_in(
-        &self,
-        instance: Option<&Raw>,
-    ) -> Result<Option<Stored<Instance>>, StorageError> {
-        let instance = instance.map(Raw::decode::<Instance>).transpose()?;
-        Ok(instance.filter(|Stored { record, .. }| match self.shown {
-            Some(_) => record.generation == self.generation,
-            None => record.incarnation == self.incarnation,
-        }))
+    /// Whether the instance's password is still that of the token; for an operator, whether it is still the same instance.
+    pub(super) fn is_still_in(&self, instance: &Instance) -> bool {
+        match self.shown {
+            Some(_) => instance.generation == self.generation,
+            None => instance.incarnation == self.incarnation,
+        }
     }
 }
 

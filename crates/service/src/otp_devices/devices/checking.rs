@@ -89,7 +89,7 @@ impl OtpDevices {
             counted.map_err(|wait| Failure::Refused(TooManyCodes { wait }))?;
         }
         // Without a device no codes are shown.
-        let Some(device) = caller.device() else {
+        let Some((_, device)) = caller.device() else {
             return Ok(());
         };
         let (name, origin, now) = ("otp_devices.note_shown", caller.origin(), self.clock.now());
@@ -131,7 +131,7 @@ impl OtpDevices {
     ) -> Result<Option<FittingStep>, Failure<CheckCodeError>> {
         let refused = |why| Failure::Refused(why);
         let device = caller.device();
-        let device = device.ok_or(refused(CheckCodeError::Unknown))?;
+        let (place, device) = device.ok_or(refused(CheckCodeError::Unknown))?;
         if device.algorithm == PosAlgorithm::None {
             return refuse(CheckCodeError::NoCodes);
         }
@@ -143,7 +143,7 @@ impl OtpDevices {
         let now = self.clock.now();
         let counted = self.count_code(caller);
         counted.map_err(|wait| refused(CheckCodeError::Limited { wait }))?;
-        let key = self.key_of(caller, device)?;
+        let key = self.key_of(place, device)?;
         let at = now.as_secs();
         let codes = |at| confirm(&key, device.algorithm, price, at);
         let fitting = fitting_step(&code, at, codes);

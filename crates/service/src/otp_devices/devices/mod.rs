@@ -13,7 +13,7 @@ use keyproof_otp::{
     Base32Profile, OtpError, Secret, Strength,
     pos::{Amount, PosAlgorithm, confirm},
 };
-use keyproof_store::{Key, Stored};
+use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -172,9 +172,11 @@ pub enum RemoveDeviceError {
     Unknown,
 }
 
-/// The records that a change rests on, as they were at one moment.
-struct Loaded {
-    instance: Stored<Instance>,
+/// A change to come, and the device that it is of, as it was read.
+struct Changing {
+    now: Timestamp,
+    /// Requires the caller's instance, as it was read with the device.
+    batch: Batch,
     device: Option<Stored<Device>>,
 }
 
@@ -199,12 +201,12 @@ impl OtpDevices {
         let strength = strength.map_err(|error| Failure::Refused(AddDeviceError::Key(error)))?;
         let key = caller.place_of(&details.id);
         let is_new = settle("otp_devices.add_device", &self.store, || async {
-            let loaded = self.load(caller, &key).await?;
-            let Loaded { instance, device } =
-                loaded.ok_or(Failure::Refused(AddDeviceError::Ended))?;
-            let now = self.clock.now();
-            let mut batch = self.store.batch(now);
-            batch.require(&instance_key(caller.instance()), instance.version);
+            let changing = self.changing(caller, &key).await?;
+            let Changing {
+                now,
+                mut batch,
+                device,
+            } = changing.ok_or(Failure::Refused(AddDeviceError::Ended))?;
             if let Some(Stored {
                 record, version, ..
             }) = device
@@ -275,12 +277,12 @@ impl OtpDevices {
         caller: &Caller<Reading>,
         moment: Result<Moment, Q>,
     ) -> Result<DeviceView, Failure<ShowDeviceError<Q>>> {
-        let record = caller.device();
-        let record = record.ok_or(Failure::Refused(ShowDeviceError::Unknown))?;
+        let found = caller.device();
+        let (place, record) = found.ok_or(Failure::Refused(ShowDeviceError::Unknown))?;
         let Moment { at, price } =
             moment.map_err(|refused| Failure::Refused(ShowDeviceError::Moment(refused)))?;
         let at = at.unwrap_or_else(|| self.clock.now().as_secs());
-        let secret = self.key_of(caller, record)?;
+        let secret = self.key_of(place, record)?;
         let codes = confirm(&secret, record.algorithm, price.as_ref(), at);
         Ok(DeviceView {
             description: record.description.clone(),
@@ -305,9 +307,12 @@ impl OtpDevices {
         let refused = |why: ChangeDeviceError<B>| Failure::Refused(why);
         let key = caller.place_of(id);
         let strength = settle("otp_devices.change_device", &self.store, || async {
-            let loaded = self.load(caller, &key).await?;
-            let Loaded { instance, device } =
-                loaded.ok_or_else(|| refused(ChangeDeviceError::Ended))?;
+            let changing = self.changing(caller, &key).await?;
+            let Changing {
+                now,
+                mut batch,
+                device,
+            } = changing.ok_or_else(|| refused(ChangeDeviceError::Ended))?;
             let Stored {
                 record, version, ..
             } = device.ok_or_else(|| refused(ChangeDeviceError::Unknown))?;
@@ -323,7 +328,6 @@ impl OtpDevices {
             {
                 return Err(refused(ChangeDeviceError::Algorithm));
             }
-            let now = self.clock.now();
             let next = Device {
                 description: change.description.clone(),
                 key: match &change.key {
@@ -333,8 +337,6 @@ impl OtpDevices {
                 counter: change.counter.or(record.counter),
                 ..record
             };
-            let mut batch = self.store.batch(now);
-            batch.require(&instance_key(caller.instance()), instance.version);
             batch.replace(&key, version, &next, None);
             let detail = change.key.is_some().then(|| "with a new key".to_owned());
             let deed = deed(Action::OtpDeviceChange, caller, id, detail);
@@ -360,13 +362,13 @@ impl OtpDevices {
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let key = caller.place_of(id);
         settle("otp_devices.remove_device", &self.store, || async {
-            let loaded = self.load(caller, &key).await?;
-            let Loaded { instance, device } =
-                loaded.ok_or(Failure::Refused(RemoveDeviceError::Ended))?;
+            let changing = self.changing(caller, &key).await?;
+            let Changing {
+                now,
+                mut batch,
+                device,
+            } = changing.ok_or(Failure::Refused(RemoveDeviceError::Ended))?;
             let device = device.ok_or(Failure::Refused(RemoveDeviceError::Unknown))?;
-            let now = self.clock.now();
-            let mut batch = self.store.batch(now);
-            batch.require(&instance_key(caller.instance()), instance.version);
             batch.remove(&key, device.version);
             let deed = deed(Action::OtpDeviceRemove, caller, id, None);
             self.audit.done(&mut batch, now, deed);
@@ -375,36 +377,33 @@ impl OtpDevices {
         .await
     }
 
-    /// The caller's instance and one of its devices, from one moment; `None` if the token's password has ended.
-    async fn load(
+    /// A change of the caller's to the device at this place; `None` if the token's password has ended.
+    async fn changing(
         &self,
         caller: &Caller<Writing>,
-        key: &Key,
-    ) -> Result<Option<Loaded>, StorageError> {
-        let keys = [instance_key(caller.instance()), key.clone()];
-        let records = self.store.get_many(&keys, self.clock.now()).await?;
-        let [instance, device] = records.as_slice() else {
-            return Err(StorageError::Damaged(
-                "two keys, but not two answers".to_owned(),
-            ));
-        };
-        let Some(instance) = caller.still_in(instance.as_ref())? else {
+        place: &Key,
+    ) -> Result<Option<Changing>, StorageError> {
+        let now = self.clock.now();
+        let instance = instance_key(caller.instance());
+        let plan = ReadPlan::new([instance.clone(), place.clone()]);
+        let found = self.store.read(plan, now).await?;
+        let stored = found.get_shared::<Instance>(&instance)?;
+        let Some(stored) = stored.filter(|stored| caller.is_still_in(&stored.record)) else {
             return Ok(None);
         };
-        let device = device.as_ref().map(|raw| raw.decode()).transpose()?;
-        Ok(Some(Loaded { instance, device }))
+        let mut batch = self.store.batch(now);
+        batch.require(&instance, stored.version);
+        let device = found.get(place)?;
+        Ok(Some(Changing { now, batch, device }))
     }
 
-    /// A device's key, decoded.
-    fn key_of<R>(
-        &self,
-        caller: &Caller<R>,
-        device: &Device,
-    ) -> Result<Zeroizing<Vec<u8>>, StorageError> {
-        let key = caller.place_of(&device.id);
-        let text = self.unseal(&key, device)?;
-        decode_key(&text)
-            .map_err(|error| StorageError::Damaged(format!("the key of {key}: {error}")))
+    /// The key of the device at this place, decoded.
+    fn key_of(&self, place: &Key, device: &Device) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+        let damaged =
+            |why: &dyn fmt::Display| StorageError::Damaged(format!("the key of {place}: {why}"));
+        let bytes = self.store.unseal(place, Device::KEY, &device.key)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| damaged(&error))?;
+        decode_key(text).map_err(|error| damaged(&error))
     }
 
     /// A new key for a device, as long as RFC 4226 recommends, in Base32.
@@ -417,17 +416,10 @@ impl OtpDevices {
         Zeroizing::new(secret.base32().to_string())
     }
 
-    fn unseal(&self, key: &Key, device: &Device) -> Result<Zeroizing<String>, StorageError> {
-        let bytes = self.store.unseal(key, Device::KEY, &device.key)?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| StorageError::Damaged(format!("the key of {key} is not text")))?;
-        Ok(Zeroizing::new(text.to_owned()))
-    }
-
     /// Whether this is, letter for letter, the key that the device was given.
     fn same_key(&self, key: &Key, device: &Device, text: &str) -> Result<bool, StorageError> {
-        let stored = self.unseal(key, device)?;
-        Ok(stored.as_bytes().ct_eq(text.as_bytes()).into())
+        let stored = self.store.unseal(key, Device::KEY, &device.key)?;
+        Ok(stored.as_slice().ct_eq(text.as_bytes()).into())
     }
 }
 
