@@ -51,6 +51,11 @@ pub enum StorageError {
     Unavailable(String),
 }
 
+/// What is stored cannot be understood, for this reason.
+pub(crate) fn damaged(why: impl ToString) -> StorageError {
+    StorageError::Damaged(why.to_string())
+}
+
 /// Why the store cannot be expected to answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {

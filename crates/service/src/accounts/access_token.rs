@@ -15,7 +15,11 @@ use super::{
     session_id::TokenId,
     signing_key::Signer,
 };
-use crate::{Failure, StorageError, access::digest_of, storage::refuse};
+use crate::{
+    Failure, StorageError,
+    access::digest_of,
+    storage::{damaged, refuse},
+};
 
 /// The longest text that is looked at as a token, in bytes.
 const MAX_LEN: usize = 2048;
@@ -116,7 +120,7 @@ impl Signer {
         };
         encode(&header, claims, &self.key)
             .map(Zeroizing::new)
-            .map_err(|error| StorageError::Damaged(error.to_string()))
+            .map_err(damaged)
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
-    storage::{Attempt, refuse, said},
+    storage::{Attempt, damaged, refuse, said},
 };
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
@@ -356,10 +356,6 @@ fn enrolled(
         secret: text,
         uri: Zeroizing::new(uri.to_string()),
     })
-}
-
-fn damaged(error: impl ToString) -> StorageError {
-    StorageError::Damaged(error.to_string())
 }
 
 fn key_deed<'a>(

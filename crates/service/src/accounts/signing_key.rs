@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::ACCESS_TOKEN_LIFETIME;
 use crate::{
     Failure, StorageError,
-    storage::{Attempt, settle},
+    storage::{Attempt, damaged, settle},
 };
 
 /// How long a key signs.
@@ -424,8 +424,4 @@ impl SigningKeys {
 /// long after that.
 fn is_young(since: Timestamp, now: Timestamp) -> bool {
     now.saturating_since(since) < IN_USE && since <= now.saturating_add(APART)
-}
-
-fn damaged(error: impl ToString) -> StorageError {
-    StorageError::Damaged(error.to_string())
 }

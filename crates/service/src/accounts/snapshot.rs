@@ -21,7 +21,7 @@ use super::{
     session_id::TokenId,
     timestamp, wait,
 };
-use crate::{StorageError, derived::Derived};
+use crate::{StorageError, derived::Derived, storage::damaged};
 
 /// What was read.
 pub(super) struct Snapshot {
@@ -179,7 +179,7 @@ impl Accounts {
     ) -> Result<Secret, StorageError> {
         let (field, sealed) = (SecondFactor::SECRET, &second_factor.secret);
         let bytes: Zeroizing<Vec<u8>> = self.store.unseal(place, field, sealed)?;
-        Secret::from_bytes(&bytes).map_err(|error| StorageError::Damaged(error.to_string()))
+        Secret::from_bytes(&bytes).map_err(damaged)
     }
 }
 
