@@ -167,7 +167,7 @@ impl Accounts {
         let person = editor.person();
         let organisation = person.session().owner.organisation;
         // Who has how many is looked through.
-        let place = self.listings.take(&organisation.to_string()).await;
+        let place = self.listings.take(&person.origin().who.party()).await;
         let _place = place.map_err(StorageError::from)?;
         self.settle_for(person, "accounts.add_application_token", || async {
             let (own, creator, reading) = self

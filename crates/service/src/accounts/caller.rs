@@ -245,7 +245,8 @@ impl Accounts {
     ) -> Result<(OrganisationView, UserPage), Failure<SeeUsersError>> {
         let reading = self.read([organisation_key(organisation)]).await?;
         let reached = caller.reached(Reach::Read, organisation, &reading)?;
-        let page = self.users_in(reached.id, query).await?;
+        let party = caller.origin.who.party();
+        let page = self.users_in(reached.id, &party, query).await?;
         Ok((reached, page))
     }
 

@@ -70,16 +70,18 @@ impl Accounts {
         session: &Session,
         query: &UserQuery,
     ) -> Result<UserPage, StorageError> {
-        self.users_in(session.owner.organisation, query).await
+        let organisation = session.owner.organisation;
+        self.users_in(organisation, &session.party(), query).await
     }
 
-    /// Users of the organisation of this number.
+    /// Users of the organisation of this number, for this party.
     pub(super) async fn users_in(
         &self,
         organisation: u32,
+        party: &str,
         query: &UserQuery,
     ) -> Result<UserPage, StorageError> {
-        let _place = self.listings.take(&organisation.to_string()).await?;
+        let _place = self.listings.take(party).await?;
         let now = self.clock.now();
         let all = users_of(organisation);
         let mut listing = Listing::of(query.clone());

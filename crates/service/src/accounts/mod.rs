@@ -126,7 +126,7 @@ const NUMBERS: u32 = 1 << 24;
 /// How many verified access tokens are remembered: a few megabytes of them.
 const REMEMBERED: usize = 8_192;
 
-/// How many readings of one organisation's users are under way at once: all share the queue of what is judged.
+/// How many readings of users or application tokens are under way at once for one party: all share the queue of what is judged.
 const LISTINGS_EACH: usize = 8;
 
 /// The use cases of user accounts.

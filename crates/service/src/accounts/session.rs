@@ -88,9 +88,9 @@ impl Session {
         &self.name
     }
 
-    /// The number of the user's organisation.
-    pub const fn organisation(&self) -> u32 {
-        self.owner.organisation
+    /// Whose share they take of what all callers have in common.
+    pub fn party(&self) -> String {
+        self.who().party()
     }
 
     /// What the user may do.
@@ -229,10 +229,14 @@ impl Session {
     pub(super) fn origin(&self, origin: &Origin) -> Origin {
         Origin {
             warrants: self.warrant.iter().cloned().collect(),
-            ..origin.by(Who::User {
-                subject: self.subject,
-                application_token: self.application_token,
-            })
+            ..origin.by(self.who())
+        }
+    }
+
+    const fn who(&self) -> Who {
+        Who::User {
+            subject: self.subject,
+            application_token: self.application_token,
         }
     }
 }

@@ -211,13 +211,8 @@ impl Call<Session> {
     }
 
     async fn application_tokens(self) -> Answered {
-        let whose = format!("organisation/{}", self.who.organisation());
-        let place = self
-            .service
-            .lists
-            .take(&whose)
-            .await
-            .map_err(StorageError::from)?;
+        let place = self.service.lists.take(&self.who.party()).await;
+        let place = place.map_err(StorageError::from)?;
         let tokens = self.accounts().application_tokens(&self.who).await?;
         Ok(keeping(wire::application_tokens(&tokens), place))
     }

@@ -83,14 +83,18 @@ async fn readings_of_one_organisation_shut_no_other_out() {
         people.push(session(&bench, &logged_in).await);
     }
     let [one, other] = &people[..] else { panic!() };
-    let organisation = one.organisation().to_string();
     let mut taken = Vec::new();
-    while let Ok(place) = accounts.listings.take(&organisation).await {
+    while let Ok(place) = accounts.listings.take(&one.party()).await {
         taken.push(place);
     }
     let refused = accounts.users(one, &query).await;
     assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
     assert_eq!(accounts.users(other, &query).await.unwrap().total, 1);
+    // Whoever asks counts, and not whom they ask about.
+    let caller = operator(&bench, vec!["users-read:one".to_owned()]).await;
+    let organisation = one.owner.organisation;
+    let seen = accounts.users_as(&caller, organisation, &query).await;
+    assert_eq!(seen.unwrap().1.total, 1);
     taken.clear();
     assert_eq!(accounts.users(one, &query).await.unwrap().total, 1);
 }

@@ -451,7 +451,7 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
                 valid_until,
                 ..first.clone()
             };
-            let place = application_token_key(ada.organisation(), id);
+            let place = application_token_key(ada.owner.organisation, id);
             batch.insert(&place, &token, None);
         }
     }
