@@ -466,7 +466,7 @@ mod texts {
         scopes: &OperatorScopes,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(scopes.iter().map(ToString::to_string))
+        serializer.collect_seq(scopes.iter())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

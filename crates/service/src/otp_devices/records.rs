@@ -12,10 +12,8 @@ use crate::keys::token_key_of;
 pub(super) struct Instance {
     pub(super) name: String,
     /// Which life of the name this is; devices belong to it.
-    #[serde(with = "text")]
     pub(super) incarnation: Generation,
     /// Which password this is; login tokens belong to it.
-    #[serde(with = "text")]
     pub(super) generation: Generation,
     /// A PHC string. Without one there is no token to be had.
     pub(super) password: Option<String>,
@@ -36,9 +34,7 @@ pub(super) fn all_instances() -> Prefix {
 /// its token expired and not that it never was.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct LoginToken {
-    #[serde(with = "text")]
     pub(super) generation: Generation,
-    #[serde(with = "text")]
     pub(super) scope: LoginScope,
     pub(super) created_at: Timestamp,
     /// The first moment at which it is no longer valid.
@@ -89,10 +85,8 @@ pub(super) fn all_devices(instance: &str, incarnation: &Generation) -> Prefix {
 pub(super) struct Leftover {
     pub(super) instance: String,
     /// Its tokens are to go.
-    #[serde(with = "text")]
     pub(super) generation: Generation,
     /// Its devices are to go, if the instance went.
-    #[serde(with = "optional_text")]
     pub(super) incarnation: Option<Generation>,
 }
 
@@ -104,56 +98,6 @@ pub(super) fn leftover_key(instance: &str, generation: &Generation) -> Key {
 
 pub(super) fn all_leftovers() -> Prefix {
     Prefix::collection("otp_leftover")
-}
-
-/// Values that are stored as their text.
-mod text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::{fmt::Display, str::FromStr};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(
-        value: &T,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'de>,
-    {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-/// The same, where there may be none.
-mod optional_text {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-    use std::{fmt::Display, str::FromStr};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(
-        value: &Option<T>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value
-            .as_ref()
-            .map(ToString::to_string)
-            .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'de>,
-    {
-        Option::<String>::deserialize(deserializer)?
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(D::Error::custom)
-    }
 }
 
 /// Algorithms are stored by their number on the wire.
