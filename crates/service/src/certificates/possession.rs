@@ -195,7 +195,7 @@ impl Certificates {
         let issued = self.judge(caller, move || {
             let ca = parse(&record)?;
             let code = VerificationCode::issue(&random, &ca, expires_at.map(Timestamp::as_secs));
-            Ok::<_, StorageError>((code, *ca.sha256_thumbprint().as_bytes(), describe(&ca)))
+            Ok::<_, StorageError>((code, ca.sha256_thumbprint(), describe(&ca)))
         });
         let (code, certificate, description) = issued.await??;
         let stored = Code {
@@ -226,7 +226,7 @@ impl Certificates {
             .ok_or_else(|| StorageError::Damaged(format!("the code of {key}")))?;
         // The second that it ends in was judged above.
         let expires_at = code.expires_at.map(|end| end.as_millis().div_ceil(1_000));
-        Ok(Some(parsed.bound_to(code.certificate.into(), expires_at)))
+        Ok(Some(parsed.bound_to(code.certificate, expires_at)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is stored, and where.
 
 use keyproof_store::{Key, Prefix, Sealed, Timestamp};
+use keyproof_x509::Sha256Thumbprint;
 use serde::{Deserialize, Serialize};
 
 use super::{ProvisioningService, fold};
@@ -112,8 +113,7 @@ pub(super) struct Code {
     /// The 48 digits, sealed.
     pub(super) digits: Sealed,
     /// The SHA-256 thumbprint of the certificate that it was generated for.
-    #[serde(with = "thumbprint")]
-    pub(super) certificate: [u8; 32],
+    pub(super) certificate: Sha256Thumbprint,
     /// The first moment at which it is dead.
     pub(super) expires_at: Option<Timestamp>,
 }
@@ -137,28 +137,5 @@ mod base64 {
     ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
-    }
-}
-
-/// A thumbprint as upper-case hexadecimal digits.
-mod thumbprint {
-    use data_encoding::HEXUPPER;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(
-        thumbprint: &[u8; 32],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&HEXUPPER.encode(thumbprint))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<[u8; 32], D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = HEXUPPER.decode(text.as_bytes()).map_err(D::Error::custom)?;
-        bytes
-            .try_into()
-            .map_err(|_| D::Error::custom("a thumbprint has 32 octets"))
     }
 }
