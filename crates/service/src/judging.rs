@@ -42,8 +42,8 @@ impl Default for JudgingSettings {
 #[error("too much is waiting to be judged")]
 pub struct TooBusy;
 
-/// A queue for the turns at which work is done that takes a processor's time.
-#[derive(Debug)]
+/// A queue for the turns at which work is done that takes a processor's time. Its clones are the same queue.
+#[derive(Clone, Debug)]
 pub struct Judging {
     /// One for each piece of work of this queue that may run or wait.
     places: Arc<Places>,
@@ -55,14 +55,6 @@ pub struct Judging {
     refused: Arc<Count>,
     /// Who is told of work in any queue.
     followed: Followed,
-}
-
-/// A queue, as it is looked at from outside.
-#[derive(Debug)]
-pub(crate) struct Queue {
-    places: Arc<Places>,
-    capacity: usize,
-    refused: Arc<Count>,
 }
 
 impl Judging {
@@ -103,12 +95,12 @@ impl Judging {
         self.followed.clone()
     }
 
-    /// This queue, to be looked at.
-    pub(crate) fn queue(&self) -> Queue {
-        Queue {
-            places: Arc::clone(&self.places),
+    /// What is done and waits, and what was turned away.
+    pub(crate) fn figures(&self) -> QueueFigures {
+        QueueFigures {
+            taken: self.capacity.saturating_sub(self.places.free()),
             capacity: self.capacity,
-            refused: Arc::clone(&self.refused),
+            refused: self.refused.get(),
         }
     }
 
@@ -159,16 +151,6 @@ impl Judging {
                 // The runtime is shutting down.
                 Err(_) => TooBusy,
             })
-    }
-}
-
-impl Queue {
-    pub(crate) fn figures(&self) -> QueueFigures {
-        QueueFigures {
-            taken: self.capacity.saturating_sub(self.places.free()),
-            capacity: self.capacity,
-            refused: self.refused.get(),
-        }
     }
 }
 
@@ -237,9 +219,9 @@ mod tests {
             capacity: 1,
             refused: 1,
         };
-        assert_eq!(judging.queue().figures(), figures(1));
+        assert_eq!(judging.figures(), figures(1));
         occupied.end().await;
-        assert_eq!(judging.queue().figures(), figures(0));
+        assert_eq!(judging.figures(), figures(0));
         assert_eq!(judging.run(|| 7).await, Ok(7));
     }
 
@@ -273,7 +255,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(judging.run_for("a", || 7).await, Err(TooBusy));
-        assert_eq!(judging.queue().figures().refused, 1);
+        assert_eq!(judging.figures().refused, 1);
         let other = run_for("b");
         while judging.places.free() > 0 {
             tokio::task::yield_now().await;

@@ -66,7 +66,6 @@ use std::{
 use keyproof_store::{Standbys, Store};
 use zeroize::Zeroizing;
 
-use judging::Queue;
 use keys::draw_token;
 use work_observer::Followed;
 
@@ -98,7 +97,7 @@ pub struct Service {
     /// The clean-up.
     pub upkeep: Upkeep,
     hashing: Arc<HashingPool>,
-    queues: [(&'static str, Queue); 3],
+    queues: [(&'static str, Judging); 3],
     followed: [Followed; 2],
     standbys: Mutex<Standbys>,
     store: Store,
@@ -176,9 +175,9 @@ impl Service {
         let (of_accounts, of_certificates, of_device_identity) =
             (judging.beside(), judging.beside(), judging.beside());
         let queues = [
-            ("accounts", of_accounts.queue()),
-            ("certificates", of_certificates.queue()),
-            ("device_identity", of_device_identity.queue()),
+            ("accounts", of_accounts.clone()),
+            ("certificates", of_certificates.clone()),
+            ("device_identity", of_device_identity.clone()),
         ];
         let service = Self {
             access: Access::new(store.clone(), clock.clone(), audit.clone()),
