@@ -101,28 +101,14 @@ impl Accounts {
         Ok((own, user, reading))
     }
 
-    /// The second factor that a person decides over who manages it, unless its user is gone.
-    pub(super) async fn managing<E: From<Undecided>>(
-        &self,
-        manager: &Manager,
-        action: Action,
-    ) -> Result<Option<Managed>, Failure<E>> {
-        self.managed_for(manager, Some(action)).await
-    }
-
-    /// The same, for who only looks on.
+    /// The second factor of a user, for whoever manages it and decides this over it, or only looks on; `unknown` is what
+    /// refuses if the user is gone.
     pub(super) async fn managed<E: From<Undecided>>(
         &self,
         manager: &Manager,
-    ) -> Result<Option<Managed>, Failure<E>> {
-        self.managed_for(manager, None).await
-    }
-
-    async fn managed_for<E: From<Undecided>>(
-        &self,
-        manager: &Manager,
         deciding: Option<Action>,
-    ) -> Result<Option<Managed>, Failure<E>> {
+        unknown: E,
+    ) -> Result<Managed, Failure<E>> {
         let (person, owner) = (manager.person(), manager.owner());
         let own = person.session().owner;
         let along = person.session().along(owner);
@@ -150,11 +136,11 @@ impl Accounts {
         }
         let snapshot = Snapshot::of_second_factor(places, reading)?;
         let user = snapshot.user.shared().cloned();
-        Ok(user.map(|user| Managed {
+        Ok(Managed {
+            user: user.ok_or(Failure::Refused(unknown))?,
             snapshot,
-            user,
             manager: (own != owner).then_some(asking),
-        }))
+        })
     }
 
     /// Whether the person's session may decide at all; if not, there is an audit event of that.

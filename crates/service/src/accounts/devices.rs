@@ -60,9 +60,8 @@ impl Accounts {
         &self,
         manager: &Manager,
     ) -> Result<Vec<DeviceView>, Failure<RemoveDeviceError>> {
-        let managed = self.managed(manager).await?;
-        let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
-        let Managed { snapshot, .. } = managed;
+        let managed = self.managed(manager, None, RemoveDeviceError::UserUnknown);
+        let Managed { snapshot, .. } = managed.await?;
         let records = snapshot.records();
         let devices = records.trusted_devices(snapshot.at()).into_iter();
         Ok(devices
@@ -85,9 +84,8 @@ impl Accounts {
         manager: &Manager,
         fingerprint: &str,
     ) -> Result<Option<u32>, Failure<RemoveDeviceError>> {
-        let managed = self.managed(manager).await?;
-        let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
-        let Managed { snapshot, .. } = managed;
+        let managed = self.managed(manager, None, RemoveDeviceError::UserUnknown);
+        let Managed { snapshot, .. } = managed.await?;
         let Ok(fingerprint) = Fingerprint::new(fingerprint) else {
             return Ok(None);
         };
@@ -109,8 +107,8 @@ impl Accounts {
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let origin = manager.person().origin();
         self.settle_for(manager.person(), "accounts.remove_device", || async {
-            let managed = self.managing(manager, Action::TrustedDeviceRemove).await?;
-            let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
+            let (act, unknown) = (Action::TrustedDeviceRemove, RemoveDeviceError::UserUnknown);
+            let managed = self.managed(manager, Some(act), unknown).await?;
             let Managed { snapshot, user, .. } = &managed;
             let records = snapshot.records();
             let decision = records.revoke_device(DeviceId::new(id), snapshot.at());
@@ -121,7 +119,7 @@ impl Accounts {
             managed.require_manager(&mut batch);
             let deed = Deed {
                 target: of_user(user.owner(), UserPart::TrustedDevice(id)),
-                ..deed(Action::TrustedDeviceRemove, user, None, origin)
+                ..deed(act, user, None, origin)
             };
             self.audit.done(&mut batch, snapshot.now, deed);
             snapshot.save(&mut batch, decision.next, Change::default());

@@ -286,8 +286,8 @@ impl Accounts {
     ) -> Result<(), Failure<RemoveKeyError>> {
         let origin = manager.person().origin();
         self.settle_for(manager.person(), "accounts.remove_key", || async {
-            let managed = self.managing(manager, Action::MfaKeyRemove).await?;
-            let managed = managed.ok_or(Failure::Refused(RemoveKeyError::UserUnknown))?;
+            let (act, unknown) = (Action::MfaKeyRemove, RemoveKeyError::UserUnknown);
+            let managed = self.managed(manager, Some(act), unknown).await?;
             let Managed { snapshot, user, .. } = &managed;
             let key = snapshot.second_factor.record();
             if key.is_none_or(|key| key.id != id) {
