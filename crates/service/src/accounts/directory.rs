@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Raw, ReadPlan, Timestamp};
+use keyproof_store::{Raw, Timestamp};
 
 use super::{
     Accounts, KeySummary, Session, Whose,
     reading::{Reading, Slot},
-    records::{
-        Owner, Role, SecondFactor, User, UserName, UserStatus, second_factor_key, user_key,
-        user_name_key, users_of,
-    },
+    records::{Owner, Role, SecondFactor, User, UserStatus, second_factor_key, user_key, users_of},
     user_query::{Listing, UserQuery},
 };
 use crate::{Failure, StorageError, audit::Subject, pages};
@@ -154,19 +151,9 @@ impl Accounts {
         session: &Session,
         name: &str,
     ) -> Result<UserView, Failure<DirectoryError>> {
-        let place = user_name_key(name);
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let named = found.get::<UserName>(&place)?;
-                let owner = named.map(|named| named.record.owner);
-                let places = owner.map(|owner| [user_key(owner), second_factor_key(owner)]);
-                Ok(places.map(Vec::from).unwrap_or_default())
-            }
-        });
-        let reading = self.read_plan(plan).await?;
-        let named: Slot<UserName> = reading.slot(place)?;
-        let owner = named.record().map(|named| named.owner);
+        let beside = |owner| Some(second_factor_key(owner));
+        let (reading, user) = self.read_named(name, beside).await?;
+        let owner = user.as_ref().and_then(Slot::record).map(User::owner);
         let owner = owner.filter(|owner| owner.organisation == session.owner.organisation);
         view_of(
             owner.ok_or(Failure::Refused(DirectoryError::Unknown))?,
@@ -180,8 +167,8 @@ impl Accounts {
     ///
     /// [`StorageError`].
     pub async fn subject_named(&self, name: &str) -> Result<Option<Subject>, StorageError> {
-        let snapshot = self.snapshot(name).await?;
-        Ok(snapshot.user.record().map(User::subject))
+        let (_, user) = self.read_named(name, |_| None).await?;
+        Ok(user.as_ref().and_then(Slot::record).map(User::subject))
     }
 }
 

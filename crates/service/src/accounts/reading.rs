@@ -2,7 +2,10 @@
 
 use keyproof_store::{Key, Raw, ReadPlan, Record, Snapshot, Timestamp};
 
-use super::Accounts;
+use super::{
+    Accounts,
+    records::{Owner, User, UserName, user_key, user_name_key},
+};
 pub(super) use crate::slot::Slot;
 use crate::{StorageError, audit::Warrant};
 
@@ -28,7 +31,30 @@ impl Accounts {
         self.read_at(plan, self.clock.now()).await
     }
 
-    /// The same, of a moment that the plan knows.
+    /// Reads the user of this name, if there is one, with what is beside them.
+    pub(super) async fn read_named(
+        &self,
+        name: &str,
+        beside: impl Fn(Owner) -> Option<Key> + Send + Sync + 'static,
+    ) -> Result<(Reading, Option<Slot<User>>), StorageError> {
+        let place = user_name_key(name);
+        let plan = ReadPlan::new([place.clone()]).then({
+            let place = place.clone();
+            move |found| {
+                let named = found.get_shared::<UserName>(&place)?;
+                let owner = named.map(|named| named.record.owner);
+                let places = owner.map(|owner| [Some(user_key(owner)), beside(owner)]);
+                Ok(places.into_iter().flatten().flatten().collect())
+            }
+        });
+        let reading = self.read_plan(plan).await?;
+        let named: Slot<UserName> = reading.slot(place)?;
+        let user = named.record().map(|named| user_key(named.owner));
+        let user = user.map(|place| reading.slot(place)).transpose()?;
+        Ok((reading, user))
+    }
+
+    /// The same as [`read_plan`](Self::read_plan), of a moment that the plan knows.
     pub(super) async fn read_at(
         &self,
         plan: ReadPlan,

@@ -1,18 +1,13 @@
 //! The application tokens of one user, as operators see and end them.
 
-use keyproof_store::{Key, ReadPlan};
-
 use super::{
     Accounts, ApplicationTokenSummary, UnknownUser,
     application_tokens::{deed, is_of, summary},
-    reading::{Reading, Slot},
-    records::{
-        ApplicationToken, Owner, User, UserName, application_token_key, application_tokens_of,
-        user_key, user_name_key,
-    },
+    reading::Slot,
+    records::{ApplicationToken, Owner, application_token_key, application_tokens_of},
 };
 use crate::{
-    Action, CommandLine, Failure, StorageError,
+    Action, CommandLine, Failure,
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -47,7 +42,7 @@ impl Accounts {
         &self,
         name: &str,
     ) -> Result<Vec<ApplicationTokenSummary>, Failure<UnknownUser>> {
-        let (_, user) = self.user_called(name, |_| None).await?;
+        let (_, user) = self.read_named(name, |_| None).await?;
         let user = user.and_then(Slot::into_record);
         let user = user.ok_or(Failure::Refused(UnknownUser))?;
         let all = application_tokens_of(user.organisation);
@@ -77,7 +72,7 @@ impl Accounts {
         let origin = command.origin();
         settle("accounts.revoke_application_token", &self.store, || async {
             let place = move |owner: Owner| application_token_key(owner.organisation, id);
-            let called = self.user_called(name, move |owner| Some(place(owner)));
+            let called = self.read_named(name, move |owner| Some(place(owner)));
             let (reading, user_slot) = called.await?;
             let user_slot = user_slot.ok_or(Failure::Refused(UserUnknown))?;
             let user = user_slot.record().ok_or(Failure::Refused(UserUnknown))?;
@@ -110,31 +105,5 @@ impl Accounts {
             Ok(Attempt::Commit(batch, Ok(Revocation::Now)))
         })
         .await
-    }
-
-    /// The user of this name, with what is beside them.
-    async fn user_called(
-        &self,
-        name: &str,
-        beside: impl Fn(Owner) -> Option<Key> + Send + Sync + 'static,
-    ) -> Result<(Reading, Option<Slot<User>>), StorageError> {
-        let place = user_name_key(name);
-        let plan = ReadPlan::new([place.clone()]).then({
-            let place = place.clone();
-            move |found| {
-                let Some(named) = found.get::<UserName>(&place)? else {
-                    return Ok(Vec::new());
-                };
-                let owner = named.record.owner;
-                let beside = beside(owner).into_iter();
-                Ok(beside.chain([user_key(owner)]).collect())
-            }
-        });
-        let reading = self.read_plan(plan).await?;
-        let named: Slot<UserName> = reading.slot(place)?;
-        let owner = named.record().map(|named| named.owner);
-        let user = owner.map(|owner| reading.slot(user_key(owner)));
-        let user = user.transpose()?;
-        Ok((reading, user))
     }
 }
