@@ -3,11 +3,11 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::{
-    Client, ClientCertificate, Query, RequestBody, RequestId, RequestPath, StackRefusal,
-    response::Route,
+    Authorization, Client, ClientCertificate, Query, RequestBody, RequestId, RequestPath,
+    StackRefusal, response::Route,
 };
 
 /// A request whose head was read and accepted; its body is read when the handler asks for it.
@@ -49,6 +49,12 @@ impl Exchange {
     /// The first field of that name, if it is visible ASCII.
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The credentials that `Authorization` has, if they are of this scheme.
+    pub fn credentials(&self, scheme: &str) -> Option<&str> {
+        let value = self.headers.get(header::AUTHORIZATION)?;
+        Authorization::parse(value)?.of_scheme(scheme)
     }
 
     /// The client's address: the peer's, or the last untrusted hop behind a configured proxy.

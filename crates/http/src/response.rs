@@ -30,12 +30,24 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     if serde_json::to_writer(&mut text, body).is_err() {
         text.clear();
     }
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    with_body(status, "application/json", text)
+}
+
+/// An answer with this body, which is of this media type.
+pub fn with_body(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    let media_type = HeaderValue::from_static(media_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+/// 204, without a body.
+pub fn no_content() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 

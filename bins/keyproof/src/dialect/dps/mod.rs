@@ -14,6 +14,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
+    no_content,
 };
 use keyproof_service::{
     Certificates, Service, StorageError,
@@ -131,7 +132,7 @@ impl Call {
         let certificates = &self.service.certificates;
         let deletion = certificates.delete(&self.caller, &self.name, &self.precondition);
         Ok(match deletion.await? {
-            Deletion::Absent => wire::no_content(),
+            Deletion::Absent => no_content(),
             Deletion::Deleted => wire::empty(),
         })
     }

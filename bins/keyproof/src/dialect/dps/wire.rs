@@ -2,12 +2,10 @@
 
 use std::io;
 
-use bytes::Bytes;
 use data_encoding::BASE64;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderMap, StatusCode, header};
 use jiff::{SignedDuration, civil, fmt::rfc2822::DateTimePrinter};
-use keyproof_http::{Authorization, Exchange, JsonObject, Response};
+use keyproof_http::{Exchange, JsonObject, Response, with_body};
 use keyproof_service::{
     Timestamp, Version,
     certificates::{CertificateView, IssuedCode, Precondition, Upload},
@@ -40,9 +38,7 @@ pub(super) struct Style {
 
 /// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
 pub(super) fn bearer(exchange: &Exchange) -> Result<&str, Refusal> {
-    let value = exchange.headers().get(header::AUTHORIZATION);
-    let authorization = value.and_then(Authorization::parse);
-    let token = authorization.and_then(|authorization| authorization.of_scheme("bearer"));
+    let token = exchange.credentials("bearer");
     token.ok_or_else(|| Code::TokenMissing.into())
 }
 
@@ -325,13 +321,6 @@ pub(super) fn empty() -> Response {
     Response::default()
 }
 
-/// 204
-pub(super) fn no_content() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
 /// How long most answers are, in bytes: one certificate, with its PEM.
 const ANSWER: usize = 4 * 1024;
 
@@ -343,11 +332,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     if body.serialize(&mut serializer).is_err() {
         text.clear();
     }
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    with_body(status, "application/json; charset=utf-8", text)
 }
 
 const HTTP_DATE: DateTimePrinter = DateTimePrinter::new();
@@ -376,6 +361,8 @@ fn http_date_of(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

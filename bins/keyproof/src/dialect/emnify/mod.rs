@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{
-    Application, Authorization, BoxFuture, Exchange, RequestId, RequestPath, Response,
-    StackRefusal, keeping,
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
+    no_content,
 };
 use keyproof_service::{
     Accounts, Failure, Service, StorageError,
@@ -103,10 +103,7 @@ async fn session(
     exchange: &Exchange,
     along: Option<Whose>,
 ) -> Result<Session, Failure<SessionError>> {
-    let value = exchange.headers().get(header::AUTHORIZATION);
-    let authorization = value.and_then(Authorization::parse);
-    let token = authorization.and_then(|authorization| authorization.of_scheme("bearer"));
-    let client = exchange.client_address();
+    let (token, client) = (exchange.credentials("bearer"), exchange.client_address());
     accounts.session_along(token, client, along).await
 }
 
@@ -234,7 +231,7 @@ impl Call<Person> {
             .activate_key(&self.who, id.get(), code)
             .await;
         activated.map_err(|failure| failure.map(|why| Refusal::activation(why, id)))?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 
     async fn make_recovery_codes(mut self) -> Answered {
@@ -252,7 +249,7 @@ impl Call<Person> {
         let passwords = self.read(body::new_password).await;
         let changed = self.accounts().change_password(&self.who, passwords).await;
         changed.map_err(|failure| failure.map(|why| Refusal::password(why, self.who.name())))?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 
     async fn change_application_token(mut self) -> Answered {
@@ -262,7 +259,7 @@ impl Call<Person> {
         changed
             .await
             .map_err(|failure| failure.map(|why| Refusal::application_token(why, id)))?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 }
 
@@ -271,7 +268,7 @@ impl Call<Manager> {
         let Variables { whom, id, .. } = self.variables;
         let removed = self.accounts().remove_key(&self.who, id.get()).await;
         removed.map_err(|failure| failure.map(|why| Refusal::removal(why, whom, id)))?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 
     async fn devices(self) -> Answered {
@@ -286,7 +283,7 @@ impl Call<Manager> {
         let Variables { whom, id, .. } = self.variables;
         let removed = self.accounts().remove_device(&self.who, id.get()).await;
         removed.map_err(|failure| failure.map(|why| Refusal::device(why, whom, id)))?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 }
 

@@ -1,9 +1,7 @@
 //! The JSON of answers. Members that are absent are left out.
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::Full;
-use keyproof_http::Response;
+use keyproof_http::{Response, with_body};
 use keyproof_service::{
     Timestamp,
     accounts::{
@@ -359,13 +357,6 @@ pub(super) fn jwks(keys: &[PublicKey]) -> Response {
     response
 }
 
-/// 204, without a body.
-pub(super) fn no_content() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
 fn ok(body: &impl Serialize) -> Response {
     json(StatusCode::OK, body)
 }
@@ -373,11 +364,5 @@ fn ok(body: &impl Serialize) -> Response {
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // The types here have no maps with keys that are not text, and so always serialise.
     let text = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json; charset=UTF-8"),
-    );
-    response
+    with_body(status, "application/json; charset=UTF-8", text)
 }

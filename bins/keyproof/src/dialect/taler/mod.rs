@@ -16,6 +16,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, keeping,
+    no_content,
 };
 use keyproof_service::{
     Judging, Service,
@@ -159,7 +160,7 @@ impl<R> Call<R> {
 impl Call<Holding> {
     async fn revoke_token(self) -> Answered {
         self.devices().revoke(&self.caller).await?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 }
 
@@ -183,20 +184,20 @@ impl Call<Writing> {
     async fn add(mut self) -> Answered {
         let details = wire::device_details(self.members().await?)?;
         self.devices().add_device(&self.caller, &details).await?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 
     async fn change(mut self) -> Answered {
         let change = self.members().await.and_then(wire::device_change);
         let changed = self.devices().change_device(&self.caller, &self.id, change);
         changed.await?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 
     async fn remove(self) -> Answered {
         let removed = self.devices().remove_device(&self.caller, &self.id);
         removed.await?;
-        Ok(wire::no_content())
+        Ok(no_content())
     }
 }
 

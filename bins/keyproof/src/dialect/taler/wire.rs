@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::Full;
-use keyproof_http::{JsonObject, Query, Response};
+use keyproof_http::{JsonObject, Query, Response, no_content, with_body};
 use keyproof_otp::pos::PosAlgorithm;
 use keyproof_service::{
     Timestamp,
@@ -283,20 +281,9 @@ pub(super) fn preflight(allow: &str) -> Response {
     response
 }
 
-/// 204, without a body.
-pub(super) fn no_content() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
 /// A JSON answer, indented as Taler's own are.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // The types here have no maps with keys that are not text, and so always serialise.
     let text = serde_json::to_vec_pretty(body).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    with_body(status, "application/json", text)
 }
