@@ -191,16 +191,9 @@ impl fmt::Display for DialectName {
 }
 
 /// No dialect has that name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a dialect: they are {}", DialectName::names("and"))]
 pub struct UnknownDialect;
-
-impl Error for UnknownDialect {}
-
-impl fmt::Display for UnknownDialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a dialect: they are {}", DialectName::names("and"))
-    }
-}
 
 impl DialectName {
     /// All names as a sentence lists them, with this word before the last.
