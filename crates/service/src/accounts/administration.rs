@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Accounts,
+    account::Account,
     caller::{Caller, SeeUsersError},
     deeds::{deed, owner},
     password::canonical,
@@ -17,7 +18,6 @@ use super::{
         all_users, organisation_key, organisation_name_key, removed_user_key, user_key,
         user_name_key,
     },
-    snapshot::Snapshot,
 };
 use crate::{
     Action, CommandLine, Failure, HashingError, Origin, StorageError,
@@ -309,9 +309,9 @@ impl Accounts {
         command: &CommandLine,
     ) -> Result<(), Failure<UnknownUser>> {
         settle(CHANGE, &self.store, || async {
-            let (snapshot, user) = self.named(name, UnknownUser).await?;
-            let mut batch = self.changing(&snapshot, &user, Action::UserRemove, command.origin());
-            snapshot.erase(&mut batch);
+            let (account, user) = self.named(name, UnknownUser).await?;
+            let mut batch = self.changing(&account, &user, Action::UserRemove, command.origin());
+            account.erase(&mut batch);
             let subject = user.subject();
             let name = user.name;
             let removed = RemovedUser { name, subject };
@@ -333,8 +333,8 @@ impl Accounts {
     ) -> Result<Option<Unlocking>, Failure<ChangeUserError>> {
         let incarnation = self.draw_incarnation();
         let settled = settle(CHANGE, &self.store, || async {
-            let (snapshot, user) = self.whom(whom).await?;
-            let (records, origin) = (snapshot.records(), whom.origin());
+            let (account, user) = self.whom(whom).await?;
+            let (records, origin) = (account.records(), whom.origin());
             let mut unlocking = None;
             let (next, user) = match change {
                 UserChange::Activate => {
@@ -343,7 +343,7 @@ impl Accounts {
                 }
                 UserChange::EndSessions => (records, user.ending_sessions(None)),
                 UserChange::RemoveKey => {
-                    let removal = self.taking_key(&snapshot, &user, origin);
+                    let removal = self.taking_key(&account, &user, origin);
                     let batch =
                         removal.map_err(|NoKey| Failure::Refused(ChangeUserError::NoKey))?;
                     return Ok(Attempt::Commit(batch, Ok(None)));
@@ -359,7 +359,7 @@ impl Accounts {
                     (next, user)
                 }
                 UserChange::Unlock => {
-                    unlocking = Some(if records.is_locked(snapshot.at()) {
+                    unlocking = Some(if records.is_locked(account.at()) {
                         Unlocking::Lifted
                     } else {
                         Unlocking::NoLock
@@ -367,8 +367,8 @@ impl Accounts {
                     (records.unlock(), user)
                 }
             };
-            let mut batch = self.changing(&snapshot, &user, change.action(), origin);
-            snapshot.save_user(&mut batch, next, user);
+            let mut batch = self.changing(&account, &user, change.action(), origin);
+            account.save_user(&mut batch, next, user);
             Ok(Attempt::Commit(batch, Ok(unlocking)))
         });
         let changed = settled.await;
@@ -402,16 +402,16 @@ impl Accounts {
         let incarnation = self.draw_incarnation();
         settle(CHANGE, &self.store, || async {
             let named = self.named(name, SetUserPasswordError::Unknown);
-            let (snapshot, user) = named.await?;
-            let mut batch = self.changing(&snapshot, &user, Action::UserSetPassword, origin);
-            let next = snapshot.records().renew();
+            let (account, user) = named.await?;
+            let mut batch = self.changing(&account, &user, Action::UserSetPassword, origin);
+            let next = account.records().renew();
             let user = User {
                 password: password.clone(),
                 generation: next.user.generation(),
                 incarnation,
                 ..user
             };
-            snapshot.save_user(&mut batch, next, user);
+            account.save_user(&mut batch, next, user);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -423,20 +423,20 @@ impl Accounts {
     }
 
     /// A batch that changes an account, with the event of that.
-    fn changing(&self, snapshot: &Snapshot, user: &User, action: Action, origin: &Origin) -> Batch {
+    fn changing(&self, account: &Account, user: &User, action: Action, origin: &Origin) -> Batch {
         let also = match action {
             Action::UserRemove | Action::UserSetPassword | Action::UserSuspend => TOKENS_END,
             _ => "",
         };
-        let mut batch = self.store.batch(snapshot.now);
+        let mut batch = self.store.batch(account.now);
         let detail = format!("{}{also}", user.subject());
         let deed = deed(action, user, Some(detail), origin);
-        self.audit.done(&mut batch, snapshot.now, deed);
+        self.audit.done(&mut batch, account.now, deed);
         batch
     }
 
     /// All that is kept of whose account is to be changed.
-    async fn whom(&self, whom: Whom<'_>) -> Result<(Snapshot, User), Failure<ChangeUserError>> {
+    async fn whom(&self, whom: Whom<'_>) -> Result<(Account, User), Failure<ChangeUserError>> {
         match whom {
             Whom::Named(_, name) => self.named(name, ChangeUserError::Unknown).await,
             Whom::Reached {
@@ -452,11 +452,11 @@ impl Accounts {
     }
 
     /// All that is kept of the user of this name; `unknown` is what refuses if there is none.
-    async fn named<E>(&self, name: &str, unknown: E) -> Result<(Snapshot, User), Failure<E>> {
-        let snapshot = self.snapshot(name).await?;
-        let user = snapshot.user.record().cloned();
+    async fn named<E>(&self, name: &str, unknown: E) -> Result<(Account, User), Failure<E>> {
+        let account = self.account(name).await?;
+        let user = account.user.record().cloned();
         let user = user.ok_or(Failure::Refused(unknown))?;
-        Ok((snapshot, user))
+        Ok((account, user))
     }
 
     /// The number of an organisation; one that is new is added.

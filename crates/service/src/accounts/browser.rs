@@ -12,12 +12,12 @@ use super::{
     Accounts, AnswerError, LoginError, PasswordLogin, Person, Session, SessionError, TrustRequest,
     Undecided,
     access_token::Login,
+    account::Account,
     deeds::{deed, of_user},
     login::{Granted, Keeping},
     reading::Slot,
     records::{User, UserSessionRecord, user_key, user_session_key},
     session_id::TokenId,
-    snapshot::Snapshot,
 };
 use crate::{
     Action, Failure, Origin, StorageError,
@@ -276,12 +276,12 @@ impl Accounts {
     pub(super) async fn add_user_session(
         &self,
         batch: &mut Batch,
-        snapshot: &Snapshot,
+        account: &Account,
         login: &Login,
         before: Option<&Token>,
     ) -> Result<Token, StorageError> {
-        let token = self.draw_token(snapshot.now);
-        if let Some(user) = snapshot.active_user() {
+        let token = self.draw_token(account.now);
+        if let Some(user) = account.active_user() {
             let record = UserSessionRecord {
                 owner: user.owner(),
                 generation: user.generation,
@@ -289,8 +289,8 @@ impl Accounts {
                 sid: login.sid,
                 token: TokenId::from_random(self.random()),
                 shown: login.shown,
-                logged_in_at: snapshot.now,
-                life: SessionLife::begin(snapshot.now),
+                logged_in_at: account.now,
+                life: SessionLife::begin(account.now),
             };
             let ends = record.life.ends_at();
             batch.insert(&user_session_key(&token), &record, Some(ends));
@@ -299,7 +299,7 @@ impl Accounts {
             let place = user_session_key(before);
             let kept = self
                 .store
-                .get::<UserSessionRecord>(&place, snapshot.now)
+                .get::<UserSessionRecord>(&place, account.now)
                 .await?;
             if let Some(kept) = kept {
                 batch.remove(&place, kept.version);

@@ -5,13 +5,13 @@ use zeroize::Zeroizing;
 
 use super::{
     Accounts, AddUserError, KeySummary, NewUser, UserPage, UserQuery, UserView,
+    account::Account,
     directory::view,
     reading::{Reading, Slot},
     records::{
         Organisation, OrganisationName, Owner, User, organisation_key, organisation_name_key,
         organisation_names, user_key,
     },
-    snapshot::Snapshot,
 };
 use crate::{
     Action, Failure, Origin, StorageError,
@@ -262,13 +262,13 @@ impl Accounts {
         user: u32,
     ) -> Result<UserState, Failure<SeeUsersError>> {
         let owner = Owner { organisation, user };
-        let (snapshot, user) = self.reached(caller, Reach::Read, owner).await?;
-        let records = snapshot.records();
-        let key = snapshot.second_factor.record();
+        let (account, user) = self.reached(caller, Reach::Read, owner).await?;
+        let records = account.records();
+        let key = account.second_factor.record();
         Ok(UserState {
             user: view(&user, key.map(KeySummary::of)),
-            is_locked: records.is_locked(snapshot.at()),
-            devices: records.trusted_devices(snapshot.at()).len(),
+            is_locked: records.is_locked(account.at()),
+            devices: records.trusted_devices(account.at()).len(),
             recovery_codes: records
                 .recovery
                 .as_ref()
@@ -282,16 +282,16 @@ impl Accounts {
         caller: &Caller,
         reach: Reach,
         owner: Owner,
-    ) -> Result<(Snapshot, User), Failure<SeeUsersError>> {
+    ) -> Result<(Account, User), Failure<SeeUsersError>> {
         const UNKNOWN: Failure<SeeUsersError> = Failure::Refused(SeeUsersError::Unknown);
         let places = [organisation_key(owner.organisation), user_key(owner)];
         let reading = self.read(places).await?;
         caller.reached(reach, owner.organisation, &reading)?;
         let found: Slot<User> = reading.slot(user_key(owner))?;
         let found = found.into_record().ok_or(UNKNOWN)?;
-        let snapshot = self.snapshot_of(&found.name, owner).await?;
-        let user = snapshot.user.record().cloned().ok_or(UNKNOWN)?;
-        Ok((snapshot, user))
+        let account = self.account_of(&found.name, owner).await?;
+        let user = account.user.record().cloned().ok_or(UNKNOWN)?;
+        Ok((account, user))
     }
 
     /// Tells the audit trail that an operator was refused this on what their scopes do not reach.

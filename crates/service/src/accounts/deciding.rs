@@ -10,9 +10,9 @@ use keyproof_store::{Batch, Key};
 
 use super::{
     Accounts, Manager, Person, Reason,
+    account::{Account, FactorPlaces, records_of},
     reading::{Reading, Slot},
     records::{SecondFactor, User, second_factor_key, user_key},
-    snapshot::{FactorPlaces, Snapshot, records_of},
 };
 use crate::{
     Action, Failure,
@@ -32,7 +32,7 @@ pub enum Undecided {
 
 /// A user whose second factor is managed.
 pub(super) struct Managed {
-    pub(super) snapshot: Snapshot,
+    pub(super) account: Account,
     pub(super) user: Arc<User>,
     /// Whoever manages it, if it is somebody else.
     manager: Option<Slot<User>>,
@@ -74,9 +74,9 @@ impl Accounts {
         &self,
         person: &Person,
         action: Action,
-    ) -> Result<(Snapshot, User), Failure<E>> {
+    ) -> Result<(Account, User), Failure<E>> {
         let session = person.session();
-        let own = self.snapshot_of(session.name(), session.owner).await?;
+        let own = self.account_of(session.name(), session.owner).await?;
         let user = still_theirs(person, own.user.record())?.clone();
         self.may_decide(person, action, &user, &own.records())
             .await?;
@@ -134,11 +134,11 @@ impl Accounts {
             let records = records_of(user, key.record());
             self.may_decide(person, action, user, &records).await?;
         }
-        let snapshot = Snapshot::of_second_factor(places, reading)?;
-        let user = snapshot.user.shared().cloned();
+        let account = Account::of_second_factor(places, reading)?;
+        let user = account.user.shared().cloned();
         Ok(Managed {
             user: user.ok_or(Failure::Refused(unknown))?,
-            snapshot,
+            account,
             manager: (own != owner).then_some(asking),
         })
     }

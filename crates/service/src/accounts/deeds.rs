@@ -4,8 +4,8 @@ use keyproof_mfa::UserRecords;
 
 use super::{
     Accounts, Detail, Reason,
+    account::{Account, Change},
     records::{Owner, User},
-    snapshot::{Change, Snapshot},
 };
 use crate::{
     Action, Failure, Origin, Who,
@@ -110,7 +110,7 @@ impl Accounts {
     /// Refuses, and commits what the refusal counts, if it counts anything.
     pub(super) async fn refuse<T, E>(
         &self,
-        snapshot: &Snapshot,
+        account: &Account,
         next: UserRecords,
         (why, deed): (Reason, Deed<'_>),
         error: E,
@@ -118,13 +118,13 @@ impl Accounts {
         if why == Reason::NotJudged {
             self.locks.refused();
         }
-        if snapshot.is_unchanged(&next) {
+        if account.is_unchanged(&next) {
             self.audit.refused(deed).await;
             return refuse(error);
         }
-        let mut batch = self.store.batch(snapshot.now);
-        let now = snapshot.now;
-        match snapshot.user.record() {
+        let mut batch = self.store.batch(account.now);
+        let now = account.now;
+        match account.user.record() {
             Some(_) => self.audit.counted(&mut batch, now, deed).await?,
             // Each name that somebody makes up is a target of its own.
             None => {
@@ -135,7 +135,7 @@ impl Accounts {
         if why.locks() {
             self.locks.begins(&mut batch);
         }
-        snapshot.save(&mut batch, next, Change::default());
+        account.save(&mut batch, next, Change::default());
         Ok(Attempt::Commit(batch, Err(error)))
     }
 }

@@ -7,9 +7,9 @@ use keyproof_store::Timestamp;
 
 use super::{
     Accounts, Manager, Undecided,
+    account::Change,
     deciding::Managed,
     deeds::{deed, of_user},
-    snapshot::Change,
     timestamp,
 };
 use crate::{
@@ -61,9 +61,9 @@ impl Accounts {
         manager: &Manager,
     ) -> Result<Vec<DeviceView>, Failure<RemoveDeviceError>> {
         let managed = self.managed(manager, None, RemoveDeviceError::UserUnknown);
-        let Managed { snapshot, .. } = managed.await?;
-        let records = snapshot.records();
-        let devices = records.trusted_devices(snapshot.at()).into_iter();
+        let Managed { account, .. } = managed.await?;
+        let records = account.records();
+        let devices = records.trusted_devices(account.at()).into_iter();
         Ok(devices
             .map(|device| DeviceView {
                 id: device.id().get(),
@@ -85,13 +85,11 @@ impl Accounts {
         fingerprint: &str,
     ) -> Result<Option<u32>, Failure<RemoveDeviceError>> {
         let managed = self.managed(manager, None, RemoveDeviceError::UserUnknown);
-        let Managed { snapshot, .. } = managed.await?;
+        let Managed { account, .. } = managed.await?;
         let Ok(fingerprint) = Fingerprint::new(fingerprint) else {
             return Ok(None);
         };
-        let device = snapshot
-            .records()
-            .trusted_device(&fingerprint, snapshot.at());
+        let device = account.records().trusted_device(&fingerprint, account.at());
         Ok(device.map(DeviceId::get))
     }
 
@@ -109,20 +107,20 @@ impl Accounts {
         self.settle_for(manager.person(), "accounts.remove_device", || async {
             let (act, unknown) = (Action::TrustedDeviceRemove, RemoveDeviceError::UserUnknown);
             let managed = self.managed(manager, Some(act), unknown).await?;
-            let Managed { snapshot, user, .. } = &managed;
-            let records = snapshot.records();
-            let decision = records.revoke_device(DeviceId::new(id), snapshot.at());
+            let Managed { account, user, .. } = &managed;
+            let records = account.records();
+            let decision = records.revoke_device(DeviceId::new(id), account.at());
             decision
                 .verdict
                 .map_err(|NoDevice| Failure::Refused(RemoveDeviceError::Unknown))?;
-            let mut batch = self.store.batch(snapshot.now);
+            let mut batch = self.store.batch(account.now);
             managed.require_manager(&mut batch);
             let deed = Deed {
                 target: of_user(user.owner(), UserPart::TrustedDevice(id)),
                 ..deed(act, user, None, origin)
             };
-            self.audit.done(&mut batch, snapshot.now, deed);
-            snapshot.save(&mut batch, decision.next, Change::default());
+            self.audit.done(&mut batch, account.now, deed);
+            account.save(&mut batch, decision.next, Change::default());
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

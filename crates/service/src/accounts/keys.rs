@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 
 use super::{
     Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
+    account::{Account, Change},
     deciding::Managed,
     deeds::{deed, of_user},
     password::shown,
     records::{SecondFactor, User, second_factor_key},
     session_id::TokenId,
-    snapshot::{Change, Snapshot},
     timestamp,
 };
 use crate::{
@@ -145,26 +145,26 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let password = password.map(shown);
         self.settle_for(person, "accounts.enrol_key", || async {
-            let (snapshot, user) = self.deciding(person, Action::MfaKeyAdd).await?;
-            if snapshot.active_key().is_some() {
+            let (account, user) = self.deciding(person, Action::MfaKeyAdd).await?;
+            if account.active_key().is_some() {
                 return refuse(EnrolKeyError::AlreadyActive);
             }
             let password = said(&password, EnrolKeyError::Body)?;
-            let (action, theirs) = (Action::MfaKeyAdd, (&snapshot, &user));
+            let (action, theirs) = (Action::MfaKeyAdd, (&account, &user));
             let judged = self.password_in_session(person, action, theirs, password);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            let decision = snapshot.records().enrol(
+            let decision = account.records().enrol(
                 KeyKind::default(),
                 judged,
                 self.random(),
                 session.counter(),
-                snapshot.at(),
+                account.at(),
                 &self.policy,
             );
             let unproven = |refusal| {
-                let (why, error) = snapshot.unproven(refusal);
+                let (why, error) = account.unproven(refusal);
                 (why, error.into())
             };
             let (why, error) = match (decision.verdict, decision.next.key) {
@@ -181,14 +181,14 @@ impl Accounts {
                         key,
                     };
                     let enrolled = enrolled(&user, &record, secret.as_slice())?;
-                    let mut batch = self.store.batch(snapshot.now);
+                    let mut batch = self.store.batch(account.now);
                     let deed = key_deed(action, &user, record.id, None, origin);
-                    self.audit.done(&mut batch, snapshot.now, deed);
+                    self.audit.done(&mut batch, account.now, deed);
                     let change = Change {
                         second_factor: Some(record),
                         ..Change::default()
                     };
-                    snapshot.save(&mut batch, decision.next, change);
+                    account.save(&mut batch, decision.next, change);
                     return Ok(Attempt::Commit(batch, Ok(enrolled)));
                 }
                 (Ok(_), None) => return Err(damaged("an enrolment without a key").into()),
@@ -201,7 +201,7 @@ impl Accounts {
                 }
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, (why, deed), error)
+            self.refuse(&account, decision.next, (why, deed), error)
                 .await
         })
         .await
@@ -222,52 +222,52 @@ impl Accounts {
     ) -> Result<(), Failure<ActivateKeyError<B>>> {
         let (session, origin) = (person.session(), person.origin());
         self.settle_for(person, "accounts.activate_key", || async {
-            let (snapshot, user) = self.deciding(person, Action::MfaKeyActivate).await?;
-            let second_factor = snapshot.second_factor.record();
+            let (account, user) = self.deciding(person, Action::MfaKeyActivate).await?;
+            let second_factor = account.second_factor.record();
             let second_factor = second_factor
                 .filter(|found| found.id == id)
                 .ok_or(Failure::Refused(ActivateKeyError::Unknown))?;
-            if snapshot.active_key().is_some() {
+            if account.active_key().is_some() {
                 return refuse(ActivateKeyError::AlreadyActive);
             }
             let code = said(&code, ActivateKeyError::Body)?;
-            let secret = self.secret(snapshot.second_factor.place(), second_factor)?;
+            let secret = self.secret(account.second_factor.place(), second_factor)?;
             let proof = Proof::Typed {
                 text: code,
                 secret: &secret,
             };
             let decision =
-                snapshot
+                account
                     .records()
-                    .activate(&proof, session.counter(), snapshot.at(), &self.policy);
+                    .activate(&proof, session.counter(), account.at(), &self.policy);
             let action = Action::MfaKeyActivate;
             let locked = |wait| ActivateKeyError::Locked { wait };
             let (why, error) = match decision.verdict {
                 Ok(_) => {
-                    let mut batch = self.store.batch(snapshot.now);
+                    let mut batch = self.store.batch(account.now);
                     let deed = key_deed(action, &user, id, None, origin);
-                    self.audit.done(&mut batch, snapshot.now, deed);
+                    self.audit.done(&mut batch, account.now, deed);
                     let change = Change {
                         by: session.token(),
                         ..Change::default()
                     };
-                    snapshot.save(&mut batch, decision.next, change);
+                    account.save(&mut batch, decision.next, change);
                     return Ok(Attempt::Commit(batch, Ok(())));
                 }
                 Err(ActivateRefusal::AlreadyActive) => {
                     (Reason::KeyActive, ActivateKeyError::AlreadyActive)
                 }
                 Err(ActivateRefusal::Locked(lock)) => {
-                    (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                    (Reason::NotJudged, locked(account.wait(lock.until)))
                 }
                 Err(ActivateRefusal::NoKey) => (Reason::KeyUnknown, ActivateKeyError::Unknown),
                 Err(ActivateRefusal::WrongCode(failure)) => (
                     Reason::wrong_code(&failure),
-                    snapshot.locked_or(&failure, ActivateKeyError::WrongCode, locked),
+                    account.locked_or(&failure, ActivateKeyError::WrongCode, locked),
                 ),
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, (why, deed), error)
+            self.refuse(&account, decision.next, (why, deed), error)
                 .await
         })
         .await
@@ -288,14 +288,14 @@ impl Accounts {
         self.settle_for(manager.person(), "accounts.remove_key", || async {
             let (act, unknown) = (Action::MfaKeyRemove, RemoveKeyError::UserUnknown);
             let managed = self.managed(manager, Some(act), unknown).await?;
-            let Managed { snapshot, user, .. } = &managed;
-            let key = snapshot.second_factor.record();
+            let Managed { account, user, .. } = &managed;
+            let key = account.second_factor.record();
             if key.is_none_or(|key| key.id != id) {
                 return refuse(RemoveKeyError::Unknown);
             }
             let session = manager.person().session();
             let by = session.token().filter(|_| session.owner == manager.owner());
-            let removal = self.key_removal(snapshot, user, (id, by), origin);
+            let removal = self.key_removal(account, user, (id, by), origin);
             let mut batch = removal.map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
             managed.require_manager(&mut batch);
             Ok(Attempt::Commit(batch, Ok(())))
@@ -306,23 +306,23 @@ impl Accounts {
     /// The removal of whatever key a user has, by whoever looks after them, as [`remove_key`](Self::remove_key) does it.
     pub(super) fn taking_key(
         &self,
-        snapshot: &Snapshot,
+        account: &Account,
         user: &User,
         origin: &Origin,
     ) -> Result<Batch, NoKey> {
-        let key = snapshot.second_factor.record().ok_or(NoKey)?;
-        self.key_removal(snapshot, user, (key.id, None), origin)
+        let key = account.second_factor.record().ok_or(NoKey)?;
+        self.key_removal(account, user, (key.id, None), origin)
     }
 
     /// The removal of the key that a user has, by this token of theirs.
     fn key_removal(
         &self,
-        snapshot: &Snapshot,
+        account: &Account,
         user: &User,
         (id, by): (u32, Option<TokenId>),
         origin: &Origin,
     ) -> Result<Batch, NoKey> {
-        let decision = snapshot.records().remove_key(snapshot.at());
+        let decision = account.records().remove_key(account.at());
         let removed = decision.verdict?;
         let detail = self.worded(&Detail::KeyRemoved {
             key: id,
@@ -330,14 +330,14 @@ impl Accounts {
             devices: removed.devices,
             recovery_codes: removed.recovery_codes,
         });
-        let mut batch = self.store.batch(snapshot.now);
+        let mut batch = self.store.batch(account.now);
         let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
-        self.audit.done(&mut batch, snapshot.now, deed);
+        self.audit.done(&mut batch, account.now, deed);
         let change = Change {
             by,
             ..Change::default()
         };
-        snapshot.save(&mut batch, decision.next, change);
+        account.save(&mut batch, decision.next, change);
         Ok(batch)
     }
 }

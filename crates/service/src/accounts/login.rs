@@ -15,11 +15,11 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, Detail, Reason,
     access_token::Login,
+    account::{Account, Change},
     deeds::{Failed, by, deed, of_user},
     password::shown,
     records::{User, challenge_key},
     signing_key::Signer,
-    snapshot::{Change, Snapshot},
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
@@ -160,49 +160,49 @@ impl Accounts {
             network: origin.address.map(Network::of),
         };
         let granted = settle("accounts.login", &self.store, || async {
-            let snapshot = self.snapshot(&name).await?;
+            let account = self.account(&name).await?;
             let locked = |wait| LoginError::Locked { wait };
-            let records = snapshot.records();
-            if let Err(lock) = records.admit(client, snapshot.at()) {
+            let records = account.records();
+            if let Err(lock) = records.admit(client, account.at()) {
                 let unknown = self.unknown_name(&name);
-                let whose = whose(&snapshot, &unknown);
+                let whose = whose(&account, &unknown);
                 let deed = self.failed(whose, Reason::NotJudged, origin);
                 self.locks.refused();
                 self.audit.refused(deed).await;
-                return refuse(locked(snapshot.wait(lock.until)));
+                return refuse(locked(account.wait(lock.until)));
             }
-            let hash = snapshot.active_user().map(|user| &*user.password);
+            let hash = account.active_user().map(|user| &*user.password);
             let judged = password.verdict(&self.hashing, self.turn(origin), hash);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            let records_were_locked = records.are_fingerprints_locked(snapshot.at());
-            let decision = records.begin_login(judged, client, snapshot.at(), &self.policy);
-            let mut batch = self.store.batch(snapshot.now);
+            let records_were_locked = records.are_fingerprints_locked(account.at());
+            let decision = records.begin_login(judged, client, account.at(), &self.policy);
+            let mut batch = self.store.batch(account.now);
             let mut change = Change::default();
-            let verdict = match (decision.verdict, snapshot.active_user()) {
+            let verdict = match (decision.verdict, account.active_user()) {
                 (Ok(FirstFactor::Challenged), Some(user)) => {
-                    let token = self.draw_token(snapshot.now);
+                    let token = self.draw_token(account.now);
                     change.challenge = Some(challenge_key(&token));
-                    let (now, next) = (snapshot.at(), &decision.next);
+                    let (now, next) = (account.at(), &decision.next);
                     if next.are_fingerprints_locked(now) && !records_were_locked {
                         self.locks.begins(&mut batch);
                     }
-                    self.record_challenge(&mut batch, &snapshot, user, origin)
+                    self.record_challenge(&mut batch, &account, user, origin)
                         .await?;
                     Ok((Arc::clone(user), Granted::Challenge(token)))
                 }
                 (Ok(first), Some(user)) => {
                     // A trusted device shows no factor.
-                    let login = self.begin_session(None, snapshot.now);
-                    let kept = self.keep(&mut batch, &snapshot, &login, keeping).await?;
+                    let login = self.begin_session(None, account.now);
+                    let kept = self.keep(&mut batch, &account, &login, keeping).await?;
                     let detail = match first {
                         FirstFactor::AuthenticatedByDevice(device) => {
                             format!("by password, from trusted device {}", device.get())
                         }
                         _ => "by password".to_owned(),
                     };
-                    self.record_login(&mut batch, &snapshot, user, detail, origin);
+                    self.record_login(&mut batch, &account, user, detail, origin);
                     Ok((Arc::clone(user), Granted::Login(login, kept)))
                 }
                 // Nobody's password is right.
@@ -210,20 +210,20 @@ impl Accounts {
                 (Err(refusal), _) => {
                     let (why, error) = match refusal {
                         PasswordRefusal::Locked(lock) => {
-                            (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                            (Reason::NotJudged, locked(account.wait(lock.until)))
                         }
                         PasswordRefusal::WrongPassword(failure) => (
                             Reason::wrong_password(&failure),
-                            snapshot.locked_or(&failure, LoginError::Refused, locked),
+                            account.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
                     let unknown = self.unknown_name(&name);
-                    let deed = self.failed(whose(&snapshot, &unknown), why, origin);
+                    let deed = self.failed(whose(&account, &unknown), why, origin);
                     let refused = (why, deed);
-                    return self.refuse(&snapshot, decision.next, refused, error).await;
+                    return self.refuse(&account, decision.next, refused, error).await;
                 }
             };
-            snapshot.save(&mut batch, decision.next, change);
+            account.save(&mut batch, decision.next, change);
             Ok(Attempt::Commit(batch, verdict))
         });
         let (user, granted) = granted.await?;
@@ -267,34 +267,34 @@ impl Accounts {
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
         settle("accounts.answer_challenge", &self.store, || async {
-            let Some(snapshot) = self.challenged(&token).await? else {
+            let Some(account) = self.challenged(&token).await? else {
                 return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
             };
             let (Some(user), Some(second_factor)) =
-                (snapshot.active_user(), snapshot.second_factor.record())
+                (account.active_user(), account.second_factor.record())
             else {
                 return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
             };
-            let secret = self.secret(snapshot.second_factor.place(), second_factor)?;
+            let secret = self.secret(account.second_factor.place(), second_factor)?;
             let proof = Proof::Typed {
                 text: code,
                 secret: &secret,
             };
-            let decision = snapshot.records().answer_challenge(
+            let decision = account.records().answer_challenge(
                 &proof,
                 trust.clone(),
                 origin.address.map(Network::of),
-                snapshot.at(),
+                account.at(),
                 &self.policy,
             );
             match decision.verdict {
                 Ok(authenticated) => {
-                    let mut batch = self.store.batch(snapshot.now);
-                    self.record_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
+                    let mut batch = self.store.batch(account.now);
+                    self.record_factor(&mut batch, &account, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
-                    let login = self.begin_session(shown, snapshot.now);
-                    let kept = self.keep(&mut batch, &snapshot, &login, keeping).await?;
-                    snapshot.save(&mut batch, decision.next, Change::default());
+                    let login = self.begin_session(shown, account.now);
+                    let kept = self.keep(&mut batch, &account, &login, keeping).await?;
+                    account.save(&mut batch, decision.next, Change::default());
                     Ok(Attempt::Commit(batch, Ok((Arc::clone(user), login, kept))))
                 }
                 Err(refusal) => {
@@ -304,16 +304,16 @@ impl Accounts {
                             (Reason::ChallengeUnknown, AnswerError::Refused)
                         }
                         LoginRefusal::Locked(lock) => {
-                            (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                            (Reason::NotJudged, locked(account.wait(lock.until)))
                         }
                         LoginRefusal::Replayed => (Reason::CodeUsed, AnswerError::Refused),
                         LoginRefusal::WrongCode(failure) => (
                             Reason::wrong_code(&failure),
-                            snapshot.locked_or(&failure, AnswerError::Refused, locked),
+                            account.locked_or(&failure, AnswerError::Refused, locked),
                         ),
                     };
                     let deed = self.failed(Failed::User(user), why, origin);
-                    self.refuse(&snapshot, decision.next, (why, deed), error)
+                    self.refuse(&account, decision.next, (why, deed), error)
                         .await
                 }
             }
@@ -325,13 +325,13 @@ impl Accounts {
     async fn keep(
         &self,
         batch: &mut Batch,
-        snapshot: &Snapshot,
+        account: &Account,
         login: &Login,
         keeping: Keeping<'_>,
     ) -> Result<Token, StorageError> {
         match keeping {
-            Keeping::Tokens => Ok(self.add_refresh_token(batch, snapshot, login)),
-            Keeping::Browser(before) => self.add_user_session(batch, snapshot, login, before).await,
+            Keeping::Tokens => Ok(self.add_refresh_token(batch, account, login)),
+            Keeping::Browser(before) => self.add_user_session(batch, account, login, before).await,
         }
     }
 
@@ -392,34 +392,34 @@ impl Accounts {
     fn record_login(
         &self,
         batch: &mut Batch,
-        snapshot: &Snapshot,
+        account: &Account,
         user: &User,
         detail: String,
         origin: &Origin,
     ) {
         let origin = by(user, origin);
         let deed = deed(Action::UserAuthenticate, user, Some(detail), &origin);
-        self.audit.done(batch, snapshot.now, deed);
+        self.audit.done(batch, account.now, deed);
     }
 
     /// Whoever stops here knows the password: its user is to see that, though nothing came of it.
     async fn record_challenge(
         &self,
         batch: &mut Batch,
-        snapshot: &Snapshot,
+        account: &Account,
         user: &User,
         origin: &Origin,
     ) -> Result<(), StorageError> {
         let origin = by(user, origin);
         let detail = "the password was right, and a code is asked for".to_owned();
         let deed = deed(Action::UserChallenge, user, Some(detail), &origin);
-        self.audit.begun(batch, snapshot.now, deed).await
+        self.audit.begun(batch, account.now, deed).await
     }
 
     fn record_factor(
         &self,
         batch: &mut Batch,
-        snapshot: &Snapshot,
+        account: &Account,
         user: &User,
         authenticated: &Authenticated,
         trusts: Option<&TrustRequest>,
@@ -431,7 +431,7 @@ impl Accounts {
             }
             _ => "by password and MFA code".to_owned(),
         };
-        self.record_login(batch, snapshot, user, detail, origin);
+        self.record_login(batch, account, user, detail, origin);
         if let (Some(trusted), Some(trusts)) = (&authenticated.trusted, trusts) {
             let origin = by(user, origin);
             let deed = Deed {
@@ -444,7 +444,7 @@ impl Accounts {
                 }),
                 origin: &origin,
             };
-            self.audit.done(batch, snapshot.now, deed);
+            self.audit.done(batch, account.now, deed);
         }
     }
 }
@@ -472,8 +472,8 @@ pub(super) enum Keeping<'a> {
 }
 
 /// Whose login fails that gives this name.
-fn whose<'a>(snapshot: &'a Snapshot, unknown: &'a str) -> Failed<'a> {
-    match snapshot.user.record() {
+fn whose<'a>(account: &'a Account, unknown: &'a str) -> Failed<'a> {
+    match account.user.record() {
         Some(user) => Failed::User(user),
         None => Failed::Unknown(unknown),
     }

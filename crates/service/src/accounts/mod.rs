@@ -11,6 +11,7 @@
 //! address, a trusted device) and in their sessions there are counts beside it.
 
 mod access_token;
+mod account;
 mod administration;
 mod application_login;
 mod application_tokens;
@@ -36,7 +37,6 @@ mod restored;
 mod session;
 mod session_id;
 mod signing_key;
-mod snapshot;
 #[cfg(test)]
 mod tests;
 mod user_query;

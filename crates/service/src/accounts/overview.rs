@@ -35,14 +35,14 @@ impl Accounts {
     ///
     /// [`SessionError::Invalid`] where the session has ended meanwhile.
     pub async fn overview(&self, session: &Session) -> Result<Overview, Failure<SessionError>> {
-        let snapshot = self.snapshot_of(session.name(), session.owner).await?;
-        let user = snapshot
+        let account = self.account_of(session.name(), session.owner).await?;
+        let user = account
             .user
             .record()
             .filter(|user| session.is_of(user))
             .ok_or(Failure::Refused(SessionError::Invalid))?;
-        let key = snapshot.second_factor.record();
-        let records = snapshot.records();
+        let key = account.second_factor.record();
+        let records = account.records();
         let standing = session.standing(user);
         let active = records
             .key
@@ -60,14 +60,14 @@ impl Accounts {
             Some(i64::from(steps).saturating_mul(period))
         });
         let recovery = records.recovery.as_ref().filter(|_| active.is_some());
-        let lock = records.admit_session(session.counter(), snapshot.at());
+        let lock = records.admit_session(session.counter(), account.at());
         Ok(Overview {
             user: view(user, key.map(KeySummary::of)),
             clock_ahead: clock_ahead.unwrap_or_default(),
             recovery_codes: recovery.map(keyproof_mfa::RecoveryCodes::left),
             may_decide: records.may_decide(standing).is_ok(),
-            may_leave_code_out: records.may_leave_code_out(standing, snapshot.at()),
-            locked: lock.err().map(|lock| snapshot.wait(lock.until)),
+            may_leave_code_out: records.may_leave_code_out(standing, account.at()),
+            locked: lock.err().map(|lock| account.wait(lock.until)),
         })
     }
 }

@@ -56,19 +56,19 @@ impl Accounts {
         let passwords = passwords.map(|PasswordChange { old, new }| (shown(old), new));
         let hash = OnceLock::new();
         self.settle_for(person, "accounts.change_password", || async {
-            let (snapshot, user) = self.deciding(person, Action::UserSetPassword).await?;
+            let (account, user) = self.deciding(person, Action::UserSetPassword).await?;
             let (old, new) = said(&passwords, ChangePasswordError::Body)?;
             check_new_password(new)
                 .map_err(|error| Failure::Refused(ChangePasswordError::Password(error)))?;
-            let (action, theirs) = (Action::UserSetPassword, (&snapshot, &user));
+            let (action, theirs) = (Action::UserSetPassword, (&account, &user));
             let judged = self.password_in_session(person, action, theirs, old);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
             let unhashed = |why| Failure::Refused(ChangePasswordError::Unproven(why));
-            let records = snapshot.records();
+            let records = account.records();
             let decision =
-                records.confirm_password(judged, session.counter(), snapshot.at(), &self.policy);
+                records.confirm_password(judged, session.counter(), account.at(), &self.policy);
             let (why, error) = match decision.verdict {
                 Ok(()) => {
                     let Some(password) = hash.get().cloned() else {
@@ -83,16 +83,16 @@ impl Accounts {
                         generation: next.user.generation(),
                         ..user.clone()
                     };
-                    let mut batch = self.store.batch(snapshot.now);
-                    snapshot.save_user(&mut batch, next, renewed);
+                    let mut batch = self.store.batch(account.now);
+                    account.save_user(&mut batch, next, renewed);
                     let deed = deed(action, &user, Some(TOKENS_STAY.to_owned()), origin);
-                    self.audit.done(&mut batch, snapshot.now, deed);
+                    self.audit.done(&mut batch, account.now, deed);
                     return Ok(Attempt::Commit(batch, Ok(())));
                 }
-                Err(refusal) => snapshot.unproven(refusal),
+                Err(refusal) => account.unproven(refusal),
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, (why, deed), error.into())
+            self.refuse(&account, decision.next, (why, deed), error.into())
                 .await
         })
         .await

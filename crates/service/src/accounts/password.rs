@@ -10,8 +10,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Accounts, Person, Reason,
+    account::Account,
     records::{User, user_key},
-    snapshot::Snapshot,
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError, access::ShownPassword, storage::refuse,
@@ -59,12 +59,12 @@ impl Accounts {
         &self,
         person: &Person,
         action: Action,
-        (snapshot, user): (&Snapshot, &User),
+        (account, user): (&Account, &User),
         password: &ShownPassword,
     ) -> Result<Option<Password>, Failure<E>> {
         let (counter, origin) = (person.session().counter(), person.origin());
-        if let Err(lock) = snapshot.records().admit_session(counter, snapshot.at()) {
-            let (why, error) = snapshot.unproven(PasswordRefusal::Locked(lock));
+        if let Err(lock) = account.records().admit_session(counter, account.at()) {
+            let (why, error) = account.unproven(PasswordRefusal::Locked(lock));
             let deed = self.refused(action, user, why, origin);
             self.locks.refused();
             self.audit.refused(deed).await;
@@ -111,7 +111,7 @@ impl Accounts {
     }
 }
 
-impl Snapshot {
+impl Account {
     /// What a refused password is in the audit event, and to whoever showed it.
     pub(super) fn unproven(&self, refusal: PasswordRefusal) -> (Reason, Unproven) {
         let locked = |wait| Unproven::Locked { wait };

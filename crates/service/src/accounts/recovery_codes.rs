@@ -4,7 +4,7 @@ use keyproof_mfa::{PasswordRefusal, Proof, RecoveryRefusal};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, Person, Reason, Undecided, Unproven, deeds::deed, password::shown, snapshot::Change,
+    Accounts, Person, Reason, Undecided, Unproven, account::Change, deeds::deed, password::shown,
 };
 use crate::{
     Action, Failure,
@@ -59,37 +59,37 @@ impl Accounts {
         let request =
             request.map(|RecoveryCodesRequest { password, code }| (shown(password), code));
         self.settle_for(person, "accounts.make_recovery_codes", || async {
-            let (snapshot, user) = self.deciding(person, Action::RecoveryCodesMake).await?;
-            let second_factor = snapshot
+            let (account, user) = self.deciding(person, Action::RecoveryCodesMake).await?;
+            let second_factor = account
                 .active_key()
                 .ok_or(Failure::Refused(RecoveryCodesError::NoActiveKey))?;
             let (password, code) = said(&request, RecoveryCodesError::Body)?;
             let locked = |wait| Unproven::Locked { wait }.into();
-            let (action, theirs) = (Action::RecoveryCodesMake, (&snapshot, &user));
+            let (action, theirs) = (Action::RecoveryCodesMake, (&account, &user));
             let judged = self.password_in_session(person, action, theirs, password);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
             let random = Zeroizing::new([(); 10].map(|()| self.random::<10>()));
-            let secret = self.secret(snapshot.second_factor.place(), second_factor)?;
+            let secret = self.secret(account.second_factor.place(), second_factor)?;
             let proof = code.as_ref().map(|text| Proof::Typed {
                 text,
                 secret: &secret,
             });
-            let decision = snapshot.records().make_recovery_codes(
+            let decision = account.records().make_recovery_codes(
                 judged,
                 proof.as_ref(),
                 session.asking(&user),
                 &random,
-                snapshot.at(),
+                account.at(),
                 &self.policy,
             );
             let (why, error) = match decision.verdict {
                 Ok(codes) => {
-                    let mut batch = self.store.batch(snapshot.now);
+                    let mut batch = self.store.batch(account.now);
                     let deed = deed(action, &user, None, origin);
-                    self.audit.done(&mut batch, snapshot.now, deed);
-                    snapshot.save(&mut batch, decision.next, Change::default());
+                    self.audit.done(&mut batch, account.now, deed);
+                    account.save(&mut batch, decision.next, Change::default());
                     let codes = codes.iter().map(|code| Zeroizing::new(code.to_string()));
                     return Ok(Attempt::Commit(batch, Ok(codes.collect())));
                 }
@@ -100,7 +100,7 @@ impl Accounts {
                     (Reason::FactorNeeded, Undecided::FactorNeeded.into())
                 }
                 Err(RecoveryRefusal::Locked(lock)) => {
-                    (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                    (Reason::NotJudged, locked(account.wait(lock.until)))
                 }
                 Err(RecoveryRefusal::NoActiveKey) => {
                     (Reason::NoActiveKey, RecoveryCodesError::NoActiveKey)
@@ -108,16 +108,16 @@ impl Accounts {
                 Err(RecoveryRefusal::Replayed) => (Reason::CodeUsed, RecoveryCodesError::WrongCode),
                 Err(RecoveryRefusal::WrongCode(failure)) => (
                     Reason::wrong_code(&failure),
-                    snapshot.locked_or(&failure, RecoveryCodesError::WrongCode, locked),
+                    account.locked_or(&failure, RecoveryCodesError::WrongCode, locked),
                 ),
                 Err(RecoveryRefusal::WrongPassword(failure)) => {
                     let refusal = PasswordRefusal::WrongPassword(failure);
-                    let (why, error) = snapshot.unproven(refusal);
+                    let (why, error) = account.unproven(refusal);
                     (why, error.into())
                 }
             };
             let deed = self.refused(action, &user, why, origin);
-            self.refuse(&snapshot, decision.next, (why, deed), error)
+            self.refuse(&account, decision.next, (why, deed), error)
                 .await
         })
         .await

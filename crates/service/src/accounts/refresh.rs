@@ -25,13 +25,13 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
+    account::Account,
     deeds::{Failed, by, deed, of_user},
     reading::Slot,
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
         refresh_family_name, refresh_token_key, user_key,
     },
-    snapshot::Snapshot,
 };
 use crate::{
     Action, Failure, Origin, StorageError,
@@ -179,16 +179,16 @@ impl Accounts {
     pub(super) fn add_refresh_token(
         &self,
         batch: &mut Batch,
-        snapshot: &Snapshot,
+        account: &Account,
         login: &Login,
     ) -> Token {
-        let token = self.draw_token(snapshot.now);
-        if let Some(user) = snapshot.active_user() {
+        let token = self.draw_token(account.now);
+        if let Some(user) = account.active_user() {
             let record = RefreshToken {
                 owner: user.owner(),
                 generation: user.generation,
                 key_changes: user.key_changes,
-                created_at: snapshot.now,
+                created_at: account.now,
                 family: None,
                 spent: None,
                 sid: Some(login.sid),

@@ -7,6 +7,7 @@ use keyproof_mfa::Standing;
 use super::{
     Accounts, SessionId,
     access_token::Login,
+    account::FactorPlaces,
     application_tokens::{is_of, is_valid},
     deeds,
     reading::{Reading, Slot},
@@ -16,7 +17,6 @@ use super::{
     },
     session_id::TokenId,
     signing_key,
-    snapshot::FactorPlaces,
 };
 use crate::{
     Failure, Origin, Who,

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{StorageError, derived::Derived, storage::damaged};
 
-/// What was read.
-pub(super) struct Snapshot {
+/// An account, as it was read.
+pub(super) struct Account {
     /// Absent is nobody.
     pub(super) user: Slot<User>,
     pub(super) second_factor: Slot<SecondFactor>,
@@ -112,7 +112,7 @@ pub(super) struct Change {
 
 impl Accounts {
     /// Reads what is kept of whoever has this name; of nobody, what is counted against it.
-    pub(super) async fn snapshot(&self, name: &str) -> Result<Snapshot, StorageError> {
+    pub(super) async fn account(&self, name: &str) -> Result<Account, StorageError> {
         let named = name_keys(name);
         let places = Derived::default();
         let plan = ReadPlan::new(named.clone()).then({
@@ -129,22 +129,22 @@ impl Accounts {
         let found: Slot<UserName> = reading.slot(place.clone())?;
         let owner = owner_of(found.record());
         let places = places.of(&owner, |owner| Places::of(*owner));
-        Snapshot::of(named, (owner, places), None, &reading)
+        Account::of(named, (owner, places), None, &reading)
     }
 
     /// The same, of a user whose number is known.
-    pub(super) async fn snapshot_of(
+    pub(super) async fn account_of(
         &self,
         name: &str,
         owner: Owner,
-    ) -> Result<Snapshot, StorageError> {
+    ) -> Result<Account, StorageError> {
         let (named, places) = (name_keys(name), Places::of(owner));
         let reading = self.read(named.iter().cloned().chain(places.all())).await?;
-        Snapshot::of(named, (owner, places), None, &reading)
+        Account::of(named, (owner, places), None, &reading)
     }
 
     /// The user whose challenge has this token, with that challenge; `None` if there is none.
-    pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Snapshot>, StorageError> {
+    pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Account>, StorageError> {
         fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], Places) {
             (name_keys(&asked.name), Places::of(asked.owner))
         }
@@ -168,7 +168,7 @@ impl Accounts {
             return Ok(None);
         };
         let (named, places) = places.of(&asked, places_of);
-        Snapshot::of(named, (asked.owner, places), Some(challenge), &reading).map(Some)
+        Account::of(named, (asked.owner, places), Some(challenge), &reading).map(Some)
     }
 
     /// The secret of the second factor at this place, for codes to be compared with.
@@ -183,7 +183,7 @@ impl Accounts {
     }
 }
 
-impl Snapshot {
+impl Account {
     /// All that was read of a user.
     fn of(
         [name, lockout]: [Key; 2],
@@ -191,7 +191,7 @@ impl Snapshot {
         challenge: Option<Slot<ChallengeRecord>>,
         reading: &Reading,
     ) -> Result<Self, StorageError> {
-        let mut snapshot = Self::of_second_factor(places.factor, reading)?;
+        let mut account = Self::of_second_factor(places.factor, reading)?;
         let counted = Counted {
             name: reading.slot(name)?,
             lockout: reading.slot(lockout)?,
@@ -201,11 +201,11 @@ impl Snapshot {
         // The name may have become another's since it was looked up.
         let is_theirs = |named: &UserName| named.owner == owner;
         if !counted.name.record().is_some_and(is_theirs) {
-            snapshot.user.stored = None;
+            account.user.stored = None;
         }
-        snapshot.counted = Some(counted);
-        snapshot.challenge = challenge;
-        Ok(snapshot)
+        account.counted = Some(counted);
+        account.challenge = challenge;
+        Ok(account)
     }
 
     /// A user's second factor alone: nothing that counts failures, for what is decided on it counts none.
