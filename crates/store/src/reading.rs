@@ -48,6 +48,7 @@ type Then = dyn Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync;
 /// let named = found.get::<UserName>(&name)?.ok_or("nobody has this name")?;
 /// let user = found.get::<User>(&user_key(named.record.number))?.ok_or("a name of nobody")?;
 /// assert_eq!(user.record.full_name, "Ada Lovelace");
+/// assert_eq!(found.now(), now);
 /// # Ok(())
 /// # }
 /// ```
@@ -100,9 +101,15 @@ impl fmt::Debug for ReadPlan {
 pub struct Snapshot {
     /// In key order, each key once.
     records: Vec<(Key, Option<Raw>)>,
+    pub(crate) now: Timestamp,
 }
 
 impl Snapshot {
+    /// The moment at which records had expired or had not: what is decided on them is committed as of then.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The record at `key`, unless it is absent or expired.
     ///
     /// # Errors

@@ -7,12 +7,11 @@ use keyproof_auth::Token;
 use keyproof_mfa::{
     self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
 };
-use keyproof_store::{Batch, Key, ReadPlan, Record, Timestamp};
+use keyproof_store::{Batch, Key, ReadPlan, Record, Snapshot, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
     Accounts, millis,
-    reading::{Reading, Slot},
     records::{
         AddressesRecord, ChallengeRecord, DevicesRecord, LockoutRecord, Owner, RecoveryRecord,
         SecondFactor, SessionsRecord, User, UserName, UserStatus, addresses_key, challenge_key,
@@ -21,7 +20,7 @@ use super::{
     session_id::TokenId,
     timestamp, wait,
 };
-use crate::{StorageError, derived::Derived, storage::damaged};
+use crate::{StorageError, derived::Derived, slot::Slot, storage::damaged};
 
 /// An account, as it was read.
 pub(super) struct Account {
@@ -126,7 +125,7 @@ impl Accounts {
         });
         let reading = self.read_plan(plan).await?;
         let [place, _] = &named;
-        let found: Slot<UserName> = reading.slot(place.clone())?;
+        let found: Slot<UserName> = Slot::of(&reading, place.clone())?;
         let owner = owner_of(found.record());
         let places = places.of(&owner, |owner| Places::of(*owner));
         Account::of(named, (owner, places), None, &reading)
@@ -162,7 +161,7 @@ impl Accounts {
             }
         });
         let reading = self.read_plan(plan).await?;
-        let challenge: Slot<ChallengeRecord> = reading.slot(place)?;
+        let challenge: Slot<ChallengeRecord> = Slot::of(&reading, place)?;
         let asked = challenge.stored.as_ref();
         let Some(asked) = asked.map(|stored| Arc::clone(&stored.record)) else {
             return Ok(None);
@@ -189,14 +188,14 @@ impl Account {
         [name, lockout]: [Key; 2],
         (owner, places): (Owner, Places),
         challenge: Option<Slot<ChallengeRecord>>,
-        reading: &Reading,
+        reading: &Snapshot,
     ) -> Result<Self, StorageError> {
         let mut account = Self::of_second_factor(places.factor, reading)?;
         let counted = Counted {
-            name: reading.slot(name)?,
-            lockout: reading.slot(lockout)?,
-            addresses: reading.slot(places.addresses)?,
-            sessions: reading.slot(places.sessions)?,
+            name: Slot::of(reading, name)?,
+            lockout: Slot::of(reading, lockout)?,
+            addresses: Slot::of(reading, places.addresses)?,
+            sessions: Slot::of(reading, places.sessions)?,
         };
         // The name may have become another's since it was looked up.
         let is_theirs = |named: &UserName| named.owner == owner;
@@ -211,14 +210,14 @@ impl Account {
     /// A user's second factor alone: nothing that counts failures, for what is decided on it counts none.
     pub(super) fn of_second_factor(
         places: FactorPlaces,
-        reading: &Reading,
+        reading: &Snapshot,
     ) -> Result<Self, StorageError> {
         Ok(Self {
-            now: reading.now,
-            user: reading.slot(places.user)?,
-            second_factor: reading.slot(places.second_factor)?,
-            devices: reading.slot(places.devices)?,
-            recovery: reading.slot(places.recovery)?,
+            now: reading.now(),
+            user: Slot::of(reading, places.user)?,
+            second_factor: Slot::of(reading, places.second_factor)?,
+            devices: Slot::of(reading, places.devices)?,
+            recovery: Slot::of(reading, places.recovery)?,
             counted: None,
             challenge: None,
         })

@@ -12,7 +12,6 @@ use super::{
     caller::{Caller, SeeUsersError},
     deeds::{deed, owner},
     password::canonical,
-    reading::Slot,
     records::{
         Organisation, OrganisationName, Owner, RemovedUser, Role, User, UserName, UserStatus,
         all_users, organisation_key, organisation_name_key, removed_user_key, user_key,
@@ -22,6 +21,7 @@ use super::{
 use crate::{
     Action, CommandLine, Failure, HashingError, Origin, StorageError,
     pages::Pages,
+    slot::Slot,
     storage::{Attempt, refuse, settle},
 };
 
@@ -229,10 +229,10 @@ impl Accounts {
         settle("accounts.add_user", &self.store, || async {
             let names = [name_key.clone(), organisation_name_key.clone()];
             let reading = self.read(names).await?;
-            let now = reading.now;
-            let name: Slot<UserName> = reading.slot(name_key.clone())?;
+            let now = reading.now();
+            let name: Slot<UserName> = Slot::of(&reading, name_key.clone())?;
             let organisation: Slot<OrganisationName> =
-                reading.slot(organisation_name_key.clone())?;
+                Slot::of(&reading, organisation_name_key.clone())?;
             if name.record().is_some() {
                 return refuse(AddUserError::Exists);
             }

@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use super::{
     Accounts, ApplicationTokenState, Detail,
     application_tokens::{deed, has_ended, is_valid},
-    reading::Slot,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
         application_token_text_key, user_key,
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError, Who,
     audit::{Deed, Target},
+    slot::Slot,
     storage::{Attempt, refuse, settle},
 };
 
@@ -98,13 +98,13 @@ impl Accounts {
             return Ok(Err(unknown));
         };
         let place = application_token_text_key(&token);
-        let reading = self.read_at(plan(place.clone()), now).await?;
-        let text: Slot<ApplicationTokenText> = reading.slot(place)?;
+        let reading = self.store.read(plan(place.clone()), now).await?;
+        let text: Slot<ApplicationTokenText> = Slot::of(&reading, place)?;
         let Some(ApplicationTokenText { organisation, id }) = text.into_record() else {
             return Ok(Err(unknown));
         };
         let token: Slot<ApplicationToken> =
-            reading.slot(application_token_key(organisation, id))?;
+            Slot::of(&reading, application_token_key(organisation, id))?;
         let Some(token) = token.stored else {
             return Ok(Err(unknown));
         };
@@ -112,7 +112,7 @@ impl Accounts {
         if let Err(why) = is_valid(&token.record, address, now) {
             return Ok(refused(why));
         }
-        let user: Slot<User> = reading.slot(user_key(creator(organisation, &token.record)))?;
+        let user: Slot<User> = Slot::of(&reading, user_key(creator(organisation, &token.record)))?;
         let user = user.stored;
         let user = user.filter(|stored| stored.record.status == UserStatus::Active);
         Ok(match user {

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 
 use super::{
     Accounts, Editor, Person, Session, Undecided, Whose,
-    reading::Slot,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, TextPlace, User, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
@@ -23,6 +22,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, Target},
     pages::Pages,
+    slot::Slot,
     storage::{Attempt, refuse, said},
 };
 
@@ -177,7 +177,7 @@ impl Accounts {
             if is_too_long(new.description.as_ref()) {
                 return refuse(AddApplicationTokenError::TooLong);
             }
-            let now = reading.now;
+            let now = reading.now();
             if !self.may_have_one_more(&creator, now).await? {
                 return refuse(AddApplicationTokenError::TooMany);
             }
@@ -311,7 +311,7 @@ impl Accounts {
         let place = |user: &u32| user_key(session.owner_of(Whose::Of(*user)));
         let reading = self.read(new.iter().map(place)).await?;
         for user in new {
-            known.insert(user, reading.slot(place(&user))?);
+            known.insert(user, Slot::of(&reading, place(&user))?);
         }
         Ok(())
     }
@@ -334,7 +334,7 @@ impl Accounts {
             let deciding =
                 self.deciding_over(person, Action::ApplicationTokenChange, [place.clone()]);
             let (own, user, reading) = deciding.await?;
-            let slot: Slot<ApplicationToken> = reading.slot(place.clone())?;
+            let slot: Slot<ApplicationToken> = Slot::of(&reading, place.clone())?;
             let token = slot.record();
             let is_permitted = match token {
                 Some(token) => session.may_manage_token(token),
@@ -370,16 +370,16 @@ impl Accounts {
             } else {
                 Action::ApplicationTokenChange
             };
-            let mut batch = self.store.batch(reading.now);
+            let mut batch = self.store.batch(reading.now());
             own.require(&mut batch);
             if revokes {
-                self.put_revoked(&mut batch, &slot, &next, reading.now)
+                self.put_revoked(&mut batch, &slot, &next, reading.now())
                     .await?;
             } else {
                 slot.replace(&mut batch, &next, slot.expires_at());
             }
             let deed = deed(action, organisation, id, origin);
-            self.audit.done(&mut batch, reading.now, deed);
+            self.audit.done(&mut batch, reading.now(), deed);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

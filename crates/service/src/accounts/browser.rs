@@ -15,7 +15,6 @@ use super::{
     account::Account,
     deeds::{deed, of_user},
     login::{Granted, Keeping},
-    reading::Slot,
     records::{User, UserSessionRecord, user_key, user_session_key},
     session_id::TokenId,
 };
@@ -23,6 +22,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
     session_life::{Confirmed, Found, SessionLife, acting},
+    slot::Slot,
     storage::{Attempt, settle},
 };
 
@@ -149,11 +149,11 @@ impl Accounts {
             }
         });
         let reading = self.read_plan(plan).await?;
-        let slot: Slot<UserSessionRecord> = reading.slot(place.clone())?;
+        let slot: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
         let warrant = slot.warrant();
         let kept = slot.stored.ok_or(INVALID)?;
         let record = &*kept.record;
-        let user: Slot<User> = reading.slot(user_key(record.owner))?;
+        let user: Slot<User> = Slot::of(&reading, user_key(record.owner))?;
         let user = user.into_record().ok_or(INVALID)?;
         let session = Session::of_browser(record, warrant, &user);
         if !session.is_of(&user) {
@@ -161,13 +161,13 @@ impl Accounts {
         }
         let confirmed = Confirmed {
             at: record.logged_in_at,
-            read_at: reading.now,
+            read_at: reading.now(),
         };
         Ok(Found {
             session: UserSession { session, confirmed },
             place,
             kept,
-            read_at: reading.now,
+            read_at: reading.now(),
         })
     }
 
@@ -216,7 +216,7 @@ impl Accounts {
             let action = Action::UserSessionsEnd;
             let decided = self.deciding_over::<Undecided>(person, action, [place.clone()]);
             let (own, user, reading) = decided.await?;
-            let kept: Slot<UserSessionRecord> = reading.slot(place.clone())?;
+            let kept: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
             let record = kept.record().ok_or(ENDED)?;
             // Whoever has activated the present key has shown a code of it.
             let by = user.activation.and_then(|activation| {
@@ -233,14 +233,14 @@ impl Accounts {
                     .filter(|_| record.key_changes == user.key_changes),
                 ..record.clone()
             };
-            let mut batch = self.store.batch(reading.now);
+            let mut batch = self.store.batch(reading.now());
             own.replace(&mut batch, &changed, None);
             kept.remove(&mut batch);
-            let token = self.draw_token(reading.now);
+            let token = self.draw_token(reading.now());
             let ends = next.life.ends_at();
             batch.insert(&user_session_key(&token), &next, Some(ends));
             let deed = deed(action, &user, None, person.origin());
-            self.audit.done(&mut batch, reading.now, deed);
+            self.audit.done(&mut batch, reading.now(), deed);
             Ok(Attempt::Commit(batch, Ok(token.text())))
         })
         .await
@@ -260,11 +260,11 @@ impl Accounts {
         let place = user_session_key(&before);
         settle("accounts.renew_user_session", &self.store, || async {
             let reading = self.read([place.clone()]).await?;
-            let kept: Slot<UserSessionRecord> = reading.slot(place.clone())?;
+            let kept: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
             let record = kept.record().ok_or(INVALID)?;
-            let mut batch = self.store.batch(reading.now);
+            let mut batch = self.store.batch(reading.now());
             kept.remove(&mut batch);
-            let token = self.draw_token(reading.now);
+            let token = self.draw_token(reading.now());
             let ends = record.life.ends_at();
             batch.insert(&user_session_key(&token), record, Some(ends));
             Ok(Attempt::Commit(batch, Ok(token.text())))

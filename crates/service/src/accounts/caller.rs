@@ -1,13 +1,13 @@
 //! Operators who look after users: which organisations their scopes reach.
 
 use keyproof_auth::operator::{OperatorScope, Reach};
+use keyproof_store::Snapshot;
 use zeroize::Zeroizing;
 
 use super::{
     Accounts, AddUserError, KeySummary, NewUser, UserPage, UserQuery, UserView,
     account::Account,
     directory::view,
-    reading::{Reading, Slot},
     records::{
         Organisation, OrganisationName, Owner, User, organisation_key, organisation_name_key,
         organisation_names, user_key,
@@ -17,6 +17,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     access::Operator,
     audit::{Deed, Target},
+    slot::Slot,
     storage::refuse,
 };
 
@@ -65,10 +66,10 @@ impl Caller {
         &self,
         reach: Reach,
         organisation: u32,
-        reading: &Reading,
+        reading: &Snapshot,
     ) -> Result<OrganisationView, Failure<SeeUsersError>> {
         // An organisation's name never changes.
-        let found: Slot<Organisation> = reading.slot(organisation_key(organisation))?;
+        let found: Slot<Organisation> = Slot::of(reading, organisation_key(organisation))?;
         let found = found.into_record();
         let reaches = match &found {
             Some(organisation) => self.may(reach, &organisation.name),
@@ -184,7 +185,7 @@ impl Accounts {
             let reading = self.read(places.iter().cloned()).await?;
             let mut ids = Vec::new();
             for place in places {
-                let named: Slot<OrganisationName> = reading.slot(place)?;
+                let named: Slot<OrganisationName> = Slot::of(&reading, place)?;
                 ids.extend(named.record().map(|named| named.id));
             }
             page.organisations = self.organisations_of(ids).await?;
@@ -226,7 +227,7 @@ impl Accounts {
         let reading = self.read(places).await?;
         let mut organisations = Vec::new();
         for id in ids {
-            let organisation: Slot<Organisation> = reading.slot(organisation_key(id))?;
+            let organisation: Slot<Organisation> = Slot::of(&reading, organisation_key(id))?;
             organisations.extend(organisation.into_record().map(OrganisationView::of));
         }
         Ok(organisations)
@@ -287,7 +288,7 @@ impl Accounts {
         let places = [organisation_key(owner.organisation), user_key(owner)];
         let reading = self.read(places).await?;
         caller.reached(reach, owner.organisation, &reading)?;
-        let found: Slot<User> = reading.slot(user_key(owner))?;
+        let found: Slot<User> = Slot::of(&reading, user_key(owner))?;
         let found = found.into_record().ok_or(UNKNOWN)?;
         let account = self.account_of(&found.name, owner).await?;
         let user = account.user.record().cloned().ok_or(UNKNOWN)?;

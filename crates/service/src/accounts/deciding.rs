@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use keyproof_mfa::{FactorNeeded, UserRecords};
-use keyproof_store::{Batch, Key};
+use keyproof_store::{Batch, Key, Snapshot};
 
 use super::{
     Accounts, Manager, Person, Reason,
     account::{Account, FactorPlaces, records_of},
-    reading::{Reading, Slot},
     records::{SecondFactor, User, second_factor_key, user_key},
 };
 use crate::{
     Action, Failure,
+    slot::Slot,
     storage::{Attempt, settle_permitted},
 };
 
@@ -89,12 +89,12 @@ impl Accounts {
         person: &Person,
         action: Action,
         places: impl IntoIterator<Item = Key>,
-    ) -> Result<(Slot<User>, User, Reading), Failure<E>> {
+    ) -> Result<(Slot<User>, User, Snapshot), Failure<E>> {
         let owner = person.session().owner;
         let own = [user_key(owner), second_factor_key(owner)];
         let reading = self.read(own.into_iter().chain(places)).await?;
-        let own: Slot<User> = reading.slot(user_key(owner))?;
-        let key: Slot<SecondFactor> = reading.slot(second_factor_key(owner))?;
+        let own: Slot<User> = Slot::of(&reading, user_key(owner))?;
+        let key: Slot<SecondFactor> = Slot::of(&reading, second_factor_key(owner))?;
         let user = still_theirs(person, own.record())?.clone();
         let records = records_of(&user, key.record());
         self.may_decide(person, action, &user, &records).await?;
@@ -127,10 +127,10 @@ impl Accounts {
         } else {
             user_key(own)
         };
-        let asking: Slot<User> = reading.slot(asking)?;
+        let asking: Slot<User> = Slot::of(reading, asking)?;
         let user = still_theirs(person, asking.record())?;
         if let Some(action) = deciding {
-            let key: Slot<SecondFactor> = reading.slot(second_factor_key(own))?;
+            let key: Slot<SecondFactor> = Slot::of(reading, second_factor_key(own))?;
             let records = records_of(user, key.record());
             self.may_decide(person, action, user, &records).await?;
         }

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Raw, Timestamp};
+use keyproof_store::{Raw, Snapshot, Timestamp};
 
 use super::{
     Accounts, KeySummary, Session, Whose,
-    reading::{Reading, Slot},
     records::{Owner, Role, SecondFactor, User, UserStatus, second_factor_key, user_key, users_of},
     user_query::{Listing, UserQuery},
 };
-use crate::{Failure, StorageError, audit::Subject, pages};
+use crate::{Failure, StorageError, audit::Subject, pages, slot::Slot};
 
 /// Records read at once.
 const PAGE: usize = 500;
@@ -172,9 +171,9 @@ impl Accounts {
     }
 }
 
-fn view_of(owner: Owner, reading: &Reading) -> Result<UserView, Failure<DirectoryError>> {
-    let user: Slot<User> = reading.slot(user_key(owner))?;
-    let key: Slot<SecondFactor> = reading.slot(second_factor_key(owner))?;
+fn view_of(owner: Owner, reading: &Snapshot) -> Result<UserView, Failure<DirectoryError>> {
+    let user: Slot<User> = Slot::of(reading, user_key(owner))?;
+    let key: Slot<SecondFactor> = Slot::of(reading, second_factor_key(owner))?;
     let user = user.record();
     let user = user.ok_or(Failure::Refused(DirectoryError::Unknown))?;
     Ok(view(user, key.record().map(KeySummary::of)))

@@ -20,6 +20,7 @@ use crate::{
     Action, CommandLine, Failure, Origin, StorageError,
     audit::{Deed, Event},
     pages::Pages,
+    slot::Slot,
     storage::{Attempt, refuse, settle},
 };
 
@@ -135,11 +136,11 @@ impl Accounts {
                 .flat_map(|subject| [user_key((*subject).into()), removed_user_key(*subject)]);
             let reading = self.read_plan(ReadPlan::new(places)).await?;
             for subject in some {
-                let user = reading.slot::<User>(user_key((*subject).into()))?;
+                let user = Slot::<User>::of(&reading, user_key((*subject).into()))?;
                 let user = user.into_record();
                 // The number may have become another's.
                 let user = user.filter(|user| user.subject() == *subject);
-                let removed = reading.slot::<RemovedUser>(removed_user_key(*subject))?;
+                let removed = Slot::<RemovedUser>::of(&reading, removed_user_key(*subject))?;
                 let removed = removed.into_record().map(|removed| removed.name);
                 let name = user.map(|user| user.name).or(removed);
                 names.extend(name.map(|name| (*subject, name)));

@@ -1,34 +1,25 @@
-//! Records that a use case reads in one go, from one state of the store, each with its place.
+//! What a use case reads in one go, from one state of the store.
 
-use keyproof_store::{Key, Raw, ReadPlan, Record, Snapshot, Timestamp};
+use keyproof_store::{Key, ReadPlan, Snapshot};
 
 use super::{
     Accounts,
     records::{Owner, User, UserName, user_key, user_name_key},
 };
-pub(super) use crate::slot::Slot;
-use crate::{StorageError, audit::Warrant};
-
-/// What was read at one moment.
-#[derive(Debug)]
-pub(super) struct Reading {
-    /// The moment.
-    pub(super) now: Timestamp,
-    found: Snapshot,
-}
+use crate::{StorageError, slot::Slot};
 
 impl Accounts {
     /// Reads what is at these places.
     pub(super) async fn read(
         &self,
         places: impl IntoIterator<Item = Key>,
-    ) -> Result<Reading, StorageError> {
+    ) -> Result<Snapshot, StorageError> {
         self.read_plan(ReadPlan::new(places)).await
     }
 
     /// Reads what is where a plan leads.
-    pub(super) async fn read_plan(&self, plan: ReadPlan) -> Result<Reading, StorageError> {
-        self.read_at(plan, self.clock.now()).await
+    pub(super) async fn read_plan(&self, plan: ReadPlan) -> Result<Snapshot, StorageError> {
+        Ok(self.store.read(plan, self.clock.now()).await?)
     }
 
     /// Reads the user of this name, if there is one, with what is beside them.
@@ -36,7 +27,7 @@ impl Accounts {
         &self,
         name: &str,
         beside: impl Fn(Owner) -> Option<Key> + Send + Sync + 'static,
-    ) -> Result<(Reading, Option<Slot<User>>), StorageError> {
+    ) -> Result<(Snapshot, Option<Slot<User>>), StorageError> {
         let place = user_name_key(name);
         let plan = ReadPlan::new([place.clone()]).then({
             let place = place.clone();
@@ -48,32 +39,9 @@ impl Accounts {
             }
         });
         let reading = self.read_plan(plan).await?;
-        let named: Slot<UserName> = reading.slot(place)?;
-        let user = named.record().map(|named| user_key(named.owner));
-        let user = user.map(|place| reading.slot(place)).transpose()?;
+        let named = reading.get_shared::<UserName>(&place)?;
+        let user = named.map(|named| user_key(named.record.owner));
+        let user = user.map(|place| Slot::of(&reading, place)).transpose()?;
         Ok((reading, user))
-    }
-
-    /// The same as [`read_plan`](Self::read_plan), of a moment that the plan knows.
-    pub(super) async fn read_at(
-        &self,
-        plan: ReadPlan,
-        now: Timestamp,
-    ) -> Result<Reading, StorageError> {
-        let found = self.store.read(plan, now).await?;
-        Ok(Reading { now, found })
-    }
-}
-
-impl Reading {
-    /// The record at this place, which was asked for.
-    pub(super) fn slot<R: Record>(&self, place: Key) -> Result<Slot<R>, StorageError> {
-        Slot::of(&self.found, place)
-    }
-
-    /// The record at this place, which was asked for, as what permits a request; nothing if there is none.
-    pub(super) fn warrant(&self, place: Key) -> Result<Option<Warrant>, StorageError> {
-        let version = self.found.raw(&place)?.map(Raw::version);
-        Ok(version.map(|version| Warrant { place, version }))
     }
 }

@@ -27,7 +27,6 @@ use super::{
     access_token::Login,
     account::Account,
     deeds::{Failed, by, deed, of_user},
-    reading::Slot,
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
         refresh_family_name, refresh_token_key, user_key,
@@ -37,6 +36,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
     clock::auth_millis,
+    slot::Slot,
     storage::{Attempt, refuse, settle},
 };
 
@@ -211,8 +211,8 @@ impl Accounts {
                 Ok(rests_on.map(RestsOn::places).unwrap_or_default())
             }
         });
-        let reading = self.read_at(plan, now).await?;
-        let held: Slot<RefreshToken> = reading.slot(place)?;
+        let reading = self.store.read(plan, now).await?;
+        let held: Slot<RefreshToken> = Slot::of(&reading, place)?;
         let Some(record) = held.record() else {
             return Ok(None);
         };
@@ -224,13 +224,15 @@ impl Accounts {
         } = RestsOn::of(token, record, now);
         Ok(Some(Shown {
             token: token.clone(),
-            user: reading.slot(user)?,
+            user: Slot::of(&reading, user)?,
             family: if has_family {
-                reading.slot(family)?
+                Slot::of(&reading, family)?
             } else {
                 Slot::unread(family)
             },
-            successor: successor.map(|place| reading.slot(place)).transpose()?,
+            successor: successor
+                .map(|place| Slot::of(&reading, place))
+                .transpose()?,
             record: record.clone(),
             held,
             now,

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use keyproof_mfa::Standing;
+use keyproof_store::{Raw, Snapshot};
 
 use super::{
     Accounts, SessionId,
@@ -10,7 +11,6 @@ use super::{
     account::FactorPlaces,
     application_tokens::{is_of, is_valid},
     deeds,
-    reading::{Reading, Slot},
     records::{
         Activation, ApplicationToken, Owner, Role, User, UserSessionRecord, UserStatus,
         application_token_key, user_key,
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     Failure, Origin, Who,
     audit::{AuditReader, LoginName, Search, Subject, Target, Warrant},
+    slot::Slot,
 };
 
 /// The bearer of a valid access token.
@@ -46,7 +47,7 @@ pub struct Session {
 pub(super) struct Along {
     owner: Owner,
     pub(super) places: FactorPlaces,
-    pub(super) reading: Reading,
+    pub(super) reading: Snapshot,
 }
 
 /// Whose keys or devices.
@@ -282,17 +283,17 @@ impl Accounts {
         let reading = self.read(places.chain(along_it.into_iter().flatten()));
         let reading = reading.await?;
         // The key is still in force, whenever it was that it verified the token.
-        let Some(signing_key) = reading.warrant(signed_with)? else {
+        let Some(version) = reading.raw(&signed_with)?.map(Raw::version) else {
             self.signing.let_go(&claims.signed_with);
             return Err(INVALID);
         };
-        let user: Slot<User> = reading.slot(own)?;
+        let user: Slot<User> = Slot::of(&reading, own)?;
         let user = user.record().ok_or(INVALID)?;
         if let Some(token) = token {
-            let token: Slot<ApplicationToken> = reading.slot(token)?;
+            let token: Slot<ApplicationToken> = Slot::of(&reading, token)?;
             token
                 .record()
-                .filter(|token| is_valid(token, address, reading.now).is_ok())
+                .filter(|token| is_valid(token, address, reading.now()).is_ok())
                 .filter(|token| token.creator_incarnation == user.incarnation)
                 .ok_or(INVALID)?;
         }
@@ -313,7 +314,10 @@ impl Accounts {
                     reading,
                 })
             }),
-            warrant: Some(signing_key),
+            warrant: Some(Warrant {
+                place: signed_with,
+                version,
+            }),
         };
         if session.is_of(user) {
             Ok(session)

@@ -3,12 +3,12 @@
 use super::{
     Accounts, ApplicationTokenSummary, UnknownUser,
     application_tokens::{deed, is_of, summary},
-    reading::Slot,
     records::{ApplicationToken, Owner, application_token_key, application_tokens_of},
 };
 use crate::{
     Action, CommandLine, Failure,
     pages::Pages,
+    slot::Slot,
     storage::{Attempt, settle},
 };
 
@@ -76,12 +76,12 @@ impl Accounts {
             let (reading, user_slot) = called.await?;
             let user_slot = user_slot.ok_or(Failure::Refused(UserUnknown))?;
             let user = user_slot.record().ok_or(Failure::Refused(UserUnknown))?;
-            let slot: Slot<ApplicationToken> = reading.slot(place(user.owner()))?;
+            let slot: Slot<ApplicationToken> = Slot::of(&reading, place(user.owner()))?;
             let token = slot
                 .record()
                 .filter(|token| is_of(token, user.id, &user.name))
                 .ok_or(Failure::Refused(Unknown))?;
-            let mut batch = self.store.batch(reading.now);
+            let mut batch = self.store.batch(reading.now());
             if summary(token.clone(), Some(user)).is_revoked {
                 // Whoever ended it may never have learnt so.
                 user_slot.require(&mut batch);
@@ -93,7 +93,7 @@ impl Accounts {
                 is_revoked: true,
                 ..token.clone()
             };
-            self.put_revoked(&mut batch, &slot, &next, reading.now)
+            self.put_revoked(&mut batch, &slot, &next, reading.now())
                 .await?;
             let deed = deed(
                 Action::ApplicationTokenRevoke,
@@ -101,7 +101,7 @@ impl Accounts {
                 id,
                 origin,
             );
-            self.audit.done(&mut batch, reading.now, deed);
+            self.audit.done(&mut batch, reading.now(), deed);
             Ok(Attempt::Commit(batch, Ok(Revocation::Now)))
         })
         .await
