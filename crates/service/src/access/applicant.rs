@@ -23,11 +23,11 @@ pub enum Presence {
 /// A request, as it stands in line for being judged. Its clones are the same request, which counts once against its
 /// address however often it is hashed for.
 #[derive(Clone)]
-pub struct Applicant(Arc<Request>);
+pub struct Applicant(Arc<Request<Client>>);
 
-struct Request {
-    client: Option<Box<Client>>,
+struct Request<C: ?Sized> {
     has_counted: AtomicBool,
+    client: C,
 }
 
 /// Says whether it is still there.
@@ -36,20 +36,16 @@ type Client = dyn Fn() -> Presence + Send + Sync;
 impl Applicant {
     /// The request of a client that says whether it is still there, as far as that can be told without waiting.
     pub fn new(client: impl Fn() -> Presence + Send + Sync + 'static) -> Self {
-        Self::of(Some(Box::new(client)))
-    }
-
-    fn of(client: Option<Box<Client>>) -> Self {
-        Self(Arc::new(Request {
-            client,
+        let request = Arc::new(Request {
             has_counted: AtomicBool::new(false),
-        }))
+            client,
+        });
+        Self(request)
     }
 
     /// Whether the client still waits.
     pub(super) fn presence(&self) -> Presence {
-        let client = self.0.client.as_ref();
-        client.map_or(Presence::Here, |client| client())
+        (self.0.client)()
     }
 
     /// Whether this is the first time that it is to be counted.
@@ -61,7 +57,7 @@ impl Applicant {
 /// One that waits for as long as it takes.
 impl Default for Applicant {
     fn default() -> Self {
-        Self::of(None)
+        Self::new(|| Presence::Here)
     }
 }
 
