@@ -8,10 +8,9 @@ use keyproof_otp::{
     pos::{Amount, Confirmation, PosAlgorithm, confirm},
 };
 
-use super::super::OtpDevices;
+use super::{super::OtpDevices, deed};
 use crate::{
     Action, Failure,
-    audit::{Deed, Target},
     otp_devices::{Caller, Reading},
     storage::{Attempt, overtaken, refuse, settle_permitted},
 };
@@ -95,15 +94,7 @@ impl OtpDevices {
         let (name, origin, now) = ("otp_devices.note_shown", caller.origin(), self.clock.now());
         let (store, clock) = (&self.store, &*self.clock);
         settle_permitted(name, store, clock, origin, overtaken, || async {
-            let deed = Deed {
-                action: Action::OtpDeviceShow,
-                target: Target::OtpDevice {
-                    instance: caller.instance().to_owned(),
-                    id: device.id.clone(),
-                },
-                detail: None,
-                origin,
-            };
+            let deed = deed(Action::OtpDeviceShow, caller, &device.id, None);
             let mut batch = self.store.batch(now);
             self.audit.used(&mut batch, now, deed, false).await?;
             Ok(Attempt::Commit(batch, Ok(())))
@@ -150,22 +141,15 @@ impl OtpDevices {
         let (name, origin) = ("otp_devices.check_code", caller.origin());
         let (store, clock) = (&self.store, &*self.clock);
         settle_permitted(name, store, clock, origin, overtaken, || async {
-            let deed = Deed {
-                action: Action::OtpDeviceCheck,
-                target: Target::OtpDevice {
-                    instance: caller.instance().to_owned(),
-                    id: device.id.clone(),
-                },
-                detail: Some(match fitting {
-                    Some(step) if step.is_shown => "a code of now".to_owned(),
-                    Some(step) => format!(
-                        "a code of {} steps before, {} after",
-                        step.before, step.after
-                    ),
-                    None => "no code of it".to_owned(),
-                }),
-                origin,
+            let found = match fitting {
+                Some(step) if step.is_shown => "a code of now".to_owned(),
+                Some(step) => format!(
+                    "a code of {} steps before, {} after",
+                    step.before, step.after
+                ),
+                None => "no code of it".to_owned(),
             };
+            let deed = deed(Action::OtpDeviceCheck, caller, &device.id, Some(found));
             let mut batch = self.store.batch(now);
             match fitting.filter(|step| step.is_shown) {
                 Some(_) => self.audit.done(&mut batch, now, deed),

@@ -449,9 +449,9 @@ impl fmt::Debug for DeviceView {
     }
 }
 
-fn deed<'a>(
+fn deed<'a, R>(
     action: Action,
-    caller: &'a Caller<Writing>,
+    caller: &'a Caller<R>,
     id: &str,
     detail: Option<String>,
 ) -> Deed<'a> {
