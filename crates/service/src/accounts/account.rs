@@ -75,13 +75,13 @@ impl FactorPlaces {
 
 /// Where all is that is kept of a user beside what is counted against their name.
 #[derive(Clone)]
-struct Places {
+struct AccountPlaces {
     factor: FactorPlaces,
     addresses: Key,
     sessions: Key,
 }
 
-impl Places {
+impl AccountPlaces {
     fn of(owner: Owner) -> Self {
         Self {
             factor: FactorPlaces::of(owner),
@@ -119,7 +119,7 @@ impl Accounts {
             move |found| {
                 let named = found.get_shared::<UserName>(&place)?;
                 let owner = owner_of(named.as_ref().map(|named| &*named.record));
-                let places: Places = places.of(&owner, |owner| Places::of(*owner));
+                let places: AccountPlaces = places.of(&owner, |owner| AccountPlaces::of(*owner));
                 Ok(places.all().collect())
             }
         });
@@ -127,7 +127,7 @@ impl Accounts {
         let [place, _] = &named;
         let found: Slot<UserName> = Slot::of(&reading, place.clone())?;
         let owner = owner_of(found.record());
-        let places = places.of(&owner, |owner| Places::of(*owner));
+        let places = places.of(&owner, |owner| AccountPlaces::of(*owner));
         Account::of(named, (owner, places), None, &reading)
     }
 
@@ -137,15 +137,15 @@ impl Accounts {
         name: &str,
         owner: Owner,
     ) -> Result<Account, StorageError> {
-        let (named, places) = (name_keys(name), Places::of(owner));
+        let (named, places) = (name_keys(name), AccountPlaces::of(owner));
         let reading = self.read(named.iter().cloned().chain(places.all())).await?;
         Account::of(named, (owner, places), None, &reading)
     }
 
     /// The user whose challenge has this token, with that challenge; `None` if there is none.
     pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Account>, StorageError> {
-        fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], Places) {
-            (name_keys(&asked.name), Places::of(asked.owner))
+        fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], AccountPlaces) {
+            (name_keys(&asked.name), AccountPlaces::of(asked.owner))
         }
 
         let place = challenge_key(token);
@@ -186,7 +186,7 @@ impl Account {
     /// All that was read of a user.
     fn of(
         [name, lockout]: [Key; 2],
-        (owner, places): (Owner, Places),
+        (owner, places): (Owner, AccountPlaces),
         challenge: Option<Slot<ChallengeRecord>>,
         reading: &Snapshot,
     ) -> Result<Self, StorageError> {

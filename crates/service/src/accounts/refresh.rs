@@ -91,7 +91,7 @@ impl RestsOn {
 }
 
 /// A token that was shown, and all that its answer rests on.
-struct Shown {
+struct ShownToken {
     token: Token,
     held: Slot<RefreshToken>,
     record: RefreshToken,
@@ -200,7 +200,7 @@ impl Accounts {
         token
     }
 
-    async fn shown(&self, token: &Token) -> Result<Option<Shown>, StorageError> {
+    async fn shown(&self, token: &Token) -> Result<Option<ShownToken>, StorageError> {
         let now = self.clock.now();
         let place = refresh_token_key(token);
         let plan = ReadPlan::new([place.clone()]).then({
@@ -222,7 +222,7 @@ impl Accounts {
             has_family,
             successor,
         } = RestsOn::of(token, record, now);
-        Ok(Some(Shown {
+        Ok(Some(ShownToken {
             token: token.clone(),
             user: Slot::of(&reading, user)?,
             family: if has_family {
@@ -241,7 +241,7 @@ impl Accounts {
 
     /// A token that was spent on another gives that again only while both are as they were, and outlive this server:
     /// whoever spent it may never have learnt so.
-    fn use_of(&self, shown: &Shown, batch: &mut Batch) -> Use {
+    fn use_of(&self, shown: &ShownToken, batch: &mut Batch) -> Use {
         let Some(spent) = &shown.record.spent else {
             return if self.rotate_refresh_tokens {
                 Use::Only
@@ -267,7 +267,7 @@ impl Accounts {
     async fn record_use(
         &self,
         batch: &mut Batch,
-        shown: &Shown,
+        shown: &ShownToken,
         user: &User,
         origin: &Origin,
         alone: bool,
@@ -288,7 +288,7 @@ impl Accounts {
     }
 
     /// Spends a token, and adds its successor.
-    fn spend(&self, batch: &mut Batch, shown: &Shown, user: &User, origin: &Origin) -> Token {
+    fn spend(&self, batch: &mut Batch, shown: &ShownToken, user: &User, origin: &Origin) -> Token {
         let spent = Spent {
             at: shown.now,
             drawn: HEXLOWER.encode(&self.random::<TOKEN_BYTES>()),
@@ -323,7 +323,7 @@ impl Accounts {
     }
 }
 
-impl Shown {
+impl ShownToken {
     /// Whose the token is, if it is valid. With a family all of its tokens have ended.
     fn holder(&self) -> Option<&User> {
         let held = &self.record;

@@ -8,13 +8,13 @@ use super::{ProvisioningService, fold};
 
 /// A provisioning service's names, as they were first written.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct ServiceNames {
     pub(super) subscription: String,
     pub(super) resource_group: String,
     pub(super) service: String,
 }
 
-impl Place {
+impl ServiceNames {
     pub(super) fn of(service: &ProvisioningService) -> Self {
         Self {
             subscription: service.subscription.clone(),
@@ -36,7 +36,7 @@ impl Place {
 /// replaced by whatever changes their number.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Holder {
-    pub(super) place: Place,
+    pub(super) place: ServiceNames,
     pub(super) certificates: u32,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn holder_key(service: &ProvisioningService) -> Key {
 /// At `dps_certificate/<subscription>/<group>/<service>/<name>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Certificate {
-    pub(super) place: Place,
+    pub(super) place: ServiceNames,
     pub(super) name: String,
     #[serde(with = "base64")]
     pub(super) der: Vec<u8>,

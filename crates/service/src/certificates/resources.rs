@@ -8,7 +8,8 @@ use keyproof_x509::{self as x509, X509Error};
 use super::{
     Caller, Certificates, Precondition, Verification,
     records::{
-        Certificate, Description, Holder, Place, all_certificates, certificate_key, holder_key,
+        Certificate, Description, Holder, ServiceNames, all_certificates, certificate_key,
+        holder_key,
     },
 };
 use crate::{
@@ -245,7 +246,7 @@ impl Certificates {
                 place: match (before, &holder) {
                     (Some(before), _) => before.place.clone(),
                     (None, Some(holder)) => holder.record.place.clone(),
-                    (None, None) => Place::of(caller.service()),
+                    (None, None) => ServiceNames::of(caller.service()),
                 },
                 name: before.map_or_else(|| name.to_owned(), |before| before.name.clone()),
                 der,
@@ -348,7 +349,7 @@ impl Certificates {
         match holder {
             None => {
                 let first = Holder {
-                    place: Place::of(caller.service()),
+                    place: ServiceNames::of(caller.service()),
                     certificates: 1,
                 };
                 batch.insert(&key, &first, None);

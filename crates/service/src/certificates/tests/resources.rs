@@ -37,7 +37,7 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
 /// A certificate's record as it was before the uploaded file was kept.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct OldCertificate {
-    place: records::Place,
+    place: records::ServiceNames,
     name: String,
     der: String,
     verification: Verification,
