@@ -87,7 +87,7 @@ pub use path::{PathError, RequestPath, SegmentFault};
 pub use query::Query;
 pub use refusal::StackRefusal;
 pub use request_id::RequestId;
-pub use response::{Response, json, keeping, no_content, plain_refusal, with_body};
+pub use response::{Response, json, json_as, keeping, no_content, plain_refusal, with_body};
 pub use retry::{retry_after, retry_soon, whole_seconds};
 pub use served::Served;
 pub use slots::Slots;

@@ -26,11 +26,16 @@ const ROOM: usize = 1024;
 
 /// An answer with a JSON body, whose maps have texts for keys: then it always serialises.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    json_as(status, "application/json", body)
+}
+
+/// The same, under this media type.
+pub fn json_as(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(ROOM);
     if serde_json::to_writer(&mut text, body).is_err() {
         text.clear();
     }
-    with_body(status, "application/json", text)
+    with_body(status, media_type, text)
 }
 
 /// An answer with this body, which is of this media type.

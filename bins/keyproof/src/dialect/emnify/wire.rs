@@ -1,7 +1,7 @@
 //! The JSON of answers. Members that are absent are left out.
 
 use http::{HeaderValue, StatusCode, header};
-use keyproof_http::{Response, with_body};
+use keyproof_http::{Response, json_as};
 use keyproof_service::{
     Timestamp,
     accounts::{
@@ -362,7 +362,5 @@ fn ok(body: &impl Serialize) -> Response {
 }
 
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    // The types here have no maps with keys that are not text, and so always serialise.
-    let text = serde_json::to_vec(body).unwrap_or_default();
-    with_body(status, "application/json; charset=UTF-8", text)
+    json_as(status, "application/json; charset=UTF-8", body)
 }

@@ -23,6 +23,9 @@ use super::{
 /// The protocol's version as libtool counts (current, revision, age).
 const PROTOCOL: &str = "20:0:10";
 
+/// How much room an answer has at first, in bytes: a device with its codes needs no more.
+const ROOM: usize = 512;
+
 /// Which implementation of the protocol this is.
 const IMPLEMENTATION: &str = concat!("urn:keyproof:taler-merchant:", env!("CARGO_PKG_VERSION"));
 
@@ -283,7 +286,10 @@ pub(super) fn preflight(allow: &str) -> Response {
 
 /// A JSON answer, indented as Taler's own are.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut text = Vec::with_capacity(ROOM);
     // The types here have no maps with keys that are not text, and so always serialise.
-    let text = serde_json::to_vec_pretty(body).unwrap_or_default();
+    if serde_json::to_writer_pretty(&mut text, body).is_err() {
+        text.clear();
+    }
     with_body(status, "application/json", text)
 }
