@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LOCK, add, asks, command_line, log_in, session, tokens};
+use super::{LOCK, add, asks, command_line, session, signed_in, tokens_of};
 use crate::{
     Action,
     Failure::{Refused, Storage},
@@ -35,7 +35,7 @@ async fn changes_nothing(bench: &Bench, session: &Session) {
         let locked = unproven(Unproven::Locked { wait: LOCK });
         assert_eq!(change(old).await, locked, "{old}");
     }
-    tokens(log_in(bench, ADA, PASSWORD, None).await);
+    tokens_of(bench, ADA).await;
 }
 
 async fn in_browser(bench: &Bench) -> String {
@@ -70,7 +70,7 @@ async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let keys = accounts.public_keys().await.unwrap();
     let ended = accounts.end_signing_key(&keys[0].id, &command_line()).await;
     ended.unwrap();
@@ -95,7 +95,7 @@ async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_en
 async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_asked_again() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     let change = async |session: &Session| {
         let (old, new, origin) = (secret(PASSWORD), secret("another horse"), origin());
         let changed = asks(&bench).change_password(session, old, new, &origin);

@@ -204,11 +204,7 @@ async fn a_user_sees_no_strangers_failures_whatever_they_are_called() {
     }
     log_in(&bench, "nobody", PASSWORD, None).await.unwrap_err();
     log_in(&bench, ADA, "wrong horse", None).await.unwrap_err();
-    let session = session(
-        &bench,
-        &tokens(log_in(&bench, "unknown", PASSWORD, None).await),
-    )
-    .await;
+    let session = signed_in(&bench, "unknown").await;
     let (reader, search) = (session.audit_reader(), Search::default());
     // As the release before told of one of this name.
     keep(&bench, 0, "user:unknown/x", "user_name/unknown/x", "y").await;

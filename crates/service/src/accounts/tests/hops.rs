@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ADDRESS, STEP, add, asks, challenge, enrol, laptop, log_in, tokens};
+use super::{ADDRESS, STEP, add, asks, challenge, enrol, laptop, log_in, tokens_of};
 use crate::{
     Action, Clock,
     accounts::{BrowserStep, PasswordLogin, Role, UserQuery, Whose},
@@ -68,7 +68,7 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
     let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
     answered.await.unwrap();
     bench.clock.advance(STEP);
-    let access = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let access = tokens_of(&bench, ADA).await.access;
     let along = async |whose| {
         let session = accounts.session_along(Some(&access), ADDRESS, Some(whose));
         session.await.unwrap()

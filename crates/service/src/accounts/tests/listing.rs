@@ -2,7 +2,7 @@
 
 use keyproof_auth::operator::OperatorScopes;
 
-use super::{add, command_line, enrol, log_in, pending, session, tokens};
+use super::{add, command_line, enrol, pending, session, signed_in, tokens_of};
 use crate::{
     StorageError, TooBusy,
     access::NewOperatorToken,
@@ -79,7 +79,7 @@ async fn readings_of_one_organisation_shut_no_other_out() {
     for organisation in ["one", "other"] {
         add_organisation(&bench, organisation).await;
         let name = format!("ada@{organisation}");
-        let logged_in = tokens(log_in(&bench, &name, PASSWORD, None).await);
+        let logged_in = tokens_of(&bench, &name).await;
         people.push(session(&bench, &logged_in).await);
     }
     let [one, other] = &people[..] else { panic!() };
@@ -155,7 +155,7 @@ async fn each_user_of_a_page_has_their_own_key() {
         add(&bench, name, Role::User).await;
     }
     let (_, ada, active) = enrol(&bench, "ada").await;
-    let bob = session(&bench, &tokens(log_in(&bench, "bob", PASSWORD, None).await)).await;
+    let bob = signed_in(&bench, "bob").await;
     let (_, unfinished) = pending(&bench, &bob).await;
     let by_name = Sort {
         key: SortKey::Name,

@@ -95,6 +95,16 @@ pub(super) async fn log_in_from(
     bench.service.accounts.login(login, origin).await
 }
 
+/// The tokens of a user who logs in with their password, and needs no code.
+pub(super) async fn tokens_of(bench: &Bench, name: &str) -> Tokens {
+    tokens(log_in(bench, name, PASSWORD, None).await)
+}
+
+/// The session of such a user.
+pub(super) async fn signed_in(bench: &Bench, name: &str) -> Session {
+    session(bench, &tokens_of(bench, name).await).await
+}
+
 #[track_caller]
 pub(super) fn tokens(step: Result<FirstStep, Failure<LoginError>>) -> Tokens {
     match step {
@@ -121,7 +131,7 @@ pub(super) async fn session(bench: &Bench, tokens: &Tokens) -> Session {
 
 /// Gives a user without a key an active one; the step of its first code is over after.
 pub(super) async fn enrol(bench: &Bench, name: &str) -> (Phone, Session, u32) {
-    let session = session(bench, &tokens(log_in(bench, name, PASSWORD, None).await)).await;
+    let session = signed_in(bench, name).await;
     let (phone, key) = activate(bench, &session).await;
     (phone, session, key)
 }

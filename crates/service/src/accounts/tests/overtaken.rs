@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 
-use super::{
-    LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, session, tokens,
-};
+use super::{LOCK, Phone, add, asks, challenge, command_line, enrol, laptop, log_in, signed_in};
 use crate::{
     Clock,
     Failure::{self, Refused},
@@ -27,7 +25,7 @@ const BOB: &str = "bob@example.org";
 async fn ada() -> (Bench, Session) {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     (bench, own)
 }
 
@@ -315,7 +313,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             .change_user(Whom::Named(&command_line(), BOB), UserChange::Activate)
             .await
             .unwrap();
-        session(bench, &tokens(log_in(bench, BOB, PASSWORD, None).await)).await
+        signed_in(bench, BOB).await
     };
     let hers = Whose::Of(ada.owner.user);
     let accounts = asks(&bench);

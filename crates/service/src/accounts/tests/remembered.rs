@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{ADDRESS, add, command_line, log_in, session, tokens};
+use super::{ADDRESS, add, command_line, session, tokens_of};
 use crate::{
     Clock,
     Failure::{self, Refused},
@@ -14,7 +14,7 @@ use crate::{
         access_token::Claims,
         signing_key::{self, PUBLISHED},
     },
-    testing::{Bench, PASSWORD, bench},
+    testing::{Bench, bench},
 };
 
 const ADA: &str = "ada@example.org";
@@ -23,7 +23,7 @@ const ADA: &str = "ada@example.org";
 async fn ada() -> (Bench, String) {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     (bench, given.access.to_string())
 }
 
@@ -87,7 +87,7 @@ async fn a_remembered_token_ends_at_its_time() {
 #[tokio::test]
 async fn a_token_ends_with_its_key_whether_or_not_it_is_remembered() {
     let (bench, token) = ada().await;
-    let fresh = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let fresh = tokens_of(&bench, ADA).await.access;
     assert!(asked(&bench, &token).await.is_ok());
     let now = bench.clock.now();
     let accounts = &bench.service.accounts;
@@ -136,7 +136,7 @@ async fn session_of(bench: &Bench, token: &str) -> Session {
 async fn what_did_not_verify_is_not_remembered() {
     let (bench, token) = ada().await;
     let (other, stranger) = ada().await;
-    session(&other, &tokens(log_in(&other, ADA, PASSWORD, None).await)).await;
+    session(&other, &tokens_of(&other, ADA).await).await;
     let cut = &token[..token.len() - 4];
     for wrong in ["", "x.y.z", cut, &format!("{token}A"), &stranger] {
         for _ in 0..2 {

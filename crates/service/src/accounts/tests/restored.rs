@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ADDRESS, Phone, STEP, add, asks, challenge, command_line, enrol, laptop, log_in, session,
-    tokens,
+    signed_in, tokens, tokens_of,
 };
 use crate::{
     Clock, Ended, Failure,
@@ -140,14 +140,14 @@ async fn users_stay_and_a_second_factor_that_was_pending_is_enrolled_anew() {
     for name in [ADA, BOB] {
         add(&bench, name, Role::User).await;
     }
-    let ada = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let ada = signed_in(&bench, ADA).await;
     let (phone, key) = super::pending(&bench, &ada).await;
     let (restored, ended) = bench.restored(Duration::ZERO).await;
     assert_eq!(ended.get(&Ended::PendingKeys), Some(&1));
     for name in [ADA, BOB] {
-        tokens(log_in(&restored, name, PASSWORD, None).await);
+        tokens_of(&restored, name).await;
     }
-    let ada = tokens(log_in(&restored, ADA, PASSWORD, None).await);
+    let ada = tokens_of(&restored, ADA).await;
     let ada = session(&restored, &ada).await;
     let code = phone.shows(restored.clock.now());
     let origin = origin();

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use keyproof_store::faults::Commits;
 
-use super::{ADDRESS, add, command_line, log_in, tokens};
+use super::{ADDRESS, add, command_line, tokens_of};
 use crate::{
     Failure::{self, Refused},
     Service, StorageError,
@@ -26,7 +26,7 @@ async fn ada() -> (Arc<Bench>, String) {
 }
 
 async fn first(bench: &Bench) -> String {
-    let given = tokens(log_in(bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(bench, ADA).await;
     given.refresh.to_string()
 }
 

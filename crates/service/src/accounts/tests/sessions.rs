@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     ADDRESS, Phone, activate, add, asks, challenge, command_line, enrol, laptop, log_in, pending,
-    session, tokens,
+    session, signed_in, tokens, tokens_of,
 };
 use crate::{
     Action, Clock,
@@ -48,7 +48,7 @@ async fn a_session_keeps_its_id_and_what_it_has_shown_over_refreshes() {
         let bench = bench_with(|settings| settings.accounts.rotate_refresh_tokens = rotates).await;
         add(&bench, ADA, Role::User).await;
         let accounts = &bench.service.accounts;
-        let alone = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+        let alone = tokens_of(&bench, ADA).await;
         assert_eq!(said(&bench, &alone.access).await.shown, None);
         let (phone, ..) = enrol(&bench, ADA).await;
         let at = bench.clock.now();
@@ -81,7 +81,7 @@ async fn tokens_of_earlier_releases_have_shown_nothing_and_are_one_session() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let given: Tokens = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given: Tokens = tokens_of(&bench, ADA).await;
     let new = session(&bench, &given).await;
     let mut sids = Vec::<SessionId>::new();
     for _ in 0..2 {
@@ -210,7 +210,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
-    let old = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let old = tokens_of(&bench, ADA).await;
     let before = session(&bench, &old).await;
     let text = accounts
         .add_application_token(&before, NewApplicationToken::default(), origin)
@@ -220,7 +220,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
         .application_login(&text, ADDRESS, origin)
         .await
         .unwrap();
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     // Another access token of the very session that activates.
     let twin = accounts.refresh(&given.refresh, origin).await.unwrap();
     let own = session(&bench, &given).await;
@@ -297,7 +297,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     let accounts = asks(&bench);
     let (_, ada, key) = enrol(&bench, ADA).await;
     let hers = Whose::Of(ada.owner.user);
-    let without = tokens(log_in(&bench, BOB, PASSWORD, None).await);
+    let without = tokens_of(&bench, BOB).await;
     let without = session(&bench, &without).await;
     let (_, bob, his) = enrol(&bench, BOB).await;
     let remove =
@@ -322,7 +322,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     accounts.remove_user(BOB, &command_line()).await.unwrap();
     add(&bench, BOB, Role::Administrator).await;
     assert_ne!(his, 0);
-    let bob = tokens(log_in(&bench, BOB, PASSWORD, None).await);
+    let bob = tokens_of(&bench, BOB).await;
     assert_eq!(remove(&session(&bench, &bob).await).await, None);
 }
 
@@ -352,8 +352,8 @@ async fn an_activation_that_overtakes_a_decision_wins() {
         add(&bench, BOB, Role::Administrator).await;
         let accounts = asks(&bench);
         let (_, ada, hers) = enrol(&bench, ADA).await;
-        let old = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
-        let own = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
+        let old = signed_in(&bench, BOB).await;
+        let own = signed_in(&bench, BOB).await;
         let (phone, key) = pending(&bench, &own).await;
         let code = phone.shows(bench.clock.now());
         let doing_it = async {
@@ -391,7 +391,7 @@ async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     let own = session(&bench, &given).await;
     let (phone, _) = activate(&bench, &own).await;
     let holds = async || accounts.session(Some(&given.access), ADDRESS).await.is_ok();

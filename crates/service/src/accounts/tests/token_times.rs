@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_store::{Key, Prefix, Record, Timestamp};
 
-use super::{ADDRESS, add, asks, challenge, enrol, log_in, session, tokens};
+use super::{ADDRESS, add, asks, challenge, enrol, log_in, signed_in, tokens_of};
 use crate::{
     Clock,
     Failure::Refused,
@@ -74,7 +74,7 @@ async fn refresh_tokens_of_an_earlier_release_are_good_until_they_end() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     let old = bench
         .token_of_before::<RefreshToken>("_", &given.refresh)
         .await;
@@ -94,7 +94,7 @@ async fn application_tokens_of_an_earlier_release_are_good() {
     let bench = bench().await;
     add(&bench, ADA, Role::Administrator).await;
     let accounts = asks(&bench);
-    let ada = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let ada = signed_in(&bench, ADA).await;
     let new = NewApplicationToken::default();
     let text = accounts.add_application_token(&ada, new, &origin()).await;
     let text = text.unwrap();
@@ -197,7 +197,7 @@ async fn what_logins_leave_is_kept_in_order_of_time() {
 
 /// A login's first token, as a release before this one kept it: without session and time.
 async fn first_of_before(bench: &Bench) -> (String, Key) {
-    let given = tokens(log_in(bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(bench, ADA).await;
     let old = bench
         .token_of_before::<RefreshToken>("_", &given.refresh)
         .await;

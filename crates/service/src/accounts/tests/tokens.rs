@@ -8,7 +8,7 @@ use keyproof_store::{Prefix, faults::Commits};
 
 use super::{
     ADDRESS, LOCK, STEP, activate, add, asks, challenge, command_line, enrol, laptop, log_in,
-    session, tokens,
+    session, signed_in, tokens, tokens_of,
 };
 use crate::{
     Action, Clock,
@@ -36,7 +36,7 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     let holds = async || accounts.session(Some(&given.access), ADDRESS).await;
     bench.clock.advance(Duration::from_secs(240 * 60 - 1));
     assert!(holds().await.is_ok());
@@ -70,7 +70,7 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
-    let before = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let before = tokens_of(&bench, ADA).await;
     let (phone, own, key) = enrol(&bench, ADA).await;
     let refused = |answer: Result<_, Failure<AnswerError>>| {
         answer.err() == Some(Refused(AnswerError::Refused))
@@ -98,7 +98,7 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
         refused(accounts.refresh(&before.refresh, &origin()).await),
         "the key went, and what had ended with its coming is back"
     );
-    let last = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let last = tokens_of(&bench, ADA).await;
     bench
         .clock
         .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
@@ -163,7 +163,7 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let enrol_again = async |password| accounts.enrol_key(&own, secret(password), &origin()).await;
     let first = enrol_again(PASSWORD).await.unwrap();
     let second = enrol_again(PASSWORD).await.unwrap();
@@ -185,7 +185,7 @@ async fn a_key_is_only_reached_by_its_number() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
     let enrolled = enrolled.unwrap();
     let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
@@ -211,7 +211,7 @@ async fn an_application_has_neither_password_nor_key() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let text = accounts
         .add_application_token(&own, NewApplicationToken::default(), &origin())
         .await
@@ -260,7 +260,7 @@ async fn only_administrators_remove_others_keys() {
     add(&bench, ADA, Role::User).await;
     add(&bench, BOB, Role::Administrator).await;
     let (_, ada, key) = enrol(&bench, ADA).await;
-    let bob = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
+    let bob = signed_in(&bench, BOB).await;
     let accounts = asks(&bench);
     let query = UserQuery::new(Vec::new(), Vec::new(), 1, 10).unwrap();
     let users = accounts.users(&bob, &query);
@@ -280,7 +280,7 @@ async fn only_administrators_remove_others_keys() {
         accounts.remove_key(&bob, hers, key, &origin()).await,
         Err(Refused(RemoveKeyError::Unknown))
     );
-    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    tokens_of(&bench, ADA).await;
     let events = bench
         .service
         .audit
@@ -297,7 +297,7 @@ async fn only_administrators_remove_others_keys() {
 async fn application_tokens_hold_for_their_addresses_until_revoked() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let new = NewApplicationToken {
         description: None,
@@ -355,7 +355,7 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
-    let own = async || session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = async || signed_in(&bench, ADA).await;
     let kept = async || {
         let now = bench.clock.now();
         let count = async |collection: &str| {
@@ -425,8 +425,8 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
         add(&bench, name, Role::User).await;
     }
     let accounts = asks(&bench);
-    let ada = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
-    let bob = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
+    let ada = signed_in(&bench, ADA).await;
+    let bob = signed_in(&bench, BOB).await;
     let add = async |who: &Session| {
         let new = NewApplicationToken::default();
         accounts.add_application_token(who, new, &origin()).await
@@ -466,7 +466,7 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
 async fn an_application_token_is_revoked_once() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let command = &command_line();
     for _ in 0..2 {
@@ -499,7 +499,7 @@ async fn an_application_token_is_revoked_once() {
 async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let accounts = asks(&bench);
     let text = accounts
         .add_application_token(&own, NewApplicationToken::default(), &origin())
@@ -542,7 +542,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     accounts
         .change_user(Whom::Named(&command_line(), ADA), UserChange::Suspend)
         .await
@@ -561,7 +561,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
         .change_user(Whom::Named(&command_line(), ADA), UserChange::Activate)
         .await
         .unwrap();
-    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    tokens_of(&bench, ADA).await;
     assert!(
         accounts
             .session(Some(&given.access), ADDRESS)
@@ -579,7 +579,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
         .change_user(Whom::Named(&command_line(), ADA), UserChange::Unlock)
         .await
         .unwrap();
-    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    tokens_of(&bench, ADA).await;
     accounts.remove_user(ADA, &command_line()).await.unwrap();
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
@@ -618,7 +618,7 @@ async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = tokens_of(&bench, ADA).await;
     let own = session(&bench, &given).await;
     let stored = async || {
         let user = bench
@@ -642,11 +642,11 @@ async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
 
     assert!(log_in(&bench, ADA, "wrong horse", None).await.is_err());
     assert_eq!(stored().await.record.password, hash);
-    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    tokens_of(&bench, ADA).await;
     let rehashed = stored().await.record;
     assert!(rehashed.password.contains("m=8,"), "{}", rehashed.password);
     assert_eq!(rehashed.generation, user.generation);
-    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    tokens_of(&bench, ADA).await;
     assert_eq!(stored().await.record.password, rehashed.password);
     assert!(accounts.session(Some(&given.access), ADDRESS).await.is_ok());
     assert!(accounts.refresh(&given.refresh, &origin()).await.is_ok());
@@ -657,7 +657,7 @@ async fn nothing_secret_is_stored_in_the_clear() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = asks(&bench);
-    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let own = signed_in(&bench, ADA).await;
     let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
     let enrolled = enrolled.unwrap();
     let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
@@ -787,9 +787,9 @@ async fn signing_keys_change_and_the_one_before_stays_published() {
     bench
         .clock
         .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
-    let old = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let old = tokens_of(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(1));
-    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    tokens_of(&bench, ADA).await;
     let keys = accounts.public_keys().await.unwrap();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[1], first[0]);
@@ -811,7 +811,7 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
     let other = Service::start(bench.store.clone(), bench.clock.clone(), settings);
     let other = other.await.unwrap();
     let accounts = &bench.service.accounts;
-    let before = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let before = tokens_of(&bench, ADA).await.access;
     let replaced = other
         .accounts
         .replace_signing_key(&command_line())
@@ -822,10 +822,10 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
     assert_eq!(bench.times(Action::SigningKeyReplace).await, 1);
 
     // This one has not noticed yet, and what it signs is as good as any.
-    let meanwhile = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let meanwhile = tokens_of(&bench, ADA).await.access;
     assert_eq!(signed_by(&meanwhile), former);
     bench.service.clean_up_once().await;
-    let after = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let after = tokens_of(&bench, ADA).await.access;
     assert_eq!(signed_by(&after), replaced.signing);
     for token in [&before, &meanwhile, &after] {
         for server in [accounts, &other.accounts] {
@@ -850,7 +850,7 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
     let other = other.await.unwrap();
     let accounts = &bench.service.accounts;
     let refused = |asked: Result<_, _>| asked.err() == Some(Refused(SessionError::Invalid));
-    let token = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let token = tokens_of(&bench, ADA).await.access;
     // The other signs with the same key.
     let at_the_other = async || {
         let login = PasswordLogin {
@@ -888,7 +888,7 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
         assert_eq!(published, [&*signing]);
     }
     // The server that was not told has noticed by the token that it has refused.
-    let after = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let after = tokens_of(&bench, ADA).await.access;
     assert_eq!(signed_by(&after), signing);
     assert!(accounts.session(Some(&after), ADDRESS).await.is_ok());
 
@@ -948,18 +948,18 @@ async fn a_signing_key_that_is_gone_has_another_in_its_place() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let accounts = &bench.service.accounts;
-    let first = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let first = tokens_of(&bench, ADA).await.access;
     remove_signing_keys(&bench).await;
     let refused = accounts.session(Some(&first), ADDRESS).await.err();
     assert_eq!(refused, Some(Refused(SessionError::Invalid)));
-    let second = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let second = tokens_of(&bench, ADA).await.access;
     assert_ne!(signed_by(&second), signed_by(&first));
     assert!(accounts.session(Some(&second), ADDRESS).await.is_ok());
 
     // The upkeep sees to it before anybody's token is refused.
     remove_signing_keys(&bench).await;
     assert_eq!(accounts.renew_signing_key().await, Ok(1));
-    let third = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let third = tokens_of(&bench, ADA).await.access;
     assert_ne!(signed_by(&third), signed_by(&second));
     assert!(accounts.session(Some(&third), ADDRESS).await.is_ok());
     assert_eq!(accounts.renew_signing_key().await, Ok(0));
@@ -978,7 +978,7 @@ async fn a_signing_key_of_a_time_to_come_signs_no_longer_than_clocks_differ() {
         let of_theirs = other.await.unwrap().accounts.public_keys().await.unwrap();
         let accounts = &bench.service.accounts;
         assert_eq!(accounts.renew_signing_key().await, Ok(made), "{ahead:?}");
-        let own = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+        let own = tokens_of(&bench, ADA).await.access;
         assert_eq!(signed_by(&own) == of_theirs[0].id, made == 0, "{ahead:?}");
         assert!(accounts.session(Some(&own), ADDRESS).await.is_ok());
         assert_eq!(accounts.renew_signing_key().await, Ok(0));
