@@ -7,11 +7,9 @@
 use std::sync::{PoisonError, RwLock};
 
 use memchr::memmem;
-use zeroize::Zeroizing;
 
 use crate::{
-    Batch, Change, CommitError, Entropy, Key, KeyId, NotApplied, Sealed, Store, StoreError, Stored,
-    UnsealError, Version,
+    Batch, Change, CommitError, KeyId, NotApplied, Store, StoreError, Stored, Version,
     fingerprint::{Fingerprint, fingerprint_key},
     seal::{MasterKeys, Prepared},
 };
@@ -62,27 +60,8 @@ impl Keyring {
     }
 
     /// The key that seals; where it is not at hand any other, for then nothing that it seals is committed.
-    fn sealing(&self) -> &Prepared {
+    pub(crate) fn sealing(&self) -> &Prepared {
         self.keys.get_or_first(self.named().sealing)
-    }
-
-    pub(crate) fn seal(
-        &self,
-        entropy: &dyn Entropy,
-        key: &Key,
-        field: &str,
-        plaintext: &[u8],
-    ) -> Sealed {
-        self.sealing().seal(entropy, key, field, plaintext)
-    }
-
-    pub(crate) fn open(
-        &self,
-        key: &Key,
-        field: &str,
-        sealed: &Sealed,
-    ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        self.keys.open(key, field, sealed)
     }
 
     /// Why what needs the store's key cannot be done here, if it cannot.
@@ -183,7 +162,7 @@ fn is_under(behind: &[u8], sealing: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MasterKey, SystemEntropy};
+    use crate::{Key, MasterKey, SystemEntropy};
 
     #[test]
     fn a_body_is_not_read_if_its_text_says_that_all_is_under_the_key() {
@@ -192,7 +171,7 @@ mod tests {
         let place = Key::new("case", ["_"]);
         let [ours, theirs] = keys.map(|key| {
             let keyring = Keyring::new(MasterKeys::new(&key));
-            let sealed = keyring.seal(&entropy, &place, "field", b"secret");
+            let sealed = keyring.sealing().seal(&entropy, &place, "field", b"secret");
             (key.id(), serde_json::to_string(&sealed).unwrap())
         });
         let under =

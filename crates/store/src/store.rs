@@ -268,7 +268,8 @@ impl Store {
     /// # }
     /// ```
     pub fn seal(&self, key: &Key, field: &str, plaintext: &[u8]) -> Sealed {
-        self.keyring.seal(&*self.entropy, key, field, plaintext)
+        let sealing = self.keyring.sealing();
+        sealing.seal(&*self.entropy, key, field, plaintext)
     }
 
     /// Opens what [`Store::seal`] sealed for the same key and field.
@@ -282,7 +283,7 @@ impl Store {
         field: &str,
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        self.keyring.open(key, field, sealed)
+        self.keyring.keys().open(key, field, sealed)
     }
 
     /// All that is stored, as it is at one moment between the call and the answer.
