@@ -102,19 +102,11 @@ impl Taler {
                 Issuer::from(caller.await?)
             }
         };
-        let members = self.members(exchange, body, &issuer.party()).await?;
+        let party = issuer.party();
+        let members = body::members(exchange, body, &self.inflating, &party).await?;
         let request = wire::token_request(members)?;
         let issued = devices.issue(&issuer, &request).await?;
         Ok(wire::issued_token(&issued))
-    }
-
-    async fn members(
-        &self,
-        exchange: &mut Exchange,
-        needed: usize,
-        party: &str,
-    ) -> Result<Members, Refusal> {
-        body::members(exchange, needed, &self.inflating, party).await
     }
 }
 
@@ -152,8 +144,8 @@ impl<R> Call<R> {
 
     async fn members(&mut self) -> Result<Members, Refusal> {
         let party = self.caller.party();
-        let members = self.taler.members(&mut self.exchange, self.body, &party);
-        members.await
+        let inflating = &self.taler.inflating;
+        body::members(&mut self.exchange, self.body, inflating, &party).await
     }
 }
 
