@@ -181,7 +181,7 @@ impl<'e> Fill<'e> {
         let Some(row) = rows.pop().flatten() else {
             return Ok(None);
         };
-        let raw = Raw::new(place, row);
+        let raw = Raw::from_row(place, row);
         if raw.record_type()? != Filling::TYPE {
             return Err(FillError::NotEmpty);
         }

@@ -186,7 +186,7 @@ impl Reading {
     pub fn found(&mut self, rows: Vec<Option<Row>>) {
         let found = std::mem::take(&mut self.wanted).into_iter().zip(rows);
         let found = found.map(|(key, row)| {
-            let record = row.map(|row| Raw::new(key.clone(), row));
+            let record = row.map(|row| Raw::from_row(key.clone(), row));
             (key, record)
         });
         let records = &mut self.snapshot.records;

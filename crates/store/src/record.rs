@@ -80,10 +80,6 @@ pub struct Raw {
 }
 
 impl Raw {
-    pub(crate) fn new(key: Key, row: Row) -> Self {
-        Self { key, row }
-    }
-
     /// Where the record is.
     pub fn key(&self) -> &Key {
         &self.key

@@ -131,7 +131,7 @@ impl Rotation {
         if *key != fingerprint_key() {
             return Ok(None);
         }
-        let named = Raw::new(key.clone(), row.clone()).decode::<Fingerprint>()?;
+        let named = Raw::from_row(key.clone(), row.clone()).decode::<Fingerprint>()?;
         Ok(Some(named.record.into()))
     }
 

@@ -131,7 +131,7 @@ impl Store {
     async fn get_raw(&self, key: &Key, now: Timestamp) -> Result<Option<Raw>, StoreError> {
         let rows = self.engine.get_many(std::slice::from_ref(key), now);
         let row = rows.await?.pop().flatten();
-        Ok(row.map(|row| Raw::new(key.clone(), row)))
+        Ok(row.map(|row| Raw::from_row(key.clone(), row)))
     }
 
     /// The records at `keys`, in their order, all from one consistent state.
@@ -148,7 +148,7 @@ impl Store {
         Ok(keys
             .iter()
             .zip(rows)
-            .map(|(key, row)| Some(Raw::new(key.clone(), row?)))
+            .map(|(key, row)| Some(Raw::from_row(key.clone(), row?)))
             .collect())
     }
 
@@ -203,7 +203,7 @@ impl Store {
         let rows = self.engine.scan(prefix, after, limit, now).await?;
         Ok(rows
             .into_iter()
-            .map(|(key, row)| Raw::new(key, row))
+            .map(|(key, row)| Raw::from_row(key, row))
             .collect())
     }
 
