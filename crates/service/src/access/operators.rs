@@ -303,11 +303,9 @@ impl Access {
     /// [`StorageError`].
     pub async fn list(&self) -> Result<Vec<OperatorToken>, StorageError> {
         let mut tokens = Vec::new();
-        let mut pages = self.pages();
+        let mut pages = Pages::of(&self.store, all_tokens());
         while let Some(page) = pages.next(self.clock.now()).await? {
-            for (_, stored) in page {
-                tokens.push(describe(stored));
-            }
+            tokens.extend(page.into_iter().map(|(_, stored)| describe(stored)));
         }
         Ok(tokens)
     }
@@ -321,18 +319,9 @@ impl Access {
         &self,
         ids: BTreeSet<&str>,
     ) -> Result<BTreeMap<String, String>, StorageError> {
-        let all = all_tokens();
         let mut subjects = BTreeMap::new();
         for id in ids {
-            // A token is found by its digest, which begins with its id.
-            let before = token_place(id);
-            let now = self.clock.now();
-            let found = self
-                .store
-                .scan::<OperatorTokenRecord>(&all, Some(&before), 1, now);
-            if let Some((_, Stored { record, .. })) = found.await?.into_iter().next()
-                && record.id == id
-            {
+            if let Some((_, Stored { record, .. })) = self.find(id).await? {
                 subjects.insert(record.id, record.subject);
             }
         }
@@ -371,21 +360,15 @@ impl Access {
         .await
     }
 
+    /// The token of this id, which is found by its digest: that begins with the id.
     async fn find(
         &self,
         id: &str,
     ) -> Result<Option<(Key, Stored<OperatorTokenRecord>)>, StorageError> {
-        let mut pages = self.pages();
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            if let Some(found) = page.into_iter().find(|(_, stored)| stored.record.id == id) {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    fn pages(&self) -> Pages<'_, OperatorTokenRecord> {
-        Pages::of(&self.store, all_tokens())
+        let (all, before, now) = (all_tokens(), token_place(id), self.clock.now());
+        let found = self.store.scan(&all, Some(&before), 1, now).await?;
+        let is_it = |(_, stored): &(Key, Stored<OperatorTokenRecord>)| stored.record.id == id;
+        Ok(found.into_iter().next().filter(is_it))
     }
 }
 
