@@ -69,11 +69,7 @@ async fn bench_on(
         .await
         .unwrap();
     let clock = Arc::new(ManualClock::new(now));
-    let mut settings = Settings::from(cheap_hashing());
-    change(&mut settings);
-    let service = Service::start(store.clone(), clock.clone(), settings)
-        .await
-        .unwrap();
+    let service = server(&store, clock.clone(), change).await;
     Bench {
         service,
         clock,
@@ -81,6 +77,18 @@ async fn bench_on(
         faults,
         keys,
     }
+}
+
+/// A server on this store.
+async fn server(
+    store: &Store,
+    clock: Arc<ManualClock>,
+    change: impl FnOnce(&mut Settings),
+) -> Arc<Service> {
+    let mut settings = Settings::from(cheap_hashing());
+    change(&mut settings);
+    let started = Service::start(store.clone(), clock, settings);
+    started.await.unwrap()
 }
 
 pub(crate) fn cheap_hashing() -> HashingSettings {
@@ -165,6 +173,17 @@ pub(crate) fn scope(text: &str) -> LoginScope {
 }
 
 impl Bench {
+    /// Another server on the same store, by the same clock.
+    pub(crate) async fn another(&self, change: impl FnOnce(&mut Settings)) -> Arc<Service> {
+        server(&self.store, self.clock.clone(), change).await
+    }
+
+    /// Another one whose clock is ahead.
+    pub(crate) async fn another_ahead(&self, by: Duration) -> Arc<Service> {
+        let ahead = self.clock.now().saturating_add(by);
+        server(&self.store, Arc::new(ManualClock::new(ahead)), |_| {}).await
+    }
+
     /// What is there now, restored later to another store; and what ended.
     pub(crate) async fn restored(&self, later: Duration) -> (Self, BTreeMap<Ended, u64>) {
         let entropy = SystemEntropy::new();

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{LOCK, STEP, add, challenge, enrol, laptop, log_in, log_in_from, tokens};
 use crate::{
-    Action, Clock, Failure, Origin, Service, Settings,
+    Action, Clock, Failure, Origin, Service,
     accounts::{FirstStep, LoginError, PasswordLogin, Role, Session},
     audit::{Event, Outcome, Search},
-    testing::{Bench, PASSWORD, START, bench, cheap_hashing, origin, secret},
+    testing::{Bench, PASSWORD, START, bench, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -66,9 +66,7 @@ async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
         .await
         .unwrap();
     bench.clock.advance(STEP);
-    let settings = Settings::from(cheap_hashing());
-    let other = Service::start(bench.store.clone(), bench.clock.clone(), settings);
-    let servers = [Arc::clone(&bench.service), other.await.unwrap()];
+    let servers = [Arc::clone(&bench.service), bench.another(|_| {}).await];
     (bench, servers)
 }
 

@@ -7,10 +7,10 @@ use keyproof_store::faults::Commits;
 use super::{ADDRESS, add, command_line, tokens_of};
 use crate::{
     Failure::{self, Refused},
-    Service, StorageError,
+    StorageError,
     accounts::{AnswerError, Role, UserChange, Whom},
     audit::Outcome,
-    testing::{Bench, PASSWORD, bench_with, cheap_hashing, origin, secret},
+    testing::{Bench, PASSWORD, bench_with, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -208,8 +208,7 @@ async fn all_of_a_family_ends_with_the_password() {
 async fn what_was_spent_stays_so_when_rotation_is_switched_off() {
     let (bench, first) = ada().await;
     let second = refresh(&bench, &first).await.unwrap();
-    let service = Service::start(bench.store.clone(), bench.clock.clone(), cheap_hashing());
-    let service = service.await.unwrap();
+    let service = bench.another(|_| {}).await;
     for _ in 0..2 {
         let refreshed = service.accounts.refresh(&second, &origin()).await.unwrap();
         assert!(refreshed.refresh.is_none());
@@ -229,10 +228,8 @@ async fn a_token_of_before_is_rotated_too() {
     let old = first(&bench).await;
     let unrotated = bench.service.accounts.refresh(&old, &origin()).await;
     assert!(unrotated.unwrap().refresh.is_none());
-    let mut settings = crate::Settings::from(cheap_hashing());
-    settings.accounts.rotate_refresh_tokens = true;
-    let service = Service::start(bench.store.clone(), bench.clock.clone(), settings);
-    let service = service.await.unwrap();
+    let rotate = |settings: &mut crate::Settings| settings.accounts.rotate_refresh_tokens = true;
+    let service = bench.another(rotate).await;
     let refreshed = service.accounts.refresh(&old, &origin()).await.unwrap();
     let next = refreshed.refresh.unwrap();
     assert_ne!(*next, old);

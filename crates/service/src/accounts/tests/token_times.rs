@@ -19,16 +19,14 @@ use crate::{
         },
         refresh::successor_of,
     },
-    testing::{Bench, PASSWORD, bench, bench_with, cheap_hashing, origin},
+    testing::{Bench, PASSWORD, bench, bench_with, origin},
 };
 
 const ADA: &str = "ada@example.org";
 
 async fn rotating(bench: &Bench) -> Arc<Service> {
-    let mut settings = Settings::from(cheap_hashing());
-    settings.accounts.rotate_refresh_tokens = true;
-    let service = Service::start(bench.store.clone(), bench.clock.clone(), settings);
-    service.await.unwrap()
+    let rotate = |settings: &mut Settings| settings.accounts.rotate_refresh_tokens = true;
+    bench.another(rotate).await
 }
 
 async fn keys<R: Record>(bench: &Bench) -> Vec<Key> {

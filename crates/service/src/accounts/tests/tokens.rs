@@ -1,6 +1,6 @@
 //! What ends what.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use keyproof_auth::{Cost, Memory, PasswordHash};
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Action, Clock,
     Failure::{self, Refused},
-    ManualClock, Service, Settings, StorageError,
+    StorageError,
     accounts::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AddApplicationTokenError, AnswerError,
         ApplicationLoginError, ApplicationTokenChange, ChangePasswordError, EnrolKeyError,
@@ -25,7 +25,7 @@ use crate::{
             ApplicationToken, User, UserName, application_token_key, user_key, user_name_key,
         },
     },
-    testing::{Bench, PASSWORD, bench, cheap_hashing, origin, secret},
+    testing::{Bench, PASSWORD, bench, origin, secret},
 };
 
 const ADA: &str = "ada@example.org";
@@ -807,9 +807,7 @@ fn signed_by(token: &str) -> String {
 async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let settings = Settings::from(cheap_hashing());
-    let other = Service::start(bench.store.clone(), bench.clock.clone(), settings);
-    let other = other.await.unwrap();
+    let other = bench.another(|_| {}).await;
     let accounts = &bench.service.accounts;
     let before = tokens_of(&bench, ADA).await.access;
     let replaced = other
@@ -845,9 +843,7 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
 async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let settings = Settings::from(cheap_hashing());
-    let other = Service::start(bench.store.clone(), bench.clock.clone(), settings);
-    let other = other.await.unwrap();
+    let other = bench.another(|_| {}).await;
     let accounts = &bench.service.accounts;
     let refused = |asked: Result<_, _>| asked.err() == Some(Refused(SessionError::Invalid));
     let token = tokens_of(&bench, ADA).await.access;
@@ -971,11 +967,8 @@ async fn a_signing_key_of_a_time_to_come_signs_no_longer_than_clocks_differ() {
     for (ahead, made) in [(hour, 0), (hour * (365 * 24), 1)] {
         let bench = bench().await;
         add(&bench, ADA, Role::User).await;
-        let clock = Arc::new(ManualClock::new(bench.clock.now()));
-        clock.advance(ahead);
-        let settings = Settings::from(cheap_hashing());
-        let other = Service::start(bench.store.clone(), clock, settings);
-        let of_theirs = other.await.unwrap().accounts.public_keys().await.unwrap();
+        let other = bench.another_ahead(ahead).await;
+        let of_theirs = other.accounts.public_keys().await.unwrap();
         let accounts = &bench.service.accounts;
         assert_eq!(accounts.renew_signing_key().await, Ok(made), "{ahead:?}");
         let own = tokens_of(&bench, ADA).await.access;
@@ -1017,11 +1010,8 @@ async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
     assert_eq!(keys.len(), 1);
 
     // Another server, whose clock is ahead, has made the next one.
-    let ahead = Arc::new(ManualClock::new(bench.clock.now()));
-    ahead.advance(Duration::from_secs(30 * 24 * 60 * 60));
-    let settings = Settings::from(cheap_hashing());
-    let other = Service::start(bench.store.clone(), ahead, settings);
-    let other = other.await.unwrap();
+    let ahead = Duration::from_secs(30 * 24 * 60 * 60);
+    let other = bench.another_ahead(ahead).await;
     bench.faults.commits(Commits::Lost);
     assert!(unknown(other.accounts.public_keys().await.err()));
     assert!(unknown(accounts.public_keys().await.err()));
