@@ -18,7 +18,7 @@ use super::{
         devices_key, name_keys, recovery_key, second_factor_key, sessions_key, user_key,
     },
     session_id::TokenId,
-    timestamp, wait,
+    timestamp,
 };
 use crate::{StorageError, derived::Derived, slot::Slot, storage::damaged};
 
@@ -264,7 +264,7 @@ impl Account {
 
     /// How long it is until then.
     pub(super) fn wait(&self, until: UnixMillis) -> Duration {
-        wait(until, self.now)
+        timestamp(until).saturating_since(self.now)
     }
 
     /// What a failure is refused with: as `locked` says if it locks.

@@ -77,7 +77,7 @@ pub use user_tokens::{Revocation, RevokeApplicationTokenError};
 use std::{fmt, sync::Arc, time::Duration};
 
 use keyproof_mfa::Policy;
-use keyproof_store::{Store, Timestamp};
+use keyproof_store::Store;
 use ring::hmac;
 use zeroize::Zeroizing;
 
@@ -285,9 +285,4 @@ impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accounts").finish_non_exhaustive()
     }
-}
-
-/// How long it is until then.
-fn wait(until: keyproof_mfa::UnixMillis, now: Timestamp) -> Duration {
-    timestamp(until).saturating_since(now)
 }
