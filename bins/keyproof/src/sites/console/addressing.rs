@@ -8,6 +8,9 @@ use keyproof_http::Exchange;
 use super::{Area, Visit};
 use crate::sites::{form::MAX_VALUE, refusal::Refusal};
 
+/// Where the token is shown again.
+const CONFIRM: &str = "/console/confirm";
+
 /// These pairs as a query, in which nothing but escapes, hyphens, full stops and low lines is beside letters and digits.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let mut query = Serializer::new(String::new());
@@ -15,9 +18,18 @@ pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     query.replace('+', "%20").replace('*', "%2A")
 }
 
+/// A page, with these pairs behind what its address has already.
+pub(super) fn with_query(page: &str, pairs: &[(&str, &str)]) -> String {
+    let mark = if page.contains('?') { '&' } else { '?' };
+    match pairs {
+        [] => page.to_owned(),
+        pairs => format!("{page}{mark}{}", query(pairs)),
+    }
+}
+
 /// Where an operator shows their token again, and is sent on from to this page.
 pub(super) fn confirm(page: &str) -> String {
-    format!("/console/confirm?{}", query(&[("to", page)]))
+    with_query(CONFIRM, &[("to", page)])
 }
 
 /// The address of a page that is told what was just done, which `frame.rs` has the words for.
@@ -26,8 +38,7 @@ pub(super) fn told(page: &str, done: &str) -> String {
         Some((page, place)) => (page, format!("#{place}")),
         None => (page, String::new()),
     };
-    let mark = if page.contains('?') { '&' } else { '?' };
-    format!("{page}{mark}done={done}{place}")
+    with_query(page, &[("done", done)]) + &place
 }
 
 /// A page of this site, as it stands in our links; the start if it is anything else, or longer than a form may have it.
@@ -53,9 +64,10 @@ pub(super) fn asked_for(exchange: &Exchange) -> Option<String> {
     let path = format!("/{}", exchange.path().lossy_segments().join("/"));
     let pairs = exchange.query().iter().filter(|(name, _)| *name != "done");
     let pairs: Vec<_> = pairs.collect();
-    let page = match &*pairs {
-        [] => path,
-        pairs => format!("{path}?{}", query(pairs)),
+    let page = match &*path {
+        // To sign in is to show the token: what it was to be shown for comes next.
+        CONFIRM => exchange.query().first("to")?.to_owned(),
+        path => with_query(path, &pairs),
     };
     (within(&page) == page)
         .then_some(page)

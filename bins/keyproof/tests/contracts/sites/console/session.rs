@@ -355,3 +355,35 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
         assert_eq!(signed_in.is(303).location(), "/console");
     }
 }
+
+/// Whoever was to show the token when the session had ended has shown it once they have signed in.
+#[tokio::test]
+async fn a_token_that_signs_in_is_not_asked_for_once_more() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["instances"]).await;
+    site.clock.advance(Duration::from_secs(5 * 60));
+    ops.get("/console/tills/default").await.is(200);
+    let to_confirm = "/console/confirm?to=%2Fconsole%2Ftills%2Fdefault%23remove";
+    ops.sees(to_confirm);
+    site.clock.advance(Duration::from_secs(15 * 60));
+    let sent = ops.get(to_confirm).await.is(303).location();
+    ops.get(&sent).await.is(200);
+    let to = ops.hidden("to").unwrap();
+    assert_eq!(to, "/console/tills/default#remove");
+    let fields = [("token", &*token), ("to", &*to)];
+    let signed_in = ops.post("/console/sign-in", &fields).await;
+    assert_eq!(signed_in.is(303).location(), to);
+    ops.get("/console/tills/default").await.is(200);
+    ops.sees("action=\"/console/tills/default/remove\"");
+
+    site.clock.advance(Duration::from_secs(15 * 60));
+    for nowhere in ["", "?to=", "?to=//evil.example", "?to=/console/../account"] {
+        let sent = ops.get(&format!("/console/confirm{nowhere}")).await;
+        assert_eq!(
+            sent.is(303).location(),
+            "/console/sign-in?over",
+            "{nowhere}"
+        );
+    }
+}
