@@ -11,6 +11,9 @@ use crate::sites::{form::MAX_VALUE, refusal::Refusal};
 /// Where the token is shown again.
 const CONFIRM: &str = "/console/confirm";
 
+/// Where a file is downloaded, which leaves the browser on the page that it was on.
+const EXPORT: &str = "/console/audit/export";
+
 /// These pairs as a query, in which nothing but escapes, hyphens, full stops and low lines is beside letters and digits.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let mut query = Serializer::new(String::new());
@@ -67,6 +70,8 @@ pub(super) fn asked_for(exchange: &Exchange) -> Option<String> {
     let page = match &*path {
         // To sign in is to show the token: what it was to be shown for comes next.
         CONFIRM => exchange.query().first("to")?.to_owned(),
+        // The form that was filled in is no page to stay on.
+        EXPORT => with_query(Area::Audit.place().0, &pairs),
         path => with_query(path, &pairs),
     };
     (within(&page) == page)

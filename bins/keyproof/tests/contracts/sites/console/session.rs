@@ -345,6 +345,11 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let signed_in = ops.post("/console/sign-in", &fields).await;
     assert_eq!(signed_in.is(303).location(), PAGE);
 
+    // A file would leave the browser on a form that is of no use any more: the page comes that has the link to it.
+    let mut other = Browser::new(&site);
+    let export = "/console/audit/export?what=user.add&who=user%3Aada";
+    assert_eq!(other.get(export).await.is(303).location(), sent);
+
     for evil in ["//evil.example", "/console/../account", "/account"] {
         ops.get(&format!("/console/sign-in?to={evil}"))
             .await
