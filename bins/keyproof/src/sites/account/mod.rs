@@ -91,11 +91,13 @@ impl Application for Account {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
         Box::pin(async move {
             let reader = Reader::of(&exchange);
+            let path = format!("/{}", exchange.path().lossy_segments().join("/"));
             let context = Context {
                 is_page: [Method::GET, Method::HEAD].contains(exchange.method()),
                 language: reader.language,
                 request_id: exchange.request_id(),
-                page: page_of(&format!("/{}", exchange.path().lossy_segments().join("/"))),
+                // A step of signing in belongs to the page that it leads to.
+                page: page_of(exchange.query().first("to").unwrap_or(&path)),
                 has_session: visit::cookie_of(&exchange, Cookie::Account).is_some(),
             };
             let answered = operation::answer(self, &ROUTES, exchange, context.language).await;

@@ -48,7 +48,7 @@ impl Visit<Visitor> {
             && let Some(cookie) = self.cookie(Cookie::Account)
         {
             match self.accounts().watching_session(&cookie).await {
-                Ok(_) => return Ok(see_other("/account")),
+                Ok(_) => return Ok(see_other(self.asked_back())),
                 Err(Failure::Refused(_)) => {}
                 // It may live.
                 Err(Failure::Storage(_)) => notice = None,

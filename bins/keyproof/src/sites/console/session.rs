@@ -35,6 +35,7 @@ struct Confirm<'a> {
 impl Visit<Visitor> {
     /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here.
     pub(super) async fn show_sign_in(self) -> Answered {
+        let to = within(self.exchange.query().first("to").unwrap_or_default());
         let mut notice = if self.is_sent_with("out") {
             Some("You are signed out.")
         } else if self.is_sent_with("everywhere") {
@@ -50,7 +51,7 @@ impl Visit<Visitor> {
             && let Some(cookie) = self.cookie(Cookie::Console)
         {
             match self.service().access.watching_session(&cookie).await {
-                Ok(_) => return Ok(see_other("/console")),
+                Ok(_) => return Ok(see_other(to)),
                 Err(Failure::Refused(_)) => {}
                 // It may live.
                 Err(Failure::Storage(_)) => notice = None,
@@ -60,10 +61,7 @@ impl Visit<Visitor> {
             notice,
             ..self.frame()
         };
-        let page = SignIn {
-            frame: &frame,
-            to: within(self.exchange.query().first("to").unwrap_or_default()),
-        };
+        let page = SignIn { frame: &frame, to };
         let mut response = render(&page, StatusCode::OK)?;
         if notice.is_some() {
             self.forget(&mut response, Cookie::Console);

@@ -808,6 +808,20 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let right = [("name", ADA), ("password", PASSWORD), ("to", &*to)];
     let signed_in = ada.post("/account/sign-in", &right).await;
     assert_eq!(signed_in.is(303).location(), "/account/devices");
+    // Another window was sent to sign in before, or has a step of it open still.
+    let there = ada.get(&sent).await;
+    assert_eq!(there.is(303).location(), "/account/devices");
+    ada.cookies.clear();
+    for step in ["code", "confirm"] {
+        for (to, page) in [
+            ("/account/devices", "&to=/account/devices"),
+            ("//evil.example", ""),
+        ] {
+            let step = format!("/account/{step}?to={to}");
+            let location = ada.get(&step).await.is(303).location();
+            assert_eq!(location, format!("/account/sign-in?over{page}"), "{step}");
+        }
+    }
 
     let mut bob = Browser::new(&site);
     bob.get("/account/sign-in?to=//evil.example").await.is(200);

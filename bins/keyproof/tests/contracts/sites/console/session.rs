@@ -344,6 +344,8 @@ async fn whoever_has_to_sign_in_comes_to_the_page_that_they_asked_for_and_nowher
     let fields = [("token", &*token), ("to", &*to)];
     let signed_in = ops.post("/console/sign-in", &fields).await;
     assert_eq!(signed_in.is(303).location(), PAGE);
+    // In another window that was sent to sign in before, too.
+    assert_eq!(ops.get(&sent).await.is(303).location(), PAGE);
 
     // A file would leave the browser on a form that is of no use any more: the page comes that has the link to it.
     let mut other = Browser::new(&site);
