@@ -11,6 +11,9 @@ use crate::sites::{form::MAX_VALUE, refusal::Refusal};
 /// Where the token is shown again.
 const CONFIRM: &str = "/console/confirm";
 
+/// The longest page with what its form has in it, in bytes: behind it there is room for a place on the page.
+const FILLED: usize = MAX_VALUE - 64;
+
 /// Where a file is downloaded, which leaves the browser on the page that it was on.
 const EXPORT: &str = "/console/audit/export";
 
@@ -80,6 +83,23 @@ pub(super) fn asked_for(exchange: &Exchange) -> Option<String> {
 }
 
 impl<W> Visit<W> {
+    /// A page whose form has in these fields what was typed there, or else what the address says of them: so that whoever is
+    /// led away types it once. An address is no secret, so no field of one is among them, and it has no room for what is long.
+    pub(super) fn filled_page(&self, page: &str, fields: &[&str]) -> String {
+        let mut pairs = Vec::new();
+        for field in fields {
+            let text = match self.typed(field) {
+                "" => self.exchange.query().first(field).unwrap_or_default(),
+                typed => typed,
+            };
+            pairs.push((*field, text));
+            if text.is_empty() || has_private_key(text) || with_query(page, &pairs).len() > FILLED {
+                pairs.pop();
+            }
+        }
+        with_query(page, &pairs)
+    }
+
     /// What the query has for a parameter, which is not empty.
     pub(super) fn asked(&self, parameter: &str) -> Result<String, Refusal> {
         let text = self.exchange.query().first(parameter);
@@ -92,6 +112,11 @@ impl<W> Visit<W> {
     pub(super) fn is_again(&self) -> bool {
         self.exchange.query().first("again").is_some()
     }
+}
+
+/// Whether a private key was pasted where none belongs, which is shown to nobody.
+pub(super) fn has_private_key(text: &str) -> bool {
+    text.contains("PRIVATE KEY")
 }
 
 #[cfg(test)]

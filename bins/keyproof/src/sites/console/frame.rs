@@ -2,7 +2,7 @@
 
 use keyproof_service::access::Operator;
 
-use super::{Area, Signed, Visit, Visitor};
+use super::{Area, Signed, Visit, Visitor, addressing::has_private_key};
 use crate::sites::{
     asset::RELEASE,
     entries::{Entries, Unfilled, Wrong},
@@ -20,7 +20,8 @@ const DONE: [(&str, &str); 20] = [
     ("changed", "The change is made."),
     (
         "confirmed",
-        "Your token is good, and nothing is done yet. For five minutes you are not asked for it again.",
+        "Your token is good, and nothing is done yet. For five minutes you are not asked for it again. What is long or secret in a \
+         form, and a file, is to be filled in again.",
     ),
     ("device-forgotten", "The device is forgotten."),
     ("device-removed", "The device is removed."),
@@ -131,9 +132,9 @@ impl<W: Known> Visit<W> {
     pub(super) fn frame_with(&self, area: Area, wrong: Wrong, filled: &[&'static str]) -> Frame {
         let typed = |field: &&'static str| (*field, self.typed(field).to_owned());
         let mut filled: Vec<_> = filled.iter().map(typed).collect();
-        // What was pasted stays where something else is wrong, but a private key is shown to nobody.
+        // What was pasted stays where something else is wrong.
         let pasted = self.typed("text");
-        if !pasted.is_empty() && !wrong.is_at("file") && !pasted.contains("PRIVATE KEY") {
+        if !pasted.is_empty() && !wrong.is_at("file") && !has_private_key(pasted) {
             filled.push(("text", pasted.to_owned()));
         }
         Frame {
@@ -158,11 +159,10 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    /// The frame of a form in which these fields have what the address says of them.
+    /// The frame of a form in which these fields have what the address says of them, if no page elsewhere has led to it.
     pub(super) fn frame_asking(&self, area: Area, fields: &[&'static str]) -> Frame {
-        let query = self.exchange.query();
         let asked = fields.iter().filter_map(|field| {
-            let text = query.first(field)?;
+            let text = self.sent_with(field)?;
             Some((*field, text.to_owned()))
         });
         Frame {

@@ -11,12 +11,7 @@ use keyproof_service::{
     },
 };
 
-use super::{
-    Answered, Area, Frame, Signed, Visit,
-    addressing::{query, told},
-    render,
-    words::sentence,
-};
+use super::{Answered, Area, Frame, Signed, Visit, addressing::told, render, words::sentence};
 use crate::sites::{
     entries::Wrong,
     moment::{Moment, moment},
@@ -255,8 +250,12 @@ impl Visit<Signed> {
         if !self.users_caller().may_change_some() {
             return Err(Refusal::OutOfReach);
         }
-        let frame = self.frame_asking(Area::Users, &["organisation"]);
-        render(&self.addition(&frame, Role::User), StatusCode::OK)
+        let frame = self.frame_asking(Area::Users, &["organisation", "name"]);
+        let role = self
+            .sent_with("role")
+            .and_then(|role| role.parse::<Role>().ok());
+        let page = self.addition(&frame, role.unwrap_or(Role::User));
+        render(&page, StatusCode::OK)
     }
 
     pub(super) async fn add_user(self) -> Answered {
@@ -301,22 +300,9 @@ impl Visit<Signed> {
         self.exchange.query().first("from")?.parse().ok()
     }
 
-    /// The address of the form that adds a user, with what it has in it from the start.
+    /// The address of the form that adds a user, with what was typed there.
     fn link_to_addition(&self) -> String {
-        let from = self.opened_from().map(|from| from.to_string());
-        let organisation = match self.typed("organisation") {
-            "" => self.exchange.query().first("organisation"),
-            typed => Some(typed),
-        };
-        let pairs = [("from", from.as_deref()), ("organisation", organisation)];
-        let given = pairs.into_iter();
-        let given: Vec<_> = given
-            .filter_map(|(name, text)| Some((name, text?)))
-            .collect();
-        match &*given {
-            [] => ADD.to_owned(),
-            given => format!("{ADD}?{}", query(given)),
-        }
+        self.filled_page(ADD, &["from", "organisation", "name", "role"])
     }
 
     /// The form that adds a user.

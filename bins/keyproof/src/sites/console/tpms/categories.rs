@@ -46,8 +46,6 @@ impl Paged for Category {
 
     const VARIABLE: &'static str = "category";
 
-    const ASKED: &'static [&'static str] = &["manager"];
-
     const FIELDS: &'static [&'static str] =
         &["name", "manager", "description", "policy", "registers"];
 

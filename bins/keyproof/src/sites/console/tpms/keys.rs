@@ -21,8 +21,6 @@ impl Paged for ApiKey {
 
     const VARIABLE: &'static str = "key";
 
-    const ASKED: &'static [&'static str] = &["category"];
-
     const FIELDS: &'static [&'static str] = &["name", "category", "description", "mtls"];
 
     async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {

@@ -34,8 +34,6 @@ impl Paged for Manager {
 
     const VARIABLE: &'static str = "manager";
 
-    const ASKED: &'static [&'static str] = &[];
-
     const FIELDS: &'static [&'static str] = &["name", "description", "bundle"];
 
     async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {

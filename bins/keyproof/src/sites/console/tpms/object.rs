@@ -11,7 +11,7 @@ use keyproof_service::{
 use keyproof_x509::Sha256Thumbprint;
 
 use super::{
-    Answered, Area, Frame, HERE, Refusal, Signed, Unfilled, Visit, Wrong, query, see_other, told,
+    Answered, Area, Frame, HERE, Refusal, Signed, Unfilled, Visit, Wrong, see_other, told,
 };
 
 /// A kind of object, as its pages are.
@@ -22,10 +22,8 @@ pub(in crate::sites::console) trait Paged: Kind {
     /// What stands for one's name in their paths, and what one is called in `frame.rs`.
     const VARIABLE: &'static str;
 
-    /// The fields of the form that adds one which the address may fill in.
-    const ASKED: &'static [&'static str];
-
-    /// The fields that stay as they were typed where it is not added.
+    /// The fields of the form that adds one which stay as they were typed where it is not added, and which the address may
+    /// fill in.
     const FIELDS: &'static [&'static str];
 
     /// The page of one.
@@ -55,7 +53,7 @@ impl Visit<Signed> {
 
     pub(in crate::sites::console) async fn show_add<K: Paged>(self) -> Answered {
         self.administrator::<K>(Act::List, "").await?;
-        let frame = self.frame_asking(Area::Tpms, K::ASKED);
+        let frame = self.frame_asking(Area::Tpms, K::FIELDS);
         K::form(&self, &frame, StatusCode::OK).await
     }
 
@@ -119,21 +117,10 @@ impl Visit<Signed> {
         format!("{HERE}/{namespace}/{}/{name}", K::FOLDER)
     }
 
-    /// The address of the form that adds one of a kind, with what it has in it from the start.
+    /// The address of the form that adds one of a kind, with what was typed there.
     pub(super) fn link_to_form<K: Paged>(&self) -> String {
         let form = format!("{HERE}/{}/{}", self.named("namespace"), K::FOLDER);
-        let asked = |field: &&'static str| {
-            let text = match self.typed(field) {
-                "" => self.exchange.query().first(field).unwrap_or_default(),
-                typed => typed,
-            };
-            (!text.is_empty()).then_some((*field, text))
-        };
-        let pairs: Vec<_> = K::ASKED.iter().filter_map(asked).collect();
-        match &*pairs {
-            [] => form,
-            pairs => format!("{form}?{}", query(pairs)),
-        }
+        self.filled_page(&form, K::FIELDS)
     }
 
     /// What a form says of any object.

@@ -965,23 +965,35 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
     };
     let before = trail().await;
     site.clock.advance(Duration::from_secs(301));
-    // What the address had filled in is there still.
-    let additions: [(&str, Parts, &str); 3] = [
-        ("managers", &[("name", b"new")], "managers"),
+    // What the address had filled in is there still, and what was typed, if an address has room for it.
+    let additions: [(&str, Parts, &str, &str); 3] = [
+        (
+            "managers",
+            &[("name", b"new"), ("description", &[b'x'; 1000])],
+            "managers",
+            "managers?name=new",
+        ),
         (
             "categories",
             &[
                 ("name", b"new"),
                 ("manager", b"manager"),
-                ("policy", b"any"),
+                ("policy", b"expected"),
+                ("registers", b"sha256:7 = 00\r\n"),
+                ("text", b"A certificate"),
             ],
             "categories?manager=manager",
+            "categories?name=new&manager=manager&policy=expected&registers=sha256%3A7%20%3D%2000%0D%0A",
         ),
-        ("keys", &[], "keys?category=category"),
+        (
+            "keys",
+            &[],
+            "keys?category=category",
+            "keys?name=new&category=category",
+        ),
     ];
-    for (form, parts, page) in additions {
-        let page = format!("{NAMESPACE}/{page}");
-        ops.get(&page).await.is(200);
+    for (form, parts, asked, filled) in additions {
+        ops.get(&format!("{NAMESPACE}/{asked}")).await.is(200);
         ops.sees(" again, to ");
         ops.sees_not(&format!("action=\"{NAMESPACE}/{form}\""));
         let path = format!("{NAMESPACE}/{form}");
@@ -995,10 +1007,21 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
         let (confirm, query) = to.split_once('?').unwrap();
         assert_eq!(confirm, "/console/confirm");
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-        assert_eq!(pairs, [("to".into(), (&*page).into())]);
+        let page = format!("{NAMESPACE}/{filled}");
+        assert_eq!(pairs, [("to".into(), page.into())]);
     }
     assert_eq!(trail().await, before);
     ops.confirms(&token).await;
+    ops.get(&format!("{NAMESPACE}/{}", additions[1].3))
+        .await
+        .is(200);
+    for seen in [
+        "value=\"new\"",
+        "<option value=\"expected\" selected>",
+        ">sha256:7 = 00\r\n</textarea>",
+    ] {
+        ops.sees(seen);
+    }
     let keys = format!("{NAMESPACE}/keys?category=category");
     ops.get(&keys).await.is(200);
     ops.sees(&format!("action=\"{NAMESPACE}/keys\""));

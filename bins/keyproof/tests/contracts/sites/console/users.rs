@@ -533,7 +533,7 @@ async fn whoever_adds_a_user_shows_the_token_again() {
     let fields = [
         ("organisation", "Example Org"),
         ("name", "eve"),
-        ("role", "User"),
+        ("role", "Administrator"),
         ("password", PASSWORD),
     ];
     let form = "/console/users/add?from=7";
@@ -541,12 +541,21 @@ async fn whoever_adds_a_user_shows_the_token_again() {
     let to = early.is(303).location();
     ops.get(&to).await.is(200);
     let page = ops.hidden("to").unwrap().replace("&#38;", "&");
-    assert_eq!(page, FORM);
+    // What was typed is there again, but for the password.
+    assert_eq!(page, format!("{FORM}&name=eve&role=Administrator"));
     let fields_of_token = [("token", &*token), ("to", &*page)];
     ops.submit("/console/confirm", &fields_of_token)
         .await
         .is(200);
     ops.sees("nothing is done yet");
     ops.sees("value=\"Example Org\"");
+    ops.sees("value=\"eve\"");
+    ops.sees("<option selected>Administrator</option>");
+    // A page elsewhere fills in nothing.
+    let mut led = ops.operator();
+    led.headers = vec![("sec-fetch-site", "same-site".to_owned())];
+    led.get(&page).await.is(200);
+    led.sees_not("value=\"eve\"");
+    led.sees("<option selected>User</option>");
     ops.post(form, &fields).await.is(303);
 }
