@@ -18,7 +18,7 @@ use keyproof_service::{
 
 use super::{
     Answered, Area, Console, Frame, Signed, Visit,
-    addressing::{query, told},
+    addressing::{query, told, with_query},
     render,
     words::{seconds, sentence},
 };
@@ -28,18 +28,24 @@ use crate::{
 };
 use pages::{
     DevicePage, DeviceRow, InstanceRow, MadePage, PERIOD, TillPage, TillsPage, Verdict, clock,
-    code_rows, device_link, uri,
+    code_rows, device_link, till_link, uri,
 };
 
 const HERE: &str = "/console/tills";
+
+/// The fields of the form that adds an instance, but for its password.
+const INSTANCE: [&str; 1] = ["name"];
+
+/// The fields of the form that adds a device, but for its key.
+const DEVICE: [&str; 3] = ["id", "description", "algorithm"];
 
 /// How many rows a page has.
 const ROWS: usize = 50;
 
 impl Visit<Signed> {
     pub(super) async fn tills(self) -> Answered {
-        self.tills_page(&self.frame_in(Area::Tills), StatusCode::OK)
-            .await
+        let frame = self.frame_asking(Area::Tills, &INSTANCE);
+        self.tills_page(&frame, StatusCode::OK).await
     }
 
     async fn tills_page(&self, frame: &Frame, status: StatusCode) -> Answered {
@@ -54,6 +60,7 @@ impl Visit<Signed> {
             next: next(HERE, page.next),
             instances: page.rows.into_iter().map(InstanceRow::of).collect(),
             may_add: OtpDevices::may_change_all(self.operator()),
+            confirm: self.way_to_confirm(&self.filled_page(HERE, &INSTANCE)),
         };
         render(&page, status)
     }
@@ -62,13 +69,11 @@ impl Visit<Signed> {
         let devices = &self.service().otp_devices;
         let name = self.typed("name").to_owned();
         let keeper = self.till_keeper(Action::InstanceAdd, &name).await?;
+        self.confirmed(&self.filled_page(HERE, &INSTANCE))?;
         let password = self.secret("password");
         let (field, text) = match devices.add_instance(&keeper, password).await {
             Ok(()) => {
-                return Ok(see_other(&told(
-                    &format!("{HERE}/{name}"),
-                    "instance-added",
-                )));
+                return Ok(see_other(&told(&till_link(&name), "instance-added")));
             }
             Err(Failure::Refused(AddInstanceError::Hashing(why))) => return Err(why.into()),
             Err(Failure::Refused(AddInstanceError::Password(why))) => ("password", why.to_string()),
@@ -76,7 +81,7 @@ impl Visit<Signed> {
             Err(Failure::Storage(error)) => return Err(error.into()),
         };
         let wrong = Wrong::at(field, sentence(&text));
-        let frame = self.frame_with(Area::Tills, wrong, &["name"]);
+        let frame = self.frame_with(Area::Tills, wrong, &INSTANCE);
         self.tills_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
     }
@@ -85,7 +90,7 @@ impl Visit<Signed> {
         let instance = self.named("instance");
         let devices = &self.service().otp_devices;
         let keeper = self.till_keeper(Action::InstanceRemove, instance).await?;
-        self.confirmed(&format!("{HERE}/{instance}"))?;
+        self.confirmed(&till_link(instance))?;
         match devices.remove_instance(&keeper).await {
             Ok(()) | Err(Failure::Refused(RemoveInstanceError::Unknown)) => {
                 Ok(see_other(&told(HERE, "instance-removed")))
@@ -95,8 +100,8 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn till(self) -> Answered {
-        self.till_page(&self.frame_in(Area::Tills), StatusCode::OK)
-            .await
+        let frame = self.frame_asking(Area::Tills, &DEVICE);
+        self.till_page(&frame, StatusCode::OK).await
     }
 
     async fn till_page(&self, frame: &Frame, status: StatusCode) -> Answered {
@@ -105,11 +110,12 @@ impl Visit<Signed> {
         let devices = &self.service().otp_devices;
         let devices = devices.devices_page(&caller, after, ROWS).await?;
         let instance = caller.instance();
+        let link = till_link(instance);
         let page = TillPage {
             frame,
             instance,
             is_first: after.is_none(),
-            next: next(&format!("{HERE}/{instance}"), devices.next),
+            next: next(&link, devices.next),
             devices: devices
                 .rows
                 .into_iter()
@@ -117,13 +123,14 @@ impl Visit<Signed> {
                 .collect(),
             may_change: self.may_change(instance),
             is_default: instance == DEFAULT_INSTANCE,
-            confirm: self.way_to_confirm(&format!("{HERE}/{instance}")),
+            confirm: self.way_to_confirm(&self.filled_page(&link, &DEVICE)),
         };
         render(&page, status)
     }
 
     pub(super) async fn add_till_device(self) -> Answered {
         let caller: Caller<Writing> = self.caller(Action::OtpDeviceAdd, None).await?;
+        self.confirmed(&self.filled_page(&till_link(caller.instance()), &DEVICE))?;
         let algorithm = self
             .typed("algorithm")
             .parse::<u8>()
@@ -155,8 +162,7 @@ impl Visit<Signed> {
             Err(Failure::Storage(error)) => return Err(error.into()),
         };
         let wrong = Wrong::at(field, sentence(&text));
-        let filled = ["id", "description", "algorithm"];
-        let frame = self.frame_with(Area::Tills, wrong, &filled);
+        let frame = self.frame_with(Area::Tills, wrong, &DEVICE);
         self.till_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
             .await
     }
@@ -320,7 +326,7 @@ impl Visit<Signed> {
         let removed = self.service().otp_devices.remove_device(&caller, &id);
         match removed.await {
             Ok(()) | Err(Failure::Refused(RemoveDeviceError::Unknown)) => {
-                let list = format!("{HERE}/{}", caller.instance());
+                let list = till_link(caller.instance());
                 Ok(see_other(&told(&list, "device-removed")))
             }
             Err(Failure::Refused(RemoveDeviceError::Ended)) => Err(Refusal::NotFound),
@@ -353,7 +359,7 @@ impl Visit<Signed> {
 
 /// Where the next page of a list is, if there may be one.
 fn next(list: &str, after: Option<String>) -> Option<String> {
-    after.map(|after| format!("{list}?{}", query(&[("after", &after)])))
+    after.map(|after| with_query(list, &[("after", &after)]))
 }
 
 /// A price, and how it was typed: people write the zeros that an amount is told without.

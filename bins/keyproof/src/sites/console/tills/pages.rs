@@ -12,7 +12,7 @@ use keyproof_service::otp_devices::{
 use zeroize::Zeroizing;
 
 use super::{
-    super::{Frame, addressing::query},
+    super::{Frame, addressing::with_query},
     HERE,
 };
 use crate::{
@@ -30,6 +30,7 @@ pub(super) struct TillsPage<'a> {
     pub(super) instances: Vec<InstanceRow>,
     pub(super) next: Option<String>,
     pub(super) may_add: bool,
+    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct InstanceRow {
@@ -168,8 +169,12 @@ impl Verdict {
     }
 }
 
+pub(super) fn till_link(instance: &str) -> String {
+    format!("{HERE}/{instance}")
+}
+
 pub(super) fn device_link(instance: &str, id: &str) -> String {
-    format!("{HERE}/{instance}/device?{}", query(&[("id", id)]))
+    with_query(&format!("{HERE}/{instance}/device"), &[("id", id)])
 }
 
 /// What an authenticator app reads, if the device makes codes at all.

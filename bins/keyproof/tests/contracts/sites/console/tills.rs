@@ -96,6 +96,66 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.get("/console/tills/kiosk").await.is(404);
 }
 
+/// Whoever finds a console open gives no software a password, and no device a key.
+#[tokio::test]
+async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
+    let site = Site::start().await;
+    let (mut ops, token) = signed_in(&site, &["instances"]).await;
+    let csrf = ops.csrf();
+    site.clock.advance(Duration::from_secs(300));
+    let instance: &[_] = &[("name", "kiosk"), ("password", "correct horse")];
+    let device: &[_] = &[
+        ("id", "till 1"),
+        ("description", "by the door"),
+        ("algorithm", "2"),
+        ("key", BASE32),
+    ];
+    for (page, form, fields, filled, button) in [
+        (
+            "/console/tills",
+            "/console/tills",
+            instance,
+            "name=kiosk",
+            "to add the instance</a>",
+        ),
+        (
+            "/console/tills/default",
+            "/console/tills/default/devices",
+            device,
+            "id=till%201&description=by%20the%20door&algorithm=2",
+            "to add the device</a>",
+        ),
+    ] {
+        ops.get(page).await.is(200);
+        ops.sees(button);
+        ops.sees_not(&format!("action=\"{form}\""));
+        let early = ops.post_with(form, &csrf, fields).await;
+        ops.get(&early.is(303).location()).await.is(200);
+        // Neither the password nor the key is in an address.
+        let to = ops.hidden("to").unwrap().replace("&#38;", "&");
+        assert_eq!(to, format!("{page}?{filled}"));
+    }
+    let page = "/console/tills/default?id=till%201&description=by%20the%20door&algorithm=2";
+    let shown = [("token", &*token), ("to", page)];
+    let back = ops.post("/console/confirm", &shown).await;
+    ops.get(&back.is(303).location()).await.is(200);
+    ops.sees("The instance has no devices yet.");
+    for typed in [
+        "value=\"till 1\"",
+        "value=\"by the door\"",
+        "<option value=\"2\" selected>",
+    ] {
+        ops.sees(typed);
+    }
+    ops.post("/console/tills/default/devices", device)
+        .await
+        .is(200);
+    ops.get("/console/tills?name=kiosk").await.is(200);
+    ops.sees("value=\"kiosk\"");
+    ops.sees_not("href=\"/console/tills/kiosk\"");
+    ops.post("/console/tills", instance).await.is(303);
+}
+
 #[tokio::test]
 async fn a_page_names_the_step_of_a_code_and_a_price() {
     let site = Site::start().await;
