@@ -1,6 +1,6 @@
 //! Moments, as pages have them: for people in UTC, and beside that as a `time` element of HTML has them for programs.
 //!
-//! They are written field by field, for a table has one in each row and a pattern would be read anew for each.
+//! They are written digit by digit, for a table has one in each row, and a pattern would be read anew for each.
 
 use std::fmt;
 
@@ -60,30 +60,48 @@ impl Moment {
         Datetime(self)
     }
 
-    /// With this between the date and the time, and that at the end.
-    fn write(self, f: &mut fmt::Formatter<'_>, between: char, end: &str) -> fmt::Result {
-        let (year, month, day) = (self.at.year(), self.at.month(), self.at.day());
-        let (hour, minute) = (self.at.hour(), self.at.minute());
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}"
-        )?;
-        if self.exact == Exact::Second {
-            write!(f, ":{:02}", self.at.second())?;
+    /// With this between the date and the time, and that at the end: in one piece, for what a page shows is escaped piece by
+    /// piece.
+    fn write(self, f: &mut fmt::Formatter<'_>, between: u8, end: &str) -> fmt::Result {
+        let at = self.at;
+        let [century, year] =
+            [at.year() / 100, at.year() % 100].map(|part| u8::try_from(part).unwrap_or_default());
+        let others = [at.month(), at.day(), at.hour(), at.minute(), at.second()];
+        let [month, day, hour, minute, second] = others.map(i8::unsigned_abs);
+        let mut text = *b"0000-00-00 00:00:00";
+        for (place, number) in [
+            (0, century),
+            (2, year),
+            (5, month),
+            (8, day),
+            (11, hour),
+            (14, minute),
+            (17, second),
+        ] {
+            if let Some([tens, ones]) = text.get_mut(place..place + 2) {
+                *tens += number / 10 % 10;
+                *ones += number % 10;
+            }
         }
+        text[10] = between;
+        let told = match self.exact {
+            Exact::Minute => &text[..16],
+            Exact::Second => &text[..],
+        };
+        f.write_str(str::from_utf8(told).unwrap_or_default())?;
         f.write_str(end)
     }
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, ' ', " UTC")
+        self.write(f, b' ', " UTC")
     }
 }
 
 impl fmt::Display for Datetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.write(f, 'T', "Z")
+        self.0.write(f, b'T', "Z")
     }
 }
 
