@@ -38,8 +38,8 @@ pub(super) enum Refusal {
     NotFound,
     /// Whoever is signed in may not.
     OutOfReach,
-    /// Nobody is signed in, or no longer.
-    SignInFirst,
+    /// Nobody is signed in, or no longer; with the page to come back to, if the site knows it.
+    SignInFirst(Option<String>),
     /// It is not known whether it was done.
     Unsure,
 }
@@ -49,7 +49,7 @@ impl Refusal {
         match self {
             Self::Away | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Unsure => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ConfirmFirst(_) | Self::SignInFirst => StatusCode::SEE_OTHER,
+            Self::ConfirmFirst(_) | Self::SignInFirst(_) => StatusCode::SEE_OTHER,
             Self::Forged | Self::Insecure | Self::OutOfReach => StatusCode::FORBIDDEN,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Malformed(status) => *status,
@@ -73,7 +73,7 @@ impl Refusal {
             | Self::Method(_)
             | Self::NotFound
             | Self::OutOfReach
-            | Self::SignInFirst => true,
+            | Self::SignInFirst(_) => true,
         }
     }
 

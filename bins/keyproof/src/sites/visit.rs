@@ -176,7 +176,8 @@ impl<S: Site, W> Visit<S, W> {
     }
 
     pub(super) fn cookie(&self, cookie: Cookie) -> Option<Zeroizing<String>> {
-        cookie_of(&self.exchange, cookie)
+        let value = cookie.value(self.exchange.headers(), self.connected.is_encrypted());
+        value.map(|value| Zeroizing::new(value.to_owned()))
     }
 
     /// Tells the browser to keep this until it is closed, or so long.
@@ -292,11 +293,11 @@ impl<S: Site> Visit<S, Visitor> {
     }
 }
 
-/// What the browser that sends a request keeps in a cookie.
-pub(super) fn cookie_of(exchange: &Exchange, cookie: Cookie) -> Option<Zeroizing<String>> {
+/// Whether the browser that sends a request keeps something in a cookie.
+pub(super) fn has_cookie(exchange: &Exchange, cookie: Cookie) -> bool {
     let connected = Connected::of(exchange);
     let value = cookie.value(exchange.headers(), connected.is_encrypted());
-    value.map(|value| Zeroizing::new(value.to_owned()))
+    value.is_some()
 }
 
 /// Adds it, if it can be sent at all.

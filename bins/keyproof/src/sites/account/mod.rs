@@ -67,7 +67,8 @@ impl Site for Account {
     }
 
     async fn signed(visit: Visit<()>, _: Own) -> Result<Visit<Signed>, Refusal> {
-        let cookie = visit.cookie(Cookie::Account).ok_or(Refusal::SignInFirst)?;
+        let cookie = visit.cookie(Cookie::Account);
+        let cookie = cookie.ok_or(Refusal::SignInFirst(None))?;
         let browser = visit.accounts().user_session(&cookie).await?;
         Ok(visit.by(Signed { cookie, browser }))
     }
@@ -98,7 +99,7 @@ impl Application for Account {
                 request_id: exchange.request_id(),
                 // A step of signing in belongs to the page that it leads to.
                 page: page_of(exchange.query().first("to").unwrap_or(&path)),
-                has_session: visit::cookie_of(&exchange, Cookie::Account).is_some(),
+                has_session: visit::has_cookie(&exchange, Cookie::Account),
             };
             let answered = operation::answer(self, &ROUTES, exchange, context.language).await;
             let mut response = answered.unwrap_or_else(|why| refused(&why, &context));

@@ -127,7 +127,7 @@ impl Visit<Signed> {
         match why {
             RemoveKeyError::Undecided(why) => Err(why.into()),
             RemoveKeyError::Unknown => Ok(see_other(HERE)),
-            RemoveKeyError::UserUnknown => Err(Refusal::SignInFirst),
+            RemoveKeyError::UserUnknown => Err(Refusal::SignInFirst(None)),
         }
     }
 

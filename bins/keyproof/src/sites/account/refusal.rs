@@ -42,10 +42,10 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
 fn location(refusal: &Refusal, context: &Context) -> Option<String> {
     match refusal {
         Refusal::ConfirmFirst(_) => Some(by_way_of("/account/confirm", context.page)),
-        Refusal::SignInFirst if context.is_page && context.page != OVERVIEW => {
+        Refusal::SignInFirst(_) if context.is_page && context.page != OVERVIEW => {
             Some(format!("/account/sign-in?over&to={}", context.page))
         }
-        Refusal::SignInFirst => Some("/account/sign-in?over".to_owned()),
+        Refusal::SignInFirst(_) => Some("/account/sign-in?over".to_owned()),
         _ => None,
     }
 }
@@ -55,7 +55,7 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
         Refusal::Away => (t.away_title, t.away_text),
         Refusal::Busy => (t.busy_title, t.busy_text),
         Refusal::Broken => (t.broken_title, t.broken_text),
-        Refusal::ConfirmFirst(_) | Refusal::SignInFirst => (t.sign_in, t.session_over),
+        Refusal::ConfirmFirst(_) | Refusal::SignInFirst(_) => (t.sign_in, t.session_over),
         Refusal::Forged => (t.forged_title, t.forged_text),
         Refusal::Insecure => (t.insecure_title, t.insecure_text),
         Refusal::Limited(wait) => return (t.busy_title, t.limited(*wait)),
@@ -70,7 +70,7 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
 impl From<Undecided> for Refusal {
     fn from(error: Undecided) -> Self {
         match error {
-            Undecided::Ended => Self::SignInFirst,
+            Undecided::Ended => Self::SignInFirst(None),
             Undecided::FactorNeeded => Self::ConfirmFirst(None),
         }
     }
@@ -80,7 +80,7 @@ impl From<SessionError> for Refusal {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Expired | SessionError::Invalid | SessionError::Missing => {
-                Self::SignInFirst
+                Self::SignInFirst(None)
             }
         }
     }
@@ -89,7 +89,7 @@ impl From<SessionError> for Refusal {
 impl From<NotPermitted> for Refusal {
     fn from(NotPermitted: NotPermitted) -> Self {
         // Applications alone are not permitted what is their own user's, and none has a session here.
-        Self::SignInFirst
+        Self::SignInFirst(None)
     }
 }
 
@@ -98,7 +98,7 @@ impl From<RemoveDeviceError> for Refusal {
         match error {
             RemoveDeviceError::Undecided(why) => why.into(),
             RemoveDeviceError::Unknown => Self::NotFound,
-            RemoveDeviceError::UserUnknown => Self::SignInFirst,
+            RemoveDeviceError::UserUnknown => Self::SignInFirst(None),
         }
     }
 }

@@ -100,7 +100,7 @@ impl Visit<Visitor> {
 
     pub(super) async fn show_code(self) -> Answered {
         if self.who.is_new {
-            return Err(Refusal::SignInFirst);
+            return Err(Refusal::SignInFirst(None));
         }
         let frame = Frame {
             to: Some(self.asked_back()),

@@ -24,8 +24,8 @@ use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
 use keyproof_service::{
-    Service,
-    access::{Operator, OperatorSession},
+    Failure, Service,
+    access::{NoSession, Operator, OperatorSession},
 };
 use zeroize::Zeroizing;
 
@@ -73,15 +73,17 @@ impl Console {
 
 impl Visit<()> {
     fn session_cookie(&self) -> Result<Zeroizing<String>, Refusal> {
-        self.cookie(Cookie::Console).ok_or(Refusal::SignInFirst)
+        let cookie = self.cookie(Cookie::Console);
+        cookie.ok_or_else(|| self.sign_in_first())
     }
 
     fn shown(
         self,
         area: Area,
         cookie: Zeroizing<String>,
-        session: OperatorSession,
+        session: Result<OperatorSession, Failure<NoSession>>,
     ) -> Result<Visit<Signed>, Refusal> {
+        let session = self.found(session)?;
         if area.is_shown_to(session.operator()) {
             Ok(self.by(Signed { cookie, session }))
         } else {
@@ -93,6 +95,20 @@ impl Visit<()> {
 impl<W> Visit<W> {
     fn service(&self) -> &Service {
         &self.site.service
+    }
+
+    fn found(
+        &self,
+        session: Result<OperatorSession, Failure<NoSession>>,
+    ) -> Result<OperatorSession, Refusal> {
+        match session {
+            Err(Failure::Refused(NoSession)) => Err(self.sign_in_first()),
+            session => Ok(session?),
+        }
+    }
+
+    fn sign_in_first(&self) -> Refusal {
+        Refusal::SignInFirst(addressing::asked_for(&self.exchange))
     }
 }
 
@@ -130,20 +146,20 @@ impl Site for Console {
 
     async fn signed(visit: Visit<()>, area: Area) -> Result<Visit<Signed>, Refusal> {
         let cookie = visit.session_cookie()?;
-        let session = visit.service().access.operator_session(&cookie).await?;
+        let session = visit.service().access.operator_session(&cookie).await;
         visit.shown(area, cookie, session)
     }
 
     async fn watching(visit: Visit<()>, area: Area) -> Result<Visit<Signed>, Refusal> {
         let cookie = visit.session_cookie()?;
-        let session = visit.service().access.watching_session(&cookie).await?;
+        let session = visit.service().access.watching_session(&cookie).await;
         visit.shown(area, cookie, session)
     }
 
     async fn acting(mut visit: Visit<Signed>) -> Result<Visit<Signed>, Refusal> {
         let access = &visit.service().access;
-        let session = access.acting_session(&visit.who.cookie).await?;
-        visit.who.session = session;
+        let session = access.acting_session(&visit.who.cookie).await;
+        visit.who.session = visit.found(session)?;
         Ok(visit)
     }
 }
@@ -160,18 +176,14 @@ impl Application for Console {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
         Box::pin(async move {
             let request_id = exchange.request_id();
-            let has_session = visit::cookie_of(&exchange, Cookie::Console).is_some();
-            let asked = addressing::asked_for(&exchange);
+            let has_session = visit::has_cookie(&exchange, Cookie::Console);
             let answered = operation::answer(self, &ROUTES, exchange, Language::English).await;
-            page::stamp(
-                answered
-                    .unwrap_or_else(|why| refused(&why, request_id, has_session, asked.as_deref())),
-            )
+            page::stamp(answered.unwrap_or_else(|why| refused(&why, request_id, has_session)))
         })
     }
 
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
         // Who asks is not known.
-        page::stamp(refused(&refusal.into(), request_id, false, None))
+        page::stamp(refused(&refusal.into(), request_id, false))
     }
 }

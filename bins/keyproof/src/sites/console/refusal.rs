@@ -30,15 +30,9 @@ pages! {
     }
 }
 
-/// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without; and which
-/// page that was, if one can be led back there.
-pub(super) fn refused(
-    refusal: &Refusal,
-    request_id: RequestId,
-    has_session: bool,
-    asked: Option<&str>,
-) -> Response {
-    if let Some(location) = location(refusal, asked) {
+/// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without.
+pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: bool) -> Response {
+    if let Some(location) = location(refusal) {
         return see_other(&location);
     }
     let (title, text) = words(refusal);
@@ -57,10 +51,10 @@ pub(super) fn refused(
 }
 
 /// Where the browser is sent, if it is.
-fn location(refusal: &Refusal, asked: Option<&str>) -> Option<String> {
+fn location(refusal: &Refusal) -> Option<String> {
     match refusal {
         Refusal::ConfirmFirst(page) => Some(confirm(page.as_deref().unwrap_or_default())),
-        Refusal::SignInFirst => Some(match asked {
+        Refusal::SignInFirst(page) => Some(match page {
             None => "/console/sign-in?over".to_owned(),
             Some(page) => format!("/console/sign-in?over&{}", query(&[("to", page)])),
         }),
@@ -82,7 +76,7 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
             "Something is wrong with this server",
             "Look for the request in its log, by the number below.",
         ),
-        Refusal::ConfirmFirst(_) | Refusal::SignInFirst => ("Sign in", "Sign in first."),
+        Refusal::ConfirmFirst(_) | Refusal::SignInFirst(_) => ("Sign in", "Sign in first."),
         Refusal::Forged => (
             "This form is out of date",
             "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was \
@@ -135,6 +129,6 @@ impl From<OutOfScope> for Refusal {
 
 impl From<NoSession> for Refusal {
     fn from(NoSession: NoSession) -> Self {
-        Self::SignInFirst
+        Self::SignInFirst(None)
     }
 }
