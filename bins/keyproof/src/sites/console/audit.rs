@@ -15,7 +15,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Area, Frame, Signed, Visit, render,
+    Answered, Area, Frame, ROWS, Signed, Visit, render,
     users::{in_query, path_of},
 };
 use crate::{
@@ -27,9 +27,6 @@ use crate::{
         refusal::Refusal,
     },
 };
-
-/// How many events a page has.
-const ROWS: usize = 50;
 
 /// How many characters a cell has of the beginning of a long text, so that a page of them is light.
 const HEAD: usize = 100;

@@ -43,6 +43,9 @@ use frame::Frame;
 use refusal::refused;
 use routes::ROUTES;
 
+/// How many rows a page has of a list.
+const ROWS: usize = 50;
+
 /// The site.
 pub struct Console {
     service: Arc<Service>,

@@ -11,7 +11,9 @@ use keyproof_service::{
     },
 };
 
-use super::{Answered, Area, Frame, Signed, Visit, addressing::told, render, words::sentence};
+use super::{
+    Answered, Area, Frame, ROWS, Signed, Visit, addressing::told, render, words::sentence,
+};
 use crate::sites::{
     entries::Wrong,
     moment::{Moment, moment},
@@ -24,9 +26,6 @@ const LISTS: &str = "/console/users";
 
 /// Where the form is that adds a user.
 const ADD: &str = "/console/users/add";
-
-/// How many users a page has.
-const ROWS: usize = 50;
 
 #[derive(Template)]
 #[template(path = "console/organisations.html")]

@@ -15,7 +15,7 @@ use keyproof_service::{
 use zeroize::Zeroizing;
 
 use super::{
-    Answered, Area, Frame, Signed, Visit,
+    Answered, Area, Frame, ROWS, Signed, Visit,
     addressing::{query, told},
     render,
     words::sentence,
@@ -33,9 +33,6 @@ use pages::{
 };
 
 const HERE: &str = "/console/certificates";
-
-/// How many rows a page has.
-const ROWS: usize = 50;
 
 /// The longest upload, in bytes.
 pub(super) const LONGEST: usize = 64 * 1024;

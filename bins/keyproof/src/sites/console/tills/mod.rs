@@ -17,7 +17,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Area, Console, Frame, Signed, Visit,
+    Answered, Area, Console, Frame, ROWS, Signed, Visit,
     addressing::{query, told, with_query},
     render,
     words::{seconds, sentence},
@@ -38,9 +38,6 @@ const INSTANCE: [&str; 1] = ["name"];
 
 /// The fields of the form that adds a device, but for its key.
 const DEVICE: [&str; 3] = ["id", "description", "algorithm"];
-
-/// How many rows a page has.
-const ROWS: usize = 50;
 
 impl Visit<Signed> {
     pub(super) async fn tills(self) -> Answered {

@@ -19,7 +19,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Area, Frame, Signed, Visit,
+    Answered, Area, Frame, ROWS, Signed, Visit,
     addressing::{query, told},
     render,
     words::sentence,
@@ -41,9 +41,6 @@ pub(super) use categories::{ALLOWED, CATEGORY, REGISTERS};
 pub(super) use managers::{MAKERS, MANAGER};
 
 const HERE: &str = "/console/tpms";
-
-/// How many rows a page has.
-const ROWS: usize = 50;
 
 /// The longest file of certificates, in bytes.
 pub(super) const LONGEST: usize = 256 * 1024;
