@@ -1,6 +1,5 @@
 //! Signing in with a token, showing it again, and signing out.
 
-use askama::Template;
 use http::StatusCode;
 use keyproof_service::{Failure, access::SignInError};
 
@@ -9,7 +8,12 @@ use super::{
     addressing::{told, within},
     render,
 };
-use crate::sites::{cookies::Cookie, entries::Wrong, page::see_other, refusal::Refusal};
+use crate::sites::{
+    cookies::Cookie,
+    entries::Wrong,
+    page::{pages, see_other},
+    refusal::Refusal,
+};
 
 /// What is told of a token that is none.
 const UNKNOWN: &str =
@@ -18,18 +22,16 @@ const UNKNOWN: &str =
 /// What is told of a token that is another session's.
 const ANOTHER: &str = "This is another token than the one that you are signed in with.";
 
-#[derive(Template)]
-#[template(path = "console/sign_in.html")]
-struct SignIn<'a> {
-    frame: &'a Frame,
-    to: &'a str,
-}
+pages! {
+    #[derive(::askama::Template)]
+    Frame;
 
-#[derive(Template)]
-#[template(path = "console/confirm.html")]
-struct Confirm<'a> {
-    frame: &'a Frame,
-    to: &'a str,
+    SignIn("console/sign_in.html") {
+        to: &'a str,
+    }
+    Confirm("console/confirm.html") {
+        to: &'a str,
+    }
 }
 
 impl Visit<Visitor> {

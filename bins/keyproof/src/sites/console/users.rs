@@ -1,6 +1,5 @@
 //! Users: by organisation, and one by one. What an operator may see and change of them is `accounts/caller.rs`'s to say.
 
-use askama::Template;
 use http::StatusCode;
 use keyproof_service::{
     Accounts,
@@ -17,7 +16,7 @@ use super::{
 use crate::sites::{
     entries::Wrong,
     moment::{Moment, moment},
-    page::see_other,
+    page::{pages, see_other},
     refusal::Refusal,
 };
 
@@ -27,62 +26,52 @@ const LISTS: &str = "/console/users";
 /// Where the form is that adds a user.
 const ADD: &str = "/console/users/add";
 
-#[derive(Template)]
-#[template(path = "console/organisations.html")]
-struct Organisations<'a> {
-    frame: &'a Frame,
-    organisations: Vec<OrganisationView>,
-    /// The query of the next page.
-    next: Option<String>,
-    may_add: bool,
-}
+pages! {
+    #[derive(::askama::Template)]
+    Frame;
 
-#[derive(Template)]
-#[template(path = "console/users.html")]
-struct Users<'a> {
-    frame: &'a Frame,
-    organisation: OrganisationView,
-    users: Vec<Row<'a>>,
-    total: usize,
-    page: usize,
-    pages: usize,
-    /// Whether there are users behind the last page.
-    is_more: bool,
-    /// What is looked for in names, and as a query writes it.
-    sought: &'a str,
-    sought_in_query: String,
-    may_add: bool,
-    /// Where a user of the organisation is added.
-    add: String,
-}
-
-#[derive(Template)]
-#[template(path = "console/user.html")]
-struct OneUser<'a> {
-    frame: &'a Frame,
-    user: Row<'a>,
-    /// Where this page is.
-    path: String,
-    state: &'a UserState,
-    may_change: bool,
-    has_phone: bool,
-    /// Where the token is shown again, if it has to be.
-    confirm: Option<String>,
-    may_see_trail: bool,
-}
-
-#[derive(Template)]
-#[template(path = "console/user_add.html")]
-struct AddUser<'a> {
-    frame: &'a Frame,
-    /// Where the form is sent to.
-    action: String,
-    /// The list that the form was opened from.
-    list: String,
-    /// Each, and whether it is chosen.
-    roles: [(Role, bool); 4],
-    /// Where the token is shown again, if it has to be.
-    confirm: Option<String>,
+    Organisations("console/organisations.html") {
+        organisations: Vec<OrganisationView>,
+        /// The query of the next page.
+        next: Option<String>,
+        may_add: bool,
+    }
+    Users("console/users.html") {
+        organisation: OrganisationView,
+        users: Vec<Row<'a>>,
+        total: usize,
+        page: usize,
+        pages: usize,
+        /// Whether there are users behind the last page.
+        is_more: bool,
+        /// What is looked for in names, and as a query writes it.
+        sought: &'a str,
+        sought_in_query: String,
+        may_add: bool,
+        /// Where a user of the organisation is added.
+        add: String,
+    }
+    OneUser("console/user.html") {
+        user: Row<'a>,
+        /// Where this page is.
+        path: String,
+        state: &'a UserState,
+        may_change: bool,
+        has_phone: bool,
+        /// Where the token is shown again, if it has to be.
+        confirm: Option<String>,
+        may_see_trail: bool,
+    }
+    AddUser("console/user_add.html") {
+        /// Where the form is sent to.
+        action: String,
+        /// The list that the form was opened from.
+        list: String,
+        /// Each, and whether it is chosen.
+        roles: [(Role, bool); 4],
+        /// Where the token is shown again, if it has to be.
+        confirm: Option<String>,
+    }
 }
 
 /// A user, as pages have them.

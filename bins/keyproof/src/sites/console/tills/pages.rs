@@ -1,6 +1,5 @@
 //! The pages of *Tills*, as templates have them.
 
-use askama::Template;
 use keyproof_otp::{
     Base32Profile, DEFAULT_PERIOD, Digits, Secret,
     otpauth::{Kind, OtpauthUri},
@@ -17,20 +16,61 @@ use super::{
 };
 use crate::{
     qr,
-    sites::moment::{Moment, moment},
+    sites::{
+        moment::{Moment, moment},
+        page::pages,
+    },
 };
 
 /// How long a step is, in seconds.
 pub(super) const PERIOD: u64 = DEFAULT_PERIOD.get();
 
-#[derive(Template)]
-#[template(path = "console/tills.html")]
-pub(super) struct TillsPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) instances: Vec<InstanceRow>,
-    pub(super) next: Option<String>,
-    pub(super) may_add: bool,
-    pub(super) confirm: Option<String>,
+pages! {
+    #[derive(::askama::Template)]
+    pub(super) Frame;
+
+    TillsPage("console/tills.html") {
+        instances: Vec<InstanceRow>,
+        next: Option<String>,
+        may_add: bool,
+        confirm: Option<String>,
+    }
+    TillPage("console/till.html") {
+        instance: &'a str,
+        devices: Vec<DeviceRow>,
+        is_first: bool,
+        next: Option<String>,
+        may_change: bool,
+        is_default: bool,
+        confirm: Option<String>,
+    }
+    MadePage("console/till_device_made.html") {
+        id: &'a str,
+        qr: Option<qr::Drawing>,
+        secret: &'a str,
+        is_priced: bool,
+        link: String,
+    }
+    DevicePage("console/till_device.html") {
+        instance: &'a str,
+        id: &'a str,
+        query: String,
+        description: &'a str,
+        algorithm: &'static str,
+        counter: Option<u64>,
+        makes_codes: bool,
+        is_priced: bool,
+        price: String,
+        /// Why no codes are shown that there are.
+        not_shown: Option<String>,
+        codes: Vec<CodeRow>,
+        ends: String,
+        seconds_left: u64,
+        verdict: Option<Verdict>,
+        is_again: bool,
+        may_change: bool,
+        confirm: Option<String>,
+    }
 }
 
 pub(super) struct InstanceRow {
@@ -39,58 +79,10 @@ pub(super) struct InstanceRow {
     pub(super) made: Moment,
 }
 
-#[derive(Template)]
-#[template(path = "console/till.html")]
-pub(super) struct TillPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) instance: &'a str,
-    pub(super) devices: Vec<DeviceRow>,
-    pub(super) is_first: bool,
-    pub(super) next: Option<String>,
-    pub(super) may_change: bool,
-    pub(super) is_default: bool,
-    pub(super) confirm: Option<String>,
-}
-
 pub(super) struct DeviceRow {
     pub(super) id: String,
     pub(super) description: String,
     pub(super) link: String,
-}
-
-#[derive(Template)]
-#[template(path = "console/till_device_made.html")]
-pub(super) struct MadePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) id: &'a str,
-    pub(super) qr: Option<qr::Drawing>,
-    pub(super) secret: &'a str,
-    pub(super) is_priced: bool,
-    pub(super) link: String,
-}
-
-#[derive(Template)]
-#[template(path = "console/till_device.html")]
-pub(super) struct DevicePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) instance: &'a str,
-    pub(super) id: &'a str,
-    pub(super) query: String,
-    pub(super) description: &'a str,
-    pub(super) algorithm: &'static str,
-    pub(super) counter: Option<u64>,
-    pub(super) makes_codes: bool,
-    pub(super) is_priced: bool,
-    pub(super) price: String,
-    /// Why no codes are shown that there are.
-    pub(super) not_shown: Option<String>,
-    pub(super) codes: Vec<CodeRow>,
-    pub(super) ends: String,
-    pub(super) seconds_left: u64,
-    pub(super) verdict: Option<Verdict>,
-    pub(super) is_again: bool,
-    pub(super) may_change: bool,
-    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct CodeRow {

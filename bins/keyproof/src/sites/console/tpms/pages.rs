@@ -1,6 +1,5 @@
 //! The pages of *TPMs*, as templates have them.
 
-use askama::Template;
 use keyproof_service::{
     Timestamp,
     device_identity::{
@@ -13,26 +12,122 @@ use super::{
     super::{Frame, addressing::query},
     HERE,
 };
-use crate::sites::moment::{Moment, moment, moment_of};
+use crate::sites::{
+    moment::{Moment, moment, moment_of},
+    page::pages,
+};
 
-#[derive(Template)]
-#[template(path = "console/tpms.html")]
-pub(super) struct NamespacesPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespaces: Vec<String>,
-    pub(super) next: Option<String>,
-}
+pages! {
+    #[derive(::askama::Template)]
+    pub(super) Frame;
 
-#[derive(Template)]
-#[template(path = "console/tpm_namespace.html")]
-pub(super) struct NamespacePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) managers: Section<ManagerRow>,
-    pub(super) categories: Section<CategoryRow>,
-    pub(super) keys: Section<KeyRow>,
-    /// Devices whose managers were deleted.
-    pub(super) left: Section<DeviceRow>,
+    NamespacesPage("console/tpms.html") {
+        namespaces: Vec<String>,
+        next: Option<String>,
+    }
+    NamespacePage("console/tpm_namespace.html") {
+        namespace: &'a str,
+        managers: Section<ManagerRow>,
+        categories: Section<CategoryRow>,
+        keys: Section<KeyRow>,
+        /// Devices whose managers were deleted.
+        left: Section<DeviceRow>,
+    }
+    KeyAddPage("console/tpm_key_add.html") {
+        namespace: &'a str,
+        categories: Choice,
+        confirm: Option<String>,
+    }
+    CategoryAddPage("console/tpm_category_add.html") {
+        namespace: &'a str,
+        managers: Choice,
+        confirm: Option<String>,
+    }
+    CategoryMadePage("console/tpm_category_made.html") {
+        name: &'a str,
+        link: String,
+        key: &'a str,
+        certificate: &'a str,
+    }
+    CategoryPage("console/tpm_category.html") {
+        namespace: &'a str,
+        name: &'a str,
+        description: &'a str,
+        is_disabled: bool,
+        manager: &'a str,
+        ca: &'a str,
+        ends: Moment,
+        /// Whether there are any, on this page or before it.
+        has_keys: bool,
+        keys: Vec<String>,
+        more_keys: Option<String>,
+        policy: &'static str,
+        expected: &'a [ExpectedRegister],
+        /// Whether there are any, on this page or before it.
+        has_allowed: bool,
+        allowed: Vec<AllowedRow>,
+        more_allowed: Option<String>,
+        certificate: &'a str,
+        confirm: Option<String>,
+    }
+    ManagerAddPage("console/tpm_manager_add.html") {
+        namespace: &'a str,
+        confirm: Option<String>,
+    }
+    KeyMadePage("console/tpm_key_made.html") {
+        namespace: &'a str,
+        name: &'a str,
+        category: &'a str,
+        key: &'a str,
+    }
+    KeyPage("console/tpm_key.html") {
+        namespace: &'a str,
+        name: &'a str,
+        category: &'a str,
+        description: &'a str,
+        state: &'static str,
+        reason: &'a str,
+        needs_certificate: bool,
+        is_disabled: bool,
+        is_revoked: bool,
+        confirm: Option<String>,
+    }
+    ManagerPage("console/tpm_manager.html") {
+        namespace: &'a str,
+        name: &'a str,
+        description: &'a str,
+        is_disabled: bool,
+        root: &'a str,
+        /// Whether there are any, on this page or before it.
+        has_categories: bool,
+        categories: Vec<String>,
+        more_categories: Option<String>,
+        has_bundle: bool,
+        /// Whether there are any, on this page or before it.
+        has_makers: bool,
+        makers: Vec<MakerRow>,
+        more_makers: Option<String>,
+        devices: Vec<DeviceRow>,
+        is_first: bool,
+        next: Option<String>,
+        confirm: Option<String>,
+    }
+    DevicePage("console/tpm_device.html") {
+        namespace: &'a str,
+        manager: &'a str,
+        vendor: &'a str,
+        serial: &'a str,
+        query: String,
+        is_left: bool,
+        name: &'a str,
+        version: &'a str,
+        bound: Moment,
+        ek: &'a str,
+        keys: Vec<DeviceKeyRow>,
+        attestations: Vec<AttestationRow>,
+        shown: Option<Shown>,
+        confirm: Option<String>,
+    }
 }
 
 /// Some of what there is of a kind, on the page of a namespace.
@@ -79,24 +174,6 @@ pub(super) struct KeyRow {
     pub(super) made: Moment,
 }
 
-#[derive(Template)]
-#[template(path = "console/tpm_key_add.html")]
-pub(super) struct KeyAddPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) categories: Choice,
-    pub(super) confirm: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "console/tpm_category_add.html")]
-pub(super) struct CategoryAddPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) managers: Choice,
-    pub(super) confirm: Option<String>,
-}
-
 /// What may be named in a field.
 pub(super) enum Choice {
     /// One of these.
@@ -111,104 +188,11 @@ impl Choice {
     }
 }
 
-#[derive(Template)]
-#[template(path = "console/tpm_category_made.html")]
-pub(super) struct CategoryMadePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) name: &'a str,
-    pub(super) link: String,
-    pub(super) key: &'a str,
-    pub(super) certificate: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "console/tpm_category.html")]
-pub(super) struct CategoryPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) name: &'a str,
-    pub(super) description: &'a str,
-    pub(super) is_disabled: bool,
-    pub(super) manager: &'a str,
-    pub(super) ca: &'a str,
-    pub(super) ends: Moment,
-    /// Whether there are any, on this page or before it.
-    pub(super) has_keys: bool,
-    pub(super) keys: Vec<String>,
-    pub(super) more_keys: Option<String>,
-    pub(super) policy: &'static str,
-    pub(super) expected: &'a [ExpectedRegister],
-    /// Whether there are any, on this page or before it.
-    pub(super) has_allowed: bool,
-    pub(super) allowed: Vec<AllowedRow>,
-    pub(super) more_allowed: Option<String>,
-    pub(super) certificate: &'a str,
-    pub(super) confirm: Option<String>,
-}
-
 pub(super) struct AllowedRow {
     pub(super) issuer: String,
     pub(super) serial: String,
     pub(super) ends: Moment,
     pub(super) fingerprint: String,
-}
-
-#[derive(Template)]
-#[template(path = "console/tpm_manager_add.html")]
-pub(super) struct ManagerAddPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) confirm: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "console/tpm_key_made.html")]
-pub(super) struct KeyMadePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) name: &'a str,
-    pub(super) category: &'a str,
-    pub(super) key: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "console/tpm_key.html")]
-pub(super) struct KeyPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) name: &'a str,
-    pub(super) category: &'a str,
-    pub(super) description: &'a str,
-    pub(super) state: &'static str,
-    pub(super) reason: &'a str,
-    pub(super) needs_certificate: bool,
-    pub(super) is_disabled: bool,
-    pub(super) is_revoked: bool,
-    pub(super) confirm: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "console/tpm_manager.html")]
-pub(super) struct ManagerPage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) name: &'a str,
-    pub(super) description: &'a str,
-    pub(super) is_disabled: bool,
-    pub(super) root: &'a str,
-    /// Whether there are any, on this page or before it.
-    pub(super) has_categories: bool,
-    pub(super) categories: Vec<String>,
-    pub(super) more_categories: Option<String>,
-    pub(super) has_bundle: bool,
-    /// Whether there are any, on this page or before it.
-    pub(super) has_makers: bool,
-    pub(super) makers: Vec<MakerRow>,
-    pub(super) more_makers: Option<String>,
-    pub(super) devices: Vec<DeviceRow>,
-    pub(super) is_first: bool,
-    pub(super) next: Option<String>,
-    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct MakerRow {
@@ -230,26 +214,6 @@ pub(super) struct DeviceRow {
     pub(super) last: Option<Moment>,
     pub(super) is_refused: bool,
     pub(super) link: String,
-}
-
-#[derive(Template)]
-#[template(path = "console/tpm_device.html")]
-pub(super) struct DevicePage<'a> {
-    pub(super) frame: &'a Frame,
-    pub(super) namespace: &'a str,
-    pub(super) manager: &'a str,
-    pub(super) vendor: &'a str,
-    pub(super) serial: &'a str,
-    pub(super) query: String,
-    pub(super) is_left: bool,
-    pub(super) name: &'a str,
-    pub(super) version: &'a str,
-    pub(super) bound: Moment,
-    pub(super) ek: &'a str,
-    pub(super) keys: Vec<DeviceKeyRow>,
-    pub(super) attestations: Vec<AttestationRow>,
-    pub(super) shown: Option<Shown>,
-    pub(super) confirm: Option<String>,
 }
 
 pub(super) struct DeviceKeyRow {
