@@ -60,32 +60,26 @@ impl Visit<Signed> {
             }
             ChangePasswordError::Undecided(why) => Err(why.into()),
             ChangePasswordError::Unproven(why) => {
-                let told = unproven(why, t)?;
-                let field = if told.wait.is_some() { "" } else { "old" };
-                Ok(locked(wrong(field, told.text)?, told.wait))
+                let (field, text, wait) = unproven(why, "old", t)?;
+                Ok(locked(wrong(field, text)?, wait))
             }
         }
     }
 }
 
-/// Why a password that was asked for again is not accepted.
-pub(super) struct NotAccepted {
-    pub(super) text: String,
-    /// How long nothing is judged, if so.
-    pub(super) wait: Option<Duration>,
-}
+/// What is told of what is not accepted: at which field, and how long nothing is judged, if so.
+pub(super) type Told = (&'static str, String, Option<Duration>);
 
-pub(super) fn unproven(why: Unproven, t: &'static Texts) -> Result<NotAccepted, Refusal> {
+/// Why a password that was asked for again, in this field, is not accepted.
+pub(super) fn unproven(
+    why: Unproven,
+    field: &'static str,
+    t: &'static Texts,
+) -> Result<Told, Refusal> {
     match why {
         Unproven::Hashing(error) => Err(error.into()),
-        Unproven::Locked { wait } => Ok(NotAccepted {
-            text: t.locked(wait),
-            wait: Some(wait),
-        }),
-        Unproven::WrongPassword => Ok(NotAccepted {
-            text: t.password_wrong.to_owned(),
-            wait: None,
-        }),
+        Unproven::Locked { wait } => Ok(("", t.locked(wait), Some(wait))),
+        Unproven::WrongPassword => Ok((field, t.password_wrong.to_owned(), None)),
     }
 }
 

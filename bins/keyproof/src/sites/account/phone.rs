@@ -8,7 +8,7 @@ use keyproof_service::{
     Action,
     accounts::{
         ActivateKeyError, EnrolKeyError, EnrolledKey, RecoveryCodesError, RecoveryCodesRequest,
-        RemoveKeyError, Unproven,
+        RemoveKeyError,
     },
 };
 use zeroize::Zeroizing;
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::{
     Answered, Frame, Signed, Visit,
     pages::{MadeCodes, Phone, Recovery, Scan, State},
-    password::{locked, unproven},
+    password::{Told, locked, unproven},
     render,
 };
 use crate::{
@@ -58,11 +58,8 @@ impl Visit<Signed> {
             EnrolKeyError::Body(never) => match never {},
             EnrolKeyError::Undecided(why) => Err(why.into()),
             EnrolKeyError::Unproven(why) => {
-                let told = unproven(why, self.t())?;
-                let field = if told.wait.is_some() { "" } else { "password" };
-                let frame = self.frame_with(HERE, field, told.text);
-                let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
-                Ok(locked(page.await?, told.wait))
+                self.phone_refused(unproven(why, "password", self.t())?)
+                    .await
             }
         }
     }
@@ -91,7 +88,7 @@ impl Visit<Signed> {
             Ok(()) => return self.activated().await,
             Err(failure) => failure.refusal()?,
         };
-        let (field, text, wait) = match why {
+        let told = match why {
             ActivateKeyError::AlreadyActive | ActivateKeyError::Unknown => {
                 return Ok(see_other(HERE));
             }
@@ -100,6 +97,11 @@ impl Visit<Signed> {
             ActivateKeyError::Locked { wait } => ("", self.t().locked(wait), Some(wait)),
             ActivateKeyError::WrongCode => ("code", self.t().activate_wrong.to_owned(), None),
         };
+        self.phone_refused(told).await
+    }
+
+    /// The phone's page, which says why nothing was done.
+    async fn phone_refused(&self, (field, text, wait): Told) -> Answered {
         let frame = self.frame_with(HERE, field, text);
         let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
         Ok(locked(page.await?, wait))
@@ -174,12 +176,7 @@ impl Visit<Signed> {
             }
             RecoveryCodesError::NoActiveKey => return Ok(see_other(RECOVERY)),
             RecoveryCodesError::Undecided(why) => return Err(why.into()),
-            RecoveryCodesError::Unproven(why) => {
-                let is_wrong = matches!(why, Unproven::WrongPassword);
-                let told = unproven(why, t)?;
-                let field = if is_wrong { "password" } else { "" };
-                (field, told.text, told.wait)
-            }
+            RecoveryCodesError::Unproven(why) => unproven(why, "password", t)?,
         };
         let frame = self.frame_with(RECOVERY, field, text);
         let page = self.recovery_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);

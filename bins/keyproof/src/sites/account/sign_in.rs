@@ -1,7 +1,5 @@
 //! Signing in: a password, then a code; and both once more before what makes an account less safe. And signing out.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
@@ -13,8 +11,9 @@ use super::{
     Answered, Known, Signed, Visit, Visitor,
     back::{OVERVIEW, by_way_of, page_of},
     pages::{CodePage, Confirm, Frame, Help, SignIn, State},
-    password::locked,
+    password::{Told, locked},
     render,
+    texts::Texts,
 };
 use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal, user_agent};
 
@@ -81,10 +80,7 @@ impl Visit<Visitor> {
             Ok(step) => Ok(self.stepped(step, page_of(self.typed("to")))),
             Err(failure) => {
                 let t = self.t();
-                let (field, text, wait) =
-                    told(failure, "name", t.name_or_password_wrong, |wait| {
-                        t.locked(wait)
-                    })?;
+                let (field, text, wait) = told(failure, "name", t.name_or_password_wrong, t)?;
                 let mut frame = Frame {
                     to: Some(page_of(self.typed("to"))).filter(|to| *to != OVERVIEW),
                     ..self.frame_with("/account/sign-in", field, text)
@@ -184,8 +180,7 @@ impl Visit<Signed> {
             Ok(step) => Ok(self.stepped(step, to)),
             Err(failure) => {
                 let t = self.t();
-                let (field, text, wait) =
-                    told(failure, "password", t.password_wrong, |wait| t.locked(wait))?;
+                let (field, text, wait) = told(failure, "password", t.password_wrong, t)?;
                 let frame = Frame {
                     to: Some(to),
                     ..self.frame_with("/account/confirm", field, text)
@@ -257,16 +252,16 @@ impl<W> Visit<W> {
     }
 }
 
-/// At which field what is told of a password that gives nothing, and how long nothing is judged.
+/// What is told of a password that gives nothing.
 fn told(
     failure: Failure<LoginError>,
     field: &'static str,
     wrong: &str,
-    locked: impl Fn(Duration) -> String,
-) -> Result<(&'static str, String, Option<Duration>), Refusal> {
+    t: &'static Texts,
+) -> Result<Told, Refusal> {
     match failure.refusal()? {
         LoginError::Hashing(error) => Err(error.into()),
-        LoginError::Locked { wait } => Ok(("", locked(wait), Some(wait))),
+        LoginError::Locked { wait } => Ok(("", t.locked(wait), Some(wait))),
         LoginError::Refused => Ok((field, wrong.to_owned(), None)),
     }
 }
