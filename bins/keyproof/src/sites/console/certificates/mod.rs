@@ -29,7 +29,7 @@ use crate::sites::{
 };
 use pages::{
     CertificatePage, CertificateRow, Commands, Place, ProofShown, ReportShown, ServicePage,
-    ServiceRow, ServicesPage, possession,
+    ServicesPage, possession,
 };
 
 const HERE: &str = "/console/certificates";
@@ -60,24 +60,12 @@ impl Visit<Signed> {
             .services(self.operator(), after.as_ref(), ROWS)
             .await?;
         let frame = self.frame_in(Area::Certificates);
-        let rows = page.rows.into_iter().map(|holding| {
-            let Place {
-                subscription,
-                group,
-                service,
-                query,
-            } = Place::of(&holding.service);
-            ServiceRow {
-                subscription,
-                group,
-                service,
-                query,
-                certificates: holding.certificates,
-            }
-        });
+        let rows = page.rows.into_iter();
         let page = ServicesPage {
             frame: &frame,
-            services: rows.collect(),
+            services: rows
+                .map(|holding| (Place::of(&holding.service), holding.certificates))
+                .collect(),
             next: page.next.map(|next| Place::of(&next).query),
         };
         render(&page, StatusCode::OK)

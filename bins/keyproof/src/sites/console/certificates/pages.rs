@@ -22,7 +22,8 @@ pages! {
     pub(super) Frame;
 
     ServicesPage("console/certificates.html") {
-        services: Vec<ServiceRow>,
+        /// Each, and how many certificates it has.
+        services: Vec<(Place, u32)>,
         next: Option<String>,
     }
     ServicePage("console/certificates_service.html") {
@@ -48,14 +49,6 @@ pages! {
         report: Option<ReportShown>,
         confirm: Option<String>,
     }
-}
-
-pub(super) struct ServiceRow {
-    pub(super) subscription: String,
-    pub(super) group: String,
-    pub(super) service: String,
-    pub(super) query: String,
-    pub(super) certificates: u32,
 }
 
 /// Which provisioning service a page is about.
