@@ -15,8 +15,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Area, Frame, ROWS, Signed, Visit, render,
-    users::{in_query, path_of},
+    Answered, Area, Frame, ROWS, Signed, Visit, addressing::query, render, users::path_of,
 };
 use crate::{
     event_json::event_document,
@@ -46,6 +45,9 @@ const AT_ONCE: usize = 1_000;
 /// How many events are read for a file: some are read for one part of it and again for the next.
 const READ: usize = 2 * Search::MOST_READ;
 
+/// What events are looked for by: the fields of the form.
+const SOUGHT: [&str; 6] = ["since", "until", "who", "what", "target", "outcome"];
+
 /// A part of the trail.
 #[derive(Debug)]
 struct Place {
@@ -56,23 +58,11 @@ struct Place {
     is_latest: bool,
 }
 
-/// What was filled in to look for events, as it was.
-#[derive(Debug, Default)]
-struct Sought {
-    since: String,
-    until: String,
-    who: String,
-    what: String,
-    target: String,
-    outcome: String,
-}
-
 pages! {
     #[derive(::askama::Template)]
     Frame;
 
     Trail("console/audit.html") {
-        sought: &'a Sought,
         actions: &'static [Action],
         events: Vec<Row>,
         /// The query of what is shown, without where.
@@ -151,34 +141,36 @@ fn cut(text: String) -> String {
 
 impl Visit<Signed> {
     pub(super) async fn audit(self) -> Answered {
-        let sought = self.sought();
-        let place = match self.place_of(&sought) {
-            Ok(place) => place,
+        let (mut frame, found, is_latest, status) = match self.part_of_trail() {
+            Ok(place) => {
+                let reader = self.reader(Reach::Read)?;
+                let found = self.find(&reader, &place, ROWS).await?;
+                let frame = self.frame_in(Area::Audit);
+                (frame, found, place.is_latest, StatusCode::OK)
+            }
             Err(why) => {
                 let frame = self.frame_of(Area::Audit, why, &[])?;
-                let page = self.trail(&frame, &sought, Found::default(), false);
-                return render(&page.await?, StatusCode::UNPROCESSABLE_ENTITY);
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                (frame, Found::default(), false, status)
             }
         };
-        let reader = self.reader(Reach::Read)?;
-        let found = self.find(&reader, &sought, &place, ROWS).await?;
-        let frame = self.frame_in(Area::Audit);
-        let page = self.trail(&frame, &sought, found, place.is_latest);
-        render(&page.await?, StatusCode::OK)
+        frame.entries.filled = SOUGHT
+            .map(|field| (field, self.sought(field).to_owned()))
+            .into();
+        render(&self.trail(&frame, found, is_latest).await?, status)
     }
 
     /// What is found, as lines of JSON, the latest first.
     pub(super) async fn export_audit(self) -> Answered {
         let reader = self.reader(Reach::Change)?;
-        let sought = self.sought();
-        let mut place = match self.place_of(&sought) {
+        let mut place = match self.part_of_trail() {
             Ok(place) => place,
             Err(Unfilled::Refused(why)) => return Err(why),
             Err(Unfilled::Wrong(_)) => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
         };
         let (mut lines, mut told, mut read) = (String::new(), 0, 0);
         let before = loop {
-            let found = self.find(&reader, &sought, &place, AT_ONCE).await?;
+            let found = self.find(&reader, &place, AT_ONCE).await?;
             for event in &found.events {
                 let document = event_document(event).map_err(|_| Refusal::Broken)?;
                 lines.push_str(&document.to_string());
@@ -206,7 +198,7 @@ impl Visit<Signed> {
             Some(before) => {
                 let next = format!(
                     "</console/audit/export?{}&before={before}>; rel=\"next\"",
-                    sought.query()
+                    self.sought_in_query()
                 );
                 tell(header::LINK, &next);
                 format!("keyproof-audit-goes-on-before-{before}.jsonl")
@@ -221,23 +213,22 @@ impl Visit<Signed> {
         Audit::permit_reader(self.operator(), reach)
     }
 
-    fn sought(&self) -> Sought {
+    /// What a field was filled in with, to look for events.
+    fn sought(&self, field: &str) -> &str {
         let query = self.exchange.query();
-        let text = |name| query.first(name).unwrap_or_default().trim().to_owned();
-        Sought {
-            since: text("since"),
-            until: text("until"),
-            who: text("who"),
-            what: text("what"),
-            target: text("target"),
-            outcome: text("outcome"),
-        }
+        query.first(field).unwrap_or_default().trim()
+    }
+
+    fn sought_in_query(&self) -> String {
+        let pairs = SOUGHT.map(|field| (field, self.sought(field)));
+        let given = pairs.into_iter().filter(|(_, text)| !text.is_empty());
+        query(&given.collect::<Vec<_>>())
     }
 
     /// Which part of the trail is asked for.
-    fn place_of(&self, sought: &Sought) -> Result<Place, Unfilled> {
-        let since = time_of("since", &sought.since)?.unwrap_or(Timestamp::EPOCH);
-        let until = time_of("until", &sought.until)?;
+    fn part_of_trail(&self) -> Result<Place, Unfilled> {
+        let since = time_of("since", self.sought("since"))?.unwrap_or(Timestamp::EPOCH);
+        let until = time_of("until", self.sought("until"))?;
         let before = self.before()?;
         Ok(Place {
             is_latest: before.is_none() && until.is_none(),
@@ -250,15 +241,14 @@ impl Visit<Signed> {
     async fn find(
         &self,
         reader: &AuditReader,
-        sought: &Sought,
         place: &Place,
         most: usize,
     ) -> Result<Found, Refusal> {
         let search = Search {
-            by: self.asker(&sought.who).await?,
-            action: given(&sought.what),
-            target: given(&sought.target),
-            outcome: match &*sought.outcome {
+            by: self.asker(self.sought("who")).await?,
+            action: given(self.sought("what")),
+            target: given(self.sought("target")),
+            outcome: match self.sought("outcome") {
                 "done" => Some(Outcome::Done),
                 "refused" => Some(Outcome::Refused),
                 _ => None,
@@ -293,7 +283,6 @@ impl Visit<Signed> {
     async fn trail<'a>(
         &self,
         frame: &'a Frame,
-        sought: &'a Sought,
         found: Found,
         is_latest: bool,
     ) -> Result<Trail<'a>, Refusal> {
@@ -305,8 +294,7 @@ impl Visit<Signed> {
         let begins = begins.and_then(|before| before.parse::<Before>().ok());
         Ok(Trail {
             frame,
-            query: sought.query(),
-            sought,
+            query: self.sought_in_query(),
             actions: Action::ALL,
             begins: begins.map(|before| before.to_string()),
             before: found.before.map(|before| before.to_string()),
@@ -317,25 +305,6 @@ impl Visit<Signed> {
             may_export: self.reader(Reach::Change).is_ok(),
             is_again: self.is_again(),
         })
-    }
-}
-
-impl Sought {
-    /// The same, as a query has it.
-    fn query(&self) -> String {
-        let fields = [
-            ("since", &self.since),
-            ("until", &self.until),
-            ("who", &self.who),
-            ("what", &self.what),
-            ("target", &self.target),
-            ("outcome", &self.outcome),
-        ];
-        let given = fields.into_iter().filter(|(_, text)| !text.is_empty());
-        let pairs: Vec<_> = given
-            .map(|(name, text)| format!("{name}={}", in_query(text)))
-            .collect();
-        pairs.join("&")
     }
 }
 
