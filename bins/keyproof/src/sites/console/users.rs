@@ -11,7 +11,10 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Area, Frame, ROWS, Signed, Visit, addressing::told, render, words::sentence,
+    Answered, Area, Frame, ROWS, Signed, Visit,
+    addressing::{told, with_query},
+    render,
+    words::sentence,
 };
 use crate::sites::{
     entries::Wrong,
@@ -32,7 +35,7 @@ pages! {
 
     Organisations("console/organisations.html") {
         organisations: Vec<OrganisationView>,
-        /// The query of the next page.
+        /// Where the next page is.
         next: Option<String>,
         may_add: bool,
     }
@@ -44,9 +47,9 @@ pages! {
         pages: usize,
         /// Whether there are users behind the last page.
         is_more: bool,
-        /// What is looked for in names, and as a query writes it.
+        /// What is looked for in names, and as a query.
         sought: &'a str,
-        sought_in_query: String,
+        query: String,
         may_add: bool,
         /// Where a user of the organisation is added.
         add: String,
@@ -145,7 +148,9 @@ impl Visit<Signed> {
         let page = Organisations {
             frame: &self.frame_in(Area::Users),
             organisations: found.organisations,
-            next: found.after.as_deref().map(in_query),
+            next: found
+                .after
+                .map(|after| with_query(LISTS, &[("after", &after)])),
             may_add,
         };
         render(&page, StatusCode::OK)
@@ -183,7 +188,7 @@ impl Visit<Signed> {
             pages,
             is_more,
             sought,
-            sought_in_query: in_query(sought),
+            query: with_query("", &[("name", sought)]),
         };
         render(&page, StatusCode::OK)
     }
@@ -333,12 +338,7 @@ fn list_of(organisation: Option<u32>) -> String {
 /// Where the form is that adds a user to an organisation, whose list it comes back to.
 fn addition_to(organisation: &OrganisationView) -> String {
     let OrganisationView { id, name } = organisation;
-    format!("{ADD}?from={id}&organisation={}", in_query(name))
-}
-
-/// How a text stands in a query.
-pub(super) fn in_query(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+    with_query(ADD, &[("from", &id.to_string()), ("organisation", name)])
 }
 
 impl From<SeeUsersError> for Refusal {
