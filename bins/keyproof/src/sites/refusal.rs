@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use askama::Template;
 use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{Response, StackRefusal, retry_after, retry_soon};
 use keyproof_service::{Failure, HashingError, StorageError};
 use tracing::error;
 
-use super::form::FormError;
+use super::{form::FormError, page::html};
 
 /// A page, or what stands in its place.
 pub(super) type Answered = Result<Response, Refusal>;
@@ -77,8 +78,9 @@ impl Refusal {
         }
     }
 
-    /// Adds what its status asks for.
-    pub(super) fn stamp(&self, response: &mut Response) {
+    /// This page in the place of the one that was asked for, with what its status asks for.
+    pub(super) fn answered_with(&self, page: &impl Template) -> Response {
+        let mut response = html(self.status(), page.render().unwrap_or_default());
         let headers = response.headers_mut();
         match self {
             Self::Away | Self::Busy => retry_soon(headers),
@@ -90,6 +92,7 @@ impl Refusal {
             }
             _ => {}
         }
+        response
     }
 }
 

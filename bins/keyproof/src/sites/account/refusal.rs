@@ -1,6 +1,5 @@
 //! What is said in the place of a page, and the one table from what the use cases of `accounts` refuse.
 
-use askama::Template;
 use keyproof_http::Response;
 use keyproof_service::accounts::{NotPermitted, RemoveDeviceError, SessionError, Undecided};
 
@@ -10,10 +9,7 @@ use super::{
     pages::{Frame, RefusalPage},
     texts::Texts,
 };
-use crate::sites::{
-    page::{self, see_other},
-    refusal::Refusal,
-};
+use crate::sites::{page::see_other, refusal::Refusal};
 
 /// A page in the place of the one that was asked for.
 pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
@@ -32,10 +28,7 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
         stays_signed_in: context.has_session && refusal.ends_no_session(),
         request: is_ours.then_some(&*request),
     };
-    let page = page.render().unwrap_or_default();
-    let mut response = page::html(refusal.status(), page);
-    refusal.stamp(&mut response);
-    response
+    refusal.answered_with(&page)
 }
 
 /// Where the browser is sent, if it is.

@@ -1,6 +1,5 @@
 //! What an operator is told in the place of a page.
 
-use askama::Template;
 use keyproof_http::{RequestId, Response};
 use keyproof_service::access::{NoSession, OutOfScope};
 
@@ -13,7 +12,7 @@ use super::{
 };
 use crate::sites::{
     form::MAX_VALUE,
-    page::{self, pages, see_other},
+    page::{pages, see_other},
     refusal::Refusal,
 };
 
@@ -45,9 +44,7 @@ pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: boo
         stays_signed_in: has_session && refusal.ends_no_session(),
         request: is_ours.then_some(&*request),
     };
-    let mut response = page::html(refusal.status(), page.render().unwrap_or_default());
-    refusal.stamp(&mut response);
-    response
+    refusal.answered_with(&page)
 }
 
 /// Where the browser is sent, if it is.
