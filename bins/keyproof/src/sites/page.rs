@@ -1,10 +1,12 @@
 //! A page as it is sent: HTML, and what tells the browser to do nothing with it but to show it.
 
+use std::time::Duration;
+
 use askama::Template;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::Full;
-use keyproof_http::Response;
+use keyproof_http::{Response, retry_after};
 
 use super::refusal::{Answered, Refusal};
 
@@ -81,6 +83,15 @@ pub(super) fn render(page: &impl Template, status: StatusCode) -> Answered {
         Refusal::Broken
     })?;
     Ok(html(status, text))
+}
+
+/// The page of somebody for whom nothing is judged or shown for so long, if that is so.
+pub(super) fn limited(mut response: Response, wait: Option<Duration>) -> Response {
+    if let Some(wait) = wait {
+        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        retry_after(response.headers_mut(), wait);
+    }
+    response
 }
 
 /// Sends the browser on, by GET.

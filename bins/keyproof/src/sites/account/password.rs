@@ -4,14 +4,17 @@ use std::{convert::Infallible, time::Duration};
 
 use http::StatusCode;
 use keyproof_auth::AuthError;
-use keyproof_http::{Response, retry_after};
 use keyproof_service::{
     Action,
     accounts::{ChangePasswordError, PasswordChange, Unproven},
 };
 
 use super::{Answered, Signed, Visit, pages::PasswordPage, render, texts::Texts};
-use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal};
+use crate::sites::{
+    cookies::Cookie,
+    page::{limited, see_other},
+    refusal::Refusal,
+};
 
 impl Visit<Signed> {
     pub(super) async fn show_password(self) -> Answered {
@@ -61,7 +64,7 @@ impl Visit<Signed> {
             ChangePasswordError::Undecided(why) => Err(why.into()),
             ChangePasswordError::Unproven(why) => {
                 let (field, text, wait) = unproven(why, "old", t)?;
-                Ok(locked(wrong(field, text)?, wait))
+                Ok(limited(wrong(field, text)?, wait))
             }
         }
     }
@@ -81,13 +84,4 @@ pub(super) fn unproven(
         Unproven::Locked { wait } => Ok(("", t.locked(wait), Some(wait))),
         Unproven::WrongPassword => Ok((field, t.password_wrong.to_owned(), None)),
     }
-}
-
-/// The page of somebody who is locked, if they are.
-pub(super) fn locked(mut response: Response, wait: Option<Duration>) -> Response {
-    if let Some(wait) = wait {
-        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-        retry_after(response.headers_mut(), wait);
-    }
-    response
 }

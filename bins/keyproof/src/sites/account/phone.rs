@@ -16,12 +16,16 @@ use zeroize::Zeroizing;
 use super::{
     Answered, Frame, Signed, Visit,
     pages::{MadeCodes, Phone, Recovery, Scan, State},
-    password::{Told, locked, unproven},
+    password::{Told, unproven},
     render,
 };
 use crate::{
     qr,
-    sites::{cookies::Cookie, page::see_other, refusal::Refusal},
+    sites::{
+        cookies::Cookie,
+        page::{limited, see_other},
+        refusal::Refusal,
+    },
 };
 
 const HERE: &str = "/account/phone";
@@ -104,7 +108,7 @@ impl Visit<Signed> {
     async fn phone_refused(&self, (field, text, wait): Told) -> Answered {
         let frame = self.frame_with(HERE, field, text);
         let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
-        Ok(locked(page.await?, wait))
+        Ok(limited(page.await?, wait))
     }
 
     /// What was known of the session before it showed a factor leads nowhere any more.
@@ -180,7 +184,7 @@ impl Visit<Signed> {
         };
         let frame = self.frame_with(RECOVERY, field, text);
         let page = self.recovery_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
-        Ok(locked(page.await?, wait))
+        Ok(limited(page.await?, wait))
     }
 
     fn made_codes(&self, codes: &[Zeroizing<String>]) -> Answered {

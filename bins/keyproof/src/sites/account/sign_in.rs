@@ -11,11 +11,16 @@ use super::{
     Answered, Known, Signed, Visit, Visitor,
     back::{OVERVIEW, by_way_of, page_of},
     pages::{CodePage, Confirm, Frame, Help, SignIn, State},
-    password::{Told, locked},
+    password::Told,
     render,
     texts::Texts,
 };
-use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal, user_agent};
+use crate::sites::{
+    cookies::Cookie,
+    page::{limited, see_other},
+    refusal::Refusal,
+    user_agent,
+};
 
 impl Visit<Visitor> {
     /// Also to somebody who is signed in, whose session is not used by that. If that cannot be learnt, the page is there all
@@ -89,7 +94,7 @@ impl Visit<Visitor> {
                 let page = SignIn { frame: &frame };
                 let mut page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 self.bind(&mut page);
-                Ok(locked(page, wait))
+                Ok(limited(page, wait))
             }
         }
     }
@@ -151,7 +156,7 @@ impl Visit<Visitor> {
         frame.entries.filled = vec![("trust", self.typed("trust").to_owned())];
         let page = CodePage { frame: &frame };
         let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
-        Ok(locked(page, wait))
+        Ok(limited(page, wait))
     }
 }
 
@@ -186,7 +191,7 @@ impl Visit<Signed> {
                     ..self.frame_with("/account/confirm", field, text)
                 };
                 let page = self.confirming(&frame, StatusCode::UNPROCESSABLE_ENTITY);
-                Ok(locked(page.await?, wait))
+                Ok(limited(page.await?, wait))
             }
         }
     }

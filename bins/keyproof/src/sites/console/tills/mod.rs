@@ -2,10 +2,9 @@
 
 mod pages;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use http::StatusCode;
-use keyproof_http::retry_after;
 use keyproof_otp::pos::{Amount, PosAlgorithm};
 use keyproof_service::{
     Action, Failure, OtpDevices,
@@ -24,7 +23,12 @@ use super::{
 };
 use crate::{
     qr,
-    sites::{entries::Wrong, page::see_other, refusal::Refusal, visit::Site as _},
+    sites::{
+        entries::Wrong,
+        page::{limited, see_other},
+        refusal::Refusal,
+        visit::Site as _,
+    },
 };
 use pages::{
     DevicePage, DeviceRow, InstanceRow, MadePage, PERIOD, TillPage, TillsPage, Verdict, clock,
@@ -243,10 +247,7 @@ impl Visit<Signed> {
             makes_codes: view.algorithm != PosAlgorithm::None,
             is_priced: view.algorithm == PosAlgorithm::TotpWithPrice,
             price: shown,
-            not_shown: wait.map(|wait| {
-                let seconds = seconds(wait);
-                format!("Too many codes were shown or checked. Try again in {seconds}.")
-            }),
+            not_shown: wait.map(too_many),
             codes: match wait {
                 None => code_rows(&view),
                 Some(_) => Vec::new(),
@@ -258,62 +259,45 @@ impl Visit<Signed> {
             may_change: self.may_change(caller.instance()),
             confirm: self.way_to_confirm(&device_link(caller.instance(), &id)),
         };
-        let Some(wait) = wait else {
-            return render(&page, status);
-        };
-        let mut response = render(&page, StatusCode::TOO_MANY_REQUESTS)?;
-        retry_after(response.headers_mut(), wait);
-        Ok(response)
+        Ok(limited(render(&page, status)?, wait))
     }
 
     pub(super) async fn check_till_code(self) -> Answered {
         let id = self.asked("id")?;
         let caller: Caller<Reading> = self.caller(Action::OtpDeviceCheck, Some(&id)).await?;
-        let refuse = |field, text: String| {
-            let frame = self.frame_with(Area::Tills, Wrong::at(field, text), &["code", "of"]);
-            (frame, None, StatusCode::UNPROCESSABLE_ENTITY)
-        };
-        let typed = self.code();
-        let price = parse_price(self.typed("of").trim());
-        let (frame, verdict, status) = match &price {
-            Err(text) => refuse("of", text.clone()),
+        let (price, (field, text), wait) = match parse_price(self.typed("of").trim()) {
+            Err(text) => (None, ("of", text), None),
             Ok(price) => {
                 let devices = &self.service().otp_devices;
-                let amount = price.as_ref().map(|price| &price.amount);
-                match devices.check_code(&caller, &typed, amount).await {
-                    Ok(step) => (
-                        self.frame_in(Area::Tills),
-                        Some(Verdict::of(typed.clone(), step, amount.is_some())),
-                        StatusCode::OK,
-                    ),
-                    Err(Failure::Refused(CheckCodeError::Code(_))) => {
-                        refuse("code", "A code has eight digits.".to_owned())
+                let (typed, amount) = (self.code(), price.as_ref().map(|price| &price.amount));
+                let why = match devices.check_code(&caller, &typed, amount).await {
+                    Ok(step) => {
+                        let verdict = Some(Verdict::of(typed, step, amount.is_some()));
+                        let frame = self.frame_in(Area::Tills);
+                        let page = self.device_page(frame, price, verdict, StatusCode::OK);
+                        return page.await;
                     }
-                    Err(Failure::Refused(CheckCodeError::Limited { wait })) => {
-                        let seconds = seconds(wait);
-                        let text = format!(
-                            "Too many codes were shown or checked. Try again in {seconds}."
-                        );
-                        let (frame, ..) = refuse("code", text);
-                        let status = StatusCode::TOO_MANY_REQUESTS;
-                        let page = self.device_page(frame, price.clone(), None, status);
-                        let mut response = page.await?;
-                        retry_after(response.headers_mut(), wait);
-                        return Ok(response);
+                    Err(failure) => failure.refusal()?,
+                };
+                let (wrong, wait) = match why {
+                    CheckCodeError::Code(_) => {
+                        (("code", "A code has eight digits.".to_owned()), None)
                     }
-                    Err(Failure::Refused(CheckCodeError::NoCodes | CheckCodeError::Unknown)) => {
+                    CheckCodeError::Limited { wait } => (("code", too_many(wait)), Some(wait)),
+                    CheckCodeError::NoCodes | CheckCodeError::Unknown => {
                         return Err(Refusal::NotFound);
                     }
-                    Err(Failure::Refused(CheckCodeError::PriceNeeded)) => refuse(
-                        "of",
-                        "Each code of this device is for one price: name it.".to_owned(),
-                    ),
-                    Err(Failure::Storage(error)) => return Err(error.into()),
-                }
+                    CheckCodeError::PriceNeeded => {
+                        let text = "Each code of this device is for one price: name it.";
+                        (("of", text.to_owned()), None)
+                    }
+                };
+                (price, wrong, wait)
             }
         };
-        let price = price.unwrap_or_default();
-        self.device_page(frame, price, verdict, status).await
+        let frame = self.frame_with(Area::Tills, Wrong::at(field, text), &["code", "of"]);
+        let page = self.device_page(frame, price, None, StatusCode::UNPROCESSABLE_ENTITY);
+        Ok(limited(page.await?, wait))
     }
 
     pub(super) async fn remove_till_device(self) -> Answered {
@@ -354,13 +338,18 @@ impl Visit<Signed> {
     }
 }
 
+/// What is told of more codes than are shown or checked a minute.
+fn too_many(wait: Duration) -> String {
+    let seconds = seconds(wait);
+    format!("Too many codes were shown or checked. Try again in {seconds}.")
+}
+
 /// Where the next page of a list is, if there may be one.
 fn next(list: &str, after: Option<String>) -> Option<String> {
     after.map(|after| with_query(list, &[("after", &after)]))
 }
 
 /// A price, and how it was typed: people write the zeros that an amount is told without.
-#[derive(Clone)]
 struct Price {
     amount: Amount,
     typed: String,
