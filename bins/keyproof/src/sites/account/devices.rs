@@ -5,7 +5,7 @@ use keyproof_service::Action;
 
 use super::{
     Answered, Signed, Visit,
-    pages::{DeviceRow, Devices, Frame},
+    pages::{DeviceRow, Devices},
     render,
 };
 use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal};
@@ -18,18 +18,10 @@ impl Visit<Signed> {
             None => None,
             Some(fingerprint) => self.accounts().device_of(&manager, &fingerprint).await?,
         };
-        let t = self.t();
-        let notice = self.is_sent_with("revoked").then_some(t.device_revoked);
-        let frame = Frame {
-            notice,
-            ..self.frame("/account/devices")
-        };
+        let rows = devices.into_iter();
         let page = Devices {
-            frame: &frame,
-            devices: devices
-                .into_iter()
-                .map(|it| DeviceRow::of(it, this, t))
-                .collect(),
+            frame: &self.frame("/account/devices"),
+            devices: rows.map(|it| DeviceRow::of(it, this, self.t())).collect(),
         };
         render(&page, StatusCode::OK)
     }

@@ -178,11 +178,22 @@ impl<W> Visit<W> {
 }
 
 impl<W: Known> Visit<W> {
+    /// The frame of a page, which says what was just done, if the address does.
     fn frame(&self, here: &'static str) -> Frame {
+        let t = self.t();
+        let mut told = [
+            ("activated", t.activated),
+            ("ended", t.sessions_ended),
+            ("removed", t.phone_removed),
+            ("revoked", t.device_revoked),
+        ]
+        .into_iter();
+        let told = told.find(|(done, _)| self.is_sent_with(done));
         Frame {
             user: self.who.user(),
             csrf: self.csrf(),
-            ..Frame::of_nobody(self.t(), here)
+            notice: told.map(|(_, text)| text),
+            ..Frame::of_nobody(t, here)
         }
     }
 

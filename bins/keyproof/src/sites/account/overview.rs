@@ -7,7 +7,7 @@ use keyproof_service::audit::{Before, Event, Found, Outcome, Search};
 
 use super::{
     Answered, Signed, Visit,
-    pages::{Activity, EventRow, Frame, OverviewPage, State},
+    pages::{Activity, EventRow, OverviewPage, State},
     render,
 };
 use crate::sites::refusal::Refusal;
@@ -33,19 +33,8 @@ impl Visit<Signed> {
             latest => Some(latest?),
         };
         let t = self.t();
-        let notice = if self.is_sent_with("ended") {
-            Some(t.sessions_ended)
-        } else if self.is_sent_with("removed") {
-            Some(t.phone_removed)
-        } else {
-            None
-        };
-        let frame = Frame {
-            notice,
-            ..self.frame("/account")
-        };
         let page = OverviewPage {
-            frame: &frame,
+            frame: &self.frame("/account"),
             state: State::of(overview.user.key.as_ref()),
             may_decide: overview.may_decide,
             locked: overview.locked.map(|wait| t.locked(wait)),

@@ -138,11 +138,7 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn recovery_codes(self) -> Answered {
-        let notice = self.is_sent_with("activated").then_some(self.t().activated);
-        let frame = Frame {
-            notice,
-            ..self.frame(RECOVERY)
-        };
+        let frame = self.frame(RECOVERY);
         self.recovery_page(&frame, StatusCode::OK).await
     }
 
