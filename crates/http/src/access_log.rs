@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use http::{Method, StatusCode};
 use tracing::info;
 
-use crate::{RequestLabels, RequestObserver, RequestTrace, response::Route};
+use crate::{RequestLabels, RequestTrace, answer::Origin, progress::Progress};
 
 /// What methods are counted as that clients made up, or that their route lacks.
 const OTHER: &str = "other";
@@ -13,34 +13,34 @@ const OTHER: &str = "other";
 /// Told when it is dropped, so that a request whose client hung up is told of too (without a status).
 ///
 /// Never the path or the query: the route's *template* says enough, and the others may hold secrets.
-pub(crate) struct AccessRecord<'c> {
+pub(crate) struct AccessRecord {
     method: &'static str,
     application: &'static str,
-    route: Arc<Route>,
+    progress: Arc<Progress>,
     client: IpAddr,
     started: Instant,
     status: Option<StatusCode>,
-    observer: &'c dyn RequestObserver,
+    origin: Arc<Origin>,
     trace: Option<Box<dyn RequestTrace>>,
 }
 
-impl<'c> AccessRecord<'c> {
+impl AccessRecord {
     pub(crate) fn start(
         method: &Method,
         application: &'static str,
-        route: Arc<Route>,
+        progress: Arc<Progress>,
         client: IpAddr,
-        observer: &'c dyn RequestObserver,
+        origin: Arc<Origin>,
         trace: Option<Box<dyn RequestTrace>>,
     ) -> Self {
         Self {
             method: known(method),
             application,
-            route,
+            progress,
             client,
             started: Instant::now(),
             status: None,
-            observer,
+            origin,
             trace,
         }
     }
@@ -54,22 +54,23 @@ impl<'c> AccessRecord<'c> {
     }
 }
 
-impl Drop for AccessRecord<'_> {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        let route = &self.progress.route;
         let labels = RequestLabels {
             application: self.application,
             // A stranger needs no credentials to ask each route for each method.
-            method: if self.route.is_without_method() {
+            method: if route.is_without_method() {
                 OTHER
             } else {
                 self.method
             },
-            route: self.route.template(),
-            is_login: self.route.is_login(),
+            route: route.template(),
+            is_login: route.is_login(),
         };
-        self.observer
-            .request_ended(labels, self.status, Some(duration));
+        let observer = &self.origin.stack.observer;
+        observer.request_ended(labels, self.status, Some(duration));
         if let Some(trace) = self.trace.take() {
             trace.end(labels, self.status);
         }

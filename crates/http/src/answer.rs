@@ -17,10 +17,9 @@ use crate::{
     Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
     RequestPath, RequestTrace, Response, StackRefusal,
     access_log::AccessRecord,
-    deadline::HandlerDeadline,
     health::Probe,
     limits::{MAX_PARAMETERS, MAX_TARGET_BYTES},
-    response::Route,
+    progress::Progress,
     served::Served,
     slots::Slot,
     socket::Peer,
@@ -59,60 +58,95 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Answers one request, and logs it.
-    pub(crate) async fn answer(this: &Arc<Self>, request: Request<Incoming>) -> Response {
+    /// Answers one request, and logs it. What needs no waiting is done before this returns: what is left is small, and is moved
+    /// about with what the connection waits for.
+    pub(crate) fn answer(
+        this: &Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response> + Send + use<> {
         let request_id = RequestId::draw(&this.stack.draw);
         let trace = this.stack.trace(this.peer, request.headers());
         let span = match &trace {
             None => info_span!("request", id = %request_id),
             Some(trace) => info_span!("request", id = %request_id, trace_id = trace.id()),
         };
-        Self::answer_as(this, request_id, request, trace)
-            .instrument(span)
-            .await
+        let answering = span.in_scope(|| Answering::begin(this, request_id, request, trace));
+        answering.end().instrument(span)
     }
+}
 
-    async fn answer_as(
-        this: &Arc<Self>,
+/// A request that is being answered.
+struct Answering {
+    origin: Arc<Origin>,
+    request_id: RequestId,
+    /// Whose path it is.
+    application: Option<Arc<dyn Application>>,
+    progress: Arc<Progress>,
+    step: Step,
+    record: AccessRecord,
+}
+
+/// What is left to do for an answer.
+enum Step {
+    /// A refusal of the stack.
+    Refuse(StackRefusal),
+    /// A probe's answer.
+    Probe(Probe, Method),
+    /// What the application does.
+    Handle {
+        handler: BoxFuture<Result<Response, Panicked>>,
+        only_reads: bool,
+    },
+}
+
+/// A handler has ended without an answer; whether by a panic.
+struct Panicked(bool);
+
+impl Answering {
+    fn begin(
+        origin: &Arc<Origin>,
         request_id: RequestId,
         request: Request<Incoming>,
         trace: Option<Box<dyn RequestTrace>>,
-    ) -> Response {
+    ) -> Self {
         let (head, incoming) = request.into_parts();
-        let (stack, served) = (&this.stack, &this.served);
-        let client = stack.proxies.client(this.peer, &head.headers);
-        let is_encrypted = matches!(this.transport, Transport::Tls(_))
-            || stack.proxies.says_https(this.peer, &head.headers);
+        let (stack, served) = (&origin.stack, &origin.served);
+        let client = stack.proxies.client(origin.peer, &head.headers);
+        let is_encrypted = matches!(origin.transport, Transport::Tls(_))
+            || stack.proxies.says_https(origin.peer, &head.headers);
         let path = RequestPath::of_target(head.uri.path());
         let application = path.as_ref().and_then(|path| served.application(path));
-        let route = Arc::new(Route::default());
+        let application = application.cloned();
+        let progress = Arc::new(Progress::start(stack.limits.handler_timeout));
         let record = AccessRecord::start(
             &head.method,
-            application.map_or("-", |application| application.name()),
-            Arc::clone(&route),
+            application
+                .as_ref()
+                .map_or("-", |application| application.name()),
+            Arc::clone(&progress),
             client,
-            &*stack.observer,
+            Arc::clone(origin),
             trace,
         );
 
-        let deadline = Arc::new(HandlerDeadline::start(stack.limits.handler_timeout));
-        let body = RequestBody::new(incoming, Arc::clone(&deadline), Arc::clone(this));
+        let body = RequestBody::new(incoming, Arc::clone(&progress), Arc::clone(origin));
         let within_limits = unambiguous(&head)
             .and_then(|()| understood(&head))
             .and_then(|()| of_few_parameters(&head))
             .and_then(|()| body.check_announced());
         let probe = path.as_ref().and_then(Probe::at);
-        let answered = match (within_limits, probe, application.zip(path)) {
-            (Err(refusal), ..) => Err(refusal),
+        let step = match (within_limits, probe, application.as_ref().zip(path)) {
+            (Err(refusal), ..) => Step::Refuse(refusal),
             (Ok(()), Some(probe), _) => {
-                route.matched(probe.route());
+                progress.route.matched(probe.route());
                 if !Probe::has(&head.method) {
-                    route.lacks_method();
+                    progress.route.lacks_method();
                 }
-                Ok(probe.answer(&head.method, stack).await)
+                Step::Probe(probe, head.method)
             }
-            (Ok(()), None, None) => Err(StackRefusal::NotFound),
+            (Ok(()), None, None) => Step::Refuse(StackRefusal::NotFound),
             (Ok(()), None, Some((application, path))) => {
+                let only_reads = head.method.is_safe();
                 let exchange = Exchange {
                     query: Query::parse(head.uri.query().unwrap_or_default()),
                     method: head.method,
@@ -120,27 +154,55 @@ impl Origin {
                     headers: head.headers,
                     client,
                     is_encrypted,
-                    waiting: Client::new(this.client.clone()),
-                    client_certificate: this.transport.client_certificate(),
+                    waiting: Client::new(origin.client.clone(), Arc::clone(&progress)),
+                    client_certificate: origin.transport.client_certificate(),
                     request_id,
-                    route,
+                    progress: Arc::clone(&progress),
                     body,
                 };
-                let application = Arc::clone(application);
-                this.run(application, exchange, &deadline, record.trace())
-                    .await
+                Step::Handle {
+                    handler: origin.run(Arc::clone(application), exchange, record.trace()),
+                    only_reads,
+                }
             }
         };
+        Self {
+            origin: Arc::clone(origin),
+            request_id,
+            application,
+            progress,
+            step,
+            record,
+        }
+    }
 
+    async fn end(self) -> Response {
+        let Self {
+            origin,
+            request_id,
+            application,
+            progress,
+            step,
+            record,
+        } = self;
+        let answered = match step {
+            Step::Refuse(refusal) => Err(refusal),
+            Step::Probe(probe, method) => Ok(Box::pin(probe.answer(&method, &origin.stack)).await),
+            Step::Handle {
+                handler,
+                only_reads,
+            } => in_time(handler, only_reads, &progress).await,
+        };
         let leaves_a_body = matches!(
             answered,
             Err(StackRefusal::BodyTooLarge { .. } | StackRefusal::CodingUnknown)
         );
+        let (served, application) = (&origin.served, application.as_ref());
         let mut response =
             answered.unwrap_or_else(|refusal| served.refuse(application, refusal, request_id));
         served.stamp(application, request_id, &mut response);
         let is_unread =
-            response.status() == StatusCode::PAYLOAD_TOO_LARGE && this.turn.may_be_sending();
+            response.status() == StatusCode::PAYLOAD_TOO_LARGE && origin.turn.may_be_sending();
         if leaves_a_body || is_unread {
             // hyper will close, but learns too late that nobody reads the body to say so itself.
             let close = HeaderValue::from_static("close");
@@ -149,26 +211,25 @@ impl Origin {
         record.answered(response.status());
         response
     }
+}
 
+impl Origin {
     /// Runs a handler. A read is part of its connection's task and ends with it. A change has a task of its own, and is carried
     /// through to its end even when the client hangs up or the deadline passes. A panic ends neither.
-    async fn run(
+    fn run(
         &self,
         application: Arc<dyn Application>,
         exchange: Exchange,
-        deadline: &HandlerDeadline,
         trace: Option<&dyn RequestTrace>,
-    ) -> Result<Response, StackRefusal> {
-        let only_reads = exchange.method().is_safe();
-        let waiting = exchange.client();
+    ) -> BoxFuture<Result<Response, Panicked>> {
         let followed = |handler: BoxFuture<Response>| match trace {
             None => handler,
             Some(trace) => trace.around(handler),
         };
-        let handler: BoxFuture<_> = if only_reads {
+        if exchange.method().is_safe() {
             match catch_unwind(AssertUnwindSafe(|| application.handle(exchange))) {
                 Ok(handler) => Box::pin(Caught(followed(handler))),
-                Err(_) => Box::pin(ready(Err(true))),
+                Err(_) => Box::pin(ready(Err(Panicked(true)))),
             }
         } else {
             let slot = Arc::clone(&self.slot);
@@ -177,21 +238,29 @@ impl Origin {
                 application.handle(exchange).await
             }));
             let task = tokio::spawn(handler.in_current_span());
-            Box::pin(async move { task.await.map_err(|failure| failure.is_panic()) })
-        };
-        // The answer first: what is there at once needs no timer.
-        tokio::select! {
-            biased;
-            done = handler => done.map_err(|panicked| {
-                // Where it happened was logged by the panic hook.
-                error!(panicked, "the handler failed");
-                StackRefusal::Internal
-            }),
-            () = deadline.passed() => {
-                warn!(carries_on = !only_reads, "the handler's deadline has passed");
-                waiting.answered();
-                Err(StackRefusal::DeadlineExceeded { may_change: !only_reads })
-            }
+            Box::pin(async move { task.await.map_err(|failure| Panicked(failure.is_panic())) })
+        }
+    }
+}
+
+/// What a handler comes to, unless its deadline passes before.
+async fn in_time(
+    handler: BoxFuture<Result<Response, Panicked>>,
+    only_reads: bool,
+    progress: &Progress,
+) -> Result<Response, StackRefusal> {
+    // The answer first: what is there at once needs no timer.
+    tokio::select! {
+        biased;
+        done = handler => done.map_err(|Panicked(panicked)| {
+            // Where it happened was logged by the panic hook.
+            error!(panicked, "the handler failed");
+            StackRefusal::Internal
+        }),
+        () = progress.deadline.passed() => {
+            warn!(carries_on = !only_reads, "the handler's deadline has passed");
+            progress.answered();
+            Err(StackRefusal::DeadlineExceeded { may_change: !only_reads })
         }
     }
 }
@@ -200,13 +269,12 @@ impl Origin {
 struct Caught(BoxFuture<Response>);
 
 impl Future for Caught {
-    /// An error says whether it panicked.
-    type Output = Result<Response, bool>;
+    type Output = Result<Response, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let handler = &mut self.0;
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
-        polled.map_or(Poll::Ready(Err(true)), |polled| polled.map(Ok))
+        polled.map_or(Poll::Ready(Err(Panicked(true))), |polled| polled.map(Ok))
     }
 }
 

@@ -7,24 +7,20 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming, SizeHint};
 use tokio::time::timeout;
 
-use crate::{StackRefusal, answer::Origin, deadline::HandlerDeadline};
+use crate::{StackRefusal, answer::Origin, progress::Progress};
 
 /// A body that is still on its way.
 pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
-    deadline: Arc<HandlerDeadline>,
+    progress: Arc<Progress>,
     origin: Arc<Origin>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(
-        incoming: Incoming,
-        deadline: Arc<HandlerDeadline>,
-        origin: Arc<Origin>,
-    ) -> Self {
+    pub(crate) fn new(incoming: Incoming, progress: Arc<Progress>, origin: Arc<Origin>) -> Self {
         Self {
             incoming: Some(incoming),
-            deadline,
+            progress,
             origin,
         }
     }
@@ -57,7 +53,7 @@ impl RequestBody {
         check_announced(&incoming.size_hint(), limit)?;
         let stack = &self.origin.stack;
         let patience = stack.limits.body_timeout;
-        self.deadline.extend(patience);
+        self.progress.deadline.extend(patience);
         let whole = timeout(patience, gather(incoming, limit));
         let read = tokio::select! {
             biased;
@@ -65,7 +61,7 @@ impl RequestBody {
             // Nothing was decided yet, so nobody is left in doubt.
             () = stack.stopped_waiting() => return Err(StackRefusal::Draining),
         };
-        self.deadline.restart();
+        self.progress.deadline.restart();
         match read {
             Ok(whole) => whole,
             Err(_) => Err(StackRefusal::BodyTimedOut),

@@ -58,9 +58,10 @@ pub(crate) async fn serve<T>(
     let service = service_fn(|request: Request<Incoming>| {
         let origin = Arc::clone(&origin);
         origin.turn.request_arrived();
+        let turn = Arc::clone(&origin.turn);
+        let answering = Origin::answer(&origin, request);
         Box::pin(async move {
-            let response = Origin::answer(&origin, request).await;
-            let turn = Arc::clone(&origin.turn);
+            let response = answering.await;
             Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, turn)))
         })
     });

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::{
     Authorization, Client, ClientCertificate, Query, RequestBody, RequestId, RequestPath,
-    StackRefusal, response::Route,
+    StackRefusal, progress::Progress,
 };
 
 /// A request whose head was read and accepted; its body is read when the handler asks for it.
@@ -21,7 +21,7 @@ pub struct Exchange {
     pub(crate) waiting: Client,
     pub(crate) client_certificate: Option<ClientCertificate>,
     pub(crate) request_id: RequestId,
-    pub(crate) route: Arc<Route>,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) body: RequestBody,
 }
 
@@ -84,17 +84,17 @@ impl Exchange {
 
     /// Names the route *template* that the request matched, for logs and metrics: `/private/otp-devices/{id}`.
     pub fn matched(&self, template: &'static str) {
-        self.route.matched(template);
+        self.progress.route.matched(template);
     }
 
     /// Says that what the path names has not the request's method, for metrics: such methods are counted as one.
     pub fn lacks_method(&self) {
-        self.route.lacks_method();
+        self.progress.route.lacks_method();
     }
 
     /// Says that the request logs somebody in, unless it is refused: for whoever counts that.
     pub fn logs_in(&self) {
-        self.route.logs_in();
+        self.progress.route.logs_in();
     }
 
     /// The limit of the body in bytes: `needed`, or [`max_body_bytes`](crate::Limits::max_body_bytes) if that is less. A compressed

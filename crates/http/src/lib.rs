@@ -62,6 +62,7 @@ mod json_object;
 mod limits;
 mod observer;
 mod path;
+mod progress;
 mod query;
 mod refusal;
 mod request_id;

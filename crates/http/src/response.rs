@@ -2,10 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, Waker},
 };
 
@@ -87,42 +83,6 @@ pub fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
         refusal.status(),
         &json!({ "error": refusal.to_string(), "request_id": request_id.to_string() }),
     )
-}
-
-/// The matched route: told by the handler, read by the access log when it has answered.
-#[derive(Default)]
-pub(crate) struct Route {
-    template: OnceLock<&'static str>,
-    is_without_method: AtomicBool,
-    is_login: AtomicBool,
-}
-
-impl Route {
-    pub(crate) fn matched(&self, template: &'static str) {
-        // The first one told stands.
-        let _ = self.template.set(template);
-    }
-
-    pub(crate) fn template(&self) -> &'static str {
-        self.template.get().copied().unwrap_or("-")
-    }
-
-    pub(crate) fn lacks_method(&self) {
-        self.is_without_method.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether what the path names has not the request's method.
-    pub(crate) fn is_without_method(&self) -> bool {
-        self.is_without_method.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn logs_in(&self) {
-        self.is_login.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_login(&self) -> bool {
-        self.is_login.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
@@ -21,6 +18,8 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
+
+use crate::progress::Progress;
 
 /// What hyper or the TLS session reads from and writes to.
 pub(crate) struct Socket {
@@ -38,7 +37,7 @@ pub(crate) struct Peer(Weak<OwnedWriteHalf>);
 #[derive(Clone)]
 pub struct Client {
     peer: Peer,
-    is_answered: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 /// Whether a client still waits for its answer.
@@ -54,24 +53,16 @@ pub enum Presence {
 }
 
 impl Client {
-    pub(crate) fn new(peer: Peer) -> Self {
-        Self {
-            peer,
-            is_answered: Arc::default(),
-        }
+    pub(crate) const fn new(peer: Peer, progress: Arc<Progress>) -> Self {
+        Self { peer, progress }
     }
 
     /// Whether it still waits, as far as that can be told without waiting.
     pub fn presence(&self) -> Presence {
-        if self.is_answered.load(Ordering::Acquire) {
+        if self.progress.is_answered() {
             return Presence::Gone;
         }
         self.peer.presence()
-    }
-
-    /// Its request was answered without the handler.
-    pub(crate) fn answered(&self) {
-        self.is_answered.store(true, Ordering::Release);
     }
 }
 

@@ -445,6 +445,11 @@ impl Audit {
 
     /// Notes a refusal. The caller's answer does not wait for luck: a trail that cannot be written is logged.
     pub(crate) async fn refused(&self, deed: Deed<'_>) {
+        // Rare, and large: whoever may be refused would keep room for it.
+        Box::pin(self.write_refusal(deed)).await;
+    }
+
+    async fn write_refusal(&self, deed: Deed<'_>) {
         self.tell_left_out().await;
         let at = self.clock.now();
         if !self.allowance().take(&deed.origin.who, deed.action, at) {

@@ -51,7 +51,10 @@ impl Taler {
         let body = route.body;
         match route.operation {
             Operation::Config => self.config(&instance).await,
-            Operation::IssueToken => self.issue_token(&instance, &mut exchange, body).await,
+            // Larger than whatever else is waited for here.
+            Operation::IssueToken => {
+                Box::pin(self.issue_token(&instance, &mut exchange, body)).await
+            }
             Operation::Preflight => Ok(wire::preflight(&resource.allow())),
             Operation::Hold(answer) => {
                 let caller = self.permit(&instance, None, &exchange).await?;

@@ -1,0 +1,75 @@
+//! How far a request is: told by its handler, read by the stack.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::deadline::HandlerDeadline;
+
+/// What the parts of one request have in common.
+pub(crate) struct Progress {
+    pub(crate) route: Route,
+    pub(crate) deadline: HandlerDeadline,
+    is_answered: AtomicBool,
+}
+
+impl Progress {
+    /// Of a request that has just come, whose handler has so long.
+    pub(crate) fn start(allowance: Duration) -> Self {
+        Self {
+            route: Route::default(),
+            deadline: HandlerDeadline::start(allowance),
+            is_answered: AtomicBool::default(),
+        }
+    }
+
+    /// The request was answered without its handler.
+    pub(crate) fn answered(&self) {
+        self.is_answered.store(true, Ordering::Release);
+    }
+
+    /// Whether it was.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.is_answered.load(Ordering::Acquire)
+    }
+}
+
+/// The matched route: told by the handler, read by the access log when it has answered.
+#[derive(Default)]
+pub(crate) struct Route {
+    template: OnceLock<&'static str>,
+    is_without_method: AtomicBool,
+    is_login: AtomicBool,
+}
+
+impl Route {
+    pub(crate) fn matched(&self, template: &'static str) {
+        // The first one told stands.
+        let _ = self.template.set(template);
+    }
+
+    pub(crate) fn template(&self) -> &'static str {
+        self.template.get().copied().unwrap_or("-")
+    }
+
+    pub(crate) fn lacks_method(&self) {
+        self.is_without_method.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what the path names has not the request's method.
+    pub(crate) fn is_without_method(&self) -> bool {
+        self.is_without_method.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn logs_in(&self) {
+        self.is_login.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_login(&self) -> bool {
+        self.is_login.load(Ordering::Relaxed)
+    }
+}
