@@ -160,6 +160,11 @@ impl Judging {
     pub(crate) fn fill(&self) -> tokio::sync::OwnedSemaphorePermit {
         self.places.fill()
     }
+
+    /// Takes every place that a party may have.
+    pub(crate) fn fill_of(&self, party: &str) -> Vec<Place> {
+        std::iter::from_fn(|| self.places.try_take(party).ok()).collect()
+    }
 }
 
 impl Default for Judging {

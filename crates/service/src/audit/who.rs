@@ -57,18 +57,19 @@ pub enum Who {
 }
 
 impl Who {
-    /// Whose share of what all askers have in common they take ([`Places`](crate::Places)): all users of an organisation and all
-    /// tokens of an instance are one party. What is asked for does not matter: whoever may ask for more has no more.
+    /// Whose share of what all askers have in common they take ([`Places`](crate::Places)): all users of an organisation, all
+    /// tokens of an instance and all stations of a namespace are one party. What is asked for does not matter: whoever may ask
+    /// for more has no more.
     pub fn party(&self) -> String {
         match self {
             Self::Instance { name, .. } => format!("instance:{name}"),
+            Self::Station { namespace, .. } => format!("station:{namespace}"),
             Self::User { subject, .. } => format!("organisation:{}", subject.organisation),
             Self::Anonymous
             | Self::CommandLine(_)
             | Self::External { .. }
             | Self::Keyproof
-            | Self::Operator { .. }
-            | Self::Station { .. } => self.to_string(),
+            | Self::Operator { .. } => self.to_string(),
         }
     }
 
@@ -142,6 +143,13 @@ mod tests {
                 application_token,
             };
             assert_eq!(who.party(), "organisation:1");
+        }
+        for category in ["laptops", "servers"] {
+            let who = Who::Station {
+                namespace: "factory".to_owned(),
+                category: category.to_owned(),
+            };
+            assert_eq!(who.party(), "station:factory");
         }
         let operator = |token: &str| Who::Operator {
             token: token.to_owned(),

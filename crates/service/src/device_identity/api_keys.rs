@@ -473,61 +473,13 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use keyproof_auth::{TOKEN_BYTES, operator::OperatorScopes};
+    use keyproof_auth::TOKEN_BYTES;
 
-    use super::*;
-    use crate::{
-        Clock,
-        access::NewOperatorToken,
-        device_identity::{
-            Act, AttestationKeyTemplate, Manager, NewCategory, PcrPolicy, TrustedMakers,
-        },
-        testing::{Bench, bench, command_line, console},
+    use super::{
+        super::testing::{api_key, furnish, may},
+        *,
     };
-
-    /// Who may do this to what is called `it`.
-    async fn may<K: Kind>(bench: &Bench, act: Act) -> Administrator<K> {
-        let new = NewOperatorToken {
-            subject: "ci".to_owned(),
-            scopes: OperatorScopes::new(["tpm".parse().unwrap()]).unwrap(),
-            lifetime: None,
-        };
-        let access = &bench.service.access;
-        let token = access.create(new, &command_line()).await.unwrap();
-        let operator = access.authenticate(&token.text).await.unwrap();
-        let (devices, origin) = (&bench.service.device_identity, console());
-        let permitted = devices.permit(&operator, act, "default", "it", &origin);
-        permitted.await.unwrap()
-    }
-
-    async fn made(bench: &Bench) -> Object<ApiKey> {
-        let devices = &bench.service.device_identity;
-        let metadata = || Metadata {
-            name: "it".to_owned(),
-            ..Metadata::default()
-        };
-        let above = || "it".to_owned();
-        let creating = may::<Manager>(bench, Act::Create).await;
-        let manager = devices.create_manager(&creating, metadata(), TrustedMakers::default());
-        manager.await.unwrap();
-        let category = NewCategory {
-            metadata: metadata(),
-            manager: above(),
-            allow_list: Vec::new(),
-            attestation_key: AttestationKeyTemplate::default(),
-            pcr_policy: PcrPolicy::default(),
-        };
-        let creating = may::<Category>(bench, Act::Create).await;
-        let category = devices.create_category(&creating, category).await;
-        assert!(category.is_ok());
-        let new = NewApiKey {
-            metadata: metadata(),
-            category: above(),
-            need_mtls: false,
-        };
-        let creating = may::<ApiKey>(bench, Act::Create).await;
-        devices.create_api_key(&creating, new).await.unwrap().object
-    }
+    use crate::{Clock, device_identity::Act, testing::bench};
 
     #[tokio::test]
     async fn a_key_is_deleted_without_looking_through_those_of_others() {
@@ -547,11 +499,12 @@ mod tests {
             batch.insert(&place, &location, None);
         }
         bench.store.commit(batch).await.unwrap();
-        let object = made(&bench).await;
+        furnish(&bench).await;
+        let object = api_key(&bench).await.object;
         bench.faults.steps();
         let found = devices.location(&object).await.unwrap();
         let (place, location) = found.unwrap();
-        assert_eq!(location.record.name, "it");
+        assert_eq!(location.record.name, "k");
         assert_eq!(bench.faults.steps(), 1);
 
         // As an earlier release has written it.
@@ -560,8 +513,8 @@ mod tests {
         let found = devices.location(&earlier).await.unwrap();
         assert_eq!(found.map(|(place, _)| place), Some(place.clone()));
 
-        let deleting = may::<ApiKey>(&bench, Act::Delete).await;
-        let deleted = devices.delete_api_key(&deleting, "it", Ok::<_, Infallible>(()));
+        let deleting = may::<ApiKey>(&bench, Act::Delete, "k").await;
+        let deleted = devices.delete_api_key(&deleting, "k", Ok::<_, Infallible>(()));
         deleted.await.unwrap();
         let now = bench.clock.now();
         let left = bench.store.get::<KeyLocation>(&place, now).await;

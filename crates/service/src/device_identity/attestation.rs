@@ -96,7 +96,10 @@ impl DeviceIdentity {
         if !self.may_show(station, act, &request.namespace).await {
             return Err(Failure::Refused(AttestError::UnknownCategory));
         }
-        let evidence = self.judge(move || evidence.decode().map(Arc::new)).await?;
+        let who = &station.origin().who;
+        let evidence = self
+            .judge(who, move || evidence.decode().map(Arc::new))
+            .await?;
         let nonce_key = self.challenge_key().await?;
         let (name, origin) = ("device_identity.attest", station.origin());
         let (store, clock) = (&self.store, &*self.clock);
@@ -189,8 +192,8 @@ impl DeviceIdentity {
             let selection = nonce.map(|nonce| nonce.selection.clone());
             let last_seen = state.and_then(|state| state.active.last_seen.clone());
             let last_seen = last_seen.filter(|_| is_ours);
-            self.judge(move || evidence.judge(selection.as_ref(), last_seen.as_ref()))
-                .await?
+            let judged = move || evidence.judge(selection.as_ref(), last_seen.as_ref());
+            self.judge(&case.station.origin().who, judged).await?
         };
         let quoted = quoted(nonce, &case.evidence, &quote);
         let is_signed = is_ours && is_signed(&quote);
@@ -302,8 +305,8 @@ impl DeviceIdentity {
             return Ok(Vec::new());
         }
         let (evidence, selection) = (Arc::clone(&case.evidence), nonce.selection.clone());
-        self.judge(move || evidence.events_of(&selection, &registers))
-            .await
+        let read = move || evidence.events_of(&selection, &registers);
+        self.judge(&case.station.origin().who, read).await
     }
 
     /// Where the key is, if it is active.

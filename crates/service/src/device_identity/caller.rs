@@ -235,6 +235,11 @@ impl DeviceIdentity {
 }
 
 impl<K> Administrator<K> {
+    /// Who asks.
+    pub const fn who(&self) -> &Who {
+        &self.origin.who
+    }
+
     pub(super) fn namespace(&self) -> &str {
         &self.namespace
     }

@@ -240,7 +240,9 @@ impl DeviceIdentity {
         new: NewCategory,
     ) -> Result<IssuedCategory, Failure<CreateCategoryError>> {
         let metadata = administrator.place(new.metadata).map_err(refused)?;
-        let checked = self.check_allow_list(&new.allow_list).await?;
+        let checked = self
+            .check_allow_list(administrator, &new.allow_list)
+            .await?;
         checked.map_err(|error| refused(error.into()))?;
         new.attestation_key.check().map_err(refused)?;
         let checked = new.pcr_policy.check();
@@ -262,7 +264,9 @@ impl DeviceIdentity {
             let made = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
                 let manager = manager.record.clone();
-                self.judge(move || Authority::below(&manager, &store, &key, &owner, now))
+                self.judge(administrator.who(), move || {
+                    Authority::below(&manager, &store, &key, &owner, now)
+                })
             };
             let (authority, client) = made.await?.map_err(|error| refused(error.into()))?;
             let object = Object {
@@ -331,7 +335,7 @@ impl DeviceIdentity {
                 let checked = policy.check();
                 checked.map_err(|error| refused(error.into()))?;
             }
-            let checked = self.check_allow_list(allow_list).await?;
+            let checked = self.check_allow_list(administrator, allow_list).await?;
             checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();
             let mut object = stored.record;
@@ -393,10 +397,12 @@ impl DeviceIdentity {
 
     async fn check_allow_list(
         &self,
+        administrator: &Administrator<Category>,
         entries: &[String],
     ) -> Result<Result<(), TrustListError>, StorageError> {
         let entries = entries.to_vec();
-        self.judge(move || check_allow_list(&entries)).await
+        self.judge(administrator.who(), move || check_allow_list(&entries))
+            .await
     }
 }
 

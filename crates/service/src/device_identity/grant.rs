@@ -10,7 +10,7 @@ use super::{
     objects::object_key,
     trust,
 };
-use crate::{StorageError, audit::Target};
+use crate::{StorageError, Who, audit::Target};
 
 /// The longest text that is looked at as a key, in characters.
 const LONGEST_KEY: usize = 1024;
@@ -126,6 +126,18 @@ impl Grant {
     pub(super) fn target(&self) -> Target {
         let key = &self.key.record.metadata;
         ApiKey::target(&key.namespace, &key.name)
+    }
+
+    /// Who asks by the key: a station that shows nothing else is told apart by its category.
+    pub(super) fn asker(&self, station: &Station) -> Who {
+        let category = &self.category.record.metadata;
+        match &station.origin().who {
+            Who::Anonymous => Who::Station {
+                namespace: category.namespace.clone(),
+                category: category.name.clone(),
+            },
+            who => who.clone(),
+        }
     }
 
     fn refusal(&self, station: &Station, now: Timestamp) -> Option<ApiKeyRefusal> {

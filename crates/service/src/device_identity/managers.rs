@@ -128,7 +128,7 @@ impl DeviceIdentity {
         trusted: TrustedMakers,
     ) -> Result<Object<Manager>, Failure<CreateManagerError>> {
         let metadata = administrator.place(metadata).map_err(refused)?;
-        let checked = self.check_roots(&trusted.ek_roots).await?;
+        let checked = self.check_roots(administrator, &trusted.ek_roots).await?;
         checked.map_err(|error| refused(error.into()))?;
         let key = metadata.key::<Manager>();
         settle("device_identity.create_manager", &self.store, || async {
@@ -139,7 +139,9 @@ impl DeviceIdentity {
             }
             let root = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
-                self.judge(move || Authority::root(&store, &key, &owner, now))
+                self.judge(administrator.who(), move || {
+                    Authority::root(&store, &key, &owner, now)
+                })
             };
             let object = Object {
                 system: self.system_metadata(now, administrator.origin()),
@@ -188,7 +190,7 @@ impl DeviceIdentity {
                 .ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
             let trusted = change(&stored.record.spec);
             let trusted = trusted.map_err(|why| refused(ReplaceManagerError::Body(why)))?;
-            let checked = self.check_roots(&trusted.ek_roots).await?;
+            let checked = self.check_roots(administrator, &trusted.ek_roots).await?;
             checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();
             let mut object = stored.record;
@@ -230,10 +232,12 @@ impl DeviceIdentity {
 
     async fn check_roots(
         &self,
+        administrator: &Administrator<Manager>,
         entries: &[String],
     ) -> Result<Result<(), TrustListError>, StorageError> {
         let entries = entries.to_vec();
-        self.judge(move || check_roots(&entries)).await
+        self.judge(administrator.who(), move || check_roots(&entries))
+            .await
     }
 }
 

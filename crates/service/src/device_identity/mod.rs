@@ -93,7 +93,7 @@ use std::{
 use keyproof_store::Store;
 use tokio::sync::Mutex;
 
-use crate::{Audit, Clock, Judging, StorageError, ending::FirstToEnd, rate_limit::RateLimit};
+use crate::{Audit, Clock, Judging, StorageError, Who, ending::FirstToEnd, rate_limit::RateLimit};
 use client_certificates::KnownAuthorities;
 use trust::KnownBundle;
 
@@ -158,17 +158,69 @@ impl DeviceIdentity {
         }
     }
 
-    /// Decodes, judges, or makes keys and certificates, off the async threads.
+    /// Decodes, judges, or makes keys and certificates for whoever asks, off the async threads. What is everybody's keyproof
+    /// itself asks for.
     async fn judge<T: Send + 'static>(
         &self,
+        who: &Who,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
-        Ok(self.judging.run(work).await?)
+        Ok(self.judging.run_for(&who.party(), work).await?)
     }
 }
 
 impl fmt::Debug for DeviceIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeviceIdentity").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        testing::{api_key, furnish, may, named},
+        *,
+    };
+    use crate::{
+        Failure, TooBusy,
+        testing::{bench, origin},
+    };
+
+    #[tokio::test]
+    async fn whoever_asks_has_half_of_what_is_judged_and_shuts_no_other_out() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let busy = StorageError::Busy(TooBusy);
+
+        let one = may::<Manager>(&bench, Act::Create, "new").await;
+        let other = may::<Manager>(&bench, Act::Create, "new").await;
+        let crowd = devices.judging.fill_of(&one.who().party());
+        let made = devices.create_manager(&one, named("new"), TrustedMakers::default());
+        assert_eq!(made.await.err(), Some(Failure::Storage(busy.clone())));
+        let made = devices.create_manager(&other, named("new"), TrustedMakers::default());
+        assert!(made.await.is_ok());
+        drop(crowd);
+
+        let station = Station::with_api_key_only(origin(), None);
+        let nothing = || Ok(Vec::new());
+        let request = ProvisionRequest {
+            api_key: api_key(&bench).await.text,
+            device: DeviceClaim::default(),
+            ek_certificate: nothing(),
+            ek_chain: None,
+            ek_public_key: nothing(),
+            ak_public_key: nothing(),
+            certification_request: nothing(),
+            ak_public: None,
+        };
+        let crowd = devices.judging.fill_of("station:default");
+        let refused = devices.provision(&station, request.clone()).await.err();
+        assert_eq!(refused, Some(Failure::Storage(busy)));
+        drop(crowd);
+        // Others that nothing but their API keys tells apart.
+        let _crowd = devices.judging.fill_of("station:other");
+        let refused = devices.provision(&station, request).await.err();
+        assert!(matches!(refused, Some(Failure::Refused(_))));
     }
 }

@@ -143,10 +143,12 @@ impl DeviceIdentity {
         }
         let under = self.challenge_key().await?.id;
         let bundle = self.trust_bundle_of(grant.trust).await?;
+        let who = grant.asker(station);
         let evidence = {
             let (request, grant) = (Arc::clone(request), Arc::clone(&grant));
             let bundle = Arc::clone(&bundle);
-            self.judge(move || Evidence::of(&request, &grant, &bundle, now))
+            let of = move || Evidence::of(&request, &grant, &bundle, now);
+            self.judge(&who, of)
         };
         let evidence = Arc::new(evidence.await?.map_err(refused)?);
         let device = request
@@ -175,7 +177,7 @@ impl DeviceIdentity {
             store: self.store.clone(),
             now,
         };
-        let made = self.judge(move || answer.make()).await?;
+        let made = self.judge(&who, move || answer.make()).await?;
         let (certified, provisioned) = made.map_err(refused)?;
         let how = if is_kept { "kept" } else { "made" };
         let detail = format!(

@@ -10,7 +10,7 @@ use super::{
     objects::{deed, object_key},
 };
 use crate::{
-    Action, Failure, Origin, StorageError,
+    Action, Failure, Origin, StorageError, Who,
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -78,7 +78,9 @@ impl DeviceIdentity {
             let new = {
                 let (store, old, owner) = (self.store.clone(), old.clone(), of.clone());
                 let manager = manager.record.clone();
-                self.judge(move || old.renewed(&manager, &store, &owner, now))
+                self.judge(&Who::Keyproof, move || {
+                    old.renewed(&manager, &store, &owner, now)
+                })
             };
             object.spec.authority = new.await?.map_err(Failure::Refused)?;
             object.system.modified_at = now;

@@ -27,7 +27,7 @@ use super::{
     objects::{Object, object_key},
 };
 use crate::{
-    Failure, StorageError,
+    Failure, StorageError, Who,
     keys::moment,
     pages::{PAGE, Page, Pages, settle_pages},
     storage::{Attempt, refuse, settle},
@@ -224,7 +224,7 @@ impl DeviceIdentity {
         let number = next.max(now.as_millis());
         let made = {
             let store = self.store.clone();
-            self.judge(move || {
+            self.judge(&Who::Keyproof, move || {
                 Authority::revocation_list(&category, &place, &store, number, now, &entries)
             })
         };

@@ -3,44 +3,63 @@
 use keyproof_auth::operator::OperatorScopes;
 
 use super::{
-    Act, AttestationKeyTemplate, Category, Manager, Metadata, NewCategory, PcrPolicy, TrustedMakers,
+    Act, Administrator, ApiKey, AttestationKeyTemplate, Category, IssuedApiKey, Kind, Manager,
+    Metadata, NewApiKey, NewCategory, PcrPolicy, TrustedMakers,
 };
 use crate::{
     access::NewOperatorToken,
     testing::{Bench, command_line, console},
 };
 
-/// A category `c` below a manager `m`, in the namespace `default`.
-pub(super) async fn furnish(bench: &Bench) {
-    let service = &bench.service;
+/// A new operator, who may do this to what is called so in the namespace `default`.
+pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Administrator<K> {
     let new = NewOperatorToken {
         subject: "ci".to_owned(),
         scopes: OperatorScopes::new(["tpm".parse().unwrap()]).unwrap(),
         lifetime: None,
     };
-    let token = service.access.create(new, &command_line()).await.unwrap();
-    let operator = service.access.authenticate(&token.text).await.unwrap();
-    let devices = &service.device_identity;
-    let metadata = |name: &str| Metadata {
+    let access = &bench.service.access;
+    let token = access.create(new, &command_line()).await.unwrap();
+    let operator = access.authenticate(&token.text).await.unwrap();
+    let (devices, origin) = (&bench.service.device_identity, console());
+    let permitted = devices.permit(&operator, act, "default", name, &origin);
+    permitted.await.unwrap()
+}
+
+/// Of a new object, whose namespace is its maker's.
+pub(super) fn named(name: &str) -> Metadata {
+    Metadata {
         name: name.to_owned(),
-        namespace: "default".to_owned(),
         ..Metadata::default()
-    };
-    let origin = console();
-    let managers = devices.permit::<Manager>(&operator, Act::Create, "default", "m", &origin);
-    let trusted = TrustedMakers::default();
-    let managers = managers.await.unwrap();
-    let made = devices.create_manager(&managers, metadata("m"), trusted);
+    }
+}
+
+/// A category `c` below a manager `m`, in the namespace `default`.
+pub(super) async fn furnish(bench: &Bench) {
+    let devices = &bench.service.device_identity;
+    let managers = may::<Manager>(bench, Act::Create, "m").await;
+    let made = devices.create_manager(&managers, named("m"), TrustedMakers::default());
     made.await.unwrap();
-    let categories = devices.permit::<Category>(&operator, Act::Create, "default", "c", &origin);
     let category = NewCategory {
-        metadata: metadata("c"),
+        metadata: named("c"),
         manager: "m".to_owned(),
         allow_list: Vec::new(),
         attestation_key: AttestationKeyTemplate::default(),
         pcr_policy: PcrPolicy::default(),
     };
-    let categories = categories.await.unwrap();
+    let categories = may::<Category>(bench, Act::Create, "c").await;
     let made = devices.create_category(&categories, category).await;
     assert!(made.is_ok());
+}
+
+/// An API key `k` of that category.
+pub(super) async fn api_key(bench: &Bench) -> IssuedApiKey {
+    let new = NewApiKey {
+        metadata: named("k"),
+        category: "c".to_owned(),
+        need_mtls: false,
+    };
+    let keys = may::<ApiKey>(bench, Act::Create, "k").await;
+    let devices = &bench.service.device_identity;
+    devices.create_api_key(&keys, new).await.unwrap()
 }

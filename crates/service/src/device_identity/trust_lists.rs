@@ -47,10 +47,11 @@ impl DeviceIdentity {
     /// [`TrustFileError`], also for a revocation list: those are the trust bundle's.
     pub async fn read_makers(
         &self,
+        administrator: &Administrator<Manager>,
         file: &[u8],
     ) -> Result<Result<Vec<String>, TrustFileError>, StorageError> {
         let file = file.to_vec();
-        self.judge(move || makers(&file)).await
+        self.judge(administrator.who(), move || makers(&file)).await
     }
 
     /// The endorsement certificates of a file, each in PEM: what an allow-list takes. The file is PEM or one certificate in
@@ -61,10 +62,12 @@ impl DeviceIdentity {
     /// [`TrustFileError`].
     pub async fn read_endorsements(
         &self,
+        administrator: &Administrator<Category>,
         file: &[u8],
     ) -> Result<Result<Vec<String>, TrustFileError>, StorageError> {
         let file = file.to_vec();
-        self.judge(move || endorsements(&file)).await
+        self.judge(administrator.who(), move || endorsements(&file))
+            .await
     }
 
     /// Has a manager trust the CAs of a file, too.
@@ -78,7 +81,7 @@ impl DeviceIdentity {
         name: &str,
         file: &[u8],
     ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
-        let read = self.read_makers(file).await?;
+        let read = self.read_makers(administrator, file).await?;
         self.change_manager(administrator, name, |manager| {
             let mut trusted = TrustedMakers::of(manager);
             let known: Vec<_> = trusted
@@ -163,7 +166,7 @@ impl DeviceIdentity {
         name: &str,
         file: &[u8],
     ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
-        let read = self.read_endorsements(file).await?;
+        let read = self.read_endorsements(administrator, file).await?;
         self.change_category(administrator, name, |category| {
             let mut change = CategoryChange::of(category);
             let known = change.allow_list.iter();
@@ -226,12 +229,14 @@ impl DeviceIdentity {
     /// [`StorageError`].
     pub async fn allowed_certificates(
         &self,
-        _: &Administrator<Category>,
+        administrator: &Administrator<Category>,
         category: &Object<Category>,
     ) -> Result<Vec<AllowedCertificate>, StorageError> {
         let entries = category.spec.allow_list.clone();
-        self.judge(move || entries.iter().filter_map(|text| described(text)).collect())
-            .await
+        self.judge(administrator.who(), move || {
+            entries.iter().filter_map(|text| described(text)).collect()
+        })
+        .await
     }
 }
 

@@ -24,7 +24,7 @@ use keyproof_http::{
     StackRefusal, keeping,
 };
 use keyproof_service::{
-    Service, StorageError, Who,
+    Service, StorageError,
     access::{Along, Operator},
     device_identity::{
         Act, Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
@@ -252,7 +252,6 @@ impl Asked {
         let call = Call::<K> {
             service,
             administrator,
-            who: operator.who,
             at,
             exchange,
         };
@@ -277,7 +276,6 @@ trait Offered: Kind + wire::Spec {
 struct Call<K> {
     service: Arc<Service>,
     administrator: Administrator<K>,
-    who: Who,
     at: Place,
     exchange: Exchange,
 }
@@ -296,7 +294,11 @@ impl<K: Offered> Call<K> {
         // report_status_fields names there is none of.
         let full = query.first("report_fields").is_some();
         // One who asks has the places of one, however many namespaces they reach.
-        let place = self.service.lists.take(&self.who.party()).await;
+        let place = self
+            .service
+            .lists
+            .take(&self.administrator.who().party())
+            .await;
         let place = place.map_err(StorageError::from)?;
         let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(keeping(wire::list(&objects, full), place))

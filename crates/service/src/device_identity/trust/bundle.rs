@@ -17,7 +17,7 @@ use keyproof_x509::{
 use serde::{Deserialize, Serialize};
 
 use super::super::DeviceIdentity;
-use crate::{StorageError, pages::Pages};
+use crate::{StorageError, Who, pages::Pages};
 
 /// What an entry of the bundle is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -344,7 +344,8 @@ impl DeviceIdentity {
     pub async fn check_trust(&self, certificate: Vec<u8>) -> Result<TrustCheck, StorageError> {
         let bundle = self.trust_bundle().await?;
         let now = self.clock.now();
-        self.judge(move || bundle.check(&certificate, now)).await
+        self.judge(&Who::Keyproof, move || bundle.check(&certificate, now))
+            .await
     }
 
     /// The bundle of this version, as its record in the store had it: from memory, or a newer one; nothing if there was none.
@@ -394,7 +395,7 @@ impl DeviceIdentity {
         let mut pages = Pages::<Entry>::of(&self.store, all);
         let mut members = Vec::new();
         while let Some(page) = pages.next(self.clock.now()).await? {
-            let read = self.judge(move || {
+            let read = self.judge(&Who::Keyproof, move || {
                 let entries = page.iter().map(|(_, Stored { record, .. })| record);
                 entries.map(Member::read).collect::<Option<Vec<_>>>()
             });

@@ -83,7 +83,7 @@ impl DeviceIdentity {
             let bundle = self.trust_bundle().await?;
             let plan = {
                 let (items, bundle) = (items.to_vec(), bundle.clone());
-                self.judge(move || Plan::of(&items, &bundle))
+                self.judge(&origin.who, move || Plan::of(&items, &bundle))
             };
             let plan = plan.await?.map_err(Failure::Refused)?;
             if plan.is_empty() {

@@ -32,11 +32,11 @@ impl DeviceIdentity {
     /// [`StorageError`].
     pub async fn covered_makers(
         &self,
-        _: &Administrator<Manager>,
+        administrator: &Administrator<Manager>,
         manager: &Object<Manager>,
     ) -> Result<Vec<CoveredMaker>, StorageError> {
         let roots = manager.spec.ek_roots.clone();
-        let mut covered = self.judge(move || own(&roots)).await?;
+        let mut covered = self.judge(administrator.who(), move || own(&roots)).await?;
         if manager.spec.ek_trust_bundle {
             let entries = self.trust_entries().await?.into_iter();
             let entries = entries.filter(|entry| entry.kind == TrustKind::Root);

@@ -111,7 +111,7 @@ impl Paged for Category {
         let allow_list = match visit.uploaded() {
             [] => Vec::new(),
             file => devices
-                .read_endorsements(file)
+                .read_endorsements(&administrator, file)
                 .await?
                 .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
         };

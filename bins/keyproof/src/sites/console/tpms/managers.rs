@@ -98,7 +98,7 @@ impl Paged for Manager {
         let ek_roots = match visit.uploaded() {
             [] => Vec::new(),
             file => devices
-                .read_makers(file)
+                .read_makers(&administrator, file)
                 .await?
                 .map_err(|why| Wrong::at("file", sentence(&why.to_string())))?,
         };
