@@ -1092,11 +1092,36 @@ fn a_padded_serial_is_a_warning_and_can_be_revoked() {
                 assert!(detail.contains("it is revoked since"), "{detail}");
             }
         }
-        // Everywhere else such a certificate is none.
+        // To readers of DER such a certificate is none.
         let strict = keyproof_x509::Certificate::from_der(&odd);
         assert_eq!(strict.is_ok(), encoded == minimal);
     }
     assert!(EkCertificate::parse(&maker.ca.with_serial(&certificate, &[])).is_err());
+}
+
+/// Some of their CAs are written so too: each is a link, wherever it comes from.
+#[test]
+fn a_ca_with_a_padded_serial_is_a_link_and_can_be_revoked() {
+    let maker = Maker::new();
+    let certificate = maker.ca.endorse(&maker.key, |_| ());
+    let der = maker.ca.certificate.der();
+    let ca = maker.root.with_serial(der, &[0, 0, 0, 6]);
+    let der = maker.root.certificate.der();
+    let root = maker.root.with_serial(der, &[0, 0, 1]);
+    let chain = EkChain::from_der(&ca).unwrap();
+    let carried: Vec<&[u8]> = chain.certificates().collect();
+    let ek = ek_of(&maker.key);
+    for root in [&root[..], &der[..]] {
+        accepted(&check(&certificate, Some(&ek), &[root], &carried, NOW), &[]);
+    }
+    let revoked = maker.root.revoke(&[&[6][..]], |_| ());
+    let lists = [Crl::from_der(&revoked).unwrap()];
+    let roots = [&root[..]];
+    let mut policy = EkCertificatePolicy::without_key(&roots, NOW, algorithms::RING);
+    policy.intermediates = &carried;
+    policy.crls = &lists;
+    let report = check_ek_certificate(&certificate, &policy);
+    refused(&report, &[EkCertificateCheck::Chain]);
 }
 
 /// DER sorts the attributes of a SET; not all makers do.

@@ -69,8 +69,8 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
         }
         for root in roots {
             let wrong = |problem| wrong(Some(root.block), problem);
-            let certificate =
-                Certificate::from_der(&root.der).map_err(|error| wrong(error.to_string()))?;
+            let certificate = Certificate::from_der_as_issued(&root.der)
+                .map_err(|error| wrong(error.to_string()))?;
             if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
                 return Err(wrong("it is not the certificate of a CA".to_owned()));
             }
@@ -188,6 +188,26 @@ mod tests {
         }
     }
 
+    /// The contents of the first element, and what stands behind it.
+    fn split(der: &[u8]) -> (&[u8], &[u8]) {
+        let (head, size) = match der[1] {
+            0x81 => (3, usize::from(der[2])),
+            0x82 => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
+            short => (2, usize::from(short)),
+        };
+        der[head..].split_at(size)
+    }
+
+    /// The same certificate with octets to spare in its serial number; nobody has signed it so.
+    fn padded(der: &[u8]) -> Vec<u8> {
+        let (tbs, signature) = split(split(der).0);
+        let (version, rest) = tbs.split_at(5);
+        let (serial, rest) = split(rest);
+        let serial = tlv(0x02, &[&[0, 0], serial]);
+        let tbs = tlv(0x30, &[version, &serial, rest]);
+        tlv(0x30, &[&tbs, signature])
+    }
+
     /// Signed data without signers.
     fn pkcs7(label: &str, certificates: &[&[u8]]) -> String {
         let kind = |last| [0x06, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 7, last];
@@ -266,6 +286,19 @@ mod tests {
             assert_eq!(of_bundle.is_ok(), is_taken);
             assert_eq!(check_roots(&[pem]).is_ok(), is_taken);
         }
+    }
+
+    /// Some makers' CAs have serial numbers with octets to spare, which is not DER.
+    #[test]
+    fn the_ca_of_an_old_maker_is_taken_as_it_was_issued() {
+        let der = padded(&ca().0);
+        assert!(Certificate::from_der(&der).is_err());
+        let base64 = BASE64.encode(&der);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+        assert_eq!(check_roots(std::slice::from_ref(&pem)), Ok(()));
+        assert_eq!(listed_roots(&pem), std::slice::from_ref(&der));
+        let items = TrustItem::read(&der, true).unwrap();
+        assert_eq!(items[0].der, der);
     }
 
     /// Earlier releases took blocks of unknown labels beside the certificates.

@@ -138,7 +138,7 @@ fn endorsement_chain(pem: &[u8]) -> Result<Option<EkChain>, TpmError> {
     }
     let mut readable = Vec::new();
     for block in pem_bundle::certificates(pem).unwrap_or_default() {
-        match Certificate::from_der(&block.der) {
+        match Certificate::from_der_as_issued(&block.der) {
             Ok(_) => readable.extend_from_slice(&block.der),
             Err(error) => tracing::warn!(
                 block = block.block,

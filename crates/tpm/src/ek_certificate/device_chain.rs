@@ -8,8 +8,8 @@ use super::stored;
 use crate::TpmError;
 
 /// The CA certificates between an endorsement certificate and its root that the device itself hands over,
-/// as Intel's on-die CA has them in NV memory from 0x01C00100 on. Nobody trusts them: they may be links of
-/// a chain, never its end.
+/// as Intel's on-die CA has them in NV memory from 0x01C00100 on; serial numbers may have octets to spare, as those of some of
+/// STMicroelectronics' CAs have. Nobody trusts them: they may be links of a chain, never its end.
 ///
 /// ```
 /// use keyproof_tpm::{EkChain, pem_bundle};
@@ -73,7 +73,7 @@ impl EkChain {
             return Err(broken("it has no certificate"));
         }
         for der in &certificates {
-            Certificate::from_der(der)?;
+            Certificate::from_der_as_issued(der)?;
         }
         Ok(Self(certificates))
     }

@@ -202,8 +202,9 @@ pub fn processes(extension: Oid<'_>) -> bool {
             .any(|known| extension == *known)
 }
 
-/// Certificates among which issuers are looked for, in DER; each has its place in the order in which they came. Those that
-/// cannot be read are left out ([`Pool::unreadable`]).
+/// Certificates among which issuers are looked for, in DER but for octets to spare in serial numbers, which CAs of some makers of
+/// TPMs have; each has its place in the order in which they came. Those that cannot be read are left out
+/// ([`Pool::unreadable`]).
 ///
 /// ```
 /// use keyproof_x509::path::Pool;
@@ -237,7 +238,7 @@ impl Member<'_> {
 }
 
 impl<'a> Pool<'a> {
-    /// Of certificates in DER. Those that cannot be read are left out.
+    /// Of certificates in DER, as [`Certificate::from_der_as_issued`] reads them. Those that cannot be read are left out.
     pub fn of(certificates: &[&'a [u8]]) -> Self {
         certificates.iter().copied().collect()
     }
@@ -259,7 +260,7 @@ impl<'a> Extend<&'a [u8]> for Pool<'a> {
     fn extend<I: IntoIterator<Item = &'a [u8]>>(&mut self, certificates: I) {
         let known = self.members.len() + self.unreadable.len();
         for (index, der) in (known..).zip(certificates) {
-            match Certificate::from_der(der) {
+            match Certificate::from_der_as_issued(der) {
                 Ok(certificate) => self.members.push(Member {
                     index,
                     subject: certificate.subject().canonical(),

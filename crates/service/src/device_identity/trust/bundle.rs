@@ -161,7 +161,7 @@ impl Member {
                 (issuer.clone(), issuer)
             }
             TrustKind::Root | TrustKind::Intermediate => {
-                let certificate = Certificate::from_der(&der).ok()?;
+                let certificate = Certificate::from_der_as_issued(&der).ok()?;
                 let subject = LooseName::of(&certificate.subject());
                 (subject, LooseName::of(&certificate.issuer()))
             }
@@ -197,7 +197,7 @@ impl Member {
                 entry(crl.issuer(), crl.this_update(), crl.next_update(), revoked)
             }
             TrustKind::Root | TrustKind::Intermediate => {
-                let certificate = Certificate::from_der(&self.der).ok()?;
+                let certificate = Certificate::from_der_as_issued(&self.der).ok()?;
                 let validity = certificate.validity();
                 let (from, until) = (validity.not_before, Some(validity.not_after));
                 entry(certificate.subject(), from, until, None)
@@ -242,7 +242,7 @@ impl TrustBundle {
     ) -> Related<'a> {
         let listed: Vec<_> = listed
             .iter()
-            .filter_map(|der| Certificate::from_der(der).ok())
+            .filter_map(|der| Certificate::from_der_as_issued(der).ok())
             .map(|read| (LooseName::of(&read.subject()), read))
             .collect();
         let mut wanted = BTreeSet::new();
@@ -251,7 +251,7 @@ impl TrustBundle {
         open.extend(issuer.map(|leaf| LooseName::of(&leaf.certificate().issuer())));
         let carried = carried
             .iter()
-            .filter_map(|der| Certificate::from_der(der).ok());
+            .filter_map(|der| Certificate::from_der_as_issued(der).ok());
         open.extend(carried.map(|certificate| LooseName::of(&certificate.issuer())));
         let mut related = Related::default();
         while let Some(name) = open.pop() {

@@ -241,7 +241,7 @@ impl Plan {
             .filter(|item| item.kind != TrustKind::RevocationList);
         let authorities = authorities.chain(new.map(|item| item.der.as_slice()));
         let authorities: Vec<Certificate<'_>> = authorities
-            .filter_map(|der| Certificate::from_der(der).ok())
+            .filter_map(|der| Certificate::from_der_as_issued(der).ok())
             .collect();
         let lists: Vec<(Crl<'_>, &Member)> = bundle
             .members

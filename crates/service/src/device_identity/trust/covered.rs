@@ -58,7 +58,7 @@ fn own(roots: &[String]) -> Vec<CoveredMaker> {
     let mut covered = Vec::new();
     for text in roots {
         for der in listed_roots(text) {
-            if let Ok(root) = Certificate::from_der(&der) {
+            if let Ok(root) = Certificate::from_der_as_issued(&der) {
                 covered.push(CoveredMaker {
                     maker: maker(&root.subject()),
                     name: root.subject().to_string(),

@@ -88,7 +88,7 @@ impl TrustItem {
 }
 
 fn certificate(der: &[u8], is_root: bool) -> Result<TrustKind, String> {
-    let certificate = Certificate::from_der(der).map_err(|error| error.to_string())?;
+    let certificate = Certificate::from_der_as_issued(der).map_err(|error| error.to_string())?;
     if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
         return Err("it is not the certificate of a CA".to_owned());
     }
