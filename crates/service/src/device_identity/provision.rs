@@ -22,15 +22,15 @@ use keyproof_tpm::{
 };
 
 use super::{
-    ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, Field,
-    FieldError, IdentityConflict, ProvisionRequest, Station, StationAct,
+    ApiKeyRefusal, AuthorityError, DeviceIdentity, EndorsementError, Field, FieldError,
+    IdentityConflict, ProvisionRequest, Station, StationAct,
     authority::{AkCertificate, Authority},
     certified::{Cause, Certified, Issued},
     endorsement,
     grant::{Grant, Shown},
-    identity::{DevicePlace, Identity},
+    identity::{DevicePlace, Identity, draw},
     objects::deed,
-    ticket::{Provision, Ticket},
+    ticket::{self, Ticket},
     trust::TrustBundle,
 };
 use crate::{
@@ -83,8 +83,12 @@ pub enum ProvisionError {
     Sealing,
 }
 
-/// A request's keys, which are in order.
+/// A request's device and keys, which are in order.
 struct Evidence {
+    device: DevicePlace,
+    /// What the device is called.
+    name: String,
+    version: String,
     /// What the endorsement certificate says of the TPM.
     tpm: Option<TpmAttributes>,
     ek: TpmtPublic,
@@ -151,11 +155,7 @@ impl DeviceIdentity {
             self.judge(&who, of)
         };
         let evidence = Arc::new(evidence.await?.map_err(refused)?);
-        let device = request
-            .device
-            .judge()
-            .map_err(|error| refused(Field::Device.malformed()(error).into()))?;
-        let known = self.known(&grant, &device, &evidence, now).await?;
+        let known = self.known(&grant, &evidence, now).await?;
         let conflict = |error| refused(ProvisionError::Conflict(error));
         known.identity.check().map_err(conflict)?;
 
@@ -166,9 +166,8 @@ impl DeviceIdentity {
         let kept = self.kept(&known, &grant, &mut batch, now).await?;
         let is_kept = kept.is_some();
         let answer = Answer {
-            request: Arc::clone(request),
             grant: Arc::clone(&grant),
-            evidence,
+            evidence: Arc::clone(&evidence),
             kept,
             replaced: known.current().cloned(),
             incarnation: known.identity.incarnation().to_owned(),
@@ -182,9 +181,7 @@ impl DeviceIdentity {
         let how = if is_kept { "kept" } else { "made" };
         let detail = format!(
             "certificate {how}: serial {}, for vendor {:?}, serial {:?}",
-            certified.issued.serial,
-            device.vendor(),
-            device.serial()
+            certified.issued.serial, evidence.device.vendor, evidence.device.serial
         );
         if is_kept {
             known.require_certified(&mut batch);
@@ -222,11 +219,10 @@ impl DeviceIdentity {
     async fn known(
         &self,
         grant: &Grant,
-        device: &DeviceInfo<'_>,
         evidence: &Evidence,
         now: Timestamp,
     ) -> Result<Known, StorageError> {
-        let device = grant.device(device);
+        let device = evidence.device.clone();
         let (ek, ak) = (evidence.ek_name.to_string(), evidence.ak_name.to_string());
         let category = &grant.category.record.metadata;
         let place = Certified::key(&category.namespace, &category.name, &device, &ek, &ak);
@@ -343,7 +339,6 @@ impl Grant {
 
 /// What an answer is made of.
 struct Answer {
-    request: Arc<ProvisionRequest>,
     grant: Arc<Grant>,
     evidence: Arc<Evidence>,
     /// The certificate, unless a new one is made.
@@ -364,7 +359,6 @@ impl Answer {
     /// The certificate, and it once more as the station gets it.
     fn make(self) -> Result<(Certified, Provisioned), ProvisionError> {
         let Self {
-            request,
             grant,
             evidence,
             kept,
@@ -378,7 +372,7 @@ impl Answer {
         let certified = match kept {
             Some(certified) => certified,
             None => {
-                let made = evidence.certify(&grant, &request.device, list_url, &store, now)?;
+                let made = evidence.certify(&grant, list_url, &store, now)?;
                 let key = &grant.key.record;
                 let by = (&*key.metadata.name, &*key.system.uid);
                 let keys = (
@@ -388,8 +382,7 @@ impl Answer {
                 Certified::made(made, now, by, keys, &incarnation, replaced)
             }
         };
-        let device = request.device.judge().map_err(Field::Device.malformed())?;
-        let provisioned = evidence.seal(&grant, &certified, &device, &under, &store, now)?;
+        let provisioned = evidence.seal(&grant, &certified, under, &store, now)?;
         Ok((certified, provisioned))
     }
 }
@@ -409,7 +402,11 @@ impl Evidence {
         let unnamed = Field::AttestationKeyPublic.malformed();
         let template = category.attestation_key.below(&request.ek);
         let ak = request.attestation_key(&template.map_err(&unnamed)?)?;
+        let device = &request.device;
         Ok(Self {
+            device: grant.device(device),
+            name: device.name().to_owned(),
+            version: device.version().to_owned(),
             ek_name: Name::of(&request.ek).map_err(Field::EndorsementKey.malformed())?,
             ak_name: Name::of(&ak).map_err(unnamed)?,
             tpm: request.tpm,
@@ -422,18 +419,16 @@ impl Evidence {
     fn certify(
         &self,
         grant: &Grant,
-        device: &DeviceClaim,
         revocation_list_url: Option<String>,
         store: &Store,
         now: Timestamp,
     ) -> Result<AkCertificate, ProvisionError> {
-        let device = device.judge().map_err(Field::Device.malformed())?;
         let certificate = Authority::certify_attestation_key(
             &grant.category.record,
             store,
             &self.ak,
             self.tpm.as_ref(),
-            device.serial(),
+            &self.device.serial,
             revocation_list_url,
             now,
         )?;
@@ -446,8 +441,7 @@ impl Evidence {
         &self,
         grant: &Grant,
         certified: &Certified,
-        device: &DeviceInfo<'_>,
-        under: &str,
+        under: String,
         store: &Store,
         now: Timestamp,
     ) -> Result<Provisioned, ProvisionError> {
@@ -468,22 +462,20 @@ impl Evidence {
         })?;
         let proof = sealed.key.proof(&self.ak_name);
         let proof = proof.map_err(|_| ProvisionError::Sealing)?;
-        let ticket = Ticket::new(
-            Provision {
-                device: grant.device(device),
-                name: device.name(),
-                version: device.version(),
-                under,
-                incarnation: &certified.incarnation,
-                category: &grant.category.record.metadata.name,
-                ek: &certified.ek,
-                ak: &certified.ak,
-                certificate: &certified.issued.serial,
-                proof: &proof,
-            },
-            store,
-            now,
-        );
+        let ticket = Ticket {
+            id: draw(store),
+            device: self.device.clone(),
+            name: self.name.clone(),
+            version: self.version.clone(),
+            under,
+            incarnation: certified.incarnation.clone(),
+            category: grant.category.record.metadata.name.clone(),
+            ek: certified.ek.clone(),
+            ak: certified.ak.clone(),
+            certificate: certified.issued.serial.clone(),
+            proof: ticket::digest_of(&proof),
+            expires_at: now.saturating_add(ticket::LIFE),
+        };
         let ticket = ticket.seal(store).map_err(|_| ProvisionError::Sealing)?;
         let (category, manager) = (&grant.category.record.spec, &grant.manager.record.spec);
         Ok(Provisioned {

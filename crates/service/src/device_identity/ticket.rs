@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::identity::{DevicePlace, draw};
+use super::identity::DevicePlace;
 
 /// How long a ticket is good.
 pub(super) const LIFE: Duration = Duration::from_secs(60 * 60);
@@ -41,7 +41,7 @@ pub(super) struct Ticket {
     /// The serial number of the certificate that was sealed.
     pub(super) certificate: String,
     /// The SHA-256 of the proof that the credential was opened, in hex.
-    proof: String,
+    pub(super) proof: String,
     pub(super) expires_at: Timestamp,
 }
 
@@ -52,42 +52,12 @@ fn place() -> Key {
 
 const FIELD: &str = "ticket";
 
-fn digest_of(proof: &[u8]) -> String {
+/// What a ticket keeps of a proof.
+pub(super) fn digest_of(proof: &[u8]) -> String {
     HEXLOWER.encode(digest(&SHA256, proof).as_ref())
 }
 
-/// Everything about a ticket but what is drawn.
-pub(super) struct Provision<'a> {
-    pub(super) device: DevicePlace,
-    pub(super) name: &'a str,
-    pub(super) version: &'a str,
-    pub(super) under: &'a str,
-    pub(super) incarnation: &'a str,
-    pub(super) category: &'a str,
-    pub(super) ek: &'a str,
-    pub(super) ak: &'a str,
-    pub(super) certificate: &'a str,
-    pub(super) proof: &'a [u8],
-}
-
 impl Ticket {
-    pub(super) fn new(of: Provision<'_>, store: &Store, now: Timestamp) -> Self {
-        Self {
-            id: draw(store),
-            device: of.device,
-            name: of.name.to_owned(),
-            version: of.version.to_owned(),
-            under: of.under.to_owned(),
-            incarnation: of.incarnation.to_owned(),
-            category: of.category.to_owned(),
-            ek: of.ek.to_owned(),
-            ak: of.ak.to_owned(),
-            certificate: of.certificate.to_owned(),
-            proof: digest_of(of.proof),
-            expires_at: now.saturating_add(LIFE),
-        }
-    }
-
     /// Its text. Fails only where a ticket cannot be written as JSON.
     pub(super) fn seal(&self, store: &Store) -> Result<String, serde_json::Error> {
         let plain = serde_json::to_vec(self)?;
