@@ -316,17 +316,12 @@ impl Station {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::testing::device, *};
     use crate::testing::origin;
 
     #[test]
     fn a_device_of_another_namespace_is_there_for_whoever_runs_a_command_alone() {
-        let place = DevicePlace {
-            namespace: "default".to_owned(),
-            manager: "manager".to_owned(),
-            vendor: "ExampleCorp".to_owned(),
-            serial: "SN0001".to_owned(),
-        };
+        let place = device("manager", "SN0001").place;
         let of = |namespace: &str| Keeper {
             namespace: Some(namespace.to_owned()),
             origin: origin(),

@@ -406,7 +406,10 @@ mod tests {
     use std::time::Duration;
 
     use super::{
-        super::{authority::AkCertificate, testing::furnish},
+        super::{
+            authority::AkCertificate,
+            testing::{device, furnish},
+        },
         *,
     };
     use crate::{
@@ -418,23 +421,11 @@ mod tests {
     async fn a_device_with_many_keys_is_read_in_as_many_steps_as_one_with_one() {
         let bench = bench().await;
         furnish(&bench).await;
-        let place = DevicePlace {
-            namespace: "default".to_owned(),
-            manager: "m".to_owned(),
-            vendor: "v".to_owned(),
-            serial: "s".to_owned(),
-        };
         let device = Device {
-            place: place.clone(),
-            name: "device".to_owned(),
-            version: "1".to_owned(),
             ek: Some("000b".to_owned()),
-            incarnation: String::new(),
-            manager_incarnation: String::new(),
-            bound_at: START,
-            learnt: None,
-            attestations: Vec::new(),
+            ..device("m", "s")
         };
+        let place = device.place.clone();
         let mut batch = bench.store.batch(START);
         batch.insert(&place.key(), &device, None);
         bench.store.commit(batch).await.unwrap();

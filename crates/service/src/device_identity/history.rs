@@ -229,27 +229,8 @@ fn longest(units: impl Iterator<Item = u16>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::device_identity::{DevicePlace, ExpectedRegister};
-
-    fn device() -> Device {
-        Device {
-            place: DevicePlace {
-                namespace: "ns".to_owned(),
-                manager: "m".to_owned(),
-                vendor: "acme".to_owned(),
-                serial: "1".to_owned(),
-            },
-            name: String::new(),
-            version: String::new(),
-            ek: None,
-            incarnation: String::new(),
-            manager_incarnation: String::new(),
-            bound_at: Timestamp::EPOCH,
-            learnt: None,
-            attestations: Vec::new(),
-        }
-    }
+    use super::{super::testing::device, *};
+    use crate::device_identity::ExpectedRegister;
 
     fn values(value: &str) -> Vec<LearntRegister> {
         [(0, "same"), (7, value)]
@@ -276,7 +257,7 @@ mod tests {
 
     #[test]
     fn values_are_kept_where_they_change_and_shown_everywhere() {
-        let mut device = device();
+        let mut device = device("m", "1");
         let mut all = Vec::new();
         for at in 0..40 {
             let registers = match at {
@@ -297,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_register_changes_by_what_it_was_and_by_what_it_is_to_be() {
-        let mut device = device();
+        let mut device = device("m", "1");
         let seven = [("sha256".to_owned(), 7)];
         let changed =
             |device: &Device, value, policy: &PcrPolicy| device.changed(&values(value), policy);

@@ -347,7 +347,7 @@ pub(super) fn draw(store: &Store) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::testing, *};
     use keyproof_store::Version;
     use serde_json::json;
 
@@ -363,14 +363,8 @@ mod tests {
         let device: Device = upgraded(of_before);
         assert_eq!((&*device.place.vendor, device.ek), ("acme", None));
         let owner: Owner = upgraded(json!({"vendor": "thief", "serial": "9"}));
-        let place = DevicePlace {
-            namespace: "ns".to_owned(),
-            manager: "m".to_owned(),
-            vendor: "acme".to_owned(),
-            serial: "1".to_owned(),
-        };
         let identity = Identity {
-            place,
+            place: testing::device("m", "1").place,
             manager_incarnation: String::new(),
             ek: "000b00".to_owned(),
             device: None,

@@ -200,7 +200,10 @@ fn name_in(key: &Key, segment: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::furnish, *};
+    use super::{
+        super::testing::{device, furnish},
+        *,
+    };
     use crate::{
         CommandLine,
         testing::{START, bench},
@@ -224,20 +227,8 @@ mod tests {
             ("m2", "1", Some("000b07")),
         ] {
             let device = Device {
-                place: DevicePlace {
-                    namespace: "default".to_owned(),
-                    manager: manager.to_owned(),
-                    vendor: "~v".to_owned(),
-                    serial: serial.to_owned(),
-                },
-                name: "device".to_owned(),
-                version: "1".to_owned(),
                 ek: ek.map(ToOwned::to_owned),
-                incarnation: String::new(),
-                manager_incarnation: String::new(),
-                bound_at: START,
-                learnt: None,
-                attestations: Vec::new(),
+                ..device(manager, serial)
             };
             batch.insert(&device.place.key(), &device, None);
         }

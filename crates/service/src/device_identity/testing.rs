@@ -3,12 +3,12 @@
 use keyproof_auth::operator::OperatorScopes;
 
 use super::{
-    Act, Administrator, ApiKey, AttestationKeyTemplate, Category, IssuedApiKey, Kind, Manager,
-    Metadata, NewApiKey, NewCategory, PcrPolicy, TrustedMakers,
+    Act, Administrator, ApiKey, AttestationKeyTemplate, Category, DevicePlace, IssuedApiKey, Kind,
+    Manager, Metadata, NewApiKey, NewCategory, PcrPolicy, TrustedMakers, identity::Device,
 };
 use crate::{
     access::NewOperatorToken,
-    testing::{Bench, command_line, console},
+    testing::{Bench, START, command_line, console},
 };
 
 /// A new operator, who may do this to what is called so in the namespace `default`.
@@ -50,6 +50,26 @@ pub(super) async fn furnish(bench: &Bench) {
     let categories = may::<Category>(bench, Act::Create, "c").await;
     let made = devices.create_category(&categories, category).await;
     assert!(made.is_ok());
+}
+
+/// A device of the vendor `~v` in the namespace `default`, which nothing has bound.
+pub(super) fn device(manager: &str, serial: &str) -> Device {
+    Device {
+        place: DevicePlace {
+            namespace: "default".to_owned(),
+            manager: manager.to_owned(),
+            vendor: "~v".to_owned(),
+            serial: serial.to_owned(),
+        },
+        name: "device".to_owned(),
+        version: "1".to_owned(),
+        ek: None,
+        incarnation: String::new(),
+        manager_incarnation: String::new(),
+        bound_at: START,
+        learnt: None,
+        attestations: Vec::new(),
+    }
 }
 
 /// An API key `k` of that category.
