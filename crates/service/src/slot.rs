@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Batch, Key, Record, Snapshot, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp};
 
 use crate::{StorageError, audit::Warrant, storage::put};
 
@@ -20,6 +20,20 @@ impl<R: Record> Slot<R> {
     /// [`StorageError`].
     pub(crate) fn of(found: &Snapshot, place: Key) -> Result<Self, StorageError> {
         let stored = found.get_shared(&place)?;
+        Ok(Self { place, stored })
+    }
+
+    /// The record at this place, which nothing else is read with.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub(crate) async fn read(
+        store: &Store,
+        place: Key,
+        now: Timestamp,
+    ) -> Result<Self, StorageError> {
+        let stored = store.get_shared(&place, now).await?;
         Ok(Self { place, stored })
     }
 

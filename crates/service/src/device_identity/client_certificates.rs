@@ -20,6 +20,7 @@ use crate::{
     Failure, StorageError,
     audit::Warrant,
     pages::{PAGE, Page, Pages, settle_pages},
+    slot::Slot,
 };
 
 /// The names of CAs that are offered to clients, in bytes: a handshake's message has room for 64 KiB. Beyond that none is,
@@ -107,11 +108,11 @@ impl DeviceIdentity {
     ///
     /// [`StorageError`].
     pub async fn client_authorities(&self) -> Result<Arc<[Vec<u8>]>, StorageError> {
-        let roster = match self.roster().await? {
+        let roster = match self.roster().await?.stored {
             Some(roster) if roster.record.is_indexed => roster,
             _ => {
                 self.index_client_certificates().await?;
-                let roster = self.roster().await?;
+                let roster = self.roster().await?.stored;
                 roster.ok_or_else(|| StorageError::Damaged("no client certificates".to_owned()))?
             }
         };
@@ -212,16 +213,14 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    async fn roster(&self) -> Result<Option<Stored<Roster>>, StorageError> {
-        let now = self.clock.now();
-        Ok(self.store.get::<Roster>(&Roster::key(), now).await?)
+    async fn roster(&self) -> Result<Slot<Roster>, StorageError> {
+        Slot::read(&self.store, Roster::key(), self.clock.now()).await
     }
 
     async fn change_roster(&self, batch: &mut Batch) -> Result<(), StorageError> {
-        match self.roster().await? {
-            None => batch.insert(&Roster::key(), &Roster::default(), None),
-            Some(known) => batch.replace(&Roster::key(), known.version, &known.record, None),
-        };
+        let slot = self.roster().await?;
+        let same = slot.record().cloned().unwrap_or_default();
+        slot.replace(batch, &same, None);
         Ok(())
     }
 
@@ -252,10 +251,7 @@ impl DeviceIdentity {
                 }
                 if page.is_last {
                     let indexed = Roster { is_indexed: true };
-                    match self.roster().await? {
-                        None => batch.insert(&Roster::key(), &indexed, None),
-                        Some(known) => batch.replace(&Roster::key(), known.version, &indexed, None),
-                    };
+                    self.roster().await?.replace(&mut batch, &indexed, None);
                 }
                 Ok((batch, added))
             },

@@ -4,13 +4,13 @@
 //! endorsement key, and the endorsement key to it, once the credential of one of its attestation keys was opened. Until
 //! then nothing is known of it: whoever provisions binds nothing.
 
-use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Store, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Store, Timestamp};
 use keyproof_tpm::TpmsClockInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{LearntRegister, Manager, Verdict, certified::Certified, ticket::Ticket};
-use crate::{StorageError, audit::Target, storage::put};
+use crate::{StorageError, audit::Target, slot::Slot};
 
 /// Which device it is: a vendor and a serial number within a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,8 +243,8 @@ pub(super) struct Identity {
     manager_incarnation: String,
     /// The Name of the endorsement key, in hex.
     ek: String,
-    device: Option<Stored<Device>>,
-    owner: Option<Stored<Owner>>,
+    device: Slot<Device>,
+    owner: Slot<Owner>,
 }
 
 impl Identity {
@@ -263,8 +263,8 @@ impl Identity {
         let [device, owner] = Self::keys(&place, ek);
         Ok(Self {
             manager_incarnation: manager.incarnation.clone(),
-            device: found.get(&device)?,
-            owner: found.get(&owner)?,
+            device: Slot::of(found, device)?,
+            owner: Slot::of(found, owner)?,
             place,
             ek: ek.to_owned(),
         })
@@ -272,7 +272,7 @@ impl Identity {
 
     /// Compares the claim with what is known.
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
-        if let Some(Stored { record, .. }) = &self.owner
+        if let Some(record) = self.owner.record()
             && !record.is_nobody()
             && record.manager_incarnation == self.manager_incarnation
             && (record.vendor != self.place.vendor || record.serial != self.place.serial)
@@ -288,7 +288,7 @@ impl Identity {
 
     /// The device, if it was ever bound below this manager.
     pub(super) fn device(&self) -> Option<&Device> {
-        let device = self.device.as_ref().map(|stored| &stored.record);
+        let device = self.device.record();
         device.filter(|device| device.manager_incarnation == self.manager_incarnation)
     }
 
@@ -316,25 +316,19 @@ impl Identity {
 
     /// Adds to a batch that the device is this from now on, and the endorsement key its.
     pub(super) fn write(&self, batch: &mut Batch, device: Device) {
-        let [device_key, owner_key] = Self::keys(&self.place, &self.ek);
         let owner = Owner {
             vendor: self.place.vendor.clone(),
             serial: self.place.serial.clone(),
             manager_incarnation: self.manager_incarnation.clone(),
         };
-        put(batch, &device_key, self.device.as_ref(), Some(device), None);
-        put(batch, &owner_key, self.owner.as_ref(), Some(owner), None);
+        self.device.put(batch, Some(device), None);
+        self.owner.put(batch, Some(owner), None);
     }
 
     /// Lets a batch go through only while what is known is known.
     pub(super) fn require(&self, batch: &mut Batch) {
-        let [device_key, owner_key] = Self::keys(&self.place, &self.ek);
-        if let Some(known) = &self.device {
-            batch.require(&device_key, known.version);
-        }
-        if let Some(known) = &self.owner {
-            batch.require(&owner_key, known.version);
-        }
+        self.device.require(batch);
+        self.owner.require(batch);
     }
 }
 
@@ -348,8 +342,9 @@ pub(super) fn draw(store: &Store) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::testing, *};
-    use keyproof_store::Version;
+    use keyproof_store::{Stored, Version};
     use serde_json::json;
+    use std::sync::Arc;
 
     fn upgraded<R: Record>(data: Value) -> R {
         serde_json::from_value(R::upgrade(1, data).unwrap()).unwrap()
@@ -363,17 +358,20 @@ mod tests {
         let device: Device = upgraded(of_before);
         assert_eq!((&*device.place.vendor, device.ek), ("acme", None));
         let owner: Owner = upgraded(json!({"vendor": "thief", "serial": "9"}));
-        let identity = Identity {
-            place: testing::device("m", "1").place,
+        let place = testing::device("m", "1").place;
+        let [of_device, of_owner] = Identity::keys(&place, "000b00");
+        let mut identity = Identity {
+            place,
             manager_incarnation: String::new(),
             ek: "000b00".to_owned(),
-            device: None,
-            owner: Some(Stored {
-                record: owner,
-                version: Version::from_bytes([0; 16]),
-                expires_at: None,
-            }),
+            device: Slot::unread(of_device),
+            owner: Slot::unread(of_owner),
         };
+        identity.owner.stored = Some(Stored {
+            record: Arc::new(owner),
+            version: Version::from_bytes([0; 16]),
+            expires_at: None,
+        });
         assert_eq!(identity.check(), Ok(()));
     }
 }

@@ -12,7 +12,7 @@ use super::{
     identity::{ActiveKey, Device, DevicePlace, Identity},
     objects::object_key,
 };
-use crate::{StorageError, storage::put};
+use crate::{StorageError, slot::Slot};
 
 /// Which attestation key.
 #[derive(Clone)]
@@ -30,10 +30,10 @@ pub(super) struct KeyRecords {
     pub(super) identity: Identity,
     category: Stored<Object<Category>>,
     manager: Stored<Object<Manager>>,
-    active: Option<Stored<ActiveKey>>,
+    active: Slot<ActiveKey>,
     /// Whether the key that is active counts for the device that it was activated for, which may be another.
     is_in_use: bool,
-    certified: Option<Stored<Certified>>,
+    certified: Slot<Certified>,
     found: Snapshot,
 }
 
@@ -94,17 +94,17 @@ impl DeviceIdentity {
         let (Some(category), Some(manager)) = (category, manager) else {
             return Ok(None);
         };
-        let active = found.get::<ActiveKey>(&active)?;
-        let its_device = match &active {
+        let active = Slot::<ActiveKey>::of(&found, active)?;
+        let its_device = match active.record() {
             None => None,
-            Some(Stored { record, .. }) => {
+            Some(record) => {
                 let its_device = record.device(&place.device.namespace, &place.device.manager);
                 found.get::<Device>(&its_device.key())?
             }
         };
         let of_manager = &manager.record.spec.incarnation;
-        let is_in_use = match (&active, &its_device) {
-            (Some(Stored { record, .. }), Some(device)) => {
+        let is_in_use = match (active.record(), &its_device) {
+            (Some(record), Some(device)) => {
                 record.counts_for(&device.record) && record.manager_incarnation == *of_manager
             }
             _ => false,
@@ -120,7 +120,7 @@ impl DeviceIdentity {
             manager,
             active,
             is_in_use,
-            certified: found.get(&certified)?,
+            certified: Slot::of(&found, certified)?,
             place,
             found,
         }))
@@ -142,8 +142,8 @@ impl KeyRecords {
     /// key whose certificates had ended before its device was forgotten.
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         self.identity.check()?;
-        match &self.active {
-            Some(Stored { record, .. }) if self.is_in_use && record.ek != self.place.ek => {
+        match self.active.record() {
+            Some(record) if self.is_in_use && record.ek != self.place.ek => {
                 Err(IdentityConflict::AttestationKey)
             }
             _ => Ok(()),
@@ -152,14 +152,14 @@ impl KeyRecords {
 
     /// The certificates of the key that were made for the device as it is now.
     pub(super) fn certified(&self) -> Option<&Certified> {
-        let certified = self.certified.as_ref().map(|stored| &stored.record);
+        let certified = self.certified.record();
         certified.filter(|certified| certified.incarnation == self.identity.incarnation())
     }
 
     /// The key, if it is active.
     pub(super) fn state(&self) -> Option<KeyState> {
         let device = self.identity.device()?;
-        let active = self.active.as_ref().map(|stored| &stored.record);
+        let active = self.active.record();
         Some(KeyState {
             active: active.filter(|active| active.counts_for(device))?.clone(),
             device: device.clone(),
@@ -195,7 +195,7 @@ impl KeyRecords {
     pub(super) fn write(&self, batch: &mut Batch, next: KeyState) -> Result<(), StorageError> {
         Object::require(batch, &self.category);
         Object::require(batch, &self.manager);
-        let certificates = self.certified.iter().flat_map(|known| known.record.all());
+        let certificates = self.certified.record().into_iter().flat_map(Certified::all);
         let made_with: BTreeSet<&str> = certificates.map(|issued| &*issued.api_key).collect();
         for name in made_with {
             let place = object_key::<ApiKey>(&self.place.device.namespace, name);
@@ -209,12 +209,10 @@ impl KeyRecords {
             certified,
         } = next;
         self.identity.write(batch, device);
-        let (place, known) = (self.place.active(), self.active.as_ref());
-        put(batch, &place, known, Some(active), None);
+        self.active.put(batch, Some(active), None);
         if let Some(certified) = certified {
-            let (place, known) = (self.place.certified(), self.certified.as_ref());
             let until = Some(certified.issued.expires_at());
-            put(batch, &place, known, Some(certified), until);
+            self.certified.put(batch, Some(certified), until);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use keyproof_store::{Batch, Key, ReadPlan, Store, Stored, Timestamp};
+use keyproof_store::{Batch, ReadPlan, Store, Timestamp};
 use keyproof_tpm::{
     DeviceInfo, Name, Structure, TpmAttributes, TpmError, TpmtPublic, seal_certificate,
 };
@@ -36,6 +36,7 @@ use super::{
 use crate::{
     Failure, StorageError,
     audit::Target,
+    slot::Slot,
     storage::{Attempt, refuse, settle},
 };
 
@@ -184,7 +185,7 @@ impl DeviceIdentity {
             certified.issued.serial, evidence.device.vendor, evidence.device.serial
         );
         if is_kept {
-            known.require_certified(&mut batch);
+            known.certified.require(&mut batch);
         } else {
             self.write_certified(&mut batch, &known, certified, &grant, now)
                 .await?;
@@ -231,8 +232,7 @@ impl DeviceIdentity {
         let found = self.store.read(plan, now).await?;
         Ok(Known {
             identity: Identity::read(&found, device, &ek, &grant.manager.record.spec)?,
-            certified: found.get(&place)?,
-            place,
+            certified: Slot::of(&found, place)?,
         })
     }
 
@@ -247,7 +247,7 @@ impl DeviceIdentity {
     ) -> Result<(), StorageError> {
         let category = &grant.category.record.metadata;
         let at = (&*category.namespace, &*category.name);
-        if let Some(Stored { record, .. }) = &known.certified
+        if let Some(record) = known.certified.record()
             && known.current().is_none()
         {
             // It was left when the device was forgotten.
@@ -256,10 +256,7 @@ impl DeviceIdentity {
         }
         let until = Some(new.issued.expires_at());
         batch.insert(&new.issued.key(at.0, at.1), &new.issued, until);
-        match &known.certified {
-            None => batch.insert(&known.place, &new, until),
-            Some(old) => batch.replace(&known.place, old.version, &new, until),
-        };
+        known.certified.replace(batch, &new, until);
         Ok(())
     }
 
@@ -297,23 +294,14 @@ impl ProvisionError {
 /// What is known about a device, an endorsement key and an attestation key, at one moment.
 struct Known {
     identity: Identity,
-    certified: Option<Stored<Certified>>,
-    /// Where the certificate is.
-    place: Key,
+    certified: Slot<Certified>,
 }
 
 impl Known {
     /// The certificate, if it was made for the device as it is now.
     fn current(&self) -> Option<&Certified> {
-        let certified = self.certified.as_ref().map(|stored| &stored.record);
+        let certified = self.certified.record();
         certified.filter(|certified| certified.incarnation == self.identity.incarnation())
-    }
-
-    /// Lets a batch go through only while the certificate is as it was.
-    fn require_certified(&self, batch: &mut Batch) {
-        if let Some(known) = &self.certified {
-            batch.require(&self.place, known.version);
-        }
     }
 }
 

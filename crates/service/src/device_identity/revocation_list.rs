@@ -30,6 +30,7 @@ use crate::{
     Failure, StorageError, Who,
     keys::moment,
     pages::{PAGE, Page, Pages, settle_pages},
+    slot::Slot,
     storage::{Attempt, refuse, settle},
 };
 
@@ -167,9 +168,8 @@ impl DeviceIdentity {
         let _turn = self.list_making.lock().await;
         settle("device_identity.revocation_list", &self.store, || async {
             let now = self.clock.now();
-            let known = self.store.get::<Latest>(&place, now).await?;
-            let latest = known.as_ref().map(|known| known.record.clone());
-            let latest = latest.unwrap_or_default();
+            let slot = Slot::<Latest>::read(&self.store, place.clone(), now).await?;
+            let latest = slot.record().cloned().unwrap_or_default();
             if let Some(known) = latest.known(now) {
                 known.map_err(Failure::Refused)?;
                 let list = self.parts(namespace, category, &latest).await?;
@@ -193,7 +193,7 @@ impl DeviceIdentity {
                 }
                 Err(failure) => return Err(failure),
             };
-            write(&mut batch, &place, known.as_ref(), &next);
+            slot.replace(&mut batch, &next, None);
             Ok(Attempt::Commit(batch, verdict))
         })
         .await
@@ -266,10 +266,9 @@ impl DeviceIdentity {
         now: Timestamp,
     ) -> Result<(), StorageError> {
         let place = Latest::key(namespace, category);
-        let known = self.store.get::<Latest>(&place, now).await?;
-        let latest = known.as_ref().map(|known| known.record.clone());
-        let outdated = latest.unwrap_or_default().outdated();
-        write(batch, &place, known.as_ref(), &outdated);
+        let slot = Slot::<Latest>::read(&self.store, place, now).await?;
+        let latest = slot.record().cloned().unwrap_or_default();
+        slot.replace(batch, &latest.outdated(), None);
         Ok(())
     }
 
@@ -484,14 +483,6 @@ impl DeviceIdentity {
         indexed.map_err(Failure::<Infallible>::without_refusal)?;
         Ok(())
     }
-}
-
-/// Over whatever was read, so that nothing that was decided on that is committed beside it.
-fn write(batch: &mut Batch, place: &Key, read: Option<&Stored<Latest>>, next: &Latest) {
-    match read {
-        None => batch.insert(place, next, None),
-        Some(read) => batch.replace(place, read.version, next, None),
-    };
 }
 
 /// The octets of a serial number that is written as `40:00:…`.
