@@ -83,13 +83,32 @@ impl Kind for ApiKey {
         Some((Category::NAME, &self.category))
     }
 
+    /// Deletes a key. Of its certificates those that it upholds stay good, and those that are on hold are revoked for
+    /// good: nobody can enable it any more.
     async fn delete<B: Clone + Send + Sync>(
         devices: &DeviceIdentity,
         administrator: &Administrator<Self>,
         name: &str,
         body: Result<(), B>,
     ) -> Result<(), Failure<DeleteError<B>>> {
-        devices.delete_api_key(administrator, name, body).await
+        settle("device_identity.delete_api_key", &devices.store, || async {
+            let now = devices.clock.now();
+            let (key, mut batch) = devices.deletion(administrator, name, &body, now).await?;
+            if let Some((place, location)) = devices.location(&key).await? {
+                batch.remove(&place, location.version);
+            }
+            if key.spec.withdraws_from().is_some() {
+                let (namespace, category) = (&key.metadata.namespace, &key.spec.category);
+                devices
+                    .outdate_revocation_list(&mut batch, namespace, category, now)
+                    .await?;
+                let place = DeletedApiKey::key(namespace, category, &key.system.uid);
+                let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
+                batch.insert(&place, &DeletedApiKey { key }, Some(gone));
+            }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 }
 
@@ -413,37 +432,6 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Deletes a key. Of its certificates those that it upholds stay good, and those that are on hold are revoked for
-    /// good: nobody can enable it any more.
-    ///
-    /// # Errors
-    ///
-    /// [`DeleteError`].
-    async fn delete_api_key<B: Clone>(
-        &self,
-        administrator: &Administrator<ApiKey>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> Result<(), Failure<DeleteError<B>>> {
-        settle("device_identity.delete_api_key", &self.store, || async {
-            let now = self.clock.now();
-            let (key, mut batch) = self.deletion(administrator, name, &body, now).await?;
-            if let Some((place, location)) = self.location(&key).await? {
-                batch.remove(&place, location.version);
-            }
-            if key.spec.withdraws_from().is_some() {
-                let (namespace, category) = (&key.metadata.namespace, &key.spec.category);
-                self.outdate_revocation_list(&mut batch, namespace, category, now)
-                    .await?;
-                let place = DeletedApiKey::key(namespace, category, &key.system.uid);
-                let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
-                batch.insert(&place, &DeletedApiKey { key }, Some(gone));
-            }
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
-    }
-
     /// Where a key is found by its text. All such places are looked through for one that an earlier release has written.
     async fn location(
         &self,
@@ -514,7 +502,7 @@ mod tests {
         assert_eq!(found.map(|(place, _)| place), Some(place.clone()));
 
         let deleting = may::<ApiKey>(&bench, Act::Delete, "k").await;
-        let deleted = devices.delete_api_key(&deleting, "k", Ok::<_, Infallible>(()));
+        let deleted = ApiKey::delete(devices, &deleting, "k", Ok::<_, Infallible>(()));
         deleted.await.unwrap();
         let now = bench.clock.now();
         let left = bench.store.get::<KeyLocation>(&place, now).await;

@@ -50,13 +50,38 @@ impl Kind for Category {
         Some((Manager::NAME, &self.manager))
     }
 
+    /// Deletes a category that no API key refers to. While certificates of its CA may be valid its revocation list is
+    /// served, and its name is not given again; else the key of its CA goes with it.
     async fn delete<B: Clone + Send + Sync>(
         devices: &DeviceIdentity,
         administrator: &Administrator<Self>,
         name: &str,
         body: Result<(), B>,
     ) -> Result<(), Failure<DeleteError<B>>> {
-        devices.delete_category(administrator, name, body).await
+        settle(
+            "device_identity.delete_category",
+            &devices.store,
+            || async {
+                let now = devices.clock.now();
+                let (mut category, mut batch) =
+                    devices.deletion(administrator, name, &body, now).await?;
+                let metadata = category.metadata.clone();
+                let place = metadata.key::<Self>();
+                devices.strike_client(&mut batch, &category, now).await?;
+                if devices.has_certificates(&metadata).await? {
+                    let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
+                    let authority = category.spec.authority;
+                    category.spec.authority = authority.moved(&devices.store, &place, &next)?;
+                    let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
+                    batch.insert(&next, &DeletedCategory { category }, Some(gone));
+                }
+                devices
+                    .leave_revocation_list(&mut batch, &metadata, now)
+                    .await?;
+                Ok(Attempt::Commit(batch, Ok(())))
+            },
+        )
+        .await
     }
 }
 
@@ -348,38 +373,6 @@ impl DeviceIdentity {
                 detail.push_str(", another policy of registers");
             }
             let batch = self.replacement(administrator, stored.version, &mut object, detail, now);
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
-    }
-
-    /// Deletes a category that no API key refers to. While certificates of its CA may be valid its revocation list is
-    /// served, and its name is not given again; else the key of its CA goes with it.
-    ///
-    /// # Errors
-    ///
-    /// [`DeleteError`].
-    async fn delete_category<B: Clone>(
-        &self,
-        administrator: &Administrator<Category>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> Result<(), Failure<DeleteError<B>>> {
-        settle("device_identity.delete_category", &self.store, || async {
-            let now = self.clock.now();
-            let (mut category, mut batch) = self.deletion(administrator, name, &body, now).await?;
-            let metadata = category.metadata.clone();
-            let place = metadata.key::<Category>();
-            self.strike_client(&mut batch, &category, now).await?;
-            if self.has_certificates(&metadata).await? {
-                let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
-                let authority = category.spec.authority;
-                category.spec.authority = authority.moved(&self.store, &place, &next)?;
-                let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
-                batch.insert(&next, &DeletedCategory { category }, Some(gone));
-            }
-            self.leave_revocation_list(&mut batch, &metadata, now)
-                .await?;
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

@@ -43,13 +43,19 @@ impl Kind for Manager {
         None
     }
 
+    /// Deletes a manager that no category refers to, and with it the key of its root CA.
     async fn delete<B: Clone + Send + Sync>(
         devices: &DeviceIdentity,
         administrator: &Administrator<Self>,
         name: &str,
         body: Result<(), B>,
     ) -> Result<(), Failure<DeleteError<B>>> {
-        devices.delete_manager(administrator, name, body).await
+        settle("device_identity.delete_manager", &devices.store, || async {
+            let now = devices.clock.now();
+            let (_, batch) = devices.deletion(administrator, name, &body, now).await?;
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 }
 
@@ -206,25 +212,6 @@ impl DeviceIdentity {
                 trusted.ek_roots.len()
             );
             let batch = self.replacement(administrator, stored.version, &mut object, detail, now);
-            Ok(Attempt::Commit(batch, Ok(())))
-        })
-        .await
-    }
-
-    /// Deletes a manager that no category refers to, and with it the key of its root CA.
-    ///
-    /// # Errors
-    ///
-    /// [`DeleteError`].
-    async fn delete_manager<B: Clone>(
-        &self,
-        administrator: &Administrator<Manager>,
-        name: &str,
-        body: Result<(), B>,
-    ) -> Result<(), Failure<DeleteError<B>>> {
-        settle("device_identity.delete_manager", &self.store, || async {
-            let now = self.clock.now();
-            let (_, batch) = self.deletion(administrator, name, &body, now).await?;
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
