@@ -9,12 +9,15 @@ use keyproof_tpm::{
     check_ek_certificate,
 };
 use keyproof_x509::{
-    Certificate, algorithms,
+    algorithms,
     pem_bundle::{self, BrokenBlock, PemBlock},
 };
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
-use super::{Category, DecodedRequest, DerTextError, Manager, decode_der, trust::TrustBundle};
+use super::{
+    Category, DecodedRequest, DerTextError, Manager, decode_der,
+    trust::{TrustBundle, certificate_of_ca},
+};
 
 /// Why a certificate is not put on a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,12 +71,7 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
             return Err(wrong(None, problem));
         }
         for root in roots {
-            let wrong = |problem| wrong(Some(root.block), problem);
-            let certificate = Certificate::from_der_as_issued(&root.der)
-                .map_err(|error| wrong(error.to_string()))?;
-            if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
-                return Err(wrong("it is not the certificate of a CA".to_owned()));
-            }
+            certificate_of_ca(&root.der).map_err(|problem| wrong(Some(root.block), problem))?;
         }
     }
     Ok(())
@@ -166,6 +164,7 @@ pub(super) fn judge(
 #[cfg(test)]
 mod tests {
     use data_encoding::BASE64;
+    use keyproof_x509::Certificate;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::{super::trust::TrustItem, *};

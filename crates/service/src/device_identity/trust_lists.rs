@@ -283,9 +283,7 @@ fn pem(block: Option<usize>, der: &[u8]) -> Result<String, TrustFileError> {
 
 /// What an entry of an allow-list is called by.
 fn fingerprint(text: &str) -> Option<Sha256Thumbprint> {
-    let der = allowed(text).ok()?;
-    let read = EkCertificate::parse(&der).ok()?;
-    Some(read.certificate().sha256_thumbprint())
+    described(text).map(|described| described.fingerprint)
 }
 
 /// Octets in hexadecimal, with colons between them.

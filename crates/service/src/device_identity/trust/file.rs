@@ -87,11 +87,17 @@ impl TrustItem {
     }
 }
 
-fn certificate(der: &[u8], is_root: bool) -> Result<TrustKind, String> {
+/// Reads the certificate of a CA.
+pub(in super::super) fn certificate_of_ca(der: &[u8]) -> Result<Certificate<'_>, String> {
     let certificate = Certificate::from_der_as_issued(der).map_err(|error| error.to_string())?;
     if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
         return Err("it is not the certificate of a CA".to_owned());
     }
+    Ok(certificate)
+}
+
+fn certificate(der: &[u8], is_root: bool) -> Result<TrustKind, String> {
+    let certificate = certificate_of_ca(der)?;
     Ok(if is_root || is_self_signed(&certificate) {
         TrustKind::Root
     } else {

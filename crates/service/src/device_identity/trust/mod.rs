@@ -16,6 +16,7 @@ pub(super) use bundle::{KnownBundle, TrustBundle, place, version};
 pub use bundle::{TrustCheck, TrustEntry, TrustKind};
 pub use change::{AddTrustError, RemoveTrustError, TrustAdded};
 pub use covered::CoveredMaker;
+pub(super) use file::certificate_of_ca;
 pub use file::{TrustFileError, TrustItem};
 
 /// The most entries.
