@@ -346,16 +346,19 @@ mod tests {
         Name::parse(&[&[0, 0x0b][..], &[byte; 32]].concat()).unwrap()
     }
 
-    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-
-    fn nonce(selection: &str, ak: &Name) -> Option<Nonce> {
-        let purpose = Purpose {
+    fn purpose(ak: &Name) -> Purpose<'_> {
+        Purpose {
             namespace: "n",
             category: "c",
             ak,
-        };
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    fn nonce(selection: &str, ak: &Name) -> Option<Nonce> {
         let selection = selection.parse().ok()?;
-        Nonce::new(purpose, selection, &key(1), [7; RANDOM], NOW)
+        Nonce::new(purpose(ak), selection, &key(1), [7; RANDOM], NOW)
     }
 
     #[test]
@@ -370,11 +373,7 @@ mod tests {
             "sha384:0+sha256:0,1",
         ] {
             let given = nonce(selection, &ak).unwrap();
-            let purpose = Purpose {
-                namespace: "n",
-                category: "c",
-                ak: &ak,
-            };
+            let purpose = purpose(&ak);
             let read = Nonce::read(&given.bytes, purpose, &key(1)).unwrap();
             assert_eq!(read, given, "{selection}");
             assert_eq!(read.selection.to_string(), selection);
@@ -405,11 +404,7 @@ mod tests {
         assert!(!read("", "nc", &ak, 1));
         assert!(!read("n", "d", &ak, 1));
         assert!(!read("n", "c", &ak, 2));
-        let purpose = Purpose {
-            namespace: "n",
-            category: "c",
-            ak: &ak,
-        };
+        let purpose = purpose(&ak);
         for bit in 0..SIZE * 8 {
             let mut changed = given.bytes;
             changed[bit / 8] ^= 1 << (bit % 8);
@@ -424,11 +419,7 @@ mod tests {
     async fn those_given_before_a_restore_are_void() {
         let bench = bench().await;
         let ak = name(1);
-        let purpose = Purpose {
-            namespace: "n",
-            category: "c",
-            ak: &ak,
-        };
+        let purpose = purpose(&ak);
         let before = bench.service.device_identity.challenge_key().await.unwrap();
         let selection = "sha256:0".parse().unwrap();
         let given = Nonce::new(purpose, selection, &before, [7; RANDOM], NOW).unwrap();

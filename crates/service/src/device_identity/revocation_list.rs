@@ -15,7 +15,7 @@ use std::{
 };
 
 use data_encoding::{BASE64, HEXLOWER};
-use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
+use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -280,29 +280,20 @@ impl DeviceIdentity {
     ) -> Result<Option<ListIssuer>, StorageError> {
         let live = object_key::<Category>(namespace, category);
         let deleted = DeletedCategory::key(namespace, category);
-        let now = self.clock.now();
-        let places = [live.clone(), deleted.clone()];
-        let mut found = self.store.get_many(&places, now).await?.into_iter();
-        if let Some(raw) = found.next().flatten() {
-            let Stored {
-                record, version, ..
-            } = raw.decode::<Object<Category>>()?;
+        let plan = ReadPlan::new([live.clone(), deleted.clone()]);
+        let found = self.store.read(plan, self.clock.now()).await?;
+        if let Some(stored) = found.get::<Object<Category>>(&live)? {
             return Ok(Some(ListIssuer {
                 place: live,
-                version,
-                category: record,
+                version: stored.version,
+                category: stored.record,
             }));
         }
-        let Some(raw) = found.next().flatten() else {
-            return Ok(None);
-        };
-        let Stored {
-            record, version, ..
-        } = raw.decode::<DeletedCategory>()?;
-        Ok(Some(ListIssuer {
+        let stored = found.get::<DeletedCategory>(&deleted)?;
+        Ok(stored.map(|stored| ListIssuer {
             place: deleted,
-            version,
-            category: record.category,
+            version: stored.version,
+            category: stored.record.category,
         }))
     }
 
