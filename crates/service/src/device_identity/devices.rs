@@ -1,6 +1,6 @@
 //! Devices, as operators see them and undo what binds them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
@@ -77,19 +77,21 @@ impl DevicePlace {
 }
 
 impl Device {
-    fn into_view(self, manager: Option<&Object<Manager>>) -> Option<BoundDevice> {
-        let is_current =
-            |manager: &Object<Manager>| manager.spec.incarnation == self.manager_incarnation;
-        Some(BoundDevice {
-            is_left: !manager.is_some_and(is_current),
-            ek_name: self.ek.clone()?,
+    /// As others see it, if it is bound; its manager is among what was found, if there is one.
+    fn into_view(self, managers: &Snapshot) -> Result<Option<BoundDevice>, StorageError> {
+        let manager = managers.get_shared::<Object<Manager>>(&self.place.manager_key())?;
+        let is_current = manager
+            .is_some_and(|manager| manager.record.spec.incarnation == self.manager_incarnation);
+        Ok(self.ek.clone().map(|ek_name| BoundDevice {
+            is_left: !is_current,
+            ek_name,
             place: self.place.clone(),
             name: self.name.clone(),
             version: self.version.clone(),
             bound_at: self.bound_at,
             learnt: self.learnt.clone(),
             attestations: self.history(),
-        })
+        }))
     }
 }
 
@@ -134,9 +136,8 @@ impl DeviceIdentity {
             self.keys_of(place, &device, &category, &mut keys).await?;
         }
         let managers = self.managers_of([place]).await?;
-        let bound = device
-            .into_view(managers.get(&place.manager_key()))
-            .ok_or(Failure::Refused(DeviceError::Unknown))?;
+        let bound = device.into_view(&managers)?;
+        let bound = bound.ok_or(Failure::Refused(DeviceError::Unknown))?;
         Ok((bound, keys))
     }
 
@@ -234,28 +235,18 @@ impl DeviceIdentity {
     ) -> Result<Vec<BoundDevice>, StorageError> {
         let managers = self.managers_of(devices.iter().map(|device| &device.place));
         let managers = managers.await?;
-        let bound = devices.into_iter().filter_map(|device| {
-            let manager = managers.get(&device.place.manager_key());
-            device.into_view(manager)
-        });
-        Ok(bound.collect())
+        let views = devices.into_iter();
+        let views = views.filter_map(|device| device.into_view(&managers).transpose());
+        views.collect()
     }
 
     /// The managers there are of some devices.
     async fn managers_of<'p>(
         &self,
         places: impl IntoIterator<Item = &'p DevicePlace>,
-    ) -> Result<BTreeMap<Key, Object<Manager>>, StorageError> {
-        let keys: BTreeSet<Key> = places.into_iter().map(DevicePlace::manager_key).collect();
-        let keys: Vec<Key> = keys.into_iter().collect();
-        let found = self.store.get_many(&keys, self.clock.now()).await?;
-        let mut managers = BTreeMap::new();
-        for (key, raw) in keys.into_iter().zip(found) {
-            if let Some(raw) = raw {
-                managers.insert(key, raw.decode::<Object<Manager>>()?.record);
-            }
-        }
-        Ok(managers)
+    ) -> Result<Snapshot, StorageError> {
+        let plan = ReadPlan::new(places.into_iter().map(DevicePlace::manager_key));
+        Ok(self.store.read(plan, self.clock.now()).await?)
     }
 
     /// Adds the attestation keys of a device that a category has certified. All that is known of those of a page is read in
