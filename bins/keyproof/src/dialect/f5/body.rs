@@ -477,11 +477,7 @@ fn one(
             "{field} holds exactly one reference"
         )));
     };
-    let elsewhere = reference
-        .namespace
-        .as_deref()
-        .is_some_and(|at| !at.is_empty() && at != namespace);
-    if elsewhere {
+    if differs(reference.namespace.as_deref(), namespace) {
         return Err(Refusal::invalid(format!("{field} is in another namespace")));
     }
     match reference.name.as_deref() {
