@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, StationAct,
-    identity::draw, objects::object_key,
+    identity::draw, objects::object_key, ticket::APART,
 };
 use crate::{
     Failure, StorageError,
@@ -34,9 +34,6 @@ use crate::{
 
 /// How long a nonce is good.
 pub(super) const LIFE: Duration = Duration::from_secs(5 * 60);
-
-/// How far apart the clocks of two servers may be, for a nonce to be good once on all of them.
-const APART: Duration = Duration::from_secs(60 * 60);
 
 const SIZE: usize = 32;
 const TAG: usize = 14;

@@ -473,7 +473,7 @@ mod unit_tests {
     use super::*;
     use crate::{
         access::{Along, NewOperatorToken},
-        device_identity::{Act, TrustedMakers},
+        device_identity::{Act, TrustedMakers, testing::named},
         testing::{bench, command_line, origin},
     };
 
@@ -496,15 +496,11 @@ mod unit_tests {
             permitted.unwrap()
         };
         let creating = administrator(Act::Create, Along::default()).await;
-        let metadata = Metadata {
-            name: "made".to_owned(),
-            ..Metadata::default()
-        };
         let trusted = TrustedMakers {
             ek_roots: Vec::new(),
             ek_trust_bundle: true,
         };
-        let made = devices.create_manager(&creating, metadata, trusted);
+        let made = devices.create_manager(&creating, named("made"), trusted);
         let uid = made.await.unwrap().system.uid;
         let along = |name| DeviceIdentity::along::<Manager>("default", name);
         bench.faults.steps();

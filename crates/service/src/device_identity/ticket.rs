@@ -14,8 +14,8 @@ use super::identity::DevicePlace;
 /// How long a ticket is good.
 pub(super) const LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// How far apart the clocks of two servers may be, for a ticket to be good once on all of them.
-const APART: Duration = Duration::from_secs(60 * 60);
+/// How far apart the clocks of two servers may be, for a ticket or a nonce to be good once on all of them.
+pub(super) const APART: Duration = Duration::from_secs(60 * 60);
 
 /// The longest text that is looked at as a ticket: four texts of 1,024 characters each are in one.
 const LONGEST: usize = 64 * 1024;
