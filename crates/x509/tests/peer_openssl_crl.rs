@@ -17,6 +17,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use data_encoding::BASE64_MIME;
@@ -201,6 +202,62 @@ fn what_openssl_verifies_is_what_is_accepted_without_a_warning() {
     }
     println!("{SETS} sets: {accepted} accepted, {revoked} revoked, {other} others");
     assert!(accepted > 50 && revoked > 50 && other > 50);
+}
+
+/// One to three lists of different days, before now and after, under any numbers; some revoke what was issued.
+fn several_crls(rng: &mut Rng, issuer: &Authority, issued: &[u8]) -> Vec<Vec<u8>> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let issued = [issued];
+    let mut days: Vec<u8> = (1..=20).collect();
+    rng.shuffle(&mut days);
+    days.truncate(rng.usize(1..4));
+    let lists = days.into_iter().map(|day| {
+        let is_revoked = rng.u8(..100) < 25;
+        issuer.revoke(if is_revoked { &issued[..] } else { &[] }, |params| {
+            params.this_update = date_time_ymd(2027, 1, day);
+            params.next_update = params.this_update + DAY * rng.u32(3..30);
+            params.crl_number = u64::from(rng.u8(..4)).into();
+        })
+    });
+    lists.collect()
+}
+
+/// OpenSSL takes the latest of those whose time it is, else the latest: what that revokes is not free here, whatever other lists say.
+#[test]
+fn what_openssl_finds_revoked_among_several_lists_is_not_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = ["Root", "Upper", "Lower"].map(Authority::new);
+    let (mut accepted, mut revoked) = (0, 0);
+    for seed in 0..SETS {
+        let mut rng = Rng::with_seed(seed);
+        let mut set = Set::draw(&mut rng, &world);
+        set.crls.clear();
+        for (issuer, issued) in world.iter().zip(&set.certificates[1..]) {
+            set.crls.extend(several_crls(&mut rng, issuer, issued));
+        }
+        rng.shuffle(&mut set.crls);
+        let [root, upper, lower, leaf] = [0, 1, 2, 3].map(|index| &set.certificates[index][..]);
+        let crls: Vec<_> = set
+            .crls
+            .iter()
+            .map(|der| Crl::from_der(der).unwrap())
+            .collect();
+        let leaf = Certificate::from_der(leaf).unwrap();
+        let mut rules = Rules::new(algorithms::RING, NOW);
+        rules.crls = &crls;
+        let (intermediates, anchors) = (Pool::of(&[upper, lower]), Pool::of(&[root]));
+        let report = find(&leaf, &intermediates, &anchors, &rules);
+        let (_, told) = openssl_verifies(folder.path(), &set);
+        let is_revoked = told.contains("error 23 ");
+        assert!(
+            !(is_revoked && report.accepted()),
+            "seed {seed}: {report}\n{told}"
+        );
+        revoked += u32::from(is_revoked);
+        accepted += u32::from(report.accepted());
+    }
+    println!("{SETS} sets: {accepted} accepted, {revoked} revoked");
+    assert!(accepted > 20 && revoked > 20);
 }
 
 #[test]

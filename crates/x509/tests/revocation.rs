@@ -102,6 +102,7 @@ fn a_certificate_on_its_issuers_list_is_refused_by_name() {
             == Reason::Revoked {
                 since: 1_798_070_400,
                 reason: Some(CrlReason::KeyCompromise),
+                ahead: None,
             }
     });
     assert!(
@@ -235,14 +236,145 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
         Outcome::Warn,
     );
     assert!(detail.contains("only at 2027-06-01T00:00:00Z"), "{detail}");
-    for list in [
-        chain.sub.revoke(&[&chain.leaf], stale),
-        chain.sub.revoke(&[&chain.leaf], early),
+    let list = chain.sub.revoke(&[&chain.leaf], stale);
+    assert_refused(&chain.judge(&[&list]), Place::Leaf, |reason| {
+        matches!(reason, Reason::Revoked { ahead: None, .. })
+    });
+    // Beside one that is in force as well, and which of them it is is told.
+    let early = chain.sub.revoke(&[&chain.leaf], early);
+    let own = chain.sub.revoke(&[], unchanged);
+    for lists in [
+        &[&early[..]][..],
+        &[&early[..], &own[..]][..],
+        &[&own[..], &early[..]][..],
     ] {
-        assert_refused(&chain.judge(&[&list]), Place::Leaf, |reason| {
-            matches!(reason, Reason::Revoked { .. })
-        });
+        let report = chain.judge(lists);
+        assert_refused(&report, Place::Leaf, is_revoked_ahead);
+        let says = "by a revocation list of its issuer that was made only at 2027-06-01T00:00:00Z";
+        assert!(report.to_string().ends_with(says), "{report}");
     }
+}
+
+fn is_revoked_ahead(reason: &Reason) -> bool {
+    matches!(reason, Reason::Revoked { ahead: Some(_), .. })
+}
+
+fn is_revoked(reason: &Reason) -> bool {
+    matches!(reason, Reason::Revoked { ahead: None, .. })
+}
+
+/// An offline root signs the lists of some months at once; then a CA's key is stolen.
+#[test]
+fn a_list_that_was_signed_ahead_frees_nothing_that_an_emergency_list_revokes() {
+    let chain = Chain::new();
+    let listed = |revoked: &[&[u8]], number: u64, (year, month, day)| {
+        chain.top.revoke(revoked, |params| {
+            params.crl_number = number.into();
+            params.this_update = date_time_ymd(year, month, day);
+        })
+    };
+    let [past, next, last] = [
+        listed(&[], 10, (2026, 12, 26)),
+        listed(&[], 11, (2027, 1, 25)),
+        listed(&[], 12, (2027, 2, 24)),
+    ];
+    let emergency = listed(&[&chain.ca], 20, (2027, 1, 14));
+    let lifted = listed(&[], 21, (2027, 2, 25));
+    let of_sub = chain.sub.revoke(&[], unchanged);
+    let judged = |lists: &[&[u8]], days: u64| {
+        let crls: Vec<_> = lists
+            .iter()
+            .chain([&&of_sub[..]])
+            .map(|der| Crl::from_der(der).unwrap())
+            .collect();
+        let mut rules = Rules::new(algorithms::RING, NOW + days * 24 * 60 * 60);
+        rules.crls = &crls;
+        let (intermediates, anchors) = (Pool::of(&[&chain.ca]), Pool::of(&[&chain.root]));
+        let leaf = Certificate::from_der(&chain.leaf).unwrap();
+        find(&leaf, &intermediates, &anchors, &rules)
+    };
+    assert_accepted(&judged(&[&past, &next, &last], 0), Outcome::Pass);
+    let orders: [[&[u8]; 4]; 3] = [
+        [&past, &next, &last, &emergency],
+        [&emergency, &last, &next, &past],
+        [&next, &emergency, &past, &last],
+    ];
+    for order in orders {
+        // Now, and as the time of one after the other of them comes.
+        for days in [0, 20, 50] {
+            let report = judged(&order, days);
+            assert_refused(&report, Place::Intermediate(0), is_revoked);
+        }
+        // One that was signed since lifts it, once its time has come.
+        let with_lifted = [&order[..], &[&lifted[..]]].concat();
+        let report = judged(&with_lifted, 20);
+        assert_refused(&report, Place::Intermediate(0), is_revoked);
+        assert_accepted(&judged(&with_lifted, 50), Outcome::Pass);
+    }
+}
+
+/// Which of them is the newer is told by their numbers alone, if both have one.
+#[test]
+fn of_lists_of_one_time_any_refuses_that_is_not_the_older() {
+    let chain = Chain::new();
+    let of_sub = chain.sub.revoke(&[], unchanged);
+    let ca = Certificate::from_der(&chain.ca).unwrap();
+    let listed = |is_revoking: bool, number: Option<u8>| {
+        let entries = is_revoking.then(|| entry(ca.serial().as_bytes(), &[]));
+        let number = number.map(|number| extension(&[0x55, 0x1D, 20], false, &[2, 1, number]));
+        let (entries, number): (Vec<_>, Vec<_>) =
+            (entries.into_iter().collect(), number.into_iter().collect());
+        signed_list(&chain.top, &next_update(), &entries, &number)
+    };
+    for (free, caught, is_accepted) in [
+        (Some(6), Some(5), true),
+        (Some(5), Some(6), false),
+        (Some(5), Some(5), false),
+        (None, None, false),
+        (Some(6), None, false),
+        (None, Some(5), false),
+    ] {
+        let (free, caught) = (listed(false, free), listed(true, caught));
+        let caught_alone = chain.judge(&[&caught, &of_sub]);
+        assert_refused(&caught_alone, Place::Intermediate(0), is_revoked);
+        assert_accepted(&chain.judge(&[&free, &of_sub]), Outcome::Pass);
+        for lists in [[&free, &caught, &of_sub], [&caught, &free, &of_sub]] {
+            let report = chain.judge(&lists.map(Vec::as_slice));
+            if is_accepted {
+                assert_accepted(&report, Outcome::Pass);
+            } else {
+                assert_refused(&report, Place::Intermediate(0), is_revoked);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_past_its_time_frees_nothing_that_one_revokes_which_is_not() {
+    let chain = Chain::new();
+    let short = |params: &mut CertificateRevocationListParams| {
+        params.this_update = date_time_ymd(2027, 1, 5);
+        params.next_update = date_time_ymd(2027, 1, 10);
+    };
+    let stale = chain.sub.revoke(&[], short);
+    let staler = chain.sub.revoke(&[&chain.leaf], |params| {
+        params.next_update = date_time_ymd(2027, 1, 9);
+    });
+    let current = chain.sub.revoke(&[&chain.leaf], unchanged);
+    for lists in [[&stale, &current], [&current, &stale]] {
+        let report = chain.judge_whole(&lists.map(Vec::as_slice));
+        assert_refused(&report, Place::Leaf, is_revoked);
+    }
+    // Of two that are past it the newer one counts, and one that is not counts though another is newer.
+    assert_accepted(&chain.judge_whole(&[&stale, &staler]), Outcome::Warn);
+    let current = chain.sub.revoke(&[], unchanged);
+    assert_accepted(&chain.judge_whole(&[&stale, &current]), Outcome::Pass);
+    let stale = chain.sub.revoke(&[&chain.leaf], short);
+    assert_refused(
+        &chain.judge_whole(&[&stale, &current]),
+        Place::Leaf,
+        is_revoked,
+    );
 }
 
 #[test]
@@ -636,6 +768,10 @@ fn no_set_of_lists_takes_more_than_the_budget() {
 
 /// DER by hand, for lists that no maker makes.
 mod by_hand {
+    use rcgen::SigningKey;
+
+    use super::Authority;
+
     pub(super) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         let len = content.len();
         let header = match len {
@@ -677,6 +813,32 @@ mod by_hand {
         entries: &[Vec<u8>],
         extensions: &[Vec<u8>],
     ) -> Vec<u8> {
+        let tbs = tbs(version, next_update, entries, extensions);
+        whole(&tbs, &[0x30, 0])
+    }
+
+    /// A list by a root of that name.
+    pub(super) fn signed_list(
+        root: &Authority,
+        next_update: &[u8],
+        entries: &[Vec<u8>],
+        extensions: &[Vec<u8>],
+    ) -> Vec<u8> {
+        let tbs = tbs(&[2, 1, 1], next_update, entries, extensions);
+        whole(&tbs, &root.key.sign(&tbs).unwrap())
+    }
+
+    fn whole(tbs: &[u8], signature: &[u8]) -> Vec<u8> {
+        let signature = tlv(3, &[&[0][..], signature].concat());
+        tlv(0x30, &[tbs, &ALGORITHM, &signature].concat())
+    }
+
+    fn tbs(
+        version: &[u8],
+        next_update: &[u8],
+        entries: &[Vec<u8>],
+        extensions: &[Vec<u8>],
+    ) -> Vec<u8> {
         let name = tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0C, b"Root")].concat());
         let extensions = match extensions {
             [] => Vec::new(),
@@ -686,7 +848,7 @@ mod by_hand {
             [] => Vec::new(),
             some => tlv(0x30, &some.concat()),
         };
-        let tbs = [
+        let fields = [
             version.to_vec(),
             ALGORITHM.to_vec(),
             tlv(0x30, &tlv(0x31, &name)),
@@ -695,15 +857,11 @@ mod by_hand {
             entries,
             extensions,
         ];
-        let signature = tlv(3, &[0, 0x30, 0]);
-        tlv(
-            0x30,
-            &[tlv(0x30, &tbs.concat()), ALGORITHM.to_vec(), signature].concat(),
-        )
+        tlv(0x30, &fields.concat())
     }
 }
 
-use by_hand::{entry, extension, list, tlv};
+use by_hand::{entry, extension, list, signed_list, tlv};
 
 const V2: &[u8] = &[2, 1, 1];
 const REASON: &[u8] = &[0x55, 0x1D, 21];

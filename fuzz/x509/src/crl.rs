@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use keyproof_x509::{
     Certificate, Outcome, X509Error, algorithms,
     crl::{Crl, CrlReason, RevocationList, Revoked},
-    path::{PathCheck, Pool, Rules, find},
+    path::{PathCheck, PathReport, Pool, Rules, find},
     prover::{PrivateKey, RingSigner, Signer},
 };
 use ring::rand::SystemRandom;
@@ -109,6 +109,20 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     })
 });
 
+/// A list of later that revokes nothing.
+static AHEAD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    signer(|ca, signer| {
+        let list = RevocationList {
+            ca,
+            number: 1 << 32,
+            this_update: NOW + 100,
+            next_update: NOW + 200,
+            revoked: &[],
+        };
+        list.sign(signer, algorithms::RING).expect("a sound list")
+    })
+});
+
 fn signed_anew(edits: &[u8]) {
     let sound = Crl::from_der(&SOUND).expect("a sound list");
     let tbs = edited(sound.tbs(), edits);
@@ -121,7 +135,8 @@ fn signed_anew(edits: &[u8]) {
         return;
     };
     // Asked means that the list was taken for the leaf's issuer's, and that it was accepted all the same.
-    if judge(&crl) != Some(Outcome::NotAsked)
+    let judged = judge(&crl);
+    if judged != Some(Outcome::NotAsked)
         && let Ok(list) = <CertificateList>::from_der(&der)
     {
         let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
@@ -130,23 +145,36 @@ fn signed_anew(edits: &[u8]) {
             .iter()
             .any(|entry| entry.serial_number.as_bytes() == leaf.serial().as_bytes());
         assert_eq!(is_listed, crl.find(leaf.serial()).is_some());
-        assert!(!is_listed || judge(&crl).is_none());
+        assert!(!is_listed || judged.is_none());
+    }
+    // What it revokes stays so beside a list whose time is still to come.
+    if judged.is_none() {
+        let ahead = Crl::from_der(&AHEAD).expect("a sound list");
+        for lists in [[crl.clone(), ahead.clone()], [ahead, crl]] {
+            assert!(!found(&lists, false).accepted());
+        }
     }
 }
 
 /// How the check of revocation ended for the sound leaf; `None` if it was refused.
 fn judge(crl: &Crl<'_>) -> Option<Outcome> {
-    let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
-    let mut rules = Rules::new(algorithms::RING, NOW);
-    rules.crls = std::slice::from_ref(crl);
-    let report = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
-    sound(report.checks());
+    let crls = std::slice::from_ref(crl);
+    let report = found(crls, false);
     let outcome = report.checks().outcome(PathCheck::Revocation);
     assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
     // Where lists are required, it was looked up or is refused.
-    rules.require_crls = true;
-    let required = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
-    sound(required.checks());
+    let required = found(crls, true);
     assert_eq!(required.accepted(), outcome == Outcome::Pass, "{report}");
     report.accepted().then_some(outcome)
+}
+
+/// The path of the sound leaf.
+fn found(crls: &[Crl<'_>], require_crls: bool) -> PathReport {
+    let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
+    let mut rules = Rules::new(algorithms::RING, NOW);
+    rules.crls = crls;
+    rules.require_crls = require_crls;
+    let report = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
+    sound(report.checks());
+    report
 }

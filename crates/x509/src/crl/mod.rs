@@ -32,6 +32,7 @@ mod extensions;
 mod revocation_list;
 
 use alloc::{string::ToString, vec::Vec};
+use core::cmp::Ordering;
 
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag};
 use rustls_pki_types::SignatureVerificationAlgorithm;
@@ -215,6 +216,19 @@ impl<'a> Crl<'a> {
         key: &SubjectPublicKeyInfo<'_>,
     ) -> Result<Scheme, X509Error> {
         verify(algorithms, key, &self.algorithm, self.tbs, self.signature)
+    }
+
+    /// Whether it is newer than another list: made later and not under a lower number, or at the same time under a higher one. Where
+    /// time and number contradict each other, neither list is the newer: one that was signed ahead of its time does not know what
+    /// was signed since under a higher number. Whether both are of one issuer's key is for the caller to ask.
+    pub fn is_newer_than(&self, other: &Crl<'_>) -> bool {
+        let numbers = self.number().zip(other.number());
+        let by_number = numbers.map(|(own, other)| own.cmp(other));
+        match self.this_update.cmp(&other.this_update) {
+            Ordering::Less => false,
+            Ordering::Equal => by_number == Some(Ordering::Greater),
+            Ordering::Greater => by_number != Some(Ordering::Less),
+        }
     }
 
     /// Whether it tells of each certificate that another list tells of, by their issuingDistributionPoints (RFC 5280 section

@@ -85,7 +85,8 @@ pub struct Rules<'a> {
     pub purpose: Option<Purpose>,
     /// Critical extensions that the caller processes itself.
     pub processed: &'a [ObjectIdentifier],
-    /// Revocation lists, of any issuers and in any order. Of several of one issuer the newest counts.
+    /// Revocation lists, of any issuers and in any order. Of several of one issuer the newest that is in force counts; one of a later
+    /// time may revoke, and frees nothing.
     pub crls: &'a [Crl<'a>],
     /// Each certificate below the anchor must be looked up in a current list of its issuer. Where that is missing, is past its time
     /// or not yet of it, says no end, or is of another key than the issuer's, the path is refused, as under a strict

@@ -92,7 +92,7 @@ pub enum Reason {
     /// No revocation list of its issuer was given, though one of another issuer of the path was, or lists are required
     /// ([`Rules::require_crls`](super::Rules::require_crls)).
     CrlMissing,
-    /// The revocation list of its issuer is of a later time: a clock is wrong.
+    /// The revocation lists of its issuer are of a later time: they were signed ahead, or a clock is wrong.
     CrlNotYetValid {
         /// When it was made, in seconds since the Unix epoch.
         this_update: i64,
@@ -183,6 +183,8 @@ pub enum Reason {
         since: i64,
         /// Why, if its issuer says it.
         reason: Option<CrlReason>,
+        /// When the list that says so was made, in seconds since the Unix epoch, if that is of a later time.
+        ahead: Option<i64>,
     },
     /// None of the certificates with its issuer's name has signed it, or its signature cannot be verified.
     SignatureRefused(X509Error),
@@ -281,12 +283,24 @@ impl fmt::Display for Reason {
             ),
             Self::Revoked {
                 since,
-                reason: Some(CrlReason::CertificateHold),
-            } => write!(f, "it is on hold since {}", Moment(*since)),
-            Self::Revoked { since, reason } => {
-                write!(f, "it is revoked since {}", Moment(*since))?;
+                reason,
+                ahead,
+            } => {
+                let since = Moment(*since);
                 match reason {
-                    Some(reason) => write!(f, ": {}", reason_name(*reason)),
+                    Some(CrlReason::CertificateHold) => write!(f, "it is on hold since {since}")?,
+                    Some(reason) => {
+                        let reason = reason_name(*reason);
+                        write!(f, "it is revoked since {since}: {reason}")?;
+                    }
+                    None => write!(f, "it is revoked since {since}")?,
+                }
+                match ahead {
+                    Some(made) => write!(
+                        f,
+                        ", by a revocation list of its issuer that was made only at {}",
+                        Moment(*made)
+                    ),
                     None => Ok(()),
                 }
             }
@@ -446,7 +460,9 @@ impl Finding for PathFinding {
                 "have the certificates below it issued by a CA that may issue them"
             }
             Reason::CrlMissing => "give the revocation list of its issuer as well",
-            Reason::CrlNotYetValid { .. } => "check the clock",
+            Reason::CrlNotYetValid { .. } => {
+                "give the revocation list of its issuer that is in force as well, and check the clock"
+            }
             Reason::CrlOfAnotherKey => {
                 "give the revocation list that the issuer's own key has signed as well"
             }

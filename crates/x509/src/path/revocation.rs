@@ -1,17 +1,14 @@
 //! Revocation (RFC 5280 section 6.3): the lists that were given, asked of each certificate of a path.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use super::{
     extensions::subject_key_identifier,
     report::{PathFinding, Place, Reason},
     search::Search,
 };
-use crate::{
-    X509Error,
-    certificate::Certificate,
-    crl::{Crl, CrlNumber},
-};
+use crate::{X509Error, certificate::Certificate, crl::Crl};
 
 /// What the lists say of a path that none of them refuses.
 #[derive(Default)]
@@ -87,95 +84,127 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(Some(Reason::CrlMissing));
         };
         let (certificate, signer) = (&member.certificate, &signer.certificate);
-        let crl = match self.newest_crl(certificate, signer, issuer)? {
-            Ok(crl) => crl,
-            Err(none) => return Ok(Some(none)),
-        };
-        if let Some(revocation) = crl.find(certificate.serial()) {
-            return Err(Reason::Revoked {
-                since: revocation.since,
-                reason: revocation.reason,
-            });
+        let lists = self.lists_about(certificate, signer)?;
+        if lists.is_empty() {
+            return Ok(Some(Reason::CrlMissing));
         }
-        let now = i64::try_from(self.rules.now).unwrap_or(i64::MAX);
-        Ok(match crl.next_update() {
-            _ if crl.this_update() > now => Some(Reason::CrlNotYetValid {
-                this_update: crl.this_update(),
+        if !signer.may_sign_crls().map_err(Reason::ExtensionMalformed)? {
+            let is_own = lists.iter().any(|list| !list.names_another_key)
+                || self.first_signed(&lists, issuer)?.is_ok();
+            return if is_own {
+                Err(Reason::CrlSignMissing)
+            } else {
+                Ok(Some(Reason::CrlOfAnotherKey))
+            };
+        }
+        for list in &lists {
+            if let Some(revocation) = list.crl.find(certificate.serial())
+                && !self.is_overtaken(list, &lists, issuer)?
+                && self.is_crl_signed_by(list.index, issuer)?.is_ok()
+            {
+                let ahead = list.time == Time::Ahead;
+                return Err(Reason::Revoked {
+                    since: revocation.since,
+                    reason: revocation.reason,
+                    ahead: ahead.then(|| list.crl.this_update()),
+                });
+            }
+        }
+        match self.first_signed(&lists, issuer)? {
+            Ok(list) => Ok(match list.crl.next_update() {
+                _ if list.time == Time::Ahead => Some(Reason::CrlNotYetValid {
+                    this_update: list.crl.this_update(),
+                }),
+                _ if list.time == Time::Current => None,
+                Some(next_update) => Some(Reason::CrlStale { next_update }),
+                None => Some(Reason::CrlWithoutEnd),
             }),
-            Some(next_update) if next_update < now => Some(Reason::CrlStale { next_update }),
-            Some(_) => None,
-            None => Some(Reason::CrlWithoutEnd),
-        })
+            // Fail closed: a list of this name was given that claims to be of the issuer's key, and none counts.
+            Err(Some(error)) => Err(Reason::CrlSignatureRefused(error)),
+            Err(None) => Ok(Some(Reason::CrlOfAnotherKey)),
+        }
     }
 
-    /// The newest list about a certificate that its issuer's key has signed, or why none is.
-    fn newest_crl(
+    /// The lists of the name of a certificate's issuer that tell of it: those first that say the most.
+    fn lists_about(
         &mut self,
         certificate: &Certificate<'a>,
         signer: &Certificate<'a>,
-        issuer: Place,
-    ) -> Result<Result<&'s Crl<'s>, Reason>, Reason> {
+    ) -> Result<Vec<Listed<'s>>, Reason> {
         let crls = self.rules.crls;
         self.budget.compare(crls.len())?;
+        let now = i64::try_from(self.rules.now).unwrap_or(i64::MAX);
         let name = certificate.issuer().canonical();
         let key = subject_key_identifier(signer);
-        // Key identifiers rule nothing out: a CA that is certified again under the same key may say another.
-        let is_said_to_be_of_another = |crl: &Crl<'_>| {
-            matches!(
-                (crl.authority_key_identifier(), key),
-                (Some(authority), Some(key)) if authority != key
-            )
-        };
-        let (mut others, own): (Vec<_>, Vec<_>) = crls
+        let about = crls
             .iter()
             .enumerate()
-            .filter(|(_, crl)| crl.is_by(&name) && crl.covers(certificate))
-            .partition(|(_, crl)| is_said_to_be_of_another(crl));
-        if own.is_empty() && others.is_empty() {
-            return Ok(Err(Reason::CrlMissing));
-        }
-        let may_sign = signer.may_sign_crls().map_err(Reason::ExtensionMalformed)?;
-        if !own.is_empty() && !may_sign {
-            return Err(Reason::CrlSignMissing);
-        }
-        let (found, refused) = self.newest_signed(own, signer, issuer)?;
-        // What is no newer would not count.
-        others.retain(|(_, crl)| found.is_none_or(|found| age(crl) > age(found)));
-        let (newer, _) = self.newest_signed(others, signer, issuer)?;
-        match (newer.or(found), refused) {
-            (Some(crl), _) if may_sign => Ok(Ok(crl)),
-            (Some(_), _) => Err(Reason::CrlSignMissing),
-            // Fail closed: a list of this name was given that claims to be of the issuer's key, and none counts.
-            (None, Some(error)) => Err(Reason::CrlSignatureRefused(error)),
-            (None, None) => Ok(Err(Reason::CrlOfAnotherKey)),
-        }
+            .filter(|(_, crl)| crl.is_by(&name) && crl.covers(certificate));
+        let mut lists: Vec<Listed<'s>> = about
+            .map(|(index, crl)| Listed {
+                index,
+                crl,
+                time: Time::of(crl, now),
+                names_another_key: matches!(
+                    (crl.authority_key_identifier(), key),
+                    (Some(authority), Some(key)) if authority != key
+                ),
+            })
+            .collect();
+        lists.sort_by_key(
+            |&Listed {
+                 crl,
+                 time,
+                 names_another_key,
+                 ..
+             }| {
+                let age = (crl.this_update(), crl.number());
+                (time, Reverse(age), names_another_key)
+            },
+        );
+        Ok(lists)
     }
 
-    /// The newest of some lists that a key has signed, if any, and why the newest of those that are newer is refused.
-    fn newest_signed(
+    /// The first of some lists that the issuer's key has signed; if there is none, why the first of those is refused that claim to
+    /// be of that key.
+    fn first_signed(
         &mut self,
-        mut lists: Vec<(usize, &'s Crl<'s>)>,
-        signer: &Certificate<'a>,
+        lists: &[Listed<'s>],
         issuer: Place,
-    ) -> Result<(Option<&'s Crl<'s>>, Option<X509Error>), Reason> {
-        lists.sort_by_key(|&(_, crl)| age(crl));
+    ) -> Result<Result<Listed<'s>, Option<X509Error>>, Reason> {
         let mut refused = None;
-        for (index, crl) in lists.into_iter().rev() {
-            match self.is_crl_signed_by(index, signer, issuer)? {
-                Ok(()) => return Ok((Some(crl), refused)),
-                Err(error) => {
+        for list in lists {
+            match self.is_crl_signed_by(list.index, issuer)? {
+                Ok(()) => return Ok(Ok(*list)),
+                Err(error) if !list.names_another_key => {
                     refused.get_or_insert(error);
                 }
+                Err(_) => {}
             }
         }
-        Ok((None, refused))
+        Ok(Err(refused))
+    }
+
+    /// Whether what a list says is taken back by another one of the issuer's key.
+    fn is_overtaken(
+        &mut self,
+        list: &Listed<'s>,
+        lists: &[Listed<'s>],
+        issuer: Place,
+    ) -> Result<bool, Reason> {
+        self.budget.compare(lists.len())?;
+        for other in lists {
+            if other.overtakes(list) && self.is_crl_signed_by(other.index, issuer)?.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The outer error is the budget's.
     fn is_crl_signed_by(
         &mut self,
         index: usize,
-        signer: &Certificate<'a>,
         issuer: Place,
     ) -> Result<Result<(), X509Error>, Reason> {
         let known = self
@@ -186,18 +215,54 @@ impl<'s, 'a> Search<'s, 'a> {
             return Ok(result.clone());
         }
         self.budget.check_signature()?;
-        let result = match self.rules.crls.get(index) {
-            Some(crl) => crl
-                .verify(self.rules.algorithms, &signer.public_key())
+        let result = match (self.rules.crls.get(index), self.member(issuer)) {
+            (Some(crl), Some(signer)) => crl
+                .verify(self.rules.algorithms, &signer.certificate.public_key())
                 .map(drop),
-            None => Err(X509Error::Empty),
+            _ => Err(X509Error::Empty),
         };
         self.checked_crls.push((index, issuer, result.clone()));
         Ok(result)
     }
 }
 
-/// By what the newest of several lists is told.
-fn age<'c>(crl: &'c Crl<'_>) -> (i64, Option<&'c CrlNumber>) {
-    (crl.this_update(), crl.number())
+/// A list that tells of a certificate.
+#[derive(Clone, Copy)]
+struct Listed<'s> {
+    /// Its place among those that were given.
+    index: usize,
+    crl: &'s Crl<'s>,
+    time: Time,
+    /// Whether it says the identifier of another key than the issuer's. That rules nothing out: a CA that is certified again under
+    /// the same key may say another.
+    names_another_key: bool,
+}
+
+impl Listed<'_> {
+    /// Whether it takes back what another one of its issuer's key says: as a newer one does that is of its time, or past it like
+    /// the other one. Before its time it may revoke, and frees nothing.
+    fn overtakes(&self, other: &Self) -> bool {
+        self.time != Time::Ahead && self.time <= other.time && self.crl.is_newer_than(other.crl)
+    }
+}
+
+/// Where the present is in the time of a list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Time {
+    Current,
+    /// Past it, or it does not say when that is.
+    Over,
+    Ahead,
+}
+
+impl Time {
+    fn of(crl: &Crl<'_>, now: i64) -> Self {
+        if crl.this_update() > now {
+            Self::Ahead
+        } else if crl.next_update().is_some_and(|next| next >= now) {
+            Self::Current
+        } else {
+            Self::Over
+        }
+    }
 }
