@@ -653,6 +653,60 @@ fn a_list_has_the_scope_of_another_if_it_tells_of_all_that_the_other_tells_of() 
     }
 }
 
+/// Where it is doubtful whether a list tells of a certificate it revokes, and frees nothing.
+#[test]
+fn a_list_that_may_be_about_a_certificate_frees_it_from_no_other() {
+    let mut chain = Chain::new();
+    let uri = tlv(0x86, b"http://crl.example.com/a");
+    let full = tlv(0xA0, &tlv(0xA0, &uri));
+    let other = tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0C, b"Other")].concat());
+    let other = tlv(0xA2, &tlv(0xA4, &tlv(0x30, &tlv(0x31, &other))));
+    let points = |fields: &[&[u8]]| tlv(0x30, &tlv(0x30, &fields.concat()));
+    for (value, is_clear) in [
+        (points(&[&full]), true),
+        (b"no points at all".to_vec(), false),
+        // Of keyCompromise alone.
+        (points(&[&full, &[0x81, 2, 6, 0x40]]), false),
+        // The list of another issuer.
+        (points(&[&full, &other]), false),
+    ] {
+        chain.leaf = chain.sub.leaf("Leaf", |params| {
+            let points = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 31], value.clone());
+            params.custom_extensions = vec![points];
+        });
+        let of_point = |revoked: &[&[u8]]| {
+            chain.sub.revoke(revoked, |params| {
+                params.this_update = date_time_ymd(2027, 1, 2);
+                params.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
+                    distribution_point: CrlDistributionPoint {
+                        uris: vec!["http://crl.example.com/a".to_owned()],
+                    },
+                    scope: None,
+                });
+            })
+        };
+        let (free, caught) = (of_point(&[]), of_point(&[&chain.leaf]));
+        let whole = chain.sub.revoke(&[&chain.leaf], unchanged);
+        for lists in [[&free, &whole], [&whole, &free]] {
+            let report = chain.judge_whole(&lists.map(Vec::as_slice));
+            if is_clear {
+                assert_accepted(&report, Outcome::Pass);
+            } else {
+                assert_refused(&report, Place::Leaf, is_revoked);
+            }
+        }
+        assert_refused(&chain.judge_whole(&[&caught]), Place::Leaf, is_revoked);
+        let outcome = if is_clear {
+            Outcome::Pass
+        } else {
+            Outcome::Warn
+        };
+        assert_accepted(&chain.judge_whole(&[&free]), outcome);
+        let whole = chain.sub.revoke(&[], unchanged);
+        assert_accepted(&chain.judge_whole(&[&free, &whole]), Outcome::Pass);
+    }
+}
+
 /// What cannot be told of a certificate is taken for what would refuse it.
 #[test]
 fn a_list_that_may_be_about_a_certificate_counts() {

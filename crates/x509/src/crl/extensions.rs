@@ -179,44 +179,62 @@ impl Scope {
         has_points && (self.holders == Holders::All || self.holders == other.holders)
     }
 
-    pub(super) fn covers(&self, certificate: &Certificate<'_>) -> bool {
-        // What cannot be read counts as a CA and as none: either list tells of it.
+    pub(super) fn coverage(&self, certificate: &Certificate<'_>) -> Coverage {
         let is_ca = certificate
             .basic_constraints()
             .map(|constraints| constraints.is_some_and(|constraints| constraints.ca));
-        let is_of_holders = match self.holders {
-            Holders::All => true,
-            Holders::Cas => is_ca != Ok(false),
-            Holders::Leaves => is_ca != Ok(true),
+        let of_holders = match (self.holders, is_ca) {
+            (Holders::All, _) | (Holders::Cas, Ok(true)) | (Holders::Leaves, Ok(false)) => {
+                Coverage::Whole
+            }
+            (Holders::Cas, Ok(false)) | (Holders::Leaves, Ok(true)) => Coverage::None,
+            // What cannot be read may be a CA and may be none.
+            (Holders::Cas | Holders::Leaves, Err(_)) => Coverage::Doubtful,
         };
-        is_of_holders
-            && self
-                .distribution_point
-                .as_ref()
-                .is_none_or(|names| names_point_of(certificate, names))
+        let of_point = match &self.distribution_point {
+            Some(names) => coverage_by_points(certificate, names),
+            None => Coverage::Whole,
+        };
+        of_holders.min(of_point)
     }
 }
 
-/// Whether one of the certificate's distribution points has one of these names (RFC 5280 section 6.3.3 (b) (2) (i)).
-fn names_point_of(certificate: &Certificate<'_>, names: &GeneralNames) -> bool {
+/// Whether a list tells of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Coverage {
+    /// It is of other certificates.
+    None,
+    /// It may be of others, or may leave some reasons out: what is not on it is not free by it.
+    Doubtful,
+    /// For all reasons.
+    Whole,
+}
+
+/// How a list of these names tells of a certificate, by the distribution points of that (RFC 5280 section 6.3.3 (b) (2) (i)).
+fn coverage_by_points(certificate: &Certificate<'_>, names: &GeneralNames) -> Coverage {
     let Some(value) = certificate.extension(CRL_DISTRIBUTION_POINTS) else {
-        return false;
+        return Coverage::None;
     };
-    // Fail closed: a list that may be the certificate's is taken for its own.
     let Ok(points) = CrlDistributionPoints::from_der(value) else {
-        return true;
+        return Coverage::Doubtful;
     };
-    points
-        .0
-        .iter()
-        .any(|point| match &point.distribution_point {
-            Some(DistributionPointName::FullName(own)) => own.iter().any(|name| have(names, name)),
-            Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => true,
-            None => point
-                .crl_issuer
-                .as_ref()
-                .is_some_and(|own| own.iter().any(|name| have(names, name))),
-        })
+    let coverages = points.0.iter().map(|point| {
+        let own = match &point.distribution_point {
+            Some(DistributionPointName::FullName(own)) => Some(own),
+            Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => return Coverage::Doubtful,
+            None => point.crl_issuer.as_ref(),
+        };
+        let is_of_it = own.is_some_and(|own| own.iter().any(|name| have(names, name)));
+        if !is_of_it {
+            Coverage::None
+        } else if point.reasons.is_some() || point.crl_issuer.is_some() {
+            // A point of some reasons, or of the indirect list of another issuer (RFC 5280 section 4.2.1.13).
+            Coverage::Doubtful
+        } else {
+            Coverage::Whole
+        }
+    });
+    coverages.max().unwrap_or(Coverage::None)
 }
 
 /// Whether one of these names is the one that is looked for.

@@ -51,10 +51,10 @@ use crate::{
 
 pub use x509_cert::ext::pkix::CrlReason;
 
-pub(crate) use self::entry::reason_name;
 #[cfg(feature = "prover")]
 pub use self::revocation_list::{RevocationList, Revoked};
 pub use self::{entry::Revocation, extensions::CrlNumber};
+pub(crate) use self::{entry::reason_name, extensions::Coverage};
 
 /// Revocation lists of more bytes than this are refused unread. 100,000 entries are some four million bytes.
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
@@ -243,8 +243,8 @@ impl<'a> Crl<'a> {
     }
 
     /// Whether it would tell of this certificate, were it revoked: by its issuingDistributionPoint (RFC 5280 section 6.3.3 (b)).
-    pub(crate) fn covers(&self, certificate: &Certificate<'_>) -> bool {
-        self.extensions.scope.covers(certificate)
+    pub(crate) fn coverage(&self, certificate: &Certificate<'_>) -> Coverage {
+        self.extensions.scope.coverage(certificate)
     }
 }
 

@@ -89,7 +89,7 @@ pub struct Rules<'a> {
     /// time may revoke, and frees nothing.
     pub crls: &'a [Crl<'a>],
     /// Each certificate below the anchor must be looked up in a current list of its issuer. Where that is missing, is past its time
-    /// or not yet of it, says no end, or is of another key than the issuer's, the path is refused, as under a strict
+    /// or not yet of it, says no end, is doubtful in what it tells of, or is of another key than the issuer's, the path is refused, as under a strict
     /// [`Report`](crate::Report); unless this is set that warns, or is not asked where no list is of any issuer of the path.
     ///
     /// ```

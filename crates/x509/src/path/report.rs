@@ -100,6 +100,9 @@ pub enum Reason {
     /// Revocation lists of its issuer's name were given; each names another key than the issuer's, whose key has signed none of
     /// them.
     CrlOfAnotherKey,
+    /// Whether a revocation list of its issuer tells of it is doubtful: each that was given tells of what is at a distribution point,
+    /// or of CAs or others alone, and the certificate does not say clearly that it is of those, or says so for some reasons alone.
+    CrlScopeDoubtful,
     /// Its issuer's revocation list does not count, because its keyUsage leaves cRLSign out.
     CrlSignMissing,
     /// The revocation list of its issuer's name cannot be verified, or is of another key.
@@ -215,6 +218,9 @@ impl fmt::Display for Reason {
             ),
             Self::CrlOfAnotherKey => f.write_str(
                 "the revocation lists of its issuer's name that were given are of other keys than the issuer's",
+            ),
+            Self::CrlScopeDoubtful => f.write_str(
+                "whether the revocation lists of its issuer that were given tell of it is doubtful",
             ),
             Self::CrlSignMissing => f.write_str(
                 "the revocation list of its issuer does not count: the issuer's keyUsage leaves cRLSign out",
@@ -391,6 +397,7 @@ impl Finding for PathFinding {
             Reason::CrlMissing
             | Reason::CrlNotYetValid { .. }
             | Reason::CrlOfAnotherKey
+            | Reason::CrlScopeDoubtful
             | Reason::CrlSignMissing
             | Reason::CrlSignatureRefused(_)
             | Reason::CrlStale { .. }
@@ -405,6 +412,7 @@ impl Finding for PathFinding {
             Reason::CrlMissing
             | Reason::CrlNotYetValid { .. }
             | Reason::CrlOfAnotherKey
+            | Reason::CrlScopeDoubtful
             | Reason::CrlStale { .. }
             | Reason::CrlWithoutEnd => Severity::Irregular,
             Reason::AlgorithmsDiffer
@@ -465,6 +473,9 @@ impl Finding for PathFinding {
             }
             Reason::CrlOfAnotherKey => {
                 "give the revocation list that the issuer's own key has signed as well"
+            }
+            Reason::CrlScopeDoubtful => {
+                "give a revocation list of its issuer as well that tells of all its certificates"
             }
             Reason::CrlSignMissing | Reason::CrlSignatureRefused(_) => {
                 "fetch the issuer's revocation list anew, or leave it out if it is of another key"

@@ -8,7 +8,11 @@ use super::{
     report::{PathFinding, Place, Reason},
     search::Search,
 };
-use crate::{X509Error, certificate::Certificate, crl::Crl};
+use crate::{
+    X509Error,
+    certificate::Certificate,
+    crl::{Coverage, Crl},
+};
 
 /// What the lists say of a path that none of them refuses.
 #[derive(Default)]
@@ -72,7 +76,7 @@ impl<'s, 'a> Search<'s, 'a> {
             let certificate = &member.certificate;
             let name = certificate.issuer().canonical();
             let mut crls = crls.iter();
-            crls.any(|crl| crl.is_by(&name) && crl.covers(certificate))
+            crls.any(|crl| crl.is_by(&name) && crl.coverage(certificate) != Coverage::None)
         }))
     }
 
@@ -115,6 +119,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 _ if list.time == Time::Ahead => Some(Reason::CrlNotYetValid {
                     this_update: list.crl.this_update(),
                 }),
+                _ if list.is_doubtful => Some(Reason::CrlScopeDoubtful),
                 _ if list.time == Time::Current => None,
                 Some(next_update) => Some(Reason::CrlStale { next_update }),
                 None => Some(Reason::CrlWithoutEnd),
@@ -136,14 +141,17 @@ impl<'s, 'a> Search<'s, 'a> {
         let now = i64::try_from(self.rules.now).unwrap_or(i64::MAX);
         let name = certificate.issuer().canonical();
         let key = subject_key_identifier(signer);
-        let about = crls
+        let of_issuer = crls
             .iter()
             .enumerate()
-            .filter(|(_, crl)| crl.is_by(&name) && crl.covers(certificate));
-        let mut lists: Vec<Listed<'s>> = about
-            .map(|(index, crl)| Listed {
+            .filter(|(_, crl)| crl.is_by(&name))
+            .map(|(index, crl)| (index, crl, crl.coverage(certificate)));
+        let mut lists: Vec<Listed<'s>> = of_issuer
+            .filter(|(.., coverage)| *coverage != Coverage::None)
+            .map(|(index, crl, coverage)| Listed {
                 index,
                 crl,
+                is_doubtful: coverage != Coverage::Whole,
                 time: Time::of(crl, now),
                 names_another_key: matches!(
                     (crl.authority_key_identifier(), key),
@@ -151,17 +159,15 @@ impl<'s, 'a> Search<'s, 'a> {
                 ),
             })
             .collect();
-        lists.sort_by_key(
-            |&Listed {
-                 crl,
-                 time,
-                 names_another_key,
-                 ..
-             }| {
-                let age = (crl.this_update(), crl.number());
-                (time, Reverse(age), names_another_key)
-            },
-        );
+        lists.sort_by_key(|list| {
+            let age = (list.crl.this_update(), list.crl.number());
+            (
+                list.is_doubtful,
+                list.time,
+                Reverse(age),
+                list.names_another_key,
+            )
+        });
         Ok(lists)
     }
 
@@ -232,6 +238,8 @@ struct Listed<'s> {
     /// Its place among those that were given.
     index: usize,
     crl: &'s Crl<'s>,
+    /// Whether it may tell of other certificates alone, or of some reasons alone.
+    is_doubtful: bool,
     time: Time,
     /// Whether it says the identifier of another key than the issuer's. That rules nothing out: a CA that is certified again under
     /// the same key may say another.
@@ -240,9 +248,10 @@ struct Listed<'s> {
 
 impl Listed<'_> {
     /// Whether it takes back what another one of its issuer's key says: as a newer one does that is of its time, or past it like
-    /// the other one. Before its time it may revoke, and frees nothing.
+    /// the other one. Before its time, and where it is doubtful whether it tells of the certificate, it may revoke and frees nothing.
     fn overtakes(&self, other: &Self) -> bool {
-        self.time != Time::Ahead && self.time <= other.time && self.crl.is_newer_than(other.crl)
+        let may_free = self.time != Time::Ahead && !self.is_doubtful;
+        may_free && self.time <= other.time && self.crl.is_newer_than(other.crl)
     }
 }
 
