@@ -93,7 +93,19 @@ impl Manufacturer {
 
     /// A revocation list for a day, in PEM, with the serial number of every endorsement certificate or with none.
     pub(crate) fn revocation_list(&self, at: u64, has_all: bool) -> String {
-        self.revocation_list_at(None, at, has_all)
+        self.revocation_list_numbered(at, at, at + 24 * 60 * 60, has_all)
+    }
+
+    /// The same under a number and until a time.
+    pub(crate) fn revocation_list_numbered(
+        &self,
+        number: u64,
+        at: u64,
+        until: u64,
+        has_all: bool,
+    ) -> String {
+        let (number, time) = (SerialNumber::from(number), (at, until));
+        self.sign_revocation_list(None, number, time, has_all)
     }
 
     /// The same of the CAs alone, or of all others, which say where their list is.
@@ -105,13 +117,15 @@ impl Manufacturer {
             distribution_point,
             scope: Some(scope),
         };
-        self.revocation_list_at(Some(point), at, has_all)
+        let (number, time) = (SerialNumber::from(at), (at, at + 24 * 60 * 60));
+        self.sign_revocation_list(Some(point), number, time, has_all)
     }
 
-    fn revocation_list_at(
+    fn sign_revocation_list(
         &self,
         issuing_distribution_point: Option<CrlIssuingDistributionPoint>,
-        at: u64,
+        crl_number: SerialNumber,
+        (at, until): (u64, u64),
         has_all: bool,
     ) -> String {
         let time = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
@@ -123,8 +137,8 @@ impl Manufacturer {
         };
         let list = CertificateRevocationListParams {
             this_update: time(at),
-            next_update: time(at + 24 * 60 * 60),
-            crl_number: SerialNumber::from(at),
+            next_update: time(until),
+            crl_number,
             issuing_distribution_point,
             revoked_certs: has_all.then_some(revoked).into_iter().collect(),
             key_identifier_method: self.params.key_identifier_method.clone(),

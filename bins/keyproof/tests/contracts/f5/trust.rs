@@ -1,6 +1,6 @@
 //! The trust bundle: for whom it counts, and that running servers notice what is added and removed.
 
-use std::{fs, process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc, time::Duration};
 
 use keyproof_service::device_identity::{AddTrustError, TrustEntry, TrustItem, TrustKind};
 use keyproof_x509::Sha256Thumbprint;
@@ -127,8 +127,7 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     let refused = provision(&site, &key, &device).await;
     refused.refuses(403, 7).saying("revoked");
     // Past its time it only warns of what it does not say; what it says stays.
-    site.clock
-        .advance(std::time::Duration::from_secs(2 * 24 * 60 * 60));
+    site.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
     provision(&site, &key, &device).await.refuses(403, 7);
     let later = maker.revocation_list(START + 60, false);
     add(&site, &later).await;
@@ -143,6 +142,101 @@ async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
     assert_eq!(lists.len(), 1);
     assert_eq!(lists[0].fingerprint, fingerprint(&later));
     assert_eq!(lists[0].revoked, Some(0));
+}
+
+/// An offline CA signs some lists at once; then a key is stolen.
+#[tokio::test]
+async fn a_revocation_list_that_was_signed_ahead_takes_no_place_before_its_time() {
+    const HOUR: u64 = 60 * 60;
+    let maker = Manufacturer::new();
+    let device = Device::new(&maker, "SN0001");
+    let numbered =
+        |number, at, revokes| maker.revocation_list_numbered(number, at, at + 24 * HOUR, revokes);
+    let first = numbered(10, START - 2 * HOUR, false);
+    let ahead = numbered(11, START + HOUR, false) + &numbered(12, START + 4 * HOUR, false);
+    let emergency = numbered(20, START - 60, true);
+    let signed_at_once = format!("{first}{ahead}");
+    let all = format!("{signed_at_once}{emergency}");
+    let orders: [(&[&str], usize); 3] = [
+        (&[&signed_at_once, &emergency], 3),
+        (&[&emergency, &ahead], 3),
+        (&[&all], 4),
+    ];
+    for (files, there) in orders {
+        let (site, key) = site(&[&maker.root], None).await;
+        let devices = &site.console.device_identity;
+        add(&site, &maker.root).await;
+        for file in files {
+            add(&site, file).await;
+        }
+        assert_eq!(lists(&site).await.len(), there);
+        // As the time of each comes, too.
+        for hours in [0, 2, 2] {
+            site.clock.advance(Duration::from_secs(hours * HOUR));
+            let refused = provision(&site, &key, &device).await;
+            refused.refuses(403, 7).saying("it is revoked");
+        }
+        // In the place of all but the one of a later time.
+        let lifted = numbered(21, START + 4 * HOUR - 60, false);
+        add(&site, &lifted).await;
+        assert_eq!(lists(&site).await.len(), 2);
+        provision(&site, &key, &device).await.is(200);
+        let older = devices.add_trust(&items(&emergency), &command_line()).await;
+        let refused = AddTrustError::Older { block: Some(1) };
+        assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
+        // One whose time has come since takes its place when the next one is added.
+        add(&site, &numbered(22, START + 5 * HOUR, false)).await;
+        assert_eq!(lists(&site).await.len(), 3);
+        site.clock.advance(Duration::from_secs(2 * HOUR));
+        add(&site, &numbered(23, START + 9 * HOUR, false)).await;
+        assert_eq!(lists(&site).await.len(), 2);
+    }
+}
+
+/// Of one time the number tells which is the newer, as in a path.
+#[tokio::test]
+async fn a_revocation_list_takes_the_place_of_one_of_its_time_by_a_higher_number_alone() {
+    let maker = Manufacturer::new();
+    let device = Device::new(&maker, "SN0001");
+    let numbered =
+        |number, revokes| maker.revocation_list_numbered(number, START, START + 60, revokes);
+    let (site, key) = site(&[&maker.root], None).await;
+    let devices = &site.console.device_identity;
+    add(&site, &maker.root).await;
+    add(&site, &numbered(6, true)).await;
+    let older = items(&numbered(5, false));
+    let older = devices.add_trust(&older, &command_line()).await;
+    let refused = AddTrustError::Older { block: Some(1) };
+    assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
+    // Which of two under one number is the newer cannot be told.
+    add(&site, &numbered(6, false)).await;
+    assert_eq!(lists(&site).await.len(), 2);
+    let refused = provision(&site, &key, &device).await;
+    refused.refuses(403, 7).saying("it is revoked");
+    add(&site, &numbered(7, false)).await;
+    assert_eq!(lists(&site).await.len(), 1);
+    provision(&site, &key, &device).await.is(200);
+}
+
+/// A list that ends before an older one does not stand for it when it has ended.
+#[tokio::test]
+async fn a_revocation_list_takes_the_place_of_none_that_is_good_for_longer() {
+    let maker = Manufacturer::new();
+    let device = Device::new(&maker, "SN0001");
+    let long = maker.revocation_list_numbered(1, START - 60, START + 3 * 60, true);
+    let short = maker.revocation_list_numbered(2, START, START + 60, false);
+    for order in [[&long, &short], [&short, &long]] {
+        let (site, key) = site(&[&maker.root], None).await;
+        add(&site, &maker.root).await;
+        for list in order {
+            add(&site, list).await;
+        }
+        assert_eq!(lists(&site).await.len(), 2);
+        provision(&site, &key, &device).await.is(200);
+        site.clock.advance(Duration::from_secs(2 * 60));
+        let refused = provision(&site, &key, &device).await;
+        refused.refuses(403, 7).saying("it is revoked");
+    }
 }
 
 /// A CA may go on under another key, and its lists may not say of which they are.
@@ -206,6 +300,7 @@ async fn a_revocation_list_takes_the_place_of_those_that_tell_of_nothing_else() 
     let cas = maker.revocation_list_of(CrlScope::CaCertsOnly, START + 60, false);
     for lists in [[&users, &cas], [&cas, &users]] {
         let (site, key) = site(&[&maker.root], None).await;
+        site.clock.advance(Duration::from_secs(180));
         let devices = &site.console.device_identity;
         let there = async || self::lists(&site).await.len();
         add(&site, &maker.root).await;
@@ -260,6 +355,7 @@ async fn an_intermediate_that_a_manager_lists_is_none_once_its_issuer_has_revoke
     ];
     for (listed, device) in listings {
         let (site, key) = site(listed, None).await;
+        site.clock.advance(Duration::from_secs(60));
         provision(&site, &key, device).await.is(200);
         // Its issuer's list counts once it is known whose it is.
         add(&site, &maker.revocation_list(START - 60, false)).await;

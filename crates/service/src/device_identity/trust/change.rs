@@ -40,7 +40,8 @@ pub enum AddTrustError {
         /// Which block or element of the file it is, the first being 1.
         block: Option<usize>,
     },
-    /// A revocation list is older than one of its issuer's key that is there and tells of all that it tells of.
+    /// A revocation list would take no place: that of a newer one of its issuer's key is taken, which is in force, is due no earlier
+    /// and tells of all that it tells of.
     #[error("{}a newer revocation list of its issuer is there", place_in_file(*.block))]
     Older {
         /// Which block or element of the file it is, the first being 1.
@@ -68,7 +69,8 @@ fn place_in_file(block: Option<usize>) -> String {
 impl DeviceIdentity {
     /// Adds what a file has to the bundle: all of it or nothing. A revocation list takes the place of older ones of its
     /// issuer's key that tell of nothing else: those that a certificate of the bundle or of the file verifies, which verifies it,
-    /// too. Of which key it is without such a certificate is not known.
+    /// too. Of which key it is without such a certificate is not known. One of a later time takes none before that, and then with the
+    /// next list of its issuer that is added.
     ///
     /// # Errors
     ///
@@ -81,15 +83,15 @@ impl DeviceIdentity {
         let origin = command_line.origin();
         settle("device_identity.add_trust", &self.store, || async {
             let bundle = self.trust_bundle().await?;
+            let now = self.clock.now();
             let plan = {
                 let (items, bundle) = (items.to_vec(), bundle.clone());
-                self.judge(&origin.who, move || Plan::of(&items, &bundle))
+                self.judge(&origin.who, move || Plan::of(&items, &bundle, now))
             };
             let plan = plan.await?.map_err(Failure::Refused)?;
             if plan.is_empty() {
                 return Ok(Attempt::Done(plan.told()));
             }
-            let now = self.clock.now();
             let mut batch = self.store.batch(now);
             let mut head = self.trust_head().await?;
             if !bundle.is_of(head.as_ref().map(|head| head.version)) {
@@ -212,7 +214,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(items: &[TrustItem], bundle: &TrustBundle) -> Result<Self, AddTrustError> {
+    fn of(
+        items: &[TrustItem],
+        bundle: &TrustBundle,
+        now: Timestamp,
+    ) -> Result<Self, AddTrustError> {
         let mut plan = Self::default();
         let mut there: BTreeMap<Sha256Thumbprint, TrustKind> = BTreeMap::new();
         for member in &bundle.members {
@@ -243,45 +249,46 @@ impl Plan {
         let authorities: Vec<Certificate<'_>> = authorities
             .filter_map(|der| Certificate::from_der_as_issued(der).ok())
             .collect();
-        let lists: Vec<(Crl<'_>, &Member)> = bundle
-            .members
-            .iter()
-            .filter(|member| !member.is_certificate())
-            .filter_map(|member| Some((Crl::from_der(&member.der).ok()?, member)))
-            .collect();
-        let new_lists = plan
-            .order
-            .iter()
-            .filter_map(|fingerprint| plan.added.get(fingerprint));
-        let new_lists: Vec<&TrustItem> = new_lists
-            .filter(|item| item.kind == TrustKind::RevocationList)
-            .collect();
-        for item in new_lists {
-            let Ok(crl) = Crl::from_der(&item.der) else {
+        let mut new_lists: Vec<(Option<usize>, List<'_>)> = Vec::new();
+        for fingerprint in &plan.order {
+            let Some(item) = plan.added.get(fingerprint) else {
+                continue;
+            };
+            let (TrustKind::RevocationList, Ok(crl)) = (item.kind, Crl::from_der(&item.der)) else {
                 continue;
             };
             let block = item.block;
-            let issuers: Vec<_> = authorities
-                .iter()
-                .filter(|authority| authority.subject().compare(&crl.issuer()).is_match())
-                .collect();
-            let signers: Vec<_> = issuers
-                .iter()
-                .filter(|authority| has_signed(authority, &crl))
-                .collect();
-            if signers.is_empty() && !issuers.is_empty() {
+            let list = List::of(crl, &authorities);
+            if !list.has_issuer {
+                plan.without_issuer.push(*fingerprint);
+            } else if list.signers.is_empty() {
                 return Err(AddTrustError::NotSigned { block });
             }
-            if issuers.is_empty() {
-                plan.without_issuer.push(item.fingerprint());
+            new_lists.push((block, list));
+        }
+        // Of the same issuers.
+        let known_lists: Vec<(&Member, List<'_>)> = bundle
+            .members
+            .iter()
+            .filter(|member| !member.is_certificate())
+            .filter_map(|member| Some((member, Crl::from_der(&member.der).ok()?)))
+            .filter(|(_, crl)| new_lists.iter().any(|(_, new)| new.is_by_issuer_of(crl)))
+            .map(|(member, crl)| (member, List::of(crl, &authorities)))
+            .collect();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        for (block, new) in &new_lists {
+            let mut known = known_lists.iter().map(|(_, known)| known);
+            if known.any(|known| known.takes_the_place_of(new, now)) {
+                return Err(AddTrustError::Older { block: *block });
             }
-            for (known, member) in &lists {
-                let is_of_one_key = known.issuer().compare(&crl.issuer()).is_match()
-                    && signers.iter().any(|authority| has_signed(authority, known));
-                if is_of_one_key && is_replaced_by(known, &crl, block)? {
-                    let fingerprint = Sha256Thumbprint::of(&member.der);
-                    plan.replaced.insert(fingerprint, member.der.len());
-                }
+        }
+        for (member, known) in &known_lists {
+            let new = new_lists.iter().map(|(_, new)| new);
+            // One that was added ahead of its time may be in force by now.
+            let mut others = new.chain(known_lists.iter().map(|(_, other)| other));
+            if others.any(|other| other.takes_the_place_of(known, now)) {
+                let fingerprint = Sha256Thumbprint::of(&member.der);
+                plan.replaced.insert(fingerprint, member.der.len());
             }
         }
         Ok(plan)
@@ -349,27 +356,49 @@ impl Plan {
     }
 }
 
-/// Whether a list verifies by this certificate's key.
-fn has_signed(authority: &Certificate<'_>, crl: &Crl<'_>) -> bool {
-    crl.verify(algorithms::ALL, &authority.public_key()).is_ok()
+/// A revocation list, and whose it is.
+struct List<'a> {
+    crl: Crl<'a>,
+    /// Whether a certificate of its issuer's name is there.
+    has_issuer: bool,
+    /// The certificates of that name by whose keys it verifies, by their places.
+    signers: Vec<usize>,
 }
 
-/// Whether a new list takes the place of one of the same key that is there.
-///
-/// # Errors
-///
-/// [`AddTrustError::Older`] if the one that is there is newer and tells of all that the new one tells of.
-fn is_replaced_by(
-    known: &Crl<'_>,
-    new: &Crl<'_>,
-    block: Option<usize>,
-) -> Result<bool, AddTrustError> {
-    // A list of users says nothing of CAs, and one of a distribution point nothing of the others.
-    if known.this_update() <= new.this_update() {
-        return Ok(new.includes_scope_of(known));
+impl<'a> List<'a> {
+    fn of(crl: Crl<'a>, authorities: &[Certificate<'_>]) -> Self {
+        let issuers = || {
+            let all = authorities.iter().enumerate();
+            all.filter(|(_, authority)| authority.subject().compare(&crl.issuer()).is_match())
+        };
+        let has_signed = |authority: &Certificate<'_>| {
+            crl.verify(algorithms::ALL, &authority.public_key()).is_ok()
+        };
+        let signers = issuers().filter(|(_, authority)| has_signed(authority));
+        let signers: Vec<usize> = signers.map(|(place, _)| place).collect();
+        let has_issuer = issuers().next().is_some();
+        Self {
+            crl,
+            has_issuer,
+            signers,
+        }
     }
-    if known.includes_scope_of(new) {
-        return Err(AddTrustError::Older { block });
+
+    fn is_by_issuer_of(&self, other: &Crl<'_>) -> bool {
+        self.crl.issuer().compare(&other.issuer()).is_match()
     }
-    Ok(false)
+
+    /// Whether the other one is needed no longer: this one is in force, of the same key and newer, tells of all that the other one
+    /// tells of, and is due no earlier. A list of users says nothing of CAs, and one of a distribution point nothing of the others;
+    /// and what is past its time frees nothing that one revokes which is not.
+    fn takes_the_place_of(&self, other: &List<'_>, now: i64) -> bool {
+        self.crl.this_update() <= now
+            && self.crl.is_newer_than(&other.crl)
+            && self.crl.next_update() >= other.crl.next_update()
+            && self.crl.includes_scope_of(&other.crl)
+            && self
+                .signers
+                .iter()
+                .any(|place| other.signers.contains(place))
+    }
 }
