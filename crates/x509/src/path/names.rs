@@ -135,7 +135,7 @@ fn same_form(name: &GeneralName<'_>, subtree: &GeneralName<'_>) -> bool {
     }
 }
 
-/// On which side of a constraint a subtree stands: what is doubtful is refused on either.
+/// On which side of a constraint a subtree stands: what is doubtful, in the name or in the subtree, is refused on either.
 #[derive(Clone, Copy, PartialEq)]
 enum Side {
     Excluded,
@@ -155,7 +155,7 @@ fn lies_within(
         (Ip(address), Ip(range)) => ip_within(address, range),
         (Rfc822(mailbox), Rfc822(base)) => Ok(mailbox_within(mailbox, base, side)),
         (Uri(uri), Uri(base)) => Ok(match host_of(uri) {
-            Some(host) => host_within(host, base),
+            Some(host) => host_within(host, base, side),
             // RFC 5280: without a fully qualified host name, a constraint refuses it.
             None => side == Side::Excluded,
         }),
@@ -190,20 +190,25 @@ fn dns_within(name: &[u8], base: &[u8], side: Side) -> bool {
         Some(base) => is_below(name, base),
         None => is_same_or_below(name, base),
     };
+    if side == Side::Permitted {
+        return within;
+    }
+    let base = base.strip_prefix(b".").unwrap_or(base);
+    let domain = name.strip_prefix(b"*.");
     // A wildcard also stands for hosts within an excluded subtree that lies below it.
-    let may_reach = || {
-        let base = base.strip_prefix(b".").unwrap_or(base);
-        name.strip_prefix(b"*.")
-            .is_some_and(|domain| is_below(base, domain))
-    };
-    within || side == Side::Excluded && may_reach()
+    let may_reach = domain.is_some_and(|domain| is_below(base, domain));
+    within || may_reach || !is_host(base) || !is_host(domain.unwrap_or(name))
 }
 
-fn host_within(host: &[u8], base: &[u8]) -> bool {
-    match base.strip_prefix(b".") {
+fn host_within(host: &[u8], base: &[u8], side: Side) -> bool {
+    let (host, base) = (without_final_dot(host), without_final_dot(base));
+    let domain = base.strip_prefix(b".");
+    let within = match domain {
         Some(domain) => is_below(host, domain),
         None => host.eq_ignore_ascii_case(base),
-    }
+    };
+    let is_doubtful = || !is_host(host) || !is_host(domain.unwrap_or(base));
+    within || side == Side::Excluded && is_doubtful()
 }
 
 fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
@@ -214,7 +219,11 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
         Some((base_local, base_host)) => {
             local == base_local && host.eq_ignore_ascii_case(base_host)
         }
-        None => host_within(host, base),
+        // Who excludes all at a host may have written it as in an address.
+        None if side == Side::Excluded => {
+            host_within(host, base.strip_prefix(b"@").unwrap_or(base), side)
+        }
+        None => host_within(host, base, side),
     }
 }
 
@@ -222,7 +231,17 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
 fn split_mailbox(mailbox: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = mailbox.iter().rposition(|&byte| byte == b'@')?;
     let (local, host) = mailbox.split_at(at);
-    Some((local, host.get(1..)?)).filter(|(local, host)| !local.is_empty() && !host.is_empty())
+    let host = without_final_dot(host.get(1..)?);
+    Some((local, host)).filter(|(local, host)| !local.is_empty() && !host.is_empty())
+}
+
+/// Whether it is the name of a host, as others understand it, too: labels of letters, digits, hyphens and underscores.
+fn is_host(name: &[u8]) -> bool {
+    let is_label = |label: &[u8]| {
+        let mut bytes = label.iter();
+        !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+    };
+    name.split(|&byte| byte == b'.').all(is_label)
 }
 
 /// The host of a URI with an authority (RFC 3986 section 3.2), if it is a name and not an address.
@@ -290,7 +309,14 @@ mod tests {
             ("EXAMPLE.com.", "example.COM", true, true),
             ("a.b.example.com", "example.com", true, true),
             ("badexample.com", "example.com", false, false),
-            (".example.com", "example.com", false, false),
+            (".example.com", "example.com", false, true),
+            ("b.example.com.", "example.com..", false, true),
+            ("a.example.com..", "example.com", false, true),
+            ("b..a.example.net", "example.com", false, true),
+            ("ex*.com", "example.com", false, true),
+            ("example.com:443", "example.com", false, true),
+            ("example.com", "https://example.com", false, true),
+            ("example.com", "*.example.net", false, true),
             ("example.com", ".example.com", false, false),
             ("a.example.com", ".example.com", true, true),
             ("com", "example.com", false, false),
@@ -315,13 +341,72 @@ mod tests {
             ("a@b.example.com", ".example.com", true),
             ("a@example.com", ".example.com", false),
             ("\"x@evil\"@example.com", "example.com", true),
+            ("a@example.com.", "example.com", true),
+            ("a@example.com", "example.com.", true),
+            ("a@b.example.com.", ".example.com.", true),
+            ("a@example.com.", "a@example.com", true),
         ] {
-            let is = mailbox_within(mailbox.as_bytes(), base.as_bytes(), Side::Permitted);
-            assert_eq!(is, within, "{mailbox} in {base}");
+            for side in [Side::Permitted, Side::Excluded] {
+                let is = mailbox_within(mailbox.as_bytes(), base.as_bytes(), side);
+                assert_eq!(is, within, "{mailbox} in {base}");
+            }
+        }
+        // As hosts that have an `@` before them.
+        for (base, excluded) in [
+            ("@example.com", true),
+            ("@example.net", false),
+            ("@.com", true),
+            ("@.net", false),
+        ] {
+            let within = |side| mailbox_within(b"a@example.com", base.as_bytes(), side);
+            let told = (within(Side::Permitted), within(Side::Excluded));
+            assert_eq!(told, (false, excluded), "{base}");
+        }
+        // What they stand for cannot be told.
+        for base in [
+            "",
+            ".",
+            "@",
+            "a@",
+            "example.net/",
+            "example..net",
+            "a b.net",
+        ] {
+            let within = |side| mailbox_within(b"a@example.com", base.as_bytes(), side);
+            assert!(!within(Side::Permitted) && within(Side::Excluded), "{base}");
+        }
+        for host in ["[192.0.2.1]", "example..org", "."] {
+            let mailbox = alloc::format!("a@{host}");
+            let within = |side| mailbox_within(mailbox.as_bytes(), b"example.com", side);
+            assert!(!within(Side::Permitted) && within(Side::Excluded), "{host}");
         }
         for no_mailbox in ["example.com", "@example.com", "a@"] {
             let within = |side| mailbox_within(no_mailbox.as_bytes(), b"example.com", side);
             assert!(!within(Side::Permitted) && within(Side::Excluded));
+        }
+    }
+
+    #[test]
+    fn uris_lie_within_hosts_and_domains() {
+        for (base, permitted, excluded) in [
+            ("evil.example", true, true),
+            ("evil.example.", true, true),
+            (".example", true, true),
+            ("example", false, false),
+            ("other.example", false, false),
+            ("", false, true),
+            ("https://evil.example", false, true),
+            ("evil.example:443", false, true),
+            ("evil.example/x", false, true),
+            ("@evil.example", false, true),
+        ] {
+            for uri in ["https://evil.example/x", "https://evil.example.:443"] {
+                let (name, base) = (uri.as_bytes(), base.as_bytes());
+                let (name, base) = (GeneralName::Uri(name), GeneralName::Uri(base));
+                let within = |side| lies_within(&name, &base, side).ok();
+                let told = (within(Side::Permitted), within(Side::Excluded));
+                assert_eq!(told, (Some(permitted), Some(excluded)), "{uri} in {base:?}");
+            }
         }
     }
 
