@@ -453,6 +453,62 @@ fn names_are_constrained_by_every_certificate_above() {
     );
 }
 
+/// RFC 9598: both are names of one kind.
+#[test]
+fn constraints_of_mailboxes_reach_those_beyond_ascii() {
+    let constrained = |permitted: &[&str], excluded: &[&str]| {
+        let subtrees = |hosts: &[&str]| -> Vec<GeneralSubtree> {
+            let mail = |host: &&str| GeneralSubtree::Rfc822Name((*host).to_owned());
+            hosts.iter().map(mail).collect()
+        };
+        let constraints = NameConstraints {
+            permitted_subtrees: subtrees(permitted),
+            excluded_subtrees: subtrees(excluded),
+        };
+        move |params: &mut CertificateParams| params.name_constraints = Some(constraints)
+    };
+    let named = |id: &[u64], text: &str| {
+        let name = SanType::OtherName((id.to_vec(), text.into()));
+        move |params: &mut CertificateParams| params.subject_alt_names = vec![name]
+    };
+    let mailbox = [1, 3, 6, 1, 5, 5, 7, 8, 9];
+    for (text, accepted) in [
+        ("ä@example.com", true),
+        ("ä@evil.example", false),
+        ("ä", false),
+    ] {
+        let excludes = constrained(&[], &["evil.example"]);
+        let made = chain(excludes, unchanged, named(&mailbox, text));
+        let report = judge(&made, &RULES);
+        assert_eq!(report.accepted(), accepted, "{report}");
+        if !accepted {
+            assert_refused(
+                &report,
+                Leaf,
+                |reason| matches!(reason, Reason::NameExcluded { name } if name == text),
+            );
+        }
+        let permits = constrained(&["example.com"], &[]);
+        let report = judge(&chain(permits, unchanged, named(&mailbox, text)), &RULES);
+        assert_eq!(report.accepted(), accepted, "{report}");
+    }
+    // What is no text is read as none, and an otherName of another kind is no mailbox.
+    for (id, value, accepted) in [(9, &[0x04, 0x01, b'a'][..], false), (8, &[5, 0], true)] {
+        let id = wrap(6, &[0x2B, 6, 1, 5, 5, 7, 8, id]);
+        let name = wrap(0xA0, &[id, wrap(0xA0, value)].concat());
+        let name = |params: &mut CertificateParams| {
+            let names = wrap(0x30, &name);
+            let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], names);
+            params.subject_alt_names.clear();
+            params.custom_extensions = vec![names];
+        };
+        let excludes = constrained(&[], &["evil.example"]);
+        let report = judge(&chain(excludes, unchanged, name), &RULES);
+        assert_eq!(report.accepted(), accepted, "{report}");
+        assert!(judge(&chain(unchanged, unchanged, name), &RULES).accepted());
+    }
+}
+
 /// A name of each form that is not compared; the otherName is { 1.2.3.4, NULL }.
 const UNCOMPARED: [(&str, &[u8]); 4] = [
     (

@@ -16,7 +16,7 @@ use crate::{
     },
     name::{CanonicalName, Name},
     oid::Oid,
-    reader::{nested, read_whole},
+    reader::{contents, nested, read_whole},
 };
 
 pub(super) const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
@@ -46,6 +46,11 @@ pub(super) static PROCESSED: [ObjectIdentifier; 10] = [
 
 /// subjectAltName is processed as well, but only names of these forms are compared.
 pub(super) const SUBJECT_ALT_NAMES: ObjectIdentifier = SUBJECT_ALT_NAME;
+
+const OTHER_NAME: &str = "otherName";
+
+/// id-on-SmtpUTF8Mailbox (RFC 9598 section 3).
+const SMTP_UTF8_MAILBOX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.8.9");
 
 /// Lists longer than this are made to cost time.
 const MAX_POLICIES: usize = 200;
@@ -217,11 +222,31 @@ pub(super) enum GeneralName<'a> {
     Ip(&'a [u8]),
     /// One that is not compared, by its form.
     Other(&'static str),
+    /// An otherName that is an SmtpUTF8Mailbox (RFC 9598 section 3), without its text if that cannot be read; so is one of which it
+    /// cannot be read whether it is one.
+    OtherMailbox(Option<&'a str>),
     Rfc822(&'a [u8]),
     Uri(&'a [u8]),
 }
 
 impl<'a> GeneralName<'a> {
+    /// Its form, if that is not compared with others of its form.
+    pub(super) fn uncompared_form(&self) -> Option<&'static str> {
+        match self {
+            Self::Other(form) => Some(form),
+            Self::OtherMailbox(_) => Some(OTHER_NAME),
+            _ => None,
+        }
+    }
+
+    fn of_other_name(fields: &'a [u8]) -> Self {
+        match smtp_utf8_mailbox(fields) {
+            Ok(None) => Self::Other(OTHER_NAME),
+            Ok(Some(text)) => Self::OtherMailbox(core::str::from_utf8(text).ok()),
+            Err(_) => Self::OtherMailbox(None),
+        }
+    }
+
     fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let any = AnyRef::decode(reader)?;
         let Tag::ContextSpecific {
@@ -233,7 +258,7 @@ impl<'a> GeneralName<'a> {
         };
         let value = any.value();
         match (number.value(), constructed) {
-            (0, true) => Ok(Self::Other("otherName")),
+            (0, true) => Ok(Self::of_other_name(value)),
             (1, false) => Ok(Self::Rfc822(value)),
             (2, false) => Ok(Self::Dns(value)),
             (3, true) => Ok(Self::Other("x400Address")),
@@ -252,6 +277,20 @@ impl<'a> GeneralName<'a> {
             _ => Err(reader.error(any.tag().unexpected_error(None))),
         }
     }
+}
+
+/// The octets of the text of an otherName, if that is an SmtpUTF8Mailbox.
+fn smtp_utf8_mailbox(fields: &[u8]) -> der::Result<Option<&[u8]>> {
+    let mut reader = SliceReader::new(fields)?;
+    if Oid::read(&mut reader)? != SMTP_UTF8_MAILBOX {
+        return Ok(None);
+    }
+    let value = contents(&mut reader, TagNumber(0).context_specific(true))?;
+    reader.finish()?;
+    let mut reader = SliceReader::new(value)?;
+    let text = contents(&mut reader, Tag::Utf8String)?;
+    reader.finish()?;
+    Ok(Some(text))
 }
 
 pub(super) fn subject_alt_names<'a>(

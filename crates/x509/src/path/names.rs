@@ -57,6 +57,14 @@ fn check_name(
     constraints: &NameConstraints<'_>,
     budget: &mut Budget,
 ) -> Result<(), Reason> {
+    let mut subtrees = constraints.permitted.iter().chain(&constraints.excluded);
+    // What cannot be compared may not be let pass, unless it need not be understood.
+    if let Some(form) = name.uncompared_form()
+        && constraints.critical
+        && subtrees.any(|subtree| subtree.uncompared_form() == Some(form))
+    {
+        return Err(Reason::NameFormUnsupported { form });
+    }
     let of_this_form = |subtrees: &[GeneralName<'_>]| {
         let count = |subtree: &&GeneralName<'_>| same_form(name, subtree);
         subtrees.iter().filter(count).count()
@@ -69,14 +77,6 @@ fn check_name(
         return Ok(());
     }
     budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
-    if let GeneralName::Other(form) = name {
-        // What cannot be compared may not be let pass, unless it need not be understood.
-        return if constraints.critical {
-            Err(Reason::NameFormUnsupported { form })
-        } else {
-            Ok(())
-        };
-    }
     for subtree in &constraints.excluded {
         if same_form(name, subtree) && lies_within(name, subtree, Side::Excluded)? {
             return Err(Reason::NameExcluded {
@@ -116,23 +116,25 @@ fn display_name(name: &GeneralName<'_>) -> String {
             }
         }
         GeneralName::Other(form) => (*form).to_string(),
+        GeneralName::OtherMailbox(Some(text)) => text.escape_debug().to_string(),
+        GeneralName::OtherMailbox(None) => "unreadable SmtpUTF8Mailbox".to_string(),
         GeneralName::Dns(text) | GeneralName::Rfc822(text) | GeneralName::Uri(text) => {
             text.escape_ascii().to_string()
         }
     }
 }
 
+/// Whether a name is compared with a subtree.
 fn same_form(name: &GeneralName<'_>, subtree: &GeneralName<'_>) -> bool {
-    use GeneralName::{Directory, Dns, Ip, Other, Rfc822, Uri};
-    match (name, subtree) {
+    use GeneralName::{Directory, Dns, Ip, OtherMailbox, Rfc822, Uri};
+    matches!(
+        (name, subtree),
         (Directory(..), Directory(..))
-        | (Dns(_), Dns(_))
-        | (Ip(_), Ip(_))
-        | (Rfc822(_), Rfc822(_))
-        | (Uri(_), Uri(_)) => true,
-        (Other(name), Other(subtree)) => name == subtree,
-        _ => false,
-    }
+            | (Dns(_), Dns(_))
+            | (Ip(_), Ip(_))
+            | (OtherMailbox(_) | Rfc822(_), Rfc822(_))
+            | (Uri(_), Uri(_))
+    )
 }
 
 /// On which side of a constraint a subtree stands: what is doubtful, in the name or in the subtree, is refused on either.
@@ -148,11 +150,12 @@ fn lies_within(
     subtree: &GeneralName<'_>,
     side: Side,
 ) -> Result<bool, Reason> {
-    use GeneralName::{Directory, Dns, Ip, Rfc822, Uri};
+    use GeneralName::{Directory, Dns, Ip, OtherMailbox, Rfc822, Uri};
     match (name, subtree) {
         (Directory(_, name), Directory(_, base)) => Ok(name.starts_with(base)),
         (Dns(name), Dns(base)) => Ok(dns_within(name, base, side)),
         (Ip(address), Ip(range)) => ip_within(address, range),
+        (OtherMailbox(mailbox), Rfc822(base)) => Ok(utf8_mailbox_within(*mailbox, base, side)),
         (Rfc822(mailbox), Rfc822(base)) => Ok(mailbox_within(mailbox, base, side)),
         (Uri(uri), Uri(base)) => Ok(match host_of(uri) {
             Some(host) => host_within(host, base, side),
@@ -224,6 +227,17 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
             host_within(host, base.strip_prefix(b"@").unwrap_or(base), side)
         }
         None => host_within(host, base, side),
+    }
+}
+
+/// RFC 9598 section 6: by the host alone, which is in ASCII there. Where one mailbox is permitted, no other one of its host is.
+fn utf8_mailbox_within(mailbox: Option<&str>, base: &[u8], side: Side) -> bool {
+    let mailbox = mailbox.unwrap_or_default().as_bytes();
+    let is_readable = split_mailbox(mailbox).is_some_and(|(_, host)| host.is_ascii());
+    match (side, split_mailbox(base)) {
+        _ if !is_readable => side == Side::Excluded,
+        (Side::Excluded, Some((_, host))) => mailbox_within(mailbox, host, side),
+        _ => mailbox_within(mailbox, base, side),
     }
 }
 
@@ -383,6 +397,30 @@ mod tests {
         for no_mailbox in ["example.com", "@example.com", "a@"] {
             let within = |side| mailbox_within(no_mailbox.as_bytes(), b"example.com", side);
             assert!(!within(Side::Permitted) && within(Side::Excluded));
+        }
+    }
+
+    #[test]
+    fn mailboxes_beyond_ascii_lie_within_hosts_and_domains() {
+        for (mailbox, base, permitted, excluded) in [
+            (Some("ä@example.com"), "example.com", true, true),
+            (Some("ä@EXAMPLE.com"), "example.com", true, true),
+            (Some("ä@b.example.com"), ".example.com", true, true),
+            (Some("ä@b.example.com"), "example.com", false, false),
+            (Some("ä@example.com"), "a@example.com", false, true),
+            (Some("ä@example.net"), "a@example.com", false, false),
+            (Some("ä@example.com"), "@example.com", false, true),
+            (Some("ä@xn--mller-kva.de"), "xn--mller-kva.de", true, true),
+            // What they are cannot be told.
+            (Some("ä@müller.de"), "example.com", false, true),
+            (Some("ä@müller.example.com"), ".example.com", false, true),
+            (Some("ä"), "example.com", false, true),
+            (Some(""), "example.com", false, true),
+            (None, "example.com", false, true),
+        ] {
+            let within = |side| utf8_mailbox_within(mailbox, base.as_bytes(), side);
+            let told = (within(Side::Permitted), within(Side::Excluded));
+            assert_eq!(told, (permitted, excluded), "{mailbox:?} in {base}");
         }
     }
 
