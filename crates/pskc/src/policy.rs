@@ -45,7 +45,9 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether the key may be used so, dates and transactions aside.
+    /// Whether the key may be used so. Dates, transactions and the PIN are for the caller to ask besides, and so are the dates of the
+    /// device ([`DeviceInfo`](crate::DeviceInfo)): beyond them the key may not be used, and with a PIN that is
+    /// [part of the code](PinUsage::is_part_of_code) it alone makes none.
     pub fn permits(&self, usage: KeyUsage) -> bool {
         !self.has_unknown && (self.usages.is_empty() || self.usages.contains(&usage))
     }
@@ -200,6 +202,20 @@ pub enum PinUsage {
 
 impl PinUsage {
     const ALL: [Self; 4] = [Self::Local, Self::Prepend, Self::Append, Self::Algorithmic];
+
+    /// Whether the code that is to be given is another one than the key's.
+    ///
+    /// ```
+    /// use keyproof_pskc::PinUsage;
+    ///
+    /// assert!(PinUsage::Append.is_part_of_code() && !PinUsage::Local.is_part_of_code());
+    /// ```
+    pub const fn is_part_of_code(self) -> bool {
+        match self {
+            Self::Local => false,
+            Self::Algorithmic | Self::Append | Self::Prepend => true,
+        }
+    }
 
     /// The word in a container, such as `Local`.
     pub const fn name(self) -> &'static str {

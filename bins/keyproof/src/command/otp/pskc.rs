@@ -9,8 +9,8 @@ use keyproof_otp::{
     otpauth::{Kind, OtpauthUri},
 };
 use keyproof_pskc::{
-    Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock, Policy, Prf,
-    ResponseFormat, Unlock, Writer,
+    Cipher, Container, Encoding, Key, KeyData, KeyDerivation, KeyInfo, KeyUsage, Lock, PinUsage,
+    Policy, Prf, ResponseFormat, Unlock, Writer,
 };
 use keyproof_store::{Entropy, SystemEntropy};
 use serde::{Serialize, Serializer};
@@ -143,7 +143,7 @@ fn show(arguments: &ShowArguments) -> Outcome {
             if key.has_uri() && is_limited(&info) {
                 let id = output::printable(&info.id);
                 output::say(&format!(
-                    "keyproof: warning: key {id} is limited by dates or a number of uses, which its otpauth URI does not say"
+                    "keyproof: warning: key {id} is limited by dates, a number of uses or a PIN, which its otpauth URI does not say"
                 ));
             }
             shown.push(key);
@@ -348,6 +348,7 @@ fn facts(info: &KeyInfo) -> Map<String, Value> {
             "expiry_date": policy.expiry_date,
             "usages": policy.usages.iter().map(|usage| usage.name()).collect::<Vec<_>>(),
             "transactions": policy.transactions,
+            "pin": policy.pin.as_ref().map(|pin| json!({ "usage": pin.usage.map(PinUsage::name) })),
             "permits_codes": policy.permits(KeyUsage::Otp),
         })
     });
@@ -368,6 +369,8 @@ fn facts(info: &KeyInfo) -> Map<String, Value> {
         ("manufacturer", json!(info.device.manufacturer)),
         ("serial", json!(info.device.serial_number)),
         ("model", json!(info.device.model)),
+        ("device_start_date", json!(info.device.start_date)),
+        ("device_expiry_date", json!(info.device.expiry_date)),
         ("policy", json!(policy)),
     ];
     facts
@@ -396,12 +399,24 @@ fn line(info: &KeyInfo) -> String {
             line += &format!(", {name} {value}");
         }
     }
+    if let Some(start) = &device.start_date {
+        line += &format!(", device from {start}");
+    }
+    if let Some(expiry) = &device.expiry_date {
+        line += &format!(", device until {expiry}");
+    }
     if let Some(policy) = &info.policy {
         if let Some(start) = &policy.start_date {
             line += &format!(", from {start}");
         }
         if let Some(expiry) = &policy.expiry_date {
             line += &format!(", until {expiry}");
+        }
+        if let Some(pin) = &policy.pin {
+            line += ", with a PIN";
+            if let Some(usage) = pin.usage {
+                line += &format!(" ({usage})");
+            }
         }
         if !policy.permits(KeyUsage::Otp) {
             line += ", not to be used for codes";
@@ -410,17 +425,25 @@ fn line(info: &KeyInfo) -> String {
     line
 }
 
-/// Whether the key may be used from or until some day alone, or only so often.
+/// Whether the key, or its device, may be used from or until some day alone, only so often, or with a PIN.
 fn is_limited(info: &KeyInfo) -> bool {
-    info.policy.as_ref().is_some_and(|policy| {
-        policy.start_date.is_some() || policy.expiry_date.is_some() || policy.transactions.is_some()
-    })
+    let device = &info.device;
+    let is_policy_limited = info.policy.as_ref().is_some_and(|policy| {
+        policy.start_date.is_some()
+            || policy.expiry_date.is_some()
+            || policy.transactions.is_some()
+            || policy.pin.is_some()
+    });
+    is_policy_limited || device.start_date.is_some() || device.expiry_date.is_some()
 }
 
-/// The key as an otpauth URI, if there is one that says the same, and if the key may be used for codes.
+/// The key as an otpauth URI, if there is one that says the same, and if the key may be used for codes that no PIN is part of.
 fn uri(info: &KeyInfo, data: &KeyData, secret: &[u8]) -> Option<OtpauthUri> {
     let policy = info.policy.as_ref();
-    if policy.is_some_and(|policy| !policy.permits(KeyUsage::Otp)) {
+    let pin = policy.and_then(|policy| policy.pin.as_ref()?.usage);
+    if policy.is_some_and(|policy| !policy.permits(KeyUsage::Otp))
+        || pin.is_some_and(PinUsage::is_part_of_code)
+    {
         return None;
     }
     let algorithm: Algorithm = info.hash()?.parse().ok()?;

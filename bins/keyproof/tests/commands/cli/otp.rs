@@ -607,6 +607,82 @@ fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     );
 }
 
+/// What an otpauth URI does not say of a device, and of a PIN.
+#[test]
+fn otp_pskc_tells_of_the_dates_of_devices_and_of_pins() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("container");
+    let show = |device: &str, policy: &str, more: &[&str]| {
+        let document = format!(
+            r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
+              <DeviceInfo><SerialNo>1</SerialNo>{device}</DeviceInfo>
+              <Key Id="7" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:totp">
+                <Data><Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret></Data>
+                {policy}
+              </Key></KeyPackage></KeyContainer>"#
+        );
+        fs::write(&path, document).unwrap();
+        let command = ["otp", "pskc", "show", path.to_str().unwrap()];
+        let output = run(&[&command[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        output
+    };
+    let pin = |mode: &str| format!(r#"<Policy><PINPolicy {mode}/></Policy>"#);
+    let (start, end) = (
+        "<StartDate>2026-05-01T00:00:00Z</StartDate>",
+        "<ExpiryDate>2026-05-31T00:00:00Z</ExpiryDate>",
+    );
+    for (device, policy, says, member) in [
+        (
+            start,
+            "",
+            "device from 2026-05-01T00:00:00Z",
+            "device_start_date",
+        ),
+        (
+            end,
+            "",
+            "device until 2026-05-31T00:00:00Z",
+            "device_expiry_date",
+        ),
+        (
+            "",
+            &*pin(r#"PINUsageMode="Local""#),
+            "with a PIN (Local)",
+            "policy",
+        ),
+        ("", &*pin(""), "with a PIN", "policy"),
+    ] {
+        let shown = show(device, policy, &[]);
+        assert!(
+            text(&shown.stdout).contains(says),
+            "{}",
+            text(&shown.stdout)
+        );
+        let document = show(device, policy, &["--json"]).stdout;
+        let document: Value = serde_json::from_slice(&document).unwrap();
+        assert!(!document["keys"][0][member].is_null(), "{document}");
+        let output = show(device, policy, &["--show-secrets"]);
+        assert!(text(&output.stdout).contains("otpauth://totp/1?"));
+        assert!(text(&output.stderr).contains("key 7 is limited"));
+    }
+    // A code of the key alone is none.
+    for mode in ["Append", "Prepend", "Algorithmic"] {
+        let policy = pin(&format!(r#"PINUsageMode="{mode}""#));
+        let output = show("", &policy, &["--show-secrets"]);
+        let shown = text(&output.stdout);
+        assert!(!shown.contains("otpauth://"), "{shown}");
+        assert!(shown.contains(&format!("with a PIN ({mode})")), "{shown}");
+        let document = show("", &policy, &["--show-secrets", "--json"]).stdout;
+        let document: Value = serde_json::from_slice(&document).unwrap();
+        let key = &document["keys"][0];
+        assert_eq!(
+            (&key["policy"]["pin"]["usage"], &key["uri"]),
+            (&mode.into(), &Value::Null)
+        );
+    }
+}
+
 /// A policy that a reader does not keep to permits nothing (RFC 6030 section 5): an otpauth URI says nothing of one.
 #[test]
 fn otp_pskc_makes_no_uri_of_a_key_that_is_not_for_codes() {
