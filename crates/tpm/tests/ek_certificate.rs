@@ -11,7 +11,7 @@ use keyproof_tpm::{
     EkChain, Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic,
     algorithms, check_ek_certificate,
 };
-use keyproof_x509::crl::Crl;
+use keyproof_x509::{Finding as _, crl::Crl};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -472,6 +472,44 @@ impl Maker {
         policy.intermediates = &intermediates;
         policy.crls = &crls;
         check_ek_certificate(certificate, &policy)
+    }
+}
+
+/// It needs no chain; that its maker has revoked it is told all the same.
+#[test]
+fn an_allowed_certificate_that_is_revoked_is_a_warning() {
+    let maker = Maker::new();
+    let certificate = maker.ca.endorse(&maker.key, |_| ());
+    let parsed = EkCertificate::parse(&certificate).unwrap();
+    let serial = parsed.certificate().serial().as_bytes();
+    let (free, revoking) = (
+        maker.ca.revoke(&[], |_| ()),
+        maker.ca.revoke(&[serial], |_| ()),
+    );
+    let (allowed, ca): ([&[u8]; 1], [&[u8]; 1]) = ([&certificate], [maker.ca.certificate.der()]);
+    for (list, intermediates, warns) in [
+        (&revoking, &ca[..], true),
+        (&free, &ca[..], false),
+        // Whose list it is cannot be told.
+        (&revoking, &[][..], false),
+    ] {
+        let crls = [Crl::from_der(list).unwrap()];
+        let mut policy = EkCertificatePolicy::without_key(&[], NOW, algorithms::RING);
+        policy.allowed = &allowed;
+        policy.intermediates = intermediates;
+        policy.crls = &crls;
+        let report = check_ek_certificate(&certificate, &policy);
+        let detail = report.detail(EkCertificateCheck::Chain);
+        let says = "allowed all the same: the endorsement certificate: it is revoked since";
+        assert_eq!(detail.contains(says), warns, "{detail}");
+        let mut findings = report.of(EkCertificateCheck::Chain);
+        let is_told_why = findings.any(|finding| finding.remedy().ends_with("has revoked it why"));
+        assert_eq!(is_told_why, warns, "{report}");
+        if warns {
+            accepted(&report, &[EkCertificateCheck::Chain]);
+        } else {
+            accepted(&report, &[]);
+        }
     }
 }
 

@@ -60,6 +60,24 @@ pub(super) fn build(
     }
 }
 
+/// That a certificate which needs no chain is revoked: by the list of an issuer that is known, trusted or not.
+pub(super) fn revocation(
+    certificate: &Certificate<'_>,
+    policy: &EkCertificatePolicy<'_>,
+) -> Option<EkCertificateFinding> {
+    let known = policy.roots.iter().chain(policy.intermediates).copied();
+    let mut rules = Rules::new(policy.algorithms, policy.now);
+    rules.processed = &ALSO_UNDERSTOOD;
+    rules.crls = policy.crls;
+    let report = find(certificate, &Pool::default(), &known.collect(), &rules);
+    let refusal = report.refusal()?;
+    let is_revoked = matches!(refusal.reason, Reason::Revoked { .. });
+    is_revoked.then(|| EkCertificateFinding::ChainRefused {
+        certificate: whose(&report, refusal.at),
+        reason: refusal.reason.clone(),
+    })
+}
+
 /// A certificate of the walk. The endorsement certificate's own subject is empty, as a rule.
 fn whose(report: &PathReport, at: usize) -> String {
     match report.walk().get(at) {

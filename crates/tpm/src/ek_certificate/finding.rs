@@ -309,6 +309,10 @@ impl Finding for EkCertificateFinding {
             | Self::TpmAttributes(_)
             | Self::ValidWithoutEnd
             | Self::Vendor(_) => "nothing: all is well",
+            Self::ChainRefused {
+                reason: Reason::Revoked { .. },
+                ..
+            } => "do not trust what was issued to it; ask who has revoked it why",
             Self::ChainRefused { .. } | Self::ChainWithoutRoots => {
                 "add the manufacturer's root, and the CAs between it and the certificate"
             }

@@ -61,7 +61,8 @@ pub struct EkCertificatePolicy<'a> {
     pub ek: Option<&'a TpmtPublic>,
     /// Certificates that are trusted as they are, in DER: for one that is equal to one of them, byte
     /// for byte, what is wrong with its names, its extended key usage, its critical extensions, vendor,
-    /// specification or chain only warns. All other checks apply.
+    /// specification or chain only warns, as does that one of `crls` has it, by an issuer that is among `roots` or `intermediates`.
+    /// All other checks apply.
     pub allowed: &'a [&'a [u8]],
     /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain. Intermediates may be listed beside them:
     /// one that another of the list has issued stands below that; one whose issuer is not listed is a root itself, unless its
@@ -246,6 +247,9 @@ pub fn check_ek_certificate(
             EkCertificateCheck::Chain,
             EkCertificateFinding::ChainNotNeeded,
         );
+        if let Some(revoked) = chain::revocation(certificate, policy) {
+            judgement.judged(EkCertificateCheck::Chain, revoked);
+        }
     } else {
         for finding in chain::build(certificate, policy) {
             judgement.judged(EkCertificateCheck::Chain, finding);
