@@ -50,6 +50,13 @@ pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError>
             block: None,
             problem,
         };
+        if is_more_than_one(text) {
+            return Err(TrustListError {
+                entry,
+                block: Some(2),
+                problem: "an entry is one certificate, and nothing may follow it".to_owned(),
+            });
+        }
         let der = allowed(text).map_err(|error| wrong(error.to_string()))?;
         EkCertificate::parse(&der).map_err(|error| wrong(error.to_string()))?;
     }
@@ -79,6 +86,11 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
 
 pub(super) fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
     decode_der(text, &[SectionKind::Certificate])
+}
+
+/// Whether an entry of an allow-list has more than one block of PEM, of which the first alone would be used.
+fn is_more_than_one(text: &str) -> bool {
+    text.matches("-----BEGIN").nth(1).is_some()
 }
 
 /// The roots of an entry that was listed.
@@ -265,6 +277,23 @@ mod tests {
             }
         }
         assert_eq!(taken, forms.len() * (texts.len() - 1));
+    }
+
+    #[test]
+    fn an_entry_of_an_allow_list_is_one_certificate() {
+        let ((der, one), (_, other)) = (ca(), ca());
+        let entries = [
+            one.clone(),
+            BASE64.encode(&der),
+            format!("of one TPM:\n{other}"),
+        ];
+        assert_eq!(check_allow_list(&entries), Ok(()));
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        for next in [&other, &one, &key] {
+            let entries = [one.clone(), format!("{one}{next}")];
+            let refused = check_allow_list(&entries).unwrap_err();
+            assert_eq!((refused.entry, refused.block), (1, Some(2)));
+        }
     }
 
     /// The path search takes roots of X.509 version 1, which have no basicConstraints; a list that serves others does not.
