@@ -83,7 +83,7 @@ struct ApiKeySpec {
     need_mtls: Option<bool>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct ApiKeyChangeSpec {
     is_disabled: Option<bool>,
     revoke_reason: Option<String>,
@@ -390,14 +390,16 @@ async fn create<S: DeserializeOwned + Default>(
     Ok((metadata, body.spec.unwrap_or_default().0))
 }
 
-async fn replace<S: DeserializeOwned + Default>(
-    exchange: &mut Exchange,
-    at: &Place,
-) -> Result<S, Refusal> {
+/// What a replacement leaves out ends what is in force: one of which nothing came is no replacement.
+async fn replace<S: DeserializeOwned>(exchange: &mut Exchange, at: &Place) -> Result<S, Refusal> {
     let body: Envelope<S> = read(exchange, at.body).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
     metadata.must_match(&at.namespace, Some(&at.name))?;
-    Ok(body.spec.unwrap_or_default().0)
+    if metadata.name.unwrap_or_default().is_empty() {
+        return Err(Refusal::invalid("metadata.name is required"));
+    }
+    let spec = body.spec.map(|JsonObject(spec)| spec);
+    spec.ok_or_else(|| Refusal::invalid("spec is required"))
 }
 
 impl MetadataBody {

@@ -312,6 +312,57 @@ async fn a_get_tells_what_its_response_format_asks_for() {
     assert_eq!(referring, [pair("tpm_category", "off")]);
 }
 
+/// What a replacement leaves out is undone, and so one of which nothing came is none.
+#[tokio::test]
+async fn a_replacement_names_its_object_and_has_a_spec() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let allowed = json!({ "tpm_allow_list": [manufacturer.root] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    let disabled = json!({ "is_disabled": true });
+    site.replace(API_KEYS, "station", disabled).await.is(200);
+    for (path, name) in [
+        (MANAGERS, "manager"),
+        (CATEGORIES, "category"),
+        (API_KEYS, "station"),
+    ] {
+        let object = format!("{path}/{name}");
+        let before = site.get(&object).await.is(200).json.clone();
+        for (wrong, missing) in [
+            (json!({}), "metadata.name"),
+            (json!({ "metadata": null, "spec": {} }), "metadata.name"),
+            (json!({ "metadata": {}, "spec": {} }), "metadata.name"),
+            (
+                json!({ "metadata": { "name": null }, "spec": {} }),
+                "metadata.name",
+            ),
+            (
+                json!({ "metadata": { "name": "" }, "spec": {} }),
+                "metadata.name",
+            ),
+            (json!({ "metadata": { "name": name } }), "spec"),
+            (
+                json!({ "metadata": { "name": name }, "spec": null }),
+                "spec",
+            ),
+        ] {
+            let put = site.admin("PUT", &object).json(&wrong).send().await;
+            let text = format!("{missing} is required");
+            put.refuses(400, 3).saying(&text);
+            assert_eq!(site.get(&object).await.is(200).json, before, "{wrong}");
+        }
+    }
+    let preauth = json!({ "api_key": key, "device": {} });
+    let answer = site.post(PREAUTH, &preauth).await;
+    assert_eq!(answer.is(200).json["status"], "PREAUTH_RSP_INVALID_API_KEY");
+    // One that is there and says nothing undoes what it leaves out.
+    let enabled = site.replace(API_KEYS, "station", json!({})).await;
+    enabled.is(200);
+    let shown = site.get(&format!("{API_KEYS}/station")).await;
+    assert_eq!(shown.is(200).json["spec"]["is_disabled"], false);
+}
+
 #[tokio::test]
 async fn a_key_may_be_revoked_since_before_all_time() {
     let site = Site::start().await;
