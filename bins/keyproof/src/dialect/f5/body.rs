@@ -168,6 +168,9 @@ struct AttestBody {
     activation: Option<JsonObject<ActivationBody>>,
 }
 
+/// What clients in Go, and of Protocol Buffers, write where no time is set.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
 /// A preauth request.
 pub(super) struct Preauth {
     pub(super) api_key: Zeroizing<String>,
@@ -343,7 +346,7 @@ pub(super) async fn api_key_change(
         is_disabled: spec.is_disabled.unwrap_or_default(),
         revoke_reason: spec.revoke_reason.unwrap_or_default(),
         revoked_at: match spec.revoked_timestamp.as_deref() {
-            None | Some("") => None,
+            None | Some("" | NO_TIME) => None,
             Some(text) => Some(revoked_timestamp(text)?),
         },
     })
