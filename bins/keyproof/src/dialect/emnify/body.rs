@@ -241,11 +241,12 @@ fn network_of(text: &str) -> Option<IpNet> {
 }
 
 pub(super) fn application_token_change(body: &[u8]) -> Result<ApplicationTokenChange, BodyError> {
+    const STATUS: BodyError = BodyError::Required("Application Token", "status");
     let mut members = Members::parse(body)?;
     let description = members.text("description")?;
     let status = match members.object("status")? {
         None => None,
-        Some(mut status) => status.number("id")?,
+        Some(mut status) => Some(status.number("id")?.ok_or(STATUS)?),
     };
     let is_revoked = match status {
         None => None,

@@ -311,6 +311,21 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
         .send()
         .await
         .is(200);
+    // Whoever names a status and not which is not told that it was taken.
+    for unnamed in [
+        json!({ "description": "Revoked" }),
+        json!({ "id": null }),
+        json!({}),
+    ] {
+        let answer = patch(json!({ "status": unnamed })).await;
+        answer.refuses(422, 1402, "Application Token - status is required");
+    }
+    patch(json!({ "status": null })).await.is_empty(204);
+    site.get("/api/v1/user")
+        .bearer(&access)
+        .send()
+        .await
+        .is(200);
     patch(json!({ "status": { "id": 1.0 } }))
         .await
         .is_empty(204);
