@@ -116,7 +116,8 @@ impl Credentials {
             return Err(BodyError::NotOneKind);
         }
         let fingerprint = members.text("fingerprint")?;
-        let trust = members.object("trusted_device")?.map(trust).transpose()?;
+        let device = members.object("trusted_device")?;
+        let trust = device.map(trust).transpose()?.flatten();
         match (application, refresh, name, password, challenge, code) {
             (Some(token), ..) => Ok(Self::Application { token }),
             (_, Some(token), ..) => Ok(Self::Refresh { token }),
@@ -141,16 +142,18 @@ impl Credentials {
     }
 }
 
-fn trust(mut members: Members) -> Result<TrustRequest, BodyError> {
+/// The device to trust: none without a fingerprint.
+fn trust(mut members: Members) -> Result<Option<TrustRequest>, BodyError> {
     let fingerprint = members.text("fingerprint")?;
-    Ok(TrustRequest {
-        fingerprint: fingerprint
-            .ok_or(BodyError::Type("trusted_device.fingerprint", "a String"))?,
+    let (browser, name) = (members.text("browser")?, members.text("name")?);
+    let operating_system = members.text("operating_system")?;
+    Ok(fingerprint.map(|fingerprint| TrustRequest {
+        fingerprint,
         in_place_of: None,
-        browser: members.text("browser")?,
-        name: members.text("name")?,
-        operating_system: members.text("operating_system")?,
-    })
+        browser,
+        name,
+        operating_system,
+    }))
 }
 
 /// The password that goes with a new TOTP key.
@@ -343,8 +346,8 @@ mod tests {
                 BodyError::Type("username", "a String"),
             ),
             (
-                json!({ "mfa_token": "a", "code": 1, "trusted_device": {} }),
-                BodyError::Type("trusted_device.fingerprint", "a String"),
+                json!({ "mfa_token": "a", "code": 1, "trusted_device": { "browser": 1 } }),
+                BodyError::Type("browser", "a String"),
             ),
         ] {
             assert_eq!(read(&body).err(), Some(expected), "{body}");

@@ -68,7 +68,7 @@ async fn what_is_no_single_kind_of_credentials_is_400() {
         r#"{"application_token":"a","mfa_token":"b","code":"1"}"#,
         r#"{"mfa_token":"a"}"#,
         r#"{"code":"123456"}"#,
-        r#"{"mfa_token":"a","code":"1","trusted_device":{}}"#,
+        r#"{"mfa_token":"a","code":"1","trusted_device":{"fingerprint":1}}"#,
     ] {
         let answer = site.call("POST", AUTHENTICATE).body(body).send().await;
         answer.refuses(400, 1000, "");
@@ -228,14 +228,24 @@ async fn what_is_said_of_a_device_refuses_no_right_code() {
     for device in [
         json!({ "fingerprint": "" }),
         json!({ "trusted_device": { "fingerprint": "", "browser": "Firefox" } }),
+        json!({ "trusted_device": { "fingerprint": null, "browser": "Firefox" } }),
+        json!({ "trusted_device": {} }),
     ] {
         let token = site.challenge(ADA).await;
         answer(&token, &device).await.is(200);
         site.clock.advance(Duration::from_secs(30));
     }
     assert_eq!(devices().await, json!([]));
-    let empty = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "" });
-    assert!(site.authenticate(empty).await.is(200).json["mfa_token"].is_string());
+    for none in [
+        json!({ "fingerprint": "" }),
+        json!({ "trusted_device": { "fingerprint": null } }),
+        json!({ "trusted_device": {} }),
+    ] {
+        let mut body = none;
+        body["username"] = ADA.into();
+        body["password"] = PASSWORD.into();
+        assert!(site.authenticate(body).await.is(200).json["mfa_token"].is_string());
+    }
 
     // Of each text 256 bytes are kept, in whole characters.
     let long = format!("x{}", "é".repeat(200));
