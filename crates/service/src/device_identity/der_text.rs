@@ -24,6 +24,8 @@ pub enum DerTextError {
 /// [`DerTextError`].
 pub fn decode_der(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextError> {
     if text.contains("-----BEGIN") {
+        // Some programs write this for the other (RFC 7468, section 7).
+        let text = text.replace(" NEW CERTIFICATE REQUEST-----", " CERTIFICATE REQUEST-----");
         let section = <(SectionKind, Vec<u8>)>::from_pem_slice(text.as_bytes());
         return match section {
             Ok((kind, der)) if kinds.contains(&kind) => Ok(der),
@@ -72,6 +74,11 @@ mod unit_tests {
             "-----BEGIN CERTIFICATE-----\nAQID".to_owned(),
         ] {
             assert_eq!(decode_der(&wrong, &kinds), Err(DerTextError::WrongPem));
+        }
+        for label in ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"] {
+            let request = pem(label);
+            assert_eq!(decode_der(&request, &[SectionKind::Csr]), Ok(vec![1, 2, 3]));
+            assert_eq!(decode_der(&request, &kinds), Err(DerTextError::WrongPem));
         }
     }
 }

@@ -538,6 +538,11 @@ async fn inputs_may_be_pem_and_wrapped() {
     let (head, tail) = request["ak_pub_key"].as_str().unwrap().split_at(40);
     request["ak_pub_key"] = json!(format!("{head}\r\n {tail}\n"));
     site.post(PROVISION, &request).await.is(200);
+    // As openssl's -newhdr, certreq and keytool have it.
+    let csr = request["csr"].as_str().unwrap();
+    let relabelled = csr.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
+    request["csr"] = json!(relabelled);
+    site.post(PROVISION, &request).await.is(200);
 }
 
 #[tokio::test]
