@@ -255,7 +255,8 @@ keys! {
     /// `auth.*`
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct AuthSettings {
-        /// How many requests that cost a password hash an address may send in a window, on each server; 0 is without a limit.
+        /// How many requests that log somebody in, whatever they show, or cost a password hash an address may send in a window,
+        /// on each server; 0 is without a limit.
         address_limit: Option<u32> = None => "100",
         /// The length of the window of `auth.address_limit`.
         address_window_s: Option<NonZeroU32> = None => "\"5m\"",

@@ -65,6 +65,28 @@ async fn every_request_that_costs_a_hash_counts_and_no_other() {
     site.password("a", "b").await.is(401);
 }
 
+#[tokio::test]
+async fn a_login_counts_whatever_it_shows() {
+    let site = Site::configured(&[("auth.address_limit", 4.into())]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let tokens = site.password(ADA, PASSWORD).await;
+    let refresh = json!({ "refresh_token": tokens.text("refresh_token") });
+    site.authenticate(refresh.clone()).await.is(200);
+    for shown in [
+        json!({ "application_token": "a" }),
+        json!({ "mfa_token": "a", "code": "123456" }),
+    ] {
+        site.authenticate(shown).await.is_empty(401);
+    }
+    let refused = site.authenticate(refresh).await;
+    refused.says(
+        429,
+        1105,
+        "TooManyRequests",
+        "Too many authentication requests from this address",
+    );
+}
+
 /// A stranger with a /48 neither has 65,536 windows of their own nor takes anybody else's.
 #[tokio::test]
 async fn a_network_has_16_times_the_limit_and_others_have_their_own() {
