@@ -115,8 +115,7 @@ impl Answering {
         let is_encrypted = matches!(origin.transport, Transport::Tls(_))
             || stack.proxies.says_https(origin.peer, &head.headers);
         let path = RequestPath::of_target(head.uri.path());
-        let application = path.as_ref().and_then(|path| served.application(path));
-        let application = application.cloned();
+        let application = served.application(&path).cloned();
         let progress = Arc::new(Progress::start(stack.limits.handler_timeout));
         let record = AccessRecord::start(
             &head.method,
@@ -134,8 +133,8 @@ impl Answering {
             .and_then(|()| understood(&head))
             .and_then(|()| of_few_parameters(&head))
             .and_then(|()| body.check_announced());
-        let probe = path.as_ref().and_then(Probe::at);
-        let step = match (within_limits, probe, application.as_ref().zip(path)) {
+        let probe = Probe::at(&path);
+        let step = match (within_limits, probe, application.as_ref()) {
             (Err(refusal), ..) => Step::Refuse(refusal),
             (Ok(()), Some(probe), _) => {
                 progress.route.matched(probe.route());
@@ -145,7 +144,7 @@ impl Answering {
                 Step::Probe(probe, head.method)
             }
             (Ok(()), None, None) => Step::Refuse(StackRefusal::NotFound),
-            (Ok(()), None, Some((application, path))) => {
+            (Ok(()), None, Some(application)) => {
                 let only_reads = head.method.is_safe();
                 let exchange = Exchange {
                     query: Query::parse(head.uri.query().unwrap_or_default()),

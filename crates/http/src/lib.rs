@@ -17,7 +17,6 @@
 //! | a head over 64 KiB or 100 fields | 431 | closed |
 //! | a request target over 16 KiB | 414 | kept; closed where the head is over its limit too |
 //! | a query of more than 256 parameters | 400 | kept |
-//! | a path of more than 64 segments | 404, as one that no application claims | kept |
 //! | no `Host` (HTTP/1.1) or two; two `Authorization` or `Content-Type` | 400 | kept |
 //! | two different `Content-Length` (the same twice counts once), or one that is no number | 400 | closed |
 //! | `TRACE` | 405 | kept |
@@ -27,6 +26,7 @@
 //! | a path that no application claims | 404 | kept |
 //! | a body announced longer than `max_body_bytes` | 413, nothing of it is read | closed |
 //! | *authentication, permission, existence, precondition: the application's answers* | | kept |
+//! | a path of more than 64 segments, of which 65 are kept | the application's 404: it has none | kept |
 //! | a body longer than its route needs, announced or not | 413 | closed |
 //! | a body slower than `body_timeout` | 408 | closed |
 //! | a malformed chunk, or a body cut short | 400; nothing was changed | closed |

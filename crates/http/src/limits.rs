@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The longest request target that is served, in bytes: some clients send certificates in the query.
 pub(crate) const MAX_TARGET_BYTES: usize = 16 * 1024;
 
-/// The most segments of a path that is looked at. In memory each takes many times what a slash does.
+/// The most segments of a path that any application has. In memory each takes many times what a slash does.
 pub(crate) const MAX_SEGMENTS: usize = 64;
 
 /// The most parameters of a query that is served. In memory each takes many times what it does in the target.

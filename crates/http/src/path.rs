@@ -31,10 +31,12 @@ impl RequestPath {
         Self { text, ends }
     }
 
-    /// The same, unless it has more than [`MAX_SEGMENTS`]: then it is no application's.
-    pub(crate) fn of_target(raw: &str) -> Option<Self> {
-        let slashes = raw.bytes().filter(|byte| *byte == b'/').count();
-        (slashes <= MAX_SEGMENTS).then(|| Self::parse(raw))
+    /// The same, but of no more than one segment over [`MAX_SEGMENTS`]: the application that claims a path by its first ones
+    /// has none so long, and says so when it has asked who is there.
+    pub(crate) fn of_target(raw: &str) -> Self {
+        let behind = raw.match_indices('/').nth(MAX_SEGMENTS + 1);
+        let looked_at = behind.and_then(|(end, _)| raw.get(..end));
+        Self::parse(looked_at.unwrap_or(raw))
     }
 
     fn iter(&self) -> impl Iterator<Item = Result<&str, SegmentFault>> {
@@ -152,6 +154,16 @@ mod tests {
         assert_eq!(segments("/").unwrap(), [""]);
         assert_eq!(segments("/a//b").unwrap(), ["a", "", "b"]);
         assert_eq!(segments("/a+b").unwrap(), ["a+b"]);
+    }
+
+    #[test]
+    fn a_target_is_looked_at_as_far_as_one_segment_too_many() {
+        for (segments, looked_at) in [(1, 1), (64, 64), (65, 65), (66, 65), (8_000, 65)] {
+            let raw = "/a".repeat(segments);
+            let path = RequestPath::of_target(&raw);
+            assert_eq!(path.segments().unwrap(), vec!["a"; looked_at]);
+        }
+        assert_eq!(RequestPath::of_target("*"), RequestPath::parse("*"));
     }
 
     #[test]

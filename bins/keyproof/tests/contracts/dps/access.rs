@@ -73,6 +73,10 @@ async fn nobody_gets_in_without_a_token() {
         .call("GET", &target)
         .header("authorization", &format!("bEARER  {}", site.admin));
     lower.send().await.is(200);
+    // However long the path is.
+    let long = format!("/subscriptions{}", "/x".repeat(70));
+    let answer = site.call("GET", &long).send().await;
+    answer.refuses_as_arm(401, "AuthenticationFailed");
 }
 
 #[tokio::test]

@@ -20,11 +20,14 @@ const TOKENS: &str = "/api/v1/application_token";
 #[tokio::test]
 async fn a_bearer_is_asked_for_before_anything_else() {
     let site = Site::start().await;
+    // Longer than any path that there is, by any count.
+    let long = format!("/api/v1{}", "/x".repeat(70));
     for path in [
         "/api/v1/user",
         "/api/v1",
         "/api/v1/nothing",
         "/api/v1/user/mfa/None",
+        &long,
     ] {
         let answer = site.get(path).send().await;
         answer.refuses(401, 1102, "token");
@@ -39,6 +42,7 @@ async fn a_bearer_is_asked_for_before_anything_else() {
         "/api/v1/nothing",
         "/api/v1/user/5/event",
         "/api/v1/authenticate/workspace",
+        &long,
     ] {
         let answer = site.get(path).bearer(&token).send().await;
         answer.refuses(404, 1201, "");

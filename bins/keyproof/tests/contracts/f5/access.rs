@@ -33,6 +33,10 @@ async fn every_call_needs_a_token_and_every_bad_one_is_refused() {
             answer.refuses(401, 16).saying("the token is not accepted");
         }
     }
+    // However long the path is.
+    let long = format!("/api/tpm{}", "/x".repeat(70));
+    site.call("GET", &long).send().await.refuses(401, 16);
+    site.get(&long).await.refuses(404, 5);
     let as_bearer = format!("Bearer {}", site.admin);
     site.call("GET", MANAGERS)
         .authorization(&as_bearer)
