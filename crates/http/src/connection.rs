@@ -94,7 +94,7 @@ pub(crate) async fn serve<T>(
     let mut linger = turn.may_be_sending();
     if let Some(refusal) = refusal {
         linger = true;
-        if !refuse_head(&mut io, refusal, &served, &stack).await {
+        if !refuse_head(&mut io, refusal, &read_buf, &served, &stack).await {
             return;
         }
     }
@@ -145,13 +145,15 @@ where
 async fn refuse_head<T: AsyncWrite + Unpin>(
     io: &mut T,
     refusal: StackRefusal,
+    unread: &[u8],
     served: &Served,
     stack: &Stack,
 ) -> bool {
     let request_id = RequestId::draw(&stack.draw);
     debug!(id = %request_id, %refusal, "refused a head");
-    let mut response = served.refuse(None, refusal, request_id);
-    served.stamp(None, request_id, &mut response);
+    let application = served.application_of_unread(unread);
+    let mut response = served.refuse(application, refusal, request_id);
+    served.stamp(application, request_id, &mut response);
     let status = Some(response.status());
     stack
         .observer

@@ -37,9 +37,10 @@
 //!
 //! Each answer is in the shape of the application that claims the path (where there is no path, or nobody claims it, of
 //! [`Served::unclaimed`], else plain JSON), which may give it another status, and carries a request id of its own in that
-//! application's header. The body is read when the handler asks for it, so a refusal for want of authentication costs no
-//! upload; and each route says how long a body it needs. Where one use case judges existence, precondition and body, the
-//! body is read first: it is told last, but the connection is closed as if it had been told. When a connection ends while
+//! application's header. The path of a head that cannot be read is that in its first line, if there is one; a listener's only
+//! application refuses all of those. The body is read when the handler asks for it, so a refusal for want of authentication
+//! costs no upload; and each route says how long a body it needs. Where one use case judges existence, precondition and body,
+//! the body is read first: it is told last, but the connection is closed as if it had been told. When a connection ends while
 //! the client may still be sending, it is read from for two seconds more, for otherwise the kernel would reset it and the
 //! client might never see the answer.
 //!

@@ -28,6 +28,14 @@ impl Served {
             .find(|application| application.claims(path))
     }
 
+    /// Who refuses a head that could not be read: the only one there is, or who claims the path in it, if there is one.
+    pub(crate) fn application_of_unread(&self, unread: &[u8]) -> Option<&Arc<dyn Application>> {
+        match self.applications.as_slice() {
+            [only] => Some(only),
+            _ => self.application(&unread_path(unread)?),
+        }
+    }
+
     /// Puts a refusal in the shape of the application that claims the path, or of the one for unclaimed paths. Whether it may
     /// be tried again is the same in all of them.
     pub(crate) fn refuse(
@@ -65,5 +73,45 @@ impl Served {
         if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
             response.headers_mut().insert(name, value);
         }
+    }
+}
+
+/// The path of a head's first line, whatever else is wrong with it. One that is cut off says by its first segments whose it is.
+fn unread_path(unread: &[u8]) -> Option<RequestPath> {
+    let mut words = unread
+        .trim_ascii_start()
+        .split(|byte| byte.is_ascii_whitespace());
+    let target = String::from_utf8_lossy(words.nth(1)?);
+    let path = target.split(['?', '#']).next()?;
+    path.starts_with('/').then(|| RequestPath::of_target(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_cannot_be_read_names_its_path_if_it_names_one() {
+        let path = |head: &str| unread_path(head.as_bytes());
+        for head in [
+            "GET /a/b HTTP/1.1\r\nno field\r\n",
+            "\r\nGET /a/b?c HTTP/1.1\r\n",
+            "GET /a/b#c HTTP/9\r\n",
+            "GET /a/b",
+        ] {
+            assert_eq!(path(head), Some(RequestPath::parse("/a/b")), "{head:?}");
+        }
+        for none in [
+            "",
+            "GET",
+            "GET ",
+            "GET  /a HTTP/1.1",
+            "no head",
+            "GET a/b HTTP/1.1",
+        ] {
+            assert_eq!(path(none), None, "{none:?}");
+        }
+        let odd = unread_path(b"GET /a/\xff HTTP/1.1\r\n").unwrap();
+        assert!(odd.starts_with(&["a"]));
     }
 }

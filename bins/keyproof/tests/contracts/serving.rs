@@ -1,11 +1,18 @@
 //! What a well-meaning client and an orchestrator see of the stack, over raw sockets.
 
-use std::sync::atomic::Ordering;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use keyproof::server::Drained;
+use keyproof_store::{Timestamp, memory::MemoryEngine};
 use tokio::net::TcpStream;
 
-use crate::stack::{Stack, within};
+use crate::{
+    site::Site,
+    stack::{Answer, Client, Stack, within},
+};
 
 #[tokio::test]
 async fn probes_answer_on_their_own() {
@@ -271,5 +278,63 @@ async fn a_server_that_is_dropped_is_gone() {
     assert!(idle.rest().await.is_empty());
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
+    }
+}
+
+/// Whether an answer is in a contract's shape.
+type Shape = fn(&Answer) -> bool;
+
+/// Only Taler's answers are for every page on the web, and each contract's clients read its own.
+#[tokio::test]
+async fn a_head_that_cannot_be_read_is_refused_by_whose_path_it_names() {
+    let own = [("dialects.f5.listen", toml::Value::from("127.0.0.1:0"))];
+    let (now, engine) = (Timestamp::from_secs(1_700_000_000), MemoryEngine::new());
+    let site = Site::set_up(now, Arc::new(engine), &own, |_, _| {}).await;
+    let main = site.server.address();
+    let f5 = site.server.urls().last().unwrap();
+    let f5: SocketAddr = f5.strip_prefix("http://").unwrap().parse().unwrap();
+    assert_ne!(main, f5);
+    let refused = async |address: SocketAddr, head: &str| {
+        let mut client = Client::connect(address).await;
+        client.send(head).await;
+        client.answer().await
+    };
+    let is_talers: Shape = |answer| {
+        let origin = answer.header("access-control-allow-origin");
+        origin.is_some() && answer.body.contains("\"hint\"")
+    };
+    let is_emnifys: Shape = |answer| answer.body.contains("\"error_code\"");
+    let is_azures: Shape = |answer| answer.header("x-ms-request-id").is_some();
+    let is_f5s: Shape = |answer| answer.body.contains("\"details\":[]");
+    let is_a_page: Shape = |answer| {
+        let kind = answer.header("content-type");
+        kind.is_some_and(|kind| kind.starts_with("text/html"))
+    };
+    let all = [
+        (main, "/config", is_talers),
+        (main, "/nothing", is_talers),
+        (main, "/api/v1/authenticate", is_emnifys),
+        (main, "/api/v1/authenticate?q=1", is_emnifys),
+        (main, "/subscriptions/a", is_azures),
+        (main, "/account/sign-in", is_a_page),
+        (main, "/console", is_a_page),
+        (f5, "/api/tpm/tpm/preauth", is_f5s),
+        (f5, "/nothing", is_f5s),
+    ];
+    let long = "a".repeat(70_000);
+    for (address, path, is_whose) in all {
+        for (status, fields) in [(400, "no field".to_owned()), (431, format!("A: {long}"))] {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+            let answer = refused(address, &head).await;
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            assert!(is_whose(&answer), "{path}: {answer:?}");
+            let is_open = answer.header("access-control-allow-origin").is_some();
+            assert_eq!(is_open, is_talers(&answer), "{path}: {answer:?}");
+        }
+    }
+    for (address, is_whose) in [(main, is_talers), (f5, is_f5s)] {
+        let answer = refused(address, "no head\r\n\r\n").await;
+        assert_eq!(answer.status, 400);
+        assert!(is_whose(&answer), "{answer:?}");
     }
 }
