@@ -72,7 +72,10 @@ impl F5 {
             let route = resource.route(exchange.method())?;
             Some(route.operation.along(resource))
         });
-        let operator = self.operator(&exchange, along).await?;
+        let operator = match &resource {
+            Some(resource) if is_revocation_list(resource) => None,
+            _ => self.operator(&exchange, along).await?,
+        };
         let certificate = certificate(&exchange);
         let shown = match (operator, certificate) {
             (Some(operator), _) => Shown::Operator(operator),
@@ -150,8 +153,7 @@ impl F5 {
         let Some(resource) = resource else {
             return false;
         };
-        let read = resource.route(&Method::GET).map(|route| &route.operation);
-        matches!(read, Some(Operation::RevocationList))
+        is_revocation_list(resource)
             || station_act(resource).is_some_and(|act| self.needs_no_token(act))
     }
 
@@ -202,6 +204,12 @@ impl F5 {
             Shown::Nothing => Err(Refusal::unauthenticated()),
         }
     }
+}
+
+/// Whether it is a category's revocation list: that is for anybody, whatever their `Authorization` says.
+fn is_revocation_list(resource: &Resource<'_, Operation>) -> bool {
+    let read = resource.route(&Method::GET).map(|route| &route.operation);
+    matches!(read, Some(Operation::RevocationList))
 }
 
 /// What stations call for here, if they do.
