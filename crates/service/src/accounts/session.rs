@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// Whether a person logged in; otherwise an application did, by its token.
-    pub(super) const fn is_person(&self) -> bool {
+    pub const fn is_person(&self) -> bool {
         self.application_token.is_none()
     }
 

@@ -23,7 +23,10 @@ use keyproof_http::{
 };
 use keyproof_service::{
     Accounts, Failure, Service, StorageError,
-    accounts::{Editor, FirstStep, Manager, PasswordLogin, Person, Session, SessionError, Whose},
+    accounts::{
+        Editor, FirstStep, Manager, NotPermitted, PasswordLogin, Person, Session, SessionError,
+        Whose,
+    },
 };
 
 use super::DialectName;
@@ -187,6 +190,14 @@ impl Call<()> {
 }
 
 impl Call<Session> {
+    /// The statuses or the types of keys. They are nobody's, but all of `/user/mfa` is persons'.
+    fn of_keys(self, told: fn() -> Response) -> Answered {
+        if !self.who.is_person() {
+            return Err(NotPermitted.into());
+        }
+        Ok(told())
+    }
+
     async fn users(self) -> Answered {
         let query = self.exchange.query();
         let asked = query::users(query)?;

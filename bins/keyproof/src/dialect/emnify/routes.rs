@@ -58,8 +58,8 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         route(Method::GET, "/keyproof/v1/jwks.json", 0, Public(|call| Box::pin(call.jwks()))),
 
         route(Method::POST, api!("/user/mfa"), BODY, ByPerson(Action::MfaKeyAdd, |call| Box::pin(call.enrol_key()))),
-        route(Method::GET, api!("/user/mfa/status"), 0, BySession(|_| Box::pin(async { Ok(wire::key_statuses()) }))),
-        route(Method::GET, api!("/user/mfa/type"), 0, BySession(|_| Box::pin(async { Ok(wire::key_types()) }))),
+        route(Method::GET, api!("/user/mfa/status"), 0, BySession(|call| Box::pin(async move { call.of_keys(wire::key_statuses) }))),
+        route(Method::GET, api!("/user/mfa/type"), 0, BySession(|call| Box::pin(async move { call.of_keys(wire::key_types) }))),
         route(Method::GET, api!("/user/mfa/trusted_device"), 0, ByManager(Action::TrustedDeviceList, |call| Box::pin(call.devices()))),
         route(Method::DELETE, api!("/user/mfa/trusted_device/{id}"), 0, ByManager(Action::TrustedDeviceRemove, |call| Box::pin(call.remove_device()))),
         route(Method::PATCH, api!("/user/mfa/{id}"), BODY, ByPerson(Action::MfaKeyActivate, |call| Box::pin(call.activate_key()))),
