@@ -17,7 +17,8 @@ keys! {
     pub struct Settings {
         /// What stations show beside their API key: an operator's token, or nothing.
         station_auth: StationAuth = StationAuth::default(),
-        /// Whether the listener asks for the client certificates of categories in TLS handshakes.
+        /// Whether the listener asks for the client certificates of categories in TLS handshakes. Where it does not, API keys
+        /// that were made with `need_mtls` are refused.
         client_certificates: bool = false,
         /// Calls a minute with one API key, on each server; 0 is without a limit.
         rate_limit_per_minute: u32 = DeviceIdentitySettings::default().rate_limit_per_minute,
