@@ -322,9 +322,12 @@ impl From<Failure<AddDeviceError>> for Refusal {
                 AddDeviceError::Conflict => Code::DeviceExists.into(),
                 AddDeviceError::Description => {
                     Self::field_of(DEVICE_DETAILS, "otp_device_description")
+                        .with_detail(why.to_string())
                 }
                 AddDeviceError::Ended => Code::TokenUnknown.into(),
-                AddDeviceError::Id => Self::field_of(DEVICE_DETAILS, "otp_device_id"),
+                AddDeviceError::Id => {
+                    Self::field_of(DEVICE_DETAILS, "otp_device_id").with_detail(why.to_string())
+                }
                 AddDeviceError::Key(_) => Self::field_of(DEVICE_DETAILS, "otp_key"),
             },
         }
@@ -351,7 +354,8 @@ impl From<Failure<ChangeDeviceError<Self>>> for Refusal {
                 ChangeDeviceError::Algorithm => Code::DeviceChangeConflict.into(),
                 ChangeDeviceError::Body(refusal) => refusal,
                 ChangeDeviceError::Description => {
-                    Self::field_of(DEVICE_CHANGE, "otp_device_description")
+                    let long = ChangeDeviceError::<Self>::Description.to_string();
+                    Self::field_of(DEVICE_CHANGE, "otp_device_description").with_detail(long)
                 }
                 ChangeDeviceError::Ended => Code::TokenUnknown.into(),
                 ChangeDeviceError::Key(_) => Self::field_of(DEVICE_CHANGE, "otp_key"),

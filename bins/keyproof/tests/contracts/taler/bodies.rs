@@ -70,6 +70,20 @@ async fn each_member_is_what_the_contract_says_or_named() {
             .await
             .refuses_field(name);
     }
+    // What has the right type says why it is not taken.
+    for (name, wrong, why) in [
+        ("otp_device_id", "x".repeat(4097), "at most 4096 bytes"),
+        ("otp_device_id", ".".to_owned(), "neither . nor .."),
+        (
+            "otp_device_description",
+            "x".repeat(4097),
+            "at most 4096 bytes",
+        ),
+    ] {
+        let refused = post(with(device("till"), json!({ name: wrong }))).await;
+        let detail = refused.json["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(why), "{refused:?}");
+    }
     let too_large = format!(
         r#"{{"otp_device_id":"x","otp_device_description":"","otp_key":"","otp_algorithm":0,"otp_ctr":{}}}"#,
         "18446744073709551616"
@@ -149,6 +163,10 @@ async fn patch_bodies_follow_the_same_rules() {
     ] {
         patch(body).await.refuses_field(field);
     }
+    let long = json!({ "otp_device_description": "x".repeat(4097) }).to_string();
+    let refused = patch(&long).await;
+    let detail = refused.json["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("at most 4096 bytes"), "{refused:?}");
     patch("{").await.refuses(400, 22);
     // Existence comes before the body.
     let unknown = site
