@@ -94,9 +94,13 @@ pub(super) fn no_such_method(resource: &Resource<'_, Operation>) -> Refusal {
     }
 }
 
+/// The segments of the one path that is not below `/api/v1`.
+const KEY_SET: [&str; 3] = ["keyproof", "v1", "jwks.json"];
+
 /// Whether a path is this dialect's.
 pub(super) fn claims(path: &RequestPath) -> bool {
-    path.starts_with(&["api", "v1"]) || path.starts_with(&["keyproof", "v1", "jwks.json"])
+    path.starts_with(&["api", "v1"])
+        || (path.starts_with(&KEY_SET) && path.lossy_segments().len() == KEY_SET.len())
 }
 
 #[cfg(test)]

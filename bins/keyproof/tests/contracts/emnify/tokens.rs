@@ -136,6 +136,11 @@ async fn access_tokens_say_whose_they_are_and_verify_with_the_published_key() {
     expired.refuses(401, 1103, "expired");
     let post = site.post("/keyproof/v1/jwks.json", &json!({})).send().await;
     assert_eq!(post.is(405).header("allow"), "GET, HEAD");
+    // Nobody has what is below it, and so no token is asked for.
+    for nowhere in ["/keyproof/v1/jwks.json/", "/keyproof/v1/jwks.json/x"] {
+        let call = site.get(nowhere).of_another_dialect();
+        assert_eq!(call.send().await.is(404).json["code"], 21, "{nowhere}");
+    }
 }
 
 #[tokio::test]
