@@ -11,7 +11,7 @@ use keyproof_http::{
 use super::{
     SiteName,
     asset::{Asset, RELEASE},
-    language::{Language, Reader},
+    language::{Language, Reader, weight_of},
     page,
 };
 
@@ -122,8 +122,10 @@ fn wants_html(exchange: &Exchange) -> bool {
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','));
     ranges.any(|range| {
-        let kind = range.split(';').next().unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("text/html")
+        let mut parts = range.split(';');
+        let kind = parts.next().unwrap_or_default().trim();
+        // Weighed with 0 it is refused (RFC 9110, section 12.4.2).
+        kind.eq_ignore_ascii_case("text/html") && !parts.any(|part| weight_of(part) == Some(0))
     })
 }
 

@@ -106,7 +106,7 @@ impl Language {
 }
 
 /// `q=0.8` in thousandths; all of them if it is left out.
-fn weight_of(text: &str) -> Option<u16> {
+pub(super) fn weight_of(text: &str) -> Option<u16> {
     let text = text.trim();
     if text.is_empty() {
         return Some(1000);

@@ -12,6 +12,9 @@ async fn a_browser_is_told_where_the_sites_are_and_nobody_else_anything() {
     browser.sees("href=\"/account\"");
     browser.sees("href=\"/console\"");
     browser.sees_not(env!("CARGO_PKG_VERSION"));
+    let least = site.call("GET", "/");
+    let least = least.header("accept", "application/json, text/html;q=0.1");
+    least.of_another_dialect().send().await.is(200);
     let style = browser
         .page
         .split("href=\"/front/style.css")
@@ -27,6 +30,8 @@ async fn a_browser_is_told_where_the_sites_are_and_nobody_else_anything() {
     for (method, accept) in [
         ("GET", "*/*"),
         ("GET", "application/json"),
+        ("GET", "application/json, text/html;q=0"),
+        ("GET", "text/html; charset=utf-8; Q=0.000"),
         ("POST", "text/html"),
     ] {
         let call = site.call(method, "/").header("accept", accept);
