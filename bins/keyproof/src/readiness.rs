@@ -1,4 +1,4 @@
-//! Whether the store answers, for `/readyz`, and why not, for the log: a line whenever that changes, not one a probe.
+//! Whether the store answers, and the clock is right, for `/readyz`, and why not, for the log: a line whenever that changes, not one a probe.
 
 use std::{
     fmt,
@@ -66,6 +66,9 @@ impl OneAtATime {
 /// What is to be done, where that is known. Paths and addresses are for the log.
 pub(crate) const fn in_public(error: &NotReady) -> &'static str {
     match error {
+        NotReady::ClockApart(_) => {
+            "this server's clock and the database's are more than a minute apart: synchronise both (NTP)"
+        }
         NotReady::MasterKey(_) => {
             "the store's master key has been changed, and this server does not have the new one: give it the key file, and restart it"
         }
@@ -91,7 +94,10 @@ impl fmt::Display for ReadinessLog {
         match error {
             // They say so themselves, or it is not known.
             NotReady::Pooled(_) | NotReady::Storage(_) => error.fmt(f),
-            NotReady::MasterKey(_) | NotReady::Moved(_) | NotReady::Relocated(_) => {
+            NotReady::ClockApart(_)
+            | NotReady::MasterKey(_)
+            | NotReady::Moved(_)
+            | NotReady::Relocated(_) => {
                 write!(f, "{error} ({})", in_public(error))
             }
         }

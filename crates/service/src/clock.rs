@@ -1,6 +1,7 @@
 //! The one place where time comes in.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
@@ -51,6 +52,46 @@ impl Clock for ManualClock {
     }
 }
 
+/// How far this machine's clock may be from the database's: what it takes for ended may else be others' to use still.
+const APART: Duration = Duration::from_secs(60);
+
+/// How far this machine's clock is from the one of the store's database, which all machines share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockDifference {
+    /// By how much at least.
+    pub by: Duration,
+    /// Whether it is this machine's that is ahead.
+    pub is_ahead: bool,
+}
+
+impl ClockDifference {
+    /// That of a clock which showed `asked` before the other one showed `theirs`, and `answered` after that.
+    pub(crate) fn between(asked: Timestamp, theirs: Timestamp, answered: Timestamp) -> Self {
+        let ahead = asked.saturating_since(theirs);
+        let behind = theirs.saturating_since(answered);
+        Self {
+            by: ahead.max(behind),
+            is_ahead: ahead > behind,
+        }
+    }
+
+    /// Whether this machine is to leave it to others to say what has ended: it is more than a minute.
+    pub fn is_too_much(&self) -> bool {
+        self.by > APART
+    }
+}
+
+impl fmt::Display for ClockDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.by.as_secs();
+        let side = if self.is_ahead { "ahead of" } else { "behind" };
+        write!(
+            f,
+            "this machine's clock is {seconds} s {side} the database's"
+        )
+    }
+}
+
 /// A moment as `keyproof-mfa` counts.
 pub(crate) const fn millis(at: Timestamp) -> UnixMillis {
     UnixMillis::from_millis(at.as_millis())
@@ -90,6 +131,24 @@ mod tests {
     #[test]
     fn the_system_clock_is_past_the_release_of_this_code() {
         assert!(SystemClock.now() > Timestamp::from_secs(1_763_000_000));
+    }
+
+    #[test]
+    fn a_difference_is_what_the_time_of_asking_does_not_explain() {
+        let [asked, answered] = [1_000, 1_004].map(Timestamp::from_secs);
+        for (theirs, by, is_ahead, is_too_much) in [
+            (939, 61, true, true),
+            (940, 60, true, false),
+            (1_000, 0, false, false),
+            (1_004, 0, false, false),
+            (1_064, 60, false, false),
+            (1_065, 61, false, true),
+        ] {
+            let found = ClockDifference::between(asked, Timestamp::from_secs(theirs), answered);
+            let by = Duration::from_secs(by);
+            assert_eq!(found, ClockDifference { by, is_ahead }, "{theirs}");
+            assert_eq!(found.is_too_much(), is_too_much, "{theirs}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::{
 
 use keyproof_store::{Batch, CommitOutcome, PoolFigures, Standbys, Timestamp};
 
+use crate::ClockDifference;
+
 /// All of them, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -28,6 +30,8 @@ pub struct Figures {
     pub upkeep: UpkeepFigures,
     /// The copies of the store's database that follow it, as they were last asked for.
     pub standbys: Standbys,
+    /// How far this machine's clock is from that of the store's database, as they were last compared; none if it is embedded.
+    pub clock_difference: Option<ClockDifference>,
     /// The connections to the store's database; none if it is embedded.
     pub pool: Option<PoolFigures>,
     /// When the next CA certificate of a provisioning service ends, as it was last looked at; none without any.

@@ -41,7 +41,7 @@ pub use access::{
 pub use accounts::{AccountSettings, Accounts};
 pub use audit::{Action, Audit, AuditSettings, AuditSink, CommandLine, Origin, Warrant, Who};
 pub use certificates::{CertificateSettings, Certificates};
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ClockDifference, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};
 pub use device_identity::{DeviceIdentity, DeviceIdentitySettings};
 pub use ending::{Ending, Endings, Seen};
@@ -59,11 +59,11 @@ pub use work_observer::{Work, WorkObserver};
 pub use keyproof_store::{Timestamp, Version};
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use keyproof_store::{Standbys, Store};
+use keyproof_store::{Standbys, Store, StoreError};
 use zeroize::Zeroizing;
 
 use keys::draw_token;
@@ -100,6 +100,7 @@ pub struct Service {
     queues: [(&'static str, Judging); 3],
     followed: [Followed; 2],
     standbys: Mutex<Standbys>,
+    clock_difference: Mutex<Option<ClockDifference>>,
     store: Store,
     clock: Arc<dyn Clock>,
 }
@@ -215,6 +216,7 @@ impl Service {
             hashing,
             queues,
             standbys: Mutex::default(),
+            clock_difference: Mutex::default(),
             audit,
             judging: Arc::new(judging),
             lists: Places::new(LISTS, LISTS_EACH),
@@ -233,13 +235,43 @@ impl Service {
         }
     }
 
-    /// Checks that the store can be expected to answer.
+    /// Checks that the store can be expected to answer, and that this machine has the time that its database has.
     ///
     /// # Errors
     ///
     /// [`NotReady`].
     pub async fn ready(&self) -> Result<(), NotReady> {
-        Ok(self.store.ready().await?)
+        self.store.ready().await?;
+        match self.compare_clocks().await? {
+            Some(apart) if apart.is_too_much() => Err(NotReady::ClockApart(apart)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Holds this machine's clock against that of the store's database, if it has one, and says in the log whenever they come
+    /// to be too far apart.
+    async fn compare_clocks(&self) -> Result<Option<ClockDifference>, StoreError> {
+        let asked = self.now();
+        let theirs = self.store.server_time().await?;
+        let now = theirs.map(|theirs| ClockDifference::between(asked, theirs, self.now()));
+        let before = mem::replace(
+            &mut *self
+                .clock_difference
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+            now,
+        );
+        let is_apart = ClockDifference::is_too_much;
+        match (before.filter(is_apart), now.filter(is_apart)) {
+            (None, Some(apart)) => tracing::warn!(
+                "{apart}: until both are right, what has ended is not removed here, and no key or CA is renewed"
+            ),
+            (Some(_), None) => {
+                tracing::info!("this machine's clock and the database's agree again");
+            }
+            _ => {}
+        }
+        Ok(now)
     }
 
     /// The present moment, as the use cases have it.
@@ -266,6 +298,10 @@ impl Service {
             audit_left_out: self.audit.left_out(),
             upkeep: self.upkeep.figures(),
             standbys: self.standbys(),
+            clock_difference: *self
+                .clock_difference
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
             pool: self.store.pool(),
             certificates_end: self.certificates.next_end(),
             authorities_end: self.device_identity.authorities_end(),

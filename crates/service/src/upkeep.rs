@@ -13,7 +13,7 @@ use keyproof_store::{CommitError, Store};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::{
-    Clock, Service, StorageError,
+    Clock, ClockDifference, Service, StorageError,
     figures::{Count, UpkeepFigures},
 };
 
@@ -156,7 +156,12 @@ impl Service {
         let mut ticks = every(RENEWAL_INTERVAL);
         loop {
             ticks.tick().await;
-            match self.device_identity.renew_authorities().await {
+            let renewed = match self.has_the_time().await {
+                Ok(true) => self.device_identity.renew_authorities().await,
+                Ok(false) => Ok(0),
+                Err(error) => Err(error),
+            };
+            match renewed {
                 Ok(0) => {}
                 Ok(renewed) => tracing::info!(renewed, "renewed CAs of TPM categories"),
                 Err(error) => tracing::warn!(%error, "cannot renew the CAs of TPM categories"),
@@ -185,6 +190,19 @@ impl Service {
 
     /// One round; answers whether another is to follow at once, because some part of it was not through.
     pub(crate) async fn clean_up_once(&self) -> bool {
+        match self.has_the_time().await {
+            Ok(true) => {}
+            // The log says so where they were found to be apart.
+            Ok(false) => {
+                self.upkeep.count(true);
+                return false;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no upkeep: it is not known whether this machine's clock is right");
+                self.upkeep.count(true);
+                return false;
+            }
+        }
         let expired = self.upkeep.remove_expired().await;
         let began = Instant::now();
         let leftovers = self.otp_devices.clear_leftovers().await;
@@ -215,6 +233,13 @@ impl Service {
         self.upkeep.count(has_failed);
         self.upkeep.is_behind.store(goes_on, Ordering::Relaxed);
         goes_on
+    }
+
+    /// Whether this machine's clock may say what has ended, and what is too old. One that is ahead would remove what others use
+    /// still: their signing keys, locks that have not ended, and nonces that are spent.
+    async fn has_the_time(&self) -> Result<bool, StorageError> {
+        let difference = self.compare_clocks().await?;
+        Ok(difference.filter(ClockDifference::is_too_much).is_none())
     }
 
     /// Asks for the standbys, and says in the log whenever it comes to be that a failover may lose what was acknowledged.
@@ -262,10 +287,10 @@ fn every(period: Duration) -> Interval {
 mod tests {
     use super::*;
     use crate::{
-        Action, AuditSettings, Origin, Settings,
+        Action, AuditSettings, ManualClock, NotReady, Origin, Settings,
         audit::{Deed, Target},
         otp_devices::{DeviceDetails, Holding, Lifetime},
-        testing::{Bench, bench, bench_with, keeper, origin, secret},
+        testing::{Bench, bench, bench_with, cheap_hashing, keeper, origin, secret},
     };
     use keyproof_otp::pos::PosAlgorithm;
     use keyproof_store::{Key, Prefix, Record, Timestamp, faults::Commits};
@@ -447,6 +472,39 @@ mod tests {
             bench.service.audit.done(&mut batch, now, deed);
         }
         bench.store.commit(batch).await.unwrap();
+    }
+
+    /// By its clock, which is a month ahead, all that others use has ended.
+    #[tokio::test]
+    async fn a_server_whose_clock_is_wrong_is_not_ready_and_removes_nothing() {
+        const APART: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+        let bench = bench().await;
+        leave(&bench, 3).await;
+        bench.faults.show_time(bench.clock.now());
+        let clock = Arc::new(ManualClock::new(bench.clock.now()));
+        clock.advance(APART);
+        let ahead = Service::start(bench.store.clone(), clock.clone(), cheap_hashing());
+        let ahead = ahead.await.unwrap();
+
+        assert!(!ahead.clean_up_once().await);
+        assert_eq!(left(&bench).await, 3);
+        let by = ClockDifference {
+            by: APART,
+            is_ahead: true,
+        };
+        assert_eq!(ahead.ready().await, Err(NotReady::ClockApart(by)));
+        let figures = ahead.figures();
+        assert_eq!(figures.clock_difference, Some(by));
+        assert_eq!((figures.upkeep.rounds, figures.upkeep.failed), (0, 1));
+        let service = &bench.service;
+        assert_eq!(service.ready().await, Ok(()));
+        service.clean_up_once().await;
+        assert_eq!(left(&bench).await, 0);
+
+        clock.set(bench.clock.now());
+        assert_eq!(ahead.ready().await, Ok(()));
+        ahead.clean_up_once().await;
+        assert_eq!(ahead.figures().upkeep.rounds, 1);
     }
 
     #[tokio::test]

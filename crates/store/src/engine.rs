@@ -107,6 +107,12 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(async { Ok(Standbys::default()) })
     }
 
+    /// What the clock of the database's machine says, to hold one's own against: between the call and the answer; `None` where
+    /// the database has no machine of its own.
+    fn server_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, EngineError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// The connections to the database, as they are now; an engine without a pool has none.
     fn pool(&self) -> Option<PoolFigures> {
         None

@@ -66,6 +66,7 @@ pub struct FaultyEngine {
     commits: Mutex<Commits>,
     reads_fail: AtomicBool,
     steps: AtomicUsize,
+    server_time: Mutex<Option<Timestamp>>,
     /// Reads wait until it is false.
     is_stalled: watch::Sender<bool>,
     /// Gets a permit once the commit that is held has come; that one waits for `released`.
@@ -86,6 +87,7 @@ impl FaultyEngine {
             commits: Mutex::new(Commits::Made),
             reads_fail: AtomicBool::new(false),
             steps: AtomicUsize::new(0),
+            server_time: Mutex::default(),
             is_stalled: watch::Sender::new(false),
             held: Semaphore::new(0),
             released: Semaphore::new(0),
@@ -110,6 +112,15 @@ impl FaultyEngine {
     /// Lets reads go on, and those that wait.
     pub fn go_on(&self) {
         self.is_stalled.send_replace(false);
+    }
+
+    /// Says what the clock of the database's machine shows from now on; it stands still. There is none to begin with.
+    pub fn show_time(&self, now: Timestamp) {
+        let mut shown = self
+            .server_time
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *shown = Some(now);
     }
 
     /// How many reads and commits there were since this was asked last.
@@ -259,6 +270,14 @@ impl Engine for FaultyEngine {
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         self.inner.ready()
+    }
+
+    fn server_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, EngineError>> {
+        let shown = *self
+            .server_time
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Box::pin(async move { Ok(shown) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

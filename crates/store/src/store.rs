@@ -334,6 +334,15 @@ impl Store {
         Ok(self.engine.standbys().await?)
     }
 
+    /// What the clock of the database's machine says: see [`Engine::server_time`](crate::Engine::server_time).
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be asked.
+    pub async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.engine.server_time().await?)
+    }
+
     /// The connections to the database, as they are now: see [`Engine::pool`](crate::Engine::pool).
     pub fn pool(&self) -> Option<PoolFigures> {
         self.engine.pool()

@@ -319,7 +319,7 @@ impl CommitObserver for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyproof_service::Figures;
+    use keyproof_service::{ClockDifference, Figures};
     use keyproof_store::PoolFigures;
     use prometheus::proto::{MetricFamily, MetricType};
     use std::collections::BTreeSet;
@@ -358,6 +358,7 @@ mod tests {
         metrics.request_ended(labels, Some(StatusCode::OK), Some(Duration::ZERO));
         let mut families = metrics.registry.gather();
         let figures = Figures {
+            clock_difference: Some(ClockDifference::default()),
             pool: Some(PoolFigures::default()),
             retries: [("accounts.log_in", 1)].into(),
             certificates_end: Some(Timestamp::EPOCH),

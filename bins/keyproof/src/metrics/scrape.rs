@@ -39,6 +39,13 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
         )?;
         families.upkeep(&figures.upkeep)?;
         families.standbys(&figures.standbys)?;
+        if let Some(difference) = figures.clock_difference {
+            families.gauge(
+                "keyproof_store_clock_difference_seconds",
+                "How far this machine's clock is from that of the store's database, ahead or behind.",
+                difference.by.as_secs(),
+            )?;
+        }
         if let Some(pool) = &figures.pool {
             families.pool(pool)?;
         }
@@ -296,7 +303,9 @@ fn whole(number: impl TryInto<i64>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyproof_service::{LockFigures, QueueFigures};
+    use std::time::Duration;
+
+    use keyproof_service::{ClockDifference, LockFigures, QueueFigures};
     use keyproof_store::Timestamp;
     use prometheus::{Encoder, TextEncoder};
 
@@ -350,6 +359,10 @@ mod tests {
                 following: 25,
                 are_waited_for: false,
             },
+            clock_difference: Some(ClockDifference {
+                by: Duration::from_millis(61_999),
+                is_ahead: true,
+            }),
             pool: Some(PoolFigures {
                 most: 26,
                 open: 60,
@@ -383,6 +396,7 @@ mod tests {
                 "keyproof_lock_refusals_total{domain=\"otp_devices\"} 19",
                 "keyproof_locks_total{domain=\"accounts\"} 16",
                 "keyproof_locks_total{domain=\"otp_devices\"} 18",
+                "keyproof_store_clock_difference_seconds 61",
                 "keyproof_store_connections_max 26",
                 "keyproof_store_connections_waiting 28",
                 "keyproof_store_connections{state=\"idle\"} 27",
@@ -397,7 +411,7 @@ mod tests {
                 "keyproof_use_case_retries_total{use_case=\"accounts.log_in\"} 20",
             ]
         );
-        // Whoever waits for its standbys, or has none, is safe; without a pool or an end there is none to be told.
+        // Whoever waits for its standbys, or has none, is safe; without a pool, another's clock or an end there is none to be told.
         let safe = [(25, true), (0, false)].map(|(following, are_waited_for)| Figures {
             standbys: Standbys {
                 following,
@@ -409,7 +423,7 @@ mod tests {
             let told = series(&figures);
             assert!(told.contains(&"keyproof_store_failover_unsafe 0".to_owned()));
             assert!(told.contains(&"keyproof_upkeep_behind 0".to_owned()));
-            let absent = ["keyproof_store_connections", "_expiry_"];
+            let absent = ["keyproof_store_c", "_expiry_"];
             let is_absent = |line: &String| absent.iter().all(|name| !line.contains(name));
             assert!(told.iter().all(is_absent), "{told:?}");
         }

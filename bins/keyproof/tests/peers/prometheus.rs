@@ -88,8 +88,11 @@ fn alerts_ring_when_they_should_and_not_before() {
     let start = "process_start_time_seconds{instance=\"a\",job=\"keyproof\"}";
     let of_store = "keyproof_store_connections_waiting{instance=\"a\"}";
     let ends = "keyproof_dps_certificate_expiry_timestamp_seconds{instance=\"a\"}";
+    let clock = "keyproof_store_clock_difference_seconds{instance=\"a\"}";
     let rounds = "keyproof_upkeep_rounds_total{instance=\"a\",outcome=\"done\"}";
     let trials = [
+        (clock, "10x20", "KeyproofClockApart", false),
+        (clock, "0x10 11x9", "KeyproofClockApart", true),
         (rounds, "0+1x20", "KeyproofUpkeepStands", false),
         (rounds, "0 0 0+1x18", "KeyproofUpkeepStands", false),
         (rounds, "7x20", "KeyproofUpkeepStands", true),

@@ -284,6 +284,10 @@ impl Engine for PostgresEngine {
         Box::pin(async { self.open_node()?.standbys().await })
     }
 
+    fn server_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, EngineError>> {
+        Box::pin(async { self.open_node()?.server_time().await.map(Some) })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.node.refuse();

@@ -103,6 +103,16 @@ impl Node {
         }
     }
 
+    /// Of the moment of the answer, not of its transaction's beginning.
+    pub(super) async fn server_time(&self) -> Result<Timestamp, EngineError> {
+        const QUESTION: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        let answers = self.ask(QUESTION, "asking for the time").await?;
+        let millis = value(&answers).and_then(|millis| millis.parse().ok());
+        millis
+            .map(Timestamp::from_millis)
+            .ok_or_else(|| corrupt(&"no time since 1970"))
+    }
+
     /// As the table was last vacuumed or analysed; where it never was, it is small, and nothing is known of it.
     pub(super) async fn estimate(&self) -> Result<Option<u64>, EngineError> {
         const QUESTION: &str =
@@ -112,19 +122,31 @@ impl Node {
         Ok(value(&answers).and_then(|count| count.parse().ok()))
     }
 
-    /// What the server answers to statements without parameters.
+    /// What the server answers to statements without parameters that only read.
     async fn ask(
         &self,
         question: &str,
         asking: &'static str,
     ) -> Result<Vec<SimpleQueryMessage>, EngineError> {
-        let connection = self.acquire().await?;
-        let asked = connection.session.client.simple_query(question);
-        match timeout(self.options.answer_timeout(), asked).await {
-            Ok(answers) => answers.map_err(|error| engine_error(&error)),
-            Err(_) => {
-                Object::take(connection).session.give_up();
-                Err(took_too_long(asking))
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let connection = self.acquire().await?;
+            let asked = connection.session.client.simple_query(question);
+            let error = match timeout(self.options.answer_timeout(), asked).await {
+                Ok(Ok(answers)) => return Ok(answers),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    Object::take(connection).session.give_up();
+                    return Err(took_too_long(asking));
+                }
+            };
+            let is_lost = is_lost(&error);
+            if is_lost {
+                drop(Object::take(connection));
+            }
+            if tries >= TRIES || !is_lost {
+                return Err(engine_error(&error));
             }
         }
     }

@@ -1,6 +1,8 @@
-//! How many records there are, as the server knows it.
+//! What is asked of the server about itself: how many records there are, and what time it is.
 
-use keyproof_store::Engine;
+use std::time::{Duration, SystemTime};
+
+use keyproof_store::{Engine, Timestamp};
 
 use super::database::{Database, commit, insert};
 
@@ -19,4 +21,20 @@ async fn an_estimate_is_of_the_servers_last_look_at_the_table() {
         .await
         .unwrap();
     assert_eq!(engine.estimate().await, Ok(Some(3)));
+}
+
+#[tokio::test]
+async fn the_time_is_that_of_the_servers_clock() {
+    let database = Database::new();
+    let engine = database.open().await;
+    let ours = || Timestamp::from(SystemTime::now());
+    // Whole milliseconds, the nearest ones: one more either way.
+    let one = Duration::from_millis(1);
+    let before = ours().saturating_sub(one);
+    let theirs = engine.server_time().await.unwrap().unwrap();
+    let after = ours().saturating_add(one);
+    assert!(
+        before <= theirs && theirs <= after,
+        "{before:?} {theirs:?} {after:?}"
+    );
 }

@@ -177,6 +177,10 @@ impl Engine for TracedEngine {
         self.inner.standbys()
     }
 
+    fn server_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, EngineError>> {
+        self.inner.server_time()
+    }
+
     fn pool(&self) -> Option<PoolFigures> {
         self.inner.pool()
     }

@@ -88,6 +88,19 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_ready_while_its_clock_is_the_databases() {
+    let installation = Installation::on_postgres();
+    let faketime = Faketime::new(installation.folder());
+    let clock = Clock::default();
+    faketime.set(&clock, 0).await;
+    let cluster = faketime.serve(installation, 1);
+    for (offset, status) in [(30, 200), (31 * DAY, 503), (-DAY, 503), (0, 200)] {
+        faketime.set(&clock, offset).await;
+        cluster.becomes(0, status).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_one_node_holds_on_all_and_outlives_a_change_of_keys() {
     let installation = Installation::on_postgres();
     let faketime = Faketime::new(installation.folder());
