@@ -3,9 +3,9 @@
 //! Unless operators say otherwise one is good as often as its client likes. Where they have them *rotated*, each is
 //! good once: it is spent on a successor, which ends when it would have ended itself. The tokens of one login are a
 //! *family*, and a spent one that is shown again ends all of it, for somebody has a copy: the client or a thief, and
-//! nobody can tell which. But a client whose answer was lost knows only the token that it has spent. For a minute,
-//! and while its successor is unused, a spent token is therefore answered as it was the first time: with that very
-//! successor, so that a family is one line of tokens at any time.
+//! nobody can tell which. But a client whose answer was lost knows only the token that it has spent. For a minute, and as
+//! long as servers' clocks may be apart, and while its successor is unused, a spent token is therefore answered as it was
+//! the first time: with that very successor, so that a family is one line of tokens at any time.
 //!
 //! The server keeps no successor's text. It is made of the spent token and of what was drawn when it was spent; so it
 //! takes both to know it.
@@ -35,13 +35,14 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, UserPart},
-    clock::auth_millis,
+    clock::{APART_AT_MOST, auth_millis},
     slot::Slot,
     storage::{Attempt, refuse, settle},
 };
 
-/// How long a spent token is answered as it was the first time: longer than clients wait before they try again.
-const TRIED_AGAIN: Duration = Duration::from_secs(60);
+/// How long a spent token is answered as it was the first time: a minute, which is longer than clients wait before they try
+/// again, also where the try is at another server than the first, by whose clock it was spent.
+const TRIED_AGAIN: Duration = Duration::from_secs(60 + APART_AT_MOST.as_secs());
 
 /// After so many tries the use of a token is told apart from others of its hour: many at once with one token would each
 /// wait for all before it.

@@ -1,6 +1,7 @@
 //! The rules of accounts, on a store in memory whose tasks interleave as servers would.
 
 mod asks;
+mod clocks;
 mod ended_meanwhile;
 mod forgetting;
 mod half_way;

@@ -1,0 +1,64 @@
+//! Servers on one store whose clocks are apart, from each other's and from the database's.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{ADDRESS, add, log_in, tokens};
+use crate::{
+    Clock as _, ManualClock, Service, Settings,
+    accounts::Role,
+    testing::{Bench, PASSWORD, bench_with, cheap_hashing, origin},
+};
+
+const ADA: &str = "ada@example.org";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn rotating(settings: &mut Settings) {
+    settings.accounts.rotate_refresh_tokens = true;
+}
+
+/// A server by the database's clock, and another on the same store that is so much ahead, with its clock.
+async fn two(ahead: Duration) -> (Bench, Arc<Service>, Arc<ManualClock>) {
+    let bench = bench_with(rotating).await;
+    add(&bench, ADA, Role::User).await;
+    bench.faults.show_time(bench.clock.now());
+    let clock = Arc::new(ManualClock::new(bench.clock.now().saturating_add(ahead)));
+    let mut settings = Settings::from(cheap_hashing());
+    rotating(&mut settings);
+    let other = Service::start(bench.store.clone(), clock.clone(), settings);
+    (bench, other.await.unwrap(), clock)
+}
+
+/// Its upkeep would take the key that signs for one that has ended, and the next that it makes is of a time to come.
+#[tokio::test]
+async fn tokens_outlive_the_upkeep_of_a_server_whose_clock_is_a_month_ahead() {
+    let (bench, other, _) = two(Duration::from_secs(31 * 24 * 60 * 60)).await;
+    let accounts = &bench.service.accounts;
+    let token = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    for _ in 0..2 {
+        other.clean_up_once().await;
+        bench.service.clean_up_once().await;
+        assert!(accounts.session(Some(&token), ADDRESS).await.is_ok());
+    }
+    assert_eq!(accounts.public_keys().await.unwrap().len(), 1);
+}
+
+/// Of two servers that are ready one may be a minute ahead of the database, and one a minute behind.
+#[tokio::test]
+async fn a_refresh_token_that_is_tried_again_at_a_server_whose_clock_is_apart_is_no_copy() {
+    let (bench, other, clock) = two(MINUTE).await;
+    let first = tokens(log_in(&bench, ADA, PASSWORD, None).await).refresh;
+    bench.clock.set(bench.clock.now().saturating_sub(MINUTE));
+    for server in [&bench.service, &other] {
+        assert_eq!(server.ready().await, Ok(()));
+    }
+    let next = async |server: &Service, token: &str| {
+        let refreshed = server.accounts.refresh(token, &origin()).await;
+        refreshed.unwrap().refresh.unwrap().to_string()
+    };
+    let second = next(&bench.service, &first).await;
+    clock.advance(MINUTE - Duration::from_millis(1));
+    assert_eq!(next(&other, &first).await, second);
+    let third = next(&other, &second).await;
+    assert_eq!(next(&bench.service, &second).await, third);
+}
