@@ -26,7 +26,7 @@ use tokio_postgres::{
 use super::{
     LONGEST, PostgresOptions,
     error::engine_error,
-    hosts::{Failure, Hosts, Server, Span, Unreached},
+    hosts::{Failure, Hosts, Reached, Server, Span, Unreached},
     pooler::BACKEND,
     statements::Statements,
     url::PostgresUrl,
@@ -53,8 +53,8 @@ pub(super) struct Connector {
 /// A session without its statements.
 pub(super) struct Session {
     pub(super) client: Client,
-    /// The index of the server that it is with.
-    server: usize,
+    /// Which server it is with.
+    reached: Reached,
     /// That a commit may not be as durable as was asked.
     warned: Arc<AtomicBool>,
     tls: Option<MakeRustlsConnect>,
@@ -106,7 +106,7 @@ impl Connector {
     async fn connect(&self) -> Result<(Session, Option<String>), EngineError> {
         let session = match self.take_spare() {
             Some(session)
-                if !session.client.is_closed() && self.hosts.is_leader(session.server) =>
+                if !session.client.is_closed() && self.hosts.is_leader(session.reached) =>
             {
                 session
             }
@@ -187,7 +187,7 @@ impl Connector {
             let share = span.share(Instant::now(), addresses.len() - tried);
             match timeout_at(share.end(), self.try_once(at, config)).await {
                 Ok(Ok(session)) => {
-                    self.hosts.leads(at, config);
+                    self.hosts.leads(session.reached);
                     return Some(session);
                 }
                 Ok(Err(error)) => unreached.add(name, Failure::Refused(error)),
@@ -199,14 +199,15 @@ impl Connector {
 
     /// The server's name in the certificate is checked here, and that it takes writes.
     async fn try_once(&self, at: usize, config: &Config) -> Result<Session, tokio_postgres::Error> {
+        let reached = Reached::by(at, config);
         Ok(match &self.tls {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
-                self.spawn(at, client, connection)
+                self.spawn(reached, client, connection)
             }
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
-                self.spawn(at, client, connection)
+                self.spawn(reached, client, connection)
             }
         })
     }
@@ -232,7 +233,7 @@ impl Connector {
 
     fn spawn<T>(
         &self,
-        server: usize,
+        reached: Reached,
         client: Client,
         connection: tokio_postgres::Connection<Socket, T>,
     ) -> Session
@@ -247,7 +248,7 @@ impl Connector {
         });
         Session {
             client,
-            server,
+            reached,
             warned,
             tls: self.tls.clone(),
             connect_timeout: self.connect_timeout,
@@ -395,7 +396,7 @@ impl Manager for Connector {
     ) -> RecycleResult<EngineError> {
         let session = &connection.session;
         // One that another has taken over from may answer still, and does not know what that has acknowledged.
-        let is_of_before = !self.hosts.is_leader(session.server);
+        let is_of_before = !self.hosts.is_leader(session.reached);
         if connection.is_busy || session.client.is_closed() || is_of_before {
             return Err(RecycleError::message("it is of no more use"));
         }

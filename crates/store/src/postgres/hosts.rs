@@ -27,16 +27,27 @@ pub(super) struct Hosts {
     /// In the URL's order.
     all: Vec<Server>,
     is_random: bool,
-    leader: Mutex<Leader>,
+    /// Which of them took writes when one was last reached.
+    leader: Mutex<Reached>,
 }
 
-/// Which of them took writes when one was last reached.
-#[derive(Clone, Copy, Default)]
-struct Leader {
-    /// Its index.
+/// Where a session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// The index of the server.
     server: usize,
-    /// At which of its addresses, if they were looked up or the URL has it.
+    /// At which of its addresses, if they were looked up or the URL has it: each may be another machine.
     address: Option<IpAddr>,
+}
+
+impl Reached {
+    /// Where this leads to, of the server with this index.
+    pub(super) fn by(server: usize, config: &Config) -> Self {
+        Self {
+            server,
+            address: address_of(config),
+        }
+    }
 }
 
 /// One of them.
@@ -118,18 +129,15 @@ impl Hosts {
         addresses
     }
 
-    /// The server with this index has taken writes, where this leads to.
-    pub(super) fn leads(&self, at: usize, config: &Config) {
-        *self.leader() = Leader {
-            server: at,
-            address: address_of(config),
-        };
+    /// What is there has taken writes.
+    pub(super) fn leads(&self, reached: Reached) {
+        *self.leader() = reached;
     }
 
-    /// Whether a connection to the server with this index is as good as a new one: it took writes when one was last reached, or
-    /// chance decides between all of them.
-    pub(super) fn is_leader(&self, at: usize) -> bool {
-        self.is_random || self.leader().server == at
+    /// Whether a connection to there is as good as a new one: it took writes when one was last reached, or chance decides
+    /// between all of them, and a new one would lead anywhere.
+    pub(super) fn is_leader(&self, reached: Reached) -> bool {
+        self.is_random || *self.leader() == reached
     }
 
     /// How many the URL names.
@@ -137,7 +145,7 @@ impl Hosts {
         self.all.len()
     }
 
-    fn leader(&self) -> MutexGuard<'_, Leader> {
+    fn leader(&self) -> MutexGuard<'_, Reached> {
         // No code that can panic runs under this lock.
         self.leader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -445,23 +453,25 @@ mod tests {
     #[test]
     fn the_one_that_led_last_is_tried_first() {
         let hosts = hosts("postgres://u@a,b,c/k");
+        let reached = |at: usize| Reached::by(at, &hosts.all[at].config);
         assert_eq!(order(&hosts), [0, 1, 2]);
-        assert!(hosts.is_leader(0));
-        hosts.leads(2, &hosts.all[2].config);
+        assert!(hosts.is_leader(reached(0)));
+        hosts.leads(reached(2));
         assert_eq!(order(&hosts), [2, 0, 1]);
         assert_eq!(
-            [0, 1, 2].map(|at| hosts.is_leader(at)),
+            [0, 1, 2].map(|at| hosts.is_leader(reached(at))),
             [false, false, true]
         );
-        hosts.leads(1, &hosts.all[1].config);
+        hosts.leads(reached(1));
         assert_eq!(order(&hosts), [1, 0, 2]);
     }
 
     #[test]
     fn where_chance_decides_all_are_as_good() {
         let hosts = hosts("postgres://u@a,b/k?load_balance_hosts=random");
-        hosts.leads(1, &hosts.all[1].config);
-        assert!(hosts.is_leader(0) && hosts.is_leader(1));
+        let reached = |at: usize| Reached::by(at, &hosts.all[at].config);
+        hosts.leads(reached(1));
+        assert!([0, 1].map(reached).iter().all(|at| hosts.is_leader(*at)));
     }
 
     #[test]
@@ -477,11 +487,15 @@ mod tests {
         };
         let as_found = [first, second, third].map(Some);
         assert_eq!(order(1), as_found);
-        hosts.leads(1, &hosts.all[1].at(third).1);
+        let reached = |at: usize, address| Reached::by(at, &hosts.all[at].at(address).1);
+        hosts.leads(reached(1, third));
         assert_eq!(order(1), [third, first, second].map(Some));
         assert_eq!(order(0), as_found, "it is the other's");
+        // A connection to another address of the same name is to another machine.
+        assert!(hosts.is_leader(reached(1, third)));
+        assert!(!hosts.is_leader(reached(1, first)) && !hosts.is_leader(reached(0, third)));
         // As where the address is in the URL, or none is.
-        hosts.leads(1, &hosts.all[1].config);
+        hosts.leads(Reached::by(1, &hosts.all[1].config));
         assert_eq!(order(1), as_found);
     }
 
@@ -494,7 +508,7 @@ mod tests {
             firsts[order[0]] = true;
             order.sort_unstable();
             assert_eq!(order, [0, 1, 2]);
-            hosts.leads(0, &hosts.all[0].config);
+            hosts.leads(Reached::by(0, &hosts.all[0].config));
         }
         assert_eq!(firsts, [true; 3]);
     }
