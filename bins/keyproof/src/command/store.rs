@@ -65,7 +65,7 @@ pub(super) fn run(command: &Command) -> Outcome {
                     EngineError::Relocated
                 )));
             }
-            Some(rest) => end_move(rest, &from, &to).await?,
+            Some(found) => end_move(found, &from, &to).await?,
             None => {
                 let source = open_existing(&from).await?;
                 let copied = copy(&source, &from, &to, arguments.is_move).await;
@@ -146,11 +146,11 @@ async fn copy(
 
 /// Ends a move that was interrupted when nothing was written any more.
 async fn end_move(
-    mut rest: Box<dyn EngineSnapshot>,
+    found: Box<dyn EngineSnapshot>,
     from: &Config,
     to: &Config,
 ) -> Result<Copied, Failure> {
-    from.store.confirm_fence().await?;
+    let mut rest = from.store.confirm_fence(found).await?;
     let missing = missing_keys(&mut *rest, from, to).await?;
     let complete = complete_copy(&mut *rest, from, to).await?;
     let what_this_does = if complete.is_some() {

@@ -239,20 +239,27 @@ impl Location {
     }
 
     /// Makes sure that the fence of a store whose records were moved is durable, a standby's disk included where the database
-    /// waits for one: whoever put it up may not have learnt that it was.
+    /// waits for one: whoever put it up may not have learnt that it was. Gives all that was in the store then, in the place of
+    /// what was `found` before: another server may lead since, which has more.
     ///
     /// # Errors
     ///
     /// [`OpenStoreError::Open`] if it is not, or that cannot be told.
-    pub async fn confirm_fence(&self) -> Result<(), OpenStoreError> {
-        if let StoreUrl::Postgres(_) = &self.url {
-            let engine = self.engine().await?;
-            let fenced = engine.fence().await;
-            engine.close().await;
-            return fenced.map_err(|error| self.failed(error));
-        }
-        // Of a file nothing is read before its log is synced.
-        Ok(())
+    pub async fn confirm_fence(
+        &self,
+        found: Box<dyn EngineSnapshot>,
+    ) -> Result<Box<dyn EngineSnapshot>, OpenStoreError> {
+        let StoreUrl::Postgres(_) = &self.url else {
+            // Of a file nothing is read before its log is synced.
+            return Ok(found);
+        };
+        drop(found);
+        let engine = self.engine().await?;
+        let rest = match engine.fence().await {
+            Ok(()) => engine.snapshot().await,
+            Err(error) => Err(error),
+        };
+        rest.map_err(|error| self.failed(error))
     }
 
     /// The master keys that there are for the store, if any; none is made.

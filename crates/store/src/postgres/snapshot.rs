@@ -138,24 +138,30 @@ impl Node {
     }
 
     /// That a fence which was found is durable: whoever put it up may have been told that a standby may not have it. One that
-    /// has what is written now has the fence too.
+    /// has what is written now has the fence too, if the server that writes it has: another one may lead since it was found.
     async fn confirm_fence(&self) -> Result<(), EngineError> {
         let session = self.pool.manager().reach().await?;
         let confirm = format!(
             "BEGIN; SET LOCAL client_min_messages = 'warning';
              SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '30s';
              SELECT {};
+             SELECT to_regclass('{MOVED}') IS NOT NULL;
              INSERT INTO keyproof_commits AS stored (id, applied) VALUES ('{CONFIRMED}', false)
                  ON CONFLICT (id) DO UPDATE SET applied = stored.applied;
              COMMIT",
             durable(true)
         );
-        let asked = session.client.batch_execute(&confirm);
+        let asked = session.client.simple_query(&confirm);
         let Ok(confirmed) = timeout(FENCE_PATIENCE, asked).await else {
             session.give_up();
             return Err(took_too_long("fencing"));
         };
-        confirmed.map_err(|error| engine_error(&error))?;
+        let answers = confirmed.map_err(|error| engine_error(&error))?;
+        if value(&answers) != Some("t") {
+            return Err(EngineError::Io {
+                detail: "the server has no fence: another one had it".to_owned(),
+            });
+        }
         if session.take_warning() {
             return Err(not_durable());
         }

@@ -246,6 +246,27 @@ async fn a_fence_that_no_standby_has_is_refused_however_often_it_is_asked_for() 
     assert_eq!(engine.fence().await, Ok(()));
 }
 
+/// As where it was found at a server that leads no more, and the one that leads has not got it.
+#[tokio::test]
+async fn a_fence_that_the_server_has_not_is_not_confirmed() {
+    let database = Database::new();
+    let engine = database.open().await;
+    let back_door = database.back_door().await;
+    let rename = async |from: &str, to: &str| {
+        let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+        back_door.batch_execute(&rename).await.unwrap();
+    };
+    rename("keyproof_records", "elsewhere").await;
+    let fenced = engine.fence().await;
+    assert!(
+        matches!(&fenced, Err(EngineError::Io { detail }) if detail.contains("no fence")),
+        "{fenced:?}"
+    );
+    rename("elsewhere", "keyproof_records").await;
+    assert_eq!(engine.fence().await, Ok(()));
+    assert_eq!(engine.fence().await, Ok(()));
+}
+
 /// Ends every wait for a standby, until it is aborted.
 fn cancel_waits(back_door: Client) -> JoinHandle<()> {
     tokio::spawn(async move {
