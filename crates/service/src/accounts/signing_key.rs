@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::ACCESS_TOKEN_LIFETIME;
 use crate::{
     Failure, StorageError,
+    pages::Pages,
     storage::{Attempt, damaged, settle},
 };
 
@@ -39,6 +40,10 @@ const ENDING: Duration = Duration::from_secs(ACCESS_TOKEN_LIFETIME.as_secs() + A
 
 /// Keys read at once: far more than there are.
 const PAGE: usize = 100;
+
+/// Keys published at most: anybody may ask for them, and a batch is to require them. Whoever replaces the key by command every
+/// minute has half as many at once, for a replaced one ends within eight hours.
+const MOST: usize = 1_000;
 
 /// At `signing_key/_/<id>`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -320,11 +325,14 @@ impl SigningKeys {
         let signer = self.signer(now).await?;
         let all = Prefix::collection("signing_key");
         let keys = settle("accounts.public_keys", &self.store, || async {
-            let mut keys = self
-                .store
-                .scan::<SigningKeyRecord>(&all, None, PAGE, now)
-                .await?;
-            // Keys are in no order of time: among very many, that which signs may be beyond the page.
+            let mut pages = Pages::<SigningKeyRecord>::of(&self.store, all.clone()).at_once(PAGE);
+            let mut keys = Vec::new();
+            while keys.len() < MOST
+                && let Some(page) = pages.next(now).await?
+            {
+                keys.extend(page);
+            }
+            // Keys are in no order of time: among even more, that which signs may be beyond them.
             let own = place(&signer.id);
             if !keys.iter().any(|(place, _)| *place == own) {
                 let stored = self.store.get::<SigningKeyRecord>(&own, now).await?;
