@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use keyproof_store::{Key, Record, Store, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::{Failure, clock::APART_AT_MOST};
 
 /// How long it lasts unused.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -101,6 +101,12 @@ pub(crate) struct Found<S, R> {
 }
 
 impl<S, R: SessionRecord> Found<S, R> {
+    /// Whether it lives by the clock of every server: one that is about to end has ended by a clock that is ahead.
+    pub(crate) fn lasts(&self) -> bool {
+        let ends = self.kept.record.life().ends_at();
+        ends.saturating_since(self.read_at) > APART_AT_MOST
+    }
+
     /// The session, used by the request that asked for it.
     pub(crate) async fn used(self, store: &Store) -> S {
         self.note(store, SessionLife::used).await;

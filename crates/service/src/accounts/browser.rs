@@ -132,6 +132,15 @@ impl Accounts {
         Ok(self.session_at(text).await?.session)
     }
 
+    /// Whether the session lives by the clocks of all servers, or only by this one's still; it is not used by that.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`], if it does not live.
+    pub async fn session_lasts(&self, text: &str) -> Result<bool, Failure<SessionError>> {
+        Ok(self.session_at(text).await?.lasts())
+    }
+
     /// The session and its record, without a use of it.
     async fn session_at(
         &self,

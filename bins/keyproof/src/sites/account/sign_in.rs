@@ -36,7 +36,8 @@ impl Visit<Visitor> {
         Ok(response)
     }
 
-    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here.
+    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here. They are sent on,
+    /// unless the session has ended by another server's clock already, which would send them here again.
     pub(super) async fn show_sign_in(self) -> Answered {
         let t = self.t();
         let mut notice = if self.is_sent_with("changed") {
@@ -51,11 +52,11 @@ impl Visit<Visitor> {
         if notice.is_some()
             && let Some(cookie) = self.cookie(Cookie::Account)
         {
-            match self.accounts().watching_session(&cookie).await {
-                Ok(_) => return Ok(see_other(self.asked_back())),
+            match self.accounts().session_lasts(&cookie).await {
+                Ok(true) => return Ok(see_other(self.asked_back())),
                 Err(Failure::Refused(_)) => {}
                 // It may live.
-                Err(Failure::Storage(_)) => notice = None,
+                Ok(false) | Err(Failure::Storage(_)) => notice = None,
             }
         }
         let frame = Frame {

@@ -35,7 +35,8 @@ pages! {
 }
 
 impl Visit<Visitor> {
-    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here.
+    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here. They are sent on,
+    /// unless the session has ended by another server's clock already, which would send them here again.
     pub(super) async fn show_sign_in(self) -> Answered {
         let to = within(self.exchange.query().first("to").unwrap_or_default());
         let mut notice = if self.is_sent_with("out") {
@@ -52,11 +53,11 @@ impl Visit<Visitor> {
         if notice.is_some()
             && let Some(cookie) = self.cookie(Cookie::Console)
         {
-            match self.service().access.watching_session(&cookie).await {
-                Ok(_) => return Ok(see_other(to)),
+            match self.service().access.session_lasts(&cookie).await {
+                Ok(true) => return Ok(see_other(to)),
                 Err(Failure::Refused(_)) => {}
                 // It may live.
-                Err(Failure::Storage(_)) => notice = None,
+                Ok(false) | Err(Failure::Storage(_)) => notice = None,
             }
         }
         let frame = Frame {

@@ -695,8 +695,15 @@ async fn no_sign_in_page_throws_a_live_session_away() {
         assert_eq!(ada.session(), Some(&*session), "{query}");
     }
     ada.get("/account").await.is(200);
+    // One that may have ended by another server's clock is neither told of nor led back to that.
+    site.clock.advance(Duration::from_secs(13 * 60));
+    let asked = "/account/sign-in?over&to=/account/devices";
+    ada.get(asked).await.is(200);
+    ada.sees_not("Please sign in.");
+    assert_eq!(ada.hidden("to").unwrap(), "/account/devices");
+    assert_eq!(ada.session(), Some(&*session));
     // One that has ended is forgotten, and is told of.
-    site.clock.advance(Duration::from_secs(15 * 60));
+    site.clock.advance(Duration::from_secs(2 * 60));
     ada.get("/account/sign-in?over").await.is(200);
     ada.sees("Please sign in.");
     assert_eq!(ada.session(), None);

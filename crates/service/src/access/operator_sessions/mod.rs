@@ -221,6 +221,15 @@ impl Access {
         Ok(self.session_at(text).await?.session)
     }
 
+    /// Whether the session lives by the clocks of all servers, or only by this one's still; it is not used by that.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSession`], if it does not live.
+    pub async fn session_lasts(&self, text: &str) -> Result<bool, Failure<NoSession>> {
+        Ok(self.session_at(text).await?.lasts())
+    }
+
     /// The session and its record, without a use of it.
     async fn session_at(
         &self,

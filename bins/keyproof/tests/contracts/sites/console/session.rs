@@ -318,9 +318,17 @@ async fn no_sign_in_page_throws_a_live_session_away() {
         assert_eq!(ops.console(), Some(&*session), "{query}");
     }
     ops.get("/console").await.is(200);
+    // One that may have ended by another server's clock is neither told of nor led back to that.
+    site.clock.advance(Duration::from_secs(13 * 60));
+    let asked = "/console/sign-in?over&to=%2Fconsole%2Faudit";
+    ops.get(asked).await.is(200);
+    ops.sees_not("Please sign in.");
+    assert_eq!(ops.hidden("to").unwrap(), "/console/audit");
+    assert_eq!(ops.console(), Some(&*session));
     // One that has ended is forgotten.
-    site.clock.advance(Duration::from_secs(15 * 60));
+    site.clock.advance(Duration::from_secs(2 * 60));
     ops.get("/console/sign-in?over").await.is(200);
+    ops.sees("Please sign in.");
     assert_eq!(ops.console(), None);
 }
 
