@@ -120,6 +120,15 @@ impl Visit<Signed> {
         self.who.session.operator()
     }
 
+    /// The same visit with the session's record as it is, once its use was noted: as of a page that is looked at, for a change
+    /// may be on its way that requires it.
+    async fn read_again(mut self) -> Result<Self, Refusal> {
+        let access = &self.service().access;
+        let session = access.watching_session(&self.who.cookie).await;
+        self.who.session = self.found(session)?;
+        Ok(self)
+    }
+
     /// Where the token is shown again before what this page weakens; nowhere while it was shown lately enough.
     fn way_to_confirm(&self, page: &str) -> Option<String> {
         let is_fresh = self.who.session.is_fresh();

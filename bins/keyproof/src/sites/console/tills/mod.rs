@@ -16,7 +16,7 @@ use keyproof_service::{
 };
 
 use super::{
-    Answered, Area, Console, Frame, ROWS, Signed, Visit,
+    Answered, Area, Frame, ROWS, Signed, Visit,
     addressing::{query, told, with_query},
     render,
     words::{seconds, sentence},
@@ -27,7 +27,6 @@ use crate::{
         entries::Wrong,
         page::{limited, see_other},
         refusal::Refusal,
-        visit::Site as _,
     },
 };
 use pages::{
@@ -185,7 +184,7 @@ impl Visit<Signed> {
 
     pub(super) async fn till_device(self) -> Answered {
         // That codes are shown is written down, which requires the session's record as it is now.
-        let visit = Console::acting(self).await?;
+        let visit = self.read_again().await?;
         let typed = visit.exchange.query().first("price").unwrap_or_default();
         let (frame, price, status) = match parse_price(typed.trim()) {
             Ok(price) => (visit.frame_in(Area::Tills), price, StatusCode::OK),

@@ -517,6 +517,31 @@ async fn hostile_names_are_text() {
     ops.get("/console/tills/..").await.is(404);
 }
 
+/// A change that is on its way may require its record.
+#[tokio::test]
+async fn a_look_at_codes_writes_over_the_session_once_a_minute_and_no_sooner() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    let session = async || {
+        let all = Prefix::collection("operator_session");
+        let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
+        format!("{:?}", rows.unwrap())
+    };
+    let before = session().await;
+    for (seconds, is_as_before) in [(45, true), (15, false)] {
+        site.clock.advance(Duration::from_secs(seconds));
+        ops.get("/console/tills/default/device?id=till&price=EUR:1")
+            .await
+            .is(200);
+        assert_eq!(session().await == before, is_as_before, "{seconds}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_looks_at_codes_is_told_of_and_limited() {
     let site = Site::start().await;
