@@ -46,7 +46,8 @@ pub(super) enum Signing {
 #[derive(Args, Debug)]
 pub(super) struct EndArguments {
     /// The key's id, as `jwks.json` and a token's `kid` have it
-    #[arg(value_name = "KID")]
+    // One of 64 begins with a hyphen: it is Base64url.
+    #[arg(value_name = "KID", allow_hyphen_values = true)]
     id: String,
     #[command(flatten)]
     store: StoreArguments,
