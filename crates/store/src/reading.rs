@@ -101,7 +101,7 @@ impl fmt::Debug for ReadPlan {
 pub struct Snapshot {
     /// In key order, each key once.
     records: Vec<(Key, Option<Raw>)>,
-    pub(crate) now: Timestamp,
+    now: Timestamp,
 }
 
 impl Snapshot {
@@ -157,12 +157,16 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Begins with the keys that the plan knows at once.
-    pub fn new(plan: ReadPlan) -> Self {
+    /// Begins with the keys that the plan knows at once. `now` is the moment at which records have expired or have not, the same
+    /// that [`Engine::read`] is given.
+    pub fn new(plan: ReadPlan, now: Timestamp) -> Self {
         let mut reading = Self {
             plan,
             wanted: Vec::new(),
-            snapshot: Snapshot::default(),
+            snapshot: Snapshot {
+                records: Vec::new(),
+                now,
+            },
             rounds: 0,
             failure: None,
         };
@@ -299,6 +303,8 @@ mod tests {
     use super::*;
     use crate::{SystemEntropy, Version};
 
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
     fn key(number: usize) -> Key {
         Key::new("case", [number.to_string()])
     }
@@ -326,7 +332,7 @@ mod tests {
     fn no_key_is_read_twice() {
         let plan = ReadPlan::new([key(0), key(1), key(0)])
             .then(|_| Ok(vec![key(1), key(2), key(2), key(0)]));
-        let (found, rounds) = drive(Reading::new(plan));
+        let (found, rounds) = drive(Reading::new(plan, NOW));
         assert_eq!(rounds, [2, 1]);
         let found = found.unwrap();
         for number in 0..3 {
@@ -341,14 +347,14 @@ mod tests {
     #[test]
     fn a_plan_reads_so_many_keys_and_no_more() {
         let limit = ReadPlan::MAX_KEYS;
-        let (found, rounds) = drive(Reading::new(ReadPlan::new((0..limit).map(key))));
+        let (found, rounds) = drive(Reading::new(ReadPlan::new((0..limit).map(key)), NOW));
         assert!(found.is_ok());
         assert_eq!(rounds, [limit]);
         let too_many = Err(StoreError::TooManyKeys { limit });
-        let (found, rounds) = drive(Reading::new(ReadPlan::new((0..=limit).map(key))));
+        let (found, rounds) = drive(Reading::new(ReadPlan::new((0..=limit).map(key)), NOW));
         assert_eq!((found, rounds), (too_many.clone(), vec![]));
         let plan = ReadPlan::new([key(0)]).then(move |_| Ok((1..=limit).map(key).collect()));
-        assert_eq!(drive(Reading::new(plan)), (too_many, vec![1]));
+        assert_eq!(drive(Reading::new(plan, NOW)), (too_many, vec![1]));
     }
 
     #[test]
@@ -360,20 +366,20 @@ mod tests {
                 Ok((0..length).skip(read.count()).take(1).map(key).collect())
             })
         };
-        let (found, rounds) = drive(Reading::new(chain(limit)));
+        let (found, rounds) = drive(Reading::new(chain(limit), NOW));
         assert!(found.is_ok());
         assert_eq!(rounds, vec![1; limit]);
-        let (found, rounds) = drive(Reading::new(chain(limit + 1)));
+        let (found, rounds) = drive(Reading::new(chain(limit + 1), NOW));
         assert_eq!(found, Err(StoreError::TooManyRounds { limit }));
         assert_eq!(rounds, vec![1; limit]);
     }
 
     #[test]
     fn what_is_wanted_still_is_not_taken_for_absent() {
-        let reading = Reading::new(ReadPlan::new([key(0)]));
+        let reading = Reading::new(ReadPlan::new([key(0)]), NOW);
         let unread = Err(StoreError::NotRead { key: key(0) });
         assert_eq!(reading.into_snapshot(), unread);
-        let mut short = Reading::new(ReadPlan::new([key(0), key(1)]));
+        let mut short = Reading::new(ReadPlan::new([key(0), key(1)]), NOW);
         short.found(vec![None]);
         let found = short.into_snapshot().unwrap();
         assert_eq!(found.raw(&key(0)), Ok(None));

@@ -162,10 +162,8 @@ impl Store {
     ///
     /// If the engine cannot answer; what the plan's rule says; [`StoreError::TooManyKeys`], [`StoreError::TooManyRounds`].
     pub async fn read(&self, plan: ReadPlan, now: Timestamp) -> Result<Snapshot, StoreError> {
-        let reading = self.engine.read(Reading::new(plan), now).await?;
-        let mut snapshot = reading.into_snapshot()?;
-        snapshot.now = now;
-        Ok(snapshot)
+        let reading = self.engine.read(Reading::new(plan, now), now).await?;
+        reading.into_snapshot()
     }
 
     /// The first `limit` records of `prefix` whose key is greater than `after`, in key order. To

@@ -181,7 +181,8 @@ async fn get(engine: &dyn Engine, key: &Key, now: Timestamp) -> Option<Row> {
 }
 
 async fn read(engine: &dyn Engine, plan: ReadPlan, now: Timestamp) -> Result<Snapshot, StoreError> {
-    engine.read(Reading::new(plan), now).await?.into_snapshot()
+    let reading = engine.read(Reading::new(plan, now), now).await?;
+    reading.into_snapshot()
 }
 
 /// The row of a key that was read.

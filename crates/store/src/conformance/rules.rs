@@ -137,6 +137,16 @@ pub fn a_reading_follows_what_it_finds(database: &dyn Database) {
         assert_eq!(row_of(&found, &key("a")), Some(rows[0].1.clone()));
         assert_eq!(row_of(&found, &key("d")), None);
 
+        // The rule is told the moment of the read, as is whoever has read.
+        let telling = ReadPlan::new([key("a")]).then(|found| {
+            let now = found.now().as_millis().to_string();
+            Ok(vec![key(&now)])
+        });
+        let found = read(&*engine, telling, NOW).await.expect("a read");
+        let told = key(&NOW.as_millis().to_string());
+        assert_eq!(found.raw(&told), Ok(None));
+        assert_eq!(found.now(), NOW);
+
         // The rule's own error is the reading's.
         let failing =
             ReadPlan::new([key("a")]).then(|_| Err(StoreError::NotARecord { key: key("a") }));

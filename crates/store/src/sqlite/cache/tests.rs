@@ -213,7 +213,7 @@ async fn read_across_a_commit(
         }
         Ok(vec![key("b")])
     });
-    let reading = engine.read(Reading::new(plan), NOW).await.unwrap();
+    let reading = engine.read(Reading::new(plan, NOW), NOW).await.unwrap();
     let found = reading.into_snapshot().unwrap();
     ["a", "b"].map(|name| {
         let raw = found.raw(&key(name)).unwrap().unwrap();
