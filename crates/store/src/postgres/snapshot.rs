@@ -54,7 +54,7 @@ pub(super) struct PostgresSnapshot {
 enum Held {
     Pooled(Box<Object<Connector>>),
     /// The pool has none that could be prepared, once the records were moved.
-    Own(Session),
+    Own(Box<Session>),
 }
 
 impl Held {
@@ -83,7 +83,7 @@ impl Node {
                 connection.is_busy = true;
                 Held::Pooled(Box::new(connection))
             }
-            Err(EngineError::Relocated) => Held::Own(self.pool.manager().reach().await?),
+            Err(EngineError::Relocated) => Held::Own(Box::new(self.pool.manager().reach().await?)),
             Err(error) => return Err(error),
         };
         let patience = self.options.answer_timeout();
