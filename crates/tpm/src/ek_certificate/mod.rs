@@ -64,12 +64,13 @@ pub struct EkCertificatePolicy<'a> {
     /// specification or chain only warns, as does that one of `crls` has it, by an issuer that is among `roots` or `intermediates`.
     /// All other checks apply.
     pub allowed: &'a [&'a [u8]],
-    /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain. Intermediates may be listed beside them:
-    /// one that another of the list has issued stands below that; one whose issuer is not listed is a root itself, unless its
-    /// issuer is among the intermediates and has revoked it ([`Rules::judge_anchors`](keyproof_x509::path::Rules::judge_anchors)).
+    /// The manufacturers' roots, as [`Certificate::from_der_as_issued`] reads them: in DER whose serial number may have octets to
+    /// spare. One that has expired, or is no CA, ends no chain. Intermediates may be listed beside them: one that another of the
+    /// list has issued stands below that; one whose issuer is not listed is a root itself, unless its issuer is among the
+    /// intermediates and has revoked it ([`Rules::judge_anchors`](keyproof_x509::path::Rules::judge_anchors)).
     pub roots: &'a [&'a [u8]],
-    /// Certificates that may stand between, in DER and in any order: those that the caller knows, and those
-    /// that the device hands over ([`EkChain`]). None of them is trusted.
+    /// Certificates that may stand between, read as `roots` are and in any order: those that the caller knows,
+    /// and those that the device hands over ([`EkChain`]). None of them is trusted.
     pub intermediates: &'a [&'a [u8]],
     /// Revocation lists of those who have issued the certificate and the intermediates, in any order; a
     /// certificate on one has no chain, and one past its time warns.
