@@ -128,15 +128,18 @@ impl Grant {
         ApiKey::target(&key.namespace, &key.name)
     }
 
-    /// Who asks by the key: a station that shows nothing else is told apart by its category.
+    /// Whose share of what is judged is taken: that of the station's client certificate, or else of the key's namespace. Each
+    /// station of a factory may have an operator's token of its own, and all of them are one party. What is done is told of the
+    /// station's origin.
     pub(super) fn asker(&self, station: &Station) -> Who {
+        let who = &station.origin().who;
+        if matches!(who, Who::Station { .. }) {
+            return who.clone();
+        }
         let category = &self.category.record.metadata;
-        match &station.origin().who {
-            Who::Anonymous => Who::Station {
-                namespace: category.namespace.clone(),
-                category: category.name.clone(),
-            },
-            who => who.clone(),
+        Who::Station {
+            namespace: category.namespace.clone(),
+            category: category.name.clone(),
         }
     }
 

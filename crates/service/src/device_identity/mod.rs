@@ -178,11 +178,11 @@ impl fmt::Debug for DeviceIdentity {
 #[cfg(test)]
 mod tests {
     use super::{
-        testing::{api_key, furnish, may, named},
+        testing::{api_key, furnish, may, named, nothing_but, station},
         *,
     };
     use crate::{
-        Failure, TooBusy,
+        Action, Failure, Timestamp, TooBusy,
         testing::{bench, origin},
     };
 
@@ -203,17 +203,7 @@ mod tests {
         drop(crowd);
 
         let station = Station::with_api_key_only(origin(), None);
-        let nothing = || Ok(Vec::new());
-        let request = ProvisionRequest {
-            api_key: api_key(&bench).await.text,
-            device: DeviceClaim::default(),
-            ek_certificate: nothing(),
-            ek_chain: None,
-            ek_public_key: nothing(),
-            ak_public_key: nothing(),
-            certification_request: nothing(),
-            ak_public: None,
-        };
+        let request = nothing_but(&api_key(&bench).await);
         let crowd = devices.judging.fill_of("station:default");
         let refused = devices.provision(&station, request.clone()).await.err();
         assert_eq!(refused, Some(Failure::Storage(busy)));
@@ -222,5 +212,40 @@ mod tests {
         let _crowd = devices.judging.fill_of("station:other");
         let refused = devices.provision(&station, request).await.err();
         assert!(matches!(refused, Some(Failure::Refused(_))));
+    }
+
+    /// Whichever operator's token each of them shows beside its API key.
+    #[tokio::test]
+    async fn the_stations_of_a_namespace_have_half_of_what_is_judged_together() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let request = nothing_but(&api_key(&bench).await);
+        let stations = [station(&bench).await, station(&bench).await];
+        let [one, other] = stations.each_ref().map(|station| &station.origin().who);
+        assert_ne!(one, other);
+
+        let crowd = devices.judging.fill_of("station:default");
+        for station in &stations {
+            let refused = devices.provision(station, request.clone()).await.err();
+            let busy = StorageError::Busy(TooBusy);
+            assert_eq!(refused, Some(Failure::Storage(busy)));
+        }
+        drop(crowd);
+        // A crowd by keys of another namespace, or of what an operator does with the same token.
+        for party in ["station:other".to_owned(), one.party()] {
+            let _crowd = devices.judging.fill_of(&party);
+            let refused = devices.provision(&stations[0], request.clone()).await.err();
+            assert!(matches!(refused, Some(Failure::Refused(_))), "{party}");
+        }
+        // The audit trail tells of the token.
+        let events = bench.service.audit.events(Timestamp::EPOCH, None);
+        let events = events.await.unwrap();
+        let told = events
+            .iter()
+            .filter(|(_, event)| event.action == Action::TpmProvision.name());
+        let by: Vec<&str> = told.map(|(_, event)| &*event.who).collect();
+        let token = one.to_string();
+        assert!(!by.is_empty() && by.iter().all(|by| *by == token));
     }
 }

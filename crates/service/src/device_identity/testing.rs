@@ -3,27 +3,56 @@
 use keyproof_auth::operator::OperatorScopes;
 
 use super::{
-    Act, Administrator, ApiKey, AttestationKeyTemplate, Category, DevicePlace, IssuedApiKey, Kind,
-    Manager, Metadata, NewApiKey, NewCategory, PcrPolicy, TrustedMakers, identity::Device,
+    Act, Administrator, ApiKey, AttestationKeyTemplate, Category, DeviceClaim, DevicePlace,
+    IssuedApiKey, Kind, Manager, Metadata, NewApiKey, NewCategory, PcrPolicy, ProvisionRequest,
+    Station, StationAct, TrustedMakers, identity::Device,
 };
 use crate::{
-    access::NewOperatorToken,
-    testing::{Bench, START, command_line, console},
+    access::{NewOperatorToken, Operator},
+    testing::{Bench, START, command_line, console, origin},
 };
 
-/// A new operator, who may do this to what is called so in the namespace `default`.
-pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Administrator<K> {
+/// A new operator with this scope.
+async fn operator(bench: &Bench, scope: &str) -> Operator {
     let new = NewOperatorToken {
         subject: "ci".to_owned(),
-        scopes: OperatorScopes::new(["tpm".parse().unwrap()]).unwrap(),
+        scopes: OperatorScopes::new([scope.parse().unwrap()]).unwrap(),
         lifetime: None,
     };
     let access = &bench.service.access;
     let token = access.create(new, &command_line()).await.unwrap();
-    let operator = access.authenticate(&token.text).await.unwrap();
+    access.authenticate(&token.text).await.unwrap()
+}
+
+/// A new operator, who may do this to what is called so in the namespace `default`.
+pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Administrator<K> {
+    let operator = operator(bench, "tpm").await;
     let (devices, origin) = (&bench.service.device_identity, console());
     let permitted = devices.permit(&operator, act, "default", name, &origin);
     permitted.await.unwrap()
+}
+
+/// A station with a new operator's token, which provisions.
+pub(super) async fn station(bench: &Bench) -> Station {
+    let operator = operator(bench, "tpm-station").await;
+    let (devices, origin) = (&bench.service.device_identity, origin());
+    let permitted = devices.permit_station(&operator, StationAct::Provision, None, &origin);
+    permitted.await.unwrap()
+}
+
+/// A provision with this API key and nothing else: it is judged, and refused.
+pub(super) fn nothing_but(key: &IssuedApiKey) -> ProvisionRequest {
+    let nothing = || Ok(Vec::new());
+    ProvisionRequest {
+        api_key: key.text.clone(),
+        device: DeviceClaim::default(),
+        ek_certificate: nothing(),
+        ek_chain: None,
+        ek_public_key: nothing(),
+        ak_public_key: nothing(),
+        certification_request: nothing(),
+        ak_public: None,
+    }
 }
 
 /// Of a new object, whose namespace is its maker's.
