@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -17,7 +18,7 @@ use keyproof_x509::{
 use serde::{Deserialize, Serialize};
 
 use super::super::DeviceIdentity;
-use crate::{StorageError, Who, pages::Pages};
+use crate::{StorageError, Who, pages::Pages, storage::damaged};
 
 /// What an entry of the bundle is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,28 +152,43 @@ impl LooseName {
 }
 
 impl Member {
-    /// `None` if it cannot be read, as what was added can.
-    fn read(entry: &Entry) -> Option<Self> {
-        let der = BASE64.decode(entry.der.as_bytes()).ok()?;
+    /// `None` for a certificate that cannot be read, as may be where a later release has added it: no chain goes over it, and all
+    /// others go on. A list that cannot be read is damage, for without it what it revokes would be taken.
+    fn read(entry: &Entry) -> Result<Option<Self>, StorageError> {
+        let not_read =
+            |error: &dyn fmt::Display| damaged(format!("an entry of the trust bundle: {error}"));
+        let der = BASE64.decode(entry.der.as_bytes());
+        let der = der.map_err(|error| not_read(&error))?;
         let (name, issuer) = match entry.kind {
             TrustKind::RevocationList => {
-                let crl = Crl::from_der(&der).ok()?;
+                let crl = Crl::from_der(&der).map_err(|error| not_read(&error))?;
                 let issuer = LooseName::of(&crl.issuer());
                 (issuer.clone(), issuer)
             }
             TrustKind::Root | TrustKind::Intermediate => {
-                let certificate = Certificate::from_der_as_issued(&der).ok()?;
+                let certificate = match Certificate::from_der_as_issued(&der) {
+                    Ok(certificate) => certificate,
+                    Err(error) => {
+                        let fingerprint = Sha256Thumbprint::of(&der);
+                        tracing::error!(
+                            %error,
+                            %fingerprint,
+                            "a certificate of the trust bundle cannot be read, and is left out"
+                        );
+                        return Ok(None);
+                    }
+                };
                 let subject = LooseName::of(&certificate.subject());
                 (subject, LooseName::of(&certificate.issuer()))
             }
         };
-        Some(Self {
+        Ok(Some(Self {
             kind: entry.kind,
             der,
             added_at: entry.added_at,
             name,
             issuer,
-        })
+        }))
     }
 
     pub(super) fn is_certificate(&self) -> bool {
@@ -397,12 +413,91 @@ impl DeviceIdentity {
         while let Some(page) = pages.next(self.clock.now()).await? {
             let read = self.judge(&Who::Keyproof, move || {
                 let entries = page.iter().map(|(_, Stored { record, .. })| record);
-                entries.map(Member::read).collect::<Option<Vec<_>>>()
+                let read = entries.filter_map(|entry| Member::read(entry).transpose());
+                read.collect::<Result<Vec<_>, StorageError>>()
             });
-            let read = read.await?;
-            let damaged = || StorageError::Damaged("an entry of the trust bundle".to_owned());
-            members.extend(read.ok_or_else(damaged)?);
+            members.extend(read.await??);
         }
         Ok(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::{
+        super::{
+            super::testing::{api_key, furnish, nothing_but, station},
+            TrustItem,
+        },
+        *,
+    };
+    use crate::{
+        Clock, Failure,
+        testing::{Bench, bench, command_line},
+    };
+
+    /// A root, as it is added.
+    fn root() -> Vec<TrustItem> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        TrustItem::read(made.der(), true).unwrap()
+    }
+
+    /// Adds what another release reads, and this one does not.
+    async fn add_unreadable(bench: &Bench, kind: TrustKind) -> Sha256Thumbprint {
+        let der = b"no certificate and no list";
+        let fingerprint = Sha256Thumbprint::of(der);
+        let head = bench.service.device_identity.trust_head();
+        let Stored {
+            record, version, ..
+        } = head.await.unwrap().unwrap();
+        let now = bench.clock.now();
+        let entry = Entry {
+            kind,
+            der: BASE64.encode(der),
+            added_at: now,
+        };
+        let mut batch = bench.store.batch(now);
+        batch.insert(&Entry::key(&fingerprint), &entry, None);
+        batch.replace(&place(), version, &record, None);
+        bench.store.commit(batch).await.unwrap();
+        fingerprint
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_cannot_be_read_is_left_out_and_no_list_is() {
+        let bench = bench().await;
+        furnish(&bench).await;
+        let devices = &bench.service.device_identity;
+        let root = root();
+        let added = devices.add_trust(&root, &command_line()).await;
+        assert_eq!(added.unwrap().added.len(), 1);
+        let request = nothing_but(&api_key(&bench).await);
+        let station = station(&bench).await;
+
+        for kind in [TrustKind::Root, TrustKind::Intermediate] {
+            let unreadable = add_unreadable(&bench, kind).await;
+            let listed = devices.trust_entries().await.unwrap();
+            let listed: Vec<_> = listed.iter().map(|entry| entry.fingerprint).collect();
+            assert_eq!(listed, [root[0].fingerprint()]);
+            let provisioned = devices.provision(&station, request.clone()).await;
+            assert!(matches!(provisioned.err(), Some(Failure::Refused(_))));
+            let removed = devices.remove_trust(&unreadable, &command_line()).await;
+            assert_eq!(removed, Ok(()));
+        }
+
+        // Without it, what it revokes would be taken.
+        add_unreadable(&bench, TrustKind::RevocationList).await;
+        let listed = devices.trust_entries().await;
+        assert!(matches!(listed, Err(StorageError::Damaged(_))));
+        let provisioned = devices.provision(&station, request).await.err();
+        let damaged = matches!(
+            provisioned,
+            Some(Failure::Storage(StorageError::Damaged(_)))
+        );
+        assert!(damaged, "{provisioned:?}");
     }
 }
