@@ -131,6 +131,8 @@ pub struct DeviceIdentity {
     authorities_end: AtomicU64,
     first_to_end: FirstToEnd,
     trust: KnownBundle,
+    /// One at a time reads the trust bundle here.
+    trust_reading: Mutex<()>,
     revocation_list_url: Option<String>,
 }
 
@@ -154,6 +156,7 @@ impl DeviceIdentity {
             authorities_end: AtomicU64::default(),
             first_to_end: FirstToEnd::default(),
             trust: KnownBundle::default(),
+            trust_reading: Mutex::new(()),
             revocation_list_url: settings.revocation_list_url,
         }
     }

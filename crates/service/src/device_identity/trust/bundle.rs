@@ -381,25 +381,36 @@ impl DeviceIdentity {
         Arc::clone(&self.trust.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The bundle as it is now.
+    /// The bundle as it is now. However many ask for it after a change, one of them reads it.
     pub(super) async fn trust_bundle(&self) -> Result<Arc<TrustBundle>, StorageError> {
+        let version = self.trust_version().await?;
         let known = self.known_bundle();
-        let mut head = self.trust_head().await?;
+        if known.is_of(version) {
+            return Ok(known);
+        }
+        // Whoever has waited for a turn finds the bundle read.
+        let _turn = self.trust_reading.lock().await;
+        let mut version = self.trust_version().await?;
+        let known = self.known_bundle();
         loop {
-            let version = head.as_ref().map(|head| head.version);
             if known.is_of(version) {
                 return Ok(known);
             }
             let members = self.trust_members().await?;
-            let after = self.trust_head().await?;
+            let after = self.trust_version().await?;
             // Nothing was changed while it was read.
-            if after.as_ref().map(|head| head.version) == version {
+            if after == version {
                 let read = Arc::new(TrustBundle { version, members });
                 *self.trust.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
                 return Ok(read);
             }
-            head = after;
+            version = after;
         }
+    }
+
+    async fn trust_version(&self) -> Result<Option<Version>, StorageError> {
+        let head = self.trust_head().await?;
+        Ok(head.map(|head| head.version))
     }
 
     pub(super) async fn trust_head(&self) -> Result<Option<Stored<Head>>, StorageError> {
@@ -424,6 +435,8 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::{
@@ -434,8 +447,8 @@ mod tests {
         *,
     };
     use crate::{
-        Clock, Failure,
-        testing::{Bench, bench, command_line},
+        Clock, Failure, JudgingSettings,
+        testing::{Bench, Occupied, bench, bench_with, command_line},
     };
 
     /// A root, as it is added.
@@ -499,5 +512,42 @@ mod tests {
             Some(Failure::Storage(StorageError::Damaged(_)))
         );
         assert!(damaged, "{provisioned:?}");
+    }
+
+    /// After a change all who provision want it at once, and each would take from keyproof's own share to read it.
+    #[tokio::test]
+    async fn a_changed_bundle_is_read_once_however_many_want_it() {
+        // Four places, of which each party has two.
+        let few = JudgingSettings {
+            threads: NonZeroUsize::MIN,
+            queue: 3,
+        };
+        let bench = bench_with(|settings| settings.judging = few).await;
+        let devices = &bench.service.device_identity;
+        let added = devices.add_trust(&root(), &command_line()).await;
+        assert_eq!(added.unwrap().added.len(), 1);
+        let version = devices.trust_version().await.unwrap();
+        assert!(version.is_some() && !devices.known_bundle().is_of(version));
+
+        let judging = Arc::new(devices.judging.clone());
+        let occupied = Occupied::of(&judging).await;
+        let asking: Vec<_> = (0..8)
+            .map(|_| {
+                let service = Arc::clone(&bench.service);
+                tokio::spawn(async move { service.device_identity.trust_bundle_of(version).await })
+            })
+            .collect();
+        // Until each of them waits, for the reading or for a turn at it.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(asking.iter().all(|asking| !asking.is_finished()));
+        occupied.end().await;
+        let mut read = Vec::new();
+        for asking in asking {
+            read.push(asking.await.unwrap().unwrap());
+        }
+        assert!(read.iter().all(|bundle| Arc::ptr_eq(bundle, &read[0])));
+        assert!(read[0].is_of(version) && read[0].members.len() == 1);
     }
 }
