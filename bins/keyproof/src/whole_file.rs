@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{MetadataExt, fchown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use rustix::{
     fs::{Mode, OFlags},
     process::geteuid,
 };
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 /// What drafts are called, before six letters and digits.
 const DRAFT: &str = ".keyproof-";
@@ -28,7 +28,9 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         loop {
-            let file = NamedTempFile::with_prefix_in(DRAFT, folder_of(path))?;
+            let file = Builder::new()
+                .prefix(DRAFT)
+                .make_in(folder_of(path), open_new)?;
             lock(file.as_file());
             // Until it was locked it looked abandoned, and may have been removed as such.
             if !is_gone(file.path()) {
@@ -88,12 +90,19 @@ impl Draft {
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file.as_file_mut().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_file_mut().flush()
     }
+}
+
+/// Opens a file that is not there yet. What goes wrong is the system's own error, without the draft's name.
+fn open_new(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    options.mode(0o600).open(path)
 }
 
 /// Locks a file, or a folder, as long as it is open here, once nobody else has it locked.
@@ -211,6 +220,14 @@ mod tests {
             drafted.unwrap();
         });
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 500);
+    }
+
+    #[test]
+    fn what_goes_wrong_is_told_without_the_name_of_the_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = Draft::of(&folder.path().join("absent/file")).unwrap_err();
+        assert_eq!(absent.raw_os_error(), Some(2));
+        assert!(!absent.to_string().contains(DRAFT), "{absent}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `keyproof demo`
 
 use clap::Args;
-use tokio::runtime;
+use tokio::runtime::Builder;
 
-use super::{Failure, Outcome, output};
+use super::{Failure, Outcome, output, with_store};
 use crate::demo;
 
 #[derive(Args, Debug)]
@@ -18,10 +18,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = with_store::runtime(Builder::new_multi_thread().worker_threads(2))?;
     let mut tell = |line: &str| {
         if !arguments.json {
             // A reader that has seen enough does not end the demo; its exit code still counts.

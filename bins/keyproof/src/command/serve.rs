@@ -9,13 +9,13 @@ use clap::Args;
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, Store, SystemEntropy};
 use tokio::{
-    runtime::{self, Runtime},
+    runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, timeout},
 };
 use tracing::{error, info, warn};
 
-use super::{Failure, Outcome, flags::ServeFlags, migrate, output};
+use super::{Failure, Outcome, flags::ServeFlags, migrate, output, with_store};
 use crate::{
     config::Config,
     server::{Server, StartError},
@@ -64,10 +64,10 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
 
 fn runtime() -> Result<Runtime, Failure> {
     let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-    Ok(runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(MAX_WORKERS))
-        .enable_all()
-        .build()?)
+    let mut builder = Builder::new_multi_thread();
+    Ok(with_store::runtime(
+        builder.worker_threads(cores.min(MAX_WORKERS)),
+    )?)
 }
 
 async fn serve(config: Arc<Config>) -> Outcome {

@@ -1,15 +1,27 @@
 //! Opening the store that flags name: for `serve`, and for commands that work on it beside running servers.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, ErrorKind, stdin},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use keyproof_service::{Action, Audit, Clock, Service, SystemClock};
-use keyproof_store::{EngineError, OpenError, Store, SystemEntropy};
-use tokio::runtime;
+use keyproof_store::{
+    CommitError, EngineError, NotApplied, OpenError, Store, StoreError, SystemEntropy,
+};
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
+use tokio::runtime::{Builder, Runtime};
 
 use super::{ANOTHER_USER, Failure, Outcome, flags::StoreFlags, terminal::origin};
 use crate::{
     config::Config,
     store::{MasterKeyError, OpenStoreError, StoreUrl},
+    whole_file::folder_of,
 };
 
 /// Runs a command on the use cases of the store that the flags name.
@@ -78,10 +90,16 @@ pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) 
 
 /// Runs a command to its end.
 pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(command)
+    runtime(&mut Builder::new_current_thread())?.block_on(command)
+}
+
+/// What runs a command, with timers, sockets and signals.
+pub(super) fn runtime(builder: &mut Builder) -> io::Result<Runtime> {
+    /// At least as many as the runtime takes at once. It panics where it has got some of them and no more are left.
+    const DESCRIPTORS: usize = 8;
+    let spare = (0..DESCRIPTORS).map(|_| stdin().as_fd().try_clone_to_owned());
+    drop(spare.collect::<io::Result<Vec<OwnedFd>>>()?);
+    builder.enable_all().build()
 }
 
 /// Refuses a store that only the process has which made it: a command would work on one of its own, and on nothing.
@@ -101,79 +119,144 @@ impl From<OpenStoreError> for Failure {
             Some(remedy) => format!("{error}: {remedy}"),
             None => error.to_string(),
         };
-        match error {
-            // What is busy or full now may not be in a moment: a supervisor tries again.
-            OpenStoreError::Open {
-                source:
-                    OpenError::InUse { .. }
-                    | OpenError::Engine(EngineError::Busy { .. } | EngineError::Full { .. }),
-                ..
-            } => Self::Refused(message),
-            // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
-            OpenStoreError::Open {
-                source: OpenError::Engine(EngineError::Configuration { .. } | EngineError::Pooled),
-                ..
-            } => Self::Usage(message),
-            OpenStoreError::Open {
-                url: StoreUrl::Postgres(_),
-                source: OpenError::Engine(_),
-            } => Self::Refused(message),
-            _ => Self::Usage(message),
+        if may_pass(&error) {
+            Self::Refused(message)
+        } else {
+            Self::Usage(message)
         }
     }
+}
+
+/// Whether another try may end otherwise: a supervisor makes one after 1, and none after 2.
+fn may_pass(error: &OpenStoreError) -> bool {
+    match error {
+        OpenStoreError::Directory { source, .. }
+        | OpenStoreError::MasterKey(MasterKeyError::File { source, .. }) => is_shortage(source),
+        OpenStoreError::Open {
+            source: OpenError::InUse { .. },
+            ..
+        } => true,
+        OpenStoreError::Open { url, source } => match (of_engine(source), url) {
+            (
+                None
+                | Some(
+                    EngineError::Configuration { .. }
+                    | EngineError::Corrupt { .. }
+                    | EngineError::Pooled
+                    | EngineError::Relocated,
+                ),
+                _,
+            ) => false,
+            // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
+            (Some(EngineError::Io { detail }), StoreUrl::Sqlite(path)) => {
+                !is_denied(detail) && is_at_hand(path)
+            }
+            (Some(_), _) => true,
+        },
+        _ => false,
+    }
+}
+
+/// What the engine says, however deep it is in the store's own error.
+fn of_engine(error: &OpenError) -> Option<&EngineError> {
+    match error {
+        OpenError::Engine(engine)
+        | OpenError::Fingerprint(StoreError::Engine(engine))
+        | OpenError::Commit(
+            CommitError::NotApplied(NotApplied::Engine(engine)) | CommitError::Unknown(engine),
+        ) => Some(engine),
+        _ => None,
+    }
+}
+
+/// Whether room or descriptors ran out, which others may free.
+fn is_shortage(error: &io::Error) -> bool {
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    is_full(error) || is(Errno::MFILE) || is(Errno::NFILE)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+/// Whether the engine has this of the system's words, which is all that it says.
+fn is_denied(detail: &str) -> bool {
+    detail.contains("Permission denied")
+}
+
+/// Whether this user may use an embedded store's file, or make it: then that is not what was wrong.
+fn is_at_hand(store: &Path) -> bool {
+    let file = access(store, Access::READ_OK | Access::WRITE_OK);
+    let folder = access(folder_of(store), Access::WRITE_OK | Access::EXEC_OK);
+    matches!(file, Ok(()) | Err(Errno::NOENT)) && folder.is_ok()
 }
 
 /// What to do about a store that was not opened, where its error does not say so.
 fn remedy(error: &OpenStoreError) -> Option<&'static str> {
     const KEY_BACK: &str = "put the copy of it there, or name the file that has it (store.master_key, --master-key FILE)";
-    let is_denied = |source: &io::Error| source.kind() == io::ErrorKind::PermissionDenied;
     match error {
         OpenStoreError::Absent { .. } => Some(
             "name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof migrate`",
         ),
         OpenStoreError::Directory { source, .. }
         | OpenStoreError::MasterKey(MasterKeyError::File { source, .. })
-            if is_denied(source) =>
+            if source.kind() == ErrorKind::PermissionDenied =>
         {
             Some(ANOTHER_USER)
+        }
+        OpenStoreError::Directory { source, .. }
+        | OpenStoreError::MasterKey(MasterKeyError::File { source, .. })
+            if is_full(source) =>
+        {
+            Some(ROOM)
         }
         OpenStoreError::MasterKey(
             MasterKeyError::Missing { .. } | MasterKeyError::Malformed { .. },
         ) => Some(KEY_BACK),
-        OpenStoreError::Open { url, source } => match (source, url) {
-            (OpenError::OlderSchema { .. }, _) => {
+        OpenStoreError::Open { url, source } => match source {
+            OpenError::OlderSchema { .. } => {
                 Some("run `keyproof migrate`, or serve with --migrate")
             }
-            (OpenError::NewerSchema { .. }, _) => {
+            OpenError::NewerSchema { .. } => {
                 Some("run the release that brought it there, or a later one")
             }
-            (OpenError::MasterKey { .. }, _) => {
+            OpenError::MasterKey { .. } => {
                 Some("give the file that has it (store.master_key, --master-key FILE)")
             }
-            (OpenError::Foreign { .. }, _) => {
+            OpenError::Foreign { .. } => {
                 Some("name another (store.url, --store); if it was one, restore a backup")
             }
-            (OpenError::MissingFingerprint | OpenError::Engine(EngineError::Corrupt { .. }), _) => {
-                Some("keep it as it is, and restore a backup into another (keyproof restore)")
-            }
-            (OpenError::Engine(EngineError::Relocated), _) => {
-                Some("name the one that it was moved to (store.url, --store)")
-            }
-            (OpenError::Engine(EngineError::Busy { .. }), _) => {
-                Some("somebody else keeps it busy: try again once that has ended")
-            }
-            (OpenError::Engine(EngineError::Full { .. }), _) => Some("make room, and try again"),
-            (OpenError::Engine(EngineError::Io { .. }), StoreUrl::Postgres(_)) => {
-                Some("see whether the database runs, and takes this user's connections from here")
-            }
-            // The engine has the system's words alone.
-            (OpenError::Engine(EngineError::Io { detail }), StoreUrl::Sqlite(_))
-                if detail.contains("Permission denied") =>
-            {
-                Some(ANOTHER_USER)
-            }
-            _ => None,
+            OpenError::MissingFingerprint => Some(RESTORE),
+            other => of_engine(other).and_then(|engine| remedy_of_engine(engine, url)),
         },
+        _ => None,
+    }
+}
+
+/// What to do about a damaged store.
+const RESTORE: &str = "keep it as it is, and restore a backup into another (keyproof restore)";
+/// What to do about a full disk.
+const ROOM: &str = "make room, and try again";
+
+fn remedy_of_engine(error: &EngineError, url: &StoreUrl) -> Option<&'static str> {
+    match (error, url) {
+        (EngineError::Corrupt { .. }, _) => Some(RESTORE),
+        (EngineError::Relocated, _) => {
+            Some("name the one that it was moved to (store.url, --store)")
+        }
+        (EngineError::Busy { .. }, _) => {
+            Some("somebody else keeps it busy: try again once that has ended")
+        }
+        (EngineError::Full { .. }, _) => Some(ROOM),
+        (EngineError::Io { .. }, StoreUrl::Postgres(_)) => {
+            Some("see whether the database runs, and takes this user's connections from here")
+        }
+        (EngineError::Io { detail }, StoreUrl::Sqlite(_)) if is_denied(detail) => {
+            Some(ANOTHER_USER)
+        }
         _ => None,
     }
 }
@@ -282,10 +365,82 @@ mod tests {
                 "whether the database runs",
                 false,
             ),
+            // The first record that is read, and the first that is written.
+            (
+                DATABASE,
+                OpenError::Fingerprint(EngineError::Busy { detail: detail() }.into()),
+                "try again",
+                false,
+            ),
+            (
+                DATABASE,
+                OpenError::Fingerprint(EngineError::Relocated.into()),
+                "moved to (store.url",
+                true,
+            ),
+            (
+                FILE,
+                OpenError::Fingerprint(EngineError::Corrupt { detail: detail() }.into()),
+                "restore a backup",
+                true,
+            ),
+            (
+                FILE,
+                OpenError::Commit(NotApplied::from(EngineError::Full { detail: detail() }).into()),
+                "make room",
+                false,
+            ),
+            (
+                DATABASE,
+                OpenError::Commit(CommitError::Unknown(EngineError::Io { detail: detail() })),
+                "whether the database runs",
+                false,
+            ),
         ] {
             let (said, code) = told(url, source);
             assert!(said.contains(says), "{said}");
             assert_eq!(code, is_wrong, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_others_may_free_is_worth_another_try() {
+        let failed = |source: io::Error| {
+            let path = "k.db.master-key".into();
+            let error = MasterKeyError::File { path, source };
+            match Failure::from(OpenStoreError::MasterKey(error)) {
+                Failure::Usage(_) => 2,
+                Failure::Refused(_) => 1,
+                Failure::Negative => 0,
+            }
+        };
+        for (errno, code) in [
+            (Errno::NOSPC, 1),
+            (Errno::DQUOT, 1),
+            (Errno::MFILE, 1),
+            (Errno::NFILE, 1),
+            (Errno::ACCESS, 2),
+            (Errno::NOENT, 2),
+        ] {
+            assert_eq!(failed(errno.into()), code, "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_can_be_used_was_not_the_wrong_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k.db");
+        let nowhere = folder.path().join("absent/k.db");
+        for is_there in [false, true] {
+            if is_there {
+                std::fs::write(&path, "").unwrap();
+            }
+            for (path, is_wrong) in [(&path, false), (&nowhere, true)] {
+                let url = format!("sqlite:{}", path.display());
+                let detail = "unable to open database file".to_owned();
+                let (said, code) = told(&url, EngineError::Io { detail }.into());
+                assert_eq!(code, is_wrong, "{said}");
+            }
         }
     }
 }

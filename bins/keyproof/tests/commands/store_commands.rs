@@ -276,6 +276,33 @@ fn a_store_of_an_earlier_schema_is_written_anew_once_nobody_has_it_open() {
     assert_eq!(home.prints(&["instance", "list"], ""), listed);
 }
 
+/// However few there are: a supervisor tries again, and nothing panics.
+#[test]
+fn a_command_out_of_descriptors_ends_with_1() {
+    let home = Home::new();
+    for descriptors in [5, 6, 7, 8, 9, 10, 11, 12, 14, 16] {
+        let mut command = home.command(&["token", "list"]);
+        let environment = command.get_envs();
+        let environment: Vec<_> = environment
+            .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
+            .collect();
+        let program = command.get_program().to_owned();
+        command = Command::new("/bin/sh");
+        command
+            .args([
+                "-c",
+                &format!("ulimit -n {descriptors} && exec \"$0\" token list"),
+            ])
+            .arg(program)
+            .env_clear()
+            .envs(environment);
+        let output = command.output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{descriptors}: {said}");
+        assert!(!said.contains("panicked"), "{descriptors}: {said}");
+    }
+}
+
 #[test]
 fn changes_say_what_they_did_and_in_which_store() {
     let home = Home::new();

@@ -357,6 +357,26 @@ fn a_table_that_somebody_keeps_locked_is_told_of_by_readyz() {
     }
 }
 
+/// As while somebody alters the table: a supervisor is to start the node again.
+#[test]
+fn a_node_that_starts_while_the_table_is_locked_ends_with_1() {
+    let site = Site::new();
+    site.document(&["migrate", "--json"]);
+    let mut psql = Psql::start(&site);
+    psql.run("BEGIN; LOCK TABLE keyproof_records IN ACCESS EXCLUSIVE MODE;");
+    for arguments in [
+        &["serve", "--listen", "127.0.0.1:0"][..],
+        &["token", "list"],
+    ] {
+        let mut command = site.command(arguments);
+        command.env("KEYPROOF_STORE__STATEMENT_TIMEOUT", "1s");
+        let (code, _, complaint) = site.ended(command.output().unwrap());
+        assert_eq!(code, Some(1), "{complaint}");
+        assert!(complaint.contains("try again"), "{complaint}");
+    }
+    psql.end();
+}
+
 /// A session of psql, which takes commands for as long as it lives.
 struct Psql {
     child: Child,

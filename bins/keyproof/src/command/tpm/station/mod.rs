@@ -17,10 +17,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use keyproof_tpm::{DeviceInfo, DeviceProperties};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use self::{
@@ -35,6 +32,7 @@ use crate::{
         Failure, Outcome,
         files::{read, read_text},
         output,
+        with_store::block_on,
     },
     http_client::{HttpClient, ServerUrl},
     server_certificate::{TlsNames, of_client},
@@ -208,10 +206,7 @@ impl StationArguments {
             .as_deref()
             .map(first_line)
             .transpose()?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(async {
+        block_on(async {
             // Before anything is in the TPM.
             let interruption = interruption()?;
             let authorization = authorization.as_ref().map(|text| text.as_bytes());
