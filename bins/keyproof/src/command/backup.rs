@@ -5,7 +5,6 @@ use std::{
     io::{self, BufReader, ErrorKind, IsTerminal, Write, stdout},
     mem,
     num::NonZeroUsize,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -18,8 +17,13 @@ use keyproof_store::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, files, flags::StoreArguments, keys::listed, output,
-    terminal::PassphraseSource, with_store::with_records_of,
+    Failure, Outcome,
+    files::{self, is_same_file},
+    flags::StoreArguments,
+    keys::listed,
+    output,
+    terminal::PassphraseSource,
+    with_store::with_records_of,
 };
 use crate::{
     config::Config,
@@ -104,20 +108,6 @@ impl Arguments {
         }
         check_replaced(&self.file)
     }
-}
-
-/// Whether two paths name one file, or will once there is one.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let file = |path: &Path| {
-        let found = fs::metadata(path).ok()?;
-        Some((found.dev(), found.ino()))
-    };
-    let name = |path: &Path| {
-        let folder = fs::canonicalize(folder_of(path)).ok()?;
-        Some(folder.join(path.file_name()?))
-    };
-    file(one).is_some_and(|found| file(other) == Some(found))
-        || name(one).is_some_and(|found| name(other) == Some(found))
 }
 
 /// Refuses to replace what is neither a backup nor empty, for it may be somebody's only copy; and a link that leads nowhere, for

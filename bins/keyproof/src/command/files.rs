@@ -2,17 +2,19 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{self, ErrorKind, Write},
     mem,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
 use keyproof_store::file;
 use pem_rfc7468::LineEnding;
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::Failure;
+use crate::whole_file::{Draft, folder_of};
 
 /// Longer than anything that is read here.
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
@@ -27,18 +29,81 @@ pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     file::read_text(path, LONGEST_FILE).map_err(|error| unusable(path, &error))
 }
 
-pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {
-    fs::write(path, contents).map_err(|error| unusable(path, &error))
+/// Writes what a command makes of `inputs`, none of which it replaces. A file that is there stays whole until the new one is;
+/// a device or a pipe is written to as it is.
+pub(super) fn write(path: &Path, contents: &[u8], inputs: &[&Path]) -> Result<(), Failure> {
+    if path == Path::new("-") {
+        return Err(unusable(path, &"name a file: ./- for one of this name"));
+    }
+    if let Some(input) = inputs.iter().find(|input| is_same_file(input, path)) {
+        let message = format!("it is {}, which is read: name another", input.display());
+        return Err(unusable(path, &message));
+    }
+    let written = match fs::metadata(path) {
+        Ok(found) if found.is_file() => replace(path, contents),
+        Err(error) if error.kind() == ErrorKind::NotFound => create(path, contents, 0o666),
+        _ => fs::write(path, contents),
+    };
+    written.map_err(|error| unwritten(path, &error))
+}
+
+/// Replaces a file, where a link leads to one that, and leaves its owner and permissions as they are.
+fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut draft = Draft::of(&fs::canonicalize(path)?)?;
+    draft.write_all(contents)?;
+    draft.replace_alike()
+}
+
+/// Makes a file that is not there, or none.
+fn create(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+    let written = file.write_all(contents).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // What is left where that cannot be done is said to be none.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// Whether two paths name one file, or will once there is one.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let name = |path: &Path| {
+        let folder = fs::canonicalize(folder_of(path)).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    file(one).is_some_and(|found| file(other) == Some(found))
+        || name(one).is_some_and(|found| name(other) == Some(found))
 }
 
 /// Writes a new file for its owner alone; one that is there is left as it is.
 pub(super) fn write_secret(path: &Path, contents: &[u8]) -> Result<(), Failure> {
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(0o600).open(path);
-    let mut file = opened.map_err(|error| unusable(path, &error))?;
-    file.write_all(contents)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| unusable(path, &error))
+    create(path, contents, 0o600).map_err(|error| unwritten(path, &error))
+}
+
+/// A place where nothing can be written is the wrong one; room that ran out is a failure.
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    if is_shortage(error) {
+        return Failure::Refused(format!("{}: {error}", path.display()));
+    }
+    unusable(path, error)
+}
+
+/// Whether room or descriptors ran out, which others may free.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    is_full(error) || is(Errno::MFILE) || is(Errno::NFILE)
+}
+
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
@@ -48,4 +113,48 @@ pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
 /// A certificate as RFC 7468 writes it.
 pub(super) fn pem(der: &[u8]) -> Result<String, Failure> {
     pem_rfc7468::encode_string("CERTIFICATE", LineEnding::LF, der).map_err(Failure::refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_where_it_is_and_no_input_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name);
+        let (input, out, link) = (inside("input"), inside("out"), inside("link"));
+        fs::write(&input, "input").unwrap();
+        write(&out, b"first", &[&input]).unwrap();
+        fs::set_permissions(&out, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink(&out, &link).unwrap();
+        write(&link, b"second", &[&input]).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&out).unwrap(), b"second");
+        let mode = fs::metadata(&out).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        let through_link = inside("to-input");
+        symlink(&input, &through_link).unwrap();
+        let hard = inside("hard");
+        fs::hard_link(&input, &hard).unwrap();
+        for wrong in [&input, &through_link, &hard, &inside("./input")] {
+            let refused = write(wrong, b"lost", &[&out, &input]);
+            assert!(matches!(refused, Err(Failure::Usage(_))), "{refused:?}");
+        }
+        assert_eq!(fs::read(&input).unwrap(), b"input");
+        assert!(write(Path::new("-"), b"", &[]).is_err());
+        write(Path::new("/dev/null"), b"gone", &[]).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5);
+    }
+
+    #[test]
+    fn a_full_disk_is_a_failure_and_no_wrong_name() {
+        let full = write(Path::new("/dev/full"), b"x", &[]);
+        assert!(matches!(full, Err(Failure::Refused(_))), "{full:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = write(&folder.path().join("absent/out"), b"x", &[]);
+        assert!(matches!(nowhere, Err(Failure::Usage(_))), "{nowhere:?}");
+    }
 }

@@ -21,10 +21,14 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut pages = Vec::new();
     collect(&cli, "keyproof", &mut pages)?;
     for (name, page) in pages {
-        write(&arguments.folder.join(format!("{name}.1")), &page)?;
+        write(&arguments.folder.join(format!("{name}.1")), &page, &[])?;
     }
     let keys = reference::roff(&Settings::keys());
-    write(&arguments.folder.join("keyproof.toml.5"), keys.as_bytes())
+    write(
+        &arguments.folder.join("keyproof.toml.5"),
+        keys.as_bytes(),
+        &[],
+    )
 }
 
 /// A page for a command, and one for each below it, as git has them: `keyproof-user-add`.

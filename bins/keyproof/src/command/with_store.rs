@@ -17,7 +17,12 @@ use rustix::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::{ANOTHER_USER, Failure, Outcome, flags::StoreFlags, terminal::origin};
+use super::{
+    ANOTHER_USER, Failure, Outcome,
+    files::{is_full, is_shortage},
+    flags::StoreFlags,
+    terminal::origin,
+};
 use crate::{
     config::Config,
     store::{MasterKeyError, OpenStoreError, StoreUrl},
@@ -167,19 +172,6 @@ fn of_engine(error: &OpenError) -> Option<&EngineError> {
         ) => Some(engine),
         _ => None,
     }
-}
-
-/// Whether room or descriptors ran out, which others may free.
-fn is_shortage(error: &io::Error) -> bool {
-    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
-    is_full(error) || is(Errno::MFILE) || is(Errno::NFILE)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
 }
 
 /// Whether the engine has this of the system's words, which is all that it says.

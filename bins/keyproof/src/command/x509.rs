@@ -154,10 +154,11 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
     };
     let leaf = leaf.sign(&AwsLcRsSigner::new(&key, &ca)?, algorithms::ALL)?;
     let leaf = pem(&leaf)?;
+    let inputs: [&Path; 2] = [&arguments.ca, &arguments.ca_key];
     match (&arguments.out, arguments.json) {
-        (Some(path), false) => write(path, leaf.as_bytes())?,
+        (Some(path), false) => write(path, leaf.as_bytes(), &inputs)?,
         (Some(path), true) => {
-            write(path, leaf.as_bytes())?;
+            write(path, leaf.as_bytes(), &inputs)?;
             output::print_json(&json!({ "leaf": leaf, "out": path.display().to_string() }))?;
         }
         (None, true) => output::print_json(&json!({ "leaf": leaf }))?,

@@ -7,7 +7,10 @@ mod show;
 mod station;
 mod trust;
 
-use std::{convert::Infallible, path::PathBuf};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -258,7 +261,8 @@ fn credential(arguments: &MakeCredentialArguments) -> Outcome {
     let credential = make_credential(&AwsLcRs, &ek, &name, &secret, &mut random);
     let credential = credential.map_err(TpmError::from)?;
     let bytes = credential.to_bytes();
-    write(&arguments.out, &bytes)?;
+    let inputs: [&Path; 2] = [&arguments.ek, &arguments.secret_file];
+    write(&arguments.out, &bytes, &inputs)?;
     if arguments.json {
         let credential = BASE64.encode(&bytes);
         let out = arguments.out.display().to_string();

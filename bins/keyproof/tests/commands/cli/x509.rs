@@ -119,6 +119,31 @@ fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() 
 }
 
 #[test]
+fn no_input_is_replaced_by_the_leaf() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, key, code) = (path("ca.pem"), path("ca.key"), draw_code());
+    fs::copy(CA, &ca).unwrap();
+    fs::copy(CA_KEY, &key).unwrap();
+    let prove = |out: &str| {
+        run(&[
+            "x509", "prove", "--ca", &ca, "--ca-key", &key, "--code", &code, "--out", out,
+        ])
+    };
+    for input in [&ca, &key] {
+        fails(&prove(input), 2, "name another");
+    }
+    assert_eq!(fs::read(&key).unwrap(), fs::read(CA_KEY).unwrap());
+    fails(&prove("-"), 2, "./-");
+    fails(&prove("/dev/full"), 1, "No space left");
+    let leaf = path("leaf.pem");
+    for _ in 0..2 {
+        assert_eq!(prove(&leaf).status.code(), Some(0));
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
 fn inputs_that_do_not_parse_end_with_1_and_files_that_are_not_there_with_2() {
     let folder = TempDir::new().unwrap();
     let code = draw_code();
