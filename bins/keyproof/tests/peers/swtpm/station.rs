@@ -41,9 +41,13 @@ impl Field {
 
     /// The same, with a server and a station that the line names.
     fn station_by(&self, line: &str) -> Output {
+        self.station_of("--namespace default --category factory", line)
+    }
+
+    /// The same, of a category that is named, too.
+    fn station_of(&self, category: &str, line: &str) -> Output {
         let line = format!(
-            "tpm station {line} --api-key-file api-key --namespace default --category factory \
-             --device device.json --state state-of-it"
+            "tpm station {line} --api-key-file api-key {category} --device device.json --state state-of-it"
         );
         let mut command = self.server.command(&self.tpm.folder(), &line);
         let output = command
@@ -215,6 +219,28 @@ fn whoever_is_not_let_in_is_told_in_one_line() {
         "provision --ek-cert other.crt",
         "not of the key that the TPM makes by the template L-1",
     );
+    field.provisions("");
+}
+
+#[test]
+fn a_category_that_is_not_the_api_keys_is_refused_before_anything_is_active() {
+    let field = Field::new();
+    let line = format!("provision --url {} --token-file token", field.server.url());
+    for (category, says) in [
+        (
+            "--namespace default --category wrong",
+            "--category: the API key is of factory",
+        ),
+        (
+            "--namespace wrong --category factory",
+            "--namespace: the API key is of default",
+        ),
+    ] {
+        let output = field.station_of(category, &line);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(says), "{}", said(&output));
+        assert!(!field.tpm.folder().join("state-of-it/station.json").exists());
+    }
     field.provisions("");
 }
 

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use data_encoding::BASE64;
 use keyproof_tpm::{EkCertificate, Name, Structure};
-use keyproof_x509::Certificate;
+use keyproof_x509::{Certificate, ObjectIdentifier};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde::Deserialize;
 use serde_json::json;
@@ -29,6 +29,11 @@ use crate::command::{
         files::{certificate, wrong},
     },
 };
+
+/// id-at-organizationName, in which a category's CA has the namespace.
+const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+/// id-at-organizationalUnitName, in which it has the category.
+const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct Arguments {
@@ -196,7 +201,9 @@ impl Station {
         let credential = BASE64.decode(answer.credential_bundle.as_bytes());
         let key = tpm.activate(ek, &credential.map_err(unreadable)?).await?;
         let der = answer.sealed.open(&key)?;
-        must_be_of(&der, &ak_spki)?;
+        let certificate = Certificate::from_der(&der)?;
+        must_be_of(&certificate, &ak_spki)?;
+        self.must_be_here(&certificate)?;
         self.tell("the TPM has opened the attestation key's certificate")?;
 
         let proof = key.proof(&Name::of(&ak.public)?)?;
@@ -220,11 +227,33 @@ impl Station {
         })?;
         Ok(record)
     }
+
+    /// Refuses a certificate of another category's CA: the API key alone says which it is, and what is noted of the device
+    /// would name another.
+    fn must_be_here(&self, certificate: &Certificate<'_>) -> Outcome {
+        for (flag, kind, given) in [
+            ("--namespace", ORGANIZATION, &self.namespace),
+            ("--category", ORGANIZATIONAL_UNIT, &self.category),
+        ] {
+            let mut attributes = certificate.issuer().attributes();
+            let named = attributes.find(|attribute| attribute.kind == kind);
+            // A CA that names none may be any.
+            let Some(named) = named.and_then(|attribute| attribute.value.text()) else {
+                continue;
+            };
+            if named != given.as_str() {
+                return Err(Failure::Refused(format!(
+                    "{flag}: the API key is of {}, not of {given}: nothing was activated",
+                    output::printable(&named)
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Refuses a certificate that is not the attestation key's.
-fn must_be_of(der: &[u8], ak_spki: &[u8]) -> Outcome {
-    let certificate = Certificate::from_der(der)?;
+fn must_be_of(certificate: &Certificate<'_>, ak_spki: &[u8]) -> Outcome {
     if certificate.public_key().as_der() == ak_spki {
         Ok(())
     } else {
