@@ -129,14 +129,8 @@ impl Config {
             issuers.map(|issuer| ("dps.issuers[].jwks_file", &issuer.jwks_file, Access::Read));
         let files = own.chain(key).chain(issuers);
         let open = files.filter_map(|(name, path, others)| {
-            let metadata = fs::metadata(path).ok()?;
-            // What is written to a pipe is nobody's to read.
-            let exposure = metadata.is_file().then(|| Exposure::of(&metadata, others));
-            let Exposure { access, mode } = exposure??;
-            Some(format!(
-                "{name}: {} can be {access} by others (mode {mode:03o}): chmod 600 it, or 640 for the service's group",
-                path.display()
-            ))
+            let open = Exposure::of_file(path, others)?;
+            Some(format!("{name}: {open}"))
         });
         open.collect()
     }

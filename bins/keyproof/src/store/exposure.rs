@@ -1,6 +1,9 @@
 //! What others on the machine may do with a file that holds secrets.
 
-use std::fs::Metadata;
+use std::{
+    fs::{self, Metadata},
+    path::Path,
+};
 
 /// What others may do with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,5 +48,17 @@ impl Exposure {
     #[cfg(not(unix))]
     pub(crate) fn of(_: &Metadata, _: Access) -> Option<Self> {
         None
+    }
+
+    /// What a warning says of a file, and what mends it, if others may do more than this with it.
+    pub(crate) fn of_file(path: &Path, others: Access) -> Option<String> {
+        let metadata = fs::metadata(path).ok()?;
+        // What is written to a pipe is nobody's to read.
+        let exposure = metadata.is_file().then(|| Self::of(&metadata, others));
+        let Self { access, mode } = exposure??;
+        Some(format!(
+            "{} can be {access} by others (mode {mode:03o}): chmod 600 it, or 640 for the service's group",
+            path.display()
+        ))
     }
 }

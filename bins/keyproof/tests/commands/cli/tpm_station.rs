@@ -40,8 +40,10 @@ impl Machine {
             home: TempDir::new().unwrap(),
         };
         fs::create_dir(machine.path("bin")).unwrap();
-        fs::write(machine.path("token"), "a-token\n").unwrap();
-        fs::write(machine.path("api-key"), "a-key\n").unwrap();
+        for (file, text) in [("token", "a-token\n"), ("api-key", "a-key\n")] {
+            fs::write(machine.path(file), text).unwrap();
+            machine.permit(file, 0o600);
+        }
         let device = json!({
             "name": "device-0001", "vendor": "ExampleCorp", "serial": "SN0001", "version": "1",
         });
@@ -82,6 +84,11 @@ impl Machine {
         });
         fs::write(state.join("station.json"), record.to_string()).unwrap();
         self
+    }
+
+    fn permit(&self, file: &str, mode: u32) {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(self.path(file), permissions).unwrap();
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -231,6 +238,22 @@ fn what_a_tool_says_of_its_failure_is_one_line() {
     let output = machine.run("provision", &[]);
     fails(&output, 1, "keyproof: tpm2_getcap: Could not load tcti\n");
     assert_eq!(text(&output.stderr).lines().count(), 1);
+}
+
+#[test]
+fn files_that_others_can_read_are_warned_of() {
+    let machine = Machine::with_tools("exit 1");
+    for file in ["token", "api-key"] {
+        machine.permit(file, 0o644);
+        let output = machine.run("provision", &[]);
+        let warning = format!("warning: --{file}");
+        let said = text(&output.stderr);
+        assert_eq!(said.matches(&warning).count(), 1, "{said}");
+        assert_eq!(said.matches("chmod 600").count(), 1, "{said}");
+        machine.permit(file, 0o640);
+        let said = machine.run("provision", &[]).stderr;
+        assert!(!text(&said).contains("warning"), "{}", text(&said));
+    }
 }
 
 #[test]

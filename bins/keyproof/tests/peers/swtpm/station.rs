@@ -26,6 +26,8 @@ impl Field {
         let api_key = furnish(&server, &tpm);
         tpm.write("api-key", api_key.as_bytes());
         tpm.write("token", server.token("tpm-station").as_bytes());
+        // Of anything else there is a warning.
+        tpm.shell("chmod 600 api-key token");
         let device = json!({
             "name": "device-0001", "vendor": "ExampleCorp", "serial": "SN0001", "version": "1",
         });

@@ -36,6 +36,7 @@ use crate::{
     },
     http_client::{HttpClient, ServerUrl},
     server_certificate::{TlsNames, of_client},
+    store::{Access, Exposure},
 };
 
 #[derive(Debug, Subcommand)]
@@ -156,6 +157,7 @@ impl StationArguments {
             let message = "--url: plain HTTP with another machine; https:// or --insecure-http";
             return Err(Failure::Usage(message.to_owned()));
         }
+        self.warn_of_open_files();
         let device: Device = serde_json::from_slice(&read(&self.device)?).map_err(|error| {
             Failure::Refused(format!(
                 "{}: not a device's name, vendor, serial and version: {error}",
@@ -193,6 +195,27 @@ impl StationArguments {
             folder: Folder::open(self.state.as_deref())?,
             json: self.json,
         })
+    }
+
+    /// As `config check` does: of files that only the station should read.
+    fn warn_of_open_files(&self) {
+        let files = [
+            ("--token-file", self.token_file.as_deref()),
+            ("--client-key", self.client_key.as_deref()),
+            ("--api-key-file", Some(&*self.api_key_file)),
+            (
+                "--endorsement-auth-file",
+                self.endorsement_auth_file.as_deref(),
+            ),
+        ];
+        let named = files
+            .iter()
+            .filter_map(|(name, path)| Some((name, (*path)?)));
+        for (name, path) in named {
+            if let Some(open) = Exposure::of_file(path, Access::GroupReads) {
+                output::warn(&format!("{name}: {open}"));
+            }
+        }
     }
 
     fn limit(&self) -> Duration {
