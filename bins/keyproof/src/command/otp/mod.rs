@@ -4,17 +4,23 @@ mod migration;
 mod ocra;
 mod pskc;
 
-use std::{borrow::Borrow, fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
+use std::{
+    borrow::Borrow,
+    fmt, iter,
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::{Args, Subcommand};
 use keyproof_otp::{
-    Accepted, Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Refused, Secret, Strength,
-    Totp, Window,
+    Accepted, Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, OtpError, Refused, Secret,
+    Strength, Totp, Window,
     otpauth::{Kind, OtpauthUri},
 };
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
-use keyproof_x509::{Check, Finding, Report, Severity, checks};
+use keyproof_x509::{Finding, Report, Severity, checks};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -22,11 +28,18 @@ use zeroize::Zeroizing;
 use super::{Failure, Outcome, files::read_text, output, report};
 use crate::qr;
 
+/// What is said of a secret that is shorter than it should be.
+const WEAK: &str = "the secret has less than 128 bits (RFC 4226, R6)";
+/// What to do about it.
+const STRENGTHEN: &str = "draw another: keyproof otp secret";
+
 checks! {
     /// What is asked of a code.
     CodeCheck {
         /// `code`: it is that of a counter or a step within the window.
         Code = "code", "it is right";
+        /// `secret`: it is as long as RFC 4226 requires (R6).
+        Secret = "secret", "it has the 128 bits that RFC 4226 requires (R6)";
     }
 }
 
@@ -40,19 +53,27 @@ enum CodeFinding {
     NoStep(Refused),
     /// It is right.
     Step(Accepted),
+    /// The secret is shorter than it should be.
+    WeakSecret,
 }
 
 impl Finding for CodeFinding {
     type Check = CodeCheck;
 
     fn check(&self) -> CodeCheck {
-        CodeCheck::Code
+        match self {
+            Self::WeakSecret => CodeCheck::Secret,
+            Self::NextCounter(_) | Self::NoCounter { .. } | Self::NoStep(_) | Self::Step(_) => {
+                CodeCheck::Code
+            }
+        }
     }
 
     fn severity(&self) -> Severity {
         match self {
             Self::NextCounter(_) | Self::Step(_) => Severity::Remark,
             Self::NoCounter { .. } | Self::NoStep(_) => Severity::Refusal,
+            Self::WeakSecret => Severity::Warning,
         }
     }
 
@@ -61,6 +82,7 @@ impl Finding for CodeFinding {
             Self::NextCounter(_) | Self::Step(_) => "nothing: all is well",
             Self::NoCounter { .. } => "check secret and counter, or widen the window",
             Self::NoStep(_) => "check secret and clock, or widen the window",
+            Self::WeakSecret => STRENGTHEN,
         }
     }
 }
@@ -69,6 +91,11 @@ impl fmt::Display for CodeFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NextCounter(next) => write!(f, "the next counter is {next}"),
+            Self::NoCounter {
+                first: u64::MAX, ..
+            } => f.write_str(
+                "the counter is at its end: no code is taken any more, for none would be next",
+            ),
             Self::NoCounter { first, last } => {
                 write!(f, "no counter from {first} to {last} has this code")
             }
@@ -76,6 +103,7 @@ impl fmt::Display for CodeFinding {
             Self::Step(Accepted { step, drift }) => {
                 write!(f, "the code of step {step}, drift {drift}")
             }
+            Self::WeakSecret => f.write_str(WEAK),
         }
     }
 }
@@ -275,21 +303,18 @@ impl KeyArguments {
                     issuer: uri.issuer().map(str::to_owned),
                 }
             }
-            (None, Some(file)) => {
-                let text = read_text(file)?;
-                Key {
-                    secret: Secret::from_base32(text.trim(), Base32Profile::Lenient)?,
-                    algorithm: self.algorithm.unwrap_or_default(),
-                    digits: self.digits.unwrap_or_default(),
-                    kind: match (self.counter, self.period) {
-                        (Some(counter), _) => Kind::Hotp { counter },
-                        (None, Some(period)) => Kind::Totp { period },
-                        (None, None) => Kind::TOTP,
-                    },
-                    account: None,
-                    issuer: None,
-                }
-            }
+            (None, Some(file)) => Key {
+                secret: read_secret(file)?,
+                algorithm: self.algorithm.unwrap_or_default(),
+                digits: self.digits.unwrap_or_default(),
+                kind: match (self.counter, self.period) {
+                    (Some(counter), _) => Kind::Hotp { counter },
+                    (None, Some(period)) => Kind::Totp { period },
+                    (None, None) => Kind::TOTP,
+                },
+                account: None,
+                issuer: None,
+            },
             (None, None) => return Err(Failure::Usage("neither --uri nor --secret-file".into())),
         };
         warn_of_weakness(&key.secret);
@@ -297,9 +322,33 @@ impl KeyArguments {
     }
 }
 
+/// A secret in Base32 that a file holds.
+fn read_secret(path: &Path) -> Result<Secret, Failure> {
+    let named =
+        |reason: &dyn fmt::Display| Failure::Refused(format!("{}: {reason}", path.display()));
+    let text = read_text(path)?;
+    let read = Secret::from_base32(text.trim(), Base32Profile::Lenient);
+    let secret = read.map_err(|error| match error {
+        OtpError::SecretTooLong => named(&format!(
+            "the secret has more than {} bytes",
+            Secret::MAX_LEN
+        )),
+        other => named(&other),
+    })?;
+    // HMAC takes one without a byte, whose codes are anybody's.
+    if secret.as_bytes().is_empty() {
+        return Err(named(&"the secret is empty"));
+    }
+    Ok(secret)
+}
+
+fn is_weak(secret: &Secret) -> bool {
+    secret.strength() == Strength::BelowRequired
+}
+
 fn warn_of_weakness(secret: &Secret) {
-    if secret.strength() == Strength::BelowRequired {
-        output::say("keyproof: warning: the secret has less than 128 bits (RFC 4226, R6)");
+    if is_weak(secret) {
+        output::say(&format!("keyproof: warning: {WEAK}"));
     }
 }
 
@@ -372,11 +421,13 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     };
     let mut found = Report::new();
     found.judged(CodeCheck::Code, finding);
-    conclude(&found, CodeCheck::Code, arguments.json, &facts)
+    let weak = is_weak(&key.secret).then_some(CodeFinding::WeakSecret);
+    found.judged(CodeCheck::Secret, weak);
+    conclude(&found, arguments.json, &facts)
 }
 
-/// Prints a report of one check, with the verdict alone on the first line of its text.
-fn conclude<F: Finding>(found: &Report<F>, check: F::Check, json: bool, facts: &Value) -> Outcome {
+/// Prints a report, with the verdict alone on the first line of its text.
+fn conclude<F: Finding>(found: &Report<F>, json: bool, facts: &Value) -> Outcome {
     if json {
         report::print_json(found, facts)?;
     } else {
@@ -385,8 +436,12 @@ fn conclude<F: Finding>(found: &Report<F>, check: F::Check, json: bool, facts: &
         } else {
             "refused"
         };
-        let (name, outcome, detail) = (check.name(), found.outcome(check), found.detail(check));
-        output::print(&format!("{verdict}\n  {outcome}  {name}: {detail}"))?;
+        let rows = found.rows().map(|row| {
+            let (outcome, name, detail) = (row.outcome, row.name, row.detail);
+            format!("  {outcome}  {name}: {detail}")
+        });
+        let lines: Vec<_> = iter::once(verdict.to_owned()).chain(rows).collect();
+        output::print(&lines.join("\n"))?;
     }
     report::verdict(found)
 }

@@ -5,14 +5,16 @@ use std::{fmt, path::PathBuf};
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use keyproof_otp::{
-    Base32Profile, LookAhead, OtpError, Secret,
+    LookAhead, OtpError, Secret,
     ocra::{Accepted, Input, Ocra, PinHash, Refused, Response, Suite},
 };
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{Finding, Report, Severity, checks};
 use serde_json::{Map, Value, json};
 
-use super::{Moment, WindowArgument, conclude, warn_of_weakness};
+use super::{
+    Moment, STRENGTHEN, WEAK, WindowArgument, conclude, is_weak, read_secret, warn_of_weakness,
+};
 use crate::command::{Failure, Outcome, files::read_text, output};
 
 #[derive(Debug, Subcommand)]
@@ -104,11 +106,10 @@ fn look_ahead(text: &str) -> Result<LookAhead, String> {
 }
 
 impl Challenge {
-    fn ocra(&self) -> Result<Ocra, Failure> {
-        let secret =
-            Secret::from_base32(read_text(&self.secret_file)?.trim(), Base32Profile::Lenient)?;
+    fn secret(&self) -> Result<Secret, Failure> {
+        let secret = read_secret(&self.secret_file)?;
         warn_of_weakness(&secret);
-        Ok(Ocra::new(&secret, self.suite))
+        Ok(secret)
     }
 
     fn pin_hash(&self) -> Result<Option<PinHash>, Failure> {
@@ -118,10 +119,12 @@ impl Challenge {
         let missing = OtpError::OcraInputUnexpected { name: "PIN hash" };
         let algorithm = self.suite.pin_hash().ok_or(missing)?;
         let pin = read_text(file)?;
-        Ok(Some(PinHash::new(
-            algorithm,
-            pin.trim_end_matches(['\r', '\n']),
-        )))
+        let pin = pin.trim_end_matches(['\r', '\n']);
+        if pin.is_empty() {
+            let message = format!("{}: the PIN is empty, and anybody's", file.display());
+            return Err(Failure::Refused(message));
+        }
+        Ok(Some(PinHash::new(algorithm, pin)))
     }
 
     /// The clock is only read for a suite that has the time; a time that is named must be asked for.
@@ -167,8 +170,7 @@ fn challenge(arguments: &ChallengeArguments) -> Outcome {
 fn response(arguments: &ResponseArguments) -> Outcome {
     let challenge = &arguments.challenge;
     let pin_hash = challenge.pin_hash()?;
-    let response = challenge
-        .ocra()?
+    let response = Ocra::new(&challenge.secret()?, challenge.suite)
         .response(&challenge.input(pin_hash.as_ref()))?
         .to_string();
     let document = json!({ "suite": challenge.suite.to_string(), "response": response });
@@ -180,8 +182,8 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     let pin_hash = challenge.pin_hash()?;
     let response = Response::parse(&arguments.response, &challenge.suite)?;
     let WindowArgument(window) = arguments.window;
-    let ocra = challenge
-        .ocra()?
+    let secret = challenge.secret()?;
+    let ocra = Ocra::new(&secret, challenge.suite)
         .with_look_ahead(arguments.look_ahead)
         .with_window(window);
     let input = challenge.input(pin_hash.as_ref());
@@ -193,7 +195,9 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     let facts = finding.facts();
     let mut found = Report::new();
     found.judged(ResponseCheck::Response, finding);
-    conclude(&found, ResponseCheck::Response, arguments.json, &facts)
+    let weak = is_weak(&secret).then_some(ResponseFinding::WeakSecret);
+    found.judged(ResponseCheck::Secret, weak);
+    conclude(&found, arguments.json, &facts)
 }
 
 checks! {
@@ -201,6 +205,8 @@ checks! {
     ResponseCheck {
         /// `response`: it is that to the challenge, of a counter and a step within the window.
         Response = "response", "it is right";
+        /// `secret`: it is as long as RFC 4226 requires (R6).
+        Secret = "secret", "it has the 128 bits that RFC 4226 requires (R6)";
     }
 }
 
@@ -208,6 +214,8 @@ checks! {
 enum ResponseFinding {
     Refused(Refused),
     Right(Accepted),
+    /// The secret is shorter than it should be.
+    WeakSecret,
 }
 
 impl ResponseFinding {
@@ -230,13 +238,17 @@ impl Finding for ResponseFinding {
     type Check = ResponseCheck;
 
     fn check(&self) -> ResponseCheck {
-        ResponseCheck::Response
+        match self {
+            Self::Refused(_) | Self::Right(_) => ResponseCheck::Response,
+            Self::WeakSecret => ResponseCheck::Secret,
+        }
     }
 
     fn severity(&self) -> Severity {
         match self {
             Self::Refused(_) => Severity::Refusal,
             Self::Right(_) => Severity::Remark,
+            Self::WeakSecret => Severity::Warning,
         }
     }
 
@@ -244,6 +256,7 @@ impl Finding for ResponseFinding {
         match self {
             Self::Refused(_) => "check secret, challenge, counter and clock, or widen the window",
             Self::Right(_) => "nothing: all is well",
+            Self::WeakSecret => STRENGTHEN,
         }
     }
 }
@@ -253,6 +266,7 @@ impl fmt::Display for ResponseFinding {
         let accepted = match self {
             Self::Refused(refused) => return refused.fmt(f),
             Self::Right(accepted) => accepted,
+            Self::WeakSecret => return f.write_str(WEAK),
         };
         f.write_str("the response to this challenge")?;
         if let Some(next) = accepted.next_counter {

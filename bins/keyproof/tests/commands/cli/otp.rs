@@ -230,6 +230,71 @@ fn otp_verify_reports() {
     fails(&verify("94287082", "1"), 2, "two numbers");
 }
 
+/// HMAC takes an empty key, so that its codes are anybody's to compute.
+#[test]
+fn an_empty_secret_or_pin_is_refused_and_a_weak_secret_told() {
+    const SUITE: &str = "OCRA-1:HOTP-SHA256-8:QN08-PSHA1";
+    let folder = TempDir::new().unwrap();
+    let key = secret_file(&folder, SECRET);
+    let file = folder.path().join("empty");
+    let empty = file.to_str().unwrap();
+    for contents in ["", "\n", " \r\n"] {
+        fs::write(&file, contents).unwrap();
+        let says = "empty: the secret is empty";
+        let of = ["--secret-file", empty, "--at", "59"];
+        fails(&run(&[&["otp", "code"], &of[..]].concat()), 1, says);
+        let verify = [&["otp", "verify", "123456"], &of[..]].concat();
+        fails(&run(&verify), 1, says);
+        let ocra = |secret: &str, pin: &str| {
+            run(&[
+                "otp",
+                "ocra",
+                "verify",
+                "--suite",
+                SUITE,
+                "--secret-file",
+                secret,
+                "--pin-file",
+                pin,
+                "--question",
+                "12345678",
+                "12345678",
+            ])
+        };
+        fails(&ocra(empty, &key), 1, says);
+        if !contents.contains(' ') {
+            fails(&ocra(&key, empty), 1, "empty: the PIN is empty");
+        }
+    }
+    fails(
+        &run(&["otp", "code", "--uri", "otpauth://totp/a?secret="]),
+        1,
+        "secret",
+    );
+
+    let weak = secret_file(&folder, "GEZDGNBVGY3TQOJQ");
+    let code = text(&run(&["otp", "code", "--secret-file", &weak, "--at", "59"]).stdout)
+        .trim_end()
+        .to_owned();
+    let verify = run(&[
+        "otp",
+        "verify",
+        &code,
+        "--secret-file",
+        &weak,
+        "--at",
+        "59",
+        "--json",
+    ]);
+    let report: Value = serde_json::from_slice(&verify.stdout).unwrap();
+    assert_eq!(report["accepted"], true);
+    let secret = &report["checks"][1];
+    assert_eq!(
+        (&secret["name"], &secret["outcome"]),
+        (&"secret".into(), &"warn".into())
+    );
+}
+
 #[test]
 fn otp_uri_builds_what_otp_code_reads() {
     let folder = TempDir::new().unwrap();
