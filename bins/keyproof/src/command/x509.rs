@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{
-    Facts, Policy, Upload, Validity, VerificationCode, algorithms, prove,
+    Facts, Policy, ProofCheck, Upload, Validity, VerificationCode, algorithms, prove,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use serde_json::{Map, json};
@@ -113,14 +113,18 @@ fn check(arguments: &CheckArguments) -> Outcome {
     let ca = decode(&arguments.ca, &ca)?;
     let ca = ca.certificate()?;
     let code = VerificationCode::parse(&arguments.code)?;
-    // Offline there is only this certificate that the code can have been issued for.
+    // Unbound it would warn of what cannot be otherwise here.
     let code = code.bound_to(ca.sha256_thumbprint(), None);
     let mut policy = Policy::new(algorithms::ALL);
     policy.strict = matches!(arguments.policy, PolicyName::Strict);
-    let report = match arguments.at {
+    let mut report = match arguments.at {
         Some(at) => prove(&ca, &leaf, &code, at, &policy).at_that_time(),
         None => prove(&ca, &leaf, &code, SystemClock.now().as_secs(), &policy),
     };
+    report.not_asked(
+        ProofCheck::Code,
+        "only the server knows for which certificate the code was issued, and until when",
+    );
     let mut facts = Map::new();
     facts.insert("ca".to_owned(), json!(Facts::of(&ca)));
     let leaf = Upload::decode(&leaf);

@@ -74,6 +74,7 @@ fn the_right_leaf_is_accepted_under_both_policies() {
         assert_eq!(report["accepted"], true);
         assert_eq!(report["policy"], policy);
         assert_eq!(outcome(&report, "signature"), "pass");
+        assert_eq!(outcome(&report, "code"), "skipped");
         assert_eq!(report["leaf"]["subject"], format!("CN={code}"));
         assert_eq!(report["leaf"]["issuer"], report["ca"]["subject"]);
     }
