@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{
-    Facts, Policy, ProofCheck, Upload, Validity, VerificationCode, algorithms, prove,
+    Facts, Policy, ProofCheck, Upload, Validity, VerificationCode, X509Error, algorithms, prove,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use serde_json::{Map, json};
@@ -112,6 +112,10 @@ fn check(arguments: &CheckArguments) -> Outcome {
     let (ca, leaf) = (read(&arguments.ca)?, read(&arguments.leaf)?);
     let ca = decode(&arguments.ca, &ca)?;
     let ca = ca.certificate()?;
+    let upload = Upload::decode(&leaf);
+    if let Err(error @ X509Error::PrivateKeyInUpload { .. }) = &upload {
+        return Err(undecoded(&arguments.leaf, error));
+    }
     let code = VerificationCode::parse(&arguments.code)?;
     // Unbound it would warn of what cannot be otherwise here.
     let code = code.bound_to(ca.sha256_thumbprint(), None);
@@ -127,8 +131,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
     );
     let mut facts = Map::new();
     facts.insert("ca".to_owned(), json!(Facts::of(&ca)));
-    let leaf = Upload::decode(&leaf);
-    if let Ok(Ok(leaf)) = leaf.as_ref().map(Upload::certificate) {
+    if let Ok(Ok(leaf)) = upload.as_ref().map(Upload::certificate) {
         facts.insert("leaf".to_owned(), json!(Facts::of(&leaf)));
     }
     report::finish(&report, arguments.json, &facts.into())
@@ -197,7 +200,18 @@ fn show(arguments: &ShowArguments) -> Outcome {
 }
 
 fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<Upload<'a>, Failure> {
-    Upload::decode(bytes).map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
+    Upload::decode(bytes).map_err(|error| undecoded(path, &error))
+}
+
+/// Why a file is no certificate. Nothing is uploaded here, so a private key in it is not disclosed.
+fn undecoded(path: &Path, error: &X509Error) -> Failure {
+    let path = path.display();
+    Failure::Refused(match error {
+        X509Error::PrivateKeyInUpload { kind } => {
+            format!("{path}: it has a private key ({kind}): name a file with the certificate alone")
+        }
+        other => format!("{path}: {other}"),
+    })
 }
 
 fn draw<const N: usize>() -> [u8; N] {

@@ -164,6 +164,27 @@ fn inputs_that_do_not_parse_end_with_1_and_files_that_are_not_there_with_2() {
     assert_eq!(outcome(&report, "leaf"), "fail");
 }
 
+/// Nothing leaves the machine, so that nothing is disclosed.
+#[test]
+fn a_key_beside_a_certificate_is_no_disclosure() {
+    let folder = TempDir::new().unwrap();
+    let both = folder.path().join("both.pem").display().to_string();
+    let [ca, key] = [CA, CA_KEY].map(|file| fs::read_to_string(file).unwrap());
+    fs::write(&both, ca + &key).unwrap();
+    let code = draw_code();
+    let leaf = make_leaf(&folder, &code);
+    for arguments in [
+        &["show", &both][..],
+        &["check", "--ca", &both, "--leaf", &leaf, "--code", &code],
+        &["check", "--ca", CA, "--leaf", &both, "--code", &code],
+        &["prove", "--ca", &both, "--ca-key", CA_KEY, "--code", &code],
+    ] {
+        let output = run(&[&["x509"], arguments].concat());
+        fails(&output, 1, "both.pem: it has a private key");
+        assert!(!text(&output.stderr).contains("disclosed"));
+    }
+}
+
 #[test]
 fn a_certificate_shows_what_it_says_of_itself() {
     let shown = run(&["x509", "show", CA, "--json"]);
