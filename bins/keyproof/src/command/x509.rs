@@ -6,7 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{
-    Facts, Policy, ProofCheck, Upload, Validity, VerificationCode, X509Error, algorithms, prove,
+    Certificate, Facts, Outcome as Verdict, Policy, ProofCheck, Upload, Validity, VerificationCode,
+    X509Error, algorithms, prove,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use serde_json::{Map, json};
@@ -160,6 +161,7 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
         serial: draw(),
     };
     let leaf = leaf.sign(&AwsLcRsSigner::new(&key, &ca)?, algorithms::ALL)?;
+    warn_of_verdict(&ca, &leaf, code, now);
     let leaf = pem(&leaf)?;
     let inputs: [&Path; 2] = [&arguments.ca, &arguments.ca_key];
     match (&arguments.out, arguments.json) {
@@ -172,6 +174,17 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
         (None, false) => output::print(leaf.trim_end())?,
     }
     Ok(())
+}
+
+/// Says what whoever verifies the leaf will refuse or warn of, such as a CA that is none.
+fn warn_of_verdict(ca: &Certificate<'_>, leaf: &[u8], code: VerificationCode, now: u64) {
+    let code = code.bound_to(ca.sha256_thumbprint(), None);
+    let report = prove(ca, leaf, &code, now, &Policy::new(algorithms::ALL));
+    for row in report.rows() {
+        if matches!(row.outcome, Verdict::Fail | Verdict::Warn) {
+            output::warn(&output::printable(&format!("{}: {}", row.name, row.detail)));
+        }
+    }
 }
 
 fn show(arguments: &ShowArguments) -> Outcome {

@@ -186,6 +186,31 @@ fn a_key_beside_a_certificate_is_no_disclosure() {
 }
 
 #[test]
+fn a_leaf_of_a_ca_that_is_none_is_warned_of() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let own = rcgen::generate_simple_self_signed(["none".to_owned()]).unwrap();
+    fs::write(path("ca.pem"), own.cert.pem()).unwrap();
+    fs::write(path("ca.key"), own.signing_key.serialize_pem()).unwrap();
+    let prove = |ca: &str, key: &str| {
+        let code = draw_code();
+        run(&[
+            "x509", "prove", "--ca", ca, "--ca-key", key, "--code", &code,
+        ])
+    };
+    let none = prove(&path("ca.pem"), &path("ca.key"));
+    assert_eq!(none.status.code(), Some(0), "{}", text(&none.stderr));
+    let said = text(&none.stderr);
+    assert!(said.contains("warning: ca-constraints: "), "{said}");
+    let sound = prove(CA, CA_KEY);
+    assert!(
+        !text(&sound.stderr).contains("ca-constraints"),
+        "{}",
+        text(&sound.stderr)
+    );
+}
+
+#[test]
 fn a_certificate_shows_what_it_says_of_itself() {
     let shown = run(&["x509", "show", CA, "--json"]);
     assert_eq!(shown.status.code(), Some(0));
