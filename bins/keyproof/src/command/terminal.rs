@@ -2,14 +2,26 @@
 
 use std::{
     env,
-    io::{self, BufRead, IsTerminal, stdin},
+    fs::File,
+    io::{self, BufRead, IsTerminal, Write, stdin},
+    process,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
 use clap::Args;
 use keyproof_service::{CommandLine, Origin};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 use zeroize::Zeroizing;
 
-use super::{Failure, output};
+use super::{Failure, output, with_store::runtime};
 
 /// The longest line that is read as a password, in bytes; longer ones are refused later, by their length.
 const MAX_LINE: u16 = 8 * 1024;
@@ -86,7 +98,62 @@ fn read(from_stdin: bool, what: &str, prompt: &str) -> Result<Zeroizing<String>,
             "there is no terminal to ask for the {what}: use --stdin"
         )));
     }
-    Ok(rpassword::prompt_password(prompt).map(Zeroizing::new)?)
+    Ok(ask(prompt)?)
+}
+
+/// The terminal as it was before somebody was asked at it, as long as they are.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Asks at the terminal, which shows nothing of the answer, and is as it was however that ends.
+fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
+    let before = tcgetattr(terminal()?)?;
+    restore_on_signals()?;
+    *before_it() = Some(before);
+    let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
+    *before_it() = None;
+    typed
+}
+
+fn terminal() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/tty")
+}
+
+fn before_it() -> MutexGuard<'static, Option<Termios>> {
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on, has a thread end the program when somebody asks for that, once the terminal is as it was. By itself the
+/// program would end at once, and leave a shell that shows nothing of what is typed.
+fn restore_on_signals() -> io::Result<()> {
+    static RESTORES: AtomicBool = AtomicBool::new(false);
+    if RESTORES.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
+    let runtime = runtime(&mut Builder::new_current_thread())?;
+    let (mut interrupt, mut terminate) = {
+        let _within = runtime.enter();
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
+    };
+    let end = move || end_on_signal(&runtime, &mut interrupt, &mut terminate);
+    thread::Builder::new().spawn(end).map(drop)
+}
+
+fn end_on_signal(runtime: &Runtime, interrupt: &mut Signal, terminate: &mut Signal) {
+    runtime.block_on(async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    });
+    if let (Some(before), Ok(mut terminal)) = (&*before_it(), terminal()) {
+        // Who is asked no more has nothing to be told of a failure.
+        let _ = tcsetattr(&terminal, OptionalActions::Now, before);
+        let _ = writeln!(terminal);
+    }
+    process::exit(1)
 }
 
 /// Whether the person at the terminal means what cannot be undone.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::fs::PermissionsExt,
     process::{Command, Output, Stdio},
 };
@@ -408,6 +408,45 @@ fn a_removal_is_asked_about_at_a_terminal() {
     );
     let names = home.document(&["instance", "list", "--json"], "");
     assert_eq!(names["instances"].as_array().unwrap().len(), 1);
+}
+
+/// The command in a shell's session, whose terminal this is; then its exit code, and how it has left the terminal.
+fn at_its_terminal(command: &Command, terminal: &Terminal) -> Command {
+    let mut session = Command::new("/usr/bin/setsid");
+    let environment = command.get_envs();
+    session
+        .args(["--ctty", "/bin/sh", "-c"])
+        .arg("trap : INT; \"$0\" \"$@\"; echo $?; stty -a")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(environment.filter_map(|(key, value)| Some((key, value?))))
+        .stdin(terminal.end())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    session
+}
+
+/// Nothing of a password is shown while it is typed, and all is again afterwards.
+#[test]
+fn a_prompt_that_is_interrupted_leaves_the_terminal_as_it_was() {
+    let home = Home::new();
+    let mut terminal = Terminal::open();
+    let command = home.command(&["instance", "set-password", "default"]);
+    let child = at_its_terminal(&command, &terminal).spawn().unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"Password: ") {
+        let mut byte = [0];
+        terminal.person.read_exact(&mut byte).unwrap();
+        seen.extend(byte);
+    }
+    terminal.person.write_all(b"\x03").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let (code, modes) = text(&output.stdout).split_once('\n').unwrap();
+    assert_eq!(code, "1", "{}", text(&output.stderr));
+    for mode in ["echo", "icanon", "isig"] {
+        assert!(modes.split_whitespace().any(|word| word == mode), "{modes}");
+    }
 }
 
 #[test]
