@@ -57,8 +57,7 @@ const PASSWORD_SET: Change = Change {
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Add(PasswordArguments { instance, password }) => {
-            let password = password.read_new()?;
-            instance.change(&ADDED, async |service, name, _| {
+            instance.change_with(&password, &ADDED, async |service, name, _, password| {
                 let devices = &service.otp_devices;
                 devices.add_instance(&keeper(name), password).await
             })
@@ -80,13 +79,14 @@ pub(super) fn run(command: Command) -> Outcome {
                 service.otp_devices.remove_instance(&keeper(name)).await
             })
         }
-        Command::SetPassword(PasswordArguments { instance, password }) => {
-            let password = password.read_new()?;
-            instance.change(&PASSWORD_SET, async |service, name, _| {
+        Command::SetPassword(PasswordArguments { instance, password }) => instance.change_with(
+            &password,
+            &PASSWORD_SET,
+            async |service, name, _, password| {
                 let devices = &service.otp_devices;
                 devices.set_password(&keeper(name), password).await
-            })
-        }
+            },
+        ),
     }
 }
 

@@ -5,12 +5,13 @@ use std::fmt::Display;
 use clap::Args;
 use keyproof_service::{CommandLine, Service};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome,
     flags::StoreArguments,
     output::{self, printable},
-    terminal::{self, Consent},
+    terminal::{self, Consent, PasswordSource},
     with_store::with_store,
 };
 
@@ -51,15 +52,19 @@ impl Named {
         &self.name
     }
 
-    /// Makes a change and says so, and in which store.
-    pub(super) fn change<E: Display>(
+    /// Makes a change with a new password, which is asked for once the store is open, and says so, and in which store.
+    pub(super) fn change_with<E: Display>(
         &self,
+        password: &PasswordSource,
         words: &Change,
-        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<(), E>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine, Zeroizing<String>) -> Result<(), E>,
     ) -> Outcome {
         self.change_if(
-            |_| Ok(()),
-            async |service, name, command| change(service, name, command).await.map(|()| words),
+            |_| password.read_new(),
+            async |service, name, command, password| {
+                let changed = change(service, name, command, password).await;
+                changed.map(|()| words)
+            },
         )
     }
 
@@ -68,18 +73,21 @@ impl Named {
         &self,
         change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
     ) -> Outcome {
-        self.change_if(|_| Ok(()), change)
+        self.change_if(
+            |_| Ok(()),
+            async |service, name, command, ()| change(service, name, command).await,
+        )
     }
 
-    /// Makes a change if that is still wanted once the store is known.
-    fn change_if<'a, E: Display>(
+    /// Makes a change with what the person at the terminal is asked for once the store is known, if that is still wanted then.
+    fn change_if<'a, A, E: Display>(
         &self,
-        wanted: impl FnOnce(&str) -> Result<(), Failure>,
-        change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
+        wanted: impl FnOnce(&str) -> Result<A, Failure>,
+        change: impl AsyncFnOnce(&Service, &str, &CommandLine, A) -> Result<&'a Change, E>,
     ) -> Outcome {
         with_store(&self.on.store, async |service, store| {
-            wanted(store)?;
-            let words = change(&service, &self.name, &terminal::command_line())
+            let answer = wanted(store)?;
+            let words = change(&service, &self.name, &terminal::command_line(), answer)
                 .await
                 .map_err(Failure::refused)?;
             let document = json!({ words.member: self.name });
@@ -104,7 +112,7 @@ impl Doomed {
         let question = Change::words(question, self.name());
         let agreed = |store: &str| self.consent.given(&format!("{question} (store {store})"));
         self.named
-            .change_if(agreed, async |service, name, command| {
+            .change_if(agreed, async |service, name, command, ()| {
                 change(service, name, command).await.map(|()| words)
             })
     }

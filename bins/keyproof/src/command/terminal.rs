@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::Args;
+use keyproof_auth::check_new_password;
 use keyproof_service::{CommandLine, Origin};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::{
@@ -21,7 +22,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{Failure, output, with_store::runtime};
+use super::{Failure, Outcome, output, with_store::runtime};
 
 /// The longest line that is read as a password, in bytes; longer ones are refused later, by their length.
 const MAX_LINE: u16 = 8 * 1024;
@@ -35,9 +36,11 @@ pub(super) struct PasswordSource {
 }
 
 impl PasswordSource {
-    /// Reads a new one, or asks for it twice. How long it is to be is judged elsewhere.
+    /// Reads a new one, or asks for it twice.
     pub(super) fn read_new(&self) -> Result<Zeroizing<String>, Failure> {
-        read_new(self.stdin, "password", "Password: ", 0)
+        read_new(self.stdin, "password", "Password: ", |password| {
+            check_new_password(password).map_err(Failure::refused)
+        })
     }
 }
 
@@ -56,7 +59,13 @@ impl PassphraseSource {
     /// Reads a new one, or asks for it twice.
     pub(super) fn read_new(&self) -> Result<Zeroizing<String>, Failure> {
         let prompt = "Passphrase for the master key: ";
-        read_new(self.stdin, "passphrase", prompt, Self::SHORTEST)
+        read_new(self.stdin, "passphrase", prompt, |passphrase| {
+            if passphrase.chars().count() < Self::SHORTEST {
+                let message = format!("a passphrase has at least {} characters", Self::SHORTEST);
+                return Err(Failure::Refused(message));
+            }
+            Ok(())
+        })
     }
 
     /// Reads it, or asks for it.
@@ -70,18 +79,15 @@ impl PassphraseSource {
     }
 }
 
-/// Reads a secret from standard input, or asks for it twice.
+/// Reads a secret from standard input, or asks for it twice: the second time only if it can be one.
 fn read_new(
     from_stdin: bool,
     what: &str,
     prompt: &str,
-    shortest: usize,
+    check: impl FnOnce(&str) -> Outcome,
 ) -> Result<Zeroizing<String>, Failure> {
     let secret = read(from_stdin, what, prompt)?;
-    if secret.chars().count() < shortest {
-        let message = format!("a {what} has at least {shortest} characters");
-        return Err(Failure::Refused(message));
-    }
+    check(&secret)?;
     if !from_stdin && read(from_stdin, what, "The same again: ")? != secret {
         return Err(Failure::Refused(format!("the {what}s differ")));
     }

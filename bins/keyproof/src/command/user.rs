@@ -153,13 +153,14 @@ pub(super) fn run(command: Command) -> Outcome {
                 service.accounts.forget_user(name, command).await
             })
         }
-        Command::SetPassword(PasswordArguments { user, password }) => {
-            let password = password.read_new()?;
-            user.change(&PASSWORD_SET, async |service, name, command| {
+        Command::SetPassword(PasswordArguments { user, password }) => user.change_with(
+            &password,
+            &PASSWORD_SET,
+            async |service, name, command, password| {
                 let accounts = &service.accounts;
                 accounts.set_user_password(name, password, command).await
-            })
-        }
+            },
+        ),
         Command::Suspend(user) => change(&user, UserChange::Suspend, &SUSPENDED),
         Command::Tokens(TokensArguments { name, command }) => match command {
             TokensCommand::List(arguments) => list_tokens(&name, &arguments),
@@ -181,13 +182,18 @@ fn change(user: &Named, change: UserChange, words: &'static Change) -> Outcome {
 }
 
 fn add(arguments: AddArguments) -> Outcome {
-    let password = arguments.password.read_new()?;
+    let AddArguments {
+        user,
+        organisation,
+        role,
+        password,
+    } = arguments;
     let new = NewUser {
-        name: arguments.user.name().to_owned(),
-        organisation: arguments.organisation,
-        role: arguments.role,
+        name: user.name().to_owned(),
+        organisation,
+        role,
     };
-    arguments.user.change(&ADDED, async |service, _, command| {
+    user.change_with(&password, &ADDED, async |service, _, command, password| {
         service.accounts.add_user(&new, password, command).await
     })
 }

@@ -427,26 +427,49 @@ fn at_its_terminal(command: &Command, terminal: &Terminal) -> Command {
     session
 }
 
-/// Nothing of a password is shown while it is typed, and all is again afterwards.
-#[test]
-fn a_prompt_that_is_interrupted_leaves_the_terminal_as_it_was() {
-    let home = Home::new();
+/// Types an answer to the prompt of a command; what the person has seen, and what the shell has printed behind it.
+fn answering(command: &Command, answer: &[u8]) -> (String, String) {
     let mut terminal = Terminal::open();
-    let command = home.command(&["instance", "set-password", "default"]);
-    let child = at_its_terminal(&command, &terminal).spawn().unwrap();
+    let child = at_its_terminal(command, &terminal).spawn().unwrap();
     let mut seen = Vec::new();
     while !seen.ends_with(b"Password: ") {
         let mut byte = [0];
         terminal.person.read_exact(&mut byte).unwrap();
         seen.extend(byte);
     }
-    terminal.person.write_all(b"\x03").unwrap();
+    terminal.person.write_all(answer).unwrap();
     let output = child.wait_with_output().unwrap();
-    let (code, modes) = text(&output.stdout).split_once('\n').unwrap();
-    assert_eq!(code, "1", "{}", text(&output.stderr));
+    let said = [&*output.stderr, &*output.stdout].map(|bytes| text(bytes).to_owned());
+    (terminal.seen(), said.concat())
+}
+
+/// Nothing of a password is shown while it is typed, and all is again afterwards.
+#[test]
+fn a_prompt_that_is_interrupted_leaves_the_terminal_as_it_was() {
+    let home = Home::new();
+    let command = home.command(&["instance", "set-password", "default"]);
+    let (_, said) = answering(&command, b"\x03");
+    assert!(said.lines().any(|line| line == "1"), "{said}");
     for mode in ["echo", "icanon", "isig"] {
-        assert!(modes.split_whitespace().any(|word| word == mode), "{modes}");
+        assert!(said.split_whitespace().any(|word| word == mode), "{said}");
     }
+}
+
+#[test]
+fn a_password_that_cannot_be_one_is_not_asked_for_again() {
+    let home = Home::new();
+    let command = home.command(&["instance", "set-password", "default"]);
+    let (seen, said) = answering(&command, b"short\n");
+    assert!(!seen.contains("again"), "{seen}");
+    assert!(said.contains("at least 8"), "{said}");
+
+    // Nor is any where there is no store.
+    let elsewhere = format!("sqlite:{}", home.0.path().join("x.db").display());
+    let command = home.command(&["instance", "add", "shop", "--store", &elsewhere]);
+    let terminal = Terminal::open();
+    let output = at_its_terminal(&command, &terminal).output().unwrap();
+    assert!(text(&output.stderr).contains("there is no store"));
+    assert!(!terminal.seen().contains("Password"));
 }
 
 #[test]
