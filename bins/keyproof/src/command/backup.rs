@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    files::{self, is_same_file},
+    files::{self, is_same_file, is_shortage},
     flags::StoreArguments,
     keys::listed,
     output,
@@ -65,6 +65,12 @@ impl Arguments {
     /// Refuses, before anybody is asked for a passphrase, a place where no backup can be written.
     fn check(&self) -> Outcome {
         let refuse = |message: String| Err(Failure::Usage(message));
+        if self.passphrase.is_standard_input() && !self.with_master_key {
+            return refuse(
+                "--stdin is for the passphrase of the master key: give --with-master-key, too"
+                    .to_owned(),
+            );
+        }
         if self.is_to_standard_output() {
             if self.on.json || self.keep.is_some() {
                 return refuse(
@@ -88,7 +94,11 @@ impl Arguments {
             Err(error) if error.kind() != ErrorKind::NotFound || self.keep.is_some() => {
                 refuse(format!("{shown}: {error}"))
             }
-            _ => Ok(()),
+            Err(_) => match fs::metadata(folder_of(&self.file)) {
+                Err(error) => Err(files::unusable(folder_of(&self.file), &error)),
+                Ok(_) => Ok(()),
+            },
+            Ok(_) => Ok(()),
         }
     }
 
@@ -283,7 +293,7 @@ impl<'p> Making<'p> {
     /// Writes it, and removes what killed ones have left beside it, if that can be. Names what was removed.
     async fn write_file(self, path: &Path) -> Result<(Tally, Vec<PathBuf>), Failure> {
         let removed = Draft::remove_abandoned(folder_of(path)).unwrap_or_default();
-        let (draft, tally) = self.write(Draft::of(path)?).await?;
+        let (draft, tally) = self.write(draft(path)?).await?;
         // Somebody may have put one there meanwhile.
         check_replaced(path)?;
         draft.replace()?;
@@ -299,7 +309,7 @@ impl<'p> Making<'p> {
         let folder = folder_of(path);
         // First, for the room that they take.
         let mut removed = Draft::remove_abandoned(folder)?;
-        let (draft, tally) = self.write(Draft::of(path)?).await?;
+        let (draft, tally) = self.write(draft(path)?).await?;
         draft.replace()?;
         let now = SystemClock.now();
         let mut others = Others::of(path, now)?;
@@ -312,6 +322,17 @@ impl<'p> Making<'p> {
         }
         Ok((tally, removed))
     }
+}
+
+/// Begins to write beside a backup's place: where that cannot be, the place is the wrong one.
+fn draft(path: &Path) -> Result<Draft, Failure> {
+    Draft::of(path).map_err(|error| {
+        if is_shortage(&error) {
+            error.into()
+        } else {
+            files::unusable(path, &error)
+        }
+    })
 }
 
 /// Sorts as the time does.

@@ -4,7 +4,8 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Seek, SeekFrom, stdin},
+    io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, stdin},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
@@ -66,7 +67,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.on.store.load()?;
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
-    let head = BackupHead::read(&mut BufReader::new(&file))?;
+    let head = BackupHead::read(&mut BufReader::new(&file)).map_err(|error| {
+        let at = arguments.file.display();
+        match Failure::from(error) {
+            Failure::Refused(message) => Failure::Refused(format!("{at}: {message}")),
+            other => other,
+        }
+    })?;
     let found = config.store.find_keys()?;
     let key = match &found {
         // If it is none of them, the backup's reader says which it is.
@@ -269,12 +276,27 @@ fn must_have(needed: &[KeyId], given: &[KeyId]) -> Outcome {
 
 /// The backup as a file that can be read twice.
 fn open(path: &Path) -> Result<File, Failure> {
-    if path != Path::new("-") {
-        return File::open(path).map_err(|error| unusable(path, &error));
+    let unusable = |error: io::Error| unusable(path, &error);
+    if path == Path::new("-") {
+        return Ok(spooled(&mut stdin().lock())?);
     }
-    // Without a name, and gone with this process; it is encrypted as it comes.
+    let mut file = File::open(path).map_err(unusable)?;
+    let kind = file.metadata().map_err(unusable)?.file_type();
+    if kind.is_dir() {
+        return Err(unusable(ErrorKind::IsADirectory.into()));
+    }
+    if kind.is_fifo() {
+        return Ok(spooled(&mut file)?);
+    }
+    // Whatever else can be read from there.
+    file.stream_position().map_err(unusable)?;
+    Ok(file)
+}
+
+/// What can be read once, as a file without a name, which is gone with this process; it is encrypted as it comes.
+fn spooled(input: &mut impl Read) -> io::Result<File> {
     let mut file = tempfile::tempfile()?;
-    io::copy(&mut stdin().lock(), &mut file)?;
+    io::copy(input, &mut file)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
 }

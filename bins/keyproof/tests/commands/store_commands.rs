@@ -410,6 +410,46 @@ fn a_removal_is_asked_about_at_a_terminal() {
     assert_eq!(names["instances"].as_array().unwrap().len(), 1);
 }
 
+/// Each is told by its name, and none by that of a file that nobody has asked for.
+#[test]
+fn places_where_no_backup_is_or_can_be_are_wrong() {
+    let home = Home::new();
+    let inside = |name: &str| home.0.path().join(name).display().to_string();
+    let nowhere = inside("nope/x.backup");
+    let output = home.run_with(&["backup", &nowhere], "");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("nope") && !said.contains(".keyproof-"),
+        "{said}"
+    );
+    let made = inside("a.backup");
+    home.fails(
+        &["backup", &made, "--stdin"],
+        PASSWORD,
+        2,
+        "--with-master-key",
+    );
+    home.prints(&["backup", &made], "");
+
+    let restored = format!("sqlite:{}", inside("restored.db"));
+    let key = inside("k.db.master-key");
+    let on = ["--store", &restored, "--master-key", &key];
+    let folder = home.0.path().display().to_string();
+    home.fails(&[&["restore", &*folder], &on[..]].concat(), "", 2, &folder);
+    home.fails(&[&["restore", &*key], &on[..]].concat(), "", 1, &key);
+    let pipe = inside("pipe");
+    let mkfifo = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(mkfifo.success());
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::write(pipe, fs::read(made).unwrap()).unwrap())
+    };
+    let said = home.prints(&[&["restore", &*pipe], &on[..]].concat(), "");
+    assert!(said.contains("restored "), "{said}");
+    writer.join().unwrap();
+}
+
 /// The command in a shell's session, whose terminal this is; then its exit code, and how it has left the terminal.
 fn at_its_terminal(command: &Command, terminal: &Terminal) -> Command {
     let mut session = Command::new("/usr/bin/setsid");
