@@ -122,6 +122,12 @@ pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
         path: path.to_owned(),
         source,
     };
+    // A link stays one: whoever else reads what it leads to has the key as well.
+    let target = match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
+        target => target.map_err(failed)?,
+    };
+    let path = &*target;
     loop {
         let locked = locked(path).map_err(failed)?;
         let keys = match read(path, Access::Nobody)? {
@@ -245,6 +251,27 @@ mod tests {
             let lost = keys.iter().filter(|key| there.get(key.id()).is_none());
             assert_eq!(lost.count(), 0, "{is_there}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_link_stays_one_and_what_it_leads_to_has_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let (link, file) = (folder.path().join("key"), elsewhere.join("key"));
+        let [first, second] = [(); 2].map(|()| MasterKey::generate(&SystemEntropy::new()));
+        add(&file, &first).unwrap();
+        std::os::unix::fs::symlink("elsewhere/key", &link).unwrap();
+        add(&link, &second).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let keys = read(&file, Access::Nobody).unwrap().unwrap();
+        assert_eq!(keys.ids(), [first.id(), second.id()]);
+        for folder in [folder.path(), &elsewhere] {
+            assert!(!fs::read_dir(folder).unwrap().any(|entry| {
+                let name = entry.unwrap().file_name();
+                name.to_string_lossy().starts_with(".keyproof-")
+            }));
         }
     }
 
