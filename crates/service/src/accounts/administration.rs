@@ -174,7 +174,7 @@ impl Whom<'_> {
 pub enum Unlocking {
     /// They are lifted.
     Lifted,
-    /// There were none: not of the name, and of no known address, trusted device or session.
+    /// There were none: not of the name, nor of fingerprints, and of no known address, trusted device or session.
     NoLock,
 }
 
