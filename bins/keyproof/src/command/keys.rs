@@ -210,6 +210,17 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
         let to = rotation.sealing;
         return Err(RotateError::UnderWay { from: *from, to }.into());
     }
+    if let Some(lost) = lost
+        && rotation.next != Some(lost)
+    {
+        let prepared = match rotation.next {
+            Some(next) => format!("{next} is the one that is prepared"),
+            None => "none is prepared".to_owned(),
+        };
+        return Err(Failure::Usage(format!(
+            "--lost {lost}: that is no key that was prepared: {prepared}"
+        )));
+    }
     let given = config.store.find_keys()?;
     let given = given.map_or_else(Vec::new, |keys| keys.ids());
     match rotation.next {

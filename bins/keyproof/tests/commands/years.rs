@@ -1189,6 +1189,9 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
         let text = fs::read_to_string(&key).unwrap();
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
+    // Of none that is prepared nothing is lost.
+    let none = [&rotate("prepare")[..], &["--lost", "0000000000000000"]].concat();
+    home.fails(&none, b"", 2, "none is prepared");
     let first = home.document(&rotate("prepare"), "");
     assert_eq!(first["in_place_of"], Value::Null);
     let old = lines()[0].clone();
