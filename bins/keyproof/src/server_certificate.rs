@@ -169,9 +169,13 @@ pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'s
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let validity = own.validity();
     if now > validity.not_after {
-        Some("the certificate has ended: clients refuse it")
+        Some(
+            "the certificate has ended: clients refuse it (another one, and SIGHUP to a server that runs)",
+        )
     } else if now < validity.not_before {
-        Some("the certificate is not valid yet: clients refuse it")
+        Some(
+            "the certificate is not valid yet: clients refuse it (this machine's clock, or another one)",
+        )
     } else {
         None
     }
