@@ -136,6 +136,8 @@ pub struct Config {
 pub(crate) struct ConfigFile {
     path: PathBuf,
     has_password: bool,
+    /// Whether it has an embedded store by a relative path.
+    has_relative_store: bool,
 }
 
 impl Config {
@@ -152,6 +154,7 @@ impl Config {
         let file = sources.file.as_ref().map(|path| ConfigFile {
             path: path.clone(),
             has_password: has_password(&table),
+            has_relative_store: has_relative_store(&table),
         });
         let environment = sources.environment.iter().cloned();
         layers::overlay(&mut table, layers::environment(environment)?);
@@ -278,11 +281,21 @@ impl Config {
     }
 }
 
+/// `store.url` as a file's layer has it.
+fn written_store(layer: &Table) -> Option<&str> {
+    let url = layer.get("store").and_then(|store| store.get("url"));
+    url.and_then(Value::as_str)
+}
+
+/// Whether a file's layer has an embedded store by a path that is not absolute.
+fn has_relative_store(layer: &Table) -> bool {
+    let path = written_store(layer).and_then(|url| url.strip_prefix("sqlite:"));
+    path.is_some_and(|path| Path::new(path).is_relative())
+}
+
 /// Whether a file's layer has a database's password in it: no other key has a secret.
 fn has_password(layer: &Table) -> bool {
-    let url = layer.get("store").and_then(|store| store.get("url"));
-    let url = url.and_then(Value::as_str);
-    url.is_some_and(|text| {
+    written_store(layer).is_some_and(|text| {
         let url = text.parse::<StoreUrl>();
         url.is_ok_and(|url| matches!(url, StoreUrl::Postgres(_)) && url.configured() != text)
     })

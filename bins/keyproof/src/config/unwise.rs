@@ -26,6 +26,7 @@ impl Config {
         let mut warnings = self.plain_http();
         warnings.extend(self.wide_proxies());
         warnings.extend(self.unsafe_store());
+        warnings.extend(self.relative_store());
         warnings.extend(self.open_store_folder());
         warnings.extend(self.master_key_in_environment());
         warnings.extend(self.self_signed());
@@ -81,6 +82,20 @@ impl Config {
                 "store.url: the database's identity is not verified: whoever poses as it on the way reads and changes every record, and can make themselves an administrator (sslmode=verify-full)".to_owned()
             }),
         }
+    }
+
+    /// Each command would take a store of its own, by where it is run.
+    fn relative_store(&self) -> Option<String> {
+        let StoreUrl::Sqlite(path) = &self.store.url else {
+            return None;
+        };
+        let is_of_file = self.file.as_ref()?.has_relative_store;
+        (is_of_file && path.is_relative()).then(|| {
+            format!(
+                "store.url: {} is another file in each folder that a command is run in (an absolute path)",
+                path.display()
+            )
+        })
     }
 
     /// Whoever may write a folder may put other files in the place of those in it, unless it is sticky.

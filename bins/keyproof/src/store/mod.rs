@@ -73,6 +73,9 @@ pub enum OpenStoreError {
     /// The master key could not be had.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
+    /// What other programs take behind `sqlite:`, where a file of that very name would be made.
+    #[error("an embedded store is sqlite:PATH: {0}")]
+    NotAPath(&'static str),
     /// The store itself refused.
     #[error("cannot open the store {url}: {source}")]
     Open {
@@ -426,6 +429,8 @@ mod tests {
             "memory",
             "memory:x",
             "sqlite:",
+            "sqlite::memory:",
+            "sqlite:k.db?mode=ro",
             "/var/lib/k.db",
             "postgres:x",
             "postgres://user:se@cret@host/db",

@@ -84,6 +84,12 @@ impl FromStr for StoreUrl {
         // A PostgreSQL URL may hold a password, so no error repeats any URL.
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
+            Some(("sqlite", ":memory:")) => Err(OpenStoreError::NotAPath(
+                "memory: is the store that is gone with the process",
+            )),
+            Some(("sqlite", path)) if path.contains('?') => Err(OpenStoreError::NotAPath(
+                "it has no parameters, and no ? in its path",
+            )),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             Some(("postgres" | "postgresql", _)) => {
                 let (url, options) = (text.parse()?, PostgresOptions::default());

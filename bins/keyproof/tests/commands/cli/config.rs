@@ -520,6 +520,11 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
             &["store.url: a memory: store"],
         ),
         (
+            "store.url = \"sqlite:nowhere/k.db\"",
+            &[],
+            &["store.url: nowhere/k.db is another file in each folder"],
+        ),
+        (
             "store.url = \"postgres://u:hunter2@192.0.2.1/d\"",
             &[key],
             &[
