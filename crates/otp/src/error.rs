@@ -65,7 +65,7 @@ pub enum OtpError {
         at: usize,
     },
     /// A code of another length than asked for.
-    #[error("the code has {found} characters, not {expected}")]
+    #[error("the code has {found} bytes, not {expected} digits")]
     CodeLength {
         /// How many digits it must have.
         expected: u8,
@@ -181,7 +181,7 @@ pub enum OtpError {
         found: usize,
     },
     /// A response of another length than the suite's.
-    #[error("the response has {found} characters, not {expected}")]
+    #[error("the response has {found} bytes, not {expected}")]
     OcraResponseLength {
         /// How many the suite asks for.
         expected: usize,
@@ -219,10 +219,7 @@ pub enum OtpError {
         found: u32,
     },
     /// A secret too long for the room it is to be held in.
-    #[error(
-        "the secret is too long: above {} bytes a key is only taken as prepared state, see Hotp::from_key",
-        Secret::MAX_LEN
-    )]
+    #[error("the secret is too long: it has more than {} bytes", Secret::MAX_LEN)]
     SecretTooLong,
     /// A name that is not SHA1, SHA256 or SHA512.
     #[error("unknown algorithm: neither SHA1, SHA256 nor SHA512")]

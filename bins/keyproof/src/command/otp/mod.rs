@@ -14,8 +14,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use keyproof_otp::{
-    Accepted, Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, OtpError, Refused, Secret,
-    Strength, Totp, Window,
+    Accepted, Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, Refused, Secret, Strength,
+    Totp, Window,
     otpauth::{Kind, OtpauthUri},
 };
 use keyproof_service::{Clock, SystemClock};
@@ -328,13 +328,7 @@ fn read_secret(path: &Path) -> Result<Secret, Failure> {
         |reason: &dyn fmt::Display| Failure::Refused(format!("{}: {reason}", path.display()));
     let text = read_text(path)?;
     let read = Secret::from_base32(text.trim(), Base32Profile::Lenient);
-    let secret = read.map_err(|error| match error {
-        OtpError::SecretTooLong => named(&format!(
-            "the secret has more than {} bytes",
-            Secret::MAX_LEN
-        )),
-        other => named(&other),
-    })?;
+    let secret = read.map_err(|error| named(&error))?;
     // HMAC takes one without a byte, whose codes are anybody's.
     if secret.as_bytes().is_empty() {
         return Err(named(&"the secret is empty"));

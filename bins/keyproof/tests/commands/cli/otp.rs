@@ -226,7 +226,28 @@ fn otp_verify_reports() {
     assert_eq!(report.get("accepted"), Some(&false.into()));
     assert_eq!(report["checks"][0]["outcome"], "fail");
 
-    fails(&verify("9428708", "1,1"), 1, "keyproof: ");
+    fails(&verify("9428708", "1,1"), 1, "7 bytes, not 8 digits");
+    fails(&verify("٩٤٢٨٧٠٨٢", "1,1"), 1, "16 bytes, not 8 digits");
+    let folder = TempDir::new().unwrap();
+    let long = secret_file(&folder, &"A".repeat(400));
+    let code = ["otp", "code", "--secret-file", &long];
+    fails(
+        &run(&code),
+        1,
+        "secret: the secret is too long: it has more than 128 bytes",
+    );
+    // None could be next.
+    let last = u64::MAX.to_string();
+    let file = secret_file(&folder, SECRET);
+    let of_last = ["--secret-file", &file, "--counter", &last];
+    let printed = run(&[&["otp", "code"], &of_last[..]].concat());
+    let code = text(&printed.stdout).trim_end();
+    let verified = run(&[&["otp", "verify", code], &of_last[..]].concat());
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(
+        text(&verified.stdout).contains("the counter is at its end"),
+        "{verified:?}"
+    );
     fails(&verify("94287082", "1"), 2, "two numbers");
 }
 
@@ -440,7 +461,7 @@ fn otp_ocra_responds_and_verifies() {
     fails(
         &with("verify", &["--counter", "3", "1234"]),
         1,
-        "4 characters, not 8",
+        "4 bytes, not 8",
     );
     fails(
         &run(&["otp", "ocra", "response", "--suite", "OCRA-1"]),
