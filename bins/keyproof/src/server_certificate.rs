@@ -49,6 +49,20 @@ impl TlsNames {
     };
 }
 
+/// What is said of an encrypted private key.
+pub(crate) const ENCRYPTED_KEY: &str =
+    "the key is encrypted: decrypt it first (openssl pkey -in FILE -out FILE)";
+
+/// Whether a private key in PEM is encrypted: by PKCS#8, or as RFC 1421 (section 4.6.1.1) says it.
+pub(crate) fn is_encrypted(pem: &[u8]) -> bool {
+    let marks: [&[u8]; 2] = [
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+        b"Proc-Type: 4,ENCRYPTED",
+    ];
+    let mut lines = pem.split(|byte| *byte == b'\n');
+    lines.any(|line| marks.iter().any(|mark| line.starts_with(mark)))
+}
+
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -63,6 +77,14 @@ pub enum TlsError {
         number: usize,
         /// What is wrong with it.
         source: keyproof_x509::X509Error,
+    },
+    /// The key is encrypted, and there is nobody to ask for its passphrase.
+    #[error("{key}: {}: {}", path.display(), ENCRYPTED_KEY)]
+    EncryptedKey {
+        /// Which key or flag names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
     },
     /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
     #[error(
@@ -217,8 +239,16 @@ fn from_files(
             source,
         })?;
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(names.key, key)?)
-        .map_err(|error| malformed(names.key, key, error))?;
+    let pem = read(names.key, key)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        if is_encrypted(&pem) {
+            return TlsError::EncryptedKey {
+                key: names.key,
+                path: key.to_owned(),
+            };
+        }
+        malformed(names.key, key, error)
+    })?;
     CertifiedKey::from_der(chain, key, provider)
         .map_err(|source| TlsError::KeyMismatch { names, source })
 }

@@ -18,6 +18,7 @@ use super::{
     files::{pem, read, write},
     output, report,
 };
+use crate::server_certificate::{ENCRYPTED_KEY, is_encrypted};
 
 /// How long the leaves that are made here are valid, in seconds: long enough to upload one.
 const LEAF_LIFETIME: u64 = 24 * 60 * 60;
@@ -148,7 +149,15 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
     let ca = read(&arguments.ca)?;
     let ca = decode(&arguments.ca, &ca)?;
     let ca = ca.certificate()?;
-    let key = PrivateKey::from_pem_or_der(&Zeroizing::new(read(&arguments.ca_key)?))?;
+    let key = Zeroizing::new(read(&arguments.ca_key)?);
+    let key = PrivateKey::from_pem_or_der(&key).map_err(|error| {
+        let path = arguments.ca_key.display();
+        Failure::Refused(if is_encrypted(&key) {
+            format!("{path}: {ENCRYPTED_KEY}")
+        } else {
+            format!("{path}: {error}")
+        })
+    })?;
     let code = VerificationCode::parse(&arguments.code)?;
     let now = SystemClock.now().as_secs();
     let leaf = VerificationLeaf {

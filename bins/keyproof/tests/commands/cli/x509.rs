@@ -185,6 +185,40 @@ fn a_key_beside_a_certificate_is_no_disclosure() {
     }
 }
 
+/// As `openssl rsa -aes256 -traditional` and `openssl pkcs8 -topk8` write them.
+#[test]
+fn an_encrypted_key_is_called_so() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(path("cert.pem"), own.cert.pem()).unwrap();
+    for (label, header) in [
+        (
+            "RSA PRIVATE KEY",
+            "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n",
+        ),
+        ("ENCRYPTED PRIVATE KEY", ""),
+    ] {
+        let key = format!("-----BEGIN {label}-----\n{header}MAA=\n-----END {label}-----\n");
+        fs::write(path("a.key"), key).unwrap();
+        let code = draw_code();
+        let prove = [
+            "x509",
+            "prove",
+            "--ca",
+            CA,
+            "--ca-key",
+            &path("a.key"),
+            "--code",
+            &code,
+        ];
+        fails(&run(&prove), 1, "a.key: the key is encrypted");
+        let tls = ["--tls-cert", &path("cert.pem"), "--tls-key", &path("a.key")];
+        let check = [&["config", "check", "--store", "memory:"], &tls[..]].concat();
+        fails(&run(&check), 2, "a.key: the key is encrypted");
+    }
+}
+
 #[test]
 fn a_leaf_of_a_ca_that_is_none_is_warned_of() {
     let folder = TempDir::new().unwrap();
