@@ -19,20 +19,25 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let runtime = with_store::runtime(Builder::new_multi_thread().worker_threads(2))?;
+    let mut lost = None;
     let mut tell = |line: &str| {
-        if !arguments.json {
-            // A reader that has seen enough does not end the demo; its exit code still counts.
-            let _ = output::print(line);
+        if !arguments.json
+            && let Err(error) = output::print(line)
+        {
+            // What is told does not end the demo; its exit code still counts.
+            lost.get_or_insert(error);
         }
     };
     let findings = runtime.block_on(demo::run(&mut tell, arguments.stay));
     if arguments.json {
         output::print_json(&findings)?;
     }
-    if findings.passed() {
-        tell("\nEvery step passed.");
-        Ok(())
-    } else {
-        Err(Failure::Negative)
+    if !findings.passed() {
+        return Err(Failure::Negative);
+    }
+    tell("\nEvery step passed.");
+    match lost {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
     }
 }

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::http_client::ClientError;
 use stage::{Stage, StageError};
+use stay::Interruption;
 
 /// What the demo found out.
 #[derive(Serialize)]
@@ -124,20 +125,25 @@ pub async fn run(tell: &mut dyn FnMut(&str), stay: bool) -> Findings {
 }
 
 async fn walk_through(walk: &mut Walk<'_>, stay: bool) -> Result<(), Stopped> {
-    let mut stage = None;
+    let (mut stage, mut interruption) = (None, None);
     walk.part("keyproof serve, on a store in a temporary folder");
     walk.step("serve", async {
+        interruption = Some(Interruption::listen()?);
         let set = Stage::set().await?;
         let url = set.url();
         stage = Some(set);
         Ok(format!("listening on {url}"))
     })
     .await?;
-    let mut stage = stage.ok_or(Stopped)?;
-    let mut outcome = walks(walk, &mut stage).await;
+    let (mut stage, mut interruption) = stage.zip(interruption).ok_or(Stopped)?;
+    let mut outcome = tokio::select! {
+        outcome = walks(walk, &mut stage) => outcome,
+        () = interruption.comes() => Err(Stopped),
+    };
     if stay && outcome.is_ok() {
-        outcome = stay::stay(walk, &stage).await;
+        outcome = stay::stay(walk, &stage, &mut interruption).await;
     }
+    // However it ends, nothing of it is left.
     stage.clear().await;
     outcome
 }

@@ -24,6 +24,8 @@ pub(super) enum StageError {
     Server(#[from] StartError),
     #[error(transparent)]
     Service(#[from] keyproof_service::StartError),
+    #[error("no signals: {0}")]
+    Signals(io::Error),
     #[error(transparent)]
     Vault(#[from] OpenStoreError),
 }

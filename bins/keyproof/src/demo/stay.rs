@@ -6,20 +6,48 @@ use keyproof_service::{
     access::NewOperatorToken,
     accounts::{NewUser, Role},
 };
-use tokio::signal::ctrl_c;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::{Stage, StepError, Stopped, Walk, same};
+use super::{Stage, StageError, StepError, Stopped, Walk, same};
 
 /// Who may sign in.
 const NAME: &str = "demo";
 
+/// What somebody ends the demo by: SIGINT or SIGTERM.
+pub(super) struct Interruption {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruption {
+    /// From now on neither ends the program by itself.
+    pub(super) fn listen() -> Result<Self, StageError> {
+        let listen = |kind| signal(kind).map_err(StageError::Signals);
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// Ends once there was one.
+    pub(super) async fn comes(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Tells what there is, and waits for Ctrl-C.
-pub(super) async fn stay(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopped> {
+pub(super) async fn stay(
+    walk: &mut Walk<'_>,
+    stage: &Stage,
+    interruption: &mut Interruption,
+) -> Result<(), Stopped> {
     walk.part("The server stays, until Ctrl-C");
     walk.step("stay", told(stage)).await?;
-    // Without signals there is nothing to wait for.
-    let _ = ctrl_c().await;
+    interruption.comes().await;
     Ok(())
 }
 

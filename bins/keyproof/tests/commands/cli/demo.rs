@@ -98,6 +98,37 @@ fn a_demo_that_fails_says_so() {
     assert_eq!(findings["steps"][0]["passed"], false);
 }
 
+#[test]
+fn a_demo_that_nobody_can_read_fails() {
+    let home = TempDir::new().unwrap();
+    for arguments in [&["demo"][..], &["demo", "--json"]] {
+        let mut command = keyproof(&home);
+        command.env("TMPDIR", home.path()).args(arguments);
+        command.stdout(fs::File::create("/dev/full").unwrap());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("No space left"));
+    }
+}
+
+#[test]
+fn a_demo_that_is_ended_leaves_nothing_behind() {
+    let home = TempDir::new().unwrap();
+    let mut command = keyproof(&home);
+    command.env("TMPDIR", home.path()).args(["demo", "--stay"]);
+    let mut demo = Staying(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut told = BufReader::new(demo.0.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert_ne!(told.read_line(&mut line).unwrap(), 0, "it has ended");
+    }
+    kill_process(Pid::from_child(&demo.0), Signal::TERM).unwrap();
+    told.read_to_string(&mut line).unwrap();
+    demo.0.wait().unwrap();
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "{line}");
+}
+
 /// A demo that stays, killed at the latest when the test ends.
 struct Staying(Child);
 
