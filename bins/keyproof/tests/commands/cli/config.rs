@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
+use keyproof::dialect::DialectName;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -499,6 +500,9 @@ fn quietly_only_what_is_unwise_or_wrong_is_printed() {
 fn what_is_unwise_is_a_warning_and_no_failure() {
     let key = data_encoding::BASE64.encode(&[7; 32]);
     let key = ("KEYPROOF_STORE__MASTER_KEY_BASE64", &*key);
+    let switches = DialectName::ALL.iter().map(|name| name.enabled_key());
+    let all_off: Vec<_> = switches.map(|key| format!("{key} = false\n")).collect();
+    let all_off = all_off.concat();
     for (file, variables, warnings) in [
         ("", &[][..], &[][..]),
         (
@@ -544,8 +548,7 @@ fn what_is_unwise_is_a_warning_and_no_failure() {
             &["metrics.listen: "],
         ),
         (
-            "dialects.taler.enabled = false\ndialects.dps.enabled = false\ndialects.f5.enabled = false\n\
-             dialects.emnify.enabled = false",
+            &*all_off,
             &[],
             &["dialects: all are off: no contract is served"],
         ),
