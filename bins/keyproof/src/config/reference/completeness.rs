@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{
         DeserializeSeed, MapAccess, SeqAccess, Visitor,
         value::{Error, StrDeserializer},
@@ -12,8 +12,22 @@ use serde::{
 };
 use toml::{Table, Value};
 
-use super::{Key, page::is_value};
+use super::{Key, Section, keys, page::is_value};
 use crate::config::{Config, Settings, Sources};
+
+keys! {
+    /// A table that a dialect has which needs no key.
+    #[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
+    struct Nothing {}
+}
+
+#[test]
+fn a_section_may_have_no_key() {
+    assert!(Nothing::keys("nothing").is_empty());
+    let read = toml::from_str::<Nothing>;
+    assert_eq!(read("").unwrap(), Nothing::default());
+    assert!(read("key = 1").is_err());
+}
 
 #[test]
 fn every_key_that_settings_take_is_in_the_table_and_no_other() {

@@ -109,7 +109,7 @@ macro_rules! keys {
     (
         $(#[doc = $about:literal])*
         #[derive($($derive:ident),* $(,)?)]
-        pub struct $settings:ident {
+        $visible:vis struct $settings:ident {
             $(
                 $(#[doc = $meaning:literal])+
                 $(#[serde($($serde:tt)*)])*
@@ -120,7 +120,7 @@ macro_rules! keys {
         $(#[doc = $about])*
         #[derive($($derive),*)]
         #[serde(default, deny_unknown_fields)]
-        pub struct $settings {
+        $visible struct $settings {
             $(
                 $(#[doc = $meaning])+
                 $(#[serde($($serde)*)])*
@@ -135,6 +135,13 @@ macro_rules! keys {
         }
 
         impl $crate::config::reference::Section for $settings {
+            #[allow(
+                unused_imports,
+                unused_mut,
+                unused_variables,
+                clippy::let_and_return,
+                reason = "a section may have no line"
+            )]
             fn keys(of: &str) -> Vec<$crate::config::reference::Key> {
                 use $crate::config::reference::{self, Form, Key};
                 let defaults = reference::defaults::<Self>();
