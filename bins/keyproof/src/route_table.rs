@@ -199,19 +199,6 @@ fn variable(word: &str) -> Option<&str> {
 
 #[cfg(test)]
 impl<O> RouteTable<O> {
-    /// Checks that ARCHITECTURE.md has a row for each line, with `…` for this prefix.
-    pub(crate) fn assert_each_line_is_in_architecture(&self, prefix: &str) {
-        let page = include_str!("../../../ARCHITECTURE.md");
-        for line in self.routes {
-            let short = match line.template.strip_prefix(prefix) {
-                Some(rest) if !prefix.is_empty() => format!("…{rest}"),
-                _ => line.template.to_owned(),
-            };
-            let row = format!("| `{} {short}` |", line.method);
-            assert!(page.contains(&row), "{row}");
-        }
-    }
-
     /// Checks that no line is hidden by one above it.
     pub(crate) fn assert_each_line_is_reached(&self) {
         for line in self.routes {

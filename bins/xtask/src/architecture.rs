@@ -1,7 +1,7 @@
 //! What ARCHITECTURE.md leads to: each source that it names is there; and from a URL on, has what it is said to have.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -25,10 +25,24 @@ const METHODS: [&str; 4] = ["DELETE", "GET", "PATCH", "POST"];
 /// What makes an item of the word behind it.
 const KINDS: [&str; 7] = ["const", "enum", "fn", "static", "struct", "trait", "type"];
 
+/// What a contract's or a site's operations are in, a line each.
+const TABLE: &str = "routes.rs";
+
+/// What makes a line of it.
+const MAKERS: [&str; 6] = [
+    "form(",
+    "login_route(",
+    "page(",
+    "route(",
+    "show(",
+    "upload(",
+];
+
 /// Where the sources are that the page names.
 const SOURCES: [&str; 3] = ["crates", "bins/keyproof/src", "bins/xtask/src"];
 
-/// Checks every source that is named, and every function, type and constant that is named from a URL on.
+/// Checks every source that is named, every function, type and constant that is named from a URL on, and that each operation has
+/// its row there.
 pub(crate) fn check() -> Result<(), Failure> {
     let path = PathBuf::from(PAGE);
     let page = fs::read_to_string(&path).map_err(Failure::at(&path))?;
@@ -85,7 +99,7 @@ impl Tree {
             .ok_or_else(|| format!("has no section {HEADING:?}"))?;
         let part = part.split("\n## ").next().unwrap_or_default();
         let mut section = Section::default();
-        let mut count = 0;
+        let (mut count, mut told) = (0, HashSet::new());
         for line in part.lines() {
             if line.starts_with("### ") {
                 section = Section::of(line);
@@ -95,8 +109,8 @@ impl Tree {
                 continue;
             }
             if let Some(row) = line.strip_prefix("| `") {
-                self.operation(row, &section)
-                    .map_err(|why| format!("{why}: {line}"))?;
+                let lines = self.operation(row, &section);
+                told.extend(lines.map_err(|why| format!("{why}: {line}"))?);
             }
             // The first cell is the operation.
             let cells = line
@@ -107,19 +121,30 @@ impl Tree {
                 count += named.map_err(|why| format!("{why}: {}", line.trim()))?;
             }
         }
+        let files = self.sources.iter();
+        for (path, table) in files.filter(|(path, _)| path.ends_with(TABLE)) {
+            if let Some(line) = lines(table).find(|line| !told.contains(&(path.as_path(), *line))) {
+                let path = path.display();
+                return Err(format!("has no row for a line of {path}: {line}"));
+            }
+        }
         Ok(count)
     }
 
-    /// The row's method and path are in the route table, whose tests look for a row of each of its lines.
-    fn operation(&self, row: &str, section: &Section) -> Result<(), String> {
+    /// The lines for the row's method and path, each with its table, or that there is none.
+    fn operation(&self, row: &str, section: &Section) -> Result<Vec<(&Path, &str)>, String> {
         let operation = row.split('`').next().unwrap_or_default();
         let (method, path) = operation.split_once(' ').unwrap_or_default();
-        let tables = section.folders.iter();
-        let mut tables = tables.filter_map(|folder| self.sources.get(&folder.join("routes.rs")));
-        if tables.any(|table| routes(table, method, path)) {
-            return Ok(());
+        let mut found = Vec::new();
+        for folder in &section.folders {
+            if let Some((table, text)) = self.sources.get_key_value(&folder.join(TABLE)) {
+                found.extend(lines_for(text, method, path).map(|line| (table.as_path(), line)));
+            }
         }
-        Err(format!("no route table has {operation}"))
+        if found.is_empty() {
+            return Err(format!("no route table has {operation}"));
+        }
+        Ok(found)
     }
 
     /// Names stand before the file that they are in; those with none are in the section's folders.
@@ -184,9 +209,15 @@ impl Section {
     }
 }
 
-/// Whether a line of a route table is for this method and this path, or for the constant that is the path. Of what shows and of
-/// forms the method goes without saying.
-fn routes(table: &str, method: &str, path: &str) -> bool {
+/// The lines of a route table.
+fn lines(table: &str) -> impl Iterator<Item = &str> {
+    let lines = table.lines().map(str::trim_start);
+    lines.filter(|line| MAKERS.iter().any(|maker| line.starts_with(maker)))
+}
+
+/// The lines of a route table for this method and this path, or for the constant that is the path. Of what shows and of forms the
+/// method goes without saying.
+fn lines_for<'t>(table: &'t str, method: &str, path: &str) -> impl Iterator<Item = &'t str> {
     let written = format!("\"{}\"", path.trim_start_matches('…'));
     let constant = table.lines().find_map(|line| {
         let (name, value) = line.split_once("const ")?.1.split_once(':')?;
@@ -198,7 +229,7 @@ fn routes(table: &str, method: &str, path: &str) -> bool {
         _ => &[],
     };
     let said = format!("Method::{method},");
-    table.lines().map(str::trim_start).any(|line| {
+    lines(table).filter(move |line| {
         let is_for_method =
             line.contains(&said) || unsaid.iter().any(|maker| line.starts_with(maker));
         let is_constant = || constant.as_ref().is_some_and(|name| line.contains(name));
@@ -264,6 +295,8 @@ The token: `permit` in `caller.rs`.
 | operation | use case | rule |
 |---|---|---|
 | `GET …/a` | `list` in `objects.rs` | `Name::parse` in `tpm/src/name.rs`; there `order` |
+| `PUT …/list` | — | — |
+| `GET /page` | — | — |
 
 ## Behind
 `nothing.rs`
@@ -303,8 +336,28 @@ The token: `permit` in `caller.rs`.
     fn a_path_may_be_a_constant_and_a_method_unsaid() {
         let tree = tree();
         let table = &tree.sources[Path::new("bins/keyproof/src/dialect/f5/routes.rs")];
-        assert!(routes(table, "PUT", "…/list") && !routes(table, "GET", "…/list"));
-        assert!(routes(table, "GET", "/page") && !routes(table, "POST", "/page"));
+        let has = |method, path| lines_for(table, method, path).count() == 1;
+        assert!(has("PUT", "…/list") && !has("GET", "…/list"));
+        assert!(has("GET", "/page") && !has("POST", "/page"));
+    }
+
+    #[test]
+    fn each_line_of_each_table_has_its_row() {
+        for (row, line) in [
+            ("| `PUT …/list` | — | — |\n", "route(Method::PUT, LIST, 0),"),
+            ("| `GET /page` | — | — |\n", "page(\"/page\", 0),"),
+        ] {
+            let table = "bins/keyproof/src/dialect/f5/routes.rs";
+            let told = format!("has no row for a line of {table}: {line}");
+            assert_eq!(tree().named_in(&PAGE.replace(row, "")), Err(told));
+        }
+        // One that no section names.
+        let mut tree = tree();
+        let other = "bins/keyproof/src/dialect/other/routes.rs";
+        let line = "route(Method::GET, api!(\"/a\"), 0),";
+        tree.sources.insert(PathBuf::from(other), line.to_owned());
+        let told = format!("has no row for a line of {other}: {line}");
+        assert_eq!(tree.named_in(PAGE), Err(told));
     }
 
     #[test]
