@@ -179,12 +179,7 @@ impl Server {
         entropy: Arc<dyn Entropy>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let mut applications = mount(&config, &service)?;
-        let around = Arc::new(Around::of(&config, Arc::clone(&metrics)));
-        applications.extend(config.sites.iter().map(|(name, listen)| {
-            let site = name.mount(Arc::clone(&service), &around);
-            (site, *listen)
-        }));
+        let applications = mount(&config, &service, &metrics)?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
             async move { tokio::join!(service.run_upkeep(), memory::give_back()) }
@@ -459,13 +454,22 @@ async fn bind(
     Ok((listener, bound))
 }
 
-/// The dialects that are on.
-fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartError> {
-    let mounted = config.dialects.iter().map(|(name, listen)| {
+/// The dialects and the sites that are on, in the order in which they are asked whether they claim a path.
+fn mount(
+    config: &Config,
+    service: &Arc<Service>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Mounted>, StartError> {
+    let dialects = config.dialects.iter().map(|(name, listen)| {
         let dialect = name.mount(&config.settings, Arc::clone(service))?;
         Ok((dialect, *listen))
     });
-    mounted.collect()
+    let around = Arc::new(Around::of(config, Arc::clone(metrics)));
+    let sites = config.sites.iter().map(|(name, listen)| {
+        let site = name.mount(Arc::clone(service), &around);
+        Ok((site, *listen))
+    });
+    dialects.chain(sites).collect()
 }
 
 /// What each address serves: the main listener's first, with every dialect and site that has none of its own.
@@ -537,5 +541,72 @@ fn tell_end(certificate: &CertifiedKey, metrics: &Metrics) {
     // Whatever cannot be parsed or told is no reason not to serve: clients judge the certificate.
     if let Some(own) = own.and_then(|der| Certificate::from_der(der).ok()) {
         let _ = metrics.tls_ends(own.validity().not_after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyproof_http::RequestPath;
+    use keyproof_store::{MasterKey, MasterKeys, SystemEntropy, memory::MemoryEngine};
+
+    use super::*;
+    use crate::config::Sources;
+
+    /// All that there are, as one listener has them.
+    async fn applications() -> Vec<Arc<dyn Application>> {
+        let config = Config::load(&Sources {
+            environment: vec![("HOME".into(), "/nowhere".into())],
+            ..Sources::default()
+        })
+        .unwrap();
+        let entropy = Arc::new(SystemEntropy::new());
+        let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+        let engine = Arc::new(MemoryEngine::new());
+        let store = Store::open(engine, keys, entropy, SystemClock.now()).await;
+        let clock = Arc::new(SystemClock);
+        let service = Service::start(store.unwrap(), clock, config.hashing).await;
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let mounted = mount(&config, &service.unwrap(), &metrics).unwrap();
+        mounted.into_iter().map(|(one, _)| one).collect()
+    }
+
+    #[tokio::test]
+    async fn each_path_is_claimed_by_its_own_dialect_or_site_first() {
+        let applications = applications().await;
+        let claims = |path: &str| {
+            let path = RequestPath::parse(path);
+            let mut all = applications.iter();
+            all.find(|one| one.claims(&path)).map(|one| one.name())
+        };
+        let page = include_str!("../../../ARCHITECTURE.md");
+        let (_, part) = page.split_once("## From a URL to its rule").unwrap();
+        let (part, _) = part.split_once("\n## ").unwrap();
+        let sections = part.split("\n### ").filter_map(|section| {
+            let (folder, _) = section.split_once("/routes.rs`")?;
+            Some((folder.rsplit('/').next()?, section))
+        });
+        let mut names = Vec::new();
+        for (name, section) in sections {
+            let said = |words: &str| {
+                let (_, path) = section.split_once(words)?;
+                path.split('`').next()
+            };
+            let short = said("`…` is `").unwrap_or_default();
+            let prefix = said("Each path also stands behind `").unwrap_or_default();
+            for row in section.lines().filter_map(|line| line.strip_prefix("| `")) {
+                let path = row.split(['`', ' ']).nth(1).unwrap();
+                let path = path.replace('…', short);
+                for path in [format!("{prefix}{path}"), path] {
+                    assert_eq!(claims(&path), Some(name), "{path}");
+                }
+            }
+            names.push(name);
+        }
+        let all: Vec<_> = applications.iter().map(|one| one.name()).collect();
+        assert_eq!(names, all);
+        // What the stack and the front page answer.
+        for path in ["/", "/front/style.css", "/healthz", "/metrics", "/readyz"] {
+            assert_eq!(claims(path), None, "{path}");
+        }
     }
 }
