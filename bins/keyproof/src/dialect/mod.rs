@@ -68,8 +68,9 @@ pub trait Dialect: Application + Sized {
         None
     }
 
-    /// Adds what its settings say of the use cases.
-    fn rule(settings: &Self::Settings, rules: &mut Rules);
+    /// Adds what its settings say of the use cases, whether or not it is on: sites are over the same ones. The rules of a domain
+    /// are those of the first contract that had it.
+    fn rule(_: &Self::Settings, _: &mut Rules) {}
 
     /// The dialect over these use cases.
     ///

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyproof_otp::pos::Amount;
-use keyproof_service::{Service, Settings as Rules};
+use keyproof_service::Service;
 use serde::{Deserialize, Serialize};
 
 use super::Taler;
@@ -38,8 +38,6 @@ impl Dialect for Taler {
         let amount = format!("{}:0", settings.currency).parse::<Amount>();
         amount.map_err(|_| SettingsError::Currency).map(drop)
     }
-
-    fn rule(_: &Settings, _: &mut Rules) {}
 
     fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
         Ok(Self {
