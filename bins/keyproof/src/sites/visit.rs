@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{request_origin::origin, route_table::Variables};
 
+/// The parameter of an address that a page elsewhere has made, and that a page of ours leads on to: by then no head shows it.
+pub(super) const ELSEWHERE: &str = "elsewhere";
+
 /// A site, as its visits know it.
 pub(super) trait Site: Send + Sync + Sized + 'static {
     /// What the forms of somebody who is not signed in are bound to.
@@ -203,12 +206,17 @@ impl<S: Site, W> Visit<S, W> {
         found.map_or("", |(_, value)| value)
     }
 
-    /// What a page of our own has sent the browser here with, for all that can be told: another could have us say what is not
-    /// so, and have the browser forget its session.
+    /// Whether what the address says is a page's of our own, or that of whoever typed it, for all that can be told: another
+    /// could have us say what is not so, have the browser forget its session, and fill in a form.
+    pub(super) fn is_addressed_by_us(&self) -> bool {
+        let is_marked = self.exchange.query().first(ELSEWHERE).is_some();
+        !is_marked && !csrf::is_led_from_elsewhere(self.exchange.headers())
+    }
+
+    /// What a page of our own has sent the browser here with.
     pub(super) fn sent_with(&self, parameter: &str) -> Option<&str> {
-        let is_ours = !csrf::is_led_from_elsewhere(self.exchange.headers());
         let sent = self.exchange.query().first(parameter);
-        sent.filter(|_| is_ours)
+        sent.filter(|_| self.is_addressed_by_us())
     }
 
     /// Whether a page of our own has sent the browser here with this parameter.

@@ -1,12 +1,11 @@
 //! Addresses of pages whose names come from outside. They are in the query: a browser takes `.` and `..` out of paths,
 //! however they are written.
 
-use form_urlencoded::Serializer;
+use form_urlencoded::{Serializer, parse};
 use http::Method;
-use keyproof_http::Exchange;
 
 use super::{Area, Visit};
-use crate::sites::{form::MAX_VALUE, refusal::Refusal};
+use crate::sites::{form::MAX_VALUE, refusal::Refusal, visit::ELSEWHERE};
 
 /// Where the token is shown again.
 const CONFIRM: &str = "/console/confirm";
@@ -62,34 +61,63 @@ pub(super) fn within(page: &str) -> &str {
     if is_ours { page } else { Area::Start.place().0 }
 }
 
-/// The page that is asked for, if one can be led back to it: without what was done before it was shown.
-pub(super) fn asked_for(exchange: &Exchange) -> Option<String> {
-    if ![Method::GET, Method::HEAD].contains(exchange.method()) {
-        return None;
-    }
-    let path = format!("/{}", exchange.path().lossy_segments().join("/"));
-    let pairs = exchange.query().iter().filter(|(name, _)| *name != "done");
-    let pairs: Vec<_> = pairs.collect();
-    let page = match &*path {
-        // To sign in is to show the token: what it was to be shown for comes next.
-        CONFIRM => exchange.query().first("to")?.to_owned(),
-        // The form that was filled in is no page to stay on.
-        EXPORT => with_query(Area::Audit.place().0, &pairs),
-        path => with_query(path, &pairs),
+/// A page to be led on to, as `within` has it. Nothing was done there yet; and what its address says is marked as said by a
+/// page elsewhere, where one has led to it: it would fill in forms.
+fn led_on(page: &str, is_ours: bool) -> String {
+    let page = within(page);
+    let (address, place) = match page.split_once('#') {
+        Some((address, place)) => (address, format!("#{place}")),
+        None => (page, String::new()),
     };
-    (within(&page) == page)
-        .then_some(page)
-        .filter(|page| page != Area::Start.place().0)
+    let Some((path, pairs)) = address.split_once('?') else {
+        return page.to_owned();
+    };
+    let is_of = |pair: &str, known: &str| parse(pair.as_bytes()).any(|(name, _)| name == known);
+    let pairs = pairs.split('&').filter(|pair| !is_of(pair, "done"));
+    let mut pairs: Vec<&str> = pairs.filter(|pair| !pair.is_empty()).collect();
+    let mark = format!("{ELSEWHERE}=on");
+    if !is_ours && !pairs.is_empty() && !pairs.iter().any(|pair| is_of(pair, ELSEWHERE)) {
+        pairs.push(&mark);
+    }
+    let led_on = match &*pairs {
+        [] => format!("{path}{place}"),
+        pairs => format!("{path}?{}{place}", pairs.join("&")),
+    };
+    within(&led_on).to_owned()
 }
 
 impl<W> Visit<W> {
-    /// A page whose form has in these fields what was typed there, or else what the address says of them: so that whoever is
-    /// led away types it once. An address is no secret, so no field of one is among them, and it has no room for what is long.
+    /// The page that is asked for, if one can be led back to it.
+    pub(super) fn asked_for(&self) -> Option<String> {
+        let exchange = &self.exchange;
+        if ![Method::GET, Method::HEAD].contains(exchange.method()) {
+            return None;
+        }
+        let path = format!("/{}", exchange.path().lossy_segments().join("/"));
+        let pairs: Vec<_> = exchange.query().iter().collect();
+        let page = match &*path {
+            // To sign in is to show the token: what it was to be shown for comes next.
+            CONFIRM => exchange.query().first("to")?.to_owned(),
+            // The form that was filled in is no page to stay on.
+            EXPORT => with_query(Area::Audit.place().0, &pairs),
+            path => with_query(path, &pairs),
+        };
+        Some(self.led_on(&page)).filter(|page| page != Area::Start.place().0)
+    }
+
+    /// A page that this address, or this form, says to lead on to; the start if it is none of this site.
+    pub(super) fn led_on(&self, page: &str) -> String {
+        led_on(page, self.is_addressed_by_us())
+    }
+
+    /// A page whose form has in these fields what was typed there, or else what the address says of them, if no page elsewhere
+    /// has led here: so that whoever is led away types it once. An address is no secret, so no field of one is among them, and it
+    /// has no room for what is long.
     pub(super) fn filled_page(&self, page: &str, fields: &[&str]) -> String {
         let mut pairs = Vec::new();
         for field in fields {
             let text = match self.typed(field) {
-                "" => self.exchange.query().first(field).unwrap_or_default(),
+                "" => self.sent_with(field).unwrap_or_default(),
                 typed => typed,
             };
             pairs.push((*field, text));
@@ -159,6 +187,41 @@ mod tests {
         ] {
             assert_eq!(within(other), "/console", "{other:?}");
         }
+    }
+
+    #[test]
+    fn what_a_page_elsewhere_says_is_led_on_with_a_mark() {
+        for (page, of_ours, of_others) in [
+            ("/console/users/7", "/console/users/7", "/console/users/7"),
+            (
+                "/console/users?a=%2F#b",
+                "/console/users?a=%2F#b",
+                "/console/users?a=%2F&elsewhere=on#b",
+            ),
+            (
+                "/console/users?a=1&elsewhere=on",
+                "/console/users?a=1&elsewhere=on",
+                "/console/users?a=1&elsewhere=on",
+            ),
+            (
+                "/console/users?done=added",
+                "/console/users",
+                "/console/users",
+            ),
+            (
+                "/console/users?a=1&d%6Fne=added&done#b",
+                "/console/users?a=1#b",
+                "/console/users?a=1&elsewhere=on#b",
+            ),
+            ("//evil.example?a=1", "/console", "/console"),
+        ] {
+            assert_eq!(led_on(page, true), of_ours);
+            assert_eq!(led_on(page, false), of_others);
+        }
+        // A form may have no longer a page to lead on to.
+        let long = format!("/console/users?a={}", "x".repeat(MAX_VALUE - 18));
+        assert_eq!(led_on(&long, true), long);
+        assert_eq!(led_on(&long, false), "/console");
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl<W> Visit<W> {
     }
 
     fn sign_in_first(&self) -> Refusal {
-        Refusal::SignInFirst(addressing::asked_for(&self.exchange))
+        Refusal::SignInFirst(self.asked_for())
     }
 }
 

@@ -3,11 +3,7 @@
 use http::StatusCode;
 use keyproof_service::{Failure, access::SignInError};
 
-use super::{
-    Answered, Frame, Signed, Visit, Visitor,
-    addressing::{told, within},
-    render,
-};
+use super::{Answered, Frame, Signed, Visit, Visitor, addressing::told, render};
 use crate::sites::{
     cookies::Cookie,
     entries::Wrong,
@@ -38,7 +34,7 @@ impl Visit<Visitor> {
     /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here. They are sent on,
     /// unless the session has ended by another server's clock already, which would send them here again.
     pub(super) async fn show_sign_in(self) -> Answered {
-        let to = within(self.exchange.query().first("to").unwrap_or_default());
+        let to = self.led_on(self.exchange.query().first("to").unwrap_or_default());
         let mut notice = if self.is_sent_with("out") {
             Some("You are signed out.")
         } else if self.is_sent_with("everywhere") {
@@ -54,7 +50,7 @@ impl Visit<Visitor> {
             && let Some(cookie) = self.cookie(Cookie::Console)
         {
             match self.service().access.session_lasts(&cookie).await {
-                Ok(true) => return Ok(see_other(to)),
+                Ok(true) => return Ok(see_other(&to)),
                 Err(Failure::Refused(_)) => {}
                 // It may live.
                 Ok(false) | Err(Failure::Storage(_)) => notice = None,
@@ -64,7 +60,10 @@ impl Visit<Visitor> {
             notice,
             ..self.frame()
         };
-        let page = SignIn { frame: &frame, to };
+        let page = SignIn {
+            frame: &frame,
+            to: &to,
+        };
         let mut response = render(&page, StatusCode::OK)?;
         if notice.is_some() {
             self.forget(&mut response, Cookie::Console);
@@ -75,13 +74,13 @@ impl Visit<Visitor> {
 
     pub(super) async fn sign_in(self) -> Answered {
         let token = self.token();
-        let to = within(self.typed("to"));
+        let to = self.led_on(self.typed("to"));
         let before = self.cookie(Cookie::Console);
         let before = before.as_deref().map(String::as_str);
         let access = &self.service().access;
         match access.sign_in(&token, before, &self.origin).await {
             Ok(session) => {
-                let mut response = see_other(to);
+                let mut response = see_other(&to);
                 self.keep(&mut response, Cookie::Console, &session, None);
                 self.forget(&mut response, Cookie::ConsoleVisit);
                 Ok(response)
@@ -89,7 +88,10 @@ impl Visit<Visitor> {
             Err(failure) => {
                 let mut frame = self.frame();
                 frame.entries.wrong = Some(wrong(failure)?);
-                let page = SignIn { frame: &frame, to };
+                let page = SignIn {
+                    frame: &frame,
+                    to: &to,
+                };
                 let mut response = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
                 self.bind(&mut response);
                 Ok(response)
@@ -100,10 +102,10 @@ impl Visit<Visitor> {
 
 impl Visit<Signed> {
     pub(super) async fn show_confirm(self) -> Answered {
-        let to = self.exchange.query().first("to").unwrap_or_default();
+        let to = self.led_on(self.exchange.query().first("to").unwrap_or_default());
         let page = Confirm {
             frame: &self.frame(),
-            to: within(to),
+            to: &to,
         };
         render(&page, StatusCode::OK)
     }
@@ -112,20 +114,23 @@ impl Visit<Signed> {
     pub(super) async fn confirm(self) -> Answered {
         self.admit()?;
         let token = self.token();
-        let to = within(self.typed("to"));
+        let to = self.led_on(self.typed("to"));
         let Signed { cookie, session } = &self.who;
         let access = &self.service().access;
         let confirmed = access.confirm(&token, cookie, session, &self.origin);
         match confirmed.await {
             Ok(session) => {
-                let mut response = see_other(&told(to, "confirmed"));
+                let mut response = see_other(&told(&to, "confirmed"));
                 self.keep(&mut response, Cookie::Console, &session, None);
                 Ok(response)
             }
             Err(failure) => {
                 let mut frame = self.frame();
                 frame.entries.wrong = Some(wrong(failure)?);
-                let page = Confirm { frame: &frame, to };
+                let page = Confirm {
+                    frame: &frame,
+                    to: &to,
+                };
                 render(&page, StatusCode::UNPROCESSABLE_ENTITY)
             }
         }

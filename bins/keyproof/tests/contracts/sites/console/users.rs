@@ -551,11 +551,75 @@ async fn whoever_adds_a_user_shows_the_token_again() {
     ops.sees("value=\"Example Org\"");
     ops.sees("value=\"eve\"");
     ops.sees("<option selected>Administrator</option>");
-    // A page elsewhere fills in nothing.
-    let mut led = ops.operator();
-    led.headers = vec![("sec-fetch-site", "same-site".to_owned())];
-    led.get(&page).await.is(200);
-    led.sees_not("value=\"eve\"");
-    led.sees("<option selected>User</option>");
     ops.post(form, &fields).await.is(303);
+}
+
+/// A link on a page elsewhere, or one there to a page of ours that leads on.
+#[tokio::test]
+async fn a_page_elsewhere_fills_in_nothing() {
+    const FORM: &str =
+        "/console/users/add?organisation=Example%20Org&name=eve&role=Administrator&done=added";
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["users"]).await;
+    let led_from = |from: &str, browser: &Browser<'_>| {
+        let mut led = browser.operator();
+        led.headers = vec![("sec-fetch-site", from.to_owned())];
+        led
+    };
+    let told = "The user is added.";
+    let mut led = led_from("same-site", &ops);
+    led.get(FORM).await.is(200);
+    let filled = ["value=\"eve\"", "value=\"Example Org\"", told];
+    for filled in filled {
+        led.sees_not(filled);
+    }
+    led.sees("<option selected>User</option>");
+    // A browser that has no session for links from there, once somebody has signed in.
+    let stranger = Browser::new(&site);
+    let by_sign_in = format!("/console/sign-in?{}", to(FORM));
+    let by_confirm = format!("/console/confirm?{}", to(FORM));
+    for asked in [FORM, &by_sign_in, &by_confirm] {
+        let mut led = led_from("cross-site", &stranger);
+        let answer = led.get(asked).await;
+        if answer.status == 303 {
+            led.get(&answer.location()).await.is(200);
+        }
+        let to = led.hidden("to").unwrap().replace("&#38;", "&");
+        assert!(to.ends_with("&elsewhere=on"), "{to}");
+        led.headers.clear();
+        let wrong = [("token", "x"), ("to", &*to)];
+        led.post("/console/sign-in", &wrong).await.is(422);
+        let shown = [("token", &*token), ("to", &*to)];
+        led.submit("/console/sign-in", &shown).await.is(200);
+        led.sees("name=\"password\"");
+        for filled in filled {
+            led.sees_not(filled);
+        }
+    }
+    // Nor once the token was shown again.
+    site.clock.advance(Duration::from_secs(5 * 60));
+    let mut led = led_from("same-site", &ops);
+    led.get(FORM).await.is(200);
+    led.sees("href=\"/console/confirm?to=%2Fconsole%2Fusers%2Fadd%23content\"");
+    led.get(&by_confirm).await.is(200);
+    let to = led.hidden("to").unwrap().replace("&#38;", "&");
+    led.headers.clear();
+    let shown = [("token", &*token), ("to", &*to)];
+    led.submit("/console/confirm", &shown).await.is(200);
+    led.sees("name=\"password\"");
+    for filled in filled {
+        led.sees_not(filled);
+    }
+    // Whoever types the address has made it.
+    let mut typed = led_from("none", &ops);
+    typed.cookies = led.cookies.clone();
+    typed.get(FORM).await.is(200);
+    typed.sees("value=\"eve\"");
+}
+
+/// This page as the one to lead on to.
+fn to(page: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("to", page).finish()
 }
