@@ -9,6 +9,8 @@ use super::refusal::Refusal;
 pub(super) struct Entries {
     pub(super) wrong: Option<Wrong>,
     pub(super) filled: Vec<(&'static str, String)>,
+    /// What had something in it that is not there again, and would do something else if it were left so.
+    pub(super) lost: Vec<Wrong>,
 }
 
 /// What is wrong with what was filled in.
@@ -48,9 +50,15 @@ impl Wrong {
 impl Entries {
     /// What is wrong with this field; with none of them, if it has no name.
     pub(super) fn error(&self, field: &str) -> Option<&str> {
-        let wrong = self.wrong.as_ref();
-        let wrong = wrong.filter(|wrong| wrong.field == field);
+        let mut all = self.wrong.iter().chain(&self.lost);
+        let wrong = all.find(|wrong| wrong.field == field);
         wrong.map(|wrong| &*wrong.text)
+    }
+
+    /// Whether a browser is to be led to this field: what is wrong comes before what is to be filled in again.
+    pub(super) fn is_first(&self, field: &str) -> bool {
+        let mut all = self.wrong.iter().chain(&self.lost);
+        all.next().is_some_and(|wrong| wrong.field == field)
     }
 
     /// What a field has in it from the start.

@@ -236,6 +236,15 @@ impl<S: Site, W> Visit<S, W> {
         self.filled.text(field)
     }
 
+    /// Whether anything was typed in a field, or a file chosen.
+    pub(super) fn is_filled_in(&self, field: &str) -> bool {
+        match &self.filled {
+            Filled::Nothing => false,
+            Filled::Lines(form) => !form.text(field).is_empty(),
+            Filled::Parts(form) => !form.bytes(field).is_empty(),
+        }
+    }
+
     /// The file that was chosen, or the text in its place; nothing without either.
     pub(super) fn uploaded(&self) -> &[u8] {
         let Filled::Parts(form) = &self.filled else {

@@ -10,8 +10,16 @@ use crate::sites::{form::MAX_VALUE, refusal::Refusal, visit::ELSEWHERE};
 /// Where the token is shown again.
 const CONFIRM: &str = "/console/confirm";
 
-/// The longest page with what its form has in it, in bytes: behind it there is room for a place on the page.
-const FILLED: usize = MAX_VALUE - 64;
+/// The longest page with what its form has in it, in bytes: behind it there is room for the names of fields, and a place on the
+/// page.
+const FILLED: usize = MAX_VALUE - 128;
+
+/// The fields that no page has in it again, and that may be left empty: what is secret, and a file or the text in its place.
+/// Whoever is not told would press the button once more, and do something else.
+pub(super) const UNKEPT: [&str; 2] = ["key", "file"];
+
+/// The parameter that names a field whose text is none for an address, or has no room there.
+const LOST: &str = "lost";
 
 /// Where a file is downloaded, which leaves the browser on the page that it was on.
 const EXPORT: &str = "/console/audit/export";
@@ -112,20 +120,40 @@ impl<W> Visit<W> {
 
     /// A page whose form has in these fields what was typed there, or else what the address says of them, if no page elsewhere
     /// has led here: so that whoever is led away types it once. An address is no secret, so no field of one is among them, and it
-    /// has no room for what is long.
+    /// has no room for what is long: of those fields it has the names.
     pub(super) fn filled_page(&self, page: &str, fields: &[&str]) -> String {
-        let mut pairs = Vec::new();
+        let (mut pairs, mut lost) = (Vec::new(), Vec::new());
         for field in fields {
             let text = match self.typed(field) {
                 "" => self.sent_with(field).unwrap_or_default(),
                 typed => typed,
             };
+            if text.is_empty() {
+                if self.is_told_lost(field) {
+                    lost.push((LOST, *field));
+                }
+                continue;
+            }
             pairs.push((*field, text));
-            if text.is_empty() || has_private_key(text) || with_query(page, &pairs).len() > FILLED {
+            if has_private_key(text) || with_query(page, &pairs).len() > FILLED {
                 pairs.pop();
+                lost.push((LOST, *field));
             }
         }
+        for field in UNKEPT {
+            let is_pasted = field == "file" && self.is_filled_in("text");
+            if is_pasted || self.is_filled_in(field) || self.is_told_lost(field) {
+                lost.push((LOST, field));
+            }
+        }
+        pairs.extend(lost);
         with_query(page, &pairs)
+    }
+
+    /// Whether the address says of a field that what was filled in there is not kept.
+    pub(super) fn is_told_lost(&self, field: &str) -> bool {
+        let mut lost = self.exchange.query().all(LOST);
+        self.is_addressed_by_us() && lost.any(|lost| lost == field)
     }
 
     /// What the query has for a parameter, which is not empty.

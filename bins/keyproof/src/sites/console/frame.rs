@@ -2,7 +2,10 @@
 
 use keyproof_service::access::Operator;
 
-use super::{Area, Signed, Visit, Visitor, addressing::has_private_key};
+use super::{
+    Area, Signed, Visit, Visitor,
+    addressing::{UNKEPT, has_private_key},
+};
 use crate::sites::{
     asset::RELEASE,
     entries::{Entries, Unfilled, Wrong},
@@ -20,8 +23,7 @@ const DONE: [(&str, &str); 20] = [
     ("changed", "The change is made."),
     (
         "confirmed",
-        "Your token is good, and nothing is done yet. For five minutes you are not asked for it again. What is long or secret in a \
-         form, and a file, is to be filled in again.",
+        "Your token is good, and nothing is done yet. For five minutes you are not asked for it again.",
     ),
     ("device-forgotten", "The device is forgotten."),
     ("device-removed", "The device is removed."),
@@ -49,6 +51,9 @@ const DONE: [(&str, &str); 20] = [
     ),
     ("unlocked", "The locks are lifted."),
 ];
+
+/// What is told at a field whose page has not again what was filled in there.
+const LOST: &str = "What you filled in here is not kept: do it again.";
 
 /// What every page has around it.
 pub(super) struct Frame {
@@ -134,11 +139,18 @@ impl<W: Known> Visit<W> {
         let mut filled: Vec<_> = filled.iter().map(typed).collect();
         // What was pasted stays where something else is wrong.
         let pasted = self.typed("text");
-        if !pasted.is_empty() && !wrong.is_at("file") && !has_private_key(pasted) {
+        let stays = !pasted.is_empty() && !wrong.is_at("file") && !has_private_key(pasted);
+        if stays {
             filled.push(("text", pasted.to_owned()));
         }
+        let is_lost = |field: &&'static str| match *field {
+            "file" => self.is_filled_in("file") || self.is_filled_in("text") && !stays,
+            field => self.is_filled_in(field),
+        };
+        let lost = UNKEPT.into_iter().filter(is_lost);
         Frame {
             entries: Entries {
+                lost: lost.map(|field| Wrong::at(field, LOST)).collect(),
                 wrong: Some(wrong),
                 filled,
             },
@@ -165,10 +177,13 @@ impl<W: Known> Visit<W> {
             let text = self.sent_with(field)?;
             Some((*field, text.to_owned()))
         });
+        let lost = fields.iter().copied().chain(UNKEPT);
+        let lost = lost.filter(|field| self.is_told_lost(field));
         Frame {
             entries: Entries {
+                wrong: None,
                 filled: asked.collect(),
-                ..Entries::default()
+                lost: lost.map(|field| Wrong::at(field, LOST)).collect(),
             },
             ..self.frame_in(area)
         }

@@ -122,7 +122,7 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
             "/console/tills/default",
             "/console/tills/default/devices",
             device,
-            "id=till%201&description=by%20the%20door&algorithm=2",
+            "id=till%201&description=by%20the%20door&algorithm=2&lost=key",
             "to add the device</a>",
         ),
     ] {
@@ -135,7 +135,13 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         let to = ops.hidden("to").unwrap().replace("&#38;", "&");
         assert_eq!(to, format!("{page}?{filled}"));
     }
-    let page = "/console/tills/default?id=till%201&description=by%20the%20door&algorithm=2";
+    let page =
+        "/console/tills/default?id=till%201&description=by%20the%20door&algorithm=2&lost=key";
+    // As long as the token was not shown, too.
+    ops.get(page).await.is(200);
+    let link = ops.link("Show your token again, to add the device");
+    let led: Vec<_> = form_urlencoded::parse(link.split_once('?').unwrap().1.as_bytes()).collect();
+    assert_eq!(led, [("to".into(), format!("{page}#add").into())]);
     let shown = [("token", &*token), ("to", page)];
     let back = ops.post("/console/confirm", &shown).await;
     ops.get(&back.is(303).location()).await.is(200);
@@ -144,9 +150,14 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         "value=\"till 1\"",
         "value=\"by the door\"",
         "<option value=\"2\" selected>",
+        // Whoever takes the key for sent would have another drawn.
+        "id=\"key-error\">What you filled in here is not kept: do it again.<",
+        "aria-invalid=\"true\" autofocus aria-describedby=\"key-hint key-error\"",
     ] {
         ops.sees(typed);
     }
+    ops.get("/console/tills/default?id=x").await.is(200);
+    ops.sees_not("key-error");
     ops.post("/console/tills/default/devices", device)
         .await
         .is(200);
@@ -451,6 +462,25 @@ async fn a_form_that_is_refused_keeps_what_was_typed_but_no_secret() {
     // Whoever cannot see where the mistake is, is led there.
     ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"key-hint key-error\"");
     ops.sees_not("NO-SUCH-KEY");
+    // A key that was typed is not drawn in the end because something else was wrong.
+    let mut fields = fields;
+    fields[3] = ("key", BASE32);
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    ops.get("/console/tills/default").await.is(200);
+    fields[1] = ("description", "another");
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(422);
+    ops.sees("aria-invalid=\"true\" autofocus aria-describedby=\"id-hint id-error\"");
+    ops.sees("aria-invalid=\"true\" aria-describedby=\"key-hint key-error\"");
+    ops.sees_not(BASE32);
+    fields[3] = ("key", "");
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(422);
+    ops.sees_not("key-error");
 }
 
 #[tokio::test]

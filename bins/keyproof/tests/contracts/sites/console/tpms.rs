@@ -971,7 +971,7 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
             "managers",
             &[("name", b"new"), ("description", &[b'x'; 1000])],
             "managers",
-            "managers?name=new",
+            "managers?name=new&lost=description",
         ),
         (
             "categories",
@@ -983,7 +983,7 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
                 ("text", b"A certificate"),
             ],
             "categories?manager=manager",
-            "categories?name=new&manager=manager&policy=expected&registers=sha256%3A7%20%3D%2000%0D%0A",
+            "categories?name=new&manager=manager&policy=expected&registers=sha256%3A7%20%3D%2000%0D%0A&lost=file",
         ),
         (
             "keys",
@@ -1019,6 +1019,8 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
         "value=\"new\"",
         "<option value=\"expected\" selected>",
         ">sha256:7 = 00\r\n</textarea>",
+        // Without its list the category would be another.
+        "id=\"file-error\">What you filled in here is not kept: do it again.<",
     ] {
         ops.sees(seen);
     }
@@ -1054,6 +1056,9 @@ async fn what_was_pasted_stays_where_something_else_is_wrong() {
             let begin = begin.split(['+', '/']).next().unwrap();
             let is_there = ops.page.contains(&format!("\n{begin}"));
             assert_eq!(is_there, stays, "{path}: {name} {pasted}");
+            // Or that is said.
+            let is_told = ops.page.contains("id=\"file-error\"");
+            assert_eq!(is_told, !stays, "{path}: {name} {pasted}");
         }
     }
 }
