@@ -120,7 +120,7 @@ impl<W> Visit<W> {
 
     /// A page whose form has in these fields what was typed there, or else what the address says of them, if no page elsewhere
     /// has led here: so that whoever is led away types it once. An address is no secret, so no field of one is among them, and it
-    /// has no room for what is long: of those fields it has the names.
+    /// has no room for what is long: of those fields it has the names. What comes first is there first.
     pub(super) fn filled_page(&self, page: &str, fields: &[&str]) -> String {
         let (mut pairs, mut lost) = (Vec::new(), Vec::new());
         for field in fields {

@@ -295,7 +295,7 @@ impl Visit<Signed> {
 
     /// The address of the form that adds a user, with what was typed there.
     fn link_to_addition(&self) -> String {
-        self.filled_page(ADD, &["from", "organisation", "name", "role"])
+        self.filled_page(ADD, &["from", "role", "organisation", "name"])
     }
 
     /// The form that adds a user.

@@ -39,8 +39,8 @@ const HERE: &str = "/console/tills";
 /// The fields of the form that adds an instance, but for its password.
 const INSTANCE: [&str; 1] = ["name"];
 
-/// The fields of the form that adds a device, but for its key.
-const DEVICE: [&str; 3] = ["id", "description", "algorithm"];
+/// The fields of the form that adds a device, but for its key: what is chosen comes first, for an address has always room for it.
+const DEVICE: [&str; 3] = ["algorithm", "id", "description"];
 
 impl Visit<Signed> {
     pub(super) async fn tills(self) -> Answered {

@@ -47,7 +47,7 @@ impl Paged for Category {
     const VARIABLE: &'static str = "category";
 
     const FIELDS: &'static [&'static str] =
-        &["name", "manager", "description", "policy", "registers"];
+        &["policy", "manager", "name", "description", "registers"];
 
     async fn page(visit: &Visit<Signed>, mut frame: Frame, status: StatusCode) -> Answered {
         let name = visit.named(Self::VARIABLE);

@@ -21,7 +21,7 @@ impl Paged for ApiKey {
 
     const VARIABLE: &'static str = "key";
 
-    const FIELDS: &'static [&'static str] = &["name", "category", "description", "mtls"];
+    const FIELDS: &'static [&'static str] = &["mtls", "category", "name", "description"];
 
     async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {
         let name = visit.named(Self::VARIABLE);

@@ -34,7 +34,7 @@ impl Paged for Manager {
 
     const VARIABLE: &'static str = "manager";
 
-    const FIELDS: &'static [&'static str] = &["name", "description", "bundle"];
+    const FIELDS: &'static [&'static str] = &["bundle", "name", "description"];
 
     async fn page(visit: &Visit<Signed>, frame: Frame, status: StatusCode) -> Answered {
         let (namespace, name) = (visit.named("namespace"), visit.named(Self::VARIABLE));

@@ -23,7 +23,7 @@ pub(in crate::sites::console) trait Paged: Kind {
     const VARIABLE: &'static str;
 
     /// The fields of the form that adds one which stay as they were typed where it is not added, and which the address may
-    /// fill in.
+    /// fill in: choices and ticks come first, so that no text leaves them without room there.
     const FIELDS: &'static [&'static str];
 
     /// The page of one.

@@ -122,7 +122,7 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
             "/console/tills/default",
             "/console/tills/default/devices",
             device,
-            "id=till%201&description=by%20the%20door&algorithm=2&lost=key",
+            "algorithm=2&id=till%201&description=by%20the%20door&lost=key",
             "to add the device</a>",
         ),
     ] {
@@ -136,7 +136,7 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         assert_eq!(to, format!("{page}?{filled}"));
     }
     let page =
-        "/console/tills/default?id=till%201&description=by%20the%20door&algorithm=2&lost=key";
+        "/console/tills/default?algorithm=2&id=till%201&description=by%20the%20door&lost=key";
     // As long as the token was not shown, too.
     ops.get(page).await.is(200);
     let link = ops.link("Show your token again, to add the device");

@@ -965,13 +965,19 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
     };
     let before = trail().await;
     site.clock.advance(Duration::from_secs(301));
-    // What the address had filled in is there still, and what was typed, if an address has room for it.
+    // What the address had filled in is there still, and what was typed, if an address has room for it: as for every choice.
+    // There is room for this description, or for the tick.
+    let description = "y".repeat(826);
     let additions: [(&str, Parts, &str, &str); 3] = [
         (
             "managers",
-            &[("name", b"new"), ("description", &[b'x'; 1000])],
+            &[
+                ("name", b"new"),
+                ("description", &[b'x'; 1000]),
+                ("bundle", b"on"),
+            ],
             "managers",
-            "managers?name=new&lost=description",
+            "managers?bundle=on&name=new&lost=description",
         ),
         (
             "categories",
@@ -983,13 +989,13 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
                 ("text", b"A certificate"),
             ],
             "categories?manager=manager",
-            "categories?name=new&manager=manager&policy=expected&registers=sha256%3A7%20%3D%2000%0D%0A&lost=file",
+            "categories?policy=expected&manager=manager&name=new&registers=sha256%3A7%20%3D%2000%0D%0A&lost=file",
         ),
         (
             "keys",
             &[],
             "keys?category=category",
-            "keys?name=new&category=category",
+            "keys?mtls=on&category=category&name=new&lost=description",
         ),
     ];
     for (form, parts, asked, filled) in additions {
@@ -998,7 +1004,12 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
         ops.sees_not(&format!("action=\"{NAMESPACE}/{form}\""));
         let path = format!("{NAMESPACE}/{form}");
         let early = if parts.is_empty() {
-            let fields = [("name", "new"), ("category", "category")];
+            let fields = [
+                ("name", "new"),
+                ("category", "category"),
+                ("description", &*description),
+                ("mtls", "on"),
+            ];
             ops.post_with(&path, &csrf, &fields).await
         } else {
             ops.upload_as(&path, &csrf, parts).await
