@@ -35,8 +35,8 @@ enum Command {
 /// What a reader of the export has to know.
 const ONCE_OR_MORE: &str = "\
 Each line has an id, and a cursor: give the last one that was kept to --after, and what comes next follows. The cursor stays \
-behind events that are younger than five minutes, so those come again, under the same id: keep each id once. Repeated events come \
-once their minute or hour is over.";
+behind events that are younger than five minutes, so those come again, under the same id: keep the last line of each id. \
+Repeated events come once their minute or hour is over, and may come again with a higher count.";
 
 #[derive(Args, Debug)]
 #[command(after_help = ONCE_OR_MORE)]

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::{
         Clock, ManualClock,
-        audit::tests::tell,
+        audit::tests::{count, tell},
         otp_devices::Lifetime,
         testing::{Bench, START, bench, origin},
     };
@@ -282,6 +282,23 @@ mod tests {
         let after = export(&bench, None).await;
         assert_eq!((during, after.len()), (before, before + 1));
         assert_eq!(after[before].event.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_event_of_several_comes_again_when_a_slower_machine_adds_to_it() {
+        let bench = bench().await;
+        let began = bench.clock.now();
+        let fail = async || count(&bench, "user_name/ada", "wrong", 1, "request").await;
+        fail().await;
+        bench.clock.advance(Duration::from_secs(60));
+        let over = bench.clock.now();
+        let first = export(&bench, None).await.pop().unwrap();
+        bench.clock.set(began);
+        fail().await;
+        bench.clock.set(over);
+        let again = export(&bench, first.cursor.as_ref()).await.pop().unwrap();
+        assert_eq!(again.id, first.id, "the last of an id is the one to keep");
+        assert_eq!((first.event.count(), again.event.count()), (1, 2));
     }
 
     #[test]

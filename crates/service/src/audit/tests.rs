@@ -304,7 +304,7 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
 }
 
 /// A failure of nobody's, as they are counted.
-async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &str) {
+pub(super) async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &str) {
     let origin = Origin {
         who: Who::Anonymous,
         request_id: Some(request.to_owned()),
