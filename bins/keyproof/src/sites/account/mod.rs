@@ -178,21 +178,22 @@ impl<W> Visit<W> {
 }
 
 impl<W: Known> Visit<W> {
-    /// The frame of a page, which says what was just done, if the address does.
+    /// The frame of a page, which says what was just done, if the address does in this page's own word: one that another page is
+    /// led to with would be told beside the wrong things.
     fn frame(&self, here: &'static str) -> Frame {
         let t = self.t();
         let mut told = [
-            ("activated", t.activated),
-            ("ended", t.sessions_ended),
-            ("removed", t.phone_removed),
-            ("revoked", t.device_revoked),
+            ("/account/recovery-codes", "activated", t.activated),
+            ("/account", "ended", t.sessions_ended),
+            ("/account", "removed", t.phone_removed),
+            ("/account/devices", "revoked", t.device_revoked),
         ]
         .into_iter();
-        let told = told.find(|(done, _)| self.is_sent_with(done));
+        let told = told.find(|(page, done, _)| *page == here && self.is_sent_with(done));
         Frame {
             user: self.who.user(),
             csrf: self.csrf(),
-            notice: told.map(|(_, text)| text),
+            notice: told.map(|(.., text)| text),
             ..Frame::of_nobody(t, here)
         }
     }

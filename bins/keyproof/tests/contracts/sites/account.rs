@@ -771,8 +771,12 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
         }
         ada.get("/account").await.is(200);
         ada.sees(devices);
-        ada.get("/account/devices").await.is(200);
-        ada.sees_not(button);
+        // Beside what was told of a device alone.
+        for other in ["", "?activated", "?ended", "?removed"] {
+            ada.get(&format!("/account/devices{other}")).await.is(200);
+            ada.sees_not(button);
+            ada.sees_not("role=\"status\"");
+        }
         ada.get("/account/devices?revoked").await.is(200);
         ada.sees(sign_ins);
         ada.sees(button);
