@@ -128,14 +128,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
 }
 
 /// What sudo takes out of the environment, and root's cargo and our tests would be others without. None is a secret.
-const TAKEN_ALONG: [&str; 7] = [
+const TAKEN_ALONG: [&str; 10] = [
     "CARGO_HOME",
     "CARGO_TARGET_DIR",
     "KEYPROOF_CUTS",
     "KEYPROOF_FAULT_SEED",
     "KEYPROOF_FIELD_DATA",
+    "KEYPROOF_POSTGRES_PROGRAMS",
+    "KEYPROOF_SEED",
     "RUSTUP_HOME",
     "RUSTUP_TOOLCHAIN",
+    "SOURCE_DATE_EPOCH",
 ];
 
 /// A command line of cargo's as one types it for root to run, with the path, the home and, of these variables, those that are
@@ -201,10 +204,17 @@ mod tests {
     fn a_command_for_root_is_run_as_it_is_pasted() {
         let folder = tempfile::tempdir().unwrap();
         symlink("/usr/bin/printenv", folder.path().join("cargo")).unwrap();
-        let variables = [("CARGO_HOME", "/it's $here"), ("KEYPROOF_KEY", "secret")];
+        let variables = [
+            ("CARGO_HOME", "/it's $here"),
+            ("KEYPROOF_KEY", "secret"),
+            ("KEYPROOF_POSTGRES_PROGRAMS", "/usr/lib/postgresql/17/bin"),
+            ("KEYPROOF_SEED", "7"),
+            ("SOURCE_DATE_EPOCH", "0"),
+        ];
+        let asked = "HOME CARGO_HOME KEYPROOF_POSTGRES_PROGRAMS KEYPROOF_SEED SOURCE_DATE_EPOCH";
         let variables =
             variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let pasted = as_root("cargo HOME CARGO_HOME", variables.into_iter());
+        let pasted = as_root(&format!("cargo {asked}"), variables.into_iter());
         assert!(!pasted.contains("secret"), "{pasted}");
         let sudo = "sudo() { unset CARGO_HOME; \"$@\"; }";
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
@@ -215,7 +225,7 @@ mod tests {
             .env("HOME", "/home/ada lovelace");
         assert_eq!(
             output(&mut shell).unwrap(),
-            "/home/ada lovelace\n/it's $here\n"
+            "/home/ada lovelace\n/it's $here\n/usr/lib/postgresql/17/bin\n7\n0\n"
         );
     }
 
