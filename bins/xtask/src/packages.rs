@@ -1,7 +1,6 @@
 //! The published crates as a stranger gets them: packaged, unpacked, and built by what their READMEs say alone.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -139,7 +138,7 @@ impl Package {
         workspace::write(&project.join("Cargo.toml"), manifest.as_bytes())?;
         // As everywhere in a run: what a newer release of a dependency brings is found when the lock file is renewed.
         let lock = project.join("Cargo.lock");
-        fs::copy("Cargo.lock", &lock).map_err(Failure::at(&lock))?;
+        workspace::copy("Cargo.lock", &lock)?;
         // Beside the programs, for what their tasks read.
         if readme
             .programs

@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     clear(&options.folder)?;
     for picture in pictures {
         let name = picture.file_name().unwrap_or_default();
-        fs::copy(&picture, options.folder.join(name)).map_err(Failure::at(&picture))?;
+        workspace::copy(&picture, options.folder.join(name))?;
     }
     Ok(())
 }

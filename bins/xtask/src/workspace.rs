@@ -218,9 +218,29 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
         .map_err(Failure::at(path))
 }
 
+/// Copies a file. What is wrong is told of the one of the two that it is wrong with.
+pub(crate) fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), Failure> {
+    let content = fs::read(&from).map_err(Failure::at(&from))?;
+    write(to.as_ref(), &content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_that_fails_names_the_file_that_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let failure = copy(&from, &to).unwrap_err();
+        assert!(matches!(failure, Failure::File { path, .. } if path == from));
+        fs::write(&from, "text").unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "text");
+        let below = to.join("below");
+        let failure = copy(&from, &below).unwrap_err();
+        assert!(matches!(failure, Failure::File { path, .. } if path == below));
+    }
 
     fn member(manifest: &str) -> Member {
         Member {

@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     process::status,
     tools::{Program, need_programs},
-    workspace::write,
+    workspace::{copy, write},
 };
 
 const PROGRAMS: &[Program] = &[Program::on_path("systemd-nspawn", "systemd-container")];
@@ -158,7 +158,7 @@ pub(super) fn tries(system: &Path, package: &Path) -> Result<bool, Failure> {
     let trial = TRIAL.replace("SOCKET_LINES", socket_lines());
     write(&system.join(SCRIPT), trial.as_bytes())?;
     let again = system.join(AGAIN);
-    fs::copy(package, &again).map_err(Failure::at(&again))?;
+    copy(package, &again)?;
     let unit = format!(
         "[Unit]\nAfter=keyproof.service\n[Service]\nExecStart=/bin/bash /{SCRIPT}\n\
          [Install]\nWantedBy=multi-user.target\n"

@@ -138,7 +138,7 @@ impl System {
 
     fn take(&self, package: &Path) -> Result<(), Failure> {
         let name = "tmp/keyproof.deb";
-        fs::copy(package, self.0.join(name)).map_err(Failure::at(package))?;
+        workspace::copy(package, self.0.join(name))?;
         self.dpkg(&["--install", &format!("/{name}")])
     }
 

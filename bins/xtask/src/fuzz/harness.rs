@@ -95,7 +95,7 @@ impl Harness {
     /// Cargo drops from the workspace's lock file what the package does not use.
     pub(crate) fn lock(&self) -> Result<(), Failure> {
         let lock = self.folder.join("Cargo.lock");
-        fs::copy("Cargo.lock", &lock).map_err(Failure::at(&lock))?;
+        workspace::copy("Cargo.lock", &lock)?;
         let metadata = ["metadata", "--format-version", "1", "--manifest-path"];
         output(cargo(metadata).arg(self.manifest()))?;
         Ok(())

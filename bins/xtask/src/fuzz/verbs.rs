@@ -86,7 +86,7 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
         return Err(Failure::wrong(corpus, "is empty"));
     };
     let copy = corpus.join("copy");
-    fs::copy(input, &copy).map_err(Failure::at(&copy))?;
+    workspace::copy(input, &copy)?;
     run(cmin.arg(corpus))?;
     let is_left = !workspace::entries(corpus)?.is_empty();
     if is_left && !copy.exists() {
