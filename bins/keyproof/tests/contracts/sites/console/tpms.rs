@@ -461,7 +461,10 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     ops.sees("The trust bundle is not.");
 
     // One certificate is allowed besides, and no longer.
-    ops.get(&category).await.is(200);
+    for page in [&*format!("{NAMESPACE}/categories"), &category] {
+        ops.get(page).await.is(200);
+        ops.sees("whoever made them, besides those of the manager’s makers.");
+    }
     let allow = format!("{category}/allow");
     ops.upload(&allow, &[("file", &strange.ek_certificate)])
         .await
