@@ -562,15 +562,17 @@ fn another_path_is_taken_where_one_has_a_revoked_certificate() {
     assert_eq!(report.signatures_checked(), 5);
 }
 
+/// What it frees is of its scope alone; what is on it is revoked, for no other certificate of the issuer has that serial number.
 #[test]
-fn a_list_tells_of_the_certificates_in_its_scope_alone() {
+fn a_list_frees_the_certificates_in_its_scope_alone_and_revokes_what_is_on_it() {
     let mut chain = Chain::new();
     let uri = |name: &str| CrlDistributionPoint {
         uris: vec![format!("http://crl.example.com/{name}")],
     };
-    chain.leaf = chain.sub.leaf("Leaf", |params| {
+    let with_points = chain.sub.leaf("Leaf", |params| {
         params.crl_distribution_points = vec![uri("a"), uri("b")];
     });
+    let without_points = chain.leaf.clone();
     let point = |name: &'static str, scope| {
         move |params: &mut CertificateRevocationListParams| {
             params.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
@@ -581,19 +583,48 @@ fn a_list_tells_of_the_certificates_in_its_scope_alone() {
             });
         }
     };
-    for (name, scope, is_covered) in [
-        ("a", None, true),
-        ("b", Some(CrlScope::UserCertsOnly), true),
-        ("b", Some(CrlScope::CaCertsOnly), false),
-        ("c", None, false),
+    for (leaf, name, scope, is_covered) in [
+        (&with_points, "a", None, true),
+        (&with_points, "b", Some(CrlScope::UserCertsOnly), true),
+        (&with_points, "b", Some(CrlScope::CaCertsOnly), false),
+        (&with_points, "c", None, false),
+        (&without_points, "a", None, false),
     ] {
-        let list = chain.sub.revoke(&[&chain.leaf], point(name, scope));
-        let report = chain.judge(&[&list]);
-        assert_eq!(!report.accepted(), is_covered, "{name}: {report}");
+        chain.leaf.clone_from(leaf);
+        let caught = chain.sub.revoke(&[leaf], point(name, scope));
+        assert_refused(&chain.judge(&[&caught]), Place::Leaf, is_revoked);
+        let free = chain.sub.revoke(&[], point(name, scope));
+        let outcome = if is_covered {
+            Outcome::Pass
+        } else {
+            Outcome::Warn
+        };
+        assert_accepted(&chain.judge_whole(&[&free]), outcome);
         if !is_covered {
-            assert_accepted(&report, Outcome::NotAsked);
+            assert_accepted(&chain.judge(&[&free]), Outcome::NotAsked);
+        }
+        // A newer list that tells of all takes the entry back, and one that tells of others does not.
+        let newer = |params: &mut CertificateRevocationListParams| {
+            params.this_update = date_time_ymd(2027, 1, 2);
+        };
+        let lifted = chain.sub.revoke(&[], newer);
+        for lists in [[&caught, &lifted], [&lifted, &caught]] {
+            let report = chain.judge_whole(&lists.map(Vec::as_slice));
+            assert_accepted(&report, Outcome::Pass);
+        }
+        let of_others = chain.sub.revoke(&[], |params| {
+            point("d", None)(params);
+            newer(params);
+        });
+        for lists in [[&caught, &of_others], [&of_others, &caught]] {
+            let report = chain.judge_whole(&lists.map(Vec::as_slice));
+            assert_refused(&report, Place::Leaf, is_revoked);
         }
     }
+    // An entry that another key has signed says nothing.
+    let other = chain.sub.with_new_key();
+    let forged = other.revoke(&[&chain.leaf], point("a", None));
+    assert_accepted(&chain.judge(&[&forged]), Outcome::Warn);
 }
 
 #[test]
@@ -711,6 +742,14 @@ fn a_list_that_may_be_about_a_certificate_frees_it_from_no_other() {
 #[test]
 fn a_list_that_may_be_about_a_certificate_counts() {
     let mut chain = Chain::new();
+    // Nobody is asked of the CA above.
+    let asked = |is_covered| {
+        if is_covered {
+            Outcome::Warn
+        } else {
+            Outcome::NotAsked
+        }
+    };
     let point = |scope| {
         move |params: &mut CertificateRevocationListParams| {
             params.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
@@ -738,9 +777,10 @@ fn a_list_that_may_be_about_a_certificate_counts() {
             let points = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 31], value.clone());
             params.custom_extensions = vec![points];
         });
-        let list = chain.sub.revoke(&[&chain.leaf], point(None));
-        let report = chain.judge(&[&list]);
-        assert_eq!(!report.accepted(), is_covered, "{value:02X?}: {report}");
+        let caught = chain.sub.revoke(&[&chain.leaf], point(None));
+        assert_refused(&chain.judge(&[&caught]), Place::Leaf, is_revoked);
+        let free = chain.sub.revoke(&[], point(None));
+        assert_accepted(&chain.judge(&[&free]), asked(is_covered));
     }
     // Whether it is a CA cannot be read: a list of CAs tells of it, and so does one of others.
     chain.leaf = chain.sub.leaf("Leaf", |params| {
@@ -755,7 +795,7 @@ fn a_list_that_may_be_about_a_certificate_counts() {
         let list = chain.sub.revoke(&[&chain.leaf], point(Some(scope)));
         assert!(!chain.judge(&[&list]).accepted());
     }
-    // A CA is on a list of CAs, and on none of others.
+    // A list of CAs tells of a CA, and one of others does not.
     for (scope, is_covered) in [
         (CrlScope::CaCertsOnly, true),
         (CrlScope::UserCertsOnly, false),
@@ -768,8 +808,10 @@ fn a_list_that_may_be_about_a_certificate_counts() {
                 points,
             )];
         });
-        let list = chain.sub.revoke(&[&chain.leaf], point(Some(scope)));
-        assert_eq!(!chain.judge(&[&list]).accepted(), is_covered);
+        let caught = chain.sub.revoke(&[&chain.leaf], point(Some(scope)));
+        assert_refused(&chain.judge(&[&caught]), Place::Leaf, is_revoked);
+        let free = chain.sub.revoke(&[], point(Some(scope)));
+        assert_accepted(&chain.judge(&[&free]), asked(is_covered));
     }
 }
 

@@ -179,6 +179,7 @@ impl Scope {
         has_points && (self.holders == Holders::All || self.holders == other.holders)
     }
 
+    /// Whether what is not on its list is free by that. What is on it is revoked whatever its scope (`Crl::coverage`).
     pub(super) fn coverage(&self, certificate: &Certificate<'_>) -> Coverage {
         let is_ca = certificate
             .basic_constraints()
@@ -204,7 +205,8 @@ impl Scope {
 pub(crate) enum Coverage {
     /// It is of other certificates.
     None,
-    /// It may be of others, or may leave some reasons out: what is not on it is not free by it.
+    /// It may be of others, may leave some reasons out, or is of others and has the certificate on it all the same: nothing is
+    /// free by it.
     Doubtful,
     /// For all reasons.
     Whole,

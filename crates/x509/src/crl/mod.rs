@@ -242,9 +242,13 @@ impl<'a> Crl<'a> {
         self.canonical_issuer == *issuer
     }
 
-    /// Whether it would tell of this certificate, were it revoked: by its issuingDistributionPoint (RFC 5280 section 6.3.3 (b)).
+    /// Whether it tells of this certificate of its issuer's: by its issuingDistributionPoint (RFC 5280 section 6.3.3 (b)), and by
+    /// an entry of that serial number, which the issuer has given to no other.
     pub(crate) fn coverage(&self, certificate: &Certificate<'_>) -> Coverage {
-        self.extensions.scope.coverage(certificate)
+        match self.extensions.scope.coverage(certificate) {
+            Coverage::None if self.find(certificate.serial()).is_some() => Coverage::Doubtful,
+            coverage => coverage,
+        }
     }
 }
 
