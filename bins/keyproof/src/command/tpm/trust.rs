@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use data_encoding::HEXUPPER_PERMISSIVE;
 use jiff::{SignedDuration, civil::DateTime};
-use keyproof_service::device_identity::{TrustEntry, TrustItem, TrustKind};
+use keyproof_service::device_identity::{AddTrustError, TrustEntry, TrustItem, TrustKind};
 use keyproof_x509::Sha256Thumbprint;
 use serde_json::{Value, json};
 
@@ -102,7 +102,13 @@ fn add(arguments: &AddArguments) -> Outcome {
         let added = devices
             .add_trust(&items, &terminal::command_line())
             .await
-            .map_err(|error| wrong(&arguments.file, &error))?;
+            .map_err(|error| match error {
+                // The file is not to blame.
+                keyproof_service::Failure::Refused(AddTrustError::ClockApart(_)) => {
+                    Failure::refused(error)
+                }
+                error => wrong(&arguments.file, &error),
+            })?;
         for fingerprint in &added.without_issuer {
             output::warn(&format!(
                 "the certificate of who issued the revocation list {fingerprint} is not in the bundle: no older list makes room for it; \

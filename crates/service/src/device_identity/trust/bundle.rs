@@ -435,19 +435,19 @@ impl DeviceIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
+    use std::{num::NonZeroUsize, time::Duration};
 
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::{
         super::{
             super::testing::{api_key, furnish, nothing_but, station},
-            TrustItem,
+            AddTrustError, TrustItem,
         },
         *,
     };
     use crate::{
-        Clock, Failure, JudgingSettings,
+        Clock, ClockDifference, Failure, JudgingSettings,
         testing::{Bench, Occupied, bench, bench_with, command_line},
     };
 
@@ -512,6 +512,31 @@ mod tests {
             Some(Failure::Storage(StorageError::Damaged(_)))
         );
         assert!(damaged, "{provisioned:?}");
+    }
+
+    /// Which revocation lists are in force is told by the clock of whoever adds one.
+    #[tokio::test]
+    async fn nothing_is_added_by_a_clock_that_is_apart_from_the_databases() {
+        let bench = bench().await;
+        let devices = &bench.service.device_identity;
+        let now = bench.clock.now();
+        let by = Duration::from_secs(60 * 60 + 1);
+        for is_ahead in [false, true] {
+            let theirs = if is_ahead {
+                now.saturating_sub(by)
+            } else {
+                now.saturating_add(by)
+            };
+            bench.faults.show_time(theirs);
+            let refused = devices.add_trust(&root(), &command_line()).await;
+            let apart = AddTrustError::ClockApart(ClockDifference { by, is_ahead });
+            assert_eq!(refused, Err(Failure::Refused(apart)));
+        }
+        bench
+            .faults
+            .show_time(now.saturating_add(Duration::from_secs(60 * 60)));
+        let added = devices.add_trust(&root(), &command_line()).await;
+        assert_eq!(added.unwrap().added.len(), 1);
     }
 
     /// After a change all who provision want it at once, and each would take from keyproof's own share to read it.

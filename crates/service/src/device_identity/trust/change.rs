@@ -1,6 +1,6 @@
 //! What is added to the bundle and removed from it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use data_encoding::BASE64;
 use keyproof_store::{Batch, Key, Stored, Timestamp, Version};
@@ -12,10 +12,14 @@ use super::{
     bundle::{Entry, Head, Member, TrustBundle, place},
 };
 use crate::{
-    Action, CommandLine, Failure, Origin,
+    Action, ClockDifference, CommandLine, Failure, Origin,
     audit::{Deed, Target},
     storage::{Attempt, refuse, settle},
 };
+
+/// How far a clock may be from the database's for it to tell which revocation lists are in force: those are made for days, and what
+/// revokes is to be added also while a clock is a little off.
+const APART_FOR_LISTS: Duration = Duration::from_secs(60 * 60);
 
 /// What came of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,9 @@ pub struct TrustAdded {
 /// Why nothing was added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddTrustError {
+    /// This machine's clock, by which lists are in force, is too far from that of the store's database.
+    #[error("{0}: which revocation lists are in force cannot be told")]
+    ClockApart(ClockDifference),
     /// A revocation list is not its issuer's, whose certificate is there.
     #[error("{}the certificates of its issuer that are there have not signed it", place_in_file(*.block))]
     NotSigned {
@@ -81,6 +88,7 @@ impl DeviceIdentity {
         command_line: &CommandLine,
     ) -> Result<TrustAdded, Failure<AddTrustError>> {
         let origin = command_line.origin();
+        self.have_the_time().await?;
         settle("device_identity.add_trust", &self.store, || async {
             let bundle = self.trust_bundle().await?;
             let now = self.clock.now();
@@ -130,6 +138,19 @@ impl DeviceIdentity {
             Ok(Attempt::Commit(batch, Ok(plan.told())))
         })
         .await
+    }
+
+    /// By a clock that is ahead, a list of a later time would take the place of the one that is in force; one that is behind
+    /// would leave that there.
+    async fn have_the_time(&self) -> Result<(), Failure<AddTrustError>> {
+        let asked = self.clock.now();
+        let theirs = self.store.server_time().await?;
+        match theirs.map(|theirs| ClockDifference::between(asked, theirs, self.clock.now())) {
+            Some(apart) if apart.by > APART_FOR_LISTS => {
+                Err(Failure::Refused(AddTrustError::ClockApart(apart)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes an entry from the bundle.
