@@ -60,7 +60,8 @@ pub(super) fn build(
     }
 }
 
-/// That a certificate which needs no chain is revoked: by the list of an issuer that is known, trusted or not.
+/// That a certificate which needs no chain is revoked: by the list of an issuer that is known, trusted or not, if that is what
+/// refuses the path to it. Whatever else does hides it.
 pub(super) fn revocation(
     certificate: &Certificate<'_>,
     policy: &EkCertificatePolicy<'_>,

@@ -62,7 +62,8 @@ pub struct EkCertificatePolicy<'a> {
     /// Certificates that are trusted as they are, in DER: for one that is equal to one of them, byte
     /// for byte, what is wrong with its names, its extended key usage, its critical extensions, vendor,
     /// specification or chain only warns, as does that one of `crls` has it, by an issuer that is among `roots` or `intermediates`.
-    /// All other checks apply.
+    /// That is looked for along the path from it to that issuer: where anything else refuses the path, such as that the issuer's
+    /// certificate has ended or an extension that is critical and unknown, revocation is not told. All other checks apply.
     pub allowed: &'a [&'a [u8]],
     /// The manufacturers' roots, as [`Certificate::from_der_as_issued`] reads them: in DER whose serial number may have octets to
     /// spare. One that has expired, or is no CA, ends no chain. Intermediates may be listed beside them: one that another of the
