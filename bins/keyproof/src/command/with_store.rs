@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    store::{MasterKeyError, OpenStoreError, StoreUrl},
+    store::{MasterKeyError, OpenStoreError, StoreUrl, files_of_embedded},
     whole_file::folder_of,
 };
 
@@ -154,8 +154,10 @@ fn may_pass(error: &OpenStoreError) -> bool {
             ) => false,
             // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
             (Some(EngineError::Io { detail }), StoreUrl::Sqlite(path)) => {
-                !is_denied(detail) && is_at_hand(path)
+                !is_denied(detail) && obstacle(path).is_none()
             }
+            // A damaged file or a defect is most of what is left, and neither passes by itself.
+            (Some(EngineError::Other { .. }), StoreUrl::Sqlite(_)) => false,
             (Some(_), _) => true,
         },
         _ => false,
@@ -179,11 +181,15 @@ fn is_denied(detail: &str) -> bool {
     detail.contains("Permission denied")
 }
 
-/// Whether this user may use an embedded store's file, or make it: then that is not what was wrong.
-fn is_at_hand(store: &Path) -> bool {
-    let file = access(store, Access::READ_OK | Access::WRITE_OK);
+/// What keeps this user from using an embedded store's files, or from making them: if nothing does, that is not what was wrong.
+fn obstacle(store: &Path) -> Option<Errno> {
     let folder = access(folder_of(store), Access::WRITE_OK | Access::EXEC_OK);
-    matches!(file, Ok(()) | Err(Errno::NOENT)) && folder.is_ok()
+    let files = files_of_embedded(store);
+    let found = files
+        .iter()
+        .map(|file| access(file.as_path(), Access::READ_OK | Access::WRITE_OK))
+        .filter(|found| *found != Err(Errno::NOENT));
+    found.chain([folder]).find_map(Result::err)
 }
 
 /// What to do about a store that was not opened, where its error does not say so.
@@ -246,7 +252,9 @@ fn remedy_of_engine(error: &EngineError, url: &StoreUrl) -> Option<&'static str>
         (EngineError::Io { .. }, StoreUrl::Postgres(_)) => {
             Some("see whether the database runs, and takes this user's connections from here")
         }
-        (EngineError::Io { detail }, StoreUrl::Sqlite(_)) if is_denied(detail) => {
+        (EngineError::Io { detail }, StoreUrl::Sqlite(path))
+            if is_denied(detail) || obstacle(path) == Some(Errno::ACCESS) =>
+        {
             Some(ANOTHER_USER)
         }
         _ => None,
@@ -255,6 +263,13 @@ fn remedy_of_engine(error: &EngineError, url: &StoreUrl) -> Option<&'static str>
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{PermissionsExt, symlink},
+    };
+
+    use rustix::process::geteuid;
+
     use super::*;
 
     /// What a command says, and whether it ends with 2.
@@ -357,6 +372,18 @@ mod tests {
                 "whether the database runs",
                 false,
             ),
+            (
+                FILE,
+                EngineError::Other { detail: detail() }.into(),
+                "so it is",
+                true,
+            ),
+            (
+                DATABASE,
+                EngineError::Other { detail: detail() }.into(),
+                "so it is",
+                false,
+            ),
             // The first record that is read, and the first that is written.
             (
                 DATABASE,
@@ -425,14 +452,41 @@ mod tests {
         let nowhere = folder.path().join("absent/k.db");
         for is_there in [false, true] {
             if is_there {
-                std::fs::write(&path, "").unwrap();
+                fs::write(&path, "").unwrap();
             }
             for (path, is_wrong) in [(&path, false), (&nowhere, true)] {
                 let url = format!("sqlite:{}", path.display());
-                let detail = "unable to open database file".to_owned();
-                let (said, code) = told(&url, EngineError::Io { detail }.into());
+                let (said, code) = told(&url, unopened());
                 assert_eq!(code, is_wrong, "{said}");
             }
         }
+    }
+
+    #[test]
+    fn any_file_of_a_store_can_be_the_wrong_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k.db");
+        let url = format!("sqlite:{}", path.display());
+        for file in files_of_embedded(&path) {
+            // Root may not follow it either.
+            symlink(&file, &file).unwrap();
+            let (said, code) = told(&url, unopened());
+            assert!(code, "{said}");
+            fs::remove_file(&file).unwrap();
+
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
+            let (said, code) = told(&url, unopened());
+            let is_root = geteuid().is_root();
+            assert_eq!(code, !is_root, "{said}");
+            assert_eq!(said.contains("runuser"), !is_root, "{said}");
+            fs::remove_file(&file).unwrap();
+        }
+    }
+
+    /// What SQLite says of any of its files.
+    fn unopened() -> OpenError {
+        let detail = "unable to open database file".to_owned();
+        EngineError::Io { detail }.into()
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
 }
 
 /// Every file that the store may have, the store's own first.
-pub(super) fn files(path: &Path) -> [PathBuf; 4] {
+pub(crate) fn files(path: &Path) -> [PathBuf; 4] {
     SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 

@@ -10,6 +10,7 @@ mod key_file;
 mod master_key;
 mod url;
 
+pub(crate) use embedded::files as files_of_embedded;
 pub(crate) use exposure::{Access, Exposure};
 pub use key_file::GivenKeys;
 pub use master_key::{MasterKeyError, MasterKeySource};

@@ -26,7 +26,7 @@ pub(super) async fn on_a_connection(
             // Nobody listens if the caller has given up.
             let _ = reply.send(done);
         })
-        .map_err(|error| EngineError::Other {
+        .map_err(|error| EngineError::Io {
             detail: format!("no thread: {error}"),
         })?;
     answer.await.map_err(|_| EngineError::Closed)?

@@ -406,7 +406,7 @@ impl Threads {
                 run();
                 drop(alive);
             })
-            .map_err(|error| EngineError::Other {
+            .map_err(|error| EngineError::Io {
                 detail: format!("no thread: {error}"),
             })?;
         self.handles.push(handle);

@@ -72,7 +72,7 @@ impl SqliteSnapshot {
                 }
                 Err(error) => drop(begun.send(Err(error))),
             })
-            .map_err(|error| EngineError::Other {
+            .map_err(|error| EngineError::Io {
                 detail: format!("no thread: {error}"),
             })?;
         is_begun.await.map_err(|_| EngineError::Closed)??;
