@@ -77,15 +77,6 @@ impl Draft {
         self.replace()
     }
 
-    /// Does so with that file's permissions, too: for what is nobody's secret.
-    pub(crate) fn replace_alike(self) -> io::Result<()> {
-        if let Ok(before) = fs::metadata(&self.path) {
-            let file = self.file.as_file();
-            file.set_permissions(before.permissions())?;
-        }
-        self.replace_for_its_owner()
-    }
-
     /// Takes its place, once what was written is on disk, and leaves a file alone that somebody made there first.
     pub(crate) fn create(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;

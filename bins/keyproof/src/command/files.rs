@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::whole_file::{Draft, folder_of};
+use crate::whole_file::folder_of;
 
 /// Longer than anything that is read here.
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
@@ -29,8 +29,8 @@ pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     file::read_text(path, LONGEST_FILE).map_err(|error| unusable(path, &error))
 }
 
-/// Writes what a command makes of `inputs`, none of which it replaces. A file that is there stays whole until the new one is;
-/// a device or a pipe is written to as it is.
+/// Writes what a command makes of `inputs`, none of which it overwrites. What is there is written to as it is: a file keeps its
+/// owner, its permissions and its links, and may be a device or a pipe.
 pub(super) fn write(path: &Path, contents: &[u8], inputs: &[&Path]) -> Result<(), Failure> {
     if path == Path::new("-") {
         return Err(unusable(path, &"name a file: ./- for one of this name"));
@@ -39,31 +39,7 @@ pub(super) fn write(path: &Path, contents: &[u8], inputs: &[&Path]) -> Result<()
         let message = format!("it is {}, which is read: name another", input.display());
         return Err(unusable(path, &message));
     }
-    let written = match fs::metadata(path) {
-        Ok(found) if found.is_file() => replace(path, contents),
-        Err(error) if error.kind() == ErrorKind::NotFound => create(path, contents, 0o666),
-        _ => fs::write(path, contents),
-    };
-    written.map_err(|error| unwritten(path, &error))
-}
-
-/// Replaces a file, where a link leads to one that, and leaves its owner and permissions as they are.
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut draft = Draft::of(&fs::canonicalize(path)?)?;
-    draft.write_all(contents)?;
-    draft.replace_alike()
-}
-
-/// Makes a file that is not there, or none.
-fn create(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-    let written = file.write_all(contents).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // What is left where that cannot be done is said to be none.
-        let _ = fs::remove_file(path);
-    }
-    written
+    fs::write(path, contents).map_err(|error| unwritten(path, &error))
 }
 
 /// Whether two paths name one file, or will once there is one.
@@ -80,9 +56,24 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
         || name(one).is_some_and(|found| name(other) == Some(found))
 }
 
-/// Writes a new file for its owner alone; one that is there is left as it is.
+/// Writes a new file for its owner alone, or none; one that is there is left as it is.
 pub(super) fn write_secret(path: &Path, contents: &[u8]) -> Result<(), Failure> {
-    create(path, contents, 0o600).map_err(|error| unwritten(path, &error))
+    create(path, contents).map_err(|error| unwritten(path, &error))
+}
+
+fn create(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file.write_all(contents).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // What is left where that cannot be done is said to be none.
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 /// A place where nothing can be written is the wrong one; room that ran out is a failure.
@@ -119,10 +110,12 @@ pub(super) fn pem(der: &[u8]) -> Result<String, Failure> {
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use rustix::process::geteuid;
+
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_where_it_is_and_no_input_is() {
+    fn a_file_is_written_to_where_it_is_and_no_input_is() {
         let folder = tempfile::tempdir().unwrap();
         let inside = |name: &str| folder.path().join(name);
         let (input, out, link) = (inside("input"), inside("out"), inside("link"));
@@ -135,6 +128,10 @@ mod tests {
         assert_eq!(fs::read(&out).unwrap(), b"second");
         let mode = fs::metadata(&out).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
+        let (nowhere, through_nowhere) = (inside("absent"), inside("to-absent"));
+        symlink(&nowhere, &through_nowhere).unwrap();
+        write(&through_nowhere, b"third", &[&input]).unwrap();
+        assert_eq!(fs::read(&nowhere).unwrap(), b"third");
         let through_link = inside("to-input");
         symlink(&input, &through_link).unwrap();
         let hard = inside("hard");
@@ -146,7 +143,21 @@ mod tests {
         assert_eq!(fs::read(&input).unwrap(), b"input");
         assert!(write(Path::new("-"), b"", &[]).is_err());
         write(Path::new("/dev/null"), b"gone", &[]).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_written_to_is_the_wrong_one() {
+        if geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        fs::write(&path, "kept").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        let refused = write(&path, b"lost", &[]);
+        assert!(matches!(refused, Err(Failure::Usage(_))), "{refused:?}");
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
     }
 
     #[test]

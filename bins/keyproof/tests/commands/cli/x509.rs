@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{fails, run, text};
+use super::{fails, keyproof, run, text};
 
 const CA: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -142,6 +142,30 @@ fn no_input_is_replaced_by_the_leaf() {
         assert_eq!(prove(&leaf).status.code(), Some(0));
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn the_leaf_goes_to_a_file_that_is_standard_output() {
+    let folder = TempDir::new().unwrap();
+    let (path, code) = (folder.path().join("leaf.pem"), draw_code());
+    let prove = [
+        "x509",
+        "prove",
+        "--ca",
+        CA,
+        "--ca-key",
+        CA_KEY,
+        "--code",
+        code.as_str(),
+    ];
+    let mut command = keyproof(&folder);
+    command.args(prove).args(["--out", "/dev/stdout"]);
+    let done = command.stdout(fs::File::create(&path).unwrap()).output();
+    let done = done.unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let leaf = fs::read_to_string(&path).unwrap();
+    assert!(leaf.starts_with("-----BEGIN CERTIFICATE-----"), "{leaf}");
+    assert!(leaf.ends_with("-----END CERTIFICATE-----\n"), "{leaf}");
 }
 
 #[test]
