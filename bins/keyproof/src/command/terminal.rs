@@ -3,8 +3,9 @@
 use std::{
     env,
     fs::File,
-    io::{self, BufRead, IsTerminal, Write, stdin},
-    process,
+    io::{self, BufRead, ErrorKind, IsTerminal, Write, stdin},
+    os::unix::process::CommandExt,
+    process::{self, Command},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,10 @@ use std::{
 use clap::Args;
 use keyproof_auth::check_new_password;
 use keyproof_service::{CommandLine, Origin};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rpassword::{ConfigBuilder, prompt_password_with_config};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -107,17 +111,46 @@ fn read(from_stdin: bool, what: &str, prompt: &str) -> Result<Zeroizing<String>,
     Ok(ask(prompt)?)
 }
 
-/// The terminal as it was before somebody was asked at it, as long as they are.
+/// The terminal as it was before somebody was asked at it, as long as they are. Whoever has this changes the terminal.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Asks at the terminal, which shows nothing of the answer, and is as it was however that ends.
 fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
-    let before = tcgetattr(terminal()?)?;
     restore_on_signals()?;
-    *before_it() = Some(before);
-    let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
-    *before_it() = None;
+    // Of a terminal that is not its own to change, `rpassword` leaves the modes alone.
+    let reading = ConfigBuilder::new().input_reader(terminal()?);
+    let config = reading.output_writer(terminal()?).build();
+    hide()?;
+    let typed = prompt_password_with_config(prompt, config).map(Zeroizing::new);
+    restore(&mut before_it());
+    if matches!(&typed, Err(error) if error.kind() == ErrorKind::Interrupted) {
+        end_by(SignalKind::interrupt());
+    }
     typed
+}
+
+/// Has the terminal show nothing of what is typed, and hand on each key, Ctrl-C too, until it is as it was.
+fn hide() -> io::Result<()> {
+    let mut before = before_it();
+    let terminal = terminal()?;
+    let shown = tcgetattr(&terminal)?;
+    let mut hidden = shown.clone();
+    let modes = LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
+    hidden.local_modes.remove(modes);
+    hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
+    hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
+    tcsetattr(&terminal, OptionalActions::Now, &hidden)?;
+    *before = Some(shown);
+    Ok(())
+}
+
+/// Has the terminal be as it was, at the start of a line, if somebody is asked.
+fn restore(before: &mut Option<Termios>) {
+    if let (Some(before), Ok(mut terminal)) = (before.take(), terminal()) {
+        // Who is asked no more has nothing to be told of a failure.
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+        let _ = writeln!(terminal);
+    }
 }
 
 fn terminal() -> io::Result<File> {
@@ -128,7 +161,7 @@ fn before_it() -> MutexGuard<'static, Option<Termios>> {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on, has a thread end the program when somebody asks for that, once the terminal is as it was. By itself the
+/// From now on, has a thread end the program when a signal asks for that, once the terminal is as it was. By itself the
 /// program would end at once, and leave a shell that shows nothing of what is typed.
 fn restore_on_signals() -> io::Result<()> {
     static RESTORES: AtomicBool = AtomicBool::new(false);
@@ -148,18 +181,27 @@ fn restore_on_signals() -> io::Result<()> {
 }
 
 fn end_on_signal(runtime: &Runtime, interrupt: &mut Signal, terminate: &mut Signal) {
-    runtime.block_on(async {
+    let by = runtime.block_on(async {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
         }
     });
-    if let (Some(before), Ok(mut terminal)) = (&*before_it(), terminal()) {
-        // Who is asked no more has nothing to be told of a failure.
-        let _ = tcsetattr(&terminal, OptionalActions::Now, before);
-        let _ = writeln!(terminal);
-    }
-    process::exit(1)
+    // Held to the end, so that the terminal is not changed once more.
+    let mut before = before_it();
+    restore(&mut before);
+    end_by(by)
+}
+
+/// Ends the program by a signal, as whoever has started it would see it end by itself: a loop of a shell ends with it.
+fn end_by(signal: SignalKind) -> ! {
+    let number = signal.as_raw_value();
+    // A signal that was listened to is ignored from then on, but not by what this process becomes.
+    // Nor does it end the first process of a container.
+    let script = format!("kill -{number} $$; exit {}", 128 + number);
+    let _ = Command::new("/bin/sh").args(["-c", &script]).exec();
+    // There is no shell: so shells themselves tell of a signal.
+    process::exit(128 + number)
 }
 
 /// Whether the person at the terminal means what cannot be undone.

@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     process::{Command, Output, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -452,11 +453,17 @@ fn places_where_no_backup_is_or_can_be_are_wrong() {
 
 /// The command in a shell's session, whose terminal this is; then its exit code, and how it has left the terminal.
 fn at_its_terminal(command: &Command, terminal: &Terminal) -> Command {
+    let script = "trap : INT; \"$0\" \"$@\"; echo $?; stty -a";
+    in_a_session(&["/bin/sh", "-c", script], command, terminal)
+}
+
+/// The command, behind these words, in a session of its own, whose terminal this is.
+fn in_a_session(words: &[&str], command: &Command, terminal: &Terminal) -> Command {
     let mut session = Command::new("/usr/bin/setsid");
     let environment = command.get_envs();
     session
-        .args(["--ctty", "/bin/sh", "-c"])
-        .arg("trap : INT; \"$0\" \"$@\"; echo $?; stty -a")
+        .arg("--ctty")
+        .args(words)
         .arg(command.get_program())
         .args(command.get_args())
         .env_clear()
@@ -471,16 +478,21 @@ fn at_its_terminal(command: &Command, terminal: &Terminal) -> Command {
 fn answering(command: &Command, answer: &[u8]) -> (String, String) {
     let mut terminal = Terminal::open();
     let child = at_its_terminal(command, &terminal).spawn().unwrap();
+    prompted(&mut terminal);
+    terminal.person.write_all(answer).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [&*output.stderr, &*output.stdout].map(|bytes| text(bytes).to_owned());
+    (terminal.seen(), said.concat())
+}
+
+/// Waits for the prompt.
+fn prompted(terminal: &mut Terminal) {
     let mut seen = Vec::new();
     while !seen.ends_with(b"Password: ") {
         let mut byte = [0];
         terminal.person.read_exact(&mut byte).unwrap();
         seen.extend(byte);
     }
-    terminal.person.write_all(answer).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = [&*output.stderr, &*output.stdout].map(|bytes| text(bytes).to_owned());
-    (terminal.seen(), said.concat())
 }
 
 /// Nothing of a password is shown while it is typed, and all is again afterwards.
@@ -489,9 +501,32 @@ fn a_prompt_that_is_interrupted_leaves_the_terminal_as_it_was() {
     let home = Home::new();
     let command = home.command(&["instance", "set-password", "default"]);
     let (_, said) = answering(&command, b"\x03");
-    assert!(said.lines().any(|line| line == "1"), "{said}");
+    assert!(said.lines().any(|line| line == "130"), "{said}");
     for mode in ["echo", "icanon", "isig"] {
         assert!(said.split_whitespace().any(|word| word == mode), "{said}");
+    }
+}
+
+/// Else a loop of a shell would go on.
+#[test]
+fn a_prompt_ends_by_the_signal_that_ends_it() {
+    let home = Home::new();
+    let command = home.command(&["instance", "set-password", "default"]);
+    for (typed, signal) in [
+        (true, Signal::INT),
+        (false, Signal::INT),
+        (false, Signal::TERM),
+    ] {
+        let mut terminal = Terminal::open();
+        let mut child = in_a_session(&[], &command, &terminal).spawn().unwrap();
+        prompted(&mut terminal);
+        if typed {
+            terminal.person.write_all(b"\x03").unwrap();
+        } else {
+            kill_process(Pid::from_child(&child), signal).unwrap();
+        }
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
     }
 }
 
