@@ -125,7 +125,8 @@ fn a_demo_that_is_ended_leaves_nothing_behind() {
     }
     kill_process(Pid::from_child(&demo.0), Signal::TERM).unwrap();
     told.read_to_string(&mut line).unwrap();
-    demo.0.wait().unwrap();
+    assert_eq!(demo.0.wait().unwrap().code(), Some(1), "{line}");
+    assert!(!line.contains("Every step passed"), "{line}");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "{line}");
 }
 
