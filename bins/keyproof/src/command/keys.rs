@@ -210,6 +210,15 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
         let to = rotation.sealing;
         return Err(RotateError::UnderWay { from: *from, to }.into());
     }
+    let given = config.store.find_keys()?;
+    let given = given.map_or_else(Vec::new, |keys| keys.ids());
+    // Whoever gives one up a second time has got another the first time.
+    if let Some(next) = rotation.next
+        && given.contains(&next)
+        && lost != Some(rotation.sealing)
+    {
+        return Ok(next);
+    }
     if let Some(lost) = lost
         && rotation.next != Some(lost)
     {
@@ -221,14 +230,8 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
             "--lost {lost}: that is no key that was prepared: {prepared}"
         )));
     }
-    let given = config.store.find_keys()?;
-    let given = given.map_or_else(Vec::new, |keys| keys.ids());
-    match rotation.next {
-        Some(next) if given.contains(&next) => return Ok(next),
-        Some(next) if lost != Some(next) => {
-            return Err(RotateError::UnknownKey { id: next }.into());
-        }
-        _ => {}
+    if let (None, Some(next)) = (lost, rotation.next) {
+        return Err(RotateError::UnknownKey { id: next }.into());
     }
     // What stands before it may have sealed once, and was not taken out.
     let sealing = rotation.sealing;

@@ -1218,6 +1218,11 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
         "{said}"
     );
     let second = home.document(&rotate("prepare"), "");
+    let again = home.document(&[&give_up[..], &["--json"]].concat(), "");
+    assert_eq!(again, second);
+    let sealing = second["sealing"].as_str().unwrap();
+    let wrong = [&rotate("prepare")[..], &["--lost", sealing]].concat();
+    home.fails(&wrong, b"", 2, "no key that was prepared");
     assert_ne!(second["next"], first["next"]);
     assert_eq!(second["sealing"], first["sealing"]);
     let trail = home.prints(&["audit", "--json", "--store", &url], "");
