@@ -13,6 +13,9 @@ const LAST: Timestamp = Timestamp::from_millis(253_402_300_799_999);
 /// When the first one begins that a [`Timestamp`] can be.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
+/// The zero of Go's `time.Time`, which is in UTC.
+const ZERO_OF_GO: DateTime = DateTime::constant(1, 1, 1, 0, 0, 0, 0);
+
 /// A moment in RFC 3339, in UTC with milliseconds, as commands, the journal and exports print it.
 pub(crate) struct Rfc3339(pub(crate) Timestamp);
 
@@ -36,9 +39,8 @@ pub(crate) fn utc(at: Timestamp) -> DateTime {
 /// The moment that a text names with date, time and offset. One before 1970, or after 9999 by its offset, is the first or
 /// the last that there is.
 pub(crate) fn moment(text: &str) -> Option<Timestamp> {
-    let pieces = Pieces::parse(text).ok()?;
-    let local = pieces.date().to_datetime(pieces.time()?);
-    Some(at(local, pieces.to_numeric_offset()?))
+    let (local, offset) = local(text)?;
+    Some(at(local, offset))
 }
 
 /// The same, or one in UTC without an offset, or a date, which begins at midnight.
@@ -55,11 +57,27 @@ pub(crate) fn moment_or_date(text: &str) -> Option<Timestamp> {
     Some(at(local.unwrap_or(midnight), offset))
 }
 
+/// Whether a text names, in whatever form, the moment that Go writes where no time is set.
+pub(crate) fn is_zero_of_go(text: &str) -> bool {
+    let zero = since_epoch(ZERO_OF_GO, Offset::UTC);
+    local(text).is_some_and(|(local, offset)| since_epoch(local, offset) == zero)
+}
+
+fn local(text: &str) -> Option<(DateTime, Offset)> {
+    let pieces = Pieces::parse(text).ok()?;
+    let local = pieces.date().to_datetime(pieces.time()?);
+    Some((local, pieces.to_numeric_offset()?))
+}
+
 fn at(local: DateTime, offset: Offset) -> Timestamp {
-    let offset = SignedDuration::from_secs(i64::from(offset.seconds()));
-    let since = local.duration_since(EPOCH).saturating_sub(offset);
-    let millis = u64::try_from(since.as_millis()).unwrap_or(0);
+    let millis = u64::try_from(since_epoch(local, offset).as_millis()).unwrap_or(0);
     Timestamp::from_millis(millis).min(LAST)
+}
+
+/// Less than nothing before 1970.
+fn since_epoch(local: DateTime, offset: Offset) -> SignedDuration {
+    let offset = SignedDuration::from_secs(i64::from(offset.seconds()));
+    local.duration_since(EPOCH).saturating_sub(offset)
 }
 
 #[cfg(test)]
@@ -112,6 +130,27 @@ mod tests {
         ] {
             assert_eq!(moment(none), None, "{none}");
             assert_eq!(moment_or_date(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_zero_of_go_is_one_moment_in_any_form() {
+        for zero in [
+            "0001-01-01T00:00:00Z",
+            "0001-01-01T00:00:00.000Z",
+            "0001-01-01T00:00:00+00:00",
+            "0001-01-01T02:00:00+02:00",
+        ] {
+            assert!(is_zero_of_go(zero), "{zero}");
+        }
+        for other in [
+            "",
+            "0001-01-01",
+            "0001-01-01T00:00:00.001Z",
+            "0001-01-01T00:00:00+02:00",
+            "1970-01-01T00:00:00Z",
+        ] {
+            assert!(!is_zero_of_go(other), "{other}");
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{Place, errors::Refusal};
-use crate::rfc3339::moment;
+use crate::rfc3339::{is_zero_of_go, moment};
 
 #[derive(Deserialize)]
 struct Envelope<S> {
@@ -167,9 +167,6 @@ struct AttestBody {
     event_log: Option<String>,
     activation: Option<JsonObject<ActivationBody>>,
 }
-
-/// What clients in Go, and of Protocol Buffers, write where no time is set.
-const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// A preauth request.
 pub(super) struct Preauth {
@@ -346,7 +343,9 @@ pub(super) async fn api_key_change(
         is_disabled: spec.is_disabled.unwrap_or_default(),
         revoke_reason: spec.revoke_reason.unwrap_or_default(),
         revoked_at: match spec.revoked_timestamp.as_deref() {
-            None | Some("" | NO_TIME) => None,
+            None | Some("") => None,
+            // Clients in Go write it where no time is set.
+            Some(text) if is_zero_of_go(text) => None,
             Some(text) => Some(revoked_timestamp(text)?),
         },
     })
