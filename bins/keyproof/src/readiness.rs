@@ -1,4 +1,4 @@
-//! Whether the store answers, and the clock is right, for `/readyz`, and why not, for the log: a line whenever that changes, not one a probe.
+//! Whether the store answers, for `/readyz`, and why not, for the log: a line whenever that changes, not one a probe.
 
 use std::{
     fmt,
@@ -17,7 +17,11 @@ use tracing::{info, warn};
 /// gone, and shall not fill the log.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is said beside that all is well.
+/// What is said beside that all is well. The service's log says how far they are apart.
+pub(crate) const APART: &str = "this server's clock and the database's are more than a minute apart: synchronise both (NTP); until \
+     then what has ended is not removed here, and no key or CA is renewed";
+
+/// What is said likewise.
 const UNSAFE: &str = "a failover of the database may lose what was acknowledged: standbys follow it, and no commit waits for one \
      (synchronous_standby_names is empty)";
 
@@ -32,15 +36,27 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
                 let asked = async { service.ready().await.map_err(ReadinessLog) };
                 let answer = last.note(asked).await;
                 answer.map_err(|ReadinessLog(error)| in_public(&error))?;
+                let difference = service.clock_difference();
+                let is_apart = difference.is_some_and(|difference| difference.is_too_much());
                 let is_unsafe = service.standbys().is_failover_unsafe();
-                Ok(is_unsafe.then_some(UNSAFE))
+                Ok(warnings(is_apart, is_unsafe))
             };
             probes.ask(question).await
         })
     })
 }
 
-type Answer = Result<Option<&'static str>, &'static str>;
+type Answer = Result<&'static [&'static str], &'static str>;
+
+/// What operators are to be warned of.
+const fn warnings(is_apart: bool, is_unsafe: bool) -> &'static [&'static str] {
+    match (is_apart, is_unsafe) {
+        (false, false) => &[],
+        (true, false) => &[APART],
+        (false, true) => &[UNSAFE],
+        (true, true) => &[APART, UNSAFE],
+    }
+}
 
 /// Anybody may ask, and a question may cost the store a transaction or a file: one is asked at a time, and its answer is that
 /// of everybody who had asked before it began.
@@ -66,9 +82,6 @@ impl OneAtATime {
 /// What is to be done, where that is known. Paths and addresses are for the log.
 pub(crate) const fn in_public(error: &NotReady) -> &'static str {
     match error {
-        NotReady::ClockApart(_) => {
-            "this server's clock and the database's are more than a minute apart: synchronise both (NTP)"
-        }
         NotReady::MasterKey(_) => {
             "the store's master key has been changed, and this server does not have the new one: give it the key file, and restart it"
         }
@@ -94,10 +107,7 @@ impl fmt::Display for ReadinessLog {
         match error {
             // They say so themselves, or it is not known.
             NotReady::Pooled(_) | NotReady::Storage(_) => error.fmt(f),
-            NotReady::ClockApart(_)
-            | NotReady::MasterKey(_)
-            | NotReady::Moved(_)
-            | NotReady::Relocated(_) => {
+            NotReady::MasterKey(_) | NotReady::Moved(_) | NotReady::Relocated(_) => {
                 write!(f, "{error} ({})", in_public(error))
             }
         }
@@ -171,8 +181,17 @@ mod tests {
 
     use tokio::task::JoinSet;
 
+    const NONE: &[&str] = warnings(false, false);
+
     fn answer(is_ready: bool) -> Result<(), &'static str> {
         is_ready.then_some(()).ok_or("on purpose")
+    }
+
+    #[test]
+    fn operators_are_warned_of_all_that_there_is() {
+        assert_eq!(warnings(true, false), [APART]);
+        assert_eq!(warnings(false, true), [UNSAFE]);
+        assert_eq!(warnings(true, true), [APART, UNSAFE]);
     }
 
     #[tokio::test]
@@ -188,7 +207,7 @@ mod tests {
                     for _ in 0..10 {
                         tokio::task::yield_now().await;
                     }
-                    (number > 0).then_some(None).ok_or("on purpose")
+                    (number > 0).then_some(NONE).ok_or("on purpose")
                 };
                 probes.ask(question).await
             }
@@ -197,10 +216,10 @@ mod tests {
         let mut answers = all.join_all().await;
         answers.sort_by_key(Result::is_ok);
         assert_eq!(answers[0], Err("on purpose"));
-        assert!(answers[1..].iter().all(|answer| *answer == Ok(None)));
+        assert!(answers[1..].iter().all(|answer| *answer == Ok(NONE)));
         assert_eq!(shared.1.load(Ordering::Relaxed), 2);
         // Whoever asks later is not told of what was.
-        assert_eq!(ask().await, Ok(None));
+        assert_eq!(ask().await, Ok(NONE));
         assert_eq!(shared.1.load(Ordering::Relaxed), 3);
     }
 
@@ -212,7 +231,7 @@ mod tests {
             _ = probes.ask(pending()) => {}
             () = ready(()) => {}
         }
-        assert_eq!(probes.ask(ready(Ok(None))).await, Ok(None));
+        assert_eq!(probes.ask(ready(Ok(NONE))).await, Ok(NONE));
     }
 
     #[tokio::test]

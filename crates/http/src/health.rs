@@ -51,9 +51,14 @@ impl Probe {
                 text(StatusCode::SERVICE_UNAVAILABLE, format!("{DRAINING}\n"))
             }
             Self::Readiness => match timeout(READINESS_TIMEOUT, (stack.ready)()).await {
-                Ok(Ok(None)) => text(StatusCode::OK, "ready\n"),
-                Ok(Ok(Some(warning))) => {
-                    text(StatusCode::OK, format!("ready\nwarning: {warning}\n"))
+                Ok(Ok(warnings)) => {
+                    let warnings = warnings
+                        .iter()
+                        .map(|warning| format!("warning: {warning}\n"));
+                    text(
+                        StatusCode::OK,
+                        format!("ready\n{}", warnings.collect::<String>()),
+                    )
                 }
                 Ok(Err(why)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
                 Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{NO_ANSWER}\n")),

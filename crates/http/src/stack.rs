@@ -8,10 +8,10 @@ use crate::{
     BoxFuture, Limits, RequestObserver, RequestTracer, TrustedProxies, limits::DRAINING_GRACE,
 };
 
-/// The check behind `/readyz`: `Ok` if the store answers, with a warning for operators if there is one; else the reason, in
-/// words that anybody may see.
+/// The check behind `/readyz`: `Ok` if the store answers, with what operators are to be warned of; else the reason, in words
+/// that anybody may see.
 pub type Readiness =
-    Arc<dyn Fn() -> BoxFuture<Result<Option<&'static str>, &'static str>> + Send + Sync>;
+    Arc<dyn Fn() -> BoxFuture<Result<&'static [&'static str], &'static str>> + Send + Sync>;
 
 /// How many bytes are drawn at once: the ids of 32 requests.
 const BLOCK: usize = 512;

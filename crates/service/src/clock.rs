@@ -55,7 +55,7 @@ impl Clock for ManualClock {
 /// How far this machine's clock may be from the database's: what it takes for ended may else be others' to use still.
 const APART: Duration = Duration::from_secs(60);
 
-/// How far apart the clocks of two machines may be while both are ready: one ahead of the database's, and one behind.
+/// How far apart the clocks of two machines may be that both do the upkeep: one ahead of the database's, and one behind.
 pub(crate) const APART_AT_MOST: Duration = Duration::from_secs(2 * APART.as_secs());
 
 /// How far this machine's clock is from the one of the store's database, which all machines share.

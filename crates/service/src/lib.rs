@@ -235,17 +235,17 @@ impl Service {
         }
     }
 
-    /// Checks that the store can be expected to answer, and that this machine has the time that its database has.
+    /// Checks that the store can be expected to answer, and holds this machine's clock against that of its database: see
+    /// [`clock_difference`](Self::clock_difference). One that is wrong makes nothing unready: where it is the database's,
+    /// no server would be left.
     ///
     /// # Errors
     ///
     /// [`NotReady`].
     pub async fn ready(&self) -> Result<(), NotReady> {
         self.store.ready().await?;
-        match self.compare_clocks().await? {
-            Some(apart) if apart.is_too_much() => Err(NotReady::ClockApart(apart)),
-            _ => Ok(()),
-        }
+        self.compare_clocks().await?;
+        Ok(())
     }
 
     /// Holds this machine's clock against that of the store's database, if it has one, and says in the log whenever they come
@@ -298,14 +298,20 @@ impl Service {
             audit_left_out: self.audit.left_out(),
             upkeep: self.upkeep.figures(),
             standbys: self.standbys(),
-            clock_difference: *self
-                .clock_difference
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
+            clock_difference: self.clock_difference(),
             pool: self.store.pool(),
             certificates_end: self.certificates.next_end(),
             authorities_end: self.device_identity.authorities_end(),
         }
+    }
+
+    /// How far this machine's clock was from that of the store's database when they were last compared; `None` where there
+    /// is no other machine's, or none was asked for the time yet.
+    pub fn clock_difference(&self) -> Option<ClockDifference> {
+        *self
+            .clock_difference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The copies of the store's database that follow it, as they were last asked for.

@@ -15,7 +15,7 @@ use keyproof_store::{
     UnsealError,
 };
 
-use crate::{Clock, ClockDifference, HashingError, Origin, TooBusy};
+use crate::{Clock, HashingError, Origin, TooBusy};
 
 /// Why a use case was not decided: the store did not answer, or there was too much to do to ask it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,9 +59,6 @@ pub(crate) fn damaged(why: impl ToString) -> StorageError {
 /// Why the store cannot be expected to answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// This machine's clock and the database's are too far apart.
-    #[error("{0}")]
-    ClockApart(ClockDifference),
     /// A file of an embedded store is not where it was.
     #[error("the store does not answer: {0}")]
     Moved(EngineError),

@@ -170,7 +170,8 @@ impl Stack {
             vec![(dialect, None)],
             Arc::new(move || {
                 let ready = asked.ready.load(Ordering::SeqCst);
-                Box::pin(async move { ready.then_some(None).ok_or("on purpose") })
+                let no_warnings: &[&str] = &[];
+                Box::pin(async move { ready.then_some(no_warnings).ok_or("on purpose") })
             }),
             Arc::new(SystemEntropy::new()),
         )

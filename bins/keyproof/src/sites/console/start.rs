@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use keyproof_service::{Seen, ServiceStatus};
+use keyproof_service::{ClockDifference, Seen, ServiceStatus};
 
 use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};
 use crate::{
@@ -37,6 +37,8 @@ pages! {
 struct Status {
     /// What is wrong with the store, if anything is.
     trouble: Option<&'static str>,
+    /// What is wrong with its clock or the database's, if anything is.
+    clock: Option<&'static str>,
     standbys: u32,
     is_unsafe: bool,
     upkeep: &'static str,
@@ -86,6 +88,10 @@ impl Visit<Signed> {
         };
         Status {
             trouble: trouble.map(|error| readiness::in_public(&error)),
+            clock: figures
+                .clock_difference
+                .filter(ClockDifference::is_too_much)
+                .map(|_| readiness::APART),
             standbys: figures.standbys.following,
             is_unsafe: figures.standbys.is_failover_unsafe(),
             upkeep,
@@ -137,6 +143,7 @@ mod tests {
     fn well() -> Status {
         Status {
             trouble: None,
+            clock: None,
             standbys: 1,
             is_unsafe: false,
             upkeep: "keeps up",
@@ -177,6 +184,13 @@ mod tests {
                     ..well()
                 },
                 "does not do its part</strong>: it is locked",
+            ),
+            (
+                Status {
+                    clock: Some(readiness::APART),
+                    ..well()
+                },
+                "<dt>Clock</dt><dd><strong class=\"refused\">is wrong</strong>, or the database",
             ),
             (
                 Status {
