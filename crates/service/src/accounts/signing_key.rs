@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ACCESS_TOKEN_LIFETIME;
 use crate::{
-    Failure, StorageError,
+    ClockDifference, Failure, StorageError,
     pages::Pages,
     storage::{Attempt, damaged, settle},
 };
@@ -258,7 +258,8 @@ impl SigningKeys {
     }
 
     /// The key to sign with now; a new one, if the last is too old, or gone: a clock that was ahead for a moment has the upkeep
-    /// remove what seems to have ended.
+    /// remove what seems to have ended. By a clock that is too far from the database's none is too old: the one that is there
+    /// goes on.
     pub(super) async fn signer(&self, now: Timestamp) -> Result<Arc<Signer>, StorageError> {
         let is_young = |since: Timestamp| is_young(since, now);
         let opened = self.opened().signer.clone();
@@ -266,12 +267,17 @@ impl SigningKeys {
             return Ok(signer);
         }
         let signs = settle("accounts.signing_key", &self.store, || async {
-            let mut batch = self.store.batch(now);
             let used = self.store.get::<InUse>(&in_use(), now).await?;
-            if let Some(used) = used.as_ref().filter(|used| is_young(used.record.since)) {
+            let goes_on = match &used {
+                Some(used) if is_young(used.record.since) => Some(now),
+                Some(_) => self.earlier_clock(now).await?,
+                None => None,
+            };
+            if let (Some(used), Some(at)) = (&used, goes_on) {
                 let id = used.record.id.clone();
-                let stored = self.store.get::<SigningKeyRecord>(&place(&id), now).await?;
+                let stored = self.store.get::<SigningKeyRecord>(&place(&id), at).await?;
                 if let Some(stored) = stored {
+                    let mut batch = self.store.batch(at);
                     // Whoever made it may not know whether it is there to stay; what is signed with it rests on that.
                     batch.require(&in_use(), used.version);
                     batch.require(&place(&id), stored.version);
@@ -283,6 +289,7 @@ impl SigningKeys {
             {
                 tracing::warn!(%id, "the signing key in use is gone or of a time to come: another takes its place");
             }
+            let mut batch = self.store.batch(now);
             let made = self.install(&mut batch, used.as_ref(), now)?;
             Ok(Attempt::Commit(batch, Ok(made)))
         });
@@ -290,6 +297,15 @@ impl SigningKeys {
         let signer = Arc::new(self.open(id, &record)?);
         self.opened().signer = Some(Arc::clone(&signer));
         Ok(signer)
+    }
+
+    /// The moment by which a key is there still, where this machine's clock is too far from the database's: by the one that
+    /// is ahead it may have ended. `None` where they agree.
+    async fn earlier_clock(&self, now: Timestamp) -> Result<Option<Timestamp>, StorageError> {
+        let theirs = self.store.server_time().await?;
+        let is_apart =
+            |theirs: &Timestamp| ClockDifference::between(now, *theirs, now).is_too_much();
+        Ok(theirs.filter(is_apart).map(|theirs| theirs.min(now)))
     }
 
     /// The key of this id that tokens verify with, unless its published time is over. One that was read before may have
@@ -323,6 +339,12 @@ impl SigningKeys {
     /// The keys that tokens of now may be signed with, the newest first.
     pub(super) async fn public_keys(&self, now: Timestamp) -> Result<Vec<PublicKey>, StorageError> {
         let signer = self.signer(now).await?;
+        // One that is not young goes on by another clock, and is there by that.
+        let now = if is_young(signer.since, now) {
+            now
+        } else {
+            self.earlier_clock(now).await?.unwrap_or(now)
+        };
         let all = Prefix::collection("signing_key");
         let keys = settle("accounts.public_keys", &self.store, || async {
             let mut pages = Pages::<SigningKeyRecord>::of(&self.store, all.clone()).at_once(PAGE);

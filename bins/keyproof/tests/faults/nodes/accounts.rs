@@ -113,7 +113,8 @@ async fn a_token_of_one_node_holds_on_all_and_outlives_a_change_of_keys() {
     let installation = Installation::on_postgres();
     let faketime = Faketime::new(installation.folder());
     let clock = Clock::default();
-    faketime.set(&clock, 0).await;
+    // A key makes way only where the clocks are the database's: so it was made a month ago.
+    faketime.set(&clock, 40 - 30 * DAY).await;
     let cluster = faketime.serve(installation, NODES);
     let add = ["user", "add", USER, "--organisation", "org", "--stdin"];
     cluster.installation.run(&add, PASSWORD);
@@ -141,12 +142,12 @@ async fn a_token_of_one_node_holds_on_all_and_outlives_a_change_of_keys() {
     let first = tokens().await;
     hold(&first).await;
     assert_eq!(keys(0).await.len(), 1);
-    // A key signs for thirty days, so the next logins are the last of this one, a minute before its end.
-    faketime.set(&clock, 30 * DAY - 60).await;
+    // A key signs for thirty days, so the next logins are the last of this one, a minute and a half before its end.
+    faketime.set(&clock, -50).await;
     let last = tokens().await;
     hold(&last).await;
     assert_eq!(keys(1).await.len(), 1);
-    faketime.set(&clock, 30 * DAY + 60).await;
+    faketime.set(&clock, 50).await;
     let next = tokens().await;
     hold(&next).await;
     hold(&last).await;

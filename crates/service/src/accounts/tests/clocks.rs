@@ -29,21 +29,41 @@ async fn two(ahead: Duration) -> (Bench, Arc<Service>, Arc<ManualClock>) {
     (bench, other.await.unwrap(), clock)
 }
 
-/// Its upkeep would take the key that signs for one that has ended, and the next that it makes is of a time to come.
+/// It would take the key that signs for one that has ended, and the next that it makes is of a time to come.
 #[tokio::test]
-async fn tokens_outlive_the_upkeep_of_a_server_whose_clock_is_a_month_ahead() {
+async fn tokens_outlive_a_server_whose_clock_is_a_month_ahead() {
     let (bench, other, _) = two(Duration::from_secs(31 * 24 * 60 * 60)).await;
     let accounts = &bench.service.accounts;
     let token = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let keys = accounts.public_keys().await.unwrap();
+    assert_eq!(keys.len(), 1);
     for _ in 0..2 {
+        assert_eq!(other.accounts.public_keys().await.unwrap(), keys);
         other.clean_up_once().await;
         bench.service.clean_up_once().await;
         assert!(accounts.session(Some(&token), ADDRESS).await.is_ok());
+        assert_eq!(accounts.public_keys().await.unwrap(), keys);
     }
-    assert_eq!(accounts.public_keys().await.unwrap().len(), 1);
 }
 
-/// Of two servers that are ready one may be a minute ahead of the database, and one a minute behind.
+/// By a clock that was set forward it has ended, and by one that was set back it is of a time to come.
+#[tokio::test]
+async fn the_key_that_signs_makes_way_only_once_the_clocks_agree() {
+    let (bench, _, _) = two(Duration::ZERO).await;
+    let accounts = &bench.service.accounts;
+    let keys = accounts.public_keys().await.unwrap();
+    let made = bench.clock.now();
+    let month = Duration::from_secs(31 * 24 * 60 * 60);
+    let later = made.saturating_add(month);
+    for now in [made.saturating_sub(month), later] {
+        bench.clock.set(now);
+        assert_eq!(accounts.public_keys().await.unwrap(), keys);
+    }
+    bench.faults.show_time(later);
+    assert_ne!(accounts.public_keys().await.unwrap(), keys);
+}
+
+/// Of two servers that both do the upkeep one may be a minute ahead of the database, and one a minute behind.
 #[tokio::test]
 async fn a_refresh_token_that_is_tried_again_at_a_server_whose_clock_is_apart_is_no_copy() {
     let (bench, other, clock) = two(MINUTE).await;
