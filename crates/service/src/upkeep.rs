@@ -194,6 +194,10 @@ impl Service {
             Ok(true) => {}
             // The log says so where they were found to be apart.
             Ok(false) => {
+                // That another key signs is to be noticed all the same; none is made for its age while they are apart.
+                if let Err(error) = self.accounts.renew_signing_key().await {
+                    tracing::warn!(%error, "it is not known whether another key signs");
+                }
                 self.upkeep.count(true);
                 return false;
             }

@@ -235,8 +235,8 @@ impl Accounts {
         ended.await
     }
 
-    /// Notices that another key signs, and makes a new one where that is too old: for the upkeep. Answers how many were
-    /// made.
+    /// Notices that another key signs, and makes a new one where that is gone, or too old by a clock that is not too far from
+    /// the database's: for the upkeep. Answers how many were made.
     ///
     /// # Errors
     ///

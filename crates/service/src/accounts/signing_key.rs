@@ -235,8 +235,8 @@ impl SigningKeys {
         }
     }
 
-    /// Lets go of the key that was opened if another signs since, and makes a new one if that is too old or gone; answers
-    /// whether one was made. Where none has signed yet there is nothing to do.
+    /// Lets go of the key that was opened if another signs since, and has a new one made where [`signer`](Self::signer) would;
+    /// answers whether one was made. Where none has signed yet there is nothing to do.
     pub(super) async fn renew(&self, now: Timestamp) -> Result<bool, StorageError> {
         let Some(used) = self.store.get::<InUse>(&in_use(), now).await? else {
             return Ok(false);

@@ -6,7 +6,7 @@ use super::{ADDRESS, add, log_in, tokens};
 use crate::{
     Clock as _, ManualClock, Service, Settings,
     accounts::Role,
-    testing::{Bench, PASSWORD, bench_with, cheap_hashing, origin},
+    testing::{Bench, PASSWORD, bench_with, cheap_hashing, command_line, origin},
 };
 
 const ADA: &str = "ada@example.org";
@@ -61,6 +61,31 @@ async fn the_key_that_signs_makes_way_only_once_the_clocks_agree() {
     }
     bench.faults.show_time(later);
     assert_ne!(accounts.public_keys().await.unwrap(), keys);
+}
+
+/// Its upkeep removes and renews nothing, but what was found out is not signed with any longer.
+#[tokio::test]
+async fn a_server_whose_clock_is_apart_notices_that_its_key_was_ended() {
+    let (bench, other, _) = two(Duration::ZERO).await;
+    let holds = async || {
+        let token = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+        let session = bench.service.accounts.session(Some(&token), ADDRESS).await;
+        session.is_ok()
+    };
+    assert!(holds().await);
+    bench.clock.advance(MINUTE + Duration::from_secs(1));
+    let before = other.accounts.public_keys().await.unwrap();
+    let (others, command) = (&other.accounts, command_line());
+    let ended = others.end_signing_key(&before[0].id, &command).await;
+    let signing = ended.unwrap().signing.unwrap();
+    assert_eq!(bench.service.ready().await, Ok(()));
+    let difference = bench.service.clock_difference().unwrap();
+    assert!(difference.is_too_much(), "{difference}");
+
+    assert!(!bench.service.clean_up_once().await);
+    assert!(holds().await, "signed with {}", before[0].id);
+    let keys = bench.service.accounts.public_keys().await.unwrap();
+    assert_eq!((keys.len(), &keys[0].id), (1, &signing));
 }
 
 /// Of two servers that both do the upkeep one may be a minute ahead of the database, and one a minute behind.
