@@ -5,16 +5,18 @@ use std::{collections::BTreeMap, time::Duration};
 use keyproof_store::Timestamp;
 
 use super::{Audit, Event, EventKey, Window};
-use crate::StorageError;
+use crate::{StorageError, clock::APART_AT_MOST};
 
-/// How far back a follower looks: longer than a request takes to commit and servers' clocks differ.
-pub(super) const LOOK_BACK: Duration = Duration::from_secs(30);
+/// How far back a follower looks, and ahead: as far as servers' clocks differ, and half a minute longer, which is more than a
+/// request takes to commit.
+const LOOK_BACK: Duration = Duration::from_secs(APART_AT_MOST.as_secs() + 30);
 
-/// How many events are remembered that are not read again, unless the clock is set back: some 10 MB.
+/// How many events are remembered, though they are not read again unless the clock is set back: some 10 MB. Those that are read
+/// again are remembered all, at 200 bytes each: 6 MB where two hundred come in a second.
 const REMEMBERED: usize = 50_000;
 
 /// Reads the trail as it grows, and tells each event once; one that stands for several, again whenever it stands for
-/// more. What is told hour by hour is told in the hour's last minute. Where the clock is set back by more than 50,000 events,
+/// more. What is told hour by hour is told in the hour's last minutes. Where the clock is set back by more than 50,000 events,
 /// those of before are told again.
 #[derive(Debug)]
 pub struct Follower {
@@ -98,37 +100,66 @@ mod tests {
     use crate::{
         Clock,
         audit::tests::tell,
-        testing::{START, bench},
+        testing::{Bench, START, bench},
     };
+
+    /// The instances that are told of.
+    async fn poll(bench: &Bench, follower: &mut Follower) -> Vec<String> {
+        let events = follower.poll(&bench.service.audit).await.unwrap();
+        let targets = events.into_iter().map(|event| event.target);
+        targets
+            .filter(|target| target.starts_with("instance/"))
+            .collect()
+    }
 
     #[tokio::test]
     async fn what_happens_after_a_clock_was_set_back_is_told_at_once() {
         let bench = bench().await;
         let mut follower = Follower::new(START);
-        let poll = async |follower: &mut Follower| {
-            let events = follower.poll(&bench.service.audit).await.unwrap();
-            let targets = events.into_iter().map(|event| event.target);
-            targets
-                .filter(|target| target.starts_with("instance/"))
-                .collect::<Vec<_>>()
-        };
-        poll(&mut follower).await;
+        poll(&bench, &mut follower).await;
         bench.clock.advance(Duration::from_secs(100));
         tell(&bench, bench.clock.now(), "before").await;
-        assert_eq!(poll(&mut follower).await, ["instance/before"]);
+        assert_eq!(poll(&bench, &mut follower).await, ["instance/before"]);
         bench.clock.advance(Duration::from_secs(560));
         tell(&bench, bench.clock.now(), "ahead").await;
-        assert_eq!(poll(&mut follower).await, ["instance/ahead"]);
+        assert_eq!(poll(&bench, &mut follower).await, ["instance/ahead"]);
         bench
             .clock
             .set(START.saturating_add(Duration::from_secs(60)));
-        assert_eq!(poll(&mut follower).await, [""; 0]);
+        assert_eq!(poll(&bench, &mut follower).await, [""; 0]);
         tell(&bench, bench.clock.now(), "after").await;
-        assert_eq!(poll(&mut follower).await, ["instance/after"]);
+        assert_eq!(poll(&bench, &mut follower).await, ["instance/after"]);
         // And none again, as the clock passes them again.
         for _ in 0..10 {
             bench.clock.advance(Duration::from_secs(60));
-            assert_eq!(poll(&mut follower).await, [""; 0]);
+            assert_eq!(poll(&bench, &mut follower).await, [""; 0]);
+        }
+    }
+
+    /// Of two machines that both do the upkeep one may be a minute ahead of the database, and one a minute behind.
+    #[tokio::test]
+    async fn what_a_machine_did_whose_clock_is_apart_is_told_at_once_and_once() {
+        let bench = bench().await;
+        let mut follower = Follower::new(START);
+        poll(&bench, &mut follower).await;
+        for skew in [45, 119].map(Duration::from_secs) {
+            bench.clock.advance(Duration::from_secs(300));
+            let now = bench.clock.now();
+            tell(&bench, now, "here").await;
+            assert_eq!(poll(&bench, &mut follower).await, ["instance/here"]);
+            for at in [now.saturating_sub(skew), now.saturating_add(skew)] {
+                tell(&bench, at, "there").await;
+                assert_eq!(
+                    poll(&bench, &mut follower).await,
+                    ["instance/there"],
+                    "{skew:?}"
+                );
+                assert_eq!(poll(&bench, &mut follower).await, [""; 0]);
+            }
+        }
+        for _ in 0..10 {
+            bench.clock.advance(Duration::from_secs(60));
+            assert_eq!(poll(&bench, &mut follower).await, [""; 0]);
         }
     }
 

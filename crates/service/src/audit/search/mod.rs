@@ -20,10 +20,13 @@ use keyproof_store::Timestamp;
 
 use super::{
     Audit, AuditReader, Event, EventKey, Window,
-    follower::LOOK_BACK,
     index::{Entries, User},
 };
 use crate::StorageError;
+
+/// How far ahead of this machine's clock a page begins: what one further ahead did is found once this one's shows that time. Where
+/// a page begins with an empty minute it reads far more than it shows.
+const LOOK_AHEAD: Duration = Duration::from_secs(30);
 
 /// A page of what was found.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +105,7 @@ impl Audit {
 
     /// Behind all that may be told now: that of this minute included.
     fn latest(&self) -> Timestamp {
-        let end = Window::Minute.end(self.clock.now().saturating_add(LOOK_BACK));
+        let end = Window::Minute.end(self.clock.now().saturating_add(LOOK_AHEAD));
         end.saturating_add(Duration::from_millis(1))
     }
 
