@@ -21,6 +21,17 @@ async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
     (operator, token)
 }
 
+/// An operator who has added the device `till` of this algorithm to the default instance.
+async fn with_till(site: &Site, algorithm: &str) -> Operator {
+    let (mut ops, _) = signed_in(site, &["instances:default"]).await;
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", "till"), ("algorithm", algorithm), ("key", BASE32)];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    ops
+}
+
 /// The devices, as they are stored, with their versions.
 async fn records(site: &Site) -> String {
     let all = Prefix::collection("otp_device");
@@ -170,12 +181,7 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
 #[tokio::test]
 async fn a_page_names_the_step_of_a_code_and_a_price() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
-    ops.get("/console/tills/default").await.is(200);
-    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
-    ops.post("/console/tills/default/devices", &fields)
-        .await
-        .is(200);
+    let mut ops = with_till(&site, "2").await;
     // An app does not know the price.
     ops.sees("<p>Scan this with the till’s device.</p>");
     let device = "/console/tills/default/device?id=till";
@@ -248,12 +254,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
 #[tokio::test]
 async fn a_browser_is_led_to_codes_and_to_what_a_code_is() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
-    ops.get("/console/tills/default").await.is(200);
-    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
-    ops.post("/console/tills/default/devices", &fields)
-        .await
-        .is(200);
+    let mut ops = with_till(&site, "2").await;
     let device = "/console/tills/default/device?id=till";
     let check = "/console/tills/default/device/check?id=till";
     let (codes, verdict) = (" id=\"now\"", " id=\"check\"");
@@ -297,12 +298,7 @@ async fn an_instance_without_a_password_says_what_gives_it_one() {
 #[tokio::test]
 async fn a_code_without_a_price_differs_by_no_price() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
-    ops.get("/console/tills/default").await.is(200);
-    let fields = [("id", "till"), ("algorithm", "1"), ("key", BASE32)];
-    ops.post("/console/tills/default/devices", &fields)
-        .await
-        .is(200);
+    let mut ops = with_till(&site, "1").await;
     ops.get("/console/tills/default/device?id=till")
         .await
         .is(200);
@@ -551,12 +547,7 @@ async fn hostile_names_are_text() {
 #[tokio::test]
 async fn a_look_at_codes_writes_over_the_session_once_a_minute_and_no_sooner() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
-    ops.get("/console/tills/default").await.is(200);
-    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
-    ops.post("/console/tills/default/devices", &fields)
-        .await
-        .is(200);
+    let mut ops = with_till(&site, "2").await;
     let session = async || {
         let all = Prefix::collection("operator_session");
         let rows = site.store.scan_raw(&all, None, 10, site.now()).await;
@@ -575,12 +566,7 @@ async fn a_look_at_codes_writes_over_the_session_once_a_minute_and_no_sooner() {
 #[tokio::test]
 async fn whoever_looks_at_codes_is_told_of_and_limited() {
     let site = Site::start().await;
-    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
-    ops.get("/console/tills/default").await.is(200);
-    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
-    ops.post("/console/tills/default/devices", &fields)
-        .await
-        .is(200);
+    let mut ops = with_till(&site, "2").await;
     let shown = async || -> u64 {
         let audit = &site.console.audit;
         let events = audit.events(keyproof_store::Timestamp::EPOCH, None).await;
