@@ -1,4 +1,5 @@
-//! Paths from a certificate to an anchor (RFC 5280 section 6.1): found among intermediates that nobody vouches for, and judged.
+//! Path validation (RFC 5280 section 6.1): finds a path from a certificate to a trust anchor over untrusted intermediates, and
+//! validates it.
 //!
 //! ```
 //! # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
@@ -13,15 +14,15 @@
 //! # }
 //! ```
 //!
-//! An anchor is a certificate that is trusted by being listed, self-signed or not. Beyond RFC 5280, which looks at an anchor's
-//! name and key alone, it must be valid at the time, must not say that it is no CA, and its path length and name constraints
-//! must be met (RFC 5937). One without basicConstraints, as a root of X.509 version 1, is taken, because listing it is what makes
-//! it trusted: who takes lists from others may ask more of them, as keyproof's server does. Its policies do not count. Where anchors
-//! may be listed together with what they have issued, [`Rules::judge_anchors`] has the latter only stand between.
+//! A trust anchor is a certificate that is trusted because it is listed, self-signed or not. RFC 5280 uses only an anchor's name
+//! and key. This module also requires that the anchor is currently valid, is not marked as a non-CA, and that its path length and
+//! name constraints are met (RFC 5937). An anchor without basicConstraints, such as an X.509 version 1 root, is accepted, because
+//! the caller chose to list it; a caller that takes anchors from others may be stricter. An anchor's policies are ignored. If the
+//! anchors may include certificates that other anchors issued, set [`Rules::judge_anchors`].
 //!
-//! Revocation is judged by the lists that are given ([`Rules::crls`]): a certificate on its issuer's list is refused, a list
-//! that is past its time warns, and so does an issuer without a list where another issuer of the path has one. Without any, nothing
-//! is asked. [`Rules::require_crls`] refuses all of that. Fetching lists is for the caller.
+//! Revocation is checked against the CRLs in [`Rules::crls`]. A certificate on its issuer's CRL is rejected. An expired CRL is a
+//! warning, and so is an issuer without a CRL if another issuer in the path has one. Without any CRL, revocation is not checked.
+//! [`Rules::require_crls`] turns these warnings into rejections. This module does not fetch CRLs.
 
 mod anchors;
 mod budget;
@@ -46,13 +47,13 @@ pub use self::{
     report::{PathCheck, PathFinding, PathReport, Place, Reason, Step},
 };
 
-/// How many signatures a search checks before it is given up, those of revocation lists included.
+/// The maximum number of signatures, including those of CRLs, that one search verifies.
 pub const MAX_SIGNATURE_CHECKS: usize = 64;
 
-/// How many certificates stand above the leaf at most, the anchor included.
+/// The maximum number of certificates above the leaf, including the anchor.
 pub const MAX_PATH_LEN: usize = 12;
 
-/// What a path is judged by.
+/// The inputs and requirements of path validation.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -63,9 +64,9 @@ pub const MAX_PATH_LEN: usize = 12;
 /// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
 /// let (none, anchors) = (Pool::default(), Pool::of(&[ca]));
 /// let mut rules = Rules::new(RING, 1_800_000_000);
-/// rules.crls = &[]; // the revocation lists that there are
+/// rules.crls = &[]; // the available CRLs
 /// assert!(find(&leaf, &none, &anchors, &rules).accepted());
-/// // The leaf names no extended key usage: it will do for servers unless it must name theirs.
+/// // The leaf has no extended key usage extension: it is accepted for servers unless the extension is required.
 /// rules.purpose = Some(Purpose { is_required: false, ..Purpose::SERVER_AUTH });
 /// assert!(find(&leaf, &none, &anchors, &rules).accepted());
 /// rules.purpose = Some(Purpose::SERVER_AUTH);
@@ -76,21 +77,21 @@ pub const MAX_PATH_LEN: usize = 12;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Rules<'a> {
-    /// The signature algorithms on offer, such as [`algorithms::RING`](crate::algorithms).
+    /// The supported signature algorithms, such as [`algorithms::RING`](crate::algorithms).
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
-    /// The time, in seconds since the Unix epoch. No skew is granted.
+    /// The current time in seconds since the Unix epoch. No clock skew is allowed for.
     pub now: u64,
-    /// What the leaf's key is to be used for, if that is asked. Without it a certificate for any use is accepted, such as one of a
-    /// mail address for a server.
+    /// The required purpose of the leaf's key. `None` accepts a certificate for any purpose, for example an email certificate
+    /// presented by a server.
     pub purpose: Option<Purpose>,
     /// Critical extensions that the caller processes itself.
     pub processed: &'a [ObjectIdentifier],
-    /// Revocation lists, of any issuers and in any order. Of several of one issuer the newest that is in force counts; one of a later
-    /// time may revoke, and frees nothing.
+    /// Certificate revocation lists (CRLs) of any issuers, in any order. If there are several from one issuer, the newest current
+    /// one counts. A CRL whose `thisUpdate` is in the future can revoke a certificate, but cannot clear one.
     pub crls: &'a [Crl<'a>],
-    /// Each certificate below the anchor must be looked up in a current list of its issuer. Where that is missing, is past its time
-    /// or not yet of it, says no end, is doubtful in what it tells of, or is of another key than the issuer's, the path is refused, as under a strict
-    /// [`Report`](crate::Report); unless this is set that warns, or is not asked where no list is of any issuer of the path.
+    /// Requires a current CRL from the issuer of every certificate below the trust anchor. The path is rejected if a CRL is
+    /// missing, expired, not yet valid, has no `nextUpdate`, may not cover the certificate, or is signed by another key. When
+    /// `false`, these findings are warnings, and revocation is not checked at all if no CRL matches any issuer in the path.
     ///
     /// ```
     /// # fn check(leaf: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
@@ -109,21 +110,21 @@ pub struct Rules<'a> {
     /// # }
     /// ```
     pub require_crls: bool,
-    /// The policies of which the path is to be valid under one: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` is
-    /// any-policy.
+    /// The acceptable policies: user-initial-policy-set (RFC 5280 section 6.1.1 (c)). `None` means any-policy.
     pub policies: Option<&'a [ObjectIdentifier]>,
-    /// The path must be valid under one of the policies: initial-explicit-policy (RFC 5280 section 6.1.1 (f)).
+    /// Requires the path to be valid under one of [`policies`](Self::policies): initial-explicit-policy (RFC 5280 section 6.1.1
+    /// (f)).
     pub require_policy: bool,
-    /// Policies are not mapped: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (e)).
+    /// Forbids policy mapping: initial-policy-mapping-inhibit (RFC 5280 section 6.1.1 (e)).
     pub inhibit_mapping: bool,
-    /// anyPolicy stands for none: initial-any-policy-inhibit (RFC 5280 section 6.1.1 (g)).
+    /// Ignores anyPolicy in certificates: initial-any-policy-inhibit (RFC 5280 section 6.1.1 (g)).
     pub inhibit_any_policy: bool,
-    /// Anchors may be listed together with what they have issued, such as the CAs of a maker in one file.
+    /// Allows anchors to be listed together with certificates that they issued, such as a manufacturer's CAs in one file.
     ///
-    /// An anchor that another one has issued, which is valid at the time, ends no path: it only stands between, so that it is asked
-    /// for in its issuer's revocation list, and what its issuer lets it do counts. One whose issuer is no anchor ends paths, unless
-    /// its issuer is known, among the intermediates or as an anchor that has ended, and a list of that revokes it. A root, which
-    /// has signed itself, always ends paths. Who has issued whom is judged by signatures, within the budget of the search.
+    /// An anchor that another, currently valid anchor issued does not end a path. It is treated as an intermediate: it is looked up
+    /// in its issuer's CRL, and its issuer's constraints apply. An anchor whose issuer is not an anchor ends paths, unless its
+    /// issuer is known (as an intermediate or an expired anchor) and a CRL of that issuer revokes it. A self-signed root always
+    /// ends paths. Whether a certificate issued another is decided by verifying the signature, within the search budget.
     ///
     /// ```
     /// # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], list: &[u8], now: u64) -> Result<(), keyproof_x509::X509Error> {
@@ -137,7 +138,7 @@ pub struct Rules<'a> {
     /// rules.judge_anchors = true;
     /// let (none, listed) = (Pool::of(&[]), Pool::of(&[sub_ca, root]));
     /// let report = find(&Certificate::from_der(leaf)?, &none, &listed, &rules);
-    /// // Over the CA that the root has issued to the root, whose list does not have the CA.
+    /// // The path runs over the CA to the root that issued it. The root's CRL does not list the CA.
     /// assert!(report.accepted() && report.walk().len() == 3, "{report}");
     /// # Ok(())
     /// # }
@@ -146,8 +147,8 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// A table of algorithms and a time in seconds since the Unix epoch; for any purpose, under any policy or none, and without
-    /// revocation lists.
+    /// Creates rules from a table of algorithms and the current time in seconds since the Unix epoch. Any purpose and any policy
+    /// are accepted, and no CRLs are set.
     pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
         Self {
             algorithms,
@@ -165,37 +166,37 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// An extended key usage that is asked for (RFC 5280 section 4.2.1.12). A CA with such an extension must name it, or any.
+/// A required extended key usage (RFC 5280 section 4.2.1.12). A CA with this extension must list the usage or anyExtendedKeyUsage.
 ///
 /// ```
 /// use keyproof_x509::{ObjectIdentifier, path::Purpose};
 ///
 /// assert_eq!(Purpose::CLIENT_AUTH.id.to_string(), "1.3.6.1.5.5.7.3.2"); // id-kp-clientAuth
-/// // Any other: only certificates that name id-kp-codeSigning.
+/// // Any other usage: accepts only certificates that list id-kp-codeSigning.
 /// const CODE: Purpose = Purpose { id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"), is_required: true };
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Purpose {
-    /// Its OID.
+    /// The OID of the key purpose.
     pub id: ObjectIdentifier,
-    /// Whether the leaf must name it, or may also be without the extension.
+    /// Whether the leaf must list the usage. If `false`, a leaf without the extension is accepted too.
     pub is_required: bool,
 }
 
 impl Purpose {
-    /// id-kp-clientAuth: TLS clients. The leaf must name it.
+    /// id-kp-clientAuth: TLS clients. The leaf must list it.
     pub const CLIENT_AUTH: Self = Self {
         id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
         is_required: true,
     };
-    /// id-kp-serverAuth: TLS servers. The leaf must name it.
+    /// id-kp-serverAuth: TLS servers. The leaf must list it.
     pub const SERVER_AUTH: Self = Self {
         id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
         is_required: true,
     };
 }
 
-/// Whether path search processes extensions of a kind, so that they may be critical.
+/// Returns whether path validation processes this extension, so that it may be critical.
 pub fn processes(extension: Oid<'_>) -> bool {
     extension == extensions::SUBJECT_ALT_NAMES
         || extensions::PROCESSED
@@ -203,9 +204,10 @@ pub fn processes(extension: Oid<'_>) -> bool {
             .any(|known| extension == *known)
 }
 
-/// Certificates among which issuers are looked for, in DER but for octets to spare in serial numbers, which CAs of some makers of
-/// TPMs have; each has its place in the order in which they came. Those that cannot be read are left out
-/// ([`Pool::unreadable`]).
+/// A set of DER certificates in which issuers are looked up, each identified by its index in the order given.
+///
+/// Serial numbers may have redundant leading octets, because the CAs of some TPM manufacturers issue them. Certificates that cannot
+/// be parsed are skipped ([`Pool::unreadable`]).
 ///
 /// ```
 /// use keyproof_x509::path::Pool;
@@ -239,12 +241,13 @@ impl Member<'_> {
 }
 
 impl<'a> Pool<'a> {
-    /// Of certificates in DER, as [`Certificate::from_der_as_issued`] reads them. Those that cannot be read are left out.
+    /// Creates a pool from DER certificates, which are parsed as by [`Certificate::from_der_as_issued`]. Certificates that cannot
+    /// be parsed are skipped.
     pub fn of(certificates: &[&'a [u8]]) -> Self {
         certificates.iter().copied().collect()
     }
 
-    /// The places of those that cannot be read, and why.
+    /// Returns the indices of the certificates that could not be parsed, each with its error.
     pub fn unreadable(&self) -> &[(usize, X509Error)] {
         &self.unreadable
     }
@@ -282,12 +285,12 @@ impl<'a> FromIterator<&'a [u8]> for Pool<'a> {
     }
 }
 
-/// Finds a path from `leaf` to one of `anchors`, over any of `intermediates`, and judges it.
+/// Finds a path from `leaf` to one of `anchors`, over any of `intermediates`, and validates it.
 ///
-/// Whose certificate it is, is for the caller to ask: no host name, address or client's name is compared, and of what the leaf is
-/// for only [`Rules::purpose`], where that is set, not its keyUsage.
+/// All paths are tried until one is valid, within a budget that no set of intermediates can exceed.
 ///
-/// Every path is tried until one is valid, within a budget that no set of intermediates exceeds.
+/// This function does not check whose certificate it is: it compares no host name, address or client name. Of the leaf's permitted
+/// uses it checks only [`Rules::purpose`], if set, and not the keyUsage.
 pub fn find(
     leaf: &Certificate<'_>,
     intermediates: &Pool<'_>,

@@ -1,4 +1,4 @@
-//! The report of a path search: the walk from the leaf upwards, and why it ends where it does.
+//! The report of a path search: the certificates it visited from the leaf upwards, and the result of each check.
 
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -12,41 +12,41 @@ use crate::{
 };
 
 crate::checks! {
-    /// What is asked of a path, in the order of reports. Names and order are stable.
+    /// A check of path validation, in the order of reports. Names and order are stable.
     #[non_exhaustive]
     pub PathCheck {
-        /// `issuer`: from the leaf to an anchor, the issuer of each certificate was found.
+        /// `issuer`: the issuer of each certificate was found, from the leaf up to an anchor.
         Issuer = "issuer", "it leads to an anchor";
-        /// `signature`: each signature verifies over the received bytes under the key of the certificate above.
+        /// `signature`: each signature over the received bytes verifies under the key of the certificate above.
         Signature = "signature", "each signature verifies";
-        /// `validity`: each certificate is valid at the time.
+        /// `validity`: each certificate is currently valid.
         Validity = "validity", "each certificate is valid";
-        /// `ca`: each certificate above the leaf is a CA's, may sign certificates, and has no more CAs below it than its path
-        /// length lets.
+        /// `ca`: each certificate above the leaf is a CA certificate, may sign certificates, and has no more CAs below it than its
+        /// path length allows.
         Ca = "ca", "each certificate above the leaf is a CA's";
-        /// `extensions`: no extension is malformed or there twice, and no critical one is unknown.
+        /// `extensions`: no extension is malformed or duplicated, and no critical extension is unknown.
         Extensions = "extensions", "all extensions are in order";
-        /// `purpose`: each extended key usage below the anchor includes the purpose.
+        /// `purpose`: each extended key usage extension below the anchor includes the required purpose.
         Purpose = "purpose", "each certificate is for the purpose";
-        /// `names`: each name is one that the certificates above permit.
+        /// `names`: the certificates above permit each name.
         Names = "names", "all names are permitted";
-        /// `policies`: the path is valid under a certificate policy, where that is required.
+        /// `policies`: the path is valid under a certificate policy, if one is required.
         Policies = "policies", "the certificate policies are in order";
-        /// `revocation`: no certificate is on the revocation list of its issuer, of those lists that were given. It passes if each
-        /// certificate below the anchor was looked up in a current one, and was not asked if no list is of an issuer of the path.
+        /// `revocation`: no certificate is on a given CRL of its issuer. The check passes if each certificate below the anchor was
+        /// looked up in a current CRL. It is reported as not asked if no CRL belongs to an issuer in the path.
         Revocation = "revocation", "no certificate is revoked";
     }
 }
 
-/// Where a certificate of a walk was given.
+/// The list from which a certificate of the walk was taken.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Place {
-    /// Among the anchors, by its place there; it may stand between if they are judged
-    /// ([`Rules::judge_anchors`](super::Rules::judge_anchors)).
+    /// The anchors, with the index there. With [`Rules::judge_anchors`](super::Rules::judge_anchors) an anchor may also act as an
+    /// intermediate.
     Anchor(usize),
-    /// Among the intermediates, by its place there.
+    /// The intermediates, with the index there.
     Intermediate(usize),
-    /// The certificate that is judged.
+    /// The certificate being validated.
     Leaf,
 }
 
@@ -60,12 +60,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// A certificate of a walk.
+/// A certificate in a walk from the leaf upwards.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Step {
-    /// Where it was given.
+    /// The list from which it was taken.
     pub place: Place,
-    /// Its subject, as RFC 4514 text.
+    /// Its subject as RFC 4514 text.
     pub subject: String,
 }
 
@@ -79,121 +79,120 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a path ends at a certificate of the walk. The texts say it of that certificate.
+/// Why a path fails at a certificate of the walk. The messages describe that certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The signature algorithm inside its signed part is not the one outside.
+    /// The signature algorithm inside the signed part differs from the one outside.
     AlgorithmsDiffer,
-    /// It would have to be a CA, and has no basicConstraints; it may be of X.509 version 1.
+    /// The certificate must be a CA's but has no basicConstraints. It may be an X.509 version 1 certificate.
     BasicConstraintsMissing,
-    /// The search took more work than any honest set of certificates does; it was given up.
+    /// The search exceeded its budget, which is far above what legitimate certificates need.
     BudgetSpent,
-    /// No revocation list of its issuer was given, though one of another issuer of the path was, or lists are required
+    /// No CRL of its issuer was given, although one of another issuer in the path was given or CRLs are required
     /// ([`Rules::require_crls`](super::Rules::require_crls)).
     CrlMissing,
-    /// The revocation lists of its issuer are of a later time: they were signed ahead, or a clock is wrong.
+    /// The CRLs of its issuer have a `thisUpdate` in the future: they were signed ahead of time, or a clock is wrong.
     CrlNotYetValid {
-        /// When it was made, in seconds since the Unix epoch.
+        /// The CRL's `thisUpdate`, in seconds since the Unix epoch.
         this_update: i64,
     },
-    /// Revocation lists of its issuer's name were given; each names another key than the issuer's, whose key has signed none of
-    /// them.
+    /// Each given CRL with its issuer's name identifies a key other than the issuer's, and the issuer's key signed none of them.
     CrlOfAnotherKey,
-    /// Whether a revocation list of its issuer tells of it is doubtful: each that was given tells of what is at a distribution point,
-    /// or of CAs or others alone, and the certificate does not say clearly that it is of those, or says so for some reasons alone.
+    /// It is unclear whether the given CRLs of its issuer cover the certificate. Each covers only one distribution point, or only
+    /// CAs or only end entities. The certificate does not clearly belong to that scope, or belongs to it only for some reasons.
     CrlScopeDoubtful,
-    /// Its issuer's revocation list does not count, because its keyUsage leaves cRLSign out.
+    /// The CRL of its issuer is invalid because the issuer's keyUsage lacks cRLSign.
     CrlSignMissing,
-    /// The revocation list of its issuer's name cannot be verified, or is of another key.
+    /// The CRL with its issuer's name cannot be verified, or is signed by another key.
     CrlSignatureRefused(X509Error),
-    /// The revocation list of its issuer is past its time: there may be a newer one.
+    /// The CRL of its issuer has expired. A newer one may exist.
     CrlStale {
-        /// When the next one was due, in seconds since the Unix epoch.
+        /// The CRL's `nextUpdate`, in seconds since the Unix epoch.
         next_update: i64,
     },
-    /// The revocation list of its issuer does not say when the next one is due.
+    /// The CRL of its issuer has no `nextUpdate`.
     CrlWithoutEnd,
     /// A critical extension that is not processed.
     CriticalExtensionUnknown {
         /// Its OID.
         oid: String,
     },
-    /// Its validity is over.
+    /// The certificate has expired.
     Expired {
-        /// The last valid second, since the Unix epoch.
+        /// The last valid second, counted from the Unix epoch.
         not_after: i64,
     },
-    /// Its extended key usage leaves out the one that is asked for.
+    /// Its extended key usage lacks the required purpose.
     ExtendedKeyUsage,
     /// An extension occurs more than once.
     ExtensionDuplicated {
         /// Its OID.
         oid: String,
     },
-    /// An extension that has to be read is malformed.
+    /// An extension that must be parsed is malformed.
     ExtensionMalformed(X509Error),
-    /// Its issuers are on the walk already: they only lead round in a circle.
+    /// All its possible issuers are already in the walk, so the path would loop.
     IssuerInCircle {
-        /// Their name, as RFC 4514 text.
+        /// The issuer's name as RFC 4514 text.
         issuer: String,
     },
-    /// No certificate that was given has its issuer's name.
+    /// No given certificate has its issuer's name.
     IssuerUnknown {
-        /// That name, as RFC 4514 text.
+        /// The issuer's name as RFC 4514 text.
         issuer: String,
     },
-    /// It would have to be a CA, and its keyUsage leaves keyCertSign out.
+    /// The certificate must be a CA's but its keyUsage lacks keyCertSign.
     KeyCertSignMissing,
-    /// It has a name that a certificate above it excludes.
+    /// It has a name that a certificate above excludes.
     NameExcluded {
         /// The name.
         name: String,
     },
-    /// It has a name of a form that a certificate above it constrains, and that cannot be compared.
+    /// It has a name of a form that a certificate above constrains and that is not supported.
     NameFormUnsupported {
         /// The form.
         form: &'static str,
     },
-    /// It has a name that a certificate above it does not permit.
+    /// It has a name that a certificate above does not permit.
     NameNotPermitted {
         /// The name.
         name: String,
     },
-    /// It would have to be a CA, and says that it is none.
+    /// The certificate must be a CA's but its basicConstraints contain CA:FALSE.
     NotACa,
-    /// It names itself as its issuer, and is not one of the anchors.
+    /// It is self-issued and is not one of the anchors.
     NotAnAnchor,
-    /// Its validity has not begun.
+    /// The certificate is not yet valid.
     NotYetValid {
-        /// The first valid second, since the Unix epoch.
+        /// The first valid second, counted from the Unix epoch.
         not_before: i64,
     },
-    /// More intermediates follow it than its path length lets.
+    /// More intermediates follow it than its path length allows.
     PathLength {
-        /// How many it lets follow.
+        /// The number of intermediates that it allows.
         limit: u32,
-        /// How many follow.
+        /// The number of intermediates that follow.
         found: u32,
     },
-    /// It maps anyPolicy, or to it.
+    /// It maps anyPolicy to another policy, or another policy to anyPolicy.
     PolicyMappedAny,
-    /// A certificate policy has to be valid for the path, and none is from here on.
+    /// A certificate policy is required, and none is valid from the anchor down to here.
     PolicyRequired,
-    /// It is revoked, or on hold.
+    /// The certificate is revoked or on hold.
     Revoked {
-        /// Since when, in seconds since the Unix epoch.
+        /// When it was revoked, in seconds since the Unix epoch.
         since: i64,
-        /// Why, if its issuer says it.
+        /// The reason, if the CRL contains it.
         reason: Option<CrlReason>,
-        /// When the list that says so was made, in seconds since the Unix epoch, if that is of a later time.
+        /// The `thisUpdate` of the CRL that revokes it, in seconds since the Unix epoch, if that is in the future.
         ahead: Option<i64>,
     },
-    /// None of the certificates with its issuer's name has signed it, or its signature cannot be verified.
+    /// None of the certificates with its issuer's name signed it, or its signature cannot be verified.
     SignatureRefused(X509Error),
-    /// The path would be longer than any honest one.
+    /// The path would exceed [`MAX_PATH_LEN`](super::MAX_PATH_LEN).
     TooLong {
-        /// How many certificates may stand above the leaf.
+        /// The maximum number of certificates above the leaf.
         limit: usize,
     },
 }
@@ -326,9 +325,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a search found: the path, or the walk that came furthest and why it ended.
+/// The result of a path search: the path found, or the longest walk and why it failed.
 ///
-/// `Display` draws a line for each certificate from the leaf upwards, and the verdict.
+/// `Display` writes one line for each certificate from the leaf upwards, then the verdict.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -342,7 +341,7 @@ impl fmt::Display for Reason {
 /// assert!(found.accepted() && found.walk().len() == 2, "{found}");
 ///
 /// let lost = find(&leaf, &none, &none, &Rules::new(RING, 1_800_000_000));
-/// assert!(lost.refusal().is_some(), "{lost}"); // and says where the walk ended
+/// assert!(lost.refusal().is_some(), "{lost}"); // the text shows where the walk ended
 /// # }
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
@@ -355,12 +354,12 @@ pub struct PathReport {
     pub(super) signatures_checked: usize,
 }
 
-/// Something that was found of one certificate of the walk. `Display` says it without naming the certificate.
+/// A finding about one certificate of the walk. `Display` does not name the certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PathFinding {
-    /// Which certificate of the walk it is about, counted from the leaf, which is 0.
+    /// The index in the walk of the certificate concerned; the leaf is 0.
     pub at: usize,
-    /// What was found.
+    /// The finding.
     pub reason: Reason,
 }
 
@@ -408,7 +407,7 @@ impl Finding for PathFinding {
 
     fn severity(&self) -> Severity {
         match self.reason {
-            // Refusals where lists are required.
+            // Rejections if CRLs are required.
             Reason::CrlMissing
             | Reason::CrlNotYetValid { .. }
             | Reason::CrlOfAnotherKey
@@ -502,33 +501,34 @@ impl Finding for PathFinding {
 }
 
 impl PathReport {
-    /// Whether there is a path from the leaf to an anchor.
+    /// Returns whether a valid path from the leaf to an anchor was found.
     pub fn accepted(&self) -> bool {
         self.checks.accepted()
     }
 
-    /// The walk from the leaf upwards: to the anchor if there is a path. Each has signed the one before it.
+    /// Returns the walk from the leaf upwards, which ends at the anchor if there is a path. Each certificate signed the one before
+    /// it.
     pub fn walk(&self) -> &[Step] {
         &self.walk
     }
 
-    /// The checks and what they found; the verdict is derived from it. Of a search that fails, one check says why, and the others
-    /// were not judged.
+    /// Returns the checks and their findings, from which the verdict is derived. If the search failed, one check contains the
+    /// reason and the others were not judged.
     pub fn checks(&self) -> &Report<PathFinding> {
         &self.checks
     }
 
-    /// The policies under which the path is valid, if there is one.
+    /// Returns the policies under which the path is valid, or `None` if there is no path.
     pub fn policies(&self) -> Option<&PolicySets> {
         self.accepted().then_some(&self.policies)
     }
 
-    /// Why there is none.
+    /// Returns why the path was rejected, or `None` if it was accepted.
     pub fn refusal(&self) -> Option<&PathFinding> {
         self.checks.first_refusal()
     }
 
-    /// How many signatures were checked, at most [`MAX_SIGNATURE_CHECKS`](super::MAX_SIGNATURE_CHECKS).
+    /// Returns how many signatures were verified, at most [`MAX_SIGNATURE_CHECKS`](super::MAX_SIGNATURE_CHECKS).
     pub fn signatures_checked(&self) -> usize {
         self.signatures_checked
     }
