@@ -1,4 +1,4 @@
-//! Which anchors end paths, where they may be listed together with what they have issued
+//! Decides which anchors end a path if the anchors may include certificates that other anchors issued
 //! ([`Rules::judge_anchors`](super::Rules::judge_anchors)).
 
 use alloc::{vec, vec::Vec};
@@ -9,7 +9,7 @@ use super::{
 };
 
 impl Search<'_, '_> {
-    /// Whether a walk ends at the issuer that it has come to, or goes on from there.
+    /// Returns whether the walk ends at its last certificate.
     pub(super) fn is_at_its_end(&mut self, walk: &[Place]) -> Result<bool, Reason> {
         let Some((&place, below)) = walk.split_last() else {
             return Ok(false);
@@ -23,13 +23,13 @@ impl Search<'_, '_> {
             return Ok(true);
         }
         if let Some(between) = self.member(place) {
-            // Of what stands between more is asked than of an anchor.
+            // An intermediate must meet stricter requirements than an anchor.
             self.check_issuer(between, false, below)?;
         }
         Ok(false)
     }
 
-    /// Whether an anchor of a CA that the walk has not come to has issued the last one of it.
+    /// Returns whether an anchor of a CA that is not in the walk issued the certificate at `place`.
     fn is_of_another(&mut self, place: Place, walk: &[Place]) -> Result<bool, Reason> {
         for issuer in self.possible_issuers(place)? {
             let member = self.member(issuer);
@@ -41,15 +41,15 @@ impl Search<'_, '_> {
         Ok(false)
     }
 
-    /// Whether an anchor of another CA stands above this one, and not below it as well: CAs that have certified each other, and
-    /// that nobody else has, are as good as one another.
+    /// Returns whether the CA at `place` is below another anchor's CA that is not also below it. CAs that only certified each other
+    /// count as equals.
     fn is_below_another(&mut self, place: Place) -> Result<bool, Reason> {
         let own = self.ca_of(place);
         let mut above = Vec::new();
         if self.is_below_one_that_nobody_has_issued(own, &mut above)? {
             return Ok(true);
         }
-        // Those of them that stand below this one, too.
+        // Find the CAs in `above` that are also below this one.
         let mut equals = vec![own];
         while let Some((ca, _)) = above.iter().find(|(ca, issuers)| {
             !equals.contains(ca) && issuers.iter().any(|issuer| equals.contains(issuer))
@@ -59,8 +59,8 @@ impl Search<'_, '_> {
         Ok(equals.len() < above.len())
     }
 
-    /// Climbs from this CA to those that have issued a certificate of it, and on from each, up to the first that nobody has
-    /// issued. Each that was come to, and who has issued it, is written down.
+    /// Climbs depth-first from `ca` to the CAs that issued its certificates, and returns whether it found one that no other anchor
+    /// issued. Records each CA visited in `above`, with its issuers.
     fn is_below_one_that_nobody_has_issued(
         &mut self,
         ca: Place,
@@ -75,7 +75,7 @@ impl Search<'_, '_> {
                 if !self.has_listed(issuer, *certificate)? {
                     continue;
                 }
-                // A root is one, whoever else has certified it.
+                // A CA with a self-signed certificate is a root, even if others cross-certified it.
                 for certificate in &certificates {
                     if self.is_in_force(*certificate) && self.is_root(*certificate)? {
                         return Ok(is_above);
@@ -95,7 +95,8 @@ impl Search<'_, '_> {
         Ok(is_above && issuers.is_empty())
     }
 
-    /// Whether an anchor has issued another. One that has ended ends no path, and what it has issued stays listed for itself.
+    /// Returns whether `issuer` is a currently valid anchor that issued `certificate`. An expired anchor ends no path, so the
+    /// anchors that it issued still count as their own.
     fn has_listed(&mut self, issuer: Place, certificate: Place) -> Result<bool, Reason> {
         let is_listed = matches!(issuer, Place::Anchor(_)) && self.is_in_force(issuer);
         Ok(is_listed && self.has_issued(issuer, certificate)?)
@@ -108,7 +109,7 @@ impl Search<'_, '_> {
         })
     }
 
-    /// The anchors of the CA whose certificate this is: of one name and key.
+    /// Returns the anchors with the same name and key as the one at `place`.
     fn anchors_of(&self, place: Place) -> Vec<Place> {
         let members = self.anchors.members.iter();
         let same =
@@ -116,12 +117,12 @@ impl Search<'_, '_> {
         same.map(|member| Place::Anchor(member.index)).collect()
     }
 
-    /// The first of them, which stands for the CA.
+    /// Returns the first anchor of a CA, which represents the CA.
     fn ca_of(&self, place: Place) -> Place {
         self.anchors_of(place).first().copied().unwrap_or(place)
     }
 
-    /// Whether a certificate is signed by its own key.
+    /// Returns whether a certificate is self-signed.
     fn is_root(&mut self, place: Place) -> Result<bool, Reason> {
         let is_self_issued = self
             .member(place)
@@ -129,8 +130,8 @@ impl Search<'_, '_> {
         Ok(is_self_issued && self.has_issued(place, place)?)
     }
 
-    /// What each issuer that is known tells of an anchor by its revocation list. Whether that is valid, and trusted, makes no
-    /// difference: the anchor's signature is under its key.
+    /// Looks up an anchor in the CRL of each known issuer. The issuer itself need not be valid or trusted, because its key signed
+    /// the anchor.
     pub(super) fn ask_of_anchor(&mut self, place: Place) -> Result<Vec<Option<Reason>>, Reason> {
         let mut told = Vec::new();
         if !self.rules.judge_anchors || !self.has_list_about(place)? {
@@ -144,7 +145,7 @@ impl Search<'_, '_> {
         Ok(told)
     }
 
-    /// The certificates of other keys that may have issued an anchor, by name. A root has signed itself: nobody has issued it.
+    /// Returns the certificates with other keys that may have issued the anchor, matched by name. A root has none.
     fn possible_issuers(&mut self, place: Place) -> Result<Vec<Place>, Reason> {
         let Some(anchor) = self.member(place) else {
             return Ok(Vec::new());
@@ -154,7 +155,7 @@ impl Search<'_, '_> {
             let member = self.member(*issuer);
             member.is_some_and(|member| !self.is_on(&[place], *issuer, member))
         });
-        // A CA may certify its own name under another key, which makes no root.
+        // A CA may also certify its own name under another key, which does not make it a root.
         if !issuers.is_empty() && self.is_root(place)? {
             issuers.clear();
         }

@@ -1,14 +1,14 @@
-//! What a search may cost, whatever it is given.
+//! Limits the work of a search, whatever its input.
 
 use super::{MAX_SIGNATURE_CHECKS, report::Reason};
 
-/// How many times a search goes on from a certificate, however often it has been there.
+/// The maximum number of steps up from a certificate; repeated visits count again.
 const MAX_STEPS: usize = 512;
 
-/// How many names and policies it compares.
+/// The maximum number of comparisons of names and policies.
 const MAX_COMPARISONS: usize = 500_000;
 
-/// What a search may still cost. Each of its methods fails with [`Reason::BudgetSpent`].
+/// The remaining budget of a search. Each of its methods fails with [`Reason::BudgetSpent`] when it is used up.
 pub(super) struct Budget {
     signatures: usize,
     steps: usize,

@@ -1,4 +1,4 @@
-//! The extensions that paths are judged by, read from the received bytes (RFC 5280 section 4.2.1).
+//! The extensions that path validation uses, parsed from the received bytes (RFC 5280 section 4.2.1).
 
 use alloc::vec::Vec;
 
@@ -30,7 +30,7 @@ pub(super) const POLICY_MAPPINGS: ObjectIdentifier = ObjectIdentifier::new_unwra
 pub(super) const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
-/// What path validation processes, so that it may be critical. The key identifiers only help to find an issuer.
+/// The extensions that path validation processes, so that they may be critical. Key identifiers only help to find an issuer.
 pub(super) static PROCESSED: [ObjectIdentifier; 10] = [
     AUTHORITY_KEY_IDENTIFIER,
     BASIC_CONSTRAINTS,
@@ -44,7 +44,7 @@ pub(super) static PROCESSED: [ObjectIdentifier; 10] = [
     SUBJECT_KEY_IDENTIFIER,
 ];
 
-/// subjectAltName is processed as well, but only names of these forms are compared.
+/// subjectAltName is processed too, but not all forms of names are supported.
 pub(super) const SUBJECT_ALT_NAMES: ObjectIdentifier = SUBJECT_ALT_NAME;
 
 const OTHER_NAME: &str = "otherName";
@@ -52,11 +52,11 @@ const OTHER_NAME: &str = "otherName";
 /// id-on-SmtpUTF8Mailbox (RFC 9598 section 3).
 const SMTP_UTF8_MAILBOX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.8.9");
 
-/// Lists longer than this are made to cost time.
+/// Limits against input crafted to cost time.
 const MAX_POLICIES: usize = 200;
 const MAX_NAMES: usize = 1_000;
 
-/// Reads an extension if it is there.
+/// Parses an extension if it is present.
 fn read<'a, T>(
     certificate: &Certificate<'a>,
     id: ObjectIdentifier,
@@ -69,7 +69,7 @@ fn read<'a, T>(
         .transpose()
 }
 
-/// A SEQUENCE OF at least one element and at most `limit`.
+/// Parses a SEQUENCE OF with at least one and at most `limit` elements.
 fn list<'a, T>(
     reader: &mut SliceReader<'a>,
     tag: Tag,
@@ -88,7 +88,7 @@ fn list<'a, T>(
     })
 }
 
-/// The policies of certificatePolicies; their qualifiers are passed over. None is there twice.
+/// Parses certificatePolicies. Qualifiers are skipped, and duplicate policies are rejected.
 pub(super) fn certificate_policies<'a>(
     certificate: &Certificate<'a>,
 ) -> Result<Option<Vec<Oid<'a>>>, X509Error> {
@@ -119,7 +119,7 @@ pub(super) fn certificate_policies<'a>(
     )
 }
 
-/// A policy of the issuer's domain, and one of the subject's that counts as it.
+/// A mapping from a policy of the issuer's domain to an equivalent one of the subject's domain.
 #[derive(Clone, Copy)]
 pub(super) struct PolicyMapping<'a> {
     pub(super) issuer_domain: Oid<'a>,
@@ -181,7 +181,7 @@ pub(super) fn inhibit_any_policy(certificate: &Certificate<'_>) -> Result<Option
     )
 }
 
-/// Whether extKeyUsage names one of these; `None` if there is no such extension.
+/// Returns whether extKeyUsage contains one of `purposes`, or `None` if there is no such extension.
 pub(super) fn is_for(
     certificate: &Certificate<'_>,
     purposes: &[ObjectIdentifier],
@@ -195,7 +195,7 @@ pub(super) fn is_for(
     })
 }
 
-/// The subject's key identifier. It only helps to find an issuer, so a malformed one counts as none.
+/// Returns the subject key identifier. It only helps to find an issuer, so a malformed one is ignored.
 pub(super) fn subject_key_identifier<'a>(certificate: &Certificate<'a>) -> Option<&'a [u8]> {
     let id = "subjectKeyIdentifier";
     read(certificate, SUBJECT_KEY_IDENTIFIER, id, |reader| {
@@ -204,7 +204,7 @@ pub(super) fn subject_key_identifier<'a>(certificate: &Certificate<'a>) -> Optio
     .ok()?
 }
 
-/// The issuer's key identifier, likewise.
+/// Returns the authority key identifier. A malformed one is ignored.
 pub(super) fn authority_key_identifier<'a>(certificate: &Certificate<'a>) -> Option<&'a [u8]> {
     let value = certificate.extension(AUTHORITY_KEY_IDENTIFIER)?;
     let mut reader = SliceReader::new(value).ok()?;
@@ -220,17 +220,16 @@ pub(super) enum GeneralName<'a> {
     Directory(Name<'a>, CanonicalName<'a>),
     Dns(&'a [u8]),
     Ip(&'a [u8]),
-    /// One that is not compared, by its form.
+    /// A name of an unsupported form.
     Other(&'static str),
-    /// An otherName that is an SmtpUTF8Mailbox (RFC 9598 section 3), without its text if that cannot be read; so is one of which it
-    /// cannot be read whether it is one.
+    /// An SmtpUTF8Mailbox (RFC 9598 section 3), or an otherName so malformed that it may be one. `None` if its text cannot be read.
     OtherMailbox(Option<&'a str>),
     Rfc822(&'a [u8]),
     Uri(&'a [u8]),
 }
 
 impl<'a> GeneralName<'a> {
-    /// Its form, if that is not compared with others of its form.
+    /// Returns the form if names of this form cannot be compared with each other.
     pub(super) fn uncompared_form(&self) -> Option<&'static str> {
         match self {
             Self::Other(form) => Some(form),
@@ -279,7 +278,7 @@ impl<'a> GeneralName<'a> {
     }
 }
 
-/// The octets of the text of an otherName, if that is an SmtpUTF8Mailbox.
+/// Returns the text of an SmtpUTF8Mailbox, or `None` for another otherName.
 fn smtp_utf8_mailbox(fields: &[u8]) -> der::Result<Option<&[u8]>> {
     let mut reader = SliceReader::new(fields)?;
     if Oid::read(&mut reader)? != SMTP_UTF8_MAILBOX {
@@ -337,7 +336,7 @@ fn subtrees<'a>(
     list(reader, tag, MAX_NAMES, |reader| {
         reader.sequence(|reader| {
             let base = GeneralName::read(reader)?;
-            // RFC 5280: minimum is zero, and maximum absent.
+            // RFC 5280: minimum must be zero, and maximum absent.
             let minimum: Option<u8> = reader.context_specific(TagNumber(0), TagMode::Implicit)?;
             match minimum {
                 None | Some(0) => Ok(base),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{X509Error, certificate::Certificate, name::EMAIL_ADDRESS};
 
-/// Checks the names of a certificate against what the ones above it let it be called.
+/// Checks the names of a certificate against the constraints of the certificates above it.
 pub(super) fn check<'a>(
     certificate: &Certificate<'a>,
     constraints: &[NameConstraints<'a>],
@@ -58,7 +58,7 @@ fn check_name(
     budget: &mut Budget,
 ) -> Result<(), Reason> {
     let mut subtrees = constraints.permitted.iter().chain(&constraints.excluded);
-    // What cannot be compared may not be let pass, unless it need not be understood.
+    // Reject what cannot be compared, unless the constraint is not critical.
     if let Some(form) = name.uncompared_form()
         && constraints.critical
         && subtrees.any(|subtree| subtree.uncompared_form() == Some(form))
@@ -124,7 +124,7 @@ fn display_name(name: &GeneralName<'_>) -> String {
     }
 }
 
-/// Whether a name is compared with a subtree.
+/// Returns whether the name can be compared with the subtree.
 fn same_form(name: &GeneralName<'_>, subtree: &GeneralName<'_>) -> bool {
     use GeneralName::{Directory, Dns, Ip, OtherMailbox, Rfc822, Uri};
     matches!(
@@ -137,14 +137,14 @@ fn same_form(name: &GeneralName<'_>, subtree: &GeneralName<'_>) -> bool {
     )
 }
 
-/// On which side of a constraint a subtree stands: what is doubtful, in the name or in the subtree, is refused on either.
+/// The kind of a subtree. A name or subtree that is unclear is rejected on either side.
 #[derive(Clone, Copy, PartialEq)]
 enum Side {
     Excluded,
     Permitted,
 }
 
-/// Whether a name lies within a subtree of its own form.
+/// Returns whether a name lies within a subtree of the same form.
 fn lies_within(
     name: &GeneralName<'_>,
     subtree: &GeneralName<'_>,
@@ -159,14 +159,14 @@ fn lies_within(
         (Rfc822(mailbox), Rfc822(base)) => Ok(mailbox_within(mailbox, base, side)),
         (Uri(uri), Uri(base)) => Ok(match host_of(uri) {
             Some(host) => host_within(host, base, side),
-            // RFC 5280: without a fully qualified host name, a constraint refuses it.
+            // RFC 5280: a constraint rejects a URI without a fully qualified host name.
             None => side == Side::Excluded,
         }),
         _ => Ok(false),
     }
 }
 
-/// Whether `name` is `base`, or has further labels before it; ASCII letter case does not count.
+/// Returns whether `name` equals `base` or is below it, ignoring ASCII letter case.
 fn is_same_or_below(name: &[u8], base: &[u8]) -> bool {
     name.eq_ignore_ascii_case(base) || is_below(name, base)
 }
@@ -183,7 +183,7 @@ fn without_final_dot(name: &[u8]) -> &[u8] {
     name.strip_suffix(b".").unwrap_or(name)
 }
 
-/// A base that begins with a dot stands for what is below it alone, as for everyone else; an empty one for everything.
+/// As in other implementations, a base that starts with a dot matches only what is below it, and an empty base matches everything.
 fn dns_within(name: &[u8], base: &[u8], side: Side) -> bool {
     let (name, base) = (without_final_dot(name), without_final_dot(base));
     if base.is_empty() {
@@ -198,7 +198,7 @@ fn dns_within(name: &[u8], base: &[u8], side: Side) -> bool {
     }
     let base = base.strip_prefix(b".").unwrap_or(base);
     let domain = name.strip_prefix(b"*.");
-    // A wildcard also stands for hosts within an excluded subtree that lies below it.
+    // A wildcard may also match hosts in an excluded subtree below its domain.
     let may_reach = domain.is_some_and(|domain| is_below(base, domain));
     within || may_reach || !is_host(base) || !is_host(domain.unwrap_or(name))
 }
@@ -222,7 +222,7 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
         Some((base_local, base_host)) => {
             local == base_local && host.eq_ignore_ascii_case(base_host)
         }
-        // Who excludes all at a host may have written it as in an address.
+        // Authors may write the exclusion of all mailboxes at a host with an `@`.
         None if side == Side::Excluded => {
             host_within(host, base.strip_prefix(b"@").unwrap_or(base), side)
         }
@@ -230,7 +230,7 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
     }
 }
 
-/// RFC 9598 section 6: by the host alone, which is in ASCII there. Where one mailbox is permitted, no other one of its host is.
+/// RFC 9598 section 6: only the host, which must be ASCII, is compared. If one mailbox is permitted, no other one at its host is.
 fn utf8_mailbox_within(mailbox: Option<&str>, base: &[u8], side: Side) -> bool {
     let mailbox = mailbox.unwrap_or_default().as_bytes();
     let is_readable = split_mailbox(mailbox).is_some_and(|(_, host)| host.is_ascii());
@@ -241,7 +241,7 @@ fn utf8_mailbox_within(mailbox: Option<&str>, base: &[u8], side: Side) -> bool {
     }
 }
 
-/// The last `@` separates: a quoted local part may contain others.
+/// Splits at the last `@`, because a quoted local part may contain others.
 fn split_mailbox(mailbox: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = mailbox.iter().rposition(|&byte| byte == b'@')?;
     let (local, host) = mailbox.split_at(at);
@@ -249,7 +249,7 @@ fn split_mailbox(mailbox: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((local, host)).filter(|(local, host)| !local.is_empty() && !host.is_empty())
 }
 
-/// Whether it is the name of a host, as others understand it, too: labels of letters, digits, hyphens and underscores.
+/// Returns whether this is unambiguously a host name: labels of letters, digits, hyphens and underscores.
 fn is_host(name: &[u8]) -> bool {
     let is_label = |label: &[u8]| {
         let mut bytes = label.iter();
@@ -258,7 +258,7 @@ fn is_host(name: &[u8]) -> bool {
     name.split(|&byte| byte == b'.').all(is_label)
 }
 
-/// The host of a URI with an authority (RFC 3986 section 3.2), if it is a name and not an address.
+/// Returns the host of a URI with an authority (RFC 3986 section 3.2) if it is a name and not an address.
 fn host_of(uri: &[u8]) -> Option<&[u8]> {
     let colon = uri.iter().position(|&byte| byte == b':')?;
     let rest = uri.get(colon + 1..)?.strip_prefix(b"//")?;
@@ -285,7 +285,7 @@ fn host_of(uri: &[u8]) -> Option<&[u8]> {
     is_name.then_some(host)
 }
 
-/// An address within a range: an address and a mask of the same length.
+/// Returns whether an address lies within a range, which is an address and a mask of the same length.
 fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
     let malformed = || {
         Reason::ExtensionMalformed(X509Error::Malformed {
@@ -300,7 +300,7 @@ fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
         return Err(malformed());
     }
     let (base, mask) = range.split_at(range.len() / 2);
-    // RFC 4632: ones, then zeros.
+    // RFC 4632: ones followed by zeros.
     let bits: Vec<bool> = mask
         .iter()
         .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1))
@@ -365,7 +365,7 @@ mod tests {
                 assert_eq!(is, within, "{mailbox} in {base}");
             }
         }
-        // As hosts that have an `@` before them.
+        // Hosts with a leading `@`.
         for (base, excluded) in [
             ("@example.com", true),
             ("@example.net", false),
@@ -376,7 +376,7 @@ mod tests {
             let told = (within(Side::Permitted), within(Side::Excluded));
             assert_eq!(told, (false, excluded), "{base}");
         }
-        // What they stand for cannot be told.
+        // Bases whose meaning is unclear.
         for base in [
             "",
             ".",
@@ -411,7 +411,7 @@ mod tests {
             (Some("ä@example.net"), "a@example.com", false, false),
             (Some("ä@example.com"), "@example.com", false, true),
             (Some("ä@xn--mller-kva.de"), "xn--mller-kva.de", true, true),
-            // What they are cannot be told.
+            // Mailboxes whose meaning is unclear.
             (Some("ä@müller.de"), "example.com", false, true),
             (Some("ä@müller.example.com"), ".example.com", false, true),
             (Some("ä"), "example.com", false, true),

@@ -1,5 +1,5 @@
-//! Certificate policies: the state of RFC 5280 section 6.1.2 with the graph of RFC 9618 in place of the tree, which a few
-//! certificates could make to grow without bound.
+//! Certificate policies: the state of RFC 5280 section 6.1.2, with the graph of RFC 9618 instead of the tree. A few certificates
+//! could make the tree grow exponentially.
 
 use alloc::{
     string::{String, ToString},
@@ -19,18 +19,18 @@ pub(super) fn is_any_policy(policy: Oid<'_>) -> bool {
     policy == ANY_POLICY
 }
 
-/// valid_policy_graph: a level for each certificate down from the anchor. A policy has at most one node in a level.
+/// valid_policy_graph, with one level for each certificate down from the anchor. Each policy has at most one node in a level.
 pub(super) struct Graph<'a> {
-    /// Empty for NULL.
+    /// Empty means NULL.
     levels: Vec<Vec<Node<'a>>>,
 }
 
 struct Node<'a> {
     valid_policy: Oid<'a>,
     expected_policies: Vec<Oid<'a>>,
-    /// Places in the level above.
+    /// Indices into the level above.
     parents: Vec<usize>,
-    /// Mapped where mapping was inhibited: no node below it.
+    /// Mapped while mapping was inhibited, so no node may follow below.
     is_deleted: bool,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Graph<'a> {
         self.levels.is_empty()
     }
 
-    /// How many policies the last level expects: what a step's work grows with.
+    /// Returns the number of expected policies in the last level, which determines the cost of a step.
     pub(super) fn width(&self) -> usize {
         let last = self.levels.last().into_iter().flatten();
         last.map(|node| node.expected_policies.len()).sum()
@@ -66,7 +66,7 @@ impl<'a> Graph<'a> {
         self.levels.clear();
     }
 
-    /// Steps (d) and (e) of section 6.1.3: a certificate with these policies, in which anyPolicy counts or does not.
+    /// Performs steps (d) and (e) of section 6.1.3. `any_policy_counts` says whether the certificate's anyPolicy is effective.
     pub(super) fn descend(&mut self, policies: Option<&[Oid<'a>]>, any_policy_counts: bool) {
         let (Some(above), Some(policies)) = (self.levels.last(), policies) else {
             self.set_null();
@@ -121,7 +121,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Step (b) of section 6.1.4: mappings of the certificate that was descended to last.
+    /// Performs step (b) of section 6.1.4 with the mappings of the last certificate.
     pub(super) fn map(&mut self, mappings: &[PolicyMapping<'a>], is_inhibited: bool) {
         let Some(level) = self.levels.last_mut() else {
             return;
@@ -166,7 +166,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Step (g) of section 6.1.5: the policies under which the path is valid, for its authorities and for the user.
+    /// Performs step (g) of section 6.1.5: returns the policies under which the path is valid, authority- and user-constrained.
     pub(super) fn sets(&self, initial: Option<&[ObjectIdentifier]>) -> PolicySets {
         let mut authority: Vec<Oid<'a>> = Vec::new();
         let mut below: Vec<usize> = Vec::new();
@@ -177,7 +177,7 @@ impl<'a> Graph<'a> {
                 .and_then(|above| self.levels.get(above));
             let mut parents = Vec::new();
             for (place, node) in level.iter().enumerate() {
-                // A node without one below it, down to the last level, has been deleted.
+                // A node without a child, except in the last level, is deleted.
                 if node.is_deleted || !is_last(depth) && !below.contains(&place) {
                     continue;
                 }
@@ -218,12 +218,12 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Policies as dotted numbers, in no order.
+/// The policies under which a path is valid, as dotted OIDs in no particular order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PolicySets {
-    /// Under which the path is valid for its authorities; `2.5.29.32.0` for any.
+    /// The authority-constrained policies; `2.5.29.32.0` means any policy.
     pub authority: Vec<String>,
-    /// Those of them that the user asked for; all of them if the user takes any.
+    /// The user-constrained policies: those in `authority` that the caller accepts, or all of them if it accepts any.
     pub user: Vec<String>,
 }
 
@@ -237,7 +237,7 @@ mod tests {
         Oid::of_octets(&[0x2A, 0x03]),
     ];
 
-    /// Two policies that map to each other crosswise double a tree in every level.
+    /// Two policies that map to each other would double a tree at every level.
     #[test]
     fn mappings_do_not_multiply_the_graph() {
         let [p1, p2, _] = P;

@@ -1,4 +1,4 @@
-//! Revocation (RFC 5280 section 6.3): the lists that were given, asked of each certificate of a path.
+//! Revocation (RFC 5280 section 6.3): looks up each certificate of a path in the given CRLs.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -14,28 +14,28 @@ use crate::{
     crl::{Coverage, Crl},
 };
 
-/// What the lists say of a path that none of them refuses.
+/// The revocation findings of a path that no CRL rejects.
 #[derive(Default)]
 pub(super) struct Revocations {
-    /// Warnings, and of which certificates no list tells.
+    /// Warnings, including certificates for which no CRL was given.
     pub(super) findings: Vec<PathFinding>,
-    /// Whether any list is of the name of an issuer.
+    /// Whether any CRL matches the name of an issuer.
     pub(super) is_asked: bool,
 }
 
 impl Revocations {
-    /// Adds what there is to tell of one certificate.
+    /// Adds the result for one certificate.
     pub(super) fn add(&mut self, told: Option<PathFinding>) {
         let is_missing = |finding: &PathFinding| finding.reason == Reason::CrlMissing;
         self.is_asked |= !told.as_ref().is_some_and(is_missing);
-        // An anchor may have several issuers that are known.
+        // An anchor may have several known issuers.
         let new = told.filter(|finding| !self.findings.contains(finding));
         self.findings.extend(new);
     }
 }
 
 impl<'s, 'a> Search<'s, 'a> {
-    /// Asks of each certificate below the anchor whether its issuer has revoked it, and of the anchor if anchors are judged.
+    /// Checks whether each certificate below the anchor is revoked by its issuer. Checks the anchor too with `judge_anchors`.
     pub(super) fn check_revocation(&mut self, walk: &[Place]) -> Result<Revocations, PathFinding> {
         let mut revocations = Revocations::default();
         if self.rules.crls.is_empty() && !self.rules.require_crls {
@@ -57,7 +57,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(revocations)
     }
 
-    /// Where lists are required, whatever keeps a certificate from being known as free refuses it.
+    /// Turns a warning into a rejection if CRLs are required.
     fn refuse_if_required(
         &self,
         told: Option<PathFinding>,
@@ -68,7 +68,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    /// Whether a list of the name of a certificate's issuer tells of it.
+    /// Returns whether a CRL with the name of the certificate's issuer may cover it.
     pub(super) fn has_list_about(&mut self, place: Place) -> Result<bool, Reason> {
         let crls = self.rules.crls;
         self.budget.compare(crls.len())?;
@@ -80,7 +80,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }))
     }
 
-    /// What there is to tell of a certificate that no list refuses.
+    /// Looks up a certificate in its issuer's CRLs. Fails if it is rejected, and returns a warning or nothing otherwise.
     pub(super) fn ask(&mut self, place: Place, issuer: Place) -> Result<Option<Reason>, Reason> {
         let (Some(member), Some(signer)) =
             (self.member(place).cloned(), self.member(issuer).cloned())
@@ -124,13 +124,13 @@ impl<'s, 'a> Search<'s, 'a> {
                 Some(next_update) => Some(Reason::CrlStale { next_update }),
                 None => Some(Reason::CrlWithoutEnd),
             }),
-            // Fail closed: a list of this name was given that claims to be of the issuer's key, and none counts.
+            // Fail closed: a given CRL claims to be by the issuer's key, but none can be verified.
             Err(Some(error)) => Err(Reason::CrlSignatureRefused(error)),
             Err(None) => Ok(Some(Reason::CrlOfAnotherKey)),
         }
     }
 
-    /// The lists of the name of a certificate's issuer that tell of it: those first that say the most.
+    /// Returns the CRLs with the issuer's name that may cover the certificate, the most conclusive first.
     fn lists_about(
         &mut self,
         certificate: &Certificate<'a>,
@@ -171,8 +171,8 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(lists)
     }
 
-    /// The first of some lists that the issuer's key has signed; if there is none, why the first of those is refused that claim to
-    /// be of that key.
+    /// Returns the first CRL that the issuer's key signed. If there is none, returns the error of the first CRL that claims to be
+    /// by that key.
     fn first_signed(
         &mut self,
         lists: &[Listed<'s>],
@@ -191,7 +191,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(Err(refused))
     }
 
-    /// Whether what a list says is taken back by another one of the issuer's key.
+    /// Returns whether another CRL of the issuer's key supersedes this one.
     fn is_overtaken(
         &mut self,
         list: &Listed<'s>,
@@ -207,7 +207,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(false)
     }
 
-    /// The outer error is the budget's.
+    /// Verifies a CRL's signature, or returns the cached result. The outer error is the budget's.
     fn is_crl_signed_by(
         &mut self,
         index: usize,
@@ -232,34 +232,34 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 }
 
-/// A list that tells of a certificate.
+/// A CRL that may cover a certificate.
 #[derive(Clone, Copy)]
 struct Listed<'s> {
-    /// Its place among those that were given.
+    /// Its index in [`Rules::crls`](super::Rules::crls).
     index: usize,
     crl: &'s Crl<'s>,
-    /// Whether it may tell of other certificates alone, or of some reasons alone.
+    /// Whether it may cover only other certificates, or only some reasons.
     is_doubtful: bool,
     time: Time,
-    /// Whether it says the identifier of another key than the issuer's. That rules nothing out: a CA that is certified again under
-    /// the same key may say another.
+    /// Whether its key identifier differs from the issuer's. It may still be the issuer's, because a CA that is certified again
+    /// under the same key may get another identifier.
     names_another_key: bool,
 }
 
 impl Listed<'_> {
-    /// Whether it takes back what another one of its issuer's key says: as a newer one does that is of its time, or past it like
-    /// the other one. Before its time, and where it is doubtful whether it tells of the certificate, it may revoke and frees nothing.
+    /// Returns whether this CRL supersedes `other`, which is by the same key: it must be newer, and current unless `other` is not.
+    /// A CRL that is not yet valid or has a doubtful scope can revoke a certificate, but cannot clear one.
     fn overtakes(&self, other: &Self) -> bool {
         let may_free = self.time != Time::Ahead && !self.is_doubtful;
         may_free && self.time <= other.time && self.crl.is_newer_than(other.crl)
     }
 }
 
-/// Where the present is in the time of a list.
+/// The validity of a CRL at the current time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Time {
     Current,
-    /// Past it, or it does not say when that is.
+    /// Expired, or without a `nextUpdate`.
     Over,
     Ahead,
 }

@@ -1,4 +1,4 @@
-//! The search: upwards from the leaf by names and signatures, and down again with what the certificates above constrain.
+//! The search: climbs from the leaf by names and signatures, then descends to apply the constraints of the certificates above.
 
 use alloc::{string::ToString, vec, vec::Vec};
 
@@ -25,11 +25,11 @@ pub(super) struct Search<'s, 'a> {
     pub(super) anchors: &'s Pool<'a>,
     pub(super) rules: &'s Rules<'s>,
     pub(super) budget: Budget,
-    /// Signatures that were checked: whose, under whose key, and with what result.
+    /// Verified certificate signatures: the certificate, the signer, and the result.
     checked: Vec<(Place, Place, Result<(), X509Error>)>,
-    /// Signatures of revocation lists that were checked: of which list, under whose key, and with what result.
+    /// Verified CRL signatures: the CRL's index, the signer, and the result.
     pub(super) checked_crls: Vec<(usize, Place, Result<(), X509Error>)>,
-    /// The walk that came furthest.
+    /// The walk that reached an anchor or, failing that, the longest one.
     best: Option<Failure>,
 }
 
@@ -39,7 +39,7 @@ struct Failure {
     refusal: PathFinding,
 }
 
-/// Why a search goes no further here: on to the next candidate, or not at all.
+/// Why the search stops here: `Failed` goes on with the next candidate, `Spent` ends the search.
 enum Stop {
     Failed,
     Spent,
@@ -80,7 +80,7 @@ impl<'s, 'a> Search<'s, 'a> {
         };
         let mut checks = Report::new();
         if self.rules.require_crls {
-            // What is irregular of revocation lists refuses then.
+            // CRL irregularities are rejections then.
             checks = checks.under_policy(true);
         }
         let (places, policies) = match verdict {
@@ -104,7 +104,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 (walk, policies)
             }
             Err(_) => {
-                // Every way to stop has told why.
+                // Each stop recorded a failure before.
                 let best = self.best.take().unwrap_or_else(|| Failure {
                     walk: vec![Place::Leaf],
                     reached_anchor: false,
@@ -147,7 +147,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    /// Remembers why a walk ended, if none came further.
+    /// Records why a walk failed, unless an earlier one came further.
     fn fail(&mut self, walk: &[Place], at: usize, reason: Reason) {
         let reached_anchor = matches!(walk.last(), Some(Place::Anchor(_)));
         let came_further = self.best.as_ref().is_none_or(|best| {
@@ -162,7 +162,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    /// From the last certificate of the walk to an anchor.
+    /// Continues from the last certificate of the walk to an anchor.
     fn climb(&mut self, walk: &mut Vec<Place>) -> Result<(PolicySets, Revocations), Stop> {
         let last = walk.len().saturating_sub(1);
         let top = walk.last().and_then(|place| self.member(*place)).cloned();
@@ -225,14 +225,14 @@ impl<'s, 'a> Search<'s, 'a> {
                 return Err(stop);
             }
         }
-        // If one of them has signed it, that walk came further than this one.
+        // If a candidate signed it, the longer walk is reported instead.
         if let Some(error) = refused {
             self.fail(walk, last, Reason::SignatureRefused(error));
         }
         Err(Stop::Failed)
     }
 
-    /// From the issuer that a walk has come to: further up, or down again if the walk ends there.
+    /// Continues from an issuer that was just added: climbs on, or validates the walk if it ends there.
     fn go_on(&mut self, walk: &mut Vec<Place>) -> Result<(PolicySets, Revocations), Stop> {
         let refusal = match self.is_at_its_end(walk) {
             Ok(false) => return self.climb(walk),
@@ -248,7 +248,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Err(self.stop(walk, refusal.at, refusal.reason))
     }
 
-    /// Remembers why a walk goes no further.
+    /// Records why a walk failed and returns how the search goes on.
     fn stop(&mut self, walk: &[Place], at: usize, reason: Reason) -> Stop {
         let stop = match reason {
             Reason::BudgetSpent => Stop::Spent,
@@ -258,7 +258,7 @@ impl<'s, 'a> Search<'s, 'a> {
         stop
     }
 
-    /// Who may have issued the last certificate of a walk, by name: the most promising first.
+    /// Returns the possible issuers of the walk's last certificate, matched by name, the most promising first.
     fn candidates(&self, top: &Member<'a>, walk: &[Place]) -> Vec<Candidate> {
         let issuers = self.issuers_by_name(top).into_iter();
         let mut candidates: Vec<Candidate> = issuers
@@ -275,8 +275,8 @@ impl<'s, 'a> Search<'s, 'a> {
         candidates
     }
 
-    /// The certificates with the name of another's issuer: those first whose key is not said to be another, and of those the
-    /// anchors.
+    /// Returns the certificates whose subject is the issuer of `below`. Those without a conflicting key identifier come first, and
+    /// among these the anchors.
     pub(super) fn issuers_by_name(&self, below: &Member<'a>) -> Vec<Place> {
         let issuer = below.certificate.issuer().canonical();
         let wanted = authority_key_identifier(&below.certificate);
@@ -299,8 +299,8 @@ impl<'s, 'a> Search<'s, 'a> {
         issuers.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// Whether a walk has been at this name and key: a way around in a circle. An anchor may end one that has, unless that was at
-    /// an anchor.
+    /// Returns whether the walk already contains this name and key, so that it would loop. An anchor is compared only with the
+    /// anchors in the walk, so that it may end a walk that contains the same CA as an intermediate.
     pub(super) fn is_on(&self, walk: &[Place], place: Place, member: &Member<'a>) -> bool {
         let is_anchor = |place: &Place| matches!(place, Place::Anchor(_));
         walk.iter()
@@ -312,7 +312,7 @@ impl<'s, 'a> Search<'s, 'a> {
             })
     }
 
-    /// The outer error is the budget's.
+    /// Verifies a certificate's signature, or returns the cached result. The outer error is the budget's.
     pub(super) fn is_signed_by(
         &mut self,
         top: &Member<'a>,
@@ -356,7 +356,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
     }
 
-    /// What is asked of each certificate by itself.
+    /// Checks a certificate on its own.
     fn check_itself(&self, certificate: &Certificate<'a>) -> Result<(), Reason> {
         if certificate.algorithm().as_der() != certificate.tbs_algorithm().as_der() {
             return Err(Reason::AlgorithmsDiffer);
@@ -392,7 +392,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// Why a certificate may not issue the last one of a walk, its signature aside.
+    /// Returns why a certificate cannot be the issuer of the walk's last one. Does not check the signature.
     fn problem(&self, member: &Member<'a>, is_anchor: bool, walk: &[Place]) -> Option<Reason> {
         self.check_issuer(member, is_anchor, walk).err()
     }
@@ -409,7 +409,7 @@ impl<'s, 'a> Search<'s, 'a> {
         let path_len = match certificate.basic_constraints().map_err(malformed)? {
             Some(BasicConstraints { ca: false, .. }) => return Err(Reason::NotACa),
             Some(BasicConstraints { path_len, .. }) => path_len,
-            // Roots of X.509 version 1 are trusted by being listed.
+            // X.509 version 1 roots are trusted because they are listed.
             None if is_anchor => None,
             None => return Err(Reason::BasicConstraintsMissing),
         };
@@ -434,7 +434,7 @@ impl<'s, 'a> Search<'s, 'a> {
         Ok(())
     }
 
-    /// The intermediates of a walk that a path length counts: not the leaf, and not those that are self-issued.
+    /// Counts the intermediates of a walk that a path length limits: not the leaf, and not self-issued ones.
     fn counted_intermediates(&self, walk: &[Place]) -> u32 {
         let counted = walk
             .iter()
@@ -445,13 +445,13 @@ impl<'s, 'a> Search<'s, 'a> {
         u32::try_from(counted).unwrap_or(u32::MAX)
     }
 
-    /// A walk that has reached an anchor, and on which each has signed the one before it.
+    /// Validates a walk that has reached an anchor and whose signatures are verified.
     fn judge(&mut self, walk: &[Place]) -> Result<(PolicySets, Revocations), PathFinding> {
         let policies = self.descend(walk)?;
         Ok((policies, self.check_revocation(walk)?))
     }
 
-    /// Section 6.1.3 and on, for a walk that has reached an anchor: names and policies, from the anchor downwards.
+    /// Applies name constraints and policies from the anchor downwards (section 6.1.3 onwards).
     fn descend(&mut self, walk: &[Place]) -> Result<PolicySets, PathFinding> {
         let (Some((anchor, below)), rules) = (walk.split_last(), self.rules) else {
             return Ok(PolicySets::default());

@@ -1,4 +1,4 @@
-//! What the certificates above say about those below: the state of RFC 5280 section 6.1.2 on the way down.
+//! The state of RFC 5280 section 6.1.2: the constraints that the certificates above put on those below.
 
 use alloc::vec::Vec;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::certificate::Certificate;
 
-/// The state variables of RFC 5280 section 6.1.2, but for the path length, which is counted upwards.
+/// The state variables of RFC 5280 section 6.1.2, except the path length, which is counted upwards.
 pub(super) struct State<'a> {
     graph: Graph<'a>,
     constraints: Vec<NameConstraints<'a>>,
@@ -43,7 +43,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// One certificate further down: sections 6.1.3 and 6.1.4, and 6.1.5 for the leaf.
+    /// Processes the next certificate down: sections 6.1.3 and 6.1.4, or 6.1.5 for the leaf.
     pub(super) fn pass(
         &mut self,
         member: &Member<'a>,
@@ -105,7 +105,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// Section 6.1.5 (g), and whether the path is valid with that.
+    /// Returns the policy sets (section 6.1.5 (g)), or an error if a required policy is missing.
     pub(super) fn sets(&self, rules: &Rules<'_>) -> Result<PolicySets, Reason> {
         let sets = self.graph.sets(rules.policies);
         if self.explicit_policy == 0 && sets.user.is_empty() {
