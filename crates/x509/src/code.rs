@@ -15,11 +15,11 @@ use crate::{
 const CODE_BYTES: usize = 24;
 const CODE_DIGITS: usize = 2 * CODE_BYTES;
 
-/// A verification code, the certificate that it was issued for, and until when it lives.
+/// A verification code, with the certificate that it was issued for and its expiry.
 ///
-/// It is used once: [`VerificationCode::redeem`] takes it and gives it back only with a refusal. One that is read from its digits
-/// alone knows neither its certificate nor its end until it is told ([`VerificationCode::bound_to`]); judged as it is, that warns
-/// ([`ProofFinding::CodeUnbound`]). `Debug` hides the digits.
+/// A code is used once: [`VerificationCode::redeem`] consumes it and returns it only if the proof is refused. A code parsed from
+/// its digits is not bound to a certificate and has no expiry until [`VerificationCode::bound_to`] sets them. Proving with an
+/// unbound code is a warning ([`ProofFinding::CodeUnbound`]). `Debug` hides the digits.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, VerificationCode};
@@ -28,7 +28,7 @@ const CODE_DIGITS: usize = 2 * CODE_BYTES;
 /// let code = VerificationCode::issue(&[0xA5; 24], &ca, Some(1_800_003_600)); // from a random source
 /// assert_eq!(code.digits().len(), 48);
 ///
-/// // Stored as its parts, and put together again.
+/// // Stored as its parts and restored.
 /// let (text, of, until) = (code.digits().to_owned(), code.certificate().unwrap(), code.expires_at());
 /// let again: VerificationCode = text.parse()?;
 /// let again = again.bound_to(of, until);
@@ -42,16 +42,16 @@ pub struct VerificationCode {
 }
 
 impl VerificationCode {
-    /// Makes the code of 24 random bytes for a certificate.
+    /// Creates a code for a certificate from 24 random bytes.
     ///
-    /// `expires_at`, in seconds since the Unix epoch, is the first second at which it is dead, without any skew; `None` for no
-    /// expiry. A proof for one that would end beyond 9999-12-31T23:59:59Z is refused: that is a time in milliseconds, which never
-    /// comes.
+    /// `expires_at`, in seconds since the Unix epoch, is the first second at which the code has expired; no clock skew is allowed
+    /// for. `None` means no expiry. A proof with an expiry after 9999-12-31T23:59:59Z is refused, because that is probably a time
+    /// in milliseconds, so the code would never expire.
     pub fn issue(random: &[u8; CODE_BYTES], ca: &Certificate<'_>, expires_at: Option<u64>) -> Self {
         Self::draw(random).bound_to(ca.sha256_thumbprint(), expires_at)
     }
 
-    /// Makes a code of 24 random bytes that is bound to no certificate and does not expire: to be bound, or judged with a warning.
+    /// Creates a code from 24 random bytes that is bound to no certificate and does not expire.
     pub fn draw(random: &[u8; CODE_BYTES]) -> Self {
         let mut digits = [0; CODE_DIGITS];
         data_encoding::HEXUPPER.encode_mut(random, &mut digits);
@@ -62,12 +62,11 @@ impl VerificationCode {
         }
     }
 
-    /// Reads a code that is bound to no certificate and does not expire, as one typed on a command line: to be bound, or judged
-    /// with a warning.
+    /// Parses a code, for example from a command line. It is bound to no certificate and does not expire.
     ///
     /// # Errors
     ///
-    /// [`X509Error::CodeMalformed`] unless it is exactly 48 digits `0` to `9` and `A` to `F`.
+    /// [`X509Error::CodeMalformed`] if it is not exactly 48 digits `0` to `9` and `A` to `F`.
     pub fn parse(text: &str) -> Result<Self, X509Error> {
         let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
         if let Some(at) = text.bytes().position(|byte| !is_digit(&byte)) {
@@ -86,8 +85,8 @@ impl VerificationCode {
         })
     }
 
-    /// Binds a parsed code to a certificate and an expiry (as in [`VerificationCode::issue`]) again, as a store does that has kept
-    /// the three.
+    /// Binds the code to a certificate and an expiry (as in [`VerificationCode::issue`]), for example after loading all three from
+    /// a store.
     pub fn bound_to(self, certificate: Sha256Thumbprint, expires_at: Option<u64>) -> Self {
         Self {
             certificate: Some(certificate),
@@ -96,22 +95,22 @@ impl VerificationCode {
         }
     }
 
-    /// The 48 digits: what the leaf's common name must be.
+    /// Returns the 48 digits, which must be the leaf's common name.
     pub fn digits(&self) -> &str {
         str::from_utf8(&self.digits).unwrap_or_default()
     }
 
-    /// The SHA-256 thumbprint of the certificate that it was issued for.
+    /// Returns the SHA-256 thumbprint of the certificate that the code was issued for.
     pub fn certificate(&self) -> Option<Sha256Thumbprint> {
         self.certificate
     }
 
-    /// The first second since the Unix epoch at which it is dead.
+    /// Returns the first second, counted from the Unix epoch, at which the code has expired.
     pub fn expires_at(&self) -> Option<u64> {
         self.expires_at
     }
 
-    /// [`prove`] at `now`, in seconds since the Unix epoch, that spends the code if the proof is accepted.
+    /// Runs [`prove`] at `now`, in seconds since the Unix epoch, and consumes the code if the proof is accepted.
     ///
     /// ```
     /// # #[cfg(feature = "ring")] {
@@ -120,7 +119,7 @@ impl VerificationCode {
     /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
     /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
     /// let policy = Policy::new(RING);
-    /// // The CA instead of a leaf: the code is good for another try.
+    /// // The CA instead of a leaf: the code can be used again.
     /// let Redemption::Kept { code, report } = code.redeem(&ca, ca.as_der(), 1_800_000_000, &policy) else { panic!() };
     /// assert!(!report.accepted());
     ///
@@ -145,12 +144,12 @@ impl VerificationCode {
         }
     }
 
-    /// Whether a common name is this code, in time that depends on the name's length alone.
+    /// Returns whether a common name is this code. The time depends only on the length of the name.
     pub(crate) fn is_name(&self, name: &str) -> bool {
         self.digits.as_slice().ct_eq(name.as_bytes()).into()
     }
 
-    /// Whether a common name is this code but for letter case and blanks around it.
+    /// Returns whether a common name differs from this code only in letter case or surrounding whitespace.
     pub(crate) fn is_nearly_name(&self, name: &str) -> bool {
         name.trim().eq_ignore_ascii_case(self.digits())
     }
@@ -159,7 +158,7 @@ impl VerificationCode {
 impl FromStr for VerificationCode {
     type Err = X509Error;
 
-    /// As [`VerificationCode::parse`] does.
+    /// Parses a code as [`VerificationCode::parse`] does.
     fn from_str(text: &str) -> Result<Self, X509Error> {
         Self::parse(text)
     }
@@ -174,7 +173,7 @@ impl fmt::Debug for VerificationCode {
     }
 }
 
-/// What became of a code.
+/// The result of [`VerificationCode::redeem`].
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -193,16 +192,16 @@ impl fmt::Debug for VerificationCode {
 #[derive(Debug)]
 #[must_use = "it says whether the proof was accepted, and has the code that a refusal leaves"]
 pub enum Redemption {
-    /// The proof was refused: the code lives on.
+    /// The proof was refused; the code remains valid.
     Kept {
-        /// Why.
+        /// Why the proof was refused.
         report: Report<ProofFinding>,
-        /// The code.
+        /// The unused code.
         code: VerificationCode,
     },
-    /// The proof was accepted, and the code is gone.
+    /// The proof was accepted; the code is consumed.
     Spent {
-        /// What was found on the way.
+        /// The checks and their findings.
         report: Report<ProofFinding>,
     },
 }

@@ -1,10 +1,10 @@
-//! What a check is run with: the algorithms, the clock's tolerance, and how strict to be.
+//! The policy of a proof: algorithms, clock skew and strictness.
 
 use core::time::Duration;
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-/// The rules of a check, as data.
+/// The policy under which a proof is validated.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -14,7 +14,7 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let leaf = include_bytes!("../tests/data/p256-leaf.der");
 /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
-/// // A second too early for a clock that is trusted to the second.
+/// // One second before the leaf is valid: rejected if no clock skew is allowed for.
 /// let mut exact = Policy::new(RING);
 /// exact.clock_skew = Duration::ZERO;
 /// let just_before = 1_795_317_246;
@@ -26,18 +26,18 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Policy<'a> {
-    /// The signature algorithms on offer, such as [`algorithms::RING`](crate::algorithms).
+    /// The supported signature algorithms, such as [`algorithms::RING`](crate::algorithms).
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
-    /// By how much this clock and the makers' may differ: both ends of a validity period are moved outwards by it. Five minutes
-    /// unless set. A code's expiry stands as it is: the clock that judges it has set it.
+    /// The clock skew allowed for: both ends of a validity period are extended by it. The default is five minutes. It does not
+    /// apply to a code's expiry, because the same clock set it.
     pub clock_skew: Duration,
-    /// Whether to refuse what RFC 5280 forbids though the real service takes it: version 1, missing basicConstraints, a CA as
-    /// leaf, malformed extensions. Off unless set.
+    /// Whether to refuse what RFC 5280 forbids but Azure's service accepts: version 1, missing basicConstraints, a CA as leaf,
+    /// malformed extensions. The default is `false`.
     pub strict: bool,
 }
 
 impl<'a> Policy<'a> {
-    /// The default policy over a table of algorithms.
+    /// Creates the default policy with a table of algorithms.
     pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
         Self {
             algorithms,

@@ -1,15 +1,15 @@
-//! What a proof of possession is asked.
+//! The checks of a proof of possession.
 
 crate::checks! {
     /// A check of a proof of possession, in the order of reports. Names and order are stable.
     pub ProofCheck {
-        /// `leaf`: the upload is one certificate of strict DER.
+        /// `leaf`: the upload is one certificate in strict DER.
         Leaf = "leaf", "the leaf is one certificate";
         /// `code`: the code was issued for this CA certificate and has not expired.
         Code = "code", "the code is live and for this certificate";
         /// `issuer`: the leaf's issuer is the CA's subject.
         Issuer = "issuer", "the leaf's issuer is the CA's subject, byte for byte";
-        /// `signature`: the leaf's signature over its received bytes verifies under the CA's key.
+        /// `signature`: the leaf's signature over the received bytes verifies under the CA's key.
         Signature = "signature", "the signature verifies";
         /// `common-name`: the leaf's subject has exactly one common name, and it is the code.
         CommonName = "common-name", "the leaf's one common name is the code";
@@ -20,19 +20,19 @@ crate::checks! {
             "the CA certificate is valid now" | "the CA certificate is valid at that time";
         /// `not-the-ca`: the leaf is not the CA certificate itself.
         NotTheCa = "not-the-ca", "the leaf is another certificate than the CA's";
-        /// `ca-constraints`: the CA's basicConstraints let it be a CA.
+        /// `ca-constraints`: the CA's basicConstraints mark it as a CA.
         CaConstraints = "ca-constraints", "the CA certificate says CA:TRUE";
-        /// `ca-key-usage`: the CA's keyUsage, if there is one, lets it sign certificates.
+        /// `ca-key-usage`: the CA's keyUsage, if present, allows it to sign certificates.
         CaKeyUsage = "ca-key-usage", "the CA certificate may sign certificates";
-        /// `leaf-constraints`: the leaf's basicConstraints are those of a leaf.
+        /// `leaf-constraints`: the leaf's basicConstraints and keyUsage are not those of a CA.
         LeafConstraints = "leaf-constraints", "the leaf does not say CA:TRUE";
         /// `key-strength`: the keys are strong enough.
         KeyStrength = "key-strength", "the keys are strong enough";
-        /// `hash-strength`: the signatures' hashes are strong enough.
+        /// `hash-strength`: the hashes of the signatures are strong enough.
         HashStrength = "hash-strength", "the hashes are strong enough";
-        /// `leaf-extensions`: the leaf's critical extensions are known, and its extensions are in order.
+        /// `leaf-extensions`: the leaf's extensions are well-formed, and its critical ones are known.
         LeafExtensions = "leaf-extensions", "no unknown critical extension in the leaf";
-        /// `ca-extensions`: the CA certificate's critical extensions are known, and its extensions are in order.
+        /// `ca-extensions`: the CA certificate's extensions are well-formed, and its critical ones are known.
         CaExtensions = "ca-extensions", "no unknown critical extension in the CA certificate";
         /// `version`: both certificates are of version 3.
         Version = "version", "both certificates are of version 3";

@@ -1,4 +1,4 @@
-//! What a check of a proof can find, and one table of what each finding means.
+//! The findings of a proof of possession: their severity, check, remedy and text.
 
 use alloc::string::String;
 use core::fmt;
@@ -13,10 +13,10 @@ use crate::{
     upload::Encoding,
 };
 
-/// Which of the two certificates is meant.
+/// One of the two certificates of a proof.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Role {
-    /// The certificate whose key is to be proven.
+    /// The certificate whose private key is to be proven.
     Ca,
     /// The verification certificate.
     Leaf,
@@ -31,7 +31,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// An extension whose value is read.
+/// An extension whose value is parsed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ReadExtension {
     /// basicConstraints.
@@ -52,7 +52,7 @@ impl fmt::Display for ReadExtension {
     }
 }
 
-/// Something that a check of a proof found. Its text never contains the code.
+/// A finding of a proof of possession. Its text never contains the code.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -60,7 +60,7 @@ impl fmt::Display for ReadExtension {
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
-/// // Somebody uploads the CA certificate in place of the leaf.
+/// // The CA certificate is uploaded instead of the leaf.
 /// let report = prove(&ca, ca.as_der(), &code, 1_800_000_000, &Policy::new(RING));
 /// let found = report.of(ProofCheck::CommonName).next().unwrap();
 /// assert_eq!(*found, ProofFinding::CommonNameMismatch { characters: 8, nearly: false });
@@ -71,182 +71,182 @@ impl fmt::Display for ReadExtension {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ProofFinding {
-    /// The signature algorithm inside the signed part of the leaf is not the one outside.
+    /// The signature algorithm inside the signed part of the leaf differs from the one outside.
     AlgorithmsDiffer,
     /// The CA certificate has no basicConstraints.
     BasicConstraintsMissing,
-    /// The CA's basicConstraints are not critical, against RFC 5280 section 4.2.1.9.
+    /// The CA's basicConstraints are not critical, as RFC 5280 section 4.2.1.9 requires.
     BasicConstraintsNotCritical,
-    /// The CA certificate says that it is not a CA.
+    /// The CA certificate's basicConstraints contain CA:FALSE.
     CaFalse,
     /// The code was issued for another certificate.
     CodeForAnotherCertificate,
-    /// The code is dead.
+    /// The code has expired.
     CodeExpired {
-        /// Since when, in seconds since the Unix epoch.
+        /// When it expired, in seconds since the Unix epoch.
         expired_at: u64,
     },
-    /// The code is to end at no time of this calendar: a time in milliseconds, most likely.
+    /// The code's expiry is after the year 9999, probably because it is in milliseconds.
     CodeExpiryOutOfRange {
-        /// When, in seconds since the Unix epoch.
+        /// The expiry, taken as seconds since the Unix epoch.
         expires_at: u64,
     },
-    /// The code is its digits alone: for which certificate it was issued, and until when it lives, was not said.
+    /// The code was given without the certificate that it was issued for and without an expiry.
     CodeUnbound,
     /// The leaf's common name is not the code.
     CommonNameMismatch {
-        /// How many characters it has; a code has 48.
+        /// The length of the common name in characters; a code has 48.
         characters: usize,
-        /// Whether it is the code but for letter case or blanks around it.
+        /// Whether it differs from the code only in letter case or in surrounding whitespace.
         nearly: bool,
     },
     /// The leaf's subject has no common name.
     CommonNameMissing,
     /// The leaf's subject has several common names.
     CommonNameNotUnique {
-        /// How many.
+        /// The number of common names.
         count: usize,
     },
-    /// The leaf's common name is not a string.
+    /// The leaf's common name is not a readable string.
     CommonNameUnreadable,
-    /// A critical constraint that is not applied here, such as nameConstraints.
+    /// A critical constraint that is not applied, such as nameConstraints.
     ConstraintNotApplied {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
         /// The extension's OID.
         oid: String,
     },
-    /// A critical extension that is not known here.
+    /// A critical extension that is not known.
     CriticalExtensionUnknown {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
         /// The extension's OID.
         oid: String,
     },
-    /// A GeneralizedTime before 2050 in the validity, against RFC 5280 section 4.1.2.5.
+    /// A GeneralizedTime before 2050 in the validity, which RFC 5280 section 4.1.2.5 forbids.
     EarlyGeneralizedTime {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
     },
     /// An extension that occurs more than once.
     ExtensionDuplicated {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
         /// The extension's OID.
         oid: String,
-        /// Whether a check depends on it.
+        /// Whether a check depends on the extension.
         needed: bool,
     },
-    /// An extension that is malformed.
+    /// A malformed extension.
     ExtensionMalformed {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
-        /// Which one.
+        /// The extension.
         extension: ReadExtension,
     },
     /// Extensions in a certificate of version 1 or 2.
     ExtensionsBeforeV3 {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
     },
-    /// A list of extensions with none in it, against RFC 5280 section 4.1.
+    /// An empty list of extensions, which RFC 5280 section 4.1 forbids.
     ExtensionsEmpty {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
     },
-    /// The validity is over.
+    /// The certificate has expired.
     Expired {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
-        /// The last valid second, since the Unix epoch; negative before 1970.
+        /// The last valid second, counted from the Unix epoch; negative before 1970.
         not_after: i64,
     },
-    /// The upload contained more certificates than one; the first was taken.
+    /// The upload contained more than one certificate; the first was used.
     FurtherCertificates {
-        /// How many more.
+        /// The number of further certificates.
         count: usize,
     },
-    /// The leaf's issuer is empty, and so is the CA's subject.
+    /// The leaf's issuer and the CA's subject are both empty.
     IssuerEmpty,
-    /// The leaf's issuer is the CA's subject once letter case is folded and blanks are collapsed.
+    /// The leaf's issuer matches the CA's subject only after letter case is folded and whitespace is collapsed.
     IssuerFolded,
-    /// The leaf names another issuer than the CA.
+    /// The leaf's issuer is not the CA's subject.
     IssuerMismatch {
-        /// The issuer that the leaf names, as RFC 4514 text; where it differs, what is not ASCII is escaped.
+        /// The leaf's issuer as RFC 4514 text. Where the two names differ, non-ASCII characters are escaped.
         issuer: String,
-        /// The CA's subject, likewise.
+        /// The CA's subject in the same form.
         ca_subject: String,
     },
-    /// The CA's keyUsage leaves keyCertSign out.
+    /// The CA's keyUsage lacks keyCertSign.
     KeyCertSignMissing,
-    /// The leaf's keyUsage asserts keyCertSign though it is not a CA, against RFC 5280 section 4.2.1.9.
+    /// The leaf's keyUsage asserts keyCertSign though it is not a CA, which RFC 5280 section 4.2.1.9 forbids.
     KeyCertSignWithoutCa,
-    /// The RSA key's exponent is none that verifies anything.
+    /// The RSA key's public exponent is unsound: even, below 3 or over 33 bits.
     KeyExponentUnsound {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
     },
-    /// The RSA key is of a size that is not taken.
+    /// The size of the RSA key is not accepted.
     KeySize {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
-        /// Its size in bits.
+        /// The key size in bits.
         bits: u32,
     },
-    /// The leaf says that it is a CA.
+    /// The leaf's basicConstraints contain CA:TRUE.
     LeafIsCa,
     /// The leaf is the CA certificate itself.
     LeafIsTheCa,
-    /// The leaf was found in this encoding.
+    /// The encoding in which the leaf was uploaded.
     LeafRead {
         /// The encoding.
         encoding: Encoding,
     },
-    /// The leaf could not be read.
+    /// The leaf could not be parsed.
     LeafUnreadable(X509Error),
-    /// The validity has not begun.
+    /// The certificate is not yet valid.
     NotYetValid {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
-        /// The first valid second, since the Unix epoch; negative before 1970.
+        /// The first valid second, counted from the Unix epoch; negative before 1970.
         not_before: i64,
     },
     /// The leaf's basicConstraints have a path length, but no CA:TRUE.
     PathLenWithoutCa,
-    /// The serial number is odd.
+    /// The serial number violates RFC 5280 section 4.1.2.2.
     SerialOdd {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
-        /// How.
+        /// What is wrong with it.
         oddity: SerialOddity,
     },
-    /// An attribute of the subject is of a string type that RFC 5280 appendix A.1 does not let it have, such as a common name
-    /// in an IA5String.
+    /// An attribute of the subject has a string type that RFC 5280 appendix A.1 forbids for it, such as a common name in an
+    /// IA5String.
     StringTypeForbidden {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
         /// The attribute's short name, such as `CN`.
         attribute: &'static str,
     },
-    /// The signature could not be verified, or does not.
+    /// The signature does not verify or could not be checked.
     SignatureRefused(X509Error),
     /// The signature verifies.
     SignatureVerified {
-        /// Under this scheme.
+        /// The signature scheme.
         scheme: Scheme,
     },
-    /// The certificate is of version 1 (or 2).
+    /// The certificate is of X.509 version 1 or 2.
     VersionOld {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
-        /// The version as people count it.
+        /// The version number, 1 or 2.
         version: u8,
     },
-    /// The signature is over a hash for which collisions can be made.
+    /// The signature uses a hash for which collisions can be made.
     WeakHash {
-        /// Whose.
+        /// The certificate concerned.
         role: Role,
-        /// The hash, by name.
+        /// The name of the hash.
         hash: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! The check whether a leaf proves possession of a CA's private key.
+//! The proof that a leaf's issuer possesses a CA's private key.
 
 use alloc::string::ToString;
 
@@ -22,12 +22,12 @@ use crate::{
     upload::Upload,
 };
 
-/// Judges whether `leaf`, an upload in any encoding, proves possession of the private key of `ca`.
+/// Validates whether `leaf`, an upload in any encoding, proves possession of the private key of `ca`.
 ///
-/// It does if `ca` issued it (by name and by signature), if its subject's one common name is `code`, and if nothing about the two
-/// certificates speaks against it under `policy`. `now` is in seconds since the Unix epoch. Every check is run, whatever the others
-/// found; the report lists them all. An accepted code is spent: forget it together with storing the verdict
-/// ([`VerificationCode::redeem`] does so by its type).
+/// The proof is accepted if `ca` issued the leaf (by name and signature), the only common name in the leaf's subject is `code`, and
+/// both certificates pass the other checks under `policy`. `now` is in seconds since the Unix epoch. A failed check does not end
+/// the run; the report lists all checks. A code must be used only once: delete it in the same transaction that stores an accepted
+/// verdict. [`VerificationCode::redeem`] enforces this by its types.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -115,7 +115,7 @@ fn check_leaf(
     ] {
         role_check(report, Role::Leaf, leaf);
     }
-    // These look at both certificates, and both have been seen now.
+    // These checks cover both certificates, and both have been checked now.
     for check in [
         ProofCheck::KeyStrength,
         ProofCheck::HashStrength,
@@ -140,7 +140,7 @@ fn check_code(
         }
         Some(_) => {}
     }
-    // Whoever judges a code has issued it, by one clock: no skew is granted.
+    // The clock that checks a code also set its expiry, so no clock skew is allowed for.
     match code.expires_at() {
         Some(expires_at) if expires_at > LAST_SECOND => {
             report.add(ProofFinding::CodeExpiryOutOfRange { expires_at });
@@ -167,7 +167,7 @@ fn check_issuer(report: &mut Report<ProofFinding>, ca: &Certificate<'_>, leaf: &
     report.done(ProofCheck::Issuer);
 }
 
-/// Runs last: with a key or hash that is refused anyway, a signature means nothing and the table need not know it.
+/// Runs last: with a weak key or hash a signature proves nothing, and the table need not support it.
 fn check_signature(
     report: &mut Report<ProofFinding>,
     ca: &Certificate<'_>,
@@ -223,7 +223,7 @@ fn check_common_name(
     report.done(ProofCheck::CommonName);
 }
 
-/// Told once, however many attributes it applies to.
+/// Reports one attribute at most.
 fn check_string_types(
     report: &mut Report<ProofFinding>,
     role: Role,
@@ -272,7 +272,7 @@ fn check_not_the_ca(
     ca: &Certificate<'_>,
     leaf: &Certificate<'_>,
 ) {
-    // The signed part is compared, so that the CA signed anew is the CA all the same.
+    // Compares the signed part, so that the same CA certificate with a new signature is recognised.
     if leaf.tbs() == ca.tbs() {
         report.add(ProofFinding::LeafIsTheCa);
     }
@@ -302,7 +302,7 @@ fn check_ca_constraints(report: &mut Report<ProofFinding>, ca: &Certificate<'_>)
 fn check_ca_key_usage(report: &mut Report<ProofFinding>, ca: &Certificate<'_>) {
     match ca.key_usage() {
         Ok(Some(usage)) if !usage.key_cert_sign() => report.add(ProofFinding::KeyCertSignMissing),
-        // RFC 5280 section 6.1.4 (n): only a keyUsage that is there is asked.
+        // RFC 5280 section 6.1.4 (n): a missing keyUsage is accepted.
         Ok(_) => {}
         Err(_) => report.add(ProofFinding::ExtensionMalformed {
             role: Role::Ca,
@@ -344,10 +344,10 @@ fn check_leaf_constraints(report: &mut Report<ProofFinding>, leaf: &Certificate<
 fn check_key(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
     let key = certificate.public_key();
     if !matches!(key.kind(), Ok(KeyKind::Rsa | KeyKind::RsaPss)) {
-        // Curves have one size each; an unknown key of the CA fails the signature, and of the leaf is never used.
+        // Each curve has one size. An unknown key of the CA fails the signature check; that of the leaf is never used.
         return;
     }
-    // A malformed key, too, is left to the signature to refuse.
+    // A malformed key fails the signature check.
     let Ok(rsa) = key.rsa() else { return };
     let bits = rsa.bits();
     if !(RSA_MINIMUM_BITS..=RSA_MAXIMUM_BITS).contains(&bits) {
@@ -364,7 +364,7 @@ fn check_hash(report: &mut Report<ProofFinding>, role: Role, certificate: &Certi
     }
 }
 
-/// Extensions that are known here: they are applied, or do not bear on possession.
+/// Known extensions, which are applied or do not affect possession.
 static KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     BASIC_CONSTRAINTS,
     KEY_USAGE,
@@ -381,7 +381,7 @@ static KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.11"), // subjectInfoAccess
 ];
 
-/// Extensions that constrain a chain of certificates. They are not applied: a verification leaf is not used for anything.
+/// Extensions that constrain a certificate chain. They are not applied, because a verification leaf is not used for anything else.
 static CHAIN_CONSTRAINTS: [ObjectIdentifier; 4] = [
     ObjectIdentifier::new_unwrap("2.5.29.30"), // nameConstraints
     ObjectIdentifier::new_unwrap("2.5.29.33"), // policyMappings
@@ -402,7 +402,7 @@ fn check_extensions(report: &mut Report<ProofFinding>, role: Role, certificate: 
             .iter()
             .take(index)
             .filter(|earlier| earlier.id == extension.id);
-        // Told once, at the second one.
+        // Reported once, at the second occurrence.
         if earlier.count() == 1 {
             let needed = role == Role::Ca
                 && (extension.id == BASIC_CONSTRAINTS || extension.id == KEY_USAGE);

@@ -1,4 +1,4 @@
-//! Reports: every check by name, its outcome, and why. One type for all that is judged here and in the crates above.
+//! Reports: each check by name, its outcome, and the reason. This crate and the crates above it share one report type.
 
 use alloc::{
     string::{String, ToString},
@@ -8,47 +8,47 @@ use core::fmt;
 
 /// The checks of one kind of report.
 pub trait Check: Copy + fmt::Debug + Eq + 'static {
-    /// All of them, in the order of reports.
+    /// All checks, in the order of reports.
     const ALL: &'static [Self];
 
-    /// Its stable name.
+    /// Returns the stable name of the check.
     fn name(self) -> &'static str;
 
-    /// What it means that nothing was found, at the present time or at another one that was asked for.
+    /// Returns the text for a check that found nothing, either for the present (`is_now`) or for another requested time.
     fn all_is_well(self, is_now: bool) -> &'static str;
 }
 
-/// Something that a check found: typed, with the data that explains it. `Display` says it to people, and never contains a secret.
+/// A typed finding of a check, with the data that explains it. `Display` writes it for people and never contains a secret.
 ///
-/// [`severity`](Self::severity) is the one table of what refuses.
+/// [`severity`](Self::severity) alone decides which findings reject.
 pub trait Finding: fmt::Display {
-    /// The checks that find such things.
+    /// The checks that produce these findings.
     type Check: Check;
 
-    /// The check that it belongs to.
+    /// Returns the check that this finding belongs to.
     fn check(&self) -> Self::Check;
 
-    /// What it means for the verdict.
+    /// Returns how the finding affects the verdict.
     fn severity(&self) -> Severity;
 
-    /// What a person can do about it, as a clause without a full stop.
+    /// Returns what a person can do about it, as a clause without a full stop.
     fn remedy(&self) -> &'static str;
 }
 
-/// What a finding means for the verdict.
+/// How a finding affects the verdict.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Severity {
-    /// Worth telling; the check passes.
+    /// Information; the check passes.
     Remark,
-    /// A warning, whatever the policy.
+    /// A warning under any policy.
     Warning,
-    /// A warning, but a refusal under a strict policy: a standard forbids it, and verifiers in use take it.
+    /// A warning by default, a refusal under a strict policy: a standard forbids it, but verifiers in use accept it.
     Irregular,
     /// A refusal.
     Refusal,
 }
 
-/// How a check ended.
+/// The outcome of a check.
 ///
 /// ```
 /// use keyproof_x509::Outcome;
@@ -58,20 +58,20 @@ pub enum Severity {
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
-    /// Refused.
+    /// The check failed.
     Fail,
-    /// It is about something that the caller did not ask for. It does not refuse.
+    /// The caller did not ask for what this check covers. The report is not refused for it.
     NotAsked,
-    /// It could not be judged, because something that it needs was refused. It refuses as well.
+    /// The check could not be run, because something that it needs was refused. The report is refused.
     NotJudged,
-    /// In order.
+    /// The check passed.
     Pass,
-    /// In order under this policy, but worth a look.
+    /// The check passed under this policy, with a warning.
     Warn,
 }
 
 impl Outcome {
-    /// Its stable name: `fail`, `pass` or `warn`; `skipped` both for what was not asked and for what was not judged.
+    /// Returns the stable name: `fail`, `pass`, `warn`, or `skipped` for both `NotAsked` and `NotJudged`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fail => "fail",
@@ -81,7 +81,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a report with such a check is refused.
+    /// Returns whether this outcome makes the report refuse.
     pub fn refuses(self) -> bool {
         matches!(self, Self::Fail | Self::NotJudged)
     }
@@ -93,7 +93,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How far a check came.
+/// How far a check got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Progress {
     Done,
@@ -101,13 +101,13 @@ enum Progress {
     NotJudged(&'static str),
 }
 
-/// What some checks found.
+/// The findings of a set of checks.
 ///
-/// The verdict is derived from it, never kept beside it. A check counts as passed only if it was run to its end and found nothing
-/// worse than a warning; one that nobody ran refuses.
+/// The verdict is always derived from the findings. A check passes only if it was run to its end and found nothing worse than a
+/// warning. A check that was never run refuses.
 ///
-/// `Display` draws one line a check. With the feature `serde` it is an object
-/// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`; without a choice of policies there is no `policy`.
+/// `Display` writes one line for each check. With the feature `serde` a report is an object `{"accepted", "policy", "checks":
+/// [{"name", "outcome", "detail"}]}`. Without [`under_policy`](Self::under_policy) there is no `policy`.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -115,7 +115,7 @@ enum Progress {
 ///
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
-/// // Somebody uploads the CA certificate in place of the leaf.
+/// // The CA certificate is uploaded instead of the leaf.
 /// let report = prove(&ca, ca.as_der(), &code, 1_800_000_000, &Policy::new(RING));
 /// assert!(!report.accepted());
 /// assert_eq!(report.outcome(ProofCheck::NotTheCa), Outcome::Fail);
@@ -131,9 +131,9 @@ enum Progress {
 pub struct Report<F: Finding> {
     progress: Vec<(F::Check, Progress)>,
     findings: Vec<F>,
-    /// Whether irregular findings refuse, if that is a choice.
+    /// Whether irregular findings refuse; `None` if no policy was set.
     strict: Option<bool>,
-    /// Whether its time was the present one.
+    /// Whether the report is about the present time.
     is_now: bool,
 }
 
@@ -144,7 +144,7 @@ impl<F: Finding> Default for Report<F> {
 }
 
 impl<F: Finding> Report<F> {
-    /// A report in which no check was run yet. Irregular findings warn.
+    /// Creates a report in which no check has been run. Irregular findings are warnings.
     pub fn new() -> Self {
         Self {
             progress: Vec::with_capacity(F::Check::ALL.len()),
@@ -154,7 +154,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// This report under a policy that was chosen: strict, or the default one.
+    /// Sets the policy: strict, or the default one.
     pub fn under_policy(self, strict: bool) -> Self {
         Self {
             strict: Some(strict),
@@ -162,7 +162,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// This report of a time that was asked for: it says "at that time" where it would say "now".
+    /// Marks the report as being about another requested time, so that it says "at that time" instead of "now".
     pub fn at_that_time(self) -> Self {
         Self {
             is_now: false,
@@ -170,33 +170,33 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// Adds a finding of a check that goes on.
+    /// Adds a finding of a check that is not finished.
     pub fn add(&mut self, finding: F) {
         self.findings.push(finding);
     }
 
-    /// Says that a check was run to its end.
+    /// Marks a check as finished.
     pub fn done(&mut self, check: F::Check) {
         self.set(check, Progress::Done);
     }
 
-    /// Says that a check was run to its end, and what it found, if anything.
+    /// Marks a check as finished and adds its finding, if any.
     pub fn judged(&mut self, check: F::Check, finding: impl Into<Option<F>>) {
         self.findings.extend(finding.into());
         self.done(check);
     }
 
-    /// Says that a check is about something that the caller did not ask for, and what that is.
+    /// Marks a check as not asked for, and states what the caller did not ask for.
     pub fn not_asked(&mut self, check: F::Check, why: &'static str) {
         self.set(check, Progress::NotAsked(why));
     }
 
-    /// Says that a check lacks something that was refused, and what that is.
+    /// Marks a check as not judged, and states what it lacks because that was refused.
     pub fn not_judged(&mut self, check: F::Check, why: &'static str) {
         self.set(check, Progress::NotJudged(why));
     }
 
-    /// Says of each check about which nothing was said yet that it lacks something, and what that is.
+    /// Marks each check without a result so far as not judged, and states what it lacks.
     pub fn others_not_judged(&mut self, why: &'static str) {
         for check in F::Check::ALL {
             if self.progress_of(*check).is_none() {
@@ -205,18 +205,18 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// Whether every check passed, with or without a warning, or was not asked for.
+    /// Returns whether every check passed, with or without a warning, or was not asked for.
     pub fn accepted(&self) -> bool {
         let mut checks = F::Check::ALL.iter();
         !checks.any(|check| self.outcome(*check).refuses())
     }
 
-    /// Whether it was made under a strict policy.
+    /// Returns whether the policy is strict.
     pub fn is_strict(&self) -> bool {
         self.strict == Some(true)
     }
 
-    /// How one check ended.
+    /// Returns the outcome of a check.
     pub fn outcome(&self, check: F::Check) -> Outcome {
         let worst = self
             .of(check)
@@ -232,7 +232,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// Why one check ended so, for people.
+    /// Returns the reason for a check's outcome, for people.
     pub fn detail(&self, check: F::Check) -> String {
         let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
         match self.progress_of(check) {
@@ -243,7 +243,7 @@ impl<F: Finding> Report<F> {
         }
     }
 
-    /// The findings that refuse, in the order of the checks.
+    /// Returns the findings that refuse, in the order of the checks.
     pub fn refusals(&self) -> impl Iterator<Item = &F> {
         F::Check::ALL
             .iter()
@@ -251,25 +251,25 @@ impl<F: Finding> Report<F> {
             .filter(|finding| self.weight(finding) == Weight::Fail)
     }
 
-    /// The first finding that refuses, in the order of the checks; `None` if the report accepts.
+    /// Returns the first finding that refuses, in the order of the checks. If the report accepts, it is `None`.
     pub fn first_refusal(&self) -> Option<&F> {
         self.refusals().next()
     }
 
-    /// The texts of the findings that refuse, joined by semicolons.
+    /// Returns the texts of the findings that refuse, joined by semicolons.
     pub fn reasons(&self) -> String {
         let refusals: Vec<_> = self.refusals().map(ToString::to_string).collect();
         refusals.join("; ")
     }
 
-    /// The findings of one check; none if it found nothing to tell.
+    /// Returns the findings of one check.
     pub fn of(&self, check: F::Check) -> impl Iterator<Item = &F> {
         self.findings
             .iter()
             .filter(move |finding| finding.check() == check)
     }
 
-    /// One row for each check, in the order of [`Check::ALL`].
+    /// Returns one row for each check, in the order of [`Check::ALL`].
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         F::Check::ALL.iter().map(|check| Row {
             name: check.name(),
@@ -298,7 +298,7 @@ impl<F: Finding> Report<F> {
     }
 }
 
-/// What a finding weighs under the report's policy.
+/// The weight of a finding under the report's policy.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Weight {
     Pass,
@@ -327,15 +327,15 @@ impl<F: Finding> fmt::Display for Report<F> {
     }
 }
 
-/// One line of a report.
+/// One row of a report.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Row {
-    /// The check's name.
+    /// The name of the check.
     pub name: &'static str,
-    /// How it ended.
+    /// The outcome of the check.
     pub outcome: Outcome,
-    /// Why, for people.
+    /// The reason, for people.
     pub detail: String,
 }
 
@@ -365,14 +365,14 @@ impl<F: Finding> serde::Serialize for Report<F> {
     }
 }
 
-/// Declares the checks of a report: one table of their order, their names, and what it means that nothing was found (with another
-/// text behind `|` where the report is of a time that was asked for).
+/// Declares the checks of a report in one table: their order, their names, and the text for a check that found nothing. A second
+/// text after `|` is used if the report is about another requested time.
 ///
 /// ```
 /// keyproof_x509::checks! {
 ///     /// The checks of a door.
 ///     pub DoorCheck {
-///         /// `closed`: it is.
+///         /// `closed`: the door is closed.
 ///         Closed = "closed", "it is closed now" | "it is closed at that time";
 ///     }
 /// }
@@ -421,11 +421,11 @@ mod tests {
     use super::*;
 
     checks! {
-        /// For the tests.
+        /// Checks for the tests.
         DoorCheck {
-            /// The first.
+            /// The first check.
             Closed = "closed", "it is closed now" | "it was closed then";
-            /// The second, of a longer name.
+            /// The second check, with a longer name.
             Locked = "locked-up", "it is locked";
         }
     }
@@ -483,7 +483,7 @@ mod tests {
         assert!(report.accepted());
         assert!(judged.contains("skipped  locked-up  no key"));
         assert!(report.to_string().contains("skipped  locked-up  no key"));
-        // What was found is told, and counts, whatever is said of the check.
+        // A finding counts whatever the check is marked as.
         report.add(Seen(DoorCheck::Locked, Severity::Refusal));
         assert!(!report.accepted());
         assert_eq!(report.detail(DoorCheck::Locked), "Refusal");
