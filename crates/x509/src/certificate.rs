@@ -1,4 +1,4 @@
-//! A certificate as received: where its fields lie, and what they say.
+//! X.509 certificates, parsed from the received bytes.
 
 use alloc::vec::Vec;
 use core::{
@@ -25,11 +25,11 @@ use crate::{
     time::Validity,
 };
 
-/// An X.509 certificate (RFC 5280 section 4.1), read from strict DER and borrowing from it.
+/// An X.509 certificate (RFC 5280 section 4.1), parsed from strict DER and borrowing from it.
 ///
-/// Reading looks at the structure alone: extensions stay unread until they are asked for, and what is merely odd (a negative
-/// serial number, version 1) is a finding of [`prove`](crate::prove) instead of an error here. DEFAULT values that are
-/// written out (`critical FALSE`, version 1) are tolerated, as by every verifier; anything else that is not DER is refused.
+/// Only the structure is parsed. Extension values are parsed when they are requested. Irregularities such as a negative serial
+/// number or version 1 are not errors here but findings of [`prove`](crate::prove). Explicitly encoded DEFAULT values (`critical
+/// FALSE`, version 1) are accepted, as by other verifiers; everything else that is not DER is rejected.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Curve, KeyKind};
@@ -55,14 +55,14 @@ pub struct Certificate<'a> {
     has_early_generalized_time: bool,
     subject: Name<'a>,
     public_key: SubjectPublicKeyInfo<'a>,
-    /// `None` if there is no list; an empty one is odd.
+    /// `None` if absent; an empty list is an irregularity.
     extensions: Option<Vec<Extension<'a>>>,
     algorithm: AlgorithmIdentifier<'a>,
     signature: &'a [u8],
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads a certificate from DER; nothing may follow it.
+    /// Parses a certificate from DER. No data may follow it.
     ///
     /// # Errors
     ///
@@ -73,8 +73,8 @@ impl<'a> Certificate<'a> {
         Self::read(der, may_pad_serial)
     }
 
-    /// Reads a certificate from DER whose serial number may have octets to spare. That is not DER, but some makers of TPMs issue
-    /// such certificates: [`Serial::oddity`] says so. Signatures are verified over the received bytes.
+    /// Parses a certificate from DER whose serial number may have redundant leading octets. That is not DER, but some TPM
+    /// manufacturers issue such certificates; [`Serial::oddity`] reports it. Signatures are verified over the received bytes.
     ///
     /// # Errors
     ///
@@ -130,89 +130,89 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    /// The received DER, whole.
+    /// Returns the complete received DER.
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
-    /// The received TBSCertificate: what the signature is over.
+    /// Returns the received TBSCertificate, which the signature covers.
     pub fn tbs(&self) -> &'a [u8] {
         self.tbs
     }
 
-    /// The version.
+    /// Returns the version.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The serial number.
+    /// Returns the serial number.
     pub fn serial(&self) -> Serial<'a> {
         self.serial
     }
 
-    /// The issuer's name.
+    /// Returns the issuer's name.
     pub fn issuer(&self) -> Name<'a> {
         self.issuer
     }
 
-    /// The subject's name.
+    /// Returns the subject's name.
     pub fn subject(&self) -> Name<'a> {
         self.subject
     }
 
-    /// From when until when it is valid.
+    /// Returns the validity period.
     pub fn validity(&self) -> Validity {
         self.validity
     }
 
-    /// The subject's public key.
+    /// Returns the subject's public key.
     pub fn public_key(&self) -> SubjectPublicKeyInfo<'a> {
         self.public_key
     }
 
-    /// The extensions, in order; empty if there are none.
+    /// Returns the extensions in order; empty if there are none.
     pub fn extensions(&self) -> &[Extension<'a>] {
         self.extensions.as_deref().unwrap_or_default()
     }
 
-    /// Whether it has a list of extensions without one in it, against RFC 5280 section 4.1 (`SIZE (1..MAX)`).
+    /// Returns whether there is an empty list of extensions, which RFC 5280 section 4.1 forbids (`SIZE (1..MAX)`).
     pub(crate) fn has_empty_extensions(&self) -> bool {
         self.extensions.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Whether its validity has a GeneralizedTime before 2050, against RFC 5280 section 4.1.2.5.
+    /// Returns whether the validity has a GeneralizedTime before 2050, which RFC 5280 section 4.1.2.5 forbids.
     pub(crate) fn has_early_generalized_time(&self) -> bool {
         self.has_early_generalized_time
     }
 
-    /// The first extension of a kind.
+    /// Returns the first extension with this OID.
     pub(crate) fn find_extension(&self, id: ObjectIdentifier) -> Option<&Extension<'a>> {
         self.extensions()
             .iter()
             .find(|extension| extension.id == id)
     }
 
-    /// The value of the first extension of a kind.
+    /// Returns the value of the first extension with this OID.
     pub(crate) fn extension(&self, id: ObjectIdentifier) -> Option<&'a [u8]> {
         self.find_extension(id).map(|extension| extension.value)
     }
 
-    /// The signature algorithm outside the signed part.
+    /// Returns the signature algorithm outside the signed part.
     pub fn algorithm(&self) -> AlgorithmIdentifier<'a> {
         self.algorithm
     }
 
-    /// The signature algorithm inside the signed part, which RFC 5280 section 4.1.1.2 wants to be the same.
+    /// Returns the signature algorithm inside the signed part, which must be the same (RFC 5280 section 4.1.1.2).
     pub fn tbs_algorithm(&self) -> AlgorithmIdentifier<'a> {
         self.tbs_algorithm
     }
 
-    /// The signature's octets.
+    /// Returns the octets of the signature.
     pub fn signature(&self) -> &'a [u8] {
         self.signature
     }
 
-    /// The basicConstraints extension (RFC 5280 section 4.2.1.9), if there is one; the first of several.
+    /// Returns the first basicConstraints extension (RFC 5280 section 4.2.1.9), if any.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl<'a> Certificate<'a> {
             .transpose()
     }
 
-    /// The keyUsage extension (RFC 5280 section 4.2.1.3), if there is one; the first of several.
+    /// Returns the first keyUsage extension (RFC 5280 section 4.2.1.3), if any.
     ///
     /// # Errors
     ///
@@ -234,22 +234,22 @@ impl<'a> Certificate<'a> {
             .transpose()
     }
 
-    /// Whether its key may sign revocation lists: only a keyUsage that is there is asked (RFC 5280 section 6.3.3 (f)).
+    /// Returns whether the key may sign CRLs. A missing keyUsage allows it (RFC 5280 section 6.3.3 (f)).
     pub(crate) fn may_sign_crls(&self) -> Result<bool, X509Error> {
         Ok(self.key_usage()?.is_none_or(KeyUsage::crl_sign))
     }
 
-    /// Whether issuer and subject are the same name. It need not be self-*signed*: that is about keys.
+    /// Returns whether issuer and subject are the same name. The certificate need not be self-signed, which depends on the key.
     pub fn is_self_issued(&self) -> bool {
         self.issuer.compare(&self.subject).is_match()
     }
 
-    /// SHA-1 over the received DER, as Azure shows it. A label, not a proof.
+    /// Returns the SHA-1 hash of the received DER, as Azure displays it. Use it only as a label.
     pub fn sha1_thumbprint(&self) -> Sha1Thumbprint {
         Sha1Thumbprint::of(self.der)
     }
 
-    /// SHA-256 over the received DER.
+    /// Returns the SHA-256 hash of the received DER.
     pub fn sha256_thumbprint(&self) -> Sha256Thumbprint {
         Sha256Thumbprint::of(self.der)
     }
@@ -265,7 +265,7 @@ struct TbsFields<'a> {
     has_early_generalized_time: bool,
     subject: Name<'a>,
     public_key: SubjectPublicKeyInfo<'a>,
-    /// `None` if there is no list; an empty one is odd.
+    /// `None` if absent; an empty list is an irregularity.
     extensions: Option<Vec<Extension<'a>>>,
 }
 
@@ -317,7 +317,7 @@ impl<'a> TbsFields<'a> {
     }
 }
 
-/// No check needs a unique identifier, so it is passed over unread.
+/// Skips a unique identifier, which no check needs.
 fn skip_unique_id(reader: &mut SliceReader<'_>, number: TagNumber) -> der::Result<()> {
     let tag = number.context_specific(false);
     if !reader.is_finished() && Tag::peek(reader)? == tag {
@@ -326,14 +326,14 @@ fn skip_unique_id(reader: &mut SliceReader<'_>, number: TagNumber) -> der::Resul
     Ok(())
 }
 
-/// A BIT STRING of whole octets: a key or a signature. Unused bits are refused.
+/// Parses a BIT STRING of whole octets, such as a key or a signature. Unused bits are rejected.
 pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
     let bits = reader.decode::<BitStringRef<'a>>()?;
     bits.as_bytes()
         .ok_or_else(|| reader.error(Tag::BitString.value_error()))
 }
 
-/// A certificate's version.
+/// The version of a certificate.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Version};
@@ -344,9 +344,9 @@ pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a 
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Version {
-    /// Without extensions: what `openssl x509 -req` makes when it is given none.
+    /// Without extensions, as `openssl x509 -req` creates it if no extensions are given.
     V1,
-    /// With unique identifiers; hardly ever seen.
+    /// With unique identifiers; rarely used.
     V2,
     /// With extensions.
     V3,
@@ -364,7 +364,7 @@ impl Version {
         }
     }
 
-    /// The number as people count it: 1, 2 or 3.
+    /// Returns the version number: 1, 2 or 3.
     pub fn number(self) -> u8 {
         match self {
             Self::V1 => 1,
@@ -374,7 +374,7 @@ impl Version {
     }
 }
 
-/// A serial number: two's complement, most significant octet first.
+/// A serial number in two's complement, most significant octet first.
 ///
 /// ```
 /// use keyproof_x509::Certificate;
@@ -387,14 +387,14 @@ impl Version {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Serial<'a> {
-    /// Without octets to spare, so that one number is one text wherever it is compared.
+    /// Without redundant leading octets, so that equal numbers have equal octets.
     octets: &'a [u8],
-    /// Whether there were octets to spare.
+    /// Whether redundant octets were removed.
     is_padded: bool,
 }
 
 impl<'a> Serial<'a> {
-    /// Reads a serial number as DER has it.
+    /// Parses a serial number in DER.
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let serial = Self::read_as_issued(reader)?;
         if serial.is_padded {
@@ -403,7 +403,7 @@ impl<'a> Serial<'a> {
         Ok(serial)
     }
 
-    /// Reads a serial number that may have octets to spare, which is not DER (X.690 section 8.3.2).
+    /// Parses a serial number that may have redundant leading octets, which is not DER (X.690 section 8.3.2).
     pub(crate) fn read_as_issued(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let any = AnyRef::decode(reader)?;
         any.tag().assert_eq(Tag::Integer)?;
@@ -411,7 +411,7 @@ impl<'a> Serial<'a> {
         if octets.is_empty() {
             return Err(reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }));
         }
-        // The first nine bits are alike: the first octet says nothing.
+        // If the first nine bits are equal, the first octet is redundant.
         while let [0x00, 0x00..=0x7F, ..] | [0xFF, 0x80..=0xFF, ..] = octets {
             octets = octets.get(1..).unwrap_or_default();
         }
@@ -421,18 +421,18 @@ impl<'a> Serial<'a> {
         })
     }
 
-    /// The contents octets of the INTEGER in DER.
+    /// Returns the contents octets of the INTEGER in DER.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.octets
     }
 
-    /// Whether it has octets to spare, which only [`Certificate::from_der_as_issued`] and revocation lists take.
+    /// Returns whether there were redundant octets, which only [`Certificate::from_der_as_issued`] and CRLs accept.
     pub(crate) fn is_padded(&self) -> bool {
         self.is_padded
     }
 
-    /// What is odd about it, if anything. RFC 5280 section 4.1.2.2 wants a positive number of at most 20 octets, and readers
-    /// that cope with others.
+    /// Returns what is irregular about the number, if anything. RFC 5280 section 4.1.2.2 requires a positive number of at most 20
+    /// octets, and requires verifiers to handle others.
     pub fn oddity(&self) -> Option<SerialOddity> {
         match self.octets {
             _ if self.is_padded => Some(SerialOddity::Padded),
@@ -446,7 +446,7 @@ impl<'a> Serial<'a> {
     }
 }
 
-/// As numbers.
+/// Compares as numbers.
 impl PartialEq for Serial<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.octets == other.octets
@@ -462,8 +462,8 @@ impl Hash for Serial<'_> {
 }
 
 impl fmt::Display for Serial<'_> {
-    /// Upper-case hexadecimal octets, without the one that DER puts before a number whose first bit is set; those of a negative
-    /// number as received.
+    /// Writes upper-case hexadecimal octets. Of a positive number the leading zero octet that DER adds is omitted; a negative
+    /// number is written as received.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let octets = match self.octets {
             [0, rest @ ..] if !rest.is_empty() => rest,
@@ -473,20 +473,20 @@ impl fmt::Display for Serial<'_> {
     }
 }
 
-/// What is odd about a serial number.
+/// An irregularity of a serial number.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum SerialOddity {
-    /// It is below zero.
+    /// The number is negative.
     Negative,
-    /// It has octets to spare, which is not DER.
+    /// It has redundant leading octets, which is not DER.
     Padded,
     /// It has more than 20 octets.
     TooLong {
-        /// How many it has.
+        /// The number of octets.
         octets: usize,
     },
-    /// It is zero.
+    /// The number is zero.
     Zero,
 }
 

@@ -1,14 +1,13 @@
-//! What can go wrong when reading uploads, certificates, codes and keys.
+//! Errors of parsing and validating uploads, certificates, CRLs, codes and keys, and of signing.
 
 use alloc::string::String;
 use core::fmt;
 
 use crate::upload::Layer;
 
-/// Why an input could not be used.
+/// The reason why an input was rejected or an operation failed.
 ///
-/// Offsets count bytes from the start of the layer that the variant names; those without a layer count from the start of
-/// the DER.
+/// Offsets count bytes from the start of the layer that the variant contains, or from the start of the DER if it contains none.
 ///
 /// ```
 /// use keyproof_x509::{X509Error, VerificationCode};
@@ -28,72 +27,72 @@ pub enum X509Error {
         /// The key's algorithm, by name or dotted OID.
         key: String,
     },
-    /// The algorithm is known, but not with these parameters.
+    /// The algorithm is supported, but not with these parameters.
     #[error("the parameters of {algorithm} are not usable: {reason}")]
     AlgorithmParameters {
         /// The algorithm, by name.
         algorithm: String,
-        /// What is wrong with them.
+        /// The problem with the parameters.
         reason: ParametersProblem,
     },
-    /// The algorithm is not one that this crate knows, or the table handed in does not offer it.
+    /// The algorithm is unknown to this crate or missing from the given table.
     #[error("the algorithm {algorithm} is not supported here")]
     AlgorithmUnsupported {
         /// The algorithm, by name or dotted OID.
         algorithm: String,
     },
-    /// A character that is not Base64, or padding at the wrong place.
+    /// An invalid Base64 character or misplaced padding.
     #[error("{layer}: not base64 at byte {at}")]
     Base64 {
         /// The layer that was being decoded.
         layer: Layer,
-        /// Where in it.
+        /// The offset in the layer.
         at: usize,
     },
-    /// A verification code is not 48 upper-case hexadecimal digits.
+    /// A verification code that is not 48 upper-case hexadecimal digits.
     #[error("a verification code is 48 upper-case hexadecimal digits (wrong at character {at})")]
     CodeMalformed {
-        /// The first offending character, or the length if there are too few.
+        /// The index of the first wrong character, or the length if there are too few.
         at: usize,
     },
-    /// A critical extension of a revocation list or of an entry of one, which is not processed.
+    /// An unsupported critical extension of a certificate revocation list (CRL) or of one of its entries.
     #[error("the revocation list has the critical extension {oid}, which is unknown here")]
     CriticalExtensionUnknown {
         /// Its OID.
         oid: String,
     },
-    /// A revocation list that leaves things unsaid which would be taken for *not revoked*.
+    /// A CRL of an unsupported kind, whose missing entries must not be taken for *not revoked*.
     #[error("a revocation list of this kind is not taken: {what}")]
     CrlUnsupported {
         /// The kind, such as `delta` or `indirect`.
         what: &'static str,
     },
-    /// The certificate request's subject does not carry exactly the one code.
+    /// The subject of the certification request does not have the verification code as its only common name.
     #[error("the request's subject must have the verification code as its one common name")]
     CsrCommonName,
-    /// The upload contains nothing.
+    /// The upload is empty.
     #[error("the upload is empty")]
     Empty,
-    /// The CA's keyUsage does not let it sign such a thing.
+    /// The CA's keyUsage does not allow it to sign this.
     #[error("the CA's keyUsage leaves {usage} out")]
     KeyUsageForbids {
-        /// The usage.
+        /// The missing key usage.
         usage: &'static str,
     },
-    /// DER that is broken, or not the structure that was expected.
+    /// Malformed DER, or DER of another structure than expected.
     #[error("{field} at byte {at}: {reason}")]
     Malformed {
-        /// The field that was being read, by its ASN.1 name.
+        /// The ASN.1 name of the field that was being parsed.
         field: &'static str,
-        /// Where in the DER.
+        /// The offset in the DER.
         at: usize,
-        /// What is wrong.
+        /// The problem.
         reason: der::ErrorKind,
     },
-    /// Text that is neither PEM nor Base64 of something usable.
+    /// Text that is neither PEM nor Base64 of an accepted encoding.
     #[error("{layer}: neither DER, nor PEM, nor base64 of one of them")]
     NotACertificate {
-        /// The layer in which nothing was found.
+        /// The layer that was being decoded.
         layer: Layer,
     },
     /// A PEM block without its END line.
@@ -101,10 +100,10 @@ pub enum X509Error {
     PemUnterminated {
         /// The layer that was being decoded.
         layer: Layer,
-        /// Where its BEGIN line starts.
+        /// The offset of its BEGIN line.
         at: usize,
     },
-    /// PEM, but no certificate in it.
+    /// PEM without a certificate.
     #[error("{layer}: PEM without a certificate; it holds {label:?}")]
     PemWithoutCertificate {
         /// The layer that was being decoded.
@@ -112,33 +111,33 @@ pub enum X509Error {
         /// The label of the first block.
         label: String,
     },
-    /// A private key in the upload. It was neither kept nor looked at.
+    /// The upload contains a private key, which was neither stored nor used.
     #[error(
         "the upload holds a private key ({kind}); send the certificate alone, and treat that key as disclosed"
     )]
     PrivateKeyInUpload {
-        /// What it looks like, such as `EC PRIVATE KEY` or `PKCS#8`.
+        /// The kind of key, such as `EC PRIVATE KEY` or `PKCS#8`.
         kind: String,
     },
     /// The private key does not belong to the certificate.
     #[error("the private key is not the one of the certificate")]
     PrivateKeyMismatch,
-    /// A private key that the provider does not take; why is not said, as it could tell about the key.
+    /// A private key that the crypto provider rejects. The reason is omitted because it could reveal something about the key.
     #[error("the private key is not usable ({kind})")]
     PrivateKeyUnusable {
-        /// The key's kind, such as `RSA`.
+        /// The kind of key, such as `RSA`.
         kind: &'static str,
     },
-    /// An elliptic-curve key whose point is compressed. RFC 5480 section 2.2 lets verifiers leave that out, and most do.
+    /// An elliptic-curve key with a compressed point, which RFC 5480 section 2.2 makes optional to support.
     #[error("the public key's point is compressed ({key}), which is not supported here")]
     PublicKeyCompressed {
-        /// The key's algorithm.
+        /// The algorithm of the key.
         key: String,
     },
-    /// The public key is not of the form that its algorithm asks for.
+    /// The public key is malformed for its algorithm.
     #[error("the public key is not a well-formed {key} key")]
     PublicKeyMalformed {
-        /// The key's algorithm.
+        /// The algorithm of the key.
         key: String,
     },
     /// The signature does not verify under the key.
@@ -147,19 +146,19 @@ pub enum X509Error {
         /// The algorithm, by name.
         algorithm: &'static str,
     },
-    /// The signer could not sign.
+    /// The signer failed to sign.
     #[error("the signer failed")]
     SigningFailed,
-    /// A thumbprint is not hexadecimal digits, two for each octet of the digest.
+    /// A thumbprint that is not hexadecimal digits, two for each octet of the digest.
     #[error(
         "a {kind} thumbprint is {digits} hexadecimal digits, with or without a colon after every second (wrong at character {at})"
     )]
     ThumbprintMalformed {
         /// The digest, such as `SHA-256`.
         kind: &'static str,
-        /// How many digits it has.
+        /// The number of digits that it must have.
         digits: usize,
-        /// The first offending character, counted from 0, or the length if there are too few.
+        /// The index of the first wrong character, or the length if there are too few.
         at: usize,
     },
     /// A time before 1970 or after 9999.
@@ -171,50 +170,50 @@ pub enum X509Error {
     /// The upload is longer than [`MAX_UPLOAD_LEN`](crate::MAX_UPLOAD_LEN).
     #[error("the upload has {found} bytes, more than {limit}")]
     TooLong {
-        /// Its length in bytes.
+        /// The length in bytes.
         found: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// A list in the certificate is longer than any honest one.
+    /// A list in the certificate has more entries than are accepted.
     #[error("{field}: more than {limit} entries")]
     TooMany {
-        /// The list, by its ASN.1 name.
+        /// The ASN.1 name of the list.
         field: &'static str,
-        /// The limit.
+        /// The maximum number of entries.
         limit: usize,
     },
-    /// The certificate's version is none of 1, 2 and 3.
+    /// The certificate's version is not 1, 2 or 3.
     #[error("certificate version {version} does not exist")]
     VersionUnknown {
-        /// The version's number as people count it, from 1.
+        /// The version number, counted from 1.
         version: u16,
     },
-    /// A signature over a hash for which collisions can be made.
+    /// A signature that uses a hash for which collisions can be made.
     #[error("a signature over {hash} proves nothing")]
     WeakHash {
-        /// The hash, by name.
+        /// The name of the hash.
         hash: &'static str,
     },
 }
 
-/// What is wrong with an algorithm's parameters.
+/// A problem with an algorithm's parameters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ParametersProblem {
-    /// The curve is spelt out instead of named (RFC 5480 section 2.1.1 forbids it).
+    /// The curve is given explicitly instead of by name, which RFC 5480 section 2.1.1 forbids.
     ExplicitCurve,
-    /// RSASSA-PSS: MGF1's hash is not the message's.
+    /// RSASSA-PSS: the hash of MGF1 differs from that of the message.
     Mgf1Hash,
-    /// They are there, but the algorithm has none.
+    /// They must be absent, but are present.
     NotAbsent,
-    /// They are neither NULL nor absent.
+    /// They must be NULL or absent.
     NotNull,
-    /// RSASSA-PSS: the key's own parameters forbid the signature's (RFC 4055 section 3.3).
+    /// RSASSA-PSS: the parameters of the key do not allow those of the signature (RFC 4055 section 3.3).
     PssKeyRestriction,
-    /// RSASSA-PSS: they are missing or broken (RFC 4055 section 3.1).
+    /// RSASSA-PSS: they are missing or malformed (RFC 4055 section 3.1).
     PssMalformed,
-    /// RSASSA-PSS: the salt is neither as long as the hash nor as long as the key has room for.
+    /// RSASSA-PSS: the salt is neither as long as the hash nor of the maximum length for the key.
     SaltLength {
         /// The salt's length in bytes.
         found: u32,

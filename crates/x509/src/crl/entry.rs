@@ -1,4 +1,4 @@
-//! The entries of a revocation list (RFC 5280 section 5.3).
+//! The entries of a CRL (RFC 5280 section 5.3).
 
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag, asn1::ObjectIdentifier};
 use x509_cert::ext::pkix::CrlReason;
@@ -12,25 +12,25 @@ pub(super) const REASON_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2
 const INVALIDITY_DATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.24");
 const CERTIFICATE_ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.29");
 
-/// A certificate that is revoked, or on hold.
+/// An entry for a certificate that is revoked or on hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Revocation<'a> {
     /// The certificate's serial number.
     pub serial: Serial<'a>,
-    /// Since when, in seconds since the Unix epoch.
+    /// The revocation date, in seconds since the Unix epoch.
     pub since: i64,
-    /// Why, if the list says it. On hold is [`CrlReason::CertificateHold`].
+    /// The reason, if the entry contains one. [`CrlReason::CertificateHold`] means on hold.
     pub reason: Option<CrlReason>,
 }
 
 impl<'a> Revocation<'a> {
-    /// `refusal` is why the list is refused, where that is not the structure.
+    /// Parses an entry. `refusal` receives the error if the entry is rejected for another reason than its structure.
     pub(super) fn read(
         reader: &mut SliceReader<'a>,
         refusal: &mut Option<X509Error>,
     ) -> der::Result<Self> {
         reader.sequence(|reader| {
-            // Whoever pads the serial numbers of certificates pads them here too: a list that is refused revokes nothing.
+            // CAs that pad the serial numbers of certificates also pad them here. A rejected CRL would revoke nothing.
             let serial = Serial::read_as_issued(reader)?;
             let (since, _) = read_time(reader)?;
             let mut reason = None;
@@ -72,7 +72,7 @@ fn read_extension(
         };
         let code = CrlReason::from_der(extension.value).map_err(malformed)?;
         if code == CrlReason::RemoveFromCRL {
-            // RFC 5280 section 5.3.1: it stands in delta lists alone.
+            // RFC 5280 section 5.3.1: this reason occurs only in delta CRLs.
             return Err(X509Error::CrlUnsupported {
                 what: "delta (removeFromCRL)",
             });
@@ -92,7 +92,7 @@ fn read_extension(
     }
 }
 
-/// The name of a reason in RFC 5280 section 5.3.1.
+/// Returns the name of a reason in RFC 5280 section 5.3.1.
 pub(crate) const fn reason_name(reason: CrlReason) -> &'static str {
     match reason {
         CrlReason::Unspecified => "unspecified",

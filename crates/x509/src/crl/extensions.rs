@@ -1,4 +1,4 @@
-//! The extensions of a revocation list (RFC 5280 section 5.2).
+//! The extensions of a CRL (RFC 5280 section 5.2).
 
 use alloc::vec::Vec;
 use core::{cmp::Ordering, fmt};
@@ -23,10 +23,10 @@ const DELTA_CRL_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.
 const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 
-/// RFC 5280 section 5.2.3: numbers of lists have at most 20 octets.
+/// RFC 5280 section 5.2.3: a CRL number has at most 20 octets.
 const MAX_NUMBER_LEN: usize = 20;
 
-/// What is read of a list's extensions.
+/// The parsed extensions of a CRL.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CrlExtensions {
     pub(super) authority_key_identifier: Option<Vec<u8>>,
@@ -70,7 +70,7 @@ fn decode<'a, T: Decode<'a, Error = der::Error>>(
     })
 }
 
-/// The number of a list: of two lists of one issuer, the later one has the higher one. It has at most 20 octets.
+/// The number of a CRL, of at most 20 octets. Later CRLs of an issuer have higher numbers.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct CrlNumber(Vec<u8>);
 
@@ -88,7 +88,7 @@ impl CrlNumber {
         }
     }
 
-    /// Its octets, the most significant one first, without leading zeros.
+    /// Returns the octets, most significant first, without leading zeros.
     pub fn as_bytes(&self) -> &[u8] {
         let zeros = self.0.iter().take_while(|octet| **octet == 0).count();
         self.0.get(zeros..).unwrap_or_default()
@@ -109,7 +109,7 @@ impl PartialOrd for CrlNumber {
 }
 
 impl fmt::Display for CrlNumber {
-    /// Upper-case hexadecimal, as OpenSSL shows it.
+    /// Writes upper-case hexadecimal, as OpenSSL does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.as_bytes() {
             [] => f.write_str("00"),
@@ -118,11 +118,11 @@ impl fmt::Display for CrlNumber {
     }
 }
 
-/// Of which certificates a list tells.
+/// The certificates that a CRL covers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
     holders: Holders,
-    /// The distribution point whose certificates it tells of; `None` is all.
+    /// The distribution point whose certificates it covers; `None` means all.
     distribution_point: Option<GeneralNames>,
 }
 
@@ -150,7 +150,7 @@ impl Scope {
             (false, false) => Holders::All,
             (false, true) => Holders::Cas,
             (true, false) => Holders::Leaves,
-            // RFC 5280 section 5.2.5: at most one of them.
+            // RFC 5280 section 5.2.5: at most one of them may be set.
             (true, true) => return unsupported("empty (of neither CAs nor others)"),
         };
         match point.distribution_point {
@@ -168,18 +168,19 @@ impl Scope {
         }
     }
 
-    /// Whether it has each certificate that another one has.
+    /// Returns whether it covers each certificate that `other` covers.
     pub(super) fn includes(&self, other: &Self) -> bool {
         let has_points = match (&self.distribution_point, &other.distribution_point) {
             (None, _) => true,
             (Some(_), None) => false,
-            // Any of the names of a point stands for it.
+            // Each name of a point identifies it.
             (Some(names), Some(others)) => others.iter().all(|name| have(names, name)),
         };
         has_points && (self.holders == Holders::All || self.holders == other.holders)
     }
 
-    /// Whether what is not on its list is free by that. What is on it is revoked whatever its scope (`Crl::coverage`).
+    /// Returns whether a certificate without an entry is not revoked. An entry revokes a certificate whatever the scope
+    /// (`Crl::coverage`).
     pub(super) fn coverage(&self, certificate: &Certificate<'_>) -> Coverage {
         let is_ca = certificate
             .basic_constraints()
@@ -189,7 +190,7 @@ impl Scope {
                 Coverage::Whole
             }
             (Holders::Cas, Ok(false)) | (Holders::Leaves, Ok(true)) => Coverage::None,
-            // What cannot be read may be a CA and may be none.
+            // If basicConstraints cannot be parsed, it may or may not be a CA.
             (Holders::Cas | Holders::Leaves, Err(_)) => Coverage::Doubtful,
         };
         let of_point = match &self.distribution_point {
@@ -200,19 +201,19 @@ impl Scope {
     }
 }
 
-/// Whether a list tells of a certificate.
+/// Whether a CRL covers a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Coverage {
-    /// It is of other certificates.
+    /// It covers only other certificates.
     None,
-    /// It may be of others, may leave some reasons out, or is of others and has the certificate on it all the same: nothing is
-    /// free by it.
+    /// It may not cover the certificate, may omit some reasons, or has an entry for it despite its scope. It cannot clear the
+    /// certificate.
     Doubtful,
-    /// For all reasons.
+    /// It covers the certificate for all reasons.
     Whole,
 }
 
-/// How a list of these names tells of a certificate, by the distribution points of that (RFC 5280 section 6.3.3 (b) (2) (i)).
+/// Returns whether a CRL with these names covers a certificate, by its distribution points (RFC 5280 section 6.3.3 (b) (2) (i)).
 fn coverage_by_points(certificate: &Certificate<'_>, names: &GeneralNames) -> Coverage {
     let Some(value) = certificate.extension(CRL_DISTRIBUTION_POINTS) else {
         return Coverage::None;
@@ -230,7 +231,7 @@ fn coverage_by_points(certificate: &Certificate<'_>, names: &GeneralNames) -> Co
         if !is_of_it {
             Coverage::None
         } else if point.reasons.is_some() || point.crl_issuer.is_some() {
-            // A point of some reasons, or of the indirect list of another issuer (RFC 5280 section 4.2.1.13).
+            // A point for some reasons only, or for an indirect CRL of another issuer (RFC 5280 section 4.2.1.13).
             Coverage::Doubtful
         } else {
             Coverage::Whole
@@ -239,10 +240,10 @@ fn coverage_by_points(certificate: &Certificate<'_>, names: &GeneralNames) -> Co
     coverages.max().unwrap_or(Coverage::None)
 }
 
-/// Whether one of these names is the one that is looked for.
+/// Returns whether `names` contains `wanted`.
 fn have(names: &[GeneralName], wanted: &GeneralName) -> bool {
     names.iter().any(|name| match (name, wanted) {
-        // Whoever writes a name twice may write it in two string types.
+        // The same name may be encoded in different string types.
         (GeneralName::DirectoryName(name), GeneralName::DirectoryName(wanted)) => {
             name == wanted || are_the_same(name, wanted)
         }
@@ -250,7 +251,7 @@ fn have(names: &[GeneralName], wanted: &GeneralName) -> bool {
     })
 }
 
-/// Whether two directory names are the same as text (RFC 5280 section 7.1).
+/// Returns whether two directory names match as text (RFC 5280 section 7.1).
 fn are_the_same(one: &impl Encode, other: &impl Encode) -> bool {
     let (Ok(one), Ok(other)) = (one.to_der(), other.to_der()) else {
         return false;

@@ -1,8 +1,8 @@
-//! Certificate revocation lists (RFC 5280 section 5): complete ones of version 2, read over the received bytes.
+//! Certificate revocation lists (CRLs, RFC 5280 section 5): complete ones of version 2, parsed from the received bytes.
 //!
-//! A list that is given to a path search ([`Rules::crls`](crate::path::Rules::crls)) refuses the certificates on it.
-//! Delta lists, indirect ones, and those that leave some reasons out are refused by name: what they leave unsaid would be taken
-//! for *not revoked*.
+//! Path validation with a CRL ([`Rules::crls`](crate::path::Rules::crls)) rejects the certificates on it. Delta CRLs, indirect CRLs
+//! and those limited to some reasons are rejected with a specific error, because a missing entry must not be taken for *not
+//! revoked*.
 //!
 //! ```
 //! # #[cfg(all(feature = "prover", feature = "ring"))] {
@@ -13,12 +13,12 @@
 //!
 //! let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
 //! let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
-//! // The CA takes the certificate back.
+//! // The CA revokes the certificate.
 //! let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
 //! let revoked = [Revoked { serial: leaf.serial().as_bytes(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
 //! let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 //! let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
-//! // Whoever relies on it looks it up; a path search with it in `path::Rules::crls` does both.
+//! // A relying party verifies the CRL and looks the certificate up. `path::find` does both with `path::Rules::crls`.
 //! let list = Crl::from_der(&der)?;
 //! list.verify(RING, &ca.public_key())?;
 //! assert!(list.find(leaf.serial()).is_some() && list.find(ca.serial()).is_none());
@@ -56,14 +56,14 @@ pub use self::revocation_list::{RevocationList, Revoked};
 pub use self::{entry::Revocation, extensions::CrlNumber};
 pub(crate) use self::{entry::reason_name, extensions::Coverage};
 
-/// Revocation lists of more bytes than this are refused unread. 100,000 entries are some four million bytes.
+/// The maximum length of a CRL in bytes; longer ones are not parsed. 100,000 entries take about four million bytes.
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 
-/// A certificate revocation list, read from strict DER and borrowing from it; serial numbers alone may have octets to spare, as some
-/// makers' certificates have them. Its signature is not verified by reading it.
+/// A certificate revocation list, parsed from strict DER and borrowing from it. Only serial numbers may have redundant leading
+/// octets, because some manufacturers' certificates have them. Parsing does not verify the signature.
 ///
-/// Reading costs one pass over the bytes and, unless its entries are in order already, sorting them: n log n comparisons for n
-/// entries, each of which takes 32 bytes of memory. Looking up a serial number costs log n comparisons.
+/// Parsing takes one pass over the bytes, plus n log n comparisons to sort n entries that are not in order. Each entry takes 32
+/// bytes of memory. Looking up a serial number takes log n comparisons.
 ///
 /// ```
 /// # #[cfg(all(feature = "prover", feature = "ring"))] {
@@ -79,7 +79,7 @@ pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
 /// # let list = RevocationList { ca: &ca, number: 9, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
 /// # let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
 /// let list = Crl::from_der(&der)?;
-/// list.verify(RING, &ca.public_key())?; // reading it does not
+/// list.verify(RING, &ca.public_key())?; // `from_der` does not verify
 /// assert_eq!(list.issuer().to_string(), ca.subject().to_string());
 /// assert_eq!((list.this_update(), list.next_update()), (1_800_000_000, Some(1_800_604_800)));
 /// assert_eq!(list.number().unwrap().to_string(), "09");
@@ -98,7 +98,7 @@ pub struct Crl<'a> {
     canonical_issuer: CanonicalName<'a>,
     this_update: i64,
     next_update: Option<i64>,
-    /// By serial number.
+    /// Sorted by serial number.
     revocations: Vec<Revocation<'a>>,
     extensions: CrlExtensions,
     algorithm: AlgorithmIdentifier<'a>,
@@ -106,7 +106,7 @@ pub struct Crl<'a> {
 }
 
 impl<'a> Crl<'a> {
-    /// Reads a list from DER; nothing may follow it.
+    /// Parses a CRL from DER. No data may follow it.
     ///
     /// # Errors
     ///
@@ -156,47 +156,47 @@ impl<'a> Crl<'a> {
         })
     }
 
-    /// The received DER, whole.
+    /// Returns the complete received DER.
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
-    /// The received TBSCertList: what the signature is over.
+    /// Returns the received TBSCertList, which the signature covers.
     pub fn tbs(&self) -> &'a [u8] {
         self.tbs
     }
 
-    /// The issuer's name.
+    /// Returns the issuer's name.
     pub fn issuer(&self) -> Name<'a> {
         self.issuer
     }
 
-    /// When it was made, in seconds since the Unix epoch.
+    /// Returns `thisUpdate`, the time of issue, in seconds since the Unix epoch.
     pub fn this_update(&self) -> i64 {
         self.this_update
     }
 
-    /// When the next one is due at the latest, in seconds since the Unix epoch. RFC 5280 section 5.1.2.5 wants it to be there.
+    /// Returns `nextUpdate`, by which the next CRL is due, in seconds since the Unix epoch. RFC 5280 section 5.1.2.5 requires it.
     pub fn next_update(&self) -> Option<i64> {
         self.next_update
     }
 
-    /// Its number, if it says it (RFC 5280 section 5.2.3).
+    /// Returns the CRL number, if present (RFC 5280 section 5.2.3).
     pub fn number(&self) -> Option<&CrlNumber> {
         self.extensions.number.as_ref()
     }
 
-    /// The identifier of the key that has signed it, if it says it (RFC 5280 section 5.2.1).
+    /// Returns the identifier of the key that signed it, if present (RFC 5280 section 5.2.1).
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
         self.extensions.authority_key_identifier.as_deref()
     }
 
-    /// What it revokes, by serial number.
+    /// Returns the entries, sorted by serial number.
     pub fn revocations(&self) -> &[Revocation<'a>] {
         &self.revocations
     }
 
-    /// The entry of a serial number. It costs as many comparisons as the number of entries has binary digits.
+    /// Returns the entry for a serial number, found by binary search.
     pub fn find(&self, serial: Serial<'_>) -> Option<&Revocation<'a>> {
         let place = self
             .revocations
@@ -204,8 +204,7 @@ impl<'a> Crl<'a> {
         self.revocations.get(place.ok()?)
     }
 
-    /// Verifies its signature over the received bytes, by the tables of certificates. Whether that key may sign revocation lists
-    /// is for the caller to ask.
+    /// Verifies the signature over the received bytes. Does not check whether the key may sign CRLs.
     ///
     /// # Errors
     ///
@@ -218,9 +217,9 @@ impl<'a> Crl<'a> {
         verify(algorithms, key, &self.algorithm, self.tbs, self.signature)
     }
 
-    /// Whether it is newer than another list: made later and not under a lower number, or at the same time under a higher one. Where
-    /// time and number contradict each other, neither list is the newer: one that was signed ahead of its time does not know what
-    /// was signed since under a higher number. Whether both are of one issuer's key is for the caller to ask.
+    /// Returns whether this CRL is newer than `other`: issued later without a lower number, or at the same time with a higher
+    /// number. If time and number contradict each other, neither is newer: a CRL signed ahead of time lacks what was revoked since
+    /// under a higher number. The caller must ensure that the same key signed both.
     pub fn is_newer_than(&self, other: &Crl<'_>) -> bool {
         let numbers = self.number().zip(other.number());
         let by_number = numbers.map(|(own, other)| own.cmp(other));
@@ -231,9 +230,8 @@ impl<'a> Crl<'a> {
         }
     }
 
-    /// Whether it tells of each certificate that another list tells of, by their issuingDistributionPoints (RFC 5280 section
-    /// 5.2.5): only then it can take the other one's place. Whether both are of one issuer, and which is newer, is for the caller
-    /// to ask.
+    /// Returns whether this CRL covers each certificate that `other` covers, according to their issuingDistributionPoints (RFC 5280
+    /// section 5.2.5). Only then can it replace `other`. Does not check whether both have the same issuer or which is newer.
     pub fn includes_scope_of(&self, other: &Crl<'_>) -> bool {
         self.extensions.scope.includes(&other.extensions.scope)
     }
@@ -242,8 +240,8 @@ impl<'a> Crl<'a> {
         self.canonical_issuer == *issuer
     }
 
-    /// Whether it tells of this certificate of its issuer's: by its issuingDistributionPoint (RFC 5280 section 6.3.3 (b)), and by
-    /// an entry of that serial number, which the issuer has given to no other.
+    /// Returns whether it covers a certificate of its issuer, according to its issuingDistributionPoint (RFC 5280 section 6.3.3
+    /// (b)). An entry for the serial number, which is unique to the issuer, counts as doubtful coverage.
     pub(crate) fn coverage(&self, certificate: &Certificate<'_>) -> Coverage {
         match self.extensions.scope.coverage(certificate) {
             Coverage::None if self.find(certificate.serial()).is_some() => Coverage::Doubtful,
@@ -263,7 +261,7 @@ struct TbsFields<'a> {
 }
 
 impl<'a> TbsFields<'a> {
-    /// `refusal` is why it is refused, where that is not the structure.
+    /// Parses the fields. `refusal` receives the error if the CRL is rejected for another reason than its structure.
     fn read(
         reader: &mut SliceReader<'a>,
         field: &mut Field,
@@ -329,7 +327,7 @@ impl<'a> TbsFields<'a> {
     }
 }
 
-/// Lists with more extensions than this, and entries likewise, are made to cost time.
+/// The maximum number of extensions of a CRL or an entry, against input crafted to cost time.
 const MAX_CRL_EXTENSIONS: usize = 20;
 
 fn peek(reader: &SliceReader<'_>) -> der::Result<Option<Tag>> {
@@ -340,7 +338,7 @@ fn peek(reader: &SliceReader<'_>) -> der::Result<Option<Tag>> {
     }
 }
 
-/// A critical extension of a list or an entry that is not processed.
+/// Returns the error for an unsupported critical extension of a CRL or an entry.
 fn unknown(extension: &Extension<'_>) -> X509Error {
     X509Error::CriticalExtensionUnknown {
         oid: extension.id.to_string(),

@@ -1,4 +1,4 @@
-//! Making a revocation list: the issuer must be the CA's subject as received.
+//! Issues a CRL. Its issuer must be the CA's subject as received.
 
 use alloc::vec::Vec;
 
@@ -25,8 +25,8 @@ use crate::{
     time::to_time,
 };
 
-/// What a revocation list is made of: complete and of version 2, with its number and the CA's key identifier (RFC 5280 section
-/// 5.2.1 and 5.2.3, which every list has).
+/// The contents of a CRL to be issued. The CRL is complete and of version 2, with the CRL number and the CA's key identifier that
+/// RFC 5280 sections 5.2.1 and 5.2.3 require.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -46,37 +46,37 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationList<'a> {
-    /// The CA certificate: its subject becomes the issuer, byte for byte. Its keyUsage must let it sign revocation lists.
+    /// The CA certificate. Its subject becomes the issuer, byte for byte. Its keyUsage must allow it to sign CRLs.
     pub ca: &'a Certificate<'a>,
-    /// Its number, which rises with each list of the CA.
+    /// The CRL number, which must increase with each CRL of the CA.
     pub number: u64,
-    /// When it is made, in seconds since the Unix epoch.
+    /// The time of issue, in seconds since the Unix epoch.
     pub this_update: u64,
-    /// When the next one is due at the latest, in seconds since the Unix epoch.
+    /// The time by which the next CRL is due, in seconds since the Unix epoch.
     pub next_update: u64,
-    /// What it revokes.
+    /// The certificates that it revokes.
     pub revoked: &'a [Revoked<'a>],
 }
 
 /// A certificate to be revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct Revoked<'a> {
-    /// The octets of its serial number, as in its DER.
+    /// The contents octets of the serial number in DER.
     pub serial: &'a [u8],
-    /// Since when, in seconds since the Unix epoch.
+    /// The revocation date, in seconds since the Unix epoch.
     pub since: u64,
-    /// Why; RFC 5280 section 5.3.1 wants nothing said rather than *unspecified*.
+    /// The reason. RFC 5280 section 5.3.1 recommends `None` over *unspecified*.
     pub reason: Option<CrlReason>,
 }
 
 impl RevocationList<'_> {
-    /// Makes the list.
+    /// Signs the CRL and returns its DER.
     ///
     /// # Errors
     ///
-    /// [`X509Error::KeyUsageForbids`] if the CA may not sign lists, [`X509Error::TimeOutOfRange`], [`X509Error::Malformed`] for a
-    /// serial number that is no INTEGER, [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's
-    /// own.
+    /// [`X509Error::KeyUsageForbids`] if the CA may not sign CRLs, [`X509Error::TimeOutOfRange`], [`X509Error::Malformed`] for a
+    /// serial number that is not an INTEGER, [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's
+    /// errors.
     pub fn sign(
         &self,
         signer: &dyn Signer,
@@ -121,7 +121,7 @@ impl RevocationList<'_> {
     }
 }
 
-/// x509-cert's TbsCertList, but for the received bytes in it.
+/// Like x509-cert's `TbsCertList`, but containing received bytes.
 #[derive(Sequence)]
 struct ToBeSigned<'a> {
     version: u8,
