@@ -1,4 +1,4 @@
-//! Certificate extensions: walked through whole, read only where a check needs one.
+//! Certificate extensions. All are enumerated, but a value is parsed only if a check needs it.
 
 use alloc::vec::Vec;
 
@@ -21,10 +21,10 @@ pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwr
 pub(crate) const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("2.5.29.14");
 
-/// Certificates with more extensions than this are made to cost time.
+/// The maximum number of extensions, against certificates crafted to cost time.
 pub(crate) const MAX_EXTENSIONS: usize = 100;
 
-/// Reads the optional `[3]` at the end of a TBSCertificate: the extensions in order.
+/// Parses the optional `[3]` at the end of a TBSCertificate: the extensions in order.
 pub(crate) fn read_extensions<'a>(
     reader: &mut SliceReader<'a>,
 ) -> der::Result<Option<Vec<Extension<'a>>>> {
@@ -39,7 +39,7 @@ pub(crate) fn read_extensions<'a>(
     })
 }
 
-/// One extension.
+/// A certificate extension.
 ///
 /// ```
 /// use keyproof_x509::Certificate;
@@ -51,11 +51,11 @@ pub(crate) fn read_extensions<'a>(
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Extension<'a> {
-    /// Its kind.
+    /// The OID of the extension.
     pub id: Oid<'a>,
-    /// Whether a reader that does not know it must refuse the certificate.
+    /// Whether a verifier that does not know it must reject the certificate.
     pub critical: bool,
-    /// Its value: DER that is read only if a check needs it.
+    /// The value in DER, which is not parsed yet.
     pub value: &'a [u8],
 }
 
@@ -85,7 +85,7 @@ impl<'a> Extension<'a> {
 pub struct BasicConstraints {
     /// Whether the subject is a CA.
     pub ca: bool,
-    /// How many intermediate CAs may follow; only CAs may say so.
+    /// The number of intermediate CAs that may follow; only meaningful for CAs.
     pub path_len: Option<u32>,
 }
 
@@ -117,7 +117,7 @@ impl BasicConstraints {
 pub struct KeyUsage(u16);
 
 impl KeyUsage {
-    /// The names of the bits, in their order.
+    /// The names of the bits, in order.
     const NAMES: [&'static str; 9] = [
         "digitalSignature",
         "nonRepudiation",
@@ -146,17 +146,17 @@ impl KeyUsage {
         Ok(Self(set))
     }
 
-    /// Whether the key may sign certificates.
+    /// Returns whether the key may sign certificates.
     pub fn key_cert_sign(self) -> bool {
         self.0 & Self::KEY_CERT_SIGN != 0
     }
 
-    /// Whether the key may sign revocation lists.
+    /// Returns whether the key may sign CRLs.
     pub fn crl_sign(self) -> bool {
         self.0 & Self::CRL_SIGN != 0
     }
 
-    /// The names of what the key may be used for.
+    /// Returns the names of the permitted key usages.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES
             .into_iter()
@@ -173,9 +173,9 @@ impl serde::Serialize for KeyUsage {
     }
 }
 
-/// Whether a subjectAltName value is a list of GeneralNames whose dNSNames are host names (RFC 5280 section 4.2.1.6).
+/// Returns whether a subjectAltName value is a list of GeneralNames whose dNSNames are host names (RFC 5280 section 4.2.1.6).
 ///
-/// No check depends on these names; the real service takes what is no host name at all, such as `CN=<code>`.
+/// No check depends on these names. Azure's service accepts dNSNames that are not host names, such as `CN=<code>`.
 pub(crate) fn alt_names_are_well_formed(value: &[u8]) -> bool {
     let dns_name = TagNumber(2).context_specific(false);
     read_whole(value, "subjectAltName", |reader, _| {
@@ -191,7 +191,7 @@ pub(crate) fn alt_names_are_well_formed(value: &[u8]) -> bool {
     .unwrap_or(false)
 }
 
-/// RFC 1034 section 3.5 as RFC 1123 relaxed it; a wildcard label and underscores are let pass.
+/// RFC 1034 section 3.5 as relaxed by RFC 1123; a wildcard label and underscores are accepted.
 fn is_host_name(name: &[u8]) -> bool {
     let is_label = |label: &[u8]| {
         (1..=63).contains(&label.len())

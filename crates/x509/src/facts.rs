@@ -1,4 +1,4 @@
-//! A certificate's facts as owned data, for showing and storing.
+//! The fields of a certificate as owned data, for display and storage.
 
 use alloc::{
     string::{String, ToString},
@@ -11,7 +11,7 @@ use crate::{
     time::Moment,
 };
 
-/// What a certificate says about itself. With the feature `serde`, the object that `keyproof x509 show --json` prints.
+/// The fields of a certificate. With the feature `serde` it is the object that `keyproof x509 show --json` prints.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Facts};
@@ -27,19 +27,19 @@ use crate::{
 pub struct Facts {
     /// The subject as RFC 4514 text.
     pub subject: String,
-    /// The subject's last common name, bare.
+    /// The text of the subject's last common name.
     pub subject_common_name: Option<String>,
     /// The issuer as RFC 4514 text.
     pub issuer: String,
-    /// The issuer's last common name, bare.
+    /// The text of the issuer's last common name.
     pub issuer_common_name: Option<String>,
     /// Whether issuer and subject are the same name.
     pub self_issued: bool,
-    /// The version as people count it: 1, 2 or 3.
+    /// The version number: 1, 2 or 3.
     pub version: u8,
     /// The serial number's octets in upper-case hexadecimal.
     pub serial: String,
-    /// What is odd about the serial number, if anything.
+    /// What is irregular about the serial number, if anything.
     pub serial_oddity: Option<SerialOddity>,
     /// The first valid second, RFC 3339 in UTC.
     pub not_before: String,
@@ -49,11 +49,11 @@ pub struct Facts {
     pub sha1_thumbprint: String,
     /// SHA-256 over the received DER, 64 upper-case hexadecimal digits.
     pub sha256_thumbprint: String,
-    /// The key's kind, such as `RSA` or `P-256`; the algorithm's name or OID if it is unknown.
+    /// The kind of key, such as `RSA` or `P-256`, or the algorithm's name or OID if the kind is unknown.
     pub key_algorithm: String,
     /// The key's size in bits, if known.
     pub key_bits: Option<u32>,
-    /// The name or OID of the algorithm that it is signed with.
+    /// The name or OID of the signature algorithm.
     pub signature_algorithm: String,
     /// basicConstraints; `None` if absent or malformed.
     pub basic_constraints: Option<BasicConstraints>,
@@ -64,7 +64,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Gathers the facts of a certificate.
+    /// Collects the fields of a certificate.
     pub fn of(certificate: &Certificate<'_>) -> Self {
         let key = certificate.public_key();
         Self {

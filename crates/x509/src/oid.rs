@@ -1,4 +1,4 @@
-//! Object identifiers as received: compared as bytes, shown as dotted numbers.
+//! Object identifiers as received: compared as bytes, displayed as dotted numbers.
 
 use core::fmt;
 
@@ -9,14 +9,14 @@ use der::{
 
 use crate::reader::contents;
 
-/// An object identifier's contents.
+/// An object identifier.
 ///
-/// Arcs may be of any size (`2.25.<UUID>` occurs), which is why this is not `der`'s type.
+/// Unlike `der`'s type it supports arcs of any size, because `2.25.<UUID>` occurs.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Oid<'a>(&'a [u8]);
 
 impl<'a> Oid<'a> {
-    /// Of contents that are known to be well formed.
+    /// Creates an OID from contents that are known to be well-formed.
     pub(crate) const fn of_octets(octets: &'a [u8]) -> Self {
         Self(octets)
     }
@@ -29,13 +29,13 @@ impl<'a> Oid<'a> {
         Ok(Self(bytes))
     }
 
-    /// The contents octets (X.690 section 8.19), without tag and length.
+    /// Returns the contents octets (X.690 section 8.19), without tag and length.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
 }
 
-/// X.690 section 8.19.2: each arc in the fewest octets, the last one ended.
+/// X.690 section 8.19.2: each arc uses the fewest octets, and the last one is complete.
 fn is_well_formed(bytes: &[u8]) -> bool {
     let mut starts_arc = true;
     for &byte in bytes {

@@ -1,4 +1,4 @@
-//! A certificate that is kept together with its bytes.
+//! A certificate that owns its bytes.
 
 use alloc::boxed::Box;
 use core::{
@@ -8,10 +8,10 @@ use core::{
 
 use crate::{Certificate, X509Error};
 
-/// A certificate with the DER that it was read from, to be kept where a [`Certificate`] would outlive what it borrows from.
+/// A certificate that owns its DER, for use where a [`Certificate`] would outlive the bytes that it borrows.
 ///
-/// Two are equal if their DER is. [`certificate`](Self::certificate) reads the DER anew at each call, which costs a few
-/// microseconds: call it once where several fields are wanted.
+/// Two of them are equal if their DER is. Each call of [`certificate`](Self::certificate) parses the DER again, which takes a few
+/// microseconds; call it once if you need several fields.
 ///
 /// ```
 /// use keyproof_x509::{Curve, KeyKind, OwnedCertificate, Upload};
@@ -36,7 +36,7 @@ pub struct OwnedCertificate {
 }
 
 impl OwnedCertificate {
-    /// Reads a certificate from DER, as [`Certificate::from_der`] does, and keeps the DER.
+    /// Parses a certificate from DER as [`Certificate::from_der`] does, and stores the DER.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl OwnedCertificate {
         })
     }
 
-    /// The certificate.
+    /// Returns the certificate.
     pub fn certificate(&self) -> Certificate<'_> {
         #[expect(
             clippy::expect_used,
@@ -59,7 +59,7 @@ impl OwnedCertificate {
         Certificate::read(&self.der, self.may_pad_serial).expect("DER that was read before")
     }
 
-    /// The received DER, whole.
+    /// Returns the complete received DER.
     pub fn as_der(&self) -> &[u8] {
         &self.der
     }
@@ -72,7 +72,7 @@ impl From<Certificate<'_>> for OwnedCertificate {
 }
 
 impl From<&Certificate<'_>> for OwnedCertificate {
-    /// Copies the DER. A serial number with octets to spare stays tolerated where it was
+    /// Copies the DER. Redundant octets in the serial number are still accepted if they were before
     /// ([`Certificate::from_der_as_issued`]).
     fn from(certificate: &Certificate<'_>) -> Self {
         Self {
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_padded_serial_number_is_read_again_if_it_was_before() {
-        // A zero octet more in the serial number: its length and those of the two sequences around it grow.
+        // One more zero octet in the serial number increases its length and those of the two enclosing sequences.
         let mut der = der();
         // Certificate 30 82 LL LL, TBSCertificate 30 82 LL LL, [0] A0 03 02 01 02, serialNumber 02 LL.
         assert_eq!(der[8..14], [0xA0, 3, 2, 1, 2, 2]);

@@ -1,5 +1,5 @@
-//! Lists of certificates, revocation lists, certification requests and public keys in PEM (RFC 7468), read so that none is left
-//! out without a word: whoever lists a root is to know that it is not looked at.
+//! Parses PEM files (RFC 7468) of certificates, CRLs, certification requests and public keys. An unexpected or malformed block is
+//! an error, so that, for example, a listed root is never skipped silently.
 //!
 //! ```
 //! use keyproof_x509::{Certificate, pem_bundle};
@@ -30,7 +30,7 @@ use crate::pkcs7::Pkcs7;
 #[cfg(feature = "prover")]
 use crate::prover::written::unwritable;
 
-/// One block of a bundle, or one element of a block of PKCS #7. Its DER is not looked at.
+/// A block of a bundle, or one element of a PKCS #7 block. Its DER is not parsed.
 ///
 /// ```
 /// use keyproof_x509::pem_bundle::{PemKind, certificates_and_crls};
@@ -42,20 +42,20 @@ use crate::prover::written::unwritable;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemBlock {
-    /// Which block of PEM it is, or is in, the first being 1.
+    /// The number of the PEM block that contains it, counted from 1.
     pub block: usize,
-    /// What it contains.
+    /// The kind of content.
     pub kind: PemKind,
-    /// What it contains, decoded.
+    /// The decoded content.
     pub der: Vec<u8>,
 }
 
-/// What a block of a bundle may be.
+/// The kind of content of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PemKind {
     /// `CERTIFICATE`.
     Certificate,
-    /// `CERTIFICATE REQUEST`, which some programs call `NEW CERTIFICATE REQUEST`: PKCS #10.
+    /// `CERTIFICATE REQUEST`, or `NEW CERTIFICATE REQUEST` as some programs write it: PKCS #10.
     CertificationRequest,
     /// `X509 CRL`.
     Crl,
@@ -73,13 +73,13 @@ impl PemKind {
         }
     }
 
-    /// RFC 7468 section 7: the other label of requests is taken as if it were theirs.
+    /// RFC 7468 section 7: the other label of requests is equivalent.
     fn has_label(self, label: &[u8]) -> bool {
         label == self.label().as_bytes()
             || (matches!(self, Self::CertificationRequest) && label == b"NEW CERTIFICATE REQUEST")
     }
 
-    /// DER as PEM, in lines of 64 characters (RFC 7468), such as a verification leaf for those who have openssl.
+    /// Encodes DER as PEM in lines of 64 characters (RFC 7468).
     ///
     /// ```
     /// use keyproof_x509::pem_bundle::{PemKind, certificates};
@@ -93,7 +93,7 @@ impl PemKind {
     ///
     /// # Errors
     ///
-    /// [`X509Error::Malformed`] for more bytes than a text can have.
+    /// [`X509Error::Malformed`] if the PEM text would be too long.
     #[cfg(feature = "prover")]
     pub fn to_pem(self, der: &[u8]) -> Result<String, X509Error> {
         use der::pem::{LineEnding, encode_string};
@@ -113,28 +113,28 @@ impl fmt::Display for PemKind {
     }
 }
 
-/// A block of PEM that is something else than was asked for, or seems to be one and cannot be read.
+/// A PEM block of another kind than requested, or a malformed one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("block {block}: {problem}")]
 pub struct BrokenBlock {
-    /// Which, the first being 1.
+    /// The number of the block, counted from 1.
     pub block: usize,
-    /// What is wrong with it.
+    /// The problem with the block.
     pub problem: String,
 }
 
-/// The certificates of a bundle; none if no line of it begins or ends a block. Text may stand between them. A block of
-/// PKCS #7, `PKCS7` or `CMS` (RFC 7468, sections 8 and 9), stands for the certificates in it.
+/// Parses the certificates of a bundle. The result is empty if no line begins or ends a block. Text between blocks is ignored. A
+/// PKCS #7 block, `PKCS7` or `CMS` (RFC 7468 sections 8 and 9), yields the certificates in it.
 ///
 /// # Errors
 ///
-/// [`BrokenBlock`]: the first block that is something else, contains something else or nothing, has no beginning or no end, or
-/// is no Base64.
+/// [`BrokenBlock`] for the first block that is of another kind, contains anything else or nothing, lacks a BEGIN or END line, or is
+/// not Base64.
 pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::Certificate])
 }
 
-/// The certificates and revocation lists of a bundle, likewise.
+/// Parses the certificates and CRLs of a bundle, as [`certificates`] does.
 ///
 /// ```
 /// use keyproof_x509::pem_bundle::{PemKind, certificates_and_crls};
@@ -147,12 +147,13 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
 ///
 /// # Errors
 ///
-/// [`BrokenBlock`], likewise.
+/// As for [`certificates`].
 pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::Certificate, PemKind::Crl])
 }
 
-/// The certification requests of a file, as `openssl req -new` writes one; none if no line of it begins or ends a block.
+/// Parses the certification requests of a file, as written by `openssl req -new`. The result is empty if no line begins or ends a
+/// block.
 ///
 /// ```
 /// # #[cfg(all(feature = "prover", feature = "ring"))] {
@@ -175,13 +176,13 @@ pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> 
 ///
 /// # Errors
 ///
-/// [`BrokenBlock`], likewise.
+/// As for [`certificates`].
 pub fn certification_requests(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::CertificationRequest])
 }
 
-/// The public keys of a file, as `openssl pkey -pubout` and `tpm2_readpublic -f pem` write one; none if no line of it begins or
-/// ends a block.
+/// Parses the public keys of a file, as written by `openssl pkey -pubout` or `tpm2_readpublic -f pem`. The result is empty if no
+/// line begins or ends a block.
 ///
 /// ```
 /// use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo, pem_bundle};
@@ -198,7 +199,7 @@ pub fn certification_requests(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock>
 ///
 /// # Errors
 ///
-/// [`BrokenBlock`], likewise: also for a private key.
+/// As for [`certificates`]; a private key is an error too.
 pub fn public_keys(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::PublicKey])
 }
@@ -261,19 +262,19 @@ fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, BrokenBlock> {
     }
 }
 
-/// A block whose end is still to come.
+/// A block whose END line has not been reached.
 struct Open<'a> {
     content: Content,
     label: &'a [u8],
-    /// Those between its first and its last.
+    /// The lines between BEGIN and END.
     lines: Vec<&'a [u8]>,
 }
 
-/// What a block contains, by its label.
+/// The content of a block according to its label.
 #[derive(Clone, Copy)]
 enum Content {
     One(PemKind),
-    /// Any number of certificates and revocation lists.
+    /// Any number of certificates and CRLs.
     Pkcs7,
 }
 
@@ -286,7 +287,7 @@ impl Content {
         kind.map(Self::One)
     }
 
-    /// What is in the DER of a block, which must be of these kinds.
+    /// Returns the elements in the DER of a block. They must be of these kinds.
     fn elements(self, der: Vec<u8>, kinds: &[PemKind]) -> Result<Vec<(PemKind, Vec<u8>)>, String> {
         let Self::One(kind) = self else {
             let Pkcs7 { certificates, crls } =
@@ -312,12 +313,12 @@ impl Content {
 
 const NO_END: &str = "it has no end";
 
-/// A line that begins or ends a block, and the label in it.
+/// A line that begins or ends a block, with its label.
 #[derive(Clone, Copy)]
 enum Marker<'a> {
     Begin(&'a [u8]),
     End(&'a [u8]),
-    /// It was meant to, to all appearances.
+    /// It looks like such a line, but is malformed.
     Malformed,
 }
 
@@ -352,7 +353,7 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// The DER of a block between its first line and its last, whatever these call it.
+/// Decodes the lines of a block, whatever its label.
 fn decode(lines: &[&[u8]]) -> Result<Vec<u8>, String> {
     let [begin, end] = [
         &b"-----BEGIN CERTIFICATE-----"[..],

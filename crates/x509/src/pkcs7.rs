@@ -1,10 +1,10 @@
-//! Certificates and revocation lists in PKCS #7, as files that end in `.p7b` have them: signed data without signers (RFC 5652
-//! section 5.1, where it is called *certs-only*; RFC 2315 section 9.1).
+//! Parses certificates and CRLs in PKCS #7, as in `.p7b` files: signed data without signers (*certs-only* in RFC 5652 section 5.1;
+//! RFC 2315 section 9.1).
 //!
 //! ```
 //! use keyproof_x509::{Certificate, pkcs7::Pkcs7};
 //!
-//! // As `openssl crl2pkcs7 -nocrl -certfile p256-ca.pem -outform DER` writes it.
+//! // Written by `openssl crl2pkcs7 -nocrl -certfile p256-ca.pem -outform DER`.
 //! let file = Pkcs7::from_der(include_bytes!("../tests/data/p256-ca.p7b"))?;
 //! assert_eq!((file.certificates.len(), file.crls.len()), (1, 0));
 //! let ca = Certificate::from_der(file.certificates[0])?;
@@ -22,28 +22,28 @@ use crate::{
     reader::{contents, explicit, nested, read_whole, received},
 };
 
-/// The most certificates, and the most revocation lists, that are read.
+/// The maximum number of certificates, and the maximum number of CRLs.
 pub const MAX_ELEMENTS: usize = 10_000;
 
 /// 1.2.840.113549.1.7.2.
 const SIGNED_DATA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x02];
 
-/// What a file has. Nothing of it is looked at.
+/// The contents of a PKCS #7 file. The elements are not parsed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pkcs7<'a> {
-    /// Its certificates, each in DER, in the order received.
+    /// The certificates in DER, in the order received.
     pub certificates: Vec<&'a [u8]>,
-    /// Its revocation lists, likewise.
+    /// The CRLs in DER, in the order received.
     pub crls: Vec<&'a [u8]>,
 }
 
 impl<'a> Pkcs7<'a> {
-    /// Reads signed data from DER; nothing may follow it. Who has signed it, if anybody, is not looked at.
+    /// Parses signed data from DER. No data may follow it. Signers are ignored.
     ///
     /// # Errors
     ///
-    /// [`X509Error::Malformed`] with field and offset: for anything else than signed data, for BER, for attribute certificates
-    /// and other forms beside certificates, and for more than [`MAX_ELEMENTS`].
+    /// [`X509Error::Malformed`] with field and offset, for anything but signed data, for BER, for attribute certificates and other
+    /// alternatives to certificates, and for more than [`MAX_ELEMENTS`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, X509Error> {
         read_whole(der, "ContentInfo", |reader, field| {
             nested(reader, Tag::Sequence, |reader| {
@@ -83,7 +83,7 @@ impl<'a> Pkcs7<'a> {
     }
 }
 
-/// An optional IMPLICIT SET OF, `[number]`, of SEQUENCEs.
+/// Parses an optional IMPLICIT SET OF SEQUENCEs, `[number]`.
 fn elements<'a>(reader: &mut SliceReader<'a>, number: u32) -> der::Result<Vec<&'a [u8]>> {
     let tag = TagNumber(number).context_specific(true);
     let mut elements = Vec::new();
@@ -158,7 +158,7 @@ pub(crate) mod tests {
         let only_lists = signed_data(&[], &lists);
         assert_eq!(Pkcs7::from_der(&only_lists).unwrap().certificates.len(), 0);
 
-        // An attribute certificate ([2]), a cut end, something behind, and something else.
+        // An attribute certificate ([2]), truncated input, trailing data, and another content type.
         let odd = tlv(0xA0, &[&one, &tlv(0xA2, &[&two])]);
         assert!(Pkcs7::from_der(&signed_data(&odd, &[])).is_err());
         for end in 0..der.len() {

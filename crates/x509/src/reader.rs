@@ -1,15 +1,15 @@
-//! Reading DER while keeping the received bytes and the place of an error.
+//! Parses DER while keeping the received bytes and the offsets of errors.
 
 use der::{Header, Length, Reader, SliceReader, Tag, TagNumber};
 
 use crate::X509Error;
 
-/// The field that is being read, for the error's sake.
+/// The field that is being parsed, for error messages.
 pub(crate) type Field = &'static str;
 
-/// Reads `der` as exactly one structure: nothing may follow it.
+/// Parses `der` as exactly one structure. No data may follow it.
 ///
-/// `parse` names the field that it is reading through its second argument.
+/// `parse` sets its second argument to the field that it is parsing.
 pub(crate) fn read_whole<'a, T>(
     der: &'a [u8],
     field: Field,
@@ -34,7 +34,7 @@ fn malformed(field: Field, error: &der::Error, position: usize) -> X509Error {
     }
 }
 
-/// Runs `parse` and returns the received bytes that it has read as well.
+/// Runs `parse` and returns the received bytes that it consumed as well.
 pub(crate) fn received<'a, T>(
     reader: &mut SliceReader<'a>,
     parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
@@ -45,14 +45,14 @@ pub(crate) fn received<'a, T>(
     Ok((start.read_slice(length)?, value))
 }
 
-/// Reads a structure with the given tag and returns its contents unread.
+/// Consumes a structure with the given tag and returns its contents unparsed.
 pub(crate) fn contents<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<&'a [u8]> {
     let header = reader.decode::<Header>()?;
     header.tag().assert_eq(tag)?;
     reader.read_slice(header.length())
 }
 
-/// Reads a structure with the given tag; `parse` must read all of its contents.
+/// Parses a structure with the given tag; `parse` must consume all of its contents.
 pub(crate) fn nested<'a, T>(
     reader: &mut SliceReader<'a>,
     tag: Tag,
@@ -63,7 +63,7 @@ pub(crate) fn nested<'a, T>(
     reader.read_nested(header.length(), parse)
 }
 
-/// Reads an optional EXPLICIT field `[number]`.
+/// Parses an optional EXPLICIT field `[number]`.
 pub(crate) fn explicit<'a, T>(
     reader: &mut SliceReader<'a>,
     number: u32,
@@ -76,7 +76,7 @@ pub(crate) fn explicit<'a, T>(
     nested(reader, tag, parse).map(Some)
 }
 
-/// Offsets here are bounded by the input's length, so nothing is ever cut.
+/// Offsets are bounded by the input's length, so nothing is truncated.
 fn to_usize(length: Length) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }

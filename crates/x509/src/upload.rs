@@ -1,4 +1,4 @@
-//! Uploads: whatever people send as a certificate, down to its DER.
+//! Uploads: decodes a certificate from the encodings that people send.
 
 use alloc::{
     borrow::Cow,
@@ -11,14 +11,15 @@ use der::{Decode, SliceReader, Tag, Tagged, asn1::AnyRef};
 
 use crate::{X509Error, certificate::Certificate, reader::contents};
 
-/// Uploads of more bytes than this are refused unread. A certificate has one or two thousand, a chain seldom ten.
+/// The maximum length of an upload in bytes; longer ones are not parsed. A certificate has one or two thousand bytes, a chain
+/// rarely ten thousand.
 pub const MAX_UPLOAD_LEN: usize = 128 * 1024;
 
-/// The longest PEM file that is worth keeping, in lengths of its certificate's DER. Base64 in lines of 64 characters and two marks make a
-/// file of half as much again: one that is longer than this is blanks for the most part.
+/// The maximum length of a stored PEM file, as a multiple of the DER length. Base64 in lines of 64 characters and the BEGIN and END
+/// lines add about half; a file longer than this is mostly whitespace.
 const MAX_SOLE_PEM_RATIO: usize = 4;
 
-/// An upload whose outer layers are off: the DER of one certificate, not yet read.
+/// A decoded upload: the DER of one certificate, not yet parsed.
 ///
 /// ```
 /// use keyproof_x509::{Encoding, X509Error, Upload};
@@ -27,9 +28,9 @@ const MAX_SOLE_PEM_RATIO: usize = 4;
 /// assert_eq!((upload.encoding(), upload.further_certificates()), (Encoding::Pem, 0));
 /// let ca = upload.certificate()?;
 /// assert_eq!(ca.subject().to_string(), "CN=P-256 CA,O=Keyproof Tests");
-/// assert!(upload.sole_pem().is_some()); // may be handed out again as it came
+/// assert!(upload.sole_pem().is_some()); // the file can be returned unchanged
 ///
-/// // The wrong file of the two is refused by name, before it gets anywhere.
+/// // Uploading the private key instead is rejected with a specific error.
 /// let key = include_bytes!("../tests/data/p256-ca.key");
 /// assert!(matches!(Upload::decode(key), Err(X509Error::PrivateKeyInUpload { .. })));
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -43,16 +44,17 @@ pub struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    /// Takes the layers off an upload: DER, base64 of DER, PEM, or base64 of PEM.
+    /// Decodes an upload: DER, base64 of DER, PEM, or base64 of PEM.
     ///
-    /// Tolerated: CRLF, a byte order mark (UTF-8, or UTF-16 as PowerShell writes it), text around PEM blocks, blanks anywhere in base64,
-    /// missing padding. Of several certificates the first counts. A private key anywhere is refused by name.
+    /// Accepted as well: CRLF, a byte order mark (UTF-8, or UTF-16 as PowerShell writes it), text around PEM blocks, whitespace
+    /// anywhere in base64, and missing padding. If there are several certificates, the first is used. A private key anywhere is
+    /// rejected.
     ///
     /// # Errors
     ///
     /// [`X509Error::Base64`], [`X509Error::Empty`], [`X509Error::NotACertificate`], [`X509Error::PemUnterminated`],
-    /// [`X509Error::PemWithoutCertificate`], [`X509Error::PrivateKeyInUpload`] and [`X509Error::TooLong`], each with the layer
-    /// that failed, and where.
+    /// [`X509Error::PemWithoutCertificate`], [`X509Error::PrivateKeyInUpload`] and [`X509Error::TooLong`]. Decoding errors contain
+    /// the layer and the offset.
     pub fn decode(input: &'a [u8]) -> Result<Self, X509Error> {
         if input.len() > MAX_UPLOAD_LEN {
             return Err(X509Error::TooLong {
@@ -97,7 +99,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Reads the certificate.
+    /// Parses the certificate.
     ///
     /// # Errors
     ///
@@ -106,12 +108,12 @@ impl<'a> Upload<'a> {
         Certificate::from_der(&self.der)
     }
 
-    /// The certificate's DER as received.
+    /// Returns the certificate's DER as received.
     pub fn as_der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The certificate's DER as received.
+    /// Returns the certificate's DER as received.
     ///
     /// ```
     /// use keyproof_x509::Upload;
@@ -124,31 +126,31 @@ impl<'a> Upload<'a> {
         self.der.into_owned()
     }
 
-    /// The PEM file as it was uploaded, its base64 taken off if it had any, if that file is one block of a certificate and
-    /// nothing else but white space, of which there is little: the file has at most four times as many bytes as the DER.
+    /// Returns the uploaded PEM file, after decoding outer base64, if it contains one certificate block and otherwise only
+    /// whitespace. The file must be at most four times as long as the DER.
     pub fn sole_pem(&self) -> Option<&[u8]> {
         self.sole_pem.as_deref()
     }
 
-    /// The layers that were found.
+    /// Returns the encoding that was found.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// How many certificates came after the first one, and were passed over.
+    /// Returns the number of certificates after the first, which were ignored.
     pub fn further_certificates(&self) -> usize {
         self.further_certificates
     }
 }
 
-/// The layers around a certificate.
+/// The encoding of an upload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Encoding {
     /// Base64 of DER.
     Base64Der,
     /// Base64 of PEM text.
     Base64Pem,
-    /// DER alone.
+    /// DER.
     Der,
     /// PEM (RFC 7468).
     Pem,
@@ -165,10 +167,10 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// A layer of an upload, in which offsets of errors count.
+/// A layer of an upload. Error offsets count from its start.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Layer {
-    /// What the upload's base64 stands for.
+    /// The decoded content of the upload's base64.
     InsideBase64,
     /// The upload as received.
     Upload,
@@ -183,19 +185,19 @@ impl fmt::Display for Layer {
     }
 }
 
-/// A SEQUENCE with a length of more than one octet, as every certificate is, or one that begins with a number, as every key does.
-/// Text that begins with `0` has no such octets next.
+/// Returns whether this looks like DER: a SEQUENCE with a long-form length, as in every certificate, or one that begins with an
+/// INTEGER, as in every key. Text that begins with `0` does not match.
 fn is_der(bytes: &[u8]) -> bool {
     matches!(bytes, [0x30, 0x80..=0xFF, ..] | [0x30, _, 0x02, ..])
 }
 
-/// A layer of text, without its byte order mark.
+/// A layer of text without its byte order mark.
 struct Text<'a> {
     bytes: Cow<'a, [u8]>,
     layer: Layer,
-    /// How long the byte order mark was.
+    /// The length of the byte order mark in bytes.
     mark_len: usize,
-    /// How many bytes a character had.
+    /// The number of bytes of a character.
     unit_len: usize,
 }
 
@@ -215,12 +217,12 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Where a place in the text lies in the layer as received.
+    /// Returns the offset in the received layer of a position in the text.
     fn at(&self, place: usize) -> usize {
         self.mark_len + self.unit_len * place
     }
 
-    /// Decodes base64 that starts at `start` of the text, passing over white space.
+    /// Decodes base64 that starts at `start` in the text, skipping whitespace.
     fn base64(&self, start: usize, encoded: &[u8]) -> Result<Vec<u8>, X509Error> {
         let is_blank = |byte: &u8| byte.is_ascii_whitespace();
         let dense: Vec<u8> = encoded
@@ -228,7 +230,7 @@ impl<'a> Text<'a> {
             .copied()
             .filter(|byte| !is_blank(byte))
             .collect();
-        // Padding may be missing, but if it is there it must be right.
+        // Padding is optional but must be correct if present.
         let alphabet = match dense.last() {
             Some(b'=') => data_encoding::BASE64,
             _ => data_encoding::BASE64_NOPAD,
@@ -247,7 +249,7 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// Decodes the first certificate among the PEM blocks, having looked at the labels of all.
+    /// Decodes the first certificate among the PEM blocks, after the labels of all blocks were checked.
     fn first_certificate(
         &self,
         pem: &Pem<'_>,
@@ -277,7 +279,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// UTF-16 to bytes, one for one: everything that PEM and base64 are made of is ASCII.
+/// Converts UTF-16 to one byte per unit, because PEM and base64 are ASCII.
 fn from_utf16(text: &[u8], unit: fn([u8; 2]) -> u16) -> Cow<'static, [u8]> {
     let (pairs, _) = text.as_chunks::<2>();
     pairs
@@ -287,18 +289,18 @@ fn from_utf16(text: &[u8], unit: fn([u8; 2]) -> u16) -> Cow<'static, [u8]> {
         .into()
 }
 
-/// What the PEM blocks of a text are, wherever they stand.
+/// A summary of the PEM blocks of a text.
 struct Pem<'a> {
     blocks: usize,
     certificate: Option<PemBlock<'a>>,
     first_label: String,
     further_certificates: usize,
-    /// What the first private key calls itself.
+    /// The label of the first private key.
     private_key: Option<String>,
 }
 
 impl<'a> Pem<'a> {
-    /// `None` if none begins. In one pass: an upload may contain ten thousand beginnings without an end.
+    /// Returns `None` if no block begins. Takes one pass, because an upload may contain ten thousand BEGIN lines without an END.
     fn read(text: &'a [u8]) -> Option<Self> {
         let mut blocks = PemBlocks::of(text);
         blocks.begins.find(text, 0)?;
@@ -341,7 +343,7 @@ impl PemBlock<'_> {
         matches!(self.label, b"CERTIFICATE" | b"X509 CERTIFICATE")
     }
 
-    /// Whether there is nothing around it but white space.
+    /// Returns whether only whitespace surrounds the block.
     fn is_all_of(&self, text: &[u8]) -> bool {
         let around = [text.get(..self.begin), text.get(self.end..)];
         around
@@ -349,15 +351,15 @@ impl PemBlock<'_> {
             .all(|part| part.is_some_and(|part| part.trim_ascii().is_empty()))
     }
 
-    /// The label, cut to a length that fits into a message.
+    /// Returns the label, truncated to fit into a message.
     fn label_text(&self) -> String {
         let label = self.label.get(..64).unwrap_or(self.label);
         String::from_utf8_lossy(label).into_owned()
     }
 }
 
-/// The blocks of a text, in order. Each of the three marks is looked for from where it was found last, so that together they
-/// cost three passes over the text, whatever is in it.
+/// An iterator over the PEM blocks of a text. The search for each of the three marks continues where it was last found, so that any
+/// text takes three passes at most.
 struct PemBlocks<'a> {
     text: &'a [u8],
     from: usize,
@@ -394,7 +396,7 @@ impl<'a> Iterator for PemBlocks<'a> {
             let rest = rest.strip_prefix(self.dashes.text)?;
             Some((text.get(body_start..body_end)?, text.len() - rest.len()))
         });
-        // What follows may begin within this one's END line, but not within its body.
+        // The next block may begin within this one's END line, but not within its body.
         self.from = body_start + ended.map_or(0, |(body, _)| body.len());
         Some(PemBlock {
             label,
@@ -406,14 +408,14 @@ impl<'a> Iterator for PemBlocks<'a> {
     }
 }
 
-/// A text that is looked for at places that only rise.
+/// A string that is searched for from positions that only increase.
 struct Mark {
     text: &'static [u8],
-    /// Where it was found last: the first one at or after the place that was asked for then.
+    /// The position last found: the first at or after the position that was requested then.
     found: Option<usize>,
-    /// Up to where it was looked for.
+    /// The position up to which was searched.
     seen: usize,
-    /// How many places were looked at.
+    /// The number of positions compared.
     #[cfg(test)]
     steps: usize,
 }
@@ -429,7 +431,7 @@ impl Mark {
         }
     }
 
-    /// The first one at or after `from`, which is never before that of the call before.
+    /// Returns the first position at or after `from`, which must not be lower than in the previous call.
     fn find(&mut self, text: &[u8], from: usize) -> Option<usize> {
         if self.found.is_some_and(|found| found >= from) {
             return self.found;
@@ -449,7 +451,8 @@ impl Mark {
     }
 }
 
-/// What private key some DER looks like. A certificate begins with a SEQUENCE that begins with a number or a `[0]`.
+/// Returns the kind of private key that this DER looks like. A certificate begins with a SEQUENCE that begins with an INTEGER or
+/// `[0]`.
 fn private_key_kind(der: &[u8]) -> Option<&'static str> {
     let mut reader = SliceReader::new(der).ok()?;
     let mut fields = SliceReader::new(contents(&mut reader, Tag::Sequence).ok()?).ok()?;
@@ -469,7 +472,7 @@ fn private_key_kind(der: &[u8]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// Work is counted, not timed: places at which a mark was looked for.
+    /// Counts the positions compared instead of measuring time.
     #[test]
     fn pem_of_any_shape_is_read_in_one_pass() {
         for piece in [
