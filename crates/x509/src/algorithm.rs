@@ -1,4 +1,4 @@
-//! Signature algorithms: from an AlgorithmIdentifier and a key to the one scheme that both mean.
+//! Signature algorithms: derives the signature scheme from an AlgorithmIdentifier and a key.
 
 use alloc::string::ToString;
 use core::fmt;
@@ -19,10 +19,10 @@ use crate::{
     reader::{explicit, read_whole, received},
 };
 
-/// Verifies `signature` over `message` with the key of `spki`, as `algorithm` says.
+/// Verifies `signature` over `message` with the key of `spki` under `algorithm`.
 ///
-/// `algorithms` is the table handed in: [`crate::algorithms`] has some, and those of a `rustls` crypto provider fit as well.
-/// The algorithm must belong to the key's type, and its parameters must be exactly those of the RFCs that [`Scheme::of`] names.
+/// `algorithms` is a table such as those in [`crate::algorithms`] or of a `rustls` crypto provider. The algorithm must match the
+/// type of the key, and its parameters must be exactly as [`Scheme::of`] requires.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -51,7 +51,7 @@ pub fn verify(
     Ok(scheme)
 }
 
-/// A signature scheme with nothing left open: key type, padding, hash.
+/// A fully specified signature scheme: key type, padding and hash.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -74,18 +74,18 @@ pub enum Scheme {
     Ed25519,
     /// RSASSA-PKCS1-v1_5 (RFC 4055 section 5).
     RsaPkcs1(Hash),
-    /// RSASSA-PSS with MGF1 over the same hash and a salt of its length (RFC 4055 section 3).
+    /// RSASSA-PSS with MGF1 over the same hash and a salt as long as the hash (RFC 4055 section 3).
     RsaPss(Hash),
-    /// RSASSA-PSS with MGF1 over the same hash and the longest salt that the key has room for, which is what `openssl` makes by
-    /// default.
+    /// RSASSA-PSS with MGF1 over the same hash and the longest possible salt for the key, which is the default of `openssl`.
     RsaPssMaxSalt(Hash),
 }
 
 impl Scheme {
-    /// The scheme that an algorithm identifier means for a key.
+    /// Returns the scheme that an algorithm identifier specifies for a key.
     ///
-    /// Parameters: RSASSA-PKCS1-v1_5 NULL or absent (RFC 4055 section 5); ECDSA and Ed25519 absent (RFC 5758 section 3.2, RFC
-    /// 8410 section 3); RSASSA-PSS present, MGF1 with the message's hash, a salt as long as the hash or as the key has room for, trailer 1.
+    /// The parameters must be NULL or absent for RSASSA-PKCS1-v1_5 (RFC 4055 section 5), and absent for ECDSA and Ed25519 (RFC 5758
+    /// section 3.2, RFC 8410 section 3). For RSASSA-PSS they must be present: MGF1 with the message's hash, a salt as long as the
+    /// hash or as long as possible for the key, and trailer 1.
     ///
     /// # Errors
     ///
@@ -150,11 +150,11 @@ impl Scheme {
         }
     }
 
-    /// Verifies a signature; ECDSA's as the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
+    /// Verifies a signature. An ECDSA signature is the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
     ///
     /// # Errors
     ///
-    /// [`X509Error::AlgorithmUnsupported`] if the table does not offer the scheme, [`X509Error::PublicKeyMalformed`], and
+    /// [`X509Error::AlgorithmUnsupported`] if the scheme is not in the table, [`X509Error::PublicKeyMalformed`], and
     /// [`X509Error::SignatureInvalid`].
     pub fn verify(
         self,
@@ -180,7 +180,7 @@ impl Scheme {
             })
     }
 
-    /// What the table calls the signature algorithm: the contents of its AlgorithmIdentifier.
+    /// Returns the signature algorithm's ID in the table: the contents of its AlgorithmIdentifier.
     pub(crate) fn signature_id(self) -> CanonicalId {
         match self {
             Self::Ecdsa(_, Hash::Sha256) => alg_id::ECDSA_SHA256,
@@ -199,7 +199,7 @@ impl Scheme {
         }
     }
 
-    /// What the table calls the key's algorithm: an RSASSA-PSS key is an RSA key there.
+    /// Returns the key algorithm's ID in the table, where an RSASSA-PSS key is an RSA key.
     fn key_id(self) -> CanonicalId {
         match self {
             Self::Ecdsa(Curve::P256, _) => alg_id::ECDSA_P256,
@@ -210,7 +210,7 @@ impl Scheme {
         }
     }
 
-    /// A name for people, such as `ECDSA P-256 with SHA-256`.
+    /// Returns a name for people, such as `ECDSA P-256 with SHA-256`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ecdsa(Curve::P256, Hash::Sha256) => "ECDSA P-256 with SHA-256",
@@ -256,7 +256,7 @@ pub enum Hash {
 impl Hash {
     const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// The digest's length in bytes.
+    /// Returns the length of the digest in bytes.
     pub fn digest_len(self) -> u32 {
         match self {
             Self::Sha256 => 32,
@@ -278,7 +278,7 @@ impl Hash {
 }
 
 impl fmt::Display for Hash {
-    /// Such as `SHA-256`.
+    /// Writes the name, such as `SHA-256`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sha256 => "SHA-256",
@@ -297,7 +297,7 @@ pub struct AlgorithmIdentifier<'a> {
 }
 
 impl<'a> AlgorithmIdentifier<'a> {
-    /// Reads one from DER; nothing may follow it.
+    /// Parses an AlgorithmIdentifier from DER. No data may follow it.
     ///
     /// # Errors
     ///
@@ -322,12 +322,12 @@ impl<'a> AlgorithmIdentifier<'a> {
         })
     }
 
-    /// The received DER of the whole identifier.
+    /// Returns the complete received DER.
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
-    /// The algorithm.
+    /// Returns the OID of the algorithm.
     pub fn oid(&self) -> Oid<'a> {
         self.oid
     }
@@ -336,7 +336,7 @@ impl<'a> AlgorithmIdentifier<'a> {
         self.parameters
     }
 
-    /// The hash of a signature that proves nothing any more, if it is one: SHA-1, MD5 and older.
+    /// Returns the hash of the signature algorithm if it is broken: SHA-1, MD5 or older.
     pub fn weak_hash(&self) -> Option<&'static str> {
         match self.family()? {
             Family::Weak(hash) => Some(hash),
@@ -370,7 +370,7 @@ impl<'a> AlgorithmIdentifier<'a> {
         }
     }
 
-    /// This identifier without its parameters, if they are NULL.
+    /// Removes the parameters if they are NULL.
     #[cfg(feature = "prover")]
     pub(crate) fn with_null_absent(self) -> Self {
         let parameters = self.parameters.filter(|parameters| !parameters.is_null());
@@ -385,7 +385,7 @@ impl<'a> AlgorithmIdentifier<'a> {
         }
     }
 
-    /// The parameters of an RSASSA-PSS signature or key, which must be there.
+    /// Returns the parameters of an RSASSA-PSS signature or key, which must be present.
     pub(crate) fn pss(&self) -> Result<PssParameters, X509Error> {
         self.parameters
             .and_then(|parameters| PssParameters::read(parameters).ok())
@@ -394,7 +394,7 @@ impl<'a> AlgorithmIdentifier<'a> {
 }
 
 impl fmt::Display for AlgorithmIdentifier<'_> {
-    /// A name, or the dotted OID.
+    /// Writes the name, or the dotted OID if it is unknown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.known() {
             Some((_, name, _)) => f.write_str(name),
@@ -403,7 +403,7 @@ impl fmt::Display for AlgorithmIdentifier<'_> {
     }
 }
 
-/// What a signature algorithm's OID alone says.
+/// What the OID of a signature algorithm specifies.
 #[derive(Clone, Copy)]
 enum Family {
     Ecdsa(Hash),
@@ -423,7 +423,7 @@ pub(crate) const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.
 const ID_MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
 const ID_SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 
-/// Names of algorithms (as `openssl` prints them), and for signatures what they are made of.
+/// Names of algorithms (as `openssl` prints them), with the family of signature algorithms.
 static KNOWN: [(ObjectIdentifier, &str, Option<Family>); 19] = [
     (
         ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"),
@@ -502,7 +502,7 @@ static KNOWN: [(ObjectIdentifier, &str, Option<Family>); 19] = [
     ),
 ];
 
-/// RSASSA-PSS-params (RFC 4055 section 3.1), its defaults filled in.
+/// RSASSA-PSS-params (RFC 4055 section 3.1), with defaults filled in.
 pub(crate) struct PssParameters {
     pub(crate) hash: PssHash,
     pub(crate) mgf1_hash: PssHash,
@@ -541,7 +541,7 @@ impl PssParameters {
         })
     }
 
-    /// The hash and the salt's length, if a signature with these parameters is one that is verified here.
+    /// Returns the hash and the length of the salt if signatures with these parameters are supported.
     fn into_usable(self, algorithm: &AlgorithmIdentifier<'_>) -> Result<(Hash, u32), X509Error> {
         let hash = match self.hash {
             PssHash::Sha1 => return Err(X509Error::WeakHash { hash: "SHA-1" }),
@@ -560,7 +560,7 @@ impl PssParameters {
 }
 
 impl PssHash {
-    /// A hash's AlgorithmIdentifier, with parameters NULL or absent (RFC 4055 section 2.1).
+    /// Parses a hash's AlgorithmIdentifier, with parameters NULL or absent (RFC 4055 section 2.1).
     fn read(reader: &mut SliceReader<'_>) -> der::Result<Self> {
         let algorithm = AlgorithmIdentifier::read(reader)?;
         if algorithm.expect_null_or_absent().is_err() {

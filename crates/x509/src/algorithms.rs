@@ -1,8 +1,8 @@
-//! Tables of signature algorithms to hand to [`Policy::new`](crate::Policy::new) and [`verify`](crate::verify()).
+//! Tables of signature algorithms for [`Policy::new`](crate::Policy::new) and [`verify`](crate::verify()).
 //!
-//! A table is a slice of `rustls-pki-types`' open trait, so a table of `rustls` or of an embedder's own making fits as well.
-//! An RSASSA-PSS entry covers keys of type RSA and RSA-PSS; entries for absent parameters are not needed, as
-//! [`Scheme::of`](crate::Scheme::of) decides about parameters.
+//! A table is a slice of `rustls-pki-types`' open trait, so the tables of `rustls` and your own implementations work as well. An
+//! RSASSA-PSS entry covers keys of type RSA and RSA-PSS. Entries for absent parameters are not needed, because
+//! [`Scheme::of`](crate::Scheme::of) checks the parameters.
 //!
 //! ```
 //! # #[cfg(feature = "ring")] {
@@ -10,7 +10,7 @@
 //!
 //! let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
 //! verify(algorithms::RING, &ca.public_key(), &ca.algorithm(), ca.tbs(), ca.signature())?; // it is self-signed
-//! // What is not in the table is refused as such, and not as a bad signature.
+//! // An algorithm that is not in the table is a specific error, not an invalid signature.
 //! let none = verify(&[], &ca.public_key(), &ca.algorithm(), ca.tbs(), ca.signature());
 //! assert!(matches!(none, Err(X509Error::AlgorithmUnsupported { .. })));
 //! # }
@@ -28,8 +28,8 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 #[cfg(feature = "aws-lc-rs")]
 use rustls_pki_types::{InvalidSignature, alg_id};
 
-/// What `ring` offers: RSA PKCS#1 v1.5 and PSS with SHA-256/384/512 (2041 to 8192 bits), ECDSA P-256 and P-384 with SHA-256 and
-/// SHA-384, Ed25519. P-521, SHA-512 under P-256 and P-384, and the longest PSS salt are not in it.
+/// The algorithms of `ring`: RSA PKCS#1 v1.5 and PSS with SHA-256/384/512 (2041 to 8192 bits), ECDSA P-256 and P-384 with SHA-256
+/// and SHA-384, and Ed25519. It lacks P-521, SHA-512 with P-256 and P-384, and the longest PSS salt.
 #[cfg(feature = "ring")]
 pub static RING: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::ring::ECDSA_P256_SHA256,
@@ -45,8 +45,8 @@ pub static RING: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::ring::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
 ];
 
-/// What `aws-lc-rs` offers: every algorithm of this crate. Its RSA keys have 2048 bits or more: the few of 2041 to 2047 bits that
-/// [`RING`] takes fail to verify here.
+/// The algorithms of `aws-lc-rs`: every algorithm of this crate. It requires RSA keys of at least 2048 bits, so signatures by the
+/// rare keys of 2041 to 2047 bits verify only with [`RING`].
 #[cfg(feature = "aws-lc-rs")]
 pub static AWS_LC_RS: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::aws_lc_rs::ECDSA_P256_SHA256,
@@ -70,7 +70,7 @@ pub static AWS_LC_RS: &[&dyn SignatureVerificationAlgorithm] = &[
     &RSA_PSS_SHA512_MAX_SALT,
 ];
 
-/// Every algorithm of this crate: those of [`RING`], and what it lacks from [`AWS_LC_RS`]. For programs that link both.
+/// Every algorithm of this crate: those of [`RING`], and the others from [`AWS_LC_RS`]. For programs that link both.
 #[cfg(all(feature = "ring", feature = "aws-lc-rs"))]
 pub static ALL: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::ring::ECDSA_P256_SHA256,
@@ -94,8 +94,8 @@ pub static ALL: &[&dyn SignatureVerificationAlgorithm] = &[
     &RSA_PSS_SHA512_MAX_SALT,
 ];
 
-// RSASSA-PSS with the longest salt that the key has room for: the OIDs of rsassaPss and of the hash. These are names within a table,
-// never on the wire, where the salt's length is a number that depends on the key.
+// RSASSA-PSS with the longest salt for the key: the OIDs of rsassaPss and of the hash. These IDs are used only in tables and never
+// on the wire, where the length of the salt is a number that depends on the key.
 pub(crate) const RSA_PSS_SHA256_MAX_SALT_ID: AlgorithmIdentifier =
     AlgorithmIdentifier::from_slice(&[
         0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A, 0x06, 0x09, 0x60, 0x86,
@@ -112,7 +112,7 @@ pub(crate) const RSA_PSS_SHA512_MAX_SALT_ID: AlgorithmIdentifier =
         0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03,
     ]);
 
-/// RSASSA-PSS with the longest salt, which webpki has not.
+/// RSASSA-PSS with the longest salt, which webpki lacks.
 #[cfg(feature = "aws-lc-rs")]
 #[derive(Debug)]
 struct PssMaxSalt {

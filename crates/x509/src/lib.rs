@@ -1,4 +1,4 @@
-// The README's example is a test, which needs the prover's side and a provider.
+// The README's example is a doctest, which needs the feature `prover` and a provider.
 #![cfg_attr(all(feature = "prover", feature = "ring"), doc = include_str!("../README.md"))]
 #![cfg_attr(
     not(all(feature = "prover", feature = "ring")),
@@ -41,7 +41,7 @@ mod upload;
 mod value;
 
 pub use der::asn1::ObjectIdentifier;
-/// The release of ring that the signer `prover::RingSigner` takes a random source of.
+/// The version of ring whose random source `prover::RingSigner` takes.
 #[cfg(feature = "ring")]
 pub use ring;
 pub use rustls_pki_types::SignatureVerificationAlgorithm;

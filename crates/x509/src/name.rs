@@ -1,4 +1,4 @@
-//! Distinguished names: RFC 4514 text, common names, and the comparison of two names.
+//! Distinguished names: RFC 4514 text, common names, and comparison.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::{fmt, fmt::Write, iter};
@@ -19,10 +19,10 @@ pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2
 pub(crate) const EMAIL_ADDRESS: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
 
-/// Names longer than this are made to cost time, not to name anyone.
+/// The maximum number of attributes of a name, against names crafted to cost time.
 const MAX_ATTRIBUTES: usize = 100;
 
-/// So are relative distinguished names of more attributes: hardly any has two.
+/// The maximum number of attributes of a relative distinguished name, which rarely has two.
 const MAX_ATTRIBUTES_OF_ONE: usize = 16;
 
 /// A distinguished name (RFC 5280 section 4.1.2.4) as received.
@@ -44,16 +44,16 @@ pub struct Name<'a> {
     attributes: Attributes,
 }
 
-/// How many attributes a name has.
+/// The numbers of attributes of a name.
 #[derive(Clone, Copy, Default)]
 struct Attributes {
     all: usize,
-    /// The most that one relative distinguished name has.
+    /// The maximum in one relative distinguished name.
     of_one: usize,
 }
 
 impl<'a> Name<'a> {
-    /// Reads a name from DER, such as the directoryName of a subjectAltName; nothing may follow it.
+    /// Parses a name from DER, such as the directoryName of a subjectAltName. No data may follow it.
     ///
     /// # Errors
     ///
@@ -101,43 +101,44 @@ impl<'a> Name<'a> {
         Ok(())
     }
 
-    /// The received DER of the whole name.
+    /// Returns the complete received DER.
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
-    /// Whether it names nothing at all.
+    /// Returns whether the name is empty.
     pub fn is_empty(&self) -> bool {
         self.rdns.is_empty()
     }
 
-    /// The relative distinguished names, in the order received.
+    /// Returns the relative distinguished names, in the order received.
     pub fn rdns(&self) -> impl Iterator<Item = Rdn<'a>> + use<'a> {
-        // `read` has seen every structure, so no error is passed over here or in `Rdn`.
+        // `read` has parsed every structure, so no error is ignored here or in `Rdn`.
         let mut reader = SliceReader::new(self.rdns).ok();
         iter::from_fn(move || contents(reader.as_mut()?, Tag::Set).ok().map(Rdn))
     }
 
-    /// All attributes of all relative distinguished names, in the order received.
+    /// Returns the attributes of all relative distinguished names, in the order received.
     pub fn attributes(&self) -> impl Iterator<Item = Attribute<'a>> + use<'a> {
         self.rdns().flat_map(|rdn| rdn.attributes())
     }
 
-    /// The values of all common names.
+    /// Returns the values of all common names.
     pub fn common_names(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         self.attributes()
             .filter(|attribute| attribute.kind == COMMON_NAME)
             .map(|attribute| attribute.value)
     }
 
-    /// The text of the last (most specific) common name; `None` if there is none, or if it has no text.
+    /// Returns the text of the last (most specific) common name, or `None` if there is none or it is not text.
     pub fn common_name(&self) -> Option<Cow<'a, str>> {
         self.common_names().last()?.text()
     }
 
-    /// Compares two names: byte for byte, else text by text, whatever string types encode it, with ASCII letter case folded and
-    /// blanks collapsed (the spirit of RFC 5280 section 7.1, without Unicode's folding and normalisation). Values that are no
-    /// text compare byte for byte. The order of relative distinguished names counts, that within one does not.
+    /// Compares two names byte for byte and, if they differ, as text. The text comparison ignores the string type, folds ASCII
+    /// letter case and collapses whitespace, as in RFC 5280 section 7.1 but without Unicode case folding and normalisation. Values
+    /// that are not text compare byte for byte. The order of relative distinguished names is significant; the order within one is
+    /// not.
     pub fn compare(&self, other: &Name<'_>) -> NameMatch {
         if self.rdns == other.rdns {
             return NameMatch::Exact;
@@ -149,13 +150,13 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// What it has in common with every name that it equals.
+    /// Returns the canonical form, which is equal for names that match.
     pub(crate) fn canonical(&self) -> CanonicalName<'a> {
         CanonicalName(self.rdns().map(|rdn| rdn.canonical()).collect())
     }
 }
 
-/// Reads one RelativeDistinguishedName, a SET OF AttributeTypeAndValue that is not empty, and counts its attributes.
+/// Parses a RelativeDistinguishedName, a non-empty SET OF AttributeTypeAndValue, and counts its attributes.
 fn count_rdn(reader: &mut SliceReader<'_>) -> der::Result<usize> {
     nested(reader, Tag::Set, |reader| {
         let mut attributes = 0;
@@ -167,39 +168,39 @@ fn count_rdn(reader: &mut SliceReader<'_>) -> der::Result<usize> {
     })
 }
 
-/// What equal names have in common: their relative names as sorted sets.
+/// The canonical form of a name: its relative distinguished names as sorted sets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct CanonicalName<'a>(Vec<CanonicalRdn<'a>>);
 
 type CanonicalRdn<'a> = Vec<(&'a [u8], Canonical<'a>)>;
 
 impl CanonicalName<'_> {
-    /// Whether it lies within a subtree (RFC 5280 section 7.1).
+    /// Returns whether the name lies within a subtree (RFC 5280 section 7.1).
     pub(crate) fn starts_with(&self, base: &CanonicalName<'_>) -> bool {
         self.0.len() >= base.0.len() && iter::zip(&self.0, &base.0).all(|(a, b)| a == b)
     }
 }
 
-/// How two names compare.
+/// The result of comparing two names.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum NameMatch {
-    /// They are different names.
+    /// The names differ.
     Different,
-    /// They are the same, byte for byte.
+    /// The names are equal byte for byte.
     Exact,
-    /// They are the same once letter case is folded and blanks are collapsed.
+    /// The names are equal after letter case is folded and whitespace is collapsed.
     Folded,
 }
 
 impl NameMatch {
-    /// Whether the names are the same, one way or the other.
+    /// Returns whether the names match, exactly or folded.
     pub fn is_match(self) -> bool {
         self != Self::Different
     }
 }
 
 impl fmt::Display for Name<'_> {
-    /// RFC 4514: the last relative distinguished name first; control characters are escaped too.
+    /// Writes RFC 4514 text: the last relative distinguished name first. Control characters are escaped too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rdns: Vec<_> = self.rdns().collect();
         for (index, rdn) in rdns.iter().rev().enumerate() {
@@ -218,18 +219,18 @@ impl fmt::Debug for Name<'_> {
     }
 }
 
-/// A relative distinguished name: one attribute, seldom several.
+/// A relative distinguished name: usually one attribute, rarely several.
 #[derive(Clone, Copy)]
 pub struct Rdn<'a>(&'a [u8]);
 
 impl<'a> Rdn<'a> {
-    /// Its attributes, in the order received.
+    /// Returns the attributes, in the order received.
     pub fn attributes(&self) -> impl Iterator<Item = Attribute<'a>> + use<'a> {
         let mut reader = SliceReader::new(self.0).ok();
         iter::from_fn(move || Attribute::read(reader.as_mut()?).ok())
     }
 
-    /// What it has in common with the sets that it equals.
+    /// Returns the canonical form, which is equal for sets that match.
     fn canonical(&self) -> CanonicalRdn<'a> {
         let attributes = self.attributes();
         let mut set: Vec<_> = attributes
@@ -261,9 +262,9 @@ impl fmt::Display for Rdn<'_> {
 /// An attribute of a name.
 #[derive(Clone, Copy, Debug)]
 pub struct Attribute<'a> {
-    /// Its type, such as `2.5.4.3` for commonName.
+    /// The type, such as `2.5.4.3` for commonName.
     pub kind: Oid<'a>,
-    /// Its value.
+    /// The value.
     pub value: Value<'a>,
 }
 
@@ -277,14 +278,14 @@ impl<'a> Attribute<'a> {
         })
     }
 
-    /// Its short name, if RFC 5280 appendix A.1 makes it a DirectoryString and it is of another string type.
+    /// Returns the short name if the value must be a DirectoryString (RFC 5280 appendix A.1) but has another string type.
     pub(crate) fn forbidden_string_type(&self) -> Option<&'static str> {
         self.short_name().filter(|name| {
             DIRECTORY_STRINGS.contains(name) && !self.value.may_be_directory_string()
         })
     }
 
-    /// The short name that RFC 4514 section 3 or the LDAP registry gives the type.
+    /// Returns the short name of the type from RFC 4514 section 3 or the LDAP registry.
     fn short_name(&self) -> Option<&'static str> {
         SHORT_NAMES
             .iter()
@@ -293,7 +294,7 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// The attributes that RFC 5280 appendix A.1 makes a DirectoryString.
+/// The attributes that must be a DirectoryString (RFC 5280 appendix A.1).
 static DIRECTORY_STRINGS: [&str; 10] = [
     "CN",
     "L",
@@ -338,7 +339,7 @@ static SHORT_NAMES: [(ObjectIdentifier, &str); 17] = [
 
 impl fmt::Display for Attribute<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // RFC 4514 section 2.4: a dotted type has its value in hexadecimal, and so has a value without text.
+        // RFC 4514 section 2.4: the value is hexadecimal if its type is a dotted OID or it is not text.
         match (self.short_name(), self.value.text()) {
             (Some(name), Some(text)) => {
                 write!(f, "{name}=")?;
@@ -350,7 +351,7 @@ impl fmt::Display for Attribute<'_> {
     }
 }
 
-/// RFC 4514 section 2.4, and control characters besides, so that a name cannot break a log line or a terminal.
+/// Escapes as in RFC 4514 section 2.4. Control characters are escaped too, so that a name cannot corrupt a log line or a terminal.
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let last = text.chars().count().saturating_sub(1);
     for (index, character) in text.chars().enumerate() {
@@ -369,7 +370,7 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     Ok(())
 }
 
-/// A value's whole encoding as `#04024869`.
+/// The complete encoding of a value, as `#04024869`.
 struct Hexadecimal<'a>(&'a [u8]);
 
 impl fmt::Display for Hexadecimal<'_> {
@@ -379,8 +380,8 @@ impl fmt::Display for Hexadecimal<'_> {
     }
 }
 
-/// The texts of two names that differ, so that the difference can be seen: where they differ, whatever is not ASCII is escaped
-/// (RFC 4514 section 2.4), for two ways of writing one letter look the same.
+/// Returns the texts of two names that differ. Where they differ, non-ASCII characters are escaped (RFC 4514 section 2.4), because
+/// different characters can look the same.
 pub(crate) fn told_apart(one: &Name<'_>, other: &Name<'_>) -> (String, String) {
     use alloc::string::ToString;
 
@@ -402,7 +403,7 @@ pub(crate) fn told_apart(one: &Name<'_>, other: &Name<'_>) -> (String, String) {
     )
 }
 
-/// A text whose characters beyond ASCII are escaped, but for so many octets at its start and its end.
+/// Escapes the non-ASCII characters of a text, except in the first `start` and the last `end` bytes.
 fn escaped_between(text: &str, start: usize, end: usize) -> String {
     let end = text.len().saturating_sub(end);
     let mut escaped = String::with_capacity(text.len());

@@ -465,7 +465,7 @@ mod tests {
                 "{broken}"
             );
         }
-        // A request is no certificate.
+        // A request is not a certificate.
         assert!(certificates(request.as_bytes()).is_err());
         assert!(certificates(new.as_bytes()).is_err());
         let crossed = request.replace("END CERTIFICATE REQUEST", "END NEW CERTIFICATE REQUEST");

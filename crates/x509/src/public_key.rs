@@ -1,4 +1,4 @@
-//! Public keys: what kind they are, how strong, and whether they are well formed.
+//! Public keys: their kind, size and form.
 
 use alloc::string::ToString;
 use core::fmt;
@@ -19,11 +19,11 @@ use crate::{
     reader::{read_whole, received},
 };
 
-/// RSA keys of fewer bits are refused. Makers of "2048-bit" keys may leave the top bits of a modulus unset, and the real service
-/// takes such keys.
+/// The minimum size of an RSA key in bits. "2048-bit" keys may have a modulus whose top bits are zero, and Azure's service accepts
+/// such keys.
 pub const RSA_MINIMUM_BITS: u32 = 2041;
 
-/// RSA keys of more bits are refused: verification time grows with the square.
+/// The maximum size of an RSA key in bits, because the verification time grows with its square.
 pub const RSA_MAXIMUM_BITS: u32 = 8192;
 
 /// A SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) as received.
@@ -34,7 +34,7 @@ pub const RSA_MAXIMUM_BITS: u32 = 8192;
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/rsa2048-ca.der"))?;
 /// let key = ca.public_key();
 /// assert_eq!((key.kind()?, key.bits()), (KeyKind::Rsa, Some(2048)));
-/// assert_eq!(SubjectPublicKeyInfo::from_der(key.as_der())?.key(), key.key()); // what `openssl pkey -pubout` writes
+/// assert_eq!(SubjectPublicKeyInfo::from_der(key.as_der())?.key(), key.key()); // as written by `openssl pkey -pubout`
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub struct SubjectPublicKeyInfo<'a> {
 }
 
 impl<'a> SubjectPublicKeyInfo<'a> {
-    /// Reads one from DER; nothing may follow it.
+    /// Parses a SubjectPublicKeyInfo from DER. No data may follow it.
     ///
     /// # Errors
     ///
@@ -66,22 +66,22 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         })
     }
 
-    /// The received DER, whole.
+    /// Returns the complete received DER.
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
-    /// The key's algorithm.
+    /// Returns the algorithm of the key.
     pub fn algorithm(&self) -> AlgorithmIdentifier<'a> {
         self.algorithm
     }
 
-    /// The octets of subjectPublicKey: an RSAPublicKey, a point, or an Ed25519 key.
+    /// Returns the octets of subjectPublicKey: an RSAPublicKey, a point, or an Ed25519 key.
     pub fn key(&self) -> &'a [u8] {
         self.key
     }
 
-    /// What kind of key it is.
+    /// Returns the kind of key.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         })
     }
 
-    /// The named curve of an EC key (RFC 5480 section 2.1.1).
+    /// Returns the named curve of an EC key (RFC 5480 section 2.1.1).
     fn curve(&self) -> Result<Curve, X509Error> {
         let named = self
             .algorithm
@@ -131,7 +131,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         })
     }
 
-    /// Whether an RSASSA-PSS key lets itself be used with a hash and a salt (RFC 4055 section 3.3).
+    /// Returns whether an RSASSA-PSS key allows a hash and a salt length (RFC 4055 section 3.3).
     pub(crate) fn allows_pss(&self, hash: Hash, salt_len: u32) -> bool {
         self.algorithm.parameters().is_none()
             || self.algorithm.pss().is_ok_and(|allowed| {
@@ -141,13 +141,13 @@ impl<'a> SubjectPublicKeyInfo<'a> {
             })
     }
 
-    /// The longest salt that RSASSA-PSS has room for (RFC 8017 section 9.1.1 step 3).
+    /// Returns the length of the longest possible RSASSA-PSS salt (RFC 8017 section 9.1.1 step 3).
     pub(crate) fn longest_pss_salt(&self, hash: Hash) -> Option<u32> {
         let encoded_len = self.rsa().ok()?.bits().checked_sub(1)?.div_ceil(8);
         encoded_len.checked_sub(hash.digest_len() + 2)
     }
 
-    /// The key's size in bits: an RSA modulus, or an elliptic curve's order; `None` for an unknown or malformed key.
+    /// Returns the size in bits of the RSA modulus or the curve's order, or `None` for an unknown or malformed key.
     pub fn bits(&self) -> Option<u32> {
         match self.kind().ok()? {
             KeyKind::Ec(curve) => Some(curve.bits()),
@@ -156,7 +156,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         }
     }
 
-    /// The parts of an RSA key.
+    /// Parses an RSA key.
     pub(crate) fn rsa(&self) -> Result<RsaPublicKey<'a>, X509Error> {
         read_whole(self.key, "RSAPublicKey", |reader, field| {
             reader.sequence(|reader| {
@@ -169,7 +169,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         })
     }
 
-    /// Whether the key's octets have the form that its kind asks for. EC points must be uncompressed: providers differ on others.
+    /// Checks that the key is well-formed for its kind. EC points must be uncompressed, because providers differ in their support.
     pub(crate) fn check_key(&self) -> Result<(), X509Error> {
         let well_formed = match self.kind()? {
             KeyKind::Ec(curve) if matches!(self.key, [0x02 | 0x03, x @ ..] if x.len() == curve.coordinate_len()) =>
@@ -204,7 +204,7 @@ pub enum KeyKind {
     Ed25519,
     /// RSA for any use (RFC 3279 section 2.3.1).
     Rsa,
-    /// RSA for RSASSA-PSS alone (RFC 4055 section 1.2).
+    /// RSA for RSASSA-PSS only (RFC 4055 section 1.2).
     RsaPss,
 }
 
@@ -233,7 +233,7 @@ pub enum Curve {
 impl Curve {
     pub(crate) const ALL: [Self; 3] = [Self::P256, Self::P384, Self::P521];
 
-    /// Its OID (RFC 5480 section 2.1.1.1).
+    /// Returns the OID (RFC 5480 section 2.1.1.1).
     pub(crate) fn oid(self) -> &'static ObjectIdentifier {
         static P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
         static P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
@@ -245,7 +245,7 @@ impl Curve {
         }
     }
 
-    /// The size of its order in bits.
+    /// Returns the size of the curve's order in bits.
     pub fn bits(self) -> u32 {
         match self {
             Self::P256 => 256,
@@ -254,7 +254,7 @@ impl Curve {
         }
     }
 
-    /// The length of a coordinate in bytes.
+    /// Returns the length of a coordinate in bytes.
     pub(crate) fn coordinate_len(self) -> usize {
         match self {
             Self::P256 => 32,
@@ -285,7 +285,7 @@ impl RsaPublicKey<'_> {
             .saturating_sub(leading_zeros)
     }
 
-    /// RFC 8017 section 3.1 wants an odd exponent of at least 3; the providers take at most 33 bits.
+    /// RFC 8017 section 3.1 requires an odd exponent of at least 3; the providers accept at most 33 bits.
     pub(crate) fn has_sound_exponent(&self) -> bool {
         match self.exponent {
             [] | [0 | 1] => false,

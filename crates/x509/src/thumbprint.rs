@@ -1,4 +1,4 @@
-//! Thumbprints: digests over a certificate's received DER.
+//! Thumbprints: hashes of a certificate's received DER.
 
 use core::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::X509Error;
 
-/// SHA-1 over the received DER, as Azure and Windows show it: a label, not a proof.
+/// The SHA-1 hash of the received DER, as Azure and Windows display it. Use it only as a label.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Sha1Thumbprint};
@@ -20,12 +20,12 @@ use crate::X509Error;
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sha1Thumbprint([u8; 20]);
 
-/// SHA-256 over the received DER.
+/// The SHA-256 hash of the received DER.
 ///
 /// ```
 /// use keyproof_x509::{Certificate, Sha256Thumbprint};
 ///
-/// // As `openssl x509 -fingerprint -sha256` writes it.
+/// // Written by `openssl x509 -fingerprint -sha256`.
 /// let pinned: Sha256Thumbprint =
 ///     "1F:34:66:F2:3F:32:59:A8:2B:33:94:DB:2C:2C:40:50:74:DA:1F:F5:E7:1F:A4:24:E0:01:2E:CE:1F:CA:4C:96".parse()?;
 /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
@@ -40,12 +40,12 @@ pub struct Sha256Thumbprint([u8; 32]);
 macro_rules! thumbprint {
     ($name:ident, $hash:ty, $len:literal, $kind:literal) => {
         impl $name {
-            /// Digests a certificate's DER.
+            /// Hashes a certificate's DER.
             pub fn of(der: &[u8]) -> Self {
                 Self(<$hash>::digest(der).into())
             }
 
-            /// The digest's octets.
+            /// Returns the octets of the hash.
             pub fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
@@ -60,8 +60,8 @@ macro_rules! thumbprint {
         impl FromStr for $name {
             type Err = X509Error;
 
-            /// Hexadecimal digits in either case, all together as Azure and `Display` write them, or with a colon between each
-            /// two octets as `openssl x509 -fingerprint` does.
+            /// Parses hexadecimal digits in either case, without separators as Azure and `Display` write them, or with a colon
+            /// between octets as `openssl x509 -fingerprint` writes them.
             ///
             /// # Errors
             ///
@@ -80,7 +80,7 @@ macro_rules! thumbprint {
         }
 
         impl fmt::Display for $name {
-            /// Upper-case hexadecimal without separators.
+            /// Writes upper-case hexadecimal without separators.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
             }
@@ -88,7 +88,7 @@ macro_rules! thumbprint {
 
         #[cfg(feature = "serde")]
         impl serde::Serialize for $name {
-            /// As `Display` writes it.
+            /// Serialises the text of `Display`.
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
@@ -96,7 +96,7 @@ macro_rules! thumbprint {
 
         #[cfg(feature = "serde")]
         impl<'de> serde::Deserialize<'de> for $name {
-            /// Any text that `FromStr` reads.
+            /// Accepts any text that `FromStr` parses.
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Text;
 
@@ -127,7 +127,7 @@ macro_rules! thumbprint {
 thumbprint!(Sha1Thumbprint, Sha1, 20, "SHA-1");
 thumbprint!(Sha256Thumbprint, Sha256, 32, "SHA-256");
 
-/// Fills the octets, or says at which character the text is wrong.
+/// Fills the octets, or returns the index of the first wrong character.
 fn read(text: &str, octets: &mut [u8]) -> Result<(), usize> {
     let mut characters = text.chars().enumerate().peekable();
     let has_colons = text.as_bytes().get(2) == Some(&b':');
@@ -142,7 +142,7 @@ fn read(text: &str, octets: &mut [u8]) -> Result<(), usize> {
         for _ in 0..2 {
             let (at, character) = characters.next().ok_or(length)?;
             let digit = character.to_digit(16).ok_or(at)?;
-            // Two digits fill an octet.
+            // Each octet has two digits.
             *octet = (*octet << 4) | u8::try_from(digit).map_err(|_| at)?;
         }
     }

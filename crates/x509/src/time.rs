@@ -1,4 +1,4 @@
-//! Times in certificates: from the year 0 to the year 9999, though `der` and most clocks begin in 1970.
+//! Times in certificates. They range from the year 0 to 9999, although `der` and most clocks start in 1970.
 
 use core::{fmt, time::Duration};
 
@@ -7,10 +7,10 @@ use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, Tagged, asn1::A
 #[cfg(feature = "prover")]
 use crate::X509Error;
 
-/// 9999-12-31T23:59:59Z, beyond which no time in a certificate is; in milliseconds it is reached in 1978.
+/// 9999-12-31T23:59:59Z, the last possible time in a certificate. A clock in milliseconds has exceeded it since 1978.
 pub(crate) const LAST_SECOND: u64 = 253_402_300_799;
 
-/// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
+/// The validity period of a certificate, both ends included (RFC 5280 section 4.1.2.5).
 ///
 /// ```
 /// use keyproof_x509::Validity;
@@ -21,14 +21,14 @@ pub(crate) const LAST_SECOND: u64 = 253_402_300_799;
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Validity {
-    /// The first second, since the Unix epoch; negative before 1970.
+    /// The first valid second, counted from the Unix epoch; negative before 1970.
     pub not_before: i64,
-    /// The last second, since the Unix epoch; at most the end of the year 9999.
+    /// The last valid second, counted from the Unix epoch; at most the end of the year 9999.
     pub not_after: i64,
 }
 
 impl Validity {
-    /// From one second until another, both since the Unix epoch and both included.
+    /// Creates a period from its first and last valid second, both counted from the Unix epoch.
     pub fn between(not_before: u64, not_after: u64) -> Self {
         Self {
             not_before: signed(not_before),
@@ -36,28 +36,28 @@ impl Validity {
         }
     }
 
-    /// Whether it has begun at `now`, in seconds since the Unix epoch.
+    /// Returns whether the period has begun at `now`, in seconds since the Unix epoch.
     pub fn has_begun(&self, now: u64) -> bool {
         self.has_begun_within(now, 0)
     }
 
-    /// Whether it is over at `now`, in seconds since the Unix epoch.
+    /// Returns whether the period has ended at `now`, in seconds since the Unix epoch.
     pub fn has_ended(&self, now: u64) -> bool {
         self.has_ended_beyond(now, 0)
     }
 
-    /// Whether it has begun for a clock that is late by `skew` seconds.
+    /// Returns whether the period has begun if the clock may be slow by `skew` seconds.
     pub(crate) fn has_begun_within(&self, now: u64, skew: u64) -> bool {
         signed(now).saturating_add_unsigned(skew) >= self.not_before
     }
 
-    /// Whether it is over even for a clock that is early by `skew` seconds.
+    /// Returns whether the period has ended even if the clock is fast by `skew` seconds.
     pub(crate) fn has_ended_beyond(&self, now: u64, skew: u64) -> bool {
         signed(now).saturating_sub_unsigned(skew) > self.not_after
     }
 
-    /// Reads it, and says whether it has a GeneralizedTime before 2050, where RFC 5280 wants UTCTime. Either form is taken
-    /// for any year: some makers write GeneralizedTime all the time.
+    /// Parses the period and returns whether it contains a GeneralizedTime before 2050, where RFC 5280 requires UTCTime. Both forms
+    /// are accepted for any year, because some manufacturers always write GeneralizedTime.
     pub(crate) fn read(reader: &mut SliceReader<'_>) -> der::Result<(Self, bool)> {
         reader.sequence(|reader| {
             let (not_before, begins_early) = read_time(reader)?;
@@ -75,17 +75,17 @@ fn signed(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// The calendar repeats every 400 years: what lies before 1970 is reckoned 2000 years later.
+/// The calendar repeats every 400 years, so a time before 1970 is computed 2000 years later.
 const SHIFT_YEARS: u16 = 2000;
 const SHIFT_SECONDS: i64 = 5 * 146_097 * 86_400;
 
-/// GeneralizedTime is for the years from here on.
+/// The first year for which RFC 5280 requires GeneralizedTime.
 const GENERALIZED_TIME_FROM: u16 = 2050;
 
 pub(crate) fn read_time(reader: &mut SliceReader<'_>) -> der::Result<(i64, bool)> {
     let any = AnyRef::decode(reader)?;
     let digits = any.value().strip_suffix(b"Z").filter(|digits| {
-        // RFC 5280 section 4.1.2.5: seconds always, fractions never, and Greenwich Mean Time.
+        // RFC 5280 section 4.1.2.5: with seconds, without fractions, and in Greenwich Mean Time.
         digits.iter().all(u8::is_ascii_digit)
     });
     let read = digits.and_then(|digits| match (any.tag(), digits) {
@@ -111,7 +111,7 @@ pub(crate) fn read_time(reader: &mut SliceReader<'_>) -> der::Result<(i64, bool)
     })
 }
 
-/// Of a year, and of month, day, hour, minute and second in two digits each.
+/// Computes the seconds since the Unix epoch from a year and two digits each for month, day, hour, minute and second.
 fn seconds_of(year: u16, rest: &[u8]) -> Option<i64> {
     let (pairs, []) = rest.as_chunks::<2>() else {
         return None;
@@ -142,14 +142,14 @@ fn seconds_of(year: u16, rest: &[u8]) -> Option<i64> {
     })
 }
 
-/// A number of at most four digits.
+/// Parses a number of at most four digits.
 fn number(digits: &[u8]) -> u16 {
     digits
         .iter()
         .fold(0, |number, digit| number * 10 + u16::from(digit & 0x0F))
 }
 
-/// A time as RFC 5280 section 4.1.2.5 wants it: UTCTime through the year 2049, GeneralizedTime from 2050 on.
+/// Encodes a time as RFC 5280 section 4.1.2.5 requires: UTCTime up to 2049, GeneralizedTime from 2050.
 #[cfg(feature = "prover")]
 pub(crate) fn to_time(seconds: i64) -> Result<x509_cert::time::Time, X509Error> {
     let since_epoch = u64::try_from(seconds).map_err(|_| X509Error::TimeOutOfRange { seconds })?;
@@ -158,7 +158,7 @@ pub(crate) fn to_time(seconds: i64) -> Result<x509_cert::time::Time, X509Error> 
         .map_err(|_| X509Error::TimeOutOfRange { seconds })
 }
 
-/// Seconds since the Unix epoch, shown as RFC 3339 in UTC.
+/// Seconds since the Unix epoch, displayed as RFC 3339 in UTC.
 pub(crate) struct Moment(pub(crate) i64);
 
 impl fmt::Display for Moment {

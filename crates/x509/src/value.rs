@@ -1,4 +1,4 @@
-//! Values of names' attributes: their text, whatever string type encodes it, and what equal ones have in common.
+//! Attribute values of names: their text in any string type, and their canonical form.
 
 use alloc::{borrow::Cow, string::String};
 use core::{char::decode_utf16, fmt, str};
@@ -7,10 +7,10 @@ use der::{Decode, Length, Reader, SliceReader, Tag, Tagged, asn1::AnyRef};
 
 use crate::reader::received;
 
-/// UniversalString's identifier octet (X.680 section 41), which `der` does not know.
+/// UniversalString's identifier octet (X.680 section 41), which `der` does not support.
 const UNIVERSAL_STRING: u8 = 0x1C;
 
-/// An attribute's value, as received.
+/// An attribute value as received.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     der: &'a [u8],
@@ -18,14 +18,14 @@ pub struct Value<'a> {
     contents: &'a [u8],
 }
 
-/// How a value's octets are read as text.
+/// The string type of a value, which determines how it is decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum StringType {
     /// UTF-16, big-endian.
     Bmp,
-    /// ASCII, but not one of the types that RFC 5280 makes a DirectoryString of: IA5String, NumericString, VisibleString.
+    /// ASCII, but not a DirectoryString in RFC 5280: IA5String, NumericString or VisibleString.
     OtherAscii,
-    /// No string at all.
+    /// Not a string.
     None,
     Printable,
     Teletex,
@@ -60,13 +60,13 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// Its whole DER.
+    /// Returns the complete received DER.
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
-    /// Its text, whatever string type it has; `None` for other types and for broken encodings. TeletexString is read as
-    /// Latin-1, as everyone does.
+    /// Returns the text in any string type, or `None` for other types and invalid encodings. TeletexString is decoded as Latin-1,
+    /// as in other implementations.
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let as_utf8 = || str::from_utf8(self.contents).ok().map(Cow::Borrowed);
         match self.kind {
@@ -81,13 +81,13 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether it is one of the types of which RFC 5280 makes a DirectoryString (appendix A.1), or none of the string types.
+    /// Returns whether it has a string type of a DirectoryString (RFC 5280 appendix A.1), or is not a string.
     pub(crate) fn may_be_directory_string(&self) -> bool {
         self.kind != StringType::OtherAscii
     }
 
-    /// What it has in common with every value that it equals: its text with ASCII letters in lower case, blanks at the ends
-    /// left out and others collapsed; its DER if it has no text.
+    /// Returns the canonical form, which is equal for values that match: the text with ASCII letters in lower case, surrounding
+    /// whitespace removed and other whitespace collapsed, or the DER if there is no text.
     pub(crate) fn canonical(&self) -> Canonical<'a> {
         match self.text() {
             Some(text) => Canonical::Text(folded(&text)),
@@ -105,7 +105,7 @@ impl fmt::Debug for Value<'_> {
     }
 }
 
-/// What equal values have in common.
+/// The canonical form of a value.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Canonical<'a> {
     Other(&'a [u8]),
@@ -123,7 +123,7 @@ fn folded(text: &str) -> String {
     folded
 }
 
-/// Space and its like in ASCII; beyond that, blanks are letters like others.
+/// ASCII whitespace. Other whitespace is treated like letters.
 fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t'..='\r')
 }

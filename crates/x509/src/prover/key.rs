@@ -1,4 +1,4 @@
-//! Private keys in the files that people have: PKCS#8, PKCS#1 or SEC1, PEM or DER.
+//! Private keys from files: PKCS#8, PKCS#1 or SEC1, in PEM or DER.
 
 use alloc::vec::Vec;
 use core::{fmt, str};
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// A private key, wiped when dropped; `Debug` shows its kind alone.
+/// A private key, zeroised on drop. `Debug` shows only its kind.
 ///
 /// ```
 /// use keyproof_x509::prover::PrivateKey;
@@ -38,11 +38,11 @@ pub(super) enum Material {
 }
 
 impl PrivateKey {
-    /// Reads an unencrypted key: PEM (text around it and an `EC PARAMETERS` block are passed over) or DER.
+    /// Parses an unencrypted key in PEM or DER. In PEM, text around the key and an `EC PARAMETERS` block are skipped.
     ///
     /// # Errors
     ///
-    /// [`X509Error::PrivateKeyUnusable`], which says nothing about the key's contents.
+    /// [`X509Error::PrivateKeyUnusable`], which reveals nothing about the contents of the key.
     pub fn from_pem_or_der(input: &[u8]) -> Result<Self, X509Error> {
         let Some(pem) = private_key_block(input) else {
             return Self::from_der(input);
@@ -75,7 +75,7 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// The text from the private key's BEGIN line on: `openssl ecparam -genkey` writes another block before it.
+/// Returns the text from the private key's BEGIN line to its end. `openssl ecparam -genkey` writes another block before it.
 fn private_key_block(input: &[u8]) -> Option<&str> {
     let text = str::from_utf8(input).ok()?;
     text.match_indices("-----BEGIN ")
@@ -89,7 +89,7 @@ fn private_key_block(input: &[u8]) -> Option<&str> {
         .map(through_end_line)
 }
 
-/// `der` takes no text after the END line.
+/// Removes text after the END line, which `der` does not accept.
 fn through_end_line(block: &str) -> &str {
     let end = block
         .find("-----END ")
@@ -97,7 +97,7 @@ fn through_end_line(block: &str) -> &str {
     end.and_then(|end| block.get(..end)).unwrap_or(block)
 }
 
-/// The three structures begin with a version and differ in what comes next.
+/// The three structures begin with a version and differ in the next field.
 fn read(der: &[u8]) -> der::Result<Option<Material>> {
     AnyRef::from_der(der)?.sequence(|reader| {
         reader.decode::<u8>()?;
@@ -107,13 +107,13 @@ fn read(der: &[u8]) -> der::Result<Option<Material>> {
             Tag::Integer => Some(Material::Rsa(Zeroizing::new(der.to_vec()))),
             _ => None,
         };
-        // Attributes, parameters and public parts: what matters of them is in the CA certificate.
+        // Attributes, parameters and public parts are skipped; the CA certificate contains what is needed of them.
         reader.drain(reader.remaining_len())?;
         Ok(material)
     })
 }
 
-/// The rest of a PrivateKeyInfo (RFC 5208 section 5) after its version.
+/// Parses the rest of a PrivateKeyInfo (RFC 5208 section 5) after its version.
 fn read_pkcs8(reader: &mut SliceReader<'_>) -> der::Result<Option<Material>> {
     let algorithm = AlgorithmIdentifier::read(reader)?.oid();
     let key = <&OctetStringRef>::decode(reader)?.as_bytes();

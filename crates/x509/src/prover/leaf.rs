@@ -1,4 +1,4 @@
-//! Making a verification leaf: the issuer must be the CA's subject as received.
+//! Issues a verification leaf. Its issuer must be the CA's subject as received.
 
 use alloc::vec::Vec;
 
@@ -32,7 +32,7 @@ use crate::{
     time::{Validity, to_time},
 };
 
-/// What a verification leaf is made of: version 3, CA:FALSE, digitalSignature, and the CA's key identifier.
+/// The contents of a verification leaf. The leaf has version 3, CA:FALSE, digitalSignature, and the CA's key identifier.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -52,22 +52,22 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationLeaf<'a> {
-    /// The CA certificate: its subject becomes the issuer, byte for byte.
+    /// The CA certificate. Its subject becomes the issuer, byte for byte.
     pub ca: &'a Certificate<'a>,
-    /// The code: the subject's one common name.
+    /// The code, which becomes the only common name of the subject.
     pub code: &'a VerificationCode,
-    /// From when until when it is to be valid. A few days suffice; begin an hour early for clocks that are late.
+    /// The validity period. A few days are enough; begin an hour early to allow for slow clocks.
     pub validity: Validity,
     /// Random bytes for the serial number.
     pub serial: [u8; 16],
 }
 
 impl VerificationLeaf<'_> {
-    /// Makes the leaf from the code alone. Its key is the CA's own public key: nobody needs another for a leaf that is thrown away.
+    /// Signs a leaf from the code alone. It contains the CA's own public key, because the leaf is not used afterwards.
     ///
     /// # Errors
     ///
-    /// [`X509Error::TimeOutOfRange`], [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
+    /// [`X509Error::TimeOutOfRange`], [`X509Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's errors.
     pub fn sign(
         &self,
         signer: &dyn Signer,
@@ -77,11 +77,11 @@ impl VerificationLeaf<'_> {
         self.assemble(&subject, self.ca.public_key().as_der(), signer, algorithms)
     }
 
-    /// Makes the leaf for a certification request (RFC 2986): its subject and its key are taken over as received.
+    /// Signs a leaf for a certification request (RFC 2986), whose subject and public key are copied as received.
     ///
     /// # Errors
     ///
-    /// [`X509Error::CsrCommonName`], those of verifying the request's own signature, and those of [`VerificationLeaf::sign`].
+    /// [`X509Error::CsrCommonName`], the errors of verifying the request's signature, and those of [`VerificationLeaf::sign`].
     pub fn sign_request(
         &self,
         request: &CertificationRequest<'_>,
@@ -102,7 +102,7 @@ impl VerificationLeaf<'_> {
         )
     }
 
-    /// The code as the one common name.
+    /// Encodes a subject with the code as its only common name.
     fn subject(&self) -> der::Result<Vec<u8>> {
         let name = AttributeTypeAndValue {
             oid: COMMON_NAME,
@@ -138,7 +138,7 @@ impl VerificationLeaf<'_> {
         sign(&to_be_signed, self.ca, signer, algorithms)
     }
 
-    /// RFC 5280 section 4.1.2.2: positive, and with the second bit set it has no octet to spare.
+    /// RFC 5280 section 4.1.2.2: the number is positive, and because the second bit is set, no octet is redundant.
     fn positive_serial(&self) -> [u8; 16] {
         let [first, rest @ ..] = self.serial;
         let mut serial = [first & 0x7F | 0x40; 16];
@@ -161,7 +161,7 @@ impl VerificationLeaf<'_> {
     }
 }
 
-/// x509-cert's TbsCertificate, but for the received bytes in it.
+/// Like x509-cert's `TbsCertificate`, but containing received bytes.
 #[derive(Sequence)]
 struct ToBeSigned<'a> {
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]

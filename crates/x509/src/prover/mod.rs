@@ -1,7 +1,7 @@
-//! The prover's side: making the verification leaf.
+//! The prover's side: issues verification leaves.
 //!
-//! A [`VerificationLeaf`] says what to make; a [`Signer`] has the CA's private key. `RingSigner` and `AwsLcRsSigner` (by the features
-//! `ring` and `aws-lc-rs`) sign with a `PrivateKey` read from a file; a key in an HSM is another `Signer`.
+//! A [`VerificationLeaf`] describes the leaf; a [`Signer`] signs it with the CA's private key. `RingSigner` and `AwsLcRsSigner`
+//! (features `ring` and `aws-lc-rs`) use a `PrivateKey` from a file. For a key in an HSM, implement `Signer`.
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod key;
@@ -32,7 +32,7 @@ pub use signer::RingSigner;
 /// use keyproof_x509::ring::rand::SystemRandom;
 /// use keyproof_x509::{Certificate, Curve, X509Error, Hash, Scheme, Validity, VerificationCode, algorithms::RING};
 ///
-/// /// A key in an HSM, which is asked by a function.
+/// /// A key in an HSM, which a function calls.
 /// struct Hsm<F>(F);
 ///
 /// impl<F: Fn(&[u8]) -> Option<Vec<u8>>> Signer for Hsm<F> {
@@ -51,7 +51,7 @@ pub use signer::RingSigner;
 /// # let ask = |message: &[u8]| in_software.sign(message).ok();
 /// let code = &VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
 /// let leaf = VerificationLeaf { ca, code, validity: Validity::between(1_800_000_000, 1_800_086_400), serial: [7; 16] };
-/// // What was signed is verified at once: an HSM that has another key is found out here.
+/// // Each signature is verified at once, so that an HSM with another key is detected here.
 /// assert!(leaf.sign(&Hsm(ask), RING).is_ok());
 /// let other = |_: &[u8]| Some(b"of another key".to_vec());
 /// assert!(matches!(leaf.sign(&Hsm(other), RING), Err(X509Error::SignatureInvalid { .. })));
@@ -59,10 +59,10 @@ pub use signer::RingSigner;
 /// # Ok::<(), keyproof_x509::X509Error>(())
 /// ```
 pub trait Signer {
-    /// The scheme that it signs with.
+    /// Returns the scheme that it signs with.
     fn scheme(&self) -> Scheme;
 
-    /// Signs a message; an ECDSA signature is the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
+    /// Signs a message. An ECDSA signature is the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Certification requests (PKCS#10, RFC 2986): as much of them as a verification leaf takes over.
+//! Certification requests (PKCS#10, RFC 2986), limited to what a verification leaf uses.
 
 use der::{Reader, TagNumber};
 use rustls_pki_types::SignatureVerificationAlgorithm;
@@ -12,14 +12,14 @@ use crate::{
     reader::{contents, read_whole, received},
 };
 
-/// A certification request as received. Its attributes are not read.
+/// A certification request as received. Its attributes are ignored.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
 /// use keyproof_x509::{algorithms::RING, prover::CertificationRequest};
 ///
 /// let request = CertificationRequest::from_der(include_bytes!("../../tests/data/tpm2-openssl.csr.der"))?;
-/// request.verify(RING)?; // whoever sent it has the key
+/// request.verify(RING)?; // the sender has the private key
 /// assert_eq!(request.subject().common_name().as_deref(), Some("device-0001"));
 /// # }
 /// # Ok::<(), keyproof_x509::X509Error>(())
@@ -34,7 +34,7 @@ pub struct CertificationRequest<'a> {
 }
 
 impl<'a> CertificationRequest<'a> {
-    /// Reads a request from DER; nothing may follow it.
+    /// Parses a request from DER. No data may follow it.
     ///
     /// # Errors
     ///
@@ -74,19 +74,19 @@ impl<'a> CertificationRequest<'a> {
         Ok(request)
     }
 
-    /// The subject's name.
+    /// Returns the subject's name.
     pub fn subject(&self) -> Name<'a> {
         self.subject
     }
 
-    /// The subject's public key.
+    /// Returns the subject's public key.
     pub fn public_key(&self) -> SubjectPublicKeyInfo<'a> {
         self.public_key
     }
 
-    /// Verifies that the request was signed with the private key that belongs to its public one.
+    /// Verifies that the request was signed with the private key of its public key.
     ///
-    /// NULL parameters count as absent with every algorithm, as tpm2-openssl writes them behind ECDSA's.
+    /// NULL parameters count as absent for every algorithm, because tpm2-openssl writes them for ECDSA.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Signers over `ring` and `aws-lc-rs`.
+//! Signers that use `ring` and `aws-lc-rs`.
 
 #[cfg(feature = "ring")]
 use alloc::string::ToString;
@@ -11,7 +11,7 @@ use crate::{
     public_key::{Curve, KeyKind},
 };
 
-/// The scheme to sign with for a CA: the hash that goes with its curve, SHA-256 for RSA unless the key is restricted to another.
+/// Returns the scheme for a CA's key: the hash that matches its curve, or SHA-256 for RSA unless the key is restricted to another.
 fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, X509Error> {
     let key = ca.public_key();
     match key.kind()? {
@@ -28,7 +28,7 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, X509Error> {
     }
 }
 
-/// Signs with `ring`. It has no P-521, and wants RSA keys of 2048 bits or more with an exponent of 65537 or more.
+/// Signs with `ring`. It lacks P-521 and requires RSA keys of at least 2048 bits with an exponent of at least 65537.
 ///
 /// ```
 /// use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
@@ -40,7 +40,7 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, X509Error> {
 /// let random = SystemRandom::new();
 /// let signer = RingSigner::new(&key, &ca, &random)?;
 /// assert_eq!(signer.scheme().name(), "ECDSA P-256 with SHA-256");
-/// assert_eq!(format!("{signer:?}"), "RingSigner(ECDSA P-256 with SHA-256)"); // and nothing of the key
+/// assert_eq!(format!("{signer:?}"), "RingSigner(ECDSA P-256 with SHA-256)"); // shows nothing of the key
 ///
 /// let other = Certificate::from_der(include_bytes!("../../tests/data/ed25519-ca.der"))?;
 /// assert!(matches!(RingSigner::new(&key, &other, &random), Err(X509Error::PrivateKeyMismatch)));
@@ -55,7 +55,7 @@ pub struct RingSigner<'r> {
 
 #[cfg(feature = "ring")]
 impl<'r> RingSigner<'r> {
-    /// Makes a signer of a CA's private key.
+    /// Creates a signer from a CA's private key.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl fmt::Debug for RingSigner<'_> {
     }
 }
 
-/// Signs with `aws-lc-rs`, which draws its randomness itself.
+/// Signs with `aws-lc-rs`, which uses its own random source.
 ///
 /// ```
 /// use keyproof_x509::prover::{AwsLcRsSigner, PrivateKey, Signer};
@@ -130,7 +130,7 @@ pub struct AwsLcRsSigner {
 
 #[cfg(feature = "aws-lc-rs")]
 impl AwsLcRsSigner {
-    /// Makes a signer of a CA's private key.
+    /// Creates a signer from a CA's private key.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl fmt::Debug for AwsLcRsSigner {
     }
 }
 
-/// A key pair of a provider: the two have the same types and functions but for making an ECDSA pair.
+/// A provider's key pair. Both providers have the same types and functions, except for creating an ECDSA pair.
 macro_rules! key_pair {
     ($module:ident, $provider:ident) => {
         mod $module {
@@ -206,7 +206,7 @@ macro_rules! key_pair {
             }
 
             impl Pair {
-                /// `make_ec` gets the curve, the private scalar and the CA's point, which it must compare.
+                /// `make_ec` gets the curve, the private scalar and the CA's point, and must check that they match.
                 pub(super) fn new(
                     key: &PrivateKey,
                     ca: &Certificate<'_>,

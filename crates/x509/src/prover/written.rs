@@ -1,4 +1,4 @@
-//! What certificates and revocation lists that are made here have in common.
+//! Common code for issuing certificates and CRLs.
 
 use alloc::vec::Vec;
 
@@ -17,7 +17,7 @@ use crate::{
     extension::{AUTHORITY_KEY_IDENTIFIER, SUBJECT_KEY_IDENTIFIER},
 };
 
-/// A signed structure: Certificate and CertificateList are alike.
+/// A signed structure: Certificate and CertificateList have the same form.
 #[derive(Sequence)]
 struct Signed<'a> {
     to_be_signed: AnyRef<'a>,
@@ -25,7 +25,7 @@ struct Signed<'a> {
     signature: BitStringRef<'a>,
 }
 
-/// Signs what a CA is to sign, and verifies it: a signature by another key would only be found out by those who read it.
+/// Signs the data of a CA and verifies the signature, because otherwise only the recipients would notice a wrong key.
 pub(crate) fn sign(
     to_be_signed: &[u8],
     ca: &Certificate<'_>,
@@ -44,32 +44,32 @@ pub(crate) fn sign(
     signed.to_der().map_err(unwritable)
 }
 
-/// The contents come from the table of algorithms, so that what is signed is what is verified.
+/// Encodes the algorithm identifier from the table of algorithms, so that the signed and the verified algorithm are the same.
 pub(crate) fn algorithm_identifier(scheme: Scheme) -> Result<Vec<u8>, X509Error> {
     AnyRef::new(Tag::Sequence, scheme.signature_id().as_ref())
         .and_then(|any| any.to_der())
         .map_err(unwritable)
 }
 
-/// DER that goes in as it was received.
+/// Wraps received DER, so that it is encoded unchanged.
 pub(crate) fn element(der: &[u8]) -> Result<AnyRef<'_>, X509Error> {
     AnyRef::from_der(der).map_err(unwritable)
 }
 
-/// An extension whose criticality is said here and not left to its type.
+/// Creates an extension with the given criticality instead of its type's default.
 pub(crate) fn extension<T: Encode>(
     id: ObjectIdentifier,
     critical: bool,
     value: &T,
 ) -> Result<Extension, X509Error> {
-    // The subject and the other extensions matter only to types that choose for themselves.
+    // Only types with their own criticality use the subject and the other extensions.
     (id, critical, value)
         .to_extension(&Default::default(), &[])
         .map_err(unwritable)
 }
 
-/// The authorityKeyIdentifier of what a CA signs: its own subjectKeyIdentifier, whatever it is made of, else that of RFC 5280
-/// section 4.2.1.2 method 1.
+/// Creates the authorityKeyIdentifier of what a CA signs: the CA's subjectKeyIdentifier, or that of RFC 5280 section 4.2.1.2 method
+/// 1 if it has none.
 pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension, X509Error> {
     let own = ca.extension(SUBJECT_KEY_IDENTIFIER);
     let identifier = own
@@ -85,7 +85,7 @@ pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension
     extension(AUTHORITY_KEY_IDENTIFIER, false, &identifier)
 }
 
-/// Writing DER fails where it grows too long.
+/// Converts an encoding error, which occurs if the DER becomes too long.
 pub(crate) fn unwritable(error: der::Error) -> X509Error {
     X509Error::Malformed {
         field: "what was to be written",
