@@ -1,6 +1,6 @@
-//! Client certificates of a service's own CA: one is accepted, taken back on a revocation list, and refused from then on.
+//! Validates client certificates of a service's own CA: one is accepted, then revoked by a CRL and rejected.
 //!
-//! `cargo run --example clients --features prover`: it makes the CA, the client and the list itself.
+//! `cargo run --example clients --features prover`: it creates the CA, the client and the CRL itself.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use keyproof_x509::{
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// A client's certificate by `trusted`, a PEM file of CAs and of their revocation lists in any order.
+/// Validates a client's certificate against `trusted`, a PEM file of CAs and their CRLs in any order.
 fn judge(client: &Certificate<'_>, trusted: &[u8], now: u64) -> Outcome<PathReport> {
     let blocks = pem_bundle::certificates_and_crls(trusted)?;
     let of = |kind| move |block: &&PemBlock| block.kind == kind;
@@ -39,7 +39,7 @@ fn main() -> Outcome<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let (ca, ca_key, client) = new_ca_and_client()?;
     let client = Certificate::from_der(&client)?;
-    // What a service knows of its clients, by issuer and serial number, which is unique below one CA alone.
+    // The service's clients by issuer and serial number. A serial number is unique only within one CA.
     let mut clients: HashMap<(String, Serial<'_>), &str> = HashMap::new();
     let of_printer = (client.issuer().to_string(), client.serial());
     clients.insert(of_printer, "the office printer");
@@ -80,7 +80,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// A CA as PEM, its key as PEM, and a client's certificate below it.
+/// Creates a CA and returns its certificate and key as PEM, and a client certificate that it issued.
 fn new_ca_and_client() -> Outcome<(String, String, Vec<u8>)> {
     let ca_key = rcgen::KeyPair::generate()?;
     let mut ca = rcgen::CertificateParams::default();

@@ -1,7 +1,7 @@
-//! The onboarding of a CA, both sides in one program: a service that issues a code and judges the proof, and the owner of
-//! the CA who signs it.
+//! The onboarding of a CA with both sides in one program: a service that issues a code and validates the proof, and the CA's
+//! owner, who signs it.
 //!
-//! `cargo run --example onboarding --features prover [CA.pem CA.key]`: without files it makes a CA of its own.
+//! `cargo run --example onboarding --features prover [CA.pem CA.key]`: without files it creates its own CA.
 
 use std::{
     env, fs,
@@ -19,14 +19,14 @@ use keyproof_x509::{
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// What the service stores of a CA between two requests.
+/// The state of a CA that the service stores between two requests.
 struct Onboarding {
     ca: OwnedCertificate,
     code: Option<VerificationCode>,
 }
 
 impl Onboarding {
-    /// The first request: an upload in any encoding.
+    /// Handles the first request: an upload in any encoding.
     fn begin(upload: &[u8], now: u64) -> Outcome<Self> {
         let upload = Upload::decode(upload)?;
         let ca = upload.certificate()?;
@@ -38,7 +38,7 @@ impl Onboarding {
         })
     }
 
-    /// The second request: an accepted proof spends the code, a refused one leaves it for another try.
+    /// Handles the second request: an accepted proof consumes the code; after a refused one it can be used again.
     fn verify(&mut self, leaf: &[u8], now: u64) -> Outcome<Report<ProofFinding>> {
         let code = self.code.take().ok_or("the code has been used")?;
         let ca = self.ca.certificate();
@@ -52,7 +52,7 @@ impl Onboarding {
     }
 }
 
-/// The owner's side: a leaf that names the code, signed with the CA's private key.
+/// The owner's side: signs a leaf that contains the code with the CA's private key.
 fn sign(ca: &[u8], key: &[u8], code: &str, now: u64) -> Outcome<Vec<u8>> {
     let upload = Upload::decode(ca)?;
     let ca = &upload.certificate()?;
