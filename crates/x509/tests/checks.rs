@@ -1,4 +1,4 @@
-//! Each check of `prove` on a certificate that differs from a sound one in that respect alone.
+//! Tests each check of `prove` with a certificate that differs from a valid one only in that respect.
 #![cfg(all(feature = "prover", feature = "ring"))]
 
 mod forge;
@@ -15,7 +15,7 @@ use ring::rand::SystemRandom;
 
 use forge::*;
 
-/// Every check but the named ones passes; those end as said.
+/// Asserts that the named checks have these outcomes and that all others pass.
 #[track_caller]
 fn assert_only(report: &Report<ProofFinding>, expected: &[(ProofCheck, Outcome)]) {
     for check in ProofCheck::ALL.iter().copied() {
@@ -30,7 +30,7 @@ fn assert_only(report: &Report<ProofFinding>, expected: &[(ProofCheck, Outcome)]
     assert_eq!(report.first_refusal().is_none(), !refuses, "{report}");
 }
 
-/// Refused under both policies, for one reason.
+/// Asserts that the proof is refused under both policies, for one reason.
 #[track_caller]
 fn assert_refused(ca: &[u8], leaf: &[u8], check: ProofCheck, finding: &ProofFinding) {
     for policy in [DEFAULT, STRICT] {
@@ -40,7 +40,7 @@ fn assert_refused(ca: &[u8], leaf: &[u8], check: ProofCheck, finding: &ProofFind
     }
 }
 
-/// A warning by default, a refusal under the strict policy.
+/// Asserts a warning by default and a refusal under the strict policy.
 #[track_caller]
 fn assert_irregular(ca: &[u8], leaf: &[u8], checks: &[ProofCheck], finding: &ProofFinding) {
     let with = |outcome| {
@@ -95,7 +95,7 @@ fn the_issuer_may_differ_in_case_blanks_and_string_type() {
         Some(&ProofFinding::IssuerFolded)
     );
 
-    // The order of the relative names counts, and so does their grouping.
+    // The order of relative distinguished names is significant, and so is their grouping.
     for issuer in [
         name(&[
             &[attribute(CN, UTF8, b"P-256 CA")],
@@ -154,7 +154,7 @@ fn the_signature_is_over_the_received_bytes() {
     let leaf = Forged::leaf();
     let mut tbs = leaf.tbs();
     let signature = sign(&tbs);
-    // The serial number, so that nothing else is wrong.
+    // Changes the serial number, so that nothing else is wrong.
     let place = tbs
         .windows(2)
         .position(|pair| pair == [0x11, 0x22])
@@ -174,7 +174,7 @@ fn the_signature_is_over_the_received_bytes() {
 fn the_two_algorithm_identifiers_must_be_the_same() {
     let mut leaf = Forged::leaf();
     leaf.inner_algorithm = ECDSA_SHA384.to_vec();
-    // The signature does verify, under the outer algorithm.
+    // The signature verifies under the outer algorithm.
     assert_refused(
         CA_PEM,
         &leaf.sign(),
@@ -248,7 +248,7 @@ fn the_common_name_must_be_the_one_code() {
         assert_refused(CA_PEM, &leaf.sign(), ProofCheck::CommonName, &finding);
     }
 
-    // Any string type of a DirectoryString will do, and so will other attributes around the one common name.
+    // Any string type of a DirectoryString is accepted, and so are other attributes beside the one common name.
     let wider: Vec<u8> = CODE.bytes().flat_map(|byte| [0, 0, 0, byte]).collect();
     for subject in [
         name(&[&[cn(UTF8, CODE.as_bytes())]]),
@@ -290,7 +290,7 @@ fn a_code_in_any_string_type_is_compared_exactly() {
     }
 }
 
-/// The same text in every string type, in which ASCII letter case and blanks do not count.
+/// Returns a text in every string type, for comparisons that ignore ASCII letter case and whitespace.
 fn in_every_string_type(text: &str) -> Vec<(u8, Vec<u8>)> {
     let latin_1 = text.chars().map(|character| character as u8).collect();
     let utf16 = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -335,7 +335,7 @@ fn names_compare_by_their_text_whatever_string_type_holds_it() {
 fn beyond_ascii_letters_and_blanks_a_difference_is_one_and_can_be_seen() {
     for (ca_name, issuer, told) in [
         ("Ärzte", "ärzte", ["CN=\\C3\\A4rzte", "CN=\\C3\\84rzte"]),
-        // One letter, or a letter and a mark: they look the same.
+        // One character, or a letter and a combining mark: they look the same.
         (
             "Caf\u{e9} CA",
             "Cafe\u{301} CA",
@@ -352,7 +352,7 @@ fn beyond_ascii_letters_and_blanks_a_difference_is_one_and_can_be_seen() {
         let finding = ProofFinding::IssuerMismatch { issuer, ca_subject };
         assert_refused(&ca.sign(), &leaf.sign(), ProofCheck::Issuer, &finding);
     }
-    // What has no text is told by its DER, string type and all.
+    // A value without text is shown as its DER, including the string type.
     let (mut ca, mut leaf) = (Forged::ca(), Forged::leaf());
     ca.subject = name(&[&[attribute(CN, UTF8, b"X")]]);
     leaf.issuer = name(&[&[attribute(CN, BMP, b"X")]]);
@@ -394,7 +394,7 @@ fn a_leafs_serial_number_has_its_second_bit_set_and_not_its_first() {
     }
 }
 
-/// What people and logs are shown.
+/// The texts that people see and that are logged.
 #[test]
 fn reports_say_whose_and_what() {
     let mut leaf = Forged::leaf();
@@ -456,7 +456,7 @@ fn validity_has_a_stated_skew_at_both_ends() {
     let mut exact = DEFAULT;
     exact.clock_skew = Duration::ZERO;
     assert_refused_as_expired(&judge(CA_PEM, &leaf.sign(), &exact), NOW as i64 - 1);
-    // The ends of u64 neither wrap nor panic.
+    // The extreme values of u64 neither wrap nor panic.
     let ca = Upload::decode(CA_PEM).unwrap();
     for now in [0, u64::MAX] {
         let mut far = DEFAULT;
@@ -598,7 +598,7 @@ fn compressed_points_are_called_that() {
 #[test]
 fn the_ca_itself_is_no_leaf() {
     let mut ca = Forged::ca();
-    // A CA that is named as the code, so that nothing else is wrong with it.
+    // The CA's name is the code, so that nothing else is wrong.
     ca.subject = common_name(CODE);
     ca.issuer = common_name(CODE);
     let der = ca.sign();
@@ -610,7 +610,7 @@ fn the_ca_itself_is_no_leaf() {
             (ProofCheck::LeafConstraints, Outcome::Warn),
         ],
     );
-    // Signed anew (ECDSA never signs twice alike) it is still the same certificate.
+    // With a new signature (ECDSA is randomised) it is still the same certificate.
     let again = ca.sign();
     assert_ne!(der, again);
     assert_eq!(
@@ -638,7 +638,7 @@ fn the_ca_must_be_let_issue() {
         &[ProofCheck::CaConstraints],
         &ProofFinding::BasicConstraintsMissing,
     );
-    // CA:FALSE by default and written out.
+    // CA:FALSE as the default and explicitly encoded.
     for value in [&[0x30, 0x00][..], &[0x30, 0x03, 0x01, 0x01, 0x00]] {
         let ca_false = with(vec![extension(BASIC_CONSTRAINTS, true, value)]);
         assert_refused(
@@ -687,7 +687,7 @@ fn the_ca_must_be_let_issue() {
         ProofCheck::CaKeyUsage,
         &malformed(ReadExtension::KeyUsage),
     );
-    // Two of them could be read either way.
+    // Two of them are ambiguous.
     let twice = with(vec![ca_true.clone(), ca_true]);
     assert_refused(
         &twice,
@@ -701,7 +701,7 @@ fn the_ca_must_be_let_issue() {
     );
 }
 
-/// Two extensions of one kind can be read either way, which matters where a check reads it.
+/// Two extensions of one kind are ambiguous, which matters if a check reads them.
 #[test]
 fn doubled_extensions_refuse_where_a_check_depends_on_them() {
     let leaf = Forged::leaf().sign();
@@ -761,7 +761,7 @@ fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
         &[ProofCheck::LeafConstraints],
         &ProofFinding::LeafIsCa,
     );
-    // The real service has taken both of these.
+    // Azure's service has accepted both of these.
     let path_len = with(vec![extension(
         BASIC_CONSTRAINTS,
         true,
@@ -830,9 +830,9 @@ fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
             extension: ReadExtension::KeyUsage,
         },
     );
-    // What no check needs is not read: an unknown extension of no DER.
+    // An extension that no check needs is not parsed: its value is not DER.
     assert_only(&judge(CA_PEM, &with(vec![unknown]), &STRICT), &[]);
-    // Sound host names pass.
+    // Valid host names pass.
     let hosts = sequence(&[&tlv(0x82, b"*.example.com"), &tlv(0x82, b"a_b.example")]);
     let hosts = with(vec![extension(SUBJECT_ALT_NAME, true, &hosts)]);
     assert_only(&judge(CA_PEM, &hosts, &STRICT), &[]);
@@ -905,7 +905,7 @@ fn old_versions_are_irregular() {
         &[ProofCheck::LeafExtensions, ProofCheck::Version],
         &ProofFinding::ExtensionsBeforeV3 { role: Role::Leaf },
     );
-    // An unknown critical extension is refused in version 1, too.
+    // An unknown critical extension is refused in version 1 too.
     let mut sneaky = with_extensions;
     sneaky.extensions.push(extension(UNKNOWN, true, b""));
     assert!(!judge(CA_PEM, &sneaky.sign(), &DEFAULT).accepted());
@@ -969,7 +969,7 @@ fn weak_hashes_count_on_the_leaf_alone() {
         let report = judge(&weak(Forged::ca()).sign(), &Forged::leaf().sign(), &policy);
         assert_only(&report, &[(ProofCheck::HashStrength, Outcome::Warn)]);
     }
-    // RSASSA-PSS has SHA-1 where it does not say which hash (RFC 4055 section 3.1).
+    // RSASSA-PSS defaults to SHA-1 if no hash is given (RFC 4055 section 3.1).
     let rsassa_pss = [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A];
     let of_sha1 = sequence(&[&tlv(0x06, &rsassa_pss), &[0x30, 0x00]]);
     let leaf = Forged {
@@ -1039,7 +1039,7 @@ fn codes_are_bound_expire_and_are_spent_once() {
         Some(&ProofFinding::CodeForAnotherCertificate)
     );
 
-    // No skew is granted.
+    // No clock skew is allowed for.
     let report = prove(&ca, &leaf, &issued(Some(NOW)), NOW, &DEFAULT);
     let expired = ProofFinding::CodeExpired { expired_at: NOW };
     assert_eq!(report.first_refusal(), Some(&expired));
@@ -1053,7 +1053,7 @@ fn codes_are_bound_expire_and_are_spent_once() {
         assert_only(&report, &[(ProofCheck::Code, Outcome::Fail)]);
     }
 
-    // Of the digits alone it is not said that they live, and are for this certificate.
+    // The digits alone contain neither an expiry nor the certificate.
     let digits: VerificationCode = issued(None).digits().parse().unwrap();
     let report = prove(&ca, &leaf, &digits, NOW, &STRICT);
     assert_only(&report, &[(ProofCheck::Code, Outcome::Warn)]);

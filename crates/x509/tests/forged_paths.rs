@@ -1,4 +1,4 @@
-//! Paths over certificates that no honest tool makes: what is wrong with them is wrong in bytes that are well signed.
+//! Paths over malformed certificates that no tool issues, but with valid signatures.
 #![cfg(all(feature = "prover", feature = "ring"))]
 #![allow(clippy::panic, reason = "test code")]
 
@@ -46,7 +46,7 @@ fn the_two_algorithm_identifiers_of_each_certificate_are_the_same() {
 fn an_extension_that_is_there_twice_is_refused_critical_or_not() {
     for (id, oid, value) in [
         (UNKNOWN, "1.2.3.4", &[5, 0][..]),
-        // The first lets it issue, whatever the second says.
+        // The first allows it to issue certificates, whatever the second contains.
         (BASIC_CONSTRAINTS, "2.5.29.19", CA_TRUE),
     ] {
         let doubled = |mut forged: Forged| {
@@ -70,7 +70,7 @@ fn an_extension_that_is_there_twice_is_refused_critical_or_not() {
     assert_refused(&report, Place::Leaf, &Reason::ExtensionDuplicated { oid });
 }
 
-/// A mail address in a subject is a name as well (RFC 5280 section 4.2.1.10); one that cannot be read is none that is permitted.
+/// An email address in a subject is constrained too (RFC 5280 section 4.2.1.10). One that cannot be read is not permitted.
 #[test]
 fn mail_addresses_of_subjects_are_constrained() {
     let constrained = |form: u8, base: &[u8]| {
@@ -92,7 +92,7 @@ fn mail_addresses_of_subjects_are_constrained() {
     for leaf in [
         mail(IA5, b"ada@example.net"),
         mail(IA5, b"ada"),
-        // An OCTET STRING, and UTF-8 that is none.
+        // An OCTET STRING, and invalid UTF-8.
         mail(0x04, b"ada@example.com"),
         mail(UTF8, b"ada\xFF@example.com"),
     ] {
@@ -104,7 +104,7 @@ fn mail_addresses_of_subjects_are_constrained() {
             "{report}"
         );
     }
-    // Where mail is not constrained, nobody reads it.
+    // Without a constraint on email addresses, none is read.
     let report = search(&constrained(0x82, b"example.com"), &mail(0x04, b"ada"));
     assert!(report.accepted(), "{report}");
 }
@@ -119,7 +119,7 @@ fn weak_signatures_end_every_path() {
     let report = search(&Forged::ca(), &weak(Forged::leaf()));
     let sha1 = Reason::SignatureRefused(X509Error::WeakHash { hash: "SHA-1" });
     assert_refused(&report, Place::Leaf, &sha1);
-    // Nobody looks at an anchor's own signature.
+    // An anchor's own signature is not verified.
     let report = search(&weak(Forged::ca()), &Forged::leaf());
     assert!(report.accepted(), "{report}");
 }

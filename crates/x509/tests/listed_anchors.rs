@@ -1,4 +1,4 @@
-//! Anchors that are listed together with what they have issued: which of them end paths, and what is asked of the others.
+//! Anchors listed together with certificates that they issued: which of them end paths, and what is required of the others.
 #![cfg(feature = "ring")]
 #![allow(
     clippy::indexing_slicing,
@@ -31,7 +31,7 @@ const RULES: Rules<'static> = {
     rules
 };
 
-/// A root, a CA below it that may sign revocation lists too, and a leaf below that.
+/// A root, a CA below it that may also sign CRLs, and a leaf below that.
 struct Maker {
     top: Authority,
     sub: Authority,
@@ -65,7 +65,7 @@ impl Maker {
         }
     }
 
-    /// The root's list with the CA on it.
+    /// The root's CRL, which revokes the CA.
     fn revoking(&self) -> Vec<u8> {
         self.top.revoke(&[&self.ca], |_| {})
     }
@@ -97,9 +97,9 @@ fn an_anchor_that_another_has_issued_only_stands_between() {
         &judge(leaf, &[], &[root, ca], &[]),
         &[Leaf, Anchor(1), Anchor(0)],
     );
-    // Those of the path, and no more.
+    // Only the signatures of the path are verified.
     assert_eq!(judge(leaf, &[], &[root, ca], &[]).signatures_checked(), 2);
-    // Unless that is asked for, any of them is an end.
+    // Without `judge_anchors`, each of them ends paths.
     let rules = Rules::new(algorithms::RING, NOW);
     assert_path(&search(leaf, &[], &[root, ca], &rules), &[Leaf, Anchor(1)]);
 
@@ -112,10 +112,10 @@ fn an_anchor_that_another_has_issued_only_stands_between() {
         let report = judge(leaf, &[], &anchors, &[&early]);
         assert!(report.accepted(), "{report}");
     }
-    // That it is known as an intermediate as well makes no difference.
+    // It makes no difference that it is also an intermediate.
     let report = judge(leaf, &[root, ca], &[ca, root], &[&list]);
     assert!(!report.accepted(), "{report}");
-    // One further down does not end paths in its place.
+    // An anchor further down does not end paths in its place.
     let lower = Authority::new("Lower");
     let lowest = lower.certified_by(&maker.sub, |_| {});
     let leaf = lower.leaf("Leaf", |_| {});
@@ -137,14 +137,14 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     let alone = [Leaf, Anchor(0)];
     assert_path(&judge(leaf, &[], &[ca], &[]), &alone);
     assert_path(&judge(leaf, &[root], &[ca], &[]), &alone);
-    // Whose list it is cannot be told.
+    // The CRL's issuer is unknown.
     assert_path(&judge(leaf, &[], &[ca], &[&list]), &alone);
-    // Unless it is asked for, no anchor is judged.
+    // Without `judge_anchors`, no anchor is checked.
     let crls = [Crl::from_der(&list).unwrap()];
     let mut rules = Rules::new(algorithms::RING, NOW);
     rules.crls = &crls;
     assert_path(&search(leaf, &[root], &[ca], &rules), &alone);
-    // Nor is it one of whose issuer there is no list: the leaf's signature, and that of the CA's own list.
+    // An anchor whose issuer has no CRL is not checked either: only the leaf's signature and that of the CA's own CRL are verified.
     let of_ca = maker.sub.revoke(&[], |_| {});
     let report = judge(leaf, &[root], &[ca], &[&of_ca]);
     assert_path(&report, &alone);
@@ -159,7 +159,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
         params.this_update = date_time_ymd(2026, 1, 1);
         params.next_update = date_time_ymd(2026, 2, 1);
     });
-    // The newest counts, and what is to be warned of is told.
+    // The newest CRL counts, and a warning is reported.
     let report = judge(leaf, &[root], &[ca], &[&early, &list]);
     assert_refused(&report, Anchor(0), is_revoked);
     let report = judge(leaf, &[root, root], &[ca], &[&early]);
@@ -170,7 +170,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     let stale = stale.filter(|finding| finding.at == 1);
     assert_eq!(stale.count(), 1, "{report}");
 
-    // So it is with a root that has ended: it ends no path, and has revoked what it has revoked.
+    // The same applies to an expired root: it ends no path, but its revocations remain valid.
     let ended = maker.top.certified_by(&maker.top, |params| {
         crl_signer(params);
         expired(params);
@@ -179,7 +179,7 @@ fn an_anchor_whose_issuer_is_none_ends_paths_unless_its_issuer_has_revoked_it() 
     let report = judge(leaf, &[], &[&ended, ca], &[&list]);
     assert_refused(&report, Anchor(1), is_revoked);
 
-    // A namesake of the issuer has issued nothing, and revokes nothing.
+    // A namesake of the issuer issued nothing and revokes nothing.
     let namesake = maker.top.with_new_key();
     let stranger = namesake.certified_by(&namesake, crl_signer);
     let of_stranger = namesake.revoke(&[ca], |_| {});
@@ -200,7 +200,7 @@ fn a_root_ends_paths_whatever_it_says_of_itself() {
     let of_itself = maker.top.revoke(&[root], |_| {});
     let path = [Leaf, Anchor(1), Anchor(0)];
     assert_path(&judge(leaf, &[], &[root, ca], &[&of_itself]), &path);
-    // Its name under a new key, certified by the old one, is no root: it stands below the old one.
+    // The same name with a new key, certified by the old one, is not a root: it is below the old one.
     let renewed = maker.top.with_new_key();
     let bridge = renewed.certified_by(&maker.top, crl_signer);
     let sub = Authority::new("Sub");
@@ -218,14 +218,14 @@ fn a_root_ends_paths_whatever_it_says_of_itself() {
 
 #[test]
 fn of_an_anchor_between_as_much_is_asked_as_of_an_intermediate() {
-    // What its issuer lets it do.
+    // The path length of its issuer.
     let Maker { root, ca, leaf, .. } = Maker::with(path_len(0), |_| {});
     assert_refused(
         &judge(&leaf, &[], &[&ca, &root], &[]),
         Anchor(1),
         |reason| matches!(reason, Reason::PathLength { limit: 0, found: 1 }),
     );
-    // What it is for, which is not asked of an end.
+    // The extended key usage, which is not checked on an anchor that ends a path.
     let Maker { root, ca, leaf, .. } = Maker::with(
         |_| {},
         |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
@@ -267,7 +267,7 @@ fn anchors_that_have_certified_each_other_end_paths() {
     );
 }
 
-/// Counts what is verified.
+/// Counts the signatures that are verified.
 #[derive(Debug)]
 struct Counting<'a> {
     algorithm: &'a dyn SignatureVerificationAlgorithm,
@@ -295,7 +295,7 @@ impl SignatureVerificationAlgorithm for Counting<'_> {
     }
 }
 
-/// The report, and how many signatures were verified for it.
+/// Returns the report and the number of signatures verified for it.
 fn counted(leaf: &[u8], anchors: &[Vec<u8>]) -> (PathReport, usize) {
     let count = AtomicUsize::new(0);
     let all = algorithms::RING.iter().map(|algorithm| Counting {
@@ -319,13 +319,13 @@ fn counted(leaf: &[u8], anchors: &[Vec<u8>]) -> (PathReport, usize) {
 #[test]
 fn no_list_of_namesakes_costs_more_than_the_budget() {
     let nameless = |params: &mut CertificateParams| {
-        // No key identifier that would tell them apart.
+        // No key identifier to distinguish them.
         params.use_authority_key_identifier_extension = false;
     };
     let maker = Authority::new("Maker");
     let lost = maker.with_new_key();
     let namesakes: Vec<Authority> = (0..300).map(|_| maker.with_new_key()).collect();
-    // None of them has issued another, which takes trying all of them to know.
+    // None of them issued another, which can be found out only by trying all.
     let listed: Vec<Vec<u8>> = namesakes
         .iter()
         .map(|namesake| namesake.certified_by(&lost, nameless))
@@ -338,7 +338,7 @@ fn no_list_of_namesakes_costs_more_than_the_budget() {
         assert_eq!(count, MAX_SIGNATURE_CHECKS);
     }
 
-    // Key identifiers lead straight through them: to the CA, and to its root, which is none of the others'.
+    // Key identifiers select the right ones at once: the CA, and its root, which issued none of the others.
     let (root, sub) = (maker.root(), Authority::new("Sub"));
     let ca = sub.certified_by(&maker, |_| {});
     let honest = [&listed[..], &[ca, root]].concat();
@@ -347,7 +347,7 @@ fn no_list_of_namesakes_costs_more_than_the_budget() {
     assert_eq!(count, 3);
 }
 
-/// Whoever certifies the other is no reason to leave out what stands above either.
+/// Cross-certification must not hide the CA that issued one of them.
 #[test]
 fn anchors_that_have_certified_each_other_stay_below_what_has_issued_one_of_them() {
     let root = Authority::new("Root");
@@ -362,7 +362,7 @@ fn anchors_that_have_certified_each_other_stay_below_what_has_issued_one_of_them
     let by_one = other.certified_by(&one, crl_signer);
     let list = root.revoke(&[&below], |_| {});
     for leaf in [one.leaf("Leaf", |_| {}), other.leaf("Leaf", |_| {})] {
-        // Refused on main's `subordinate`: all but the root only stand between.
+        // All but the root act as intermediates.
         let orders: [[&[u8]; 4]; 2] = [
             [&free, &below, &by_other, &by_one],
             [&by_one, &by_other, &below, &free],
@@ -371,17 +371,17 @@ fn anchors_that_have_certified_each_other_stay_below_what_has_issued_one_of_them
             assert!(!judge(&leaf, &[], &anchors, &[&list]).accepted());
             assert!(judge(&leaf, &[], &anchors, &[]).accepted());
         }
-        // A root that one of them has certified is a root still.
+        // A root that one of them certified remains a root.
         let crossed = root.certified_by(&one, crl_signer);
         let anchors: [&[u8]; 4] = [&crossed, &below, &free, &by_other];
         assert!(!judge(&leaf, &[&by_one], &anchors, &[&list]).accepted());
-        // Its path length counts, too: there is no other end.
+        // Its path length counts too, because no other anchor ends the path.
         let anchors: [&[u8]; 4] = [&top, &by_other, &by_one, &below];
         assert!(!judge(&leaf, &[], &anchors, &[]).accepted());
     }
 }
 
-/// What has issued one of them need not have a root above it: two more that have certified each other will do.
+/// The issuer of one of them need not be below a root: it may be one of two others that certified each other.
 #[test]
 fn anchors_that_have_certified_each_other_stay_below_others_that_have() {
     let [one, other, high, higher] = ["One", "Other", "High", "Higher"].map(Authority::new);

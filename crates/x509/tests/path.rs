@@ -1,4 +1,4 @@
-//! Path search: which path is found, and which certificate of which walk a refusal names.
+//! Path search: which path is found, and to which certificate of the walk a refusal refers.
 #![cfg(feature = "ring")]
 #![allow(
     clippy::indexing_slicing,
@@ -26,7 +26,7 @@ const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
 
 use Place::{Anchor, Intermediate, Leaf};
 
-/// A root, a CA below it, and a leaf below that, with one thing changed in each.
+/// A root, a CA below it, and a leaf below that, each with one change.
 fn chain(
     root: impl FnOnce(&mut CertificateParams),
     ca: impl FnOnce(&mut CertificateParams),
@@ -61,7 +61,7 @@ fn a_sound_chain_is_walked_from_the_leaf_upwards() {
         let json = serde_json::to_string(report.checks()).unwrap();
         let object: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(object["accepted"], true);
-        // There is no choice of policies.
+        // A path has no choice of policy.
         assert!(object.get("policy").is_none());
     }
 }
@@ -122,7 +122,7 @@ fn the_refusal_names_the_certificate_on_the_walk_and_why() {
 #[test]
 fn an_unrelated_certificate_is_never_blamed() {
     let [root, ca, leaf] = chain(unchanged, unchanged, unchanged);
-    // Of the issuer's name, but with another key: expired, and no issuer.
+    // It has the issuer's name but another key, and it has expired.
     let impostor = Authority::new("Sub");
     let impostor = impostor.certified_by(&impostor, expired);
     let report = search(&leaf, &[&impostor], &[&root], &RULES);
@@ -138,7 +138,7 @@ fn an_unrelated_certificate_is_never_blamed() {
         Leaf,
         |reason| matches!(reason, Reason::IssuerUnknown { issuer } if issuer == "CN=Sub"),
     );
-    // What cannot be read stands in nobody's way.
+    // Certificates that cannot be parsed do not disturb the search.
     let report = search(&leaf, &[b"broken", &impostor, &ca], &[&root], &RULES);
     assert_path(&report, &[Leaf, Intermediate(2), Anchor(0)]);
     let pool = [&b"broken"[..], &ca];
@@ -167,7 +167,7 @@ fn of_several_issuers_of_one_name_the_one_that_leads_to_an_anchor_is_taken() {
         &RULES,
     );
     assert_path(&report, &[Leaf, Intermediate(4), Anchor(0)]);
-    // Without it, the walk that came furthest is told: to the anchor, and then down again.
+    // Without it, the walk that came furthest is reported: it reached the anchor and failed on the way down.
     let report = search(
         &leaf,
         &[&old, &constrained, &elsewhere, &other_key],
@@ -215,7 +215,7 @@ fn cross_signed_and_looping_sets_are_walked_once_around() {
     let refusal = report.refusal().unwrap();
     let is_circle = matches!(refusal.reason, Reason::IssuerInCircle { .. });
     assert!(is_circle && report.signatures_checked() <= 6, "{report}");
-    // One way out of the loop is found.
+    // A single way out of the loop is found.
     let way_out = c.certified_by(&root, |_| {});
     let all = [&loops[..], &[&way_out]].concat();
     let report = search(&leaf, &all, &[&root.root()], &RULES);
@@ -234,7 +234,7 @@ fn cross_signed_and_looping_sets_are_walked_once_around() {
 #[test]
 fn no_set_of_intermediates_costs_more_than_the_budget() {
     let root = Authority::new("Root").root();
-    // Each certifies each other one: more paths than can be walked.
+    // Each CA certifies each other one: more paths than can be tried.
     let all: Vec<_> = (0..7)
         .map(|number| Authority::new(&format!("CA {number}")))
         .collect();
@@ -244,13 +244,13 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
             mesh.push(subject.certified_by(issuer, |_| {}));
         }
     }
-    // Many of one name that have not signed it.
+    // Many CAs with one name, none of which signed the leaf.
     let namesakes: Vec<_> = (0..100)
         .map(|_| all[0].with_new_key())
         .map(|authority| authority.certified_by(&authority, |_| {}))
         .collect();
     let leaf = all[0].leaf("Leaf", |params| {
-        // No key identifier that would tell them apart.
+        // No key identifier to distinguish them.
         params.use_authority_key_identifier_extension = false;
     });
     for set in [mesh, namesakes] {
@@ -260,7 +260,7 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
         assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
         assert!(report.signatures_checked() <= MAX_SIGNATURE_CHECKS);
     }
-    // A key identifier leads straight through them.
+    // A key identifier selects the right one at once.
     let good = all[0].certified_by(&all[1], |_| {});
     let anchor = all[1].root();
     let mut set: Vec<_> = (0..100)
@@ -286,7 +286,7 @@ fn no_set_of_intermediates_costs_more_than_the_budget() {
     assert_eq!(report.signatures_checked(), 2);
 }
 
-/// Two certificates of each CA of a long chain make thousands of walks, and few signatures.
+/// Two certificates of each CA of a long chain result in thousands of walks, but few signatures.
 #[test]
 fn no_number_of_walks_costs_more_than_the_budget() {
     let all: Vec<_> = (0..MAX_PATH_LEN)
@@ -307,7 +307,7 @@ fn no_number_of_walks_costs_more_than_the_budget() {
     );
 }
 
-/// AuthorityKeyIdentifier with the subjectKeyIdentifier of a certificate.
+/// Returns an AuthorityKeyIdentifier with the subjectKeyIdentifier of a certificate.
 fn key_identifier_of(certificate: &[u8]) -> Vec<u8> {
     let certificate = Certificate::from_der(certificate).unwrap();
     let extensions = certificate.extensions();
@@ -355,7 +355,7 @@ fn path_lengths_count_intermediates_that_are_not_self_issued() {
             });
         }
     }
-    // The root's new key, certified by its old one, is no step down.
+    // The root's new key, certified by its old one, does not count towards the path length.
     let renewed = root.with_new_key();
     let rollover = renewed.certified_by(&root, |_| {});
     let leaf = renewed.leaf("Leaf", |_| {});
@@ -440,7 +440,7 @@ fn names_are_constrained_by_every_certificate_above() {
             }
         }
     }
-    // The subject is a name, too: of the CA just as of the leaf.
+    // The subject is a constrained name too, both of a CA and of the leaf.
     let made = chain(
         permitted(GeneralSubtree::DirectoryName(named("Somebody"))),
         unchanged,
@@ -453,7 +453,7 @@ fn names_are_constrained_by_every_certificate_above() {
     );
 }
 
-/// RFC 9598: both are names of one kind.
+/// RFC 9598: constraints on rfc822Name also apply to SmtpUTF8Mailbox.
 #[test]
 fn constraints_of_mailboxes_reach_those_beyond_ascii() {
     let constrained = |permitted: &[&str], excluded: &[&str]| {
@@ -492,7 +492,7 @@ fn constraints_of_mailboxes_reach_those_beyond_ascii() {
         let report = judge(&chain(permits, unchanged, named(&mailbox, text)), &RULES);
         assert_eq!(report.accepted(), accepted, "{report}");
     }
-    // What is no text is read as none, and an otherName of another kind is no mailbox.
+    // A mailbox that is not text is rejected; an otherName of another kind is not a mailbox.
     for (id, value, accepted) in [(9, &[0x04, 0x01, b'a'][..], false), (8, &[5, 0], true)] {
         let id = wrap(6, &[0x2B, 6, 1, 5, 5, 7, 8, id]);
         let name = wrap(0xA0, &[id, wrap(0xA0, value)].concat());
@@ -509,7 +509,7 @@ fn constraints_of_mailboxes_reach_those_beyond_ascii() {
     }
 }
 
-/// A name of each form that is not compared; the otherName is { 1.2.3.4, NULL }.
+/// A name of each unsupported form; the otherName is { 1.2.3.4, NULL }.
 const UNCOMPARED: [(&str, &[u8]); 4] = [
     (
         "otherName",
@@ -562,7 +562,7 @@ fn a_constraint_that_cannot_be_compared_refuses_if_it_is_critical() {
     }
 }
 
-/// RFC 5280 section 4.2.1.10: without a host name, a constraint of URIs refuses one, on either side.
+/// RFC 5280 section 4.2.1.10: a constraint on URIs, permitted or excluded, rejects a URI without a host name.
 #[test]
 fn a_uri_without_a_host_is_refused_where_uris_are_constrained() {
     let side = |tag: u8| {
@@ -598,7 +598,7 @@ fn a_uri_without_a_host_is_refused_where_uris_are_constrained() {
     }
 }
 
-/// What an anchor lets nobody be called cannot be left out because it cannot be read.
+/// Unreadable constraints of an anchor must not be ignored.
 #[test]
 fn constraints_of_an_anchor_that_cannot_be_read_refuse() {
     let constrains = |params: &mut CertificateParams| {
@@ -652,7 +652,7 @@ fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
         }
         assert!(judge(&chain(unchanged, ca, leaf), &RULES).accepted());
     }
-    // An anchor is trusted for any purpose, whatever it says.
+    // An anchor is trusted for any purpose, whatever its extended key usage.
     let report = judge(&chain(for_tls, unchanged, for_ek), &for_purpose(true));
     assert!(report.accepted(), "{report}");
 }
@@ -687,7 +687,7 @@ fn the_purposes_of_tls_are_those_that_its_certificates_name() {
     }
 }
 
-/// Both ends of a validity belong to it, of each certificate, and no skew is granted.
+/// The validity period of each certificate includes both ends, and no clock skew is allowed for.
 #[test]
 fn each_certificate_is_valid_from_its_first_second_to_its_last() {
     let (first, last) = (1_799_971_200, 1_800_057_600);
@@ -711,7 +711,7 @@ fn each_certificate_is_valid_from_its_first_second_to_its_last() {
     }
 }
 
-/// Two long lists of names would have half a million pairs of them compared, and more.
+/// Two long lists of names require more than half a million comparisons.
 #[test]
 fn no_lists_of_names_cost_more_than_the_budget() {
     let host = |number: usize| format!("h{number}.example.com");
@@ -735,7 +735,7 @@ fn no_lists_of_names_cost_more_than_the_budget() {
     let report = judge(&chain(unchanged, excludes(600), has(900)), &RULES);
     let refusal = report.refusal().unwrap();
     assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
-    // A search that was given up goes on to no other path, however little that would take.
+    // After the budget is spent, no other path is tried, however cheap.
     let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
     let (costly, cheap) = (
         sub.certified_by(&top, excludes(600)),
@@ -750,7 +750,7 @@ fn no_lists_of_names_cost_more_than_the_budget() {
     assert!(report.accepted(), "{report}");
 }
 
-/// A CA with two hundred policies, each mapped to itself, has some hundred thousand pairs of them compared.
+/// A CA with two hundred policies, each mapped to itself, requires some hundred thousand comparisons.
 #[test]
 fn no_lists_of_policies_cost_more_than_the_budget() {
     let long = |tag: u8, content: &[u8]| {
@@ -807,7 +807,7 @@ fn a_pool_is_filled_from_whatever_has_certificates() {
     assert!(!nothing.accepted());
 }
 
-/// Each switch of RFC 5280 section 6.1.1 does what it is called, and the others do not.
+/// Each input of RFC 5280 section 6.1.1 has its own effect and no other.
 #[test]
 fn each_switch_of_policies_is_its_own() {
     let extension =
@@ -820,7 +820,7 @@ fn each_switch_of_policies_is_its_own() {
     };
     let one = || extension(&[2, 5, 29, 32], &[0x30, 6, 0x30, 4, 6, 2, 0x2A, 1]);
     let other = || extension(&[2, 5, 29, 32], &[0x30, 6, 0x30, 4, 6, 2, 0x2A, 2]);
-    // The issuer's 1.2.1 counts as the subject's 1.2.2.
+    // Maps the issuer's 1.2.1 to the subject's 1.2.2.
     let mapping = || {
         extension(
             &[2, 5, 29, 33],
@@ -836,7 +836,7 @@ fn each_switch_of_policies_is_its_own() {
     for ([required, without_mapping, without_any], [with_none, with_mapped, with_any]) in [
         ([false, false, false], [true, true, true]),
         ([true, false, false], [false, true, true]),
-        // Without a policy that is asked for, neither refuses.
+        // If no policy is required, neither rejects.
         ([false, true, false], [true, true, true]),
         ([false, false, true], [true, true, true]),
         ([true, true, false], [false, false, true]),

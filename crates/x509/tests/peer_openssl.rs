@@ -1,4 +1,4 @@
-//! `openssl` as a peer: verification leaves made the way people make them, for each type of key.
+//! Compares with `openssl`: verification leaves made with its common commands, for each type of key.
 //!
 //! A missing `openssl` fails these tests; nothing is skipped.
 #![allow(
@@ -62,7 +62,7 @@ extendedKeyUsage = clientAuth,serverAuth
 1.2.3.4.5 = critical,DER:0500
 ";
 
-/// `genpkey` arguments, and further ones for signing, of each type of key.
+/// `genpkey` arguments and additional signing arguments for each type of key.
 const KEYS: [(&str, &[&str], &[&str]); 18] = [
     (
         "rsa2048",
@@ -90,7 +90,7 @@ const KEYS: [(&str, &[&str], &[&str]); 18] = [
             "rsa_pss_saltlen:digest",
         ],
     ),
-    // The longest salt is what openssl takes by itself.
+    // The longest salt is openssl's default.
     (
         "rsa-signing-pss-longest-salt",
         &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
@@ -170,7 +170,7 @@ const KEYS: [(&str, &[&str], &[&str]); 18] = [
     ("ed25519", &["-algorithm", "ED25519"], &[]),
 ];
 
-/// A directory in which `openssl` works.
+/// A directory in which `openssl` is run.
 struct Workshop(TempDir);
 
 impl Workshop {
@@ -209,7 +209,7 @@ impl Workshop {
         self.openssl(&[&["genpkey", "-out", &file], algorithm].concat());
     }
 
-    /// A self-signed CA with the key of that name.
+    /// Creates a self-signed CA with the key of this name.
     fn ca(&self, name: &str, subject: &str, extensions: &str, signing: &[&str]) {
         let (key, out) = (format!("{name}.key"), format!("{name}.pem"));
         let request = [
@@ -226,7 +226,7 @@ impl Workshop {
         self.openssl(&[&request[..], &config, signing].concat());
     }
 
-    /// A request with a key of its own, whose common name is given.
+    /// Creates a request with its own key and this common name.
     fn request(&self, common_name: &str) {
         self.key(
             "leaf",
@@ -244,7 +244,7 @@ impl Workshop {
         self.openssl(&[&["req", "-new", "-subj", &subject], &files[..]].concat());
     }
 
-    /// `openssl x509 -req`, as in the answers that people copy.
+    /// Runs `openssl x509 -req`, as in widely copied instructions.
     fn sign_request(&self, ca: &str, more: &[&str]) -> Vec<u8> {
         let (cert, key) = (format!("{ca}.pem"), format!("{ca}.key"));
         let sign = [
@@ -291,7 +291,7 @@ fn leaves_of_every_type_of_key_are_accepted() {
         workshop.ca(name, "/C=DE/O=Example, Inc./CN=Peer CA", "v3_ca", signing);
         workshop.request(CODE);
 
-        // Without -extfile: version 1 in openssl 3.0, which the real service takes.
+        // Without -extfile, openssl 3.0 issues version 1, which Azure's service accepts.
         let leaf = workshop.sign_request(name, signing);
         let report = workshop.judge(name, &leaf, &POLICY);
         assert!(report.accepted(), "{name}\n{report}");
@@ -309,7 +309,7 @@ fn leaves_of_every_type_of_key_are_accepted() {
                 assert_eq!(row.outcome, Outcome::Pass, "{name}\n{report}");
             }
         }
-        // With one bit of its signature changed, no table verifies it.
+        // With one bit of the signature changed, no table verifies it.
         let mut changed = Upload::decode(&leaf).unwrap().into_der();
         *changed.last_mut().unwrap() ^= 1;
         let report = workshop.judge(name, &changed, &POLICY);
@@ -409,13 +409,13 @@ fn wrong_leaves_are_refused() {
         first_refusal(&leaf),
         ProofFinding::IssuerMismatch { .. }
     ));
-    // The right name over the wrong key.
+    // The right name with the wrong key.
     let leaf = workshop.sign_request("impostor", &[]);
     assert!(matches!(
         first_refusal(&leaf),
         ProofFinding::SignatureRefused(X509Error::SignatureInvalid { .. })
     ));
-    // Self-signed, as the code.
+    // Self-signed, with the code as its name.
     workshop.ca("leaf", &format!("/CN={CODE}"), "leaf", &[]);
     let report = workshop.judge("ca", &workshop.read("leaf.pem"), &POLICY);
     assert_eq!(
@@ -559,7 +559,7 @@ fn cas_that_may_not_issue_are_refused() {
             "{algorithm:?}\n{report}"
         );
         if check == ProofCheck::Signature {
-            // Not offered, which is told apart from a wrong signature.
+            // An unsupported algorithm, which is distinguished from an invalid signature.
             let refusal = report.first_refusal().unwrap();
             assert!(
                 matches!(
@@ -581,7 +581,7 @@ fn names_in_other_string_types_match_as_for_openssl() {
     let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
     workshop.key("utf8", p256);
     workshop.request(CODE);
-    // The masks of UTF8String, PrintableString, T61String and BMPString; openssl makes no names of UniversalString.
+    // The masks of UTF8String, PrintableString, T61String and BMPString. openssl cannot create names with UniversalString.
     let masks = [
         ("utf8", "MASK:0x2000", 0x0C),
         ("printable", "MASK:0x2", 0x13),
@@ -642,7 +642,7 @@ fn strict_refuses_what_openssl_refuses_strictly() {
         ),
     ] {
         workshop.ca("ca", "/CN=ca", ca, &[]);
-        // What openssl would make of it by itself, it would also miss.
+        // `openssl verify -x509_strict` requires key identifiers, which these leaves lack otherwise.
         let config = CONFIG.replace(
             &format!("[{leaf}]"),
             &format!("[{leaf}]\nsubjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid"),
@@ -737,7 +737,7 @@ fn serial_numbers_are_written_as_openssl_writes_them() {
         "p256",
         &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
     );
-    // The second needs an octet of zeros before it in DER, for its first bit is set.
+    // The second needs a leading zero octet in DER, because its first bit is set.
     for serial in ["0x7FABCD", "0xF0ABCD", "0x00", "0x01"] {
         workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
         let file = workshop.read("p256.pem");
@@ -753,7 +753,7 @@ fn leaves_of_the_prover_satisfy_openssl() {
     for (name, algorithm, signing) in KEYS {
         let workshop = Workshop::new();
         workshop.key(name, algorithm);
-        // A name with two of the same attribute, which map-like name types lose.
+        // A name with two equal attribute types, which map-like name types lose.
         workshop.ca(name, "/O=Peer/OU=One/OU=Two/CN=Peer CA", "v3_ca", signing);
         let file = workshop.read(&format!("{name}.pem"));
         let upload = Upload::decode(&file).unwrap();
@@ -866,7 +866,7 @@ fn private_keys_are_read_in_every_form() {
             let key = PrivateKey::from_pem_or_der(form).unwrap();
             assert!(RingSigner::new(&key, &ca, &random).is_ok(), "{name}");
             assert!(AwsLcRsSigner::new(&key, &ca).is_ok(), "{name}");
-            // As an upload it is refused by name, and nothing of it is told.
+            // As an upload it is rejected with its own error, which reveals nothing of the key.
             match Upload::decode(form) {
                 Err(X509Error::PrivateKeyInUpload { kind }) => assert!(kind.len() < 25, "{kind}"),
                 other => panic!("{name}: {other:?}"),

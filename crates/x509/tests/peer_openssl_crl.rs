@@ -1,8 +1,8 @@
-//! `openssl verify -crl_check_all` as a peer of revocation, over chains and lists that are drawn at random and mostly odd, and
-//! `openssl crl` as a reader of the lists that are made here.
+//! Compares revocation with `openssl verify -crl_check_all` over random, mostly irregular chains and CRLs, and reads the CRLs that
+//! this crate issues with `openssl crl`.
 //!
-//! OpenSSL wants a valid list of every issuer where the search warns or does not ask; so what OpenSSL verifies is what is
-//! accepted here without a warning and with a list for each certificate.
+//! OpenSSL requires a valid CRL of every issuer where path validation only warns or does not check. Therefore OpenSSL must accept
+//! exactly the paths that are accepted here without a warning and with a CRL for each certificate.
 #![cfg(all(feature = "prover", feature = "ring"))]
 #![allow(
     clippy::indexing_slicing,
@@ -38,7 +38,7 @@ use hierarchy::*;
 
 const SETS: u64 = 300;
 
-/// A root, two CAs and a leaf, and lists of some of their issuers.
+/// A root, two CAs and a leaf, and CRLs of some of their issuers.
 struct Set {
     certificates: Vec<Vec<u8>>,
     crls: Vec<Vec<u8>>,
@@ -65,7 +65,7 @@ impl Set {
         }));
         let mut crls = Vec::new();
         for (index, issuer) in world.iter().enumerate() {
-            // The root's own list is asked as well by OpenSSL.
+            // OpenSSL also checks the root in its own CRL.
             let issued: [&[u8]; 1] = [&certificates[index + 1]];
             if rng.u8(..100) < 95 {
                 crls.push(Self::draw_crl(rng, issuer, &issued));
@@ -117,7 +117,7 @@ impl Set {
             }
         };
         if rng.u8(..100) < 5 {
-            // By another key of that name, which it does not say.
+            // Signed by another key of this name, but with the issuer's key identifier.
             let own = issuer.revoke(&[], |_| {});
             let own = Crl::from_der(&own).unwrap();
             let identifier = own.authority_key_identifier().unwrap().to_vec();
@@ -204,7 +204,7 @@ fn what_openssl_verifies_is_what_is_accepted_without_a_warning() {
     assert!(accepted > 50 && revoked > 50 && other > 50);
 }
 
-/// One to three lists of different days, before now and after, under any numbers; some revoke what was issued.
+/// Returns one to three CRLs of different days, past and future, with arbitrary numbers. Some revoke the issued certificate.
 fn several_crls(rng: &mut Rng, issuer: &Authority, issued: &[u8]) -> Vec<Vec<u8>> {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let issued = [issued];
@@ -222,7 +222,8 @@ fn several_crls(rng: &mut Rng, issuer: &Authority, issued: &[u8]) -> Vec<Vec<u8>
     lists.collect()
 }
 
-/// OpenSSL takes the latest of those whose time it is, else the latest: what that revokes is not free here, whatever other lists say.
+/// OpenSSL uses the latest current CRL, or else the latest. What that revokes must not be accepted here, whatever other CRLs
+/// contain.
 #[test]
 fn what_openssl_finds_revoked_among_several_lists_is_not_accepted() {
     let folder = tempfile::tempdir().unwrap();
@@ -330,13 +331,13 @@ fn openssl_reads_the_lists_that_are_made_here() {
     ] {
         assert!(text.contains(says), "{says}: {text}");
     }
-    // Nothing revoked, and beyond 2049.
+    // Without entries, and with times after 2049.
     let far = 2_600_000_000;
     let der = list(&ca, &[], far).sign(&signer, algorithms::RING).unwrap();
     let crl = Crl::from_der(&der).unwrap();
     assert_eq!(crl.next_update(), Some(2_600_000_000));
     assert!(crl.revocations().is_empty());
-    // A CA that may not sign lists, and a key that is another's.
+    // A CA that may not sign CRLs, and the key of another CA.
     let silent = authority.certified_by(&authority, |_| {});
     let silent = Certificate::from_der(&silent).unwrap();
     assert_eq!(

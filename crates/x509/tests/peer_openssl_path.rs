@@ -1,7 +1,7 @@
-//! `openssl verify` as a peer of path search, over sets of certificates that are drawn at random and mostly broken.
+//! Compares path search with `openssl verify` over random, mostly broken sets of certificates.
 //!
-//! OpenSSL builds one chain where the search tries all, so two things are asked: what it verifies of a whole set is accepted
-//! here, and what is accepted here it verifies when it is given the certificates of that walk alone.
+//! OpenSSL builds only one chain where the search tries all. So there are two requirements: what OpenSSL verifies with a whole set
+//! is accepted here, and OpenSSL verifies what is accepted here if it gets only the certificates of that walk.
 #![cfg(feature = "ring")]
 #![allow(
     clippy::indexing_slicing,
@@ -28,7 +28,7 @@ use hierarchy::*;
 
 const SETS: u64 = 250;
 
-/// What is drawn once for all sets: keys are dear.
+/// Created once for all sets, because generating keys is slow.
 struct World {
     roots: Vec<Authority>,
     cas: Vec<Authority>,
@@ -36,7 +36,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        // Two CAs of one name, so that a name alone says nothing.
+        // Two CAs with one name, so that the name alone does not identify the issuer.
         let cas = ["A", "B", "C", "C", "D"];
         Self {
             roots: ["Root 1", "Root 2"].map(Authority::new).to_vec(),
@@ -45,7 +45,7 @@ impl World {
     }
 }
 
-/// A set of certificates, and how it is to be judged.
+/// A set of certificates, with the rules to validate it.
 struct Set {
     leaf: Vec<u8>,
     intermediates: Vec<Vec<u8>>,
@@ -97,7 +97,7 @@ impl Set {
             };
             intermediates.push(ca(rng, subject, issuer.unwrap()));
         }
-        // Seldom, an intermediate is an anchor.
+        // Occasionally an intermediate is an anchor.
         if rng.u8(..100) < 10 {
             anchors.push(intermediates.swap_remove(0));
         }
@@ -126,7 +126,7 @@ impl Set {
     }
 }
 
-/// Makes something wrong with a CA, or constrains it.
+/// Breaks or constrains a CA certificate.
 fn spoil(rng: &mut Rng, params: &mut CertificateParams) {
     match rng.u8(..100) {
         0..6 => expired(params),
@@ -179,8 +179,8 @@ fn add_policies(rng: &mut Rng, params: &mut CertificateParams, is_ca: bool) {
     if !is_ca {
         return;
     }
-    // What is mapped is one of the certificate's policies: otherwise OpenSSL overlooks a mapping of anyPolicy, or one under
-    // an anyPolicy that is inhibited (RFC 5280 sections 6.1.3 (d) and 6.1.4 (a)).
+    // Maps one of the certificate's policies. Otherwise OpenSSL overlooks a mapping of anyPolicy, or one under an inhibited
+    // anyPolicy (RFC 5280 sections 6.1.3 (d) and 6.1.4 (a)).
     if rng.u8(..100) < 30 && !chosen.is_empty() {
         let mut mapping = || {
             let issuer_domain = rng.choice(&chosen).unwrap().to_vec();
@@ -217,7 +217,7 @@ fn pem(certificates: &[&[u8]]) -> String {
     blocks.collect()
 }
 
-/// Whether `openssl verify` takes the leaf.
+/// Returns whether `openssl verify` accepts the leaf.
 fn openssl_verifies(
     folder: &Path,
     set: &Set,
@@ -244,7 +244,7 @@ fn openssl_verifies(
         Some(policies) => policies.iter().for_each(|policy| {
             command.args(["-policy", &policy.to_string()]);
         }),
-        // OpenSSL takes nothing for no policy, not for any.
+        // Without `-policy`, OpenSSL assumes no policy, not any.
         None => drop(command.args(["-policy", "2.5.29.32.0"])),
     }
     for (is_set, switch) in [

@@ -1,4 +1,4 @@
-//! What holds whatever the bytes: no mutation of a leaf's signed part is accepted, and nothing panics.
+//! Properties of any input: no mutation of a leaf's signed part is accepted, and nothing panics.
 #![cfg(all(feature = "prover", feature = "ring"))]
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ const PAIRS: [(&[u8], &[u8]); 3] = [
     ),
 ];
 
-/// Where the signed part lies in a leaf.
+/// Returns the position of the signed part in a leaf.
 fn tbs_range(leaf: &[u8]) -> std::ops::Range<usize> {
     let certificate = Certificate::from_der(leaf).unwrap();
     let start = leaf

@@ -1,4 +1,4 @@
-//! Reading: uploads layer by layer, strict DER with the place of an error, and names as text.
+//! Parsing: uploads layer by layer, strict DER with error offsets, and names as text.
 #![cfg(all(feature = "prover", feature = "ring"))]
 #![allow(
     clippy::panic,
@@ -110,7 +110,7 @@ fn errors_say_which_layer_and_where() {
             at: 5
         }
     );
-    // "hello, world" again, but behind a byte order mark of three bytes.
+    // "hello, world" again, after a byte order mark of three bytes.
     assert_eq!(
         error("\u{feff}hello, world".as_bytes()),
         X509Error::Base64 {
@@ -182,7 +182,7 @@ fn errors_say_which_layer_and_where() {
             layer: Layer::InsideBase64
         }
     );
-    // A certificate that is no upload, likewise.
+    // The limit also applies to a certificate that was not uploaded.
     let long = vec![0x30; MAX_UPLOAD_LEN + 1];
     assert_eq!(Certificate::from_der(&long).unwrap_err(), too_long);
     let longest = Certificate::from_der(&long[1..]);
@@ -220,7 +220,7 @@ fn private_keys_are_refused_by_name() {
     }
 }
 
-/// By how they begin: certificates do not begin so.
+/// Private keys are recognised by their first fields, which no certificate has.
 #[test]
 fn private_keys_in_der_are_refused_by_their_kind() {
     let (zero, one, three) = ([2, 1, 0], [2, 1, 1], [2, 1, 3]);
@@ -254,7 +254,7 @@ fn anything_but_der_is_refused_where_it_is() {
     );
     // Truncated.
     assert!(refused(&sound[..sound.len() - 1]).1 <= sound.len());
-    // A serial number in more octets than it needs, and one without any.
+    // A serial number with redundant octets, and an empty one.
     for serial in [&[0x00, 0x11][..], &[0xFF, 0x80], &[]] {
         let leaf = Forged {
             serial: serial.to_vec(),
@@ -264,7 +264,7 @@ fn anything_but_der_is_refused_where_it_is() {
         assert_eq!(field, "serialNumber");
         assert!((9..20).contains(&at), "{at}");
     }
-    // A length in more octets than it needs: that of the outermost SEQUENCE.
+    // A length with redundant octets, in the outermost SEQUENCE.
     let [0x30, 0x82, high, low, rest @ ..] = sound.as_slice() else {
         panic!("{sound:?}")
     };
@@ -278,7 +278,7 @@ fn anything_but_der_is_refused_where_it_is() {
     bits[place] = 1;
     bits[sound.len() - 1] &= 0xFE;
     assert_eq!(refused(&bits).0, "signatureValue");
-    // TRUE is 0xFF.
+    // TRUE must be 0xFF.
     let true_is_one = [
         &tlv(0x06, UNKNOWN)[..],
         &[0x01, 0x01, 0x01],
@@ -354,14 +354,14 @@ fn endless_lists_are_refused() {
     assert_eq!(Certificate::from_der(&longest.sign()).map(drop), Ok(()));
 }
 
-/// RFC 5280 section 4.1.2.8: nobody needs them, and some have them.
+/// RFC 5280 section 4.1.2.8: unique identifiers are unused but still occur.
 #[test]
 fn unique_identifiers_are_passed_over() {
     let mut leaf = Forged::leaf();
     leaf.version = Some(1);
     leaf.extensions = Vec::new();
     for tag in [0x81, 0x82] {
-        // They follow the key.
+        // They follow the public key.
         leaf.public_key.extend(tlv(tag, &[0x00, 0xAB]));
         let der = leaf.sign();
         let read = Certificate::from_der(&der).unwrap();
@@ -471,7 +471,7 @@ fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
         pem.replace('\n', "\r\n"),
         format!("\n{pem}\n \n"),
         pem.trim_end().to_owned(),
-        // The longest that is kept.
+        // The longest file that is kept.
         format!("{pem:<longest$}"),
     ] {
         assert_eq!(sole(file.as_bytes()).as_ref(), Some(&file));
@@ -496,7 +496,7 @@ fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
     ] {
         assert_eq!(sole(&other), None, "{}", String::from_utf8_lossy(&other));
     }
-    // Another block is no further certificate.
+    // Another kind of block is not a further certificate.
     let beside = format!("{pem}-----BEGIN X-----\n-----END X-----\n");
     let upload = Upload::decode(beside.as_bytes()).unwrap();
     assert_eq!(upload.further_certificates(), 0);
@@ -514,7 +514,7 @@ fn names_are_rfc_4514_text() {
     };
     let cn = |tag, value: &[u8]| name(&[&[attribute(CN, tag, value)]]);
     assert_eq!(text(name(&[])), "");
-    // RFC 4514 section 4: the last comes first, several in one are joined by a plus sign.
+    // RFC 4514 section 4: the last comes first, and a plus sign joins several attributes in one.
     let email = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x09, 0x01];
     assert_eq!(
         text(name(&[
@@ -544,7 +544,7 @@ fn names_are_rfc_4514_text() {
     for broken in [&[0, 0, 0xD8, 0x00][..], &[0, 0x11, 0, 0], &[0, 0, 0]] {
         assert!(text(cn(UNIVERSAL, broken)).starts_with("CN=#1C0"));
     }
-    // Without text, or with a type that has no name: in hexadecimal.
+    // A value without text, or of an unnamed type, is hexadecimal.
     assert_eq!(text(cn(UTF8, &[0xFF])), "CN=#0C01FF");
     assert_eq!(text(cn(0x1E, &[0xD8, 0x3D])), "CN=#1E02D83D");
     assert_eq!(
@@ -568,7 +568,8 @@ fn public_keys_are_read_on_their_own() {
     assert!(SubjectPublicKeyInfo::from_der(&[der, &[0]].concat()).is_err());
 }
 
-/// By a key in a TPM, with tpm2-openssl 1.1.1: behind ecdsa-with-SHA256 stands NULL (RFC 5758 section 3.2 wants nothing).
+/// Signed by a key in a TPM with tpm2-openssl 1.1.1, which adds NULL to ecdsa-with-SHA256 (RFC 5758 section 3.2 forbids
+/// parameters).
 #[test]
 fn a_request_may_have_null_parameters_and_nothing_else() {
     let der = include_bytes!("data/tpm2-openssl.csr.der");

@@ -1,4 +1,4 @@
-//! Revocation lists: which are read, what they say of a path, and which certificate of it a refusal names.
+//! CRLs: which are parsed, how they affect a path, and to which certificate a refusal refers.
 #![cfg(feature = "ring")]
 #![allow(
     clippy::indexing_slicing,
@@ -21,7 +21,7 @@ use rcgen::{
 
 use hierarchy::*;
 
-/// A root, a CA below it that may sign revocation lists too, and a leaf below that.
+/// A root, a CA below it that may also sign CRLs, and a leaf below that.
 struct Chain {
     top: Authority,
     sub: Authority,
@@ -47,7 +47,7 @@ impl Chain {
         self.judge_by(&crls)
     }
 
-    /// Beside an empty list of the root.
+    /// Validates with these CRLs and an empty one of the root.
     fn judge_whole(&self, crls: &[&[u8]]) -> PathReport {
         let of_root = self.top.revoke(&[], unchanged);
         self.judge(&[crls, &[&of_root[..]][..]].concat())
@@ -80,7 +80,7 @@ fn assert_refused(report: &PathReport, place: Place, is_right: impl Fn(&Reason) 
     );
 }
 
-/// Accepted, and the check of revocation ended so.
+/// Asserts that the path is accepted, and the outcome of the revocation check.
 #[track_caller]
 fn assert_accepted(report: &PathReport, outcome: Outcome) -> String {
     assert!(report.accepted(), "{report}");
@@ -118,7 +118,7 @@ fn a_certificate_on_its_issuers_list_is_refused_by_name() {
     assert_refused(&report, Place::Intermediate(0), |reason| {
         matches!(reason, Reason::Revoked { .. })
     });
-    // An anchor is trusted by being listed.
+    // An anchor is trusted because it is listed.
     let report = chain.judge(&[&chain.top.revoke(&[&chain.root], unchanged)]);
     assert!(report.accepted(), "{report}");
 }
@@ -149,7 +149,7 @@ fn an_issuer_without_a_list_is_not_asked() {
     assert_eq!(detail, "no revocation list of an issuer was given");
     let stranger = Authority::new("Stranger").revoke(&[&chain.leaf], unchanged);
     assert_accepted(&chain.judge(&[&stranger]), Outcome::NotAsked);
-    // Of one of two issuers: that is told.
+    // A CRL of only one of two issuers is a warning.
     let report = chain.judge(&[&chain.top.revoke(&[], unchanged)]);
     let detail = assert_accepted(&report, Outcome::Warn);
     assert_eq!(detail, "no revocation list of its issuer was given");
@@ -160,11 +160,11 @@ fn an_issuer_without_a_list_is_not_asked() {
     let report = chain.judge(&[&both[0], &both[1]]);
     let detail = assert_accepted(&report, Outcome::Pass);
     assert_eq!(detail, "no certificate is revoked");
-    // Two certificates, and as many lists.
+    // Two certificates and two CRLs.
     assert_eq!(report.signatures_checked(), 4);
 }
 
-/// Whatever keeps a certificate from being known as free.
+/// With `require_crls`, each reason why a certificate cannot be cleared is a refusal.
 #[test]
 fn lists_that_are_required_are_there_current_and_of_the_issuers_key() {
     let chain = Chain::new();
@@ -240,7 +240,7 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
     assert_refused(&chain.judge(&[&list]), Place::Leaf, |reason| {
         matches!(reason, Reason::Revoked { ahead: None, .. })
     });
-    // Beside one that is in force as well, and which of them it is is told.
+    // Beside a current CRL too. The report shows which of them revokes.
     let early = chain.sub.revoke(&[&chain.leaf], early);
     let own = chain.sub.revoke(&[], unchanged);
     for lists in [
@@ -263,7 +263,7 @@ fn is_revoked(reason: &Reason) -> bool {
     matches!(reason, Reason::Revoked { ahead: None, .. })
 }
 
-/// An offline root signs the lists of some months at once; then a CA's key is stolen.
+/// An offline root signs the CRLs of several months ahead; then a CA's key is stolen.
 #[test]
 fn a_list_that_was_signed_ahead_frees_nothing_that_an_emergency_list_revokes() {
     let chain = Chain::new();
@@ -300,12 +300,12 @@ fn a_list_that_was_signed_ahead_frees_nothing_that_an_emergency_list_revokes() {
         [&next, &emergency, &past, &last],
     ];
     for order in orders {
-        // Now, and as the time of one after the other of them comes.
+        // At present, and after each CRL becomes valid.
         for days in [0, 20, 50] {
             let report = judged(&order, days);
             assert_refused(&report, Place::Intermediate(0), is_revoked);
         }
-        // One that was signed since lifts it, once its time has come.
+        // A CRL that was signed later clears it, but only after it becomes valid.
         let with_lifted = [&order[..], &[&lifted[..]]].concat();
         let report = judged(&with_lifted, 20);
         assert_refused(&report, Place::Intermediate(0), is_revoked);
@@ -313,7 +313,7 @@ fn a_list_that_was_signed_ahead_frees_nothing_that_an_emergency_list_revokes() {
     }
 }
 
-/// Which of them is the newer is told by their numbers alone, if both have one.
+/// Only their numbers, if both have one, show which is newer.
 #[test]
 fn of_lists_of_one_time_any_refuses_that_is_not_the_older() {
     let chain = Chain::new();
@@ -365,7 +365,7 @@ fn a_list_past_its_time_frees_nothing_that_one_revokes_which_is_not() {
         let report = chain.judge_whole(&lists.map(Vec::as_slice));
         assert_refused(&report, Place::Leaf, is_revoked);
     }
-    // Of two that are past it the newer one counts, and one that is not counts though another is newer.
+    // Of two expired CRLs the newer counts; a current one counts even if an expired one is newer.
     assert_accepted(&chain.judge_whole(&[&stale, &staler]), Outcome::Warn);
     let current = chain.sub.revoke(&[], unchanged);
     assert_accepted(&chain.judge_whole(&[&stale, &current]), Outcome::Pass);
@@ -407,14 +407,14 @@ fn the_newest_list_counts() {
 fn a_list_by_another_key_of_the_issuers_name() {
     let chain = Chain::new();
     let other = chain.sub.with_new_key();
-    // It says that it is of another key: it is not the issuer's, and nobody is to think that the issuer was asked.
+    // Its key identifier is another's, so it is not the issuer's. The report must not imply that the issuer's CRL was checked.
     let of_another = other.revoke(&[&chain.leaf], unchanged);
     let detail = assert_accepted(&chain.judge(&[&of_another]), Outcome::Warn);
     let of_other_keys = "are of other keys than the issuer's";
     assert!(detail.contains(of_other_keys), "{detail}");
     let own_list = chain.sub.revoke(&[], unchanged);
     assert_accepted(&chain.judge_whole(&[&of_another, &own_list]), Outcome::Pass);
-    // It claims to be of the issuer's: nothing can be known.
+    // It claims to be the issuer's, so the status is unknown.
     let own = chain.sub.revoke(&[], unchanged);
     let identifier = Crl::from_der(&own).unwrap();
     let identifier = identifier.authority_key_identifier().unwrap().to_vec();
@@ -428,9 +428,9 @@ fn a_list_by_another_key_of_the_issuers_name() {
             Reason::CrlSignatureRefused(X509Error::SignatureInvalid { .. })
         )
     });
-    // Beside one that verifies it is passed over.
+    // Beside a verified one it is ignored.
     assert_accepted(&chain.judge_whole(&[&claimed, &own]), Outcome::Pass);
-    // One that was changed is no better.
+    // The same applies to a modified CRL.
     let mut changed = own.clone();
     let last = changed.len() - 1;
     changed[last] ^= 1;
@@ -439,7 +439,7 @@ fn a_list_by_another_key_of_the_issuers_name() {
     });
 }
 
-/// A CA that was certified twice under one key: its lists name one of the two key identifiers, and are of either certificate.
+/// A CA that was certified twice under one key: its CRLs contain one of the two key identifiers and apply to both certificates.
 #[test]
 fn a_list_counts_whichever_identifier_its_key_has_in_it() {
     let chain = Chain::new();
@@ -478,7 +478,7 @@ fn a_list_counts_whichever_identifier_its_key_has_in_it() {
         [listed(&[], 1, 1), listed(&[], 1, 3)],
     );
     for cas in orders {
-        // Alone, and beside an older one.
+        // Alone, and beside an older CRL.
         for lists in [&[&caught[..]][..], &[&free[0][..], &caught[..]][..]] {
             let report = judged(cas, lists);
             assert_refused(&report, Place::Leaf, |reason| {
@@ -488,7 +488,7 @@ fn a_list_counts_whichever_identifier_its_key_has_in_it() {
         // The newest counts.
         assert_accepted(&judged(cas, &[&caught, &free[1]]), Outcome::Pass);
     }
-    // Whether the issuer may sign lists is asked of such a one as well, and not of one by another key.
+    // The issuer's cRLSign is also required for such a CRL, but not checked for one of another key.
     let silent = chain.sub.certified_by(&chain.top, |params| {
         params.key_identifier_method = identified(1)
     });
@@ -511,7 +511,7 @@ fn lists_that_are_said_to_be_of_other_keys_are_tried_within_the_budget() {
     let report = chain.judge_by(&vec![other.clone(); MAX_SIGNATURE_CHECKS - 1]);
     let refusal = report.refusal().unwrap();
     assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
-    // What is no newer than the issuer's own list is not tried.
+    // CRLs that are not newer than the issuer's own are not tried.
     let own = chain.sub.revoke(&[], unchanged);
     let mut crls = vec![other; MAX_SIGNATURE_CHECKS];
     crls.push(Crl::from_der(&own).unwrap());
@@ -558,11 +558,12 @@ fn another_path_is_taken_where_one_has_a_revoked_certificate() {
         walked,
         [Place::Leaf, Place::Intermediate(1), Place::Anchor(0)]
     );
-    // Two of each path, and the list once.
+    // Two signatures for each path, and one for the CRL.
     assert_eq!(report.signatures_checked(), 5);
 }
 
-/// What it frees is of its scope alone; what is on it is revoked, for no other certificate of the issuer has that serial number.
+/// A CRL clears only certificates in its scope. An entry always revokes, because no other certificate of the issuer has that
+/// number.
 #[test]
 fn a_list_frees_the_certificates_in_its_scope_alone_and_revokes_what_is_on_it() {
     let mut chain = Chain::new();
@@ -603,7 +604,7 @@ fn a_list_frees_the_certificates_in_its_scope_alone_and_revokes_what_is_on_it() 
         if !is_covered {
             assert_accepted(&chain.judge(&[&free]), Outcome::NotAsked);
         }
-        // A newer list that tells of all takes the entry back, and one that tells of others does not.
+        // A newer CRL that covers all certificates supersedes the entry; one that covers only others does not.
         let newer = |params: &mut CertificateRevocationListParams| {
             params.this_update = date_time_ymd(2027, 1, 2);
         };
@@ -621,7 +622,7 @@ fn a_list_frees_the_certificates_in_its_scope_alone_and_revokes_what_is_on_it() 
             assert_refused(&report, Place::Leaf, is_revoked);
         }
     }
-    // An entry that another key has signed says nothing.
+    // An entry in a CRL signed by another key has no effect.
     let other = chain.sub.with_new_key();
     let forged = other.revoke(&[&chain.leaf], point("a", None));
     assert_accepted(&chain.judge(&[&forged]), Outcome::Warn);
@@ -684,7 +685,7 @@ fn a_list_has_the_scope_of_another_if_it_tells_of_all_that_the_other_tells_of() 
     }
 }
 
-/// Where it is doubtful whether a list tells of a certificate it revokes, and frees nothing.
+/// A CRL of doubtful scope can revoke a certificate, but cannot clear it.
 #[test]
 fn a_list_that_may_be_about_a_certificate_frees_it_from_no_other() {
     let mut chain = Chain::new();
@@ -696,9 +697,9 @@ fn a_list_that_may_be_about_a_certificate_frees_it_from_no_other() {
     for (value, is_clear) in [
         (points(&[&full]), true),
         (b"no points at all".to_vec(), false),
-        // Of keyCompromise alone.
+        // For keyCompromise only.
         (points(&[&full, &[0x81, 2, 6, 0x40]]), false),
-        // The list of another issuer.
+        // The CRL of another issuer.
         (points(&[&full, &other]), false),
     ] {
         chain.leaf = chain.sub.leaf("Leaf", |params| {
@@ -738,11 +739,11 @@ fn a_list_that_may_be_about_a_certificate_frees_it_from_no_other() {
     }
 }
 
-/// What cannot be told of a certificate is taken for what would refuse it.
+/// Coverage that cannot be determined is assumed.
 #[test]
 fn a_list_that_may_be_about_a_certificate_counts() {
     let mut chain = Chain::new();
-    // Nobody is asked of the CA above.
+    // There is no CRL for the CA above.
     let asked = |is_covered| {
         if is_covered {
             Outcome::Warn
@@ -766,9 +767,9 @@ fn a_list_that_may_be_about_a_certificate_counts() {
     let points = |fields: &[u8]| tlv(0x30, &tlv(0x30, fields));
     for (value, is_covered) in [
         (b"no points at all".to_vec(), true),
-        // A name relative to the issuer's, which is not resolved.
+        // A name relative to the issuer's, which is not supported.
         (points(&tlv(0xA0, &tlv(0xA1, &relative))), true),
-        // By who makes the list, where no name is said (RFC 5280 section 6.3.3 (b) (2) (i)).
+        // By the cRLIssuer, if there is no name (RFC 5280 section 6.3.3 (b) (2) (i)).
         (points(&tlv(0xA2, &uri)), true),
         (points(&tlv(0xA2, &other)), false),
         (points(&tlv(0xA0, &tlv(0xA0, &other))), false),
@@ -782,7 +783,7 @@ fn a_list_that_may_be_about_a_certificate_counts() {
         let free = chain.sub.revoke(&[], point(None));
         assert_accepted(&chain.judge(&[&free]), asked(is_covered));
     }
-    // Whether it is a CA cannot be read: a list of CAs tells of it, and so does one of others.
+    // Its basicConstraints cannot be read, so both a CRL of CAs and one of end entities may cover it.
     chain.leaf = chain.sub.leaf("Leaf", |params| {
         let points = points(&tlv(0xA0, &tlv(0xA0, &uri)));
         params.is_ca = rcgen::IsCa::NoCa;
@@ -795,7 +796,7 @@ fn a_list_that_may_be_about_a_certificate_counts() {
         let list = chain.sub.revoke(&[&chain.leaf], point(Some(scope)));
         assert!(!chain.judge(&[&list]).accepted());
     }
-    // A list of CAs tells of a CA, and one of others does not.
+    // A CRL of CAs covers a CA; one of end entities does not.
     for (scope, is_covered) in [
         (CrlScope::CaCertsOnly, true),
         (CrlScope::UserCertsOnly, false),
@@ -815,7 +816,7 @@ fn a_list_that_may_be_about_a_certificate_counts() {
     }
 }
 
-/// A list is of its time from the first second of it to the last.
+/// A CRL is current from its first second to its last.
 #[test]
 fn a_list_is_current_at_both_ends_of_its_time() {
     let chain = Chain::new();
@@ -862,7 +863,7 @@ fn no_set_of_lists_takes_more_than_the_budget() {
     assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
 }
 
-/// DER by hand, for lists that no maker makes.
+/// Hand-made DER for CRLs that no tool issues.
 mod by_hand {
     use rcgen::SigningKey;
 
@@ -902,7 +903,7 @@ mod by_hand {
         0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02,
     ];
 
-    /// A list by `CN=Root` whose signature is none.
+    /// A CRL by `CN=Root` with an invalid signature.
     pub(super) fn list(
         version: &[u8],
         next_update: &[u8],
@@ -913,7 +914,7 @@ mod by_hand {
         whole(&tbs, &[0x30, 0])
     }
 
-    /// A list by a root of that name.
+    /// A CRL signed by a root with that name.
     pub(super) fn signed_list(
         root: &Authority,
         next_update: &[u8],
@@ -1008,7 +1009,7 @@ fn what_a_list_says_is_read() {
     let earlier = Crl::from_der(&numbered_zero).unwrap();
     assert_eq!(earlier.number().unwrap().to_string(), "00");
     assert!(earlier.number() < crl.number() && crl.number() > earlier.number());
-    // Neither entries nor a next update: one says nothing, the other warns in a path.
+    // Without entries and nextUpdate. The former is normal, the latter a warning in a path.
     let crl = list(V2, &[], &[], &[]);
     let crl = Crl::from_der(&crl).unwrap();
     assert_eq!((crl.next_update(), crl.number()), (None, None));
@@ -1087,7 +1088,7 @@ fn the_two_algorithm_identifiers_of_a_list_are_the_same() {
     }
 }
 
-/// So many extensions of different kinds, which nobody knows.
+/// Returns this many different unknown extensions.
 fn extensions(count: u8) -> Vec<Vec<u8>> {
     (0..count)
         .map(|kind| extension(&[0x2A, kind], false, &[]))
@@ -1096,14 +1097,14 @@ fn extensions(count: u8) -> Vec<Vec<u8>> {
 
 #[test]
 fn what_may_be_in_an_entry_is_taken() {
-    // The date of the compromise may be critical, as it changes nothing here.
+    // The invalidity date may be critical, because it changes nothing here.
     let invalidity = extension(&[0x55, 0x1D, 24], true, &tlv(0x18, b"20251224000000Z"));
     let der = list(V2, &next_update(), &[entry(&[7], &[invalidity])], &[]);
     assert_eq!(Crl::from_der(&der).unwrap().revocations().len(), 1);
-    // As many extensions as are read, of nothing that is known.
+    // The maximum number of extensions, all unknown.
     let der = list(V2, &[], &[entry(&[7], &extensions(20))], &extensions(20));
     assert_eq!(Crl::from_der(&der).unwrap().revocations().len(), 1);
-    // The longest number.
+    // The longest CRL number.
     let number = [&[2, 20, 1][..], &[0; 19]].concat();
     let number = extension(&[0x55, 0x1D, 20], false, &number);
     let der = list(V2, &next_update(), &[], &[number]);
@@ -1111,7 +1112,7 @@ fn what_may_be_in_an_entry_is_taken() {
     assert_eq!(crl.number().unwrap().as_bytes().len(), 20);
 }
 
-/// Some makers write serial numbers with octets to spare, which is no DER, in certificates and in lists alike.
+/// Some CAs write redundant octets in serial numbers, which is not DER, in certificates and CRLs alike.
 #[test]
 fn a_padded_serial_number_of_a_list_is_the_number_that_it_is() {
     let entries = [
@@ -1128,7 +1129,7 @@ fn a_padded_serial_number_of_a_list_is_the_number_that_it_is() {
         .map(|entry| entry.serial.as_bytes())
         .collect();
     assert_eq!(minimal, [&[0, 0x85][..], &[4], &[5], &[0x85]]);
-    // As a certificate has them, in DER.
+    // In DER, as in certificates.
     let der = list(
         V2,
         &next_update(),
@@ -1171,7 +1172,7 @@ fn lists_that_are_malformed_are_refused() {
         (list(V2, &[], &[], &extensions(21)), "crlExtensions"),
         (list(V2, &[], &[reason(&[0x0A, 1, 7])], &[]), "reasonCode"),
         (list(V2, &[], &[reason(&[2, 1, 1])], &[]), "reasonCode"),
-        // Two reasons, of which one may be *on hold*.
+        // Two reasons, one of which may be *on hold*.
         (
             list(
                 V2,

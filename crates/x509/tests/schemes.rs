@@ -1,4 +1,4 @@
-//! Which scheme an algorithm identifier and a key mean together, and which pairs mean none.
+//! Which scheme an algorithm identifier and a key specify together, and which pairs are rejected.
 #![cfg(all(feature = "prover", feature = "ring"))]
 
 mod forge;
@@ -15,7 +15,7 @@ const RSA_ENCRYPTION: &[u8] = &[
 ];
 const RSASSA_PSS: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A];
 const MGF1: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x08];
-/// The last arc of SHA-256 and SHA-384 below 2.16.840.1.101.3.4.2.
+/// The last arcs of SHA-256 and SHA-384 below 2.16.840.1.101.3.4.2.
 const SHA256: u8 = 1;
 const SHA384: u8 = 2;
 
@@ -27,7 +27,7 @@ fn hash(arc: u8) -> Vec<u8> {
 /// RSASSA-PSS with its parameters (RFC 4055 section 3.1).
 fn pss(message: u8, mask: u8, salt: u8) -> Vec<u8> {
     let mask = sequence(&[&tlv(0x06, MGF1), &hash(mask)]);
-    // A number whose first bit is set has a zero before it.
+    // A number whose first bit is set needs a leading zero.
     let salt = if salt < 0x80 {
         vec![salt]
     } else {
@@ -41,7 +41,7 @@ fn pss(message: u8, mask: u8, salt: u8) -> Vec<u8> {
     sequence(&[&tlv(0x06, RSASSA_PSS), &parameters])
 }
 
-/// A key with a modulus of so many bits, which is nobody's.
+/// A key with a modulus of this many bits and no private key.
 fn rsa_key(algorithm: &[u8], bits: usize, exponent: &[u8]) -> Vec<u8> {
     let mut modulus = vec![0xFF; bits.div_ceil(8)];
     let unused = modulus.len() * 8 - bits;
@@ -111,12 +111,12 @@ fn a_pss_key_keeps_its_restrictions() {
     for (allowed, refused) in [
         (bare, None),
         (pss(SHA256, SHA256, 0), None),
-        // The shortest salt that it takes.
+        // The minimum salt length of this key.
         (pss(SHA256, SHA256, 32), None),
         (pss(SHA256, SHA256, 33), restricted),
         (pss(SHA384, SHA256, 32), restricted),
         (pss(SHA256, SHA384, 32), restricted),
-        // What cannot be read allows nothing.
+        // Unreadable parameters allow nothing.
         (
             sequence(&[&tlv(0x06, RSASSA_PSS), &[0x05, 0x00]]),
             restricted,
@@ -126,7 +126,7 @@ fn a_pss_key_keeps_its_restrictions() {
         assert_eq!(problem(&wanted, &key), refused, "{allowed:02X?}");
         assert_eq!(scheme(&wanted, &key).is_ok(), refused.is_none());
     }
-    // It signs by PSS alone.
+    // The key is for PSS only.
     let key = rsa_key(&pss(SHA256, SHA256, 32), 2048, F4);
     assert!(matches!(
         scheme(RSA_SHA256, &key),
@@ -143,7 +143,7 @@ fn rsa_keys_have_sizes_and_exponents_that_mean_something() {
         (8193, F4, true, false),
         (2048, &[3], false, false),
         (2048, &[1, 0, 0, 0, 1], false, false),
-        // What it signs is what it signed, for whoever asks.
+        // Anyone can forge signatures for exponent 1.
         (2048, &[1], false, true),
         (2048, &[0], false, true),
         (2048, &[2], false, true),
@@ -199,7 +199,7 @@ fn parameters_are_those_of_the_algorithm_and_no_others() {
     let (rsa_oid, rsa_sha256_oid) = (&RSA_ENCRYPTION[2..13], &RSA_SHA256[2..13]);
     let empty = [0x04, 0x00];
     let not_null = Some(ParametersProblem::NotNull);
-    // Of the signature NULL or nothing, of the key NULL.
+    // NULL or absent in the signature, NULL in the key.
     assert_eq!(scheme(RSA_SHA256, &rsa), Ok(Scheme::RsaPkcs1(Hash::Sha256)));
     let bare = sequence(&[rsa_sha256_oid]);
     assert_eq!(scheme(&bare, &rsa), Ok(Scheme::RsaPkcs1(Hash::Sha256)));
@@ -217,7 +217,7 @@ fn parameters_are_those_of_the_algorithm_and_no_others() {
     assert_eq!(scheme(&bare, &key(&bare)), Ok(Scheme::Ed25519));
     assert_eq!(problem(&with_null, &key(&bare)), not_absent);
     assert_eq!(problem(&bare, &key(&with_null)), not_absent);
-    // Parameters of a hash within those of RSASSA-PSS, likewise.
+    // The same for the parameters of a hash within those of RSASSA-PSS.
     let sha256 = tlv(
         0x06,
         &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, SHA256],
@@ -243,7 +243,7 @@ fn keys_of_another_form_are_told_from_bad_signatures() {
     let ecdsa = Scheme::Ecdsa(Curve::P256, Hash::Sha256);
     let rsa = Scheme::RsaPkcs1(Hash::Sha256);
     for (scheme, algorithm, key) in [
-        // What begins as an uncompressed point and is shorter, what is as long and begins as a hybrid one, and nothing.
+        // A short uncompressed point, a hybrid point of the right length, and an empty key.
         (ecdsa, p256, [&[0x04_u8][..], &[1; 63]].concat()),
         (ecdsa, p256, [&[0x06_u8][..], &[1; 64]].concat()),
         (ecdsa, p256, Vec::new()),

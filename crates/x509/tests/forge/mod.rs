@@ -1,4 +1,4 @@
-//! Certificates of any shape, signed with the key of `tests/data/p256-ca.pem`: what no honest tool makes has to be forged.
+//! Arbitrary, even malformed certificates, signed with the key of `tests/data/p256-ca.pem`.
 
 #![allow(
     dead_code,
@@ -76,7 +76,7 @@ pub(crate) fn attribute(kind: &[u8], tag: u8, value: &[u8]) -> Vec<u8> {
     sequence(&[&tlv(0x06, kind), &tlv(tag, value)])
 }
 
-/// A name of relative distinguished names, each of one or more attributes.
+/// Encodes a name of relative distinguished names, each of one or more attributes.
 pub(crate) fn name(rdns: &[&[Vec<u8>]]) -> Vec<u8> {
     let sets: Vec<_> = rdns.iter().map(|rdn| tlv(0x31, &rdn.concat())).collect();
     tlv(0x30, &sets.concat())
@@ -91,7 +91,7 @@ pub(crate) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
     sequence(&[&tlv(0x06, id), flag, &tlv(0x04, value)])
 }
 
-/// UTCTime up to 2049, GeneralizedTime beyond.
+/// Encodes UTCTime up to 2049, GeneralizedTime later.
 pub(crate) fn time(seconds: u64) -> Vec<u8> {
     let seconds = Duration::from_secs(seconds);
     match UtcTime::from_unix_duration(seconds) {
@@ -103,7 +103,7 @@ pub(crate) fn time(seconds: u64) -> Vec<u8> {
     .unwrap()
 }
 
-/// A certificate to be forged, field by field.
+/// The fields of a certificate to be forged.
 #[derive(Clone)]
 pub(crate) struct Forged {
     /// The contents of `[0]`; `None` for version 1.
@@ -114,17 +114,17 @@ pub(crate) struct Forged {
     pub(crate) issuer: Vec<u8>,
     pub(crate) not_before: u64,
     pub(crate) not_after: u64,
-    /// In place of the two above: the contents of the SEQUENCE.
+    /// Replaces the two above: the contents of the SEQUENCE.
     pub(crate) validity: Option<Vec<u8>>,
     pub(crate) subject: Vec<u8>,
     pub(crate) public_key: Vec<u8>,
     pub(crate) extensions: Vec<Vec<u8>>,
-    /// Whether a list of no extensions is written out.
+    /// Whether to write an empty list of extensions.
     pub(crate) empty_extensions: bool,
 }
 
 impl Forged {
-    /// A sound leaf for [`CODE`].
+    /// Returns a valid leaf for [`CODE`].
     pub(crate) fn leaf() -> Self {
         let ca = Upload::decode(CA_PEM).unwrap();
         let ca = ca.certificate().unwrap();
@@ -144,7 +144,7 @@ impl Forged {
         }
     }
 
-    /// A sound CA with the key of [`CA_PEM`] and its subject.
+    /// Returns a valid CA with the key and subject of [`CA_PEM`].
     pub(crate) fn ca() -> Self {
         let leaf = Self::leaf();
         Self {
@@ -217,7 +217,7 @@ pub(crate) const STRICT: Policy<'static> = {
     policy
 };
 
-/// Judges a forged leaf under a CA at [`NOW`].
+/// Proves with a forged leaf under a CA at [`NOW`].
 pub(crate) fn judge(ca: &[u8], leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
     let ca = Upload::decode(ca).unwrap();
     let ca = ca.certificate().unwrap();

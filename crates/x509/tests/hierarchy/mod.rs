@@ -1,4 +1,4 @@
-//! Hierarchies of CAs made up for the tests of path search.
+//! CA hierarchies for the tests of path search.
 
 #![allow(
     dead_code,
@@ -23,7 +23,7 @@ use rcgen::{
 /// 2027-01-15.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
-/// A name and a key that certificates are signed with.
+/// A CA's name and key.
 #[derive(Clone)]
 pub(crate) struct Authority {
     pub(crate) name: String,
@@ -38,12 +38,12 @@ impl Authority {
         }
     }
 
-    /// The same name, another key.
+    /// Returns a CA with the same name and another key.
     pub(crate) fn with_new_key(&self) -> Self {
         Self::new(&self.name)
     }
 
-    /// A CA certificate for this authority, signed by another or by itself.
+    /// Issues a CA certificate for this CA, signed by another CA or by itself.
     pub(crate) fn certified_by(
         &self,
         issuer: &Self,
@@ -60,7 +60,7 @@ impl Authority {
         self.certified_by(self, |_| {})
     }
 
-    /// A leaf of that common name with the host name `host.example.com`.
+    /// Issues a leaf with this common name and the host name `host.example.com`.
     pub(crate) fn leaf(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
         let mut params = params(name);
         params.is_ca = IsCa::ExplicitNoCa;
@@ -75,7 +75,7 @@ impl Authority {
         params.signed_by(key, &issuer).unwrap().der().to_vec()
     }
 
-    /// A revocation list of these certificates, made in January 2027 and good for that year.
+    /// Issues a CRL that revokes these certificates, made in January 2027 and valid for that year.
     pub(crate) fn revoke(
         &self,
         certificates: &[&[u8]],
@@ -142,12 +142,12 @@ pub(crate) fn path_len(limit: u8) -> impl Fn(&mut CertificateParams) {
     move |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(limit))
 }
 
-/// Lets a CA sign revocation lists as well.
+/// Allows a CA to sign CRLs as well.
 pub(crate) fn crl_signer(params: &mut CertificateParams) {
     params.key_usages.push(KeyUsagePurpose::CrlSign);
 }
 
-/// The path from a leaf to one of these anchors.
+/// Searches a path from a leaf to one of these anchors.
 pub(crate) fn search(
     leaf: &[u8],
     intermediates: &[&[u8]],
@@ -165,7 +165,7 @@ pub(crate) fn assert_path(report: &PathReport, places: &[Place]) {
     assert_eq!(walked, places, "{report}");
 }
 
-/// Refused at that place, which is on the walk.
+/// Asserts a refusal that refers to this certificate of the walk.
 #[track_caller]
 pub(crate) fn assert_refused(
     report: &PathReport,

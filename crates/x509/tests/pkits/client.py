@@ -1,4 +1,4 @@
-"""Says where the certificates of PKITS lie."""
+"""Prints the directory of the PKITS certificates."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-//! NIST's Public Key Interoperability Test Suite, over all its CA certificates at once: each path has to be found among them.
+//! NIST's Public Key Interoperability Test Suite, with all its CA certificates at once, so that each path must be found among them.
 #![cfg(feature = "ring")]
 #![allow(
     clippy::panic,
@@ -21,10 +21,10 @@ use keyproof_x509::{
 };
 use serde::Deserialize;
 
-/// 2026-11-29: within the validity of all that is to be valid.
+/// 2026-11-29, within the validity of all certificates that must be valid.
 const NOW: u64 = 1_795_910_400;
 
-/// How many subtests each section of NIST's description has, by their numbers; those of one test count once.
+/// The number of tests in each section of NIST's description. Subtests of one test count once.
 const TESTS: [(&str, usize); 16] = [
     ("4.1", 6),
     ("4.2", 8),
@@ -79,7 +79,7 @@ struct Subtest {
     authority: Option<Vec<Policy>>,
 }
 
-/// A policy by its number among those of the suite, or any.
+/// A policy by its number in the suite, or any.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Policy {
@@ -198,7 +198,7 @@ fn every_path_of_pkits_is_judged_as_nist_says() {
     println!("PKITS: {} subtests as NIST says", suite.tests.len());
 }
 
-/// So that no test is left out without a word.
+/// Ensures that no test is skipped silently.
 #[test]
 fn every_test_of_pkits_is_run_or_excepted_with_a_reason() {
     let suite = suite();
