@@ -62,7 +62,7 @@ pub enum X509Error {
         oid: String,
     },
     /// A CRL of an unsupported kind, whose missing entries must not be taken for *not revoked*.
-    #[error("a revocation list of this kind is not taken: {what}")]
+    #[error("a revocation list of this kind is not supported: {what}")]
     CrlUnsupported {
         /// The kind, such as `delta` or `indirect`.
         what: &'static str,
@@ -162,7 +162,7 @@ pub enum X509Error {
         at: usize,
     },
     /// A time before 1970 or after 9999.
-    #[error("{seconds} seconds since 1970 is not a time that a certificate is given here")]
+    #[error("{seconds} seconds since 1970 is not a valid time in a certificate (1970 to 9999)")]
     TimeOutOfRange {
         /// The time, in seconds since the Unix epoch.
         seconds: i64,

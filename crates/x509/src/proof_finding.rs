@@ -375,10 +375,10 @@ impl Finding for ProofFinding {
                 "generate a new verification code for this certificate and make a leaf for it"
             }
             Self::CodeExpiryOutOfRange { .. } => {
-                "generate a new verification code, with its end in seconds since 1970"
+                "generate a new verification code, with its expiry in seconds since 1970"
             }
             Self::CodeUnbound => {
-                "keep with the code for which certificate it was issued and until when it lives, and say so"
+                "store the certificate and the expiry together with the code, and give all three"
             }
             Self::CommonNameMismatch { nearly: true, .. } => {
                 "copy the verification code into the subject's common name exactly as it was given, in upper case and without blanks"
@@ -487,7 +487,7 @@ impl fmt::Display for ProofFinding {
                 "the code is to expire {expires_at} s after 1970, beyond the year 9999"
             ),
             Self::CodeUnbound => f.write_str(
-                "the code was given without the certificate that it was issued for, and without its end",
+                "the code was given without the certificate that it was issued for, and without its expiry",
             ),
             Self::CommonNameMismatch { nearly: true, .. } => f.write_str(
                 "the leaf's common name is the code but for letter case or blanks around it",

@@ -250,7 +250,8 @@ fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
     ] {
         let report = chain.judge(lists);
         assert_refused(&report, Place::Leaf, is_revoked_ahead);
-        let says = "by a revocation list of its issuer that was made only at 2027-06-01T00:00:00Z";
+        let says =
+            "by a revocation list of its issuer that is valid only from 2027-06-01T00:00:00Z";
         assert!(report.to_string().ends_with(says), "{report}");
     }
 }

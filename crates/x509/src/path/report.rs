@@ -212,17 +212,17 @@ impl fmt::Display for Reason {
             Self::CrlMissing => f.write_str("no revocation list of its issuer was given"),
             Self::CrlNotYetValid { this_update } => write!(
                 f,
-                "the revocation list of its issuer was made only at {}",
+                "the revocation list of its issuer is valid only from {}",
                 Moment(*this_update)
             ),
             Self::CrlOfAnotherKey => f.write_str(
-                "the revocation lists of its issuer's name that were given are of other keys than the issuer's",
+                "the given revocation lists with its issuer's name are of other keys than the issuer's",
             ),
             Self::CrlScopeDoubtful => f.write_str(
-                "whether the revocation lists of its issuer that were given tell of it is doubtful",
+                "it is unclear whether the given revocation lists of its issuer cover it",
             ),
             Self::CrlSignMissing => f.write_str(
-                "the revocation list of its issuer does not count: the issuer's keyUsage leaves cRLSign out",
+                "the revocation list of its issuer is not valid: the issuer's keyUsage leaves cRLSign out",
             ),
             Self::CrlSignatureRefused(X509Error::SignatureInvalid { .. }) => {
                 f.write_str("the revocation list of its issuer's name is not signed by that issuer")
@@ -244,14 +244,14 @@ impl fmt::Display for Reason {
             }
             Self::Expired { not_after } => write!(f, "it expired at {}", Moment(*not_after)),
             Self::ExtendedKeyUsage => {
-                f.write_str("its extended key usage leaves out the one that is asked for")
+                f.write_str("its extended key usage does not include the required one")
             }
             Self::ExtensionDuplicated { oid } => {
                 write!(f, "it has the extension {oid} more than once")
             }
             Self::ExtensionMalformed(error) => write!(f, "an extension is malformed: {error}"),
             Self::IssuerInCircle { issuer } => {
-                write!(f, "its issuer `{issuer}` only leads round in a circle")
+                write!(f, "its issuer `{issuer}` is already in the path")
             }
             Self::IssuerUnknown { issuer } => {
                 write!(
@@ -265,7 +265,7 @@ impl fmt::Display for Reason {
             }
             Self::NameFormUnsupported { form } => write!(
                 f,
-                "it has an {form}, which a certificate above it constrains and which is not compared here"
+                "it has an {form}, which a certificate above it constrains and which is not supported here"
             ),
             Self::NameNotPermitted { name } => {
                 write!(
@@ -280,9 +280,9 @@ impl fmt::Display for Reason {
             }
             Self::PathLength { limit, found } => write!(
                 f,
-                "{found} intermediates follow it, and its path length lets {limit}"
+                "{found} intermediates follow it, and its path length allows {limit}"
             ),
-            Self::PolicyMappedAny => f.write_str("it maps anyPolicy, or to it"),
+            Self::PolicyMappedAny => f.write_str("it maps to or from anyPolicy"),
             Self::PolicyRequired => f.write_str(
                 "a certificate policy is required, and none is valid from the anchor to here",
             ),
@@ -303,7 +303,7 @@ impl fmt::Display for Reason {
                 match ahead {
                     Some(made) => write!(
                         f,
-                        ", by a revocation list of its issuer that was made only at {}",
+                        ", by a revocation list of its issuer that is valid only from {}",
                         Moment(*made)
                     ),
                     None => Ok(()),
@@ -474,7 +474,7 @@ impl Finding for PathFinding {
                 "give the revocation list that the issuer's own key has signed as well"
             }
             Reason::CrlScopeDoubtful => {
-                "give a revocation list of its issuer as well that tells of all its certificates"
+                "also give a revocation list that covers all certificates of its issuer"
             }
             Reason::CrlSignMissing | Reason::CrlSignatureRefused(_) => {
                 "fetch the issuer's revocation list anew, or leave it out if it is of another key"
