@@ -162,7 +162,7 @@ pub enum X509Error {
         at: usize,
     },
     /// A time before 1970 or after 9999.
-    #[error("{seconds} seconds since 1970 is not a valid time in a certificate (1970 to 9999)")]
+    #[error("{seconds} seconds since 1970 is not within the years 1970 to 9999")]
     TimeOutOfRange {
         /// The time, in seconds since the Unix epoch.
         seconds: i64,
