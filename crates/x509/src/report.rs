@@ -106,8 +106,9 @@ enum Progress {
 /// The verdict is always derived from the findings. A check passes only if it was run to its end and found nothing worse than a
 /// warning. A check that was never run refuses.
 ///
-/// `Display` writes one line for each check. With the feature `serde` a report is an object `{"accepted", "policy", "checks":
-/// [{"name", "outcome", "detail"}]}`. Without [`under_policy`](Self::under_policy) there is no `policy`.
+/// `Display` writes one line for each check. With the feature `serde` a report is an object
+/// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`. Without [`under_policy`](Self::under_policy) there is no
+/// `policy`.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
