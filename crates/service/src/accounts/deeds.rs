@@ -126,7 +126,7 @@ impl Accounts {
         let now = account.now;
         match account.user.record() {
             Some(_) => self.audit.counted(&mut batch, now, deed).await?,
-            // Every made-up name is a separate target, so the number of events is limited for all of them together.
+            // Every made-up name is a separate target, so the caller's allowance for new targets applies.
             None => {
                 let counted = self.audit.counted_within(&mut batch, now, deed, &NOBODYS);
                 counted.await?;
