@@ -560,8 +560,8 @@ fn repeated_key(end: Timestamp, event: &Event) -> Key {
     place_of(end, in_common(event))
 }
 
-/// Returns the key of the combined event `rest` for events beyond an allowance. Events are spread by the targets that they would have
-/// had. With a single record, guesses at unknown names would contend with each other, unlike guesses at users' names.
+/// Returns the key of the combined event `rest` for events beyond an allowance. Events are spread by the targets that they would
+/// have had. With a single record, guesses at unknown names would contend with each other, unlike guesses at users' names.
 fn shared_key(end: Timestamp, rest: &Event, own: &Event) -> Key {
     let target = digest(&SHA256, own.target.as_bytes());
     let share = target.as_ref().first().map_or(0, |byte| byte % SHARES);
