@@ -1,7 +1,7 @@
 //! What expires soon, for an operator of the whole server.
 //!
 //! A small collection is read whenever an operator asks. The upkeep reads a larger one periodically and remembers the records that
-//! expire first. So the answer is complete at any size and states the time that it is from.
+//! expire first. After its first run the answer is complete at any size, and states the time that it is from.
 
 use std::sync::{Mutex, PoisonError};
 

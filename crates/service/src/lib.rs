@@ -87,8 +87,8 @@ pub struct Service {
     pub certificates: Certificates,
     /// Runs CPU-bound work. Each domain has a queue of its own beside this one.
     pub judging: Arc<Judging>,
-    /// Limits, per party ([`Who::party`]), the lists of contracts without paging. Such a list stays in memory as a whole until its
-    /// client has read it.
+    /// Places for the lists of contracts without paging, limited in total and per party ([`Who::party`]). Such a list stays in
+    /// memory as a whole until its client has read it.
     pub lists: Places,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,

@@ -139,8 +139,8 @@ impl fmt::Debug for Upkeep {
 }
 
 impl Service {
-    /// Runs the upkeep forever: once a minute it cleans up, and periodically it renews CAs before they expire and reports to the
-    /// audit trail what was left out of it. Spawn it beside the server and abort it at the end.
+    /// Runs the upkeep forever. It cleans up once a minute, renews CAs before they expire, and reports to the audit trail what was
+    /// left out of it. Spawn it beside the server and abort it at the end.
     pub async fn run_upkeep(&self) {
         tokio::join!(
             self.clean_up(),

@@ -95,7 +95,8 @@ pub enum UserChange {
     Activate,
     /// Ends every session and all tokens except application tokens.
     EndSessions,
-    /// Removes the active key and everything that depends on it. Ends every session and all tokens except application tokens.
+    /// Removes the key, pending or active, and everything that depends on it. Removing an active key ends every session and all
+    /// tokens except application tokens.
     RemoveKey,
     /// Prevents logins. Ends all the user's tokens, challenges and trusted devices. Application tokens end for good, even if the
     /// user is activated again.
@@ -119,7 +120,7 @@ impl UserChange {
 /// The error when an account is not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeUserError {
-    /// The user has no active key to remove.
+    /// The user has no key to remove.
     #[error("the user has no active key")]
     NoKey,
     /// The operator's scopes do not cover the user's organisation, whether or not it exists.

@@ -273,8 +273,8 @@ impl Accounts {
         .await
     }
 
-    /// Removes a user's key with every challenge, trusted device, recovery code and refresh token. Revokes all the user's access
-    /// tokens, except the session's own if users remove their own key.
+    /// Removes a user's key, pending or active, with every challenge, trusted device and recovery code. Removing an active key also
+    /// revokes every refresh token, and all the user's access tokens except the session's own if users remove their own key.
     ///
     /// # Errors
     ///

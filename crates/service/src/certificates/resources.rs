@@ -173,7 +173,7 @@ impl Certificates {
         Ok(Listed { rows, next })
     }
 
-    /// Returns a certificate. A missing precondition is accepted.
+    /// Returns a certificate if its version meets the precondition. A missing precondition is accepted.
     ///
     /// # Errors
     ///

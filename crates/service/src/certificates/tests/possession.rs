@@ -146,7 +146,7 @@ async fn a_code_dies_when_its_time_is_over() {
     for (name, waits, verdict) in [
         ("a", lifetime - Duration::from_millis(1), true),
         ("b", lifetime, false),
-        // Less than a second before.
+        // Expiry and use within one second.
         ("c", lifetime - Duration::from_millis(1), true),
     ] {
         bench.put(name, &ca, None).await;
