@@ -62,7 +62,7 @@ pub(super) struct Claims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Login {
     pub(super) sid: SessionId,
-    /// The factor that was presented beside the password.
+    /// The factor that was presented in addition to the password.
     pub(super) shown: Option<Shown>,
 }
 
@@ -125,7 +125,7 @@ impl Signer {
 }
 
 impl Accounts {
-    /// Starts a session, with the factor that was presented beside the password.
+    /// Starts a session, with the factor that was presented in addition to the password.
     pub(super) fn begin_session(&self, shown: Option<ShownFactor>, now: Timestamp) -> Login {
         Login {
             sid: SessionId::from_random(self.random()),

@@ -28,8 +28,8 @@ use crate::{
 const SUBJECTS: usize = ReadPlan::MAX_KEYS / 2;
 
 impl Accounts {
-    /// Removes the account with this name, if there is one, and forgets the name of every account that had it: new audit events
-    /// contain only their numbers. If interrupted, call it again to continue.
+    /// Removes the account with this name, if there is one, and forgets the name of every account that had it. The audit trail then
+    /// shows them as numbers, except in events of earlier releases. If interrupted, call it again to continue.
     ///
     /// # Errors
     ///

@@ -193,7 +193,7 @@ impl Accounts {
                     Ok((Arc::clone(user), Granted::Challenge(token)))
                 }
                 (Ok(first), Some(user)) => {
-                    // A trusted device is no presented factor.
+                    // A trusted device does not count as a presented factor.
                     let login = self.begin_session(None, account.now);
                     let kept = self.keep(&mut batch, &account, &login, keeping).await?;
                     let detail = match first {
@@ -353,7 +353,7 @@ impl Accounts {
         draw_token(self.store.entropy(), Some(now))
     }
 
-    /// Texts about the device are cut to the maximum length: the code decides, not they.
+    /// Texts about the device are cut to the maximum length and not rejected, because only the code decides.
     fn new_device(&self, trust: &TrustRequest) -> Result<NewDevice, MfaError> {
         let fingerprint = Fingerprint::new(&trust.fingerprint)?;
         let mut device = NewDevice::new(fingerprint, self.random());

@@ -235,8 +235,8 @@ impl Accounts {
         ended.await
     }
 
-    /// Switches to another server's new signing key, and creates one if the current key is gone or, by a clock that is close to the
-    /// database's, too old. Called by the upkeep. Returns how many keys were created.
+    /// Switches to the signing key that another server has created, and creates one if the current key is gone or too old. If the
+    /// clocks are too far apart, no key is too old. Called by the upkeep. Returns how many keys were created.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 //! What a session may do. Permissions are values that the use cases require, so that a forgotten check does not compile. A
-//! [`Session`] may read, a [`Person`] may change what is their own, a [`Manager`] may change a user's second factor, and an
+//! [`Session`] may read, a [`Person`] may change what is their own, a [`Manager`] may see and remove a user's second factor, and an
 //! [`Editor`] may change what belongs to the organisation.
 
 use super::{Accounts, Session, Whose, deeds, records::Owner};

@@ -39,7 +39,8 @@ pub struct IssuerSettings {
     pub audience: String,
     /// Its keys: a JWK set (RFC 7517, section 5), read again when the file changes.
     pub jwks_file: PathBuf,
-    /// The claim that is mapped to scopes: a string, its blank-separated words, or an array of strings.
+    /// The claim that is mapped to scopes. Its values are a string and the string's blank-separated words, or the strings of an
+    /// array.
     pub scope_claim: String,
     /// The scopes that each value of that claim allows.
     pub scopes: BTreeMap<String, OperatorScopes>,
