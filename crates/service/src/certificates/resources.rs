@@ -18,7 +18,7 @@ use crate::{
     storage::{Attempt, refuse, said, settle},
 };
 
-/// The maximum length of a name, in characters.
+/// The maximum length of a name, in characters. A name must not contain control characters.
 const MAX_NAME_CHARACTERS: usize = 256;
 
 /// A certificate as clients see it.
@@ -89,7 +89,7 @@ pub enum PutError<B> {
         /// That number.
         limit: u32,
     },
-    /// The name, or one of the provisioning service's names, is empty, too long, or contains a control character.
+    /// The name is empty, too long or contains a control character, or one of the provisioning service's names contains one.
     #[error(
         "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters; nor have the \
          subscription's, the resource group's and the service's"
@@ -202,7 +202,7 @@ impl Certificates {
     /// Stores a certificate under a name. `precondition` is required to replace a certificate, and ignored for a new one.
     ///
     /// Uploading the same certificate again keeps its verification and its code, unless the upload declares otherwise. Another
-    /// certificate starts anew. An unreadable `body` is reported only if the certificate could otherwise be stored.
+    /// certificate starts anew. An unreadable `body` is reported only if the precondition is met.
     ///
     /// # Errors
     ///

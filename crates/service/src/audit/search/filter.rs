@@ -13,11 +13,12 @@ pub struct Search {
     pub target: Option<String>,
     /// The outcome.
     pub outcome: Option<Outcome>,
-    /// If any of these three is given, the event must match one of them. By one of these callers, or by one below it after a slash.
+    /// Callers, and what is below them after a slash. If any of `by`, `of` and `named` is given, an event must match one of the
+    /// three.
     pub by: Vec<String>,
-    /// Or on one of these targets, or on one below it after a slash.
+    /// Targets, and what is below them after a slash.
     pub of: Vec<String>,
-    /// Or on exactly one of these targets.
+    /// Targets, matched exactly.
     pub named: Vec<String>,
 }
 

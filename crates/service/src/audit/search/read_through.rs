@@ -17,7 +17,7 @@ pub(super) const AT_ONCE: usize = 100;
 /// The maximum number of events in a window.
 const WINDOW: usize = 1_000;
 
-/// Without a filter, a window has at most this many pages of events.
+/// Without a filter, a window has at most this many times the events of a page.
 const SPARE: usize = 4;
 
 /// The first window, which grows where there are few events.
