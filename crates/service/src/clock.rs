@@ -1,4 +1,4 @@
-//! The one place where time comes in.
+//! The single source of the current time.
 
 use std::{
     fmt,
@@ -9,13 +9,13 @@ use std::{
 use keyproof_mfa::UnixMillis;
 use keyproof_store::Timestamp;
 
-/// Where the time of day comes from.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// The time of day.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -25,22 +25,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved: for tests and demonstrations.
+/// A clock that only moves when told to, for tests and demonstrations.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Creates a clock that shows `now`.
     pub const fn new(now: Timestamp) -> Self {
         Self(AtomicU64::new(now.as_millis()))
     }
 
-    /// Moves it forward.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().saturating_add(by));
     }
 
-    /// Sets it, forward or back.
+    /// Sets the clock, forward or back.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.as_millis(), Ordering::SeqCst);
     }
@@ -52,23 +52,23 @@ impl Clock for ManualClock {
     }
 }
 
-/// How far this machine's clock may be from the database's: what it takes for ended may else be others' to use still.
+/// How far this machine's clock may be from the database's. Beyond that it could treat records as expired that others still use.
 const APART: Duration = Duration::from_secs(60);
 
-/// How far apart the clocks of two machines may be that both do the upkeep: one ahead of the database's, and one behind.
+/// How far apart the clocks of two machines that do the upkeep may be: one ahead of the database's clock, one behind it.
 pub(crate) const APART_AT_MOST: Duration = Duration::from_secs(2 * APART.as_secs());
 
-/// How far this machine's clock is from the one of the store's database, which all machines share.
+/// The difference between this machine's clock and that of the store's database, which all machines share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockDifference {
-    /// By how much at least.
+    /// The smallest possible difference.
     pub by: Duration,
-    /// Whether it is this machine's that is ahead.
+    /// Whether this machine's clock is ahead.
     pub is_ahead: bool,
 }
 
 impl ClockDifference {
-    /// That of a clock which showed `asked` before the other one showed `theirs`, and `answered` after that.
+    /// Returns the difference of a clock that showed `asked` before the other clock showed `theirs`, and `answered` after it.
     pub(crate) fn between(asked: Timestamp, theirs: Timestamp, answered: Timestamp) -> Self {
         let ahead = asked.saturating_since(theirs);
         let behind = theirs.saturating_since(answered);
@@ -78,7 +78,7 @@ impl ClockDifference {
         }
     }
 
-    /// Whether this machine is to leave it to others to say what has ended: it is more than a minute.
+    /// Whether the difference is more than a minute, so that this machine must leave it to others to remove expired records.
     pub fn is_too_much(&self) -> bool {
         self.by > APART
     }
@@ -95,17 +95,17 @@ impl fmt::Display for ClockDifference {
     }
 }
 
-/// A moment as `keyproof-mfa` counts.
+/// Converts a store timestamp to that of `keyproof-mfa`.
 pub(crate) const fn millis(at: Timestamp) -> UnixMillis {
     UnixMillis::from_millis(at.as_millis())
 }
 
-/// A moment of `keyproof-mfa` as the store counts.
+/// Converts a `keyproof-mfa` timestamp to that of the store.
 pub(crate) const fn timestamp(at: UnixMillis) -> Timestamp {
     Timestamp::from_millis(at.as_millis())
 }
 
-/// A moment as `keyproof-auth` counts.
+/// Converts a store timestamp to that of `keyproof-auth`.
 pub(crate) const fn auth_millis(at: Timestamp) -> keyproof_auth::UnixMillis {
     keyproof_auth::UnixMillis::from_millis(at.as_millis())
 }
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(timestamp(of_mfa), stored);
         assert_eq!(Timestamp::from(Duration::from(of_auth)), stored);
         assert_eq!(Timestamp::from(Duration::from(of_mfa)), stored);
-        // What otp, x509 and tpm take.
+        // The unit that otp, x509 and tpm use.
         assert_eq!(
             (of_mfa.as_secs(), stored.as_secs()),
             (1_799_999_999, 1_799_999_999)

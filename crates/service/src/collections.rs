@@ -1,7 +1,7 @@
-//! Every collection of the store, in one place, and what a restore from a backup makes of its records.
+//! All collections of the store in one place, and how a restore from a backup treats their records.
 //!
-//! A backup has what was not spent yet when it was made. What has been since must not come back: so a restore ends whatever
-//! is good once, or until it is ended. It cannot know what was revoked since, and leaves it as it finds it.
+//! A backup contains what was unspent when it was made. What was spent since must not become valid again. So a restore ends
+//! everything that is valid once or until it is ended. It cannot know what was revoked since, and leaves other records as they are.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -9,20 +9,20 @@ use keyproof_store::{Entropy, Key, NotApplied, Raw, Row, Segment, StoreError, Ti
 
 use crate::{accounts, certificates, device_identity};
 
-/// What a restore makes of a record.
+/// How a restore treats a record.
 enum Restored {
-    /// It is as it was.
+    /// It is restored unchanged.
     Kept,
-    /// It is not brought back.
+    /// It is not restored.
     Ended(Ended),
-    /// It is brought back without what may have been spent.
+    /// It is restored without the part that may have been spent.
     Changed(Change),
 }
 
-/// The record without it, or nothing if nothing is left of it; and what ended, if anything did.
+/// Removes the part that may have been spent. Returns the rest of the record, if any, and what ended, if anything did.
 type Change = fn(Raw, &Restoring<'_>) -> Result<Outcome, RestoreError>;
 
-/// What is left of a record, and what ended with the rest.
+/// What remains of a record, and what ended with the removed part.
 pub(crate) struct Outcome {
     pub(crate) left: Option<Raw>,
     pub(crate) ended: Option<Ended>,
@@ -35,30 +35,30 @@ pub enum Ended {
     AccessTokenKeys,
     /// Application tokens.
     ApplicationTokens,
-    /// First steps of logins that waited for a code.
+    /// Logins that wait for a code after their first step.
     Challenges,
-    /// Tickets and nonces that devices were given.
+    /// Tickets and nonces issued to devices.
     DeviceChallenges,
     /// Login tokens of Taler instances.
     LoginTokens,
     /// Bearer tokens of operators and services.
     OperatorTokens,
-    /// Second factors that no code has been seen of.
+    /// Second factors that were never confirmed by a code.
     PendingKeys,
     /// Users' sets of recovery codes.
     RecoveryCodes,
-    /// Logins, by their refresh tokens or in browsers.
+    /// Logins with refresh tokens or in browsers.
     Sessions,
-    /// Second factors whose codes are refused up to the restore's moment; they stay.
+    /// Second factors whose codes are refused up to the time of the restore; the factors stay.
     Steps,
     /// Users' lists of trusted devices.
     TrustedDevices,
-    /// Live verification codes of certificates.
+    /// Unused verification codes of certificates.
     VerificationCodes,
 }
 
 impl Ended {
-    /// Its name in JSON.
+    /// Returns its name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccessTokenKeys => "access_token_keys",
@@ -191,10 +191,10 @@ impl Collection {
         }
     }
 
-    /// What a restore makes of its records: *the* list.
+    /// How a restore treats the records of this collection: the authoritative list.
     fn restored(self) -> Restored {
         match self {
-            // Good until they are ended, which they may have been since.
+            // Valid until they are ended, which may have happened since.
             Self::ApplicationToken => Restored::Changed(accounts::without_validity),
             Self::ApplicationTokenText => Restored::Ended(Ended::ApplicationTokens),
             Self::LoginToken => Restored::Ended(Ended::LoginTokens),
@@ -205,18 +205,18 @@ impl Collection {
             | Self::RefreshFamily
             | Self::RefreshToken
             | Self::UserSession => Restored::Ended(Ended::Sessions),
-            // Whose signature is all that an access token needs.
+            // A signature by one of these keys is all that an access token needs.
             Self::SigningKey | Self::SigningKeyInUse => Restored::Ended(Ended::AccessTokenKeys),
-            // Good once.
+            // Valid once.
             Self::DpsCertificate => Restored::Changed(certificates::without_code),
             Self::MfaChallenge => Restored::Ended(Ended::Challenges),
             Self::MfaKey => Restored::Changed(accounts::without_steps),
             Self::MfaRecovery => Restored::Ended(Ended::RecoveryCodes),
-            // Whose number rises.
+            // Its CRL number must rise.
             Self::TpmRevocationList => Restored::Changed(device_identity::without_list),
-            // Without which the tickets and nonces of before are void.
+            // Without this key, all earlier tickets and nonces are invalid.
             Self::TpmChallengeKey => Restored::Ended(Ended::DeviceChallenges),
-            // What is there, and who is locked out.
+            // Plain state, and lockouts.
             Self::Audit
             | Self::AuditSweep
             | Self::AuditUser
@@ -258,10 +258,10 @@ impl Collection {
     }
 }
 
-/// Why a backup's records are not brought back.
+/// The error when a record of a backup cannot be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// A later release has records that this one knows nothing of.
+    /// A later release wrote a record of a collection that this release does not know.
     #[error(
         "this release does not know what the record {key} is, and so not whether it may have been spent: restore with the \
          release that made the backup, or a later one"
@@ -278,18 +278,18 @@ pub enum RestoreError {
     Record(#[from] NotApplied),
 }
 
-/// A restore under way: each record of a backup as it is to be from now on.
+/// A running restore. It turns each record of a backup into the record to be restored.
 pub struct Restoring<'e> {
-    /// Its own moment, by which records have expired or not.
+    /// The time of the restore, which decides what has expired.
     pub(crate) at: Timestamp,
-    /// Up to when codes may have been used.
+    /// The time up to which codes may have been used.
     pub(crate) codes_until: Timestamp,
     pub(crate) entropy: &'e dyn Entropy,
     ended: BTreeMap<Ended, u64>,
 }
 
 impl<'e> Restoring<'e> {
-    /// A restore at this moment, up to which codes are refused.
+    /// Starts a restore at this time. Codes up to it are refused.
     pub fn new(at: Timestamp, entropy: &'e dyn Entropy) -> Self {
         Self {
             at,
@@ -299,14 +299,14 @@ impl<'e> Restoring<'e> {
         }
     }
 
-    /// The same of a backup that was made at this moment, which may be ahead of this clock: by the clock of where it was made
-    /// codes may have been used until then. What expires before then has not expired here.
+    /// Sets when the backup was made. That may be ahead of this clock, and codes may have been used until then by the clock of the
+    /// machine that made it. Expiry is still decided by this clock.
     pub fn of_backup_made_at(mut self, made_at: Timestamp) -> Self {
         self.codes_until = self.at.max(made_at);
         self
     }
 
-    /// The record as it is to be; `None` if it is not brought back.
+    /// Returns the record to be restored, or `None` if it is not restored.
     ///
     /// # Errors
     ///
@@ -315,7 +315,7 @@ impl<'e> Restoring<'e> {
         let Some(collection) = Collection::of(&key) else {
             return Err(RestoreError::Unknown { key });
         };
-        // It is absent for everybody, whatever it was.
+        // An expired record is absent for everybody, whatever its collection.
         if row.is_expired(self.at) {
             return Ok(None);
         }
@@ -337,7 +337,7 @@ impl<'e> Restoring<'e> {
         Ok(left.map(Raw::into_parts))
     }
 
-    /// How many records of each kind ended.
+    /// Returns how many records of each kind were ended.
     pub fn ended(&self) -> &BTreeMap<Ended, u64> {
         &self.ended
     }
@@ -365,7 +365,7 @@ mod tests {
     use keyproof_store::{SystemEntropy, Version};
     use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-    /// This crate's sources, but for its tests'.
+    /// Reads this crate's sources, without the tests.
     fn sources() -> Vec<String> {
         fn collect(folder: &Path, sources: &mut Vec<String>) {
             for entry in fs::read_dir(folder).unwrap() {
@@ -390,8 +390,8 @@ mod tests {
         sources
     }
 
-    /// A collection that nobody has put into the list would stop every restore, and be found too late. Each has a type of
-    /// record, which is called as it is.
+    /// A collection missing from the list would stop every restore and be noticed too late. Each has a record type of the same
+    /// name.
     #[test]
     fn every_collection_is_in_the_list() {
         let mut found = BTreeSet::new();
@@ -409,7 +409,7 @@ mod tests {
                 }
             }
         }
-        // Each kind of object has a name in one list, and a collection that is called so.
+        // Each kind of object has a name in one list and a collection of that name.
         found.extend(ObjectKind::ALL.map(|kind| kind.name().to_owned()));
         assert!(found.contains("user") && found.contains("tpm_manager"));
         assert!(found.remove("audit_event") && found.insert("audit".to_owned()));
@@ -452,7 +452,7 @@ mod tests {
                 .await
                 .is_err()
         );
-        // The same password is good for another.
+        // The same password still gives a new token.
         restored.token("shop", "all", Lifetime::Forever).await;
     }
 

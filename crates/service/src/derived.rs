@@ -3,12 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-/// What was made of something that was found first. Of anything else it is made anew, for a plan may be asked about several
-/// states.
+/// The value derived from the first input. For any other input it is computed anew, because a plan may be run over several states.
 pub(crate) struct Derived<F, P>(Arc<OnceLock<(F, P)>>);
 
 impl<F: Clone + PartialEq, P: Clone> Derived<F, P> {
-    /// What `make` makes of this; it has to be a function of it.
+    /// Returns `make(found)`, cached for the first input. `make` must be a pure function.
     pub(crate) fn of(&self, found: &F, make: impl Fn(&F) -> P) -> P {
         let (first, made) = self.0.get_or_init(|| (found.clone(), make(found)));
         if first == found {
@@ -20,7 +19,7 @@ impl<F: Clone + PartialEq, P: Clone> Derived<F, P> {
 }
 
 impl<F, P> Clone for Derived<F, P> {
-    /// All clones are one.
+    /// All clones share one cache.
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }

@@ -1,7 +1,7 @@
-//! What ends soon, for whoever looks after the whole server.
+//! What expires soon, for an operator of the whole server.
 //!
-//! Few records are looked at whenever somebody asks. Of more than that, upkeep looks at all now and then, and remembers those
-//! that end first: so what is told is right whatever their number, and says of when it is.
+//! A small collection is read whenever an operator asks. The upkeep reads a larger one periodically and remembers the records that
+//! expire first. After its first run the answer is complete at any size, and states the time that it is from.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,28 +10,28 @@ use keyproof_store::{Prefix, Record, Store, Timestamp};
 
 use crate::{StorageError, access::Operator, pages::Pages};
 
-/// The most records of a collection that are looked at when somebody asks, but for the rest of a page.
+/// The most records of a collection that are read on request, up to the end of a page.
 const MOST_READ: usize = 1_000;
 
-/// How many of those that end first are remembered.
+/// How many of the records that expire first are remembered.
 const REMEMBERED: usize = 100;
 
-/// Something with an end.
+/// Something that expires.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ending {
     /// The last moment at which it is valid.
     pub at: Timestamp,
-    /// What it is, as the audit trail names it: `certificate/…` or `tpm_category/…`.
+    /// Its name in the audit trail: `certificate/…` or `tpm_category/…`.
     pub(crate) what: String,
-    /// What an operator has to reach who may know which it is.
+    /// The scope that an operator needs to see the name.
     pub(crate) needed: OperatorScope,
-    /// What it is called for whoever does not.
+    /// The name shown to an operator without that scope.
     pub(crate) kind: &'static str,
 }
 
 impl Ending {
-    /// What it is, as the audit trail names it: `certificate/…` or `tpm_category/…`; for an operator who does not reach it, of
-    /// what kind it is.
+    /// Returns its name in the audit trail, `certificate/…` or `tpm_category/…`. An operator without access to it gets only its
+    /// kind.
     pub fn told_to(&self, operator: &Operator) -> &str {
         if operator.may(&self.needed) {
             &self.what
@@ -41,17 +41,17 @@ impl Ending {
     }
 }
 
-/// What of a collection ends before a moment, the first to end first.
+/// The records of a collection that expire before a given time, in order of expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endings {
-    /// Those that were found.
+    /// The records that were found.
     pub found: Vec<Ending>,
-    /// What was looked at.
+    /// How much of the collection was read.
     pub seen: Seen,
 }
 
 impl Endings {
-    /// These of two collections.
+    /// Merges the endings of two collections.
     pub(crate) fn and(self, other: Self) -> Self {
         let mut found = self.found;
         found.extend(other.found);
@@ -63,33 +63,33 @@ impl Endings {
     }
 }
 
-/// How much of a collection was looked at.
+/// How much of a collection was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seen {
     /// All of it, now.
     All,
-    /// All of it, at this moment; of what was found at most a hundred, the first to end, are remembered.
+    /// All of it, at this time. At most the hundred records that expire first are remembered.
     AllAt(Timestamp),
-    /// A part: nobody has looked at all of it yet.
+    /// A part. No complete reading has been made yet.
     Part,
 }
 
-/// What ends first in a collection, as it was when all of it was last looked at.
+/// The first records of a collection to expire, as of the last complete reading.
 #[derive(Debug, Default)]
 pub(crate) struct FirstToEnd(Mutex<Option<Looked>>);
 
-/// All of a collection, looked at once.
+/// The result of a complete reading.
 #[derive(Debug)]
 struct Looked {
     at: Timestamp,
-    /// Those that end first, ended ones among them.
+    /// The records that expire first, including expired ones.
     first: Vec<Ending>,
-    /// When the next one ends.
+    /// When the next record expires.
     next: Option<Timestamp>,
 }
 
 impl FirstToEnd {
-    /// Looks at all records under a prefix, and remembers those that end first.
+    /// Reads all records under a prefix and remembers those that expire first.
     pub(crate) async fn look<R: Record>(
         &self,
         store: &Store,
@@ -116,13 +116,13 @@ impl FirstToEnd {
         Ok(())
     }
 
-    /// When the first that had not ended ends, as it was when all were last looked at.
+    /// Returns when the first record that had not yet expired expires, as of the last complete reading.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looked.as_ref()?.next
     }
 
-    /// What of the records under a prefix ends before a moment.
+    /// Returns the records under a prefix that expire before `until`.
     pub(crate) async fn before<R: Record>(
         &self,
         until: Timestamp,
@@ -230,20 +230,20 @@ mod tests {
         let store = bench().await.store;
         let known = FirstToEnd::default();
         assert_eq!(asked(&known, &store).await, (vec![], Seen::All));
-        // As many as are looked at when somebody asks, of which the last ends soon.
+        // As many records as are read on request. The last one expires soon.
         let late = 1_800_000_000;
         add(&store, 0..999, |_| late).await;
         add(&store, 999..1000, |_| 1_700_000_009).await;
         let found = vec![1_700_000_009];
         assert_eq!(asked(&known, &store).await, (found.clone(), Seen::All));
-        // One more, behind them: nobody has looked at all of them yet.
+        // One more behind them. No complete reading has been made yet.
         add(&store, 1000..1001, |_| 1_700_000_008).await;
         assert_eq!(asked(&known, &store).await, (found, Seen::Part));
         let all = || Prefix::collection(Ends::TYPE);
         known.look(&store, all(), NOW, end).await.unwrap();
         let found = vec![1_700_000_008, 1_700_000_009];
         assert_eq!(asked(&known, &store).await, (found, Seen::AllAt(NOW)));
-        // Of very many that end, the first are remembered.
+        // Of very many records that expire, only the first are remembered.
         add(&store, 1001..1300, |number| 1_700_000_009 + number % 299).await;
         known.look(&store, all(), NOW, end).await.unwrap();
         let (found, seen) = asked(&known, &store).await;
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(found[..2], [1_700_000_008, 1_700_000_009]);
         assert!(found.is_sorted() && found[99] <= 1_700_000_009 + 98);
         assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));
-        // What has ended is not next, however much of it there is.
+        // A record that has expired is not the next to expire, however many there are.
         add(&store, 1300..1450, |_| 1_600_000_000).await;
         known.look(&store, all(), NOW, end).await.unwrap();
         assert_eq!(known.next(), Some(Timestamp::from_secs(1_700_000_008)));

@@ -1,5 +1,5 @@
-//! What an operator's dashboard reads of running use cases: how much is done and waits, what was turned away, and
-//! whether the upkeep keeps up. Each number is this process's own, counted from its start.
+//! Figures about the running use cases for an operator's dashboard: work done and waiting, refusals, and whether the upkeep keeps
+//! up. Each counter belongs to this process and starts at its start.
 
 use std::{
     collections::BTreeMap,
@@ -13,84 +13,84 @@ use keyproof_store::{Batch, CommitOutcome, PoolFigures, Standbys, Timestamp};
 
 use crate::ClockDifference;
 
-/// All of them, at one moment.
+/// All figures at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Passwords that are hashed, and those that wait.
+    /// The hashing of passwords.
     pub hashing: HashingFigures,
-    /// The queues of what takes a processor's time, each with the domain that it serves.
+    /// The queues of CPU-bound work, each with the domain that it serves.
     pub queues: [(&'static str, QueueFigures); 3],
-    /// Locks after failures, each with the domain that they are in.
+    /// Lockouts, each with its domain.
     pub locks: [(&'static str, LockFigures); 2],
-    /// How often each use case ran again because a record changed meanwhile, for those that did.
+    /// How often each use case was retried because a record changed meanwhile. Use cases without a retry are absent.
     pub retries: BTreeMap<&'static str, u64>,
-    /// Refusals that were left out of the audit trail, because they came too fast.
+    /// Refusals left out of the audit trail because they came too fast.
     pub audit_left_out: u64,
-    /// The clean-up.
+    /// The removal of expired records.
     pub upkeep: UpkeepFigures,
-    /// The copies of the store's database that follow it, as they were last asked for.
+    /// The standbys of the store's database, as of the last query.
     pub standbys: Standbys,
-    /// How far this machine's clock is from that of the store's database, as they were last compared; none if it is embedded.
+    /// The difference between this machine's clock and the database's at the last comparison; `None` for an embedded store.
     pub clock_difference: Option<ClockDifference>,
-    /// The connections to the store's database; none if it is embedded.
+    /// The connections to the store's database; `None` for an embedded store.
     pub pool: Option<PoolFigures>,
-    /// When the next CA certificate of a provisioning service ends, as it was last looked at; none without any.
+    /// When the next CA certificate of a provisioning service expires, as of the last look; `None` if there is none.
     pub certificates_end: Option<Timestamp>,
-    /// When the first CA of a TPM category ends, as it was last looked at; none without categories.
+    /// When the first CA of a TPM category expires, as of the last look; `None` if there is none.
     pub authorities_end: Option<Timestamp>,
 }
 
 /// The hashing of passwords.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HashingFigures {
-    /// How many are hashed now.
+    /// Passwords being hashed now.
     pub running: usize,
-    /// How many wait for a thread.
+    /// Requests waiting for a thread.
     pub waiting: usize,
-    /// How many were hashed.
+    /// Passwords hashed.
     pub hashed: u64,
-    /// How many were turned away, because too many waited.
+    /// Requests refused because too many were waiting.
     pub busy: u64,
-    /// How many were not hashed, because their client had gone.
+    /// Requests not hashed because their client had gone.
     pub gone: u64,
-    /// How many requests were refused by their address's limit.
+    /// Requests refused by the limit for their address.
     pub limited: u64,
 }
 
 /// A queue of [`Judging`](crate::Judging).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueFigures {
-    /// How many pieces of work run or wait.
+    /// Pieces of work that run or wait.
     pub taken: usize,
-    /// How many may.
+    /// The maximum of `taken`.
     pub capacity: usize,
-    /// How many requests were turned away, because it was full.
+    /// Requests refused because the queue was full.
     pub refused: u64,
 }
 
-/// Locks after failures at passwords and codes.
+/// Lockouts after wrong passwords and codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LockFigures {
-    /// How many began.
+    /// Lockouts that began.
     pub begun: u64,
-    /// How many attempts were not judged, because of one.
+    /// Attempts that were not checked because of a lockout.
     pub refused: u64,
 }
 
-/// The clean-up of what has expired.
+/// The removal of expired records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpkeepFigures {
-    /// How many rounds were done.
+    /// Rounds that succeeded.
     pub rounds: u64,
-    /// How many rounds failed.
+    /// Rounds that failed.
     pub failed: u64,
-    /// How many expired records were removed.
+    /// Expired records that were removed.
     pub removed: u64,
-    /// Whether the last round left something to the next.
+    /// Whether the last round left work for the next.
     pub is_behind: bool,
 }
 
-/// A number that only rises. It orders nothing else.
+/// A counter that only rises. It does not order other memory accesses.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 
@@ -106,7 +106,7 @@ impl Count {
     }
 }
 
-/// Counts the locks of a domain.
+/// Counts the lockouts of a domain.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     begun: Count,
@@ -121,12 +121,12 @@ impl Locks {
         }
     }
 
-    /// An attempt was not judged.
+    /// Counts an attempt that was not checked.
     pub(crate) fn refused(&self) {
         self.refused.add(1);
     }
 
-    /// One begins with this batch, if it is applied.
+    /// Counts a lockout that begins with this batch, if the batch is applied.
     pub(crate) fn begins(self: &Arc<Self>, batch: &mut Batch) {
         let locks = Arc::clone(self);
         batch.on_outcome(move |outcome| {

@@ -1,10 +1,9 @@
-//! What takes a processor's time: decoding and judging what clients send, and making keys and certificates.
+//! CPU-bound work: decoding and validating what clients send, and making keys and certificates.
 //!
-//! The async threads serve every connection, health probes included, so none of it runs there. It runs on the
-//! runtime's blocking threads, on a few of them at once; some more waits, in order, and beyond that a request is told
-//! that there is too much to do. Each kind of use case has a queue of its own for the turns that all share, and whoever asks
-//! has at most half of its places, so that nobody's crowd shuts the others out. Passwords are not hashed here: those take memory too, and have threads of their
-//! own.
+//! The async threads serve every connection, including health probes, so this work does not run there. It runs on the runtime's
+//! blocking threads, a few pieces at once. Some more wait in order; beyond that, a request gets [`TooBusy`]. Each kind of use case
+//! has its own queue, and all queues share the threads. A party has at most half of a queue's places, so that it cannot shut the
+//! others out. Passwords are not hashed here: hashing also takes memory and has its own threads.
 
 use std::{num::NonZeroUsize, panic::resume_unwind, sync::Arc, thread};
 
@@ -17,18 +16,18 @@ use crate::{
     work_observer::{Followed, Work},
 };
 
-/// How much is judged at once.
+/// Limits for CPU-bound work.
 #[derive(Clone, Copy, Debug)]
 pub struct JudgingSettings {
     /// How many pieces of work run at once.
     pub threads: NonZeroUsize,
-    /// How many more may wait in each queue. The next one is told [`TooBusy`]; a party is, where it has half of all.
+    /// How many more may wait in each queue. Further requests get [`TooBusy`], as do those of a party that has half of the places.
     pub queue: usize,
 }
 
 impl Default for JudgingSettings {
-    /// As many as the machine has processors, and 128 in the queue: at a few milliseconds each, that is a wait of less
-    /// than a second.
+    /// As many threads as the machine has processors, and a queue of 128. At a few milliseconds each, the wait is less than a
+    /// second.
     fn default() -> Self {
         Self {
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -37,28 +36,28 @@ impl Default for JudgingSettings {
     }
 }
 
-/// As much waits to be judged as may, in all or of whoever asks; try again in a second. Nothing was judged, and nothing was changed.
+/// The queue is full, or the caller's party has its share of it. Nothing was done or changed; retry in a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too much is waiting to be judged")]
 pub struct TooBusy;
 
-/// A queue for the turns at which work is done that takes a processor's time. Its clones are the same queue.
+/// A queue for CPU-bound work. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Judging {
-    /// One for each piece of work of this queue that may run or wait.
+    /// One place for each piece of work of this queue that may run or wait.
     places: Arc<Places>,
-    /// One for each that may run, of whichever queue.
+    /// One permit for each piece of work that may run, from any queue.
     turns: Arc<Semaphore>,
-    /// How many places a queue has.
+    /// The number of places in the queue.
     capacity: usize,
-    /// How many were told [`TooBusy`].
+    /// How many requests got [`TooBusy`].
     refused: Arc<Count>,
-    /// Who is told of work in any queue.
+    /// The observer of the work in all queues.
     followed: Followed,
 }
 
 impl Judging {
-    /// The first queue. Nothing is started before there is work.
+    /// Creates the first queue. It starts no thread before there is work.
     pub(crate) fn new(settings: JudgingSettings) -> Self {
         let JudgingSettings { threads, queue } = settings;
         let turns = threads.get().min(Semaphore::MAX_PERMITS);
@@ -70,7 +69,7 @@ impl Judging {
         )
     }
 
-    /// Another queue for the same turns.
+    /// Creates another queue that shares the threads.
     pub fn beside(&self) -> Self {
         Self::with(
             Arc::clone(&self.turns),
@@ -90,12 +89,12 @@ impl Judging {
         }
     }
 
-    /// Who is told of work.
+    /// Returns the observer of the work.
     pub(crate) fn followed(&self) -> Followed {
         self.followed.clone()
     }
 
-    /// What is done and waits, and what was turned away.
+    /// Returns how much runs and waits and how many requests were refused.
     pub(crate) fn figures(&self) -> QueueFigures {
         QueueFigures {
             taken: self.capacity.saturating_sub(self.places.free()),
@@ -104,12 +103,12 @@ impl Judging {
         }
     }
 
-    /// Does a piece of work off the async threads, once it is its turn. Work whose caller goes away before that is not
-    /// done; a panic in it is its caller's. It is of no party's share: for work of whose number something else takes care.
+    /// Runs work off the async threads when its turn comes. Work is dropped if its caller goes away before that, and a panic is
+    /// passed on to the caller. The work counts against no party's share: its number must be limited by other means.
     ///
     /// # Errors
     ///
-    /// [`TooBusy`], and then the work was not begun.
+    /// [`TooBusy`], if the work was not started.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -117,11 +116,12 @@ impl Judging {
         self.run_in(self.places.try_take_unshared(), work).await
     }
 
-    /// The same for a party, as [`Who::party`](crate::Who::party) names it: it has at most half of the queue's places.
+    /// Like [`run`](Self::run), for a party as [`Who::party`](crate::Who::party) names it. A party has at most half of the queue's
+    /// places.
     ///
     /// # Errors
     ///
-    /// [`TooBusy`], and then the work was not begun.
+    /// [`TooBusy`], if the work was not started.
     pub async fn run_for<T: Send + 'static>(
         &self,
         party: &str,
@@ -141,7 +141,7 @@ impl Judging {
         let held = (place, turn.map_err(|_| TooBusy)?);
         let span = Span::current();
         let done = spawn_blocking(move || {
-            // Until the work has ended, even where its caller has gone away.
+            // Kept until the work has ended, even if its caller has gone away.
             let _held = held;
             span.in_scope(work)
         });
@@ -161,7 +161,7 @@ impl Judging {
         self.places.fill()
     }
 
-    /// Takes every place that a party may have.
+    /// Takes every place that a party may have in this queue.
     pub(crate) fn fill_of(&self, party: &str) -> Vec<Place> {
         std::iter::from_fn(|| self.places.try_take(party).ok()).collect()
     }
@@ -204,7 +204,7 @@ mod tests {
             let judging = Arc::clone(&judging);
             async move { judging.run(|| 7).await }
         });
-        // This very task runs on that thread.
+        // This task itself runs on that thread.
         while judging.places.free() > 0 {
             tokio::task::yield_now().await;
         }

@@ -1,5 +1,5 @@
-//! Tokens, and the keys of what comes for ever anew, in order of its time: what is written at once lies side by side, so
-//! that a login dirties a few pages of the store and not one for each of its records.
+//! Tokens, and keys that sort by time. Records that are written together lie side by side, so that a login dirties a few pages of
+//! the store instead of one for each record.
 
 use data_encoding::HEXLOWER;
 use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::auth_millis;
 
-/// A new token, which says when it was made if it is to.
+/// Draws a new token, which contains its time of creation if one is given.
 pub(crate) fn draw_token(entropy: &dyn Entropy, made_at: Option<Timestamp>) -> Token {
     let mut random = Zeroizing::new([0; TOKEN_BYTES]);
     entropy.fill(&mut *random);
@@ -18,29 +18,29 @@ pub(crate) fn draw_token(entropy: &dyn Entropy, made_at: Option<Timestamp>) -> T
     }
 }
 
-/// A token's name, for people and in the audit trail: the first 16 hex digits of its digest.
+/// Returns a token's name for people and for the audit trail: the first 16 hex digits of its digest.
 pub(crate) fn token_name(digest: &TokenDigest) -> String {
     let (first, _) = digest.as_bytes().split_at(8);
     HEXLOWER.encode(first)
 }
 
-/// A moment as a segment that sorts as the time does.
+/// Returns a time as a key segment that sorts chronologically.
 pub(crate) fn moment(at: Timestamp) -> String {
     HEXLOWER.encode(&at.as_millis().to_be_bytes())
 }
 
-/// When a token says that it was made.
+/// Returns the time of creation that a token contains.
 pub(crate) fn made_at(token: &Token) -> Option<Timestamp> {
     Some(Timestamp::from_millis(token.time()?.as_millis()))
 }
 
-/// Where the record of a token is: at its time and its digest, which covers the time as well, so what a client says of
-/// the time is only a place to look. At its digest alone if it is of an earlier release, and says no time.
+/// Returns the key of a token's record: its time and digest. The digest covers the time as well, so the time that a client sends
+/// only selects where to look. Tokens of earlier releases contain no time and are stored under their digest alone.
 pub(crate) fn token_key(collection: &str, tenant: &str, token: &Token) -> Key {
     token_key_of(collection, tenant, token, &token.digest())
 }
 
-/// The same for whoever has digested the token already.
+/// Like [`token_key`], for a token whose digest is already computed.
 pub(crate) fn token_key_of(
     collection: &str,
     tenant: &str,
@@ -53,7 +53,7 @@ pub(crate) fn token_key_of(
     }
 }
 
-/// The same for whoever knows when the token was made.
+/// Like [`token_key`], for a token whose time of creation is known.
 pub(crate) fn token_key_at(
     collection: &str,
     tenant: &str,

@@ -1,12 +1,12 @@
-//! keyproof's use cases: each loads records, lets a pure crate decide, and commits the verdict.
+//! keyproof's use cases. Each loads records, lets a pure crate decide, and commits the result.
 //!
-//! No verdict is returned whose commit did not happen, and a lost race is settled by loading and deciding again.
-//! Nothing here knows HTTP, and nothing assumes that this is the only process on the store.
+//! No result is returned unless its commit succeeded. If a commit loses a race, the use case loads the records and decides again.
+//! Nothing here depends on HTTP or assumes that this is the only process on the store.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-// First, for its macro.
+// Must come first because it defines a macro.
 #[macro_use]
 mod storage;
 
@@ -55,7 +55,7 @@ pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 pub use work_observer::{Work, WorkObserver};
 
-/// When something is or was, and which state of it is meant, as whoever knows no store says it.
+/// Re-exported for callers that do not depend on the store crate.
 pub use keyproof_store::{Timestamp, Version};
 
 use std::{
@@ -69,15 +69,15 @@ use zeroize::Zeroizing;
 use keys::draw_token;
 use work_observer::Followed;
 
-/// How many lists without pages are in memory at once.
+/// The maximum number of unpaged lists in memory at once.
 const LISTS: usize = 8;
 
-/// How many of them are one party's.
+/// The maximum number of those lists for one party.
 const LISTS_EACH: usize = 2;
 
 /// All use cases over one store.
 pub struct Service {
-    /// Operators' tokens.
+    /// Operators' tokens and sessions.
     pub access: Access,
     /// Users, their second factors and tokens.
     pub accounts: Accounts,
@@ -85,16 +85,16 @@ pub struct Service {
     pub audit: Arc<Audit>,
     /// CA certificates of provisioning services.
     pub certificates: Certificates,
-    /// Runs work that takes a processor's time; each domain has a queue of its own beside this one.
+    /// Runs CPU-bound work. Each domain has a queue of its own beside this one.
     pub judging: Arc<Judging>,
-    /// Places for lists whose contract has no pages, each of a party ([`Who::party`]): they are in memory whole until their
-    /// client has read them.
+    /// Places for the lists of contracts without paging, limited in total and per party ([`Who::party`]). Such a list stays in
+    /// memory as a whole until its client has read it.
     pub lists: Places,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
     /// TPM managers, categories and API keys, and the provisioning of devices.
     pub device_identity: DeviceIdentity,
-    /// The clean-up.
+    /// Removes expired records.
     pub upkeep: Upkeep,
     hashing: Arc<HashingPool>,
     queues: [(&'static str, Judging); 3],
@@ -105,16 +105,16 @@ pub struct Service {
     clock: Arc<dyn Clock>,
 }
 
-/// What operators choose. `From<HashingSettings>` takes the default for everything else.
+/// The settings that an operator chooses. `From<HashingSettings>` uses the default for everything else.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How passwords are hashed.
     pub hashing: HashingSettings,
-    /// How much is decoded and judged at once.
+    /// How much CPU-bound work runs and waits at once.
     pub judging: JudgingSettings,
-    /// How long the audit trail's events stay.
+    /// How long the audit trail keeps its events.
     pub audit: AuditSettings,
-    /// Who is told of them beside the store.
+    /// Receives audit events in addition to the store.
     pub audit_sink: Option<Arc<dyn AuditSink>>,
     /// The rules for users' accounts.
     pub accounts: AccountSettings,
@@ -138,19 +138,19 @@ impl From<HashingSettings> for Settings {
     }
 }
 
-/// Why the use cases are not available.
+/// The error when the use cases cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The hashing threads did not start.
+    /// The hashing threads could not be started.
     #[error("no thread for hashing passwords: {0}")]
     Hashing(#[from] io::Error),
-    /// The store did not take what has to be in it.
+    /// The store did not accept its initial records.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
 impl Service {
-    /// Starts the use cases of a store, and makes what has to be in it from the start.
+    /// Starts the use cases of a store and creates the records that must exist from the start.
     ///
     /// # Errors
     ///
@@ -228,16 +228,16 @@ impl Service {
         Ok(Arc::new(service))
     }
 
-    /// Tells of the work that requests wait for, from now on. The first is told, if there are several.
+    /// Reports the work that requests wait for to this observer from now on. Only the first observer is used.
     pub fn follow(&self, observer: &Arc<dyn WorkObserver>) {
         for followed in &self.followed {
             followed.by(Arc::clone(observer));
         }
     }
 
-    /// Checks that the store can be expected to answer, and holds this machine's clock against that of its database: see
-    /// [`clock_difference`](Self::clock_difference). One that is wrong makes nothing unready: where it is the database's,
-    /// no server would be left.
+    /// Checks that the store can be expected to answer and compares this machine's clock with its database's (see
+    /// [`clock_difference`](Self::clock_difference)). A wrong clock does not make the server unready: if the database's clock were
+    /// wrong, no server would be left.
     ///
     /// # Errors
     ///
@@ -248,8 +248,8 @@ impl Service {
         Ok(())
     }
 
-    /// Holds this machine's clock against that of the store's database, if it has one, and says in the log whenever they come
-    /// to be too far apart.
+    /// Compares this machine's clock with that of the store's database, if it has one. Logs when the two become too far apart and
+    /// when they agree again.
     async fn compare_clocks(&self) -> Result<Option<ClockDifference>, StoreError> {
         let asked = self.now();
         let theirs = self.store.server_time().await?;
@@ -274,17 +274,17 @@ impl Service {
         Ok(now)
     }
 
-    /// The present moment, as the use cases have it.
+    /// Returns the current time of the use cases' clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// 256 random bits as a text (base64url), for what is to be known to nobody but its holder.
+    /// Returns 256 random bits as base64url text, for a secret that only its holder may know.
     pub fn draw_text(&self) -> Zeroizing<String> {
         draw_token(self.store.entropy(), None).text()
     }
 
-    /// What a dashboard reads, as it is now.
+    /// Returns the current figures for a dashboard.
     pub fn figures(&self) -> Figures {
         let queues = self.queues.each_ref();
         Figures {
@@ -305,8 +305,8 @@ impl Service {
         }
     }
 
-    /// How far this machine's clock was from that of the store's database when they were last compared; `None` where there
-    /// is no other machine's, or none was asked for the time yet.
+    /// Returns how far this machine's clock was from that of the store's database at the last comparison, or `None` if the store
+    /// has no database on another machine or they were not compared yet.
     pub fn clock_difference(&self) -> Option<ClockDifference> {
         *self
             .clock_difference
@@ -314,7 +314,7 @@ impl Service {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The copies of the store's database that follow it, as they were last asked for.
+    /// Returns the standbys of the store's database, as of the last query.
     pub fn standbys(&self) -> Standbys {
         *self.standbys.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! The records of a prefix a page at a time, so that nothing reads a tenant whole at once.
+//! Reads the records under a prefix page by page, so that a tenant is never read as a whole.
 
 use std::marker::PhantomData;
 
@@ -9,10 +9,10 @@ use crate::{
     storage::{Attempt, settle},
 };
 
-/// So many records are read at once.
+/// The number of records read at once.
 pub(crate) const PAGE: usize = 200;
 
-/// Where a reading of a prefix's records is.
+/// A reading of the records under a prefix.
 pub(crate) struct Pages<'a, R> {
     store: &'a Store,
     prefix: Prefix,
@@ -23,12 +23,12 @@ pub(crate) struct Pages<'a, R> {
 }
 
 impl<'a, R: Record> Pages<'a, R> {
-    /// From the first on.
+    /// Starts at the first record.
     pub(crate) const fn of(store: &'a Store, prefix: Prefix) -> Self {
         Self::after(store, prefix, None)
     }
 
-    /// From the first behind a key on.
+    /// Starts at the first record after a key.
     pub(crate) const fn after(store: &'a Store, prefix: Prefix, after: Option<Key>) -> Self {
         Self {
             store,
@@ -40,18 +40,18 @@ impl<'a, R: Record> Pages<'a, R> {
         }
     }
 
-    /// The same, so many records a page.
+    /// Sets the number of records a page.
     pub(crate) fn at_once(mut self, at_once: usize) -> Self {
         self.at_once = at_once;
         self
     }
 
-    /// Whether the page that was read last is the last.
+    /// Whether the last page was read.
     pub(crate) const fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// The next page, in order of keys; `None` once all were read. Pages are of different moments.
+    /// Reads the next page, in key order; `None` once all were read. Each page is from its own moment.
     pub(crate) async fn next(
         &mut self,
         now: Timestamp,
@@ -69,20 +69,20 @@ impl<'a, R: Record> Pages<'a, R> {
     }
 }
 
-/// Some of the rows of a list, and where the next page begins.
+/// Some rows of a list, and where the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T, P> {
     /// The rows, in order.
     pub rows: Vec<T>,
-    /// What to hand in as `after` for the next page, if there may be one.
+    /// The value of `after` for the next page, if there may be one.
     pub next: Option<P>,
 }
 
-/// How many records are read for a page of what is reached, of which the operator may reach few.
+/// How many records are read for a page of accessible records, since an operator may have access to few of them.
 const READ: usize = 1_000;
 
-/// A page of what an operator reaches of a prefix: at most `most` rows behind `after`. `row` gives a record's place in the list,
-/// and its row if it is reached. A page may have no row and yet a next page.
+/// Returns a page of those records under a prefix that an operator has access to: at most `most` rows after `after`. `row` returns
+/// a record's position in the list, and its row if it is accessible. A page may have no rows and yet a next page.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ pub(crate) async fn reached<R: Record, T, P>(
     Ok(Listed { rows, next })
 }
 
-/// A page of a prefix's records: at most `most` behind `after`, and whether there are more.
+/// Returns a page of records under a prefix, at most `most` after `after`, and whether there are more.
 ///
 /// # Errors
 ///
@@ -130,21 +130,21 @@ pub(crate) async fn some<R: Record>(
     Ok((read, is_more))
 }
 
-/// A page that is decided on.
+/// A page passed to an attempt of [`settle_pages`].
 pub(crate) struct Page<R> {
     pub(crate) records: Vec<(Key, Stored<R>)>,
-    /// Whether it is the last.
+    /// Whether it is the last page.
     pub(crate) is_last: bool,
-    /// The moment of the reading.
+    /// When it was read.
     pub(crate) now: Timestamp,
 }
 
-/// Settles the records of a prefix, so many a page: each page's batch is committed before the next is read, and a page whose
-/// race was lost is read again. `attempt` gives the batch, and a number that is added up.
+/// Settles the records under a prefix page by page. Each page's batch is committed before the next page is read, and a page that
+/// lost its race is read again. `attempt` returns the batch and a number; the result is the sum of these numbers.
 ///
 /// # Errors
 ///
-/// What an attempt or a commit fails with; the pages before are done then.
+/// The error of an attempt or commit; the pages before it stay committed.
 pub(crate) async fn settle_pages<R: Record, E, F>(
     name: &'static str,
     (store, clock): (&Store, &dyn Clock),
@@ -259,7 +259,7 @@ mod tests {
                     batch.remove(key, stored.version);
                 }
                 if attempts.get() == 2 {
-                    // Somebody else takes one of this page away.
+                    // Another task removes a record of this page.
                     let mut theirs = store.batch(page.now);
                     let (key, stored) = &page.records[0];
                     theirs.remove(key, stored.version);

@@ -1,4 +1,4 @@
-//! A semaphore with a quota: at most `all` permits, of which one party (a tenant, a user) has at most `each`.
+//! A semaphore with a quota: at most `all` permits in total, and at most `each` for one party (a tenant or a user).
 
 use std::{
     collections::BTreeMap,
@@ -14,51 +14,51 @@ use tokio::{
 
 use crate::TooBusy;
 
-/// How long a place is waited for.
+/// How long to wait for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Places, each taken by a party: whoever asks, as [`Who::party`](crate::Who::party) names them, never what they ask for.
+/// Places, each taken by a party: the caller as [`Who::party`](crate::Who::party) names it, never the object of the request.
 #[derive(Debug)]
 pub struct Places {
     all: Arc<Semaphore>,
-    /// How many a party may have.
+    /// The maximum for one party.
     each: usize,
     parties: Arc<Parties>,
 }
 
-/// Those who have a place or wait for one.
+/// The parties that have a place or wait for one.
 #[derive(Debug, Default)]
 struct Parties(Mutex<BTreeMap<String, Share>>);
 
-/// What a party has.
+/// The share of one party.
 #[derive(Debug)]
 struct Share {
     places: Arc<Semaphore>,
-    /// How many have a place or wait.
+    /// The number of requests that have a place or wait for one.
     users: usize,
 }
 
-/// One who has a place of a party's or waits for it.
+/// A request that has a place in a party's share or waits for one.
 struct User {
     parties: Arc<Parties>,
     party: String,
 }
 
-/// A place, until it is dropped.
+/// A place, released on drop.
 #[must_use = "dropping it gives the place to another"]
 pub struct Place {
     _of_all: OwnedSemaphorePermit,
     _own: Option<Own>,
 }
 
-/// What a party's place takes of its share.
+/// The part of a place that counts against its party's share.
 struct Own {
     _place: OwnedSemaphorePermit,
     _user: User,
 }
 
 impl Places {
-    /// So many in all, and so many for each party.
+    /// Creates `all` places in total, at most `each` for one party.
     pub fn new(all: usize, each: usize) -> Self {
         Self {
             all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
@@ -67,18 +67,18 @@ impl Places {
         }
     }
 
-    /// A place for this party; waits for one, but not for long.
+    /// Takes a place for this party, waiting up to five seconds for one.
     ///
     /// # Errors
     ///
-    /// [`TooBusy`], if none came free.
+    /// [`TooBusy`] if no place became free.
     pub async fn take(&self, party: &str) -> Result<Place, TooBusy> {
         if let Ok(place) = self.try_take(party) {
             return Ok(place);
         }
         let (user, own) = self.share_of(party);
         let places = async {
-            // What a party has too many of waits here, and takes nothing from others.
+            // A party's excess requests wait here, where they take no place from others.
             let own = own.acquire_owned().await.map_err(|_| TooBusy)?;
             let of_all = Arc::clone(&self.all).acquire_owned().await;
             Ok::<_, TooBusy>((of_all.map_err(|_| TooBusy)?, own))
@@ -93,11 +93,11 @@ impl Places {
         })
     }
 
-    /// A place for this party, if there is one now.
+    /// Takes a place for this party without waiting.
     ///
     /// # Errors
     ///
-    /// [`TooBusy`], if there is none.
+    /// [`TooBusy`] if none is free.
     pub(crate) fn try_take(&self, party: &str) -> Result<Place, TooBusy> {
         let (user, own) = self.share_of(party);
         let own = own.try_acquire_owned().map_err(|_| TooBusy)?;
@@ -110,11 +110,11 @@ impl Places {
         })
     }
 
-    /// A place of no party's share, if there is one now.
+    /// Takes a place that counts against no party's share, without waiting.
     ///
     /// # Errors
     ///
-    /// [`TooBusy`], if there is none.
+    /// [`TooBusy`] if none is free.
     pub(crate) fn try_take_unshared(&self) -> Result<Place, TooBusy> {
         let of_all = Arc::clone(&self.all).try_acquire_owned();
         Ok(Place {
@@ -123,7 +123,7 @@ impl Places {
         })
     }
 
-    /// How many nobody has.
+    /// Returns the number of free places.
     pub(crate) fn free(&self) -> usize {
         self.all.available_permits()
     }
@@ -149,7 +149,7 @@ impl Parties {
     }
 }
 
-/// Whom nobody uses is forgotten.
+/// Removes a party's share with its last user.
 impl Drop for User {
     fn drop(&mut self) {
         let mut parties = self.parties.lock();
@@ -171,7 +171,7 @@ impl fmt::Debug for Place {
 
 #[cfg(test)]
 impl Places {
-    /// Takes all that are free.
+    /// Takes all free places.
     pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
         let free = u32::try_from(self.free()).unwrap();
         Arc::clone(&self.all).try_acquire_many_owned(free).unwrap()

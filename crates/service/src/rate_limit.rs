@@ -1,5 +1,5 @@
-//! How often each key may be used on this server: a bucket a key, which fills again over a minute. A key is an API key's, or
-//! whoever asks.
+//! A rate limit per key on this server: one token bucket for each key, which refills within a minute. The key is an API key or a
+//! caller.
 
 use std::{
     collections::BTreeMap,
@@ -11,16 +11,16 @@ use keyproof_store::Timestamp;
 
 const MINUTE_MS: u64 = 60_000;
 
-/// Full buckets are forgotten once there are this many.
+/// From this number of buckets on, full ones are deleted.
 const REMEMBERED: usize = 4096;
 
 pub(crate) struct RateLimit {
-    /// Calls a minute; 0 is without a limit.
+    /// Calls a minute; 0 means no limit.
     limit: u64,
     buckets: Mutex<BTreeMap<String, Bucket>>,
 }
 
-/// What was taken from a full bucket, in shares of which a call takes 60,000 and `limit` come back each millisecond.
+/// The amount taken from a full bucket. A call takes 60,000 units, and `limit` units return each millisecond.
 struct Bucket {
     taken: u64,
     at: Timestamp,
@@ -34,7 +34,7 @@ impl RateLimit {
         }
     }
 
-    /// Takes one call for a key, or says how long to wait for the next.
+    /// Takes one call for a key, or returns how long to wait for the next.
     pub(crate) fn take(&self, key: &str, now: Timestamp) -> Result<(), Duration> {
         if self.limit == 0 {
             return Ok(());

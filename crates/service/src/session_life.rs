@@ -1,5 +1,5 @@
-//! How long the session of a browser lasts: until nobody has used it for a quarter of an hour, and eight hours at most. And
-//! how long its owner is taken to be there still, who has shown who they are.
+//! How long a browser session lasts: 15 minutes without use, and eight hours at most. Also how long a user's last authentication
+//! counts as fresh.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Failure, clock::APART_AT_MOST};
 
-/// How long it lasts unused.
+/// How long a session lasts without use.
 const IDLE: Duration = Duration::from_secs(15 * 60);
 
-/// How long it lasts at most.
+/// The maximum lifetime of a session.
 const LONGEST: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// How long after they have shown who they are its owner may do what weakens something.
+/// How long after authenticating the owner may make changes that weaken security.
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
-/// That it was used is written down once in so long: each time costs a commit.
+/// How often the use of a session is stored at most, because each time costs a commit.
 const NOTED: Duration = Duration::from_secs(60);
 
-/// The same before a change, which requires the session's record: what is only looked at then does not write over the record
-/// for as long as a request may take.
+/// The same before a change, which requires the session's record. Mere reads then do not replace the record during the time that a
+/// request may take.
 const NOTED_BEFORE_A_CHANGE: Duration = Duration::from_secs(30);
 
 /// When a session began, and when it was last used.
@@ -39,13 +39,13 @@ impl SessionLife {
         }
     }
 
-    /// The first moment at which it is over, unless it is used again.
+    /// Returns when the session ends unless it is used again.
     pub(crate) fn ends_at(&self) -> Timestamp {
         let longest = self.began_at.saturating_add(LONGEST);
         self.used_at.saturating_add(IDLE).min(longest)
     }
 
-    /// The same session, used now.
+    /// Returns the session as used now.
     pub(crate) const fn used_again(self, now: Timestamp) -> Self {
         Self {
             used_at: now,
@@ -53,12 +53,12 @@ impl SessionLife {
         }
     }
 
-    /// The same session, used now, if that is to be written down.
+    /// Returns the session as used now, if that is to be stored.
     pub(crate) fn used(&self, now: Timestamp) -> Option<Self> {
         self.used_after(NOTED, now)
     }
 
-    /// The same, used now for a change, if that is to be written down.
+    /// Returns the session as used now for a change, if that is to be stored.
     pub(crate) fn used_for_a_change(&self, now: Timestamp) -> Option<Self> {
         self.used_after(NOTED_BEFORE_A_CHANGE, now)
     }
@@ -69,7 +69,7 @@ impl SessionLife {
     }
 }
 
-/// When the owner of a session has last shown who they are, read at a moment.
+/// When the owner of a session last authenticated, and when that was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Confirmed {
     pub(crate) at: Timestamp,
@@ -77,22 +77,22 @@ pub(crate) struct Confirmed {
 }
 
 impl Confirmed {
-    /// Whether that was so lately that it need not be shown again before what weakens something. What lies ahead, for the clock
-    /// was set back, counts as if it lay behind.
+    /// Whether the owner authenticated recently enough for a change that weakens security. A time in the future, after the clock
+    /// was set back, counts as if it were in the past.
     pub(crate) fn is_fresh(self) -> bool {
         self.read_at.abs_diff(self.at) < FRESH
     }
 }
 
-/// The record of a browser's session.
+/// The record of a browser session.
 pub(crate) trait SessionRecord: Record {
     fn life(&self) -> SessionLife;
 
-    /// The same session with this life.
+    /// Returns the session with this life.
     fn lasting(self, life: SessionLife) -> Self;
 }
 
-/// A session as it was found by the text that a browser has of it, with its record.
+/// A session and its record, found by the token that the browser sent.
 pub(crate) struct Found<S, R> {
     pub(crate) session: S,
     pub(crate) place: Key,
@@ -101,20 +101,20 @@ pub(crate) struct Found<S, R> {
 }
 
 impl<S, R: SessionRecord> Found<S, R> {
-    /// Whether it lives by the clock of every server: one that is about to end has ended by a clock that is ahead.
+    /// Whether the session is live by every server's clock. One that is about to end has already ended by a clock that is ahead.
     pub(crate) fn lasts(&self) -> bool {
         let ends = self.kept.record.life().ends_at();
         ends.saturating_since(self.read_at) > APART_AT_MOST
     }
 
-    /// The session, used by the request that asked for it.
+    /// Stores the use, if due, and returns the session.
     pub(crate) async fn used(self, store: &Store) -> S {
         self.note(store, SessionLife::used).await;
         self.session
     }
 
-    /// Notes a use, if that is due: then the record is another. It is no reason to refuse anything if that cannot be: then the
-    /// session ends the sooner.
+    /// Stores a use if that is due and returns whether it was, since the record then has another version. A failure refuses
+    /// nothing: the session just ends sooner.
     async fn note(
         &self,
         store: &Store,
@@ -133,7 +133,7 @@ impl<S, R: SessionRecord> Found<S, R> {
     }
 }
 
-/// The session that `find` finds, used by a change that requires its record as it is from then on.
+/// Returns the session that `find` finds, for a change that requires its record in the version read.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A place of the store, with what was read there and what becomes of it.
+//! A key in the store together with the record that was read there.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use keyproof_store::{Batch, Key, Record, Snapshot, Store, Stored, Timestamp};
 
 use crate::{StorageError, audit::Warrant, storage::put};
 
-/// A record's place, and what was there.
+/// A record's key and the record that was read there, if any.
 pub(crate) struct Slot<R> {
     place: Key,
     pub(crate) stored: Option<Stored<Arc<R>>>,
 }
 
 impl<R: Record> Slot<R> {
-    /// The record at this place, which was asked for.
+    /// Takes the record at this key from a snapshot that covers it.
     ///
     /// # Errors
     ///
@@ -23,7 +23,7 @@ impl<R: Record> Slot<R> {
         Ok(Self { place, stored })
     }
 
-    /// The record at this place, which nothing else is read with.
+    /// Reads the record at this key alone.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl<R: Record> Slot<R> {
         Ok(Self { place, stored })
     }
 
-    /// A place that was not looked at: what is decided without it leaves it as it is.
+    /// A slot that was not read. A decision without it leaves its record unchanged.
     pub(crate) const fn unread(place: Key) -> Self {
         Self {
             place,
@@ -53,7 +53,7 @@ impl<R: Record> Slot<R> {
         self.stored.as_ref().map(|stored| &*stored.record)
     }
 
-    /// The same, to be kept for longer.
+    /// Returns a shared reference that outlives the slot.
     pub(crate) fn shared(&self) -> Option<&Arc<R>> {
         self.stored.as_ref().map(|stored| &stored.record)
     }
@@ -63,12 +63,12 @@ impl<R: Record> Slot<R> {
             .map(|stored| Arc::unwrap_or_clone(stored.record))
     }
 
-    /// When it ends, if it was there and does.
+    /// Returns when the record expires, if it exists and has an expiry.
     pub(crate) fn expires_at(&self) -> Option<Timestamp> {
         self.stored.as_ref()?.expires_at
     }
 
-    /// It as what permits a request, if it was there.
+    /// Returns the record as the warrant of a request, if it exists.
     pub(crate) fn warrant(&self) -> Option<Warrant> {
         self.stored.as_ref().map(|stored| Warrant {
             place: self.place.clone(),
@@ -76,21 +76,21 @@ impl<R: Record> Slot<R> {
         })
     }
 
-    /// Adds that it is still as it was read, if it was there.
+    /// Requires in the batch that the record is unchanged, if it exists.
     pub(crate) fn require(&self, batch: &mut Batch) {
         if let Some(stored) = &self.stored {
             batch.require(&self.place, stored.version);
         }
     }
 
-    /// Adds its end, if it was there.
+    /// Deletes the record in the batch, if it exists.
     pub(crate) fn remove(&self, batch: &mut Batch) {
         if let Some(stored) = &self.stored {
             batch.remove(&self.place, stored.version);
         }
     }
 
-    /// Adds this in its place, whether or not it differs.
+    /// Writes `next` in the batch, whether or not it differs.
     pub(crate) fn replace(&self, batch: &mut Batch, next: &R, expires_at: Option<Timestamp>) {
         match &self.stored {
             Some(stored) => batch.replace(&self.place, stored.version, next, expires_at),
@@ -100,8 +100,8 @@ impl<R: Record> Slot<R> {
 }
 
 impl<R: Record + PartialEq> Slot<R> {
-    /// Adds what becomes of it: what differs is written over the version that was read, what does not has to be still the
-    /// same.
+    /// Adds the next state to the batch: a changed record is written over the version that was read, an unchanged one is required
+    /// to still have that version.
     pub(crate) fn put(&self, batch: &mut Batch, next: Option<R>, expires_at: Option<Timestamp>) {
         put(batch, &self.place, self.stored.as_ref(), next, expires_at);
     }

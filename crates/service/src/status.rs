@@ -1,4 +1,4 @@
-//! How the server is, for whoever may know.
+//! The state of the server, for operators who may read it.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use keyproof_store::Timestamp;
 
 use crate::{Endings, Figures, NotReady, Seen, Service, access::Operator};
 
-/// How the server is.
+/// The state of the server.
 #[derive(Debug)]
 pub struct ServiceStatus {
-    /// What is wrong with the store, if anything is.
+    /// The problem with the store, if there is one.
     pub trouble: Option<NotReady>,
-    /// What a dashboard reads.
+    /// The figures for a dashboard.
     pub figures: Figures,
-    /// Which CA certificates and which categories' CAs end soon, or have ended.
+    /// The CA certificates and the CAs of categories that expire soon or have expired.
     pub endings: Endings,
-    /// When all this was so.
+    /// When this was collected.
     pub at: Timestamp,
 }
 
-/// What is known of what a store that does not answer has.
+/// The endings of a store that does not answer.
 const UNSEEN: Endings = Endings {
     found: Vec::new(),
     seen: Seen::Part,
 };
 
 impl Service {
-    /// How the server is, and what ends within `soon`; nothing for an operator who may not know.
+    /// Returns the state of the server and what expires within `soon`, or `None` if the operator may not read it.
     pub async fn status(&self, operator: &Operator, soon: Duration) -> Option<ServiceStatus> {
         if !operator.may(&OperatorScope::Status(Reach::Read)) {
             return None;
@@ -35,7 +35,7 @@ impl Service {
         let trouble = self.ready().await.err();
         let at = self.now();
         let until = at.saturating_add(soon);
-        // A store that does not answer is told as such.
+        // `trouble` reports a store that does not answer.
         let (certificates, authorities) = (
             self.certificates.ending(until).await.unwrap_or(UNSEEN),
             self.device_identity.ending(until).await.unwrap_or(UNSEEN),

@@ -1,4 +1,4 @@
-//! What can go wrong between a use case and the store, in the words that every use case shares.
+//! The errors between a use case and the store, shared by all use cases, and the retry loop for lost races.
 
 use std::{
     borrow::Borrow,
@@ -17,55 +17,55 @@ use keyproof_store::{
 
 use crate::{Clock, HashingError, Origin, TooBusy};
 
-/// Why a use case was not decided: the store did not answer, or there was too much to do to ask it.
+/// The error when a use case was not decided: the store did not answer, or the server was too busy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// Too much was waiting to be judged. Nothing was changed.
+    /// Too much CPU-bound work was waiting. Nothing was changed.
     #[error(transparent)]
     Busy(#[from] TooBusy),
-    /// The race for a record was lost again and again. Nothing was changed.
+    /// The race for a record was lost too often. Nothing was changed.
     #[error("the record changed during each of {tries} tries: try again")]
     Contended {
-        /// How often it was tried.
+        /// How many attempts were made.
         tries: u32,
     },
-    /// What is stored cannot be understood: a defect, or somebody wrote to the store.
+    /// A record cannot be understood: a defect, or somebody else wrote to the store.
     #[error("a record cannot be read: {0}")]
     Damaged(String),
     /// Nothing was changed, and nothing will be.
     #[error("nothing was stored: {0}")]
     NotApplied(String),
-    /// It could not be learnt whether the change was made.
+    /// It is unknown whether the change was made.
     #[error("the outcome of a change is unknown, so look what is there before another try: {0}")]
     OutcomeUnknown(String),
-    /// What the client sent is more than fits into a record. Nothing was changed.
+    /// The client's data does not fit into a record. Nothing was changed.
     #[error("the record would have {found} bytes, more than the {limit} allowed")]
     TooLarge {
-        /// The size of the record that it would have made, in bytes.
+        /// The size that the record would have, in bytes.
         found: usize,
-        /// The size of the largest record, in bytes.
+        /// The maximum size of a record, in bytes.
         limit: usize,
     },
-    /// The store did not answer a question. Nothing was changed.
+    /// The store did not answer a read. Nothing was changed.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
 }
 
-/// What is stored cannot be understood, for this reason.
+/// Returns [`StorageError::Damaged`] with this reason.
 pub(crate) fn damaged(why: impl ToString) -> StorageError {
     StorageError::Damaged(why.to_string())
 }
 
-/// Why the store cannot be expected to answer.
+/// The reason why the store cannot be expected to answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// A file of an embedded store is not where it was.
+    /// A file of an embedded store was moved.
     #[error("the store does not answer: {0}")]
     Moved(EngineError),
-    /// Another master key seals since this server was started, which it does not have.
+    /// The store now uses another master key, which this server, started before that, does not have.
     #[error("{0}")]
     MasterKey(StoreError),
-    /// A pooler gives each transaction another session of the database.
+    /// A connection pooler gives each transaction another session of the database.
     #[error("the store does not answer: {0}")]
     Pooled(EngineError),
     /// The records were moved to another store.
@@ -95,10 +95,10 @@ impl From<CommitError> for StorageError {
                 Self::TooLarge { found: len, limit }
             }
             CommitError::NotApplied(error) => Self::NotApplied(error.to_string()),
-            // A race that is not run again.
+            // This commit is not retried after a lost race.
             error @ CommitError::Conflict { .. } => Self::NotApplied(error.to_string()),
             CommitError::Unknown(error) => Self::OutcomeUnknown(error.to_string()),
-            // Whatever a later store says, it does not say that it is done.
+            // An error of a later store version: it is not known to mean that nothing was stored.
             other => Self::OutcomeUnknown(other.to_string()),
         }
     }
@@ -117,30 +117,30 @@ impl From<StoreError> for StorageError {
 impl From<UnsealError> for StorageError {
     fn from(error: UnsealError) -> Self {
         match error {
-            // The key has been changed, and this server has not been given the other one.
+            // The key was changed, and this server was not given the new one.
             UnsealError::UnknownMasterKey { .. } => Self::Unavailable(error.to_string()),
             other => Self::Damaged(other.to_string()),
         }
     }
 }
 
-/// Why a use case has not done what it was asked for.
+/// The error of a use case.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure<E> {
-    /// It was refused.
+    /// The use case refused the request.
     #[error(transparent)]
     Refused(E),
-    /// It was not decided.
+    /// The use case was not decided.
     #[error(transparent)]
     Storage(StorageError),
 }
 
 impl<E> Failure<E> {
-    /// The refusal, for whoever answers what was not decided in another place.
+    /// Returns the refusal, for a caller that reports storage errors elsewhere.
     ///
     /// # Errors
     ///
-    /// The [`StorageError`], where it was not decided.
+    /// The [`StorageError`], if the use case was not decided.
     pub fn refusal(self) -> Result<E, StorageError> {
         match self {
             Self::Refused(refusal) => Ok(refusal),
@@ -148,7 +148,7 @@ impl<E> Failure<E> {
         }
     }
 
-    /// The same, with another refusal.
+    /// Maps the refusal.
     pub fn map<F>(self, refusal: impl FnOnce(E) -> F) -> Failure<F> {
         match self {
             Self::Refused(refused) => Failure::Refused(refusal(refused)),
@@ -157,7 +157,7 @@ impl<E> Failure<E> {
     }
 }
 
-/// Refuses a use case.
+/// Returns this refusal.
 ///
 /// # Errors
 ///
@@ -167,7 +167,7 @@ pub(crate) const fn refuse<T, E>(refusal: E) -> Result<T, Failure<E>> {
 }
 
 impl Failure<Infallible> {
-    /// What is left where nothing is refused.
+    /// Returns the storage error of a use case that refuses nothing.
     pub(crate) fn without_refusal(self) -> StorageError {
         match self {
             Self::Refused(never) => match never {},
@@ -200,21 +200,21 @@ impl<E> From<UnsealError> for Failure<E> {
     }
 }
 
-/// What one attempt at a use case came to.
+/// The result of one attempt at a use case.
 pub(crate) enum Attempt<T, E> {
-    /// Nothing is decided yet: the attempt did something slow, so the records are to be loaded again.
+    /// Not decided yet: the attempt did something slow, so the records must be loaded again.
     Again,
-    /// Nothing is to be changed.
+    /// Decided without a change.
     Done(T),
-    /// The batch is to be committed, and then this is the verdict. A refusal may change something, too: it is counted.
+    /// The batch to commit, and the result to return afterwards. A refusal may change something too, such as a count of failures.
     Commit(Batch, Result<T, E>),
 }
 
-/// The body, or the refusal that says why it could not be read. To be called once existence and precondition are judged.
+/// Returns the body, or the refusal for a body that could not be read. To be called after existence and precondition are checked.
 ///
 /// # Errors
 ///
-/// What `refusal` makes of that.
+/// The refusal that `refusal` returns.
 pub(crate) fn said<T, B: Clone, E>(
     body: &Result<T, B>,
     refusal: impl FnOnce(B) -> E,
@@ -223,13 +223,12 @@ pub(crate) fn said<T, B: Clone, E>(
         .map_err(|why| Failure::Refused(refusal(why.clone())))
 }
 
-/// Settles races: runs load, decide, commit, and runs it again where a record has changed since it was loaded. No verdict
-/// is returned whose commit did not happen. `name` tells the log and [`retries`] which use case is contended.
+/// Runs an attempt (load, decide) and commits its batch. Loads and decides again if a record has changed since it was loaded. No
+/// result is returned unless its commit succeeded. `name` identifies the use case in the log and in [`retries`].
 ///
 /// # Errors
 ///
-/// What the attempt refuses, or what a commit says other than that a race was lost; [`StorageError::Contended`] once
-/// enough of them were lost.
+/// The refusal of the attempt, any commit error other than a lost race, or [`StorageError::Contended`] after too many lost races.
 pub(crate) async fn settle<T, E, F>(
     name: &'static str,
     store: &Store,
@@ -253,12 +252,12 @@ where
     }
 }
 
-/// Like [`settle`]. After a lost race it first asks whether the caller's own token or session (the records that permit
-/// `origin`) still exists: if not, every further commit would fail, so `gone()` is returned without judging again.
+/// Like [`settle`], but checks after a lost race whether the caller's own token or session (the records that permit `origin`) still
+/// exists. If not, every further commit would fail, so `gone()` is returned without another attempt.
 ///
 /// # Errors
 ///
-/// Those of [`settle`], and what `gone` makes.
+/// Those of [`settle`], and the error that `gone` returns.
 pub(crate) async fn settle_permitted<T, E, F>(
     name: &'static str,
     store: &Store,
@@ -284,13 +283,13 @@ where
     .await
 }
 
-/// What a request comes to whose token was revoked while it was on its way, at contracts that tell it to the next request: one
-/// that lost its race.
+/// The error of a request whose token was revoked meanwhile, for contracts that report the revocation only to the next request: a
+/// lost race.
 pub(crate) const fn overtaken<E>() -> Failure<E> {
     Failure::Storage(StorageError::Contended { tries: 1 })
 }
 
-/// How often each use case of this process has run again, for those that have.
+/// How often each use case of this process was retried. Use cases without a retry are absent.
 static AGAIN: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
 fn count_retry(name: &'static str) {
@@ -298,27 +297,27 @@ fn count_retry(name: &'static str) {
     *again.entry(name).or_default() += 1;
 }
 
-/// How often each use case of this process has run again, because a record changed meanwhile; for those that have.
+/// Returns how often each use case of this process was retried because a record changed meanwhile. Others are absent.
 pub(crate) fn retries() -> BTreeMap<&'static str, u64> {
     let again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
     again.clone()
 }
 
-/// How often a lost race is run again before the caller is told.
+/// How many races may be lost before the caller gets an error.
 const TRIES: u32 = 16;
 
-/// A use case's tries to commit what it decided. Whoever loses loads and decides again.
+/// Counts the races that a use case has lost.
 #[derive(Default)]
 struct Race {
     lost: u32,
 }
 
 impl Race {
-    /// Sorts the outcome of a commit: whether it is done. If it is not, a record had changed since it was loaded.
+    /// Returns whether the commit succeeded. `false` means that a record has changed since it was loaded.
     ///
     /// # Errors
     ///
-    /// What the commit says, or [`StorageError::Contended`] once there have been enough tries.
+    /// The commit's error, or [`StorageError::Contended`] after too many lost races.
     async fn won(&mut self, outcome: Result<(), CommitError>) -> Result<bool, StorageError> {
         match outcome {
             Ok(()) => Ok(true),
@@ -327,7 +326,7 @@ impl Race {
                 if self.lost == TRIES {
                     return Err(StorageError::Contended { tries: TRIES });
                 }
-                // Lets the winner's task run where there is only one thread.
+                // Lets the winner's task run on a single-threaded runtime.
                 tokio::task::yield_now().await;
                 Ok(false)
             }
@@ -336,7 +335,7 @@ impl Race {
     }
 }
 
-/// A type of records, with its name. All are at version 1 but those that say so themselves.
+/// Implements `Record` with this name at version 1. Types at other versions implement it themselves.
 macro_rules! record {
     ($record:ty, $name:literal) => {
         impl ::keyproof_store::Record for $record {
@@ -346,7 +345,7 @@ macro_rules! record {
     };
 }
 
-/// For numbers that a record does not have while they are zero.
+/// For serde: skips a number while it is zero.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde calls it with a reference"
@@ -355,8 +354,7 @@ pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Adds one record to a batch: writes `next` over the version that was read if the two differ, else requires that the record
-/// is still at that version.
+/// Adds one record to a batch: writes `next` over the version that was read if the two differ, otherwise requires that version.
 pub(crate) fn put<R: Record + PartialEq>(
     batch: &mut Batch,
     place: &Key,
@@ -435,7 +433,7 @@ mod tests {
             let mut batch = bench.store.batch(START);
             batch.insert(&key, &Marker {}, None);
             if attempts.get() == 1 {
-                // Somebody else is quicker.
+                // Another task is quicker.
                 let mut theirs = bench.store.batch(START);
                 theirs.insert(&key, &Marker {}, None);
                 bench.store.commit(theirs).await.unwrap();
@@ -465,7 +463,7 @@ mod tests {
         let attempt = || async {
             attempts.set(attempts.get() + 1);
             if attempts.get() == 1 {
-                // It is revoked while the request is judged.
+                // The token is revoked while the request is processed.
                 let mut revoking = bench.store.batch(START);
                 revoking.remove(&permits, version);
                 bench.store.commit(revoking).await.unwrap();

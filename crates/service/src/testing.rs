@@ -1,4 +1,4 @@
-//! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
+//! Shared by the tests of the use cases: a store in memory, a manual clock, and deliberate races.
 
 use std::{
     collections::BTreeMap,
@@ -29,13 +29,13 @@ use crate::{
     },
 };
 
-/// When the tests' clock starts.
+/// The initial time of the tests' clock.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// A password that is long enough.
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// Who searches the audit trail.
+/// An operator who searches the audit trail.
 pub(crate) static READER: AuditReader = AuditReader::unasked(String::new());
 
 pub(crate) struct Bench {
@@ -50,13 +50,13 @@ pub(crate) async fn bench() -> Bench {
     bench_with(|_| {}).await
 }
 
-/// With these changes to what is so by default.
+/// Creates a bench with changed default settings.
 pub(crate) async fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     let keys = MasterKeys::new(&MasterKey::generate(&SystemEntropy::new()));
     bench_on(MemoryEngine::new(), keys, START, change).await
 }
 
-/// On what an engine has.
+/// Creates a bench on this engine.
 async fn bench_on(
     inner: MemoryEngine,
     keys: MasterKeys,
@@ -79,7 +79,7 @@ async fn bench_on(
     }
 }
 
-/// A server on this store.
+/// Starts a server on this store.
 async fn server(
     store: &Store,
     clock: Arc<ManualClock>,
@@ -100,7 +100,7 @@ pub(crate) fn cheap_hashing() -> HashingSettings {
     }
 }
 
-/// A piece of work that has begun, and ends when it is told to.
+/// A piece of work that has started and ends when released.
 pub(crate) struct Occupied {
     release: mpsc::Sender<()>,
     work: JoinHandle<Result<(), TooBusy>>,
@@ -127,7 +127,7 @@ impl Occupied {
         assert_eq!(self.work.await.unwrap(), Ok(()));
     }
 
-    /// Its caller goes away; it ends when what is returned is dropped.
+    /// Aborts the caller. The work ends when the returned sender is dropped.
     pub(crate) async fn abandon(self) -> mpsc::Sender<()> {
         self.work.abort();
         assert!(self.work.await.is_err());
@@ -159,7 +159,7 @@ pub(crate) fn console() -> Origin {
     }
 }
 
-/// Whoever runs a command on this instance.
+/// Returns the rights of a command-line user for this instance.
 pub(crate) fn keeper(instance: &str) -> Keeper {
     Keeper::of_command_line(&CommandLine::of("root".to_owned()), instance)
 }
@@ -173,18 +173,18 @@ pub(crate) fn scope(text: &str) -> LoginScope {
 }
 
 impl Bench {
-    /// Another server on the same store, by the same clock.
+    /// Starts another server on the same store with the same clock.
     pub(crate) async fn another(&self, change: impl FnOnce(&mut Settings)) -> Arc<Service> {
         server(&self.store, self.clock.clone(), change).await
     }
 
-    /// Another one whose clock is ahead.
+    /// Starts another server whose clock is ahead.
     pub(crate) async fn another_ahead(&self, by: Duration) -> Arc<Service> {
         let ahead = self.clock.now().saturating_add(by);
         server(&self.store, Arc::new(ManualClock::new(ahead)), |_| {}).await
     }
 
-    /// What is there now, restored later to another store; and what ended.
+    /// Restores the current records to another store after `later`, and returns what ended.
     pub(crate) async fn restored(&self, later: Duration) -> (Self, BTreeMap<Ended, u64>) {
         let entropy = SystemEntropy::new();
         let now = self.clock.now().saturating_add(later);
@@ -207,7 +207,7 @@ impl Bench {
         (bench, restoring.ended().clone())
     }
 
-    /// A token of a new instance.
+    /// Returns a token of a new instance.
     pub(crate) async fn token(&self, instance: &str, wanted: &str, lifetime: Lifetime) -> String {
         let devices = &self.service.otp_devices;
         let issuer = self.logged_in(instance).await;
@@ -224,7 +224,7 @@ impl Bench {
             .to_string()
     }
 
-    /// Makes of a token one of a release whose tokens said no time: another text, for which the same record is kept.
+    /// Turns a token into one of an earlier release without a time: another text for the same record.
     pub(crate) async fn token_of_before<R: Record>(&self, tenant: &str, text: &str) -> String {
         let (new, old) = (Token::parse(text).unwrap(), Token::from_random([7; 32]));
         let place = crate::keys::token_key(R::TYPE, tenant, &new);
@@ -238,7 +238,7 @@ impl Bench {
         old.text().to_string()
     }
 
-    /// The texts of tokens that say another time than this one, and of one that says none.
+    /// Returns the token's text with other times, and one without a time.
     pub(crate) fn at_other_times(text: &str) -> Vec<String> {
         let token = BASE64URL_NOPAD.decode(text.as_bytes()).unwrap();
         let (time, random) = token.split_at(7);
@@ -249,7 +249,7 @@ impl Bench {
         texts.into()
     }
 
-    /// The bearer of a token that allows everything, of a new instance.
+    /// Returns the holder of a token that allows everything, for a new instance.
     pub(crate) async fn session(&self, instance: &str) -> Holder {
         Holder {
             token: self.token(instance, "all", Lifetime::Forever).await,
@@ -258,7 +258,7 @@ impl Bench {
         }
     }
 
-    /// Whoever has logged in to an instance, which is made if there is none.
+    /// Logs in to an instance, which is created if it does not exist.
     pub(crate) async fn logged_in(&self, instance: &str) -> Issuer {
         let devices = &self.service.otp_devices;
         if !devices.has_instance(instance).await.unwrap() {
@@ -271,7 +271,7 @@ impl Bench {
         logged_in.await.unwrap()
     }
 
-    /// Whoever has this token of an instance, for what it allows.
+    /// Returns what a token of an instance permits.
     pub(crate) async fn permitted<R: Right>(
         &self,
         instance: &str,
@@ -281,13 +281,13 @@ impl Bench {
         devices.permit(instance, Some(token), None, &origin()).await
     }
 
-    /// How often the audit trail tells of an action.
+    /// Returns how often an action is in the audit trail.
     pub(crate) async fn times(&self, action: Action) -> usize {
         let actions = self.actions().await;
         actions.iter().filter(|told| *told == action.name()).count()
     }
 
-    /// The actions in the audit trail, in order.
+    /// Returns the actions in the audit trail, in order.
     pub(crate) async fn actions(&self) -> Vec<String> {
         let events = self
             .service
@@ -299,7 +299,7 @@ impl Bench {
     }
 }
 
-/// The bearer of a token, who shows it anew for each thing.
+/// The holder of a token, who presents it for every request.
 pub(crate) struct Holder {
     service: Arc<Service>,
     instance: String,

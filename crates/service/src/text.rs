@@ -1,6 +1,6 @@
-//! Texts of callers, as far as they are kept.
+//! Shortens callers' texts before they are stored.
 
-/// At most so many bytes of a text, in whole characters.
+/// Returns at most the first `most` bytes of a text, in whole characters.
 pub(crate) fn cut(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! What is done on the side, again and again, a bounded amount at a time.
+//! Background work, done periodically in bounded portions.
 
 use std::{
     fmt,
@@ -20,13 +20,13 @@ use crate::{
 /// How often the upkeep runs.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often it is looked which CAs are to be renewed, years before they end.
+/// How often to check for CAs to renew, which is done years before they expire.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// How often it is looked whether the minute is over in which refusals were left out of the audit trail.
+/// How often to check whether the minute is over in which refusals were left out of the audit trail.
 const LEFT_OUT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is looked which copies of the store's database follow it.
+/// How often to query the standbys of the store's database.
 const STANDBYS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Records removed by one batch.
@@ -35,10 +35,10 @@ const BATCH: usize = 200;
 /// Batches in one round.
 const BATCHES: usize = 25;
 
-/// Races lost in a row after which the rest is left to whoever wins them.
+/// The number of consecutive lost races after which the rest is left to the winner.
 const LOST: usize = 3;
 
-/// The clean-up of a store.
+/// Removes expired records from a store.
 pub struct Upkeep {
     store: Store,
     clock: Arc<dyn Clock>,
@@ -48,17 +48,17 @@ pub struct Upkeep {
     is_behind: AtomicBool,
 }
 
-/// What came of a round of the clean-up, or of a part of one.
+/// The result of a round of the clean-up, or of a part of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// How many records went, or were changed.
+    /// How many records were removed or changed.
     pub removed: usize,
-    /// Whether there may be more, for the next round.
+    /// Whether there may be more for the next round.
     pub goes_on: bool,
 }
 
 impl Upkeep {
-    /// The clean-up of this store.
+    /// Creates the upkeep of this store.
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
         Self {
             store,
@@ -70,7 +70,7 @@ impl Upkeep {
         }
     }
 
-    /// What was done so far.
+    /// Returns the counts so far.
     pub fn figures(&self) -> UpkeepFigures {
         UpkeepFigures {
             rounds: self.rounds.get(),
@@ -80,7 +80,7 @@ impl Upkeep {
         }
     }
 
-    /// Counts a round, which one failed part makes a failed one.
+    /// Counts a round. A round with a failed part counts as failed.
     fn count(&self, has_failed: bool) {
         let rounds = if has_failed {
             &self.failed
@@ -90,13 +90,12 @@ impl Upkeep {
         rounds.add(1);
     }
 
-    /// Removes what has expired: at most 5000 records a call, and after each 200 the store is left to others for as
-    /// long as that took. Readers take an expired record for absent, so nobody waits for this; and several servers may
-    /// be at it at once.
+    /// Removes expired records, at most 5000 a call. After each 200 it pauses for as long as they took, so that others can use the
+    /// store. Readers treat an expired record as absent, so nobody waits for this. Several servers may run it at once.
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; the rest stays for the next call.
+    /// [`StorageError`]; the remaining records stay for the next call.
     pub async fn remove_expired(&self) -> Result<Round, StorageError> {
         let mut removed = 0;
         let mut lost = 0;
@@ -114,7 +113,7 @@ impl Upkeep {
                     self.removed.add(expired.len());
                     lost = 0;
                 }
-                // Another server is at the same work, or a record was made anew: it is looked again at what is left.
+                // Another server does the same work, or a record was created anew: read again what is left.
                 Err(CommitError::Conflict { .. }) => lost += 1,
                 Err(error) => return Err(error.into()),
             }
@@ -140,8 +139,8 @@ impl fmt::Debug for Upkeep {
 }
 
 impl Service {
-    /// Does the upkeep, once a minute, renews CAs before they end, and tells the audit trail what was left out of it, for
-    /// ever: spawn it beside the server and abort it at the end.
+    /// Runs the upkeep forever. It cleans up once a minute, renews CAs before they expire, and reports to the audit trail what was
+    /// left out of it. Spawn it beside the server and abort it at the end.
     pub async fn run_upkeep(&self) {
         tokio::join!(
             self.clean_up(),
@@ -151,7 +150,7 @@ impl Service {
         );
     }
 
-    /// Renews CAs before they end, and looks for what ends first.
+    /// Renews CAs before they expire and looks up what expires first.
     async fn watch_ends(&self) {
         let mut ticks = every(RENEWAL_INTERVAL);
         loop {
@@ -166,7 +165,7 @@ impl Service {
                 Ok(renewed) => tracing::info!(renewed, "renewed CAs of TPM categories"),
                 Err(error) => tracing::warn!(%error, "cannot renew the CAs of TPM categories"),
             }
-            // Renewed ones end later by now.
+            // After the renewal, so that renewed CAs count with their new expiry.
             let looks = tokio::join!(
                 self.certificates.look_for_ends(),
                 self.device_identity.look_for_ends()
@@ -183,18 +182,19 @@ impl Service {
         let mut ticks = every(UPKEEP_INTERVAL);
         loop {
             ticks.tick().await;
-            // What comes in meanwhile may be more than a round, and each does a bounded part of everything.
+            // More may have come in than one round handles, since each round does a bounded part of everything.
             while self.clean_up_once().await {}
         }
     }
 
-    /// One round; answers whether another is to follow at once, because some part of it was not through.
+    /// Runs one round. Returns whether another should follow at once because some part was not finished.
     pub(crate) async fn clean_up_once(&self) -> bool {
         match self.has_the_time().await {
             Ok(true) => {}
-            // The log says so where they were found to be apart.
+            // Logged by `compare_clocks`.
             Ok(false) => {
-                // That another key signs is to be noticed all the same; none is made for its age while they are apart.
+                // A switch to another signing key must be noticed all the same. No key is renewed by age while the clocks are
+                // apart.
                 if let Err(error) = self.accounts.renew_signing_key().await {
                     tracing::warn!(%error, "it is not known whether another key signs");
                 }
@@ -210,7 +210,7 @@ impl Service {
         let expired = self.upkeep.remove_expired().await;
         let began = Instant::now();
         let leftovers = self.otp_devices.clear_leftovers().await;
-        // The other parts leave the store to others by themselves.
+        // The other parts pause by themselves.
         sleep(began.elapsed()).await;
         let forgotten = self.audit.forget_old().await;
         let renewed = self.accounts.renew_signing_key().await;
@@ -227,7 +227,7 @@ impl Service {
                         tracing::debug!(removed = round.removed, "upkeep");
                     }
                 }
-                // It is tried again in the next minute.
+                // The next round tries again.
                 Err(error) => {
                     has_failed = true;
                     tracing::warn!(%error, "a part of the upkeep failed");
@@ -239,19 +239,19 @@ impl Service {
         goes_on
     }
 
-    /// Whether this machine's clock may say what has ended, and what is too old. One that is ahead would remove what others use
-    /// still: their signing keys, locks that have not ended, and nonces that are spent.
+    /// Whether this machine's clock may decide what has expired or is too old. A clock that is ahead would remove what others still
+    /// use: signing keys, lockouts, and records of spent nonces.
     async fn has_the_time(&self) -> Result<bool, StorageError> {
         let difference = self.compare_clocks().await?;
         Ok(difference.filter(ClockDifference::is_too_much).is_none())
     }
 
-    /// Asks for the standbys, and says in the log whenever it comes to be that a failover may lose what was acknowledged.
+    /// Queries the standbys, and logs when a failover becomes able or unable to lose acknowledged commits.
     async fn watch_standbys(&self) {
         let mut ticks = every(STANDBYS_INTERVAL);
         loop {
             ticks.tick().await;
-            // A store that does not answer is told of elsewhere.
+            // A store that does not answer is reported elsewhere.
             let Ok(now) = self.store.standbys().await else {
                 continue;
             };
@@ -308,7 +308,7 @@ mod tests {
         const VERSION: u32 = 1;
     }
 
-    /// Adds that many records, which then expire.
+    /// Adds `count` records and lets them expire.
     async fn leave(bench: &Bench, count: u32) {
         let now = bench.clock.now();
         let end = Some(now.saturating_add(Duration::from_secs(1)));
@@ -343,7 +343,7 @@ mod tests {
         let kept = bench.token("shop", "all", Lifetime::Forever).await;
         assert_eq!(bench.service.upkeep.remove_expired().await, Ok(NOTHING));
         bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
-        // With the count of guesses at the password.
+        // Includes the counter of guesses at the password.
         let four = Round {
             removed: 4,
             ..NOTHING
@@ -406,7 +406,7 @@ mod tests {
         assert_eq!((figures.rounds, figures.failed), (1, 1));
     }
 
-    /// A hundred a second and more come in, so a round a minute would never be through.
+    /// More than a hundred a second come in, so one round a minute would never catch up.
     #[tokio::test(start_paused = true)]
     async fn a_backlog_is_worked_off_before_the_next_minute() {
         let bench = bench().await;
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(left(&bench).await, 0);
     }
 
-    /// Old events are as many as there were requests, and what a removed instance has left is as much as it had.
+    /// There are as many old events as there were requests, and a removed instance leaves as many records as it had.
     #[tokio::test(start_paused = true)]
     async fn whatever_is_left_is_worked_off_before_the_next_minute() {
         let keep = |settings: &mut Settings| settings.audit = AuditSettings::days(Some(1), 90);
@@ -427,7 +427,7 @@ mod tests {
         for number in 0..350 {
             session.add(&device(&number.to_string())).await.unwrap();
         }
-        // The removal goes through, and what it leaves is not cleared away, as after a crash.
+        // The removal is committed but what it leaves is not cleared away, as after a crash.
         bench.faults.commits(Commits::Lost);
         let (devices, shop) = (&bench.service.otp_devices, keeper("shop"));
         devices.remove_instance(&shop).await.unwrap_err();
@@ -462,7 +462,7 @@ mod tests {
         }
     }
 
-    /// Has that many changes in the audit trail.
+    /// Adds that many changes to the audit trail.
     async fn tell(bench: &Bench, count: u32) {
         let (now, origin) = (bench.clock.now(), Origin::keyproof());
         let mut batch = bench.store.batch(now);
@@ -478,7 +478,7 @@ mod tests {
         bench.store.commit(batch).await.unwrap();
     }
 
-    /// By its clock, which is a month ahead, all that others use has ended.
+    /// By its clock, which is a month ahead, everything that others use has expired.
     #[tokio::test]
     async fn a_server_whose_clock_is_wrong_is_ready_and_removes_nothing() {
         const APART: Duration = Duration::from_secs(31 * 24 * 60 * 60);
@@ -530,7 +530,7 @@ mod tests {
         assert_eq!(round, Ok(whole));
         assert_eq!(bench.service.figures().upkeep.removed, 5_000);
         assert!(left_then > 1_000, "it was done first: {left_then}");
-        // Two of them are what a login leaves.
+        // Two of them are left by a login.
         assert_eq!(left(&bench).await, 1_002);
     }
 

@@ -1,30 +1,30 @@
-//! Tells an observer (tracing) while a request waits for a password hash or for CPU-bound work.
+//! Notifies an observer (tracing) while a request waits for a password hash or for CPU-bound work.
 
 use std::sync::{Arc, OnceLock};
 
-/// What takes a processor's time.
+/// A kind of CPU-bound work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// A password is hashed, or waits for a thread that does.
+    /// A password is hashed or waits for a hashing thread.
     Hashing,
-    /// Something is decoded, judged or signed, or waits for its turn.
+    /// Something is decoded, validated or signed, or waits for its turn.
     Judging,
 }
 
-/// Is told of work, in the task that asks for it.
+/// Observes work, in the task that requests it.
 pub trait WorkObserver: Send + Sync + 'static {
-    /// Work is asked for. What is returned is dropped once it is done or given up.
+    /// Called when work is requested. The returned value is dropped once the work is done or given up.
     ///
-    /// Called on a request's way: it must be quick and not panic.
+    /// Called within a request: it must be quick and must not panic.
     fn asked(&self, work: Work) -> Option<Box<dyn Send>>;
 }
 
-/// Who is told, if anybody is.
+/// The observer, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct Followed(Arc<OnceLock<Arc<dyn WorkObserver>>>);
 
 impl Followed {
-    /// The first is told, if there are several.
+    /// Sets the observer. Only the first one is used.
     pub(crate) fn by(&self, observer: Arc<dyn WorkObserver>) {
         self.0.get_or_init(|| observer);
     }

@@ -1,8 +1,8 @@
-//! How often a client's address may ask for what costs a hash: so many times a window, which begins with its first.
+//! A rate limit per client address for requests that cost a password hash: so many in a window that begins with the first one.
 //!
-//! A stranger has not one address but a network of them. So each request counts against its host and against the
-//! networks around it, which may ask more often: an IPv6 /64 once the limit, its /56 four times and its /48 sixteen
-//! times; an IPv4 address once and its /24 sixteen times.
+//! An attacker has a network of addresses rather than one. So each request counts against its host and against the networks around
+//! it, which have higher limits: an IPv6 /64 has the limit once, its /56 four times and its /48 sixteen times; an IPv4 address has
+//! it once and its /24 sixteen times.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,14 +13,14 @@ use std::{
 
 use keyproof_store::Timestamp;
 
-/// The most networks that are remembered, some ten megabytes. Then the least used goes: nobody shares a window with
-/// strangers, and nobody who has asked often is forgotten for one who has asked once.
+/// The most networks that are remembered, about ten megabytes. Beyond that, the least used one is evicted. So nobody shares a
+/// window with strangers, and a heavy user is never evicted in favour of one with a single request.
 const REMEMBERED: usize = 65_536;
 
-/// The limit of an address, on each server.
+/// The rate limit of an address, on each server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressLimit {
-    /// How many requests a window; 0 is without a limit.
+    /// Requests per window; 0 means no limit.
     pub requests: u32,
     /// The length of a window.
     pub window: Duration,
@@ -44,27 +44,27 @@ impl Default for AddressLimit {
     }
 }
 
-/// A network, by its leading bits.
+/// A network, identified by its leading bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Network {
-    /// The address's upper bits, the others zero, and how many they are.
+    /// The address with all but its leading bits cleared, and the number of leading bits.
     V4(u32, u8),
-    /// The same of the upper half of an IPv6 address: one host has all of a /64.
+    /// The same for the upper half of an IPv6 address, since one host has a whole /64.
     V6(u64, u8),
 }
 
 impl Network {
-    /// What stands for one client.
+    /// Returns the network of one client.
     pub(super) fn host(address: IpAddr) -> Self {
         Self::around(address, 32, 64)
     }
 
-    /// What stands for one customer of a network's operator: an IPv4 /24, an IPv6 /48.
+    /// Returns the network of one customer of a network operator: an IPv4 /24 or an IPv6 /48.
     pub(super) fn site(address: IpAddr) -> Self {
         Self::around(address, 24, 48)
     }
 
-    /// An IPv4 address may come written as an IPv6 one.
+    /// Also accepts an IPv4 address written as an IPv6 address.
     fn around(address: IpAddr, v4: u8, v6: u8) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => {
@@ -79,11 +79,11 @@ impl Network {
         }
     }
 
-    /// The networks that an address counts against, the widest first, and how many times the limit each has.
+    /// Returns the networks that an address counts against, widest first, and the multiple of the limit that each has.
     fn all_around(address: IpAddr) -> [(Self, u32); 3] {
         let host = Self::host(address);
         let between = match host {
-            // There is none between a /24 and an address.
+            // There is no network between a /24 and an address.
             Self::V4(..) => (host, 1),
             Self::V6(..) => (Self::around(address, 32, 56), 4),
         };
@@ -91,7 +91,7 @@ impl Network {
     }
 }
 
-/// What every address has used of its windows.
+/// The use that each network has made of its window.
 pub(super) struct Addresses {
     limit: AddressLimit,
     windows: Mutex<Windows>,
@@ -120,7 +120,7 @@ impl Addresses {
         }
     }
 
-    /// Takes one request, or says how long to wait. What is refused counts for nothing.
+    /// Counts one request, or returns how long to wait. A refused request is not counted.
     pub(super) fn take(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
         if self.limit.requests == 0 {
             return Ok(());
@@ -138,7 +138,7 @@ impl Addresses {
         let ends = now.saturating_add(self.limit.window);
         let mut counted = None;
         for (network, _) in networks {
-            // Where there is no network between, the host would count twice.
+            // Without a network between, the host would count twice.
             if counted != Some(network) {
                 windows.count(network, ends);
             }
@@ -153,7 +153,7 @@ impl Addresses {
 }
 
 impl Windows {
-    /// Counts one request; a window that begins with it ends at `ends`.
+    /// Counts one request. A window that begins with it ends at `ends`.
     fn count(&mut self, network: Network, ends: Timestamp) {
         let mut window = match self.of.get(&network).copied() {
             Some(window) => {
@@ -211,14 +211,14 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// How many of these requests are taken.
+    /// Returns how many of these requests are allowed.
     fn taken(addresses: &Addresses, from: impl IntoIterator<Item = IpAddr>) -> usize {
         let from = from.into_iter();
         from.filter(|address| addresses.take(*address, AT).is_ok())
             .count()
     }
 
-    /// Addresses of this network, each of a /64 of its own.
+    /// Returns addresses in this network, each in its own /64.
     fn subnets(network: &str, count: u16) -> impl Iterator<Item = IpAddr> {
         let base = network.parse::<Ipv6Addr>().unwrap().to_bits();
         (0..count).map(move |number| Ipv6Addr::from_bits(base | u128::from(number) << 64).into())
@@ -229,7 +229,7 @@ mod tests {
         let addresses = addresses(2);
         let after = |seconds| AT.saturating_add(Duration::from_secs(seconds));
         assert_eq!(addresses.take(ip("192.0.2.1"), AT), Ok(()));
-        // Written as an IPv6 address it is the same one.
+        // The same address written as an IPv6 address.
         assert_eq!(addresses.take(ip("::ffff:192.0.2.1"), after(100)), Ok(()));
         let wait = Err(Duration::from_secs(100));
         assert_eq!(addresses.take(ip("192.0.2.1"), after(200)), wait);
@@ -250,7 +250,7 @@ mod tests {
         };
         assert_eq!(taken(&addresses(5), [ip("192.0.2.1"); 100]), 5);
         assert_eq!(taken(&addresses(5), ipv4([192, 0, 2])), 80);
-        // Their neighbours are others.
+        // Neighbouring networks have their own windows.
         let addresses = addresses(5);
         assert_eq!(taken(&addresses, subnets("2001:db8::", u16::MAX)), 80);
         assert_eq!(taken(&addresses, subnets("2001:db8:1::", 256)), 20);
@@ -280,14 +280,14 @@ mod tests {
         let addresses = addresses(2);
         let often = ip("198.51.100.7");
         assert_eq!(taken(&addresses, [often; 3]), 2);
-        // From as many sites, each once: more than can be remembered.
+        // One request from each of more sites than can be remembered.
         let many = (0..70_000_u128)
             .map(|site| Ipv6Addr::from_bits(0x2001_u128 << 112 | site << 80).into());
         assert_eq!(taken(&addresses, many), 70_000);
         assert_eq!(addresses.lock().of.len(), REMEMBERED);
         assert_eq!(addresses.lock().by_use.len(), REMEMBERED);
         assert_eq!(addresses.lock().by_end.len(), REMEMBERED);
-        // Whoever is new has a window of their own, and whoever has used theirs up is still known.
+        // A newcomer has its own window, and one that has used up its window is still remembered.
         let next = AT.saturating_add(Duration::from_millis(1));
         let new = [ip("203.0.113.1"); 3].map(|address| addresses.take(address, next).is_ok());
         assert_eq!(new, [true, true, false]);

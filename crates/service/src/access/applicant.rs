@@ -1,4 +1,4 @@
-//! The request on whose behalf a password is hashed.
+//! The request for which a password is hashed.
 
 use std::{
     fmt,
@@ -11,17 +11,17 @@ use std::{
 /// Whether a client still waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Nothing says that it does not.
+    /// There is no sign that the client is gone.
     Here,
-    /// It will send no more. So it looks when a client has closed its connection, and also when it only has nothing
-    /// to add: nobody can tell without sending to it.
+    /// The client sends no more. It may have closed its connection or may just have nothing to add, which cannot be distinguished
+    /// without sending to it.
     SendsNoMore,
-    /// It is gone, or was answered without the use case, as when a deadline has passed.
+    /// The client is gone, or was answered without the use case, for example after a deadline.
     Gone,
 }
 
-/// A request, as it stands in line for being judged. Its clones are the same request, which counts once against its
-/// address however often it is hashed for.
+/// A request that waits for a password hash. Clones are the same request: it counts once against its address, however many hashes
+/// it needs.
 #[derive(Clone)]
 pub struct Applicant(Arc<Request<Client>>);
 
@@ -30,11 +30,11 @@ struct Request<C: ?Sized> {
     client: C,
 }
 
-/// Says whether it is still there.
+/// Returns whether the client is still there.
 type Client = dyn Fn() -> Presence + Send + Sync;
 
 impl Applicant {
-    /// The request of a client that says whether it is still there, as far as that can be told without waiting.
+    /// Creates the request of a client. `client` must return without waiting.
     pub fn new(client: impl Fn() -> Presence + Send + Sync + 'static) -> Self {
         let request = Arc::new(Request {
             has_counted: AtomicBool::new(false),
@@ -43,25 +43,25 @@ impl Applicant {
         Self(request)
     }
 
-    /// Whether the client still waits.
+    /// Returns whether the client still waits.
     pub(super) fn presence(&self) -> Presence {
         (self.0.client)()
     }
 
-    /// Whether this is the first time that it is to be counted.
+    /// Whether the request must be counted now. True for the first call only.
     pub(super) fn counts(&self) -> bool {
         !self.0.has_counted.swap(true, Ordering::AcqRel)
     }
 }
 
-/// One that waits for as long as it takes.
+/// A client that waits as long as it takes.
 impl Default for Applicant {
     fn default() -> Self {
         Self::new(|| Presence::Here)
     }
 }
 
-/// Which request it is says nothing about where it comes from.
+/// All are equal, so that comparing two [`Origin`](crate::Origin)s ignores which request they belong to.
 impl PartialEq for Applicant {
     fn eq(&self, _: &Self) -> bool {
         true

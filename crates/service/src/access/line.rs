@@ -1,32 +1,32 @@
-//! A line in which nobody is kept waiting by how much others ask for: parties take turns, and within a party its
-//! members, and so on. When it is too long, the one who asks for most loses what came last.
+//! A fair queue: parties take turns, and so do the members within a party, and so on. When the queue is too long, the party with
+//! the most entries loses its latest one.
 
 use std::collections::VecDeque;
 
-/// What waits, each in a place that says whose it is.
+/// A queue of items, each at the place of its party.
 pub(super) trait Line: Default {
-    /// Whose something is, from the widest party to the narrowest.
+    /// The party of an item, from the widest group to the narrowest.
     type Place;
-    /// What waits.
+    /// An item that waits.
     type Item;
 
-    /// How many wait.
+    /// Returns the number of waiting items.
     fn len(&self) -> usize;
 
-    /// Joins the end of its own party's line.
+    /// Appends an item to the queue of its party.
     fn join(&mut self, place: Self::Place, item: Self::Item);
 
-    /// Whose turn it is.
+    /// Removes and returns the item whose turn it is.
     fn next(&mut self) -> Option<Self::Item>;
 
-    /// Takes out what came last in the longest line.
+    /// Removes and returns the latest item of the longest queue.
     fn push_out(&mut self) -> Option<Self::Item>;
 }
 
-/// One after the other.
+/// A first-in, first-out queue.
 pub(super) struct InOrder<T>(VecDeque<T>);
 
-/// Parties that take turns. There are never more of them than wait, so they are looked up one by one.
+/// Parties that take turns. There are never more parties than items, so a linear search is enough.
 pub(super) struct InTurns<P, L>(VecDeque<(P, L)>);
 
 impl<T> Default for InOrder<T> {
@@ -90,7 +90,7 @@ impl<P: PartialEq, L: Line> Line for InTurns<P, L> {
 
     fn push_out(&mut self) -> Option<L::Item> {
         let lengths = self.0.iter().map(|(_, line)| line.len()).enumerate();
-        // Of equals the last, who has waited least.
+        // The last of several longest ones: it has waited least.
         let (longest, _) = lengths.max_by_key(|(_, length)| *length)?;
         let (_, line) = self.0.get_mut(longest)?;
         let item = line.push_out();

@@ -1,4 +1,5 @@
-//! Who may do what: operators' tokens and their sessions in browsers, tokens of external issuers, and the pool that hashes every password.
+//! Authentication and authorisation: operators' tokens and browser sessions, tokens of external issuers, and the pool that hashes
+//! all passwords.
 
 mod addresses;
 mod applicant;

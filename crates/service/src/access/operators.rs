@@ -1,4 +1,4 @@
-//! Tokens of operators and services: made, listed and revoked, and asked for with each request that brings one.
+//! Tokens of operators and services: creation, listing, revocation, and authentication of each request.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// What such a token's text starts with, so that scanners for leaked secrets find it.
+/// The prefix of a token's text, which lets scanners for leaked secrets find it.
 const TEXT_PREFIX: &str = "keyproof_";
 
 /// Operators' tokens.
@@ -36,65 +36,65 @@ pub struct Access {
     pub(super) audit: Arc<Audit>,
 }
 
-/// What a new token is to be.
+/// The properties of a new token.
 #[derive(Clone, Debug)]
 pub struct NewOperatorToken {
-    /// Whose it is, for people to read.
+    /// The name of the bearer, for people.
     pub subject: String,
-    /// What it allows.
+    /// The scopes that the token allows.
     pub scopes: OperatorScopes,
-    /// How long it is valid; `None` is until it is revoked.
+    /// The lifetime; `None` means until revoked.
     pub lifetime: Option<Duration>,
 }
 
-/// A new token, with the text that is shown once.
+/// A new token, with its text, which is shown only once.
 pub struct IssuedOperatorToken {
     /// The token's text, for `Authorization: Bearer`.
     pub text: Zeroizing<String>,
-    /// What is stored of it.
+    /// The stored properties of the token.
     pub token: OperatorToken,
 }
 
-/// What is known about a token, other than its text.
+/// The properties of a token, without its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorToken {
     /// Its name in lists and in the audit trail: the first 16 hex digits of its digest.
     pub id: String,
-    /// Whose it is.
+    /// The name of the bearer.
     pub subject: String,
-    /// What it allows.
+    /// The scopes that the token allows.
     pub scopes: OperatorScopes,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// The first moment at which it is no longer valid; `None` is never.
+    /// The first moment at which it is no longer valid; `None` means never.
     pub expires_at: Option<Timestamp>,
 }
 
 /// The bearer of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// As the audit trail names them.
+    /// The name in the audit trail.
     pub who: Who,
-    /// Whose the token is.
+    /// The name of the bearer.
     pub subject: String,
-    /// What it allows; it may be nothing.
+    /// The scopes that the token allows, possibly none.
     pub(super) scopes: Vec<OperatorScope>,
-    /// What was read along with the token.
+    /// The records that were read together with the token.
     pub(crate) along: ReadAlong,
-    /// The token's record, and that of the session in a browser; somebody else's tokens have none.
+    /// The token's record and that of the browser session, if any. Tokens of external issuers have none.
     pub(crate) warrants: Vec<Warrant>,
 }
 
-/// What is read along with an operator's token, and of the same moment: for what is shown to them.
+/// The keys to read in the same snapshot as an operator's token, for what is shown to the operator.
 #[derive(Clone, Debug, Default)]
 pub struct Along(pub(crate) Vec<Key>);
 
-/// What was read along with a token.
+/// The records that were read together with a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadAlong(Arc<Snapshot>);
 
 impl ReadAlong {
-    /// The record at this place. `None`: not read with the token. `Some(None)`: read, and absent. `Some(Some(_))`: read.
+    /// Returns the record at this key. `None`: not read with the token. `Some(None)`: read, and absent. `Some(Some(_))`: read.
     pub(crate) fn get<R: Record>(
         &self,
         place: &Key,
@@ -107,50 +107,50 @@ impl ReadAlong {
 }
 
 impl Operator {
-    /// What they may do, scope by scope.
+    /// Returns the scopes of the operator.
     pub fn scopes(&self) -> impl Iterator<Item = &OperatorScope> {
         self.scopes.iter()
     }
 
-    /// Whether they may do what needs this scope.
+    /// Whether one of the scopes covers the needed one.
     pub fn may(&self, needed: &OperatorScope) -> bool {
         self.scopes.iter().any(|scope| scope.covers(needed))
     }
 }
 
-/// An operator's scopes do not allow it.
+/// The error when an operator's scopes do not cover the action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it needs {needed}")]
 pub struct OutOfScope {
-    /// What the operator's token does not allow.
+    /// The missing scope.
     pub needed: OperatorScope,
 }
 
-/// A bearer is not an operator: what they have is no operator's token, or one that has expired or was revoked.
+/// The error for a token that is no operator's, has expired or was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token is unknown, expired or revoked")]
 pub struct NoOperator;
 
-/// Why a bearer is neither an operator nor somebody whom an issuer vouches for.
+/// The error when a bearer is neither an operator nor authenticated by an external issuer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BearerError {
-    /// It is not a token of keyproof's own, nor one of an issuer's.
+    /// It is neither a token of keyproof's own form nor a valid one of an issuer.
     #[error(transparent)]
     External(#[from] ExternalTokenError),
-    /// It is of keyproof's own form, and no operator's.
+    /// It has the form of keyproof's own tokens, but is no operator's token.
     #[error(transparent)]
     Operator(#[from] NoOperator),
 }
 
-/// Why no token was made.
+/// The error when no token is created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateTokenError {
-    /// The name of the bearer is empty, too long, or has control characters.
+    /// The subject is empty, too long, or contains control characters.
     #[error("a subject has 1 to 128 characters, none of them control characters")]
     Subject,
 }
 
-/// Why no token was revoked.
+/// The error when no token is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeTokenError {
     /// No token has this id.
@@ -165,13 +165,13 @@ pub(super) struct OperatorTokenRecord {
     #[serde(with = "texts")]
     scopes: OperatorScopes,
     created_at: Timestamp,
-    /// How often all sessions in browsers were ended; earlier ones are over.
+    /// How often all browser sessions were ended. Sessions of an earlier generation are invalid.
     #[serde(default, skip_serializing_if = "crate::storage::is_zero")]
     pub(super) sessions: u64,
 }
 
 impl OperatorTokenRecord {
-    /// The same token, whose earlier sessions are over.
+    /// Returns the token with all its sessions invalidated.
     pub(super) fn without_sessions(self) -> Self {
         Self {
             sessions: self.sessions.wrapping_add(1),
@@ -183,7 +183,7 @@ impl OperatorTokenRecord {
 record!(OperatorTokenRecord, "operator_token");
 
 impl Access {
-    /// The tokens of this store.
+    /// Creates the use cases for this store's tokens.
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, audit: Arc<Audit>) -> Self {
         Self {
             store,
@@ -192,7 +192,7 @@ impl Access {
         }
     }
 
-    /// Makes a token.
+    /// Creates a token.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl Access {
         .await
     }
 
-    /// The bearer of this token. Asked anew for every request: a token may be revoked from elsewhere.
+    /// Authenticates a token and returns its bearer. Call it for every request, because a token may be revoked at any time.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ impl Access {
         self.authenticate_along(text, Along::default()).await
     }
 
-    /// The same, with what is to be read along.
+    /// Like [`authenticate`](Self::authenticate), and reads `along` in the same snapshot.
     ///
     /// # Errors
     ///
@@ -276,7 +276,8 @@ impl Access {
         Ok(operator_of(at, &stored.record, along))
     }
 
-    /// The same, where tokens of these issuers are taken as well, and for keyproof's own what is to be read along.
+    /// Like [`authenticate_along`](Self::authenticate_along), but also accepts tokens of these issuers. `along` is read only with
+    /// keyproof's own tokens.
     ///
     /// # Errors
     ///
@@ -296,7 +297,7 @@ impl Access {
         }
     }
 
-    /// Every valid token, in no particular order.
+    /// Returns every valid token, in no particular order.
     ///
     /// # Errors
     ///
@@ -310,7 +311,7 @@ impl Access {
         Ok(tokens)
     }
 
-    /// Whose the tokens with these ids are, as far as there are such: those that were revoked or have expired are not known.
+    /// Returns the subjects of the tokens with these ids. Tokens that were revoked or have expired are absent.
     ///
     /// # Errors
     ///
@@ -328,7 +329,7 @@ impl Access {
         Ok(subjects)
     }
 
-    /// Ends a token.
+    /// Revokes a token.
     ///
     /// # Errors
     ///
@@ -360,7 +361,7 @@ impl Access {
         .await
     }
 
-    /// The token of this id, which is found by its digest: that begins with the id.
+    /// Finds the token with this id, which is the beginning of its digest.
     async fn find(
         &self,
         id: &str,
@@ -386,14 +387,14 @@ impl fmt::Debug for IssuedOperatorToken {
     }
 }
 
-/// The token that this text is of.
+/// Parses the text of a token.
 pub(super) fn token_of(text: &str) -> Result<Token, NoOperator> {
     let token = text.strip_prefix(TEXT_PREFIX);
     let token = token.and_then(|text| Token::parse(text).ok());
     token.ok_or(NoOperator)
 }
 
-/// Where the record of the token is that has this digest.
+/// Returns the key of the record of the token with this digest.
 pub(super) fn token_place(digest: &str) -> Key {
     Key::new("operator_token", ["_", digest])
 }
@@ -402,7 +403,7 @@ fn all_tokens() -> Prefix {
     Prefix::new("operator_token", ["_"])
 }
 
-/// The bearer of the token that was found, with what was read along.
+/// Returns the bearer of a token that was read.
 pub(super) fn operator_of(
     (place, version): (&Key, Version),
     record: &OperatorTokenRecord,
@@ -440,7 +441,7 @@ fn describe(stored: Stored<OperatorTokenRecord>) -> OperatorToken {
     }
 }
 
-/// Scopes as their texts.
+/// Serialises scopes as texts.
 mod texts {
     use keyproof_auth::operator::OperatorScopes;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -1,7 +1,7 @@
-//! Tokens whose signature was verified before, so that it is not verified anew in each request.
+//! A cache of tokens whose signature was verified, so that not every request verifies it again.
 //!
-//! Only what can never change is remembered: that these very bytes were signed, and what they say. Whatever else a
-//! token needs to be good is asked again at each use.
+//! Only immutable facts are cached: that these exact bytes were signed, and their content. Everything else that a token's validity
+//! depends on is checked at each use.
 
 use std::{
     collections::hash_map::RandomState,
@@ -14,7 +14,7 @@ use ring::digest::{SHA256, digest};
 /// The SHA-256 of a token's whole text.
 pub(crate) type TokenText = [u8; 32];
 
-/// What is remembered of each token, by its whole text: of so many, of which the least recently used goes first.
+/// An LRU cache by the token's whole text.
 pub(crate) struct Remembered<T>(Mutex<LruCache<TokenText, T, RandomState>>);
 
 impl<T: Clone> Remembered<T> {
@@ -26,7 +26,7 @@ impl<T: Clone> Remembered<T> {
         self.tokens().get(token).cloned()
     }
 
-    /// To be called only for what was verified.
+    /// Must be called only for a verified token.
     pub(crate) fn remember(&self, token: TokenText, what: T) {
         self.tokens().insert(token, what);
     }

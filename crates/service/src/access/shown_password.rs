@@ -1,4 +1,4 @@
-//! A password that somebody shows, and what became of it last.
+//! A presented password and the result of its last verification.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,13 +8,13 @@ use zeroize::Zeroizing;
 
 use super::{HashingError, HashingPool, PasswordVerdict, Turn};
 
-/// A password as it is hashed. Hashing is slow, so it is not done again unless there is another hash to compare with.
+/// A presented password. Hashing is slow, so it is not repeated unless the hash to compare with has changed.
 pub(crate) struct ShownPassword {
     password: Zeroizing<String>,
     judged: Mutex<Option<Judged>>,
 }
 
-/// The hash that it was compared with, none if it was nobody's, and what came of that.
+/// The hash that it was compared with (`None` if there was no account), and the result.
 type Judged = (Option<String>, PasswordVerdict);
 
 impl ShownPassword {
@@ -25,8 +25,8 @@ impl ShownPassword {
         }
     }
 
-    /// The verdict, if it was found by comparing with this hash; else compares. That takes a while, so the caller reads again
-    /// what it rests on.
+    /// Returns the result if the password was compared with this hash before. Otherwise compares it and returns `None`: that takes
+    /// a while, so the caller must read its records again.
     pub(crate) async fn verdict(
         &self,
         hashing: &HashingPool,
@@ -47,7 +47,7 @@ impl ShownPassword {
         Ok(None)
     }
 
-    /// Its hash under the cost in force, if it fits one of another cost: while it is at hand.
+    /// Returns the password's hash at the current cost, if it matched a hash of another cost.
     pub(crate) async fn hashed_anew(
         self,
         hashing: &HashingPool,

@@ -1,5 +1,5 @@
-//! Access tokens: JSON Web Tokens (RFC 7519) that say whose they are, of which generation and session, and what that
-//! session has shown.
+//! Access tokens: JSON Web Tokens (RFC 7519) with the user, their generation and session, and the factor that the session has
+//! presented.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use crate::{
     storage::{damaged, refuse},
 };
 
-/// The longest text that is looked at as a token, in bytes.
+/// The maximum size of a token, in bytes.
 const MAX_LEN: usize = 2048;
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
-    /// The user's number, as a text (RFC 7519, section 4.1.2).
+    /// The user's number as text (RFC 7519, section 4.1.2).
     sub: String,
     org: u32,
     role: Role,
@@ -35,34 +35,34 @@ pub(super) struct Claims {
     pub(super) generation: u64,
     iat: u64,
     exp: u64,
-    /// The application token that it was made for, if any.
+    /// The application token that it was issued for, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) app: Option<u32>,
-    /// The token itself (RFC 7519, section 4.1.7), as all that follows absent from those of earlier releases.
+    /// The token's id (RFC 7519, section 4.1.7). Tokens of earlier releases lack it and all following claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) jti: Option<TokenId>,
     /// The user's `key_changes` when it was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key_changes: Option<u64>,
-    /// The session.
+    /// The session's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sid: Option<SessionId>,
-    /// The second factor that the session has shown, if any.
+    /// The second factor that the session has presented, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     factor: Option<ShownFactor>,
-    /// When it was shown.
+    /// When the factor was presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     factor_at: Option<u64>,
-    /// The key that it was signed with, as the header has it.
+    /// The `kid` of the header: the key that signed the token.
     #[serde(skip)]
     pub(super) signed_with: String,
 }
 
-/// What a login leaves in all of its tokens.
+/// The part that all tokens of a login share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Login {
     pub(super) sid: SessionId,
-    /// Beside the password.
+    /// The factor that was presented in addition to the password.
     pub(super) shown: Option<Shown>,
 }
 
@@ -91,7 +91,7 @@ impl Claims {
         }
     }
 
-    /// The login that it comes from. One that does not say what was shown, and when, has shown nothing.
+    /// Returns the login that the token comes from. A token without factor and time has presented no factor.
     pub(super) fn login(&self, owner: Owner) -> Login {
         let of_earlier_release = || SessionId::of_earlier_release(owner, self.generation);
         let shown = self.factor.zip(self.factor_at);
@@ -125,7 +125,7 @@ impl Signer {
 }
 
 impl Accounts {
-    /// A new session, and the factor that was shown for it beside the password.
+    /// Starts a session, with the factor that was presented in addition to the password.
     pub(super) fn begin_session(&self, shown: Option<ShownFactor>, now: Timestamp) -> Login {
         Login {
             sid: SessionId::from_random(self.random()),
@@ -136,7 +136,7 @@ impl Accounts {
         }
     }
 
-    /// An access token of this login for this user, as they were when it was decided.
+    /// Issues an access token of this login for this user, as they were when that was decided.
     pub(super) fn access_token(
         &self,
         signer: &Signer,
@@ -149,8 +149,8 @@ impl Accounts {
         signer.sign(&Claims::of(id, user, login, application_token, now))
     }
 
-    /// What a token of ours says, if its time is not over. Whether the key that it was signed with is still in force is
-    /// to be asked of the store with what else the token rests on: one that was verified before is not verified again.
+    /// Returns the claims of one of our tokens unless it has expired. A cached token is not verified again, so the caller must
+    /// check in the store, with the other records, that its signing key is still valid.
     pub(super) async fn claims(&self, token: &str) -> Result<Arc<Claims>, Failure<SessionError>> {
         if token.len() > MAX_LEN {
             return refuse(SessionError::Invalid);
@@ -172,7 +172,7 @@ impl Accounts {
         Ok(claims)
     }
 
-    /// What a token says that a key of ours has signed, whatever its time.
+    /// Returns the claims of a token that one of our keys has signed, whether or not it has expired.
     async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Failure<SessionError>> {
         const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let header = decode_header(token).map_err(|_| INVALID)?;
@@ -180,7 +180,7 @@ impl Accounts {
         let key = self.signing.verifier(&id, now).await?;
         let key = key.ok_or(INVALID)?;
         let mut validation = Validation::new(Algorithm::ES256);
-        // Time is this server's clock's to say.
+        // Only this server's clock decides on expiry.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();

@@ -1,4 +1,4 @@
-//! All that is kept of one user, as it was read at one moment, and the batch that makes of it what was decided.
+//! All records of one user, read at one moment, and the batch that writes what was decided.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,21 +22,21 @@ use super::{
 };
 use crate::{StorageError, derived::Derived, slot::Slot, storage::damaged};
 
-/// An account, as it was read.
+/// An account as it was read.
 pub(super) struct Account {
-    /// Absent is nobody.
+    /// Absent if there is no such user.
     pub(super) user: Slot<User>,
     pub(super) second_factor: Slot<SecondFactor>,
     pub(super) now: Timestamp,
     devices: Slot<DevicesRecord>,
     recovery: Slot<RecoveryRecord>,
-    /// Not read where what is decided counts no failures.
+    /// Not read if the decision counts no failures.
     counted: Option<Counted>,
-    /// The one that a token stands for.
+    /// The challenge that a token identifies.
     challenge: Option<Slot<ChallengeRecord>>,
 }
 
-/// What is counted, and the name that it is counted by.
+/// The counts of failures, and the name that they are counted by.
 struct Counted {
     name: Slot<UserName>,
     lockout: Slot<LockoutRecord>,
@@ -44,7 +44,7 @@ struct Counted {
     sessions: Slot<SessionsRecord>,
 }
 
-/// Where a second factor is, and what goes with it.
+/// The keys of a second factor and the records that go with it.
 #[derive(Clone, Debug)]
 pub(super) struct FactorPlaces {
     pub(super) user: Key,
@@ -73,7 +73,7 @@ impl FactorPlaces {
     }
 }
 
-/// Where all is that is kept of a user beside what is counted against their name.
+/// The keys of all records of a user except the counts for their name.
 #[derive(Clone)]
 struct AccountPlaces {
     factor: FactorPlaces,
@@ -96,21 +96,21 @@ impl AccountPlaces {
     }
 }
 
-/// What becomes of the records that `keyproof-mfa` does not know of.
+/// Changes to the records that `keyproof-mfa` does not handle.
 #[derive(Default)]
 pub(super) struct Change {
-    /// The user's record from now on.
+    /// The new record of the user.
     pub(super) user: Option<User>,
-    /// A new key's number and secret.
+    /// The number and secret of a new key.
     pub(super) second_factor: Option<SecondFactor>,
-    /// The access token in which a user changes which key is asked for: it alone outlives that.
+    /// The access token used to change the active key. It is the only one that stays valid.
     pub(super) by: Option<TokenId>,
-    /// Where the new challenge is kept.
+    /// The key of the new challenge.
     pub(super) challenge: Option<Key>,
 }
 
 impl Accounts {
-    /// Reads what is kept of whoever has this name; of nobody, what is counted against it.
+    /// Reads the account with this name. If there is none, reads only the counts for the name.
     pub(super) async fn account(&self, name: &str) -> Result<Account, StorageError> {
         let named = name_keys(name);
         let places = Derived::default();
@@ -131,7 +131,7 @@ impl Accounts {
         Account::of(named, (owner, places), None, &reading)
     }
 
-    /// The same, of a user whose number is known.
+    /// Like [`Self::account`], for a user whose number is known.
     pub(super) async fn account_of(
         &self,
         name: &str,
@@ -142,7 +142,7 @@ impl Accounts {
         Account::of(named, (owner, places), None, &reading)
     }
 
-    /// The user whose challenge has this token, with that challenge; `None` if there is none.
+    /// Reads the challenge with this token and its user's account; `None` if there is none.
     pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Account>, StorageError> {
         fn places_of(asked: &Arc<ChallengeRecord>) -> ([Key; 2], AccountPlaces) {
             (name_keys(&asked.name), AccountPlaces::of(asked.owner))
@@ -170,7 +170,7 @@ impl Accounts {
         Account::of(named, (asked.owner, places), Some(challenge), &reading).map(Some)
     }
 
-    /// The secret of the second factor at this place, for codes to be compared with.
+    /// Decrypts the secret of the second factor at this key, to check codes against it.
     pub(super) fn secret(
         &self,
         place: &Key,
@@ -183,7 +183,7 @@ impl Accounts {
 }
 
 impl Account {
-    /// All that was read of a user.
+    /// Takes a user's records from a snapshot.
     fn of(
         [name, lockout]: [Key; 2],
         (owner, places): (Owner, AccountPlaces),
@@ -197,7 +197,7 @@ impl Account {
             addresses: Slot::of(reading, places.addresses)?,
             sessions: Slot::of(reading, places.sessions)?,
         };
-        // The name may have become another's since it was looked up.
+        // The name may have passed to another user since it was looked up.
         let is_theirs = |named: &UserName| named.owner == owner;
         if !counted.name.record().is_some_and(is_theirs) {
             account.user.stored = None;
@@ -207,7 +207,7 @@ impl Account {
         Ok(account)
     }
 
-    /// A user's second factor alone: nothing that counts failures, for what is decided on it counts none.
+    /// Takes a user's second factor alone, for a decision that counts no failures.
     pub(super) fn of_second_factor(
         places: FactorPlaces,
         reading: &Snapshot,
@@ -223,19 +223,19 @@ impl Account {
         })
     }
 
-    /// The user, if they may log in.
+    /// Returns the user if they may log in.
     pub(super) fn active_user(&self) -> Option<&Arc<User>> {
         let user = self.user.shared();
         user.filter(|user| user.status == UserStatus::Active)
     }
 
-    /// The key, if it is asked for at login.
+    /// Returns the second factor if it is required at login.
     pub(super) fn active_key(&self) -> Option<&SecondFactor> {
         let key = self.second_factor.record();
         key.filter(|found| asked_for(Some(&found.key)).is_some())
     }
 
-    /// What `keyproof-mfa` decides on.
+    /// Returns the records that `keyproof-mfa` decides on.
     pub(super) fn records(&self) -> UserRecords {
         let counted = self.counted.as_ref();
         let lockout = counted.and_then(|counted| Some(counted.lockout.record()?.0));
@@ -257,17 +257,17 @@ impl Account {
         records
     }
 
-    /// The moment of the reading, as `keyproof-mfa` counts.
+    /// Returns the time of the reading.
     pub(super) const fn at(&self) -> UnixMillis {
         millis(self.now)
     }
 
-    /// How long it is until then.
+    /// Returns how long it is until then.
     pub(super) fn wait(&self, until: UnixMillis) -> Duration {
         timestamp(until).saturating_since(self.now)
     }
 
-    /// What a failure is refused with: as `locked` says if it locks.
+    /// Returns the error of a failure: that of `locked` if the failure starts a lockout, otherwise `error`.
     pub(super) fn locked_or<E>(
         &self,
         failure: &mfa::Failure,
@@ -278,13 +278,13 @@ impl Account {
         until.map_or(error, |until| locked(self.wait(until)))
     }
 
-    /// Whether these are the records that were read: then there is nothing to commit for a refusal.
+    /// Whether the records equal those that were read, so that a refusal has nothing to commit.
     pub(super) fn is_unchanged(&self, next: &UserRecords) -> bool {
         self.records() == *next
     }
 
-    /// Adds what was decided: what differs is written over the version that was read, what does not has to be still
-    /// the same.
+    /// Adds what was decided to the batch. Changed records are written over the version that was read, unchanged ones are required
+    /// to still have that version.
     pub(super) fn save(&self, batch: &mut Batch, next: UserRecords, change: Change) {
         let counts = next.lockout.is_some() || next.addresses.is_some() || next.sessions.is_some();
         debug_assert!(self.counted.is_some() || !counts, "it was not read");
@@ -349,7 +349,7 @@ impl Account {
         }
     }
 
-    /// The same, with this as the user's record.
+    /// Like [`save`](Self::save), with a new record of the user.
     pub(super) fn save_user(&self, batch: &mut Batch, next: UserRecords, user: User) {
         let change = Change {
             user: Some(user),
@@ -358,15 +358,15 @@ impl Account {
         self.save(batch, next, change);
     }
 
-    /// Whether a record of the user's comes where there was none. That one is absent cannot be required of a store:
-    /// so the user's record, which every decision requires, changes its version with it.
+    /// Whether the user gets a kind of record that they did not have. The store cannot require that a record is absent, so the
+    /// user's record, which every decision requires, gets a new version with it.
     fn is_joined(&self, next: &UserRecords) -> bool {
         (self.second_factor.stored.is_none() && next.key.is_some())
             || (self.devices.stored.is_none() && next.devices.is_some())
             || (self.recovery.stored.is_none() && next.recovery.is_some())
     }
 
-    /// Adds the end of the user, and of all that is kept of them but what is counted against their name.
+    /// Deletes the user and all their records, except the counts for their name.
     pub(super) fn erase(&self, batch: &mut Batch) {
         self.user.remove(batch);
         self.second_factor.remove(batch);
@@ -380,12 +380,12 @@ impl Account {
     }
 }
 
-/// Whose name it is. Nobody's records are looked for as anybody's are.
+/// Returns the owner of a name. For an unknown name, records are looked up just as for a known one.
 fn owner_of(named: Option<&UserName>) -> Owner {
     named.map_or(Owner::NOBODY, |named| named.owner)
 }
 
-/// What `keyproof-mfa` decides on of a user, as far as their key goes.
+/// Returns the records that `keyproof-mfa` decides on, with only the user's key.
 pub(super) fn records_of(user: &User, second_factor: Option<&SecondFactor>) -> UserRecords {
     let (mut organisation, mut number) = (Buffer::new(), Buffer::new());
     let id = UserId::new(
@@ -397,7 +397,7 @@ pub(super) fn records_of(user: &User, second_factor: Option<&SecondFactor>) -> U
     records
 }
 
-/// Adds what becomes of a record that expires.
+/// Adds the next state of a record that expires.
 fn put_until<R: Record + PartialEq>(
     batch: &mut Batch,
     slot: &Slot<R>,
@@ -408,7 +408,7 @@ fn put_until<R: Record + PartialEq>(
     slot.put(batch, next, kept);
 }
 
-/// Which key is asked for at login.
+/// Returns the generation of the key that is required at login.
 fn asked_for(key: Option<&KeyRecord>) -> Option<Generation> {
     let key = key.filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
     key.map(KeyRecord::generation)

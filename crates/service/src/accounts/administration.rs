@@ -1,5 +1,5 @@
-//! Accounts made, changed and removed by whoever runs the server, while servers run: at the command line or, as far as an
-//! operator's scopes reach (`caller.rs`), in a browser.
+//! Creating, changing and removing accounts at run time: from the command line or, within an operator's scopes (`caller.rs`), in a
+//! browser.
 
 use keyproof_auth::{AuthError, check_new_password, operator::Reach};
 use keyproof_mfa::NoKey;
@@ -25,82 +25,83 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// The longest name of a user or an organisation, in bytes.
+/// The maximum length of a user's or organisation's name, in bytes.
 const MAX_NAME: usize = 254;
 
-/// What the log calls a change of an account that is contended.
+/// The name of a contended account change in the log.
 const CHANGE: &str = "accounts.change_user";
 
-/// What the audit event says beside the name where application tokens end.
+/// Appended to the detail of an audit event if application tokens end too.
 const TOKENS_END: &str = ": all tokens end, application tokens too";
 
-/// An account to be made.
+/// A new account.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// What the user logs in with; unique over all organisations.
+    /// The login name, unique across all organisations.
     pub name: String,
     /// The organisation's name; its number is drawn at first use.
     pub organisation: String,
-    /// What they may do.
+    /// The user's role.
     pub role: Role,
 }
 
-/// A user, as operators' lists show them.
+/// A user in operators' lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSummary {
-    /// Their number in the organisation.
+    /// The number within the organisation.
     pub id: u32,
-    /// The name they log in with.
+    /// The login name.
     pub name: String,
     /// The organisation's number.
     pub organisation_id: u32,
     /// The organisation's name.
     pub organisation: String,
-    /// What they may do.
+    /// The user's role.
     pub role: Role,
     /// Whether they may log in.
     pub status: UserStatus,
-    /// When the account was made.
+    /// When the account was created.
     pub created_at: Timestamp,
 }
 
-/// Why no account was made.
+/// The error when no account is created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddUserError {
-    /// There is one of that name.
+    /// A user with this name exists.
     #[error("the user exists already")]
     Exists,
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// A name cannot be one.
+    /// The user's name is not allowed.
     #[error(
         "a name has 1 to 254 bytes without white space, control characters and colons, and is neither a number nor a word of the API's paths"
     )]
     Name,
-    /// An organisation's name cannot be one.
+    /// The organisation's name is not allowed.
     #[error(
         "an organisation's name has 1 to 254 bytes without control characters and colons, and does not begin or end with a blank"
     )]
     OrganisationName,
-    /// The password cannot be one.
+    /// The password is not allowed.
     #[error(transparent)]
     Password(#[from] AuthError),
 }
 
-/// What becomes of a user's account.
+/// A change to a user's account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserChange {
     /// Lets a suspended user log in again.
     Activate,
-    /// Ends every session and all tokens but application tokens.
+    /// Ends every session and all tokens except application tokens.
     EndSessions,
-    /// Removes the key of a phone, with all that rests on it; every session ends, and all tokens but application tokens.
+    /// Removes the key, pending or active, and everything that depends on it. Removing an active key ends every session and all
+    /// tokens except application tokens.
     RemoveKey,
-    /// Keeps them from logging in; all tokens, challenges and trusted devices of theirs end. Application tokens do too: for
-    /// good, also when the user is activated again.
+    /// Prevents logins. Ends all the user's tokens, challenges and trusted devices. Application tokens end for good, even if the
+    /// user is activated again.
     Suspend,
-    /// Lifts their locks, and forgets the failures that are counted.
+    /// Lifts the user's lockouts and resets the counts of failures.
     Unlock,
 }
 
@@ -116,16 +117,16 @@ impl UserChange {
     }
 }
 
-/// Why an account was not changed.
+/// The error when an account is not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeUserError {
-    /// They have no active key that could be removed.
+    /// The user has no key to remove.
     #[error("the user has no active key")]
     NoKey,
-    /// The scopes of the operator who asks do not reach the user's organisation, whether or not there is one.
+    /// The operator's scopes do not cover the user's organisation, whether or not it exists.
     #[error("the token's scopes do not reach the organisation")]
     OutOfReach,
-    /// There is none of that name or number.
+    /// There is no user with this name or number.
     #[error("there is no such user")]
     Unknown,
 }
@@ -139,23 +140,23 @@ impl From<SeeUsersError> for ChangeUserError {
     }
 }
 
-/// Nobody has that name.
+/// The error when there is no user with this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no such user")]
 pub struct UnknownUser;
 
-/// Whose account is changed, and by whose permission.
+/// The account to change, and the permission for it.
 #[derive(Clone, Copy, Debug)]
 pub enum Whom<'a> {
-    /// That of this name, by whoever runs a command.
+    /// The user with this name, at the command line.
     Named(&'a CommandLine, &'a str),
-    /// That of this number, by an operator, if their scopes reach the organisation.
+    /// The user with this number, for an operator whose scopes cover the organisation.
     Reached {
         /// The operator.
         caller: &'a Caller,
         /// The organisation's number.
         organisation: u32,
-        /// The user's number in it.
+        /// The user's number within it.
         user: u32,
     },
 }
@@ -169,31 +170,31 @@ impl Whom<'_> {
     }
 }
 
-/// What became of a user's locks.
+/// The result of unlocking a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlocking {
-    /// They are lifted.
+    /// The lockouts were lifted.
     Lifted,
-    /// There were none: not of the name, nor of fingerprints, and of no known address, trusted device or session.
+    /// There were none: neither for the name or fingerprints, nor for a known address, trusted device or session.
     NoLock,
 }
 
-/// Why an operator's new password for a user was not set.
+/// The error when an operator does not set a user's password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetUserPasswordError {
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// The password cannot be one.
+    /// The password is not allowed.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// There is none of that name.
+    /// There is no user with this name.
     #[error("there is no such user")]
     Unknown,
 }
 
 impl Accounts {
-    /// Makes an account, and its organisation if it is the first there.
+    /// Creates an account, and its organisation if it does not exist.
     ///
     /// # Errors
     ///
@@ -207,7 +208,7 @@ impl Accounts {
         self.make_user(new, password, command.origin()).await
     }
 
-    /// Makes an account for whoever was found to be permitted to.
+    /// Creates an account. The caller must have checked the permission.
     pub(super) async fn make_user(
         &self,
         new: &NewUser,
@@ -259,14 +260,14 @@ impl Accounts {
             let detail = format!("{subject} in {}, role {}", new.organisation, user.role);
             let deed = deed(Action::UserAdd, &user, Some(detail), origin);
             self.audit.done(&mut batch, now, deed);
-            // A conflict is a name or a number that is taken: the name is looked up again, another number drawn.
+            // A conflict means that the name or number is taken. The retry looks up the name again and draws another number.
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
     }
 
-    /// The accounts of all organisations, a page of them: those behind `after`, which is the last of the page before. Nothing
-    /// once there are no more. Those of one organisation stand together.
+    /// Returns a page of the accounts of all organisations: those after `after`, the last account of the page before. The page is
+    /// empty at the end. Accounts of one organisation are consecutive.
     ///
     /// # Errors
     ///
@@ -297,8 +298,8 @@ impl Accounts {
         Ok(users.collect())
     }
 
-    /// Removes an account, and with it all tokens, keys and devices. What is counted against its name stays, and the name
-    /// itself, for readers of the audit trail, until [`forget_user`](Self::forget_user).
+    /// Removes an account with all its tokens, keys and devices. The counts for its name stay. So does the name, for readers of the
+    /// audit trail, until [`forget_user`](Self::forget_user).
     ///
     /// # Errors
     ///
@@ -321,7 +322,7 @@ impl Accounts {
         .await
     }
 
-    /// Changes an account. What became of locks is told where they were to be lifted.
+    /// Changes an account. Returns an [`Unlocking`] for [`UserChange::Unlock`].
     ///
     /// # Errors
     ///
@@ -385,7 +386,7 @@ impl Accounts {
         changed
     }
 
-    /// Sets a user's password; all tokens, challenges and trusted devices of theirs end, application tokens too.
+    /// Sets a user's password. Ends all their tokens, including application tokens, and their challenges and trusted devices.
     ///
     /// # Errors
     ///
@@ -417,12 +418,12 @@ impl Accounts {
         .await
     }
 
-    /// What application tokens of from now on belong to.
+    /// Draws the incarnation that future application tokens belong to.
     fn draw_incarnation(&self) -> u64 {
         u64::from_be_bytes(self.random())
     }
 
-    /// A batch that changes an account, with the event of that.
+    /// Creates a batch that changes an account, with the audit event.
     fn changing(&self, account: &Account, user: &User, action: Action, origin: &Origin) -> Batch {
         let also = match action {
             Action::UserRemove | Action::UserSetPassword | Action::UserSuspend => TOKENS_END,
@@ -435,7 +436,7 @@ impl Accounts {
         batch
     }
 
-    /// All that is kept of whose account is to be changed.
+    /// Reads the account to be changed.
     async fn whom(&self, whom: Whom<'_>) -> Result<(Account, User), Failure<ChangeUserError>> {
         match whom {
             Whom::Named(_, name) => self.named(name, ChangeUserError::Unknown).await,
@@ -451,7 +452,7 @@ impl Accounts {
         }
     }
 
-    /// All that is kept of the user of this name; `unknown` is what refuses if there is none.
+    /// Reads the account with this name. Refuses with `unknown` if there is none.
     async fn named<E>(&self, name: &str, unknown: E) -> Result<(Account, User), Failure<E>> {
         let account = self.account(name).await?;
         let user = account.user.record().cloned();
@@ -459,7 +460,7 @@ impl Accounts {
         Ok((account, user))
     }
 
-    /// The number of an organisation; one that is new is added.
+    /// Returns the number of an organisation, which is added if it is new.
     fn organisation(&self, batch: &mut Batch, named: &Slot<OrganisationName>, name: &str) -> u32 {
         if let Some(named_before) = named.record() {
             named.require(batch);
@@ -486,7 +487,7 @@ impl Accounts {
     }
 }
 
-/// What can stand in a path and in an `otpauth` label, and is not taken for a number or for another resource there.
+/// Whether the name can be in a path and in an `otpauth` label without being taken for a number or another resource.
 fn is_user_name(name: &str) -> bool {
     const WORDS: [&str; 5] = ["mfa", "my", "password", "role", "status"];
     (1..=MAX_NAME).contains(&name.len())

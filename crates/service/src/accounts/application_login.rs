@@ -1,4 +1,4 @@
-//! The login of a program, which shows an application token in place of a user's password and code.
+//! The login of a program with an application token instead of a user's password and code.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -21,16 +21,16 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// Why a token gives nothing.
+/// The error when an application token yields no access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationLoginError {
-    /// It is unknown, not valid, or its creator is gone or suspended.
+    /// The token is unknown or not valid, or its creator was removed or suspended.
     #[error("the application token is not valid")]
     Refused,
 }
 
 impl Accounts {
-    /// An access token for an application token.
+    /// Issues an access token for an application token.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Accounts {
         }
     }
 
-    /// Whom a token acts for.
+    /// Returns the user for whom a token acts, or why it is refused.
     async fn holder(
         &self,
         text: &str,
@@ -129,7 +129,7 @@ impl Accounts {
     }
 }
 
-/// A token's text leads to the token, and that to whoever made it.
+/// Reads the token by its text, then its creator.
 fn plan(text: Key) -> ReadPlan {
     ReadPlan::new([text.clone()]).then(move |found| {
         let Some(text) = found.get::<ApplicationTokenText>(&text)? else {
@@ -146,7 +146,7 @@ fn plan(text: Key) -> ReadPlan {
     })
 }
 
-/// Whom a token acts for.
+/// Returns the user for whom a token acts.
 fn creator(organisation: u32, token: &ApplicationToken) -> Owner {
     Owner {
         organisation,
@@ -154,16 +154,16 @@ fn creator(organisation: u32, token: &ApplicationToken) -> Owner {
     }
 }
 
-/// Whom a token acts for, and what that rests on.
+/// The user for whom a token acts, and the records that this depends on.
 struct Holder {
     user: Stored<Arc<User>>,
     /// The token's number.
     id: u32,
-    /// As it was read.
+    /// The version of the token that was read.
     token: Version,
 }
 
-/// Why a text gives nothing, and whose it is, where that is known.
+/// Why a token is refused, and its number, if known.
 #[derive(Clone, Copy)]
 struct Refusal {
     id: Option<u32>,

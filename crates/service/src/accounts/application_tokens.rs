@@ -1,5 +1,5 @@
-//! Application tokens: what a program shows in place of a user's password and code. It acts for its creator, from
-//! certain addresses and for a time, until it is revoked.
+//! Application tokens, which a program presents instead of a user's password and code. A token acts for its creator, from certain
+//! addresses and for a limited time, until it is revoked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,106 +26,106 @@ use crate::{
     storage::{Attempt, refuse, said},
 };
 
-/// The longest description, in bytes.
+/// The maximum length of a description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
 
-/// How many tokens a user may have, with those that have ended and are still shown.
+/// The maximum number of a user's tokens, including ended ones that are still listed.
 const MOST: usize = 1_000;
 
-/// How long one that has ended is still shown.
+/// How long a token that has ended stays listed.
 const SHOWN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// A token to be made.
+/// A new token.
 #[derive(Clone, Debug, Default)]
 pub struct NewApplicationToken {
-    /// For people to read.
+    /// A description for people.
     pub description: Option<String>,
     /// The first moment at which it is no longer valid.
     pub valid_until: Option<Timestamp>,
-    /// The only addresses that it is valid for.
+    /// The only addresses that may use the token.
     pub network: Option<IpNet>,
 }
 
-/// What is to become of a token.
+/// A change to a token.
 #[derive(Clone, Debug, Default)]
 pub struct ApplicationTokenChange {
     /// A new description.
     pub description: Option<String>,
-    /// Revoked or not; what is revoked stays so.
+    /// Whether to revoke the token. A revoked token stays revoked.
     pub is_revoked: Option<bool>,
 }
 
-/// A token, as lists show it.
+/// A token in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationTokenSummary {
-    /// Its number in the organisation.
+    /// The number within the organisation.
     pub id: u32,
-    /// For people to read.
+    /// A description for people.
     pub description: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// The first moment at which it is no longer valid.
     pub valid_until: Option<Timestamp>,
-    /// The only addresses that it is valid for.
+    /// The only addresses that may use the token.
     pub network: Option<IpNet>,
     /// Whether it is revoked.
     pub is_revoked: bool,
-    /// The number of the user who made it.
+    /// The creator's number.
     pub creator: u32,
-    /// That user's name.
+    /// The creator's name.
     pub creator_name: String,
 }
 
-/// Why a token is not valid.
+/// The reason why a token is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplicationTokenState {
-    /// Whoever made it is gone or suspended.
+    /// Its creator was removed or suspended.
     CreatorGone,
-    /// It is valid for other addresses only.
+    /// It is not valid for this address.
     Elsewhere,
-    /// Its time is over.
+    /// It has expired.
     Expired,
     /// It is revoked.
     Revoked,
-    /// There is none like it.
+    /// There is no such token.
     Unknown,
 }
 
-/// Why no token was made. `B` is why there was nothing to make it of.
+/// The error when no token is created. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddApplicationTokenError<B> {
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
     /// The description is too long.
     #[error("a description has at most {MAX_DESCRIPTION} bytes")]
     TooLong,
-    /// The user has as many as they may.
+    /// The user has the maximum number of tokens.
     #[error(
         "a user has at most {MOST} application tokens, those that ended in the last 30 days among them"
     )]
     TooMany,
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
 }
 
-/// Why a token was not changed. `B` is why there was nothing to change it to.
+/// The error when a token is not changed. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeApplicationTokenError<B> {
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
-    /// It is another's, and the role of who asks allows no more than their own, as an audit event says.
+    /// The token is another user's and the caller's role covers only their own. An audit event records this.
     #[error("not allowed to change this application token")]
     Forbidden,
-    /// A revoked token stays revoked.
+    /// The token is revoked, which cannot be undone.
     #[error("a revoked token stays revoked")]
     Revoked,
     /// The description is too long.
     #[error("a description has at most {MAX_DESCRIPTION} bytes")]
     TooLong,
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
     /// There is no such token.
@@ -133,7 +133,7 @@ pub enum ChangeApplicationTokenError<B> {
     Unknown,
 }
 
-/// Whether a token is valid, for this address at this time.
+/// Checks that a token is valid for this address at this time.
 pub(super) fn is_valid(
     token: &ApplicationToken,
     address: IpAddr,
@@ -154,7 +154,8 @@ pub(super) fn is_valid(
 }
 
 impl Accounts {
-    /// Makes a token, whose text is shown this once. What refused the body is told only of a session that may decide.
+    /// Creates a token and returns its text, which is shown only once. An unreadable body is reported only to a session that may
+    /// decide.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ impl Accounts {
     ) -> Result<Zeroizing<String>, Failure<AddApplicationTokenError<B>>> {
         let person = editor.person();
         let organisation = person.session().owner.organisation;
-        // Who has how many is looked through.
+        // The user's tokens are listed to count them.
         let place = self.listings.take(&person.origin().who.party()).await;
         let _place = place.map_err(StorageError::from)?;
         self.settle_for(person, "accounts.add_application_token", || async {
@@ -203,7 +204,7 @@ impl Accounts {
                 &record,
                 expires_at,
             );
-            // With the token itself: its number may be drawn again then.
+            // Expires with the token, because the token's number may be drawn again afterwards.
             let text = ApplicationTokenText { organisation, id };
             batch.insert(&application_token_text_key(&token), &text, expires_at);
             let deed = deed(
@@ -213,14 +214,13 @@ impl Accounts {
                 person.origin(),
             );
             self.audit.done(&mut batch, now, deed);
-            // A conflict is a number that is taken: another is drawn. Or the session has ended.
+            // A conflict means that the number is taken, so another is drawn, or that the session has ended.
             Ok(Attempt::Commit(batch, Ok(token.text())))
         })
         .await
     }
 
-    /// Whether a user may have one more token than they have. What has ended without an end of its record, as earlier releases
-    /// left it, does not count.
+    /// Whether a user may have one more token. Ended tokens of earlier releases, whose records do not expire, are not counted.
     async fn may_have_one_more(&self, user: &User, now: Timestamp) -> Result<bool, StorageError> {
         let counts = |stored: &Stored<ApplicationToken>| {
             let token = &stored.record;
@@ -241,8 +241,8 @@ impl Accounts {
         Ok(count < MOST)
     }
 
-    /// Puts a token that is revoked now in its place: it is shown for a while, and goes with its text, which may never lead to
-    /// another token of its number. Where the text is not known, both stay.
+    /// Writes a token that is now revoked. It stays listed for a while and then expires together with its text, which must never
+    /// lead to a later token with the same number. If the text is unknown, both stay.
     pub(super) async fn put_revoked(
         &self,
         batch: &mut Batch,
@@ -264,8 +264,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// The tokens that the session may see, oldest first: administrators those of their organisation, others their own.
-    /// What its creator's removal, suspension or new password by an operator has ended is revoked.
+    /// Returns the tokens that the session may see, oldest first. Administrators see those of their organisation, others their own.
+    /// A token that ended because its creator was removed, suspended or given a new password by an operator is listed as revoked.
     ///
     /// # Errors
     ///
@@ -294,7 +294,7 @@ impl Accounts {
         Ok(tokens)
     }
 
-    /// Reads those of the tokens' creators that are not known yet.
+    /// Reads the creators of these tokens that were not read yet.
     async fn add_creators(
         &self,
         known: &mut BTreeMap<u32, Slot<User>>,
@@ -316,7 +316,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Changes a token. What refused the body is told only of a token that is there, and that the person may change.
+    /// Changes a token. An unreadable body is reported only if the token exists and the person may change it.
     ///
     /// # Errors
     ///
@@ -338,7 +338,7 @@ impl Accounts {
             let token = slot.record();
             let is_permitted = match token {
                 Some(token) => session.may_manage_token(token),
-                // Observers change nothing but what is their own, whether or not it is there.
+                // Observers may change only their own tokens and must not learn whether others exist.
                 None => session.may_change_organisation(),
             };
             if !is_permitted {
@@ -385,7 +385,7 @@ impl Accounts {
         .await
     }
 
-    /// Whether it is revoked, or has ended with what an operator did to its creator. That may be this user.
+    /// Whether the token is revoked, or has ended because of an operator's change to its creator, who may be `user`.
     async fn is_over(&self, token: &ApplicationToken, user: &User) -> Result<bool, StorageError> {
         if token.is_revoked || token.creator == user.id {
             return Ok(token.is_revoked || has_ended(token, Some(user)));
@@ -401,12 +401,12 @@ impl Accounts {
     }
 }
 
-/// Whether this user made it. Their number may have been another's before.
+/// Whether this user created the token. Their number may have been another user's before.
 pub(super) fn is_of(token: &ApplicationToken, user: u32, name: &str) -> bool {
     token.creator == user && token.creator_name == name
 }
 
-/// Whether it has ended with what an operator did to its creator.
+/// Whether the token has ended because of an operator's change to its creator.
 pub(super) fn has_ended(token: &ApplicationToken, creator: Option<&User>) -> bool {
     creator.is_none_or(|creator| creator.incarnation != token.creator_incarnation)
 }

@@ -1,6 +1,5 @@
-//! The sessions of browsers: a login whose token is in a cookie, which the store knows by its digest. Each step has a
-//! token of its own: the first step's is that of the challenge, and whatever is shown anew begins a session in the place
-//! of the one before.
+//! Browser sessions: a login whose token is in a cookie and which the store finds by the token's digest. Each step has its own
+//! token: the first step has that of the challenge, and each new authentication starts a session that replaces the one before.
 
 use std::fmt;
 
@@ -26,29 +25,29 @@ use crate::{
     storage::{Attempt, settle},
 };
 
-/// What an accepted password gives a browser.
+/// The result of a correct password in a browser.
 pub enum BrowserStep {
-    /// The user is logged in: the session's token.
+    /// The user is logged in. Contains the session's token.
     LoggedIn(Zeroizing<String>),
-    /// A code is needed beside this token, within ten minutes.
+    /// A code is needed with this token, within ten minutes.
     Challenged(Zeroizing<String>),
 }
 
-/// A user's session in a browser.
+/// A user's browser session.
 #[derive(Debug)]
 pub struct UserSession {
     session: Session,
-    /// By a whole login.
+    /// When the user last logged in completely.
     confirmed: Confirmed,
 }
 
 impl UserSession {
-    /// The session.
+    /// Returns the session.
     pub const fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Whether its user has logged in so lately that they need not do so again before what weakens the account.
+    /// Whether the user logged in recently enough for a change that weakens the account.
     pub fn is_fresh(&self) -> bool {
         self.confirmed.is_fresh()
     }
@@ -64,7 +63,7 @@ impl fmt::Debug for BrowserStep {
 }
 
 impl Accounts {
-    /// Judges a name and a password as [`Accounts::login`] does, for a browser. Its session takes the place of `before`.
+    /// Verifies a name and password like [`Accounts::login`], for a browser. The new session replaces `before`.
     ///
     /// # Errors
     ///
@@ -84,7 +83,8 @@ impl Accounts {
         })
     }
 
-    /// Judges a code as [`Accounts::answer_challenge`] does, for a browser: the session's token, in the place of `before`.
+    /// Verifies a code like [`Accounts::answer_challenge`], for a browser. Returns the token of the new session, which replaces
+    /// `before`.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Accounts {
         Ok(token.text())
     }
 
-    /// The session that a browser has a token of. It is asked anew for each request, and used by that.
+    /// Returns the browser session with this token and counts as a use of it. Call it for each request.
     ///
     /// # Errors
     ///
@@ -114,7 +114,8 @@ impl Accounts {
         Ok(found.used(&self.store).await)
     }
 
-    /// The same for a change, to be asked once all of it has come: the change requires the session's record as it is now.
+    /// Like [`user_session`](Self::user_session), for a change. Call it after the whole request was received, because the change
+    /// requires the session's record in the version read here.
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl Accounts {
         acting(&self.store, || self.session_at(text)).await
     }
 
-    /// The same, for a page that is there for everybody: the session is not used by that.
+    /// Like [`user_session`](Self::user_session), for a page that is accessible to everybody. Does not count as a use.
     ///
     /// # Errors
     ///
@@ -132,16 +133,16 @@ impl Accounts {
         Ok(self.session_at(text).await?.session)
     }
 
-    /// Whether the session lives by the clocks of all servers, or only by this one's still; it is not used by that.
+    /// Whether the session is live by every server's clock, or only by this one's. Does not count as a use.
     ///
     /// # Errors
     ///
-    /// [`SessionError`], if it does not live.
+    /// [`SessionError`] if the session is not live.
     pub async fn session_lasts(&self, text: &str) -> Result<bool, Failure<SessionError>> {
         Ok(self.session_at(text).await?.lasts())
     }
 
-    /// The session and its record, without a use of it.
+    /// Returns the session and its record without counting a use.
     async fn session_at(
         &self,
         text: &str,
@@ -180,7 +181,7 @@ impl Accounts {
         })
     }
 
-    /// Ends a browser's session; one that has ended is no error.
+    /// Ends a browser session. A session that has already ended is not an error.
     ///
     /// # Errors
     ///
@@ -207,8 +208,7 @@ impl Accounts {
         .await
     }
 
-    /// Ends all sessions and tokens of a person but the browser's session that they ask in, which gets another token;
-    /// application tokens stay.
+    /// Ends all sessions and tokens of a person except this browser session, which gets a new token. Application tokens stay valid.
     ///
     /// # Errors
     ///
@@ -227,7 +227,7 @@ impl Accounts {
             let (own, user, reading) = decided.await?;
             let kept: Slot<UserSessionRecord> = Slot::of(&reading, place.clone())?;
             let record = kept.record().ok_or(ENDED)?;
-            // Whoever has activated the present key has shown a code of it.
+            // A session that activated the current key has presented a code of it.
             let by = user.activation.and_then(|activation| {
                 let is_own = activation.by == Some(record.token);
                 let is_present = activation.key_changes == user.key_changes;
@@ -236,7 +236,7 @@ impl Accounts {
             let changed = user.clone().ending_sessions(by);
             let next = UserSessionRecord {
                 key_changes: changed.key_changes,
-                // A factor of an earlier key was none, and is none of the present one now.
+                // A factor of an earlier key does not count for the current one.
                 shown: record
                     .shown
                     .filter(|_| record.key_changes == user.key_changes),
@@ -255,7 +255,7 @@ impl Accounts {
         .await
     }
 
-    /// Gives a browser's session another token: whoever has the earlier one has nothing any more.
+    /// Gives a browser session a new token. The earlier token becomes invalid.
     ///
     /// # Errors
     ///
@@ -281,7 +281,7 @@ impl Accounts {
         .await
     }
 
-    /// Adds a browser's session, in the place of this one.
+    /// Adds a browser session that replaces this one.
     pub(super) async fn add_user_session(
         &self,
         batch: &mut Batch,

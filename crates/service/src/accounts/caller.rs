@@ -1,4 +1,4 @@
-//! Operators who look after users: which organisations their scopes reach.
+//! Operators who manage users, and the organisations that their scopes cover.
 
 use keyproof_auth::operator::{OperatorScope, Reach};
 use keyproof_store::Snapshot;
@@ -21,11 +21,11 @@ use crate::{
     storage::refuse,
 };
 
-/// How many organisations a page has.
+/// The number of organisations on a page.
 const ORGANISATIONS: usize = 50;
 
-/// An operator, as accounts know them. By itself it permits nothing: what it reaches is asked for each organisation, with what
-/// is read of that.
+/// An operator as a caller of account use cases. The value alone permits nothing: access is checked for each organisation against
+/// the records read for it.
 #[derive(Clone, Debug)]
 pub struct Caller {
     operator: Operator,
@@ -33,7 +33,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// This operator, with a request that came from there.
+    /// Creates the caller for this operator and request.
     pub fn new(operator: &Operator, origin: &Origin) -> Self {
         Self {
             operator: operator.clone(),
@@ -41,12 +41,12 @@ impl Caller {
         }
     }
 
-    /// Whether they may change the users of this organisation.
+    /// Whether the operator may change the users of this organisation.
     pub fn may_change(&self, organisation: &str) -> bool {
         self.may(Reach::Change, organisation)
     }
 
-    /// Whether they may change those of some organisation, and so be asked which.
+    /// Whether the operator may change the users of at least one organisation.
     pub fn may_change_some(&self) -> bool {
         self.operator.scopes().any(|scope| {
             matches!(
@@ -60,8 +60,8 @@ impl Caller {
         &self.origin
     }
 
-    /// The organisation of this number, which was read, if they reach it; to be told that there is none takes reaching each one,
-    /// for whoever does not is to learn neither which numbers others have.
+    /// Returns the organisation with this number from a snapshot, if the operator's scopes cover it. Only an operator whose scopes
+    /// cover all organisations learns that there is none, because others must not learn which numbers are in use.
     fn reached(
         &self,
         reach: Reach,
@@ -87,7 +87,7 @@ impl Caller {
         self.operator.may(&needed)
     }
 
-    /// The only organisations that they may see, unless that is all of them.
+    /// Returns the names of the only organisations that the operator may see; `None` if they may see all.
     fn named(&self) -> Option<Vec<&str>> {
         let everywhere = OperatorScope::Users(Reach::Read, None);
         if self.operator.may(&everywhere) {
@@ -116,30 +116,30 @@ pub struct OrganisationView {
 /// A page of organisations, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrganisationPage {
-    /// Those of the page.
+    /// The organisations of the page.
     pub organisations: Vec<OrganisationView>,
-    /// The name after which the next page begins, if there may be one.
+    /// The name after which the next page starts, if there may be one.
     pub after: Option<String>,
 }
 
-/// A user, as an operator sees them: nothing of it is secret.
+/// A user as an operator sees them, without secrets.
 #[derive(Clone, Debug)]
 pub struct UserState {
     /// The user.
     pub user: UserView,
-    /// Whether guesses at their password or code are not judged at present (by name, or at some address, device or session), or
-    /// no device is known by its fingerprint, so that every login takes a code.
+    /// Whether a lockout is in force: for their name, or for an address, device or session, so that guesses there are not checked,
+    /// or for fingerprints, so that every login needs a code.
     pub is_locked: bool,
-    /// How many devices they trust.
+    /// The number of trusted devices.
     pub devices: usize,
-    /// How many recovery codes are left; none where none were made.
+    /// The number of unused recovery codes; `None` if none were created.
     pub recovery_codes: Option<usize>,
 }
 
-/// Why an operator does not see users.
+/// The error when an operator may not see users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SeeUsersError {
-    /// Their scopes do not reach the organisation, whether or not there is one.
+    /// The operator's scopes do not cover the organisation, whether or not it exists.
     #[error("the token's scopes do not reach the organisation")]
     OutOfReach,
     /// There is no such user, or no such organisation.
@@ -147,19 +147,19 @@ pub enum SeeUsersError {
     Unknown,
 }
 
-/// Why an operator's user is not added.
+/// The error when an operator does not add a user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddUserAsError {
-    /// As for everybody.
+    /// An error that does not depend on the caller.
     #[error(transparent)]
     Add(#[from] AddUserError),
-    /// Their scopes do not reach the organisation.
+    /// The operator's scopes do not cover the organisation.
     #[error("the token's scopes do not reach the organisation")]
     OutOfReach,
 }
 
 impl Accounts {
-    /// The organisations that an operator may see, by name, behind this one.
+    /// Returns the organisations that an operator may see, by name, after `after`.
     ///
     /// # Errors
     ///
@@ -178,7 +178,7 @@ impl Accounts {
             .collect();
         let mut pages = names.chunks(ORGANISATIONS).peekable();
         let mut page = OrganisationPage::default();
-        // Not every organisation that a scope names is there: those that are may be behind many that are not.
+        // Scopes may name many organisations that do not exist, so several chunks may have to be read.
         while let Some(names) = pages.next() {
             let places = names.iter().copied().map(organisation_name_key);
             let places: Vec<_> = places.collect();
@@ -221,7 +221,7 @@ impl Accounts {
         })
     }
 
-    /// The organisations of these numbers, as far as they are there.
+    /// Returns those of the organisations with these numbers that exist.
     async fn organisations_of(&self, ids: Vec<u32>) -> Result<Vec<OrganisationView>, StorageError> {
         let places = ids.iter().map(|id| organisation_key(*id));
         let reading = self.read(places).await?;
@@ -233,7 +233,7 @@ impl Accounts {
         Ok(organisations)
     }
 
-    /// Users of an organisation that an operator may see, and its name.
+    /// Returns users of an organisation that an operator may see, and the organisation.
     ///
     /// # Errors
     ///
@@ -251,7 +251,7 @@ impl Accounts {
         Ok((reached, page))
     }
 
-    /// A user whom an operator may see.
+    /// Returns the state of a user whom an operator may see.
     ///
     /// # Errors
     ///
@@ -277,7 +277,7 @@ impl Accounts {
         })
     }
 
-    /// All that is kept of a user whom an operator reaches.
+    /// Reads the account of a user whom an operator's scopes cover.
     pub(super) async fn reached(
         &self,
         caller: &Caller,
@@ -295,7 +295,7 @@ impl Accounts {
         Ok((account, user))
     }
 
-    /// Tells the audit trail that an operator was refused this on what their scopes do not reach.
+    /// Records in the audit trail that an action outside an operator's scopes was refused.
     pub(super) async fn out_of_reach(&self, caller: &Caller, action: Action, target: Target) {
         let refused = Deed {
             action,
@@ -306,7 +306,7 @@ impl Accounts {
         self.audit.refused(refused).await;
     }
 
-    /// Adds a user to an organisation that an operator may change.
+    /// Adds a user to an organisation that the operator may change.
     ///
     /// # Errors
     ///

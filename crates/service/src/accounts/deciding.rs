@@ -1,7 +1,7 @@
-//! Loads the records that a change to a second factor, a password or an application token rests on, and checks that the session
-//! may still make it: those of whoever has logged in, and of the user whose second factor they manage. What is done in a
-//! session's name requires the user's record as it was read here: whatever ends the session, or makes it need a factor,
-//! changes that.
+//! Loads the records needed for a change to a second factor, password or application token, and checks that the session may still
+//! make it. The records are those of the logged-in person and of the user whose second factor they manage. Every change made in a
+//! session requires the user's record as it was read here: whatever ends the session, or makes it need a factor, changes that
+//! record.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use crate::{
     storage::{Attempt, settle_permitted},
 };
 
-/// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
+/// The reason why a session may not decide over keys, devices, recovery codes, passwords and application tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
-    /// It has ended meanwhile.
+    /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
-    /// A key is active, and it has shown no second factor.
+    /// A key is active, and the session has presented no second factor.
     #[error("the session has shown no second factor")]
     FactorNeeded,
 }
@@ -34,12 +34,12 @@ pub enum Undecided {
 pub(super) struct Managed {
     pub(super) account: Account,
     pub(super) user: Arc<User>,
-    /// Whoever manages it, if it is somebody else.
+    /// The manager, if that is another user.
     manager: Option<Slot<User>>,
 }
 
 impl Managed {
-    /// A session that has ended meanwhile manages nobody any more.
+    /// Requires the manager's record, so that a session that has ended meanwhile manages nobody.
     pub(super) fn require_manager(&self, batch: &mut Batch) {
         if let Some(manager) = &self.manager {
             manager.require(batch);
@@ -48,12 +48,12 @@ impl Managed {
 }
 
 impl Accounts {
-    /// Settles races over what a person decides, as [`settle_permitted`] does: if the record that their session rests on is
-    /// gone, the session has ended. That is also the answer where the record has moved, for a browser's session goes on under
-    /// another token once a key was activated, other sessions were ended or a login was confirmed in another of its windows.
-    /// A record that was only written over is there: by whoever has replaced the key that signs, which shortens the time of the
-    /// former. What is decided under the former at that moment requires its version, so it loses all its tries, and is asked
-    /// again by its client. To read that version anew would be right for keys alone, not for a session's record.
+    /// Settles races over a person's change, as [`settle_permitted`] does: if the record that permits the session is gone, the
+    /// session has ended. The result is the same if that record has moved: a browser session gets a new token when a key is
+    /// activated, other sessions are ended or a login is confirmed in another window. A replacement of the signing key only
+    /// rewrites the former key's record, to shorten its validity. A change under the former key at that moment requires its old
+    /// version, so all its attempts fail and the client must retry. Reading the new version would be correct for keys only, not for
+    /// a session's record.
     pub(super) async fn settle_for<T, E, F>(
         &self,
         person: &Person,
@@ -69,7 +69,7 @@ impl Accounts {
         settle_permitted(name, store, clock, origin, ended, attempt).await
     }
 
-    /// All that is kept of a person, for what they decide over it.
+    /// Reads the account of a person who makes a change to it.
     pub(super) async fn deciding<E: From<Undecided>>(
         &self,
         person: &Person,
@@ -83,7 +83,7 @@ impl Accounts {
         Ok((own, user))
     }
 
-    /// The record of a person who decides over something else, and what is at these places.
+    /// Reads the record of a person who changes something else, and the records at these keys.
     pub(super) async fn deciding_over<E: From<Undecided>>(
         &self,
         person: &Person,
@@ -101,8 +101,8 @@ impl Accounts {
         Ok((own, user, reading))
     }
 
-    /// The second factor of a user, for whoever manages it and decides this over it, or only looks on; `unknown` is what
-    /// refuses if the user is gone.
+    /// Reads a user's second factor for a manager who changes it (`deciding`) or only reads it. Refuses with `unknown` if the user
+    /// is gone.
     pub(super) async fn managed<E: From<Undecided>>(
         &self,
         manager: &Manager,
@@ -143,7 +143,7 @@ impl Accounts {
         })
     }
 
-    /// Whether the person's session may decide at all; if not, there is an audit event of that.
+    /// Checks that the person's session may decide at all. A refusal is recorded in the audit trail.
     async fn may_decide<E: From<Undecided>>(
         &self,
         person: &Person,
@@ -161,7 +161,7 @@ impl Accounts {
     }
 }
 
-/// The person's record, unless their session has ended.
+/// Returns the person's record unless their session has ended.
 fn still_theirs<'a, E: From<Undecided>>(
     person: &Person,
     user: Option<&'a User>,

@@ -1,4 +1,4 @@
-//! Audit events of users: who did what to whom, and what is refused to them.
+//! Audit events about users: changes to them, and refusals.
 
 use keyproof_mfa::UserRecords;
 
@@ -13,26 +13,26 @@ use crate::{
     storage::{Attempt, refuse},
 };
 
-/// Whose login has failed.
+/// The user whose login has failed.
 #[derive(Clone, Copy)]
 pub(super) enum Failed<'a> {
-    /// A user's.
+    /// A known user.
     User(&'a User),
-    /// That of an unknown user; this stands for the name that was given.
+    /// An unknown user, with a stand-in for the name that was given.
     Unknown(&'a str),
-    /// Nobody knows whose.
+    /// It is unknown whose login it was.
     Nobodys,
 }
 
-/// The target of a failed login of which nobody knows whose it was.
+/// The target of failed logins without a known user.
 static NOBODYS: Target = Target::LoginName(LoginName::Untold);
 
-/// A user, whether or not there is one of this number.
+/// Returns a user as a target, whether or not the user exists.
 pub(super) fn owner(owner: Owner) -> Target {
     of_user(owner, UserPart::Account)
 }
 
-/// Something of a user.
+/// Returns a part of a user as a target.
 pub(super) const fn of_user(Owner { organisation, user }: Owner, part: UserPart) -> Target {
     Target::OfUser {
         organisation,
@@ -41,7 +41,7 @@ pub(super) const fn of_user(Owner { organisation, user }: Owner, part: UserPart)
     }
 }
 
-/// What a user does who has just shown who they are.
+/// Returns the origin of a request by a user who has just authenticated.
 pub(super) fn by(user: &User, origin: &Origin) -> Origin {
     origin.by(Who::User {
         subject: user.subject(),
@@ -49,7 +49,7 @@ pub(super) fn by(user: &User, origin: &Origin) -> Origin {
     })
 }
 
-/// Something done to a user.
+/// Returns the audit event of an action on a user.
 pub(super) fn deed<'a>(
     action: Action,
     user: &User,
@@ -65,12 +65,12 @@ pub(super) fn deed<'a>(
 }
 
 impl Accounts {
-    /// A detail, as the contract words it.
+    /// Words a detail as the contract does.
     pub(super) fn worded(&self, detail: &Detail<'_>) -> Option<String> {
         Some((self.wording)(detail))
     }
 
-    /// Something refused to a user who has logged in.
+    /// Returns the audit event of a refusal to a user who is logged in.
     pub(super) fn refused<'a>(
         &self,
         action: Action,
@@ -81,7 +81,7 @@ impl Accounts {
         deed(action, user, self.worded(&Detail::Refused(why)), origin)
     }
 
-    /// A failed login.
+    /// Returns the audit event of a failed login.
     pub(super) fn failed<'a>(
         &self,
         whose: Failed<'_>,
@@ -107,7 +107,7 @@ impl Accounts {
         }
     }
 
-    /// Refuses, and commits what the refusal counts, if it counts anything.
+    /// Refuses, and commits the counts that the refusal changes, if any.
     pub(super) async fn refuse<T, E>(
         &self,
         account: &Account,
@@ -126,7 +126,7 @@ impl Accounts {
         let now = account.now;
         match account.user.record() {
             Some(_) => self.audit.counted(&mut batch, now, deed).await?,
-            // Each name that somebody makes up is a target of its own.
+            // Every made-up name is a separate target, so the caller's allowance for new targets applies.
             None => {
                 let counted = self.audit.counted_within(&mut batch, now, deed, &NOBODYS);
                 counted.await?;

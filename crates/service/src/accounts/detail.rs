@@ -1,88 +1,88 @@
-//! What an audit event of accounts says beside who asked for what of whom: as a type, which the contract words.
+//! The detail of an audit event about accounts, as a type that the contract puts into words.
 
 use keyproof_mfa::Failure;
 
 use super::ApplicationTokenState;
 
-/// How details are worded.
+/// Puts a detail into words.
 pub type Wording = fn(&Detail<'_>) -> String;
 
-/// A detail. It names no user.
+/// A detail. It contains no user's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail<'a> {
-    /// The login of a program is refused.
+    /// An application token was refused.
     ApplicationRefused {
-        /// What is wrong with its token.
+        /// Why the token is not valid.
         why: ApplicationTokenState,
     },
-    /// A device is trusted from now on.
+    /// A device became trusted.
     DeviceTrusted {
-        /// Whose it is: a [`Subject`](crate::audit::Subject).
+        /// The user, as a [`Subject`](crate::audit::Subject).
         user: &'a str,
-        /// Which operating system it runs, by the client's word.
+        /// The operating system, as reported by the client.
         operating_system: Option<&'a str>,
-        /// Which browser it runs, by the client's word.
+        /// The browser, as reported by the client.
         browser: Option<&'a str>,
     },
-    /// A key is removed, and all that rested on it.
+    /// A key was removed, with everything that depended on it.
     KeyRemoved {
         /// Its number.
         key: u32,
-        /// Whose it was, likewise.
+        /// The user, as a [`Subject`](crate::audit::Subject).
         user: &'a str,
-        /// How many trusted devices went with it.
+        /// How many trusted devices were removed with it.
         devices: usize,
-        /// How many recovery codes went with it.
+        /// How many recovery codes were removed with it.
         recovery_codes: usize,
     },
-    /// A login is refused.
+    /// A login was refused.
     LoginRefused {
-        /// Whose, likewise; empty where nobody has the name, or nobody knows whose token it was.
+        /// The user, as a [`Subject`](crate::audit::Subject). Empty if nobody has the name, or if it is unknown whose token it was.
         name: &'a str,
-        /// Why.
+        /// The reason.
         why: Reason,
     },
-    /// Something else is refused to a user who has logged in.
+    /// Another request of a logged-in user was refused.
     Refused(Reason),
 }
 
-/// Why something is refused.
+/// The reason for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The challenge is unknown or over.
+    /// The challenge is unknown or has expired.
     ChallengeUnknown,
-    /// A code is needed and none came.
+    /// A code is required and was not given.
     CodeMissing,
-    /// The code is spent.
+    /// The code was used before.
     CodeUsed,
     /// The code is wrong.
     CodeWrong {
-        /// Whether this failure locks.
+        /// Whether this failure starts a lockout.
         locks: bool,
     },
-    /// The session has shown no second factor.
+    /// The session has presented no second factor.
     FactorNeeded,
-    /// A key is active already.
+    /// A key is already active.
     KeyActive,
     /// There is no such key.
     KeyUnknown,
     /// No key is active.
     NoActiveKey,
-    /// It was not judged, for there were too many failures.
+    /// The password or code was not checked because of a lockout.
     NotJudged,
     /// The password is wrong.
     PasswordWrong {
-        /// Whether this failure locks.
+        /// Whether this failure starts a lockout.
         locks: bool,
     },
-    /// The refresh token was used twice: all tokens of its login end.
+    /// The refresh token was used twice, so all tokens of its login are revoked.
     RefreshTokenCopied,
-    /// The refresh token is unknown or over.
+    /// The refresh token is unknown or has expired.
     RefreshTokenUnknown,
 }
 
 impl Reason {
-    /// Whether this failure locks.
+    /// Whether this failure starts a lockout.
     pub(super) const fn locks(self) -> bool {
         matches!(
             self,
@@ -103,7 +103,7 @@ impl Reason {
     }
 }
 
-/// The detail as the type has it, where no contract words it.
+/// Returns the `Debug` form, used if no contract words the detail.
 pub(super) fn unworded(detail: &Detail<'_>) -> String {
     format!("{detail:?}")
 }

@@ -1,4 +1,4 @@
-//! The devices that a user trusts: listed, and trusted no more.
+//! A user's trusted devices: listing and removing them.
 
 use std::time::Duration;
 
@@ -21,23 +21,23 @@ use crate::{
 /// A trusted device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceView {
-    /// Its number among its user's.
+    /// The number among the user's devices.
     pub id: u32,
-    /// Which browser it runs, if that was said.
+    /// The browser, if reported.
     pub browser: Option<String>,
-    /// Which operating system it runs, if that was said.
+    /// The operating system, if reported.
     pub operating_system: Option<String>,
-    /// Since when it is trusted.
+    /// When it became trusted.
     pub trusted_at: Timestamp,
 }
 
-/// Why devices were neither listed nor removed.
+/// The error when devices are not listed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
-    /// The user trusts no such device.
+    /// The user has no such trusted device.
     #[error("there is no such trusted device")]
     Unknown,
     /// There is no such user.
@@ -46,16 +46,16 @@ pub enum RemoveDeviceError {
 }
 
 impl Accounts {
-    /// How long a device is trusted, from when it came to be.
+    /// Returns how long a device stays trusted after it became so.
     pub const fn device_lifetime(&self) -> Duration {
         self.policy.device_lifetime
     }
 
-    /// The devices that a user trusts, oldest first.
+    /// Returns a user's trusted devices, oldest first.
     ///
     /// # Errors
     ///
-    /// [`RemoveDeviceError`], but for an unknown device.
+    /// [`RemoveDeviceError`], except for an unknown device.
     pub async fn devices(
         &self,
         manager: &Manager,
@@ -74,11 +74,11 @@ impl Accounts {
             .collect())
     }
 
-    /// The number of the device that a user trusts and that has this fingerprint, if one has.
+    /// Returns the number of a user's trusted device with this fingerprint, if there is one.
     ///
     /// # Errors
     ///
-    /// [`RemoveDeviceError`], but for an unknown device.
+    /// [`RemoveDeviceError`], except for an unknown device.
     pub async fn device_of(
         &self,
         manager: &Manager,
@@ -93,7 +93,7 @@ impl Accounts {
         Ok(device.map(DeviceId::get))
     }
 
-    /// Ends the trust in a device.
+    /// Removes a trusted device.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The users of an organisation, with their keys: one by one, and in pages.
+//! The users of an organisation with their keys, one at a time or in pages.
 
 use std::sync::Arc;
 
@@ -11,28 +11,28 @@ use super::{
 };
 use crate::{Failure, StorageError, audit::Subject, pages, slot::Slot};
 
-/// Records read at once.
+/// The number of records read at once.
 const PAGE: usize = 500;
 
-/// So few users are looked at where they were read: handing them to another thread costs more.
+/// Up to this number, users are processed on the reading thread, because passing them to another costs more.
 pub(super) const FEW: usize = pages::PAGE;
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserView {
-    /// Their number in the organisation.
+    /// The number within the organisation.
     pub id: u32,
-    /// The name they log in with.
+    /// The login name.
     pub name: String,
     /// The organisation's number.
     pub organisation: u32,
     /// The organisation's name.
     pub organisation_name: String,
-    /// What they may do.
+    /// The user's role.
     pub role: Role,
     /// Whether they may log in.
     pub status: UserStatus,
-    /// When the account was made.
+    /// When the account was created.
     pub created_at: Timestamp,
     /// Their key, if any.
     pub key: Option<KeySummary>,
@@ -41,22 +41,22 @@ pub struct UserView {
 /// A page of users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserPage {
-    /// Those of the page.
+    /// The users of the page.
     pub users: Vec<UserView>,
-    /// How many there are on all pages.
+    /// The number of users on all pages.
     pub total: usize,
 }
 
-/// Why there is no such user to be seen.
+/// The error when a user cannot be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
-    /// There is none in the session's organisation.
+    /// There is no such user in the session's organisation.
     #[error("there is no such user")]
     Unknown,
 }
 
 impl Accounts {
-    /// Users of the session's organisation.
+    /// Returns users of the session's organisation.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Accounts {
         self.users_in(organisation, &session.party(), query).await
     }
 
-    /// Users of the organisation of this number, for this party.
+    /// Returns users of the organisation with this number, for this party.
     pub(super) async fn users_in(
         &self,
         organisation: u32,
@@ -101,7 +101,7 @@ impl Accounts {
         Ok(UserPage { users, total })
     }
 
-    /// These users, with their keys, which are read together.
+    /// Returns these users with their keys, which are read in one go.
     async fn with_keys(
         &self,
         users: &[Arc<User>],
@@ -125,7 +125,7 @@ impl Accounts {
         views.collect()
     }
 
-    /// The user of this number.
+    /// Returns the user with this number.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Accounts {
         view_of(owner, &reading.await?)
     }
 
-    /// The user of this name.
+    /// Returns the user with this name.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl Accounts {
         )
     }
 
-    /// Who has this name now, as the audit trail has them.
+    /// Returns the user who has this name now, as a subject of the audit trail.
     ///
     /// # Errors
     ///

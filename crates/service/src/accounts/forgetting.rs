@@ -1,4 +1,4 @@
-//! The names of users who are gone: kept for readers of the audit trail, until they are to be forgotten.
+//! The names of removed users, which are kept for readers of the audit trail until they are forgotten.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,16 +24,16 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// So many subjects are asked about at once: each takes two keys of a plan.
+/// The number of subjects looked up at once. Each takes two keys of a plan.
 const SUBJECTS: usize = ReadPlan::MAX_KEYS / 2;
 
 impl Accounts {
-    /// Removes an account of this name, if there is one, and forgets what every account was called that had the name: in the
-    /// audit trail's new events they are numbers from then on. Interrupted, it goes on when it is called again.
+    /// Removes the account with this name, if there is one, and forgets the name of every account that had it. The audit trail then
+    /// shows them as numbers, except in events of earlier releases. If interrupted, call it again to continue.
     ///
     /// # Errors
     ///
-    /// [`UnknownUser`], if nobody has the name or is known to have had it.
+    /// [`UnknownUser`] if nobody has or is known to have had the name.
     pub async fn forget_user(
         &self,
         name: &str,
@@ -60,7 +60,7 @@ impl Accounts {
         }
     }
 
-    /// The record of the name goes last: as long as it is there, the rest may be.
+    /// Deletes the record of the name last: as long as it exists, other traces may exist too.
     async fn forget_removed(
         &self,
         removed: &RemovedUser,
@@ -87,7 +87,7 @@ impl Accounts {
         .await
     }
 
-    /// Takes the name out of the application tokens that the user had made, which have ended.
+    /// Removes the name from the user's application tokens, which have ended.
     async fn forget_creator(&self, removed: &RemovedUser) -> Result<(), Failure<Infallible>> {
         let all = application_tokens_of(removed.subject.organisation);
         let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
@@ -117,7 +117,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Puts names in the place of users in events of the audit trail; whoever was forgotten stays a number.
+    /// Replaces users by their names in audit events. A forgotten user stays a number.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Accounts {
             for subject in some {
                 let user = Slot::<User>::of(&reading, user_key((*subject).into()))?;
                 let user = user.into_record();
-                // The number may have become another's.
+                // The number may have passed to another user.
                 let user = user.filter(|user| user.subject() == *subject);
                 let removed = Slot::<RemovedUser>::of(&reading, removed_user_key(*subject))?;
                 let removed = removed.into_record().map(|removed| removed.name);

@@ -1,4 +1,4 @@
-//! A user's key: enrolled, activated and removed.
+//! A user's key: enrolment, activation and removal.
 
 use std::{fmt, time::Duration};
 
@@ -38,7 +38,7 @@ pub struct KeySummary {
     pub id: u32,
     /// When it was enrolled.
     pub created_at: Timestamp,
-    /// Since when it is asked for at login; `None` while it is pending.
+    /// Since when it is required at login; `None` while it is pending.
     pub activated_at: Option<Timestamp>,
 }
 
@@ -59,7 +59,7 @@ impl KeySummary {
 pub struct EnrolledKey {
     /// The key.
     pub key: KeySummary,
-    /// Its secret in Base32, shown once.
+    /// Its secret in Base32, which is shown only once.
     pub secret: Zeroizing<String>,
     /// The `otpauth` URI of the secret, for a QR code.
     pub uri: Zeroizing<String>,
@@ -73,53 +73,53 @@ impl fmt::Debug for EnrolledKey {
     }
 }
 
-/// Why no key was enrolled. `B` is why there was no password to enrol it by.
+/// The error when no key is enrolled. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnrolKeyError<B> {
-    /// There is an active key, to be removed first.
+    /// There is an active key, which must be removed first.
     #[error("a key is active already")]
     AlreadyActive,
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
-    /// The password proves nothing.
+    /// The password was not accepted.
     #[error(transparent)]
     Unproven(#[from] Unproven),
 }
 
-/// Why a key was not activated. `B` is why there was no code to activate it by.
+/// The error when a key is not activated. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActivateKeyError<B> {
-    /// It is active.
+    /// The key is already active.
     #[error("the key is active already")]
     AlreadyActive,
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
-    /// Too many failures: this was the last, or it was not judged.
+    /// Too many failures: this attempt started the lockout or was not checked because of it.
     #[error("too many failures")]
     Locked {
-        /// How long until the next is judged.
+        /// How long until the next attempt is checked.
         wait: Duration,
     },
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
     /// The user has no such key.
     #[error("there is no such key")]
     Unknown,
-    /// It is not a code of this key.
+    /// The code is not one of this key.
     #[error("wrong code")]
     WrongCode,
 }
 
-/// Why a key was not removed.
+/// The error when a key is not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveKeyError {
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
     /// The user has no such key.
@@ -131,8 +131,8 @@ pub enum RemoveKeyError {
 }
 
 impl Accounts {
-    /// Enrols a key, which is pending until a code of it is seen. A pending one is replaced. What refused the password is
-    /// told only where no key is active.
+    /// Enrols a key, which is pending until it is activated with one of its codes. Replaces a pending key. An unreadable body is
+    /// reported only if no key is active.
     ///
     /// # Errors
     ///
@@ -207,9 +207,9 @@ impl Accounts {
         .await
     }
 
-    /// Activates the user's own pending key by a code of it, which is then spent for login too. Every earlier
-    /// refresh token ends, and every access token but the session's own. What refused the code is told only of a key that is
-    /// there, and pending.
+    /// Activates the user's own pending key with one of its codes, which cannot be used for a login again. Revokes every earlier
+    /// refresh token, and every access token except the session's own. An unreadable body is reported only if the key exists and is
+    /// pending.
     ///
     /// # Errors
     ///
@@ -273,8 +273,8 @@ impl Accounts {
         .await
     }
 
-    /// Removes a user's key, and with it every challenge, trusted device, recovery code and refresh token. Every access
-    /// token of theirs ends too, but the session's own where users remove their own key.
+    /// Removes a user's key, pending or active, with every challenge, trusted device and recovery code. Removing an active key also
+    /// revokes every refresh token, and all the user's access tokens except the session's own if users remove their own key.
     ///
     /// # Errors
     ///
@@ -303,7 +303,7 @@ impl Accounts {
         .await
     }
 
-    /// The removal of whatever key a user has, by whoever looks after them, as [`remove_key`](Self::remove_key) does it.
+    /// Creates the batch that removes a user's key like [`remove_key`](Self::remove_key), for an operator.
     pub(super) fn taking_key(
         &self,
         account: &Account,
@@ -314,7 +314,7 @@ impl Accounts {
         self.key_removal(account, user, (key.id, None), origin)
     }
 
-    /// The removal of the key that a user has, by this token of theirs.
+    /// Creates the batch that removes a user's key, with the user's access token `by`.
     fn key_removal(
         &self,
         account: &Account,

@@ -1,4 +1,4 @@
-//! Logging in: a password, then perhaps a code.
+//! Login with a password and, if required, a code.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -33,53 +33,53 @@ use crate::{
 pub struct PasswordLogin {
     /// The user's name.
     pub name: String,
-    /// The password, as typed or as the SHA-1 of that in hex.
+    /// The password as typed, or its SHA-1 in hex.
     pub password: Zeroizing<String>,
-    /// What tells the client's device from others.
+    /// The fingerprint that identifies the client's device.
     pub fingerprint: Option<String>,
 }
 
 /// A device to be trusted from now on.
 #[derive(Clone)]
 pub struct TrustRequest {
-    /// What tells it from others.
+    /// The fingerprint that identifies it.
     pub fingerprint: String,
-    /// The fingerprint that it had before, which is trusted no more.
+    /// Its earlier fingerprint, which is no longer trusted.
     pub in_place_of: Option<String>,
-    /// Which browser it runs.
+    /// Its browser.
     pub browser: Option<String>,
-    /// What its user calls it.
+    /// The name that its user gave it.
     pub name: Option<String>,
-    /// Which operating system it runs.
+    /// Its operating system.
     pub operating_system: Option<String>,
 }
 
-/// What a login gives.
+/// The tokens that a login yields.
 pub struct Tokens {
-    /// For requests; see [`ACCESS_TOKEN_LIFETIME`](super::ACCESS_TOKEN_LIFETIME).
+    /// The access token, for requests; see [`ACCESS_TOKEN_LIFETIME`](super::ACCESS_TOKEN_LIFETIME).
     pub access: Zeroizing<String>,
-    /// For new access tokens.
+    /// The refresh token, for new access tokens.
     pub refresh: Zeroizing<String>,
 }
 
-/// What an accepted password gives.
+/// The result of a correct password.
 pub enum FirstStep {
     /// The user is logged in.
     Authenticated(Tokens),
-    /// A code is needed beside this token, within ten minutes.
+    /// A code is needed with this token, within ten minutes.
     Challenged(Zeroizing<String>),
 }
 
-/// Why a password gives nothing.
+/// The error of a login with a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// It could not be judged.
+    /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// Too many failures: this was the last, or it was not judged.
+    /// Too many failures: this attempt started the lockout or was not checked because of it.
     #[error("too many failures")]
     Locked {
-        /// How long until the next is judged.
+        /// How long until the next attempt is checked.
         wait: Duration,
     },
     /// Unknown name, wrong password or suspended user.
@@ -87,19 +87,19 @@ pub enum LoginError {
     Refused,
 }
 
-/// Why a code, or a refresh token, gives nothing.
+/// The error when a code or refresh token is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
-    /// What is said about the device to be trusted cannot be kept.
+    /// A text about the device to be trusted cannot be stored.
     #[error(transparent)]
     Device(#[from] MfaError),
-    /// Too many failures: this was the last, or it was not judged.
+    /// Too many failures: this attempt started the lockout or was not checked because of it.
     #[error("too many failures")]
     Locked {
-        /// How long until the next is judged.
+        /// How long until the next attempt is checked.
         wait: Duration,
     },
-    /// The token is unknown, spent or ended, or the code is wrong or used.
+    /// The token is unknown, used, expired or revoked, or the code is wrong or was used before.
     #[error("wrong token or code")]
     Refused,
 }
@@ -120,7 +120,7 @@ impl fmt::Debug for FirstStep {
 }
 
 impl Accounts {
-    /// Judges a name and a password.
+    /// Verifies a name and a password.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Accounts {
         })
     }
 
-    /// The same; what the login is kept by is added in the same batch.
+    /// Like [`login`](Self::login). Adds the token or session that keeps the login to the same batch.
     pub(super) async fn judge_password(
         &self,
         login: PasswordLogin,
@@ -153,7 +153,7 @@ impl Accounts {
             fingerprint,
         } = login;
         let password = shown(password);
-        // One that no device can have is no trusted device's.
+        // A malformed fingerprint belongs to no trusted device.
         let fingerprint = fingerprint.and_then(|text| Fingerprint::new(&text).ok());
         let client = Client {
             fingerprint: fingerprint.as_ref(),
@@ -193,7 +193,7 @@ impl Accounts {
                     Ok((Arc::clone(user), Granted::Challenge(token)))
                 }
                 (Ok(first), Some(user)) => {
-                    // A trusted device shows no factor.
+                    // A trusted device does not count as a presented factor.
                     let login = self.begin_session(None, account.now);
                     let kept = self.keep(&mut batch, &account, &login, keeping).await?;
                     let detail = match first {
@@ -205,7 +205,7 @@ impl Accounts {
                     self.record_login(&mut batch, &account, user, detail, origin);
                     Ok((Arc::clone(user), Granted::Login(login, kept)))
                 }
-                // Nobody's password is right.
+                // An unknown user has no correct password.
                 (Ok(_), None) => Err(LoginError::Refused),
                 (Err(refusal), _) => {
                     let (why, error) = match refusal {
@@ -231,8 +231,7 @@ impl Accounts {
         Ok((user, granted))
     }
 
-    /// Judges the code that answers a challenge; a recovery code will do. If it is right the device is trusted, if
-    /// one is given.
+    /// Verifies the code, or recovery code, that answers a challenge. If it is correct, the given device becomes trusted.
     ///
     /// # Errors
     ///
@@ -250,7 +249,7 @@ impl Accounts {
         Ok(self.tokens(&signer, &user, &login, &refresh)?)
     }
 
-    /// The same; what the login is kept by is added in the same batch.
+    /// Like [`answer_challenge`](Self::answer_challenge). Adds the token or session that keeps the login to the same batch.
     pub(super) async fn judge_answer(
         &self,
         token: &str,
@@ -262,7 +261,7 @@ impl Accounts {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
         };
-        // An empty fingerprint is none, as in the first step.
+        // An empty fingerprint counts as none, as in the first step.
         let trusts = trusts.filter(|trust| !trust.fingerprint.is_empty());
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
@@ -321,7 +320,7 @@ impl Accounts {
         .await
     }
 
-    /// Adds what a login is kept by.
+    /// Adds the refresh token or browser session that keeps a login.
     async fn keep(
         &self,
         batch: &mut Batch,
@@ -335,15 +334,15 @@ impl Accounts {
         }
     }
 
-    /// What stands in the audit trail for an unknown name, which may be somebody's password: the same text for the same name
-    /// until this process ends, and of no use for guessing the name.
+    /// Returns the stand-in for an unknown name, which may be somebody's password, in the audit trail. It is the same for the same
+    /// name until this process ends, and cannot be used to guess the name.
     fn unknown_name(&self, name: &str) -> String {
         let tag = hmac::sign(&self.stand_ins, name.as_bytes());
         let short = tag.as_ref().get(..8).unwrap_or_default();
         HEXLOWER.encode(short)
     }
 
-    /// Writes the event of a refused token whose owner is unknown.
+    /// Records a refused token with an unknown owner in the audit trail.
     pub(super) async fn refused_token(&self, why: Reason, origin: &Origin) -> Failure<AnswerError> {
         let deed = self.failed(Failed::Nobodys, why, origin);
         self.audit.refused(deed).await;
@@ -354,11 +353,11 @@ impl Accounts {
         draw_token(self.store.entropy(), Some(now))
     }
 
-    /// What is said of it is cut to what a device takes: the code decides.
+    /// Texts about the device are cut to the maximum length and not rejected, because only the code decides.
     fn new_device(&self, trust: &TrustRequest) -> Result<NewDevice, MfaError> {
         let fingerprint = Fingerprint::new(&trust.fingerprint)?;
         let mut device = NewDevice::new(fingerprint, self.random());
-        // One that no device can have is no trusted device's.
+        // A malformed fingerprint belongs to no trusted device.
         if let Some(former) = &trust.in_place_of
             && let Ok(former) = Fingerprint::new(former)
         {
@@ -402,7 +401,7 @@ impl Accounts {
         self.audit.done(batch, account.now, deed);
     }
 
-    /// Whoever stops here knows the password: its user is to see that, though nothing came of it.
+    /// A client that stops here knows the password, so the user must be able to see this step although it led to nothing.
     async fn record_challenge(
         &self,
         batch: &mut Batch,
@@ -449,29 +448,29 @@ impl Accounts {
     }
 }
 
-/// What is kept of a text about a device.
+/// Cuts a text about a device to the maximum length.
 fn kept_text(text: &str) -> &str {
     cut(text, NewDevice::MAX_TEXT_LEN)
 }
 
-/// What the first step leads to.
+/// The result of the first step.
 pub(super) enum Granted {
     /// The token of the challenge.
     Challenge(Token),
-    /// The login, and the token that it is kept by.
+    /// The login, and the token that keeps it.
     Login(Login, Token),
 }
 
-/// What a login is kept by.
+/// What keeps a login.
 #[derive(Clone, Copy)]
 pub(super) enum Keeping<'a> {
-    /// A browser's session, which takes the place of this one.
+    /// A browser session, which replaces this one.
     Browser(Option<&'a Token>),
     /// A refresh token.
     Tokens,
 }
 
-/// Whose login fails that gives this name.
+/// Returns the user whose login failed, or the stand-in for an unknown name.
 fn whose<'a>(account: &'a Account, unknown: &'a str) -> Failed<'a> {
     match account.user.record() {
         Some(user) => Failed::User(user),

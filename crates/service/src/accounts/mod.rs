@@ -1,14 +1,14 @@
-//! User accounts: organisations and their users, passwords and second factors, and the tokens that stand for them.
+//! User accounts: organisations and their users, passwords and second factors, and the tokens issued to users.
 //!
-//! Whether a password or code is accepted is `keyproof-mfa`'s to say; this loads what it decides on, commits what it
-//! has decided, and hands out tokens. Permission is a value (`person`), and whose it is, is read in one go with what is
-//! decided on (`deciding`). A user has two identities besides their name: their number within the organisation, and
-//! their *generation*, which rises with every new password and suspension. Access and refresh tokens, challenges and
-//! trusted devices belong to a generation, so that all of them end at once.
+//! `keyproof-mfa` decides whether a password or code is accepted. This module loads the records for the decision, commits its
+//! result and issues tokens. Permission is a value (`person`), and the caller's records are read in the same snapshot as the
+//! records that are decided on (`deciding`). Besides their name, a user has two identities: their number within the organisation,
+//! and their *generation*, which rises with every new password and suspension. Access and refresh tokens, challenges and trusted
+//! devices belong to a generation, so that they all end at once.
 //!
-//! Failures of logins are counted by *name*, whether or not there is such a user, so that nobody learns from a lock who
-//! has an account; and an unknown name costs the reads and the hash that a known one costs. Where a user is known (an
-//! address, a trusted device) and in their sessions there are counts beside it.
+//! Failed logins are counted by *name*, whether or not the user exists, so that a lockout does not reveal who has an account. An
+//! unknown name also costs the same reads and the same hash as a known one. In addition, failures are counted for each address and
+//! trusted device that a user is known at, and in each of their sessions.
 
 mod access_token;
 mod account;
@@ -93,14 +93,14 @@ use access_token::Claims;
 use session_id::SessionId;
 use signing_key::SigningKeys;
 
-/// What operators choose about accounts.
+/// The settings for accounts.
 #[derive(Clone, Copy, Debug)]
 pub struct AccountSettings {
-    /// The numbers of the second factor's rules: when a name is locked, and for how long.
+    /// The rules of the second factor, such as when a name is locked out and for how long.
     pub policy: Policy,
-    /// Whether a refresh token can be used only once, and then yields its successor.
+    /// Whether a refresh token can be used only once and then yields its successor.
     pub rotate_refresh_tokens: bool,
-    /// How audit events word details: by default, as their type has them.
+    /// Words the details of audit events. The default is the `Debug` form of the type.
     pub wording: Wording,
 }
 
@@ -117,16 +117,16 @@ impl Default for AccountSettings {
 /// How long an access token is valid.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(240 * 60);
 
-/// How long a refresh token is valid, and its successors with it.
+/// How long a refresh token and its successors are valid.
 pub const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Numbers are below this, so that clients that read them as 32-bit floats read them exactly.
+/// Numbers are below this, so that clients that parse them as 32-bit floats get exact values.
 const NUMBERS: u32 = 1 << 24;
 
-/// How many verified access tokens are remembered: a few megabytes of them.
+/// How many verified access tokens are cached, which takes a few megabytes.
 const REMEMBERED: usize = 8_192;
 
-/// How many readings of users or application tokens are under way at once for one party: all share the queue of what is judged.
+/// How many listings of users or application tokens may run at once for one party, since all share the queue of CPU-bound work.
 const LISTINGS_EACH: usize = 8;
 
 /// The use cases of user accounts.
@@ -142,14 +142,14 @@ pub struct Accounts {
     rotate_refresh_tokens: bool,
     wording: Wording,
     signing: SigningKeys,
-    /// Makes of names that nobody has what audit events have in their place.
+    /// Computes the stand-ins for unknown names in audit events.
     stand_ins: hmac::Key,
-    /// Access tokens that a key of `signing` has verified, and what they say.
+    /// The claims of access tokens that a key of `signing` has verified.
     verified: Remembered<Arc<Claims>>,
 }
 
 impl Accounts {
-    /// The accounts of this store.
+    /// Creates the use cases for this store's accounts.
     pub fn new(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -177,7 +177,7 @@ impl Accounts {
         }
     }
 
-    /// The public keys that access tokens verify with, the newest first: a signing key is made if there is none yet.
+    /// Returns the public keys that verify access tokens, newest first. Creates a signing key if there is none yet.
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl Accounts {
         self.signing.public_keys(self.clock.now()).await
     }
 
-    /// Puts another key in the place of the one that signs access tokens. Earlier ones are valid until they end.
+    /// Replaces the key that signs access tokens. Earlier keys stay valid until they expire.
     ///
     /// # Errors
     ///
@@ -210,8 +210,8 @@ impl Accounts {
         replaced.await
     }
 
-    /// Ends a key that signs access tokens, or has signed them: from now on all of its tokens are refused, on every server.
-    /// If it is the one that signs, another takes its place.
+    /// Revokes a current or former signing key: from now on every server rejects its access tokens. If it is the current one, a new
+    /// key replaces it.
     ///
     /// # Errors
     ///
@@ -235,8 +235,8 @@ impl Accounts {
         ended.await
     }
 
-    /// Notices that another key signs, and makes a new one where that is gone, or too old by a clock that is not too far from
-    /// the database's: for the upkeep. Answers how many were made.
+    /// Switches to the signing key that another server has created, and creates one if the current key is gone or too old. If the
+    /// clocks are too far apart, no key is too old. Called by the upkeep. Returns how many keys were created.
     ///
     /// # Errors
     ///
@@ -246,7 +246,7 @@ impl Accounts {
         Ok(usize::from(renewed))
     }
 
-    /// Counts a request to log in against its address: to be asked before its body is read.
+    /// Counts a login request against its address. Call it before reading the body.
     ///
     /// # Errors
     ///
@@ -255,12 +255,12 @@ impl Accounts {
         self.hashing.admit(origin, self.clock.now())
     }
 
-    /// How often users were locked, and what that refused.
+    /// Returns how many lockouts began and how many attempts they refused.
     pub(crate) fn lock_figures(&self) -> LockFigures {
         self.locks.figures()
     }
 
-    /// A hash for this request, now.
+    /// Returns the place in the hashing queue for this request.
     fn turn<'a>(&self, origin: &'a Origin) -> Turn<'a> {
         Turn {
             origin,
@@ -275,7 +275,7 @@ impl Accounts {
         random
     }
 
-    /// A number from 1 to 2^24 - 1; the caller draws again if it is taken.
+    /// Draws a number from 1 to 2^24 - 1. The caller draws again if it is taken.
     fn draw_number(&self) -> u32 {
         u32::from_be_bytes(self.random()) % (NUMBERS - 1) + 1
     }

@@ -1,4 +1,4 @@
-//! What a user's own page says of their second factor.
+//! The state of a user's second factor, for their own page.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use super::{
 };
 use crate::Failure;
 
-/// A user's second factor, as they see it themselves.
+/// The state of a second factor as its user sees it.
 #[derive(Clone, Debug)]
 pub struct Overview {
     /// The user, with their key.
     pub user: UserView,
-    /// By how many seconds their phone's clock was off when its last code was seen: positive where it is ahead. Whole
-    /// steps; no more than two either way are told apart, and one behind is told as none.
+    /// How many seconds the phone's clock was ahead when its last code was accepted. A whole number of time steps, at most two
+    /// either way; one step behind counts as none.
     pub clock_ahead: i64,
-    /// How many recovery codes are left; none where none were made.
+    /// The number of unused recovery codes; `None` if none were created.
     pub recovery_codes: Option<usize>,
     /// Whether the session may decide over the second factor.
     pub may_decide: bool,
-    /// Whether it may make recovery codes without a code.
+    /// Whether the session may create recovery codes without a code.
     pub may_leave_code_out: bool,
-    /// How long guesses in this session are not judged, if they are not.
+    /// How long guesses in this session are not checked, if they are locked out.
     pub locked: Option<Duration>,
 }
 
 impl Accounts {
-    /// All that a user's own page shows, but for their devices.
+    /// Returns all that a user's own page shows except their devices.
     ///
     /// # Errors
     ///
-    /// [`SessionError::Invalid`] where the session has ended meanwhile.
+    /// [`SessionError::Invalid`] if the session has ended meanwhile.
     pub async fn overview(&self, session: &Session) -> Result<Overview, Failure<SessionError>> {
         let account = self.account_of(session.name(), session.owner).await?;
         let user = account
@@ -53,7 +53,7 @@ impl Accounts {
             };
             let period = i64::try_from(parameters.period.get()).ok()?;
             let steps = match key.drift_steps()? {
-                // A code that was read shortly before its step was over comes one late from a clock that is right.
+                // A code that was read just before its step ended arrives one step late although the clock is right.
                 -1 => 0,
                 steps => steps,
             };

@@ -1,4 +1,4 @@
-//! A user's own new password.
+//! Changing a user's own password.
 
 use std::sync::OnceLock;
 
@@ -11,38 +11,37 @@ use crate::{
     storage::{Attempt, said},
 };
 
-/// What the audit event says of tokens.
+/// The detail of the audit event about tokens.
 const TOKENS_STAY: &str = "all tokens end but application tokens, which stay";
 
-/// A new password in place of the old one.
+/// A change from the current password to a new one.
 pub struct PasswordChange {
-    /// The one that was in force.
+    /// The current password.
     pub old: Zeroizing<String>,
-    /// The one that is to be.
+    /// The new password.
     pub new: Zeroizing<String>,
 }
 
-/// Why a user's own new password was not set. `B` is why there were no passwords.
+/// The error when a user's own password is not changed. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangePasswordError<B> {
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
-    /// The new password cannot be one.
+    /// The new password is not allowed.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
-    /// The password proves nothing.
+    /// The current password was not accepted.
     #[error(transparent)]
     Unproven(#[from] Unproven),
 }
 
 impl Accounts {
-    /// Sets a person's own password; all tokens, challenges and trusted devices of theirs end, but application tokens
-    /// stay: programs go on while people change their passwords. What refused the passwords is told only of a session
-    /// that may decide.
+    /// Sets a person's own password and ends all their tokens, challenges and trusted devices. Application tokens stay valid, so
+    /// that programs continue when people change their passwords. An unreadable body is reported only to a session that may decide.
     ///
     /// # Errors
     ///

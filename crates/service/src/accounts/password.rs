@@ -1,5 +1,4 @@
-//! The form in which passwords are hashed; and the password that a signed-in user types again: the verdict on it, and why it
-//! was not accepted.
+//! The form in which passwords are hashed, and the password that a logged-in user types again: its verification and the errors.
 
 use std::time::Duration;
 
@@ -17,25 +16,25 @@ use crate::{
     Action, Failure, HashingError, Origin, StorageError, access::ShownPassword, storage::refuse,
 };
 
-/// Why a password that is shown in a session proves nothing.
+/// The error when a password in a session is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unproven {
-    /// It could not be judged.
+    /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// Too many failures: this was the last, or it was not judged.
+    /// Too many failures: this attempt started the lockout or was not checked because of it.
     #[error("too many failures")]
     Locked {
-        /// How long until the next is judged.
+        /// How long until the next attempt is checked.
         wait: Duration,
     },
-    /// It is wrong.
+    /// The password is wrong.
     #[error("wrong password")]
     WrongPassword,
 }
 
-/// 40 hex digits, which clients that never send a password as it was typed send in its place, in lower case; anything
-/// else becomes its SHA-1 in hex. It is no protection, only one spelling of two: Argon2id comes on top.
+/// Returns the canonical form of a password: its SHA-1 in lower-case hex. Some clients send that form, 40 hex digits, instead of
+/// the typed password. This only unifies the two spellings and protects nothing; Argon2id is applied to the result.
 pub(super) fn canonical(password: Zeroizing<String>) -> Zeroizing<String> {
     let mut password = password;
     if password.len() == 40 && password.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -47,14 +46,14 @@ pub(super) fn canonical(password: Zeroizing<String>) -> Zeroizing<String> {
     Zeroizing::new(HEXLOWER.encode(hash.as_ref()))
 }
 
-/// A password in either form, to be judged.
+/// Returns a password in either form, ready for verification.
 pub(super) fn shown(password: Zeroizing<String>) -> ShownPassword {
     ShownPassword::new(canonical(password))
 }
 
 impl Accounts {
-    /// The verdict on the password that a person shows, or `None` where the records are to be loaded again. In a session
-    /// that has failed too often nothing is judged.
+    /// Verifies the password that a person presents in a session. `None` means that the records must be loaded again. In a session
+    /// that is locked out, nothing is checked.
     pub(super) async fn password_in_session<E: From<Unproven>>(
         &self,
         person: &Person,
@@ -76,7 +75,7 @@ impl Accounts {
             .map_err(|error| Failure::Refused(Unproven::from(error).into()))
     }
 
-    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
+    /// Stores the password's hash at the current cost, if needed. The login does not depend on it.
     pub(super) async fn rehash(&self, password: ShownPassword, user: &User, origin: &Origin) {
         if let Err(error) = self.hash_anew(password, user, origin).await {
             tracing::info!(user = user.id, %error, "the password keeps its older hash for now");
@@ -112,7 +111,7 @@ impl Accounts {
 }
 
 impl Account {
-    /// What a refused password is in the audit event, and to whoever showed it.
+    /// Returns the reason for the audit event and the error for the caller.
     pub(super) fn unproven(&self, refusal: PasswordRefusal) -> (Reason, Unproven) {
         let locked = |wait| Unproven::Locked { wait };
         match refusal {
@@ -131,7 +130,7 @@ mod tests {
 
     #[test]
     fn typed_and_hashed_passwords_meet() {
-        // As `echo -n 'correct horse' | openssl sha1` prints it.
+        // As printed by `echo -n 'correct horse' | openssl sha1`.
         let hashed = "2f9e53523b62abc141a2b4d6019d23cba835dbd0";
         let of = |text: &str| canonical(Zeroizing::new(text.to_owned()));
         let typed = of("correct horse");

@@ -1,37 +1,36 @@
-//! What a session may do. Permission is a value that the use cases take, so that a check which is forgotten does not
-//! compile: whoever has a token may look on as a [`Session`], a [`Person`] decides over what is their own, a [`Manager`]
-//! over a user's second factor, and an [`Editor`] changes what belongs to the organisation.
+//! What a session may do. Permissions are values that the use cases require, so that a forgotten check does not compile. A
+//! [`Session`] may read, a [`Person`] may change what is their own, a [`Manager`] may see and remove a user's second factor, and an
+//! [`Editor`] may change what belongs to the organisation.
 
 use super::{Accounts, Session, Whose, deeds, records::Owner};
 use crate::{Action, Origin, audit::Deed};
 
-/// The session may not do it, as an audit event says.
+/// The session may not do this. An audit event records the refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not permitted")]
 pub struct NotPermitted;
 
-/// A person who has logged in, and no application: for what is their own. [`Accounts::person`] makes it.
+/// A logged-in person, not an application, who may change what is their own. Created by [`Accounts::person`].
 #[derive(Debug)]
 pub struct Person {
     session: Session,
-    /// By the session's authority.
+    /// The origin with the session's authority.
     origin: Origin,
 }
 
-/// A person who may look at and end a user's second factor: it is their own, or they are an administrator.
-/// [`Accounts::manager`] makes it.
+/// A person who may see and remove a user's second factor, as that user or as an administrator. Created by [`Accounts::manager`].
 #[derive(Debug)]
 pub struct Manager {
     person: Person,
     owner: Owner,
 }
 
-/// A person whose role may change what belongs to the organisation. [`Accounts::editor`] makes it.
+/// A person whose role may change what belongs to the organisation. Created by [`Accounts::editor`].
 #[derive(Debug)]
 pub struct Editor(Person);
 
 impl Accounts {
-    /// The person whose session this is, to do this.
+    /// Permits this session's person to perform an action.
     ///
     /// # Errors
     ///
@@ -47,11 +46,12 @@ impl Accounts {
         self.permit(is_permitted, session, act, owner, origin).await
     }
 
-    /// The same, to do this to that user's second factor.
+    /// Permits this session's person to perform an action on a user's second factor.
     ///
     /// # Errors
     ///
-    /// [`NotPermitted`] for applications; of another user's for all but administrators, whether or not there is one.
+    /// [`NotPermitted`] for applications, and for another user's second factor unless the person is an administrator, whether or
+    /// not that user exists.
     pub async fn manager(
         &self,
         session: Session,
@@ -68,7 +68,7 @@ impl Accounts {
         })
     }
 
-    /// The same, to do this to what is the organisation's.
+    /// Permits this session's person to perform an action on what belongs to the organisation.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl Manager {
         &self.person
     }
 
-    /// Whose second factor.
+    /// Returns the owner of the second factor.
     pub(super) const fn owner(&self) -> Owner {
         self.owner
     }

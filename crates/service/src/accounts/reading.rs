@@ -1,4 +1,4 @@
-//! What a use case reads in one go, from one state of the store.
+//! Reads of several records from one snapshot.
 
 use keyproof_store::{Key, ReadPlan, Snapshot};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::{StorageError, slot::Slot};
 
 impl Accounts {
-    /// Reads what is at these places.
+    /// Reads the records at these keys.
     pub(super) async fn read(
         &self,
         places: impl IntoIterator<Item = Key>,
@@ -17,12 +17,12 @@ impl Accounts {
         self.read_plan(ReadPlan::new(places)).await
     }
 
-    /// Reads what is where a plan leads.
+    /// Reads the records that a plan leads to.
     pub(super) async fn read_plan(&self, plan: ReadPlan) -> Result<Snapshot, StorageError> {
         Ok(self.store.read(plan, self.clock.now()).await?)
     }
 
-    /// Reads the user of this name, if there is one, with what is beside them.
+    /// Reads the user with this name, if there is one, and the record at the key that `beside` returns.
     pub(super) async fn read_named(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! What is stored, and where.
+//! The stored records and their keys.
 
 use std::{fmt, str::FromStr};
 
@@ -20,21 +20,21 @@ use crate::{
     session_life::{SessionLife, SessionRecord},
 };
 
-/// What a user may do.
+/// The role of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Manages the organisation's users.
     Administrator,
-    /// Uses it.
+    /// Changes what belongs to the organisation, but does not manage its users.
     User,
-    /// Looks on.
+    /// Reads, and changes only what is their own.
     Observer,
-    /// As an administrator.
+    /// Has the rights of an administrator.
     SuperAdmin,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 4] = [
         Self::Administrator,
         Self::User,
@@ -42,7 +42,7 @@ impl Role {
         Self::SuperAdmin,
     ];
 
-    /// Its name.
+    /// Returns the role's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Administrator => "Administrator",
@@ -52,12 +52,12 @@ impl Role {
         }
     }
 
-    /// Whether it may see and remove other users' keys and devices.
+    /// Whether the role may see and remove other users' keys and devices.
     pub(super) const fn administers(self) -> bool {
         matches!(self, Self::Administrator | Self::SuperAdmin)
     }
 
-    /// Whether it may change what belongs to the organisation.
+    /// Whether the role may change what belongs to the organisation.
     pub(super) const fn changes(self) -> bool {
         !matches!(self, Self::Observer)
     }
@@ -69,7 +69,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// No role has that name.
+/// The error for an unknown role name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a role is User, Observer, Administrator or SuperAdmin")]
 pub struct UnknownRole;
@@ -88,13 +88,13 @@ impl FromStr for Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UserStatus {
-    /// They may.
+    /// The user may log in.
     Active,
-    /// They may not, until an operator activates them again.
+    /// The user may not log in until an operator activates them again.
     Suspended,
 }
 
-/// At `organisation/<number>`; their names never change.
+/// Stored at `organisation/<number>`. The name never changes.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Organisation {
     pub(super) id: u32,
@@ -107,7 +107,7 @@ pub(super) fn organisation_key(id: u32) -> Key {
     Key::new("organisation", [id.to_string()])
 }
 
-/// At `organisation_name/<name>`.
+/// Stored at `organisation_name/<name>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct OrganisationName {
     pub(super) id: u32,
@@ -123,7 +123,7 @@ pub(super) fn organisation_names() -> Prefix {
     Prefix::collection("organisation_name")
 }
 
-/// Whose records: an organisation's number and the user's in it. `(0, 0)` is nobody's.
+/// The owner of a record: an organisation's number and a user's number within it. `(0, 0)` is nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
     pub(super) organisation: u32,
@@ -155,7 +155,7 @@ impl Owner {
     }
 }
 
-/// At `user_name/_/<digest of the name>`: names are unique over all organisations, for a login says nothing else.
+/// Stored at `user_name/_/<digest of the name>`. Names are unique across all organisations, because a login contains only the name.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct UserName {
     pub(super) owner: Owner,
@@ -167,7 +167,7 @@ pub(super) fn user_name_key(name: &str) -> Key {
     NameDigest::of(name).key("user_name")
 }
 
-/// What stands for a user's name in keys.
+/// The digest that represents a user's name in keys.
 struct NameDigest(String);
 
 impl NameDigest {
@@ -180,7 +180,7 @@ impl NameDigest {
     }
 }
 
-/// At `user/<organisation>/<number>`.
+/// Stored at `user/<organisation>/<number>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct User {
     pub(super) id: u32,
@@ -189,28 +189,28 @@ pub(super) struct User {
     pub(super) organisation_name: String,
     pub(super) role: Role,
     pub(super) status: UserStatus,
-    /// A PHC string over the canonical form.
+    /// A PHC string over the canonical form of the password.
     pub(super) password: String,
-    /// Rises with every password and suspension; its first value is drawn, so that a number drawn again for another
-    /// user does not bring tokens of the one before back.
+    /// Rises with every password and suspension. The first value is random, so that tokens of an earlier user with the same number
+    /// do not become valid again.
     pub(super) generation: u64,
-    /// Application tokens belong to it: drawn anew when an operator ends them all, and for each account, so that a number
-    /// drawn again for another user does not bring those of the one before back.
+    /// Application tokens belong to it. It is drawn anew when an operator ends them all, and for each account, so that those of an
+    /// earlier user with the same number do not become valid again.
     pub(super) incarnation: u64,
-    /// Rises when a key comes to be asked for at login, when it no longer is, and when other sessions are ended: earlier
-    /// refresh tokens end, and stay ended.
+    /// Rises when a key becomes required at login, when it no longer is, and when other sessions are ended. Earlier refresh tokens
+    /// become invalid for good.
     pub(super) key_changes: u64,
     pub(super) created_at: Timestamp,
-    /// The last of these changes; earlier releases kept none.
+    /// The last of these changes. Earlier releases did not store it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) activation: Option<Activation>,
 }
 
-/// What the activation of a key, its removal, and the end of other sessions end: earlier access tokens, but for the one that
-/// it was done with.
+/// The last activation or removal of a key, or end of other sessions. It revokes earlier access tokens, except the one that was
+/// used for it.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Activation {
-    /// The user's `key_changes` from it on.
+    /// The user's `key_changes` since then.
     pub(super) key_changes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) by: Option<TokenId>,
@@ -224,7 +224,7 @@ impl User {
         }
     }
 
-    /// The same user, whose earlier refresh tokens end, and all earlier access tokens but this one.
+    /// Returns the user with earlier refresh tokens revoked, and earlier access tokens except this one.
     pub(super) fn ending_sessions(self, by: Option<TokenId>) -> Self {
         let key_changes = self.key_changes.wrapping_add(1);
         Self {
@@ -234,7 +234,7 @@ impl User {
         }
     }
 
-    /// How the audit trail has them.
+    /// Returns the user as a subject of the audit trail.
     pub(super) const fn subject(&self) -> Subject {
         Subject {
             organisation: self.organisation,
@@ -244,8 +244,8 @@ impl User {
     }
 }
 
-/// At `removed_user/<organisation>/<user>/<moment of the account's making>`: what an account was called that is gone. It is
-/// the one place where that stands.
+/// Stored at `removed_user/<organisation>/<user>/<creation time of the account>`: the name of a removed account, which is stored
+/// nowhere else.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct RemovedUser {
     pub(super) name: String,
@@ -304,20 +304,20 @@ pub(super) fn all_users() -> Prefix {
     Prefix::collection("user")
 }
 
-/// At `mfa_lockout/_/<digest of the name>`, of users and of nobody alike.
+/// Stored at `mfa_lockout/_/<digest of the name>`, for known and unknown users alike.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct LockoutRecord(pub(super) Lockout);
 
 record!(LockoutRecord, "mfa_lockout");
 
-/// Where a name is looked up, and where what is counted against it is.
+/// Returns the keys of a name's lookup record and of its counts.
 pub(super) fn name_keys(name: &str) -> [Key; 2] {
     let digest = NameDigest::of(name);
     [digest.key("user_name"), digest.key("mfa_lockout")]
 }
 
-/// At `mfa_addresses/<organisation>/<user>`: where the user is known, and what is counted there.
+/// Stored at `mfa_addresses/<organisation>/<user>`: the addresses that the user is known at, and the counts for each.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct AddressesRecord(pub(super) Addresses);
@@ -328,7 +328,7 @@ pub(super) fn addresses_key(owner: Owner) -> Key {
     owner.key("mfa_addresses")
 }
 
-/// At `mfa_sessions/<organisation>/<user>`: what is counted in sessions of the user's.
+/// Stored at `mfa_sessions/<organisation>/<user>`: the counts in the user's sessions.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct SessionsRecord(pub(super) Sessions);
@@ -339,7 +339,7 @@ pub(super) fn sessions_key(owner: Owner) -> Key {
     owner.key("mfa_sessions")
 }
 
-/// At `mfa_key/<organisation>/<user>`.
+/// Stored at `mfa_key/<organisation>/<user>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct SecondFactor {
     pub(super) id: u32,
@@ -360,7 +360,7 @@ pub(super) fn second_factor_key(owner: Owner) -> Key {
     owner.key("mfa_key")
 }
 
-/// At `mfa_devices/<organisation>/<user>`.
+/// Stored at `mfa_devices/<organisation>/<user>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct DevicesRecord(pub(super) Devices);
@@ -371,7 +371,7 @@ pub(super) fn devices_key(owner: Owner) -> Key {
     owner.key("mfa_devices")
 }
 
-/// At `mfa_recovery/<organisation>/<user>`.
+/// Stored at `mfa_recovery/<organisation>/<user>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct RecoveryRecord(pub(super) RecoveryCodes);
@@ -382,11 +382,11 @@ pub(super) fn recovery_key(owner: Owner) -> Key {
     owner.key("mfa_recovery")
 }
 
-/// At `mfa_challenge/_/<its token's time>/<digest>`.
+/// Stored at `mfa_challenge/_/<its token's time>/<digest>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ChallengeRecord {
     pub(super) owner: Owner,
-    /// The user's name, by which their failures are counted.
+    /// The user's name, by which failures are counted.
     pub(super) name: String,
     pub(super) challenge: Challenge,
 }
@@ -397,38 +397,38 @@ pub(super) fn challenge_key(token: &Token) -> Key {
     token_key("mfa_challenge", "_", token)
 }
 
-/// At `refresh_token/_/<time>/<digest>`.
+/// Stored at `refresh_token/_/<time>/<digest>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct RefreshToken {
     pub(super) owner: Owner,
-    /// Which of the user's generations it belongs to.
+    /// The user's generation to which it belongs.
     pub(super) generation: u64,
-    /// How often the key asked for at login had changed.
+    /// The user's `key_changes` when it was issued.
     pub(super) key_changes: u64,
-    /// When its user logged in.
+    /// When the user logged in.
     pub(super) created_at: Timestamp,
-    /// The family that its login's tokens are of, by its name; a first one has none.
+    /// The name of the token family of its login. The first token has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) family: Option<String>,
-    /// How it was spent, if tokens were rotated.
+    /// How it was used, if tokens are rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) spent: Option<Spent>,
-    /// Its login's session; those of earlier releases have none.
+    /// The session of its login. Tokens of earlier releases have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sid: Option<SessionId>,
-    /// The second factor that was shown at its login.
+    /// The second factor that was presented at its login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) shown: Option<Shown>,
 }
 
-/// What makes, of the token that was spent, its successor.
+/// The data that, together with the used token, determines its successor.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Spent {
     pub(super) at: Timestamp,
     /// 32 random bytes in hex.
     pub(super) drawn: String,
-    /// Whether the successor, and the family that begins with it, carry the moment in their keys: not those of earlier
-    /// releases.
+    /// Whether the keys of the successor, and of the family that starts with it, contain the time. Those of earlier releases do
+    /// not.
     #[serde(default)]
     pub(super) is_timed: bool,
 }
@@ -439,14 +439,14 @@ pub(super) fn refresh_token_key(token: &Token) -> Key {
     token_key("refresh_token", "_", token)
 }
 
-/// At `refresh_family/_/<moment of its beginning>/<digest of the first token>`, that of an earlier release at
-/// `refresh_family/<organisation>/<user>/<digest of the first token>`: while it is there, its tokens may be valid.
+/// Stored at `refresh_family/_/<time of its start>/<digest of the first token>`, or for an earlier release at
+/// `refresh_family/<organisation>/<user>/<digest of the first token>`. Its tokens may be valid only while it exists.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct RefreshFamily {}
 
 record!(RefreshFamily, "refresh_family");
 
-/// What a family is called that begins now; the digest alone is the name of one of an earlier release.
+/// Returns the name of a family that starts now. The name of one of an earlier release is the digest alone.
 pub(super) fn refresh_family_name(now: Timestamp, first: &TokenDigest) -> String {
     format!("{}-{first}", moment(now))
 }
@@ -462,16 +462,16 @@ pub(super) fn refresh_family_key(owner: Owner, name: &str) -> Key {
     }
 }
 
-/// At `user_session/_/<time>/<digest>`: a login that a browser has a cookie for.
+/// Stored at `user_session/_/<time>/<digest>`: a login that a browser has a cookie for.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct UserSessionRecord {
     pub(super) owner: Owner,
     pub(super) generation: u64,
     pub(super) key_changes: u64,
     pub(super) sid: SessionId,
-    /// In the place of an access token's, by which an activation or a removal knows whose it is.
+    /// Takes the role of an access token's id: identifies the session that activated or removed a key.
     pub(super) token: TokenId,
-    /// The second factor that was shown at its login.
+    /// The second factor that was presented at its login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) shown: Option<Shown>,
     /// When the user logged in.
@@ -495,7 +495,7 @@ pub(super) fn user_session_key(token: &Token) -> Key {
     token_key("user_session", "_", token)
 }
 
-/// At `application_token/<organisation>/<number>`.
+/// Stored at `application_token/<organisation>/<number>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ApplicationToken {
     pub(super) id: u32,
@@ -503,19 +503,19 @@ pub(super) struct ApplicationToken {
     pub(super) created_at: Timestamp,
     /// The first moment at which it is no longer valid.
     pub(super) valid_until: Option<Timestamp>,
-    /// The only addresses that it is valid for.
+    /// The only addresses that may use the token.
     pub(super) network: Option<IpNet>,
     pub(super) is_revoked: bool,
-    /// Whom it acts for.
+    /// The user for whom it acts.
     pub(super) creator: u32,
     pub(super) creator_incarnation: u64,
     pub(super) creator_name: String,
-    /// Not known of those of earlier releases.
+    /// Absent for tokens of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<TextPlace>,
 }
 
-/// Where the text of an application token is: what its record's key is made of.
+/// The key of an application token's text, in parts.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct TextPlace {
     made_at: Timestamp,
@@ -524,7 +524,7 @@ pub(super) struct TextPlace {
 }
 
 impl TextPlace {
-    /// Of a token that says when it was made.
+    /// Returns `None` for a token that contains no time.
     pub(super) fn of(token: &Token) -> Option<Self> {
         Some(Self {
             made_at: made_at(token)?,
@@ -552,7 +552,7 @@ pub(super) fn application_tokens_of(organisation: u32) -> Prefix {
     Prefix::new("application_token", [organisation.to_string()])
 }
 
-/// At `application_token_text/_/<time>/<digest>`.
+/// Stored at `application_token_text/_/<time>/<digest>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ApplicationTokenText {
     pub(super) organisation: u32,

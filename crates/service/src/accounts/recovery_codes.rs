@@ -1,4 +1,4 @@
-//! Recovery codes, for when a phone is lost.
+//! Recovery codes for a lost phone.
 
 use keyproof_mfa::{PasswordRefusal, Proof, RecoveryRefusal};
 use zeroize::Zeroizing;
@@ -11,41 +11,41 @@ use crate::{
     storage::{Attempt, said},
 };
 
-/// What recovery codes cost.
+/// A request for recovery codes.
 pub struct RecoveryCodesRequest {
     /// The user's password.
     pub password: Zeroizing<String>,
-    /// A code as a login has it, where it may not be left out.
+    /// A code as for a login, unless it may be left out.
     pub code: Option<Zeroizing<String>>,
 }
 
-/// Why no recovery codes were made. `B` is why there was no request to make them by.
+/// The error when no recovery codes are created. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryCodesError<B> {
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
     /// A code is needed beside the password.
     #[error("a code is needed")]
     CodeNeeded,
-    /// No key is active that they could stand in for.
+    /// No key is active that recovery codes could replace.
     #[error("no key is active")]
     NoActiveKey,
-    /// The session decides nothing.
+    /// The session may not decide this.
     #[error(transparent)]
     Undecided(#[from] Undecided),
-    /// The password proves nothing.
+    /// The password was not accepted.
     #[error(transparent)]
     Unproven(#[from] Unproven),
-    /// The code is wrong, or used.
+    /// The code is wrong or was used before.
     #[error("wrong code")]
     WrongCode,
 }
 
 impl Accounts {
-    /// Makes ten recovery codes, shown once; earlier ones are good no more. It costs a code of the key, or one of the
-    /// earlier ones; but for the token that has activated the key, once, within five minutes. What refused the request
-    /// is told only where a key is active.
+    /// Creates ten recovery codes, which are shown only once. Earlier ones become invalid. This needs a code of the key or an
+    /// earlier recovery code. The token that activated the key needs none, once, within five minutes. An unreadable body is
+    /// reported only if a key is active.
     ///
     /// # Errors
     ///

@@ -1,14 +1,13 @@
-//! Refresh tokens: what a login leaves behind, so that access tokens can be had for 30 days without it.
+//! Refresh tokens: for 30 days after a login, they yield new access tokens.
 //!
-//! Unless operators say otherwise one is good as often as its client likes. Where they have them *rotated*, each is
-//! good once: it is spent on a successor, which ends when it would have ended itself. The tokens of one login are a
-//! *family*, and a spent one that is shown again ends all of it, for somebody has a copy: the client or a thief, and
-//! nobody can tell which. But a client whose answer was lost knows only the token that it has spent. For a minute, and as
-//! long as servers' clocks may be apart, and while its successor is unused, a spent token is therefore answered as it was
-//! the first time: with that very successor, so that a family is one line of tokens at any time.
+//! By default a refresh token can be used any number of times. If tokens are *rotated*, each can be used once and yields a
+//! successor with the same end. The tokens of one login are a *family*. If a used token is presented again, the client or a thief
+//! has a copy, and since these cannot be distinguished, the whole family is revoked. But a client that did not receive its answer
+//! has only the used token. So for a minute plus the tolerance for servers' clocks, and while the successor is unused, a used token
+//! gets the same successor again. A family is therefore a single line of tokens at any time.
 //!
-//! The server keeps no successor's text. It is made of the spent token and of what was drawn when it was spent; so it
-//! takes both to know it.
+//! The server does not store a successor's text. It is derived from the used token and random data drawn at that use, and both are
+//! needed to compute it.
 
 use std::{
     fmt,
@@ -40,19 +39,19 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// How long a spent token is answered as it was the first time: a minute, which is longer than clients wait before they try
-/// again, also where the try is at another server than the first, by whose clock it was spent.
+/// How long a used token gets the same successor again: a minute, which is longer than clients wait before a retry, plus the
+/// tolerance for clocks, since the retry may reach another server than the one by whose clock the token was used.
 const TRIED_AGAIN: Duration = Duration::from_secs(60 + APART_AT_MOST.as_secs());
 
-/// After so many tries the use of a token is told apart from others of its hour: many at once with one token would each
-/// wait for all before it.
+/// After this number of attempts a use gets its own audit event instead of the shared one of its hour. Many concurrent uses of one
+/// token would otherwise have to wait for one another.
 const TRIES_TOGETHER: u32 = 3;
 
-/// What a refresh token gives.
+/// The result of a refresh.
 pub struct Refreshed {
-    /// For requests.
+    /// The access token, for requests.
     pub access: Zeroizing<String>,
-    /// The token to be used from now on, if tokens are rotated.
+    /// The new refresh token, if tokens are rotated.
     pub refresh: Option<Zeroizing<String>>,
 }
 
@@ -62,13 +61,13 @@ impl fmt::Debug for Refreshed {
     }
 }
 
-/// Where that is which the answer to a token rests on.
+/// The keys of the records on which the result depends.
 struct RestsOn {
     user: Key,
     family: Key,
-    /// A family begins with its first token's end.
+    /// A family is created when its first token is used.
     has_family: bool,
-    /// The token that it was spent on, if it was.
+    /// The successor, if the token was used before.
     successor: Option<Key>,
 }
 
@@ -91,34 +90,34 @@ impl RestsOn {
     }
 }
 
-/// A token that was shown, and all that its answer rests on.
+/// A presented token and the records on which the result depends.
 struct ShownToken {
     token: Token,
     held: Slot<RefreshToken>,
     record: RefreshToken,
-    /// Whose it is.
+    /// The owner of the token.
     user: Slot<User>,
-    /// Absent if it has ended, or not begun: a family begins with its first token's end.
+    /// Absent if the family was revoked or does not exist yet: it is created when its first token is used.
     family: Slot<RefreshFamily>,
-    /// The token that it was spent on, if it was.
+    /// The successor, if the token was used before.
     successor: Option<Slot<RefreshToken>>,
     now: Timestamp,
 }
 
-/// What becomes of a token.
+/// How a token is used.
 enum Use {
-    /// It stays as good as it is.
+    /// It stays valid.
     Again,
-    /// It is spent now.
+    /// It is used up now.
     Only,
-    /// It was spent before, on this one.
+    /// It was used before, with this successor.
     TriedAgain(Token),
-    /// It was spent before, and somebody has a copy.
+    /// It was used before, and somebody has a copy.
     Copied,
 }
 
 impl Accounts {
-    /// A new access token for a refresh token, and its successor, if tokens are rotated.
+    /// Issues a new access token for a refresh token and, if tokens are rotated, its successor.
     ///
     /// # Errors
     ///
@@ -176,7 +175,7 @@ impl Accounts {
         .await
     }
 
-    /// Adds a login's first token.
+    /// Adds the first refresh token of a login.
     pub(super) fn add_refresh_token(
         &self,
         batch: &mut Batch,
@@ -240,8 +239,8 @@ impl Accounts {
         }))
     }
 
-    /// A token that was spent on another gives that again only while both are as they were, and outlive this server:
-    /// whoever spent it may never have learnt so.
+    /// A used token yields its successor again only while both are unchanged, which the batch requires: the commit that used it may
+    /// not have been durable.
     fn use_of(&self, shown: &ShownToken, batch: &mut Batch) -> Use {
         let Some(spent) = &shown.record.spent else {
             return if self.rotate_refresh_tokens {
@@ -264,7 +263,7 @@ impl Accounts {
         }
     }
 
-    /// Tells the audit trail that a token was used, if it and its user are still as they were read.
+    /// Records in the audit trail that a token was used, and requires that the token and its user are unchanged.
     async fn record_use(
         &self,
         batch: &mut Batch,
@@ -288,7 +287,7 @@ impl Accounts {
         self.audit.used(batch, shown.now, deed, alone).await
     }
 
-    /// Spends a token, and adds its successor.
+    /// Uses up a token and adds its successor.
     fn spend(&self, batch: &mut Batch, shown: &ShownToken, user: &User, origin: &Origin) -> Token {
         let spent = Spent {
             at: shown.now,
@@ -325,7 +324,7 @@ impl Accounts {
 }
 
 impl ShownToken {
-    /// Whose the token is, if it is valid. With a family all of its tokens have ended.
+    /// Returns the owner if the token is valid. Without its family, none of a family's tokens is valid.
     fn holder(&self) -> Option<&User> {
         let held = &self.record;
         let user = self.user.record().filter(|user| {
@@ -338,14 +337,14 @@ impl ShownToken {
 }
 
 impl RefreshToken {
-    /// Whether it is its login's own, and not spent: then there is no family yet.
+    /// Whether it is the unused first token of its login, which has no family yet.
     const fn is_first(&self) -> bool {
         self.family.is_none() && self.spent.is_none()
     }
 
-    /// The login that it comes from; one under an earlier release has shown nothing.
+    /// Returns the login that it comes from. A login of an earlier release has presented no factor.
     fn login(&self, digest: &TokenDigest) -> Login {
-        // Named by its first token's digest, as families were then.
+        // Named by the digest of the first token, as families were then.
         let of_earlier_release = || match &self.family {
             Some(family) => SessionId::of_login(family),
             None => SessionId::of_login(&digest.to_string()),
@@ -356,7 +355,7 @@ impl RefreshToken {
         }
     }
 
-    /// The name of the family of this token, whose digest this is, or of the one that begins with its end now.
+    /// Returns the name of the family of this token, given its digest, or of the family that starts when the token is used now.
     fn family_of(&self, digest: &TokenDigest, now: Timestamp) -> String {
         match (&self.family, &self.spent) {
             (Some(family), _) => family.clone(),
@@ -367,7 +366,7 @@ impl RefreshToken {
     }
 }
 
-/// The token that one is spent on (HMAC as a pseudorandom function, RFC 2104).
+/// Computes the successor of a used token (HMAC as a pseudorandom function, RFC 2104).
 pub(super) fn successor_of(token: &Token, spent: &Spent) -> Token {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.text().as_bytes());
     let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
@@ -382,7 +381,7 @@ pub(super) fn successor_of(token: &Token, spent: &Spent) -> Token {
     }
 }
 
-/// When all of a login's tokens end.
+/// Returns when all tokens of a login expire.
 fn ends(token: &RefreshToken) -> Timestamp {
     token.created_at.saturating_add(REFRESH_TOKEN_LIFETIME)
 }

@@ -1,4 +1,4 @@
-//! What a restore from a backup leaves of users' records.
+//! How a restore from a backup changes users' records.
 
 use keyproof_store::Raw;
 
@@ -8,8 +8,8 @@ use crate::{
     collections::{Ended, Outcome, RestoreError, Restoring},
 };
 
-/// A second factor that refuses every code that it may have taken before the restore. One that is pending is enrolled anew:
-/// nobody knows of which step its activation's code was.
+/// Makes a second factor refuse every code that may have been used before the restore. A pending one is dropped and must be
+/// enrolled again, because the step of a code that may have activated it is unknown.
 pub(crate) fn without_steps(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
     let mut factor = raw.decode::<SecondFactor>()?.record;
     Ok(
@@ -29,7 +29,7 @@ pub(crate) fn without_steps(raw: Raw, restoring: &Restoring<'_>) -> Result<Outco
     )
 }
 
-/// An application token that is revoked; its text is forgotten besides.
+/// Revokes an application token. Its text is dropped separately.
 pub(crate) fn without_validity(
     raw: Raw,
     restoring: &Restoring<'_>,
@@ -44,7 +44,7 @@ pub(crate) fn without_validity(
     token.is_revoked = true;
     Ok(Outcome {
         left: Some(raw.rewritten(&token, restoring.entropy)?),
-        // Counted by their texts.
+        // Counted with their texts.
         ended: None,
     })
 }

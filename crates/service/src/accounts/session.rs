@@ -1,4 +1,4 @@
-//! The bearer of an access token, asked anew for every request.
+//! The bearer of an access token, authenticated for every request.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -35,14 +35,14 @@ pub struct Session {
     application_token: Option<u32>,
     login: Login,
     token: Option<TokenId>,
-    /// The user's when the token was issued; tokens of earlier releases are from before all of them.
+    /// The user's `key_changes` when the token was issued. Tokens of earlier releases lack it and count as older than any change.
     key_changes: Option<u64>,
     along: Option<Arc<Along>>,
-    /// The key that the access token is signed with, or the record of the session in a browser.
+    /// The key that signed the access token, or the record of the browser session.
     warrant: Option<Warrant>,
 }
 
-/// A user's second factor that was read along with a session, of the same moment.
+/// A user's second factor that was read in the same snapshot as the session.
 #[derive(Debug)]
 pub(super) struct Along {
     owner: Owner,
@@ -50,31 +50,31 @@ pub(super) struct Along {
     pub(super) reading: Snapshot,
 }
 
-/// Whose keys or devices.
+/// The owner of keys or devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// The session's own user's.
+    /// The session's own user.
     Mine,
-    /// Those of the user of this number.
+    /// The user with this number.
     Of(u32),
 }
 
-/// Why a bearer has no session.
+/// The error when a bearer has no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// Its time is over.
+    /// The token has expired.
     #[error("the token has expired")]
     Expired,
-    /// It is none of ours, or what it was issued on has ended.
+    /// The token is not one of ours, or what it depends on has ended.
     #[error("the token is not valid, or no longer")]
     Invalid,
-    /// None was given.
+    /// No token was given.
     #[error("a token is needed")]
     Missing,
 }
 
 impl Owner {
-    /// Whom they name.
+    /// Returns the owner that `whose` names.
     const fn of(self, whose: Whose) -> Self {
         match whose {
             Whose::Mine => self,
@@ -89,27 +89,27 @@ impl Session {
         &self.name
     }
 
-    /// Whose share they take of what all callers have in common.
+    /// Returns the party for shared limits.
     pub fn party(&self) -> String {
         self.who().party()
     }
 
-    /// What the user may do.
+    /// Returns the user's role.
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// Which of the user's sessions it is: the same over refreshes.
+    /// Returns the session's id, which refreshes keep.
     pub(super) const fn sid(&self) -> SessionId {
         self.login.sid
     }
 
-    /// Its user, as one who reads what the audit trail has of them.
+    /// Returns the user as a reader of their own events in the audit trail.
     pub fn audit_reader(&self) -> AuditReader {
         AuditReader::of_user(self.subject, self.own_events())
     }
 
-    /// What the audit trail has of its user: asked by them, or of them. Events of earlier releases have users by name.
+    /// Searches the audit trail for events by or about the user. Events of earlier releases contain users by name.
     fn own_events(&self) -> Search {
         let user = Who::User {
             subject: self.subject,
@@ -120,38 +120,38 @@ impl Session {
         Search {
             by: vec![user.to_string(), Who::user_named(&self.name)],
             of: vec![deeds::owner(self.owner).to_string()],
-            // Exactly: what is below may be what strangers typed, at any name.
+            // Exact matches only: targets below it may contain what strangers typed as any name.
             named: names.map(|name| Target::LoginName(name).to_string()).into(),
             ..Search::default()
         }
     }
 
-    /// Whose failures are counted in it.
+    /// Returns the session by which failures are counted.
     pub(super) fn counter(&self) -> keyproof_mfa::SessionId {
         keyproof_mfa::SessionId::new(&self.sid().to_string())
     }
 
-    /// Whether a person logged in; otherwise an application did, by its token.
+    /// Whether a person is logged in, rather than an application by its token.
     pub const fn is_person(&self) -> bool {
         self.application_token.is_none()
     }
 
-    /// Whether it may see and remove this user's keys and devices.
+    /// Whether the session may see and remove this user's keys and devices.
     pub(super) fn may_manage(&self, owner: Owner) -> bool {
         self.is_person() && (owner == self.owner || self.role.administers())
     }
 
-    /// Whether it may change what belongs to the organisation.
+    /// Whether the session may change what belongs to the organisation.
     pub(super) const fn may_change_organisation(&self) -> bool {
         self.is_person() && self.role.changes()
     }
 
-    /// Whether it may see and revoke this application token.
+    /// Whether the session may see and revoke this application token.
     pub(super) fn may_manage_token(&self, token: &ApplicationToken) -> bool {
         self.role.administers() || is_of(token, self.owner.user, &self.name)
     }
 
-    /// That of a person who has logged in with a browser, where the user is as they are now.
+    /// Returns the session of a person logged in with a browser, with the user's current state.
     pub(super) fn of_browser(
         kept: &UserSessionRecord,
         warrant: Option<Warrant>,
@@ -175,8 +175,8 @@ impl Session {
         }
     }
 
-    /// Whether it is valid for this user, as they are now. The activation of a key and its removal end the tokens of persons,
-    /// but for the one that it was done with.
+    /// Whether the session is valid for this user in their current state. The activation or removal of a key ends persons' tokens,
+    /// except the one used for it.
     pub(super) fn is_of(&self, user: &User) -> bool {
         let outlives = |activation: &Activation| {
             !self.is_person()
@@ -188,7 +188,7 @@ impl Session {
             && user.activation.as_ref().is_none_or(outlives)
     }
 
-    /// What it rests on for this user, as they are now: a factor that was shown of an earlier key is none.
+    /// Returns what the session has proved for this user in their current state. A factor of an earlier key does not count.
     pub(super) fn standing(&self, user: &User) -> Standing {
         let activation = user.activation.as_ref();
         let present = activation.filter(|activation| activation.key_changes == user.key_changes);
@@ -201,7 +201,7 @@ impl Session {
         }
     }
 
-    /// The session, as `keyproof-mfa` knows it.
+    /// Returns the session as `keyproof-mfa` represents it.
     pub(super) fn asking(&self, user: &User) -> keyproof_mfa::Session {
         keyproof_mfa::Session {
             id: self.counter(),
@@ -213,7 +213,7 @@ impl Session {
         self.token.is_some() && self.token == activation.by
     }
 
-    /// The access token, for an activation or a removal that is done with it.
+    /// Returns the id of the access token, for an activation or removal made with it.
     pub(super) const fn token(&self) -> Option<TokenId> {
         self.token
     }
@@ -222,7 +222,7 @@ impl Session {
         self.owner.of(whose)
     }
 
-    /// This user's second factor, if it was read along.
+    /// Returns this user's second factor if it was read with the session.
     pub(super) fn along(&self, owner: Owner) -> Option<&Along> {
         self.along.as_deref().filter(|along| along.owner == owner)
     }
@@ -243,7 +243,7 @@ impl Session {
 }
 
 impl Accounts {
-    /// The bearer of this access token, from this address.
+    /// Authenticates an access token used from this address and returns its bearer.
     ///
     /// # Errors
     ///
@@ -256,7 +256,7 @@ impl Accounts {
         self.session_along(token, address, None).await
     }
 
-    /// The same, with the second factor that is to be shown, which is read along and of the same moment.
+    /// Like [`session`](Self::session), and reads the second factor to be shown in the same snapshot.
     ///
     /// # Errors
     ///
@@ -282,7 +282,7 @@ impl Accounts {
         let places = places.into_iter().chain(token.clone());
         let reading = self.read(places.chain(along_it.into_iter().flatten()));
         let reading = reading.await?;
-        // The key is still in force, whenever it was that it verified the token.
+        // The key must still be valid, whenever it verified the token.
         let Some(version) = reading.raw(&signed_with)?.map(Raw::version) else {
             self.signing.let_go(&claims.signed_with);
             return Err(INVALID);

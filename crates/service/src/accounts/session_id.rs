@@ -1,4 +1,4 @@
-//! What tells the sessions of a user apart, and their access tokens.
+//! The ids of sessions and access tokens.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::records::Owner;
 
-/// A session: 128 random bits, drawn at a login and kept over refreshes. No secret.
+/// The id of a session: 128 random bits, drawn at login and kept across refreshes. Not secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct SessionId(Id);
 
-/// An access token: 128 random bits, drawn for each. No secret.
+/// The id of an access token: 128 random bits. Not secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct TokenId(Id);
@@ -23,13 +23,13 @@ impl SessionId {
         Self(Id(random))
     }
 
-    /// The one session that all access tokens of earlier releases are of, as long as the user's generation lasts.
+    /// Returns the single session to which all access tokens of earlier releases belong, for one generation of a user.
     pub(super) fn of_earlier_release(owner: Owner, generation: u64) -> Self {
         let Owner { organisation, user } = owner;
         Self(Id::of(&format!("user {organisation} {user} {generation}")))
     }
 
-    /// That of a login under an earlier release, by the digest of its first refresh token.
+    /// Returns the session of a login under an earlier release, from the digest of its first refresh token.
     pub(super) fn of_login(first: &str) -> Self {
         Self(Id::of(&format!("login {first}")))
     }
@@ -42,7 +42,7 @@ impl TokenId {
 }
 
 impl fmt::Display for SessionId {
-    /// 32 lower-case hex digits.
+    /// Writes 32 lower-case hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.text().as_str())
     }

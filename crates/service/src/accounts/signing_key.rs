@@ -1,5 +1,5 @@
-//! The keys that sign access tokens: sealed, one at a time in use, the ones before published for as long as a token
-//! of theirs may be valid.
+//! The keys that sign access tokens. They are stored sealed. One is in use at a time, and former keys are published for as long as
+//! one of their tokens may be valid.
 
 use std::{
     collections::BTreeMap,
@@ -24,28 +24,28 @@ use crate::{
     storage::{Attempt, damaged, settle},
 };
 
-/// How long a key signs.
+/// How long a key is used for signing.
 const IN_USE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How far apart the clocks of two servers may be.
 const APART: Duration = ACCESS_TOKEN_LIFETIME;
 
-/// How long a key is published: while a token of its last moment may be valid, and servers' clocks may differ.
+/// How long a key is published: until its last token has expired by any server's clock.
 pub(super) const PUBLISHED: Duration =
     Duration::from_secs(IN_USE.as_secs() + ACCESS_TOKEN_LIFETIME.as_secs() + APART.as_secs());
 
-/// How long a key that was replaced by command is published still: as long as a token of its last moment may be valid,
-/// which another server has signed that had not noticed yet, and as clocks may differ.
+/// How long a key replaced by command stays published: until the last token has expired, which may come from a server that has not
+/// yet noticed the replacement and may have another clock.
 const ENDING: Duration = Duration::from_secs(ACCESS_TOKEN_LIFETIME.as_secs() + APART.as_secs());
 
-/// Keys read at once: far more than there are.
+/// The number of keys read at once, far more than usually exist.
 const PAGE: usize = 100;
 
-/// Keys published at most: anybody may ask for them, and a batch is to require them. Whoever replaces the key by command every
-/// minute has half as many at once, for a replaced one ends within eight hours.
+/// The maximum number of published keys, because anybody may request them and a batch must require them. Even replacing the key by
+/// command every minute leaves only half as many, since a replaced key expires within eight hours.
 const MOST: usize = 1_000;
 
-/// At `signing_key/_/<id>`.
+/// Stored at `signing_key/_/<id>`.
 #[derive(Clone, Serialize, Deserialize)]
 struct SigningKeyRecord {
     created_at: Timestamp,
@@ -61,12 +61,12 @@ impl SigningKeyRecord {
 
 record!(SigningKeyRecord, "signing_key");
 
-/// Where a key is, while it is in force: it is absent from the store once its published time is over.
+/// Returns the key of a signing key's record. The record expires at the end of its published time.
 pub(super) fn place(id: &str) -> Key {
     Key::new("signing_key", ["_", id])
 }
 
-/// At `signing_key_in_use/_`: which key signs. Servers that want a new one at once race for this record.
+/// Stored at `signing_key_in_use/_`: which key signs. Servers that need a new key at the same time race for this record.
 #[derive(Clone, Serialize, Deserialize)]
 struct InUse {
     id: String,
@@ -100,25 +100,25 @@ impl PublicKey {
     }
 }
 
-/// What became of a signing key that was replaced.
+/// The result of replacing a signing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplacedKey {
-    /// Which key signs from now on.
+    /// The id of the new key.
     pub signing: String,
-    /// Which one has signed before, and until when it is published; `None` if there was none.
+    /// The id of the former key, and until when it is published; `None` if there was none.
     pub former: Option<(String, Timestamp)>,
 }
 
-/// What became of a signing key that was ended.
+/// The result of revoking a signing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedKey {
-    /// Which key verifies nothing any more.
+    /// The id of the revoked key, which verifies nothing any more.
     pub ended: String,
-    /// Which one signs from now on, if it was the one that did.
+    /// The id of the new key, if the revoked one was in use.
     pub signing: Option<String>,
 }
 
-/// No key of that id is in force.
+/// The error when no valid key has this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no key of this id signs or is published")]
 pub struct UnknownSigningKey;
@@ -130,20 +130,20 @@ pub(super) struct Signer {
     since: Timestamp,
 }
 
-/// The keys of a store.
+/// The signing keys of a store.
 pub(super) struct SigningKeys {
     store: Store,
     opened: Mutex<Opened>,
 }
 
-/// Keys that were read before: they never change, but end.
+/// A cache of keys that were read before. Keys never change, but expire.
 #[derive(Default)]
 struct Opened {
     signer: Option<Arc<Signer>>,
     verifiers: BTreeMap<String, Verifier>,
 }
 
-/// A key that tokens verify with.
+/// A key that verifies tokens.
 struct Verifier {
     key: Arc<DecodingKey>,
     /// From when on it verifies nothing.
@@ -158,8 +158,8 @@ impl SigningKeys {
         }
     }
 
-    /// Puts another key in the place of the one that signs, and tells it in the same batch. What the former has signed is
-    /// valid until it ends. Other servers notice with their next [`renew`](Self::renew).
+    /// Replaces the key that signs, and adds the audit event to the same batch with `tell`. Tokens of the former key stay valid
+    /// until they expire. Other servers notice at their next [`renew`](Self::renew).
     pub(super) async fn replace(
         &self,
         now: Timestamp,
@@ -191,9 +191,8 @@ impl SigningKeys {
         Ok(replaced)
     }
 
-    /// Ends a key at once, whether it signs or is published still: what it has signed is refused from then on, everywhere,
-    /// for whoever believes a token asks whether its key is at its [`place`]. If it is the one that signs, another takes its
-    /// place in the same batch.
+    /// Revokes a key at once, whether it signs or is only published. Every server then rejects its tokens, because accepting a
+    /// token includes checking that its key is at its [`place`]. If the key is in use, a new one replaces it in the same batch.
     pub(super) async fn end(
         &self,
         id: &str,
@@ -226,7 +225,7 @@ impl SigningKeys {
         Ok(ended)
     }
 
-    /// Lets go of a key that is not in force any more, so that nothing is signed with it.
+    /// Drops a key that is no longer valid from the cache, so that it signs nothing.
     pub(super) fn let_go(&self, id: &str) {
         let mut opened = self.opened();
         opened.verifiers.remove(id);
@@ -235,8 +234,8 @@ impl SigningKeys {
         }
     }
 
-    /// Lets go of the key that was opened if another signs since, and has a new one made where [`signer`](Self::signer) would;
-    /// answers whether one was made. Where none has signed yet there is nothing to do.
+    /// Drops the cached signer if another key signs now, and creates a new key when [`signer`](Self::signer) would. Returns whether
+    /// it did. Does nothing if no key has signed yet.
     pub(super) async fn renew(&self, now: Timestamp) -> Result<bool, StorageError> {
         let Some(used) = self.store.get::<InUse>(&in_use(), now).await? else {
             return Ok(false);
@@ -257,9 +256,9 @@ impl SigningKeys {
         Ok(signer.id != used.record.id)
     }
 
-    /// The key to sign with now; a new one, if the last is too old, or gone: a clock that was ahead for a moment has the upkeep
-    /// remove what seems to have ended. By a clock that is too far from the database's none is too old: the one that is there
-    /// goes on.
+    /// Returns the key to sign with now. Creates a new one if the last is too old, or gone because a clock that was briefly ahead
+    /// let the upkeep remove it. By a clock that is too far from the database's, no key is too old and the existing one stays in
+    /// use.
     pub(super) async fn signer(&self, now: Timestamp) -> Result<Arc<Signer>, StorageError> {
         let is_young = |since: Timestamp| is_young(since, now);
         let opened = self.opened().signer.clone();
@@ -278,7 +277,7 @@ impl SigningKeys {
                 let stored = self.store.get::<SigningKeyRecord>(&place(&id), at).await?;
                 if let Some(stored) = stored {
                     let mut batch = self.store.batch(at);
-                    // Whoever made it may not know whether it is there to stay; what is signed with it rests on that.
+                    // The commit that created the key may not be durable, and what is signed with it depends on it.
                     batch.require(&in_use(), used.version);
                     batch.require(&place(&id), stored.version);
                     return Ok(Attempt::Commit(batch, Ok((id, stored.record))));
@@ -299,8 +298,8 @@ impl SigningKeys {
         Ok(signer)
     }
 
-    /// The moment by which a key is there still, where this machine's clock is too far from the database's: by the one that
-    /// is ahead it may have ended. `None` where they agree.
+    /// Returns the earlier of the two clocks if this machine's is too far from the database's, since the key may have expired by
+    /// the later one. `None` if they agree.
     async fn earlier_clock(&self, now: Timestamp) -> Result<Option<Timestamp>, StorageError> {
         let theirs = self.store.server_time().await?;
         let is_apart =
@@ -308,8 +307,8 @@ impl SigningKeys {
         Ok(theirs.filter(is_apart).map(|theirs| theirs.min(now)))
     }
 
-    /// The key of this id that tokens verify with, unless its published time is over. One that was read before may have
-    /// been removed meanwhile: whoever believes its token asks whether it is at its [`place`].
+    /// Returns the key with this id for verifying tokens, unless its published time is over. A cached key may have been removed
+    /// meanwhile, so accepting its token includes checking that it is at its [`place`].
     pub(super) async fn verifier(
         &self,
         id: &str,
@@ -336,10 +335,10 @@ impl SigningKeys {
         Ok(key)
     }
 
-    /// The keys that tokens of now may be signed with, the newest first.
+    /// Returns the keys that may have signed a currently valid token, newest first.
     pub(super) async fn public_keys(&self, now: Timestamp) -> Result<Vec<PublicKey>, StorageError> {
         let signer = self.signer(now).await?;
-        // One that is not young goes on by another clock, and is there by that.
+        // A key that is not young stays in use by the other clock and is read by that.
         let now = if is_young(signer.since, now) {
             now
         } else {
@@ -354,13 +353,13 @@ impl SigningKeys {
             {
                 keys.extend(page);
             }
-            // Keys are in no order of time: among even more, that which signs may be beyond them.
+            // Keys are not sorted by time, so the current one may be beyond the limit.
             let own = place(&signer.id);
             if !keys.iter().any(|(place, _)| *place == own) {
                 let stored = self.store.get::<SigningKeyRecord>(&own, now).await?;
                 keys.extend(stored.map(|stored| (own, stored)));
             }
-            // What was there before the key that signs is there to stay as that is.
+            // Keys older than the current one are as durable as that.
             let mut newer = keys
                 .iter()
                 .filter(|(_, stored)| stored.record.created_at > signer.since)
@@ -386,7 +385,7 @@ impl SigningKeys {
             .collect()
     }
 
-    /// Makes a key, with its id, and adds that it signs from now on, in the place of the one in use if there is one.
+    /// Creates a key and adds to the batch that it signs from now on, in place of the one in use, if any.
     fn install(
         &self,
         batch: &mut Batch,
@@ -450,8 +449,8 @@ impl SigningKeys {
     }
 }
 
-/// Whether a key that signs since then may go on. One of a time to come was made by a clock that was wrong, and would sign until
-/// long after that.
+/// Whether a key that signs since `since` may stay in use. One from the future was created by a wrong clock and would stay in use
+/// for too long.
 fn is_young(since: Timestamp, now: Timestamp) -> bool {
     now.saturating_since(since) < IN_USE && since <= now.saturating_add(APART)
 }

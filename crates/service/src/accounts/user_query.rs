@@ -1,4 +1,4 @@
-//! Which users are listed, in which order, and how much that may cost: an organisation may have hundreds of thousands.
+//! Filters, order and paging of a list of users, with limits on its cost: an organisation may have hundreds of thousands of users.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -7,53 +7,53 @@ use keyproof_store::Raw;
 use super::records::{User, UserStatus};
 use crate::StorageError;
 
-/// The most filters of a query.
+/// The maximum number of filters in a query.
 const MAX_FILTERS: usize = 8;
 
-/// The most steps of a query's order.
+/// The maximum number of sort keys in a query.
 const MAX_SORT_KEYS: usize = 4;
 
-/// The most users that are kept while a page is put together: its own, and those of the pages before it.
+/// The maximum number of users kept while a page is assembled: its own and those of the pages before it.
 const MAX_ROWS: usize = 10_000;
 
-/// What users are sorted by.
+/// What to sort users by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortKey {
-    /// When they were made.
+    /// The time of creation.
     Created,
-    /// Their numbers.
+    /// The number.
     Id,
-    /// Their names.
+    /// The name.
     Name,
-    /// Their organisations' numbers.
+    /// The organisation's number.
     Organisation,
-    /// Active ones first.
+    /// The status, active users first.
     Status,
 }
 
-/// One step of an order.
+/// One key of a sort order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// By what.
+    /// What to sort by.
     pub key: SortKey,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub descending: bool,
 }
 
-/// What a user must be to be listed.
+/// A condition for a user to be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// Of this number.
+    /// The number.
     Id(u32),
-    /// With this in the name, in any case.
+    /// A part of the name, ignoring case.
     Name(String),
-    /// Of the organisation of this number.
+    /// The organisation's number.
     Organisation(u32),
-    /// Of this status; `None` is one that no user here has.
+    /// The status; `None` matches no user.
     Status(Option<UserStatus>),
 }
 
-/// Which users to list.
+/// A query for users.
 #[derive(Clone, Debug)]
 pub struct UserQuery {
     filters: Vec<Filter>,
@@ -62,26 +62,26 @@ pub struct UserQuery {
     per_page: usize,
 }
 
-/// Why users are not listed.
+/// The error when a query is too expensive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserQueryError {
-    /// The page is so far from the first that too many users would have to be sorted for it.
+    /// The page is so far from the first that too many users would have to be sorted.
     #[error("page times users a page is more than {MAX_ROWS}")]
     TooDeep,
-    /// More filters than are looked at.
+    /// Too many filters.
     #[error("more than {MAX_FILTERS} filters")]
     TooManyFilters,
-    /// More steps than are sorted by.
+    /// Too many sort keys.
     #[error("more than {MAX_SORT_KEYS} keys to sort by")]
     TooManySortKeys,
 }
 
 impl UserQuery {
-    /// The users who meet all of these filters, in this order, then by number; of them a page, the first being 1.
+    /// Creates a query for a page of the users that match all filters, sorted by `sort` and then by number. The first page is 1.
     ///
     /// # Errors
     ///
-    /// [`UserQueryError`] for what would cost too much.
+    /// [`UserQueryError`] if the query would be too expensive.
     pub fn new(
         mut filters: Vec<Filter>,
         sort: Vec<Sort>,
@@ -113,7 +113,7 @@ impl UserQuery {
         })
     }
 
-    /// The last page that is answered of so many users a page.
+    /// Returns the last page available with so many users a page.
     pub const fn last_page(per_page: usize) -> usize {
         match MAX_ROWS.checked_div(per_page) {
             Some(last) => last,
@@ -121,23 +121,23 @@ impl UserQuery {
         }
     }
 
-    /// The page, the first being 1.
+    /// Returns the page number. The first page is 1.
     pub fn page(&self) -> usize {
         self.page
     }
 
-    /// How many users a page has.
+    /// Returns the number of users a page.
     pub fn per_page(&self) -> usize {
         self.per_page
     }
 }
 
-/// What a query has found so far: never more users than its page and those before it have.
+/// The result of a query so far, with at most the users of its page and those before it.
 pub(super) struct Listing {
     query: UserQuery,
-    /// The first ones of those that pass, in order.
+    /// The first matching users, in order.
     first: Vec<Arc<User>>,
-    /// How many pass.
+    /// The number of matching users.
     total: usize,
 }
 
@@ -150,7 +150,7 @@ impl Listing {
         }
     }
 
-    /// Looks at more users.
+    /// Adds more users.
     pub(super) fn with(mut self, more: &[Raw]) -> Result<Self, StorageError> {
         for raw in more {
             let user = raw.decode_shared::<User>()?.record;
@@ -159,14 +159,14 @@ impl Listing {
                 self.first.push(user);
             }
         }
-        // What stands there is in order, and takes a sort that sees it no time.
+        // The existing part is already sorted, which makes this sort cheap.
         self.first.sort_by(|a, b| self.query.order(a, b));
         let most = self.query.page.saturating_mul(self.query.per_page);
         self.first.truncate(most);
         Ok(self)
     }
 
-    /// The page, once all users were looked at, and how many there are on all pages.
+    /// Returns the page and the number of users on all pages. Call it after all users were added.
     pub(super) fn into_page(self) -> (Vec<Arc<User>>, usize) {
         let Self {
             query,
@@ -229,10 +229,10 @@ mod tests {
         testing::{Bench, PASSWORD, START, bench},
     };
 
-    /// As many more users as are read in three goes.
+    /// The number of users that takes three reads.
     const MANY: usize = 1_010;
 
-    /// An administrator, and so many more users, their names and states in no order.
+    /// Adds an administrator and this number of users with unsorted names and states.
     async fn crowd(bench: &Bench, more: usize) -> (Session, Vec<User>) {
         add(bench, "ada@example.org", Role::Administrator).await;
         let ada = tokens(log_in(bench, "ada@example.org", PASSWORD, None).await);

@@ -1,4 +1,4 @@
-//! The application tokens of one user, as operators see and end them.
+//! The application tokens of one user, for operators: listing and revoking them.
 
 use super::{
     Accounts, ApplicationTokenSummary, UnknownUser,
@@ -12,28 +12,28 @@ use crate::{
     storage::{Attempt, settle},
 };
 
-/// What became of an application token that an operator ends. Either way it has ended for good.
+/// The result of revoking an application token. In either case it has ended for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// It had ended before.
+    /// It had already ended.
     Before,
-    /// It ends now.
+    /// It was revoked now.
     Now,
 }
 
-/// Why an operator ended no application token.
+/// The error when an operator revokes no application token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeApplicationTokenError {
-    /// The user has none of this number.
+    /// The user has no application token with this number.
     #[error("the user has no such application token")]
     Unknown,
-    /// There is no user of that name.
+    /// There is no user with this name.
     #[error("there is no such user")]
     UserUnknown,
 }
 
 impl Accounts {
-    /// The application tokens that a user has made, oldest first; those that have ended are revoked.
+    /// Returns a user's application tokens, oldest first. Tokens that have ended are listed as revoked.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Accounts {
         Ok(tokens)
     }
 
-    /// Ends an application token of a user's for good. Nothing is changed of one that had ended before.
+    /// Revokes a user's application token for good. A token that had already ended is not changed.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Accounts {
                 .ok_or(Failure::Refused(Unknown))?;
             let mut batch = self.store.batch(reading.now());
             if summary(token.clone(), Some(user)).is_revoked {
-                // Whoever ended it may never have learnt so.
+                // The commit that ended it may not be durable, so this result requires its records.
                 user_slot.require(&mut batch);
                 slot.require(&mut batch);
                 origin.require(&mut batch);

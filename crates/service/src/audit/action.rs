@@ -1,22 +1,22 @@
-//! Every action of the audit trail: its text, and who may be told to have asked for it. A new one is a line here and a
+//! Every action of the audit trail: its text, and the kinds of callers that can request it. A new action needs a line here and a
 //! row in `DATA_MODEL.md`, which a test compares.
 
 use std::fmt;
 
 use super::Who;
 
-/// Whose an action is.
+/// The domain of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Domain {
     /// Users and their second factors.
     Accounts,
-    /// All of them.
+    /// All domains.
     All,
     /// CA certificates.
     Certificates,
     /// TPM managers, categories and API keys, and devices.
     DeviceIdentity,
-    /// Instances, their tokens and devices.
+    /// Instances of OTP devices, their tokens and devices.
     OtpDevices,
 }
 
@@ -42,7 +42,7 @@ pub enum Asker {
 }
 
 impl Asker {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::Anonymous,
         Self::CommandLine,
@@ -54,7 +54,7 @@ impl Asker {
         Self::User,
     ];
 
-    /// The kind of one who asks.
+    /// Returns the kind of a caller.
     pub const fn of(who: &Who) -> Self {
         match who {
             Who::Anonymous => Self::Anonymous,
@@ -68,7 +68,7 @@ impl Asker {
         }
     }
 
-    /// The word that it begins with in the trail.
+    /// Returns the word that the caller's text in the trail starts with.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
@@ -85,27 +85,27 @@ impl Asker {
 
 macro_rules! actions {
     ($($domain:ident { $($action:ident = $name:literal by $($asker:ident)|+;)+ })+) => {
-        /// What can be asked for. The text never changes once a release has written it.
+        /// An action. Its text never changes after its first release.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Action {
             $($(#[doc = concat!("`", $name, "`.")] $action,)+)+
         }
 
         impl Action {
-            /// All of them, by domain.
+            /// All actions, by domain.
             pub const ALL: &[Self] = &[$($(Self::$action,)+)+];
 
-            /// Its text in the trail, as `thing.verb`.
+            /// Returns the action's text in the trail, as `thing.verb`.
             pub const fn name(self) -> &'static str {
                 match self { $($(Self::$action => $name,)+)+ }
             }
 
-            /// Whose it is.
+            /// Returns the domain of the action.
             pub const fn domain(self) -> Domain {
                 match self { $($(Self::$action)|+ => Domain::$domain,)+ }
             }
 
-            /// Who can ask for it.
+            /// Returns the kinds of callers that can request the action.
             pub const fn askers(self) -> &'static [Asker] {
                 match self { $($(Self::$action => &[$(Asker::$asker),+],)+)+ }
             }
@@ -224,7 +224,7 @@ mod tests {
 
     type Rows = BTreeMap<String, (String, BTreeSet<&'static str>)>;
 
-    /// The actions of `DATA_MODEL.md`, each with its domain's name and who asks for it.
+    /// Returns the actions in `DATA_MODEL.md`, each with the name of its domain and its callers.
     fn documented() -> Rows {
         let text = include_str!("../../../../DATA_MODEL.md");
         let (_, trail) = text.split_once("## The audit trail").unwrap();

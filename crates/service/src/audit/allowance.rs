@@ -1,5 +1,5 @@
-//! How many refusals one process writes to the trail: whoever hammers at a door must not fill the disk, and what
-//! strangers do must not hide what insiders do.
+//! Limits how many refusals one process writes to the trail, so that attackers cannot fill the disk and anonymous requests cannot
+//! hide what known callers do.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,22 +7,22 @@ use keyproof_store::Timestamp;
 
 use super::{Action, Asker, Who};
 
-/// Refusals of strangers that are written a minute.
+/// The maximum number of recorded refusals of anonymous callers a minute.
 pub(super) const OF_STRANGERS: u32 = 120;
 
-/// Refusals of those who are known that are written a minute.
+/// The maximum number of recorded refusals of all known callers a minute.
 pub(super) const OF_THE_KNOWN: u32 = 600;
 
-/// Refusals of any one of them, by however many tokens.
+/// The maximum number of recorded refusals of one known caller a minute, across all its tokens.
 pub(super) const OF_ONE: u32 = 60;
 
-/// The text of more askers than are told apart.
+/// The text for callers beyond the number that are counted separately.
 const OTHERS: &str = "others";
 
-/// What the text of an operator begins with, whichever of their tokens they show.
+/// The start of an operator's text, for all their tokens together.
 const OPERATOR_SUBJECT: &str = "operator_subject";
 
-/// A minute's allowance, and what went over it.
+/// The state of a minute's allowance, and the refusals beyond it.
 #[derive(Default)]
 pub(super) struct Allowance {
     minute: u64,
@@ -32,19 +32,19 @@ pub(super) struct Allowance {
     left_out: BTreeMap<Party, BTreeMap<&'static str, u64>>,
 }
 
-/// Whose refusals are left out.
+/// The callers whose refusals are left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
-    /// Those of whoever could not be told apart.
+    /// Anonymous callers.
     Strangers,
-    /// Those of one asker, by whichever of their tokens: the asker's text without a token; an operator's is
-    /// `operator_subject:NAME`, by whose the token is.
+    /// One caller, with all its tokens: the caller's text without the token. For an operator it is `operator_subject:NAME`, with
+    /// the subject of the token.
     One(String),
-    /// Those of more askers than are told apart.
+    /// Callers beyond the number that are counted separately.
     Others,
 }
 
-/// Refusals that were not written.
+/// Refusals that were not recorded.
 #[derive(Debug)]
 pub(super) struct LeftOut {
     pub(super) of: Party,
@@ -52,7 +52,7 @@ pub(super) struct LeftOut {
 }
 
 impl Allowance {
-    /// Whether this one may be written, which then counts; else it is left out.
+    /// Whether this refusal may be recorded. It is counted as recorded or as left out.
     pub(super) fn take(&mut self, who: &Who, action: Action, now: Timestamp) -> bool {
         let Err(of) = self.take_room(who, now) else {
             return true;
@@ -63,7 +63,7 @@ impl Allowance {
         false
     }
 
-    /// Takes what one refusal takes, or says whose there are too many of.
+    /// Takes one refusal from the allowance, or returns the party that has used up its own.
     pub(super) fn take_room(&mut self, who: &Who, now: Timestamp) -> Result<(), Party> {
         let minute = minute(now);
         if minute != self.minute {
@@ -91,7 +91,7 @@ impl Allowance {
         }
     }
 
-    /// What was left out, once the minute is over.
+    /// Takes the refusals that were left out, once their minute is over.
     pub(super) fn take_left_out(&mut self, now: Timestamp) -> Vec<LeftOut> {
         if minute(now) == self.minute {
             Vec::new()
@@ -100,7 +100,7 @@ impl Allowance {
         }
     }
 
-    /// What was left out so far.
+    /// Takes the refusals left out so far.
     pub(super) fn take_all_left_out(&mut self) -> Vec<LeftOut> {
         let left_out = std::mem::take(&mut self.left_out).into_iter();
         left_out
@@ -108,7 +108,7 @@ impl Allowance {
             .collect()
     }
 
-    /// Takes back what could not be told.
+    /// Puts back refusals that could not be reported.
     pub(super) fn give_back(&mut self, left_out: Vec<LeftOut>) {
         for LeftOut { of, actions } in left_out {
             let counts = self.left_out.entry(of).or_default();
@@ -127,7 +127,7 @@ impl LeftOut {
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// How many of which.
+    /// Returns the number for each action, as text.
     pub(super) fn detail(&self) -> String {
         let counts = self.actions.iter();
         let counts: Vec<_> = counts
@@ -148,7 +148,7 @@ impl fmt::Display for Party {
 }
 
 impl Party {
-    /// The party of this text.
+    /// Parses the text of a party.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text == Asker::Anonymous.name() {
             return Some(Self::Strangers);
@@ -166,7 +166,7 @@ impl Party {
     }
 }
 
-/// Whoever asks, whichever of their tokens they show: who makes himself ten has no more to say.
+/// Returns the caller's text without its token, so that several tokens do not raise the limit.
 fn one(who: &Who) -> String {
     match who {
         Who::Instance { name, .. } => {

@@ -1,4 +1,4 @@
-//! An event, which may stand for several that are alike.
+//! An event, which may combine several similar ones.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::text::bounded;
 
-/// What became of what was asked for.
+/// The outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The change is made.
+    /// The change was made.
     Done,
-    /// It was refused; nothing is changed.
+    /// The action was refused; nothing was changed.
     Refused,
 }
 
 impl Outcome {
-    /// Its word in the trail.
+    /// Returns its word in the trail.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -30,81 +30,80 @@ impl Outcome {
 /// One entry of the trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When it was decided.
+    /// When the action was decided.
     pub at: Timestamp,
-    /// What was asked for: an [`Action`](super::Action) by its text, which a later release may know alone.
+    /// The text of an [`Action`](super::Action), which may be of a later release.
     pub action: String,
-    /// What it was asked of: `instance/default/till-1`.
+    /// The object of the action, such as `instance/default/till-1`.
     pub target: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Who asked.
+    /// The caller.
     pub who: String,
-    /// More about it: why it was refused, what was changed.
+    /// Details, such as the reason for a refusal or what was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The request's id, as its answer carried it.
+    /// The request's id, as returned to the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// The client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// How many refusals are left out of the trail, because they came too fast. Releases of before told of those
-    /// before a refusal in the next one.
+    /// How many refusals are left out of the trail because they came too fast. Earlier releases reported them in the next refusal.
     #[serde(default, skip_serializing_if = "crate::storage::is_zero")]
     pub left_out: u64,
-    /// What is told of an event that stands for several.
+    /// The further fields of a combined event.
     #[serde(flatten)]
     pub repeats: Option<Repeats>,
 }
 
-/// What is told of several events as one; the first is the event's own, but for its detail, which is the last's.
+/// The fields of a combined event. The event itself is the first one, except that its detail is the last one's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeats {
-    /// How many there were.
+    /// The number of events.
     pub count: u64,
-    /// When the last was.
+    /// When the last one was decided.
     pub last_at: Timestamp,
-    /// The last one's request.
+    /// The request id of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_request_id: Option<String>,
-    /// The requests of the first eight.
+    /// The request ids of the first eight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub request_ids: Vec<String>,
-    /// The first eight addresses that they came from.
+    /// The first eight different addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
-    /// The first eight details, and how many had each.
+    /// The first eight different details, each with its count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<RepeatedDetail>,
 }
 
-/// A detail that several events have in common.
+/// A detail shared by several events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepeatedDetail {
     /// The detail.
     pub detail: String,
-    /// How many have it.
+    /// The number of events with it.
     pub count: u64,
 }
 
-/// So many requests, addresses and details are told of repeated events.
+/// The maximum number of request ids, addresses and details of a combined event.
 const TOLD: usize = 8;
 
 impl Event {
-    /// How many events it stands for.
+    /// Returns how many events it combines.
     pub fn count(&self) -> u64 {
         self.repeats.as_ref().map_or(1, |repeats| repeats.count)
     }
 
-    /// When the last of what it stands for was decided.
+    /// Returns when the last of the combined events was decided.
     pub fn last_at(&self) -> Timestamp {
         self.repeats
             .as_ref()
             .map_or(self.at, |repeats| repeats.last_at)
     }
 
-    /// Cuts its texts to what they may be.
+    /// Cuts its texts to the maximum length.
     pub(super) fn cut(&mut self) {
         let repeated = self.repeats.iter_mut();
         let details = repeated.flat_map(|repeats| &mut repeats.details);
@@ -117,7 +116,7 @@ impl Event {
         }
     }
 
-    /// Makes it stand for another one, too.
+    /// Combines another event with this one.
     pub(super) fn add(&mut self, next: Self) {
         let first = Repeats {
             count: 1,

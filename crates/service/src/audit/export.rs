@@ -1,4 +1,4 @@
-//! The trail as it is handed on: every event at least once, each with its id, from where the reader was.
+//! Exports the trail: every event at least once, each with its id, from the reader's last position.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -8,27 +8,27 @@ use keyproof_store::{Key, Segment, Timestamp};
 use super::{Audit, Event, EventKey, PAGE, all_events};
 use crate::{StorageError, keys::moment, pages::Pages};
 
-/// No cursor passes events that are younger: others that are as old may appear still, for machines' clocks differ and commits
-/// take time. So while clocks differ by less, no machine's cursor is of a time that is yet to come by another's.
+/// The cursor never passes events younger than this. Others of the same age may still appear, because machines' clocks differ and
+/// commits take time. So while clocks differ by less, no machine's cursor is in another machine's future.
 const SETTLED: Duration = Duration::from_secs(5 * 60);
 
-/// How far back a reader goes whose cursor is of a time that is yet to come: exports are made each night, or more often.
+/// How far back a reader restarts if its cursor is in the future. Exports are made every night or more often.
 const SET_BACK: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
-/// An event that is handed on.
+/// An exported event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// What names it, and where it stands.
+    /// The id of the event, and its position.
     pub id: EventKey,
-    /// What it tells.
+    /// The event.
     pub event: Event,
-    /// From where to go on; `None` is from the beginning. What comes after may have come before, and have the same id.
+    /// The cursor to continue from; `None` means the beginning. Later events may be repetitions, with the same id.
     pub cursor: Option<EventKey>,
 }
 
 impl Audit {
-    /// The events after `last`, at most a page of them; none at the end, for now. `cursor` is that of the event that was `last`,
-    /// or where the reader goes on. One that stands for several comes once its minute or hour is over.
+    /// Returns at most a page of the events after `last`, or none at the current end. `cursor` is the cursor of the event `last`,
+    /// or where the reader starts. A combined event is exported once its minute or hour is over.
     ///
     /// # Errors
     ///
@@ -61,16 +61,16 @@ impl Audit {
         Ok(exported.collect())
     }
 
-    /// Where a reader goes on instead of at this cursor, should it be of a time that is yet to come: then the clock was set back
-    /// since, or is five minutes behind that of whoever printed it, and what was told after that may stand before the cursor. It
-    /// is a cursor of two days ago; what comes again has the same ids.
+    /// Returns where a reader must continue if this cursor is in the future. In that case the clock was set back, or is five
+    /// minutes behind that of the machine that returned the cursor, and newer events may have positions before the cursor. The
+    /// result is a cursor of two days ago. Repeated events have the same ids.
     pub fn before_set_back(&self, cursor: &EventKey) -> Option<EventKey> {
         let now = self.clock.now();
         if *cursor < EventKey::end(now) {
             return None;
         }
         let at = moment(now.saturating_sub(SET_BACK));
-        // With an id, as a cursor has one that is read from its text.
+        // With an id, like a cursor that was parsed.
         let id = [0; 16];
         let key = Key::new("audit", [b"_", at.as_bytes(), id.as_slice()]);
         Some(EventKey(key))
@@ -78,14 +78,14 @@ impl Audit {
 }
 
 impl EventKey {
-    /// The moment that it sorts by: when it was decided, or the end of the minute or hour that it is of.
+    /// Returns the time that it sorts by: that of the decision, or the end of a combined event's minute or hour.
     pub fn moment(&self) -> Option<Timestamp> {
         let (moment, _) = self.segments()?;
         let moment = u64::from_str_radix(std::str::from_utf8(&moment).ok()?, 16).ok()?;
         Some(Timestamp::from_millis(moment))
     }
 
-    /// Its moment and id, as the key has them; a start has no id.
+    /// Returns the time and id as in the key. A start position has no id.
     pub(super) fn segments(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut segments = self.0.segments().skip(2);
         let Some(Segment::Plain(moment)) = segments.next() else {
@@ -99,7 +99,7 @@ impl EventKey {
     }
 }
 
-/// The moment in 16 hexadecimal digits, a hyphen, and the rest in more of them.
+/// The time in 16 hexadecimal digits, a hyphen, and the id in hexadecimal.
 impl fmt::Display for EventKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((moment, id)) = self.segments() else {
@@ -114,7 +114,7 @@ impl fmt::Display for EventKey {
     }
 }
 
-/// A text that no event has for an id.
+/// The error for a text that is not an event's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cursor is what `audit export` has printed as one")]
 pub struct ParseEventKeyError;
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_cursor_passes_nothing_before_which_something_may_appear_still() {
         let bench = bench().await;
-        // Events of one millisecond come in any order, and there is one of the start.
+        // Events of one millisecond are in any order, and one was recorded at the server's start.
         bench.clock.advance(Duration::from_millis(1));
         tell(&bench, bench.clock.now(), "old").await;
         bench.clock.advance(SETTLED - Duration::from_secs(10));
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(old.cursor.as_ref(), Some(&old.id));
         assert_eq!(young.cursor.as_ref(), Some(&old.id), "it stays behind");
 
-        // One that was decided before, and is seen after.
+        // An event that was decided before but appears afterwards.
         let late = young.event.at.saturating_sub(Duration::from_secs(1));
         tell(&bench, late, "late").await;
         let again = export(&bench, young.cursor.as_ref()).await;

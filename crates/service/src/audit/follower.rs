@@ -1,4 +1,4 @@
-//! The trail as it grows.
+//! Follows the trail as it grows.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,28 +7,27 @@ use keyproof_store::Timestamp;
 use super::{Audit, Event, EventKey, Window};
 use crate::{StorageError, clock::APART_AT_MOST};
 
-/// How far back a follower looks, and ahead: as far as servers' clocks differ, and half a minute longer, which is more than a
-/// request takes to commit.
+/// How far a follower looks back and ahead: the tolerance for servers' clocks plus half a minute, which is more than a request
+/// takes to commit.
 const LOOK_BACK: Duration = Duration::from_secs(APART_AT_MOST.as_secs() + 30);
 
-/// How many events are remembered, though they are not read again unless the clock is set back: some 10 MB. Those that are read
-/// again are remembered all, at 200 bytes each: 6 MB where two hundred come in a second.
+/// How many events are remembered although they are read again only if the clock is set back, about 10 MB. Events that are read
+/// again are all remembered, at 200 bytes each: 6 MB at two hundred events a second.
 const REMEMBERED: usize = 50_000;
 
-/// Reads the trail as it grows, and tells each event once; one that stands for several, again whenever it stands for
-/// more. What is told hour by hour is told in the hour's last minutes. Where the clock is set back by more than 50,000 events,
-/// those of before are told again.
+/// Follows the trail and yields each event once, and a combined event again whenever its count rises. Events combined by the hour
+/// are yielded in its last minutes. If the clock is set back by more than 50,000 events, earlier events are yielded again.
 #[derive(Debug)]
 pub struct Follower {
     since: Timestamp,
     from: Timestamp,
     after: Option<EventKey>,
-    /// How many each stood for.
+    /// The count of each event when it was last yielded.
     told: BTreeMap<EventKey, u64>,
 }
 
 impl Follower {
-    /// Follows from `since` on.
+    /// Starts at `since`.
     pub const fn new(since: Timestamp) -> Self {
         Self {
             since,
@@ -38,30 +37,30 @@ impl Follower {
         }
     }
 
-    /// The next events that were not told yet, oldest first and at most one page; none if there are none for now.
+    /// Returns at most one page of new events, oldest first, or none if there are none yet.
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; the next call asks for the same events again.
+    /// [`StorageError`]; the next call reads the same events again.
     pub async fn poll(&mut self, audit: &Audit) -> Result<Vec<Event>, StorageError> {
         loop {
             let now = audit.clock.now();
             let recent = now.saturating_sub(LOOK_BACK);
             if self.from > recent && self.from > self.since {
-                // The clock was set back: what is told from now on stands before what was.
+                // The clock was set back, so new events come before those already yielded.
                 self.from = self.since.max(recent);
                 self.after = None;
             }
             let mut pages = audit.pages(self.from, self.after.as_ref());
             let page = pages.next(now).await?.unwrap_or_default();
-            // Beyond the minute there are only hours that are not over, which would be read again and again.
+            // After this minute there are only unfinished hours, which would be read again and again.
             let end = EventKey::end(Window::Minute.end(now.saturating_add(LOOK_BACK)));
             let last = page.last().map(|(key, _)| EventKey(key.clone()));
             let goes_on = !pages.is_over() && last.as_ref().is_some_and(|last| *last < end);
             if goes_on {
                 self.after = last;
             } else {
-                // The end, for now: the next look starts where stragglers may still appear.
+                // The current end. The next poll starts where late events may still appear.
                 self.after = None;
                 self.from = self.from.max(recent);
             }
@@ -83,7 +82,7 @@ impl Follower {
         }
     }
 
-    /// Forgets the oldest of before `recent` until it is so many that are remembered, or none of those are left.
+    /// Forgets the oldest events before `recent`, until at most `most` are remembered or none of them is left.
     fn forget(&mut self, recent: &EventKey, most: usize) {
         while self.told.len() > most
             && let Some(oldest) = self.told.first_entry()
@@ -103,7 +102,7 @@ mod tests {
         testing::{Bench, START, bench},
     };
 
-    /// The instances that are told of.
+    /// Returns the targets of the new events.
     async fn poll(bench: &Bench, follower: &mut Follower) -> Vec<String> {
         let events = follower.poll(&bench.service.audit).await.unwrap();
         let targets = events.into_iter().map(|event| event.target);
@@ -129,14 +128,14 @@ mod tests {
         assert_eq!(poll(&bench, &mut follower).await, [""; 0]);
         tell(&bench, bench.clock.now(), "after").await;
         assert_eq!(poll(&bench, &mut follower).await, ["instance/after"]);
-        // And none again, as the clock passes them again.
+        // And none again when the clock passes their times again.
         for _ in 0..10 {
             bench.clock.advance(Duration::from_secs(60));
             assert_eq!(poll(&bench, &mut follower).await, [""; 0]);
         }
     }
 
-    /// Of two machines that both do the upkeep one may be a minute ahead of the database, and one a minute behind.
+    /// Of two machines that both do the upkeep, one may be a minute ahead of the database and one a minute behind.
     #[tokio::test]
     async fn what_a_machine_did_whose_clock_is_apart_is_told_at_once_and_once() {
         let bench = bench().await;

@@ -1,7 +1,7 @@
-//! Which events are of which user. The trail is read through for anything else, and who fills it hides nothing of a user's
-//! own: that is found here, however much is told of others in between.
+//! An index of the events of each user. Other searches read through the trail, but a user's own events are found here quickly,
+//! however many events of others lie between them.
 //!
-//! An entry is written with its event, in the same batch, and says where that is; it tells nothing by itself.
+//! An entry is written in the batch of its event and contains only the event's position.
 
 use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{StorageError, pages::Pages};
 
-/// At `audit_user/ORGANISATION/USER/OUTCOME/past/time/id`: that the event `audit/_/time/id` is of this user. `past` is when it
-/// was decided, counted down, so that the latest is first.
+/// Stored at `audit_user/ORGANISATION/USER/OUTCOME/past/time/id` for the event `audit/_/time/id` of this user. `past` is the time
+/// of the decision, inverted so that the latest comes first.
 #[derive(Clone, Serialize, Deserialize)]
 struct OfUser {}
 
 record!(OfUser, "audit_user");
 
-/// At `audit_users/_`: from when on every event is in the index. Where there is none, the index is not asked.
+/// Stored at `audit_users/_`: the time from which on the index is complete. Without this record the index is not used.
 #[derive(Clone, Serialize, Deserialize)]
 struct OfUsers {
     since: Timestamp,
@@ -29,14 +29,14 @@ struct OfUsers {
 
 record!(OfUsers, "audit_users");
 
-/// How long servers of a release without the index may go on beside one with it.
+/// How long servers of a release without the index may run beside one with it.
 const TAKES_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn users_key() -> Key {
     Key::new("audit_users", ["_"])
 }
 
-/// A user, by the numbers that all which they are told by have in common.
+/// A user, by the numbers that all texts about them in the trail have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct User {
     organisation: u32,
@@ -44,12 +44,12 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Whom this asker is.
+    /// Returns the user who is this caller.
     pub(super) fn asking(who: &str) -> Option<Self> {
         Who::subject_in(who).map(Self::of)
     }
 
-    /// Whose this target is.
+    /// Returns the user that this target belongs to.
     pub(super) fn asked(target: &str) -> Option<Self> {
         let (organisation, number) = Target::user_in(target)?;
         Some(Self {
@@ -58,7 +58,7 @@ impl User {
         })
     }
 
-    /// Whose account the subject is.
+    /// Returns the user of this account.
     pub(super) const fn of(subject: Subject) -> Self {
         Self {
             organisation: subject.organisation,
@@ -66,14 +66,14 @@ impl User {
         }
     }
 
-    /// All of their entries of an outcome, the latest first.
+    /// Returns the prefix of all the user's entries with this outcome, latest first.
     fn entries(self, outcome: Outcome) -> Prefix {
         let [organisation, number] = self.segments();
         let segments = [&*organisation, &*number, outcome.name()];
         Prefix::new("audit_user", segments)
     }
 
-    /// Before all of those that were decided before this moment; none can be at the epoch.
+    /// Returns the key before all entries decided before this time; `None` at the epoch, before which there are none.
     fn before(self, outcome: Outcome, at: Timestamp) -> Option<Key> {
         let last = at.as_millis().checked_sub(1).map(Timestamp::from_millis)?;
         let ([organisation, number], past) = (self.segments(), past(last));
@@ -81,7 +81,7 @@ impl User {
         Some(Key::new("audit_user", segments))
     }
 
-    /// The entry of an event.
+    /// Returns the key of an event's entry.
     fn entry(self, outcome: Outcome, at: Timestamp, event: &EventKey) -> Option<Key> {
         let (time, id) = event.segments()?;
         let [organisation, number] = self.segments();
@@ -102,7 +102,7 @@ impl User {
     }
 }
 
-/// When the event of an entry was decided, and where it is.
+/// Returns when the event of an entry was decided, and its position.
 fn pointed(entry: &Key) -> Option<(Timestamp, EventKey)> {
     let mut segments = entry.segments().skip(4).map(|segment| match segment {
         Segment::Plain(plain) => Some(plain),
@@ -115,27 +115,28 @@ fn pointed(entry: &Key) -> Option<(Timestamp, EventKey)> {
     Some((Timestamp::from_millis(!past), EventKey(key)))
 }
 
-/// A moment as a segment that sorts against the time.
+/// Returns a time as a key segment that sorts in reverse chronological order.
 fn past(at: Timestamp) -> String {
     HEXLOWER.encode(&(!at.as_millis()).to_be_bytes())
 }
 
 impl Event {
-    /// The users whom it is of, by who asked and of what.
+    /// Returns the users that the event concerns, as caller or as target.
     pub(super) fn users(&self) -> impl Iterator<Item = User> + use<> {
         let (asking, asked) = (User::asking(&self.who), User::asked(&self.target));
         let asked = asked.filter(|asked| Some(*asked) != asking);
         [asking, asked].into_iter().flatten()
     }
 
-    /// Where its entries are.
+    /// Returns the keys of its index entries.
     fn entries(&self, key: &EventKey) -> impl Iterator<Item = Key> {
         let users = self.users();
         users.filter_map(move |user| user.entry(self.outcome, self.at, key))
     }
 }
 
-/// Adds the entries of a new event to its batch. They end with it; where it stands for several, with the last that may be.
+/// Adds the entries of a new event to its batch. They expire with the event; those of a combined event with the last event that may
+/// be added to it.
 pub(super) fn enter(batch: &mut Batch, key: &EventKey, event: &Event, kept: Option<Duration>) {
     let until = kept.zip(key.moment());
     let until = until.map(|(kept, end)| end.saturating_add(kept));
@@ -144,7 +145,7 @@ pub(super) fn enter(batch: &mut Batch, key: &EventKey, event: &Event, kept: Opti
     }
 }
 
-/// Takes the entries of events away that are removed in the same batch.
+/// Deletes the entries of events that the same batch deletes.
 pub(super) async fn take_out(
     store: &Store,
     batch: &mut Batch,
@@ -160,12 +161,12 @@ pub(super) async fn take_out(
 }
 
 impl Audit {
-    /// Says from when on the index has all, unless that is said: from the beginning in an empty trail, and otherwise once no
-    /// server of a release without the index writes to it any more.
+    /// Stores from when on the index is complete, unless that is already stored. In an empty trail that is the beginning, otherwise
+    /// the time when no server of a release without the index writes any more.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] where the store does not answer. Where it takes no change, the trail is read through for now.
+    /// [`StorageError`] if the store does not answer. If only the write fails, searches read through the trail for now.
     pub(crate) async fn begin_index(&self) -> Result<(), StorageError> {
         let now = self.clock.now();
         if self.indexed_since().await?.is_some() {
@@ -175,7 +176,7 @@ impl Audit {
         let since = if first.is_empty() {
             Timestamp::EPOCH
         } else {
-            // Between hours, so that an event which stands for several is on one side of it with all of them.
+            // Between hours, so that a combined event is entirely on one side.
             let end = Window::Hour.end(now.saturating_add(TAKES_OVER));
             end.saturating_add(Duration::from_millis(1))
         };
@@ -190,7 +191,7 @@ impl Audit {
         Ok(())
     }
 
-    /// From when on the index has all.
+    /// Returns the time from which on the index is complete.
     pub(super) async fn indexed_since(&self) -> Result<Option<Timestamp>, StorageError> {
         let place = users_key();
         let found = self.store.get::<OfUsers>(&place, self.clock.now());
@@ -198,11 +199,11 @@ impl Audit {
     }
 }
 
-/// The most entries that are read at once.
+/// The maximum number of entries read at once.
 const AT_ONCE: usize = PAGE / 5;
 
-/// A user's entries, the latest first, and of a moment in order of events. What was done and what was refused have each
-/// their own, so that nobody's failures are in the way of what was done.
+/// A user's entries, latest first, and by event key within a moment. Changes and refusals are read as two streams, so that refusals
+/// do not delay the reading of changes.
 pub(super) struct Entries<'a> {
     streams: Vec<Stream<'a>>,
     since: Timestamp,
@@ -214,7 +215,7 @@ struct Stream<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// Those of one outcome or of both, back to `since`, behind a place; so many are wanted.
+    /// Reads the entries of one or both outcomes, back to `since`, after the position `before`, for about `wanted` events.
     pub(super) fn new(
         store: &'a Store,
         user: User,
@@ -246,7 +247,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// The next of them: when each event was decided, and where it is. None at the end.
+    /// Returns the next entries: when each event was decided, and its position. Empty at the end.
     ///
     /// # Errors
     ///
@@ -279,7 +280,7 @@ impl<'a> Entries<'a> {
                 return Ok(next);
             }
             next.extend(stream.read.pop_front());
-            // What it has more may be later than what the other has.
+            // The next page of this stream may be later than the other stream.
             if stream.read.is_empty() && !stream.pages.is_over() {
                 return Ok(next);
             }
@@ -351,7 +352,7 @@ mod tests {
             assert_eq!(pointed(entry), Some((at, key.clone())));
             assert!(ADA.entries(done).contains(entry));
             assert!(!ADA.entries(Outcome::Refused).contains(entry));
-            // What was decided at that moment is not before it, and is before the next.
+            // An event decided at that time is not before it, but before the next millisecond.
             let before = ADA.before(done, at);
             assert!(before.is_none_or(|before| *entry < before));
             let next = ADA.before(done, at.saturating_add(Duration::from_millis(1)));
@@ -359,14 +360,14 @@ mod tests {
         }
     }
 
-    /// However the two are mixed, and wherever pages end.
+    /// For any mixture of the two and any page boundaries.
     #[tokio::test]
     async fn what_was_done_and_what_was_refused_is_told_in_order_and_each_by_itself() {
         let bench = bench().await;
         let origin = origin();
         let mut all = Vec::new();
         for number in 0..400_u64 {
-            // Now many of one, now of the other, and some of one moment.
+            // Runs of one outcome and of the other, some within one moment.
             if number % 3 > 0 {
                 bench.clock.advance(Duration::from_millis(1));
             }
@@ -419,7 +420,7 @@ mod tests {
         }
     }
 
-    /// Who did what to Ada, beginning with the latest.
+    /// The events about Ada, latest first.
     fn own() -> Search {
         Search {
             target: Some("organisation/1/user/7".to_owned()),
@@ -461,7 +462,7 @@ mod tests {
             bench.clock.advance(Duration::from_secs(600));
             tell(&bench, number).await;
         }
-        // As if that release had told them.
+        // As if the earlier release had recorded them.
         remove(&bench, Prefix::collection("audit_user")).await;
         remove(&bench, Prefix::collection("audit_users")).await;
         let audit = &bench.service.audit;
@@ -491,7 +492,7 @@ mod tests {
         );
         audit.begin_index().await.unwrap();
         assert_eq!(audit.indexed_since().await.unwrap(), Some(since), "once");
-        // Such a server goes on for a while.
+        // A server of the earlier release runs on for a while.
         bench.clock.advance(Duration::from_secs(1));
         tell(&bench, 30).await;
         remove(&bench, Prefix::collection("audit_user")).await;
@@ -526,7 +527,7 @@ mod tests {
             counted(&bench, deed()).await;
         }
         assert_eq!(entries(&bench).await, 122, "those of a minute have one");
-        // A minute's event is there as long as its last is to be.
+        // A combined event stays as long as its last one must.
         bench
             .clock
             .advance(Duration::from_secs(2 * 24 * 60 * 60 - 3));

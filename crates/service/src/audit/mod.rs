@@ -1,11 +1,11 @@
-//! The audit trail: who did what, when, on whose request. The event of a change is an entry of the change's own
-//! batch, so there is no change without its event and no event without its change.
+//! The audit trail: who did what, when, and on whose request. The event of a change is part of the change's batch, so a change and
+//! its event are always committed together.
 //!
-//! Events are keyed by their millisecond and a random id. Servers' clocks differ and commits take time, so an event
-//! may appear before one that was read already; a [`Follower`] looks back and tells each event once.
+//! The key of an event contains its time in milliseconds and a random id. Servers' clocks differ and commits take time, so an event
+//! may appear before one that was already read. A [`Follower`] looks back and yields each event once.
 //!
-//! What somebody can have happen as often as they like is told as one event a minute or an hour, which says how often
-//! ([`Repeats`]) and is keyed by the end of that time.
+//! Actions that can be repeated at will are combined into one event a minute or an hour, with a count ([`Repeats`]). The key of
+//! such an event contains the end of that time.
 
 mod action;
 mod allowance;
@@ -55,23 +55,23 @@ use crate::{
 };
 use allowance::{Allowance, LeftOut};
 
-/// Where a request for a change comes from.
+/// The origin of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Who asks.
+    /// The caller.
     pub who: Who,
-    /// The request's id, if it came by a network.
+    /// The request's id, if it came over a network.
     pub request_id: Option<String>,
-    /// The client's address, if it came by a network.
+    /// The client's address, if the request came over a network.
     pub address: Option<IpAddr>,
-    /// The request where passwords are hashed for it.
+    /// The request for which passwords are hashed.
     pub applicant: Applicant,
-    /// What it is permitted by, as far as that are records of the store.
+    /// The records of the store that permit the request.
     pub warrants: Vec<Warrant>,
 }
 
-/// A record that permits a request, as it was then: an operator's token, a browser's session, the key that an access token is
-/// signed with, a client certificate. A batch that it permits requires that it is still as it was.
+/// A record that permits a request, in the version that was read: an operator's token, a browser session, the key that signed an
+/// access token, or a client certificate. Batches of the request require that it is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warrant {
     pub(crate) place: Key,
@@ -79,8 +79,8 @@ pub struct Warrant {
 }
 
 impl Origin {
-    /// Lets a batch go through only while what permits this is as it was: nothing is changed by a token that is revoked, or a
-    /// session that is ended, while the request is on its way. What the batch says of such a record already says more.
+    /// Requires in the batch that the records which permit this request are unchanged. So a token that is revoked or a session that
+    /// is ended meanwhile changes nothing. A record that the batch already contains is skipped.
     pub(crate) fn require(&self, batch: &mut Batch) {
         for Warrant { place, version } in &self.warrants {
             if !batch.contains(place) {
@@ -89,8 +89,8 @@ impl Origin {
         }
     }
 
-    /// Whether the records that permit this are there still, whatever has changed in them: if not, no batch that requires this
-    /// goes through any more.
+    /// Whether the records that permit this request still exist, changed or not. If not, no batch that requires them can be
+    /// committed.
     pub(crate) async fn is_permitted_still(
         &self,
         store: &Store,
@@ -105,7 +105,7 @@ impl Origin {
         Ok(found.iter().all(Option::is_some))
     }
 
-    /// The same request, by whom authentication has found.
+    /// Returns the origin with the authenticated caller.
     pub fn by(&self, who: Who) -> Self {
         Self {
             who,
@@ -113,7 +113,7 @@ impl Origin {
         }
     }
 
-    /// The same, by an operator, as their token permits it.
+    /// Returns the origin with an operator as the caller, permitted by their token.
     pub(crate) fn by_operator(&self, operator: &Operator) -> Self {
         Self {
             warrants: operator.warrants.clone(),
@@ -121,7 +121,7 @@ impl Origin {
         }
     }
 
-    /// What keyproof does by itself.
+    /// Returns the origin of keyproof's own actions.
     pub fn keyproof() -> Self {
         Self {
             who: Who::Keyproof,
@@ -133,13 +133,13 @@ impl Origin {
     }
 }
 
-/// Whoever runs a command on this machine: with the store's files and its master key they may do anything, so that no scope is
-/// asked for. Use cases that operators reach by their scopes take this in a scope's place.
+/// A user who runs a command on this machine. With the store's files and its master key they may do anything, so no scope is
+/// checked. Use cases that operators' scopes also permit take this instead of a scope.
 #[derive(Clone, Debug)]
 pub struct CommandLine(Origin);
 
 impl CommandLine {
-    /// Run by this user of the machine, as the audit trail names them.
+    /// Creates the command line of this user of the machine, with the name for the audit trail.
     pub fn of(user: String) -> Self {
         Self(Origin {
             who: Who::CommandLine(user),
@@ -147,13 +147,13 @@ impl CommandLine {
         })
     }
 
-    /// As the audit trail names them.
+    /// Returns the origin for the audit trail.
     pub const fn origin(&self) -> &Origin {
         &self.0
     }
 }
 
-/// What an event tells, before it is known when it happened.
+/// The content of an event, except its time.
 pub(crate) struct Deed<'a> {
     pub(crate) action: Action,
     pub(crate) target: Target,
@@ -186,7 +186,7 @@ impl Deed<'_> {
     }
 }
 
-/// The time in which events of one action, target and asker are told as one.
+/// The time in which events with the same action, target and caller are combined.
 #[derive(Clone, Copy)]
 enum Window {
     Minute,
@@ -194,7 +194,7 @@ enum Window {
 }
 
 impl Window {
-    /// Its last millisecond.
+    /// Returns the last millisecond of the window.
     const fn end(self, at: Timestamp) -> Timestamp {
         let length: u64 = match self {
             Self::Minute => 60_000,
@@ -209,13 +209,13 @@ fn all_events() -> Prefix {
     Prefix::new("audit", ["_"])
 }
 
-/// As how many events a minute is told what is beyond an allowance.
+/// The number of events a minute for everything beyond an allowance.
 const SHARES: u8 = 16;
 
-/// The page size of reads, and so the most that one read has in memory.
+/// The page size of reads, which also limits the memory of one read.
 const PAGE: usize = 500;
 
-/// The trail in a store.
+/// The audit trail of a store.
 pub struct Audit {
     store: Store,
     clock: Arc<dyn Clock>,
@@ -223,17 +223,17 @@ pub struct Audit {
     allowance: Mutex<Allowance>,
     left_out: Count,
     turns: search::Turns,
-    /// Who is told beside the store.
+    /// Receives events in addition to the store.
     sink: Option<Arc<dyn AuditSink>>,
 }
 
 impl Audit {
-    /// The trail of this store, which keeps what was done for ever.
+    /// Creates the trail of this store, which keeps events of changes forever.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
         Self::with_settings(store, clock, AuditSettings::default(), None)
     }
 
-    /// The trail of this store, how long its events stay, and who else is told of them.
+    /// Creates the trail of this store with these settings and this sink.
     pub(crate) fn with_settings(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -251,13 +251,13 @@ impl Audit {
         }
     }
 
-    /// How many refusals this process has left out so far, told or not.
+    /// Returns how many refusals this process has left out so far, whether or not the trail reports them yet.
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out.get()
     }
 
-    /// Lets an operator do what needs this scope, by whom the rest of the request is then told; else it is told that they were
-    /// refused `action` on `target`.
+    /// Checks that an operator's scopes cover `needed`, and returns the origin with the operator as the caller. Otherwise records
+    /// that `action` on `target` was refused.
     ///
     /// # Errors
     ///
@@ -284,7 +284,7 @@ impl Audit {
         Err(OutOfScope { needed })
     }
 
-    /// Tells what was done to the store as a whole.
+    /// Records an action on the store as a whole.
     ///
     /// # Errors
     ///
@@ -307,16 +307,16 @@ impl Audit {
         Ok(self.store.commit(batch).await?)
     }
 
-    /// Adds the event of a change to the change's batch, which then requires what it is permitted by.
+    /// Adds the event of a change to the change's batch, which then also requires the records that permit the request.
     pub(crate) fn done(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
         deed.origin.require(batch);
         let event = deed.event(at, Outcome::Done);
         self.put(batch, self.key(at), None, event, None);
     }
 
-    /// Adds the event of a refusal to the batch of what the refusal changes, as a count of failures. Those of one
-    /// minute, action, target and asker are one event. What the request is permitted by is not required: a guess that was
-    /// judged counts, although its session has ended meanwhile. Whoever changes more than a count requires it themselves.
+    /// Adds the event of a refusal to the batch of what the refusal changes, such as a count of failures. Events of one minute,
+    /// action, target and caller are combined. The records that permit the request are not required: a guess that was checked
+    /// counts although its session has ended meanwhile. A caller that changes more than a count must require them itself.
     ///
     /// # Errors
     ///
@@ -331,8 +331,8 @@ impl Audit {
         self.repeated(batch, event, Window::Minute).await
     }
 
-    /// Like `counted`, for targets that a client invents: each new target uses up the caller's allowance, and beyond it events
-    /// share the target `beyond`, as a few events.
+    /// Like `counted`, for targets that a client makes up. Each new target uses up the caller's allowance. Beyond the allowance,
+    /// events share the target `beyond` in a few combined events.
     ///
     /// # Errors
     ///
@@ -344,7 +344,7 @@ impl Audit {
         deed: Deed<'_>,
         beyond: &Target,
     ) -> Result<(), StorageError> {
-        // As before each that may be left out: the next minute's allowance begins with it.
+        // As before every refusal that may be left out, since taking from the allowance may start a new minute.
         self.tell_left_out().await;
         let who = deed.origin.who.clone();
         let own = deed.event(at, Outcome::Refused);
@@ -354,7 +354,7 @@ impl Audit {
         };
         let end = Window::Minute.end(at);
         let keys = [repeated_key(end, &own), shared_key(end, &rest, &own)];
-        // Both at once: what is beyond costs as much as what is not.
+        // Reads both at once, so that events beyond the allowance cost as much as others.
         let found = self.store.get_many(&keys, at).await?;
         let ([own_key, rest_key], [told, told_rest]) = (keys, found.as_slice()) else {
             return Err(StorageError::Damaged(
@@ -372,9 +372,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Adds to a batch that something was used which was granted before, and which changes nothing. Uses of one hour,
-    /// action, target and user are one event, unless this one is to be told `alone`. The batch then requires what the request
-    /// is permitted by.
+    /// Adds to a batch the event of the use of something granted before, which changes nothing. Uses of one hour, action, target
+    /// and user are combined, unless `alone` is set. The batch then also requires the records that permit the request.
     ///
     /// # Errors
     ///
@@ -396,8 +395,8 @@ impl Audit {
         self.repeated(batch, event, Window::Hour).await
     }
 
-    /// Adds to a batch that something was granted which decides nothing yet, for more is asked for. Those of one minute, action,
-    /// target and asker are one event. The batch then requires what the request is permitted by.
+    /// Adds to a batch the event of a first step, which needs another one to have an effect. Events of one minute, action, target
+    /// and caller are combined. The batch then also requires the records that permit the request.
     ///
     /// # Errors
     ///
@@ -413,7 +412,7 @@ impl Audit {
         self.repeated(batch, event, Window::Minute).await
     }
 
-    /// Adds an event to a batch, to the one that stands for those before it if there is one.
+    /// Adds an event to a batch, combined with the earlier ones of its window, if any.
     async fn repeated(
         &self,
         batch: &mut Batch,
@@ -443,9 +442,9 @@ impl Audit {
         }
     }
 
-    /// Notes a refusal. The caller's answer does not wait for luck: a trail that cannot be written is logged.
+    /// Records a refusal. If the trail cannot be written, this is logged, and the caller gets its answer all the same.
     pub(crate) async fn refused(&self, deed: Deed<'_>) {
-        // Rare, and large: whoever may be refused would keep room for it.
+        // Boxed because it is rare and large, and its callers' futures would otherwise reserve space for it.
         Box::pin(self.write_refusal(deed)).await;
     }
 
@@ -465,15 +464,15 @@ impl Audit {
         }
     }
 
-    /// Tells how many refusals of the minutes that are over were left out. To be asked now and then, for there may be
-    /// no refusal that would tell it.
+    /// Records how many refusals of past minutes were left out. To be called periodically, because a later refusal that would
+    /// trigger it may never come.
     pub(crate) async fn tell_left_out(&self) {
         let now = self.clock.now();
         let left_out = self.allowance().take_left_out(now);
         self.write_left_out(now, left_out).await;
     }
 
-    /// Tells how many refusals were left out, those of this minute included: at the end of a process.
+    /// Records how many refusals were left out, including those of this minute. To be called when the process ends.
     pub async fn finish(&self) {
         let left_out = self.allowance().take_all_left_out();
         self.write_left_out(self.clock.now(), left_out).await;
@@ -513,7 +512,7 @@ impl Audit {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The events from `since` on, oldest first, at most one page; after `after` where a page before ended there.
+    /// Returns at most one page of the events from `since` on, oldest first. `after` is the last key of the page before.
     ///
     /// # Errors
     ///
@@ -537,7 +536,7 @@ impl Audit {
         }
     }
 
-    /// The same, page by page, with what was over before `since` in the minute or hour that it belongs to.
+    /// Returns the pages of these events. They also contain combined events of the same minute or hour that ended before `since`.
     fn pages(&self, since: Timestamp, after: Option<&EventKey>) -> Pages<'_, Event> {
         let EventKey(after) = after.cloned().unwrap_or_else(|| EventKey::start(since));
         Pages::after(&self.store, all_events(), Some(after)).at_once(PAGE)
@@ -556,13 +555,13 @@ impl fmt::Debug for Audit {
     }
 }
 
-/// Where the event stands that tells of all that are like this one, up to `end`.
+/// Returns the key of the combined event for this event in the window that ends at `end`.
 fn repeated_key(end: Timestamp, event: &Event) -> Key {
     place_of(end, in_common(event))
 }
 
-/// Where the event stands that tells of this one, `rest`, among others beyond an allowance. They are spread by the targets that
-/// they would have had: if all wrote one record, those at names that nobody has would race each other, and no others.
+/// Returns the key of the combined event `rest` for events beyond an allowance. Events are spread by the targets that they would
+/// have had. With a single record, guesses at unknown names would contend with each other, unlike guesses at users' names.
 fn shared_key(end: Timestamp, rest: &Event, own: &Event) -> Key {
     let target = digest(&SHA256, own.target.as_bytes());
     let share = target.as_ref().first().map_or(0, |byte| byte % SHARES);
@@ -571,7 +570,7 @@ fn shared_key(end: Timestamp, rest: &Event, own: &Event) -> Key {
     place_of(end, in_common)
 }
 
-/// What events have in common that are told as one.
+/// Returns the digest of what combined events have in common.
 fn in_common(event: &Event) -> Context {
     let mut digest = Context::new(&SHA256);
     for part in [&event.action, &event.target, &event.who] {
@@ -587,17 +586,17 @@ fn place_of(end: Timestamp, in_common: Context) -> Key {
     Key::new("audit", [b"_", moment(end).as_bytes(), id.as_ref()])
 }
 
-/// Where an event stands in the trail.
+/// The position of an event in the trail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventKey(Key);
 
 impl EventKey {
-    /// Before every event of this moment.
+    /// Returns the position before every event of this time.
     fn start(at: Timestamp) -> Self {
         Self(Key::new("audit", ["_", &moment(at)]))
     }
 
-    /// After every event of this moment.
+    /// Returns the position after every event of this time.
     fn end(at: Timestamp) -> Self {
         Self::start(at.saturating_add(Duration::from_millis(1)))
     }

@@ -1,4 +1,4 @@
-//! Who may read the trail, and how much of it.
+//! Who may read the trail, and which part of it.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,17 @@ use keyproof_auth::operator::{OperatorScope, Reach};
 use super::{Audit, Search, Subject, search::Looker};
 use crate::access::{Operator, OutOfScope};
 
-/// Somebody who may read the trail: an operator whose scopes reach it, all of it; a user, what is their own.
+/// A caller who may read the trail: an operator with the scope for it reads all of it, a user their own events.
 #[derive(Clone, Debug)]
 pub struct AuditReader {
     looker: Looker,
-    /// What a user reads: of this search, who is given as `by`, `of` and `named`.
+    /// For a user: the `by`, `of` and `named` to which every search is limited.
     own: Option<Search>,
 }
 
 impl Audit {
-    /// An operator as one who reads the trail and, where `reach` is [`Reach::Change`], takes it along: that is more than
-    /// reading in it. The trail is not told of whoever may not.
+    /// Permits an operator to read the trail and, with [`Reach::Change`], to export it, which is more. A refusal is not recorded in
+    /// the trail.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Audit {
 }
 
 impl AuditReader {
-    /// A user, of what is their own.
+    /// Creates the reader of a user's own events.
     pub(crate) const fn of_user(subject: Subject, own: Search) -> Self {
         Self {
             looker: Looker::User(subject),
@@ -43,7 +43,7 @@ impl AuditReader {
         }
     }
 
-    /// An operator of this subject, whose permission nobody asks for.
+    /// Creates the reader for an operator with this subject, without a permission check.
     #[cfg(test)]
     pub(crate) const fn unasked(subject: String) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl AuditReader {
         &self.looker
     }
 
-    /// What is looked for, of what they may read.
+    /// Returns the search, limited to what this reader may read.
     pub(super) fn narrow<'s>(&self, search: &'s Search) -> Cow<'s, Search> {
         match self.own.clone() {
             None => Cow::Borrowed(search),

@@ -1,8 +1,8 @@
-//! How long events stay, and addresses in them.
+//! How long events are kept, and client addresses in them.
 //!
-//! What was refused has its end from the beginning, and goes with all that has expired. What was done has none: how long it
-//! stays is the operator's to say, and may be said anew. So upkeep goes through the trail, in order of time, and notes how
-//! far it was in a record: it does not begin again with each start.
+//! Refusals expire by themselves with all other expired records. Changes have no expiry, since the operator sets how long they are
+//! kept and may change that. So the upkeep sweeps the trail in order of time and stores its position, so that it does not start
+//! over after a restart.
 
 use std::{mem, net::IpAddr, time::Duration};
 
@@ -15,25 +15,25 @@ use crate::{StorageError, upkeep::Round};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the client's address stays in an event that stays longer.
+/// How long the client's address is kept in an event that is kept longer.
 const ADDRESSES_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// Events that are looked at together.
+/// The number of events processed together.
 const BATCH: usize = 100;
-/// Batches of one call.
+/// The number of batches in one call.
 const BATCHES: usize = 25;
 
-/// How long events stay.
+/// How long events are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditSettings {
-    /// What was done; `None` is for ever.
+    /// For changes; `None` means forever.
     pub keep: Option<Duration>,
-    /// What was refused, and uses of what was granted before.
+    /// For refusals, and for uses of what was granted before.
     pub keep_refusals: Duration,
 }
 
 impl AuditSettings {
-    /// So many days.
+    /// Creates settings in days.
     pub fn days(keep: Option<u32>, keep_refusals: u32) -> Self {
         Self {
             keep: keep.map(|days| DAY.saturating_mul(days)),
@@ -48,26 +48,26 @@ impl Default for AuditSettings {
     }
 }
 
-/// At `audit_sweep/all`: the ids of the events up to which the trail was gone through.
+/// Stored at `audit_sweep/all`: the ids of the events up to which the trail was swept.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Sweep {
     /// For addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     addresses: Option<String>,
-    /// For what was done longer ago than it is to stay.
+    /// For changes that are older than they are to be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     changes: Option<String>,
 }
 
 record!(Sweep, "audit_sweep");
 
-/// Not at `_`, where releases that left addresses in details note how far they were: the trail is gone through again from its
-/// beginning, and what they note meanwhile is left to them.
+/// Not `_`, where releases that left addresses in details store their position. So the trail is swept again from the beginning, and
+/// their position is left to them.
 fn sweep_key() -> Key {
     Key::new("audit_sweep", ["all"])
 }
 
-/// What is done to events that are old enough.
+/// What a sweep does to old events.
 #[derive(Clone, Copy)]
 enum Task {
     Addresses,
@@ -75,13 +75,12 @@ enum Task {
 }
 
 impl Audit {
-    /// Removes what was done longer ago than it is to stay, and addresses from what is older than 90 days: at most 2500 events
-    /// a call of each, and after each 100 the store is left to others for as long as that took. Several servers may be at it
-    /// at once.
+    /// Removes changes that are older than they are to be kept, and addresses from events older than 90 days. One call handles at
+    /// most 2500 events of each and, after each 100, pauses for as long as they took. Several servers may run it at once.
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; the rest stays for the next call.
+    /// [`StorageError`]; the remaining events stay for the next call.
     pub async fn forget_old(&self) -> Result<Round, StorageError> {
         let now = self.clock.now();
         let mut round = Round::default();
@@ -106,7 +105,7 @@ impl Audit {
         Ok(round)
     }
 
-    /// The next events of before `until`; `None` once there are no more, or another server is at it.
+    /// Processes the next events before `until`; `None` if there are no more or another server does the same work.
     async fn sweep(&self, task: Task, until: Timestamp) -> Result<Option<usize>, StorageError> {
         let now = self.clock.now();
         let place = sweep_key();
@@ -166,14 +165,14 @@ impl Audit {
 }
 
 impl Event {
-    /// Whether there were any.
+    /// Removes client addresses. Returns whether there were any.
     fn forget_addresses(&mut self) -> bool {
         let mut had = self.address.take().is_some();
         had |= self.detail.as_mut().is_some_and(cut_address);
         if let Some(repeats) = &mut self.repeats {
             had |= !repeats.addresses.is_empty();
             repeats.addresses.clear();
-            // Those that had nothing but their addresses of their own are one.
+            // Details that differed only in their addresses are merged.
             let mut details: Vec<RepeatedDetail> = Vec::new();
             for mut told in mem::take(&mut repeats.details) {
                 had |= cut_address(&mut told.detail);
@@ -188,7 +187,7 @@ impl Event {
     }
 }
 
-/// Cuts off the address that refused logins once had at the end of their details. Whether there was one.
+/// Cuts off the address that earlier releases put at the end of details of refused logins. Returns whether there was one.
 fn cut_address(detail: &mut String) -> bool {
     let Some((rest, address)) = detail.rsplit_once(" from IP ") else {
         return false;
@@ -280,7 +279,7 @@ mod tests {
             after.iter().filter(|event| event.address.is_some()).count(),
             1
         );
-        // But for that they are what they were.
+        // Otherwise they are unchanged.
         for (event, before) in after.iter_mut().zip(&before) {
             event.address = before.address;
         }
@@ -290,7 +289,7 @@ mod tests {
         assert_eq!(events(&bench).await.len(), before.len());
     }
 
-    /// As an earlier build wrote it, once for each address that it came from.
+    /// As an earlier build wrote it, once for each address.
     #[tokio::test]
     async fn an_address_leaves_the_details_too() {
         let bench = bench_with(|settings| settings.audit = AuditSettings::days(None, 365)).await;
@@ -371,7 +370,7 @@ mod tests {
         let after = bench.store.get::<Sweep>(&place, now()).await.unwrap();
         let version = |stored: Option<Stored<Sweep>>| stored.unwrap().version;
         assert_eq!(version(after), version(before));
-        // Nor does this one begin anew each time.
+        // This release does not start over each time either.
         assert_eq!(forget(&bench).await, 0);
     }
 

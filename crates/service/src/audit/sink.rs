@@ -1,4 +1,4 @@
-//! The trail as it is told to others, event by event and once it is committed.
+//! Delivers events to a sink outside the store, one by one, after their commit.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use keyproof_store::{Batch, CommitOutcome, Key, Timestamp, Version};
 
 use super::{Audit, Event, EventKey, index};
 
-/// Is told of events as they are committed by this process. What it is told on a request's way must be quick and not panic.
+/// Receives the events that this process commits. Methods are called within requests, so they must be quick and must not panic.
 pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
-    /// This event is in the trail. One that stands for several is told again whenever it stands for one more.
+    /// Called when this event is committed. A combined event is delivered again each time its count rises.
     fn committed(&self, id: &EventKey, event: &Event);
 
-    /// This event is in the trail, or it is not: that could not be learnt. One that stands for several may stand for one less.
+    /// Called when it is unknown whether this event is committed. A combined event may then have a count that is one lower.
     fn unknown(&self, id: &EventKey, event: &Event);
 }
 
 impl Audit {
-    /// Adds an event to a batch: in the place of the one at a version, if there is one.
+    /// Adds an event to a batch, replacing the one at version `at`, if given.
     pub(super) fn put(
         &self,
         batch: &mut Batch,
@@ -57,7 +57,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Heard(Mutex<Vec<(String, u64)>>);
 
-    /// The trail of a bench's store, and what is heard of it.
+    /// Returns the trail of a bench's store, with its sink.
     fn heard(bench: &Bench) -> (Audit, Arc<Heard>) {
         let heard = Arc::new(Heard::default());
         let (store, clock) = (bench.store.clone(), bench.clock.clone());
@@ -98,7 +98,7 @@ mod tests {
         let (audit, heard) = heard(&bench);
         let origin = origin();
 
-        // One that was decided against.
+        // A batch that is dropped without a commit.
         let mut dropped = bench.store.batch(START);
         audit.done(&mut dropped, START, deed(&origin));
         drop(dropped);
@@ -114,7 +114,7 @@ mod tests {
         let (id, event) = stored.iter().find(|(id, _)| is_told(id)).unwrap();
         assert_eq!(event.target, "user_name/ada");
 
-        // A race that was lost.
+        // A lost race.
         let EventKey(taken) = id.clone();
         let mut lost = bench.store.batch(START);
         audit.done(&mut lost, START, deed(&origin));
@@ -122,7 +122,7 @@ mod tests {
         bench.store.commit(lost).await.unwrap_err();
         assert_eq!(heard.take(), []);
 
-        // Several that are told as one.
+        // Several that are combined.
         for count in 1..=2 {
             let mut batch = bench.store.batch(START);
             let counted = audit.counted(&mut batch, START, deed(&origin));
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(heard.take(), stored);
     }
 
-    /// Whoever is told can look it up: it is there under this id, or not at all.
+    /// The event is found under the id that the sink got, or does not exist at all.
     #[tokio::test]
     async fn what_may_be_committed_is_told_to_be_unknown_under_its_id() {
         for (fate, is_there) in [
@@ -188,7 +188,7 @@ mod tests {
         let mut batch = bench.store.batch(START);
         audit.done(&mut batch, START, deed(&origin));
         let mut commit = Box::pin(bench.store.commit(batch));
-        // As where a client hangs up in the middle of it.
+        // As if a client hangs up during the commit.
         let _ = futures_now(&mut commit).await;
         drop(commit);
         let told = heard.take();

@@ -1,5 +1,5 @@
-//! Users as the trail has them: by what was drawn when their account was made, never by name. So that a name can be
-//! forgotten while the events stay.
+//! Users in the trail, identified by the numbers and the creation time of their account, never by name. So a name can be forgotten
+//! while the events stay.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,18 +11,18 @@ use keyproof_store::Timestamp;
 
 use super::{Event, LoginName, Party, Target, Who, index::User};
 
-/// A user's account. Its text is `ORGANISATION:USER:MOMENT`, which no user's name can be, for names have no colon.
+/// A user's account. Its text is `ORGANISATION:USER:MOMENT`, which cannot be a user's name, because names contain no colon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
     /// The organisation's number.
     pub organisation: u32,
-    /// The user's number in it, which may be drawn again for another once they are removed.
+    /// The user's number within it, which may be given to another user after a removal.
     pub user: u32,
-    /// When the account was made.
+    /// When the account was created.
     pub since: Timestamp,
 }
 
-/// Hexadecimal digits of a moment: those of 1978 had nine.
+/// The number of hexadecimal digits of a moment: times since 1978 have at least ten.
 const MOMENT_DIGITS: std::ops::RangeInclusive<usize> = 10..=16;
 
 impl fmt::Display for Subject {
@@ -32,7 +32,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A text that is no subject's.
+/// The error for a text that is not a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a subject is ORGANISATION:USER:MOMENT")]
 pub struct ParseSubjectError;
@@ -54,7 +54,7 @@ impl FromStr for Subject {
             user: number(user)?,
             since: Timestamp::from_millis(since),
         };
-        // There is one text of each.
+        // Only the canonical text is accepted.
         if subject.to_string() == text {
             Ok(subject)
         } else {
@@ -63,12 +63,12 @@ impl FromStr for Subject {
     }
 }
 
-/// So many subjects of a user are taken out of an event's details.
+/// The maximum number of a user's subjects that are read from an event's details.
 const IN_DETAILS: usize = 4;
 
 impl Event {
-    /// The users whom it tells of: who asked and of whom, where keyproof itself has written that, and in details what are
-    /// accounts of theirs. What clients chose names nobody, however much it looks like it.
+    /// Returns the users in the event: the caller and the target, where keyproof itself wrote them, and in the details, accounts of
+    /// these users. Text chosen by clients names nobody, whatever it looks like.
     pub(crate) fn subjects(&self) -> BTreeSet<Subject> {
         let named = match self.target.parse() {
             Ok(Target::LoginName(LoginName::Of(subject))) => Some(subject),
@@ -88,7 +88,7 @@ impl Event {
         subjects
     }
 
-    /// Puts names in the place of those of its users whose name is known. The others stay as they are.
+    /// Replaces the event's users by their names, where known. Others stay as they are.
     pub fn name(&mut self, names: &BTreeMap<Subject, String>) {
         let own = self.subjects();
         let named = |text: &mut String| *text = with_names(text, &own, names);
@@ -104,7 +104,7 @@ impl Event {
     }
 }
 
-/// What may be a subject's text.
+/// Returns the parts of a text that may be subjects.
 fn pieces_of(text: &str) -> impl Iterator<Item = &str> {
     let pieces = text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
     pieces.map(|piece| piece.trim_matches(':'))
@@ -228,7 +228,7 @@ mod tests {
         };
         assert_eq!(of_a_till.subjects(), BTreeSet::new());
         assert_eq!(names(&of_a_till), of_a_till);
-        // What is said of a user has accounts of theirs alone, and few.
+        // The details of an event about a user contain only accounts of that user, and few of them.
         let of_ada = Event {
             who: "console:root".to_owned(),
             target: "organisation/4711/user/815".to_owned(),

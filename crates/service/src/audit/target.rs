@@ -1,108 +1,107 @@
-//! What events are of: every text that an event has as its target, written and read in one place.
+//! The targets of events. Every text of a target is written and parsed here.
 //!
-//! A name that a client chose may have a slash in it. Then its text may be read as something else; written again, it is the
-//! same text.
+//! A name chosen by a client may contain a slash, so its text may be parsed as another target. Written again, the text is the same.
 
 use std::{fmt, str::FromStr};
 
 use super::{Party, Subject};
 
-/// What was asked for something. Its text never changes once a release has written it.
+/// The object of an action. Its text never changes after its first release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// An application token: `organisation/NUMBER/application_token/NUMBER`.
     ApplicationToken {
-        /// Its organisation's number.
+        /// The organisation's number.
         organisation: u32,
-        /// Its number.
+        /// The token's number.
         id: u32,
     },
-    /// A certificate, `certificate/SUBSCRIPTION/GROUP/SERVICE/NAME`; all of a service without a name.
+    /// A certificate, `certificate/SUBSCRIPTION/GROUP/SERVICE/NAME`, or without a name all certificates of a service.
     Certificate {
-        /// Its subscription.
+        /// The subscription.
         subscription: String,
-        /// Its resource group.
+        /// The resource group.
         resource_group: String,
-        /// Its provisioning service.
+        /// The provisioning service.
         service: String,
-        /// Its name.
+        /// The certificate's name.
         name: String,
     },
     /// A Taler instance: `instance/NAME`.
     Instance(String),
-    /// Refusals that were left out of the trail: whose.
+    /// The party whose refusals were left out of the trail.
     LeftOut(Party),
-    /// The name that somebody gave who failed to log in.
+    /// The name given in a failed login.
     LoginName(LoginName),
     /// A login token: `instance/NAME/token/TOKEN`.
     LoginToken {
-        /// Its instance's name.
+        /// The instance's name.
         instance: String,
-        /// Its id.
+        /// The token's id.
         id: String,
     },
-    /// Something of a user, or the user.
+    /// A user or something of a user.
     OfUser {
         /// The organisation's number.
         organisation: u32,
-        /// The user's number in it.
+        /// The user's number within it.
         user: u32,
-        /// What of them.
+        /// The part of the user.
         part: UserPart,
     },
-    /// An operator's token, `operator_token/TOKEN`; `operator_token` if it is unknown.
+    /// An operator's token, `operator_token/TOKEN`, or `operator_token` for an unknown one.
     OperatorToken(Option<String>),
-    /// An organisation that is not the caller's to know: `organisation`.
+    /// An organisation that the caller must not learn about: `organisation`.
     Organisation,
     /// A point-of-sale device: `instance/NAME/device/ID`.
     OtpDevice {
-        /// Its instance's name.
+        /// The instance's name.
         instance: String,
-        /// Its id.
+        /// The device's id.
         id: String,
     },
-    /// An application token that somebody shows, `application_token/NUMBER`; `application_token` if it is unknown.
+    /// A presented application token, `application_token/NUMBER`, or `application_token` for an unknown one.
     ShownApplicationToken(Option<u32>),
     /// A key that signs access tokens: `signing_key/KEY`.
     SigningKey(String),
-    /// What a station asks without naming a device or a key that is known: `station`.
+    /// A station's request without a device or a known key: `station`.
     Station,
     /// The store as a whole: `store`.
     Store,
-    /// A device that a manager has, `tpm_device/NAMESPACE/MANAGER/VENDOR/SERIAL`.
+    /// A device of a manager: `tpm_device/NAMESPACE/MANAGER/VENDOR/SERIAL`.
     TpmDevice {
-        /// Its manager's namespace.
+        /// The manager's namespace.
         namespace: String,
-        /// Its manager's name.
+        /// The manager's name.
         manager: String,
-        /// Its vendor.
+        /// The device's vendor.
         vendor: String,
-        /// Its serial number.
+        /// The device's serial number.
         serial: String,
     },
-    /// All devices that a manager has: `tpm_device/NAMESPACE/MANAGER`.
+    /// All devices of a manager: `tpm_device/NAMESPACE/MANAGER`.
     TpmDevices {
         /// The manager's namespace.
         namespace: String,
         /// The manager's name.
         manager: String,
     },
-    /// A manager, category or API key, `KIND/NAMESPACE/NAME`; all of a namespace without a name.
+    /// A manager, category or API key, `KIND/NAMESPACE/NAME`, or without a name all of a namespace.
     TpmObject {
-        /// What it is.
+        /// The kind of object.
         kind: ObjectKind,
-        /// Its namespace.
+        /// The namespace.
         namespace: String,
-        /// Its name.
+        /// The name.
         name: String,
     },
     /// An entry of the trust bundle: `tpm_trust/SHA256`.
     TpmTrust(String),
-    /// An API key that is unknown: `tpm_api_key`.
+    /// An unknown API key: `tpm_api_key`.
     UnknownTpmApiKey,
 }
 
-/// What of a user: `organisation/NUMBER/user/NUMBER`, and what stands behind that.
+/// A part of a user: `organisation/NUMBER/user/NUMBER` and a suffix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserPart {
     /// The account itself.
@@ -115,20 +114,20 @@ pub enum UserPart {
     TrustedDevice(u32),
 }
 
-/// A login's name: `user_name/`, and what stands behind that.
+/// The name in a login: `user_name/` and a suffix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginName {
-    /// The name of an account: the subject, which is told in place of the name.
+    /// The name of an account, replaced by its subject.
     Of(Subject),
-    /// A name that nobody has, `unknown/ID`: the id that stands for it.
+    /// A name that nobody has, `unknown/ID`, with the id that replaces it.
     Unknown(String),
-    /// Nothing is behind it: no name is known, or too many that nobody has are told already.
+    /// No suffix: the name is unknown, or too many unknown names have events already.
     Untold,
-    /// The name itself, as releases before subjects wrote it.
+    /// The name itself, as in events of releases before subjects.
     Former(String),
 }
 
-/// The kinds of objects that operators make of TPMs.
+/// The kinds of TPM objects that operators create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectKind {
     /// An API key.
@@ -140,10 +139,10 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::ApiKey, Self::Category, Self::Manager];
 
-    /// What it is called in the store and in the trail.
+    /// Returns its name in the store and in the trail.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ApiKey => "tpm_api_key",
@@ -228,7 +227,7 @@ impl fmt::Display for LoginName {
     }
 }
 
-/// A text that no event of this release has as its target.
+/// The error for a text that is no target of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no event has this target")]
 pub struct ParseTargetError;
@@ -258,8 +257,8 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// The user whom a target is of, by the numbers of their organisation and of their own: also where it is of something of
-    /// theirs that this release does not know.
+    /// Returns the organisation's and user's numbers of a target that belongs to a user, even if this release does not know the
+    /// part.
     pub(super) fn user_in(text: &str) -> Option<(u32, u32)> {
         if let Ok(Self::LoginName(LoginName::Of(subject))) = text.parse() {
             return Some((subject.organisation, subject.user));
@@ -282,7 +281,7 @@ impl LoginName {
     }
 }
 
-/// Those without a slash.
+/// Parses a target without a slash.
 fn whole(text: &str) -> Option<Target> {
     match text {
         "application_token" => Some(Target::ShownApplicationToken(None)),
@@ -340,7 +339,7 @@ fn of_organisation(rest: &str) -> Option<Target> {
     })
 }
 
-/// A user behind `organisation/`: their numbers, and what stands behind them and a slash.
+/// Parses a user after `organisation/`: the numbers, and the suffix after a slash.
 fn of_user(rest: &str) -> Option<(u32, u32, Option<&str>)> {
     let (organisation, rest) = rest.split_once("/user/")?;
     let (user, part) = match rest.split_once('/') {
@@ -376,7 +375,7 @@ fn object(kind: &str, rest: &str) -> Option<Target> {
     })
 }
 
-/// A number as it is written: there is one text of each.
+/// Parses a number in its canonical form.
 fn number(text: &str) -> Option<u32> {
     let number: u32 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
@@ -391,7 +390,7 @@ mod tests {
 
     const SUBJECT: &str = "1:7:0000000000";
 
-    /// One of each, in the words of DATA_MODEL.md; every number is 7.
+    /// One of each, as in DATA_MODEL.md. Every number is 7.
     fn examples() -> Vec<Target> {
         let text = |text: &str| text.to_owned();
         let of_user = |part| Target::OfUser {
@@ -459,7 +458,7 @@ mod tests {
         objects.chain(others).collect()
     }
 
-    /// What no row of DATA_MODEL.md has as a text: whoever asks, and names of earlier releases.
+    /// Targets without a row in DATA_MODEL.md: callers, and names of earlier releases.
     fn undocumented() -> Vec<Target> {
         let askers = [
             "console:root",
@@ -475,7 +474,8 @@ mod tests {
         askers.map(asker).into_iter().chain([former]).collect()
     }
 
-    /// Which variant it is, of so many. A new one does not compile before it is here, and is then missing in the examples.
+    /// The variant's number and the number of variants. A new variant does not compile before it is added here, and is then missing
+    /// in the examples.
     const fn variant(target: &Target) -> (usize, usize) {
         let number = match target {
             Target::ApplicationToken { .. } => 0,
@@ -557,7 +557,7 @@ mod tests {
         assert_eq!(documented(), all);
     }
 
-    /// However clients call things, a text that is read is written again as it was.
+    /// Whatever names clients choose, a parsed text is written unchanged.
     #[test]
     fn a_text_is_never_written_as_another() {
         for text in [

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::testing::{Bench, START, bench, console, keeper, origin, secret};
 
-/// How long refusals stay unless the operator says otherwise.
+/// How long refusals are kept by default.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// Tells that something was done to this instance.
+/// Records an action on this instance.
 pub(super) async fn tell(bench: &Bench, at: Timestamp, instance: &str) {
     let origin = origin().by(Who::Keyproof);
     let deed = Deed {
@@ -41,7 +41,7 @@ pub(super) async fn done(bench: &Bench, at: Timestamp, deed: Deed<'_>) {
     bench.store.commit(batch).await.unwrap();
 }
 
-/// Commits the event of a refusal, as they are counted.
+/// Commits the event of a refusal in the counting form.
 pub(super) async fn counted(bench: &Bench, deed: Deed<'_>) {
     let at = bench.clock.now();
     let mut batch = bench.store.batch(at);
@@ -54,7 +54,7 @@ async fn refuse(bench: &Bench) {
     refuse_to(bench, Who::Anonymous, 1).await;
 }
 
-/// Refuses what each may ask for.
+/// Refuses a caller an action that it can request.
 async fn refuse_to(bench: &Bench, who: Who, times: u32) {
     let action = match who {
         Who::External { .. } | Who::Operator { .. } => Action::CertificateGet,
@@ -89,7 +89,7 @@ async fn an_event_says_who_what_when_and_on_which_request() {
     assert!(wrong.is_err());
     let since = START.saturating_add(Duration::from_secs(5));
     let mut events = bench.service.audit.events(since, None).await.unwrap();
-    // Within one millisecond the order is by chance.
+    // Within one millisecond the order is random.
     events.sort_by_key(|(_, event)| event.outcome == Outcome::Refused);
     let [(_, set), (_, refused)] = events.as_slice() else {
         panic!("{events:?}");
@@ -182,7 +182,7 @@ async fn what_was_left_out_is_told_though_nothing_follows() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     bench.clock.advance(Duration::from_secs(60));
-    // Until then the trail does not take it.
+    // Until then the trail cannot be written.
     bench.faults.commits(Commits::NotApplied);
     tokio::time::sleep(Duration::from_secs(30)).await;
     bench.faults.commits(Commits::Made);
@@ -242,7 +242,7 @@ async fn whoever_has_many_tokens_has_one_allowance() {
         }
         let refused = refusals(&bench).await;
         assert_eq!(refused.len(), OF_ONE as usize, "{told_as}");
-        // So there is room for everybody else.
+        // So the allowance of others remains.
         let ada = Who::User {
             subject: subject(1),
             application_token: None,
@@ -283,7 +283,7 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
     assert_eq!(of("anonymous").await, OF_STRANGERS as usize);
     assert_eq!(of("user:1:1:0000000000").await, OF_ONE as usize);
     assert_eq!(of("user:1:2:0000000000").await, 1);
-    // However many they are.
+    // However many callers there are.
     for number in 0..OF_THE_KNOWN {
         refuse(user(10 + number), 1).await;
     }
@@ -303,7 +303,7 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
     assert_eq!(left_out, BTreeMap::from(expected));
 }
 
-/// A failure of nobody's, as they are counted.
+/// Records a failure of an unknown user in the counting form.
 pub(super) async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &str) {
     let origin = Origin {
         who: Who::Anonymous,
@@ -362,7 +362,7 @@ async fn failures_of_a_name_are_one_event_a_minute() {
     let details = repeats.details.iter();
     let details: Vec<_> = details.map(|told| (&*told.detail, told.count)).collect();
     assert_eq!(details, [("wrong", 11), ("locks", 1)]);
-    // The next minute has an event of its own.
+    // The next minute has its own event.
     bench.clock.advance(Duration::from_secs(60));
     count(&bench, "user_name/ada", "wrong", 1, "later").await;
     let events = refusals(&bench).await;
@@ -395,7 +395,7 @@ async fn failures_of_one_moment_are_all_counted() {
     );
 }
 
-/// What was over before a moment is not told of the time since, though its minute was not over.
+/// A combined event that ended before a time is not among the events since that time, although its minute was not over.
 #[tokio::test]
 async fn an_event_of_several_is_told_of_the_time_of_its_last() {
     let bench = bench().await;
@@ -419,7 +419,7 @@ async fn an_event_of_several_is_told_of_the_time_of_its_last() {
     );
 }
 
-/// What a release of before wrote, and how it reads what this one writes.
+/// An event of an earlier release is read, and that release can read what this one writes.
 #[test]
 fn events_of_before_are_read() {
     let json = r#"{"at":1700000000000,"action":"a.b","target":"t","outcome":"refused","who":"anonymous","left_out":3}"#;
@@ -489,7 +489,7 @@ async fn a_follower_tells_each_event_once_stragglers_included() {
     let now = bench.clock.now();
     note(&bench, now, Action::UserAdd).await;
     assert_eq!(poll(&mut follower).await, ["user.add"]);
-    // Decided earlier than what was told already, on a server that took its time.
+    // Decided earlier than an event already yielded, on a slow server.
     note(
         &bench,
         now.saturating_sub(Duration::from_secs(29)),
@@ -532,7 +532,7 @@ async fn a_follower_tells_an_event_of_several_again_as_it_grows() {
             .filter(|event| event.outcome == Outcome::Refused);
         counts.map(Event::count).collect::<Vec<_>>()
     };
-    // Until the minute is over, and a little longer.
+    // Past the end of the minute.
     bench.clock.advance(Duration::from_secs(20));
     count(&bench, "user_name/ada", "wrong", 1, "first").await;
     assert_eq!(poll(&mut follower).await, [1]);

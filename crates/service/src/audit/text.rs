@@ -1,20 +1,21 @@
-//! How long the texts of an event are. Clients choose some of them, and no event is to be as long as a request.
+//! Limits the length of an event's texts. Clients choose some of them, and an event must not become as long as a request.
 
 use std::borrow::Cow;
 
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
-/// The most bytes of a text of an event.
+/// The maximum length of a text in an event, in bytes.
 pub(super) const MOST: usize = 512;
 
-/// Stands where a text is cut, before the SHA-256 of all of it.
+/// Marks where a text was cut, before the SHA-256 of the whole text.
 const CUT: &str = "…sha256:";
 
-/// Hexadecimal digits of the digest.
+/// The number of hexadecimal digits of the digest.
 const DIGITS: usize = 64;
 
-/// The text, if it is short enough; otherwise its beginning and its digest, by which two that begin alike differ.
+/// Returns the text if it is short enough, otherwise its beginning and its digest, which distinguishes texts with the same
+/// beginning.
 pub(super) fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= MOST {
         return Cow::Borrowed(text);

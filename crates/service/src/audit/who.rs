@@ -1,46 +1,46 @@
-//! Those who ask for changes, and what the trail calls them.
+//! The callers that request changes, and their texts in the trail.
 
 use std::fmt;
 
 use super::Subject;
 
-/// What the text of a user begins with.
+/// The start of a user's text.
 const USER: &str = "user:";
 
-/// What stands between a user and the number of their application's token.
+/// Separates a user and the number of their application token.
 pub(super) const APPLICATION_TOKEN: &str = "/application_token:";
 
-/// Who asks for a change.
+/// The caller that requests a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// Nobody who could be told apart.
+    /// An unauthenticated caller.
     Anonymous,
-    /// Somebody at the machine's own command line, by the name of their account there.
+    /// A user of the machine's command line, by the name of their account there.
     CommandLine(String),
     /// The bearer of an external issuer's token.
     External {
         /// The issuer.
         issuer: String,
-        /// Whose token it says that it is.
+        /// The subject in the token.
         subject: String,
     },
-    /// Whoever knows a Taler instance's password, or shows one of its tokens.
+    /// A caller with a Taler instance's password or one of its tokens.
     Instance {
         /// The instance's name.
         name: String,
         /// The token's id: the first 16 hex digits of its digest.
         token: Option<String>,
     },
-    /// keyproof itself, tidying up.
+    /// keyproof itself, during upkeep.
     Keyproof,
     /// The bearer of an operator's token.
     Operator {
         /// The token's id.
         token: String,
-        /// Whose the token is.
+        /// The subject of the token.
         subject: String,
     },
-    /// A manufacturing station, by the client certificate of its TPM category.
+    /// A manufacturing station, authenticated by the client certificate of its TPM category.
     Station {
         /// The category's namespace.
         namespace: String,
@@ -49,17 +49,17 @@ pub enum Who {
     },
     /// A user who is logged in, or an application that acts for one.
     User {
-        /// Whose account it is.
+        /// The user's account.
         subject: Subject,
-        /// The number of the application's token.
+        /// The number of the application token.
         application_token: Option<u32>,
     },
 }
 
 impl Who {
-    /// Whose share of what all askers have in common they take ([`Places`](crate::Places)): all users of an organisation, all
-    /// tokens of an instance and all stations of a namespace are one party. What is asked for does not matter: whoever may ask
-    /// for more has no more.
+    /// Returns the party of the caller for shared limits ([`Places`](crate::Places)). All users of an organisation, all tokens of
+    /// an instance and all stations of a namespace are one party. The object of the request does not matter, so wider permissions
+    /// give no larger share.
     pub fn party(&self) -> String {
         match self {
             Self::Instance { name, .. } => format!("instance:{name}"),
@@ -73,18 +73,18 @@ impl Who {
         }
     }
 
-    /// What an asker's text calls a user by, if it is one's: by their subject, in events of earlier releases by their name. An
-    /// application's token stands behind it.
+    /// Returns the part of a caller's text that identifies a user, if it is a user: their subject, or their name in events of
+    /// earlier releases. It may be followed by an application token.
     pub fn user_in(text: &str) -> Option<&str> {
         text.strip_prefix(USER)
     }
 
-    /// A user's text in events of earlier releases.
+    /// Returns a user's text in events of earlier releases.
     pub(crate) fn user_named(name: &str) -> String {
         format!("{USER}{name}")
     }
 
-    /// The account of a user whose text this is.
+    /// Returns the account of the user with this text.
     pub(super) fn subject_in(text: &str) -> Option<Subject> {
         let subject = Self::user_in(text)?.split('/').next()?;
         subject.parse().ok()

@@ -1,4 +1,4 @@
-//! Who may work with the certificates of a provisioning service.
+//! Permission to work with the certificates of a provisioning service.
 
 use std::{fmt, sync::Arc};
 
@@ -14,23 +14,22 @@ use crate::{
     audit::{Deed, Target},
 };
 
-/// Somebody who may work with the certificates of one provisioning service: one scope is for all that can be asked for.
-/// Each use case takes one, and [`Certificates::permit`] alone makes it.
+/// A caller who may work with the certificates of one provisioning service. One scope covers all actions. Every use case requires a
+/// caller, and only [`Certificates::permit`] creates one.
 pub struct Caller {
     service: ProvisioningService,
     origin: Origin,
-    /// The certificate that was asked for. `None`: not read with the token. `Some(None)`: read, and absent.
-    /// `Some(Some(_))`: read.
+    /// The requested certificate. `None`: not read with the token. `Some(None)`: read, and absent. `Some(Some(_))`: read.
     pub(super) certificate: Option<Option<Stored<Arc<Certificate>>>>,
 }
 
 impl Certificates {
-    /// What is to be read along with a token by which a certificate is asked for.
+    /// Returns the keys to read with the token of a request for this certificate.
     pub fn along(service: &ProvisioningService, name: &str) -> Along {
         Along(vec![certificate_key(service, name)])
     }
 
-    /// Checks that the operator may do this to a certificate of this service. For all of them the name is empty.
+    /// Checks that the operator may do this to a certificate of this service. The name is empty for an action on all of them.
     ///
     /// # Errors
     ///
@@ -56,7 +55,7 @@ impl Certificates {
 }
 
 impl Caller {
-    /// An operator whose permission nobody asks for.
+    /// Creates the caller for an operator without a permission check.
     #[cfg(test)]
     pub(super) fn unasked(service: ProvisioningService, origin: &Origin) -> Self {
         let who = crate::Who::Operator {
@@ -74,7 +73,7 @@ impl Caller {
         &self.service
     }
 
-    /// Whose share they take of what all callers have in common.
+    /// Returns the party for shared limits.
     pub fn party(&self) -> String {
         self.origin.who.party()
     }
@@ -83,7 +82,7 @@ impl Caller {
         &self.origin
     }
 
-    /// The event of something done to a certificate.
+    /// Returns the audit event of an action on a certificate.
     pub(super) fn deed(&self, action: Action, name: &str, detail: Option<String>) -> Deed<'_> {
         Deed {
             action,
@@ -95,7 +94,7 @@ impl Caller {
 }
 
 impl ProvisioningService {
-    /// One of its certificates as the audit trail names it: as it is compared.
+    /// Returns a certificate as an audit target, in its folded form.
     fn target(&self, name: &str) -> Target {
         let [subscription, resource_group, service] = self.folded();
         Target::Certificate {

@@ -1,4 +1,4 @@
-//! Which CA certificates end soon, of all provisioning services.
+//! The CA certificates of all provisioning services that expire soon.
 
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Record, Timestamp};
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Certificates {
-    /// The certificates that end before a moment, or have ended.
+    /// Returns the certificates that expire before `until` or have expired.
     ///
     /// # Errors
     ///
@@ -21,12 +21,12 @@ impl Certificates {
         first.before(until, &self.store, all, now, of).await
     }
 
-    /// When the next certificate ends, as upkeep last saw.
+    /// Returns when the next certificate expires, as of the last look by the upkeep.
     pub(crate) fn next_end(&self) -> Option<Timestamp> {
         self.first_to_end.next()
     }
 
-    /// Looks at all certificates for those that end first.
+    /// Reads all certificates and remembers those that expire first.
     pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
         let (all, now) = (Prefix::collection(Certificate::TYPE), self.clock.now());
         self.first_to_end.look(&self.store, all, now, of).await
@@ -36,7 +36,7 @@ impl Certificates {
 fn of(certificate: &Certificate) -> Option<Ending> {
     let seconds = match &certificate.description {
         Some(description) => description.not_after,
-        // Those of earlier releases say it in their DER alone.
+        // Records of earlier releases contain it only in the DER.
         None => {
             let read = keyproof_x509::Certificate::from_der(&certificate.der);
             read.ok()?.validity().not_after
@@ -44,7 +44,7 @@ fn of(certificate: &Certificate) -> Option<Ending> {
     };
     let place = &certificate.place;
     Some(Ending {
-        // What ended before 1970 has ended.
+        // Anything that expired before 1970 counts as expired at the epoch.
         at: Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)),
         what: format!(
             "certificate/{}/{}/{}/{}",

@@ -1,9 +1,9 @@
-//! CA certificates of Azure's provisioning services, and the proof that whoever uploaded one possesses its private key.
+//! CA certificates of Azure's provisioning services, and the proof that the uploader possesses the private key.
 //!
-//! A certificate belongs to a provisioning service, and is found by subscription, resource group, service and name
-//! without regard to letter case. How many a service has stands in a record of its own (`records::Holder`), which
-//! every change of that number replaces: so no race makes one too many. The version of a certificate's record is its
-//! entity tag: every change makes a new one, and none ever comes back.
+//! A certificate belongs to a provisioning service and is found by subscription, resource group, service and name, ignoring letter
+//! case. The number of a service's certificates is in a record of its own (`records::Holder`), which every change of the number
+//! replaces, so that no race exceeds the limit. The version of a certificate's record is its entity tag: every change creates a new
+//! version, and no version is ever reused.
 
 mod caller;
 mod ending;
@@ -32,19 +32,19 @@ use keyproof_store::{Store, Stored};
 use crate::{Audit, Clock, Judging, StorageError, ending::FirstToEnd};
 use records::{Certificate, certificate_key};
 
-/// The rules that operators choose.
+/// The settings for CA certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateSettings {
-    /// Whether an upload may say that it is verified, without a proof.
+    /// Whether an upload may declare a certificate verified without a proof.
     pub allow_unproven: bool,
-    /// How many certificates a provisioning service has at most.
+    /// The maximum number of certificates of a provisioning service.
     pub max_certificates: NonZeroU32,
-    /// How long a verification code lives; `None` is until it is used, or another is generated.
+    /// How long a verification code is valid; `None` means until it is used or another one is generated.
     pub code_lifetime: Option<Duration>,
 }
 
 impl Default for CertificateSettings {
-    /// As Azure has it: 25 certificates, no proof where none is wanted, codes without an end.
+    /// The behaviour of Azure: 25 certificates, uploads may be declared verified, and codes do not expire.
     fn default() -> Self {
         Self {
             allow_unproven: true,
@@ -54,19 +54,19 @@ impl Default for CertificateSettings {
     }
 }
 
-/// A provisioning service. Nothing has to make one: it is there wherever a caller's scope reaches.
+/// A provisioning service. It need not be created: it exists wherever a caller's scope covers it.
 #[derive(Clone, Debug)]
 pub struct ProvisioningService {
-    /// The subscription that it is in.
+    /// The subscription.
     pub subscription: String,
-    /// The resource group that it is in.
+    /// The resource group.
     pub resource_group: String,
-    /// Its name.
+    /// The service's name.
     pub name: String,
 }
 
 impl ProvisioningService {
-    /// What a caller needs to work with its certificates.
+    /// Returns the scope that a caller needs to work with its certificates.
     pub fn scope(&self) -> OperatorScope {
         OperatorScope::certificates(self.spelled())
     }
@@ -75,14 +75,14 @@ impl ProvisioningService {
         [&self.subscription, &self.resource_group, &self.name]
     }
 
-    /// Its names as they are compared: folded just as [`OperatorScope`] folds them, or a scope would reach less or more
-    /// than it says.
+    /// Returns its names in the form in which they are compared. They are folded exactly as [`OperatorScope`] folds them, because a
+    /// scope would otherwise cover less or more than its text.
     fn folded(&self) -> [String; 3] {
         self.spelled().map(fold)
     }
 }
 
-/// What two names that are one have in common.
+/// Returns the form in which names are compared.
 fn fold(name: &str) -> String {
     name.to_lowercase()
 }
@@ -98,7 +98,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// The certificates of this store, under these rules.
+    /// Creates the use cases for this store's certificates, with these settings.
     pub(crate) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -116,7 +116,7 @@ impl Certificates {
         }
     }
 
-    /// Decodes or judges for this caller, off the async threads.
+    /// Runs CPU-bound work for this caller off the async threads.
     async fn judge<T: Send + 'static>(
         &self,
         caller: &Caller,

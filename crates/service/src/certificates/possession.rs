@@ -1,4 +1,4 @@
-//! The proof of possession: a code is generated, a leaf that names it is judged.
+//! Proof of possession: a code is generated, and a leaf certificate with that code is validated.
 
 use std::fmt;
 
@@ -18,63 +18,63 @@ use crate::{
     storage::{Attempt, refuse, said, settle},
 };
 
-/// Everything that the linked providers verify.
+/// All algorithms that the linked providers verify.
 const POLICY: Policy<'static> = Policy::new(algorithms::ALL);
 
-/// The longest list of findings in the audit trail, in characters: names in a certificate may be long.
+/// The maximum length of the findings in the audit trail, in characters, because names in a certificate may be long.
 const MAX_FINDINGS: usize = 4_000;
 
-/// A new verification code, with the certificate that it is for.
+/// A new verification code with its certificate.
 pub struct IssuedCode {
-    /// 48 upper-case hexadecimal digits. Shown once.
+    /// 48 upper-case hexadecimal digits, shown only once.
     pub digits: Zeroizing<String>,
-    /// The certificate, at its new version.
+    /// The certificate with its new version.
     pub certificate: CertificateView,
 }
 
-/// Why no code was generated.
+/// The error when no code is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateCodeError {
-    /// The certificate has another version than the caller asks for.
+    /// The certificate's version does not meet the precondition.
     #[error("the certificate has another version, or none was named")]
     Precondition,
-    /// There is none of this name.
+    /// There is no certificate with this name.
     #[error("there is no such certificate")]
     Unknown,
 }
 
-/// Why a certificate was not verified. `B` is why there was no leaf to verify it with.
+/// The error when a certificate is not verified. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError<B> {
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
-    /// No code was generated, or it was used, or has expired.
+    /// No code was generated, or it was used or has expired.
     #[error("there is no live verification code to prove possession with")]
     NoCode,
-    /// It has another version than the caller asks for.
+    /// The certificate's version does not meet the precondition.
     #[error("the certificate has another version, or none was named")]
     Precondition,
-    /// The leaf proves nothing.
+    /// The leaf does not prove possession.
     #[error("possession of the private key is not proven")]
     Refused(Box<Report<ProofFinding>>),
-    /// There is none of this name.
+    /// There is no certificate with this name.
     #[error("there is no such certificate")]
     Unknown,
 }
 
-/// A certificate whose key's possession was proven, and by what.
+/// A certificate with proven possession of its key, and the report of the proof.
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// The certificate.
     pub certificate: CertificateView,
-    /// Every check of the leaf.
+    /// The results of all checks of the leaf.
     pub report: Report<ProofFinding>,
 }
 
 impl Certificates {
-    /// Generates a verification code for a certificate. One that was generated before is dead with that; whether the
-    /// certificate is verified stays as it is.
+    /// Generates a verification code for a certificate. An earlier code becomes invalid. The certificate stays verified or
+    /// unverified.
     ///
     /// # Errors
     ///
@@ -116,9 +116,9 @@ impl Certificates {
         .await
     }
 
-    /// Judges whether a leaf (an upload in any encoding) proves possession of a certificate's private key. If it does, the
-    /// certificate is verified and its code is spent; if not, nothing changes but the audit trail. What refused the `leaf`
-    /// is told only of a certificate that is there, at the version asked for.
+    /// Checks whether a leaf (an upload in any encoding) proves possession of a certificate's private key. If so, the certificate
+    /// becomes verified and its code is used up. If not, only the audit trail changes. An unreadable `leaf` is reported only if the
+    /// certificate exists and meets the precondition.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl Certificates {
         .await
     }
 
-    /// Draws a code, and what is stored of it; and reads the certificate that it is for.
+    /// Draws a code and the data to store for it, and reads the certificate's description.
     async fn draw_code(
         &self,
         caller: &Caller,
@@ -207,14 +207,14 @@ impl Certificates {
         Ok((digits, stored, description))
     }
 
-    /// The code that was generated last, unless it was used or has expired.
+    /// Returns the last generated code unless it was used or has expired.
     fn live_code(
         &self,
         key: &Key,
         record: &Certificate,
         now: Timestamp,
     ) -> Result<Option<VerificationCode>, StorageError> {
-        // Its end was set by this clock, so no skew is granted.
+        // This clock set the expiry, so no clock skew is allowed for.
         let lives = |code: &&Code| code.expires_at.is_none_or(|end| now < end);
         let Some(code) = record.code.as_ref().filter(lives) else {
             return Ok(None);
@@ -224,13 +224,13 @@ impl Certificates {
             .ok()
             .and_then(|digits| VerificationCode::parse(digits).ok())
             .ok_or_else(|| StorageError::Damaged(format!("the code of {key}")))?;
-        // The second that it ends in was judged above.
+        // Rounded up, since the exact expiry was checked above.
         let expires_at = code.expires_at.map(|end| end.as_millis().div_ceil(1_000));
         Ok(Some(parsed.bound_to(code.certificate, expires_at)))
     }
 }
 
-/// Judges a leaf, and reads the certificate whose key it is to prove.
+/// Validates a leaf and reads the description of the certificate whose key it must prove.
 fn redeem(
     code: VerificationCode,
     ca: &Certificate,
@@ -242,8 +242,7 @@ fn redeem(
     Ok((redemption, describe(&ca)))
 }
 
-/// What is worth telling of a report, for people: a line for each check that did not simply pass. Cut where it would be
-/// longer than 4000 characters.
+/// Returns the failures and warnings of a report as text for people, one line each, cut after 4000 characters.
 pub fn findings(report: &Report<ProofFinding>) -> String {
     let rows = report
         .rows()

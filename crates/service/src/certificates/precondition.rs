@@ -1,21 +1,21 @@
-//! What a caller asks a certificate's version to be before it is changed.
+//! Preconditions on a certificate's version for a change.
 
 use keyproof_store::Version;
 
-/// What `If-Match` says (RFC 9110, section 13.1.1).
+/// The content of `If-Match` (RFC 9110, section 13.1.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {
-    /// Whatever the version.
+    /// Any version.
     Any,
-    /// Nothing was said.
+    /// No header was sent.
     #[default]
     Missing,
-    /// One of these versions, as the client spells them.
+    /// One of these versions, as spelled by the client.
     OneOf(Vec<String>),
 }
 
 impl Precondition {
-    /// Whether it names this version, or any.
+    /// Whether the precondition includes this version.
     pub(super) fn holds(&self, version: Version) -> bool {
         match self {
             Self::Any => true,
@@ -24,7 +24,7 @@ impl Precondition {
         }
     }
 
-    /// The same where nothing need be said: for what only reads.
+    /// Like [`holds`](Self::holds), but also true without a precondition, for reads.
     pub(super) fn holds_if_said(&self, version: Version) -> bool {
         *self == Self::Missing || self.holds(version)
     }

@@ -1,4 +1,4 @@
-//! What is stored, and where.
+//! The stored records and their keys.
 
 use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use keyproof_x509::Sha256Thumbprint;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProvisioningService, fold};
 
-/// A provisioning service's names, as they were first written.
+/// The names of a provisioning service as they were first spelled.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ServiceNames {
     pub(super) subscription: String,
@@ -32,8 +32,8 @@ impl ServiceNames {
     }
 }
 
-/// At `dps_service/<subscription>/<group>/<service>`, as long as it has a certificate: the parent of its certificates,
-/// replaced by whatever changes their number.
+/// Stored at `dps_service/<subscription>/<group>/<service>` while the service has a certificate. Every change of the number of
+/// certificates replaces it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Holder {
     pub(super) place: ServiceNames,
@@ -46,17 +46,17 @@ pub(super) fn holder_key(service: &ProvisioningService) -> Key {
     Key::new("dps_service", service.folded())
 }
 
-/// At `dps_certificate/<subscription>/<group>/<service>/<name>`.
+/// Stored at `dps_certificate/<subscription>/<group>/<service>/<name>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Certificate {
     pub(super) place: ServiceNames,
     pub(super) name: String,
     #[serde(with = "base64")]
     pub(super) der: Vec<u8>,
-    /// The PEM file that it was uploaded as, if that had nothing else in it; absent in records of before.
+    /// The uploaded PEM file, if it contained nothing else. Absent in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pem: Option<String>,
-    /// Read when it was uploaded, so that showing it reads no certificate; absent in records of before.
+    /// Read at the upload, so that showing the certificate needs no parsing. Absent in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<Description>,
     pub(super) verification: Verification,
@@ -65,7 +65,7 @@ pub(super) struct Certificate {
     pub(super) updated_at: Timestamp,
 }
 
-/// What a certificate says of itself, as far as it is shown.
+/// The fields of a certificate that are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Description {
     pub(super) subject: String,
@@ -88,13 +88,13 @@ pub(super) fn all_certificates(service: &ProvisioningService) -> Prefix {
     Prefix::new("dps_certificate", service.folded())
 }
 
-/// Whether a certificate counts as verified, and by what right.
+/// Whether a certificate counts as verified, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verification {
-    /// Somebody who may said so; possession of the key was not proven.
+    /// An authorised caller declared it verified; possession of the key was not proven.
     Asserted,
-    /// It does not.
+    /// Not verified.
     None,
     /// Possession of the key was proven.
     Proven,
@@ -107,14 +107,14 @@ impl Verification {
     }
 }
 
-/// A live verification code, and what it is bound to.
+/// A live verification code and what it is bound to.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Code {
     /// The 48 digits, sealed.
     pub(super) digits: Sealed,
     /// The SHA-256 thumbprint of the certificate that it was generated for.
     pub(super) certificate: Sha256Thumbprint,
-    /// The first moment at which it is dead.
+    /// The first moment at which it is no longer valid.
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -123,7 +123,7 @@ impl Code {
     pub(super) const DIGITS: &'static str = "code.digits";
 }
 
-/// DER as the base64 that clients get to see.
+/// Serialises DER as the base64 that clients see.
 mod base64 {
     use data_encoding::BASE64;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -1,4 +1,4 @@
-//! Certificates as resources: listed, shown, uploaded and deleted.
+//! Certificates as resources: listing, reading, uploading and deleting them.
 
 use std::fmt;
 
@@ -18,119 +18,119 @@ use crate::{
     storage::{Attempt, refuse, said, settle},
 };
 
-/// The longest name, in characters, none of which is a control character.
+/// The maximum length of a name, in characters. A name must not contain control characters.
 const MAX_NAME_CHARACTERS: usize = 256;
 
-/// A certificate, as it is shown.
+/// A certificate as clients see it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CertificateView {
-    /// The subscription, as it was first written.
+    /// The subscription, as first spelled.
     pub subscription: String,
-    /// The resource group, as it was first written.
+    /// The resource group, as first spelled.
     pub resource_group: String,
-    /// The provisioning service, as it was first written.
+    /// The provisioning service, as first spelled.
     pub service: String,
-    /// Its own name, as it was first written.
+    /// The certificate's name, as first spelled.
     pub name: String,
     /// The subject as RFC 4514 text.
     pub subject: String,
-    /// The subject's last common name, bare.
+    /// The value of the subject's last common name.
     pub subject_common_name: Option<String>,
-    /// The last second of its validity, since the Unix epoch; negative before 1970.
+    /// The last second of its validity period since the Unix epoch; negative before 1970.
     pub not_after: i64,
     /// SHA-1 over its DER: 40 upper-case hexadecimal digits.
     pub thumbprint: String,
-    /// Whether it counts as verified, and by what right.
+    /// Whether it counts as verified, and why.
     pub verification: Verification,
     /// Its DER.
     pub der: Vec<u8>,
-    /// The PEM file that it was uploaded as, if that had this one certificate in it and nothing else.
+    /// The uploaded PEM file, if it contained only this certificate.
     pub pem: Option<String>,
     /// When it was first uploaded.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Its version: its entity tag.
+    /// Its version, which is its entity tag.
     pub version: Version,
 }
 
-/// A certificate that is uploaded.
+/// An uploaded certificate.
 #[derive(Clone)]
 pub struct Upload {
-    /// In any encoding that [`x509::Upload`] takes.
+    /// The certificate in any encoding that [`x509::Upload`] accepts.
     pub certificate: Vec<u8>,
-    /// Whether it shall count as verified, without a proof; `None` leaves that as it is, if it is the same certificate.
+    /// Whether it is to count as verified without a proof. `None` keeps the state if the certificate is the same.
     pub verified: Option<bool>,
 }
 
-/// Why no certificate of an upload can be worked with.
+/// The error when an upload contains no usable certificate.
 pub type UploadError = X509Error;
 
-/// Why a certificate is not shown.
+/// The error when a certificate is not returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GetError {
-    /// It has another version than the caller asks for.
+    /// The certificate's version does not meet the precondition.
     #[error("the certificate has another version")]
     Precondition,
-    /// There is none of this name.
+    /// There is no certificate with this name.
     #[error("there is no such certificate")]
     Unknown,
 }
 
-/// Why a certificate was not stored. `B` is why there was no body to store it from.
+/// The error when a certificate is not stored. `B` is the error of an unreadable body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutError<B> {
-    /// The body that was sent is none.
+    /// The body cannot be read.
     #[error("the body was refused")]
     Body(B),
-    /// The provisioning service has as many as it may have.
+    /// The provisioning service has the maximum number of certificates.
     #[error("the provisioning service has {limit} certificates already")]
     Full {
-        /// How many those are.
+        /// That number.
         limit: u32,
     },
-    /// The name is empty or too long, or has a control character, or one of its provisioning service's names does.
+    /// The name is empty, too long or contains a control character, or one of the provisioning service's names contains one.
     #[error(
         "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters; nor have the \
          subscription's, the resource group's and the service's"
     )]
     Name,
-    /// There is one of this name, and it has another version than the caller asks for.
+    /// A certificate with this name exists, and its version does not meet the precondition.
     #[error("the certificate has another version, or none was named")]
     Precondition,
-    /// It is to count as verified without a proof, which is not allowed here.
+    /// It is declared verified without a proof, which is not allowed here.
     #[error("certificates are verified by proof of possession alone here")]
     Unproven,
-    /// The upload is not one certificate.
+    /// The upload is not a single certificate.
     #[error(transparent)]
     Upload(UploadError),
 }
 
-/// Why a certificate was not deleted.
+/// The error when a certificate is not deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteError {
-    /// It has another version than the caller asks for.
+    /// The certificate's version does not meet the precondition.
     #[error("the certificate has another version, or none was named")]
     Precondition,
 }
 
-/// What a deletion found. Either way there is no such certificate now.
+/// The result of a deletion. In either case the certificate does not exist now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// There was none of this name.
+    /// There was no certificate with this name.
     Absent,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
 }
 
-/// A provisioning service and one of its certificates, as they were at one moment.
+/// The records of a provisioning service and of one of its certificates, from one snapshot.
 struct Loaded {
     holder: Option<Stored<Holder>>,
     certificate: Option<Stored<Certificate>>,
 }
 
 impl Certificates {
-    /// Every certificate of a provisioning service, by name.
+    /// Returns all certificates of a provisioning service, by name.
     ///
     /// # Errors
     ///
@@ -143,12 +143,13 @@ impl Certificates {
                 views.push(self.show(caller, stored).await?);
             }
         }
-        // Long names are stored by their digests, and so out of order.
+        // Long names are stored as digests and therefore not in order.
         views.sort_by_cached_key(|view| super::fold(&view.name));
         Ok(views)
     }
 
-    /// At most so many certificates of a provisioning service behind the one of this name, by name but for the longest names.
+    /// Returns at most `most` certificates of a provisioning service after the name `after`, sorted by name except for very long
+    /// names.
     ///
     /// # Errors
     ///
@@ -172,7 +173,7 @@ impl Certificates {
         Ok(Listed { rows, next })
     }
 
-    /// One certificate. What `precondition` says is kept; it need not say anything.
+    /// Returns a certificate if its version meets the precondition. A missing precondition is accepted.
     ///
     /// # Errors
     ///
@@ -198,10 +199,10 @@ impl Certificates {
         self.show(caller, stored).await.map_err(Failure::Storage)
     }
 
-    /// Stores a certificate under a name: a new one whatever `precondition` says, in place of another only if that is met.
+    /// Stores a certificate under a name. `precondition` is required to replace a certificate, and ignored for a new one.
     ///
-    /// The same certificate again keeps what was proven about it and its code, unless the upload says otherwise; another
-    /// one starts anew. What refused the `body` is told only of what may be stored otherwise.
+    /// Uploading the same certificate again keeps its verification and its code, unless the upload declares otherwise. Another
+    /// certificate starts anew. An unreadable `body` is reported only if the precondition is met.
     ///
     /// # Errors
     ///
@@ -300,7 +301,7 @@ impl Certificates {
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
             let Some(certificate) = certificate else {
-                // Who deleted it may never have learnt so, and it may come back with another server yet.
+                // The deletion may not be durable, and the certificate may reappear after a failover.
                 batch.require_absent(&key);
                 caller.origin().require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(Deletion::Absent)));
@@ -321,7 +322,7 @@ impl Certificates {
         .await
     }
 
-    /// A stored certificate, as it is shown. One of before is read again.
+    /// Returns a stored certificate as clients see it. Records of earlier releases are parsed again.
     async fn show(
         &self,
         caller: &Caller,
@@ -337,7 +338,7 @@ impl Certificates {
         self.judge(caller, read).await?
     }
 
-    /// Counts one more, in the batch that adds it.
+    /// Counts one more certificate in the batch that adds it.
     fn make_room<B>(
         &self,
         batch: &mut Batch,
@@ -368,7 +369,7 @@ impl Certificates {
         Ok(())
     }
 
-    /// What an upload makes of the verification; `same` is what is stored, if that is the same certificate.
+    /// Returns the verification after an upload. `same` is the stored record if it has the same certificate.
     fn verification<B>(
         &self,
         same: Option<&Certificate>,
@@ -378,7 +379,7 @@ impl Certificates {
         match wanted {
             None => Ok(held),
             Some(false) => Ok(Verification::None),
-            // What was proven stays proven: clients send back what they were shown.
+            // A proof stays valid, because clients send back what they were shown.
             Some(true) if held == Verification::Proven => Ok(held),
             Some(true) if self.settings.allow_unproven => Ok(Verification::Asserted),
             Some(true) => Err(PutError::Unproven),
@@ -397,7 +398,7 @@ impl Certificates {
     }
 }
 
-/// Counts one less, in the batch that removes it.
+/// Counts one certificate less in the batch that deletes it.
 fn leave_room(batch: &mut Batch, caller: &Caller, holder: Stored<Holder>) {
     let key = holder_key(caller.service());
     match holder.record.certificates.saturating_sub(1) {
@@ -416,25 +417,25 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && is_plain(name)
 }
 
-/// Lines of logs and of lists would break at a control character.
+/// A control character would break lines of logs and lists.
 fn is_plain(name: &str) -> bool {
     !name.contains(char::is_control)
 }
 
-/// What is kept of an upload, and what it says of itself.
+/// The stored parts of an upload.
 struct Decoded {
     der: Vec<u8>,
     pem: Option<String>,
     description: Description,
 }
 
-/// Takes the layers off an upload of a certificate.
+/// Decodes an uploaded certificate.
 fn decode(upload: &[u8]) -> Result<Decoded, UploadError> {
     let upload = x509::Upload::decode(upload)?;
     let description = describe(&upload.certificate()?);
     let pem = upload.sole_pem().map(<[u8]>::to_vec);
     Ok(Decoded {
-        // All of it is ASCII, or it would not have been decoded.
+        // Decoding has ensured that it is ASCII.
         pem: pem.and_then(|pem| String::from_utf8(pem).ok()),
         der: upload.into_der(),
         description,
@@ -451,7 +452,7 @@ pub(super) fn describe(certificate: &x509::Certificate<'_>) -> Description {
     }
 }
 
-/// A certificate, as it is shown.
+/// Returns a certificate as clients see it.
 pub(super) fn view(
     record: Certificate,
     description: Description,
@@ -475,7 +476,7 @@ pub(super) fn view(
     }
 }
 
-/// Reads a stored certificate again.
+/// Parses a stored certificate.
 pub(super) fn parse(record: &Certificate) -> Result<x509::Certificate<'_>, StorageError> {
     x509::Certificate::from_der(&record.der)
         .map_err(|error| StorageError::Damaged(format!("a stored certificate: {error}")))
@@ -485,7 +486,7 @@ fn thumbprint(der: &[u8]) -> String {
     format!("thumbprint {}", x509::Sha1Thumbprint::of(der))
 }
 
-/// What the audit trail says of an upload.
+/// Returns the detail of the audit event for an upload.
 fn upload_detail(record: &Certificate, before: Option<&Certificate>) -> Option<String> {
     let verification = |record: &Certificate| record.verification;
     let became = match (before.map(verification), record.verification) {

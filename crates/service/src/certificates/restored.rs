@@ -1,11 +1,11 @@
-//! What a restore from a backup leaves of a certificate's record.
+//! How a restore from a backup changes a certificate's record.
 
 use keyproof_store::Raw;
 
 use super::records::Certificate;
 use crate::collections::{Ended, Outcome, RestoreError, Restoring};
 
-/// A certificate without a live code: a proof that was made with it may have been seen.
+/// Removes a live code, since a proof made with it may have been disclosed.
 pub(crate) fn without_code(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
     let mut certificate = raw.decode::<Certificate>()?.record;
     if certificate.code.take().is_none() {

@@ -1,4 +1,4 @@
-//! Which provisioning services there are that an operator reaches: for people, who do not know them by heart.
+//! Lists the provisioning services that an operator has access to, for people who do not know their names.
 
 use keyproof_store::{Prefix, Record};
 
@@ -15,15 +15,15 @@ use crate::{
 /// A provisioning service that has certificates.
 #[derive(Clone, Debug)]
 pub struct HoldingService {
-    /// Which it is.
+    /// The service.
     pub service: ProvisioningService,
-    /// How many certificates it has.
+    /// The number of its certificates.
     pub certificates: u32,
 }
 
 impl Certificates {
-    /// At most so many of the provisioning services that have certificates and that the operator reaches, by their names, behind
-    /// `after`. A page may have none and yet a next one.
+    /// Returns at most `most` provisioning services after `after`, by name, that have certificates and that the operator has access
+    /// to. A page may be empty and yet have a next page.
     ///
     /// # Errors
     ///

@@ -1,11 +1,9 @@
-//! Password hashing: one admission for all who ask for it, and threads of its own. A hash takes tens of milliseconds
-//! and 19 MiB: it must neither hold up the async threads nor be had in any number at once, nor by one client in the
-//! place of all others.
+//! Password hashing: one admission for all callers, and dedicated threads. A hash takes tens of milliseconds and 19 MiB. So it must
+//! not block the async threads, the number of concurrent hashes is limited, and one client must not take the place of all others.
 //!
-//! A request is counted against its address, once, and then stands in line. Sites (IPv6 /48, IPv4 /24) take turns, in a
-//! site its hosts (/64, /32), and for a host the use cases that ask. When the line is full, it is the longest share of
-//! it that loses its last: never a newcomer who asks for little. Whoever has gone when their turn comes is not hashed
-//! for.
+//! A request is counted once against its address and then waits in a queue. Sites (IPv6 /48, IPv4 /24) take turns, within a site
+//! its hosts (/64, /32), and within a host the use cases. When the queue is full, the longest share of it loses its last entry, so
+//! a newcomer with few requests is never the loser. If a client has gone when its turn comes, nothing is hashed.
 
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,26 +32,26 @@ use crate::{
     work_observer::{Followed, Work},
 };
 
-/// How passwords are hashed, and how much of it goes on at once.
+/// How passwords are hashed, and how many at once.
 #[derive(Clone, Copy, Debug)]
 pub struct HashingSettings {
-    /// How often an address may ask for what costs a hash.
+    /// The rate limit per address for requests that cost a hash.
     pub address_limit: AddressLimit,
     /// The cost of a new hash.
     pub cost: Cost,
-    /// How many hashes run at once; each thread keeps its memory once it has hashed.
+    /// How many hashes run at once. Each thread keeps its memory after its first hash.
     pub threads: NonZeroUsize,
-    /// How many more may wait. Of more, the one whose share is largest is told [`HashingError::Busy`].
+    /// How many more may wait. Beyond that, the party with the largest share gets [`HashingError::Busy`].
     pub queue: usize,
 }
 
-/// Why a password was not judged, or not hashed.
+/// The error when a password was not verified or not hashed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
-    /// As many hashes wait as may; try again in a second.
+    /// The queue is full; retry in a second.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
-    /// The hash failed: no memory, or a stored string that cannot be read.
+    /// The hash failed: out of memory, or the stored string cannot be parsed.
     #[error("hashing failed: {0}")]
     Failed(#[from] AuthError),
     /// The client went away before its turn.
@@ -65,33 +63,33 @@ pub enum HashingError {
         /// How long until the window is over.
         retry_after: Duration,
     },
-    /// The pool has been shut down, or its worker died over this password.
+    /// The pool was shut down, or the hash of this password panicked.
     #[error("the hashing threads have stopped")]
     Stopped,
 }
 
-/// What became of a password.
+/// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordVerdict {
-    /// It is the right one.
+    /// The password is correct.
     Accepted {
-        /// It was hashed with another cost than the one in force: hash it again while it is at hand.
+        /// The stored hash has another cost than the current one, so the password should be hashed again now.
         needs_rehash: bool,
     },
-    /// It is not, or there is nothing to compare it with.
+    /// The password is wrong, or there is no stored hash.
     Refused,
 }
 
-/// Who asks for hashes; they take turns.
+/// The use cases that need hashes. They take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UseCase {
     /// Users' accounts.
     Accounts,
-    /// OTP devices' instances.
+    /// Instances of OTP devices.
     OtpDevices,
 }
 
-/// The admission, the line and the hashing threads. They end with the last handle to it.
+/// The admission, the queue and the hashing threads. The threads stop when the last handle is dropped.
 pub struct HashingPool {
     shared: Arc<Shared>,
     addresses: Addresses,
@@ -99,18 +97,18 @@ pub struct HashingPool {
     followed: Followed,
 }
 
-/// Does the work with a thread's memory, or passes on why it is not done.
+/// Hashes in a thread's memory, or passes on the error.
 type Job = Box<dyn FnOnce(Result<&mut Memory, HashingError>) + Send>;
 
-/// What stands in line.
+/// An entry of the queue.
 struct Waiting {
     job: Job,
     applicant: Applicant,
-    /// A thread was free when it came: its turn is at once.
+    /// A thread was free when the entry came, so its turn is at once.
     is_at_once: bool,
 }
 
-/// The site, the host and the use case; requests without an address have one place.
+/// By site, host and use case. Requests without an address share one place.
 type Waitlist =
     InTurns<Option<Network>, InTurns<Option<Network>, InTurns<UseCase, InOrder<Waiting>>>>;
 
@@ -120,15 +118,15 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     threads: usize,
-    /// The most that may be waiting and running together.
+    /// The most hashes that may wait and run together.
     capacity: usize,
     counts: Counts,
-    /// How many hashes were asked for.
+    /// How many hashes were requested.
     #[cfg(test)]
     asked: AtomicUsize,
 }
 
-/// How often what came of a request for a hash.
+/// The outcomes of requests for a hash.
 #[derive(Default)]
 struct Counts {
     hashed: Count,
@@ -145,11 +143,11 @@ struct State {
 }
 
 impl HashingPool {
-    /// Starts the threads. No memory is taken before the first hash.
+    /// Starts the threads. They allocate no memory for hashing before the first hash.
     ///
     /// # Errors
     ///
-    /// The operating system's, if it starts no thread.
+    /// The error of the operating system if a thread cannot be started.
     pub fn start(settings: HashingSettings) -> io::Result<Self> {
         let pool = Self {
             shared: Arc::new(Shared {
@@ -174,8 +172,8 @@ impl HashingPool {
         Ok(pool)
     }
 
-    /// Counts a request against its address, unless it was before. To be asked where a request is to be refused
-    /// before more is read of it; whoever asks for a hash is counted in any case.
+    /// Counts a request against its address, unless it was counted before. Call it to refuse a request early, before reading more
+    /// of it; requesting a hash counts the request in any case.
     ///
     /// # Errors
     ///
@@ -192,7 +190,7 @@ impl HashingPool {
         }
     }
 
-    /// Hashes a new password, under a fresh salt, to the PHC string that is stored.
+    /// Hashes a new password with a fresh salt and returns the PHC string to be stored.
     ///
     /// # Errors
     ///
@@ -212,9 +210,9 @@ impl HashingPool {
         Ok(self.run(turn, work).await?.to_phc())
     }
 
-    /// Compares a password with the stored PHC string. Where there is none (no such account) the work of the cost in force
-    /// is done and the answer is no, so that nobody learns from the time it takes. A refusal by a hash of a lower cost takes
-    /// as long; one by a hash of a higher cost takes longer, which cannot be helped.
+    /// Verifies a password against the stored PHC string. Without one (no such account), the work of the current cost is done and
+    /// the result is `Refused`, so that the time reveals nothing. A refusal by a hash of a lower cost takes as long. A refusal by a
+    /// hash of a higher cost takes longer, which cannot be avoided.
     ///
     /// # Errors
     ///
@@ -249,12 +247,12 @@ impl HashingPool {
         })
     }
 
-    /// Who is told of work.
+    /// Returns the observer of the work.
     pub(crate) fn followed(&self) -> Followed {
         self.followed.clone()
     }
 
-    /// What is done and waits, and what was turned away.
+    /// Returns how much runs and waits and how many requests were refused.
     pub fn figures(&self) -> HashingFigures {
         let (running, waiting) = {
             let state = self.shared.lock();
@@ -280,7 +278,7 @@ impl HashingPool {
         let _told = self.followed.asked(Work::Hashing);
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |memory| {
-            // Whoever asked may have been dropped while this was waiting.
+            // The caller may have been dropped while this was waiting.
             if !answer.is_closed() {
                 let _ = answer.send(memory.and_then(|memory| Ok(work(memory)?)));
             }
@@ -291,14 +289,14 @@ impl HashingPool {
     }
 }
 
-/// Who asks for a hash, and when.
+/// Identifies a request for a hash, which decides its place in the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {
-    /// The request that it is for.
+    /// The request.
     pub origin: &'a Origin,
-    /// What for.
+    /// The use case that needs the hash.
     pub use_case: UseCase,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -312,7 +310,7 @@ impl Turn<'_> {
 
 #[cfg(test)]
 impl HashingPool {
-    /// How many hashes were asked for.
+    /// How many hashes were requested.
     pub(crate) fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
     }
@@ -364,7 +362,7 @@ impl Shared {
         }
     }
 
-    /// One thread's life.
+    /// Runs one thread.
     fn serve(&self, cost: Cost) {
         let mut memory = Memory::new();
         while let Some(waiting) = self.next() {
@@ -374,7 +372,7 @@ impl Shared {
                 (Err(HashingError::Gone), &self.counts.gone)
             };
             count.add(1);
-            // A panic costs its own caller the answer and nobody else the thread.
+            // A panic fails its own request and does not end the thread.
             if catch_unwind(AssertUnwindSafe(|| (waiting.job)(granted))).is_err() {
                 memory = Memory::new();
             }
@@ -402,8 +400,8 @@ impl Shared {
 }
 
 impl Waiting {
-    /// Whether somebody still waits for it, now that its turn has come. Of a client that will send no more it is not
-    /// known; it gets what costs nobody a wait.
+    /// Whether the client still waits now that its turn has come. For a client that sends no more this is unknown: it is served
+    /// only if nobody has to wait for that.
     fn is_wanted(&self) -> bool {
         match self.applicant.presence() {
             Presence::Here => true,

@@ -75,7 +75,7 @@ async fn occupy(pool: &HashingPool) -> mpsc::Sender<()> {
     release
 }
 
-/// Which of many are hashed, in that order, and what became of each.
+/// Records which of many requests are hashed, in order, and the result of each.
 struct Crowd {
     pool: Arc<HashingPool>,
     order: Arc<Mutex<Vec<&'static str>>>,
@@ -94,7 +94,7 @@ impl Crowd {
         }
     }
 
-    /// Joins the line, and is in it afterwards.
+    /// Joins the queue, and returns once it is in it.
     async fn join(&mut self, name: &'static str, origin: Origin, use_case: UseCase) {
         let asked = self.pool.asked();
         let (pool, order) = (Arc::clone(&self.pool), Arc::clone(&self.order));
@@ -115,7 +115,7 @@ impl Crowd {
         }
     }
 
-    /// Once all are answered: who was hashed for, in order, and what the others were told.
+    /// Waits for all answers. Returns the hashed requests in order, and the errors of the others.
     async fn ends(self) -> (Vec<&'static str>, Vec<(&'static str, HashingError)>) {
         let mut refused = Vec::new();
         for (name, task) in self.tasks {
@@ -158,7 +158,7 @@ async fn an_older_cost_is_accepted_and_named() {
     );
 }
 
-/// The thread's memory tells what was done in it: it keeps as much as the largest of its hashes took.
+/// The thread keeps as much memory as its largest hash took, which shows what was computed.
 #[tokio::test]
 async fn a_refusal_by_a_cheaper_hash_takes_the_work_of_the_cost_in_force() {
     let cost = |memory_kib| Cost::insecure_for_tests(memory_kib, 1, 1).unwrap();
@@ -346,7 +346,7 @@ async fn nothing_is_hashed_for_a_caller_that_left() {
     assert!(dropped.is_err());
     assert_eq!(pool.shared.lock().waiting.len(), 1);
     drop(release);
-    // The one thread takes what waits in order, so this comes after what was abandoned.
+    // The single thread serves in order, so this comes after the abandoned request.
     assert!(hash(&pool).await.is_ok());
     assert!(!hashed.load(Ordering::SeqCst));
 }

@@ -1,4 +1,4 @@
-//! A file of keys, read again when it changes.
+//! A file of keys that is read again when it changes.
 
 use std::{
     fs::Metadata,
@@ -12,58 +12,58 @@ use keyproof_store::file;
 
 use super::KeySet;
 
-/// The longest file that is read, in bytes: hundreds of keys.
+/// The maximum size of the file in bytes, enough for hundreds of keys.
 const MAX_LENGTH: usize = 256 * 1024;
 
-/// Why a file of keys cannot be used.
+/// The error when a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// There is no key in it that verifies anything.
+    /// The file contains no key that can verify signatures.
     #[error("{}: no key in it that verifies signatures", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// It is not a JWK set.
+    /// The file is not a JWK set.
     #[error("{}: not a JWK set: {source}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// It is too long.
+    /// The file is too long.
     #[error("{}: longer than {MAX_LENGTH} bytes", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// A file, and the keys that were in it when it was last read.
+/// A file and the keys that were in it when it was last read.
 pub(super) struct KeyFile {
     path: PathBuf,
     last: Mutex<Last>,
 }
 
 struct Last {
-    /// What the file looked like; `None` if there was none.
+    /// The file's state at that time; `None` if there was no file.
     look: Option<Look>,
     keys: Keys,
 }
 
-/// Keys in force.
+/// The current keys.
 #[derive(Clone)]
 pub(super) struct Keys {
-    /// How often others have taken their place.
+    /// How often the keys were replaced.
     pub(super) generation: u64,
     pub(super) set: Arc<KeySet>,
 }
@@ -73,7 +73,7 @@ pub(super) struct Keys {
 struct Look {
     modified: Option<SystemTime>,
     length: u64,
-    /// Another file under the same name has another one; 0 where files have none.
+    /// Differs for another file of the same name; 0 on systems without inodes.
     inode: u64,
 }
 
@@ -92,14 +92,14 @@ impl KeyFile {
         })
     }
 
-    /// The keys in force: those of the file as it is now, if it can be read, and else the last ones.
+    /// Returns the file's current keys, or the last ones if the file cannot be read.
     pub(super) async fn current(this: &Arc<Self>) -> Keys {
         let file = Arc::clone(this);
         let looked = tokio::task::spawn_blocking(move || file.look_again()).await;
         looked.unwrap_or_else(|_| this.last().keys.clone())
     }
 
-    /// Blocks on the file system: a look at the file, and a read only if it changed.
+    /// Checks the file and reads it only if it changed. Blocks on the file system.
     fn look_again(&self) -> Keys {
         let look = look_at(&self.path);
         if look == self.last().look {
@@ -107,7 +107,7 @@ impl KeyFile {
         }
         let read = read(&self.path);
         let mut last = self.last();
-        // Noted before the read, so that what is written meanwhile is another change.
+        // `look` was taken before the read, so that a write in between counts as another change.
         last.look = look;
         match read {
             Ok(keys) => {

@@ -1,4 +1,4 @@
-//! An issuer's keys, and what they verify.
+//! The keys of an issuer, and verifying tokens with them.
 
 use std::fmt;
 
@@ -12,22 +12,22 @@ use serde_json::Value;
 
 use super::{Claims, ExternalTokenError};
 
-/// The public keys of a JWK set that verify tokens. Keys of other kinds, and symmetric ones, are passed over.
+/// The public keys of a JWK set that can verify tokens. Symmetric keys and keys of other kinds are ignored.
 pub struct KeySet(Vec<VerificationKey>);
 
 struct VerificationKey {
     id: Option<String>,
-    /// What it may verify: decided by the key, never by a token.
+    /// The algorithms that the key may verify. The key decides them, never a token.
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
 
 impl KeySet {
-    /// Reads a JWK set (RFC 7517, section 5).
+    /// Parses a JWK set (RFC 7517, section 5).
     ///
     /// # Errors
     ///
-    /// If it is no JSON object with an array `keys`.
+    /// The JSON is not an object with an array `keys`.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Set {
@@ -40,18 +40,17 @@ impl KeySet {
         ))
     }
 
-    /// How many keys it has.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it has none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The claims of a token that one of the keys verifies, and whose issuer and audience these are. Its time is not
-    /// looked at.
+    /// Verifies a token's signature, issuer and audience, and returns its claims. Its validity period is not checked.
     ///
     /// # Errors
     ///
@@ -62,16 +61,16 @@ impl KeySet {
         issuer: &str,
         audience: &str,
     ) -> Result<Claims, ExternalTokenError> {
-        // An algorithm that the library does not know, `none` above all, is no algorithm.
+        // Fails for an algorithm that the library does not know, in particular `none`.
         let header = decode_header(token).map_err(|_| ExternalTokenError::Malformed)?;
         if header.crit.is_some() {
-            // RFC 7515, section 4.1.11: nothing critical is understood here.
+            // RFC 7515, section 4.1.11: no critical parameter is supported.
             return Err(ExternalTokenError::Malformed);
         }
         let mut fitting = self.0.iter().filter(|own| {
             own.algorithms.contains(&header.alg) && (header.kid.is_none() || header.kid == own.id)
         });
-        // Without a `kid` there must be no choice.
+        // Without a `kid`, exactly one key must fit.
         let (Some(own), None) = (fitting.next(), fitting.next()) else {
             return Err(ExternalTokenError::Key);
         };
@@ -79,7 +78,7 @@ impl KeySet {
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["aud", "iss"]);
-        // The library asks the machine's clock; here time is an argument.
+        // The library would use the machine's clock, but here time is an argument.
         validation.validate_exp = false;
         let token =
             decode::<Claims>(token, &own.key, &validation).map_err(|error| refusal(&error))?;
@@ -111,7 +110,7 @@ impl VerificationKey {
     }
 }
 
-/// What a key of this kind can verify (RFC 7518, section 3.1; RFC 8037, section 3.1).
+/// Returns the algorithms that a key of this kind can verify (RFC 7518, section 3.1; RFC 8037, section 3.1).
 fn algorithms(key: &AlgorithmParameters) -> &'static [Algorithm] {
     match key {
         AlgorithmParameters::RSA(_) => &[
@@ -134,7 +133,7 @@ fn algorithms(key: &AlgorithmParameters) -> &'static [Algorithm] {
     }
 }
 
-/// Whom a token says that it is from, before anything of it is believed: only to find the keys.
+/// Returns the `iss` of an unverified token, only to find the keys.
 pub(super) fn unverified_issuer(token: &str) -> Result<String, ExternalTokenError> {
     let claims: Claims = jsonwebtoken::dangerous::insecure_decode_claims(token)
         .map_err(|_| ExternalTokenError::Malformed)?;

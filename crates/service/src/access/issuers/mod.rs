@@ -1,8 +1,8 @@
-//! Tokens of external issuers: JWTs (RFC 7519) that an identity provider signs, and that operators have mapped to scopes.
+//! Tokens of external issuers: JWTs (RFC 7519) signed by an identity provider, whose claims the configuration maps to scopes.
 //!
-//! A token is taken if its issuer and audience are configured, one of the issuer's keys verifies it under an algorithm
-//! of that key, and its time is now. What it allows is said by the configuration alone: a claim's values, each mapped
-//! to scopes. A token that nothing is mapped for is somebody's, and allows nothing.
+//! A token is accepted if its issuer and audience are configured, one of the issuer's keys verifies it under an algorithm of that
+//! key, and it is within its validity period. Only the configuration decides what it allows: it maps a claim's values to scopes. A
+//! valid token without a mapped value identifies its subject and allows nothing.
 
 mod key_file;
 mod key_set;
@@ -23,35 +23,36 @@ use super::{
 use crate::Who;
 use key_file::{KeyFile, Keys};
 
-/// By how much an issuer's clock may be ahead: what it has just issued is good. Nothing is granted at a token's end,
-/// where a client fetches a new one.
+/// How far an issuer's clock may be ahead, so that a token that was just issued is accepted. There is no tolerance for expiry: the
+/// client fetches a new token.
 const CLOCK_SKEW: Duration = Duration::from_secs(10);
 
-/// The longest subject in the audit trail, in characters.
+/// The maximum length of a subject in the audit trail, in characters.
 const MAX_SUBJECT: usize = 128;
 
-/// One issuer whose tokens are taken.
+/// An issuer whose tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct IssuerSettings {
-    /// The `iss` of its tokens, to the letter.
+    /// The exact `iss` of its tokens.
     pub issuer: String,
-    /// What their `aud` has to be, or to contain.
+    /// The value that their `aud` must be or contain.
     pub audience: String,
     /// Its keys: a JWK set (RFC 7517, section 5), read again when the file changes.
     pub jwks_file: PathBuf,
-    /// The claim that says what a token allows: a string, its blank-separated words, or an array of strings.
+    /// The claim that is mapped to scopes. Its values are a string and the string's blank-separated words, or the strings of an
+    /// array.
     pub scope_claim: String,
-    /// What each value of that claim allows.
+    /// The scopes that each value of that claim allows.
     pub scopes: BTreeMap<String, OperatorScopes>,
 }
 
-/// How many verified tokens are remembered.
+/// The number of verified tokens that are cached.
 const REMEMBERED: usize = 1_024;
 
-/// The longest token that is remembered, in bytes.
+/// The maximum size of a cached token, in bytes.
 const MAX_REMEMBERED: usize = 4_096;
 
-/// The issuers whose tokens are taken.
+/// The issuers whose tokens are accepted.
 pub struct Issuers {
     issuers: Vec<Issuer>,
     verified: Remembered<Arc<Verified>>,
@@ -59,10 +60,10 @@ pub struct Issuers {
 
 /// A token that was verified before.
 struct Verified {
-    /// The issuers that were asked, by their number, and the generation of the keys that each had; the last has taken
-    /// the token, and the scopes that it allows are what that one's settings say now.
+    /// The issuers that were tried, by index, each with the generation of its keys. The last one accepted the token, and its
+    /// current settings decide the scopes.
     asked: Vec<(usize, u64)>,
-    /// Those that are looked at.
+    /// The claims that are used.
     claims: Claims,
 }
 
@@ -71,37 +72,37 @@ struct Issuer {
     keys: Arc<KeyFile>,
 }
 
-/// Why a token of somebody else's is not taken.
+/// The error when a token of an external issuer is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExternalTokenError {
-    /// It is for somebody else.
+    /// The token is for another audience.
     #[error("the token is for another audience")]
     Audience,
-    /// Its time is over.
+    /// The token has expired.
     #[error("the token has expired")]
     Expired,
-    /// No such issuer is configured.
+    /// The issuer is not configured.
     #[error("the token's issuer is not known here")]
     Issuer,
-    /// Its issuer has no such key, or none for its algorithm, or it does not say which.
+    /// No key of the issuer fits the token's `kid` and algorithm, or several do.
     #[error("the token names no key of its issuer that goes with its algorithm")]
     Key,
-    /// It is no JWT, or lacks a claim, or wants something understood that is not understood here.
+    /// The token is not a JWT, lacks a claim, or has a critical parameter that is not supported.
     #[error("the token is not a signed JWT with issuer, audience and expiry")]
     Malformed,
-    /// Its time has not come.
+    /// The token is not yet valid.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// It is not what its issuer signed.
+    /// The signature does not verify.
     #[error("the token's signature does not verify")]
     Signature,
 }
 
-/// What a token says, by the name of the claim.
+/// The claims of a token, by name.
 pub type Claims = Map<String, Value>;
 
 impl Issuers {
-    /// The issuers of a configuration, with their keys.
+    /// Loads the configured issuers and their keys.
     ///
     /// # Errors
     ///
@@ -117,7 +118,7 @@ impl Issuers {
         })
     }
 
-    /// The bearer of this token.
+    /// Verifies a token and returns its bearer.
     ///
     /// # Errors
     ///
@@ -161,7 +162,7 @@ impl Issuers {
         Err(refusal)
     }
 
-    /// Whoever has taken the token, if all that were asked have the keys that they had then.
+    /// Returns the issuer that accepted the token, if all issuers that were tried still have the same keys.
     async fn taker(&self, known: &Verified) -> Option<&Issuer> {
         let mut taker = None;
         for (number, generation) in &known.asked {
@@ -176,7 +177,7 @@ impl Issuers {
 }
 
 impl Issuer {
-    /// Whose a verified token is, if its time is now, and what it allows.
+    /// Checks a verified token's validity period and returns its bearer and scopes.
     fn operator(&self, claims: &Claims, now: Timestamp) -> Result<Operator, ExternalTokenError> {
         check_time(claims, now)?;
         let subject = subject(claims);
@@ -192,7 +193,7 @@ impl Issuer {
         })
     }
 
-    /// Whether anything is read of this claim of a verified token.
+    /// Whether this claim of a verified token is used.
     fn looks_at(&self, name: &str) -> bool {
         ["exp", "nbf", "sub"].contains(&name) || self.settings.scope_claim == name
     }
@@ -212,7 +213,7 @@ impl Issuer {
     }
 }
 
-/// `exp` must be there and ahead; `nbf` need not be there. Both are seconds, with or without a fraction.
+/// Checks the validity period: `exp` is required, `nbf` is optional. Both are seconds, with or without a fraction.
 fn check_time(claims: &Claims, now: Timestamp) -> Result<(), ExternalTokenError> {
     let seconds = |name: &str| match claims.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -237,7 +238,7 @@ fn as_seconds(at: Timestamp) -> f64 {
     Duration::from_millis(at.as_millis()).as_secs_f64()
 }
 
-/// Whose token it is, in one printable line.
+/// Returns the subject in one printable line.
 fn subject(claims: &Claims) -> String {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or("-");
     let printable = subject.chars().take(MAX_SUBJECT);

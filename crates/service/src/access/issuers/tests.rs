@@ -1,4 +1,4 @@
-//! Tokens that are signed here, by another library than the one that judges them.
+//! Tokens signed by another library than the one that verifies them.
 
 use std::{fs, path::Path, sync::LazyLock};
 
@@ -21,7 +21,7 @@ use crate::testing::START;
 const ISSUER: &str = "https://login.example/tenant/";
 const AUDIENCE: &str = "https://management.example";
 
-/// Somebody who signs.
+/// A key pair that signs.
 struct Signer {
     id: &'static str,
     pair: Pair,
@@ -66,7 +66,7 @@ impl Signer {
         jwk
     }
 
-    /// A token as `alg` has it, whatever the header says.
+    /// Signs a token with `alg`, whatever the header contains.
     fn token_of(&self, alg: &str, header: &Value, claims: &Value) -> String {
         let text = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let message = format!("{}.{}", text(header), text(claims));
@@ -154,7 +154,7 @@ fn claims() -> Value {
     })
 }
 
-/// The claims with some changed, or taken out where they are `null`.
+/// The claims with these changes; `null` removes a claim.
 fn with(changed: Value) -> Value {
     let mut claims = claims();
     for (name, value) in changed.as_object().unwrap() {
@@ -230,7 +230,7 @@ async fn every_algorithm_is_taken_from_its_own_key() {
         assert_eq!(operator.who.to_string(), format!("external:{ISSUER}/ada"));
         assert!(reaches(&operator, "certificates:SUB/g"), "{alg}");
         assert!(!reaches(&operator, "certificates"), "{alg}");
-        // The same under any other name is refused.
+        // The same token under any other algorithm name is rejected.
         for other in [
             "RS256", "RS384", "PS256", "PS384", "ES256", "ES384", "EdDSA", "HS256",
         ] {
@@ -260,7 +260,7 @@ async fn tokens_that_nobody_signed_are_refused() {
             assert_eq!(refused, Err(ExternalTokenError::Malformed), "{alg}");
         }
     }
-    // A public key is no secret: not as JSON, not as its numbers, not as a symmetric key in the set.
+    // A public key is no shared secret: not as JSON, not as its numbers, not as a symmetric key in the set.
     let jwk = KEYS.rsa.jwk();
     let modulus = BASE64URL_NOPAD
         .decode(jwk["n"].as_str().unwrap().as_bytes())
@@ -406,7 +406,7 @@ async fn a_key_is_named_or_there_is_no_choice() {
     let critical = json!({"alg": "ES256", "kid": "p256", "crit": ["b64"], "b64": false});
     let token = KEYS.p256.token_of("ES256", &critical, &claims());
     assert_eq!(judged(&token).await, Err(ExternalTokenError::Malformed));
-    // A key that the token brings along is nobody's.
+    // A key contained in the token is not trusted.
     let eve = Signer::p256("eve");
     let own = json!({"alg": "ES256", "jwk": eve.jwk(), "jku": "https://eve.example/jwks"});
     let token = eve.token_of("ES256", &own, &claims());
@@ -457,7 +457,7 @@ async fn a_claims_values_are_mapped_to_scopes_and_others_to_nothing() {
         ("roles", json!(["two"]), "tpm-station", "certificates:b"),
         ("groups", json!("All Admins"), "admin", ""),
         ("groups", json!(["All Admins"]), "admin", ""),
-        // Words of an array's strings are not values.
+        // The words of an array's strings are not values.
         (
             "roles",
             json!(["a user_impersonation"]),
@@ -531,7 +531,7 @@ async fn keys_are_read_again_when_the_file_changes_and_kept_when_it_breaks() {
     assert_eq!(verdicts().await, [true, false]);
     fs::write(&file, set_of([&old, &new]).to_string()).unwrap();
     assert_eq!(verdicts().await, [true, true]);
-    // Replaced as careful tools do: another file under the same name, of the same length.
+    // Replaced atomically: another file with the same name and length.
     let replacement = folder.path().join("next.json");
     fs::write(&replacement, set_of([&new]).to_string()).unwrap();
     fs::rename(&replacement, &file).unwrap();
@@ -542,7 +542,7 @@ async fn keys_are_read_again_when_the_file_changes_and_kept_when_it_breaks() {
     }
     fs::remove_file(&file).unwrap();
     assert_eq!(verdicts().await, [false, true]);
-    // An empty set is a whole one: that is how to shut an issuer out.
+    // An empty set is valid: it disables the issuer.
     fs::write(&file, "{\"keys\":[]}").unwrap();
     assert_eq!(verdicts().await, [false, false]);
     fs::write(&file, set_of([&old]).to_string()).unwrap();
@@ -591,7 +591,7 @@ async fn a_token_is_verified_once_and_again_when_its_issuers_keys_change() {
         assert!(reaches(&operator, "certificates:sub"));
         assert_eq!(issuers.verified.len(), 1);
     }
-    // What is remembered of a text is believed without a signature.
+    // A cached text is accepted without checking its signature.
     let known = issuers.verified.get(&digest_of(&token)).unwrap();
     issuers.verified.remember(digest_of("x.y.z"), known);
     assert!(issuers.authenticate("x.y.z", START).await.is_ok());
@@ -599,7 +599,7 @@ async fn a_token_is_verified_once_and_again_when_its_issuers_keys_change() {
     let refused = issuers.authenticate("x.y.z", START).await;
     assert_eq!(refused, Err(ExternalTokenError::Malformed));
     assert!(issuers.authenticate(&token, START).await.is_ok());
-    // Its key is gone, then back.
+    // Its key is removed, then added again.
     fs::write(&file, set_of([&other]).to_string()).unwrap();
     for _ in 0..2 {
         let refused = issuers.authenticate(&token, START).await;

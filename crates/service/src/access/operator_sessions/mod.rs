@@ -1,6 +1,6 @@
-//! Sessions of operators in browsers: a token that was shown once stands behind a cookie. The store keeps a digest of the
-//! cookie's text and the digest by which it knows the operator's token, neither of them itself. Each request asks for both
-//! records, so a session reaches what its token does at that moment, and nothing once that has ended.
+//! Browser sessions of operators: a cookie stands for a token that was presented once. The store contains a digest of the cookie's
+//! text and the digest of the operator's token, but neither text. Each request reads both records, so a session allows what its
+//! token allows at that moment, and nothing once the token has ended.
 
 #[cfg(test)]
 mod tests;
@@ -23,14 +23,14 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// At `operator_session/_/<time>/<digest>`.
+/// Stored at `operator_session/_/<time>/<digest>`.
 #[derive(Clone, Serialize, Deserialize)]
 struct OperatorSessionRecord {
     /// The digest of the operator's token.
     token: String,
-    /// Which of the token's generations of sessions it belongs to.
+    /// The token's generation of sessions to which it belongs.
     generation: u64,
-    /// When the token was last shown.
+    /// When the token was last presented.
     shown_at: Timestamp,
     life: SessionLife,
 }
@@ -51,40 +51,40 @@ fn place_of(token: &Token) -> Key {
     token_key("operator_session", "_", token)
 }
 
-/// An operator's session in a browser.
+/// A browser session of an operator.
 #[derive(Debug)]
 pub struct OperatorSession {
     operator: Operator,
     /// The digest of the operator's token.
     token: String,
-    /// That the token was shown.
+    /// When the token was last presented.
     confirmed: Confirmed,
 }
 
 impl OperatorSession {
-    /// Who they are, and what their token allows now.
+    /// Returns the operator and what their token allows now.
     pub const fn operator(&self) -> &Operator {
         &self.operator
     }
 
-    /// Whether the token was shown so lately that it need not be shown again before what weakens something.
+    /// Whether the token was presented recently enough for a change that weakens security.
     pub fn is_fresh(&self) -> bool {
         self.confirmed.is_fresh()
     }
 }
 
-/// Why no session is begun.
+/// The error when no session is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignInError {
-    /// It is no operator's token, or no longer.
+    /// The text is not a valid operator's token.
     #[error("not a valid operator's token")]
     Unknown,
-    /// It is another token than that of the session which it was asked for in.
+    /// The token is not the one of the session that it should confirm.
     #[error("the token of another session")]
     Another,
 }
 
-/// Why there is no session.
+/// The error when there is no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session is unknown or has ended")]
 pub struct NoSession;
@@ -92,7 +92,7 @@ pub struct NoSession;
 const NONE: Failure<NoSession> = Failure::Refused(NoSession);
 
 impl Access {
-    /// Begins a session of this token's operator, in the place of `before`.
+    /// Starts a session for this token's operator, replacing the session `before`.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Access {
         self.begin(text, before, None, origin).await
     }
 
-    /// Begins a session in the place of this one, whose operator has shown its token again.
+    /// Replaces this session with one that counts as fresh, after its operator has presented the token again.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl Access {
                 token: digest.clone(),
                 generation: kept.record.sessions,
                 shown_at: now,
-                // Whoever shows the token again stays no longer for that.
+                // Presenting the token again does not extend the maximum lifetime.
                 life: match before.as_ref().filter(|_| of.is_some()) {
                     None => SessionLife::begin(now),
                     Some(before) => match read.get_shared::<OperatorSessionRecord>(before)? {
@@ -187,7 +187,7 @@ impl Access {
         }
     }
 
-    /// The session that a browser has this text of. It is asked anew for each request, and used by that.
+    /// Returns the browser session with this token text and counts as a use of it. Call it for each request.
     ///
     /// # Errors
     ///
@@ -200,7 +200,8 @@ impl Access {
         Ok(found.used(&self.store).await)
     }
 
-    /// The same for a change, to be asked once all of it has come: the change requires the session's record as it is now.
+    /// Like [`operator_session`](Self::operator_session), for a change. Call it after the whole request was received, because the
+    /// change requires the session's record in the version read here.
     ///
     /// # Errors
     ///
@@ -209,7 +210,7 @@ impl Access {
         acting(&self.store, || self.session_at(text)).await
     }
 
-    /// The same, for what a page asks by itself, while nobody may be there: the session is not used by that.
+    /// Like [`operator_session`](Self::operator_session), for requests that a page makes by itself. They do not count as a use.
     ///
     /// # Errors
     ///
@@ -221,16 +222,16 @@ impl Access {
         Ok(self.session_at(text).await?.session)
     }
 
-    /// Whether the session lives by the clocks of all servers, or only by this one's still; it is not used by that.
+    /// Whether the session is live by every server's clock, or only by this one's. Does not count as a use.
     ///
     /// # Errors
     ///
-    /// [`NoSession`], if it does not live.
+    /// [`NoSession`] if the session is not live.
     pub async fn session_lasts(&self, text: &str) -> Result<bool, Failure<NoSession>> {
         Ok(self.session_at(text).await?.lasts())
     }
 
-    /// The session and its record, without a use of it.
+    /// Returns the session and its record without counting a use.
     async fn session_at(
         &self,
         text: &str,
@@ -264,7 +265,7 @@ impl Access {
         })
     }
 
-    /// Ends a session; one that has ended is no error.
+    /// Ends a session. A session that has already ended is not an error.
     ///
     /// # Errors
     ///
@@ -282,7 +283,7 @@ impl Access {
             };
             let mut batch = self.store.batch(now);
             batch.remove(&place, kept.version);
-            // One that has ended by itself is nobody's deed.
+            // A session that ended by itself is not recorded as an action.
             if let Ok(live) = self.live(&read, &kept) {
                 let at = (&token_place(&kept.record.token), live.version);
                 let operator = operator_of(at, &live.record, ReadAlong::default());
@@ -300,7 +301,7 @@ impl Access {
         .await
     }
 
-    /// Ends every session of the token that this one is of, this one too.
+    /// Ends every session of this session's token, including this one.
     ///
     /// # Errors
     ///
@@ -331,7 +332,7 @@ impl Access {
         .await
     }
 
-    /// A session's record, and with it that of its token.
+    /// Reads a session's record together with that of its token.
     async fn read_session(
         &self,
         place: &Key,
@@ -352,7 +353,7 @@ impl Access {
         Ok((read, kept))
     }
 
-    /// The token of a session, if both are in force.
+    /// Returns the token of a session, if both are valid.
     fn live(
         &self,
         read: &Snapshot,
@@ -392,7 +393,7 @@ impl Access {
     }
 }
 
-/// The token that a session is of.
+/// Returns the token of a session as an audit target.
 fn target(operator: &Operator) -> Target {
     let id = match &operator.who {
         Who::Operator { token, .. } => Some(token.clone()),

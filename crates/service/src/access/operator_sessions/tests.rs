@@ -84,7 +84,7 @@ async fn it_ends_unused_and_after_eight_hours_even_if_the_token_is_shown_again()
     bench.clock.advance(15 * MINUTE);
     assert!(!is_live(&bench, &session).await);
 
-    // A page that asks by itself keeps nothing alive.
+    // Requests that a page makes by itself keep no session alive.
     let session = sign_in(&bench, &token).await;
     for _ in 0..14 {
         bench.clock.advance(MINUTE);
@@ -114,7 +114,7 @@ async fn its_text_is_another_at_each_step_and_the_one_before_is_none() {
     bench.clock.set(began.saturating_add(5 * MINUTE));
     let seen = access.operator_session(&second).await.unwrap();
     assert!(!seen.is_fresh());
-    // The token that raises is the session's own.
+    // Only the session's own token confirms it.
     for (wrong, why) in [
         (&**other.text, SignInError::Another),
         ("keyproof_x", SignInError::Unknown),
@@ -126,7 +126,7 @@ async fn its_text_is_another_at_each_step_and_the_one_before_is_none() {
     let third = third.unwrap();
     assert!(!is_live(&bench, &second).await);
     assert!(access.operator_session(&third).await.unwrap().is_fresh());
-    // A session that has ended is not raised.
+    // A session that has ended cannot be confirmed.
     let late = access.confirm(&token.text, &second, &seen, &origin()).await;
     assert_eq!(late, Err(Failure::Refused(SignInError::Another)));
 

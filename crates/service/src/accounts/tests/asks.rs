@@ -1,4 +1,4 @@
-//! Use cases as a session asks for them: permission first.
+//! Use cases as a session calls them: permission first.
 
 use std::{convert::Infallible, ops::Deref};
 
@@ -15,7 +15,7 @@ use crate::{
     testing::{Bench, secret},
 };
 
-/// The accounts, with what takes permission in the name of sessions that have it.
+/// The accounts, with the permissions requested on behalf of sessions.
 #[derive(Clone, Copy)]
 pub(in crate::accounts) struct Asks<'a>(&'a Accounts);
 
@@ -31,7 +31,7 @@ impl Deref for Asks<'_> {
     }
 }
 
-/// Nothing is wrong with the body that is sent.
+/// The result of a use case whose body was readable.
 type Sent<T, E> = Result<T, Failure<E>>;
 
 impl Asks<'_> {

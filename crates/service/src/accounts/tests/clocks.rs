@@ -1,4 +1,4 @@
-//! Servers on one store whose clocks are apart, from each other's and from the database's.
+//! Servers on one store whose clocks differ from each other and from the database's.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ fn rotating(settings: &mut Settings) {
     settings.accounts.rotate_refresh_tokens = true;
 }
 
-/// A server by the database's clock, and another on the same store that is so much ahead, with its clock.
+/// A server with the database's clock, and another on the same store that is ahead by `ahead`, with its clock.
 async fn two(ahead: Duration) -> (Bench, Arc<Service>, Arc<ManualClock>) {
     let bench = bench_with(rotating).await;
     add(&bench, ADA, Role::User).await;
@@ -29,7 +29,7 @@ async fn two(ahead: Duration) -> (Bench, Arc<Service>, Arc<ManualClock>) {
     (bench, other.await.unwrap(), clock)
 }
 
-/// It would take the key that signs for one that has ended, and the next that it makes is of a time to come.
+/// Such a server would treat the current signing key as expired, and date the next key in the future.
 #[tokio::test]
 async fn tokens_outlive_a_server_whose_clock_is_a_month_ahead() {
     let (bench, other, _) = two(Duration::from_secs(31 * 24 * 60 * 60)).await;
@@ -46,7 +46,7 @@ async fn tokens_outlive_a_server_whose_clock_is_a_month_ahead() {
     }
 }
 
-/// By a clock that was set forward it has ended, and by one that was set back it is of a time to come.
+/// By a clock that was set forward the key has expired, and by one that was set back it is from the future.
 #[tokio::test]
 async fn the_key_that_signs_makes_way_only_once_the_clocks_agree() {
     let (bench, _, _) = two(Duration::ZERO).await;
@@ -63,7 +63,7 @@ async fn the_key_that_signs_makes_way_only_once_the_clocks_agree() {
     assert_ne!(accounts.public_keys().await.unwrap(), keys);
 }
 
-/// Its upkeep removes and renews nothing, but what was found out is not signed with any longer.
+/// Its upkeep removes and renews nothing, but it must stop signing with a revoked key.
 #[tokio::test]
 async fn a_server_whose_clock_is_apart_notices_that_its_key_was_ended() {
     let (bench, other, _) = two(Duration::ZERO).await;
@@ -88,7 +88,7 @@ async fn a_server_whose_clock_is_apart_notices_that_its_key_was_ended() {
     assert_eq!((keys.len(), &keys[0].id), (1, &signing));
 }
 
-/// Of two servers that both do the upkeep one may be a minute ahead of the database, and one a minute behind.
+/// Of two servers that both do the upkeep, one may be a minute ahead of the database and one a minute behind.
 #[tokio::test]
 async fn a_refresh_token_that_is_tried_again_at_a_server_whose_clock_is_apart_is_no_copy() {
     let (bench, other, clock) = two(MINUTE).await;

@@ -1,4 +1,4 @@
-//! What a session permits is not done once the session has ended, or the key that vouches for it.
+//! Changes are refused if the session, or the key that signed its token, has ended meanwhile.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 
 const ADA: &str = "ada@example.org";
 
-/// Changes of Ada's password under way in this session, which has ended: nothing comes of the right one, and wrong ones count.
+/// Tries to change Ada's password in a session that has ended: the correct password changes nothing, and wrong ones are counted.
 async fn changes_nothing(bench: &Bench, session: &Session) {
     let change = async |old: &str| {
         let (old, new, origin) = (secret(old), secret("another horse"), origin());
@@ -77,7 +77,7 @@ async fn nothing_is_changed_by_a_token_whose_signing_key_was_ended_meanwhile() {
     changes_nothing(&bench, &own).await;
 }
 
-/// It lives, under the token that its other window has been given; the answer does not tell that apart.
+/// The session lives on under the token that its other window got, but the error is the same.
 #[tokio::test]
 async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_ended() {
     let bench = bench().await;
@@ -90,7 +90,7 @@ async fn a_change_in_a_session_that_goes_on_under_another_token_is_refused_as_en
     assert!(accounts.acting_session(&renewed).await.is_ok());
 }
 
-/// The former key verifies for a while still, with its time cut short: its record is another by then.
+/// The former key stays valid for a shortened time, which changes its record.
 #[tokio::test]
 async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_asked_again() {
     let bench = bench().await;
@@ -117,7 +117,7 @@ async fn a_change_by_a_token_whose_signing_key_was_replaced_meanwhile_is_to_be_a
     assert_eq!(change(&session(&bench, &given).await).await, None);
 }
 
-/// Another window of the same browser writes down, once in a while, that the session is used.
+/// Another window of the same browser regularly stores that the session is used.
 #[tokio::test]
 async fn a_change_goes_through_while_another_window_is_looked_at() {
     let bench = bench().await;

@@ -1,4 +1,4 @@
-//! Names in the audit trail, and their end.
+//! Names in the audit trail, and forgetting them.
 
 use keyproof_store::{Key, Prefix};
 
@@ -9,7 +9,7 @@ use crate::{
     testing::bench,
 };
 
-/// Nothing else in the store has this text in it.
+/// A text that occurs nowhere else in the store.
 const ADA: &str = "ada.lovelace";
 
 async fn trail(bench: &Bench) -> Vec<(EventKey, Event)> {
@@ -25,7 +25,7 @@ async fn shown(bench: &Bench) -> String {
     format!("{events:#?}")
 }
 
-/// The collections in which the name stands.
+/// The collections that contain the name.
 async fn named(bench: &Bench) -> Vec<String> {
     let all = Prefix::all();
     let all = bench
@@ -39,7 +39,7 @@ async fn named(bench: &Bench) -> Vec<String> {
     found.map(|raw| collection(raw.key().to_string())).collect()
 }
 
-/// Gives a user a history: logins, failed ones too, a key, a trusted device, and an application's token that is used.
+/// Gives a user a history: logins, including failed ones, a key, a trusted device, and an application token that is used.
 async fn live(bench: &Bench) {
     let (phone, session, _) = enrol(bench, ADA).await;
     let (accounts, origin) = (asks(bench), &origin());
@@ -54,7 +54,7 @@ async fn live(bench: &Bench) {
     let laptop = laptop();
     let answered = accounts.answer_challenge(&token, &code, Some(&laptop), origin);
     answered.await.unwrap();
-    // Challenges have the name until they are over.
+    // Challenges contain the name until they expire.
     bench.clock.advance(Duration::from_secs(24 * 60 * 60));
     bench.service.upkeep.remove_expired().await.unwrap();
 }
@@ -80,7 +80,7 @@ async fn a_name_is_shown_in_the_trail_until_it_is_forgotten() {
     assert_eq!(named(&bench).await, ["application_token", "removed_user"]);
     assert!(shown(&bench).await.contains(&format!("user_name/{ADA}")));
 
-    // The name is another's by now: what the first has done is not told of the second.
+    // The name now belongs to another user, who must not be credited with the first user's events.
     add(&bench, ADA, Role::Observer).await;
     let of_the_first = trail(&bench).await.len();
     accounts.remove_user(ADA, &command_line()).await.unwrap();
@@ -115,7 +115,7 @@ async fn an_account_is_removed_and_forgotten_at_once() {
     assert!(trail.contains("bob in Example Org"), "{trail}");
 }
 
-/// Earlier releases told the name itself.
+/// Earlier releases recorded the name itself.
 #[tokio::test]
 async fn events_of_earlier_releases_are_read_as_they_are() {
     let bench = bench().await;
@@ -137,7 +137,7 @@ async fn events_of_earlier_releases_are_read_as_they_are() {
     assert!(shown.contains("user:old.ada"), "{shown}");
 }
 
-/// Keeps an event of a release that took any text.
+/// Stores an event of a release that accepted any text.
 async fn keep(bench: &Bench, number: usize, who: &str, target: &str, detail: &str) {
     let now = bench.clock.now();
     let event: Event = serde_json::from_value(serde_json::json!({
@@ -179,7 +179,7 @@ async fn however_many_are_told_of_they_are_named() {
     assert!(format!("{events:?}").contains(&format!("{ADA} in Example Org")));
 }
 
-/// What looks like a user in a text that a client chose, a device's id, is none; nor is the trail unreadable for it.
+/// A device id chosen by a client that looks like a user names nobody and does not make the trail unreadable.
 #[tokio::test]
 async fn a_clients_text_names_nobody_and_stops_no_reader() {
     let bench = bench().await;
@@ -206,7 +206,7 @@ async fn a_user_sees_no_strangers_failures_whatever_they_are_called() {
     log_in(&bench, ADA, "wrong horse", None).await.unwrap_err();
     let session = signed_in(&bench, "unknown").await;
     let (reader, search) = (session.audit_reader(), Search::default());
-    // As the release before told of one of this name.
+    // As the previous release recorded this name.
     keep(&bench, 0, "user:unknown/x", "user_name/unknown/x", "y").await;
     for index in [true, false] {
         if !index {

@@ -1,4 +1,4 @@
-//! What whoever knows a password comes to without the code.
+//! Logins with a correct password but without the code.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const ADA: &str = "ada@example.org";
 
-/// What the session's user sees of such logins, the newest first.
+/// The events of such logins that the session's user sees, newest first.
 async fn seen(bench: &Bench, own: &Session) -> Vec<Event> {
     let (reader, search) = (own.audit_reader(), Search::default());
     let audit = &bench.service.audit;
@@ -53,7 +53,7 @@ async fn a_right_password_is_told_to_its_user_though_no_code_comes() {
     assert_eq!(*addresses, expected);
 }
 
-/// Two servers on one store, and Ada, who has a phone and a trusted laptop.
+/// Two servers on one store, and Ada with a phone and a trusted laptop.
 async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
@@ -70,7 +70,7 @@ async fn two_servers() -> (Bench, [Arc<Service>; 2]) {
     (bench, servers)
 }
 
-/// A login of Ada's with the right password, from whatever shows this fingerprint.
+/// Ada's login with the correct password and this fingerprint.
 async fn shows(server: &Service, fingerprint: &str) -> Result<FirstStep, Failure<LoginError>> {
     let login = PasswordLogin {
         name: ADA.to_owned(),
@@ -98,7 +98,7 @@ async fn fingerprints_that_are_guessed_with_the_password_are_counted_over_all_se
     }
 }
 
-/// None takes the place of another's count: whoever loses the race is counted as well.
+/// A guess that loses the race is counted as well.
 #[tokio::test]
 async fn fingerprints_that_are_guessed_at_once_are_all_counted() {
     let (_bench, [one, other]) = two_servers().await;

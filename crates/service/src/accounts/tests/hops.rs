@@ -1,4 +1,4 @@
-//! How often the store is asked.
+//! The number of accesses to the store.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";
 
-/// How often it was asked since the last time.
+/// The number of accesses since the last call.
 fn hops(bench: &Bench) -> usize {
     bench.faults.steps()
 }
@@ -32,7 +32,7 @@ async fn a_second_step_reads_once_and_commits_once() {
     assert_eq!(hops(&bench), 2);
 }
 
-/// That a session is used is not noted just before it ends.
+/// The use of a session is not stored just before the session ends.
 #[tokio::test]
 async fn signing_out_of_a_browser_reads_once_and_commits_once() {
     let bench = bench().await;
@@ -73,7 +73,7 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
         let session = accounts.session_along(Some(&access), ADDRESS, Some(whose));
         session.await.unwrap()
     };
-    // The key that the token is verified with is read before it is known.
+    // The first use of a signing key reads it.
     along(Whose::Mine).await;
     hops(&bench);
     let session = along(Whose::Of(bob.owner.user)).await;
@@ -84,10 +84,10 @@ async fn devices_are_read_with_the_session_that_asks_for_them() {
     };
     let devices = list(session.clone(), Whose::Of(bob.owner.user)).await;
     assert_eq!((devices.len(), hops(&bench)), (1, 1));
-    // What was not read along is read.
+    // Records that were not read with the session are read now.
     let none = list(session.clone(), Whose::Mine).await;
     assert_eq!((none.len(), hops(&bench)), (0, 1));
-    // What is decided is decided on what is there now.
+    // Decisions use the current records.
     let act = Action::TrustedDeviceRemove;
     let theirs = Whose::Of(bob.owner.user);
     let manager = accounts

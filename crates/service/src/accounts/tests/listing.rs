@@ -1,4 +1,4 @@
-//! What operators list, a page at a time.
+//! Operators' lists, page by page.
 
 use keyproof_auth::operator::OperatorScopes;
 
@@ -37,7 +37,7 @@ async fn add_organisation(bench: &Bench, organisation: &str) {
         .unwrap();
 }
 
-/// A scope may name an organisation that is not there, or not yet.
+/// A scope may name an organisation that does not exist, or not yet.
 #[tokio::test]
 async fn organisations_are_seen_behind_however_many_that_are_not_there() {
     let bench = bench().await;
@@ -52,7 +52,7 @@ async fn organisations_are_seen_behind_however_many_that_are_not_there() {
         let scope = |number| format!("users-read:org{number:03}");
         numbers.map(scope).collect::<Vec<_>>()
     };
-    // Of 51 the last alone is there.
+    // Of 51 organisations only the last exists.
     let caller = operator(&bench, scopes(0..51)).await;
     let page = accounts.organisations(&caller, None).await.unwrap();
     assert_eq!(page.after, None);
@@ -69,7 +69,7 @@ async fn organisations_are_seen_behind_however_many_that_are_not_there() {
     assert_eq!(names(page.organisations), ["org120"]);
 }
 
-/// All share the queue of what is judged.
+/// All listings share the queue of CPU-bound work.
 #[tokio::test(start_paused = true)]
 async fn readings_of_one_organisation_shut_no_other_out() {
     let bench = bench().await;
@@ -90,7 +90,7 @@ async fn readings_of_one_organisation_shut_no_other_out() {
     let refused = accounts.users(one, &query).await;
     assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
     assert_eq!(accounts.users(other, &query).await.unwrap().total, 1);
-    // Whoever asks counts, and not whom they ask about.
+    // The caller counts, not the organisation that is listed.
     let caller = operator(&bench, vec!["users-read:one".to_owned()]).await;
     let organisation = one.owner.organisation;
     let seen = accounts.users_as(&caller, organisation, &query).await;

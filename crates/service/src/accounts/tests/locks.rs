@@ -1,4 +1,4 @@
-//! Who pays for a guess, and who is shut out by it.
+//! Which counters a guess affects, and who is locked out by them.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn at(address: [u8; 4]) -> Origin {
 
 const HOME: [u8; 4] = [192, 0, 2, 1];
 
-/// Both steps from an address, which must succeed.
+/// Both steps of a login from an address, which must succeed.
 async fn in_full(bench: &Bench, phone: &Phone, from: [u8; 4]) -> super::Tokens {
     let begun = log_in_from(bench, ADA, PASSWORD, None, &at(from)).await;
     let token = challenge(begun);
@@ -45,7 +45,7 @@ async fn in_full(bench: &Bench, phone: &Phone, from: [u8; 4]) -> super::Tokens {
     answered.unwrap()
 }
 
-/// As many wrong passwords as are judged, and one more, from as many addresses; how long it is locked.
+/// Wrong passwords until the lockout and one more, each from another address. Returns the length of the lockout.
 async fn lock_name(bench: &Bench) -> Duration {
     for last in 0..4 {
         let wrong = log_in_from(bench, ADA, "wrong horse", None, &at([203, 0, 113, last])).await;
@@ -56,7 +56,7 @@ async fn lock_name(bench: &Bench) -> Duration {
     panic!("four wrong passwords lock nothing");
 }
 
-/// Wrong codes after right passwords, until they lock; and for how long.
+/// Wrong codes after correct passwords until the lockout. Returns its length.
 async fn guess_codes(bench: &Bench, phone: &Phone, from: [u8; 4]) -> Duration {
     loop {
         let token = challenge(log_in_from(bench, ADA, PASSWORD, None, &at(from)).await);
@@ -167,7 +167,7 @@ async fn an_unlock_says_whether_anything_was_locked() {
     lock_name(&bench).await;
     bench.clock.advance(LOCK);
     assert_eq!(unlock(&bench).await, Unlocking::NoLock);
-    // It is told of in any case.
+    // Every unlock is recorded, even without a lockout.
     let told = bench.actions().await;
     let told = told.iter().filter(|action| *action == "user.unlock");
     assert_eq!(told.count(), 5);
@@ -184,7 +184,7 @@ async fn wrong_codes_double_the_lock_of_their_counter_until_a_login_there() {
         assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK * times);
         bench.clock.advance(LOCK * times);
     }
-    // Another counter; and wrong passwords, which double nothing.
+    // Another counter. Wrong passwords do not double the lockout.
     assert_eq!(guess_codes(&bench, &phone, HOME).await, LOCK);
     assert_eq!(lock_name(&bench).await, LOCK * 4);
     bench.clock.advance(LOCK * 4);
@@ -233,7 +233,7 @@ async fn an_unknown_name_locks_as_a_known_one_from_every_address() {
     assert_eq!(kept(&bench).await, 0);
 }
 
-/// How many records there are of addresses and of sessions.
+/// The number of records of addresses and sessions.
 async fn kept(bench: &Bench) -> usize {
     let mut kept = 0;
     for collection in ["mfa_addresses", "mfa_sessions"] {
@@ -293,7 +293,7 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
     guess().await.unwrap_err();
     assert_eq!(figures(), [(1, 1), (0, 0)]);
 
-    // A session has locks of its own, and so has an instance.
+    // A session has its own lockout, and so has an instance.
     let here = origin();
     bench.clock.advance(DAY);
     let own = tokens(log_in_from(&bench, ADA, PASSWORD, None, &at(HOME)).await);
@@ -315,7 +315,7 @@ async fn locks_and_what_they_refuse_are_counted_once_they_are_stored() {
     assert_eq!(figures(), [(2, 2), (1, 2)]);
 }
 
-/// Each name that is nobody's is a target of its own, and whoever makes them up makes up as many as they like.
+/// Each unknown name is a separate target, and a client can make up any number of them.
 #[tokio::test]
 async fn guesses_at_names_that_are_nobodys_do_not_fill_the_trail() {
     let bench = bench().await;
@@ -341,9 +341,9 @@ async fn guesses_at_names_that_are_nobodys_do_not_fill_the_trail() {
     assert!(apart.iter().all(|event| event.count() == 1));
     let counts = rest.iter().map(crate::audit::Event::count);
     assert_eq!(counts.sum::<u64>(), 180);
-    // They are few, and more than one: whoever guesses at many names at once races hardly more than at users' names.
+    // Few, but more than one, so that concurrent guesses at many names race hardly more than guesses at users' names.
     assert!((2..=16).contains(&rest.len()), "{}", rest.len());
-    // A name that is told apart already is so again, and a user always.
+    // A name with an event of its own keeps it, and a known user always has one.
     guess("nobody7").await;
     guess(ADA).await;
     let told = events().await;

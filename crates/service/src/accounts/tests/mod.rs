@@ -1,4 +1,4 @@
-//! The rules of accounts, on a store in memory whose tasks interleave as servers would.
+//! The rules of accounts, on a store in memory whose tasks interleave like servers.
 
 mod asks;
 mod clocks;
@@ -36,10 +36,10 @@ pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 pub(super) const STEP: Duration = Duration::from_secs(30);
 
-/// How long a first lock lasts.
+/// The length of a first lockout.
 pub(super) const LOCK: Duration = Duration::from_secs(5 * 60);
 
-/// What an authenticator shows.
+/// An authenticator.
 #[derive(Clone)]
 pub(super) struct Phone(Totp);
 
@@ -48,7 +48,7 @@ impl Phone {
         self.0.code(at.as_secs()).to_string()
     }
 
-    /// A code that it shows at no time near.
+    /// A code that the authenticator does not show near this time.
     pub(super) fn never_shows(&self, at: Timestamp) -> String {
         let near: Vec<_> = (0..9)
             .map(|step| self.0.code(at.as_secs() + 30 * step - 120).to_string())
@@ -96,12 +96,12 @@ pub(super) async fn log_in_from(
     bench.service.accounts.login(login, origin).await
 }
 
-/// The tokens of a user who logs in with their password, and needs no code.
+/// Logs in a user who needs no code, and returns the tokens.
 pub(super) async fn tokens_of(bench: &Bench, name: &str) -> Tokens {
     tokens(log_in(bench, name, PASSWORD, None).await)
 }
 
-/// The session of such a user.
+/// Logs in a user who needs no code, and returns the session.
 pub(super) async fn signed_in(bench: &Bench, name: &str) -> Session {
     session(bench, &tokens_of(bench, name).await).await
 }
@@ -130,14 +130,14 @@ pub(super) async fn session(bench: &Bench, tokens: &Tokens) -> Session {
         .unwrap()
 }
 
-/// Gives a user without a key an active one; the step of its first code is over after.
+/// Gives a user without a key an active one and waits for the end of its first code's time step.
 pub(super) async fn enrol(bench: &Bench, name: &str) -> (Phone, Session, u32) {
     let session = signed_in(bench, name).await;
     let (phone, key) = activate(bench, &session).await;
     (phone, session, key)
 }
 
-/// The same, in this session.
+/// Gives the session's user an active key.
 pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
     let (phone, key) = pending(bench, session).await;
     let code = phone.shows(bench.clock.now());

@@ -1,4 +1,4 @@
-//! What overtakes a decision wins: it is decided again.
+//! Decisions whose records change meanwhile are made again.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";
 
-/// Ada without a key, with a lockout of an earlier login behind her, and her session.
+/// Ada without a key, with an old lockout from an earlier login, and her session.
 async fn ada() -> (Bench, Session) {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
@@ -29,7 +29,7 @@ async fn ada() -> (Bench, Session) {
     (bench, own)
 }
 
-/// Ada with a key, of whom no failure has been counted for so long that nothing is kept of it.
+/// Ada with a key, whose last counted failure is so old that its record is gone.
 async fn quiet_ada() -> (Bench, Phone, Session, u32) {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;

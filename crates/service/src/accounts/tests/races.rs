@@ -1,4 +1,4 @@
-//! Many at once: one code is good once, and three failures are all there are.
+//! Concurrent requests: a code is accepted once, and only three failures are possible.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
         }
     }
     assert_eq!(authenticated, 1);
-    // She is not locked: the next code is good.
+    // She is not locked out: the next code is accepted.
     bench.clock.advance(super::STEP);
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
     let code = phone.shows(bench.clock.now());
@@ -82,7 +82,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
             other => assert_eq!(other, Some(Refused(AnswerError::Locked { wait: LOCK }))),
         }
     }
-    // The third that is judged says that it was the last.
+    // The third failure starts the lockout.
     assert_eq!(refused, 2);
     let events = bench.service.audit.events(now, None).await.unwrap();
     let judged = events
@@ -98,7 +98,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
         })
         .collect();
     assert_eq!(judged, [(true, 2), (false, 1)]);
-    // Even the right code is not judged now.
+    // Even the correct code is not checked now.
     let accounts = &bench.service.accounts;
     let right = accounts
         .answer_challenge(&token, &phone.shows(now), None, &origin())
@@ -107,7 +107,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
         right.err(),
         Some(Refused(AnswerError::Locked { wait: LOCK }))
     );
-    // And once the lock is over, the challenge is spent.
+    // After the lockout the challenge is used up.
     bench.clock.advance(std::time::Duration::from_secs(300));
     let code = phone.shows(bench.clock.now());
     let spent = accounts

@@ -1,4 +1,4 @@
-//! Access tokens that were verified before.
+//! The cache of verified access tokens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 
 const ADA: &str = "ada@example.org";
 
-/// Ada, and an access token of hers.
+/// Ada and one of her access tokens.
 async fn ada() -> (Bench, String) {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
@@ -54,7 +54,7 @@ async fn a_token_is_verified_once_and_its_user_asked_for_each_time() {
         assert_eq!(asked(&bench, &token).await.unwrap().name(), ADA);
         assert_eq!(accounts.verified.len(), 1);
     }
-    // What is remembered of a text is believed without a signature.
+    // A cached text is accepted without checking its signature.
     let claims = accounts.verified.get(&digest_of(&token)).unwrap();
     accounts
         .verified
@@ -106,7 +106,7 @@ async fn a_key_verifies_nothing_once_its_published_time_is_over() {
     let accounts = &bench.service.accounts;
     let now = bench.clock.now();
     let signer = accounts.signing.signer(now).await.unwrap();
-    // Longer than any that are given.
+    // Valid for longer than any issued token.
     let claims: Claims = serde_json::from_value(json!({
         "sub": own.owner.user.to_string(), "org": own.owner.organisation, "role": "User",
         "gen": own.generation, "iat": now.as_secs(), "exp": now.as_secs() + 2 * PUBLISHED.as_secs(),

@@ -1,4 +1,4 @@
-//! What a user has after a restore, and what was spent before it.
+//! A user's records after a restore, and what was used before it.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn answers(bench: &Bench, asked: &str, code: &str) -> Result<(), Failure<A
         .map(drop)
 }
 
-/// Whether this code lets somebody in who has just shown the password.
+/// Whether this code completes a login with a correct password.
 async fn takes(bench: &Bench, code: &str) -> bool {
     let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
     answers(bench, &asked, code).await.is_ok()
@@ -55,7 +55,7 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
         .await
         .unwrap();
     let waiting = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    // Who has no second factor is logged in by the password.
+    // A user without a second factor is logged in by the password.
     add(&bench, "grace@example.org", Role::User).await;
     let login = PasswordLogin {
         name: "grace@example.org".to_owned(),
@@ -79,7 +79,7 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     assert!(login.await.is_err());
     let listed = accounts.application_tokens_of(ADA).await.unwrap();
     assert!(!listed.is_empty() && listed.iter().all(|token| token.is_revoked));
-    // Neither the fingerprint nor the challenge nor a recovery code.
+    // Neither the fingerprint nor the challenge nor a recovery code is accepted.
     challenge(log_in(&restored, ADA, PASSWORD, Some("laptop")).await);
     let now = restored.clock.now();
     assert!(
@@ -102,13 +102,13 @@ async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
     }
     assert_eq!(of(Ended::Steps), 1);
 
-    // On the store itself all of it is as it was.
+    // The original store is unchanged.
     let accounts = &bench.service.accounts;
     assert!(accounts.session(Some(&given.access), ADDRESS).await.is_ok());
     tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
 }
 
-/// Codes that were taken after the backup was made, and before the restore, whatever the phone's clock is off by.
+/// Codes that were used between the backup and the restore, with any drift of the phone's clock.
 #[tokio::test]
 async fn codes_of_before_a_restore_are_refused_and_later_ones_taken() {
     let bench = bench().await;

@@ -1,4 +1,4 @@
-//! Refresh tokens that are good once.
+//! Rotated refresh tokens.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
 
 const ADA: &str = "ada@example.org";
 
-/// A minute, and two by which clocks may be apart.
+/// A minute, plus two for clock differences.
 const AGAIN: Duration = Duration::from_secs(3 * 60);
 
-/// A store whose tokens are rotated, and the first one of Ada's login.
+/// A store with rotated tokens, and the first token of Ada's login.
 async fn ada() -> (Arc<Bench>, String) {
     let bench = bench_with(|settings| settings.accounts.rotate_refresh_tokens = true).await;
     add(&bench, ADA, Role::User).await;
@@ -31,7 +31,7 @@ async fn first(bench: &Bench) -> String {
     given.refresh.to_string()
 }
 
-/// The successor, beside an access token that is valid.
+/// The successor, after checking the access token.
 async fn refresh(bench: &Bench, token: &str) -> Result<String, Failure<AnswerError>> {
     let accounts = &bench.service.accounts;
     let refreshed = accounts.refresh(token, &origin()).await?;
@@ -45,7 +45,7 @@ fn refused(answer: &Result<String, Failure<AnswerError>>) {
     assert_eq!(answer.as_ref().err(), Some(&Refused(AnswerError::Refused)));
 }
 
-/// How often tokens were rotated, and families ended.
+/// How many rotations and ended families were recorded.
 async fn told(bench: &Bench) -> (usize, usize) {
     let trail = &bench.service.audit;
     let events = trail.events(crate::testing::START, None).await.unwrap();
@@ -83,14 +83,14 @@ async fn each_token_gives_its_successor_until_the_login_is_30_days_old() {
 #[tokio::test]
 async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_while() {
     let (bench, first) = ada().await;
-    // The change was made, but whoever asked is not told.
+    // The change is committed, but the client gets an error.
     bench.faults.commits(Commits::Lost);
     let lost = refresh(&bench, &first).await.err();
     assert!(matches!(
         lost,
         Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
     ));
-    // Nor is it told by asking again, as long as nobody knows whether the change lasts.
+    // A retry fails as well, as long as it is unknown whether the change is durable.
     let lost = refresh(&bench, &first).await.err();
     assert!(matches!(
         lost,
@@ -115,7 +115,7 @@ async fn a_spent_token_ends_its_family_once_that_while_is_over() {
         refused(&refresh(&bench, token).await);
     }
     assert_eq!(told(&bench).await, (1, 1));
-    // What came of another login is another family.
+    // Tokens of another login belong to another family.
     let next = refresh(&bench, &other).await.unwrap();
     refresh(&bench, &next).await.unwrap();
 }
@@ -163,7 +163,7 @@ async fn an_end_that_overtakes_a_rotation_wins() {
     refused(&overtaken.await);
     assert_eq!(told(&bench).await, (1, 1));
 
-    // The other way round the family ends with all that it has become meanwhile.
+    // The other way round, the family ends with all its later tokens.
     let first = self::first(&bench).await;
     let second = refresh(&bench, &first).await.unwrap();
     bench.clock.advance(AGAIN);
@@ -214,7 +214,7 @@ async fn what_was_spent_stays_so_when_rotation_is_switched_off() {
         let refreshed = service.accounts.refresh(&second, &origin()).await.unwrap();
         assert!(refreshed.refresh.is_none());
     }
-    // It is rotated again where that is on.
+    // Rotation continues where it is enabled.
     let third = refresh(&bench, &second).await.unwrap();
     let copied = service.accounts.refresh(&first, &origin()).await;
     assert_eq!(copied.err(), Some(Refused(AnswerError::Refused)));

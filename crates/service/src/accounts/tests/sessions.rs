@@ -1,4 +1,4 @@
-//! What a session is known by, and what it has shown.
+//! How a session is identified, and which factor it has presented.
 
 use keyproof_auth::Token;
 use keyproof_mfa::{Shown, ShownFactor};
@@ -24,13 +24,13 @@ use crate::{
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";
 
-/// What an access token says of its login.
+/// The login in an access token's claims.
 async fn said(bench: &Bench, access: &str) -> Login {
     let claims = bench.service.accounts.claims(access).await.unwrap();
     claims.login(claims.owner().unwrap())
 }
 
-/// An access token of a release that did not know of sessions.
+/// An access token of a release without sessions.
 async fn of_earlier_release(bench: &Bench, session: &Session) -> String {
     let now = bench.clock.now();
     let claims = json!({
@@ -68,7 +68,7 @@ async fn a_session_keeps_its_id_and_what_it_has_shown_over_refreshes() {
             assert_eq!(said(&bench, &refreshed.access).await, login);
             refresh = refreshed.refresh.map_or(refresh, |next| next.to_string());
         }
-        // A trusted device shows nothing, and each login is a session of its own.
+        // A trusted device presents no factor, and each login is a session of its own.
         let device = tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
         let device = said(&bench, &device.access).await;
         assert_eq!(device.shown, None);
@@ -93,7 +93,7 @@ async fn tokens_of_earlier_releases_have_shown_nothing_and_are_one_session() {
     assert_eq!(sids[0], sids[1]);
     assert_ne!(sids[0], new.sid());
 
-    // Its refresh token, as an earlier release left it.
+    // Its refresh token as an earlier release stored it.
     let place = refresh_token_key(&Token::parse(&given.refresh).unwrap());
     let now = bench.clock.now();
     let stored = bench.store.get::<RefreshToken>(&place, now).await.unwrap();
@@ -122,7 +122,7 @@ async fn tokens_of_earlier_releases_have_shown_nothing_and_are_one_session() {
     assert!(!sids.contains(&of_login[0]));
 }
 
-/// Ada with an active key, as she is remembered by a release that kept no activations.
+/// Removes the activation from Ada's record, as an earlier release stored it.
 async fn forget_activation(bench: &Bench, own: &Session) {
     let now = bench.clock.now();
     let place = user_key(own.owner);
@@ -152,7 +152,7 @@ async fn by_device(bench: &Bench) -> Session {
     session(bench, &given).await
 }
 
-/// What each thing that decides over the second factor, the password or application tokens is refused for.
+/// The refusals of everything that decides over the second factor, the password or application tokens.
 async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
     let accounts = asks(bench);
     let (mine, origin) = (Whose::Mine, &origin());
@@ -169,7 +169,7 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
             refusals.push(told(refusal.map(|error| format!("{error:?}"))));
         )+};
     }
-    // Whatever is wrong with the body, this comes first.
+    // This check comes before the body is examined.
     let direct = &bench.service.accounts;
     let person = direct
         .person(session.clone(), Action::MfaKeyAdd, origin)
@@ -221,7 +221,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
         .await
         .unwrap();
     let given = tokens_of(&bench, ADA).await;
-    // Another access token of the very session that activates.
+    // Another access token of the session that activates.
     let twin = accounts.refresh(&given.refresh, origin).await.unwrap();
     let own = session(&bench, &given).await;
     let (_, key) = activate(&bench, &own).await;
@@ -235,11 +235,11 @@ async fn an_activation_ends_every_access_token_but_its_own() {
         assert_eq!(refused, Some(Refused(AnswerError::Refused)));
     }
     all(&refusals(&bench, &before, key).await, "Ended");
-    // That of an application stays: it shows no factor, and decides nothing.
+    // An application's token stays valid. It presents no factor and decides nothing.
     holds(&application).await.unwrap();
     holds(&given.access).await.unwrap();
 
-    // What has ended stays ended.
+    // Ended tokens stay invalid.
     accounts
         .remove_key(&own, Whose::Mine, key, origin)
         .await
@@ -261,28 +261,28 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     let shown = by_code(&bench, &phone).await;
     let device = by_device(&bench).await;
     all(&refusals(&bench, &device, key).await, "FactorNeeded");
-    // It may look on.
+    // It may still read.
     let devices = accounts
         .devices(&device, Whose::Mine, origin)
         .await
         .unwrap();
-    // So has a session that began before keys were known to end any.
+    // The same for a session from before key changes ended sessions.
     forget_activation(&bench, &own).await;
     let old = of_earlier_release(&bench, &own).await;
     let old = accounts.session(Some(&old), ADDRESS).await.unwrap();
     all(&refusals(&bench, &old, key).await, "FactorNeeded");
-    // Nor does its activation count any more.
+    // Its activation does not count any more either.
     all(&refusals(&bench, &own, key).await, "FactorNeeded");
 
     let removed = accounts.remove_device(&shown, Whose::Mine, devices[0].id, origin);
     removed.await.unwrap();
     let removed = accounts.remove_key(&shown, Whose::Mine, key, origin);
     removed.await.unwrap();
-    // What has shown none gains nothing by the removal, which ends it.
+    // Sessions without a factor gain nothing from the removal, which ends them.
     for session in [&device, &old, &own] {
         all(&refusals(&bench, session, key).await, "Ended");
     }
-    // Without a key there is no factor to show.
+    // Without a key there is no factor to present.
     let changed =
         accounts.change_password(&shown, secret(PASSWORD), secret("another horse"), origin);
     changed.await.unwrap();
@@ -318,7 +318,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
             Undecided::FactorNeeded
         )))
     );
-    // Hers is not asked for: his has gone.
+    // Her key is not considered, because his is gone.
     accounts.remove_user(BOB, &command_line()).await.unwrap();
     add(&bench, BOB, Role::Administrator).await;
     assert_ne!(his, 0);
@@ -338,7 +338,7 @@ async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
     removed.await.unwrap();
     let (_, next) = activate(&bench, &own).await;
     all(&refusals(&bench, &shown, next).await, "Ended");
-    // Even where an earlier release, beside this one on the store, has lost what the activation ended.
+    // Even if an earlier release on the same store has dropped the activation.
     forget_activation(&bench, &own).await;
     all(&refusals(&bench, &shown, next).await, "FactorNeeded");
 }
@@ -384,7 +384,7 @@ async fn an_activation_that_overtakes_a_decision_wins() {
     }
 }
 
-/// Whichever activated the phone: it is one of the others now.
+/// Whichever activated the phone, it is now among the other sessions.
 #[tokio::test]
 async fn the_session_that_activated_the_phone_is_ended_with_the_others() {
     let origin = &origin();

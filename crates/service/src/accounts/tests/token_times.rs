@@ -1,4 +1,4 @@
-//! Tokens that say when they were made, and those of earlier releases, which do not.
+//! Tokens that contain their time of creation, and those of earlier releases, which do not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -160,7 +160,7 @@ async fn what_logins_leave_is_kept_in_order_of_time() {
     add(&bench, ADA, Role::User).await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let accounts = &bench.service.accounts;
-    // Another login of each of these kinds comes after all that were there.
+    // Every further login's records of these kinds sort after the existing ones.
     let (mut challenges, mut refreshes, mut families) = (Vec::new(), Vec::new(), Vec::new());
     let added = async |before: &mut Vec<Key>, after: Vec<Key>, count: usize| {
         assert_eq!(after.len(), before.len() + count);
@@ -193,7 +193,7 @@ async fn what_logins_leave_is_kept_in_order_of_time() {
     }
 }
 
-/// A login's first token, as a release before this one kept it: without session and time.
+/// A login's first token as the previous release stored it: without session and time.
 async fn first_of_before(bench: &Bench) -> (String, Key) {
     let given = tokens_of(bench, ADA).await;
     let old = bench
@@ -234,13 +234,13 @@ async fn a_login_of_before_is_one_session_when_its_token_is_spent() {
         bench.clock.advance(Duration::from_secs(1));
         let spent = service.accounts.refresh(&token, &origin()).await.unwrap();
         assert_eq!(sid(&spent.access).await, before);
-        // The client asks again, as if the answer was lost.
+        // The client retries as if the answer was lost.
         let again = service.accounts.refresh(&token, &origin()).await.unwrap();
         assert_eq!(sid(&again.access).await, before);
         assert_eq!(again.refresh, spent.refresh);
         token = spent.refresh.unwrap().to_string();
     }
-    // A copy of the first one ends all of them.
+    // A copy of the first token revokes all of them.
     let copied = service.accounts.refresh(&first, &origin()).await;
     assert_eq!(copied.err(), Some(Refused(AnswerError::Refused)));
     let ended = service.accounts.refresh(&token, &origin()).await;
@@ -269,14 +269,14 @@ async fn a_token_that_an_earlier_release_spent_gives_its_successor_for_the_rest_
             .is_some()
     );
     assert_eq!(keys::<RefreshFamily>(&bench).await, [family], "{owner}");
-    // A copy ends them all, of whichever release they are.
+    // A copy revokes them all, whichever release issued them.
     let copied = service.accounts.refresh(&first, &origin()).await;
     assert_eq!(copied.err(), Some(Refused(AnswerError::Refused)));
     let ended = service.accounts.refresh(&third, &origin()).await;
     assert_eq!(ended.err(), Some(Refused(AnswerError::Refused)));
 }
 
-/// Spends a first token as an earlier release did; its user, its successor, and where that and the family are.
+/// Uses up a first token as an earlier release did. Returns its user, its successor, and the keys of successor and family.
 async fn spent_before(
     bench: &Bench,
     first: &str,

@@ -1,4 +1,4 @@
-//! What ends what.
+//! Which change ends which tokens.
 
 use std::time::Duration;
 
@@ -243,7 +243,7 @@ async fn an_application_has_neither_password_nor_key() {
     let act = Action::ApplicationTokenAdd;
     let editor = accounts.editor(application, act, origin).await;
     assert_eq!(editor.err(), Some(NotPermitted));
-    // Each was told to the audit trail.
+    // Each refusal is in the audit trail.
     let told = bench.actions().await;
     for action in [
         "user.set_password",
@@ -348,7 +348,8 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
     }));
 }
 
-/// What has ended is shown for a month, and then neither it nor its text is there: the text leads to no other token of the number.
+/// Ended tokens stay listed for a month. Then they are deleted with their texts, so that no text leads to a later token with the
+/// same number.
 #[tokio::test]
 async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -396,7 +397,7 @@ async fn application_tokens_that_have_ended_are_forgotten_with_their_texts() {
         .revoke_application_token(ADA, listed[1].id, &command_line())
         .await
         .unwrap();
-    // A new description prolongs nothing.
+    // A new description does not extend the time.
     let described = ApplicationTokenChange {
         description: Some("x".to_owned()),
         ..Default::default()
@@ -437,7 +438,7 @@ async fn a_user_has_so_many_application_tokens_and_no_more() {
     let first = bench.store.scan::<ApplicationToken>(&all, None, 1, now);
     let first = first.await.unwrap().remove(0).1.record;
     let mut batch = bench.store.batch(now);
-    // As earlier releases left some: they do not count.
+    // Ended tokens of earlier releases, which are not counted.
     for (numbers, is_revoked, valid_until) in [
         (0..998, false, None),
         (2_000..2_010, true, None),
@@ -480,7 +481,7 @@ async fn an_application_token_is_revoked_once() {
         accounts.revoke_application_token(ADA, id, command).await
     };
     assert_eq!(revoke(0).await, Ok(Revocation::Now));
-    // The other one ends with all that is hers.
+    // The other token ends with the user's suspension.
     accounts
         .change_user(Whom::Named(command, ADA), UserChange::Suspend)
         .await
@@ -490,7 +491,7 @@ async fn an_application_token_is_revoked_once() {
         assert_eq!(revoke(number).await, Ok(Revocation::Before));
     }
     assert_eq!(bench.actions().await, before);
-    // What is acknowledged is there to stay.
+    // An acknowledgement requires that the change is durable.
     bench.faults.commits(Commits::NotApplied);
     assert!(matches!(revoke(0).await, Err(Failure::Storage(_))));
 }
@@ -758,7 +759,7 @@ async fn nobody_costs_what_somebody_costs() {
         (Some(Refused(LoginError::Refused)), 1, 4),
         (Some(Refused(LoginError::Refused)), 1, 4),
         (Some(Refused(LoginError::Locked { wait: LOCK })), 1, 4),
-        // Not judged: it is read that there is a lock, and told to the audit trail.
+        // Not checked: the lockout is read and the refusal recorded.
         (Some(Refused(LoginError::Locked { wait: LOCK })), 0, 2),
     ];
     for (number, expected) in attempts.into_iter().enumerate() {
@@ -798,7 +799,7 @@ async fn signing_keys_change_and_the_one_before_stays_published() {
     assert_eq!(accounts.public_keys().await.unwrap().len(), 1);
 }
 
-/// Which key has signed an access token.
+/// The id of the key that signed an access token.
 fn signed_by(token: &str) -> String {
     jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
@@ -819,7 +820,7 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
     assert_eq!(former, signed_by(&before));
     assert_eq!(bench.times(Action::SigningKeyReplace).await, 1);
 
-    // This one has not noticed yet, and what it signs is as good as any.
+    // This server has not noticed yet, and its tokens are equally valid.
     let meanwhile = tokens_of(&bench, ADA).await.access;
     assert_eq!(signed_by(&meanwhile), former);
     bench.service.clean_up_once().await;
@@ -847,7 +848,7 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
     let accounts = &bench.service.accounts;
     let refused = |asked: Result<_, _>| asked.err() == Some(Refused(SessionError::Invalid));
     let token = tokens_of(&bench, ADA).await.access;
-    // The other signs with the same key.
+    // The other server signs with the same key.
     let at_the_other = async || {
         let login = PasswordLogin {
             name: ADA.to_owned(),
@@ -857,7 +858,7 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
         signed_by(&tokens(other.accounts.login(login, &origin()).await).access)
     };
     assert_eq!(at_the_other().await, signed_by(&token));
-    // Both have verified it, and remember that.
+    // Both servers have verified it and cached that.
     for server in [accounts, &other.accounts] {
         assert!(server.session(Some(&token), ADDRESS).await.is_ok());
     }
@@ -883,12 +884,12 @@ async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once
         let published: Vec<_> = published.iter().map(|key| &*key.id).collect();
         assert_eq!(published, [&*signing]);
     }
-    // The server that was not told has noticed by the token that it has refused.
+    // The other server has noticed because of the token that it refused.
     let after = tokens_of(&bench, ADA).await.access;
     assert_eq!(signed_by(&after), signing);
     assert!(accounts.session(Some(&after), ADDRESS).await.is_ok());
 
-    // One that only is published still.
+    // A key that is only published.
     let command = command_line();
     let replaced = accounts.replace_signing_key(&command).await.unwrap();
     assert_eq!(replaced.former.as_ref().unwrap().0, signing);
@@ -929,7 +930,7 @@ async fn a_signing_key_that_is_too_old_is_replaced_by_the_upkeep() {
     assert_eq!(keys[1], first[0]);
 }
 
-/// Removes every signing key, and leaves which one signs: as the upkeep does whose clock is ahead for a moment.
+/// Removes every signing key but not the record of the one in use, as an upkeep whose clock is briefly ahead does.
 async fn remove_signing_keys(bench: &Bench) {
     let (all, now) = (Prefix::collection("signing_key"), bench.clock.now());
     let mut batch = bench.store.batch(now);
@@ -952,7 +953,7 @@ async fn a_signing_key_that_is_gone_has_another_in_its_place() {
     assert_ne!(signed_by(&second), signed_by(&first));
     assert!(accounts.session(Some(&second), ADDRESS).await.is_ok());
 
-    // The upkeep sees to it before anybody's token is refused.
+    // The upkeep replaces the key before a token is refused.
     remove_signing_keys(&bench).await;
     assert_eq!(accounts.renew_signing_key().await, Ok(1));
     let third = tokens_of(&bench, ADA).await.access;
@@ -978,7 +979,7 @@ async fn a_signing_key_of_a_time_to_come_signs_no_longer_than_clocks_differ() {
     }
 }
 
-/// They are read in no order of time, a page after the other.
+/// Keys are read page by page, not in order of time.
 #[tokio::test]
 async fn all_of_very_many_keys_are_published_the_one_that_signs_first() {
     let bench = bench().await;
@@ -995,7 +996,7 @@ async fn all_of_very_many_keys_are_published_the_one_that_signs_first() {
     assert_eq!(published, made);
 }
 
-/// The commit that made it may have reached one server of the database alone, and go with that.
+/// The commit that created it may exist on only one server of the database and be lost with it.
 #[tokio::test]
 async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
     let bench = bench().await;
@@ -1011,7 +1012,7 @@ async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
     let keys = accounts.public_keys().await.unwrap();
     assert_eq!(keys.len(), 1);
 
-    // Another server, whose clock is ahead, has made the next one.
+    // Another server, whose clock is ahead, has created the next key.
     let ahead = Duration::from_secs(30 * 24 * 60 * 60);
     let other = bench.another_ahead(ahead).await;
     bench.faults.commits(Commits::Lost);

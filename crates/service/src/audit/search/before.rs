@@ -1,4 +1,4 @@
-//! Where a search goes on, page by page.
+//! Where a search continues on its next page.
 
 use std::{fmt, str::FromStr};
 
@@ -6,18 +6,18 @@ use keyproof_store::Timestamp;
 
 use crate::audit::{EventKey, ParseEventKeyError};
 
-/// Where a search goes on. Its text is the moment in milliseconds; and where that was told in part, a hyphen and the event
-/// that was told last of it.
+/// Where a search continues. Its text is the time in milliseconds. If some events of that time were already returned, a hyphen and
+/// the last of them follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Before {
-    /// Before this moment.
+    /// Events before this time.
     pub(in crate::audit) moment: Timestamp,
-    /// And, first, at it: behind this event.
+    /// First, the events at this time after this one.
     pub(in crate::audit) rest: Option<EventKey>,
 }
 
 impl Before {
-    /// Before this moment.
+    /// Continues with the events before this time.
     pub const fn moment(moment: Timestamp) -> Self {
         Self { moment, rest: None }
     }
@@ -33,7 +33,7 @@ impl fmt::Display for Before {
     }
 }
 
-/// A text that no page has for where it goes on.
+/// The error for a text that is not the position of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no page goes on here")]
 pub struct ParseBeforeError;

@@ -1,28 +1,29 @@
-//! What is looked for, and which events are that.
+//! The filter of a search.
 
 use crate::audit::{
     Event, Outcome, Target, Who, index::User, text::bounded, who::APPLICATION_TOKEN,
 };
 
-/// Which events are looked for: those of which all is so that is given.
+/// A filter for events. An event must match every criterion that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// What was asked for: this action, or what it begins with.
+    /// An action or a prefix of one.
     pub action: Option<String>,
-    /// What it was asked of: this, or what it has after a slash.
+    /// A target. Also matches the targets below it, after a slash.
     pub target: Option<String>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Option<Outcome>,
-    /// Somebody's own, if any of these three is given: asked by one of these, and what they have after a slash.
+    /// Callers, and what is below them after a slash. If any of `by`, `of` and `named` is given, an event must match one of the
+    /// three.
     pub by: Vec<String>,
-    /// Or asked of one of these, and what they have after a slash.
+    /// Targets, and what is below them after a slash.
     pub of: Vec<String>,
-    /// Or asked of one of these, exactly.
+    /// Targets, matched exactly.
     pub named: Vec<String>,
 }
 
 impl Search {
-    /// The most events that are read for a page, whatever is looked for, but for what is begun.
+    /// The maximum number of events read for a page with any filter. A read that has begun may exceed it.
     pub const MOST_READ: usize = 10_000;
 
     /// Whether every event matches.
@@ -43,7 +44,7 @@ impl Search {
                 || self.named.contains(&event.target))
     }
 
-    /// The one user whose index entries hold every match, apart from events of releases before the index.
+    /// Returns the one user whose index entries contain every match, except for events of releases before the index.
     pub(super) fn user(&self) -> Option<User> {
         if let Some(user) = self.target.as_deref().and_then(User::asked) {
             return Some(user);
@@ -57,7 +58,7 @@ impl Search {
         for (user, is_name) in by.chain(of) {
             match user {
                 Some(user) if found.is_none_or(|found| found == user) => found = Some(user),
-                // Only events of releases before the index have a name.
+                // Only events of releases before the index contain names.
                 None if is_name => {}
                 _ => return None,
             }
@@ -71,7 +72,7 @@ fn is_at_or_below(text: &str, place: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Users' names may have a slash, so what is below a user is an application's token alone.
+/// Users' names may contain a slash, so only an application token is below a user.
 fn is_by(who: &str, asker: &str) -> bool {
     match who.strip_prefix(asker) {
         Some(rest) if Who::user_in(asker).is_some() => {

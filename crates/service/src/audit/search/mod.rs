@@ -1,9 +1,9 @@
-//! The trail backwards: the latest events that somebody looks for, for a page at a time.
+//! Searches the trail backwards, page by page, latest events first.
 //!
-//! A user's own are found by the index, whatever else there is. Anything else is read through from the latest on, by where it
-//! stands: what stands for several is at the end of its minute or hour, and is found there once that is over (a minute that
-//! is not is read as well). A page reads a bounded number of events, and says exactly where it went no further, so that the
-//! next goes on there: nobody who fills the trail hides anything behind it for good.
+//! A user's own events are found by the index, however many other events exist. Other searches read the trail backwards by
+//! position. A combined event is at the end of its minute or hour and is found after that time; the current minute is read as well.
+//! A page reads a limited number of events and returns exactly where it stopped, and the next page continues there. So nobody can
+//! hide events for good by filling the trail.
 
 mod before;
 mod filter;
@@ -24,27 +24,28 @@ use super::{
 };
 use crate::StorageError;
 
-/// How far ahead of this machine's clock a page begins: what one further ahead did is found once this one's shows that time. Where
-/// a page begins with an empty minute it reads far more than it shows.
+/// How far ahead of this machine's clock a page starts. Events of a machine further ahead are found once this clock reaches their
+/// time. A page that starts with an empty minute reads far more than it shows.
 const LOOK_AHEAD: Duration = Duration::from_secs(30);
 
-/// A page of what was found.
+/// A page of results.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// The latest first.
+    /// The events, latest first.
     pub events: Vec<Event>,
-    /// Where to go on looking, if there may be more.
+    /// Where to continue, if there may be more.
     pub before: Option<Before>,
-    /// How many events were read for it.
+    /// The number of events read for the page.
     pub read: usize,
 }
 
 impl Audit {
-    /// The latest events before this that are looked for, of what the reader may read, back to `since`: at most `most`.
+    /// Returns at most `most` events before `before`, back to `since`, latest first, that match the search and that the reader may
+    /// read.
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; [`StorageError::Busy`] if too many searches are under way, or too many of this reader's.
+    /// [`StorageError`]; [`StorageError::Busy`] if too many searches, or too many of this reader's, are running.
     pub async fn search(
         &self,
         reader: &AuditReader,
@@ -66,7 +67,7 @@ impl Audit {
         let Looking {
             mut events, read, ..
         } = looking;
-        // They are told of the time of their last.
+        // Combined events sort by their last time.
         events.sort_by_key(|event| Reverse(event.last_at()));
         Ok(Found {
             events,
@@ -103,13 +104,13 @@ impl Audit {
         self.read_through(looking, before).await
     }
 
-    /// Behind all that may be told now: that of this minute included.
+    /// Returns the position after all current events, including those of this minute.
     fn latest(&self) -> Timestamp {
         let end = Window::Minute.end(self.clock.now().saturating_add(LOOK_AHEAD));
         end.saturating_add(Duration::from_millis(1))
     }
 
-    /// Looks in the index of a user, back to where that begins.
+    /// Searches the index of a user, back to where the index starts.
     async fn by_index(
         &self,
         looking: &mut Looking<'_>,
@@ -138,7 +139,7 @@ impl Audit {
                     moment: at,
                     rest: Some(key),
                 });
-                // One that has expired leaves its entry for a while.
+                // An expired event leaves its entry for a while.
                 let Some(event) = event else { continue };
                 let sought = looking.saw(event.decode()?.record);
                 looking.events.extend(sought);
@@ -147,7 +148,7 @@ impl Audit {
     }
 }
 
-/// A search under way.
+/// A running search.
 struct Looking<'s> {
     search: &'s Search,
     since: Timestamp,
@@ -161,10 +162,10 @@ impl Looking<'_> {
         self.events.len() >= self.most || self.read >= Search::MOST_READ
     }
 
-    /// Counts an event that is read, and gives it if it is sought.
+    /// Counts an event that was read, and returns it if it matches.
     fn saw(&mut self, mut event: Event) -> Option<Event> {
         self.read += 1;
-        // One of before may be as long as what a client sent.
+        // Texts of earlier releases may be as long as a client's request.
         event.cut();
         let is_sought = event.last_at() >= self.since && self.search.matches(&event);
         is_sought.then_some(event)

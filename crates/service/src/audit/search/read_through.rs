@@ -1,5 +1,5 @@
-//! The trail itself, read backwards by where events stand: a stretch of time after the other, as long as each has few enough
-//! events to put into order.
+//! Reads the trail itself backwards by position, one time window after another. Windows are small enough for their events to be
+//! sorted in memory.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -11,23 +11,23 @@ use crate::{
     audit::{Audit, Event, EventKey},
 };
 
-/// So many events are read at once.
+/// The number of events read at once.
 pub(super) const AT_ONCE: usize = 100;
 
-/// The most events that are read through together, and put into order.
+/// The maximum number of events in a window.
 const WINDOW: usize = 1_000;
 
-/// Without a filter, one read takes at most this many pages' worth of events.
+/// Without a filter, a window has at most this many times the events of a page.
 const SPARE: usize = 4;
 
-/// The first window, which widens where there is little.
+/// The first window, which grows where there are few events.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
-/// The shortest one: a moment. What has more events than a window takes is told from its first on.
+/// The shortest window. If it has more events than a window allows, they are returned from the first on.
 const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
 impl Audit {
-    /// Reads the trail through, by where events stand.
+    /// Reads the trail backwards by position.
     pub(super) async fn read_through(
         &self,
         looking: &mut Looking<'_>,
@@ -43,7 +43,7 @@ impl Audit {
             if end <= looking.since {
                 return Ok(None);
             }
-            // What was too much is come to from behind, beginning with its last moment.
+            // A window that was too dense is entered from its end, starting with its last moment.
             let behind = dense.map(|dense: Timestamp| dense.saturating_add(SHORTEST_LOOK));
             if behind.is_some_and(|behind| end <= behind) {
                 (look, dense) = (SHORTEST_LOOK, None);
@@ -70,12 +70,12 @@ impl Audit {
                         _ => look,
                     };
                 }
-                // The latest of it are what is wanted: so less of it.
+                // Only the latest events of the window are wanted, so a shorter one is read.
                 Seen::More(last) if end.saturating_since(start) > SHORTEST_LOOK => {
                     look = (look / 32).max(SHORTEST_LOOK);
                     dense = Some(last);
                 }
-                // More at one moment. A page that ends here leaves all of it to the next.
+                // Too many events at one moment. A page that ends here leaves them all to the next.
                 Seen::More(_) if looking.is_over() => {}
                 Seen::More(_) => {
                     before = Before {
@@ -89,7 +89,7 @@ impl Audit {
         Ok(is_more.then_some(before))
     }
 
-    /// What stands from `start` on and before `end`.
+    /// Reads the events from `start` on and before `end`.
     async fn between(
         &self,
         looking: &mut Looking<'_>,
@@ -116,7 +116,7 @@ impl Audit {
         Ok(Seen::of(found, looking.read - before))
     }
 
-    /// What stands at the moment of this event behind it, in order of keys; where to go on, if that was not all.
+    /// Reads the events of the same moment after this one, in key order. Returns where to continue if not all were read.
     async fn rest_of(
         &self,
         looking: &mut Looking<'_>,
@@ -147,7 +147,7 @@ impl Audit {
 }
 
 impl Looking<'_> {
-    /// The most events that are read through together.
+    /// Returns the maximum number of events in a window.
     fn window(&self) -> usize {
         if self.search.is_unfiltered() {
             self.most.saturating_mul(SPARE).clamp(AT_ONCE, WINDOW)
@@ -157,11 +157,11 @@ impl Looking<'_> {
     }
 }
 
-/// What there is between two moments.
+/// The events of a window.
 enum Seen {
-    /// This is sought of it, the latest moment first, and of a moment in order of keys; and so many were read.
+    /// The matching events, latest moment first and in key order within a moment, and the number of events read.
     All(Vec<(EventKey, Event)>, usize),
-    /// More than is read through together: as much as that up to this moment alone.
+    /// Too many: the maximum was reached at this moment.
     More(Timestamp),
 }
 

@@ -48,7 +48,7 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
     let all: Vec<_> = all.collect();
     assert_eq!(told, all);
     assert!((4..8).contains(&pages), "{pages}");
-    // By who asked, or of what.
+    // By caller or by target.
     let mine = Search {
         by: vec![origin.who.to_string()],
         outcome: Some(Outcome::Done),
@@ -61,7 +61,7 @@ async fn the_latest_are_found_first_and_the_rest_page_by_page() {
     assert_eq!((found.events.len(), found.before), (130, None));
 }
 
-/// Keeps events that are there from before this release, or as if.
+/// Stores events as an earlier release did.
 async fn keep(bench: &Bench, events: &[(Timestamp, Event)]) {
     for some in events.chunks(100) {
         let mut batch = bench.store.batch(bench.clock.now());
@@ -79,7 +79,7 @@ fn event(at: Timestamp, who: &str, target: &str) -> Event {
     serde_json::from_value(json).unwrap()
 }
 
-/// All that is found, and in how many pages.
+/// All events found, and the number of pages.
 async fn all_of(bench: &Bench, search: &Search, most: usize) -> (Vec<Event>, usize) {
     let (mut all, mut before, mut pages) = (Vec::new(), None, 0);
     loop {
@@ -130,7 +130,7 @@ async fn whoever_fills_the_trail_hides_nothing_in_it() {
     let (found, pages) = all_of(&bench, &of_a_till, 50).await;
     assert_eq!(found.len(), 1);
     assert!(pages <= 5, "{pages}");
-    // A user's own are not looked for among others'.
+    // A user's own events are not searched among others'.
     let own = Search {
         by: vec!["user:1:7:0000000000".to_owned(), "user:ada".to_owned()],
         of: vec!["organisation/1/user/7".to_owned()],
@@ -170,7 +170,7 @@ async fn a_page_of_whatever_there_is_reads_little_more_than_it_shows() {
     let read = found.await.unwrap().read;
     assert!((50..600).contains(&read), "{read}");
     let (all, _) = all_of(&bench, &everything, 50).await;
-    // Of the server's start there are some, too.
+    // Some events are from the server's start.
     let kept = all
         .into_iter()
         .filter(|event| event.target == "instance/shop");
@@ -206,7 +206,7 @@ async fn more_of_a_moment_than_a_page_reads_is_told_to_its_end() {
     );
 }
 
-/// Releases of before kept whatever a client had sent.
+/// Earlier releases stored texts of any length.
 #[tokio::test]
 async fn what_is_found_is_no_longer_than_an_event_may_be() {
     let bench = bench().await;
@@ -225,7 +225,7 @@ async fn what_is_found_is_no_longer_than_an_event_may_be() {
     }
 }
 
-/// An event of several is told of the time of its last, and found by it.
+/// A combined event has the time of its last event and is found by it.
 #[tokio::test]
 async fn what_is_of_several_is_found_at_the_end_of_its_time() {
     let bench = bench().await;

@@ -1,4 +1,4 @@
-//! Whose turn it is to search: the trail is read for a few at once, and nobody shuts the others out.
+//! Limits concurrent searches in total and for each reader, so that nobody shuts the others out.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{Place, Places, TooBusy, audit::Subject};
 
-/// How many searches read at once: they share the store with those who log in.
+/// How many searches read at once, since they share the store with logins.
 const SEARCHES: usize = 4;
 
 /// How many more wait.
 const WAITING: usize = 28;
 
-/// How many of all these are one looker's.
+/// How many of these one reader may have.
 const EACH: usize = 2;
 
-/// Who searches: of each only a few searches are under way at once.
+/// A reader, for whom only a few searches run at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::audit) enum Looker {
-    /// An operator, whichever of their tokens they show: the subject that these are of.
+    /// An operator by the subject of their tokens.
     Operator(String),
     /// A user.
     User(Subject),
@@ -33,12 +33,12 @@ impl fmt::Display for Looker {
     }
 }
 
-/// Turns at reading the trail through.
+/// The permits for searches.
 #[derive(Debug)]
 pub(in crate::audit) struct Turns {
-    /// One for each that reads or waits.
+    /// One place for each search that reads or waits.
     places: Places,
-    /// One for each that reads.
+    /// One permit for each search that reads.
     turns: Semaphore,
 }
 
@@ -83,7 +83,7 @@ mod tests {
         let refused = audit.search(&READER, &search, None, START, 5).await;
         assert_eq!(refused.unwrap_err(), StorageError::Busy(TooBusy));
         drop(full);
-        // One that waits for its turn has it in the end.
+        // A search that waits for its turn gets it.
         let turns = u32::try_from(SEARCHES).unwrap();
         let turns = audit.turns.turns.try_acquire_many(turns).unwrap();
         let mut waiting = Box::pin(audit.search(&READER, &search, None, START, 5));

@@ -1,4 +1,4 @@
-//! Certificates are decoded and judged where that is bounded in number.
+//! Decoding and validation of certificates use the bounded queue.
 
 use super::*;
 use crate::TooBusy;
@@ -17,7 +17,7 @@ async fn while_too_much_is_judged_no_certificate_is_decoded_and_nothing_changes(
     let full = certificates.judging.fill();
     let put = certificates.put(&dps, "two", &any, upload);
     assert_eq!(put.await, Err(Failure::Storage(busy())));
-    // What was read at its upload is not judged again.
+    // The description was read at the upload.
     let got = certificates.get(&dps, "one", &any).await.unwrap();
     assert_eq!(certificates.list(&dps).await, Ok(vec![got]));
     let again = certificates.generate_code(&dps, "one", &any);

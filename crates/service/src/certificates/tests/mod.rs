@@ -1,4 +1,4 @@
-//! The use cases, rule by rule and race by race.
+//! Tests of the use cases: rules and races.
 
 mod judging;
 mod permission;
@@ -49,7 +49,7 @@ impl Ca {
         }
     }
 
-    /// The leaf that names a code.
+    /// The leaf certificate for a code.
     fn leaf(&self, code: &str) -> Vec<u8> {
         let ca = X509Certificate::from_der(&self.der).unwrap();
         let code = VerificationCode::parse(code).unwrap();
@@ -76,7 +76,7 @@ fn service(name: &str) -> ProvisioningService {
     }
 }
 
-/// Somebody who may work with the certificates of the service of this name.
+/// A caller who may work with the certificates of the service with this name.
 fn caller(service_name: &str) -> Caller {
     Caller::unasked(service(service_name), &origin())
 }

@@ -1,4 +1,4 @@
-//! Who may work with certificates at all.
+//! Permission to work with certificates.
 
 use keyproof_auth::operator::OperatorScopes;
 use zeroize::Zeroizing;
@@ -76,7 +76,7 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
     );
 }
 
-/// A request may take its time between its head and its last byte.
+/// A request may take a while between its head and its last byte.
 #[tokio::test]
 async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     let bench = bench().await;
@@ -99,7 +99,7 @@ async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     ));
     assert_eq!(certificates.list(&caller).await.unwrap(), []);
     assert_eq!(bench.times(Action::CertificateCreate).await, 0);
-    // Nor is it said that there is none.
+    // The absence of a certificate is not reported either.
     let deleted = certificates.delete(&caller, "c", &Precondition::Any).await;
     assert!(matches!(
         deleted,
@@ -128,7 +128,7 @@ async fn what_is_shown_is_read_along_with_the_token() {
     };
     assert_eq!(get("C").await.unwrap().name, "c");
     assert_eq!(bench.faults.steps(), 1);
-    // What was not read along is not taken for absent.
+    // A certificate that was not read with the token does not count as absent.
     bench.put("d", &Ca::new("B"), None).await;
     assert_eq!(get("d").await.unwrap().name, "d");
     assert_eq!(get("e").await, Err(Failure::Refused(GetError::Unknown)));

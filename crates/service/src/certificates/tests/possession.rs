@@ -68,7 +68,7 @@ async fn a_failed_proof_changes_nothing_but_the_audit_trail() {
         b"no certificate".to_vec(),
     ];
     for leaf in &wrong {
-        // Within one millisecond the order of events is by chance.
+        // Within one millisecond the order of events is random.
         bench.clock.advance(Duration::from_millis(1));
         let refused = bench.verify("c", leaf).await;
         let Err(Failure::Refused(VerifyError::Refused(report))) = refused else {
@@ -88,7 +88,7 @@ async fn a_failed_proof_changes_nothing_but_the_audit_trail() {
     assert!(refusals[1].contains("fail common-name: "), "{refusals:?}");
     assert!(refusals[2].contains("fail not-the-ca: "), "{refusals:?}");
     assert!(refusals[3].contains("fail leaf: "), "{refusals:?}");
-    // The code lives on.
+    // The code stays valid.
     assert!(bench.verify("c", &ca.leaf(&issued.digits)).await.is_ok());
 }
 
@@ -111,7 +111,7 @@ async fn a_new_code_ends_the_old_one_and_leaves_a_verified_certificate_verified(
     assert_eq!(proven.verification, Verification::Proven);
 }
 
-/// The proof may have been seen since the backup was made.
+/// The proof may have been disclosed since the backup.
 #[tokio::test]
 async fn a_code_ends_with_a_restore_and_the_certificate_stays() {
     let bench = bench().await;
@@ -146,7 +146,7 @@ async fn a_code_dies_when_its_time_is_over() {
     for (name, waits, verdict) in [
         ("a", lifetime - Duration::from_millis(1), true),
         ("b", lifetime, false),
-        // Within a second.
+        // Expiry and use within one second.
         ("c", lifetime - Duration::from_millis(1), true),
     ] {
         bench.put(name, &ca, None).await;
@@ -183,7 +183,7 @@ async fn of_two_proofs_at_once_one_is_taken() {
         let (one, two) = (proof(), proof());
         let verdicts = [one.await.unwrap(), two.await.unwrap()];
         let taken = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
-        // Whoever loses finds another version, or a code that is spent; in the second round nothing is left to prove.
+        // The losers find another version or a used code. In the second round nothing is left to prove.
         let expected = usize::from(precondition != Precondition::Any);
         assert_eq!(taken, expected, "{verdicts:?}");
         for verdict in verdicts.iter().filter_map(|verdict| verdict.as_ref().err()) {

@@ -34,7 +34,7 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
     assert_eq!(listed, [put]);
 }
 
-/// A certificate's record as it was before the uploaded file was kept.
+/// A certificate's record from before the uploaded file was stored.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct OldCertificate {
     place: records::ServiceNames,
@@ -94,7 +94,7 @@ async fn the_pem_file_is_kept_with_its_certificate_alone() {
     };
     assert_eq!(put(pem.as_bytes()).await.pem.as_ref(), Some(&pem));
     assert_eq!(bench.code("c").await.certificate.pem.as_ref(), Some(&pem));
-    // In another encoding it is the same certificate, whose code lives on.
+    // In another encoding it is the same certificate and keeps its code.
     let digits = bench.code("c").await.digits;
     assert_eq!(put(&ca.der).await.pem, None);
     assert_eq!(put(pem.as_bytes()).await.pem.as_ref(), Some(&pem));
@@ -135,7 +135,7 @@ async fn names_compare_without_case_and_stay_as_first_written() {
         );
     }
     assert_eq!(certificates.list(&shouted).await.unwrap().len(), 2);
-    // Another service is another service.
+    // Another service has its own certificates.
     let elsewhere = caller("dps2");
     assert_eq!(certificates.list(&elsewhere).await.unwrap(), []);
 }
@@ -187,7 +187,7 @@ async fn what_exists_is_changed_at_its_version_alone() {
     }
     assert_eq!(bench.shown("c").await, second);
     assert_eq!(bench.told().await.len(), before);
-    // What only reads need not name a version, but one that it names counts.
+    // A read needs no version, but one that is given must match.
     let read = certificates
         .get(&caller("dps"), "c", &at(first.version))
         .await;
@@ -236,7 +236,7 @@ async fn a_body_is_judged_after_existence_and_precondition() {
         verified.err().unwrap()
     };
     let (no_put, no_leaf) = (PutError::Body("not JSON"), VerifyError::Body("not JSON"));
-    // What is refused for its body is not looked at further: an empty name, a certificate without a code.
+    // After an unreadable body nothing else is checked, such as an empty name or a certificate without a code.
     assert_eq!(put("", &any).await, Failure::Refused(no_put.clone()));
     assert_eq!(
         verify("c", &any).await,
@@ -283,7 +283,7 @@ async fn the_same_certificate_keeps_its_state_and_another_starts_anew() {
     bench.put("c", &ca, None).await;
     let digits = bench.code("c").await.digits;
     bench.clock.advance(LATER);
-    // The code outlives an upload of the same.
+    // The code stays valid after an upload of the same certificate.
     let same = bench.put("c", &ca, None).await;
     assert_eq!(same.created_at, START);
     assert_eq!(same.updated_at, START.saturating_add(LATER));
@@ -365,7 +365,7 @@ async fn an_assertion_is_told_as_one_and_can_be_refused() {
     strict.put("c", &ca, Some(false)).await;
     let digits = strict.code("c").await.digits;
     strict.verify("c", &ca.leaf(&digits)).await.unwrap();
-    // What was proven may be sent back.
+    // A proven state may be sent back.
     let kept = strict.put("c", &ca, Some(true)).await;
     assert_eq!(kept.verification, Verification::Proven);
 }
@@ -430,7 +430,7 @@ async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
     assert_eq!(stored, limit);
     let listed = bench.certificates().list(&caller("dps")).await.unwrap();
     assert_eq!(listed.len(), 3);
-    // A page at a time, behind a name that need not be there.
+    // Page by page, after a name that need not exist.
     let page = async |after: Option<&str>| {
         let dps = caller("dps");
         let page = bench.certificates().list_page(&dps, after, 2).await;
@@ -443,7 +443,7 @@ async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
     assert_eq!((&*last.rows, last.next), (&listed[2..], None));
     let beyond = page(Some("zzz")).await;
     assert_eq!((beyond.rows, beyond.next), (Vec::new(), None));
-    // One that is there can still be changed, and room is made by deleting.
+    // Existing certificates can still be changed, and deleting one makes room.
     bench.put(&listed[0].name, &ca, None).await;
     let (dps, any) = (caller("dps"), Precondition::Any);
     for view in &listed {
@@ -504,7 +504,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     bench.faults.commits(Commits::Made);
     assert_eq!(bench.shown("c").await, put);
     bench.faults.commits(Commits::Lost);
-    // The second time it is absent, as far as this server knows.
+    // The second time the certificate is absent, as far as this server knows.
     for _ in 0..2 {
         let deleted = certificates.delete(&dps, "c", &any).await;
         assert!(matches!(
@@ -544,7 +544,7 @@ async fn what_ends_soon_is_told_of_records_of_before_too() {
     let later = ends.saturating_add(Duration::from_secs(1));
     assert_eq!(ending(later).await, told);
     assert_eq!(ending(ends).await, []);
-    // Earlier releases did not write down what a certificate says of itself.
+    // Earlier releases did not store a description.
     let key = certificate_key(&service("dps"), "root");
     let now = bench.clock.now();
     let stored = bench.store.get::<Certificate>(&key, now).await.unwrap();
