@@ -44,7 +44,7 @@ impl Base32Profile {
     ///
     /// # Errors
     ///
-    /// The `Base32…` variants give what is wrong with the text, and where.
+    /// A `Base32…` variant if the text is invalid, with the position.
     /// [`SecretTooLong`](OtpError::SecretTooLong) if `out` is too short. In both cases `out` may
     /// contain some of the decoded bytes.
     pub fn decode_to(self, text: &str, out: &mut [u8]) -> Result<usize, OtpError> {
