@@ -90,7 +90,7 @@ impl LoginGrant {
         }
     }
 
-    /// Whether `self` allows nothing that `other` does not.
+    /// Whether `other` allows everything that `self` allows.
     pub const fn is_subset_of(self, other: Self) -> bool {
         self.permissions() & !other.permissions() == 0
     }

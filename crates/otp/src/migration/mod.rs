@@ -1,4 +1,5 @@
-//! `otpauth-migration` URIs: the text in the QR codes that Google Authenticator exports accounts in.
+//! `otpauth-migration` URIs: the text in the QR codes with which Google Authenticator exports
+//! accounts.
 //!
 //! The format has no specification. This module reads and writes the following:
 //!
