@@ -1,5 +1,5 @@
-//! Accounts with passwords and bearer tokens, kept in memory: what a service does at sign-up, at
-//! login and at each request, and how a new password ends every token of before.
+//! Accounts with passwords and bearer tokens, stored in memory. Shows what a service does at sign-up, at login and at
+//! each request, and how a new password ends every earlier token.
 //!
 //! `cargo run --example accounts --features std`
 
@@ -15,13 +15,13 @@ use keyproof_auth::{
     check_new_password,
 };
 
-/// What a database would keep of a user: no password, and nothing that logs in.
+/// What a database would store for a user: neither the password nor anything that logs in.
 struct Account {
     password: String,
     generation: Generation,
 }
 
-/// What it would keep of a token, under the token's digest.
+/// What it would store for a token, under the token's digest.
 struct Issued {
     user: String,
     validity: Validity,
@@ -37,7 +37,7 @@ struct Service {
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 impl Service {
-    /// Signs up, and sets a new password: the new generation ends what the old one had issued.
+    /// Signs up a user, or sets a new password. The new generation ends every token of the old one.
     fn set_password(&mut self, user: &str, password: &str) -> Outcome<()> {
         check_new_password(password)?;
         let hash = PasswordHash::create(
@@ -56,7 +56,7 @@ impl Service {
 
     fn log_in(&mut self, user: &str, password: &str, now: UnixMillis) -> Outcome<Option<String>> {
         let Some(account) = self.accounts.get(user) else {
-            // Hashes here too, so that the time taken does not tell who exists.
+            // Hashes here too, so that the time taken does not reveal which users exist.
             let password = password.as_bytes();
             let _ = PasswordHash::verify_absent(password, Cost::MINIMUM, &mut self.memory)?;
             return Ok(None);
@@ -78,7 +78,7 @@ impl Service {
         Ok(Some(token.text().to_string()))
     }
 
-    /// Whose request it is that carries this token.
+    /// Returns the user whose request has this token.
     fn authenticate(&self, token: &str, now: UnixMillis) -> Result<&str, AuthError> {
         let digest = Token::parse(token)?.digest();
         let issued = self.tokens.get(&digest).ok_or(AuthError::MalformedToken)?;

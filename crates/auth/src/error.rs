@@ -1,10 +1,10 @@
-//! Everything that this crate refuses, with what it takes to explain it.
+//! The error type of this crate.
 
 use alloc::string::String;
 
 use crate::UnixMillis;
 
-/// Why a password, a token or a scope was refused.
+/// Why a password, a token, a scope or another input was rejected.
 ///
 /// No variant contains a password, a token or a hash.
 ///
@@ -18,20 +18,20 @@ use crate::UnixMillis;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// A cost parameter lies outside what this crate hashes with.
+    /// A cost parameter is outside the supported range.
     #[error("Argon2 {parameter} must be between {minimum} and {maximum}, not {found}")]
     CostOutOfRange {
         /// `memory`, `iterations` or `lanes`.
         parameter: &'static str,
-        /// The value that was asked for.
+        /// The requested value.
         found: u32,
-        /// The lowest that is allowed.
+        /// The lowest allowed value.
         minimum: u32,
-        /// The highest that is allowed.
+        /// The highest allowed value.
         maximum: u32,
     },
-    /// The time is at or after the end of a validity.
-    #[error("expired: have a new one issued, as a login does")]
+    /// The current time is at or after the end of a validity.
+    #[error("expired: log in again, or have a new one issued")]
     Expired {
         /// The first moment at which it is no longer valid.
         at: UnixMillis,
@@ -39,18 +39,18 @@ pub enum AuthError {
     /// A stored password is not an Argon2id PHC string of the form that this crate writes.
     #[error("not an Argon2id password hash: {reason}")]
     MalformedPasswordHash {
-        /// Which part was wrong.
+        /// The part that is wrong.
         reason: &'static str,
     },
-    /// The text is none that a token, a digest or a generation has.
+    /// The text is not that of a token, a digest or a generation.
     #[error(
-        "not the text of a token, which is 43 or 52 characters of base64url, nor of a digest or generation in hexadecimal"
+        "not a token (43 or 52 characters of base64url), nor a digest or generation in hexadecimal"
     )]
     MalformedToken,
-    /// The memory for one hash could not be had.
+    /// The memory for one hash could not be allocated.
     #[error("no memory for a password hash of {kib} KiB: hash fewer at once, or at a lower cost")]
     OutOfMemory {
-        /// How much was asked for.
+        /// The requested memory in KiB.
         kib: u32,
     },
     /// A new password is too long.
@@ -58,7 +58,7 @@ pub enum AuthError {
     PasswordTooLong {
         /// Its length in bytes.
         found: usize,
-        /// The longest that is taken.
+        /// The longest accepted length.
         maximum: usize,
     },
     /// A new password is too short.
@@ -66,29 +66,29 @@ pub enum AuthError {
     PasswordTooShort {
         /// Its length in characters.
         found: usize,
-        /// The shortest that is taken.
+        /// The shortest accepted length.
         minimum: usize,
     },
-    /// What a token or key was bound to has moved on: a new password, a removal, a suspension.
+    /// The owner's generation has changed, because of a new password, a removal or a suspension.
     #[error(
         "superseded: a new password, a removal or a suspension has ended it; have a new one issued"
     )]
     Superseded,
-    /// A time that is before the Unix epoch or too late.
+    /// A time is before the Unix epoch or too late.
     #[error("the time is before 1970 or beyond what can be represented")]
     Time,
-    /// A scope's name is none of the known ones or cannot be one, or its limit is malformed.
+    /// A scope's name is unknown or invalid, its limit is malformed, or the number of scopes is out of range.
     #[error("unknown scope {found:?}: {known}")]
     UnknownScope {
-        /// The text as given, cut to its first 64 characters.
+        /// The given text, truncated to its first 64 characters.
         found: String,
-        /// Which scopes there are, in words.
+        /// The known scopes, or the rules for them, in words.
         known: &'static str,
     },
 }
 
 impl AuthError {
-    /// An [`AuthError::UnknownScope`] with a bounded copy of the text.
+    /// Creates an [`AuthError::UnknownScope`] with a bounded copy of the text.
     pub(crate) fn unknown_scope(text: &str, known: &'static str) -> Self {
         Self::UnknownScope {
             known,

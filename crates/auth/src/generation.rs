@@ -1,4 +1,4 @@
-//! What ends a credential before its owner does: the clock, or a new generation of what it hangs on.
+//! What ends a credential early: the clock, or a new generation of its owner.
 
 use alloc::string::String;
 use core::{fmt, str::FromStr};
@@ -7,16 +7,17 @@ use data_encoding::HEXLOWER;
 
 use crate::{AuthError, UnixMillis};
 
-/// Which life of an account, instance or key a credential belongs to: 128 random bits, drawn anew whenever
-/// every older credential has to end (a new password, a suspension, removal and creation under the same name).
+/// The generation of an account, instance or key that a credential belongs to: 128 random bits. A new one is drawn
+/// whenever every older credential must end: at a new password, a suspension, or a removal and creation under the same
+/// name.
 ///
-/// It is random and not a counter so that a deleted and recreated owner never comes back to a value that an
-/// old credential carries. Its text is 32 lower-case hex digits.
+/// It is random and not a counter, so that a deleted and recreated owner never has a generation of an old credential
+/// again. Its text is 32 lower-case hexadecimal digits.
 ///
 /// ```
 /// use keyproof_auth::Generation;
 ///
-/// let before = Generation::from_random([0xab; 16]); // 16 bytes of a random source
+/// let before = Generation::from_random([0xab; 16]); // 16 bytes from a random source
 /// let stored = before.to_string();
 /// assert_eq!(stored, "abababababababababababababababab");
 /// assert_eq!(stored.parse::<Generation>()?, before);
@@ -26,7 +27,7 @@ use crate::{AuthError, UnixMillis};
 pub struct Generation([u8; 16]);
 
 impl Generation {
-    /// A generation from 16 bytes of a cryptographic random source.
+    /// Creates a generation from 16 bytes of a cryptographic random source.
     pub const fn from_random(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -57,7 +58,7 @@ impl From<Generation> for String {
     }
 }
 
-/// How long a credential is valid: within one generation, and until a moment.
+/// The validity of a credential: within one generation, and until a time.
 ///
 /// ```
 /// use keyproof_auth::{AuthError, Generation, UnixMillis, Validity};
@@ -67,24 +68,25 @@ impl From<Generation> for String {
 /// let token = Validity { generation: before, expires_at: Some(at) };
 /// assert!(token.check(&before, now).is_ok());
 /// assert_eq!(token.check(&before, at), Err(AuthError::Expired { at }));
-/// // A new password, a new generation: whatever was issued before has ended.
+/// // A new password starts a new generation, which ends every earlier token.
 /// assert_eq!(token.check(&Generation::from_random([2; 16]), now), Err(AuthError::Superseded));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Validity {
-    /// The generation that it was issued in.
+    /// The generation in which the credential was issued.
     pub generation: Generation,
-    /// The first moment at which it is no longer valid; `None` is for ever.
+    /// The first moment at which it is no longer valid; `None` if it never expires.
     pub expires_at: Option<UnixMillis>,
 }
 
 impl Validity {
-    /// Checks that it is valid at `now`, for an owner that is in `current`.
+    /// Checks that the credential is valid at `now`, for an owner whose generation is `current`.
     ///
     /// # Errors
     ///
-    /// [`AuthError::Superseded`] before [`AuthError::Expired`]: what belongs to a past life has no expiry to talk about.
+    /// [`AuthError::Superseded`] if the generations differ, otherwise [`AuthError::Expired`]. A superseded credential
+    /// is never reported as expired.
     pub fn check(&self, current: &Generation, now: UnixMillis) -> Result<(), AuthError> {
         if self.generation != *current {
             return Err(AuthError::Superseded);

@@ -1,7 +1,7 @@
 //! Scopes of the tokens of keyproof's own operators, and of services that call it: `admin`, `audit`,
 //! `certificates[:SUB[/GROUP[/SERVICE]]]`, `instances[:NAME]`, `status`, `tpm[:NAMESPACE]`, `tpm-station` and
-//! `users[:ORGANISATION]`; those of audit, instances, status and users also with `-read`. Each is a place in a tree; it covers
-//! that place and everything below.
+//! `users[:ORGANISATION]`. Those of audit, instances, status and users also exist with `-read`. Each scope is a node of
+//! a tree, and covers that node and everything below it.
 
 use alloc::{
     borrow::{Cow, ToOwned},
@@ -12,7 +12,7 @@ use core::{fmt, str::FromStr};
 
 use crate::AuthError;
 
-/// All of them, for whoever named none.
+/// The known scopes, shown with an [`AuthError::UnknownScope`].
 const KNOWN: &str = "the scopes are admin, audit, certificates[:SUB[/GROUP[/SERVICE]]], instances[:NAME], status, tpm[:NAMESPACE], \
      tpm-station and users[:ORGANISATION]; audit, instances, status and users are also audit-read, instances-read[:NAME], \
      status-read and users-read[:ORGANISATION]";
@@ -20,17 +20,17 @@ const KNOWN: &str = "the scopes are admin, audit, certificates[:SUB[/GROUP[/SERV
 /// The longest name of an instance or an organisation, in bytes.
 const MAX_NAME: usize = 254;
 
-/// How many names lead to certificates.
+/// The largest number of names in a certificate path.
 const MAX_NAMES: usize = 3;
 
-/// What one operation needs, or a token grants.
+/// A scope that one operation needs, or that a token grants.
 ///
 /// ```
 /// use keyproof_auth::operator::{OperatorScope, Reach};
 ///
 /// let granted: OperatorScope = "users".parse()?;
 /// let needed = OperatorScope::Users(Reach::Read, Some("Acme".to_owned()));
-/// assert!(granted.covers(&needed)); // every organisation's, and what is changed as well
+/// assert!(granted.covers(&needed)); // it covers every organisation, and changes too
 /// assert!(!needed.covers(&granted));
 /// assert_eq!(needed.to_string(), "users-read:Acme");
 /// assert!("user".parse::<OperatorScope>().is_err());
@@ -45,29 +45,31 @@ pub enum OperatorScope {
     Audit(Reach),
     /// `certificates…`: the provisioning-service certificates at and below a path.
     Certificates(CertificatePath),
-    /// `instances` (every one) or `instances:NAME`: instances and their OTP devices.
+    /// `instances` (all) or `instances:NAME`: instances and their OTP devices.
     Instances(Reach, Option<String>),
-    /// `status`: how the server is.
+    /// `status`: the state of the server.
     Status(Reach),
-    /// `tpm` (every namespace) or `tpm:NAMESPACE`: the TPM categories, managers and keys, and what stations do.
+    /// `tpm` (every namespace) or `tpm:NAMESPACE`: TPM categories, managers and keys, and everything that stations
+    /// call.
     Tpm(Option<String>),
-    /// `tpm-station`: what a station calls: preauth, provision and activate, the nonce of an attestation, and the attestation.
+    /// `tpm-station`: the calls of a station: preauth, provision and activate, an attestation's nonce, and the
+    /// attestation.
     TpmStation,
-    /// `users` (of every organisation) or `users:ORGANISATION`: users and their second factors.
+    /// `users` (every organisation) or `users:ORGANISATION`: users and their second factors.
     Users(Reach, Option<String>),
 }
 
-/// How far a scope that is also there with `-read` reaches.
+/// The access of a scope that also exists with `-read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reach {
-    /// Nothing is changed. On the wire the suffix `-read`.
+    /// Read only, written with the suffix `-read`.
     Read,
-    /// Reading, and changes.
+    /// Reading and changing.
     Change,
 }
 
 impl Reach {
-    /// Whether it allows what needs `needed`.
+    /// Whether this access allows what needs `needed`.
     const fn covers(self, needed: Self) -> bool {
         matches!((self, needed), (Self::Change, _) | (_, Self::Read))
     }
@@ -80,8 +82,8 @@ impl Reach {
     }
 }
 
-/// Up to three names: subscription, resource group, service. Azure compares them without regard to case, so
-/// they are kept in lower case.
+/// Up to three names: subscription, resource group, service. Azure compares them case-insensitively, so they are stored
+/// in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificatePath(Vec<String>);
 
@@ -92,7 +94,8 @@ impl CertificatePath {
 }
 
 impl OperatorScope {
-    /// The scope of the certificates below none to all of subscription, resource group and service, in this order.
+    /// Returns the scope of the certificates below a path: any leading part of subscription, resource group and
+    /// service.
     ///
     /// ```
     /// use keyproof_auth::operator::OperatorScope;
@@ -103,7 +106,7 @@ impl OperatorScope {
     /// assert!(!group.covers(&OperatorScope::certificates(["my-sub"])));
     /// ```
     ///
-    /// There is no fourth name, and a scope that left it out would reach further than it says:
+    /// A fourth name does not compile, because a scope without it would cover more than intended:
     ///
     /// ```compile_fail
     /// # use keyproof_auth::operator::OperatorScope;
@@ -114,7 +117,7 @@ impl OperatorScope {
         Self::Certificates(CertificatePath::of(path))
     }
 
-    /// Whether a token with this scope reaches what needs `needed`.
+    /// Whether a token with this scope may do what needs `needed`.
     pub fn covers(&self, needed: &Self) -> bool {
         match (self, needed) {
             (Self::Admin, _) | (Self::Tpm(_) | Self::TpmStation, Self::TpmStation) => true,
@@ -132,7 +135,7 @@ impl OperatorScope {
     }
 }
 
-/// Whether what is named lies within what is granted: all, or what has this very name.
+/// Whether `granted` includes `named`: it has no name, which means all, or the same name.
 fn is_within(granted: &Option<String>, named: &Option<String>) -> bool {
     granted.is_none() || granted == named
 }
@@ -156,7 +159,7 @@ impl FromStr for OperatorScope {
             ("status", None) => Ok(Self::Status(reach)),
             ("instances", _) => Ok(Self::Instances(reach, named.transpose()?)),
             ("users", _) => Ok(Self::Users(reach, named.transpose()?)),
-            // The others are not there with the suffix.
+            // The other scopes do not exist with the suffix.
             _ if reach == Reach::Read => Err(unknown()),
             ("admin", None) => Ok(Self::Admin),
             ("tpm-station", None) => Ok(Self::TpmStation),
@@ -190,8 +193,8 @@ impl fmt::Display for OperatorScope {
     }
 }
 
-/// A name as it stands in a scope. A list of scopes has blanks between them, so a blank may be written `%20`, and what
-/// looks like that `%25`.
+/// Decodes a name in a scope. Spaces separate the scopes in a list, so a space in a name may be written `%20`, and a
+/// percent sign is written `%25`.
 fn name_of(text: &str) -> Option<String> {
     let mut name = String::with_capacity(text.len());
     let mut parts = text.split('%');
@@ -230,7 +233,8 @@ fn write_named(
     })
 }
 
-/// Whether a text is a DNS label in lower case (RFC 1035, section 2.3.1), as the names of namespaces and of what is in them are.
+/// Whether a text is a DNS label in lower case (RFC 1035, section 2.3.1), like the names of namespaces and of the
+/// objects in them.
 pub fn is_dns_label(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -240,7 +244,7 @@ pub fn is_dns_label(text: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-/// One to three names, none empty, none with blanks or control characters.
+/// Whether a text is one to three names, none of them empty and none with white space or control characters.
 fn is_certificate_path(text: &str) -> bool {
     text.len() <= 1024
         && text.split('/').count() <= MAX_NAMES
@@ -255,7 +259,7 @@ fn is_certificate_path(text: &str) -> bool {
 /// use keyproof_auth::operator::{OperatorScope, OperatorScopes};
 ///
 /// let granted: OperatorScopes = "tpm tpm:factory audit-read".parse()?;
-/// assert_eq!(granted.to_string(), "audit-read tpm"); // what `tpm` covers is not kept
+/// assert_eq!(granted.to_string(), "audit-read tpm"); // `tpm` covers `tpm:factory`
 /// assert!(granted.cover(&OperatorScope::TpmStation));
 /// assert!(!granted.cover(&OperatorScope::Admin));
 /// let narrower: OperatorScopes = "tpm:factory".parse()?;
@@ -266,7 +270,7 @@ fn is_certificate_path(text: &str) -> bool {
 pub struct OperatorScopes(Vec<OperatorScope>);
 
 impl OperatorScopes {
-    /// Makes a set of scopes.
+    /// Creates a set of scopes.
     ///
     /// ```
     /// use keyproof_auth::operator::{OperatorScope, OperatorScopes, Reach};
@@ -279,7 +283,7 @@ impl OperatorScopes {
     ///
     /// # Errors
     ///
-    /// [`AuthError::UnknownScope`] if there is none: a token that allows nothing is a mistake.
+    /// [`AuthError::UnknownScope`] if there are no scopes: a token that allows nothing is a mistake.
     pub fn new(scopes: impl IntoIterator<Item = OperatorScope>) -> Result<Self, AuthError> {
         let mut scopes: Vec<_> = scopes.into_iter().collect();
         if scopes.is_empty() {
@@ -295,11 +299,11 @@ impl OperatorScopes {
         Ok(Self(scopes))
     }
 
-    /// Reads scopes as a record or a claim gives them.
+    /// Parses scopes from separate texts, as in a record or a claim.
     ///
     /// # Errors
     ///
-    /// [`AuthError::UnknownScope`] for the first that is none, and for an empty list.
+    /// [`AuthError::UnknownScope`] for the first invalid scope, and for an empty list.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, AuthError> {
         let scopes = texts
             .into_iter()
@@ -308,17 +312,17 @@ impl OperatorScopes {
         Self::new(scopes)
     }
 
-    /// Whether one of them reaches what needs `needed`.
+    /// Whether one of the scopes covers `needed`.
     pub fn cover(&self, needed: &OperatorScope) -> bool {
         self.0.iter().any(|scope| scope.covers(needed))
     }
 
-    /// Whether they reach nothing that `other` does not.
+    /// Whether `other` covers each of these scopes.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|scope| other.cover(scope))
     }
 
-    /// Each of them.
+    /// Iterates over the scopes.
     pub fn iter(&self) -> impl Iterator<Item = &OperatorScope> {
         self.0.iter()
     }
@@ -327,14 +331,14 @@ impl OperatorScopes {
 impl FromStr for OperatorScopes {
     type Err = AuthError;
 
-    /// Reads what `Display` writes: scopes with one blank between.
+    /// Parses what `Display` writes: scopes separated by one space.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::parse(text.split(' '))
     }
 }
 
 impl fmt::Display for OperatorScopes {
-    /// Separated by blanks.
+    /// Writes the scopes separated by spaces.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, scope) in self.0.iter().enumerate() {
             let separator = if i == 0 { "" } else { " " };
@@ -479,7 +483,7 @@ mod tests {
         }
     }
 
-    /// What was there before reaches no more, and is reached by nothing more, than before.
+    /// Older scopes cover no more than before the console's were added, and no newer one covers an older one.
     #[test]
     fn the_scopes_of_the_console_give_nothing_on_a_wire() {
         let old = [

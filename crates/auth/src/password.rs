@@ -1,4 +1,4 @@
-//! Passwords under Argon2id (RFC 9106), in memory that the caller owns and reuses.
+//! Password hashing with Argon2id (RFC 9106), in memory that the caller owns and reuses.
 
 use alloc::{
     string::{String, ToString},
@@ -21,14 +21,14 @@ pub const SALT_BYTES: usize = 16;
 /// The length of the tag that this crate stores, in bytes.
 const TAG_BYTES: usize = 32;
 
-/// What one hash costs.
+/// The cost of one hash.
 ///
 /// ```
 /// use keyproof_auth::Cost;
 ///
 /// let cost = Cost::new(64 * 1024, 3, 1)?;
 /// assert_eq!((cost.memory_kib(), cost.iterations(), cost.lanes()), (65_536, 3, 1));
-/// assert!(Cost::new(1024, 1, 1).is_err()); // below what a stolen database needs
+/// assert!(Cost::new(1024, 1, 1).is_err()); // too little to protect a stolen database
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,19 +54,19 @@ impl Cost {
         lanes: 1,
     };
 
-    /// The most that is ever spent on one hash, whatever a configuration or a stored string asks for:
-    /// 256 MiB, 16 passes, 16 lanes.
+    /// The highest cost of any hash, whatever a configuration or a stored string requests: 256 MiB, 16 passes, 16
+    /// lanes.
     pub const MAXIMUM: Self = Self {
         memory_kib: 262_144,
         iterations: 16,
         lanes: 16,
     };
 
-    /// A cost between [`Cost::MINIMUM`] and [`Cost::MAXIMUM`], each parameter for itself.
+    /// Creates a cost. Each parameter must be between those of [`Cost::MINIMUM`] and [`Cost::MAXIMUM`].
     ///
     /// # Errors
     ///
-    /// [`AuthError::CostOutOfRange`] names the first parameter that is out of its range.
+    /// [`AuthError::CostOutOfRange`] for the first parameter that is out of range.
     pub fn new(memory_kib: u32, iterations: u32, lanes: u32) -> Result<Self, AuthError> {
         let cost = Self {
             memory_kib,
@@ -76,7 +76,8 @@ impl Cost {
         cost.at_least(Self::MINIMUM)
     }
 
-    /// A cost below the floor, down to Argon2's own (RFC 9106, section 3.1). For tests: it protects nothing.
+    /// Creates a cost that may be below [`Cost::MINIMUM`], down to Argon2's own minimum (RFC 9106, section 3.1). For
+    /// tests only: it protects nothing.
     ///
     /// # Errors
     ///
@@ -103,18 +104,19 @@ impl Cost {
         self.memory_kib
     }
 
-    /// How many passes over the memory one hash makes.
+    /// The number of passes over the memory.
     pub const fn iterations(&self) -> u32 {
         self.iterations
     }
 
-    /// How many lanes of the memory may be filled side by side.
+    /// The number of lanes of the memory that can be filled in parallel.
     pub const fn lanes(&self) -> u32 {
         self.lanes
     }
 
-    /// What a hash of this cost takes beyond one of another, to be spent after that where nobody is to tell the two apart by
-    /// their time; none where this is no dearer. It is counted in passes over a KiB, and may lie below the floor of new hashes.
+    /// Returns the work that a hash of this cost takes beyond one of `other`, or `None` if it does not take more. Spend
+    /// it after a hash of `other`, so that the two cannot be distinguished by their time. Work is counted in passes
+    /// over a KiB. The result may be below [`Cost::MINIMUM`].
     ///
     /// ```
     /// use keyproof_auth::Cost;
@@ -127,7 +129,8 @@ impl Cost {
     /// ```
     pub fn beyond(self, other: Self) -> Option<Self> {
         let passes = self.passes().checked_sub(other.passes())?;
-        // In as much memory as it takes, and so in few passes: one of these at most is made more than is missing.
+        // Uses as much memory as needed, and so few passes. Rounding up adds less than one pass over a KiB for each
+        // iteration, or the minimum memory.
         let iterations = passes.div_ceil(self.memory_kib).max(Params::MIN_T_COST);
         let least = self.lanes.saturating_mul(8).max(Params::MIN_M_COST);
         (passes > 0).then(|| Self {
@@ -137,7 +140,7 @@ impl Cost {
         })
     }
 
-    /// How often a KiB is passed over: at most 2^22, for each parameter is bounded.
+    /// The number of passes over a KiB: at most 2^22, because each parameter is bounded.
     const fn passes(self) -> u32 {
         self.memory_kib.saturating_mul(self.iterations)
     }
@@ -183,7 +186,7 @@ impl Cost {
     }
 }
 
-/// The memory that hashing works in: allocated at the first hash, reused by the next, wiped after each.
+/// The working memory of hashes. It is allocated by the first hash, reused by the next ones, and wiped after each.
 ///
 /// ```
 /// use keyproof_auth::{Cost, Memory, PasswordHash};
@@ -192,7 +195,7 @@ impl Cost {
 /// assert_eq!(memory.held_kib(), 0);
 /// PasswordHash::create(b"correct horse", [7; 16], Cost::MINIMUM, &mut memory)?;
 /// assert!(memory.held_kib() >= 19 * 1024); // kept for the next hash
-/// memory.shrink_to(Cost::MINIMUM); // gives back what a dearer hash has taken
+/// memory.shrink_to(Cost::MINIMUM); // frees what a more expensive hash allocated
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
 #[derive(Default)]
@@ -201,18 +204,18 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// No memory yet.
+    /// Creates a `Memory` with nothing allocated yet.
     pub const fn new() -> Self {
         Self { blocks: Vec::new() }
     }
 
-    /// What it holds on to, in KiB.
+    /// The allocated memory, in KiB.
     pub fn held_kib(&self) -> usize {
         self.blocks.capacity()
     }
 
-    /// Gives back what is more than a hash of this cost needs: a stored hash may ask for more than the
-    /// cost in force, once.
+    /// Frees memory beyond what a hash of this cost needs. A stored hash may once have needed more than the current
+    /// cost.
     pub fn shrink_to(&mut self, cost: Cost) {
         let blocks = cost.memory_kib as usize;
         if self.blocks.len() > blocks {
@@ -221,7 +224,7 @@ impl Memory {
         }
     }
 
-    /// Fills `tag` with Argon2id of the password.
+    /// Writes the password's Argon2id hash to `tag`.
     fn hash(
         &mut self,
         password: &[u8],
@@ -241,7 +244,7 @@ impl Memory {
             .resize(needed.max(self.blocks.len()), Block::new());
         let outcome = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into_with_memory(password, salt, tag, self.blocks.as_mut_slice());
-        // The blocks would let a reader of this memory test guesses without doing the work.
+        // The blocks would let an attacker who reads this memory test guesses without doing the work.
         self.blocks
             .iter_mut()
             .take(needed)
@@ -260,20 +263,19 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// A password's hash as it is stored: a PHC string,
-/// `$argon2id$v=19$m=…,t=…,p=…$<salt>$<tag>`.
+/// A password hash, stored as a PHC string, `$argon2id$v=19$m=…,t=…,p=…$<salt>$<tag>`.
 ///
 /// ```
 /// use keyproof_auth::{Cost, Memory, PasswordHash, PasswordMatch};
 ///
 /// let mut memory = Memory::new();
-/// let salt = [7; 16]; // of a random source, another one for each password
+/// let salt = [7; 16]; // from a random source, different for each password
 /// let stored = PasswordHash::create(b"correct horse", salt, Cost::MINIMUM, &mut memory)?.to_phc();
 ///
 /// let hash = PasswordHash::parse(&stored)?;
 /// assert_eq!(hash.verify(b"correct horse", &mut memory)?, PasswordMatch::Correct);
 /// assert!(!hash.verify(b"wrong", &mut memory)?.is_correct());
-/// // The policy asks for more now: after the next login the password is hashed anew.
+/// // The policy now requires more: hash the password again after the next login.
 /// assert!(hash.needs_rehash(Cost::new(64 * 1024, 3, 1)?));
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
@@ -284,18 +286,18 @@ pub struct PasswordHash {
     tag: [u8; TAG_BYTES],
 }
 
-/// What a password came to. Not a `bool`, for a `?` in front of one drops it without a warning.
+/// The result of verifying a password. It is not a `bool`, because a `?` in front of one discards it without a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it says whether the password was right"]
 pub enum PasswordMatch {
-    /// It is the password.
+    /// The password is correct.
     Correct,
-    /// It is not.
+    /// The password is wrong.
     Wrong,
 }
 
 impl PasswordMatch {
-    /// Whether it is the password.
+    /// Whether the password is correct.
     #[must_use = "it says whether the password was right"]
     pub const fn is_correct(self) -> bool {
         matches!(self, Self::Correct)
@@ -303,7 +305,7 @@ impl PasswordMatch {
 }
 
 impl PasswordHash {
-    /// Hashes a password. `salt` comes from a cryptographic random source.
+    /// Hashes a password. `salt` must come from a cryptographic random source.
     ///
     /// # Errors
     ///
@@ -321,8 +323,8 @@ impl PasswordHash {
         Ok(Self { cost, salt, tag })
     }
 
-    /// Reads a stored string. Its parameters may lie below the floor that new hashes have (an older
-    /// policy, a test), but never above [`Cost::MAXIMUM`].
+    /// Parses a stored string. Its parameters may be below [`Cost::MINIMUM`] (from an older policy or a test), but
+    /// never above [`Cost::MAXIMUM`].
     ///
     /// # Errors
     ///
@@ -355,7 +357,7 @@ impl PasswordHash {
         })
     }
 
-    /// Whether this is the password. Hashes with the stored parameters; the comparison takes constant time.
+    /// Verifies a password. Hashes it with the stored parameters, and compares in constant time.
     ///
     /// # Errors
     ///
@@ -371,13 +373,13 @@ impl PasswordHash {
         })
     }
 
-    /// Costs as much as [`PasswordHash::verify`] and never accepts: for an account that does not exist, so that it cannot be
-    /// told from others by the time that a login takes.
+    /// Takes as much work as [`PasswordHash::verify`], and never accepts. Use it for an account that does not exist, so
+    /// that the time of a login does not reveal which accounts exist.
     ///
     /// ```
     /// use keyproof_auth::{Cost, Memory, PasswordHash};
     ///
-    /// // No account has this name, but the answer takes as long as if one had.
+    /// // No account has this name, but the login takes as long as if one had.
     /// let mut memory = Memory::new();
     /// let answer = PasswordHash::verify_absent(b"a guess", Cost::MINIMUM, &mut memory)?;
     /// assert!(!answer.is_correct());
@@ -397,17 +399,18 @@ impl PasswordHash {
         Ok(PasswordMatch::Wrong)
     }
 
-    /// The cost that it was made with.
+    /// The cost of this hash.
     pub const fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// Whether it was made with another cost than the one in force.
+    /// Whether the hash has another cost than `cost`, the current one.
     pub fn needs_rehash(&self, cost: Cost) -> bool {
         self.cost != cost
     }
 
-    /// The string to store. It is no secret like a password is, but it invites guessing: keep it out of logs.
+    /// Returns the string to store. It is less sensitive than the password, but lets others test guesses: keep it out
+    /// of logs.
     pub fn to_phc(&self) -> String {
         let mut params = ParamsString::new();
         for (name, value) in [
@@ -433,7 +436,7 @@ impl PasswordHash {
 impl FromStr for PasswordHash {
     type Err = AuthError;
 
-    /// As [`PasswordHash::parse`] does.
+    /// The same as [`PasswordHash::parse`].
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::parse(text)
     }
@@ -447,7 +450,7 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// Checks that this may be someone's new password: at least 8 characters (Unicode scalar values) and at most 1024 bytes.
+/// Validates a new password: at least 8 characters (Unicode scalar values) and at most 1024 bytes.
 ///
 /// ```
 /// use keyproof_auth::{AuthError, check_new_password};
@@ -616,7 +619,7 @@ mod tests {
             assert!(missing.at_least(cost((8, 1, 1))).is_ok());
             assert_eq!(cheaper.beyond(dearer), None);
         }
-        // As many passes over half the memory each.
+        // Twice the passes over half the memory.
         assert_eq!(cost((64, 2, 1)).beyond(cost((32, 4, 1))), None);
     }
 

@@ -1,17 +1,17 @@
-//! Scopes whose names are the embedder's own, written as OAuth 2.0 writes them (RFC 6749, section 3.3).
+//! Scopes with names that the embedder chooses, in the notation of OAuth 2.0 (RFC 6749, section 3.3).
 
 use alloc::{borrow::ToOwned, collections::BTreeSet, string::String};
 use core::{fmt, str::FromStr};
 
 use crate::AuthError;
 
-/// How a scope is named, for whoever has named one otherwise.
+/// The rules for scopes, shown with an [`AuthError::UnknownScope`].
 const KNOWN: &str = "a scope has 1 to 128 visible ASCII characters, without \" and \\, and there are 1 to 64 of them with one blank between";
 
-/// The scopes of one token: one to 64 names, sorted, each once.
+/// The scopes of one token: 1 to 64 distinct names, sorted.
 ///
-/// A name has one to 128 visible ASCII characters other than `"` and `\`, and counts case by case. None of them means
-/// anything to this crate: no name is above another.
+/// A name has 1 to 128 visible ASCII characters other than `"` and `\`, and is case-sensitive. Names have no meaning to
+/// this crate: none includes another.
 ///
 /// ```
 /// use keyproof_auth::Scopes;
@@ -20,8 +20,8 @@ const KNOWN: &str = "a scope has 1 to 128 visible ASCII characters, without \" a
 /// assert!(granted.contains("orders:read"));
 /// assert!(!granted.contains("orders:write"));
 /// let narrower: Scopes = "profile".parse()?;
-/// assert!(narrower.is_subset_of(&granted)); // what a token may be exchanged for
-/// assert_eq!(granted.to_string(), "orders:read profile"); // what is stored
+/// assert!(narrower.is_subset_of(&granted)); // so a token may be exchanged for one with these
+/// assert_eq!(granted.to_string(), "orders:read profile"); // the stored text
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,10 +30,10 @@ pub struct Scopes(BTreeSet<String>);
 impl Scopes {
     /// The longest name, in bytes.
     pub const MAX_LEN: usize = 128;
-    /// How many there are at most.
+    /// The largest number of names.
     pub const MAX: usize = 64;
 
-    /// Makes a set of names.
+    /// Creates a set of names.
     ///
     /// ```
     /// use keyproof_auth::Scopes;
@@ -46,7 +46,7 @@ impl Scopes {
     ///
     /// # Errors
     ///
-    /// [`AuthError::UnknownScope`] for the first name that is none, for no name at all, and for more than [`Self::MAX`].
+    /// [`AuthError::UnknownScope`] if a name is invalid, if there is no name, or if there are more than [`Self::MAX`].
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, AuthError> {
         let mut scopes = BTreeSet::new();
         for name in names {
@@ -61,23 +61,23 @@ impl Scopes {
         Ok(Self(scopes))
     }
 
-    /// Whether what needs this scope is allowed.
+    /// Whether the set contains this scope.
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
-    /// Whether they allow nothing that `other` does not.
+    /// Whether `other` contains all of these scopes.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
     }
 
-    /// Each of them, in order.
+    /// Iterates over the names in sorted order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 }
 
-/// `scope-token` of RFC 6749, of bounded length.
+/// A `scope-token` of RFC 6749, of bounded length.
 fn is_name(text: &str) -> bool {
     (1..=Scopes::MAX_LEN).contains(&text.len())
         && text
@@ -88,14 +88,14 @@ fn is_name(text: &str) -> bool {
 impl FromStr for Scopes {
     type Err = AuthError;
 
-    /// Reads what `Display` writes: names with one blank between, in any order.
+    /// Parses what `Display` writes, but in any order: names separated by one space.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::new(text.split(' '))
     }
 }
 
 impl fmt::Display for Scopes {
-    /// Sorted, with one blank between.
+    /// Writes the names sorted, separated by one space.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, name) in self.iter().enumerate() {
             let separator = if i == 0 { "" } else { " " };

@@ -1,4 +1,5 @@
-//! What is stored, as serde's text: the same that `Display` writes and `FromStr` reads. And a cost, as a configuration says it.
+//! Serde implementations. Stored types are written as the text of `Display` and `FromStr`, a cost as configuration
+//! fields.
 
 use core::{fmt, marker::PhantomData, str::FromStr};
 
@@ -13,7 +14,7 @@ use crate::{
     taler::LoginScope,
 };
 
-/// A [`Cost`] as a configuration says it.
+/// The fields of a [`Cost`] in a configuration.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CostFields {

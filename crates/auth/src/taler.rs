@@ -1,15 +1,15 @@
-//! Scopes of GNU Taler login tokens (merchant API, `POST private/token`): each name stands for a set of
-//! permissions, and every question about scopes is a question about those sets.
+//! Scopes of GNU Taler login tokens (merchant API, `POST private/token`). Each name is a set of permissions, and every
+//! decision is made on those sets.
 
 use core::{fmt, str::FromStr};
 
 use crate::AuthError;
 
-/// All of them, for whoever named none.
+/// The known scopes, shown with an [`AuthError::UnknownScope`].
 const KNOWN: &str = "the scopes are all, order-full, order-mgmt, order-pos, order-simple, readonly and write, each also with \
      :refreshable behind it";
 
-/// One thing that a login token may allow, under Taler's own name for it.
+/// A permission of a login token, with Taler's own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
     /// `inventory-lock`
@@ -24,7 +24,7 @@ pub enum Permission {
     OtpDevicesRead,
     /// `otp-devices-write`: add, change and remove devices.
     OtpDevicesWrite,
-    /// `token-refresh`: have the token exchanged for a new one. No grant contains it; `:refreshable` does.
+    /// `token-refresh`: exchange the token for a new one. No grant contains it; `:refreshable` adds it.
     TokenRefresh,
 }
 
@@ -45,11 +45,11 @@ pub enum LoginGrant {
     OrderMgmt,
     /// `order-pos`: `order-simple` and locking the inventory.
     OrderPos,
-    /// `order-simple`: make orders and see whether they are paid.
+    /// `order-simple`: create orders and see whether they are paid.
     OrderSimple,
     /// `readonly`: every permission that only reads.
     ReadOnly,
-    /// `write`: the deprecated name of `all`. Answered as it was asked for.
+    /// `write`: the deprecated name of `all`. It is written back under the same name.
     Write,
 }
 
@@ -64,7 +64,7 @@ impl LoginGrant {
         Self::Write,
     ];
 
-    /// Its name on the wire.
+    /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -77,7 +77,7 @@ impl LoginGrant {
         }
     }
 
-    /// The permission table, as bits.
+    /// The permissions of the grant, as bits.
     const fn permissions(self) -> u8 {
         const ORDERS: u8 = Permission::OrdersRead.bit() | Permission::OrdersWrite.bit();
         match self {
@@ -90,13 +90,13 @@ impl LoginGrant {
         }
     }
 
-    /// Whether `self` allows nothing that `other` does not.
+    /// Whether `other` allows everything that `self` allows.
     pub const fn is_subset_of(self, other: Self) -> bool {
         self.permissions() & !other.permissions() == 0
     }
 }
 
-/// A login token's scope: what it allows, and whether it may be exchanged for a new token.
+/// The scope of a login token: what it allows, and whether it may be exchanged for a new token.
 ///
 /// ```
 /// use keyproof_auth::taler::{LoginScope, Permission};
@@ -106,19 +106,19 @@ impl LoginGrant {
 /// let narrower: LoginScope = "order-simple".parse()?;
 /// assert!(of_a_till.may_issue(narrower));
 /// assert!(!narrower.may_issue(narrower)); // it is not refreshable
-/// assert!(!of_a_till.may_issue("order-full".parse()?)); // which refunds, too
+/// assert!(!of_a_till.may_issue("order-full".parse()?)); // it includes refunds
 /// # Ok::<(), keyproof_auth::AuthError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LoginScope {
-    /// What it allows.
+    /// The allowed permissions.
     pub grant: LoginGrant,
-    /// Whether a new token may be had for it. On the wire the suffix `:refreshable`.
+    /// Whether the token may be exchanged for a new one. On the wire the suffix `:refreshable`.
     pub refreshable: bool,
 }
 
 impl LoginScope {
-    /// Whether it allows this.
+    /// Whether the scope allows `permission`.
     pub const fn allows(self, permission: Permission) -> bool {
         match permission {
             Permission::TokenRefresh => self.refreshable,
@@ -126,8 +126,8 @@ impl LoginScope {
         }
     }
 
-    /// Whether the bearer of `self` may be given a token of `requested`: only if `self` is refreshable, and only
-    /// within what it allows already.
+    /// Whether the bearer of `self` may be issued a token of `requested`: only if `self` is refreshable, and only
+    /// within what it already allows.
     pub const fn may_issue(self, requested: Self) -> bool {
         self.allows(Permission::TokenRefresh) && requested.grant.is_subset_of(self.grant)
     }
@@ -136,7 +136,7 @@ impl LoginScope {
 impl FromStr for LoginScope {
     type Err = AuthError;
 
-    /// Names and suffix in any case.
+    /// Parses a name and an optional suffix, ignoring ASCII case.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         let (name, refreshable) = match text.split_once(':') {
             None => (text, false),

@@ -1,13 +1,14 @@
-//! Moments, and how other notions of time become them.
+//! Times in milliseconds, and conversions to and from other types.
 
 use core::{fmt, time::Duration};
 
 #[cfg(feature = "std")]
 use crate::AuthError;
 
-/// A moment: milliseconds since the Unix epoch, as the caller's clock shows it.
+/// A time in milliseconds since the Unix epoch, as the caller's clock shows it.
 ///
-/// It is a type of its own so that seconds, which lie long before every expiry, are never taken for it.
+/// It is a separate type, so that a number of seconds is not mistaken for it: read as milliseconds, that would be
+/// before every expiry.
 ///
 /// ```
 /// use core::time::Duration;
@@ -15,7 +16,7 @@ use crate::AuthError;
 ///
 /// let login = UnixMillis::from_secs(1_800_000_000);
 /// assert_eq!(login.saturating_add(Duration::from_secs(90)), UnixMillis::from_secs(1_800_000_090));
-/// // Any other notion of time is a duration since the epoch, as keyproof_store's `Timestamp` becomes one.
+/// // Other types convert by a duration since the epoch, such as keyproof_store's `Timestamp`.
 /// assert_eq!(UnixMillis::from(Duration::from_millis(1_800_000_000_000)), login);
 /// assert_eq!(login.to_string(), "1800000000000");
 /// # #[cfg(feature = "std")] {
@@ -30,22 +31,22 @@ use crate::AuthError;
 pub struct UnixMillis(u64);
 
 impl UnixMillis {
-    /// From milliseconds since the Unix epoch.
+    /// Creates a time from milliseconds since the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// From seconds since the Unix epoch; the last representable moment if they are too many.
+    /// Creates a time from seconds since the Unix epoch; the last representable one if there are too many.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// The milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// A later moment; the last representable one if there is none.
+    /// Returns the time `duration` later, or the last representable one if that is earlier.
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
@@ -53,20 +54,20 @@ impl UnixMillis {
 }
 
 impl fmt::Display for UnixMillis {
-    /// Milliseconds since the Unix epoch, in decimal.
+    /// Writes the milliseconds since the Unix epoch in decimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// Since the Unix epoch.
+/// The duration since the Unix epoch.
 impl From<UnixMillis> for Duration {
     fn from(moment: UnixMillis) -> Self {
         Self::from_millis(moment.0)
     }
 }
 
-/// Since the Unix epoch, cut to milliseconds; the last representable moment if there is none.
+/// The time at a duration since the Unix epoch, truncated to milliseconds; the last representable one if it is later.
 impl From<Duration> for UnixMillis {
     fn from(since_epoch: Duration) -> Self {
         Self(0).saturating_add(since_epoch)
@@ -77,7 +78,7 @@ impl From<Duration> for UnixMillis {
 impl TryFrom<std::time::SystemTime> for UnixMillis {
     type Error = AuthError;
 
-    /// [`Time`](AuthError::Time) before the Unix epoch, as of a clock that nobody has set.
+    /// Returns [`Time`](AuthError::Time) before the Unix epoch, for example if the clock was never set.
     fn try_from(time: std::time::SystemTime) -> Result<Self, AuthError> {
         let since_epoch = time.duration_since(std::time::UNIX_EPOCH);
         since_epoch.map(Self::from).map_err(|_| AuthError::Time)
@@ -88,7 +89,7 @@ impl TryFrom<std::time::SystemTime> for UnixMillis {
 impl TryFrom<UnixMillis> for std::time::SystemTime {
     type Error = AuthError;
 
-    /// [`Time`](AuthError::Time) if the system has no such moment.
+    /// Returns [`Time`](AuthError::Time) if the system cannot represent the time.
     fn try_from(moment: UnixMillis) -> Result<Self, AuthError> {
         let time = std::time::UNIX_EPOCH.checked_add(moment.into());
         time.ok_or(AuthError::Time)

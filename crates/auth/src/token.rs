@@ -14,23 +14,23 @@ use zeroize::Zeroizing;
 
 use crate::{AuthError, UnixMillis};
 
-/// How many random bytes a token has.
+/// The number of random bytes in a token.
 pub const TOKEN_BYTES: usize = 32;
 
-/// How many bytes say when it was made: milliseconds since 1970 for two million years.
+/// The number of bytes of the creation time: milliseconds since 1970, for two million years.
 const TIME_BYTES: usize = 7;
 
 /// A bearer token of 256 random bits. Its text is base64url without padding (RFC 4648, section 5), which every header
-/// and URI takes as it is: 43 characters, or 52 of a token that says when it was made.
+/// and URI accepts unescaped: 43 characters, or 52 with a creation time.
 ///
-/// The time is there so that tokens can be stored in its order: it is a part of the text and of the digest, so a token
-/// whose time was altered is another. It is no secret, and nothing is to be believed of it before the digest was found.
+/// The time lets tokens be stored in the order of creation. It is part of the text and of the digest, so a token with
+/// an altered time is another token. The time is not secret, and must not be trusted before the digest has been found.
 ///
 /// ```
 /// use keyproof_auth::{Token, TokenDigest, UnixMillis};
 ///
 /// let now = UnixMillis::from_secs(1_800_000_000);
-/// let token = Token::made_at(now, [9; 32]); // 32 bytes of a random source
+/// let token = Token::made_at(now, [9; 32]); // 32 bytes from a random source
 /// let (shown, stored) = (token.text(), token.digest().to_string());
 ///
 /// let sent: Token = shown.parse()?;
@@ -45,7 +45,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token from bytes of a cryptographic random source, which does not say when it was made.
+    /// Creates a token without a creation time, from bytes of a cryptographic random source.
     pub fn from_random(bytes: [u8; TOKEN_BYTES]) -> Self {
         Self {
             made_at: None,
@@ -53,8 +53,8 @@ impl Token {
         }
     }
 
-    /// A token from bytes of a cryptographic random source, which says when it was made; at most 2^56 - 1 milliseconds
-    /// after the Unix epoch.
+    /// Creates a token with a creation time, from bytes of a cryptographic random source. The time is capped at the
+    /// last millisecond below 2^56 since the Unix epoch.
     pub fn made_at(now: UnixMillis, bytes: [u8; TOKEN_BYTES]) -> Self {
         let [first, time @ ..] = now.as_millis().to_be_bytes();
         Self {
@@ -67,13 +67,13 @@ impl Token {
         }
     }
 
-    /// Reads the text that [`Token::text`] writes, after the caller has taken off any prefix.
+    /// Parses the text that [`Token::text`] returns. The caller has removed any prefix.
     ///
     /// # Errors
     ///
-    /// [`AuthError::MalformedToken`] for any other text: each token has one spelling.
+    /// [`AuthError::MalformedToken`] for any other text: each token has exactly one spelling.
     pub fn parse(text: &str) -> Result<Self, AuthError> {
-        // The length is checked first, so that nothing a client sends sizes an allocation.
+        // Checked first, so that a client's input never determines the size of an allocation.
         let lengths = [TOKEN_BYTES, TIME_BYTES + TOKEN_BYTES];
         if !lengths
             .map(|bytes| BASE64URL_NOPAD.encode_len(bytes))
@@ -94,7 +94,7 @@ impl Token {
         })
     }
 
-    /// When it says that it was made.
+    /// The creation time, if the token has one.
     pub fn time(&self) -> Option<UnixMillis> {
         let [a, b, c, d, e, f, g] = self.made_at?;
         Some(UnixMillis::from_millis(u64::from_be_bytes([
@@ -102,12 +102,12 @@ impl Token {
         ])))
     }
 
-    /// The text for the client, to be shown once.
+    /// Returns the text for the client, to be shown once.
     pub fn text(&self) -> Zeroizing<String> {
         Zeroizing::new(BASE64URL_NOPAD.encode(&self.bytes()))
     }
 
-    /// What is stored in its place.
+    /// Returns the digest, which is stored instead of the token.
     pub fn digest(&self) -> TokenDigest {
         let mut hash = Sha256::new();
         if let Some(time) = &self.made_at {
@@ -128,7 +128,7 @@ impl Token {
 impl FromStr for Token {
     type Err = AuthError;
 
-    /// As [`Token::parse`] does.
+    /// The same as [`Token::parse`].
     fn from_str(text: &str) -> Result<Self, AuthError> {
         Self::parse(text)
     }
@@ -140,15 +140,15 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The SHA-256 of a token, by which it is stored and looked up. A plain hash is enough for
-/// 256 random bits: there is nothing to guess that salt or slowness would protect.
+/// The SHA-256 digest of a token, by which the token is stored and looked up. A plain hash is enough: 256 random bits
+/// cannot be guessed, so a salt or a slow hash would add nothing.
 ///
 /// ```
 /// use std::collections::HashMap;
 ///
 /// use keyproof_auth::{Token, TokenDigest};
 ///
-/// let token = Token::from_random([9; 32]); // 32 bytes of a random source
+/// let token = Token::from_random([9; 32]); // 32 bytes from a random source
 /// let issued: HashMap<TokenDigest, &str> = HashMap::from([(token.digest(), "ada")]);
 /// assert_eq!(issued.get(&token.digest()), Some(&"ada"));
 /// assert_eq!(token.digest().to_string().parse(), Ok(token.digest())); // a column of text
@@ -165,7 +165,7 @@ impl TokenDigest {
 }
 
 impl fmt::Display for TokenDigest {
-    /// 64 lower-case hex digits.
+    /// Writes 64 lower-case hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; 64];
         HEXLOWER.encode_mut(&self.0, &mut text);
@@ -176,7 +176,7 @@ impl fmt::Display for TokenDigest {
 impl FromStr for TokenDigest {
     type Err = AuthError;
 
-    /// Reads 64 lower-case hex digits.
+    /// Parses 64 lower-case hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, AuthError> {
         let mut digest = [0; 32];
         match HEXLOWER.decode_len(text.len()) {
@@ -195,7 +195,7 @@ impl Hash for TokenDigest {
 }
 
 impl PartialEq for TokenDigest {
-    /// In constant time.
+    /// Compares in constant time.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -214,7 +214,7 @@ mod tests {
         let text = Token::from_random([0xff; 32]).text();
         assert_eq!(text.len(), 43);
         assert!(Token::parse(&text).is_ok());
-        // 43 characters have two bits more than 32 bytes: those must be zero.
+        // 43 characters have two bits more than 32 bytes; those must be zero.
         let mut other = text[..42].to_string();
         other.push('9');
         for wrong in [
@@ -245,7 +245,7 @@ mod tests {
             assert_ne!(other.digest(), token.digest());
         }
         assert_eq!(Token::from_random([0xff; 32]).time(), None);
-        // A clock that is ahead by all ages gives the last time that there is.
+        // A time that is too late becomes the last one.
         assert_eq!(
             made_at(u64::MAX).time(),
             Some(UnixMillis::from_millis((1 << 56) - 1))
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_digest_is_sha_256() {
-        // FIPS 180-4, as `printf '\0%.0s' {1..32} | sha256sum` prints it.
+        // SHA-256 (FIPS 180-4), as printed by `printf '\0%.0s' {1..32} | sha256sum`.
         let digest = Token::from_random([0; 32]).digest();
         assert_eq!(
             digest.to_string(),

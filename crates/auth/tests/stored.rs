@@ -1,4 +1,4 @@
-//! What is stored as text, by serde as by `Display` and `FromStr`.
+//! Stored types have the same text in serde as in `Display` and `FromStr`.
 #![cfg(feature = "serde")]
 
 use core::fmt::Debug;
@@ -10,7 +10,7 @@ use keyproof_auth::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Is this text in JSON, reads back, and is refused once it is another.
+/// Asserts that the value is this text in JSON, is read back from it, and is rejected for other texts.
 #[track_caller]
 fn is_stored_as<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, text: &str) {
     let json = serde_json::to_string(value).unwrap_or_default();
@@ -110,7 +110,7 @@ fn password_hashes() {
     assert!(serde_json::from_str::<PasswordHash>("\"$argon2i$x\"").is_err());
 }
 
-/// Digests that differ are spread over a table that they are looked up in.
+/// Different digests have different hashes in a hash table.
 #[test]
 fn digests_hash_by_what_they_are() {
     let hasher = RandomState::new();

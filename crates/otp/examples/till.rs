@@ -1,8 +1,9 @@
-//! A till that checks payment by GNU Taler's confirmation codes, without a network.
+//! A till that verifies payments by GNU Taler's confirmation codes, without a network.
 //!
-//! Setting up, the shop draws a key, stores it, and gives it to the backend (`otpauth` for the
-//! shop's own phone). Selling, the buyer shows the code that the backend gave them for what they
-//! paid, and the till compares it with its own. Each code is good once, and for one price.
+//! To set up, the shop generates a key, stores it, and gives it to the backend (and as an `otpauth`
+//! URI to the shop's own phone). To sell, the buyer shows the code that the backend issued for the
+//! payment, and the till compares it with its own. Each code is accepted once, and for one price
+//! only.
 //!
 //! `cargo run --example till --features alloc`
 
@@ -21,12 +22,12 @@ use keyproof_otp::{
 
 struct Till {
     key: Secret,
-    /// Codes that have bought something: each was shown, and could be shown again.
+    /// Codes that have been accepted. A buyer could show them again.
     used: BTreeSet<String>,
 }
 
 impl Till {
-    /// Whether the code on the buyer's phone says that this price was paid, just now.
+    /// Whether the buyer's code proves that this price was paid just now.
     fn accepts(&mut self, shown: &str, price: &Amount, now: u64) -> bool {
         let Ok(code) = Code::parse(shown.trim(), Digits::EIGHT) else {
             return false;
@@ -37,7 +38,7 @@ impl Till {
             Some(price),
             now,
         );
-        // All five are compared, in constant time each.
+        // All five are compared, each in constant time.
         let mut paid = false;
         for expected in codes.iter().flat_map(|codes| codes.codes()) {
             paid |= *expected == code;
@@ -61,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let price: Amount = "EUR:4.20".parse()?;
-    // The backend shows the buyer five codes, for clocks that differ; the third is the present one.
+    // The backend shows the buyer five codes, in case clocks differ. The third is the current one.
     let paid = confirm(
         key.as_bytes(),
         PosAlgorithm::TotpWithPrice,

@@ -6,10 +6,11 @@ use crate::OtpError;
 
 /// An amount of money as GNU Taler writes it: `CUR:1.23`.
 ///
-/// A currency of 1 to 11 letters A to Z, a colon, a decimal number up to 2^52, and optionally a
-/// point with 1 to 8 decimals. The whole part may have leading zeros or, before a point, be
-/// missing (`EUR:.5`). Blanks and signs are refused. Spellings of one amount are equal, and
-/// `Display` writes the shortest with a whole part: `EUR:01.50` becomes `EUR:1.5`.
+/// The text is a currency of 1 to 11 letters A to Z, a colon, a decimal number up to 2^52, and
+/// optionally a point with 1 to 8 decimals. The whole part may have leading zeros, and may be
+/// missing before a point (`EUR:.5`). Spaces and signs are rejected. Different spellings of one
+/// amount are equal, and `Display` writes the shortest one with a whole part: `EUR:01.50` becomes
+/// `EUR:1.5`.
 ///
 /// ```
 /// use keyproof_otp::pos::Amount;
@@ -22,7 +23,7 @@ use crate::OtpError;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Amount {
-    /// ASCII, zero-padded: at least the last byte is zero.
+    /// ASCII, padded with zeros: at least the last byte is zero.
     currency: [u8; Self::CURRENCY_FIELD],
     value: u64,
     /// In units of 10^-8.
@@ -32,7 +33,7 @@ pub struct Amount {
 impl Amount {
     /// The largest whole part, 2^52.
     pub const MAX_VALUE: u64 = 1 << 52;
-    /// The most decimals.
+    /// The largest number of decimals.
     pub const MAX_DECIMALS: u8 = 8;
 
     const MAX_LETTERS: usize = 11;
@@ -58,7 +59,7 @@ impl Amount {
         self.fraction
     }
 
-    /// The 24 bytes of Taler's amounts in network byte order.
+    /// Encodes the amount in network byte order, as Taler does.
     pub(crate) fn to_network_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         let fields = self.value.to_be_bytes().into_iter();
@@ -109,7 +110,7 @@ impl FromStr for Amount {
     }
 }
 
-/// Reads digits that begin at byte `start` of the amount; none at all are zero.
+/// Parses digits that begin at byte `start` of the amount. An empty text is zero.
 fn parse_whole(digits: &str, start: usize) -> Result<u64, OtpError> {
     digits
         .bytes()
@@ -118,13 +119,13 @@ fn parse_whole(digits: &str, start: usize) -> Result<u64, OtpError> {
             let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
             digit
                 .map(|digit| value * 10 + digit)
-                // Held at every digit, so that the next one cannot overflow.
+                // Checked at every digit, so that the next one cannot overflow.
                 .filter(|value| *value <= Amount::MAX_VALUE)
                 .ok_or(OtpError::AmountValue { at: start + index })
         })
 }
 
-/// Reads 1 to 8 decimals that begin at byte `start` of the amount, to units of 10^-8.
+/// Parses 1 to 8 decimals that begin at byte `start` of the amount, in units of 10^-8.
 fn parse_decimals(digits: &str, start: usize) -> Result<u32, OtpError> {
     if digits.is_empty() {
         return Err(OtpError::AmountFraction { at: start });

@@ -1,18 +1,18 @@
-//! Base32 (RFC 4648 section 6) in the three spellings that secrets come in.
+//! Base32 (RFC 4648 section 6), in three profiles for the ways in which secrets are written.
 
 use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE, Encoding};
 
 use crate::OtpError;
 
-/// Which spellings of Base32 are taken.
+/// Which spellings of Base32 are accepted.
 ///
-/// What [`Strict`](Self::Strict) takes, [`Lenient`](Self::Lenient) takes too, and so does
-/// [`Taler`](Self::Taler) unless the padding is longer than two; all to the same bytes.
+/// [`Lenient`](Self::Lenient) accepts everything that [`Strict`](Self::Strict) does. So does
+/// [`Taler`](Self::Taler), except for padding longer than two. All decode it to the same bytes.
 ///
 /// ```
 /// use keyproof_otp::Base32Profile;
 ///
-/// // As it was read aloud, and as it stands in a URI.
+/// // Grouped and in lower case, as people write it.
 /// let mut bytes = [0; Base32Profile::max_decoded_len(19)];
 /// let len = Base32Profile::Lenient.decode_to("gezd gnbv-gy3t qojq", &mut bytes)?;
 /// assert_eq!(&bytes[..len], b"1234567890");
@@ -21,31 +21,32 @@ use crate::OtpError;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Base32Profile {
-    /// RFC 4648 section 6 to the letter: upper case, full padding, left-over bits zero.
+    /// Exactly RFC 4648 section 6: upper case, full padding, unused bits zero.
     Strict,
-    /// As people type and paste it: any case; ASCII white space and hyphens anywhere; padding
-    /// either missing or as RFC 4648 asks for. Left-over bits are zero here too.
+    /// As people type and paste it: any case, ASCII white space and hyphens anywhere, and padding
+    /// either missing or as RFC 4648 requires. Unused bits must be zero here too.
     Lenient,
-    /// The RFC 3548 dialect of GNU Taler's merchant backend: any case; any number of symbols, the
-    /// bits short of a byte dropped unread (so `""` and `"A"` are both the empty key); at most two
-    /// `=`, at the very end (so a correct padding of three, four or six is refused).
+    /// The RFC 3548 dialect of GNU Taler's merchant backend: any case and any number of symbols.
+    /// Bits short of a byte are dropped unread, so `""` and `"A"` are both the empty key. At most
+    /// two `=` are allowed, at the very end, so a correct padding of three, four or six is
+    /// rejected.
     Taler,
 }
 
 impl Base32Profile {
-    /// An upper bound for the bytes that a text of `text_len` bytes decodes to.
+    /// Returns an upper bound for the number of bytes that a text of `text_len` bytes decodes to.
     pub const fn max_decoded_len(text_len: usize) -> usize {
-        // Five bytes for every started block of eight symbols; below text_len but for the last.
+        // Five bytes for every started block of eight symbols.
         text_len.div_ceil(8).saturating_mul(5)
     }
 
-    /// Decodes `text` to the start of `out`; returns how many bytes of it were filled.
+    /// Decodes `text` into the start of `out`, and returns the number of bytes written.
     ///
     /// # Errors
     ///
-    /// The variants `Base32…` say what is wrong with the text and where.
-    /// [`SecretTooLong`](OtpError::SecretTooLong): `out` is too short. Either way `out` may hold
-    /// some of the decoded bytes.
+    /// A `Base32…` variant if the text is invalid, with the position.
+    /// [`SecretTooLong`](OtpError::SecretTooLong) if `out` is too short. In both cases `out` may
+    /// contain some of the decoded bytes.
     pub fn decode_to(self, text: &str, out: &mut [u8]) -> Result<usize, OtpError> {
         let padding_at = text.find('=').unwrap_or(text.len());
         let (data, padding) = text.split_at(padding_at);
@@ -85,7 +86,7 @@ impl Base32Profile {
         Ok(written)
     }
 
-    /// `padding` is what follows the data, beginning with the first `=`.
+    /// Validates `padding`, which is the text from the first `=` on.
     fn check_padding(
         self,
         padding: &str,
@@ -121,7 +122,7 @@ impl Base32Profile {
         }
     }
 
-    /// The bytes that count, with their positions.
+    /// The bytes that the profile does not ignore, with their positions.
     fn significant(self, text: &str) -> impl Iterator<Item = (usize, u8)> {
         let ignored = |byte: u8| byte.is_ascii_whitespace() || byte == b'-';
         let bytes = text.bytes().enumerate();

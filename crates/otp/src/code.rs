@@ -1,4 +1,4 @@
-//! One-time codes and how many digits they have.
+//! One-time codes and their number of digits.
 
 use core::{fmt, str::FromStr};
 
@@ -6,10 +6,10 @@ use subtle::ConstantTimeEq;
 
 use crate::OtpError;
 
-/// How many digits a code has: 6 to 10.
+/// The number of digits of a code: 6 to 10.
 ///
-/// RFC 4226 section 5.3 asks for at least 6. The truncated number has 31 bits, so the first of 10
-/// digits is never above 2 and adds little.
+/// RFC 4226 section 5.3 requires at least 6. The truncated number has 31 bits, so the first of 10
+/// digits is at most 2 and adds little.
 ///
 /// ```
 /// use keyproof_otp::Digits;
@@ -26,20 +26,20 @@ use crate::OtpError;
 pub struct Digits(u8);
 
 impl Digits {
-    /// The fewest digits, 6.
+    /// The smallest number of digits, 6.
     pub const MIN: u8 = 6;
-    /// The most digits, 10.
+    /// The largest number of digits, 10.
     pub const MAX: u8 = 10;
-    /// Six digits: the default everywhere.
+    /// Six digits, the default.
     pub const SIX: Self = Self(6);
     /// Eight digits.
     pub const EIGHT: Self = Self(8);
 
-    /// So many digits.
+    /// Creates a number of digits.
     ///
     /// # Errors
     ///
-    /// [`Digits`](OtpError::Digits) outside 6 to 10.
+    /// [`Digits`](OtpError::Digits) if `digits` is outside 6 to 10.
     pub const fn new(digits: u8) -> Result<Self, OtpError> {
         match digits {
             Self::MIN..=Self::MAX => Ok(Self(digits)),
@@ -68,7 +68,7 @@ impl fmt::Display for Digits {
 impl FromStr for Digits {
     type Err = OtpError;
 
-    /// Reads a decimal number; what is none is refused as 0 digits are.
+    /// Parses a decimal number. Any other text is rejected like 0 digits.
     fn from_str(text: &str) -> Result<Self, OtpError> {
         Self::new(text.parse().unwrap_or_default())
     }
@@ -88,10 +88,10 @@ impl From<Digits> for u8 {
     }
 }
 
-/// A one-time code: exactly as many ASCII digits as its [`Digits`] say.
+/// A one-time code of exactly the number of ASCII digits that its [`Digits`] give.
 ///
-/// `Display` writes all of them, leading zeros included. A code is a secret while it lives, so
-/// `Debug` hides it, and comparing two takes the same time wherever they differ.
+/// `Display` writes all digits, including leading zeros. A code is secret while it is valid, so
+/// `Debug` hides it, and two codes are compared in constant time.
 ///
 /// ```
 /// use keyproof_otp::{Code, Digits, OtpError};
@@ -112,7 +112,7 @@ impl Code {
     /// The last digits of the truncated number (RFC 4226 section 5.3, step 3).
     pub(crate) const fn from_truncated(number: u32, digits: Digits) -> Self {
         let number = match digits.0 {
-            // Constant divisors compile to multiplications; 31 bits never fill ten digits.
+            // Constant divisors compile to multiplications. 31 bits have at most ten digits.
             6 => number % 1_000_000,
             7 => number % 10_000_000,
             8 => number % 100_000_000,
@@ -125,7 +125,7 @@ impl Code {
         }
     }
 
-    /// Reads a code: exactly `digits` ASCII digits, no blanks, no sign.
+    /// Parses a code: exactly `digits` ASCII digits, no spaces, no sign.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl Code {
         Ok(Self { number, digits })
     }
 
-    /// How many digits it has.
+    /// The number of digits.
     pub const fn digits(&self) -> Digits {
         self.digits
     }
@@ -172,7 +172,7 @@ impl fmt::Debug for Code {
 
 impl ConstantTimeEq for Code {
     fn ct_eq(&self, other: &Self) -> subtle::Choice {
-        // The digits in the top byte: one comparison for both.
+        // The number of digits is in the top byte, so that one comparison covers both.
         let packed = |code: &Self| u64::from(code.digits.0) << 56 | code.number;
         packed(self).ct_eq(&packed(other))
     }

@@ -1,4 +1,4 @@
-//! HOTP (RFC 4226): codes from a counter.
+//! HOTP (RFC 4226): counter-based codes.
 
 use core::fmt;
 
@@ -6,10 +6,10 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::{Algorithm, Code, Digits, OtpError, Secret, mac::KeyedMac};
 
-/// HOTP with its key prepared: a code costs two compressions of the hash, and no allocation.
+/// HOTP with a prepared key. A code costs two compressions of the hash, and no allocation.
 ///
-/// Cloning copies the prepared key. It is wiped on drop, but copying values about, and the hash
-/// computations themselves, leave traces on the stack that no type can reach.
+/// Cloning copies the prepared key, which is wiped on drop. Moving a value and computing hashes can
+/// leave traces on the stack, which no type can wipe.
 ///
 /// ```
 /// use keyproof_otp::{Algorithm, Digits, Hotp, LookAhead, Secret};
@@ -37,7 +37,7 @@ impl Hotp {
         Self::from_key(secret.as_bytes(), algorithm, digits)
     }
 
-    /// Prepares a key of any length: the way for keys too long for a [`Secret`].
+    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`].
     ///
     /// ```
     /// use keyproof_otp::{Algorithm, Digits, Hotp, Secret};
@@ -63,18 +63,18 @@ impl Hotp {
         self.digits
     }
 
-    /// The code for a counter (RFC 4226 section 5.3).
+    /// Returns the code for a counter (RFC 4226 section 5.3).
     pub fn code(&self, counter: u64) -> Code {
         Code::from_truncated(self.mac.truncated(counter), self.digits)
     }
 
-    /// Looks for `code` from `counter` on, over the whole look-ahead (RFC 4226 section 7.4), and
-    /// returns the counter to expect next; it must be stored before anything is granted.
+    /// Searches for `code` from `counter` on over the look-ahead (RFC 4226 section 7.4), and
+    /// returns the next expected counter. It must be stored before anything is granted.
     ///
-    /// `counter` is the next one expected, so that codes below it are spent. If several counters
-    /// fit, the lowest counts. All of the window is computed and compared whatever is found, so
-    /// that the time taken says nothing about the token's counter. `u64::MAX` is never accepted,
-    /// as no counter follows it.
+    /// `counter` is the next expected one; codes of lower counters are spent. If several counters
+    /// match, the lowest is used. All counters are computed and compared, whatever is found, so
+    /// that timing reveals nothing about the token's counter. `u64::MAX` is never accepted, because
+    /// no counter follows it.
     #[must_use = "the next counter must be stored, or the code can be used again"]
     pub fn verify(&self, code: &Code, counter: u64, look_ahead: LookAhead) -> Option<u64> {
         let mut next = Found::nothing();
@@ -87,19 +87,19 @@ impl Hotp {
         next.into_option()
     }
 
-    /// Finds a token that has run ahead of the look-ahead: two codes that it showed one after the
-    /// other, anywhere from `counter` to `counter + look_ahead` (RFC 4226 section 7.4). Returns the
-    /// counter to expect next, which must be stored.
+    /// Finds a token whose counter is beyond the usual look-ahead, by two consecutive codes. The
+    /// first one may belong to any counter from `counter` to `counter + look_ahead` (RFC 4226
+    /// section 7.4). Returns the next expected counter, which must be stored.
     ///
-    /// Two codes are as hard to guess as one of twice the digits, so the look-ahead may be wide.
-    /// As with [`Hotp::verify`] all of the window is computed, the lowest fit counts, and the
-    /// search ends before `u64::MAX`.
+    /// Two codes are as hard to guess as one with twice the digits, so the look-ahead may be wide.
+    /// As in [`Hotp::verify`], all counters are computed, the lowest match is used, and the search
+    /// ends before `u64::MAX`.
     ///
     /// ```
     /// use keyproof_otp::{Algorithm, Digits, Hotp, LookAhead, Secret};
     ///
     /// let hotp = Hotp::new(&Secret::from_bytes(b"12345678901234567890")?, Algorithm::Sha1, Digits::SIX);
-    /// // Pressed 200 times in a pocket; two codes, one after the other, find it again.
+    /// // The token was pressed 200 times in a pocket. Two consecutive codes resynchronise it.
     /// let (first, second) = (hotp.code(200), hotp.code(201));
     /// let next = hotp.resynchronise(&first, &second, 0, LookAhead::new(500)?);
     /// assert_eq!(next, Some(202));
@@ -137,16 +137,16 @@ impl fmt::Debug for Hotp {
     }
 }
 
-/// How many counters beyond the expected one are tried: 0 to [`LookAhead::MAX`].
+/// The number of counters beyond the expected one that are tried: 0 to [`LookAhead::MAX`].
 ///
-/// RFC 4226 section 7.4: each one more is one more guess for an attacker. A few for
-/// [`Hotp::verify`], up to hundreds for [`Hotp::resynchronise`].
+/// Each further counter gives an attacker one more guess (RFC 4226 section 7.4). Use a few for
+/// [`Hotp::verify`], and up to hundreds for [`Hotp::resynchronise`].
 ///
 /// ```
 /// use keyproof_otp::{LookAhead, OtpError};
 ///
 /// assert_eq!(LookAhead::new(10)?.get(), 10);
-/// assert_eq!(LookAhead::default().get(), 0); // the expected counter alone
+/// assert_eq!(LookAhead::default().get(), 0); // only the expected counter
 /// assert_eq!(LookAhead::new(1001), Err(OtpError::LookAhead { found: 1001 }));
 /// # Ok::<(), OtpError>(())
 /// ```
@@ -156,14 +156,14 @@ impl fmt::Debug for Hotp {
 pub struct LookAhead(u16);
 
 impl LookAhead {
-    /// The widest look-ahead, 1,000: about a tenth of a millisecond of work.
+    /// The largest look-ahead, 1,000: about 0.1 ms of work.
     pub const MAX: u16 = 1000;
 
-    /// So many counters beyond the next one.
+    /// Creates a look-ahead of `counters` beyond the expected one.
     ///
     /// # Errors
     ///
-    /// [`LookAhead`](OtpError::LookAhead) above [`LookAhead::MAX`].
+    /// [`LookAhead`](OtpError::LookAhead) if `counters` is above [`LookAhead::MAX`].
     pub const fn new(counters: u16) -> Result<Self, OtpError> {
         match counters {
             0..=Self::MAX => Ok(Self(counters)),
@@ -191,7 +191,7 @@ impl From<LookAhead> for u16 {
     }
 }
 
-/// What a search over a window has found so far, kept without branching on it.
+/// The result so far of a search over a window, updated without branching on it.
 pub(crate) struct Found {
     value: u64,
     any: Choice,
@@ -205,12 +205,12 @@ impl Found {
         }
     }
 
-    /// Takes `value` if it `fits` and nothing did before.
+    /// Stores `value` if it `fits` and no earlier one did.
     pub(crate) fn first(&mut self, value: u64, fits: Choice) {
         self.last(value, fits & !self.any);
     }
 
-    /// Takes `value` if it `fits`, whatever did before.
+    /// Stores `value` if it `fits`, replacing an earlier one.
     pub(crate) fn last(&mut self, value: u64, fits: Choice) {
         self.value.conditional_assign(&value, fits);
         self.any |= fits;
@@ -221,7 +221,7 @@ impl Found {
         self.any
     }
 
-    /// The value, which means something only if anything was found.
+    /// The value, and whether anything was found. The value is meaningless if not.
     pub(crate) fn into_parts(self) -> (u64, Choice) {
         (self.value, self.any)
     }

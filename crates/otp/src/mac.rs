@@ -1,4 +1,4 @@
-//! The keyed part of a code: HMAC with its key prepared once.
+//! The HMAC behind a code, with a key that is prepared once.
 
 use core::{fmt, str::FromStr};
 
@@ -15,10 +15,10 @@ use sha2::{Sha256, Sha512};
 
 use crate::OtpError;
 
-/// The hash function under the HMAC (RFC 6238 section 1.2).
+/// The hash function of the HMAC (RFC 6238 section 1.2).
 ///
-/// SHA-1 is the only one of RFC 4226 and what every authenticator understands; many silently
-/// compute SHA-1 when they are asked for another.
+/// RFC 4226 defines SHA-1 only, and every authenticator supports it. Many authenticators silently
+/// use SHA-1 when another hash is requested.
 ///
 /// ```
 /// use keyproof_otp::Algorithm;
@@ -52,7 +52,7 @@ impl Algorithm {
 
     pub(crate) const ALL: [Self; 3] = [Self::Sha1, Self::Sha256, Self::Sha512];
 
-    /// How many bytes the hash has.
+    /// The length of the hash in bytes.
     pub(crate) const fn output_len(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -71,7 +71,7 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = OtpError;
 
-    /// Reads [`Algorithm::name`] in any case.
+    /// Parses [`Algorithm::name`], ignoring ASCII case.
     fn from_str(name: &str) -> Result<Self, OtpError> {
         Self::ALL
             .into_iter()
@@ -80,8 +80,8 @@ impl FromStr for Algorithm {
     }
 }
 
-/// HMAC after its two key blocks, so that a code costs the two compressions that depend on the
-/// counter and not the two that depend on the key. Wiped on drop by the hashes' `zeroize` feature.
+/// HMAC state after both key blocks. A code costs the two compressions that depend on the counter,
+/// and not the two that depend on the key. The hashes' `zeroize` feature wipes the state on drop.
 #[derive(Clone)]
 pub(crate) enum KeyedMac {
     Sha1(HmacCore<Sha1>),
@@ -90,7 +90,7 @@ pub(crate) enum KeyedMac {
 }
 
 impl KeyedMac {
-    /// Takes a key of any length, the empty one included.
+    /// Accepts a key of any length, including an empty one.
     pub(crate) fn new(algorithm: Algorithm, key: &[u8]) -> Self {
         match algorithm {
             Algorithm::Sha1 => Self::Sha1(keyed(key)),
@@ -107,7 +107,7 @@ impl KeyedMac {
         }
     }
 
-    /// The 31-bit number of RFC 4226 section 5.3 for a moving factor.
+    /// Returns the 31-bit number of RFC 4226 section 5.3 for a moving factor.
     pub(crate) fn truncated(&self, counter: u64) -> u32 {
         match self {
             Self::Sha1(core) => truncate(&finish(core, counter)),
@@ -118,7 +118,7 @@ impl KeyedMac {
 }
 
 impl KeyedMac {
-    /// The whole HMAC of the parts one after another.
+    /// Returns the HMAC of the concatenated parts.
     pub(crate) fn tag(&self, parts: &[&[u8]]) -> Tag {
         match self {
             Self::Sha1(core) => Tag::of(&finish_parts(core, parts)),
@@ -180,8 +180,9 @@ fn finish_parts<D: EagerHash>(core: &HmacCore<D>, parts: &[&[u8]]) -> Output<Hma
     tag
 }
 
-/// Dynamic truncation (RFC 4226 section 5.3): the low four bits of the last byte say where the
-/// four bytes of the number begin. At 15 at most, so that 19 bytes would do and 20 are there.
+/// Dynamic truncation (RFC 4226 section 5.3): the low four bits of the last byte are the offset of
+/// the number's four bytes. The offset is at most 15, so 19 bytes suffice; the shortest HMAC has
+/// 20.
 fn truncate(tag: &[u8]) -> u32 {
     let offset = tag.last().map_or(0, |last| usize::from(last & 0x0f));
     let number = tag.iter().skip(offset).take(4);

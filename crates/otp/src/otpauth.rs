@@ -1,18 +1,19 @@
 //! `otpauth` URIs: the text in the QR codes that authenticators scan.
 //!
-//! The format is Google Authenticator's "Key Uri Format"; no RFC has it. Where that is loose, this
-//! is what is read and written:
+//! The format is Google Authenticator's "Key Uri Format"; no RFC defines it. Where it is ambiguous,
+//! this module does the following:
 //!
-//! - Scheme and type in any case; parameter names in lower case only.
-//! - A label `issuer:account` is cut at its first literal `:`, without one at its first escaped
-//!   one; blanks before the account are dropped.
+//! - Scheme and type are read in any case, parameter names in lower case only.
+//! - A label `issuer:account` is split at its first literal `:`, or at its first escaped one if
+//!   there is none. Spaces before the account are dropped.
 //! - Escapes are those of RFC 3986, so `+` is a plus sign. Characters that should have been escaped
-//!   are taken as they are, except `#`, which would begin a fragment.
-//! - The secret in lenient Base32 ([`Base32Profile::Lenient`]); it may be short, not empty.
-//! - A parameter given twice is refused, whatever it is. Those unknown to the type are kept aside.
-//! - Written in the order secret, issuer, algorithm, digits, period or counter, then the others by
-//!   name. Digits and period always; the algorithm only if it is not SHA-1, as many authenticators
-//!   stumble over it.
+//!   are accepted, except `#`, which would begin a fragment.
+//! - The secret is lenient Base32 ([`Base32Profile::Lenient`]). It may be short, but not empty.
+//! - Any parameter given twice is rejected. Parameters unknown to the type are kept
+//!   ([`OtpauthUri::others`]).
+//! - Parameters are written in the order secret, issuer, algorithm, digits, period or counter, then
+//!   the others by name. Digits and period are always written, the algorithm only if it is not
+//!   SHA-1, because many authenticators mishandle it.
 //!
 //! ```
 //! use keyproof_otp::Algorithm;
@@ -42,7 +43,8 @@ use zeroize::Zeroizing;
 
 use crate::{Algorithm, Base32Profile, Digits, Hotp, OtpError, Secret, Totp, totp::DEFAULT_PERIOD};
 
-/// What is escaped: all but RFC 3986's unreserved characters and `@`, which path and query allow.
+/// The characters to escape: all but RFC 3986's unreserved ones and `@`, which path and query
+/// allow.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -52,16 +54,16 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 
 const SCHEME: &str = "otpauth://";
 
-/// A parsed or to be built `otpauth` URI.
+/// An `otpauth` URI, parsed or built.
 ///
-/// `Display` writes the URI *with the secret*; `Debug` hides the secret. What `Display` writes
-/// parses to an equal value.
+/// `Display` writes the URI *with the secret*; `Debug` hides the secret. Parsing what `Display`
+/// writes returns an equal value.
 ///
 /// ```
 /// use keyproof_otp::otpauth::{Kind, OtpauthUri};
 /// use keyproof_otp::{Algorithm, Digits, Secret};
 ///
-/// let secret = Secret::from_bytes(b"12345678901234567890")?; // of a user: Secret::generate(getrandom::fill)
+/// let secret = Secret::from_bytes(b"12345678901234567890")?; // for a user: Secret::generate(getrandom::fill)
 /// let uri = OtpauthUri::new(Kind::TOTP, Some("ACME"), "alice@example.com", secret)?
 ///     .with_algorithm(Algorithm::Sha256)
 ///     .with_digits(Digits::EIGHT);
@@ -85,7 +87,7 @@ pub struct OtpauthUri {
     others: BTreeMap<String, String>,
 }
 
-/// The type of a URI, with the moving factor that belongs to it.
+/// The type of a URI, with its moving factor.
 ///
 /// ```
 /// use keyproof_otp::otpauth::{Kind, OtpauthUri};
@@ -93,17 +95,17 @@ pub struct OtpauthUri {
 /// let of_a_token = OtpauthUri::parse("otpauth://hotp/alice?secret=GEZDGNBVGY3TQOJQ&counter=7")?;
 /// assert_eq!(of_a_token.kind(), Kind::Hotp { counter: 7 });
 /// let of_a_phone = OtpauthUri::parse("otpauth://totp/alice?secret=GEZDGNBVGY3TQOJQ")?;
-/// assert_eq!(of_a_phone.kind(), Kind::TOTP); // a step of 30 seconds, where the URI does not say
+/// assert_eq!(of_a_phone.kind(), Kind::TOTP); // a step of 30 seconds is the default
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Codes from a counter.
+    /// Counter-based codes.
     Hotp {
         /// The first counter to use.
         counter: u64,
     },
-    /// Codes from the time.
+    /// Time-based codes.
     Totp {
         /// The length of a step, in seconds.
         period: NonZeroU64,
@@ -118,12 +120,13 @@ impl Kind {
 }
 
 impl OtpauthUri {
-    /// A URI with SHA-1 and six digits, the issuer in both of its places.
+    /// Creates a URI with SHA-1 and six digits. The issuer is written both in the label and as a
+    /// parameter.
     ///
     /// # Errors
     ///
-    /// [`UriLabel`](OtpError::UriLabel): issuer or account is empty, begins with a blank or
-    /// contains a colon. [`UriMissingParameter`](OtpError::UriMissingParameter): the secret is
+    /// [`UriLabel`](OtpError::UriLabel) if issuer or account is empty, begins with a space or
+    /// contains a colon. [`UriMissingParameter`](OtpError::UriMissingParameter) if the secret is
     /// empty.
     pub fn new(
         kind: Kind,
@@ -153,8 +156,8 @@ impl OtpauthUri {
         })
     }
 
-    /// An account of an export, where the label stands without escapes and no issuer need be named.
-    /// The secret is not empty.
+    /// Creates the URI of an exported account. Its label is not escaped, and its issuer is
+    /// optional. The secret must not be empty.
     pub(crate) fn labelled(kind: Kind, label: &str, issuer: Option<&str>, secret: Secret) -> Self {
         let (label_issuer, account) = Self::split_label(label);
         Self {
@@ -169,7 +172,7 @@ impl OtpauthUri {
         }
     }
 
-    /// Issuer and account of a label without escapes.
+    /// Splits an unescaped label into issuer and account.
     pub(crate) fn split_label(label: &str) -> (Option<&str>, &str) {
         let (issuer, account) = match label.split_once(':') {
             Some((issuer, account)) => (Some(issuer), account),
@@ -178,7 +181,7 @@ impl OtpauthUri {
         (issuer, account.trim_start_matches(' '))
     }
 
-    /// Drops what an export has no place for: the other parameters, and an issuer of no name.
+    /// Removes what an export cannot contain: the other parameters, and an empty issuer.
     pub(crate) fn for_export(self) -> Self {
         Self {
             issuer: self.issuer.filter(|issuer| !issuer.is_empty()),
@@ -197,12 +200,12 @@ impl OtpauthUri {
         Self { digits, ..self }
     }
 
-    /// Reads a URI. That its two issuers differ is no error here; see
+    /// Parses a URI. Two different issuers are not an error here; see
     /// [`OtpauthUri::issuer_mismatch`].
     ///
     /// # Errors
     ///
-    /// The variants `Uri…` of [`OtpError`], with the byte of the URI where that helps,
+    /// The `Uri…` variants of [`OtpError`], with the byte of the URI where that helps,
     /// [`Digits`](OtpError::Digits), [`SecretTooLong`](OtpError::SecretTooLong) and
     /// [`UnknownAlgorithm`](OtpError::UnknownAlgorithm).
     pub fn parse(uri: &str) -> Result<Self, OtpError> {
@@ -262,7 +265,7 @@ impl OtpauthUri {
         })
     }
 
-    /// Reads a URI as [`OtpauthUri::parse`] does, and refuses one whose two issuers differ.
+    /// Parses a URI as [`OtpauthUri::parse`] does, and rejects one with two different issuers.
     ///
     /// # Errors
     ///
@@ -281,27 +284,27 @@ impl OtpauthUri {
         self.kind
     }
 
-    /// Whose key it is: the label without its issuer. May be empty in a parsed URI.
+    /// The account: the label without its issuer. May be empty in a parsed URI.
     pub fn account(&self) -> &str {
         &self.account
     }
 
-    /// Who issued it: the parameter, or without one the label's.
+    /// The issuer: the parameter, or the label's if there is no parameter.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer_parameter().or(self.label_issuer())
     }
 
-    /// The issuer that the parameter names.
+    /// The issuer in the parameter.
     pub fn issuer_parameter(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// The issuer that the label names.
+    /// The issuer in the label.
     pub fn label_issuer(&self) -> Option<&str> {
         self.label_issuer.as_deref()
     }
 
-    /// Whether label and parameter name an issuer each, and not the same one.
+    /// Whether label and parameter both name an issuer, and the two differ.
     ///
     /// ```
     /// use keyproof_otp::otpauth::OtpauthUri;
@@ -331,7 +334,7 @@ impl OtpauthUri {
         self.digits
     }
 
-    /// Names and values of the parameters that mean nothing to this type, by name.
+    /// Names and values of the parameters that this type does not use, sorted by name.
     pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
         self.others
             .iter()
@@ -405,7 +408,7 @@ pub(crate) fn escape(text: &str) -> impl fmt::Display + '_ {
     utf8_percent_encode(text, ESCAPED)
 }
 
-/// What `new` does not put into a label, because readers would cut or trim it in their own ways.
+/// Whether `new` rejects a name in the label, because parsers would split or trim it differently.
 fn is_ambiguous(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') || name.contains(':')
 }
@@ -431,11 +434,11 @@ fn parse_label(label: &str, at: usize) -> Result<(Option<String>, String), OtpEr
     Ok((issuer, account.trim_start_matches(' ').to_owned()))
 }
 
-/// The query's parameters, unescaped, with where each value begins.
+/// The unescaped parameters of the query, each with the position of its value.
 struct Parameters<'a>(BTreeMap<Cow<'a, str>, Parameter<'a>>);
 
 impl<'a> Parameters<'a> {
-    /// `start` is where the query begins in the URI.
+    /// `start` is the position of the query in the URI.
     fn parse(query: &'a str, start: usize) -> Result<Self, OtpError> {
         let mut parameters = BTreeMap::new();
         let mut at = start;
@@ -474,7 +477,7 @@ struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    /// A decimal number without sign.
+    /// Parses a decimal number without a sign.
     fn number<T: FromStr>(&self) -> Result<T, OtpError> {
         let number = self
             .value
@@ -495,14 +498,14 @@ impl Parameter<'_> {
     }
 }
 
-/// Both sides of the first `separator`, or all and nothing.
+/// Splits at the first `separator`. Without one, the second part is empty.
 fn split_optional(text: &str, separator: char) -> (&str, &str) {
     text.split_once(separator).unwrap_or((text, ""))
 }
 
-/// Resolves the percent escapes of a part of the URI that begins at byte `start` of it.
+/// Resolves the percent escapes of a part of the URI that begins at byte `start`.
 pub(crate) fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpError> {
-    // The library passes on what is no escape; a cut-off one is more likely a damaged URI.
+    // The library passes invalid escapes through. A truncated one more likely means a damaged URI.
     for (index, _) in part.match_indices('%') {
         let escape = part.as_bytes().get(index + 1..index + 3);
         if !escape.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {

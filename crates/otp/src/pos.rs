@@ -1,10 +1,11 @@
 //! Confirmation codes of GNU Taler's points of sale: proof, on an offline device, that an order
 //! was paid.
 //!
-//! Seller and backend share a key. The backend shows the buyer five codes, for the present step of
-//! 30 seconds and two either side; the seller's device shows one and compares. With
-//! [`PosAlgorithm::TotpWithPrice`] the price goes into the key, so that codes for a cheaper order
-//! do not pass. The codes always have 8 digits and are always HMAC-SHA-1.
+//! Seller and backend share a key. The backend shows the buyer five codes, for the current step of
+//! 30 seconds and two steps on either side. The seller's device computes its own code, to be
+//! compared with them. With [`PosAlgorithm::TotpWithPrice`] the key is derived from the price too,
+//! so that codes for a cheaper order do not match. The codes always have 8 digits and use
+//! HMAC-SHA-1.
 //!
 //! ```
 //! use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
@@ -27,7 +28,7 @@ use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp, totp::DEFAULT_PERIOD}
 
 pub use crate::amount::Amount;
 
-/// How a point of sale confirms payments; the numbers and names are those of Taler's merchant API.
+/// How a point of sale confirms payments. Numbers and names are those of Taler's merchant API.
 ///
 /// ```
 /// use keyproof_otp::pos::PosAlgorithm;
@@ -85,7 +86,7 @@ impl TryFrom<u8> for PosAlgorithm {
 impl FromStr for PosAlgorithm {
     type Err = OtpError;
 
-    /// Reads [`PosAlgorithm::name`] in any case.
+    /// Parses [`PosAlgorithm::name`], ignoring ASCII case.
     fn from_str(name: &str) -> Result<Self, OtpError> {
         let mut all = Self::ALL.into_iter();
         all.find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
@@ -93,11 +94,11 @@ impl FromStr for PosAlgorithm {
     }
 }
 
-/// The codes that confirm a payment made at `now` (Unix seconds).
+/// Returns the codes that confirm a payment made at `now`, in seconds since the Unix epoch.
 ///
-/// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it; `price` is used
-/// by [`PosAlgorithm::TotpWithPrice`] alone. `None`: the algorithm is
-/// [`None`](PosAlgorithm::None), or it needs a price and there is none.
+/// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it. Only
+/// [`PosAlgorithm::TotpWithPrice`] uses `price`. Returns `None` if the algorithm is
+/// [`None`](PosAlgorithm::None), or if it needs a price and there is none.
 ///
 /// [`Base32Profile::Taler`]: crate::Base32Profile::Taler
 pub fn confirm(
@@ -113,7 +114,8 @@ pub fn confirm(
     };
     let totp = Totp::from(hotp);
     let period = DEFAULT_PERIOD.get();
-    // The time is shifted and cut off at the ends, not the step: near 0 the first lines are equal.
+    // Shifts the time and not the step, and saturates at both ends: near 0 the first codes are
+    // equal.
     let times = [
         now.saturating_sub(2 * period),
         now.saturating_sub(period),
@@ -128,8 +130,8 @@ fn hotp(key: &[u8]) -> Hotp {
     Hotp::from_key(key, Algorithm::Sha1, Digits::EIGHT)
 }
 
-/// The key for one price: HKDF (RFC 5869) with the amount as salt, extracting with HMAC-SHA-512
-/// and expanding with HMAC-SHA-256 to 64 bytes without info.
+/// Derives the key for one price by HKDF (RFC 5869) with the amount as salt. It extracts with
+/// HMAC-SHA-512 and expands with HMAC-SHA-256 to 64 bytes, without info.
 #[expect(
     clippy::expect_used,
     reason = "both lengths are constants within HKDF's limits"
@@ -145,20 +147,20 @@ fn price_key(key: &[u8], price: &Amount) -> Zeroizing<[u8; 64]> {
     derived
 }
 
-/// Five codes, oldest first; `Display` writes them a line each, without a last line end.
+/// Five codes, oldest first. `Display` writes one code a line, without a trailing newline.
 ///
 /// ```
 /// use keyproof_otp::pos::{PosAlgorithm, confirm};
 ///
 /// let shown = confirm(b"12345678901234567890", PosAlgorithm::TotpWithoutPrice, None, 59).unwrap();
-/// assert_eq!(shown.codes()[2].to_string(), "94287082"); // of the present step
+/// assert_eq!(shown.codes()[2].to_string(), "94287082"); // of the current step
 /// assert_eq!(shown.to_string().lines().count(), 5);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation([Code; 5]);
 
 impl Confirmation {
-    /// The codes, for two steps before the present one to two after it.
+    /// The codes, from two steps before the current one to two steps after it.
     pub const fn codes(&self) -> &[Code; 5] {
         &self.0
     }

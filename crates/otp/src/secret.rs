@@ -1,4 +1,4 @@
-//! Shared secrets: held inline, wiped on drop, never shown by accident.
+//! Shared secrets: stored inline, wiped on drop, hidden in `Debug`.
 
 use core::{fmt, str::FromStr};
 
@@ -8,19 +8,19 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{Base32Profile, OtpError};
 
-/// A shared secret of at most [`Secret::MAX_LEN`] bytes, held inline. It may be empty.
+/// A shared secret of at most [`Secret::MAX_LEN`] bytes, stored inline. It may be empty.
 ///
-/// The bytes are wiped on drop (moving a value may leave a copy on the stack, which no type can
-/// wipe), `Debug` shows only the length, and equality of two secrets of one length takes the same
-/// time wherever they differ. It is not serialisable: a store seals [`Secret::as_bytes`].
+/// The bytes are wiped on drop. Moving a value may leave a copy on the stack, which no type can
+/// wipe. `Debug` shows only the length, and two secrets of one length are compared in constant
+/// time. A secret cannot be serialised: a store encrypts [`Secret::as_bytes`].
 ///
 /// ```
 /// use keyproof_otp::{Base32Profile, Secret};
 ///
 /// let secret = Secret::from_base32("gezd gnbv gy3t qojq", Base32Profile::Lenient)?;
 /// assert_eq!(secret, Secret::from_bytes(b"1234567890")?);
-/// assert_eq!(secret.base32().to_string(), "GEZDGNBVGY3TQOJQ"); // to show, once
-/// assert_eq!(secret.as_bytes(), b"1234567890"); // to seal and store
+/// assert_eq!(secret.base32().to_string(), "GEZDGNBVGY3TQOJQ"); // to show, once only
+/// assert_eq!(secret.as_bytes(), b"1234567890"); // to encrypt and store
 /// assert!(!format!("{secret:?}").contains("1234"));
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
@@ -31,20 +31,20 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// The longest secret that is held inline, in bytes: the block of SHA-512, beyond which HMAC
-    /// would hash the key first. A longer key goes straight into [`Hotp::from_key`].
+    /// The length of the longest secret, in bytes. It is the block size of SHA-512, beyond which
+    /// HMAC hashes the key first. [`Hotp::from_key`] takes longer keys.
     ///
     /// [`Hotp::from_key`]: crate::Hotp::from_key
     pub const MAX_LEN: usize = 128;
 
-    /// How long a secret should be, in bytes: the 160 bits that RFC 4226 recommends.
+    /// The recommended length in bytes: the 160 bits of RFC 4226.
     pub const RECOMMENDED_LEN: usize = 20;
 
-    /// Takes the raw bytes.
+    /// Creates a secret from raw bytes.
     ///
     /// # Errors
     ///
-    /// [`SecretTooLong`](OtpError::SecretTooLong) above [`Secret::MAX_LEN`] bytes.
+    /// [`SecretTooLong`](OtpError::SecretTooLong) if there are more than [`Secret::MAX_LEN`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OtpError> {
         let mut secret = Self {
             bytes: [0; Self::MAX_LEN],
@@ -58,8 +58,8 @@ impl Secret {
         Ok(secret)
     }
 
-    /// Draws a secret of the recommended 160 bits (RFC 4226 section 4, requirement R6) from the
-    /// caller's cryptographic random source, which fills the 20 bytes that it is given.
+    /// Generates a secret of the recommended 160 bits (RFC 4226 section 4, requirement R6). `fill`
+    /// is the caller's cryptographic random source and fills the 20 bytes that it is given.
     ///
     /// ```
     /// use keyproof_otp::{Secret, Strength};
@@ -72,7 +72,7 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// What the source returns. There is no secret then.
+    /// The error that `fill` returns.
     pub fn generate<E>(fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut secret = Self {
             bytes: [0; Self::MAX_LEN],
@@ -87,40 +87,41 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// The variants `Base32…` for text that is not in the profile,
-    /// [`SecretTooLong`](OtpError::SecretTooLong) above [`Secret::MAX_LEN`] decoded bytes.
+    /// The `Base32…` variants if the text does not match the profile.
+    /// [`SecretTooLong`](OtpError::SecretTooLong) if it decodes to more than [`Secret::MAX_LEN`]
+    /// bytes.
     pub fn from_base32(text: &str, profile: Base32Profile) -> Result<Self, OtpError> {
         let mut bytes = Zeroizing::new([0; Self::MAX_LEN]);
         let len = profile.decode_to(text, bytes.as_mut_slice())?;
         Ok(Self { bytes: *bytes, len })
     }
 
-    /// The raw bytes, for an HMAC or for a store that seals them.
+    /// The raw bytes, to compute an HMAC or to store them encrypted.
     pub fn as_bytes(&self) -> &[u8] {
-        // Both constructors keep `len` within the array.
+        // Every constructor keeps `len` within the array.
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// The secret as `otpauth` URIs and people's screens show it: upper-case Base32 (RFC 4648
-    /// section 6) without padding.
+    /// Returns the secret as `otpauth` URIs contain it and users see it: upper-case Base32 (RFC
+    /// 4648 section 6) without padding.
     pub fn base32(&self) -> impl fmt::Display + '_ {
         Base32Text(self.as_bytes())
     }
 
-    /// How the length measures up to RFC 4226 requirement R6. Advice only: nothing here refuses
-    /// a short secret, because 80-bit ones are in wide use.
+    /// Rates the length by RFC 4226 requirement R6. This is advice only: short secrets are not
+    /// rejected, because 80-bit ones are in wide use.
     pub fn strength(&self) -> Strength {
         Strength::of_bytes(self.len)
     }
 }
 
-/// How a secret's length measures up to RFC 4226 section 4, requirement R6.
+/// The rating of a secret's length by RFC 4226 section 4, requirement R6.
 ///
 /// ```
 /// use keyproof_otp::{Secret, Strength};
 ///
 /// let of_80_bits = Secret::from_bytes(b"1234567890")?;
-/// assert_eq!(of_80_bits.strength(), Strength::BelowRequired); // warn, and take it
+/// assert_eq!(of_80_bits.strength(), Strength::BelowRequired); // warn, but accept it
 /// assert!(Strength::of_bytes(20) >= Strength::Required);
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
@@ -135,7 +136,7 @@ pub enum Strength {
 }
 
 impl Strength {
-    /// Of a secret of so many bytes.
+    /// Rates a secret of `len` bytes.
     pub const fn of_bytes(len: usize) -> Self {
         match len {
             0..16 => Self::BelowRequired,
@@ -156,7 +157,7 @@ impl fmt::Display for Base32Text<'_> {
 impl FromStr for Secret {
     type Err = OtpError;
 
-    /// Reads Base32 as people type and paste it: [`Base32Profile::Lenient`].
+    /// Parses Base32 as people type and paste it: [`Base32Profile::Lenient`].
     fn from_str(text: &str) -> Result<Self, OtpError> {
         Self::from_base32(text, Base32Profile::Lenient)
     }

@@ -1,4 +1,4 @@
-//! TOTP (RFC 6238): codes from the time.
+//! TOTP (RFC 6238): time-based codes.
 
 use core::{fmt, num::NonZeroU64};
 
@@ -7,14 +7,14 @@ use thiserror::Error;
 
 use crate::{Algorithm, Code, Digits, Hotp, Secret, hotp::Found};
 
-/// The time step X of RFC 6238 section 4 unless another is set: 30 seconds.
+/// The default time step X of RFC 6238 section 4: 30 seconds.
 pub const DEFAULT_PERIOD: NonZeroU64 = NonZeroU64::new(30).unwrap();
 
-/// TOTP with its key prepared: a code costs two compressions of the hash, and no allocation.
+/// TOTP with a prepared key. A code costs two compressions of the hash, and no allocation.
 ///
-/// Times are Unix seconds. A time `now` belongs to step `(now - t0) / period`; a clock that shows
-/// a time before `t0` counts as standing at step 0. Unless set otherwise the period is 30 seconds,
-/// `t0` is 0 and the window is one step either side.
+/// Times are in seconds since the Unix epoch. A time `now` belongs to step `(now - t0) / period`,
+/// or to step 0 if it is before `t0`. By default the period is 30 seconds, `t0` is 0 and the window
+/// is one step on either side.
 ///
 /// ```
 /// use keyproof_otp::{Accepted, Algorithm, Code, Digits, Refused, Secret, Totp};
@@ -23,7 +23,7 @@ pub const DEFAULT_PERIOD: NonZeroU64 = NonZeroU64::new(30).unwrap();
 /// let totp = Totp::new(&secret, Algorithm::Sha1, Digits::EIGHT);
 /// let code = Code::parse("94287082", Digits::EIGHT)?;
 ///
-/// // Shown in step 1, typed in step 2: one step late, and good once.
+/// // Shown in step 1 and typed in step 2, so one step late. It is accepted only once.
 /// let accepted = totp.verify(&code, 60, None).unwrap();
 /// assert_eq!(accepted, Accepted { step: 1, drift: -1 });
 /// assert_eq!(totp.verify(&code, 60, Some(accepted.step)), Err(Refused { replay: true }));
@@ -38,7 +38,8 @@ pub struct Totp {
 }
 
 impl Totp {
-    /// Prepares a secret. A longer key: `Totp::from(Hotp::from_key(…))`.
+    /// Prepares a secret. For keys longer than [`Secret::MAX_LEN`] use
+    /// `Totp::from(Hotp::from_key(…))`.
     pub fn new(secret: &Secret, algorithm: Algorithm, digits: Digits) -> Self {
         Hotp::new(secret, algorithm, digits).into()
     }
@@ -48,17 +49,18 @@ impl Totp {
         Self { period, ..self }
     }
 
-    /// Sets when step 0 begins, in Unix seconds.
+    /// Sets the time at which step 0 begins, in seconds since the Unix epoch.
     pub fn with_t0(self, t0: u64) -> Self {
         Self { t0, ..self }
     }
 
-    /// Sets how many steps beside the current one are accepted.
+    /// Sets how many steps before and after the current one are accepted.
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }
 
-    /// The step that a time in seconds since the Unix epoch belongs to; 0 before `t0` (RFC 6238 section 4.2).
+    /// Returns the step of a time in seconds since the Unix epoch; 0 before `t0` (RFC 6238 section
+    /// 4.2).
     ///
     /// ```
     /// use keyproof_otp::{Algorithm, Digits, Secret, Totp};
@@ -72,27 +74,27 @@ impl Totp {
         now.saturating_sub(self.t0) / self.period
     }
 
-    /// The code at a time in seconds since the Unix epoch.
+    /// Returns the code at a time in seconds since the Unix epoch.
     pub fn code(&self, now: u64) -> Code {
         self.code_of_step(self.step_at(now))
     }
 
-    /// The code of a step.
+    /// Returns the code of a step.
     pub fn code_of_step(&self, step: u64) -> Code {
         self.hotp.code(step)
     }
 
-    /// Looks for `code` in the window around `now`, after the step accepted last (RFC 6238
-    /// section 5.2); the step returned must be stored before anything is granted.
+    /// Searches for `code` in the window around `now`, after `last_step`, the step accepted last
+    /// (RFC 6238 section 5.2). The returned step must be stored before anything is granted.
     ///
-    /// If several steps fit, the latest counts, so that the same digits are not good again within
-    /// this window. The window is cut off at steps 0 and `u64::MAX`; the rest of it is computed
-    /// and compared whatever is found, so that the time taken says nothing about the code.
+    /// If several steps match, the latest one is returned, so that the same digits are not accepted
+    /// again within this window. The window ends at steps 0 and `u64::MAX`. All of its steps are
+    /// computed and compared, whatever is found, so that timing reveals nothing about the code.
     ///
     /// # Errors
     ///
-    /// [`Refused`], also when all of the window is at or before `last_step`, as after a clock was
-    /// set back.
+    /// [`Refused`] if no step of the window after `last_step` has this code. The whole window can
+    /// be at or before `last_step` after a clock was set back.
     #[must_use = "the accepted step must be stored, or the code can be used again"]
     pub fn verify(
         &self,
@@ -107,13 +109,13 @@ impl Totp {
         let mut any = Choice::from(0);
         for step in earliest..=latest {
             let fits = self.code_of_step(step).ct_eq(code);
-            // Known to the caller, unlike what fits, but no reason to branch either.
+            // `unspent` is not secret, unlike `fits`, but a branch on it is not needed either.
             let unspent = last_step.is_none_or(|last| step > last);
             fresh.last(step, fits & Choice::from(u8::from(unspent)));
             any |= fits;
         }
         match fresh.into_option() {
-            // The window is at most 255 steps either side, so the difference is a small number.
+            // The window is at most 255 steps on either side, so the difference is small.
             Some(step) => Ok(Accepted {
                 step,
                 drift: step.wrapping_sub(current).cast_signed(),
@@ -124,7 +126,7 @@ impl Totp {
 }
 
 impl From<Hotp> for Totp {
-    /// The same key, algorithm and digits with the default period, `t0` and window.
+    /// Keeps the key, algorithm and digits, and sets the default period, `t0` and window.
     fn from(hotp: Hotp) -> Self {
         Self {
             hotp,
@@ -147,9 +149,9 @@ impl fmt::Debug for Totp {
     }
 }
 
-/// How many steps before and after the current one are accepted too.
+/// The number of steps before and after the current one that are accepted as well.
 ///
-/// The default is one either side: RFC 6238 section 5.2 recommends at most one step for the
+/// The default is one on either side. RFC 6238 section 5.2 recommends at most one step for the
 /// network's delay, and a clock that is ahead needs the same on the other side.
 ///
 /// ```
@@ -167,17 +169,17 @@ impl fmt::Debug for Totp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Window {
-    /// Steps before the current one: late codes.
+    /// Steps before the current one, for late codes.
     pub before: u8,
-    /// Steps after the current one: codes of a clock that is ahead.
+    /// Steps after the current one, for codes of a clock that is ahead.
     pub after: u8,
 }
 
 impl Window {
-    /// The current step alone.
+    /// Only the current step.
     pub const NONE: Self = Self::symmetric(0);
 
-    /// The same number of steps before and after.
+    /// Returns a window with the same number of steps before and after.
     pub const fn symmetric(steps: u8) -> Self {
         Self {
             before: steps,
@@ -196,9 +198,10 @@ impl Default for Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Accepted {
-    /// The step the code belongs to: now spent, and every earlier one with it.
+    /// The step that the code belongs to. This step and every earlier one are now spent.
     pub step: u64,
-    /// That step minus the current one: negative for a late code, positive for a clock ahead.
+    /// That step minus the current one: negative for a late code, positive if the client's clock is
+    /// ahead.
     pub drift: i64,
 }
 
@@ -206,7 +209,7 @@ pub struct Accepted {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[error("{}", if self.replay { "the code belongs to a step already spent" } else { "no step of the window has this code" })]
 pub struct Refused {
-    /// The code is right for a step of the window, but that step or a later one has been accepted
-    /// before.
+    /// Whether the code matches a step of the window, but that step or a later one has been
+    /// accepted before.
     pub replay: bool,
 }

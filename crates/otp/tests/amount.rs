@@ -1,4 +1,4 @@
-//! Amounts as they come in prices: the spellings that count, and where the others go wrong.
+//! Amounts in Taler's notation: accepted spellings, and the error position of the others.
 
 use keyproof_otp::{
     OtpError::{self, AmountCurrency, AmountFraction, AmountValue},

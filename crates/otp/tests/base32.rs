@@ -1,4 +1,4 @@
-//! The three Base32 profiles: what each takes, what it refuses and where it says so.
+//! The three Base32 profiles: what each accepts, what it rejects, and the position it reports.
 
 use keyproof_otp::{
     Base32Profile::{self, Lenient, Strict, Taler},
@@ -16,7 +16,7 @@ fn each_profile_takes_its_spellings_and_no_others() {
     let foo = || Ok(b"foo".to_vec());
     let fooba = || Ok(b"fooba".to_vec());
     let empty = || Ok(Vec::new());
-    // Text, and what strict, lenient and Taler's profile make of it.
+    // The text, and the results of the strict, the lenient and Taler's profile.
     let table = [
         ("", empty(), empty(), empty()),
         ("MZXW6YTB", fooba(), fooba(), fooba()),
@@ -84,7 +84,7 @@ fn each_profile_takes_its_spellings_and_no_others() {
             Err(Base32Padding { at: 0 }),
             Err(Base32Padding { at: 0 }),
         ),
-        // Ends within a byte.
+        // Text that ends within a byte.
         (
             "A",
             Err(Base32Length { at: 1 }),
@@ -109,7 +109,7 @@ fn each_profile_takes_its_spellings_and_no_others() {
             Err(Base32Length { at: 6 }),
             foo(),
         ),
-        // Left-over bits.
+        // Non-zero bits after the last byte.
         (
             "AB======",
             Err(Base32TrailingBits { at: 1 }),
@@ -129,7 +129,7 @@ fn each_profile_takes_its_spellings_and_no_others() {
             Ok(vec![0]),
         ),
         ("AA", Err(Base32Padding { at: 2 }), Ok(vec![0]), Ok(vec![0])),
-        // Outside the alphabet: the digits that look like letters, and what is not ASCII.
+        // Characters outside the alphabet: digits that look like letters, and non-ASCII ones.
         (
             "MZXW0YTB",
             Err(Base32Symbol { at: 4 }),
@@ -213,12 +213,12 @@ fn neither_debug_nor_errors_show_a_secret() {
     let error = decode("MZXW6Y!B", Lenient).unwrap_err();
     assert_eq!(
         format!("{error} {error:?}"),
-        "not a Base32 symbol at byte 6: there are A to Z and 2 to 7 Base32Symbol { at: 6 }"
+        "not a Base32 symbol at byte 6: the symbols are A to Z and 2 to 7 Base32Symbol { at: 6 }"
     );
 }
 
 proptest! {
-    /// Every spelling of some bytes that a profile names is read as those bytes.
+    /// Every spelling that a profile allows decodes to the same bytes.
     #[test]
     fn every_spelling_decodes_to_the_same_bytes(
         bytes in proptest::collection::vec(any::<u8>(), 0..=128),
@@ -243,7 +243,7 @@ proptest! {
         prop_assert_eq!(decode(&typed, Lenient), Ok(bytes.clone()));
     }
 
-    /// On any text the profiles neither panic nor disagree about the bytes.
+    /// On any text, no profile panics, and the profiles agree about the bytes.
     #[test]
     fn profiles_agree_on_what_they_share(text in "[A-Za-z2-7= \\-018]{0,40}") {
         let [strict, lenient, taler] = [Strict, Lenient, Taler].map(|profile| decode(&text, profile));

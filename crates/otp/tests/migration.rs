@@ -1,4 +1,4 @@
-//! Google Authenticator's exports: published ones, what is refused, batches.
+//! Google Authenticator's exports: published ones, rejected ones, batches.
 #![cfg(feature = "alloc")]
 #![expect(
     clippy::indexing_slicing,
@@ -13,9 +13,9 @@ use keyproof_otp::{
 };
 use proptest::{collection::vec, prelude::*};
 
-/// Exports from the documentation of other readers of the format (dim13/otpauth,
-/// johncallahan/otpauth_migration, jens-duttke/otp-migration-parser), with what they say is in
-/// them.
+/// Exports from the documentation of other implementations (dim13/otpauth,
+/// johncallahan/otpauth_migration, jens-duttke/otp-migration-parser), with the contents that it
+/// gives.
 #[test]
 fn published_exports() {
     let read = |data: &str| {
@@ -49,13 +49,13 @@ fn published_exports() {
     );
 }
 
-/// A message in hexadecimal, blanks aside.
+/// Decodes a message in hexadecimal, ignoring blanks.
 fn message(hex: &str) -> Result<Migration, OtpError> {
     let hex: String = hex.split_whitespace().collect();
     Migration::from_message(&data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap())
 }
 
-/// A message with one account of these fields, after a secret of three bytes.
+/// Builds a message with one account: a secret of three bytes, then these fields.
 fn account(hex: &str) -> Result<OtpauthUri, OtpError> {
     let hex: String = hex.split_whitespace().collect();
     let len = 5 + hex.len() / 2;
@@ -96,7 +96,7 @@ fn what_is_left_out_is_the_default() {
 
 #[test]
 fn unknown_fields_are_skipped() {
-    // A varint, 64 bits, bytes and 32 bits; then a text under a number of several bytes.
+    // A varint, 64 bits, bytes and 32 bits, then a text under a field number of several bytes.
     let unknown = "7801 79 0102030405060708 7a 01ff 7d 01020304 c2 3e 00";
     assert_eq!(account(unknown).unwrap(), account("").unwrap());
     assert_eq!(message(unknown).unwrap(), message("").unwrap());
@@ -107,19 +107,19 @@ fn what_is_damaged_is_told_where() {
     let encoding = |at| OtpError::MigrationEncoding { at };
     for (hex, at) in [
         ("0a", 1),
-        ("0a0161 0a", 0),                // not even a whole field in the account
+        ("0a0161 0a", 0),                // a truncated field in the account
         ("1001 0a05", 4),                // longer than the message
         ("0affffffffffffffffff01", 11),  // longer than memory
-        ("10ffffffffffffffffffff01", 1), // a number of more than 64 bits
+        ("10ffffffffffffffffffff01", 1), // a varint of more than 64 bits
         ("10ffffffffffffffffff02", 1),
         ("1080", 2),
         ("1001 0b", 2), // a group
         ("0f", 0),
         ("0001", 0), // field 0
         ("1201", 2),
-        ("120161", 0),       // a text for a number
-        ("0801", 0),         // a number for an account
-        ("0a03 0801 10", 2), // a number for a secret
+        ("120161", 0),       // a text instead of a number
+        ("0801", 0),         // a number instead of an account
+        ("0a03 0801 10", 2), // a number instead of a secret
         ("7d010203", 1),
     ] {
         let error = message(hex).unwrap_err();
@@ -188,7 +188,7 @@ fn what_is_wrong_is_told_where() {
     assert!(Migration::from_message(&unknown).is_ok());
     let too_long = Err(OtpError::MigrationTooLong);
     assert_eq!(Migration::from_message(&vec![0; longest + 1]), too_long);
-    // Shorter than that, but not with what each account leaves out.
+    // Below the limit as read, but above it once omitted fields are written out.
     assert_eq!(
         Migration::from_message(&b"\x0a\x03\x0a\x01a".repeat(longest / 5)),
         too_long
@@ -199,7 +199,7 @@ fn what_is_wrong_is_told_where() {
 fn uris_are_read_as_they_come() {
     let data = "CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU6YWxpY2VAZ29vZ2xlLmNvbRoHRXhhbXBsZTAC";
     assert!(Migration::parse(&format!("OTPAUTH-MIGRATION://offline?data={data}")).is_ok());
-    // With padding, escaped or not, and without.
+    // With escaped padding, unescaped padding, and none.
     for padding in ["%3D%3D", "==", ""] {
         assert!(
             Migration::parse(&format!("otpauth-migration://offline?data=GAEgAA{padding}")).is_ok()
@@ -287,7 +287,7 @@ fn many_accounts_are_several_codes_in_any_order() {
     codes.extend(other);
     assert_eq!(join(codes), Err(OtpError::MigrationBatch));
     assert_eq!(join([]), Err(OtpError::MigrationIncomplete { missing: 0 }));
-    // Two codes that are the same part, and differ.
+    // Two different codes for the same part.
     let [first, second] =
         ["a", "b"].map(|name| Migration::batch(&[named(name)], 1).unwrap().remove(0));
     assert_eq!(join([first, second]), Err(OtpError::MigrationBatch));

@@ -1,4 +1,4 @@
-//! OCRA: the 70 responses of RFC 6287 appendix C, suites, inputs and checks.
+//! OCRA: the 70 responses of RFC 6287 appendix C, suites, inputs and verification.
 
 #![expect(
     clippy::indexing_slicing,
@@ -40,7 +40,7 @@ fn rfc6287_appendix_c() {
         let suite: Suite = vector["suite"].as_str().unwrap().parse().unwrap();
         assert_eq!(suite.to_string(), vector["suite"]);
         let pin_hash = PinHash::from_bytes(&bytes(&vector["pin_sha1_hex"])).unwrap();
-        // Of the mutual modes both questions stand in one text.
+        // The mutual modes have both questions in one text.
         let (first, second) = vector["Q"]
             .as_str()
             .and_then(|both| both.split_at_checked(suite.question_len().into()))
@@ -243,7 +243,7 @@ fn questions_are_drawn_from_all_of_their_format_and_fail_as_the_source_does() {
     }
 }
 
-/// Each input changes the response: it goes in.
+/// Each input changes the response.
 #[test]
 fn every_input_goes_in() {
     let ocra = ocra("OCRA-1:HOTP-SHA1-0:C-QA08-PSHA1-S002-T1M");
@@ -271,8 +271,7 @@ fn every_input_goes_in() {
     }
 }
 
-/// Hexadecimal questions are the bytes that alphanumeric ones are the text of; numeric ones are
-/// numbers, however many leading zeros they have.
+/// Hexadecimal questions are parsed as bytes, numeric ones as numbers regardless of leading zeros.
 #[test]
 fn questions_in_three_formats() {
     let response = |suite: &str, input: Input<'_>| ocra(suite).response(&input).unwrap();
@@ -303,8 +302,8 @@ fn questions_in_three_formats() {
     );
 }
 
-/// What goes into a numeric question, against arithmetic in 128 bits: the same bytes in a suite
-/// of the same length cannot be told, so that the HMAC is computed here.
+/// Compares the encoding of numeric questions with 128-bit arithmetic. The suite's text is part of
+/// the HMAC, so no other suite can be compared with; the HMAC is computed here.
 #[test]
 fn numeric_questions_are_hexadecimal_numbers() {
     use hmac::{Hmac, KeyInit, Mac};
@@ -362,7 +361,7 @@ fn responses_are_read_as_they_are_shown() {
         let symbol = Err(OtpError::OcraResponseSymbol { at });
         assert_eq!(Response::parse(wrong, &truncated), symbol);
     }
-    // A whole HMAC is not taken for the digits that it begins with.
+    // A whole HMAC is not accepted in place of the digits that it begins with.
     let eight: Suite = "OCRA-1:HOTP-SHA1-8:QN08".parse().unwrap();
     assert_ne!(
         Response::parse("00000012", &eight).unwrap(),
@@ -429,7 +428,7 @@ fn counter_and_time_are_tried_together_and_within_bounds() {
     let both = both.with_look_ahead(widest);
     let tries = Err(Refused::Input(OtpError::OcraTries { found: 3003 }));
     assert_eq!(both.verify(&response, &input(0, 0), None), tries);
-    // As many as are tried, and one more.
+    // The largest number of tries, and one more.
     let tried = |ahead, window| {
         let both = both.clone().with_look_ahead(LookAhead::new(ahead).unwrap());
         both.with_window(window)
@@ -439,7 +438,7 @@ fn counter_and_time_are_tried_together_and_within_bounds() {
     assert_eq!(tried(511, Window { before, after }), Err(Refused::Wrong));
     let tries = Err(Refused::Input(OtpError::OcraTries { found: 2049 }));
     assert_eq!(tried(682, Window::default()), tries);
-    // Without the time the same look-ahead is no more than for HOTP.
+    // Without the time, the same look-ahead costs no more than for HOTP.
     let counter = ocra("OCRA-1:HOTP-SHA1-8:C-QN08").with_look_ahead(widest);
     let refused = counter.verify(&response, &Input::new("1").with_counter(0), None);
     assert!(refused != tries);
@@ -452,7 +451,7 @@ fn what_the_suite_does_not_take_is_no_wrong_response() {
     let refused = ocra.verify(&response, &Input::new("1").with_counter(0), None);
     let unexpected = OtpError::OcraInputUnexpected { name: "counter" };
     assert_eq!(refused, Err(Refused::Input(unexpected)));
-    // Without a time nothing can be spent.
+    // Without a time no step can be spent.
     assert!(
         ocra.verify(&response, &Input::new("1"), Some(u64::MAX))
             .is_ok()

@@ -51,7 +51,7 @@ fn parameters_are_written_in_their_documented_order() {
     }
 }
 
-/// Some services put one name into the label and another into the parameter.
+/// Some services use different issuers in the label and in the parameter.
 #[test]
 fn two_issuers_are_kept_and_reported_or_refused() {
     let text = "otpauth://totp/org:user@org.com?secret=YZP7UN4EMN6LK2UYYDCTBNH4ZVXVEJ7C\
@@ -139,7 +139,7 @@ fn what_a_type_does_not_know_is_kept_aside() {
 fn a_parsed_uri_computes_its_codes() {
     let key = "secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
     let totp = OtpauthUri::parse(&format!("otpauth://totp/a?{key}&digits=8&period=60")).unwrap();
-    // RFC 6238's time 59 s, stretched to the longer period.
+    // RFC 6238's time of 59 s, scaled to the longer period.
     assert_eq!(totp.totp().unwrap().code(118).to_string(), "94287082");
     let hotp = OtpauthUri::parse(&format!("otpauth://hotp/a?{key}&counter=3")).unwrap();
     let (hotp, counter) = hotp.hotp().unwrap();
@@ -280,7 +280,7 @@ fn debug_hides_the_secret() {
     assert!(!debug.contains("YZP7"), "{debug}");
 }
 
-/// A name as `new` takes it, of any characters.
+/// A name that `new` accepts, of any characters.
 fn name() -> impl Strategy<Value = String> {
     "[^: ][^:]{0,20}"
 }
@@ -304,7 +304,7 @@ proptest! {
         prop_assert_eq!(OtpauthUri::parse_strict(&uri.to_string()), Ok(uri));
     }
 
-    /// Of what is found in the wild, too: two issuers, odd labels, parameters from elsewhere.
+    /// URIs with oddities that occur in practice: two issuers, odd labels, foreign parameters.
     #[test]
     fn what_is_parsed_is_written_to_parse_to_itself(
         text in "otpauth://(totp|hotp)/[a:% 03A20]{0,9}[?]secret=AA&counter=1(&[a-c%25]{0,3}=?[x-z+%41]{0,3}){0,3}(&issuer=[a: ]{0,2})?",

@@ -1,6 +1,7 @@
-//! Codes beside those of `oathtool`, over random keys, digits, algorithms, periods and times.
+//! Compares codes with those of `oathtool`, over random keys, digits, algorithms, periods and
+//! times.
 //!
-//! The cases are drawn from a fixed seed, so that a failure comes back in the next run.
+//! The cases are drawn from a fixed seed, so that a failure is reproducible.
 
 #![expect(
     clippy::panic,
@@ -24,7 +25,7 @@ fn totp_codes_agree() {
         6_u8..=8,
         prop_oneof![Just(30_u64), 1_u64..=4_000],
         prop_oneof![Just(0_u64), 0_u64..=2_000_000_000],
-        // oathtool refuses a time before the start.
+        // oathtool rejects a time before the start.
         prop_oneof![0_u64..=4_000_000_000, 0_u64..=40_000_000_000],
     );
     agree(

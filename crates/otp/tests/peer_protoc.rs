@@ -1,4 +1,4 @@
-//! Exports beside `protoc`, which reads what we write and writes what we read.
+//! Compares exports with `protoc`, which decodes what we write and encodes what we read.
 #![cfg(feature = "alloc")]
 #![expect(
     clippy::panic,
@@ -20,7 +20,7 @@ use keyproof_otp::{
 };
 use percent_encoding::percent_decode_str;
 
-/// The fields of the export, as other readers of the format have found them.
+/// The fields of the export, as documented by other implementations.
 const SCHEMA: &str = r#"
 syntax = "proto3";
 message Payload {
@@ -33,7 +33,7 @@ message Payload {
 }
 "#;
 
-/// Runs `protoc --encode` or `--decode` over a message.
+/// Runs `protoc --encode` or `--decode` on a message.
 fn protoc(direction: &str, input: &[u8]) -> Vec<u8> {
     let folder =
         std::env::temp_dir().join(format!("keyproof-otp-{}-{direction}", std::process::id()));

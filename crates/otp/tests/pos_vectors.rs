@@ -1,4 +1,4 @@
-//! Every published vector of Taler's confirmation codes, through the public interface alone.
+//! Every published vector of Taler's confirmation codes, through the public API only.
 
 use keyproof_otp::{
     Base32Profile,

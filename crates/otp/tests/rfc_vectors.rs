@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Hotp, Secret, Totp};
 
-/// RFC 4226 appendix D, with the truncated decimal numbers behind the codes.
+/// RFC 4226 appendix D, with the truncated decimal number of each code.
 #[test]
 fn rfc4226_appendix_d() {
     let secret = Secret::from_bytes(b"12345678901234567890").unwrap();
@@ -34,8 +34,8 @@ fn rfc4226_appendix_d() {
     }
 }
 
-/// RFC 6238 appendix B. The RFC's text names one seed, its table was made with one seed for each
-/// hash, as long as its output.
+/// RFC 6238 appendix B. The RFC's text names one seed, but its table uses one seed per hash, as
+/// long as the hash's output.
 #[test]
 fn rfc6238_appendix_b() {
     let table = [
@@ -58,7 +58,7 @@ fn rfc6238_appendix_b() {
             let totp = Totp::new(&secret, algorithm, Digits::EIGHT);
             assert_eq!(totp.code(now).to_string(), code, "{algorithm} {now}");
 
-            // The same moment with another origin and period.
+            // The same time with another `t0` and period.
             let shifted = totp.with_t0(7).with_period(NonZeroU64::new(60).unwrap());
             assert_eq!(
                 shifted.code(now / 30 * 60 + 7).to_string(),

@@ -1,4 +1,4 @@
-//! Secrets that are drawn, and what is read by `parse`.
+//! Secrets that are generated, and those that `parse` accepts.
 
 use keyproof_otp::{Digits, OtpError, Secret, Strength};
 
@@ -11,7 +11,7 @@ fn a_secret_is_what_the_source_fills_and_fails_as_it_does() {
     let secret = Secret::generate(counting).unwrap();
     assert_eq!(secret.as_bytes(), (1..=20).collect::<Vec<u8>>());
     assert_eq!(secret.strength(), Strength::Recommended);
-    // A source that fails half-way leaves no secret of zeros.
+    // A source that fails half-way gives an error and not a secret of zeros.
     let failed = Secret::generate(|bytes| {
         bytes.iter_mut().take(3).for_each(|byte| *byte = 7);
         Err("no randomness")

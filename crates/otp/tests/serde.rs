@@ -1,4 +1,5 @@
-//! The `serde` feature: what holds no secret goes through JSON and back, and is checked on the way.
+//! The `serde` feature: types without a secret survive a round trip through JSON, and are validated
+//! when they are read.
 #![cfg(feature = "serde")]
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 

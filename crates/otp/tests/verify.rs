@@ -1,4 +1,4 @@
-//! HOTP and TOTP verification: windows, resynchronisation, replays, both ends of the counters.
+//! HOTP and TOTP verification: windows, resynchronisation, replays, both ends of the counter range.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -50,10 +50,10 @@ fn two_steps_with_one_code_cannot_be_told_apart_but_are_ordered() {
     let hotp = Hotp::from_key(b"12345678901234567890", Algorithm::Sha1, Digits::SIX);
     let code = hotp.code(low);
     assert_eq!(code, hotp.code(high));
-    // HOTP stays with the token: the lowest counter that fits.
+    // HOTP uses the lowest counter that matches.
     assert_eq!(hotp.verify(&code, low, look_ahead(20)), Some(low + 1));
     assert_eq!(hotp.verify(&code, low + 1, look_ahead(20)), Some(high + 1));
-    // TOTP takes the latest step, so that the same digits are not good again in this window.
+    // TOTP uses the latest step, so that the same digits are not accepted again in this window.
     let totp = Totp::from(hotp)
         .with_period(NonZeroU64::MIN)
         .with_window(Window::symmetric(10));
@@ -101,7 +101,7 @@ fn resynchronisation_needs_two_consecutive_codes() {
         None,
         "behind the counter"
     );
-    // The first of the two may be the last of the look-ahead.
+    // The first of the two codes may belong to the last counter of the look-ahead.
     assert_eq!(
         hotp.resynchronise(&first, &second, 10, look_ahead(390)),
         Some(402)
@@ -194,7 +194,7 @@ fn totp_tells_a_replay_from_a_wrong_code() {
         "a clock that was set back"
     );
     assert_eq!(verify(&totp.code_of_step(current + 9), current), MISS);
-    // A replay is only what the window still shows.
+    // Only codes within the window are reported as replays.
     assert_eq!(verify(&totp.code_of_step(current - 2), current), MISS);
 }
 
@@ -205,7 +205,7 @@ fn totp_is_cut_off_at_both_ends_of_time() {
     assert_eq!(at_start, Ok(Accepted { step: 0, drift: 0 }));
     assert_eq!(totp.verify(&totp.code_of_step(0), 0, Some(0)), REPLAY);
 
-    // A clock before t0 stands at step 0.
+    // A time before t0 belongs to step 0.
     let late = totp.clone().with_t0(1_000);
     assert_eq!(
         (late.step_at(0), late.step_at(1_029), late.step_at(1_030)),
@@ -242,7 +242,7 @@ fn totp_is_cut_off_at_both_ends_of_time() {
 #[test]
 fn a_code_of_another_length_never_fits() {
     let six = Hotp::from_key(b"12345678901234567890", Algorithm::Sha1, Digits::SIX);
-    // The same number, but with a digit more than the token shows.
+    // The same number with one digit more than the token shows.
     let seven = Code::parse("0162583", Digits::new(7).unwrap()).unwrap();
     assert_eq!(six.code(7).to_string(), "162583");
     assert_eq!(six.verify(&seven, 7, LookAhead::default()), None);
@@ -335,7 +335,8 @@ fn a_long_key_is_prepared_as_hmac_does() {
 }
 
 proptest! {
-    /// Whatever is typed in whatever order, no step is accepted twice or after a later one.
+    /// Whatever codes are entered in whatever order, no step is accepted twice or after a later
+    /// one.
     #[test]
     fn totp_accepts_each_step_once_and_in_order(
         key in proptest::collection::vec(any::<u8>(), 0..200),
@@ -352,7 +353,7 @@ proptest! {
             .with_window(Window { before, after });
         let mut last = None;
         for (later, distance) in tries {
-            // The clock goes forth and back.
+            // The clock moves forwards and backwards.
             let now = start.saturating_add(later);
             let current = totp.step_at(now);
             let step = current.saturating_add_signed(distance);
@@ -373,7 +374,7 @@ proptest! {
         }
     }
 
-    /// The next counter is always beyond the one that fitted, so no code is accepted twice.
+    /// The next counter is always greater than the one that matched, so no code is accepted twice.
     #[test]
     fn hotp_moves_on_with_every_code(
         key in proptest::collection::vec(any::<u8>(), 0..200),
@@ -396,7 +397,7 @@ proptest! {
         }
     }
 
-    /// Parsing and display agree for every number of digits.
+    /// `parse` and `Display` agree for every number of digits.
     #[test]
     fn parsing_a_shown_code_gives_it_back(counter in any::<u64>(), digits in 6_u8..=10) {
         let digits = Digits::new(digits).unwrap();

@@ -1,19 +1,19 @@
-//! Takes the tokens of a maker's delivery into a register: what to ask for, what to refuse, and what to keep.
+//! Imports the tokens of a manufacturer's delivery into a register: what to check, what to reject and what to store.
 //!
-//! `cargo run --example import [CONTAINER [KEY]]`: a PSKC file and, if the maker told one, its key in hexadecimal or its
-//! password. Without either, two tokens that are delivered here.
+//! `cargo run --example import [CONTAINER [KEY]]`: a PSKC file and, if the manufacturer sent one, its key in
+//! hexadecimal or its password. Without arguments, imports the two tokens of `delivery.xml`.
 
 use std::{collections::BTreeMap, env, error::Error, fs};
 
 use keyproof_pskc::{Container, Key, KeyInfo, KeyUsage, Secret, Unlock};
 
-/// A delivery of two tokens, encrypted under the key 00 01 02 … 0f.
+/// A delivery of two tokens, encrypted with the key 00 01 02 … 0f.
 const DELIVERY: &str = include_str!("delivery.xml");
 
-/// A token as the register has it. A real one seals the secret.
+/// A token in the register. A real register encrypts the secret.
 struct Token {
     algorithm: String,
-    /// `SHA1`, `SHA256` or `SHA512`: keyproof-otp's `Algorithm` reads it.
+    /// `SHA1`, `SHA256` or `SHA512`, which keyproof-otp's `Algorithm` parses.
     hash: &'static str,
     digits: u32,
     secret: Secret,
@@ -23,10 +23,10 @@ struct Token {
     period: u64,
 }
 
-/// The tokens by maker and serial number, as they are printed on the devices.
+/// The tokens by manufacturer and serial number, as printed on the devices.
 type Register = BTreeMap<String, Token>;
 
-/// What a token is called, and the token; or why it is not taken.
+/// Returns a token and its name in the register, or why it is rejected.
 fn token(key: Key) -> Result<(String, Token), String> {
     let (hash, digits) = (key.info.hash(), key.info.digits());
     let KeyInfo {
@@ -40,12 +40,12 @@ fn token(key: Key) -> Result<(String, Token), String> {
     let algorithm =
         algorithm.filter(|name| [KeyInfo::HOTP, KeyInfo::TOTP].contains(&name.as_str()));
     let algorithm = algorithm.ok_or_else(|| refuse("neither HOTP nor TOTP"))?;
-    // A policy that says more than is known here permits nothing.
+    // A policy with unknown parts permits nothing.
     if let Some(policy) = policy {
         if !policy.permits(KeyUsage::Otp) {
             return Err(refuse("its policy does not permit one-time passwords"));
         }
-        // This register has no place for them, and without one the key would be good for ever.
+        // This register cannot store these limits, and without them the key would be valid for ever.
         if policy.start_date.is_some()
             || policy.expiry_date.is_some()
             || policy.transactions.is_some()
@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         container.keys().len(),
         authenticated.unwrap_or_default()
     );
-    // Whether there is a key is for the maker to say: of a swapped file no secret is taken under one.
+    // The manufacturer says whether there is a key: with one, no plain secret of a swapped file is accepted.
     let key = given.as_deref().and_then(bytes);
     let unlock = match (&given, container.key_derivation(), &key) {
         (None, ..) => Unlock::Nothing,

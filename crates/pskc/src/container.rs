@@ -1,4 +1,4 @@
-//! The container: a document taken apart, its values still closed.
+//! The container: a parsed document whose values are still sealed.
 
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use core::str::FromStr;
@@ -12,10 +12,10 @@ use crate::{
     xml::{self, DSIG, Element, PSKC, XENC11, once},
 };
 
-/// A key container (RFC 6030), read and not yet opened.
+/// A key container (RFC 6030), parsed but not yet opened.
 ///
-/// `Debug` hides keys that are not encrypted. The document's own text is the caller's: whoever reads
-/// keys that are not encrypted wipes it.
+/// `Debug` hides keys that are not encrypted. The document's text belongs to the caller, who should wipe it if it
+/// contains keys that are not encrypted.
 ///
 /// ```
 /// use keyproof_pskc::{Container, PskcError, Unlock};
@@ -48,22 +48,22 @@ pub struct Container {
     signed: bool,
 }
 
-/// What opens the encrypted values of a container.
+/// The key that opens the encrypted values of a container.
 #[derive(Clone, Debug)]
 pub(crate) enum Protection {
-    /// The container does not say.
+    /// The container does not name one.
     Unnamed,
-    /// A key that both sides have, with its names.
+    /// A pre-shared key, with its names.
     PreShared(Vec<String>),
     /// A key derived from a password.
     Password(KeyDerivation),
 }
 
-/// How the values of a container are authenticated.
+/// The algorithm and key that authenticate the values of a container.
 #[derive(Clone, Debug)]
 pub(crate) struct MacMethod {
     pub(crate) algorithm: MacAlgorithm,
-    /// Encrypted; without one the encryption key is the key.
+    /// The encrypted authentication key; if there is none, the encryption key is used.
     pub(crate) key: Option<SealedValue>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct SealedKey {
     pub(crate) data: SealedData,
 }
 
-/// What a container is opened with, as its sender said by another way.
+/// The key or password to open a container with, which its sender communicated by another way.
 ///
 /// ```
 /// use keyproof_pskc::{Container, PskcError, Unlock};
@@ -83,7 +83,7 @@ pub(crate) struct SealedKey {
 /// </KeyPackage></KeyContainer>"#;
 /// let container = Container::parse(document)?;
 /// assert_eq!(container.open(Unlock::Nothing)?.len(), 1);
-/// // Who was told a password was not sent this one.
+/// // A container without encryption is not the one that a password was sent for.
 /// let refused = container.open(Unlock::Password("correct horse")).unwrap_err();
 /// assert!(matches!(refused, PskcError::PlainSecret { .. }));
 /// assert_eq!(format!("{:?}", Unlock::Password("correct horse")), "Password([redacted])");
@@ -92,9 +92,9 @@ pub(crate) struct SealedKey {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Unlock<'a> {
-    /// The key that both sides have.
+    /// The pre-shared key.
     Key(&'a [u8]),
-    /// Nothing: the container is not encrypted, and does not say that it is.
+    /// Nothing: the container has no encrypted value and names no encryption key.
     Nothing,
     /// The password.
     Password(&'a str),
@@ -111,14 +111,14 @@ impl core::fmt::Debug for Unlock<'_> {
 }
 
 impl Container {
-    /// The longest document that is read, in bytes: 8 MiB, some thousand keys.
+    /// The length of the longest accepted document, in bytes: 8 MiB, some thousand keys.
     pub const MAX_LEN: usize = 8 * 1024 * 1024;
 
-    /// Reads a document.
+    /// Parses a document.
     ///
     /// # Errors
     ///
-    /// [`PskcError`] says what is wrong and where; nothing has been decrypted yet.
+    /// [`PskcError`], with the position in the document. Nothing has been decrypted yet.
     pub fn parse(document: &str) -> Result<Self, PskcError> {
         if document.len() > Self::MAX_LEN {
             return Err(PskcError::TooLong);
@@ -165,19 +165,21 @@ impl Container {
         self.id.as_deref()
     }
 
-    /// What it says about its keys, in their order.
+    /// The descriptions of the keys, in order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &KeyInfo> {
         self.keys.iter().map(|key| &key.info)
     }
 
-    /// Whether any value is encrypted, or an `EncryptionKey` says so, so that [`Container::open`] needs a key or a password.
+    /// Whether any value is encrypted, or the container has an `EncryptionKey`, so that [`Container::open`] needs a key
+    /// or a password.
     ///
-    /// Whoever can change the document decides this: what it is opened with is for its sender to say, by another way.
+    /// Anybody who can change the document controls this. Learn from the sender, by another way, what the container
+    /// must be opened with.
     pub fn is_encrypted(&self) -> bool {
         crate::open::is_encrypted(&self.protection, &self.keys)
     }
 
-    /// How the key is made of a password, if it is.
+    /// The derivation of the key from a password, if the container uses one.
     pub const fn key_derivation(&self) -> Option<&KeyDerivation> {
         match &self.protection {
             Protection::Password(derivation) => Some(derivation),
@@ -185,7 +187,7 @@ impl Container {
         }
     }
 
-    /// What it calls the key that both sides have, if it is encrypted with one.
+    /// The names of the pre-shared key, if the container is encrypted with one.
     pub fn key_names(&self) -> &[String] {
         match &self.protection {
             Protection::PreShared(names) => names,
@@ -193,38 +195,37 @@ impl Container {
         }
     }
 
-    /// How its values are authenticated, if they are.
+    /// The algorithm that authenticates the values, if there is one.
     pub fn mac_algorithm(&self) -> Option<MacAlgorithm> {
         self.mac.as_ref().map(|mac| mac.algorithm)
     }
 
-    /// Whether there is an XML signature. It is *not* verified here, so that it says nothing.
+    /// Whether there is an XML signature. It is *not* verified, so it proves nothing.
     pub const fn is_signed(&self) -> bool {
         self.signed
     }
 
     /// Opens all keys. Every authentication code is verified before the first value is decrypted.
     ///
-    /// With a key or a password, no secret may stand there as it is: a protected container that somebody
-    /// swapped for one of his own would open with any. Other values that are not encrypted are not
-    /// authenticated either, and yet taken, for makers leave them plain beside encrypted secrets:
-    /// whoever can change the document can change those, and what it says about its keys.
+    /// With a key or a password, every secret must be encrypted. Otherwise somebody could replace a protected container
+    /// with an unprotected one, which any key would open. Other values may be plain, because manufacturers leave them
+    /// plain beside encrypted secrets. They are not authenticated then: anybody who can change the document can change
+    /// them, and the descriptions of the keys.
     ///
     /// # Errors
     ///
-    /// [`PlainSecret`](PskcError::PlainSecret) if a secret is not encrypted and `unlock` is a key or a password;
+    /// [`PlainSecret`](PskcError::PlainSecret) if a secret is not encrypted and `unlock` is a key or a password.
     /// [`KeyNeeded`](PskcError::KeyNeeded), [`PasswordNeeded`](PskcError::PasswordNeeded) or
-    /// [`KeyLength`](PskcError::KeyLength) if `unlock` is not what the container asks for;
-    /// [`Mac`](PskcError::Mac) if a value that needs an authentication code has none;
-    /// [`Authentication`](PskcError::Authentication) if it is the wrong key or password, or the
-    /// container was changed; [`Number`](PskcError::Number) if what was decrypted is no number.
+    /// [`KeyLength`](PskcError::KeyLength) if `unlock` is not what the container requires. [`Mac`](PskcError::Mac) if a
+    /// value lacks a required authentication code. [`Authentication`](PskcError::Authentication) if the key or password
+    /// is wrong, or the container was changed. [`EmptySecret`](PskcError::EmptySecret) or [`Number`](PskcError::Number)
+    /// if a decrypted value is an empty secret or not a number.
     pub fn open(&self, unlock: Unlock<'_>) -> Result<Vec<Key>, PskcError> {
         crate::open::open(&self.protection, self.mac.as_ref(), &self.keys, unlock)
     }
 }
 
-/// A minor version adds what an older reader may pass over (RFC 6030 section 1.2); elements that are
-/// not known are refused all the same.
+/// A reader may ignore what a later minor version adds (RFC 6030 section 1.2); unknown elements are rejected anyway.
 fn is_known(version: &str) -> bool {
     let (major, minor) = version.split_once('.').unwrap_or_default();
     major.len() <= 2
@@ -243,7 +244,7 @@ impl FromStr for Container {
 }
 
 impl Protection {
-    /// Reads an `EncryptionKey`, which is a `ds:KeyInfo`.
+    /// Parses an `EncryptionKey`, which is a `ds:KeyInfo`.
     fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
         let (mut names, mut derived) = (Vec::new(), None);
         for child in element.children()? {
@@ -277,8 +278,8 @@ impl Protection {
 }
 
 impl MacMethod {
-    /// One without an algorithm, as python-pskc writes it beside wrapped keys, verifies nothing and
-    /// counts as none, so that values which need a code are refused.
+    /// Parses a `MACMethod`. python-pskc writes one without an algorithm beside wrapped keys: it counts as none, so
+    /// values that need an authentication code are rejected.
     fn read(element: Element<'_, '_>) -> Result<Option<Self>, PskcError> {
         let uri = element.attribute("Algorithm");
         let algorithm = uri
@@ -302,7 +303,7 @@ impl MacMethod {
 }
 
 impl SealedKey {
-    /// Reads a `KeyPackage`, which may have a device and no key.
+    /// Parses a `KeyPackage`, which may contain a device and no key.
     fn read_package(element: Element<'_, '_>) -> Result<Option<Self>, PskcError> {
         let (mut device, mut module, mut key) = (None, None, None);
         for child in element.children()? {
@@ -375,7 +376,7 @@ fn read_module(element: Element<'_, '_>) -> Result<String, PskcError> {
 }
 
 impl SealedValue {
-    /// Reads an `xenc:EncryptedData`, whatever it is called.
+    /// Parses an `xenc:EncryptedData`, under any element name.
     pub(crate) fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
         let (mut cipher, mut value) = (None, None);
         for child in element.children()? {

@@ -1,4 +1,4 @@
-//! The one error type: why a container was not taken, and where in it.
+//! The error type of parsing and opening: why a container was rejected, and where in it.
 
 use alloc::string::String;
 
@@ -6,29 +6,29 @@ use thiserror::Error;
 
 use crate::{Cipher, KeyDerivation};
 
-/// Why a container was not taken or not opened.
+/// Why a container was rejected, or could not be opened.
 ///
-/// Positions (`at`) are byte offsets into the document. No variant holds any part of a key.
+/// Positions (`at`) are byte offsets into the document. No variant contains any part of a key.
 ///
 /// ```
 /// use keyproof_pskc::{Container, PskcError};
 ///
 /// let refused = Container::parse("<!DOCTYPE KeyContainer><KeyContainer/>").unwrap_err();
 /// assert_eq!(refused, PskcError::DocumentType { at: 0 });
-/// assert_eq!(refused.to_string(), "a document type declaration at byte 0 is not taken; containers need none: remove it");
+/// assert_eq!(refused.to_string(), "a document type declaration at byte 0 is not allowed; containers need none: remove it");
 /// ```
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PskcError {
-    /// An algorithm that is not supported, or not for what it is used for.
+    /// An algorithm that is not supported, or not for this purpose.
     #[error("the algorithm {uri:?} at byte {at} is not supported here")]
     Algorithm {
-        /// Its identifier, cut off where it is long.
+        /// Its identifier, truncated to 100 characters.
         uri: String,
         /// The element that names it.
         at: usize,
     },
-    /// An attribute that is missing or cannot be read.
+    /// An attribute that is missing or invalid.
     #[error("the element at byte {at} has no usable attribute {name}")]
     Attribute {
         /// The attribute's name.
@@ -36,51 +36,48 @@ pub enum PskcError {
         /// The element.
         at: usize,
     },
-    /// The key or the password is another one, or the container was changed: an authentication code
-    /// does not verify, or what was to be decrypted shows that the key does not fit.
+    /// The key or password is wrong, or the container was changed: an authentication code does not match, or decryption
+    /// detects a wrong key.
     #[error("wrong key or password, or the container was changed")]
     Authentication,
-    /// Text that is not Base64 (RFC 4648 section 4, blanks aside).
+    /// Text that is not Base64 (RFC 4648 section 4, with white space allowed).
     #[error("not Base64 at byte {at}")]
     Base64 {
         /// The element.
         at: usize,
     },
-    /// An encrypted value of a length that its algorithm never makes.
-    #[error("the encrypted value at byte {at} is of no possible length")]
+    /// An encrypted value whose length its algorithm never produces.
+    #[error("the encrypted value at byte {at} has a length that its algorithm never produces")]
     CipherValue {
         /// The element.
         at: usize,
     },
-    /// A document type declaration, which may have entities.
+    /// A document type declaration, which could declare entities.
     #[error(
-        "a document type declaration at byte {at} is not taken; containers need none: remove it"
+        "a document type declaration at byte {at} is not allowed; containers need none: remove it"
     )]
     DocumentType {
         /// Where it begins.
         at: usize,
     },
-    /// An element that may be there once, or two keys of one identifier.
-    #[error(
-        "what may be there once, an element or a key of this identifier, is there again at byte {at}"
-    )]
+    /// An element that may occur only once, or two keys with the same identifier.
+    #[error("an element or a key identifier that may occur only once is repeated at byte {at}")]
     Duplicate {
         /// The second one.
         at: usize,
     },
-    /// A secret of no bytes, which everybody knows.
+    /// A secret of zero bytes, which everybody knows.
     #[error("the secret at byte {at} is empty")]
     EmptySecret {
         /// The element.
         at: usize,
     },
-    /// Elements within elements beyond any container, attributes or namespaces too many, or a text
-    /// too long.
-    #[error("{what} beyond what a container needs, at byte {at}")]
+    /// Elements nested too deeply, too many elements, attributes or namespaces, or a text that is too long.
+    #[error("the document exceeds the limit of {what} at byte {at}")]
     Excessive {
         /// `attributes`, `depth`, `elements`, `namespaces` or `text`.
         what: &'static str,
-        /// Where.
+        /// The position.
         at: usize,
     },
     /// A key derivation whose parameters are out of range.
@@ -96,21 +93,21 @@ pub enum PskcError {
         /// The element.
         at: usize,
     },
-    /// A key of another length than an algorithm takes.
+    /// A key whose length the algorithm does not accept.
     #[error("{cipher} takes a key of {expected} bytes, not {found}")]
     KeyLength {
         /// The algorithm.
         cipher: Cipher,
-        /// How many bytes its keys have.
+        /// The algorithm's key length in bytes.
         expected: usize,
-        /// How many this one has.
+        /// The length of this key in bytes.
         found: usize,
     },
-    /// The container is encrypted with a key that both sides have.
+    /// The container is encrypted with a pre-shared key.
     #[error("the container is encrypted with a key, and none was given")]
     KeyNeeded,
-    /// A value that must be authenticated and is not, or an authentication code without a method or
-    /// of a value that is not encrypted.
+    /// An encrypted value without the authentication code that it needs, a code without a method, or a code of a value
+    /// that is not encrypted.
     #[error(
         "the value at byte {at} has no authentication code that can be verified; without one, keys must be wrapped (RFC 6030 section 6.1.1)"
     )]
@@ -118,10 +115,10 @@ pub enum PskcError {
         /// The value's element.
         at: usize,
     },
-    /// An element that must be there.
+    /// A required element that is missing.
     #[error("the element at byte {at} has no {name}")]
     MissingElement {
-        /// What it lacks.
+        /// The missing element's name.
         name: &'static str,
         /// The element.
         at: usize,
@@ -135,15 +132,15 @@ pub enum PskcError {
     /// The container is encrypted with a password.
     #[error("the container is encrypted with a password, and none was given")]
     PasswordNeeded,
-    /// A secret that is not encrypted, where the container was to be opened with a key or a password.
+    /// A secret that is not encrypted, in a container that was to be opened with a key or a password.
     #[error(
-        "the secret at byte {at} is not encrypted, so anybody may have put it there; what comes under a key or a password has no such secrets"
+        "the secret at byte {at} is not encrypted, so anybody may have put it there; with a key or a password, every secret must be encrypted"
     )]
     PlainSecret {
         /// The secret's element.
         at: usize,
     },
-    /// A text with something else within, such as an element or a comment.
+    /// A text that contains something else, such as an element or a comment.
     #[error("not a plain text at byte {at}")]
     Text {
         /// The element.
@@ -152,8 +149,8 @@ pub enum PskcError {
     /// A document longer than [`Container::MAX_LEN`](crate::Container::MAX_LEN).
     #[error("the document is longer than {} bytes", crate::Container::MAX_LEN)]
     TooLong,
-    /// An element that has no place there, or one of another namespace.
-    #[error("an element at byte {at} that has no place there")]
+    /// An element that is not allowed there, or one of another namespace.
+    #[error("the element at byte {at} is not allowed")]
     UnexpectedElement {
         /// Where it begins.
         at: usize,
@@ -166,21 +163,22 @@ pub enum PskcError {
         /// The element.
         at: usize,
     },
-    /// A version other than 1.0, or 1 with another minor number (RFC 6030 section 1.2).
+    /// A version whose major number is not 1 (RFC 6030 section 1.2).
     #[error("not a container of version 1")]
     Version,
     /// Not well-formed XML.
     #[error("not well-formed XML at line {line}, column {column}")]
     Xml {
-        /// The line, from 1 on.
+        /// The line, from 1.
         line: u32,
-        /// The character in it, from 1 on.
+        /// The column in characters, from 1.
         column: u32,
     },
 }
 
 impl PskcError {
-    /// An algorithm that is not supported; who wrote the document has chosen how long its name is.
+    /// Creates an [`Algorithm`](Self::Algorithm) error. The identifier is truncated, because the document's author
+    /// chooses its length.
     pub(crate) fn algorithm(uri: &str, at: usize) -> Self {
         let uri = uri.chars().take(100).collect();
         Self::Algorithm { uri, at }

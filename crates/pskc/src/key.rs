@@ -1,4 +1,4 @@
-//! Keys: what a container says about each, and the values behind it.
+//! Keys: their descriptions in a container, and their values.
 
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -12,10 +12,10 @@ use crate::{
     xml::{Element, PSKC, once},
 };
 
-/// What a container says about a key, none of it secret. What is not in the container is `None`.
+/// A container's description of a key, none of it secret. Whatever the container does not contain is `None`.
 ///
-/// With the feature `serde` it is kept as a structure of its fields. A member that is not known is refused, for it may restrict
-/// what the key is used for.
+/// The feature `serde` serialises it as a structure of its fields. An unknown field is rejected, because it may
+/// restrict the use of the key.
 ///
 /// ```
 /// use keyproof_pskc::{Container, Encoding, KeyInfo};
@@ -38,31 +38,31 @@ use crate::{
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct KeyInfo {
-    /// The key's identifier, unlike any other's in the container.
+    /// The key's identifier, unique in the container.
     pub id: String,
-    /// What the key is for: a URI, such as [`KeyInfo::HOTP`].
+    /// The algorithm of the key: a URI, such as [`KeyInfo::HOTP`].
     pub algorithm: Option<String>,
-    /// Who issued it.
+    /// The issuer.
     pub issuer: Option<String>,
     /// The algorithm's suite, such as `HMAC-SHA256` or an OCRA suite.
     pub suite: Option<String>,
-    /// What challenges it takes.
+    /// The format of challenges.
     pub challenge: Option<ChallengeFormat>,
-    /// What its codes or responses are like.
+    /// The format of codes or responses.
     pub response: Option<ResponseFormat>,
-    /// The profile that says what the container does not.
+    /// The profile, which defines what the container leaves out.
     pub profile_id: Option<String>,
-    /// The key that this one is derived from, or is a reference to.
+    /// The key that this one is derived from, or refers to.
     pub reference: Option<String>,
     /// A name for people.
     pub friendly_name: Option<String>,
-    /// Whose key it is.
+    /// The user of the key.
     pub user_id: Option<String>,
-    /// What it may be used for. Whoever uses the key must ask.
+    /// The policy of the key, which callers must check before they use it.
     pub policy: Option<Policy>,
-    /// The device that it is in.
+    /// The device that contains the key.
     pub device: DeviceInfo,
-    /// The cryptographic module of the device.
+    /// The device's cryptographic module.
     pub crypto_module: Option<String>,
 }
 
@@ -71,10 +71,10 @@ impl KeyInfo {
     pub const HOTP: &str = "urn:ietf:params:xml:ns:keyprov:pskc:hotp";
     /// The algorithm of PINs (RFC 6030 section 10.2).
     pub const PIN: &str = "urn:ietf:params:xml:ns:keyprov:pskc:pin";
-    /// The algorithm of TOTP keys, as IANA has registered it.
+    /// The algorithm of TOTP keys, as registered with IANA.
     pub const TOTP: &str = "urn:ietf:params:xml:ns:keyprov:pskc:totp";
 
-    /// A key of this identifier, of which nothing else is said yet.
+    /// Creates a description with this identifier and nothing else.
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -82,8 +82,8 @@ impl KeyInfo {
         }
     }
 
-    /// The hash function of an HOTP or TOTP key: `SHA1`, `SHA256` or `SHA512`, as keyproof-otp's `Algorithm` reads it. SHA-1 if
-    /// no suite is named, none if it is a suite of something else.
+    /// The hash function of an HOTP or TOTP key: `SHA1`, `SHA256` or `SHA512`, as keyproof-otp's `Algorithm` parses it.
+    /// SHA-1 if there is no suite, `None` if the suite is anything else.
     ///
     /// ```
     /// use keyproof_pskc::KeyInfo;
@@ -105,8 +105,8 @@ impl KeyInfo {
             .find(|name| *name == suite)
     }
 
-    /// How many decimal digits its codes have: 6 if it does not say. None if they are other characters, or the last one checks
-    /// the others.
+    /// The number of decimal digits of its codes: 6 if there is no response format. `None` if codes have other
+    /// characters or a check digit.
     pub fn digits(&self) -> Option<u32> {
         match self.response {
             None => Some(6),
@@ -133,36 +133,36 @@ impl KeyInfo {
     }
 }
 
-/// The device that a key is in (RFC 6030 section 4.3.1).
+/// The device that contains a key (RFC 6030 section 4.3.1).
 ///
 /// ```
 /// use keyproof_pskc::KeyInfo;
 ///
 /// let mut key = KeyInfo::new("0755224");
-/// key.device.manufacturer = Some("ACME".to_owned()); // what is printed on the device
+/// key.device.manufacturer = Some("ACME".to_owned()); // as printed on the device
 /// key.device.serial_number = Some("987654321".to_owned());
-/// assert_eq!(key.device.expiry_date, None); // nothing is said of it
+/// assert_eq!(key.device.expiry_date, None); // unknown
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct DeviceInfo {
-    /// Who made it.
+    /// The manufacturer.
     pub manufacturer: Option<String>,
-    /// Its serial number.
+    /// The serial number.
     pub serial_number: Option<String>,
-    /// Its model.
+    /// The model.
     pub model: Option<String>,
-    /// Its issue, where serial numbers come again.
+    /// The issue number, which distinguishes devices with the same serial number.
     pub issue_number: Option<String>,
-    /// What it is bound to, such as an IMEI.
+    /// An identifier that the device is bound to, such as an IMEI.
     pub binding: Option<String>,
-    /// From when on, an `xs:dateTime` as it stands in the container.
+    /// The start of use, an `xs:dateTime` as in the container.
     pub start_date: Option<String>,
-    /// Until when, an `xs:dateTime` as it stands in the container.
+    /// The end of use, an `xs:dateTime` as in the container.
     pub expiry_date: Option<String>,
-    /// Whose device it is.
+    /// The user of the device.
     pub user_id: Option<String>,
 }
 
@@ -188,7 +188,7 @@ impl DeviceInfo {
     }
 }
 
-/// What challenges a key takes.
+/// The format of challenges.
 ///
 /// ```
 /// use keyproof_pskc::{ChallengeFormat, Encoding};
@@ -201,18 +201,18 @@ impl DeviceInfo {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ChallengeFormat {
-    /// What characters, or bytes.
+    /// The kind of characters, or bytes.
     pub encoding: Encoding,
-    /// How many at least.
+    /// The smallest number of them.
     pub min: u32,
-    /// How many at most.
+    /// The largest number of them.
     pub max: u32,
-    /// Whether the last one checks the others.
+    /// Whether the last one is a check digit.
     pub check_digits: bool,
 }
 
 impl ChallengeFormat {
-    /// From `min` to `max` characters, none of which checks the others.
+    /// A format of `min` to `max` characters, without a check digit.
     pub const fn new(encoding: Encoding, min: u32, max: u32) -> Self {
         Self {
             encoding,
@@ -232,7 +232,7 @@ impl ChallengeFormat {
     }
 }
 
-/// What the codes or responses of a key are like.
+/// The format of a key's codes or responses.
 ///
 /// ```
 /// use keyproof_pskc::{Encoding, KeyInfo, ResponseFormat};
@@ -246,16 +246,16 @@ impl ChallengeFormat {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ResponseFormat {
-    /// What characters, or bytes.
+    /// The kind of characters, or bytes.
     pub encoding: Encoding,
-    /// How many.
+    /// The number of them.
     pub length: u32,
-    /// Whether the last one checks the others.
+    /// Whether the last one is a check digit.
     pub check_digits: bool,
 }
 
 impl ResponseFormat {
-    /// `length` characters, none of which checks the others.
+    /// A format of `length` characters, without a check digit.
     pub const fn new(encoding: Encoding, length: u32) -> Self {
         Self {
             encoding,
@@ -273,7 +273,7 @@ impl ResponseFormat {
     }
 }
 
-/// The RFC's schema has one name, its text (section 4.3.4) another.
+/// The attribute has one name in the RFC's schema and another in its text (section 4.3.4).
 fn check_digits(element: Element<'_, '_>) -> Result<bool, PskcError> {
     Ok(element.flag("CheckDigits")? || element.flag("CheckDigit")?)
 }
@@ -286,7 +286,7 @@ fn needed(element: Element<'_, '_>, name: &'static str) -> Result<u32, PskcError
     element.number(name)?.ok_or(missing)
 }
 
-/// What characters challenges, responses and PINs have (RFC 6030, `ValueFormatType`).
+/// The kind of characters in challenges, responses and PINs (RFC 6030, `ValueFormatType`).
 ///
 /// ```
 /// use keyproof_pskc::Encoding;
@@ -363,7 +363,7 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// An opened key: what the container says about it, and its values.
+/// An opened key: its description and its values.
 ///
 /// ```
 /// use keyproof_pskc::{Key, KeyData, KeyInfo, Secret};
@@ -372,19 +372,19 @@ impl fmt::Display for Encoding {
 /// info.algorithm = Some(KeyInfo::TOTP.to_owned());
 /// data.secret = Some(Secret::from(&b"12345678901234567890"[..]));
 /// let key = Key::new(info, data); // for a `Writer`
-/// assert_eq!((key.info.hash(), key.info.digits()), (Some("SHA1"), Some(6))); // where nothing else is said
+/// assert_eq!((key.info.hash(), key.info.digits()), (Some("SHA1"), Some(6))); // the defaults
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Key {
-    /// What the container says about it.
+    /// The description in the container.
     pub info: KeyInfo,
-    /// Its values.
+    /// The values.
     pub data: KeyData,
 }
 
 impl Key {
-    /// A key to be written.
+    /// Creates a key, to be written.
     pub const fn new(info: KeyInfo, data: KeyData) -> Self {
         Self { info, data }
     }
@@ -395,25 +395,25 @@ impl Key {
 /// ```
 /// use keyproof_pskc::{KeyData, Secret};
 ///
-/// // Of a token that has been used 42 times.
+/// // For a token that has been used 42 times.
 /// let mut data = KeyData::default();
 /// data.secret = Some(Secret::from(vec![7_u8; 20]));
 /// data.counter = Some(42);
-/// assert!(data.time_interval.is_none()); // it counts presses
+/// assert!(data.time_interval.is_none()); // it is event-based
 /// assert!(!format!("{data:?}").contains('7'));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyData {
-    /// The key itself. None if it is to be had elsewhere, as [`KeyInfo::reference`] says.
+    /// The key itself; `None` if it must be obtained elsewhere ([`KeyInfo::reference`]).
     pub secret: Option<Secret>,
-    /// The counter of an event-based algorithm: the next one to be used.
+    /// The counter of an event-based algorithm: the next one to use.
     pub counter: Option<u64>,
     /// The time of a time-based algorithm, in time steps.
     pub time: Option<u64>,
     /// The length of a time step, in seconds.
     pub time_interval: Option<u64>,
-    /// How many time steps the device's clock is behind or ahead of the server's, as last seen.
+    /// The last known drift of the device's clock from the server's, in time steps.
     pub time_drift: Option<i64>,
 }
 
@@ -422,8 +422,8 @@ pub struct KeyData {
 /// ```
 /// use keyproof_pskc::Secret;
 ///
-/// let secret = Secret::from(vec![7_u8; 20]); // taken over, and wiped in the end
-/// assert_eq!(secret.as_bytes().len(), 20); // what keyproof-otp's `Secret::from_bytes` takes
+/// let secret = Secret::from(vec![7_u8; 20]); // wiped on drop
+/// assert_eq!(secret.as_bytes().len(), 20); // for keyproof-otp's `Secret::from_bytes`
 /// assert_eq!(format!("{secret:?}"), "Secret([redacted; 20])");
 /// assert_eq!(secret, Secret::from(&[7_u8; 20][..]));
 /// ```
@@ -442,7 +442,7 @@ impl Secret {
 }
 
 impl From<Vec<u8>> for Secret {
-    /// Takes the bytes over, and wipes them in the end.
+    /// Takes ownership of the bytes, which are wiped on drop.
     fn from(bytes: Vec<u8>) -> Self {
         Self::new(Zeroizing::new(bytes))
     }

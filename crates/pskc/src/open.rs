@@ -13,7 +13,7 @@ use crate::{
     xml::{Element, PSKC, decimal, once},
 };
 
-/// The values of a key as they stand in the container.
+/// The values of a key, as in the container.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SealedData {
     secret: Option<Value<Secret>>,
@@ -31,13 +31,13 @@ enum Value<T> {
     },
     Encrypted {
         value: SealedValue,
-        /// The authentication code, over the encrypted value.
+        /// The authentication code of the encrypted value.
         code: Option<Vec<u8>>,
         at: usize,
     },
 }
 
-/// An encrypted value, of a length that its cipher makes.
+/// An encrypted value. Its length is one that the cipher produces.
 #[derive(Clone)]
 pub(crate) struct SealedValue {
     pub(crate) cipher: Cipher,
@@ -66,7 +66,7 @@ impl SealedData {
         let secret = |element: Element<'_, '_>| secret(element.base64()?, element.at());
         for child in element.children()? {
             if child.namespace() != PSKC {
-                // The schema lets others' values stand here, which mean nothing to us.
+                // The schema allows values of other namespaces here, which are ignored.
                 continue;
             }
             match child.name() {
@@ -91,7 +91,7 @@ impl SealedData {
             || self.time_drift.as_ref().is_some_and(Value::is_encrypted)
     }
 
-    /// A secret that is not encrypted may be anybody's.
+    /// Rejects a secret that is not encrypted: anybody could have put it there.
     fn refuse_plain_secret(&self) -> Result<(), PskcError> {
         match self.secret {
             Some(Value::Plain { at, .. }) => Err(PskcError::PlainSecret { at }),
@@ -118,7 +118,7 @@ impl SealedData {
     }
 }
 
-/// Everybody knows an empty secret.
+/// Rejects an empty secret, which everybody knows.
 fn secret(bytes: Zeroizing<Vec<u8>>, at: usize) -> Result<Secret, PskcError> {
     if bytes.is_empty() {
         return Err(PskcError::EmptySecret { at });
@@ -127,7 +127,7 @@ fn secret(bytes: Zeroizing<Vec<u8>>, at: usize) -> Result<Secret, PskcError> {
 }
 
 impl<T> Value<T> {
-    /// Reads a value: plain, or encrypted with an authentication code or without.
+    /// Parses a value: plain, or encrypted with or without an authentication code.
     fn read<'a, 'i>(
         element: Element<'a, 'i>,
         plain: impl Fn(Element<'a, 'i>) -> Result<T, PskcError>,
@@ -144,7 +144,7 @@ impl<T> Value<T> {
         }
         match (plain_value, encrypted, code) {
             (Some(value), None, None) => Ok(Self::Plain { value, at }),
-            // RFC 6030 says of encrypted values alone what their code is over.
+            // RFC 6030 defines authentication codes for encrypted values only.
             (Some(_), None, Some(_)) => Err(PskcError::Mac { at }),
             (None, Some(value), code) => Ok(Self::Encrypted { value, code, at }),
             (Some(_), Some(_), _) => Err(PskcError::Duplicate { at }),
@@ -160,7 +160,7 @@ impl<T> Value<T> {
     }
 }
 
-/// The keys that a container is opened with.
+/// The keys to open a container.
 struct Keys<'a> {
     encryption: Zeroizing<Vec<u8>>,
     mac: Option<(&'a MacMethod, Zeroizing<Vec<u8>>)>,
@@ -194,7 +194,7 @@ impl Keys<'_> {
     }
 }
 
-/// Whether anything is encrypted, or said to be.
+/// Whether any value is encrypted, or the container has an `EncryptionKey`.
 pub(crate) fn is_encrypted(protection: &Protection, sealed: &[SealedKey]) -> bool {
     let is_said = match protection {
         Protection::Password(_) | Protection::PreShared(_) => true,
@@ -250,7 +250,7 @@ impl<'a> Keys<'a> {
                 Some(key) => key.cipher.decrypt(&encryption, &key.bytes)?,
                 None => encryption.clone(),
             };
-            // A key that anybody could guess would authenticate whatever they like.
+            // Anybody could make codes with a key that is easy to guess.
             if key.len() < MIN_MAC_KEY_LEN {
                 return Err(PskcError::Authentication);
             }
@@ -263,10 +263,11 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// As long as the shortest encryption key.
+/// The length of the shortest encryption key.
 const MIN_MAC_KEY_LEN: usize = 16;
 
-/// Encrypted numbers are big-endian, of up to eight bytes: writers differ in how many they take.
+/// Decodes an encrypted number: big-endian, of up to eight bytes, because writers use different
+/// lengths.
 fn unsigned(bytes: Zeroizing<Vec<u8>>, at: usize) -> Result<u64, PskcError> {
     if bytes.is_empty() || bytes.len() > 8 {
         return Err(PskcError::Number { at });
@@ -281,7 +282,7 @@ fn unsigned(bytes: Zeroizing<Vec<u8>>, at: usize) -> Result<u64, PskcError> {
     }
 }
 
-/// In two's complement of as many bytes as there are.
+/// Decodes a number in two's complement, of one to eight bytes.
 fn signed(bytes: Zeroizing<Vec<u8>>, at: usize) -> Result<i64, PskcError> {
     let unused = 8_usize
         .checked_sub(bytes.len())

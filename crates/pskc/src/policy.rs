@@ -1,4 +1,4 @@
-//! What a key may be used for (RFC 6030 section 5).
+//! Permitted uses of a key (RFC 6030 section 5).
 
 use alloc::{string::String, vec::Vec};
 use core::{fmt, str::FromStr};
@@ -11,7 +11,7 @@ use crate::{
     xml::{Element, PSKC, decimal, once},
 };
 
-/// What a key may be used for.
+/// The policy of a key: how it may be used.
 ///
 /// ```
 /// use keyproof_pskc::{Container, KeyUsage};
@@ -29,25 +29,25 @@ use crate::{
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Policy {
-    /// From when on, an `xs:dateTime` as it stands in the container.
+    /// The start of use, an `xs:dateTime` as in the container.
     pub start_date: Option<String>,
-    /// Until when, an `xs:dateTime` as it stands in the container.
+    /// The end of use, an `xs:dateTime` as in the container.
     pub expiry_date: Option<String>,
-    /// How its PIN is used.
+    /// How the PIN is used.
     pub pin: Option<PinPolicy>,
-    /// What for; any use if it is empty.
+    /// The permitted uses; any use if empty.
     pub usages: Vec<KeyUsage>,
-    /// How often, at most.
+    /// The largest number of uses.
     pub transactions: Option<u64>,
-    /// Whether the container says more that is not known here. Then the key is to be used for
-    /// nothing (RFC 6030 section 5).
+    /// Whether the container's policy contains unknown elements or uses. If so, the key must not be used at all (RFC
+    /// 6030 section 5).
     pub has_unknown: bool,
 }
 
 impl Policy {
-    /// Whether the key may be used so. Dates, transactions and the PIN are for the caller to ask besides, and so are the dates of the
-    /// device ([`DeviceInfo`](crate::DeviceInfo)): beyond them the key may not be used, and with a PIN that is
-    /// [part of the code](PinUsage::is_part_of_code) it alone makes none.
+    /// Whether the policy permits this use of the key. The caller must also check the dates, the transactions, the PIN
+    /// and the device's dates ([`DeviceInfo`](crate::DeviceInfo)): outside the dates the key must not be used. If the
+    /// PIN is [part of the code](PinUsage::is_part_of_code), the key alone does not produce a valid code.
     pub fn permits(&self, usage: KeyUsage) -> bool {
         !self.has_unknown && (self.usages.is_empty() || self.usages.contains(&usage))
     }
@@ -79,7 +79,7 @@ impl Policy {
     }
 }
 
-/// A use of a key (RFC 6030 section 5, `KeyUsage`), and in IANA's Key Usage Registry, which may grow.
+/// A use of a key (RFC 6030 section 5, `KeyUsage`, and IANA's Key Usage Registry, which may grow).
 ///
 /// ```
 /// use keyproof_pskc::KeyUsage;
@@ -150,7 +150,7 @@ impl fmt::Display for KeyUsage {
 impl FromStr for KeyUsage {
     type Err = UnknownKeyUsage;
 
-    /// Reads [`KeyUsage::name`].
+    /// Parses [`KeyUsage::name`], case-sensitively.
     fn from_str(name: &str) -> Result<Self, UnknownKeyUsage> {
         Self::ALL
             .into_iter()
@@ -159,11 +159,9 @@ impl FromStr for KeyUsage {
     }
 }
 
-/// The text names no [`KeyUsage`].
+/// The text is not a [`KeyUsage`].
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error(
-    "no usage of a key: RFC 6030 section 5 has the words, such as OTP, CR or Encrypt, in this case"
-)]
+#[error("not a key usage of RFC 6030 section 5, such as OTP, CR or Encrypt (case-sensitive)")]
 pub struct UnknownKeyUsage;
 
 /// How the PIN of a key is used (RFC 6030 section 5, `PINPolicy`).
@@ -172,38 +170,38 @@ pub struct UnknownKeyUsage;
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PinPolicy {
-    /// The key of the container that is the PIN.
+    /// The identifier of the container's key that is the PIN.
     pub key_id: Option<String>,
-    /// What is done with it.
+    /// The use of the PIN.
     pub usage: Option<PinUsage>,
-    /// How many wrong ones in a row lock it.
+    /// The number of wrong PINs in a row that locks the key.
     pub max_failed_attempts: Option<u32>,
-    /// How many characters it has at least.
+    /// The smallest number of characters.
     pub min_len: Option<u32>,
-    /// How many characters it has at most.
+    /// The largest number of characters.
     pub max_len: Option<u32>,
-    /// What characters it has.
+    /// The kind of characters.
     pub encoding: Option<Encoding>,
 }
 
-/// What is done with a PIN.
+/// The use of a PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum PinUsage {
-    /// `Local`: the device asks for it.
+    /// `Local`: the device checks it.
     Local,
-    /// `Prepend`: it stands before the code.
+    /// `Prepend`: it is typed before the code.
     Prepend,
-    /// `Append`: it stands behind the code.
+    /// `Append`: it is typed after the code.
     Append,
-    /// `Algorithmic`: it goes into the code.
+    /// `Algorithmic`: the code is computed from it as well.
     Algorithmic,
 }
 
 impl PinUsage {
     const ALL: [Self; 4] = [Self::Local, Self::Prepend, Self::Append, Self::Algorithmic];
 
-    /// Whether the code that is to be given is another one than the key's.
+    /// Whether the code to enter differs from the code of the key alone.
     ///
     /// ```
     /// use keyproof_pskc::PinUsage;

@@ -1,5 +1,5 @@
-//! XML within limits: what the reader is given costs no more than its length, and what it has read
-//! is taken apart strictly.
+//! XML with limits: the parser's cost is bounded by the document's length, and elements are matched
+//! strictly.
 
 use alloc::{string::String, vec::Vec};
 
@@ -14,16 +14,16 @@ pub(crate) const XENC: &str = "http://www.w3.org/2001/04/xmlenc#";
 pub(crate) const XENC11: &str = "http://www.w3.org/2009/xmlenc11#";
 pub(crate) const PKCS5: &str = "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#";
 
-/// The deepest element of a container is the eighth; extensions and signatures go deeper.
+/// A container's deepest element is at level 8; extensions and signatures go deeper.
 const MAX_DEPTH: usize = 32;
 const MAX_ATTRIBUTES: usize = 32;
-/// Declarations that are in force at one place.
+/// The declarations in scope at one element.
 const MAX_NAMESPACES: usize = 32;
 const MAX_NODES: u32 = 500_000;
-/// Names, dates and identifiers; and the Base64 of any key.
+/// Enough for names, dates, identifiers, and the Base64 of any key.
 pub(crate) const MAX_TEXT: usize = 16 * 1024;
 
-/// Reads a document that `check` finds within limits.
+/// Parses a document that is within the limits of `check`.
 pub(crate) fn parse(text: &str) -> Result<Document<'_>, PskcError> {
     check(text)?;
     let options = ParsingOptions {
@@ -46,15 +46,15 @@ pub(crate) fn parse(text: &str) -> Result<Document<'_>, PskcError> {
     })
 }
 
-/// Bounds what the reader does more than once an element: it copies the namespaces in force, and
-/// compares the attributes with one another. One pass over the document, which sees the same tags
-/// as the reader does; what is not well-formed is left to that.
+/// Bounds the parser's work that is more than linear: for each element, it copies the namespaces in
+/// scope and compares the attributes with one another. Scans the document once, and sees the same
+/// tags as the parser, which rejects what is not well-formed.
 fn check(text: &str) -> Result<(), PskcError> {
     let mut scopes = [0_usize; MAX_DEPTH + 1];
     let (mut depth, mut at) = (0_usize, 0_usize);
     while let Some((before, rest)) = text.get(at..).and_then(|rest| rest.split_once('<')) {
         at += before.len();
-        // Where the tag ends, behind it; the reader refuses what has no end.
+        // The position after the tag. The parser rejects a tag without an end.
         let skip = |opening: &str, closing: &str| {
             let inside = rest.strip_prefix(opening)?;
             let len = inside.find(closing).map(|len| len + closing.len());
@@ -98,9 +98,9 @@ const fn excessive(what: &'static str, at: usize) -> PskcError {
     PskcError::Excessive { what, at }
 }
 
-/// A start tag, from behind its `<` on.
+/// A start tag, from after its `<` on.
 struct Tag {
-    /// Up to and with its `>`.
+    /// The length up to and including its `>`.
     len: usize,
     is_empty: bool,
     attributes: usize,
@@ -143,7 +143,7 @@ impl Tag {
     }
 }
 
-/// An element whose parts are asked for by name and namespace; the prefix means nothing.
+/// An element, whose parts are found by namespace and name. The prefix is ignored.
 #[derive(Clone, Copy)]
 pub(crate) struct Element<'a, 'input>(Node<'a, 'input>);
 
@@ -160,7 +160,7 @@ impl<'a, 'input> Element<'a, 'input> {
         self.0.tag_name().name()
     }
 
-    /// Empty for none.
+    /// Empty if there is none.
     pub(crate) fn namespace(self) -> &'a str {
         self.0.tag_name().namespace().unwrap_or_default()
     }
@@ -169,9 +169,9 @@ impl<'a, 'input> Element<'a, 'input> {
         self.0.range().start
     }
 
-    /// An attribute of no namespace.
+    /// Returns an attribute without a namespace.
     pub(crate) fn attribute(self, name: &str) -> Option<&'a str> {
-        // The library's own search would take one of any namespace.
+        // The library's own search would return one of any namespace.
         let mut attributes = self.0.attributes();
         let found = attributes.find(|found| found.namespace().is_none() && found.name() == name);
         found.map(|found| found.value())
@@ -185,7 +185,7 @@ impl<'a, 'input> Element<'a, 'input> {
         self.attribute(name).ok_or(missing)
     }
 
-    /// A decimal number of an attribute, if it is there.
+    /// Parses a decimal attribute, if there is one.
     pub(crate) fn number(self, name: &'static str) -> Result<Option<u32>, PskcError> {
         let wrong = PskcError::Attribute {
             name,
@@ -200,7 +200,7 @@ impl<'a, 'input> Element<'a, 'input> {
             .transpose()
     }
 
-    /// An `xs:boolean` of an attribute; false if it is not there.
+    /// Parses an `xs:boolean` attribute; `false` if it is missing.
     pub(crate) fn flag(self, name: &'static str) -> Result<bool, PskcError> {
         match self.attribute(name).map(str::trim) {
             None | Some("false" | "0") => Ok(false),
@@ -212,7 +212,7 @@ impl<'a, 'input> Element<'a, 'input> {
         }
     }
 
-    /// The elements within. Text between them is refused, unless it is blank.
+    /// Returns the child elements. Text between them is rejected unless it is white space.
     pub(crate) fn children(self) -> Result<impl Iterator<Item = Self>, PskcError> {
         let stray = self
             .0
@@ -226,7 +226,7 @@ impl<'a, 'input> Element<'a, 'input> {
         Ok(self.0.children().filter(Node::is_element).map(Element))
     }
 
-    /// The one element of a name within; any other is refused.
+    /// Returns the only child element, which must have this name; any other is rejected.
     pub(crate) fn only_child(self, namespace: &str, name: &'static str) -> Result<Self, PskcError> {
         let mut only = None;
         for child in self.children()? {
@@ -241,8 +241,9 @@ impl<'a, 'input> Element<'a, 'input> {
         })
     }
 
-    /// The text within, blanks around it cut off. What would cut it in two in other readers' eyes,
-    /// an element, a comment or an instruction, is refused.
+    /// Returns the element's text without leading and trailing white space. Child elements,
+    /// comments and processing instructions are rejected, because other parsers would see only a
+    /// part of the text.
     pub(crate) fn text(self) -> Result<&'a str, PskcError> {
         let mut parts = self.0.children();
         let (first, second) = (parts.next(), parts.next());
@@ -263,13 +264,13 @@ impl<'a, 'input> Element<'a, 'input> {
         self.text().map(String::from)
     }
 
-    /// Base64 with its padding, blanks anywhere.
+    /// Decodes Base64 with padding; white space is allowed anywhere.
     pub(crate) fn base64(self) -> Result<Zeroizing<Vec<u8>>, PskcError> {
         let text = self.text()?;
         let mut symbols = Zeroizing::new(Vec::with_capacity(text.len()));
         symbols.extend(text.bytes().filter(|byte| !is_blank(char::from(*byte))));
         let wrong = PskcError::Base64 { at: self.at() };
-        // The library takes padding in the middle, as of texts one after another.
+        // The library accepts padding in the middle, as in concatenated texts.
         let data = symbols
             .iter()
             .position(|symbol| *symbol == b'=')
@@ -295,7 +296,7 @@ impl<'a, 'input> Element<'a, 'input> {
     }
 }
 
-/// Fills a place that may be filled once.
+/// Stores a value, and rejects a second one.
 pub(crate) fn once<T>(
     place: &mut Option<T>,
     value: T,
@@ -312,7 +313,7 @@ pub(crate) const fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\r' | '\n')
 }
 
-/// A decimal number without a sign.
+/// Parses a decimal number without a sign.
 pub(crate) fn decimal(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

@@ -1,4 +1,4 @@
-//! Containers: the figures of RFC 6030, what is refused, and in which order.
+//! Containers: the figures of RFC 6030, rejected documents, and the order of the checks.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -11,13 +11,13 @@ use keyproof_pskc::{
 };
 use proptest::prelude::*;
 
-/// RFC 6030 figure 6: the key both sides have.
+/// RFC 6030 figure 6: the pre-shared key.
 const PRE_SHARED: [u8; 16] = [
     0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12,
 ];
 const SECRET: &[u8] = b"12345678901234567890";
 
-/// A container of one key with these parts.
+/// Builds a container of one key with these parts.
 fn container(protection: &str, data: &str) -> String {
     format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -191,7 +191,7 @@ fn policies_and_references() {
         (Some(4), Some(4), Some(Encoding::Decimal))
     );
 
-    // What is not known permits nothing (RFC 6030 section 5).
+    // An unknown usage permits nothing (RFC 6030 section 5).
     for unknown in [
         "<KeyUsage>OTP</KeyUsage><KeyUsage>Tea</KeyUsage>",
         r#"<x:Only xmlns:x="urn:x"/>"#,
@@ -235,7 +235,7 @@ fn a_pre_shared_key_opens() {
     assert_eq!(container.open(Unlock::Key(&[0; 32])), Err(length));
 }
 
-/// RFC 6030 figure 7, where the parameters stand in two namespaces.
+/// RFC 6030 figure 7, whose parameters are in two namespaces.
 fn figure_7(salt: &str, iterations: &str, key_len: &str, prf: &str) -> String {
     format!(
         r##"<pskc:KeyContainer xmlns:pskc="urn:ietf:params:xml:ns:keyprov:pskc" xmlns:xenc11="http://www.w3.org/2009/xmlenc11#"
@@ -327,7 +327,7 @@ fn key_derivations_are_bounded_before_they_are_used() {
     assert!(matches!(error, PskcError::Algorithm { .. }), "{error:?}");
 }
 
-/// Everything that was changed is found by its code, and before anything is decrypted.
+/// Every change is detected by its authentication code, before anything is decrypted.
 #[test]
 fn what_was_changed_is_refused() {
     let protection = mac_method(&format!(
@@ -381,7 +381,7 @@ fn cbc_without_a_code_that_verifies_is_refused() {
         let refused = open(&container(protection, data), Unlock::Key(&PRE_SHARED));
         assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
     }
-    // A code of a value that is not encrypted could only be passed over.
+    // A code of a value that is not encrypted would have to be ignored.
     let data = format!(
         "<Secret><PlainValue>MTIzNA==</PlainValue><ValueMAC>{VALUE_MAC}</ValueMAC></Secret>"
     );
@@ -389,7 +389,7 @@ fn cbc_without_a_code_that_verifies_is_refused() {
     assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
 }
 
-/// An authentication key that anybody knows authenticates anything: an empty one, here.
+/// With an authentication key that anybody can guess, such as an empty one, anybody can make codes.
 #[test]
 fn a_short_authentication_key_is_refused() {
     use cbc::cipher::{BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
@@ -408,7 +408,7 @@ fn a_short_authentication_key_is_refused() {
         let value = data_encoding::BASE64.encode(&[&[7; 16], encrypted_key].concat());
         let key = encrypted("aes128-cbc", &value);
 
-        // A code that this key makes.
+        // The code made with this key.
         let secret = data_encoding::BASE64
             .decode(CIPHER_VALUE.as_bytes())
             .unwrap();
@@ -560,7 +560,7 @@ fn document_types_and_entities_are_refused() {
 #[test]
 fn namespaces_decide_and_not_prefixes() {
     let document = plain("<Secret><PlainValue>MTIzNA==</PlainValue></Secret>");
-    // The same elements under a prefix.
+    // The same elements with a prefix.
     let prefixed = document
         .replace("xmlns=", "xmlns:p=")
         .replace("</", "</p:")
@@ -602,13 +602,13 @@ fn namespaces_decide_and_not_prefixes() {
             "{changed}"
         );
     }
-    // An attribute of another namespace is none of ours.
+    // An attribute of another namespace does not count.
     let missing = document.replace("Id=\"12345678\"", "ds:Id=\"12345678\"");
     assert!(matches!(
         Container::parse(&missing),
         Err(PskcError::Attribute { name: "Id", .. })
     ));
-    // What extensions say is passed over, as is a signature, which is told.
+    // Extensions are ignored. A signature is reported.
     let extended = document.replace(
         "<KeyPackage>",
         "<Extensions><x xmlns=\"urn:x\">1</x></Extensions><KeyPackage>",
@@ -618,7 +618,7 @@ fn namespaces_decide_and_not_prefixes() {
     assert!(Container::parse(&signed).unwrap().is_signed());
 }
 
-/// What other readers would read otherwise.
+/// Documents that other parsers might read differently.
 #[test]
 fn repetitions_and_divided_texts_are_refused() {
     let document = plain("<Secret><PlainValue>MTIzNA==</PlainValue></Secret>");
@@ -683,7 +683,7 @@ fn what_costs_more_than_its_length_is_refused() {
     );
     let long = plain("").replace(">Issuer<", &format!(">{}<", "x".repeat(20_000)));
     assert_eq!(excessive(&long), "text");
-    // What looks like depth in comments, character data and values is none.
+    // Tags in comments, character data and attribute values do not count as depth.
     let harmless =
         plain(&format!("<!--{}-->", "<a>".repeat(100))).replace(">Issuer<", "><![CDATA[<a><a>]]><");
     assert!(Container::parse(&harmless).is_ok());
@@ -799,14 +799,14 @@ proptest! {
     }
 }
 
-/// A container whose values are encrypted and authenticated under [`PRE_SHARED`], by the standard's own steps.
+/// Builds containers whose values are encrypted and authenticated under [`PRE_SHARED`], independently of the crate.
 mod sealed {
     use cbc::cipher::{BlockModeEncrypt, KeyIvInit, block_padding::NoPadding};
     use hmac::{KeyInit, Mac};
 
     use super::{MAC_KEY, PRE_SHARED, encrypted, mac_method};
 
-    /// An initialisation vector and blocks that are encrypted as they are, padding and all.
+    /// An initialisation vector, and these blocks encrypted as they are, with their padding.
     pub(super) fn cbc(blocks: &[u8]) -> Vec<u8> {
         let mut sealed = blocks.to_vec();
         let len = sealed.len();
@@ -815,13 +815,13 @@ mod sealed {
         [&[7; 16], sealed.unwrap()].concat()
     }
 
-    /// A value behind as many bytes of padding as fill its last block.
+    /// A value after as many padding bytes as fill its last block.
     pub(super) fn padded(value: &[u8]) -> Vec<u8> {
         let padding = 16 - value.len() % 16;
         cbc(&[value, &vec![u8::try_from(padding).unwrap(); padding]].concat())
     }
 
-    /// The key of the codes, as figure 6 has it encrypted.
+    /// The code of a value, with the authentication key that figure 6 has encrypted.
     fn code(value: &[u8]) -> Vec<u8> {
         let key: Vec<u8> = data_encoding::HEXLOWER
             .decode(b"1122334455667788990011223344556677889900")
@@ -838,7 +838,7 @@ mod sealed {
         format!("<{name}><EncryptedValue>{value}</EncryptedValue>{code}</{name}>")
     }
 
-    /// With the code that belongs to it.
+    /// An element with the right authentication code.
     pub(super) fn authentic(name: &str, value: &[u8]) -> String {
         element(name, value, Some(&code(value)))
     }
@@ -866,10 +866,10 @@ fn every_value_is_authenticated_and_not_the_secret_alone() {
     }
 }
 
-/// Nothing is decrypted before the last code was verified: what decryption would find wrong is not told.
+/// Nothing is decrypted before the last code was verified, so errors of decryption are not reported.
 #[test]
 fn all_codes_are_verified_before_the_first_value_is_decrypted() {
-    // Its code is right, and its padding is not.
+    // Its code is right, but its padding is wrong.
     let broken = sealed::authentic("Secret", &sealed::cbc(&[0; 16]));
     let open = |data: &str| open(&sealed::container(data), Unlock::Key(&PRE_SHARED));
     let changed = sealed::element("Counter", &sealed::padded(&[1]), None);
@@ -878,7 +878,7 @@ fn all_codes_are_verified_before_the_first_value_is_decrypted() {
     assert_eq!(open(&broken), Err(PskcError::Authentication));
 }
 
-/// Whoever can change a protected container can put another in its place: with secrets of his own, of all keys or of one.
+/// An attacker can replace a protected container with one that has plain secrets, for all keys or for one.
 #[test]
 fn a_plain_secret_is_refused_under_a_key_and_a_password() {
     let mine = "<Secret><PlainValue>MTIzNA==</PlainValue></Secret>";
@@ -900,10 +900,10 @@ fn a_plain_secret_is_refused_under_a_key_and_a_password() {
         until_the_end(&password, "</pskc:KeyContainer>")
     );
     for (document, takes_nothing) in [
-        // Another container, which does not say that anything is encrypted: only who was told nothing takes it.
+        // Another container, without encryption: only a caller without a key accepts it.
         (plain(mine), true),
         (plain(&format!("{mine}{numbers}")), true),
-        // All as it was but for the secret; or but for one more key.
+        // The original, with one secret replaced or one key added.
         (container(named, &format!("<Data>{mine}</Data>")), false),
         (
             container(&mac_method(""), &format!("<Data>{mine}</Data>")),
@@ -936,7 +936,7 @@ fn a_plain_secret_is_refused_under_a_key_and_a_password() {
             Err(error) => panic!("{error}: {document}"),
         }
     }
-    // Numbers are plain beside an encrypted secret, in figure 6 and here; and where there is no secret.
+    // Numbers may be plain beside an encrypted secret, in figure 6 and here, and where there is no secret.
     let secret = sealed::authentic("Secret", &sealed::padded(SECRET));
     let key = open(
         &sealed::container(&format!("{secret}{numbers}")),
@@ -960,7 +960,7 @@ fn an_empty_secret_is_refused() {
     }
 }
 
-/// A document without its end.
+/// Returns a document without its end.
 fn until_the_end<'a>(document: &'a str, end: &str) -> &'a str {
     document.strip_suffix(end).unwrap()
 }
@@ -978,7 +978,7 @@ fn padding_is_one_byte_to_a_whole_block() {
         blocks
     };
     assert_eq!(open(&ending(32, 1)), Ok(vec![9; 31]));
-    // What the others of the padding are says nothing (XML Encryption section 5.2).
+    // The other padding bytes are ignored (XML Encryption section 5.2).
     assert_eq!(open(&ending(32, 15)), Ok(vec![9; 17]));
     assert_eq!(open(&ending(32, 16)), Ok(vec![9; 16]));
     assert!(matches!(

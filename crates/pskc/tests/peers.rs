@@ -1,4 +1,4 @@
-//! Containers that python3-pskc writes, and what it and `pskctool` read of those that we write.
+//! Reads containers of python3-pskc, and has python3-pskc and `pskctool` read ours.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use keyproof_pskc::{
     MacAlgorithm, Policy, PskcError, ResponseFormat, Secret, Unlock, Writer,
 };
 
-/// Runs a peer with something on its standard input.
+/// Runs a peer with the given standard input.
 fn run(command: &mut Command, package: &str, input: &[u8]) -> String {
     let child = command
         .stdin(Stdio::piped())
@@ -34,7 +34,7 @@ fn run(command: &mut Command, package: &str, input: &[u8]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Writes a container of two keys, encrypted as the arguments say.
+/// Writes a container of two keys, encrypted as the arguments specify.
 const WRITE: &str = r#"
 import sys
 from pskc import PSKC
@@ -58,7 +58,7 @@ container.write(sys.stdout)
 "#;
 
 fn written(kind: &str, algorithm: &str, mac: &str, prf: &str) -> String {
-    // Debian's own interpreter, which finds Debian's packages.
+    // Debian's own interpreter, because it finds Debian's packages.
     let mut python = Command::new("/usr/bin/python3");
     python
         .args(["-c", WRITE, kind, algorithm, mac, prf])
@@ -150,7 +150,7 @@ fn pskctool_reads_the_same() {
     }
 }
 
-/// What python3-pskc reads of a container on its standard input.
+/// Prints what python3-pskc reads from a container on its standard input.
 const READ: &str = r#"
 import io, json, sys
 from pskc import PSKC
@@ -165,7 +165,7 @@ for key in container.keys:
           key.response_length, key.userid, key.policy.key_usage, key.check(), sep="|")
 "#;
 
-/// Two keys, with a name that has to be escaped.
+/// Two keys, with a manufacturer's name that must be escaped.
 fn two_keys() -> Vec<Key> {
     let key = |serial: &str| {
         let mut info = KeyInfo::new(format!("key {serial}"));
@@ -205,7 +205,7 @@ fn python_reads(document: &str, kind: &str, given: &str) {
     assert_eq!(without_check, expected, "{document}");
 }
 
-/// Against the schema of RFC 6030 and those of XML Encryption and XML Signature.
+/// Validates a document against the schemas of RFC 6030, XML Encryption and XML Signature.
 fn pskctool_validates(document: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("container.xml");
@@ -238,7 +238,7 @@ fn python3_pskc_and_pskctool_read_what_we_write() {
         assert!(told.contains(said), "{said}: {told}");
     }
 
-    // What python3-pskc has no word for is not tried: padding after RFC 5649.
+    // python3-pskc does not support padding after RFC 5649.
     let shared: Vec<u8> = (0..32).collect();
     for cipher in [
         Cipher::Aes128Cbc,
@@ -255,7 +255,7 @@ fn python3_pskc_and_pskctool_read_what_we_write() {
             MacAlgorithm::HmacSha384,
             MacAlgorithm::HmacSha512,
         ] {
-            // Codes beside wrapped keys there are none.
+            // There are no codes for wrapped keys.
             if cipher.is_authenticated() && mac != MacAlgorithm::HmacSha256 {
                 continue;
             }

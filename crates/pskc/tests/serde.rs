@@ -1,4 +1,4 @@
-//! The `serde` feature: what a container says about a key goes through JSON and back; no secret does.
+//! The `serde` feature: the description of a key survives a round trip through JSON, and no secret is serialised.
 #![cfg(feature = "serde")]
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -9,7 +9,7 @@ use keyproof_pskc::{
 };
 use serde_json::{Value, json};
 
-/// All that can be said of a key.
+/// A description with every field set.
 const DOCUMENT: &str = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
   <DeviceInfo><Manufacturer>ACME</Manufacturer><SerialNo>7</SerialNo><Model>M</Model><IssueNo>1</IssueNo>
     <DeviceBinding>IMEI</DeviceBinding><StartDate>2026-01-01T00:00:00Z</StartDate>
@@ -76,7 +76,7 @@ fn a_policy_never_permits_more_than_was_stored() {
         less.as_object_mut().unwrap().remove(lacks);
         assert!(serde_json::from_value::<Policy>(less).is_err(), "{lacks}");
     }
-    // A use, or a restriction, of a later release.
+    // A usage or a restriction of a later release.
     let mut other = stored();
     other["policy"]["usages"][0] = json!("Sign");
     assert!(serde_json::from_value::<KeyInfo>(other).is_err());
@@ -122,7 +122,7 @@ fn words_are_those_of_the_container() {
     }
 }
 
-/// Whether a type can be serialised: the inherent constant comes before the trait's where there is one.
+/// Shows whether a type is serialisable: the inherent constant, if there is one, takes precedence over the trait's.
 #[allow(dead_code, reason = "only its constants are looked at")]
 struct Probe<T>(PhantomData<T>);
 

@@ -1,5 +1,4 @@
-//! Containers that are written: the values of RFC 6030, RFC 3394 and RFC 5649, what is refused, and that everything is read
-//! as it was.
+//! Writing containers: the values of RFC 6030, RFC 3394 and RFC 5649, rejected keys, and reading back what was written.
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 use std::convert::Infallible;
@@ -12,7 +11,7 @@ use keyproof_pskc::{
 use proptest::prelude::*;
 
 const SECRET: &[u8] = b"12345678901234567890";
-/// RFC 6030 figure 6: the key both sides have.
+/// RFC 6030 figure 6: the pre-shared key.
 const PRE_SHARED: [u8; 16] = [
     0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12,
 ];
@@ -29,7 +28,7 @@ fn key(id: &str, secret: &[u8]) -> Key {
     Key::new(KeyInfo::new(id), data)
 }
 
-/// Random bytes that were drawn before; the test fails if more are asked for.
+/// A source of given random bytes. The test fails if more are requested.
 fn drawn(bytes: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     let mut rest = bytes.to_vec();
     move |into| {
@@ -38,7 +37,7 @@ fn drawn(bytes: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     }
 }
 
-/// For what does not depend on it.
+/// A fixed random source, for tests that do not depend on it.
 fn same(bytes: &mut [u8]) -> Result<(), Infallible> {
     bytes.fill(7);
     Ok(())
@@ -52,14 +51,14 @@ fn shared(cipher: Cipher, key: &[u8]) -> Lock<'_> {
     }
 }
 
-/// The texts of all elements of a name.
+/// Returns the texts of all elements with this name.
 fn texts<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
     let opening = format!("<{name}>");
     let rest = document.split(opening.as_str()).skip(1);
     rest.map(|rest| rest.split('<').next().unwrap()).collect()
 }
 
-/// RFC 6030 figure 6, with the bytes that were random then.
+/// RFC 6030 figure 6, with the RFC's random bytes.
 #[test]
 fn the_values_of_figure_6_come_out_again() {
     let random = [
@@ -86,7 +85,7 @@ fn the_values_of_figure_6_come_out_again() {
     assert_eq!(texts(&document, "ds:KeyName"), ["Pre-shared-key"]);
 }
 
-/// RFC 6030 figure 7, whose vectors stand before its values; the key is that of its password.
+/// RFC 6030 figure 7, whose initialisation vectors precede the values; the key is derived from its password.
 #[test]
 fn the_values_of_figure_7_come_out_again() {
     use cbc::cipher::{BlockModeDecrypt, KeyIvInit, block_padding::Pkcs7};
@@ -130,7 +129,7 @@ fn the_values_of_figure_7_come_out_again() {
     assert_eq!(read.key_derivation(), Some(&derivation));
 }
 
-/// RFC 3394 sections 4.1, 4.3 and 4.6, and RFC 5649 section 6. Nothing is random there.
+/// RFC 3394 sections 4.1, 4.3 and 4.6, and RFC 5649 section 6, which use nothing random.
 #[test]
 fn wrapped_keys_are_those_of_their_standards() {
     let kek: Vec<u8> = (0..32).collect();
@@ -172,7 +171,7 @@ fn wrapped_keys_are_those_of_their_standards() {
         let document = writer.write(&[key("1", &hex(secret))], drawn(&[])).unwrap();
         let expected = data_encoding::BASE64.encode(&hex(wrapped));
         assert_eq!(texts(&document, "xenc:CipherValue"), [expected]);
-        // They authenticate themselves.
+        // Key wrap authenticates itself.
         assert!(!document.contains("MAC"), "{cipher}");
     }
 }
@@ -190,7 +189,7 @@ fn each_secret_has_a_vector_of_its_own_and_keys_come_from_the_source() {
             Ok::<_, Infallible>(())
         })
         .unwrap();
-    // HMAC-SHA-256's key and its vector, and one for each secret.
+    // HMAC-SHA-256's key and its initialisation vector, then one vector for each secret.
     assert_eq!(asked, [32, 16, 16, 16]);
     let values = texts(&document, "xenc:CipherValue");
     let vectors = values.iter().map(|value| {
@@ -253,7 +252,7 @@ fn what_would_be_read_otherwise_or_not_at_all_is_refused() {
         Err(WriteError::Number { field: "Counter" })
     );
     assert!(with(&|key| key.data.counter = Some(above - 1)).is_ok());
-    // Written without what is not known, it would permit more.
+    // Written without its unknown parts, a policy would permit more.
     let unknown = with(&|key| {
         let mut policy = Policy::default();
         policy.has_unknown = true;
@@ -286,7 +285,7 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
             })
         );
     }
-    // 20 bytes are no whole number of half blocks, and eight too few of them.
+    // 20 bytes are not a whole number of half blocks, and eight bytes are only one.
     for secret in [SECRET, &[7; 8]] {
         let keys = [key("a", secret)];
         let written = Writer::new(shared(Cipher::Aes128KeyWrap, &PRE_SHARED)).write(&keys, same);
@@ -337,7 +336,7 @@ fn keys_of_another_length_and_bad_derivations_are_refused() {
 #[test]
 fn nothing_is_written_where_a_random_source_fails() {
     let keys = [key("1", SECRET)];
-    // The key of the codes, its vector, the vector of the secret.
+    // The authentication key, its vector, and the vector of the secret.
     for good in 0..3 {
         let mut left = good;
         let fails = |bytes: &mut [u8]| {
@@ -354,7 +353,7 @@ fn nothing_is_written_where_a_random_source_fails() {
     }
 }
 
-/// OWASP's Password Storage Cheat Sheet of 2023.
+/// The numbers of OWASP's Password Storage Cheat Sheet of 2023.
 #[test]
 fn as_many_iterations_as_are_recommended() {
     for (prf, iterations) in [
@@ -392,7 +391,7 @@ fn locks_hide_their_keys() {
     }
 }
 
-/// A text that a container can have: no blanks at its ends.
+/// A text that a container can have: without white space at its ends.
 fn text() -> impl Strategy<Value = String> {
     "[ -~\t\n\r\u{a0}-\u{ff}\u{20ac}\u{fffd}\u{10000}<>&\"']{0,12}"
         .prop_map(|text| text.trim_matches([' ', '\t', '\n', '\r']).to_owned())
@@ -507,7 +506,7 @@ fn info() -> impl Strategy<Value = KeyInfo> {
 }
 
 fn data() -> impl Strategy<Value = KeyData> {
-    // Of a length that each cipher takes.
+    // A length that every cipher accepts.
     let secret = proptest::option::of(
         (2..6_usize).prop_flat_map(|halves| proptest::collection::vec(any::<u8>(), halves * 8)),
     );

@@ -1,19 +1,20 @@
-//! `otpauth-migration` URIs: the text in the QR codes that Google Authenticator exports accounts in.
+//! `otpauth-migration` URIs: the text in the QR codes with which Google Authenticator exports
+//! accounts.
 //!
-//! Nothing specifies the format; this is what is read and written:
+//! The format has no specification. This module reads and writes the following:
 //!
-//! - `otpauth-migration://offline?data=`, then Base64 (RFC 4648 section 4, percent-escaped, with or
-//!   without padding) of a Protocol Buffers message: the accounts, and which part of which batch it
-//!   is. Other parameters are refused.
-//! - An account is its secret, its name (`issuer:account` or `account`), its issuer, the hash
-//!   function, 6 or 8 digits, and HOTP with its counter or TOTP with a step of 30 seconds. What is
-//!   left out is SHA-1, six digits, TOTP.
-//! - Fields that are unknown are skipped; one that is there twice, an unknown hash function, number
-//!   of digits or type are refused, and the whole code with it.
-//! - A batch is up to [`Batch::MAX_SIZE`] codes, in any order; [`join`] puts them together.
+//! - `otpauth-migration://offline?data=`, then the Base64 (RFC 4648 section 4, percent-escaped,
+//!   with or without padding) of a Protocol Buffers message. The message contains accounts, and the
+//!   code's position in its batch. Other parameters are rejected.
+//! - An account has a secret, a name (`issuer:account` or `account`), an issuer, a hash function, 6
+//!   or 8 digits, and a type: HOTP with its counter, or TOTP with a step of 30 seconds. Defaults
+//!   are SHA-1, six digits and TOTP.
+//! - Unknown fields are skipped. A code is rejected if a field is repeated, or if a hash function,
+//!   number of digits or type is unknown.
+//! - A batch has up to [`Batch::MAX_SIZE`] codes. [`join`] combines them, in any order.
 //!
-//! The dozen fields are read and written here rather than by a Protocol Buffers library, whose types
-//! would keep secrets in vectors that grow and are dropped without being wiped.
+//! The dozen fields are encoded and decoded here, because the types of a Protocol Buffers library
+//! would keep secrets in vectors that grow and are not wiped on drop.
 //!
 //! ```
 //! use keyproof_otp::migration::{Migration, join};
@@ -27,7 +28,7 @@
 //! );
 //!
 //! for code in Migration::batch(&accounts, 7)? {
-//!     assert!(code.to_string().starts_with("otpauth-migration://offline?data=")); // draw it
+//!     assert!(code.to_string().starts_with("otpauth-migration://offline?data=")); // draw as a QR code
 //! }
 //! # Ok::<(), keyproof_otp::OtpError>(())
 //! ```
@@ -70,8 +71,8 @@ mod account {
 
 /// One QR code of an export.
 ///
-/// `Display` writes the URI *with the secrets*; `Debug` hides them. What `Display` writes parses to
-/// an equal value.
+/// `Display` writes the URI *with the secrets*; `Debug` hides them. Parsing what `Display` writes
+/// returns an equal value.
 ///
 /// ```
 /// use keyproof_otp::migration::Migration;
@@ -90,41 +91,42 @@ pub struct Migration {
     batch: Batch,
 }
 
-/// Which part of a batch a code is.
+/// The position of a code in its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Batch {
-    /// What all codes of one batch have in common: any number.
+    /// A number that all codes of the batch share.
     pub id: i32,
-    /// How many codes the batch has: 1 to [`Batch::MAX_SIZE`].
+    /// The number of codes in the batch: 1 to [`Batch::MAX_SIZE`].
     pub size: u8,
-    /// Which of them this is, from 0 on.
+    /// The index of this code, from 0.
     pub index: u8,
 }
 
 impl Batch {
-    /// The most codes of a batch: 100.
+    /// The largest number of codes in a batch: 100.
     pub const MAX_SIZE: u8 = 100;
 }
 
 impl Migration {
-    /// The longest message that is read, in bytes: several times what a QR code has room for.
+    /// The longest accepted message, in bytes: several times the capacity of a QR code.
     pub const MAX_MESSAGE_LEN: usize = 16 * 1024;
-    /// The longest URI that is read, in bytes: one of the longest message, each symbol escaped.
+    /// The longest accepted URI, in bytes: that of the longest message with each symbol escaped.
     pub const MAX_URI_LEN: usize = PREFIX.len() + Self::MAX_MESSAGE_LEN.div_ceil(3) * 4 * 3;
-    /// How many accounts [`Migration::batch`] puts into one code, as Google Authenticator does.
+    /// The largest number of accounts that [`Migration::batch`] puts into one code, as Google
+    /// Authenticator does.
     pub const ACCOUNTS_A_CODE: usize = 10;
 
-    /// Beyond this many bytes of message `batch` begins another code. Base64 with all its symbols
-    /// escaped would not fit a QR code, but as many as are escaped by chance do.
+    /// The message length in bytes beyond which `batch` begins another code. Its Base64 would not
+    /// fit a QR code if all symbols were escaped, but does with the few that usually are.
     const COMFORTABLE_LEN: usize = 1500;
 
-    /// Reads a URI.
+    /// Parses a URI.
     ///
     /// # Errors
     ///
-    /// The variants `Migration…` of [`OtpError`],
-    /// [`SecretTooLong`](OtpError::SecretTooLong) and [`UriEscape`](OtpError::UriEscape).
+    /// The `Migration…` variants of [`OtpError`], [`SecretTooLong`](OtpError::SecretTooLong) and
+    /// [`UriEscape`](OtpError::UriEscape).
     pub fn parse(uri: &str) -> Result<Self, OtpError> {
         if uri.len() > Self::MAX_URI_LEN {
             return Err(OtpError::MigrationTooLong);
@@ -137,7 +139,7 @@ impl Migration {
         }
         let escaped = otpauth::unescape(data, PREFIX.len())?;
         let text = Zeroizing::new(escaped.into_owned());
-        // The library takes padding in the middle, as of texts one after another.
+        // The library accepts padding in the middle, as in concatenated texts.
         let data = text.trim_end_matches('=');
         let encoding = if text.ends_with('=') {
             BASE64
@@ -156,16 +158,16 @@ impl Migration {
         Self::from_message(message.get(..len).unwrap_or_default())
     }
 
-    /// Reads the message within the URI, for whoever has it in another wrapping.
+    /// Parses the message in the URI, for callers that have it in another form.
     ///
     /// # Errors
     ///
-    /// As [`Migration::parse`]; positions are those of the message.
+    /// The same as [`Migration::parse`]; positions are those in the message.
     pub fn from_message(message: &[u8]) -> Result<Self, OtpError> {
         if message.len() > Self::MAX_MESSAGE_LEN {
             return Err(OtpError::MigrationTooLong);
         }
-        // Counted before, since a vector that grows leaves copies of secrets behind.
+        // Counted first, because a vector that grows leaves copies of secrets behind.
         let mut accounts = Vec::with_capacity(count_accounts(message)?);
         let mut seen = Seen::default();
         let [mut size, mut index, mut id] = [1, 0, 0];
@@ -189,7 +191,7 @@ impl Migration {
             seen.once(number, &field)?;
         }
         let sizes = 1..=i32::from(Batch::MAX_SIZE);
-        // A size that says nothing is that of a code on its own.
+        // A size of 0 means a single code.
         let size = if size == 0 { 1 } else { size };
         if !sizes.contains(&size) || !(0..size).contains(&index) {
             return Err(OtpError::MigrationBatch);
@@ -200,31 +202,31 @@ impl Migration {
             index: index as u8,
         };
         let code = Self { accounts, batch };
-        // With what may be left out written out, it must still be one that is read.
+        // Optional fields may be missing here but are always written: the result must be short
+        // enough too.
         if code.message()?.len() > Self::MAX_MESSAGE_LEN {
             return Err(OtpError::MigrationTooLong);
         }
         Ok(code)
     }
 
-    /// Puts accounts into as many codes as they need, in their order: at most
-    /// [`Migration::ACCOUNTS_A_CODE`] each, and what a QR code has room for. `id` tells the codes
-    /// of this batch from others: any number, best a random one.
+    /// Distributes accounts over as many codes as they need, in order. A code has at most
+    /// [`Migration::ACCOUNTS_A_CODE`] accounts and fits a QR code. `id` distinguishes the codes of
+    /// this batch from others: any number, preferably a random one.
     ///
-    /// The format has no place for parameters beside those of an account, as
-    /// [`OtpauthUri::others`] has them: they are left out.
+    /// The format cannot contain other parameters ([`OtpauthUri::others`]); they are left out.
     ///
     /// # Errors
     ///
-    /// [`MigrationUnsupported`](OtpError::MigrationUnsupported) for an account that the format
-    /// cannot say; [`MigrationTooLong`](OtpError::MigrationTooLong) for one too long for a QR code,
-    /// or for more than [`Batch::MAX_SIZE`] codes.
+    /// [`MigrationUnsupported`](OtpError::MigrationUnsupported) if the format cannot represent an
+    /// account. [`MigrationTooLong`](OtpError::MigrationTooLong) if an account is too long for a QR
+    /// code, or if more than [`Batch::MAX_SIZE`] codes are needed.
     pub fn batch(accounts: &[OtpauthUri], id: i32) -> Result<Vec<Self>, OtpError> {
         let mut codes: Vec<Vec<OtpauthUri>> = Vec::new();
         let mut len = 0;
         for account in accounts {
             let more = account_len(account);
-            // Writing finds whatever cannot be written.
+            // Rejects an account that the format cannot represent.
             write_account(account)?;
             if more > Self::COMFORTABLE_LEN {
                 return Err(OtpError::MigrationTooLong);
@@ -258,17 +260,17 @@ impl Migration {
             .collect())
     }
 
-    /// The accounts, in their order.
+    /// The accounts, in order.
     pub fn accounts(&self) -> &[OtpauthUri] {
         &self.accounts
     }
 
-    /// Which part of which batch it is.
+    /// The position of this code in its batch.
     pub fn part(&self) -> Batch {
         self.batch
     }
 
-    /// The message within the URI.
+    /// The message in the URI.
     fn message(&self) -> Result<Zeroizing<Vec<u8>>, OtpError> {
         let room = self.accounts.iter().map(account_len).sum::<usize>();
         let mut writer = Writer::with_capacity(room + MESSAGE_OVERHEAD);
@@ -294,7 +296,7 @@ impl FromStr for Migration {
 
 impl fmt::Display for Migration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Both constructors leave only accounts that can be written.
+        // Both constructors accept only accounts that can be written.
         let message = self.message().map_err(|_| fmt::Error)?;
         f.write_str(PREFIX)?;
         BASE64.encode_write(&message, &mut Escaped(f))
@@ -309,14 +311,13 @@ impl fmt::Write for Escaped<'_, '_> {
     }
 }
 
-/// Puts the codes of a batch together, whatever order they come in. The same code twice counts
-/// once.
+/// Combines the codes of a batch, in any order. A code given twice counts once.
 ///
 /// # Errors
 ///
-/// [`MigrationBatch`](OtpError::MigrationBatch) for codes of different batches, or two that say to
-/// be the same part; [`MigrationIncomplete`](OtpError::MigrationIncomplete) while one is missing,
-/// or for none at all.
+/// [`MigrationBatch`](OtpError::MigrationBatch) if codes belong to different batches, or if two
+/// different ones claim the same index. [`MigrationIncomplete`](OtpError::MigrationIncomplete) if a
+/// code is missing, or if there is none.
 pub fn join(codes: impl IntoIterator<Item = Migration>) -> Result<Vec<OtpauthUri>, OtpError> {
     let mut parts: Vec<Option<Migration>> = Vec::new();
     let mut batch = None;
@@ -357,7 +358,7 @@ fn count_accounts(message: &[u8]) -> Result<usize, OtpError> {
     Ok(count)
 }
 
-/// Which fields a message has had.
+/// The fields of a message that have been read.
 #[derive(Default)]
 struct Seen(u8);
 
@@ -372,7 +373,7 @@ impl Seen {
     }
 }
 
-/// Negative ones come as 64 bits.
+/// Negative numbers are encoded as 64 bits.
 fn int32(field: &Field<'_>) -> Result<i32, OtpError> {
     let value = field.varint()?.cast_signed();
     i32::try_from(value).map_err(|_| OtpError::MigrationValue { at: field.at })
@@ -489,11 +490,11 @@ fn name(account: &OtpauthUri) -> String {
     name
 }
 
-/// What a message has beside its accounts: four numbers, and each with its tag.
+/// The largest size of a message without accounts: four numbers with their tags.
 const MESSAGE_OVERHEAD: usize = 4 * 11;
 
-/// Room enough for an account in its message: three texts with their tags and lengths, and four
-/// numbers, one of them of ten bytes.
+/// An upper bound for an account's length in its message: three texts with their tags and lengths,
+/// and four numbers, one of them of ten bytes.
 fn account_len(account: &OtpauthUri) -> usize {
     let texts = [
         account.label_issuer(),

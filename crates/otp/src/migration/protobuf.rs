@@ -1,5 +1,5 @@
-//! As much of the Protocol Buffers wire format as the export needs: fields read one after another
-//! within a slice, and written into room that was made before.
+//! The part of the Protocol Buffers wire format that the export needs. Fields are read in order
+//! from a slice, and written into a buffer that was allocated before.
 
 use alloc::vec::Vec;
 
@@ -7,13 +7,13 @@ use zeroize::Zeroizing;
 
 use crate::OtpError;
 
-/// Reads the fields of one message. Positions are bytes of the outermost one.
+/// Reads the fields of one message. Positions are byte offsets into the outermost message.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
     at: usize,
 }
 
-/// A field's number and value, with where the field begins.
+/// A field's number and value, and where the field begins.
 pub(super) struct Field<'a> {
     pub(super) number: u64,
     pub(super) value: Value<'a>,
@@ -24,7 +24,7 @@ pub(super) enum Value<'a> {
     Varint(u64),
     /// Bytes, a text or a message.
     Bytes(&'a [u8]),
-    /// A fixed number of 32 or 64 bits, which no known field is.
+    /// A fixed number of 32 or 64 bits, which no known field has.
     Fixed,
 }
 
@@ -45,12 +45,12 @@ impl<'a> Field<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `at` is where the message begins in the outermost one.
+    /// `at` is the position of the message in the outermost one.
     pub(super) const fn new(message: &'a [u8], at: usize) -> Self {
         Self { rest: message, at }
     }
 
-    /// Where the next field begins.
+    /// The position of the next field.
     pub(super) const fn at(&self) -> usize {
         self.at
     }
@@ -66,11 +66,11 @@ impl<'a> Reader<'a> {
             1 => self.take(8).map(|_| Value::Fixed)?,
             2 => {
                 let len = self.varint()?;
-                // Within what is there, before anything is kept of it.
+                // `take` rejects a length beyond the message; nothing is allocated for it.
                 Value::Bytes(self.take(usize::try_from(len).unwrap_or(usize::MAX))?)
             }
             5 => self.take(4).map(|_| Value::Fixed)?,
-            // Groups, which are long deprecated, and what is no type at all.
+            // Groups, which are long deprecated, and undefined types.
             _ => return Err(OtpError::MigrationEncoding { at }),
         };
         let number = tag >> 3;
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// Seven bits a byte, the lowest first: at most 64 bits in ten bytes.
+    /// Seven bits per byte, the lowest first: at most 64 bits in ten bytes.
     fn varint(&mut self) -> Result<u64, OtpError> {
         let at = self.at;
         let mut value = 0;
@@ -107,8 +107,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A message that is written. It holds secrets, so that it is wiped on drop and never grows beyond
-/// the room that it was given, which would leave a copy behind.
+/// A message being written. It contains secrets, so it is wiped on drop and must not grow beyond
+/// its capacity, which would leave a copy behind.
 pub(super) struct Writer(Zeroizing<Vec<u8>>);
 
 impl Writer {
@@ -120,7 +120,7 @@ impl Writer {
         self.0
     }
 
-    /// Negative numbers take ten bytes, as the format has it for `int32` and `int64`.
+    /// Negative numbers take ten bytes, as the format defines for `int32` and `int64`.
     pub(super) fn varint(&mut self, number: u8, value: i64) {
         self.raw(u64::from(number) << 3);
         self.raw(value.cast_unsigned());

@@ -1,4 +1,4 @@
-//! The DataInput: the values that go into a response (RFC 6287 section 5.1).
+//! The DataInput: the values that a response is computed from (RFC 6287 section 5.1).
 
 use core::fmt;
 
@@ -9,20 +9,20 @@ use zeroize::Zeroize;
 use super::{QuestionFormat, Suite};
 use crate::{Algorithm, OtpError};
 
-/// What goes into one response. It must have what the suite names, and nothing else, so that
-/// nothing that a caller believes to be checked is left out in silence.
+/// The values of one response. They must be exactly those that the suite names, so that a value
+/// that the caller expects to be verified is never silently ignored.
 ///
 /// ```
 /// use keyproof_otp::{Algorithm, Secret};
 /// use keyproof_otp::ocra::{Input, Ocra, PinHash, Suite};
 ///
-/// // RFC 6287, appendix C.1: a counter and a PIN beside the question.
+/// // RFC 6287, appendix C.1: a counter, the question and a PIN.
 /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1".parse()?;
 /// let ocra = Ocra::new(&Secret::from_bytes(b"12345678901234567890123456789012")?, suite);
 /// let pin = PinHash::new(Algorithm::Sha1, "1234");
 /// let input = Input::new("12345678").with_counter(0).with_pin_hash(&pin);
 /// assert_eq!(ocra.response(&input)?.to_string(), "65347737");
-/// assert!(ocra.response(&Input::new("12345678")).is_err()); // it lacks both
+/// assert!(ocra.response(&Input::new("12345678")).is_err()); // counter and PIN are missing
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// One question, of 1 character up to the suite's length.
+    /// An input with one question, of 1 to [`Suite::question_len`] characters.
     pub const fn new(question: &'a str) -> Self {
         Self {
             question,
@@ -48,9 +48,9 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Two questions, for the mutual modes: first that of the other party, which is answered, then
-    /// the own one (RFC 6287 section 7.2). They are concatenated as text; numeric ones are then
-    /// read as one number.
+    /// An input with two questions, for the mutual modes (RFC 6287 section 7.2). `theirs` is the
+    /// other party's question, which the response answers; `own` is that of the party that
+    /// responds. They are concatenated as text, and numeric ones are then parsed as one number.
     ///
     /// ```
     /// use keyproof_otp::Secret;
@@ -59,7 +59,7 @@ impl<'a> Input<'a> {
     /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:QA08".parse()?;
     /// let secret = Secret::from_bytes(b"12345678901234567890123456789012")?;
     /// let (client, server) = (Ocra::new(&secret, suite), Ocra::new(&secret, suite));
-    /// // The client asks first, and verifies the answer before it shows its own.
+    /// // The client asks first, and verifies the server's response before it shows its own.
     /// let (of_client, of_server) = ("CLI22220", "SRV11110");
     /// let shown = server.response(&Input::mutual(of_client, of_server))?;
     /// assert_eq!(shown.to_string(), "28247970"); // RFC 6287, appendix C.2
@@ -73,7 +73,7 @@ impl<'a> Input<'a> {
         input
     }
 
-    /// Sets the counter: of a verifier, the next one expected.
+    /// Sets the counter. For a verifier it is the next expected one.
     pub const fn with_counter(mut self, counter: u64) -> Self {
         self.counter = Some(counter);
         self
@@ -85,8 +85,8 @@ impl<'a> Input<'a> {
         self
     }
 
-    /// Sets the session information, of exactly the length that the suite says: the RFC does not
-    /// say on which side shorter information is padded.
+    /// Sets the session information. It must have exactly the suite's length, because the RFC does
+    /// not define on which side shorter information is padded.
     ///
     /// ```
     /// use keyproof_otp::Secret;
@@ -94,7 +94,7 @@ impl<'a> Input<'a> {
     ///
     /// let suite: Suite = "OCRA-1:HOTP-SHA256-8:QA08-S064".parse()?;
     /// let ocra = Ocra::new(&Secret::from_bytes(&[7; 32])?, suite);
-    /// let session = [0xA5; 64]; // such as a digest over what both sides know of the connection
+    /// let session = [0xA5; 64]; // such as a digest of connection data that both sides have
     /// assert!(ocra.response(&Input::new("QUESTION").with_session(&session)).is_ok());
     /// assert!(ocra.response(&Input::new("QUESTION").with_session(&session[1..])).is_err());
     /// # Ok::<(), keyproof_otp::OtpError>(())
@@ -104,7 +104,7 @@ impl<'a> Input<'a> {
         self
     }
 
-    /// Sets the time, in Unix seconds.
+    /// Sets the time, in seconds since the Unix epoch.
     ///
     /// ```
     /// use keyproof_otp::Secret;
@@ -113,7 +113,7 @@ impl<'a> Input<'a> {
     /// let suite: Suite = "OCRA-1:HOTP-SHA512-8:QN08-T1M".parse()?;
     /// let ocra = Ocra::new(&Secret::from_bytes(&[7; 32])?, suite);
     /// let response = ocra.response(&Input::new("12345678").with_time(1_800_000_000))?;
-    /// // Half a minute later; the step is what the next one must be after.
+    /// // Half a minute later. The next response must belong to a later step.
     /// let accepted = ocra.verify(&response, &Input::new("12345678").with_time(1_800_000_030), None);
     /// assert_eq!(accepted.unwrap().step, Some(1_800_000_000 / 60));
     /// # Ok::<(), keyproof_otp::OtpError>(())
@@ -149,7 +149,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// The 128 bytes that the questions become, padded with zeros on the right.
+    /// Encodes the questions as 128 bytes, padded with zeros on the right.
     fn question(&self, suite: &Suite) -> Result<[u8; QUESTION_FIELD], OtpError> {
         let format = suite.question_format();
         let max = suite.question_len();
@@ -171,8 +171,8 @@ impl<'a> Input<'a> {
             QuestionFormat::Alphanumeric => fill(&mut field, characters),
             QuestionFormat::Hexadecimal => fill_digits(&mut field, characters.map(hex_value)),
             QuestionFormat::Numeric => {
-                // The number in hexadecimal, without leading zeros, as RFC 6287's own program does
-                // it: an odd number of digits ends in the middle of a byte.
+                // The number in hexadecimal without leading zeros, as in RFC 6287's reference
+                // program: an odd number of digits ends in the middle of a byte.
                 let number = number(characters);
                 let digits = number.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
                 fill_digits(&mut field, digits.skip_while(|digit| *digit == 0));
@@ -184,10 +184,11 @@ impl<'a> Input<'a> {
 
 const QUESTION_FIELD: usize = 128;
 
-/// 128 decimal digits, the longest pair of questions, are a number below 2^426.
+/// The bytes of the largest number: 128 decimal digits, the longest pair of questions, are below
+/// 2^426.
 const NUMBER: usize = 54;
 
-/// An input that the suite takes, in the form in which it goes into responses.
+/// An input that matches the suite, in the form in which it is hashed.
 pub(super) struct Checked<'a> {
     question: [u8; QUESTION_FIELD],
     counter: u64,
@@ -201,7 +202,7 @@ impl Checked<'_> {
         &self.question
     }
 
-    /// 0 without one.
+    /// 0 if the suite has no counter.
     pub(super) const fn counter(&self) -> u64 {
         self.counter
     }
@@ -214,13 +215,13 @@ impl Checked<'_> {
         self.session
     }
 
-    /// 0 without a time.
+    /// 0 if the suite has no time.
     pub(super) const fn step(&self) -> u64 {
         self.step
     }
 }
 
-/// What the suite says of an input, and the input, if it names it.
+/// Returns the suite's parameter and the given value, or `None` if there is neither.
 fn named<S, T>(
     name: &'static str,
     suite: Option<S>,
@@ -241,7 +242,7 @@ fn fill(field: &mut [u8], bytes: impl Iterator<Item = u8>) {
         .for_each(|(to, from)| *to = from);
 }
 
-/// Fills bytes with hexadecimal digits, the first in the upper half of the first byte.
+/// Packs hexadecimal digits into bytes, the first digit in the upper half of the first byte.
 fn fill_digits(field: &mut [u8], digits: impl Iterator<Item = u8>) {
     for (index, digit) in digits.enumerate() {
         if let Some(byte) = field.get_mut(index / 2) {
@@ -254,7 +255,7 @@ fn fill_digits(field: &mut [u8], digits: impl Iterator<Item = u8>) {
     }
 }
 
-/// Of an ASCII hexadecimal digit.
+/// The value of an ASCII hexadecimal digit.
 fn hex_value(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',
@@ -262,7 +263,7 @@ fn hex_value(digit: u8) -> u8 {
     }
 }
 
-/// The big-endian bytes of a number that is given by its ASCII decimal digits.
+/// The big-endian bytes of a number given as ASCII decimal digits.
 fn number(digits: impl Iterator<Item = u8>) -> [u8; NUMBER] {
     let mut number = [0; NUMBER];
     for digit in digits {
@@ -276,7 +277,7 @@ fn number(digits: impl Iterator<Item = u8>) -> [u8; NUMBER] {
     number
 }
 
-/// The hash of a PIN or password. As easily guessed as the PIN itself, so that it is wiped on drop
+/// The hash of a PIN or password. It is as easy to guess as the PIN itself, so it is wiped on drop
 /// and hidden in `Debug`.
 ///
 /// ```
@@ -285,7 +286,7 @@ fn number(digits: impl Iterator<Item = u8>) -> [u8; NUMBER] {
 ///
 /// let pin = PinHash::new(Algorithm::Sha1, "1234");
 /// assert_eq!(format!("{pin:?}"), "PinHash([redacted; 20])");
-/// assert!(PinHash::from_bytes(&[0; 65]).is_err()); // longer than the hash of any suite
+/// assert!(PinHash::from_bytes(&[0; 65]).is_err()); // longer than any suite's hash
 /// ```
 #[derive(Clone)]
 pub struct PinHash {
@@ -296,7 +297,7 @@ pub struct PinHash {
 impl PinHash {
     const MAX_LEN: usize = 64;
 
-    /// Hashes a PIN, encoded as UTF-8; the suite says by which function ([`Suite::pin_hash`]).
+    /// Hashes a PIN, encoded as UTF-8. The suite names the hash function ([`Suite::pin_hash`]).
     pub fn new(algorithm: Algorithm, pin: &str) -> Self {
         match algorithm {
             Algorithm::Sha1 => Self::of(&Sha1::digest(pin)),
@@ -305,12 +306,12 @@ impl PinHash {
         }
     }
 
-    /// Takes the hash itself.
+    /// Creates a PIN hash from its bytes.
     ///
     /// # Errors
     ///
-    /// [`OcraPinHash`](OtpError::OcraPinHash) if it is longer than any hash function's. That it is
-    /// as long as the suite's is checked when it is used.
+    /// [`OcraPinHash`](OtpError::OcraPinHash) if it is longer than 64 bytes, the longest hash. The
+    /// suite's exact length is checked when the hash is used.
     pub fn from_bytes(hash: &[u8]) -> Result<Self, OtpError> {
         let found = hash.len();
         if found > Self::MAX_LEN {

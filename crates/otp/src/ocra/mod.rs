@@ -1,8 +1,8 @@
-//! OCRA (RFC 6287): responses to challenges, and signatures over them.
+//! OCRA (RFC 6287): responses to challenges, and signatures.
 //!
-//! Both parties share a key and a [`Suite`], which says what goes into a response: a challenge
-//! question always, and as the suite names them a counter, the hash of a PIN, session information
-//! and the time.
+//! Both parties share a key and a [`Suite`]. The suite names the inputs of a response: always a
+//! challenge question, and optionally a counter, the hash of a PIN, session information and the
+//! time.
 //!
 //! | mode (RFC 6287 section 7) | who computes | the [`Input`] |
 //! |---|---|---|
@@ -14,11 +14,11 @@
 //!
 //! In the mutual modes the client must verify the server's response before it shows its own.
 //!
-//! A response is as good as its question is new: a verifier draws each question at random
-//! ([`Suite::draw_question`]), accepts
-//! one answer to it, and gives it up after a few wrong ones and after a while. What is signed may
-//! come twice, so that a suite for signatures needs a counter or the time, and the verifier stores
-//! [`Accepted::next_counter`] and [`Accepted::step`] before it grants anything.
+//! A response proves something only if its question is new. A verifier draws each question at
+//! random ([`Suite::draw_question`]), accepts one response to it, and discards it after a few wrong
+//! responses or some time. Signed data may come twice, so a suite for signatures needs a counter or
+//! the time. The verifier stores [`Accepted::next_counter`] and [`Accepted::step`] before it grants
+//! anything.
 //!
 //! ```
 //! use keyproof_otp::Secret;
@@ -58,10 +58,10 @@ pub use self::{
     suite::{QuestionFormat, ResponseLength, Suite},
 };
 
-/// OCRA with its key prepared.
+/// OCRA with a prepared key.
 ///
-/// Unless set otherwise, [`Ocra::verify`] tries no counter beyond the expected one and one time
-/// step either side of the current one.
+/// By default, [`Ocra::verify`] tries only the expected counter, and one time step on either side
+/// of the current one.
 ///
 /// ```
 /// use keyproof_otp::ocra::{Input, Ocra, Suite};
@@ -71,7 +71,7 @@ pub use self::{
 /// let secret = Secret::from_bytes(b"12345678901234567890")?;
 /// let (token, server) = (Ocra::new(&secret, suite), Ocra::new(&secret, suite));
 ///
-/// // The token has counted to 3, of which the server has seen nothing yet.
+/// // The token's counter is at 3, the server's still at 0.
 /// let response = token.response(&Input::new("11223344").with_counter(3))?;
 /// let server = server.with_look_ahead(LookAhead::new(5)?);
 /// let accepted = server.verify(&response, &Input::new("11223344").with_counter(0), None);
@@ -82,14 +82,14 @@ pub use self::{
 pub struct Ocra {
     mac: KeyedMac,
     suite: Suite,
-    /// As it goes into each response.
+    /// The suite as text, the first part of each HMAC's input.
     text: SuiteText,
     look_ahead: LookAhead,
     window: Window,
 }
 
 impl Ocra {
-    /// The most pairs of a counter and a time step that one check tries: 2,048.
+    /// The largest number of pairs of counter and time step that one verification tries: 2,048.
     pub const MAX_TRIES: u32 = 2048;
 
     /// Prepares a secret.
@@ -97,7 +97,7 @@ impl Ocra {
         Self::from_key(secret.as_bytes(), suite)
     }
 
-    /// Prepares a key of any length: the way for keys too long for a [`Secret`].
+    /// Prepares a key of any length, for keys longer than [`Secret::MAX_LEN`].
     pub fn from_key(key: &[u8], suite: Suite) -> Self {
         Self {
             mac: KeyedMac::new(suite.algorithm(), key),
@@ -108,14 +108,14 @@ impl Ocra {
         }
     }
 
-    /// Sets how many counters beyond the expected one are accepted; nothing to a suite without
-    /// counter.
+    /// Sets how many counters beyond the expected one are accepted. Has no effect on a suite
+    /// without a counter.
     pub fn with_look_ahead(self, look_ahead: LookAhead) -> Self {
         Self { look_ahead, ..self }
     }
 
-    /// Sets how many time steps beside the current one are accepted; nothing to a suite without
-    /// time.
+    /// Sets how many time steps before and after the current one are accepted. Has no effect on a
+    /// suite without the time.
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }
@@ -125,34 +125,35 @@ impl Ocra {
         self.suite
     }
 
-    /// The response to a challenge, or the signature of it.
+    /// Computes the response to a challenge, or a signature.
     ///
     /// # Errors
     ///
     /// [`OcraInputMissing`](OtpError::OcraInputMissing) or
-    /// [`OcraInputUnexpected`](OtpError::OcraInputUnexpected) if the input is not exactly what the
-    /// suite names; [`OcraPinHash`](OtpError::OcraPinHash),
+    /// [`OcraInputUnexpected`](OtpError::OcraInputUnexpected) if the input does not contain exactly
+    /// what the suite names. [`OcraPinHash`](OtpError::OcraPinHash),
     /// [`OcraQuestion`](OtpError::OcraQuestion),
     /// [`OcraQuestionLength`](OtpError::OcraQuestionLength) or
-    /// [`OcraSession`](OtpError::OcraSession) if a part of it is not as the suite says.
+    /// [`OcraSession`](OtpError::OcraSession) if a part of it does not match the suite.
     pub fn response(&self, input: &Input<'_>) -> Result<Response, OtpError> {
         let input = input.check(&self.suite)?;
         Ok(self.compute(&input, input.counter(), input.step()))
     }
 
-    /// Checks a response: from the input's counter on over the look-ahead, and in the window around
-    /// the input's time, after the step accepted last. Pass `None` for `last_step` where nothing
-    /// has been accepted yet, or where the suite has no time.
+    /// Verifies a response. Tries the counters from the input's one on over the look-ahead, and the
+    /// time steps in the window around the input's time that are after `last_step`, the step
+    /// accepted last. Pass `None` for `last_step` if nothing has been accepted yet, or if the suite
+    /// has no time.
     ///
-    /// The input's counter is the next one expected, so that responses of counters below it are
-    /// spent; `u64::MAX` is never accepted. If several pairs fit, the lowest counter counts, and
-    /// with it the latest step. All are computed and compared in constant time whatever is found.
+    /// The input's counter is the next expected one; responses of lower counters are spent, and
+    /// `u64::MAX` is never accepted. If several pairs match, the lowest counter is used, with its
+    /// latest step. All pairs are computed and compared in constant time, whatever is found.
     ///
     /// # Errors
     ///
-    /// [`Refused`]: wrong, a replay, or an input that the suite does not take (see
-    /// [`Ocra::response`]; a look-ahead and a window that are together more than
-    /// [`Ocra::MAX_TRIES`] are [`OcraTries`](OtpError::OcraTries)).
+    /// [`Refused`] if the response is wrong or a replay, or if the input does not match the suite
+    /// (see [`Ocra::response`]). A look-ahead and a window with more than [`Ocra::MAX_TRIES`] pairs
+    /// are [`OcraTries`](OtpError::OcraTries).
     #[must_use = "the next counter and the accepted step must be stored, or the response can be used again"]
     pub fn verify(
         &self,
@@ -180,7 +181,7 @@ impl Ocra {
         let mut accepted_step = 0;
         let mut any = Choice::from(0);
         for offset in 0..=look_ahead {
-            // Of a suite without counter the sum is 1, and means nothing.
+            // Without a counter the sum is 1, and is not used.
             let Some(after) = input.counter().checked_add(offset + 1) else {
                 break;
             };
@@ -243,10 +244,10 @@ impl fmt::Debug for Ocra {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Accepted {
-    /// The counter to expect next, if the suite has one: every lower one is spent.
+    /// The next expected counter, if the suite has one. Every lower one is spent.
     pub next_counter: Option<u64>,
-    /// The time step that the response belongs to, if the suite has one: spent, and every earlier
-    /// one with it.
+    /// The time step that the response belongs to, if the suite has the time. This step and every
+    /// earlier one are spent.
     pub step: Option<u64>,
 }
 
@@ -254,14 +255,14 @@ pub struct Accepted {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The input was not taken, so that nothing was compared.
+    /// The input was rejected, so nothing was compared.
     #[error(transparent)]
     Input(#[from] OtpError),
-    /// The response is right for a time step of the window, but that step or a later one has been
+    /// The response matches a time step of the window, but that step or a later one has been
     /// accepted before.
     #[error("the response belongs to a time step already spent")]
     Replay,
-    /// Not the response to this input.
+    /// The response does not match this input.
     #[error("not the response to this challenge")]
     Wrong,
 }

@@ -4,8 +4,8 @@ use core::fmt;
 
 use super::{QuestionFormat, Suite};
 
-/// A challenge question as long as its suite allows, drawn by [`Suite::draw_question`]. No secret:
-/// it is shown to whoever is to answer it.
+/// A challenge question of its suite's full length, drawn by [`Suite::draw_question`]. It is not
+/// secret: it is shown to the party that answers it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question {
     /// ASCII, of the suite's format.
@@ -15,7 +15,8 @@ pub struct Question {
 
 impl Question {
     const MAX_LEN: usize = 64;
-    /// Random bytes a character: so many that the remainders differ by less than 2^-57.
+    /// Random bytes per character. With 8 of them, the characters' probabilities differ by less
+    /// than 2^-57.
     const RANDOM: usize = 8;
 
     /// The question, for an [`Input`](super::Input).
@@ -26,9 +27,9 @@ impl Question {
 }
 
 impl Suite {
-    /// Draws a challenge question of the suite's full length from the caller's cryptographic random
-    /// source, which fills the bytes that it is given. RFC 6287 section 8.2 asks for new ones each
-    /// time, of which none can be foretold.
+    /// Draws a challenge question of the suite's full length. `fill` is the caller's cryptographic
+    /// random source and fills the bytes that it is given. RFC 6287 section 8.2 asks for new,
+    /// unpredictable questions each time.
     ///
     /// ```
     /// use keyproof_otp::ocra::Suite;
@@ -42,7 +43,7 @@ impl Suite {
     ///
     /// # Errors
     ///
-    /// What the source returns. There is no question then.
+    /// The error that `fill` returns.
     pub fn draw_question<E>(
         &self,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,

@@ -10,8 +10,8 @@ use crate::{OtpError, mac::Tag};
 /// A response to a challenge, or a signature: decimal digits, or the whole HMAC if the suite does
 /// not truncate.
 ///
-/// `Display` writes it as a token shows it, in lower-case hexadecimal if it is an HMAC. `Debug`
-/// hides it, and comparing two takes the same time wherever they differ.
+/// `Display` writes it as a token shows it; an HMAC is in lower-case hexadecimal. `Debug` hides it,
+/// and two responses are compared in constant time.
 ///
 /// ```
 /// use keyproof_otp::OtpError;
@@ -25,13 +25,13 @@ use crate::{OtpError, mac::Tag};
 #[derive(Clone, Copy)]
 pub struct Response {
     length: ResponseLength,
-    /// ASCII digits, or the HMAC; zeros behind.
+    /// ASCII digits, or the HMAC, padded with zeros.
     bytes: [u8; Tag::MAX_LEN],
 }
 
 impl Response {
-    /// Reads a response to a challenge of `suite`: exactly as many ASCII digits, or hexadecimal
-    /// ones in either case.
+    /// Parses a response to a challenge of `suite`: exactly the suite's number of ASCII digits, or
+    /// of hexadecimal ones in either case for a whole HMAC.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Response {
         Ok(Self { length, bytes })
     }
 
-    /// RFC 6287 section 5.2: as RFC 4226 truncates, or not at all.
+    /// Truncates as RFC 4226 does, or not at all (RFC 6287 section 5.2).
     pub(super) fn from_tag(tag: &Tag, length: ResponseLength) -> Self {
         let mut bytes = [0; Tag::MAX_LEN];
         match length {
@@ -107,7 +107,7 @@ impl fmt::Debug for Response {
 
 impl ConstantTimeEq for Response {
     fn ct_eq(&self, other: &Self) -> Choice {
-        // Which length a response has is no secret.
+        // The length of a response is not secret.
         let alike = Choice::from(u8::from(self.length == other.length));
         alike & self.bytes.ct_eq(&other.bytes)
     }

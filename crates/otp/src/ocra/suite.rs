@@ -1,4 +1,4 @@
-//! The OCRASuite: what a response is computed of (RFC 6287 section 6).
+//! The OCRASuite: the algorithm and the inputs of a response (RFC 6287 section 6).
 
 use core::{
     fmt::{self, Write as _},
@@ -8,12 +8,12 @@ use core::{
 
 use crate::{Algorithm, OtpError};
 
-/// An OCRASuite (RFC 6287 section 6), as in `OCRA-1:HOTP-SHA1-6:QN08`.
+/// An OCRASuite (RFC 6287 section 6), such as `OCRA-1:HOTP-SHA1-6:QN08`.
 ///
-/// Read and written in one spelling, since the text itself goes into each response: upper case,
-/// every length written out, inputs in the order counter, question, PIN, session, time. What is
-/// read is shown again to the letter. Not taken, though the RFC's grammar has it: a time step of no
-/// hours (`T0H`).
+/// Only one spelling is accepted, because the text itself goes into each response: upper case,
+/// every length written out, inputs in the order counter, question, PIN, session, time. `Display`
+/// writes exactly the text that was parsed. A time step of zero hours (`T0H`) is rejected, although
+/// the RFC's grammar allows it.
 ///
 /// ```
 /// use keyproof_otp::Algorithm;
@@ -23,7 +23,7 @@ use crate::{Algorithm, OtpError};
 /// assert_eq!((suite.algorithm(), suite.response_length()), (Algorithm::Sha256, ResponseLength::Digits(8)));
 /// assert_eq!((suite.question_format(), suite.question_len()), (QuestionFormat::Numeric, 8));
 /// assert!(suite.has_counter() && suite.pin_hash() == Some(Algorithm::Sha1) && suite.time_step().is_none());
-/// assert_eq!("OCRA-1:HOTP-SHA256-8:PSHA1".parse::<Suite>().unwrap_err().to_string(), "not an OCRA suite as RFC 6287 section 6 writes it, from byte 21 on");
+/// assert_eq!("OCRA-1:HOTP-SHA256-8:PSHA1".parse::<Suite>().unwrap_err().to_string(), "not a valid OCRA suite (RFC 6287 section 6) from byte 21 on");
 /// # Ok::<(), keyproof_otp::OtpError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,7 +38,7 @@ pub struct Suite {
     step: Option<NonZeroU64>,
 }
 
-/// How long responses are: the `t` of `HOTP-H-t` (RFC 6287 section 6.2).
+/// The length of responses: the `t` of `HOTP-H-t` (RFC 6287 section 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResponseLength {
     /// 4 to 10 decimal digits.
@@ -47,7 +47,7 @@ pub enum ResponseLength {
     Full(u8),
 }
 
-/// What characters a challenge question has (RFC 6287 section 6.3, table 2).
+/// The characters of a challenge question (RFC 6287 section 6.3, table 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QuestionFormat {
     /// `A`: ASCII letters and digits.
@@ -79,43 +79,42 @@ impl QuestionFormat {
 const PREFIX: &str = "OCRA-1:HOTP-";
 
 impl Suite {
-    /// The hash function under the HMAC.
+    /// The hash function of the HMAC.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// How long responses are.
+    /// The length of responses.
     pub const fn response_length(&self) -> ResponseLength {
         self.response
     }
 
-    /// Whether a counter goes into responses.
+    /// Whether responses depend on a counter.
     pub const fn has_counter(&self) -> bool {
         self.counter
     }
 
-    /// What characters a question has.
+    /// The characters of a question.
     pub const fn question_format(&self) -> QuestionFormat {
         self.question
     }
 
-    /// How many characters a party's question has at most: 4 to 64.
+    /// The largest number of characters in a party's question: 4 to 64.
     pub const fn question_len(&self) -> u8 {
         self.question_len
     }
 
-    /// The hash function of the PIN, if the hash of one goes into responses.
+    /// The hash function of the PIN, if responses depend on one.
     pub const fn pin_hash(&self) -> Option<Algorithm> {
         self.pin
     }
 
-    /// How many bytes of session information go into responses, if any: 1 to 512.
+    /// The length of the session information in bytes, 1 to 512, if responses depend on it.
     pub const fn session_len(&self) -> Option<u16> {
         self.session_len
     }
 
-    /// The length of a time step in seconds, if the time goes into responses: from a second to 48
-    /// hours.
+    /// The length of a time step in seconds, if responses depend on the time: 1 second to 48 hours.
     pub const fn time_step(&self) -> Option<NonZeroU64> {
         self.step
     }
@@ -171,7 +170,7 @@ impl FromStr for Suite {
     }
 }
 
-/// The data inputs, with where the next one begins.
+/// The data inputs that are left to parse, and where the next one begins.
 struct Inputs<'a> {
     rest: Option<&'a str>,
     at: usize,
@@ -185,7 +184,7 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Takes the next input if it can be read so.
+    /// Takes the next input if `read` accepts it.
     fn next_if<T>(&mut self, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
         let rest = self.rest?;
         let (input, following) = match rest.split_once('-') {
@@ -323,7 +322,7 @@ impl<'de> serde::Deserialize<'de> for Suite {
     }
 }
 
-/// A suite as text, without a heap.
+/// A suite as text, without the heap.
 #[derive(Clone)]
 pub(super) struct SuiteText {
     bytes: [u8; Self::MAX_LEN],
@@ -331,7 +330,7 @@ pub(super) struct SuiteText {
 }
 
 impl SuiteText {
-    /// `OCRA-1:HOTP-SHA512-10:C-QN64-PSHA512-S512-T59S` has 47.
+    /// Enough for the longest suite, `OCRA-1:HOTP-SHA512-10:C-QN64-PSHA512-S512-T59S`.
     const MAX_LEN: usize = 48;
 
     pub(super) fn as_bytes(&self) -> &[u8] {

@@ -1,22 +1,22 @@
-//! The ciphers that encrypt values: their names, and what keys and values they have.
+//! The ciphers that encrypt values: identifiers, key lengths and value lengths.
 
 use core::fmt;
 
 use crate::{PskcError, xml::Element};
 
-/// How values are encrypted (XML Encryption sections 5.2 and 5.6).
+/// The algorithm that encrypts values (XML Encryption sections 5.2 and 5.6).
 ///
 /// ```
 /// use keyproof_pskc::Cipher;
 ///
 /// assert_eq!((Cipher::Aes128Cbc.key_len(), Cipher::Aes256KeyWrap.key_len()), (16, 32));
-/// // Without an authentication code of the container's, CBC is refused.
+/// // CBC is rejected unless the container has an authentication code.
 /// assert!(!Cipher::Aes128Cbc.is_authenticated() && Cipher::Aes256KeyWrap.is_authenticated());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cipher {
-    /// `xmlenc#aes128-cbc`: AES-128 in CBC mode, the one that RFC 6030 asks everybody for.
+    /// `xmlenc#aes128-cbc`: AES-128 in CBC mode, which RFC 6030 requires everybody to support.
     Aes128Cbc,
     /// `xmlenc#aes192-cbc`: AES-192 in CBC mode.
     Aes192Cbc,
@@ -64,7 +64,7 @@ impl Cipher {
         }
     }
 
-    /// How many bytes its keys have.
+    /// The length of the key in bytes.
     pub const fn key_len(self) -> usize {
         match self {
             Self::Aes128Cbc | Self::Aes128KeyWrap | Self::Aes128KeyWrapPad => 16,
@@ -73,8 +73,8 @@ impl Cipher {
         }
     }
 
-    /// Whether decrypting shows by itself that a value was changed. Where it does not, RFC 6030
-    /// section 6.1.1 asks for an authentication code.
+    /// Whether decryption itself detects a changed value. If not, RFC 6030 section 6.1.1 requires
+    /// an authentication code.
     pub const fn is_authenticated(self) -> bool {
         !matches!(self, Self::Aes128Cbc | Self::Aes192Cbc | Self::Aes256Cbc)
     }
@@ -87,8 +87,9 @@ impl Cipher {
             .ok_or_else(|| PskcError::algorithm(uri, element.at()))
     }
 
-    /// Whether it makes values of this length: an initialisation vector and at least a block; at
-    /// least two halves of one and the check value; or, with padding, one half and the check value.
+    /// Whether the cipher produces values of this length. CBC: an initialisation vector and at
+    /// least one block. Key wrap: at least two half blocks and the check value; with padding, at
+    /// least one half block and the check value.
     pub(crate) const fn makes(self, len: usize) -> bool {
         match self {
             Self::Aes128Cbc | Self::Aes192Cbc | Self::Aes256Cbc => {

@@ -1,4 +1,4 @@
-//! Opening: a value is decrypted, and shows whether the key fits as far as its cipher can tell.
+//! Decryption of values, which detects a wrong key as far as the cipher can.
 
 use alloc::vec::Vec;
 
@@ -17,7 +17,7 @@ use super::Cipher;
 use crate::PskcError;
 
 impl Cipher {
-    /// Decrypts a value of a length that [`Cipher::makes`].
+    /// Decrypts a value whose length [`Cipher::makes`] accepts.
     pub(crate) fn decrypt(self, key: &[u8], value: &[u8]) -> Result<Zeroizing<Vec<u8>>, PskcError> {
         if key.len() != self.key_len() {
             return Err(PskcError::KeyLength {
@@ -41,8 +41,8 @@ impl Cipher {
     }
 }
 
-/// The first block is the initialisation vector, and the last byte says how many bytes of padding
-/// there are; what the others of them are says nothing (XML Encryption section 5.2).
+/// The first block is the initialisation vector. The last byte is the number of padding bytes; the
+/// other padding bytes are ignored (XML Encryption section 5.2).
 fn decrypt_cbc<C>(key: &[u8], value: &[u8]) -> Option<Zeroizing<Vec<u8>>>
 where
     C: BlockCipherDecrypt + KeyInit,

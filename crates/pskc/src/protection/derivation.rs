@@ -1,4 +1,4 @@
-//! Keys that are made of passwords.
+//! Keys that are derived from passwords.
 
 use alloc::{string::String, vec::Vec};
 
@@ -12,10 +12,10 @@ use crate::{
     xml::{Element, PKCS5, PSKC, XENC, XENC11, decimal, once},
 };
 
-/// The function under PBKDF2: any of the HMACs.
+/// The pseudorandom function of PBKDF2: any of the HMACs.
 pub type Prf = MacAlgorithm;
 
-/// PBKDF2 (RFC 8018 section 5.2) with the parameters of a container, which are within bounds.
+/// PBKDF2 (RFC 8018 section 5.2) with a container's parameters, which are within bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyDerivation {
     salt: Vec<u8>,
@@ -26,19 +26,19 @@ pub struct KeyDerivation {
 }
 
 impl KeyDerivation {
-    /// The most iterations that are carried out: 10 million, some seconds of work.
+    /// The largest accepted number of iterations: 10 million, some seconds of work.
     pub const MAX_ITERATIONS: u32 = 10_000_000;
-    /// The shortest salt, in bytes: 8, as RFC 8018 section 4.1 asks for.
+    /// The length of the shortest salt, in bytes: 8, as RFC 8018 section 4.1 requires.
     pub const MIN_SALT_LEN: usize = 8;
-    /// The longest salt, in bytes.
+    /// The length of the longest salt, in bytes.
     pub const MAX_SALT_LEN: usize = 1024;
-    /// What RFC 6030 section 6.2 calls it.
+    /// The identifier in RFC 6030 section 6.2.
     pub(crate) const PBKDF2: &str =
         "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#pbkdf2";
 
-    /// A derivation of keys for a cipher, with
-    /// [as many iterations as are recommended](MacAlgorithm::recommended_iterations). The salt is
-    /// random, and another one for each container.
+    /// Creates a derivation of keys for a cipher, with the [recommended
+    /// iterations](MacAlgorithm::recommended_iterations). The salt must be random, and different
+    /// for each container.
     ///
     /// ```
     /// use keyproof_pskc::{Cipher, KeyDerivation, Prf};
@@ -52,7 +52,7 @@ impl KeyDerivation {
     ///
     /// # Errors
     ///
-    /// [`WriteError::KeyDerivation`] if the salt is not of [`KeyDerivation::MIN_SALT_LEN`] to
+    /// [`WriteError::KeyDerivation`] if the salt does not have [`KeyDerivation::MIN_SALT_LEN`] to
     /// [`KeyDerivation::MAX_SALT_LEN`] bytes.
     pub fn new(cipher: Cipher, prf: Prf, salt: &[u8]) -> Result<Self, WriteError> {
         if !(Self::MIN_SALT_LEN..=Self::MAX_SALT_LEN).contains(&salt.len()) {
@@ -67,7 +67,7 @@ impl KeyDerivation {
         })
     }
 
-    /// The same with another number of iterations, for a reader that is slow.
+    /// Sets the number of iterations, for example for a slow reader.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl KeyDerivation {
         Ok(self)
     }
 
-    /// The same with what both sides call the password.
+    /// Sets the name that both sides use for the password.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.names = Vec::from([name.into()]);
         self
@@ -91,34 +91,34 @@ impl KeyDerivation {
         &self.salt
     }
 
-    /// How many iterations: 1 to [`KeyDerivation::MAX_ITERATIONS`].
+    /// The number of iterations: 1 to [`KeyDerivation::MAX_ITERATIONS`].
     pub const fn iterations(&self) -> u32 {
         self.iterations
     }
 
-    /// How many bytes the key has: 16, 24 or 32.
+    /// The length of the key in bytes: 16, 24 or 32.
     pub const fn key_len(&self) -> usize {
         self.key_len
     }
 
-    /// The function underneath: HMAC-SHA-1 unless the container names another.
+    /// The pseudorandom function: HMAC-SHA-1 if the container names none.
     pub const fn prf(&self) -> Prf {
         self.prf
     }
 
-    /// What the container calls the password.
+    /// The container's names for the password.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Reads an `xenc11:DerivedKey`.
+    /// Parses an `xenc11:DerivedKey`.
     pub(crate) fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
         let (mut method, mut names) = (None, Vec::new());
         for child in element.children()? {
             match (child.namespace(), child.name()) {
                 (XENC11, "KeyDerivationMethod") => once(&mut method, child, child)?,
                 (XENC11, "MasterKeyName" | "DerivedKeyName") => names.push(child.owned_text()?),
-                // What is encrypted with it, which every encrypted value is.
+                // The values encrypted with this key, which all encrypted values are.
                 (XENC, "ReferenceList") => {}
                 _ => return Err(child.unexpected()),
             }
@@ -140,8 +140,8 @@ impl KeyDerivation {
         Self::read_parameters(method, names)
     }
 
-    /// RFC 6030 figure 7 has the parameters in PKCS #5's namespace and what is in them in none,
-    /// XML Encryption 1.1 all in its own; others inherit the container's.
+    /// RFC 6030 figure 7 has the parameters in PKCS #5's namespace and their children in none. XML
+    /// Encryption 1.1 has all in its own. With other writers, the children inherit the container's.
     fn read_parameters(method: Element<'_, '_>, names: Vec<String>) -> Result<Self, PskcError> {
         let mut parameters = None;
         for child in method.children()? {
@@ -179,8 +179,8 @@ impl KeyDerivation {
                 "IterationCount" => once(&mut iterations, number()?, child)?,
                 "KeyLength" => once(&mut key_len, number()?, child)?,
                 "PRF" => {
-                    // Figure 7 has it without saying which, and means the default; python-pskc
-                    // writes as its text what is the attribute's.
+                    // Figure 7 has it empty, which means the default. python-pskc writes the
+                    // identifier as its text and not as the attribute.
                     let text = Some(child.text()?).filter(|text| !text.is_empty());
                     let uri = match (child.attribute("Algorithm"), text) {
                         (Some(_), Some(_)) => return Err(PskcError::Text { at: child.at() }),

@@ -1,4 +1,4 @@
-//! Sealing: a value is encrypted.
+//! Encryption of values.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -17,13 +17,13 @@ use super::Cipher;
 use crate::writer::{Random, WriteError};
 
 impl Cipher {
-    /// Encrypts a value under a key of [`Cipher::key_len`] bytes; CBC asks `random` for its
-    /// initialisation vector. None for a value of a length that it does not take: key wrap takes
-    /// half blocks, two of them at least, and none but CBC nothing.
+    /// Encrypts a value with a key of [`Cipher::key_len`] bytes. CBC takes its initialisation
+    /// vector from `random`. Returns `None` if the cipher does not accept the value's length: key
+    /// wrap requires whole half blocks, at least two of them, and only CBC accepts an empty value.
     ///
     /// # Errors
     ///
-    /// What `random` fails with.
+    /// The error of `random`.
     pub(crate) fn encrypt(
         self,
         key: &[u8],
@@ -48,12 +48,12 @@ impl Cipher {
     }
 }
 
-/// The value is padded as PKCS #7 has it, which XML Encryption section 5.2 takes, too.
+/// Pads the value as PKCS #7 does, which XML Encryption section 5.2 accepts.
 fn encrypt_cbc<C>(key: &[u8], iv: [u8; 16], value: &[u8]) -> Option<Vec<u8>>
 where
     C: BlockCipherEncrypt + KeyInit,
 {
-    // Overwritten by what it is encrypted to; wiped if it is not.
+    // Overwritten by the ciphertext, or wiped on failure.
     let mut sealed = Zeroizing::new(alloc::vec![0; 16 + (value.len() / 16 + 1) * 16]);
     let (first, blocks) = sealed.split_at_mut_checked(16)?;
     first.copy_from_slice(&iv);
@@ -69,7 +69,7 @@ fn wrap_key<C>(key: &[u8], value: &[u8]) -> Option<Vec<u8>>
 where
     C: BlockCipherEncrypt<BlockSize = U16> + KeyInit,
 {
-    // RFC 3394 section 2 begins at two halves of a block; the library takes fewer.
+    // RFC 3394 section 2 requires at least two half blocks; the library accepts fewer.
     if value.len() < 16 {
         return None;
     }

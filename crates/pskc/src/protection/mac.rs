@@ -1,4 +1,4 @@
-//! The authentication codes of values.
+//! Authentication codes of values.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -9,18 +9,18 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use crate::PskcError;
 
-/// How values are authenticated: HMAC (RFC 2104).
+/// The algorithm that authenticates values: HMAC (RFC 2104).
 ///
 /// ```
 /// use keyproof_pskc::MacAlgorithm;
 ///
 /// assert_eq!(MacAlgorithm::HmacSha256.to_string(), "hmac-sha256");
-/// assert_eq!(MacAlgorithm::HmacSha256.recommended_iterations(), 600_000); // of PBKDF2
+/// assert_eq!(MacAlgorithm::HmacSha256.recommended_iterations(), 600_000); // for PBKDF2
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MacAlgorithm {
-    /// `xmldsig#hmac-sha1`, the one that RFC 6030 asks everybody for.
+    /// `xmldsig#hmac-sha1`, which RFC 6030 requires everybody to support.
     HmacSha1,
     /// `xmldsig-more#hmac-sha256`.
     HmacSha256,
@@ -48,8 +48,8 @@ impl MacAlgorithm {
         }
     }
 
-    /// How many iterations of PBKDF2 over it OWASP recommends (Password Storage Cheat Sheet, 2023):
-    /// 600,000 for HMAC-SHA-256.
+    /// The number of PBKDF2 iterations with this HMAC that OWASP recommends (Password Storage Cheat
+    /// Sheet, 2023): 600,000 for HMAC-SHA-256.
     pub const fn recommended_iterations(self) -> u32 {
         match self {
             Self::HmacSha1 => 1_300_000,
@@ -58,7 +58,7 @@ impl MacAlgorithm {
         }
     }
 
-    /// How many bytes its codes have.
+    /// The length of its codes in bytes.
     pub(crate) const fn code_len(self) -> usize {
         match self {
             Self::HmacSha1 => 20,
@@ -75,7 +75,7 @@ impl MacAlgorithm {
             .ok_or_else(|| PskcError::algorithm(uri, at))
     }
 
-    /// The code of a value.
+    /// Computes the code of a value.
     pub(crate) fn code(self, key: &[u8], value: &[u8]) -> Vec<u8> {
         match self {
             Self::HmacSha1 => code::<Hmac<Sha1>>(key, value),
@@ -85,7 +85,7 @@ impl MacAlgorithm {
         }
     }
 
-    /// In constant time, and over the whole code: a shorter one is refused.
+    /// Verifies a code in constant time and at its full length: a shorter one is rejected.
     pub(crate) fn verify(self, key: &[u8], value: &[u8], code: &[u8]) -> Result<(), PskcError> {
         let verified = match self {
             Self::HmacSha1 => verify::<Hmac<Sha1>>(key, value, code),
@@ -109,7 +109,7 @@ fn code<M: Mac + KeyInit>(key: &[u8], value: &[u8]) -> Vec<u8> {
     )
 }
 
-/// Such as `hmac-sha256`.
+/// Writes a short name, such as `hmac-sha256`.
 impl fmt::Display for MacAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.uri().rsplit('#').next().unwrap_or_default())

@@ -1,4 +1,5 @@
-//! XML as it is written: names of ours, escaped values, and no trace left of what was outgrown.
+//! Writes XML: fixed element names, escaped values, and a buffer that leaves no copies when it
+//! grows.
 
 use alloc::string::String;
 
@@ -13,9 +14,9 @@ use crate::{
 /// Attributes: names and values.
 pub(super) type Attributes<'a> = &'a [(&'static str, &'a str)];
 
-/// A document that is being written, an element a line.
+/// A document being written, one element a line.
 pub(super) struct Document {
-    /// Wiped when it is outgrown, and when it is dropped.
+    /// Wiped when it is replaced by a larger one, and on drop.
     text: Zeroizing<String>,
     depth: usize,
 }
@@ -29,7 +30,7 @@ impl Document {
         }
     }
 
-    /// Begins an element with others within.
+    /// Begins an element with child elements.
     pub(super) fn begin(
         &mut self,
         name: &str,
@@ -48,7 +49,7 @@ impl Document {
         self.push(">");
     }
 
-    /// An element with nothing within.
+    /// Writes an empty element.
     pub(super) fn empty(
         &mut self,
         name: &str,
@@ -57,7 +58,7 @@ impl Document {
         self.tag(name, attributes, "/>")
     }
 
-    /// An element with a text within, if there is one.
+    /// Writes an element with a text, if there is a text.
     pub(super) fn optional(
         &mut self,
         name: &'static str,
@@ -66,7 +67,7 @@ impl Document {
         text.map_or(Ok(()), |text| self.text(name, text))
     }
 
-    /// An element with a text within.
+    /// Writes an element with a text.
     pub(super) fn text(&mut self, name: &'static str, text: &str) -> Result<(), WriteError> {
         if text.starts_with(is_blank) || text.ends_with(is_blank) {
             let problem = "begins or ends with a blank, which readers cut off";
@@ -82,7 +83,7 @@ impl Document {
                 '&' => self.push("&amp;"),
                 '<' => self.push("&lt;"),
                 '>' => self.push("&gt;"),
-                // Readers take it for a line feed otherwise.
+                // Parsers would read a line feed otherwise.
                 '\r' => self.push("&#xD;"),
                 other => self.push(other.encode_utf8(&mut [0; 4])),
             }
@@ -115,7 +116,7 @@ impl Document {
                     '&' => self.push("&amp;"),
                     '<' => self.push("&lt;"),
                     '"' => self.push("&quot;"),
-                    // Readers take each for a space otherwise.
+                    // Parsers would read each as a space otherwise.
                     '\t' => self.push("&#x9;"),
                     '\n' => self.push("&#xA;"),
                     '\r' => self.push("&#xD;"),
@@ -146,7 +147,7 @@ impl Document {
     }
 }
 
-/// Whether XML can have it (XML 1.0 section 2.2), and our reader takes it.
+/// Checks that XML allows the text (XML 1.0 section 2.2), and that our parser accepts it.
 fn check(field: &'static str, text: &str) -> Result<(), WriteError> {
     let is_character = |character: char| match character {
         '\t' | '\n' | '\r' => true,

@@ -1,4 +1,4 @@
-//! Why a container was not written.
+//! The error type of [`Writer`](crate::Writer).
 
 use alloc::string::String;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{Cipher, Container, KeyDerivation};
 
-/// Why a container was not written. No variant holds any part of a key.
+/// Why a container was not written. No variant contains any part of a key.
 ///
 /// ```
 /// use keyproof_pskc::{Key, KeyData, KeyInfo, Lock, WriteError, Writer};
@@ -19,13 +19,13 @@ use crate::{Cipher, Container, KeyDerivation};
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Two keys of one identifier.
+    /// Two keys with the same identifier.
     #[error("two keys have the identifier {id:?}; give each one of its own")]
     Duplicate {
         /// The identifier.
         id: String,
     },
-    /// No key at all.
+    /// There are no keys.
     #[error("a container has at least one key")]
     Empty,
     /// A key derivation whose parameters are out of range.
@@ -39,17 +39,17 @@ pub enum WriteError {
         /// `iterations` or `salt`.
         what: &'static str,
     },
-    /// A key of another length than the cipher takes.
+    /// A key whose length the cipher does not accept.
     #[error("{cipher} takes a key of {expected} bytes, not {found}")]
     KeyLength {
         /// The cipher.
         cipher: Cipher,
-        /// How many bytes its keys have.
+        /// The cipher's key length in bytes.
         expected: usize,
-        /// How many this one has.
+        /// The length of this key in bytes.
         found: usize,
     },
-    /// A number that no reader takes.
+    /// A number that readers do not accept.
     #[error("{field} is above 2^63 - 1")]
     Number {
         /// The element.
@@ -58,20 +58,20 @@ pub enum WriteError {
     /// The random source failed. Nothing was written.
     #[error("the random source failed: {detail}")]
     Random {
-        /// What it said.
+        /// The source's error.
         detail: String,
     },
-    /// A secret of a length that the cipher does not take, or an empty one.
+    /// An empty secret, or one whose length the cipher does not accept.
     #[error(
-        "the secret of key {id:?} has {found} bytes: none may be empty, and key wrap without padding takes 16, 24, 32 and so on"
+        "the secret of key {id:?} has {found} bytes: it must not be empty, and key wrap without padding requires 16, 24, 32 and so on"
     )]
     SecretLength {
         /// The key's identifier.
         id: String,
-        /// How many bytes it has.
+        /// The length of the secret in bytes.
         found: usize,
     },
-    /// A text that would not be read as it is.
+    /// A text that would not be read back unchanged.
     #[error("{field} {problem}")]
     Text {
         /// The element or attribute.
@@ -85,9 +85,9 @@ pub enum WriteError {
         Container::MAX_LEN
     )]
     TooLong,
-    /// A policy that says more than is known here ([`Policy::has_unknown`](crate::Policy::has_unknown)):
-    /// written without that, it would permit more.
-    #[error("the policy of key {id:?} says more than can be written")]
+    /// A policy with unknown parts ([`Policy::has_unknown`](crate::Policy::has_unknown)). Written without them, it
+    /// would permit more.
+    #[error("the policy of key {id:?} has unknown parts, which cannot be written")]
     UnknownPolicy {
         /// The key's identifier.
         id: String,

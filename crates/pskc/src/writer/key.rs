@@ -1,4 +1,4 @@
-//! A key as it stands in a container, in the order of RFC 6030's schema (section 11).
+//! Writes a key, in the order of RFC 6030's schema (section 11).
 
 use alloc::{string::ToString, vec::Vec};
 

@@ -1,4 +1,4 @@
-//! Writing: keys become a container.
+//! Writes keys as a container.
 
 mod document;
 mod error;
@@ -22,34 +22,34 @@ use crate::{
 
 pub use self::error::WriteError;
 
-/// What the secrets of a container are encrypted with, when it is written.
+/// How the secrets of a container are encrypted when it is written.
 ///
 /// ```
 /// use keyproof_pskc::{Cipher, Lock};
 ///
-/// // What both sides know: the key, and what they call it.
+/// // Both sides have the key, and a name for it.
 /// let lock = Lock::Key { cipher: Cipher::Aes128KeyWrap, key: &[7; 16], name: "of 2027" };
 /// assert_eq!(format!("{lock:?}"), r#"Key(kw-aes128, "of 2027", [redacted])"#);
 /// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Lock<'a> {
-    /// A key that both sides have.
+    /// A pre-shared key.
     Key {
-        /// How the secrets are encrypted.
+        /// The cipher of the secrets.
         cipher: Cipher,
-        /// The key, as long as the cipher takes it ([`Cipher::key_len`]).
+        /// The key, of [`Cipher::key_len`] bytes.
         key: &'a [u8],
-        /// What both sides call it.
+        /// The name that both sides use for it.
         name: &'a str,
     },
-    /// Nothing: whoever has the document has the secrets.
+    /// Nothing: anybody who has the document has the secrets.
     Nothing,
     /// A password.
     Password {
-        /// How the secrets are encrypted.
+        /// The cipher of the secrets.
         cipher: Cipher,
-        /// How the key is made of the password; for keys of this cipher.
+        /// The derivation of the key from the password, for keys of this cipher.
         derivation: &'a KeyDerivation,
         /// The password.
         password: &'a str,
@@ -68,9 +68,9 @@ impl fmt::Debug for Lock<'_> {
 
 /// Writes key containers (RFC 6030).
 ///
-/// Secrets are encrypted, and with CBC authenticated, as its lock says; whatever else there is of a
-/// key stands in clear and is not authenticated (RFC 6030 section 4.1). What is written is in the
-/// order of the RFC's schema, and [`Container::parse`](crate::Container::parse) reads it as it was.
+/// Secrets are encrypted with the [`Lock`], and with CBC also authenticated. Everything else about a key is plain and
+/// not authenticated (RFC 6030 section 4.1). Elements are in the order of the RFC's schema, and
+/// [`Container::parse`](crate::Container::parse) reads back the same keys.
 ///
 /// ```
 /// use keyproof_pskc::{
@@ -106,7 +106,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of containers that are encrypted so, and with CBC authenticated by HMAC-SHA-256.
+    /// Creates a writer. CBC is authenticated by HMAC-SHA-256 unless [`Writer::with_mac`] sets another algorithm.
     pub const fn new(lock: Lock<'a>) -> Self {
         let mac = MacAlgorithm::HmacSha256;
         Self {
@@ -116,14 +116,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The same with an identifier for the container: a letter or `_`, then letters, digits, `.`,
-    /// `-` and `_` (`xs:ID`), all of ASCII.
+    /// Sets the container's identifier (`xs:ID`): an ASCII letter or `_`, then ASCII letters, digits, `.`, `-` and `_`.
     pub const fn with_id(mut self, id: &'a str) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// The same with another authentication of CBC. Key wrap authenticates itself.
+    /// Sets the algorithm that authenticates CBC. Key wrap authenticates itself.
     ///
     /// ```
     /// use keyproof_pskc::{Cipher, Container, Key, KeyData, KeyInfo, Lock, MacAlgorithm, Secret, Writer};
@@ -143,16 +142,16 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Writes a container of these keys. It is wiped when it is dropped, for a container that is
-    /// not encrypted has the secrets.
+    /// Writes a container of these keys. The document is wiped on drop, because without encryption it contains the
+    /// secrets.
     ///
-    /// `random` fills a slice with random bytes, as `getrandom::fill` does. With CBC it is asked for an
-    /// authentication key, as long as a code of its algorithm, for its initialisation vector, and for
-    /// one for each secret, 16 bytes each; else for nothing.
+    /// `random` fills a slice with random bytes, as `getrandom::fill` does. It is called only with CBC: for an
+    /// authentication key as long as a code of its algorithm, and for a 16-byte initialisation vector for that key and
+    /// for each secret.
     ///
     /// # Errors
     ///
-    /// [`WriteError`] says what cannot be written; [`WriteError::Random`] if the source fails.
+    /// [`WriteError`] if something cannot be written; [`WriteError::Random`] if the source fails.
     pub fn write<E: fmt::Display>(
         &self,
         keys: &[Key],
@@ -226,7 +225,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// As RFC 6030 figure 7 has it.
+/// Writes the derivation as in RFC 6030 figure 7.
 fn write_derivation(document: &mut Document, derivation: &KeyDerivation) -> Result<(), WriteError> {
     document.begin("xenc11:DerivedKey", &[])?;
     let method = [("Algorithm", KeyDerivation::PBKDF2)];
@@ -252,9 +251,9 @@ pub(crate) type Random<'a> = dyn FnMut(&mut [u8]) -> Result<(), WriteError> + 'a
 
 /// Encrypts secrets.
 struct Sealer<'a> {
-    /// None leaves them as they are.
+    /// `None` leaves secrets plain.
     key: Option<(Cipher, Zeroizing<Vec<u8>>)>,
-    /// The key of the codes, where there are any.
+    /// The algorithm and key of the authentication codes, if there are any.
     mac: Option<(MacAlgorithm, Zeroizing<Vec<u8>>)>,
     random: &'a mut Random<'a>,
 }
@@ -303,7 +302,7 @@ impl<'a> Sealer<'a> {
         };
         document.begin("MACMethod", &[("Algorithm", algorithm.uri())])?;
         document.begin("MACKey", &[])?;
-        // Of a length that each cipher takes.
+        // The key has a length that every cipher accepts.
         if let Some(sealed) = cipher.encrypt(key, mac_key, self.random)? {
             write_encrypted(document, *cipher, &sealed)?;
         }
@@ -345,7 +344,7 @@ impl<'a> Sealer<'a> {
     }
 }
 
-/// What stands in an `xenc:EncryptedData`.
+/// Writes the content of an `xenc:EncryptedData`.
 fn write_encrypted(
     document: &mut Document,
     cipher: Cipher,

@@ -452,7 +452,7 @@ fn otp_ocra_responds_and_verifies() {
         (&false.into(), &"fail".into())
     );
 
-    fails(&with("response", &[]), 1, "asks for a counter");
+    fails(&with("response", &[]), 1, "requires a counter");
     fails(
         &with("response", &["--counter", "3", "--at", "59"]),
         1,
