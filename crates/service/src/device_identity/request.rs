@@ -1,5 +1,5 @@
 //! A station's provision request and its validation: whether keys and certificates are well formed. This reads no
-//! records, so fuzzing can run it.
+//! records, so it can be run on any input.
 
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo,
