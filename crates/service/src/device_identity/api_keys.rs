@@ -132,7 +132,7 @@ impl ApiKey {
         }
     }
 
-    /// Returns whether a certificate made with this key at `made_at` is valid.
+    /// Returns whether the key upholds a certificate made with it at `made_at`: it neither revokes it nor puts it on hold.
     pub(super) fn upholds(&self, made_at: Timestamp) -> bool {
         self.withdrawal(made_at).is_none()
     }

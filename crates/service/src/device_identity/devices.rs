@@ -34,7 +34,7 @@ pub struct BoundDevice {
     pub ek_name: String,
     /// When it was bound.
     pub bound_at: Timestamp,
-    /// Whether its manager was deleted. A new manager of the same name does not know the device.
+    /// Whether its manager was deleted. The device is not bound below a new manager of the same name.
     pub is_left: bool,
     /// The PCR values learnt for it, if any.
     pub learnt: Option<Vec<LearntRegister>>,

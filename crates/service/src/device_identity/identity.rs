@@ -36,7 +36,7 @@ pub(super) struct Device {
     /// Redrawn whenever the device is forgotten, and at first the manager's. Anything issued to an earlier incarnation
     /// is void.
     pub(super) incarnation: String,
-    /// The incarnation of the manager it was bound below. A new manager of the same name does not know the device.
+    /// The incarnation of the manager it was bound below. It is not bound below a new manager of the same name.
     #[serde(default)]
     pub(super) manager_incarnation: String,
     /// When it was bound.

@@ -3,7 +3,7 @@
 //! it, so requests for nonces cannot fill the store or displace those of others. A used nonce is stored, so that it is
 //! accepted only once.
 //!
-//! It has 32 bytes, the most that every TPM accepts as `qualifyingData`:
+//! It has 32 bytes, which every TPM accepts as `qualifyingData`:
 //!
 //! | bytes | |
 //! |---|---|

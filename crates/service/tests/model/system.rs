@@ -301,7 +301,7 @@ impl System {
         state
     }
 
-    /// Puts a commit in flight, unless it can never be applied.
+    /// Puts a commit in flight, unless it can never be applied. Returns whether it did.
     fn launch(&self, state: &mut State, node: usize, commit: Id) -> bool {
         if self.is_dead(state, commit) {
             return false;

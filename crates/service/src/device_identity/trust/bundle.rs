@@ -297,7 +297,7 @@ impl TrustBundle {
 
     fn check(&self, stored: &[u8], now: Timestamp) -> TrustCheck {
         let related = self.related(stored, &[], &[]);
-        // All roots, as the report would otherwise say that no roots were given.
+        // All roots, as the report would otherwise be that there are no roots.
         let all: Vec<&[u8]> = self
             .members
             .iter()
