@@ -45,9 +45,9 @@ pub use collector_fields::{CollectorFields, CollectorFieldsError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object per line.
+    /// One JSON object a line.
     Json,
-    /// Text for people.
+    /// For people.
     #[default]
     Text,
 }
@@ -58,14 +58,14 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// Nothing.
     Off,
-    /// What needs an operator's attention.
+    /// What needs an operator.
     Error,
-    /// What may need it.
+    /// What may.
     Warn,
-    /// One event per request, and the server's own actions.
+    /// One event a request, and what the server does by itself.
     #[default]
     Info,
-    /// The course of connections.
+    /// What became of connections.
     Debug,
     /// Everything.
     Trace,
