@@ -290,7 +290,7 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError::MasterKey`] if there is not.
+    /// [`OpenStoreError::MasterKey`] if they cannot.
     pub fn check_key_file(&self) -> Result<(), OpenStoreError> {
         match self.key_file() {
             Some(_) => Ok(()),
