@@ -1,8 +1,8 @@
-//! A dialect's table of codes, a line a code.
+//! A dialect's table of error codes, one line per code.
 
-/// Makes `Code`, an enum with a variant a line, and `parts`, what each line says of it. A line is the code's name, its number
-/// as the contract has it (of the type that stands first), the status that it comes with, and what a client is told; a code
-/// whose line has no text is told by its name. Lines are sorted by number.
+/// Defines `Code`, an enum with a variant per line, and `parts`, which returns the values of a line. A line has the
+/// code's name, its number in the contract (of the type given first), its status, and the message for the client.
+/// Without a message, the code's name is the message. Lines are sorted by number.
 macro_rules! codes {
     (@text $code:ident) => { stringify!($code) };
     (@text $code:ident $text:expr) => { $text };
@@ -14,11 +14,11 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// All of them, for the test that compares them with a page of the documentation.
+            /// All codes, for the test that compares them with a page of the documentation.
             #[cfg(test)]
             const ALL: &[Self] = &[$(Self::$code,)+];
 
-            /// Its number, the status that it comes with, and what a client is told.
+            /// Returns the code's number, status and message.
             const fn parts(self) -> ($number, ::http::StatusCode, &'static str) {
                 match self {
                     $(Self::$code => (

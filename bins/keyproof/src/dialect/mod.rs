@@ -1,7 +1,7 @@
 //! The wire contracts, one module each.
 //!
-//! A dialect owns its routes, its JSON types, its authentication header, and one table from service errors to its
-//! own error body. It decides nothing: an `if` about the domain belongs in a crate.
+//! A dialect owns its routes, its JSON types, its authentication header, and one table from service errors to its own
+//! error body. It contains no domain logic, which belongs in a crate.
 
 mod codes;
 pub mod dps;
@@ -16,8 +16,9 @@ use keyproof_service::{Service, Settings as Rules};
 
 use crate::config::{AuthSettings, Section, Settings};
 
-/// The one list of dialects: each one's module, whose name is its own and that of its settings, its type, and what people call
-/// it. A shared listener asks them in this order whether they claim a path; the first one refuses what none of them claims.
+/// The one list of dialects: module, type and display name. The module's name is also the dialect's and that of its
+/// settings. A shared listener asks them in this order whether they claim a path. The first one refuses unclaimed
+/// paths.
 macro_rules! dialects {
     ($then:ident) => {
         $then! {
@@ -34,22 +35,22 @@ macro_rules! dialects {
 }
 pub(crate) use dialects;
 
-/// What a dialect registers: all that server, configuration and commands know of it.
+/// What a dialect registers, for the server, the configuration and the commands.
 pub trait Dialect: Application + Sized {
-    /// Its own table in the configuration, which has its name.
+    /// Its section of the configuration, which has its name.
     type Settings: Section;
 
-    /// What can be wrong with its settings, each with its key.
+    /// The errors in its settings, each with its key.
     type Error: Error + Send + Sync + 'static;
 
-    /// Checks its settings. What has its place in the shared ones by now moves there.
+    /// Validates its settings. Settings that are now shared ones move to `auth`.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong.
+    /// The first invalid setting.
     fn check(settings: &mut Self::Settings, auth: &mut AuthSettings) -> Result<(), Self::Error>;
 
-    /// Checks the files that its settings name.
+    /// Validates the files that its settings name.
     ///
     /// # Errors
     ///
@@ -58,29 +59,29 @@ pub trait Dialect: Application + Sized {
         Ok(())
     }
 
-    /// Whether its listener asks for client certificates.
+    /// Returns whether its listener requests client certificates.
     fn asks_for_client_certificates(_: &Self::Settings) -> bool {
         false
     }
 
-    /// What in its settings is allowed and unwise.
+    /// Returns a warning about settings that are allowed but unwise.
     fn unwise(_: &Self::Settings) -> Option<&'static str> {
         None
     }
 
-    /// Adds what its settings say of the use cases, whether or not it is on: sites are over the same ones. The rules of a domain
-    /// are those of the first contract that had it.
+    /// Adds its settings to the rules of the use cases. Called whether or not the dialect is enabled, as sites use the
+    /// same use cases. Where several contracts cover a domain, the first one defines its rules.
     fn rule(_: &Self::Settings, _: &mut Rules) {}
 
-    /// The dialect over these use cases.
+    /// Creates the dialect over these use cases.
     ///
     /// # Errors
     ///
-    /// What is wrong with a file that its settings name.
+    /// An error in a file that its settings name.
     fn mount(settings: &Self::Settings, service: Arc<Service>) -> Result<Self, Self::Error>;
 }
 
-/// What is wrong with a dialect's settings, with its key.
+/// An error in a dialect's settings, with its key.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct DialectError(Box<dyn Error + Send + Sync>);
@@ -93,38 +94,38 @@ impl DialectError {
 
 macro_rules! register {
     ($($(#[$doc:meta])* $module:ident: $dialect:ident = $title:literal,)+) => {
-        /// The dialects that there are.
+        /// The names of the dialects.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum DialectName {
             $($(#[$doc])* $dialect,)+
         }
 
         impl DialectName {
-            /// All of them, in the list's order.
+            /// All dialects, in the list's order.
             pub const ALL: &'static [Self] = &[$(Self::$dialect,)+];
 
-            /// The key that switches it.
+            /// Returns the configuration key that enables it.
             pub const fn enabled_key(self) -> &'static str {
                 match self {
                     $(Self::$dialect => concat!("dialects.", stringify!($module), ".enabled"),)+
                 }
             }
 
-            /// Its name in the configuration.
+            /// Returns its name in the configuration.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$dialect => stringify!($module),)+
                 }
             }
 
-            /// What people call it.
+            /// Returns its display name.
             pub const fn title(self) -> &'static str {
                 match self {
                     $(Self::$dialect => $title,)+
                 }
             }
 
-            /// [`Dialect::check`].
+            /// Calls [`Dialect::check`].
             pub(crate) fn check(self, settings: &mut Settings) -> Result<(), DialectError> {
                 let auth = &mut settings.auth;
                 match self {
@@ -134,7 +135,7 @@ macro_rules! register {
                 }
             }
 
-            /// [`Dialect::check_files`].
+            /// Calls [`Dialect::check_files`].
             pub(crate) fn check_files(self, settings: &Settings) -> Result<(), DialectError> {
                 match self {
                     $(Self::$dialect => {
@@ -143,7 +144,7 @@ macro_rules! register {
                 }
             }
 
-            /// [`Dialect::asks_for_client_certificates`].
+            /// Calls [`Dialect::asks_for_client_certificates`].
             pub(crate) fn asks_for_client_certificates(self, settings: &Settings) -> bool {
                 match self {
                     $(Self::$dialect => {
@@ -152,21 +153,21 @@ macro_rules! register {
                 }
             }
 
-            /// [`Dialect::unwise`].
+            /// Calls [`Dialect::unwise`].
             pub(crate) fn unwise(self, settings: &Settings) -> Option<&'static str> {
                 match self {
                     $(Self::$dialect => $module::$dialect::unwise(&settings.$module),)+
                 }
             }
 
-            /// [`Dialect::rule`].
+            /// Calls [`Dialect::rule`].
             pub(crate) fn rule(self, settings: &Settings, rules: &mut Rules) {
                 match self {
                     $(Self::$dialect => $module::$dialect::rule(&settings.$module, rules),)+
                 }
             }
 
-            /// [`Dialect::mount`].
+            /// Calls [`Dialect::mount`].
             pub(crate) fn mount(
                 self,
                 settings: &Settings,
@@ -191,13 +192,13 @@ impl fmt::Display for DialectName {
     }
 }
 
-/// No dialect has that name.
+/// The text is not the name of a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a dialect: they are {}", DialectName::names("and"))]
 pub struct UnknownDialect;
 
 impl DialectName {
-    /// All names as a sentence lists them, with this word before the last.
+    /// Lists all names in a sentence, with `conjunction` before the last.
     pub(crate) fn names(conjunction: &str) -> String {
         let names: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();
         match names.as_slice() {
@@ -217,7 +218,7 @@ impl FromStr for DialectName {
     }
 }
 
-/// Checks that a contract keeps the status of what the stack refuses, and says when to come back while the server drains.
+/// Checks that a contract keeps the status of the stack's refusals, and sends `Retry-After` while the server drains.
 #[cfg(test)]
 fn assert_refusals_of_the_stack_keep_their_status(
     answer: impl Fn(keyproof_http::StackRefusal) -> keyproof_http::Response,

@@ -1,5 +1,5 @@
-//! The course of the last hour, minute by minute, of this process alone: for the console's first page, where nobody has set
-//! up anything that would keep it.
+//! The requests of the last hour by minute, of this process alone. The console's first page shows them, as there may be
+//! no monitoring that stores them.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,31 +8,31 @@ use std::{
 
 use http::StatusCode;
 
-/// How many minutes are kept.
+/// How many minutes are stored.
 const MINUTES: u8 = 60;
 
-/// What is counted of a minute.
+/// The counters of a minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Minute {
-    /// Requests that were answered with less than 400.
+    /// Requests answered with a status below 400.
     pub(crate) answered: u64,
-    /// Those that were refused: 400 to 499.
+    /// Requests refused with a status from 400 to 499.
     pub(crate) refused: u64,
-    /// Those that failed: 500 and above, and those without an answer.
+    /// Requests that failed: with a status from 500, or without an answer.
     pub(crate) failed: u64,
-    /// Steps of logins that were accepted: a password, and a code after it, are two.
+    /// Successful login steps. A password followed by a code counts as two.
     pub(crate) logins: u64,
 }
 
 impl Minute {
-    /// All of its requests.
+    /// Returns the number of requests.
     pub(crate) const fn requests(&self) -> u64 {
         self.answered
             .saturating_add(self.refused)
             .saturating_add(self.failed)
     }
 
-    /// Both together.
+    /// Adds the counters of two minutes.
     pub(crate) const fn and(self, other: Self) -> Self {
         Self {
             answered: self.answered.saturating_add(other.answered),
@@ -43,14 +43,14 @@ impl Minute {
     }
 }
 
-/// The minutes of an hour, each in the place of the one an hour before it. Nobody waits for anybody here, so at the turn of
-/// a minute a request may be counted for the one before, or not at all.
+/// The minutes of an hour, in a ring buffer. There is no lock, so a request at the turn of a minute may be counted for
+/// the minute before, or not at all.
 #[derive(Debug)]
 pub(crate) struct Course([Slot; MINUTES as usize]);
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// Which minute it is, since 1970.
+    /// The minute, counted since the Unix epoch.
     minute: AtomicU64,
     answered: AtomicU64,
     refused: AtomicU64,
@@ -92,7 +92,7 @@ impl Course {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The minutes up to this one, the oldest first.
+    /// Returns the minutes of the last hour up to this one, oldest first.
     pub(crate) fn minutes(&self) -> Vec<Minute> {
         self.minutes_to(this_minute())
     }
@@ -153,7 +153,7 @@ mod tests {
         };
         assert_eq!(minutes[0], second);
         assert_eq!(minutes[0].requests(), 4);
-        // The minute 1000 made room for 1060.
+        // Minute 1060 overwrites minute 1000.
         let all = minutes.into_iter().fold(Minute::default(), Minute::and);
         assert_eq!((all.answered, all.requests()), (2, 5));
         let later = course.minutes_to(1_061);

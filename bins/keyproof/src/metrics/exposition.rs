@@ -1,4 +1,4 @@
-//! `/metrics`, as Prometheus asks for it.
+//! `/metrics`, for Prometheus.
 
 use std::{future::ready, sync::Arc};
 
@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::Metrics;
 
-/// The one path of the metrics' listener.
+/// Serves the only path of the metrics listener.
 pub(crate) struct Exposition(pub(crate) Arc<Metrics>);
 
 impl Application for Exposition {

@@ -1,9 +1,9 @@
-//! What Prometheus reads, at `/metrics` on the listener of `metrics.listen`.
+//! The Prometheus metrics, at `/metrics` on the listener of `metrics.listen`.
 //!
-//! `docs/operate/metrics.md` lists them, with their labels; a test here compares that list with what a scrape says.
+//! `docs/operate/metrics.md` lists them with their labels. A test here compares that list with a scrape.
 //!
-//! The listener has connections of its own, so that a server at `http.max_connections` can still be looked at. TLS and
-//! `http.insecure` concern it as they do every other.
+//! The listener has its own connections, so that a server at `http.max_connections` can still be scraped. TLS and
+//! `http.insecure` apply to it as to every other listener.
 
 mod course;
 mod exposition;
@@ -30,14 +30,14 @@ use course::Course;
 pub(crate) use course::Minute;
 pub(crate) use exposition::Exposition;
 
-/// From a read in memory to `http.handler_timeout_ms` and a slow body, in seconds.
+/// Buckets in seconds, from a read in memory to `http.handler_timeout_ms` with a slow body.
 const DURATIONS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Where a listener's socket comes from: the server itself, or a supervisor who has opened it and keeps it.
+/// The origins of listener sockets: opened by the server, or passed by a supervisor.
 const OWN: &str = "own";
 const PASSED: &str = "passed";
 
@@ -48,7 +48,7 @@ pub(crate) struct Metrics {
     course: Course,
     requests: IntCounterVec,
     durations: HistogramVec,
-    /// What is counted of requests that end alike, found by one look.
+    /// The metrics of requests with equal labels and status, so that one look-up finds them.
     alike: RwLock<HashMap<(RequestLabels, Option<StatusCode>), Alike>>,
     connections: IntGauge,
     commits: IntCounterVec,
@@ -56,24 +56,24 @@ pub(crate) struct Metrics {
     start: Gauge,
     draining: IntGauge,
     listeners: IntGaugeVec,
-    /// Only once there is a certificate.
+    /// Set once there is a certificate.
     tls_expiry: OnceLock<IntGauge>,
-    /// Whose figures are told.
+    /// The use cases whose figures are exposed.
     service: OnceLock<Arc<Service>>,
 }
 
-/// One counter of `requests`, and one histogram of `durations` where there are any.
+/// A counter of `requests`, and a histogram of `durations` unless these requests have none.
 struct Alike {
     requests: IntCounter,
     durations: Option<Histogram>,
 }
 
 impl Metrics {
-    /// All of them, at zero.
+    /// Creates all metrics, at zero.
     ///
     /// # Errors
     ///
-    /// If two have one name, or a name is none.
+    /// If two have the same name, or a name is invalid.
     pub(crate) fn new() -> prometheus::Result<Self> {
         let metrics = Self {
             registry: Registry::new(),
@@ -130,7 +130,7 @@ impl Metrics {
         registry.register(Box::new(metrics.start.clone()))?;
         registry.register(Box::new(metrics.draining.clone()))?;
         registry.register(Box::new(metrics.listeners.clone()))?;
-        // The server starts with its process; a clock of before 1970 is told as 1970.
+        // The server starts with its process. A clock before 1970 is reported as 1970.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         metrics.start.set(since.unwrap_or_default().as_secs_f64());
         // A rate needs a first value before the first failure.
@@ -143,11 +143,11 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// All of them, in the text format of Prometheus, version 0.0.4.
+    /// Encodes all metrics in the text format of Prometheus, version 0.0.4.
     ///
     /// # Errors
     ///
-    /// If one cannot be written in that format.
+    /// If one cannot be encoded.
     fn expose(&self) -> prometheus::Result<Vec<u8>> {
         let figures = self.service.get().map(|service| service.figures());
         let mut families = self.registry.gather();
@@ -157,23 +157,23 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Tells that the server ends.
+    /// Records that the server drains.
     pub(crate) fn drains(&self) {
         self.draining.set(1);
     }
 
-    /// Tells of one more listener, whose socket a supervisor may have passed.
+    /// Records another listener, whose socket a supervisor may have passed.
     pub(crate) fn listens(&self, is_passed: bool) {
         let socket = if is_passed { PASSED } else { OWN };
         self.listeners.with_label_values(&[socket]).inc();
     }
 
-    /// Tells the figures of these use cases, too. The first are told, if there are several.
+    /// Also exposes the figures of these use cases. Only the first call counts.
     pub(crate) fn watch(&self, service: &Arc<Service>) {
         self.service.get_or_init(|| Arc::clone(service));
     }
 
-    /// Counts spans, from now on.
+    /// Registers and returns the counters for spans.
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl Metrics {
         )
     }
 
-    /// Counts events of the audit trail that are told to the journal, from now on.
+    /// Registers and returns the counters for audit events sent to the journal.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ impl Metrics {
             requests: self
                 .requests
                 .with_label_values(&[application, method, route, status]),
-            // Heads that cannot be read have labels of their own, and never a duration.
+            // Malformed heads have labels of their own, and never a duration.
             durations: took.map(|_| {
                 self.durations
                     .with_label_values(&[application, method, route])
@@ -232,18 +232,18 @@ impl Metrics {
         }
     }
 
-    /// The requests of the last hour, minute by minute, the oldest first.
+    /// Returns the requests of the last hour by minute, oldest first.
     pub(crate) fn last_hour(&self) -> Vec<Minute> {
         self.course.minutes()
     }
 
-    /// When the listeners' certificate ends, if there is one.
+    /// Returns when the listeners' certificate expires, if there is one.
     pub(crate) fn tls_end(&self) -> Option<Timestamp> {
         let end = self.tls_expiry.get()?.get();
         u64::try_from(end).ok().map(Timestamp::from_secs)
     }
 
-    /// Tells when the listeners' certificate ends.
+    /// Records when the listeners' certificate expires.
     ///
     /// # Errors
     ///
@@ -286,7 +286,7 @@ impl RequestObserver for Metrics {
                 durations.observe(took.as_secs_f64());
             }
         };
-        // No code that can panic runs under these locks.
+        // The lock cannot be poisoned by code here, as none can panic.
         let alike = self.alike.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(alike) = alike.get(&(labels, status)) {
             return count(alike);
@@ -308,7 +308,7 @@ impl CommitObserver for Metrics {
                 Ok(()) => "applied",
                 Err(CommitError::Conflict { .. }) => "conflict",
                 Err(CommitError::NotApplied(_)) => "not_applied",
-                // `Unknown`, and whatever a later store cannot say more of.
+                // `Unknown`, and outcomes of later versions of the store.
                 Err(_) => "unknown",
             };
             self.commits.with_label_values(&[outcome]).inc();

@@ -1,4 +1,4 @@
-//! What is asked when Prometheus asks: the build, the process, and the figures of the use cases.
+//! The metrics computed at a scrape: the build, the process, and the figures of the use cases.
 
 use keyproof_service::{Figures, HashingFigures, UpkeepFigures};
 use keyproof_store::{PoolFigures, Standbys};
@@ -7,15 +7,15 @@ use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily,
 };
 
-/// The families of this moment.
+/// Returns the present metric families.
 ///
 /// # Errors
 ///
-/// If two have one name, or a name is none.
+/// If two have the same name, or a name is invalid.
 pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<MetricFamily>> {
     let families = Families(Registry::new());
     families.build()?;
-    // Where there is no /proc there are no such figures.
+    // Without `/proc`, these metrics are left out.
     if let Ok(process) = Process::myself() {
         families.process(&process)?;
     }
@@ -67,7 +67,7 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
     Ok(families.0.gather())
 }
 
-/// Families that are made for one scrape.
+/// The metric families of one scrape.
 struct Families(Registry);
 
 impl Families {
@@ -80,7 +80,7 @@ impl Families {
         )
     }
 
-    /// As the client libraries of Prometheus name them.
+    /// Adds the process metrics, named as in the client libraries of Prometheus.
     fn process(&self, process: &Process) -> prometheus::Result<()> {
         if let Ok(stat) = process.stat() {
             let ticks = procfs::ticks_per_second();
@@ -290,7 +290,7 @@ fn seconds(ticks: u64, a_second: u64) -> f64 {
     precise(ticks) / precise(a_second)
 }
 
-/// A number of ticks or seconds, far below 2^53.
+/// Converts a number of ticks or seconds, far below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
 fn precise(number: u64) -> f64 {
     number as f64
@@ -309,7 +309,7 @@ mod tests {
     use keyproof_store::Timestamp;
     use prometheus::{Encoder, TextEncoder};
 
-    /// Each has another number, so that none can stand in the place of another.
+    /// Each figure has a different number, so that none can be mistaken for another.
     #[test]
     fn each_figure_is_told_under_its_own_name() {
         let queue = |taken, capacity, refused| QueueFigures {
@@ -411,7 +411,8 @@ mod tests {
                 "keyproof_use_case_retries_total{use_case=\"accounts.log_in\"} 20",
             ]
         );
-        // Whoever waits for its standbys, or has none, is safe; without a pool, another's clock or an end there is none to be told.
+        // Failover is safe if standbys are waited for, or if there are none. The other metrics are left out: there is
+        // no pool, no other clock and no expiry.
         let safe = [(25, true), (0, false)].map(|(following, are_waited_for)| Figures {
             standbys: Standbys {
                 following,
@@ -429,7 +430,7 @@ mod tests {
         }
     }
 
-    /// What is told of the use cases, line by line.
+    /// Returns the lines about the use cases.
     fn series(figures: &Figures) -> Vec<String> {
         let mut text = Vec::new();
         let families = gather(Some(figures)).unwrap();

@@ -1,4 +1,4 @@
-//! The files of an embedded store, before it is opened.
+//! The files of an embedded store, checked before it is opened.
 
 use std::{
     ffi::OsString,
@@ -11,10 +11,10 @@ use super::{
     exposure::{Access, Exposure},
 };
 
-/// What stands behind the store's name in the names of SQLite's files.
+/// The suffixes of SQLite's files after the store's name.
 const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Whether there is something at `path`: an empty file is a store that was begun, and holds nothing.
+/// Returns whether there is a store at `path`. An empty file is not one: its creation was begun, and it has no contents.
 pub(super) fn exists(path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.is_dir() || metadata.len() > 0),
@@ -23,8 +23,8 @@ pub(super) fn exists(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Refuses a folder, and a store of which others can read or write a file. What we make has mode 0600; a copy that was
-/// put in its place may not.
+/// Rejects a folder, and a store with a file that others can read or write. SQLite's files are created with mode 0600,
+/// but copies may have another one.
 pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
     if path.is_dir() {
         let path = path.to_owned();
@@ -32,7 +32,7 @@ pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
     }
     let (mut exposed, mut worst) = (Vec::new(), None);
     for file in files(path) {
-        // One that cannot be looked at cannot be opened either, which says why.
+        // If its metadata is unreadable, opening it fails too, with the reason.
         let Ok(metadata) = fs::metadata(&file) else {
             continue;
         };
@@ -51,7 +51,7 @@ pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
     }
 }
 
-/// Every file that the store may have, the store's own first.
+/// Returns all files that the store may have, the main file first.
 pub(crate) fn files(path: &Path) -> [PathBuf; 4] {
     SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
@@ -62,7 +62,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// The files as a shell's command names them.
+/// Formats the files as quoted arguments for a shell, each after a space.
 pub(super) fn for_shell(files: &[PathBuf]) -> String {
     let mut words = String::new();
     for file in files {

@@ -1,22 +1,22 @@
-//! What others on the machine may do with a file that holds secrets.
+//! Permissions of files that contain secrets.
 
 use std::{
     fs::{self, Metadata},
     path::Path,
 };
 
-/// What others may do with a file.
+/// The access that users other than the owner may have to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Nothing.
+    /// No access.
     Nobody,
-    /// Its group may read it.
+    /// The file's group may read it.
     GroupReads,
-    /// All may read it.
+    /// Everyone may read it.
     Read,
 }
 
-/// Others may do more with a file than they should.
+/// A file gives others more access than allowed.
 pub(crate) struct Exposure {
     /// `read` or `written`.
     pub(crate) access: &'static str,
@@ -25,7 +25,7 @@ pub(crate) struct Exposure {
 }
 
 impl Exposure {
-    /// What is wrong with a file of which others may do this, if anything.
+    /// Returns how a file exceeds the allowed access of others, if it does.
     #[cfg(unix)]
     pub(crate) fn of(metadata: &Metadata, others: Access) -> Option<Self> {
         let mode = std::os::unix::fs::MetadataExt::mode(metadata) & 0o777;
@@ -50,10 +50,10 @@ impl Exposure {
         None
     }
 
-    /// What a warning says of a file, and what mends it, if others may do more than this with it.
+    /// Returns a warning, with the remedy, if others have more access to the file than allowed.
     pub(crate) fn of_file(path: &Path, others: Access) -> Option<String> {
         let metadata = fs::metadata(path).ok()?;
-        // What is written to a pipe is nobody's to read.
+        // A pipe's contents cannot be read by others.
         let exposure = metadata.is_file().then(|| Self::of(&metadata, others));
         let Self { access, mode } = exposure??;
         Some(format!(

@@ -1,4 +1,4 @@
-//! A file of master keys: whole or not at all, and nobody else's to read.
+//! The file of master keys, which is written atomically and readable only by its owner.
 
 use std::{
     fs::{self, File},
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::whole_file::{Draft, folder_of, lock};
 
-/// The most keys of a file.
+/// The most keys in a file.
 const MOST_KEYS: usize = 12;
 
-/// The most bytes of a key file: its keys and their line ends, as Windows writes them.
+/// The largest key file, in bytes: the keys with Windows line ends.
 const LONGEST_FILE: usize = MOST_KEYS * 46;
 
-/// Master keys as they were given: one or more, the first first.
+/// The master keys as given: one or more, in order.
 #[derive(Clone, Debug)]
 pub struct GivenKeys {
     first: MasterKey,
@@ -33,27 +33,27 @@ pub struct GivenKeys {
 }
 
 impl GivenKeys {
-    /// The first of them.
+    /// Returns the first key.
     pub fn first(&self) -> &MasterKey {
         &self.first
     }
 
-    /// All of them, in their order.
+    /// Returns all keys in order.
     pub fn iter(&self) -> impl Iterator<Item = &MasterKey> {
         iter::once(&self.first).chain(&self.others)
     }
 
-    /// The key of this name.
+    /// Returns the key with this id.
     pub fn get(&self, id: KeyId) -> Option<&MasterKey> {
         self.iter().find(|key| key.id() == id)
     }
 
-    /// Their names, in their order.
+    /// Returns the ids of the keys in order.
     pub fn ids(&self) -> Vec<KeyId> {
         self.iter().map(MasterKey::id).collect()
     }
 
-    /// As a store takes them.
+    /// Converts the keys for the store.
     pub(super) fn prepared(&self) -> MasterKeys {
         let keys = MasterKeys::new(&self.first);
         self.others.iter().fold(keys, MasterKeys::and)
@@ -67,7 +67,7 @@ impl From<MasterKey> for GivenKeys {
     }
 }
 
-/// Reads a key file; `None` if there is none.
+/// Reads a key file. Returns `None` if there is none.
 pub(super) fn read(path: &Path, others: Access) -> Result<Option<GivenKeys>, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
@@ -95,7 +95,7 @@ pub(super) fn read(path: &Path, others: Access) -> Result<Option<GivenKeys>, Mas
     }
 }
 
-/// 32 bytes as they are, or one or more in Base64, each on a line of its own.
+/// Parses 32 raw bytes, or one or more keys in Base64, one per line.
 pub(super) fn parse(bytes: &[u8]) -> Option<GivenKeys> {
     if let Some(key) = MasterKey::from_bytes(bytes) {
         return Some(key.into());
@@ -111,18 +111,18 @@ pub(super) fn parse(bytes: &[u8]) -> Option<GivenKeys> {
     })
 }
 
-/// Makes a key file, and leaves one alone that another process made first.
+/// Creates a key file. If another process has created it first, keeps that one.
 pub(super) fn create(path: &Path, keys: &GivenKeys) -> io::Result<()> {
     draft(path, keys)?.create()
 }
 
-/// Adds a key to a key file, which stays its owner's, or makes one of it. Whoever else adds one at the same time waits.
+/// Adds a key to a key file and keeps the file's owner, or creates the file. Concurrent calls wait for each other.
 pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,
     };
-    // A link stays one: whoever else reads what it leads to has the key as well.
+    // Keeps a symbolic link, as others may read the key through its target.
     let target = match fs::canonicalize(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         target => target.map_err(failed)?,
@@ -148,7 +148,7 @@ pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
             let draft = draft(path, &keys);
             return draft.and_then(Draft::replace_for_its_owner).map_err(failed);
         }
-        // Nobody is kept from making one at the same time: what is there then is looked at again.
+        // Creation is not locked, so another process may create the file first. Therefore it is read again.
         create(path, &keys).map_err(failed)?;
         if read(path, Access::Nobody)?.is_none() {
             return Err(failed(ErrorKind::AlreadyExists.into()));
@@ -156,7 +156,7 @@ pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
     }
 }
 
-/// Locks the file that is at `path`, if one is, and once nobody else has it locked: not one that was there before.
+/// Locks the file at `path`, if there is one. Retries if the file was replaced meanwhile.
 fn locked(path: &Path) -> io::Result<Option<File>> {
     let of = |flags: OFlags| {
         let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -164,7 +164,7 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
     };
     let place = |file: &fs::Metadata| (file.dev(), file.ino());
     loop {
-        // Over NFS only a file that can be written to is locked.
+        // NFS locks only files that are open for writing.
         let file = match of(OFlags::RDWR).or_else(|_| of(OFlags::RDONLY)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -181,7 +181,7 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
 }
 
 fn draft(path: &Path, keys: &GivenKeys) -> io::Result<Draft> {
-    // Whoever was killed has left all keys in theirs. One that cannot be removed hinders nobody.
+    // Drafts of killed processes contain all keys. Failing to remove them is harmless.
     let _ = Draft::remove_abandoned(folder_of(path));
     let mut draft = Draft::of(path)?;
     for key in keys.iter() {
@@ -226,7 +226,7 @@ mod tests {
             add(&path, &key()).unwrap();
             assert!(!draft.exists(), "{is_there}");
         }
-        // Whoever writes one still has it locked.
+        // The draft of a running process is locked, so it is kept.
         under_way.replace().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
@@ -275,7 +275,7 @@ mod tests {
         }
     }
 
-    /// As when root prepares a rotation of a service that runs as somebody else.
+    /// As when root prepares a key rotation for a service that runs as another user.
     #[test]
     fn the_file_stays_its_owners() {
         use std::os::unix::fs::{MetadataExt, chown};
@@ -283,7 +283,7 @@ mod tests {
         let path = folder.path().join("key");
         let key = || MasterKey::generate(&SystemEntropy::new());
         add(&path, &key()).unwrap();
-        // Only root can give a file away: for everybody else the owner is the same before and after anyway.
+        // Only root can change the owner. For others, it stays the same anyway.
         let _ = chown(&path, Some(12345), Some(54321));
         let owner = |path: &Path| {
             let found = fs::metadata(path).unwrap();

@@ -1,4 +1,4 @@
-//! Where the master key comes from, and who else may have a hand on it.
+//! The sources of the master key, and the permissions of its file.
 
 use std::{
     ffi::OsString,
@@ -15,25 +15,25 @@ use super::{
     key_file::{self, GivenKeys},
 };
 
-/// The name of the credential that systemd hands over (`LoadCredential=keyproof-master-key:…`).
+/// The name of the systemd credential (`LoadCredential=keyproof-master-key:…`).
 const CREDENTIAL: &str = "keyproof-master-key";
 
-/// Where the master key is looked for.
+/// The source of the master key.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum MasterKeySource {
-    /// Given outright, in Base64.
+    /// The key itself, in Base64.
     Base64(Zeroizing<String>),
-    /// The file beside an embedded store: the store's name with `.master-key` after it.
+    /// The file beside an embedded store, with `.master-key` appended to the store's name.
     #[default]
     Beside,
     /// The file `keyproof-master-key` in a credentials directory (systemd.exec(5)).
     Credentials(PathBuf),
-    /// This file.
+    /// A file.
     File(PathBuf),
 }
 
 impl fmt::Debug for MasterKeySource {
-    /// Says where, and never which key.
+    /// Formats the source without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Base64(_) => f.write_str("Base64(..)"),
@@ -45,8 +45,8 @@ impl fmt::Debug for MasterKeySource {
 }
 
 impl MasterKeySource {
-    /// The first of these that is there: a named file, a key in the environment, a credentials directory that
-    /// holds the credential, the file beside the store.
+    /// Returns the first source that is present: a named file, a key in the environment, a credentials directory that
+    /// contains the credential, the file beside the store.
     pub fn choose(
         file: Option<PathBuf>,
         base64: Option<Zeroizing<String>>,
@@ -65,15 +65,15 @@ impl MasterKeySource {
 /// Why there is no master key.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The file cannot be read or made.
+    /// The file cannot be read or written.
     #[error("the master key {}: {source}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The file has as many keys as it can.
+    /// The file has the maximum number of keys.
     #[error(
         "the master key {} has {most} keys, the most that one file can have: take out those that no backup needs any more",
         .path.display()
@@ -81,18 +81,18 @@ pub enum MasterKeyError {
     Full {
         /// The file.
         path: PathBuf,
-        /// How many keys it can have.
+        /// The maximum number of keys.
         most: usize,
     },
-    /// The text is not a key.
+    /// The text is not a valid key.
     #[error(
         "the master key in {place} is not 32 bytes, raw, or in Base64 with a line for each key"
     )]
     Malformed {
-        /// Where it stands.
+        /// Its source.
         place: String,
     },
-    /// There is no key, and the store is not a new one.
+    /// There is no key, and none may be created.
     #[error(
         "the master key {} is missing, and {reason}: a store's own key is never replaced by a new one",
         .path.display()
@@ -100,21 +100,21 @@ pub enum MasterKeyError {
     Missing {
         /// Where it should be.
         path: PathBuf,
-        /// Why none is made.
+        /// Why none is created.
         reason: String,
     },
-    /// The keys are not in a file.
+    /// A key cannot be added, as the keys are not in a file.
     #[error(
         "the master key comes from the environment or from systemd: put it in a file (--master-key FILE), or add a line with a \
          new key behind the others where it comes from (head -c 32 /dev/urandom | base64), and prepare again"
     )]
     NoFile,
-    /// There is no file that keys which come from elsewhere could be kept in.
+    /// There is no file in which keys from elsewhere can be stored.
     #[error(
         "there is no file that the master key could be kept in: name one (store.master_key, --master-key FILE)"
     )]
     NoPlace,
-    /// There is none for a store that nodes share.
+    /// A shared database was given no key.
     #[error(
         "a store that nodes share needs a master key, the same for all: make one (head -c 32 /dev/urandom | base64 > FILE; \
          chmod 600 FILE) and name its file (store.master_key, --master-key FILE)"
@@ -132,7 +132,7 @@ pub enum MasterKeyError {
     },
 }
 
-/// The key for a store that dies with the process: the one that was given, or any.
+/// Returns the key for a store in memory: the given one, or a random one.
 pub(super) fn for_memory(
     source: &MasterKeySource,
     entropy: &dyn Entropy,
@@ -141,7 +141,7 @@ pub(super) fn for_memory(
     Ok(given.unwrap_or_else(|| MasterKey::generate(entropy).into()))
 }
 
-/// The key that was given for a store that dies with the process, if any was.
+/// Returns the given key for a store in memory, if there is one.
 pub(super) fn check_for_memory(
     source: &MasterKeySource,
 ) -> Result<Option<GivenKeys>, MasterKeyError> {
@@ -156,7 +156,7 @@ pub(super) fn check_for_memory(
     }
 }
 
-/// The key for the embedded store at `store`: the one that was given, or a new one if the store is new as well.
+/// Returns the key for the embedded store at `store`: the given one, or a new one if the store is new.
 pub(super) fn for_embedded(
     source: &MasterKeySource,
     store: &Path,
@@ -182,7 +182,7 @@ pub(super) fn for_embedded(
     }
 }
 
-/// Whether the embedded store at `store` has its key, or may get a new one; none is made.
+/// Checks that the embedded store at `store` has its key, or may be given a new one. Creates none.
 pub(super) fn check_for_embedded(
     source: &MasterKeySource,
     store: &Path,
@@ -191,7 +191,7 @@ pub(super) fn check_for_embedded(
         Found::Keys(_) => Ok(()),
         Found::NoFile(path) => {
             check_new(store, &path)?;
-            // Of all folders only the store's own is made with it.
+            // Only the store's own folder is created with it.
             match path.parent() {
                 Some(folder) if !store.starts_with(folder) && !folder.is_dir() => {
                     let source = io::ErrorKind::NotFound.into();
@@ -203,13 +203,13 @@ pub(super) fn check_for_embedded(
     }
 }
 
-/// A key may be made at `path` only if the store has nothing in it.
+/// Checks that the store is empty, so that a key may be created at `path`.
 fn check_new(store: &Path, path: &Path) -> Result<(), MasterKeyError> {
     let exists = embedded::exists(store).map_err(|source| MasterKeyError::File {
         path: store.to_owned(),
         source,
     })?;
-    // Another process that is creating the same store makes its key first: look once more.
+    // A process that creates the same store creates its key first, so check the key again.
     if exists && !path.exists() {
         return Err(MasterKeyError::Missing {
             path: path.to_owned(),
@@ -219,7 +219,7 @@ fn check_new(store: &Path, path: &Path) -> Result<(), MasterKeyError> {
     Ok(())
 }
 
-/// The key for a store that nodes share, which each of them is given: none is ever made.
+/// Returns the key for a shared database. It must be given, and is never created.
 pub(super) fn for_shared(source: &MasterKeySource) -> Result<GivenKeys, MasterKeyError> {
     match given(source, None)? {
         Found::Keys(keys) => Ok(keys),
@@ -230,7 +230,7 @@ pub(super) fn for_shared(source: &MasterKeySource) -> Result<GivenKeys, MasterKe
     }
 }
 
-/// The keys that there are for the store at `store`, if any; none is made. A store that nodes share has no place of its own.
+/// Returns the existing keys for the store at `store`, if any. A shared database has no default key file.
 pub(super) fn find(
     source: &MasterKeySource,
     store: Option<&Path>,
@@ -242,7 +242,7 @@ pub(super) fn find(
     }
 }
 
-/// The file that keys are kept in, unless somebody else keeps them.
+/// Returns the file that contains the keys, if it is a file that keyproof may change.
 pub(super) fn file(source: &MasterKeySource, store: Option<&Path>) -> Option<PathBuf> {
     match (source, store) {
         (MasterKeySource::File(path), _) => Some(path.clone()),
@@ -251,7 +251,7 @@ pub(super) fn file(source: &MasterKeySource, store: Option<&Path>) -> Option<Pat
     }
 }
 
-/// Keeps keys that came from elsewhere where the store's are looked for, unless there are some already.
+/// Stores keys from elsewhere in the store's key file. Fails if that contains other keys.
 pub(super) fn keep(
     source: &MasterKeySource,
     store: Option<&Path>,
@@ -269,7 +269,7 @@ pub(super) fn keep(
     }
 }
 
-/// Adds a key to the file that the store's are kept in.
+/// Adds a key to the store's key file.
 pub(super) fn add(
     source: &MasterKeySource,
     store: Option<&Path>,
@@ -281,11 +281,11 @@ pub(super) fn add(
 
 enum Found {
     Keys(GivenKeys),
-    /// No key, and the place where one would be made.
+    /// There is no key. Contains the path for a new one.
     NoFile(PathBuf),
 }
 
-/// What there is of a store at `store`; [`MasterKeyError::NotGiven`] if it has no place that a key would be beside.
+/// Reads the keys from the source. Returns [`MasterKeyError::NotGiven`] if there is no store for the key to be beside.
 fn given(source: &MasterKeySource, store: Option<&Path>) -> Result<Found, MasterKeyError> {
     let (path, access) = match source {
         MasterKeySource::Base64(text) => {
@@ -299,7 +299,7 @@ fn given(source: &MasterKeySource, store: Option<&Path>) -> Result<Found, Master
             let store = store.ok_or(MasterKeyError::NotGiven)?;
             (beside(store), Access::Nobody)
         }
-        // systemd guards the directory and may give the file a group.
+        // systemd protects the directory, and may make the file readable by a group.
         MasterKeySource::Credentials(directory) => (directory.join(CREDENTIAL), Access::Read),
         MasterKeySource::File(path) => (path.clone(), Access::Nobody),
     };
@@ -328,7 +328,7 @@ mod tests {
         let path = folder.path().join("key");
         let source = MasterKeySource::File(path.clone());
         let [first, second, third] = [(); 3].map(|()| MasterKey::generate(&entropy()));
-        // As an operator may have made it.
+        // A raw key, as an operator may have created it.
         fs::write(&path, first.as_bytes()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         for key in [&second, &third] {

@@ -1,8 +1,8 @@
-//! Opening a store: which engine, and under which master key.
+//! Opening a store with the right engine and its master key.
 //!
-//! A master key is drawn only for an embedded store that does not exist yet. In every other case the key must be
-//! there and be the store's own: a store that lost its key is never given a new one, under which nothing would open.
-//! A database that many nodes share gets its key from whoever sets the nodes up, so that all have the same.
+//! A master key is generated only for a new embedded store. In all other cases the store's own key must exist. A store
+//! that has lost its key is never given a new one, with which nothing could be decrypted. The nodes of a shared
+//! database are given the key by whoever sets them up, so that all have the same.
 
 mod embedded;
 mod exposure;
@@ -37,12 +37,12 @@ use crate::{telemetry::traced, whole_file::folder_of};
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {
-    /// The directory of an embedded store could not be made.
+    /// The directory of an embedded store could not be created.
     #[error("cannot make the directory {}: {source}", .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The I/O error.
         source: io::Error,
     },
     /// Others on the machine may read or write the store's files.
@@ -52,14 +52,14 @@ pub enum OpenStoreError {
         embedded::for_shell(.files)
     )]
     Exposed {
-        /// Which of them, the store's own first.
+        /// The exposed files, the main file first.
         files: Vec<PathBuf>,
-        /// `read` or `written`: what the first of them can be.
+        /// `read` or `written`: the access to the first of them.
         access: &'static str,
         /// The permission bits of the first of them.
         mode: u32,
     },
-    /// The store's path is that of a folder.
+    /// The store's path is a folder.
     #[error("the store {} is a folder: name a file, which may be in it", .path.display())]
     Folder {
         /// The folder.
@@ -71,51 +71,51 @@ pub enum OpenStoreError {
         /// Where it should be.
         url: StoreUrl,
     },
-    /// The master key could not be had.
+    /// The master key could not be read or created.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
-    /// What other programs take behind `sqlite:`, where a file of that very name would be made.
+    /// Text after `sqlite:` that other programs interpret. Here it would become the name of a file.
     #[error("an embedded store is sqlite:PATH: {0}")]
     NotAPath(&'static str),
-    /// The store itself refused.
+    /// The store or its engine could not be opened.
     #[error("cannot open the store {url}: {source}")]
     Open {
-        /// Which store.
+        /// The store.
         url: StoreUrl,
-        /// Why not.
+        /// The reason.
         source: OpenError,
     },
-    /// Not a URL of a PostgreSQL database.
+    /// The text is not a URL of a PostgreSQL database.
     #[error(transparent)]
     PostgresUrl(#[from] ParsePostgresUrlError),
-    /// Not a store's URL.
+    /// The text is not the URL of a store.
     #[error("a store is memory:, sqlite:PATH or postgres://…")]
     UnknownUrl,
 }
 
-/// Where a store is, and where its master key.
+/// The location of a store and the source of its master key.
 #[derive(Clone, Debug)]
 pub struct Location {
-    /// Where the records are.
+    /// The location of the records.
     pub url: StoreUrl,
-    /// Where the master key is looked for.
+    /// The source of the master key.
     pub master_key: MasterKeySource,
 }
 
 impl fmt::Display for Location {
-    /// The store's URL, without credentials.
+    /// Formats the store's URL without credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url.fmt(f)
     }
 }
 
 impl Location {
-    /// Checks, of what opening the store needs, all that can be told without it: the master key and the files that the URL
-    /// names. Nothing is made, neither the store nor a key for a new one.
+    /// Checks what can be checked without opening the store: the master key and the files that the URL names. Creates
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError`] names what does not fit.
+    /// [`OpenStoreError`] describes the first problem.
     pub fn check(&self) -> Result<(), OpenStoreError> {
         match &self.url {
             StoreUrl::Memory => {
@@ -136,11 +136,11 @@ impl Location {
         Ok(())
     }
 
-    /// Opens the store as [`open`](Self::open) does, if it is there: neither a store nor a key is made.
+    /// Opens the store like [`open`](Self::open), but only if it exists. Creates neither a store nor a key.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError`] names what does not fit.
+    /// [`OpenStoreError`] describes the problem.
     pub async fn open_existing(
         &self,
         entropy: Arc<dyn Entropy>,
@@ -159,11 +159,11 @@ impl Location {
         self.open(entropy, now).await
     }
 
-    /// Opens the store under its master key. An embedded one that is not there is made, with its key.
+    /// Opens the store with its master key. A missing embedded store is created with its key.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError`] names what does not fit.
+    /// [`OpenStoreError`] describes the problem.
     pub async fn open(
         &self,
         entropy: Arc<dyn Entropy>,
@@ -183,11 +183,11 @@ impl Location {
         opened.map_err(|error| self.failed(error))
     }
 
-    /// Opens the store's engine, to be filled: an embedded one that is not there is made, and no key.
+    /// Opens the store's engine to fill the store. A missing embedded store is created, without a key.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError`] names what does not fit.
+    /// [`OpenStoreError`] describes the problem.
     pub async fn open_to_fill(&self) -> Result<Arc<dyn Engine>, OpenStoreError> {
         if let StoreUrl::Sqlite(path) = &self.url {
             make_directory(path)?;
@@ -211,11 +211,11 @@ impl Location {
         Ok(traced(engine, self.url.system()))
     }
 
-    /// All that was in the store when its records were moved to another; `None` if they were not.
+    /// Returns a snapshot of the store if its records were moved to another store, or `None` if they were not.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError::Open`] if that cannot be told.
+    /// [`OpenStoreError::Open`] if this cannot be determined.
     pub async fn moved(&self) -> Result<Option<Box<dyn EngineSnapshot>>, OpenStoreError> {
         let moved = match &self.url {
             StoreUrl::Sqlite(path) if embedded::exists(path).unwrap_or_default() => {
@@ -242,19 +242,19 @@ impl Location {
         moved.map_err(|error| self.failed(error))
     }
 
-    /// Makes sure that the fence of a store whose records were moved is durable, a standby's disk included where the database
-    /// waits for one: whoever put it up may not have learnt that it was. Gives all that was in the store then, in the place of
-    /// what was `found` before: another server may lead since, which has more.
+    /// Ensures that the fence of a store whose records were moved is durable. This includes the disk of a standby if
+    /// the database waits for one. The process that set the fence may not have learnt that it was. Replaces the
+    /// snapshot `found` by a new one, as another leader may have more records.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError::Open`] if it is not, or that cannot be told.
+    /// [`OpenStoreError::Open`] if the fence is not durable, or this cannot be determined.
     pub async fn confirm_fence(
         &self,
         found: Box<dyn EngineSnapshot>,
     ) -> Result<Box<dyn EngineSnapshot>, OpenStoreError> {
         let StoreUrl::Postgres(_) = &self.url else {
-            // Of a file nothing is read before its log is synced.
+            // A file's contents are read only after its log is synced.
             return Ok(found);
         };
         drop(found);
@@ -266,31 +266,31 @@ impl Location {
         rest.map_err(|error| self.failed(error))
     }
 
-    /// The master keys that there are for the store, if any; none is made.
+    /// Returns the existing master keys of the store, if any. Creates none.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError::MasterKey`] if what is there is no key.
+    /// [`OpenStoreError::MasterKey`] if a key is invalid.
     pub fn find_keys(&self) -> Result<Option<GivenKeys>, OpenStoreError> {
         Ok(master_key::find(&self.master_key, self.url.path())?)
     }
 
-    /// Every file that the store and its master keys are in, or may be once it is open.
+    /// Returns all files of the store and its master keys, including those that exist only while it is open.
     pub fn files(&self) -> Vec<PathBuf> {
         let own = self.url.path().map(embedded::files);
         own.into_iter().flatten().chain(self.key_file()).collect()
     }
 
-    /// The file that the store's master keys are in, if they are in one.
+    /// Returns the file of the store's master keys, if they are in a file.
     pub fn key_file(&self) -> Option<PathBuf> {
         master_key::file(&self.master_key, self.url.path())
     }
 
-    /// Checks that there is such a file, or may be: one that keys which come from elsewhere can be kept in.
+    /// Checks that keys from elsewhere can be stored in a key file, which need not exist.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError::MasterKey`] if there is not.
+    /// [`OpenStoreError::MasterKey`] if they cannot.
     pub fn check_key_file(&self) -> Result<(), OpenStoreError> {
         match self.key_file() {
             Some(_) => Ok(()),
@@ -298,7 +298,7 @@ impl Location {
         }
     }
 
-    /// Adds a master key to that file.
+    /// Adds a master key to the store's key file.
     ///
     /// # Errors
     ///
@@ -307,11 +307,11 @@ impl Location {
         Ok(master_key::add(&self.master_key, self.url.path(), key)?)
     }
 
-    /// Keeps master keys that came from elsewhere where the store's are looked for, and says where that is.
+    /// Stores master keys from elsewhere in the store's key file, and returns its path.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError::MasterKey`] if there is no such place, or another key in it.
+    /// [`OpenStoreError::MasterKey`] if there is no such file, or it contains other keys.
     pub fn keep_keys(&self, keys: &GivenKeys) -> Result<PathBuf, OpenStoreError> {
         if let Some(path) = self.url.path() {
             make_directory(path)?;
@@ -319,13 +319,14 @@ impl Location {
         Ok(master_key::keep(&self.master_key, self.url.path(), keys)?)
     }
 
-    /// Brings the store to this release's schema; `None` if it has none, as it is gone with the process.
+    /// Migrates the store to this release's schema. Returns `None` for a store in memory.
     ///
-    /// An embedded store is brought there whenever it is opened, and a new one made with its master key: so is it here.
+    /// An embedded store is migrated whenever it is opened, and a missing one is created with its key. So it is opened
+    /// here.
     ///
     /// # Errors
     ///
-    /// [`OpenStoreError`] names what does not fit.
+    /// [`OpenStoreError`] describes the problem.
     pub async fn migrate(
         &self,
         entropy: &dyn Entropy,
@@ -354,8 +355,8 @@ impl Location {
     }
 }
 
-/// In a thread of its own, for it blocks while others have the file locked, or while it is written anew: whoever waits for
-/// it can be stopped.
+/// Opens the engine on a blocking thread, as it waits while another process locks or rewrites the file. The caller can
+/// be cancelled meanwhile.
 async fn open_embedded(path: &Path) -> Result<SqliteEngine, OpenError> {
     let path = path.to_owned();
     let opening = spawn_blocking(move || SqliteEngine::open(path, &SqliteOptions::default()));

@@ -1,4 +1,4 @@
-//! Where a store is, as the configuration and commands say it.
+//! The URL of a store, as in the configuration and commands.
 
 use std::{
     fmt,
@@ -11,18 +11,18 @@ use keyproof_store::postgres::{PostgresOptions, PostgresUrl};
 
 use super::OpenStoreError;
 
-/// Where a store is.
+/// The location of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// `memory:`, gone with the process.
+    /// `memory:`, which is lost when the process ends.
     Memory,
     /// `postgres://…` or `postgresql://…`.
     Postgres(Box<Shared>),
-    /// `sqlite:PATH`, embedded.
+    /// `sqlite:PATH`, an embedded store.
     Sqlite(PathBuf),
 }
 
-/// A database that nodes share, and how a node deals with it.
+/// A database that nodes share, with the options of its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
     pub(super) url: PostgresUrl,
@@ -30,20 +30,20 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// [`PostgresUrl::is_exposed`].
+    /// Calls [`PostgresUrl::is_exposed`].
     pub(crate) fn is_exposed(&self) -> bool {
         self.url.is_exposed()
     }
 }
 
 impl StoreUrl {
-    /// The same store, by so many connections at most to a database that nodes share, with these times to wait for it.
+    /// Returns the same store with a limit of connections and these timeouts. They apply only to a shared database.
     pub fn waiting(mut self, connections: usize, connect: Duration, statement: Duration) -> Self {
         if let Self::Postgres(shared) = &mut self {
             let options = &mut shared.options;
             options.connections = connections;
             options.connect_timeout = connect;
-            // The others in the proportions that they have by default.
+            // The commit timeout keeps its default proportion, and the lock timeout must not be longer.
             options.statement_timeout = statement;
             options.lock_timeout = options.lock_timeout.min(statement);
             options.commit_timeout = statement.saturating_mul(12) / 5;
@@ -51,7 +51,7 @@ impl StoreUrl {
         self
     }
 
-    /// What OpenTelemetry's semantic conventions call the kind of database.
+    /// Returns the name of the database in OpenTelemetry's semantic conventions.
     pub(super) fn system(&self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -60,7 +60,7 @@ impl StoreUrl {
         }
     }
 
-    /// As the configuration has it, but for a password: read again, it is the same store in the same way.
+    /// Returns the URL without its password. It parses to the same store with the same options.
     pub(crate) fn configured(&self) -> String {
         match self {
             Self::Memory | Self::Sqlite(_) => self.to_string(),
@@ -68,7 +68,7 @@ impl StoreUrl {
         }
     }
 
-    /// Where an embedded store's file is.
+    /// Returns the path of an embedded store.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::Sqlite(path) => Some(path),
@@ -81,7 +81,7 @@ impl FromStr for StoreUrl {
     type Err = OpenStoreError;
 
     fn from_str(text: &str) -> Result<Self, OpenStoreError> {
-        // A PostgreSQL URL may hold a password, so no error repeats any URL.
+        // No error repeats the URL, as one of PostgreSQL may contain a password.
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sqlite", ":memory:")) => Err(OpenStoreError::NotAPath(
@@ -101,7 +101,7 @@ impl FromStr for StoreUrl {
 }
 
 impl fmt::Display for StoreUrl {
-    /// Without credentials.
+    /// Formats the URL without credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),

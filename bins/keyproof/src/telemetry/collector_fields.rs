@@ -1,4 +1,5 @@
-//! Header fields for the collector of traces, such as an API key: a secret, which the configuration only says the place of.
+//! Header fields for the trace collector, such as an API key. As they are secret, the configuration contains only their
+//! location.
 
 use std::{
     io,
@@ -12,13 +13,13 @@ use zeroize::Zeroizing;
 
 use crate::store::{Access, Exposure};
 
-/// The name of the credential that systemd hands over (`LoadCredential=keyproof-otlp-headers:…`).
+/// The name of the systemd credential (`LoadCredential=keyproof-otlp-headers:…`).
 const CREDENTIAL: &str = "keyproof-otlp-headers";
 
-/// The longest file, in bytes.
+/// The largest file, in bytes.
 const LONGEST_FILE: usize = 16 * 1024;
 
-/// What every request to the collector has already.
+/// The header fields that each request to the collector already has.
 const OURS: [HeaderName; 6] = [
     header::CONNECTION,
     header::CONTENT_ENCODING,
@@ -28,15 +29,15 @@ const OURS: [HeaderName; 6] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// Where the fields are.
+/// The location of the fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectorFields {
     path: PathBuf,
-    /// What others may do with the file: systemd looks after its own.
+    /// The access that others may have to the file. systemd protects its own.
     others: Access,
 }
 
-/// Why there are no fields.
+/// Why the fields could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectorFieldsError {
     /// The file cannot be read.
@@ -44,15 +45,15 @@ pub enum CollectorFieldsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A line is none.
+    /// A line is malformed.
     #[error("{}:{line}: {problem}", .path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// Which, the first being 1.
+        /// Its number, from 1.
         line: usize,
         /// What is wrong with it.
         problem: &'static str,
@@ -70,7 +71,8 @@ pub enum CollectorFieldsError {
 }
 
 impl CollectorFields {
-    /// The first of these that is there: a named file, a credentials directory that holds the credential.
+    /// Returns the first location that is present: a named file, or a credentials directory that contains the
+    /// credential.
     pub(crate) fn choose(file: Option<PathBuf>, credentials: Option<PathBuf>) -> Option<Self> {
         let named = file.map(|path| Self {
             path,
@@ -85,11 +87,11 @@ impl CollectorFields {
         })
     }
 
-    /// Reads them.
+    /// Reads the fields.
     ///
     /// # Errors
     ///
-    /// [`CollectorFieldsError`], which quotes nothing of the file.
+    /// [`CollectorFieldsError`], which does not quote the file.
     pub fn read(&self) -> Result<HeaderMap, CollectorFieldsError> {
         let path = || self.path.clone();
         let failed = |source| CollectorFieldsError::File {
@@ -109,7 +111,7 @@ impl CollectorFields {
     }
 }
 
-/// `name: value`, one a line; lines that are empty or begin with `#` say nothing.
+/// Parses `name: value` lines. Ignores empty lines and those that begin with `#`.
 fn parse(text: &[u8], path: &Path) -> Result<HeaderMap, CollectorFieldsError> {
     let mut fields = HeaderMap::new();
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -135,7 +137,7 @@ fn field(line: &[u8]) -> Result<(HeaderName, HeaderValue), &'static str> {
         return Err("a field that each request has already");
     }
     let value = value.get(1..).unwrap_or_default().trim_ascii();
-    // Wiped with the last request that has it.
+    // Zeroised when the last request that uses it is dropped.
     let value = Bytes::from_owner(Zeroizing::new(value.to_vec()));
     let mut value =
         HeaderValue::from_maybe_shared(value).map_err(|_| "not the value of a header field")?;

@@ -1,5 +1,5 @@
-//! The audit trail, told to systemd's journal event by event: by its native protocol, a datagram an event. A library would
-//! wait where the journal's socket is full.
+//! Sends the audit trail to systemd's journal in its native protocol, one datagram per event. A library would block
+//! while the journal's socket is full.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use tokio::net::UnixDatagram;
 use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
 use crate::rfc3339::Rfc3339;
 
-/// Where the journal listens.
+/// The journal's socket.
 pub(crate) const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Events of a second or two under a storm of refusals, beside the hundreds that the socket takes.
+/// Enough events for a second or two of many refusals, in addition to the hundreds that the socket buffers.
 const ROOM: Room = Room {
     waiting: 4_096,
     at_once: 1,
@@ -25,15 +25,15 @@ const ROOM: Room = Room {
     patience: Duration::from_secs(1),
 };
 
-/// What events are found by: `journalctl MESSAGE_ID=…`.
+/// The id by which events are found: `journalctl MESSAGE_ID=…`.
 const MESSAGE_ID: &str = "8f3b6c0e5d8a4b0f9d6e2a41c7b95d13";
 
-/// Where events of the trail go that are committed, or may be.
+/// Receives audit events that were committed, or may have been.
 #[derive(Debug)]
 pub(crate) struct Journal(Outbox<Vec<u8>>);
 
 impl Journal {
-    /// Tells the journal that listens at `socket`.
+    /// Starts sending to the journal at `socket`.
     pub(crate) fn start(socket: &Path, counts: Counts) -> (Arc<Self>, Outgoing) {
         let way = Way {
             path: socket.to_owned(),
@@ -54,7 +54,7 @@ impl AuditSink for Journal {
     }
 }
 
-/// The way to the journal. systemd keeps its socket while the journal restarts.
+/// The connection to the journal. systemd keeps the socket open while the journal restarts.
 struct Way {
     path: PathBuf,
     socket: Option<UnixDatagram>,
@@ -70,7 +70,7 @@ impl Carrier<Vec<u8>> for Way {
             Some(socket) => socket,
             None => {
                 let socket = UnixDatagram::unbound()?;
-                // Only a socket that is connected tells when there is room again.
+                // Only a connected socket signals when there is room again.
                 socket.connect(&self.path)?;
                 socket
             }
@@ -78,23 +78,23 @@ impl Carrier<Vec<u8>> for Way {
         for datagram in all {
             socket.send(&datagram).await?;
         }
-        // After an error another one is tried.
+        // After an error, a new socket is opened.
         self.socket = Some(socket);
         Ok(0)
     }
 }
 
-/// What is known of an event.
+/// Whether an event is in the audit trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// It is in the trail.
     Committed,
-    /// It is in the trail under its id, or nothing has happened.
+    /// It is in the trail under its id, or nothing was changed.
     Unknown,
 }
 
-/// An event by the journal's native protocol: fields as `NAME`, a line's end, the value's length in eight bytes, the least
-/// first, the value, and a line's end.
+/// Encodes an event in the journal's native protocol. Each field is the name, a newline, the value's length as eight
+/// little-endian bytes, the value, and a newline.
 fn datagram(id: &EventKey, event: &Event, fate: Fate) -> Vec<u8> {
     let mut datagram = Vec::with_capacity(1_024);
     let mut add = |name: &str, value: &str| {
@@ -107,7 +107,7 @@ fn datagram(id: &EventKey, event: &Event, fate: Fate) -> Vec<u8> {
         datagram.push(b'\n');
     };
     let decided = event.outcome.name();
-    // Whoever looks for what was done does not find what may not have been.
+    // A search for completed actions must not find uncertain ones.
     let (outcome, priority) = match (fate, event.outcome) {
         (Fate::Unknown, _) => ("unknown", "4"),
         (Fate::Committed, Outcome::Done) => (decided, "6"),

@@ -1,5 +1,5 @@
-//! An event as a line of text, as `tracing-subscriber` writes it without colours: there is one for each request, and the
-//! library gives each piece of it a style, even if that is none.
+//! Formats an event as a line of text, like `tracing-subscriber` without colours. There is an event for each request,
+//! and the library spends time on styles even if they are empty.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // RFC 3339, in UTC, to the microsecond.
+        // RFC 3339, in UTC, in microseconds.
         write!(line, "{:.6}", Timestamp::now())?;
         let head = event.metadata();
         line.write_str(match *head.level() {
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// The fields of an event, with blanks between. What may have to be escaped is the library's to write.
+/// Writes an event's fields, separated by spaces. Values that may need escaping are formatted by the library.
 struct Fields<'f, 'w> {
     line: &'f mut Writer<'w>,
     is_first: bool,
@@ -104,7 +104,7 @@ impl Fields<'_, '_> {
     }
 }
 
-/// Whether the library would write the name as it is.
+/// Returns whether the library writes the name unchanged.
 fn is_plain(field: &Field) -> bool {
     field.name() != "message" && !field.name().starts_with("r#")
 }
@@ -192,7 +192,7 @@ mod tests {
         info_span!("empty").in_scope(|| info!(text = "", "within"));
     }
 
-    /// Behind the moment, which is another one each time.
+    /// Without the time, which differs.
     fn lines(text: &str) -> Vec<&str> {
         text.lines()
             .map(|line| line.split_once('Z').unwrap().1)

@@ -1,4 +1,4 @@
-//! Logs: structured, on standard error. And what else leaves the process beside its answers.
+//! Structured logs on standard error, traces, and audit events for the journal.
 
 mod collector_fields;
 pub(crate) mod journal;
@@ -72,7 +72,7 @@ pub enum LogLevel {
 }
 
 impl LogFormat {
-    /// As far as a text is one, as the configuration writes it.
+    /// Parses the text of a configuration value. Returns `None` if it is invalid.
     pub(crate) fn of(text: &str) -> Option<Self> {
         <Self as ValueEnum>::from_str(text, false).ok()
     }
@@ -91,7 +91,7 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// Who follows requests, and what takes their spans away, if `telemetry.otlp` says where to.
+/// Creates the tracer of requests and the task that sends its spans, if `telemetry.otlp` has an address.
 ///
 /// # Errors
 ///
@@ -110,52 +110,52 @@ pub(crate) fn tracer(config: &Config, metrics: &Metrics) -> Result<Option<Tracer
     Ok(Some((traces, outgoing)))
 }
 
-/// Nobody: the configuration says so, too.
+/// Without the feature there is no tracer. The configuration rejects the setting.
 #[cfg(not(feature = "otlp"))]
 #[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
 pub(crate) fn tracer(_: &Config, _: &Metrics) -> Result<Option<Tracer>, StartError> {
     Ok(None)
 }
 
-/// Who tells of the work that followed requests wait for.
+/// Returns the observer of the work that traced requests wait for.
 #[cfg(feature = "otlp")]
 pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
     Some(Arc::new(otlp::Works))
 }
 
-/// Nobody.
+/// Without the feature there is no observer.
 #[cfg(not(feature = "otlp"))]
 pub(crate) fn works() -> Option<Arc<dyn WorkObserver>> {
     None
 }
 
-/// The same engine, whose operations are told as parts of requests that are followed. `system` is what OpenTelemetry calls
-/// the database.
+/// Wraps an engine so that its operations become spans of traced requests. `system` is the database's name in
+/// OpenTelemetry.
 #[cfg(feature = "otlp")]
 pub fn traced(inner: Arc<dyn Engine>, system: &'static str) -> Arc<dyn Engine> {
     Arc::new(otlp::TracedEngine { inner, system })
 }
 
-/// The same engine: nobody follows requests.
+/// Returns the engine unchanged, as there is no tracing without the feature.
 #[cfg(not(feature = "otlp"))]
 pub fn traced(engine: Arc<dyn Engine>, _: &'static str) -> Arc<dyn Engine> {
     engine
 }
 
-/// Who follows requests, and what takes their spans away.
+/// The tracer of requests, and the task that sends its spans.
 pub(crate) type Tracer = (Arc<dyn RequestTracer>, Outgoing);
 
-/// The lines that are still to be written, once there is a log.
+/// The queue of lines to write, once logging has started.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
-/// How long a process that ends waits for whoever reads its log.
+/// How long a process that ends waits for its log to be read.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Puts each event into the queue.
+/// Writes each event to the queue.
 #[derive(Clone)]
 struct Log(Arc<Queue>);
 
-/// One event's line.
+/// The line of one event.
 struct Line<'q> {
     queue: &'q Queue,
     urgency: Urgency,
@@ -185,7 +185,7 @@ impl<'q> MakeWriter<'q> for Log {
 }
 
 impl Write for Line<'_> {
-    /// An event is written in one piece.
+    /// The formatter writes each event in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.queue.add(line, self.urgency);
         Ok(line.len())
@@ -196,18 +196,18 @@ impl Write for Line<'_> {
     }
 }
 
-/// Waits until what was logged is written, or nobody reads it.
+/// Waits until all logged lines are written, or for a second at most.
 pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush(LAST_LINES);
     }
 }
 
-/// Starts logging, once in a process; a second call changes nothing.
+/// Starts logging. Has no effect if it was already started.
 ///
 /// # Errors
 ///
-/// If the system gives no thread to write with.
+/// If the writer thread cannot be spawned.
 pub fn init(format: LogFormat, level: LogLevel) -> io::Result<()> {
     let queue = match QUEUE.get() {
         Some(queue) => queue,
@@ -217,7 +217,7 @@ pub fn init(format: LogFormat, level: LogLevel) -> io::Result<()> {
         }
     };
     let level = LevelFilter::from(level);
-    // Libraries may log what they are given: their details stay out.
+    // Libraries may log their input, so their details are filtered out.
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("keyproof", level);
@@ -242,32 +242,32 @@ pub fn init(format: LogFormat, level: LogLevel) -> io::Result<()> {
     Ok(())
 }
 
-/// Has panics logged, or told beside the log until there is one.
+/// Installs a panic hook that logs panics, or writes them to standard error until logging has started.
 pub(crate) fn watch_panics() {
     panic::set_hook(Box::new(log_panic));
 }
 
-/// Says where, not what: a panic's message may quote the text that caused it.
+/// Logs only the location, as a panic's message may quote the text that caused it.
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string);
     if dispatcher::has_been_set() {
         error!(location, "panicked");
-        // It may be the process that ends.
+        // The process may end now.
         flush();
     } else {
         complain(&format!("panicked at {}", location.unwrap_or_default()));
     }
 }
 
-/// What is written on standard error beside the log, such as the address of a server or why it does not start.
+/// Whether messages outside the log are written as JSON. An example is the reason why the server does not start.
 static BESIDE: AtomicBool = AtomicBool::new(false);
 
-/// Has what is written beside the log be in its format, too.
+/// Sets the format of messages outside the log.
 pub(crate) fn write_as(format: LogFormat) {
     BESIDE.store(format == LogFormat::Json, Ordering::Relaxed);
 }
 
-/// Writes a line on standard error beside the log, whatever its level.
+/// Writes a message to standard error outside the log, whatever the log level.
 pub(crate) fn tell(level: Level, message: &str) {
     let line = if BESIDE.load(Ordering::Relaxed) {
         let timestamp = format!("{:.6}", Timestamp::now());
@@ -275,13 +275,13 @@ pub(crate) fn tell(level: Level, message: &str) {
     } else {
         message.to_owned()
     };
-    // What was logged before comes first.
+    // Keeps the order of the messages.
     flush();
-    // There is no one left to tell.
+    // The error cannot be reported anywhere.
     let _ = writeln!(stderr(), "{line}");
 }
 
-/// Writes beside the log why the program ends.
+/// Writes outside the log why the program ends.
 pub(crate) fn complain(message: &str) {
     if BESIDE.load(Ordering::Relaxed) {
         tell(Level::ERROR, message);

@@ -1,5 +1,5 @@
-//! What leaves the process beside its answers, for a reader who may be slow or gone: nobody waits until there is room, what
-//! waits is bounded, and what is lost is counted.
+//! An outbox for data that leaves the process besides responses, for a receiver that may be slow or absent. Adding
+//! never waits, the queue is bounded, and losses are counted.
 
 use std::{
     fmt, mem,
@@ -18,34 +18,34 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-/// How long all that waits may take to leave once the server has drained.
+/// How long sending the rest of the queue may take once the server has drained.
 pub(crate) const LAST: Duration = Duration::from_secs(2);
 
-/// What there is room for, and how it leaves.
+/// The size of the queue and the timing of sending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// How many wait at most, beside those that are leaving.
+    /// The most items in the queue, besides those being sent.
     pub(crate) waiting: usize,
-    /// How many leave at once.
+    /// The most items sent at once.
     pub(crate) at_once: usize,
-    /// How long is waited for more after fewer than that.
+    /// The pause after sending fewer than that, for more to arrive.
     pub(crate) pause: Duration,
-    /// How long those that leave at once may take.
+    /// The timeout for sending.
     pub(crate) patience: Duration,
 }
 
-/// How many have left, and how many never will.
+/// The counters of items that were delivered and lost.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
     pub(crate) delivered: IntCounter,
     pub(crate) lost: IntCounter,
 }
 
-/// What becomes of each that was added.
+/// Tracks the outcome of each added item.
 #[derive(Clone, Debug)]
 struct Books {
     counts: Counts,
-    /// How many were added and are not counted yet.
+    /// How many items were added and have no outcome yet.
     open: Arc<AtomicUsize>,
 }
 
@@ -63,19 +63,19 @@ impl Books {
     }
 }
 
-/// The way out.
+/// Sends items to the receiver.
 pub(crate) trait Carrier<T>: Send + 'static {
-    /// Why nothing of it has arrived.
+    /// Why no items arrived.
     type Error: fmt::Display + Send;
 
-    /// What is carried and where to, for the log.
+    /// Describes the items and the receiver, for the log.
     const WHAT: &'static str;
 
-    /// Carries all of these. Gives how many of them were not taken.
+    /// Sends these items. Returns how many of them the receiver rejected.
     fn carry(&mut self, all: Vec<T>) -> impl Future<Output = Result<usize, Self::Error>> + Send;
 }
 
-/// The entrance: whoever adds never waits.
+/// The sender's side of the queue. Adding never waits.
 #[derive(Debug)]
 pub(crate) struct Outbox<T> {
     queue: mpsc::Sender<T>,
@@ -83,7 +83,7 @@ pub(crate) struct Outbox<T> {
 }
 
 impl<T: Send + 'static> Outbox<T> {
-    /// An entrance, and the task that carries for as long as the runtime lives, or until it is finished.
+    /// Creates an outbox, and the task that sends its items until it is finished or the runtime ends.
     pub(crate) fn start(room: Room, carrier: impl Carrier<T>, counts: Counts) -> (Self, Outgoing) {
         let (queue, waiting) = mpsc::channel(room.waiting);
         let (closing, closes) = watch::channel(false);
@@ -98,7 +98,7 @@ impl<T: Send + 'static> Outbox<T> {
         (Self { queue, books }, outgoing)
     }
 
-    /// Adds one; where there is no room it is lost.
+    /// Adds an item. It is lost if the queue is full.
     pub(crate) fn add(&self, one: T) {
         self.books.add();
         if self.queue.try_send(one).is_err() {
@@ -107,7 +107,7 @@ impl<T: Send + 'static> Outbox<T> {
     }
 }
 
-/// The task that carries. Dropped, it ends, and what waits is lost.
+/// The task that sends the items. Dropping it aborts the task and loses the queue.
 pub(crate) struct Outgoing {
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -115,8 +115,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes nothing more, and waits a little until all that waited has left. What has not by then is lost, and the log says how
-    /// many, for nobody may read the counts any more.
+    /// Closes the queue, and waits up to [`LAST`] until it is sent. The rest is lost. Its number is logged, as the
+    /// counters may not be scraped any more.
     pub(crate) async fn finish(mut self) {
         self.closing.send_replace(true);
         if timeout(LAST, &mut self.task).await.is_ok() {
@@ -151,7 +151,7 @@ async fn carry<T, C: Carrier<T>>(
     loop {
         tokio::select! {
             biased;
-            // What was added is still received.
+            // Items already in the queue are still received.
             () = is_true(&mut closes), if !waiting.is_closed() => {
                 waiting.close();
                 continue;
@@ -174,7 +174,7 @@ async fn carry<T, C: Carrier<T>>(
                 room.patience.as_millis()
             )),
         };
-        // A line whenever that changes, not one a time.
+        // Logs only when this changes, not on each failure.
         match &failed {
             None if !arrives => info!("{} again", C::WHAT),
             Some(error) if arrives => warn!(error, "no {}: what is lost is counted", C::WHAT),
@@ -193,7 +193,7 @@ async fn carry<T, C: Carrier<T>>(
     }
 }
 
-/// Waits until it is; for ever where nobody can say so any more.
+/// Waits until the flag is set; forever if its sender is gone.
 async fn is_true(flag: &mut watch::Receiver<bool>) {
     if flag.wait_for(|value| *value).await.is_err() {
         std::future::pending().await
@@ -211,7 +211,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// Carries what it has a permit for.
+    /// A carrier that sends only what it has permits for.
     #[derive(Clone)]
     struct Gate(Arc<(Semaphore, Mutex<Vec<Vec<u32>>>)>);
 
@@ -262,7 +262,7 @@ mod tests {
         for number in [1, 2, 3, 4, 13, 6, 7] {
             outbox.add(number);
         }
-        // It does not wait for the pause to be over.
+        // It does not wait for the end of the pause.
         timeout(PATIENCE, outgoing.finish()).await.unwrap();
         assert_eq!(gate.carried(), [vec![1, 2, 3], vec![4, 13, 6], vec![7]]);
         assert_eq!((counts.delivered.get(), counts.lost.get()), (6, 1));
@@ -296,7 +296,7 @@ mod tests {
         outgoing.finish().await;
         assert_eq!((counts.delivered.get(), counts.lost.get()), (0, 1));
 
-        // Three in the carrier's hands, and one behind them.
+        // Three items are being sent, and one is in the queue.
         let (outbox, outgoing) = Outbox::start(room(5, PATIENCE), gate, counts.clone());
         for number in 1..=4 {
             outbox.add(number);

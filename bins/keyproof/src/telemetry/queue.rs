@@ -1,8 +1,8 @@
-//! The log's way to standard error. Lines are gathered in memory, and a thread of their own writes what there is: whoever
-//! reads the log slowly, or not at all, holds up no request, and a line costs no system call of its own.
+//! The queue of log lines for standard error. Lines are collected in memory and written by a separate thread. So a slow
+//! or absent reader of the log does not delay requests, and a line needs no system call of its own.
 //!
-//! A line after a quiet time is written at once; those that follow within [`PAUSE`] of it are written together. What nobody
-//! takes is lost beyond [`LIMIT`], and it is told how many lines there were.
+//! After a pause, a line is written at once. Lines that follow within [`PAUSE`] are written together. Lines beyond
+//! [`LIMIT`] are dropped, and their number is logged.
 
 use std::{
     io::{self, Write},
@@ -13,37 +13,37 @@ use std::{
 
 use tracing::warn;
 
-/// Bytes that wait at most.
+/// The most bytes in the queue.
 const LIMIT: usize = 1 << 20;
-/// Beyond which only what needs an operator waits, up to as much again.
+/// The additional bytes for urgent lines.
 const RESERVE: usize = 64 << 10;
-/// How long lines are gathered.
+/// How long lines are collected.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Lines that wait to be written.
+/// The lines to be written.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    /// There is something to write, or it is urgent.
+    /// Notified when there are lines to write, or urgent ones.
     arrived: Condvar,
-    /// All that waited is written.
+    /// Notified when lines were written.
     written: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// How many lines found no room since it was last told.
+    /// How many lines were dropped since this was last logged.
     lost: u64,
     /// Whether the thread waits for a first line.
     is_idle: bool,
-    /// Whether the thread is to write at once.
+    /// Whether the thread should write at once.
     is_urgent: bool,
-    /// Whether what waited before is being written.
+    /// Whether lines are being written.
     is_writing: bool,
 }
 
-/// Whether a line is for an operator to see.
+/// Whether a line needs an operator's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
     None,
@@ -51,7 +51,7 @@ pub(super) enum Urgency {
 }
 
 impl Queue {
-    /// A queue, and the thread that writes what is in it for as long as the process lives.
+    /// Creates a queue, and the thread that writes its lines as long as the process lives.
     pub(super) fn start(sink: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let writer = Arc::clone(&queue);
@@ -62,7 +62,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Adds a line, with its end. It never waits for the thread.
+    /// Adds a line with its newline. Never waits for the thread.
     pub(super) fn add(&self, line: &[u8], urgency: Urgency) {
         let mut waiting = self.waiting();
         let room = match urgency {
@@ -77,13 +77,13 @@ impl Queue {
         waiting.is_urgent |= urgency == Urgency::Urgent;
         if waiting.is_idle || urgency == Urgency::Urgent {
             waiting.is_idle = false;
-            // Woken before the lock is free, the thread would only wait for that.
+            // Unlocked first, as the thread would otherwise wake up only to wait for the lock.
             drop(waiting);
             self.arrived.notify_one();
         }
     }
 
-    /// Waits until all that was added before is written, but no longer than that.
+    /// Waits until all lines are written, for `patience` at most.
     pub(super) fn flush(&self, patience: Duration) {
         let end = Instant::now() + patience;
         let mut waiting = self.waiting();
@@ -103,10 +103,10 @@ impl Queue {
         let mut lines = Vec::new();
         loop {
             let lost = self.take(&mut lines);
-            // There is nowhere to say that it cannot be written.
+            // A write error cannot be reported anywhere.
             let _ = sink.write_all(&lines);
             lines.clear();
-            // A burst's memory is not kept.
+            // Frees the memory of a burst.
             lines.shrink_to(RESERVE);
             let mut waiting = self.waiting();
             waiting.is_writing = false;
@@ -125,7 +125,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and takes all there are, and the number of those that are lost.
+    /// Waits for lines and takes them all. Returns the number of dropped lines.
     fn take(&self, lines: &mut Vec<u8>) -> u64 {
         let mut waiting = self.waiting();
         while waiting.lines.is_empty() {
@@ -141,7 +141,7 @@ impl Queue {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // No code that can panic runs under this lock.
+        // The lock cannot be poisoned, as no code that can panic runs under it.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-    /// What is written, once it is let through.
+    /// A sink whose writes wait until they are received.
     struct Gate(SyncSender<Vec<u8>>);
 
     impl Write for Gate {
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// A queue whose thread waits at each write until it is taken.
+    /// A queue whose thread waits at each write until the test receives it.
     fn queue() -> (Arc<Queue>, Receiver<Vec<u8>>) {
         let (gate, written) = sync_channel(0);
         (Queue::start(Gate(gate)).unwrap(), written)
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(found, expected);
         queue.flush(Duration::from_secs(60));
         assert!(queue.waiting().lines.is_empty());
-        // Each wakes the thread, and nothing is written twice.
+        // Each line wakes the thread, and no line is written twice.
         for line in ["one\n", "two\n", "three\n"] {
             while !queue.waiting().is_idle {
                 thread::yield_now();
@@ -202,7 +202,7 @@ mod tests {
     fn nobody_waits_for_a_log_that_is_not_read_and_the_loss_is_counted() {
         let (queue, written) = queue();
         queue.add(b"first\n", Urgency::None);
-        // The thread has that one in its hands until it is taken.
+        // The thread is writing this line until the test receives it.
         while !queue.waiting().is_writing {
             thread::yield_now();
         }
@@ -243,7 +243,7 @@ mod tests {
         drop(written);
     }
 
-    /// A process that ends waits for what the thread has in its hands, too.
+    /// Flushing also waits for the line that is being written.
     #[test]
     fn whoever_flushes_waits_for_the_line_that_is_being_written() {
         let (queue, written) = queue();
@@ -256,7 +256,7 @@ mod tests {
             let queue = Arc::clone(&queue);
             move || queue.flush(Duration::from_secs(60))
         });
-        // One that does not wait has ended by now.
+        // A flush that does not wait would have returned by now.
         thread::sleep(Duration::from_millis(50));
         assert!(!flushing.is_finished());
         assert_eq!(written.recv().unwrap(), b"last words\n");

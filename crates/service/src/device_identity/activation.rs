@@ -1,5 +1,5 @@
-//! Activation: a device shows that its TPM opened the credential of an attestation key, and from then on it is bound to
-//! its endorsement key, and the attestation key counts.
+//! Activation: a device proves that its TPM opened the credential of an attestation key (AK). This binds the device to
+//! its endorsement key (EK) and makes the AK active.
 
 use std::fmt;
 
@@ -20,60 +20,60 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// What a device shows.
+/// The proof that a TPM opened a credential.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Activation {
-    /// Provision's ticket.
+    /// The ticket that provision returned.
     pub ticket: String,
-    /// HMAC-SHA-256 of the attestation key's Name under the key in the credential.
+    /// HMAC-SHA-256 of the AK's Name, keyed with the key in the credential.
     pub proof: Sent,
 }
 
-/// Whoever has both may use them.
+/// Omits the fields: ticket and proof together authorise an activation.
 impl fmt::Debug for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Activation(..)")
     }
 }
 
-/// Why a key does not become active.
+/// Why an AK was not activated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActivateError {
-    /// The device is not the one that it says.
+    /// The claimed device, EK and AK do not match the stored bindings.
     #[error("{0}")]
     Conflict(IdentityConflict),
-    /// The category or its manager is disabled or gone.
+    /// The category or its manager is disabled or was deleted.
     #[error("the tpm_category or its tpm_manager is disabled, or is not there")]
     Disabled,
-    /// The ticket is too old.
+    /// The ticket has expired, or was issued before the store was restored from a backup.
     #[error("ticket: it has expired")]
     Expired,
-    /// The device was forgotten since the ticket was issued.
+    /// The device was forgotten after the ticket was issued.
     #[error("ticket: the device was forgotten since")]
     Forgotten,
-    /// The proof cannot be read.
+    /// The proof cannot be decoded.
     #[error("proof: {0}")]
     ProofUnread(DerTextError),
-    /// The certificate is revoked or on hold, or has ended.
+    /// The certificate is revoked, on hold or expired.
     #[error("the certificate is revoked or on hold, or has ended")]
     Revoked,
     /// The ticket was used before.
     #[error("ticket: it was used before")]
     Spent,
-    /// The text is not a ticket of this server's.
+    /// The text is not a ticket issued by this store.
     #[error("ticket: it is not one of this server's")]
     Ticket,
-    /// The proof is that of another key or Name.
+    /// The proof does not match the ticket, or the ticket is for another key.
     #[error("proof: it is not that of this ticket")]
     Unproven,
 }
 
-/// A ticket with its proof: its device's TPM opened the credential.
+/// A ticket whose proof was verified: the device's TPM opened the credential.
 pub(super) struct Proven(Ticket);
 
 impl Activation {
-    /// Judges as much as no record is needed for. A refusal says for which device the ticket is, as the audit trail calls
-    /// it, or that a station asked if it is none.
+    /// Verifies the ticket and its proof without reading any record. An error comes with the audit target: the ticket's
+    /// device, or [`Target::Station`] if the ticket cannot be opened.
     pub(super) fn judge(
         &self,
         devices: &DeviceIdentity,
@@ -95,7 +95,7 @@ impl Activation {
 }
 
 impl Proven {
-    /// Whether it is about this key.
+    /// Returns whether the ticket is for this AK.
     pub(super) fn is_for(&self, namespace: &str, manager: &str, category: &str, ak: &Name) -> bool {
         let Self(ticket) = self;
         ticket.device.namespace == namespace
@@ -104,7 +104,7 @@ impl Proven {
             && ticket.ak == ak.to_string()
     }
 
-    /// What else is to be read for it.
+    /// The keys of further records that [`activate`](Self::activate) needs.
     pub(super) fn keys(&self) -> [Key; 2] {
         let (spent, ..) = self.0.spent();
         [spent, ChallengeKeyRecord::place()]
@@ -126,14 +126,14 @@ impl Proven {
         }
     }
 
-    /// The key once it is active, and which of its certificates that revokes.
+    /// Returns the key's new state, and the certificates that the activation revokes.
     pub(super) fn activate(
         &self,
         known: &KeyRecords,
         now: Timestamp,
     ) -> Result<(KeyState, Vec<Issued>), Failure<ActivateError>> {
         let Self(ticket) = self;
-        // A restore has ended it.
+        // A restore replaces the challenge key, which voids earlier tickets.
         let key = known
             .found()
             .get::<ChallengeKeyRecord>(&ChallengeKeyRecord::place())?;
@@ -185,8 +185,8 @@ impl Proven {
 }
 
 impl DeviceIdentity {
-    /// Makes an attestation key active, and binds its device to its endorsement key, for the proof that the credential
-    /// was opened. A certificate that the proven one takes the place of is revoked.
+    /// Activates an attestation key and binds its device to its endorsement key. Revokes the certificates that the
+    /// proven one replaces.
     ///
     /// # Errors
     ///
@@ -234,7 +234,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Adds to a batch what an activation changes beside the key: it spends the ticket, and is told.
+    /// Adds to a batch what an activation changes besides the key: the spent ticket, revocations and the audit event.
     pub(super) async fn write_activation(
         &self,
         batch: &mut Batch,

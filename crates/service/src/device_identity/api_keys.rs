@@ -1,4 +1,4 @@
-//! API keys: what manufacturing stations provision with. Their text is shown once; their digests are kept.
+//! API keys, with which manufacturing stations provision. The key text is returned once; only its digest is stored.
 
 use std::convert::Infallible;
 
@@ -19,51 +19,51 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// What such a key's text starts with, so that scanners for leaked secrets find it.
+/// The prefix of every key text, so that secret scanners can find leaked keys.
 const TEXT_PREFIX: &str = "keyproof_tpm_";
 
-/// An API key's own part.
+/// The API key's own fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
     /// The name of its category, in the same namespace.
     pub category: String,
-    /// Whether it is taken only with a client certificate of its category.
+    /// Whether the key is accepted only with its category's client certificate.
     pub need_mtls: bool,
-    /// Whether it is put out of use, and with it every certificate that it had made.
+    /// Whether the key is disabled. All certificates made with it are then on hold.
     pub is_disabled: bool,
-    /// Why it is revoked.
+    /// The reason for the revocation.
     pub revoke_reason: String,
-    /// From when on it is revoked; certificates made before stay good.
+    /// When the revocation takes effect. Certificates made earlier stay valid.
     pub revoked_at: Option<Timestamp>,
-    /// Since when it is disabled, if it is; nothing if an earlier release disabled it.
+    /// When the key was disabled; `None` if it is enabled or an earlier release disabled it.
     #[serde(default)]
     pub(super) disabled_at: Option<Timestamp>,
-    /// The digest of its text, by which it is found there; nothing in what an earlier release has written.
+    /// The digest of the key text, which locates its [`KeyLocation`]; `None` in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) digest: Option<String>,
 }
 
-/// What became of a certificate: through the API key that it was made with, or by itself.
+/// Why a certificate is not valid: because of the API key that it was made with, or because it was itself revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withdrawal {
-    /// Its device was forgotten.
+    /// The device was forgotten.
     Forgotten {
-        /// Since when.
+        /// When it was forgotten.
         since: Timestamp,
     },
-    /// The key is disabled; enabling it gives the certificate back.
+    /// The API key is disabled. The certificate becomes valid again when the key is enabled.
     OnHold {
-        /// Since when.
+        /// When it was disabled.
         since: Timestamp,
     },
-    /// The key was revoked before the certificate was made.
+    /// The API key was already revoked when the certificate was made.
     Revoked {
-        /// Since when.
+        /// When the API key was revoked.
         since: Timestamp,
     },
-    /// The credential of one that was made later was opened.
+    /// The credential of a later certificate was opened.
     Superseded {
-        /// Since when.
+        /// When it was opened.
         since: Timestamp,
     },
 }
@@ -83,8 +83,8 @@ impl Kind for ApiKey {
         Some((Category::NAME, &self.category))
     }
 
-    /// Deletes a key. Of its certificates those that it upholds stay good, and those that are on hold are revoked for
-    /// good: nobody can enable it any more.
+    /// Deletes a key. Certificates that it upholds stay valid. Those on hold are permanently revoked, since the key can
+    /// no longer be enabled.
     async fn delete<B: Clone + Send + Sync>(
         devices: &DeviceIdentity,
         administrator: &Administrator<Self>,
@@ -113,14 +113,15 @@ impl Kind for ApiKey {
 }
 
 impl ApiKey {
-    /// Whether it is revoked at this moment.
+    /// Returns whether the key is revoked at this time.
     pub(super) fn is_revoked(&self, at: Timestamp) -> bool {
         self.revoked_at.is_some_and(|from| from <= at)
     }
 
-    /// What became of a certificate that was made with it at that moment; `None` if that is still good.
+    /// Returns why a certificate made with this key at `made_at` is not valid, or `None` if it is valid.
     ///
-    /// A disabled key takes all its certificates with it, a revoked one those made since, and those for good.
+    /// A disabled key puts all its certificates on hold. A revoked key permanently revokes those made since the
+    /// revocation.
     pub(super) fn withdrawal(&self, made_at: Timestamp) -> Option<Withdrawal> {
         match self.revoked_at {
             Some(since) if since <= made_at => Some(Withdrawal::Revoked { since }),
@@ -131,12 +132,13 @@ impl ApiKey {
         }
     }
 
-    /// Whether a certificate that was made with it at that moment is still good.
+    /// Returns whether the key upholds a certificate made with it at `made_at`: it neither revokes it nor puts it on hold.
     pub(super) fn upholds(&self, made_at: Timestamp) -> bool {
         self.withdrawal(made_at).is_none()
     }
 
-    /// The same once the key is deleted: nobody can enable it any more.
+    /// Like [`withdrawal`](Self::withdrawal) for a deleted key: what was on hold is revoked, as the key cannot be
+    /// enabled.
     pub(super) fn withdrawal_for_good(&self, made_at: Timestamp) -> Option<Withdrawal> {
         let withdrawal = self.withdrawal(made_at)?;
         Some(match withdrawal {
@@ -145,7 +147,7 @@ impl ApiKey {
         })
     }
 
-    /// The earliest moment since which it does not uphold certificates; `None` if it upholds all.
+    /// Returns a lower bound for `made_at` of the certificates that the key does not uphold; `None` if it upholds all.
     pub(super) fn withdraws_from(&self) -> Option<Timestamp> {
         if self.is_disabled {
             return Some(Timestamp::EPOCH);
@@ -155,8 +157,8 @@ impl ApiKey {
 }
 
 impl Object<ApiKey> {
-    /// Whether a certificate was made with this key, and not with one of its name that was deleted. Those of earlier
-    /// releases, which deleted none, say the name alone.
+    /// Returns whether a certificate was made with this key, and not with a deleted key of the same name. Certificates
+    /// of earlier releases, which deleted no keys, have no UUID.
     pub(super) fn has_made(&self, name: &str, uid: Option<&str>, made_at: Timestamp) -> bool {
         let is_this = match uid {
             Some(uid) => uid == self.system.uid,
@@ -166,8 +168,8 @@ impl Object<ApiKey> {
     }
 }
 
-/// At `tpm_deleted_api_key/<namespace>/<category>/<uid>`: a key that did not uphold all of its certificates when it was
-/// deleted, for the category's revocation list.
+/// At `tpm_deleted_api_key/<namespace>/<category>/<uid>`: a deleted key that did not uphold all of its certificates.
+/// The category's CRL is made from it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct DeletedApiKey {
     pub(super) key: Object<ApiKey>,
@@ -181,7 +183,7 @@ impl DeletedApiKey {
     }
 }
 
-/// At `tpm_api_key_digest/_/<digest>`: whose digest it is.
+/// At `tpm_api_key_digest/_/<digest>`: the key that has this digest.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct KeyLocation {
     pub(super) namespace: String,
@@ -196,53 +198,53 @@ pub(super) fn location_key(digest: &TokenDigest) -> Key {
     Key::new(KeyLocation::TYPE, ["_", &digest.to_string()])
 }
 
-/// Reads the text of a key; `None` if it is not one.
+/// Parses a key text and returns its digest; `None` if it is not a key text.
 pub(super) fn digest_of(text: &str) -> Option<TokenDigest> {
     let token = Token::parse(text.strip_prefix(TEXT_PREFIX)?).ok()?;
     Some(token.digest())
 }
 
-/// A key to be made.
+/// An API key to create.
 #[derive(Clone, Debug)]
 pub struct NewApiKey {
-    /// What is said of it.
+    /// Its metadata.
     pub metadata: Metadata,
     /// The name of its category, in the same namespace.
     pub category: String,
-    /// Whether it is taken only with a client certificate of its category.
+    /// Whether the key is accepted only with its category's client certificate.
     pub need_mtls: bool,
 }
 
-/// A new key, with what is shown once.
+/// A new API key with its text, which is not stored.
 #[derive(Clone)]
 pub struct IssuedApiKey {
-    /// The key's object.
+    /// The stored object.
     pub object: Object<ApiKey>,
-    /// The key itself.
+    /// The key text.
     pub text: Zeroizing<String>,
 }
 
-/// What a key is to be from now on.
+/// The new values of an API key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyChange {
-    /// Whether it is put out of use.
+    /// Whether it is disabled.
     pub is_disabled: bool,
-    /// Why it is revoked.
+    /// The reason for the revocation.
     pub revoke_reason: String,
-    /// From when on it is revoked.
+    /// When the revocation takes effect.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// Why a key was not made.
+/// Why a key was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateApiKeyError {
-    /// There is one of this name.
+    /// A key of this name exists.
     #[error("there is a tpm_api_key of this name")]
     Exists,
-    /// Its metadata is not in order.
+    /// The metadata is invalid.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// Its category is not there.
+    /// The category does not exist.
     #[error("there is no such tpm_category")]
     UnknownCategory,
 }
@@ -253,16 +255,16 @@ pub enum ReplaceApiKeyError<B> {
     /// The body was refused.
     #[error("the body was refused")]
     Body(B),
-    /// It is revoked already, and would be revoked later or not at all.
+    /// The key is already revoked, and the change would postpone or lift the revocation.
     #[error("a revocation in force cannot be lifted")]
     Revoked,
-    /// There is none of this name.
+    /// There is no key of this name.
     #[error("there is no such tpm_api_key")]
     Unknown,
 }
 
 impl DeviceIdentity {
-    /// Makes a key.
+    /// Creates an API key.
     ///
     /// # Errors
     ///
@@ -318,7 +320,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Disables, enables or revokes a key. What refused the `body` is told only of a key that is there.
+    /// Disables, enables or revokes a key. An error in `body` is returned only if the key exists.
     ///
     /// # Errors
     ///
@@ -333,7 +335,7 @@ impl DeviceIdentity {
             .await
     }
 
-    /// Revokes a key from now on, if it is not revoked already; whether it is disabled stays as it is.
+    /// Revokes a key now unless it is already revoked, and leaves whether it is disabled unchanged.
     ///
     /// # Errors
     ///
@@ -355,7 +357,7 @@ impl DeviceIdentity {
         self.change_api_key(administrator, name, revoked).await
     }
 
-    /// Puts a key out of use, or takes it back into use; a revocation stays as it is.
+    /// Disables or enables a key, and leaves its revocation unchanged.
     ///
     /// # Errors
     ///
@@ -376,7 +378,7 @@ impl DeviceIdentity {
         self.change_api_key(administrator, name, change).await
     }
 
-    /// Changes a key to what `change` makes of it, at this time.
+    /// Applies `change`, which is given the current key and time.
     async fn change_api_key<B>(
         &self,
         administrator: &Administrator<ApiKey>,
@@ -432,7 +434,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Where a key is found by its text. All such places are looked through for one that an earlier release has written.
+    /// Finds the record that locates a key by its text. For a key of an earlier release this scans all of them.
     async fn location(
         &self,
         key: &Object<ApiKey>,
@@ -495,7 +497,7 @@ mod tests {
         assert_eq!(location.record.name, "k");
         assert_eq!(bench.faults.steps(), 1);
 
-        // As an earlier release has written it.
+        // A record as an earlier release wrote it.
         let mut earlier = object;
         earlier.spec.digest = None;
         let found = devices.location(&earlier).await.unwrap();

@@ -1,8 +1,9 @@
-//! Attestation: what a device says of itself after the factory, judged against what is known of its key.
+//! Attestation: verifies the evidence that a device sends after it has left the factory, against the records of its
+//! key.
 //!
-//! What its key has signed over a nonce of ours is kept, whatever it comes to: the nonce is spent, the clock counts, and the
-//! verdict is stored.
-//! What was not so signed changes nothing, for anybody may send it, and is told nothing of the device.
+//! If the key has signed a quote over a valid nonce, the result is stored whether or not it is accepted: the nonce is
+//! spent, the TPM's clock is updated, and the verdict is added to the device's history. Anyone can send evidence
+//! without such a signature. It therefore changes nothing, and its report reveals nothing about the device.
 
 use std::sync::Arc;
 
@@ -28,24 +29,24 @@ use crate::{
     storage::{Attempt, overtaken, settle_permitted},
 };
 
-/// The most that is kept of a check, in characters.
+/// The longest stored text of a check, in characters.
 const LONGEST_LINE: usize = 200;
 
-/// Why nothing that is known of a key is told.
+/// The detail of the checks that would reveal what is stored about a key.
 const UNSIGNED: &str = "not judged: the key has not signed it over a nonce that is good";
 
-/// Why an attestation is not judged.
+/// Why an attestation was not evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttestError {
     /// The request is malformed.
     #[error(transparent)]
     Request(#[from] FieldError),
-    /// The category is not there, or not for this station.
+    /// The category does not exist, or the station has no access to it.
     #[error("there is no such tpm_category")]
     UnknownCategory,
 }
 
-/// What is attested, and what it is judged by.
+/// An attestation with the context for its evaluation.
 struct Case<'a> {
     station: &'a Station,
     request: &'a AttestRequest,
@@ -54,38 +55,38 @@ struct Case<'a> {
     now: Timestamp,
 }
 
-/// What is known of the key that a request is about.
+/// The stored data of the key that a request is about.
 struct Subject {
     known: KeyRecords,
-    /// The key, if it is active or has become so.
+    /// The key, if it is active or this request activates it.
     state: Option<KeyState>,
-    /// What has made it active, and which certificates that revokes.
+    /// The activation, and the certificates that it revokes.
     activated: Option<(Proven, Vec<Issued>)>,
 }
 
-/// What an attestation comes to.
+/// The result of an attestation.
 struct Judgement {
     report: DeviceReport,
-    /// Whether the key has signed it over a nonce of ours that is good.
+    /// Whether the key has signed the quote over a valid nonce.
     is_signed: bool,
-    /// The registers with their values, if those are what was quoted.
+    /// The PCR values, if they match the quote.
     quoted: Option<Vec<LearntRegister>>,
-    /// What is to be learnt of them if all else is well.
+    /// The PCR values to learn if the attestation is accepted.
     learnt: Option<Vec<LearntRegister>>,
 }
 
-/// A report, and what it was about if it was not stored, as the audit trail calls it.
+/// A report. If it was not stored, `unstored` is the target for the audit trail.
 struct Judged {
     report: DeviceReport,
     unstored: Option<Target>,
 }
 
 impl DeviceIdentity {
-    /// Judges an attestation. A refused one is a report too.
+    /// Evaluates an attestation. A rejected attestation also returns a report.
     ///
     /// # Errors
     ///
-    /// [`AttestError`] for what cannot be judged.
+    /// [`AttestError`] if the request cannot be evaluated.
     pub async fn attest(
         &self,
         station: &Station,
@@ -175,8 +176,8 @@ impl DeviceIdentity {
         Ok(Attempt::Commit(batch, Ok(judged)))
     }
 
-    /// Judges nonce, quote, event log and, if the key has signed the quote, what is known of it: `activation` and the
-    /// certificate, and the registers.
+    /// Checks the nonce, the quote and the event log. If the key has signed the quote, also reports `activation`, and
+    /// checks the certificate and the PCRs.
     async fn judge_evidence(
         &self,
         case: &Case<'_>,
@@ -201,7 +202,7 @@ impl DeviceIdentity {
         if is_signed {
             known.judged(DeviceCheck::Activation, activation);
             check_certificate(&mut known, subject, case.now)?;
-            // Of the same moment as what the batch requires.
+            // Read together with the records that the batch requires.
             let policy = subject.map(|subject| subject.known.pcr_policy());
             learnt = check_registers(
                 &mut known,
@@ -229,7 +230,7 @@ impl DeviceIdentity {
         })
     }
 
-    /// Adds to a batch what is told of an attestation, and gives the key as it is from now on.
+    /// Adds the verdict and the audit event to a batch, and returns the key's new state.
     async fn record(
         &self,
         batch: &mut Batch,
@@ -244,7 +245,7 @@ impl DeviceIdentity {
         let registers = judgement.quoted.clone().unwrap_or_default();
         let changed = state.device.changed(&registers, policy);
         let events = self.events_of(case, nonce, changed).await?;
-        // The TPM's clock and counters have not gone back.
+        // The TPM's clock and counters have not gone back, so store them.
         if passes(
             &report.quote,
             [QuoteCheck::ResetCounters, QuoteCheck::Clock],
@@ -287,14 +288,14 @@ impl DeviceIdentity {
         } else if is_accepted {
             self.audit.used(batch, case.now, deed, false).await?;
         } else {
-            // The verdict is kept with the device.
+            // The reason is stored in the device's history.
             deed.origin.require(batch);
             self.audit.counted(batch, case.now, deed).await?;
         }
         Ok(state)
     }
 
-    /// What the event log says of these registers.
+    /// Returns the event log entries for these PCRs.
     async fn events_of(
         &self,
         case: &Case<'_>,
@@ -309,7 +310,7 @@ impl DeviceIdentity {
         self.judge(&case.station.origin().who, read).await
     }
 
-    /// Where the key is, if it is active.
+    /// Returns the place of the key if it is active.
     async fn active_place(&self, case: &Case<'_>) -> Result<Option<KeyPlace>, StorageError> {
         let (request, manager) = (case.request, &case.category.manager);
         let ak = case.evidence.ak_name.to_string();
@@ -323,7 +324,7 @@ impl DeviceIdentity {
         }))
     }
 
-    /// Finds whose the key is, and whether it is active. `None` if nothing is known of it.
+    /// Reads the key's records and applies the activation, if one was sent. The subject is `None` if nothing is stored.
     async fn subject(
         &self,
         case: &Case<'_>,
@@ -379,7 +380,7 @@ impl DeviceIdentity {
 }
 
 impl Case<'_> {
-    /// The nonce, if it was given for this key in this category.
+    /// Returns the nonce if it was issued for this key in this category.
     fn nonce(&self, key: &ChallengeKey) -> Option<Nonce> {
         let purpose = Purpose {
             namespace: &self.request.namespace,
@@ -389,7 +390,7 @@ impl Case<'_> {
         Nonce::read(&self.evidence.nonce, purpose, key)
     }
 
-    /// The activation that came, if it is one of this key.
+    /// Verifies the activation that was sent, and that it is for this key.
     fn activation(&self, devices: &DeviceIdentity) -> Option<Result<Proven, ActivateError>> {
         let AttestRequest {
             namespace,
@@ -433,7 +434,7 @@ fn check_certificate(
     Ok(())
 }
 
-/// Whether the nonce is ours and was not used before.
+/// Checks that the nonce was issued for this key, is unused and has not expired.
 fn check_nonce(
     report: &mut Report<DeviceFinding>,
     nonce: Option<&Nonce>,
@@ -458,7 +459,7 @@ fn check_nonce(
     Ok(is_ours)
 }
 
-/// The registers with their values, if those are what was quoted.
+/// Returns the PCRs with their values, if the values match the quote.
 fn quoted(
     nonce: Option<&Nonce>,
     evidence: &Evidence,
@@ -471,7 +472,7 @@ fn quoted(
     registers(&nonce?.selection, values)
 }
 
-/// Compares the registers with what they are to be. Gives what is to be learnt of them if all else is well.
+/// Compares the PCRs with the policy. Returns the values to learn if the attestation is accepted.
 fn check_registers(
     report: &mut Report<DeviceFinding>,
     policy: &PcrPolicy,
@@ -531,7 +532,7 @@ fn check_registers(
     None
 }
 
-/// What is kept of a report: what failed, and what was worth a look, each cut to what a line has room for.
+/// Returns the failed checks and the warnings as stored in the history, each cut to [`LONGEST_LINE`].
 fn told(report: &DeviceReport) -> Vec<String> {
     let worth = |outcome| matches!(outcome, Outcome::Fail | Outcome::Warn);
     let rows = report.rows().filter(|row| worth(row.outcome));

@@ -1,4 +1,4 @@
-//! What an attestation comes to: the checks of key, certificate, nonce and registers, those of the quote, and those of the
+//! The report of an attestation: the checks of key, certificate, nonce and PCRs, those of the quote, and those of the
 //! event log.
 
 use std::fmt;
@@ -12,65 +12,65 @@ use keyproof_tpm::{
 use super::{ActivateError, DevicePlace};
 
 keyproof_x509::checks! {
-    /// The checks of an attestation that rest on what is known of the device, in the order of reports. All but `nonce` are
-    /// judged only if the key has signed the quote over a nonce that is good.
+    /// The checks that use the device's records, in the order of reports. All but `nonce` are evaluated only if the key
+    /// has signed the quote over a valid nonce.
     #[non_exhaustive]
     pub DeviceCheck {
-        /// `activation`: the device's TPM has opened the credential of this key. An activation that came without need, and
-        /// is no good, is a warning.
+        /// `activation`: the device's TPM has opened the credential of this key. For an active key, an invalid
+        /// activation in the request is only a warning.
         Activation = "activation", "its TPM opened the credential of this key";
-        /// `ak-certificate`: the category has issued a certificate for the key, whose credential was opened; it has not
-        /// ended, its API key upholds it, and category and manager are in use.
+        /// `ak-certificate`: the category has issued a certificate for the key, and its credential was opened. It has
+        /// not expired, its API key upholds it, and neither the category nor its manager is disabled.
         Certificate = "ak-certificate", "it is in force";
-        /// `nonce`: it was given for this key in this category, has not expired, and was not used before.
+        /// `nonce`: it was issued for this key in this category, has not expired, and is unused.
         Nonce = "nonce", "given for this key, and not used before";
-        /// `pcr-policy`: the quoted registers have the values that the category gives, or that were learnt of the device.
+        /// `pcr-policy`: the quoted PCRs have the values that the category expects or that were learnt for the device.
         PcrPolicy = "pcr-policy", "the registers are as they are to be";
     }
 }
 
-/// Something that these checks found.
+/// A finding of these checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceFinding {
-    /// The key is active from now on.
+    /// The request activated the key.
     Activated,
-    /// The key has been active since.
+    /// The key has been active since this time.
     Active(Timestamp),
-    /// The key is active, and the activation that came is no good.
+    /// The key is already active, and the activation in the request is invalid.
     ActivationUnneeded(ActivateError),
-    /// The certificate has ended.
+    /// The certificate has expired.
     CertificateEnded,
     /// The category has issued no certificate for this key, or its credential was not opened.
     CertificateMissing,
-    /// The certificate is on hold, or revoked with its API key.
+    /// The certificate is on hold or revoked.
     CertificateRevoked,
     /// The category or its manager is disabled.
     Disabled,
-    /// The key is not active, and no activation came.
+    /// The key is not active, and the request has no activation.
     Inactive,
-    /// The key is not active, and the activation that came is no good.
+    /// The key is not active, and the activation in the request is invalid.
     NotActivated(ActivateError),
-    /// The nonce is too old.
+    /// The nonce has expired.
     NonceExpired,
-    /// The nonce was not given for this key in this category.
+    /// The nonce was not issued for this key in this category.
     NonceForeign,
     /// The nonce was used before.
     NonceSpent,
-    /// Registers are quoted of which nothing was learnt.
+    /// The quote has PCRs for which no values were learnt.
     RegistersBeside(Vec<String>),
-    /// Registers have other values.
+    /// PCRs differ from the expected values.
     RegistersDiffer {
-        /// Which.
+        /// The PCRs that differ.
         registers: Vec<String>,
-        /// Whether what they are to be was learnt.
+        /// Whether the expected values were learnt.
         learnt: bool,
     },
-    /// Registers are not quoted.
+    /// Expected PCRs are not quoted.
     RegistersMissing(Vec<String>),
-    /// These values are what the device is compared with from now on.
+    /// This many PCRs were learnt. The device is compared with their values from now on.
     RegistersLearnt(usize),
-    /// The values of the registers were not sent.
+    /// The request has no PCR values.
     ValuesMissing,
 }
 
@@ -182,28 +182,29 @@ impl fmt::Display for DeviceFinding {
     }
 }
 
-/// What an attestation comes to.
+/// The report of an attestation.
 #[derive(Clone, Debug)]
 pub struct DeviceReport {
-    /// The Name of the attestation key.
+    /// The AK's Name.
     pub ak_name: Name,
-    /// Whose the key is, if it is active and has signed the quote over a nonce that is good.
+    /// The device, if the key is active and has signed the quote over a valid nonce.
     pub device: Option<DevicePlace>,
     pub(super) known: Report<DeviceFinding>,
     pub(super) quote: AttestationReport<QuoteCheck>,
-    /// If one was sent.
+    /// The event log's checks, if a log was sent.
     pub(super) event_log: Option<Report<EventLogFinding>>,
 }
 
 impl DeviceReport {
-    /// Whether every check passed, with or without a warning, or was not asked for.
+    /// Returns whether no check failed. Warnings and checks that were not requested are accepted.
     pub fn accepted(&self) -> bool {
         let log = self.event_log.as_ref();
         self.known.accepted() && self.quote.accepted() && log.is_none_or(Report::accepted)
     }
 
-    /// One row for each check: those of [`DeviceCheck`], then those of a quote ([`QuoteCheck`]), then, if a log was sent,
-    /// those of an event log ([`EventLogCheck`]), whose names begin with `log-` here but for `event-log`.
+    /// Returns one row for each check: those of [`DeviceCheck`], then those of a quote ([`QuoteCheck`]), then, if a log
+    /// was sent, those of an event log ([`EventLogCheck`]). The names of the latter are prefixed with `log-`, except
+    /// `event-log`.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         let log = self.event_log.iter().flat_map(|log| {
             let rows = log.rows().zip(EventLogCheck::ALL);
@@ -215,10 +216,10 @@ impl DeviceReport {
         self.known.rows().chain(self.quote.rows()).chain(log)
     }
 
-    /// The names of the checks that refuse, and why, for the audit trail and the log.
+    /// Returns the failed checks with their reasons, for the audit trail and the log.
     pub(super) fn refusals(&self) -> String {
         let rows = self.rows().filter(|row| row.outcome.refuses());
-        // What was not judged follows from what failed.
+        // Checks that were not evaluated follow from those that failed.
         let failed = rows.filter(|row| row.outcome == Outcome::Fail);
         let told: Vec<String> = failed
             .map(|row| format!("{}: {}", row.name, row.detail))
@@ -227,7 +228,7 @@ impl DeviceReport {
     }
 }
 
-/// The name of an event log's check beside those of a quote.
+/// Returns the name of an event log check in a report that also has the quote's checks.
 fn log_name(check: EventLogCheck) -> &'static str {
     match check {
         EventLogCheck::Digests => "log-digests",
@@ -246,7 +247,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// No contract enables a category or a manager that was made disabled; API keys are.
+    /// API keys can be enabled, but no contract enables a category or a manager that was created disabled.
     #[test]
     fn nobody_is_told_to_enable_what_stays_disabled() {
         let remedy = DeviceFinding::Disabled.remedy();

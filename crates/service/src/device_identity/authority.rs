@@ -1,5 +1,5 @@
-//! The CAs: a root for each manager, one below it for each category, and the certificates of attestation keys and
-//! stations below that.
+//! The CAs: a root for each manager, a CA below it for each category, and the certificates that those issue for
+//! attestation keys and stations.
 
 use std::time::Duration;
 
@@ -31,29 +31,29 @@ const SUB_CA_LIFE: Duration = YEAR.saturating_mul(20);
 const CLIENT_LIFE: Duration = YEAR.saturating_mul(10);
 pub(super) const ATTESTATION_KEY_LIFE: Duration = YEAR.saturating_mul(5);
 
-/// How long before its end a category's CA is renewed: a year before the certificates of attestation keys would have to be
-/// shorter for it.
+/// How long before its expiry a category's CA is renewed: one year before it would shorten the validity of AK
+/// certificates.
 const RENEWED_BEFORE_END: Duration = ATTESTATION_KEY_LIFE.saturating_add(YEAR);
 
-/// Up to 9999-12-31T23:59:59Z, the last second that a certificate can name (RFC 5280, section 4.1.2.5).
+/// Until 9999-12-31T23:59:59Z, the last second that a certificate can express (RFC 5280, section 4.1.2.5).
 const ALL_TIME: Validity = Validity {
     not_before: Timestamp::EPOCH,
     not_after: Timestamp::from_secs(253_402_300_799),
 };
 
-/// Why a certificate was not made.
+/// Why a certificate was not issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityError {
-    /// The issuing CA's own certificate has ended.
+    /// The issuing CA's own certificate has expired.
     #[error("the CA {name:?} has expired")]
     Expired {
         /// Its commonName.
         name: String,
     },
-    /// The certificate could not be made or signed: a defect.
+    /// The certificate could not be encoded or signed. This is a defect.
     #[error("a certificate could not be made: {0}")]
     Making(String),
-    /// The CA's private key could not be had.
+    /// The CA's private key could not be unsealed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -76,7 +76,7 @@ pub(super) struct Authority {
     key: Sealed,
 }
 
-/// When a certificate is valid, in whole seconds, both included.
+/// A certificate's validity in whole seconds, both ends included.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Validity {
     not_before: Timestamp,
@@ -86,7 +86,7 @@ struct Validity {
 /// The name of the sealed field.
 const KEY_FIELD: &str = "key";
 
-/// A new certificate of an attestation key.
+/// A new AK certificate.
 pub(super) struct AkCertificate {
     pub(super) der: Vec<u8>,
     pub(super) serial: String,
@@ -100,7 +100,7 @@ pub(super) struct ClientCertificate {
 }
 
 impl Authority {
-    /// A manager's root.
+    /// Creates a manager's root CA.
     pub(super) fn root(
         store: &Store,
         record: &Key,
@@ -123,7 +123,7 @@ impl Authority {
         ))
     }
 
-    /// A category's CA, below its manager's root.
+    /// Creates a category's CA below its manager's root, and the client certificate of its stations.
     pub(super) fn below(
         manager: &Object<Manager>,
         store: &Store,
@@ -139,12 +139,13 @@ impl Authority {
         Ok((own, client))
     }
 
-    /// The last moment at which its certificate is valid.
+    /// Returns the last moment at which the CA's certificate is valid.
     pub(super) const fn ends_at(&self) -> Timestamp {
         self.validity.not_after
     }
 
-    /// Whether a category's CA is to be renewed below this one: its end is near, has not come, and would come later.
+    /// Returns whether this category CA is due for renewal: it expires soon, has not expired, and renewal would extend
+    /// it.
     pub(super) fn is_to_be_renewed(&self, root: &Self, now: Timestamp) -> bool {
         let ends = self.validity.not_after;
         let is_near = ends > now && ends < now.saturating_add(RENEWED_BEFORE_END);
@@ -152,7 +153,7 @@ impl Authority {
         is_near && until.min(root.validity.not_after) > ends
     }
 
-    /// The same category's CA with a new certificate, of the same name and key: what it has signed stays signed by it.
+    /// Returns this category CA with a new certificate for the same name and key. Existing signatures stay valid.
     pub(super) fn renewed(
         &self,
         manager: &Object<Manager>,
@@ -170,7 +171,7 @@ impl Authority {
         })
     }
 
-    /// The same in another record.
+    /// Returns this CA with its key sealed for another record.
     pub(super) fn moved(self, store: &Store, from: &Key, to: &Key) -> Result<Self, StorageError> {
         let pkcs8 = store.unseal(from, KEY_FIELD, &self.key)?;
         let key = store.seal(to, KEY_FIELD, &pkcs8);
@@ -194,7 +195,7 @@ impl Authority {
         }
     }
 
-    /// The certificate for the stations of a category.
+    /// Issues the client certificate for a category's stations.
     fn client(
         &self,
         own_key: &KeyPair,
@@ -216,7 +217,7 @@ impl Authority {
         })
     }
 
-    /// The certificate of an attestation key: no subject, and the extensions of its profile.
+    /// Issues an AK certificate: no subject, and the extensions of its profile.
     pub(super) fn certify_attestation_key(
         category: &Object<Category>,
         store: &Store,
@@ -253,7 +254,7 @@ impl Authority {
         })
     }
 
-    /// A category's revocation list, in DER. The category is stored in that record.
+    /// Makes a category's CRL, in DER. `record` is where the category is stored.
     pub(super) fn revocation_list(
         category: &Object<Category>,
         record: &Key,
@@ -269,7 +270,7 @@ impl Authority {
         let revoked = |entry: &Entry| {
             let (since, reason_code) = match entry.withdrawal {
                 Withdrawal::OnHold { since } => (since, Some(RevocationReason::CertificateHold)),
-                // Operators say why in words of their own.
+                // The operator's reason is free text, so there is no reason code.
                 Withdrawal::Revoked { since } => (since, None),
                 Withdrawal::Forgotten { since } => {
                     (since, Some(RevocationReason::CessationOfOperation))
@@ -297,7 +298,7 @@ impl Authority {
     }
 }
 
-/// The certificate of a category's CA, in PEM, and when it is valid.
+/// Issues the certificate of a category's CA, in PEM, and returns its validity.
 fn certify_sub_ca(
     name: &str,
     pair: &KeyPair,
@@ -315,7 +316,7 @@ fn certify_sub_ca(
     Ok((params.signed_by(pair, &issuer.issuer())?.pem(), validity))
 }
 
-/// An unsealed CA.
+/// A CA with its private key unsealed.
 struct IssuerParts {
     params: CertificateParams,
     pair: KeyPair,
@@ -343,7 +344,7 @@ impl IssuerParts {
     }
 }
 
-/// As much of a CA's certificate as its issued ones repeat.
+/// Returns the parts of a CA's certificate that the certificates it issues repeat.
 fn issuer_params(owner: &Metadata, name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject(owner, name);
@@ -356,7 +357,7 @@ fn as_ca(params: &mut CertificateParams, constraints: BasicConstraints) {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
 }
 
-/// What all certificates have: a random serial number, and a life within the issuer's.
+/// Returns what all certificates have: a random serial number, and a validity within the issuer's.
 fn params(
     entropy: &dyn Entropy,
     now: Timestamp,
@@ -366,7 +367,7 @@ fn params(
     let second = |at: Timestamp| Timestamp::from_secs(at.as_secs());
     let bounds = issuer.map_or(ALL_TIME, |issuer| issuer.validity);
     let validity = Validity {
-        // The issuer may have begun on a server whose clock is ahead.
+        // The issuer may have been created by a server whose clock is ahead.
         not_before: second(now).max(bounds.not_before),
         not_after: second(now.saturating_add(life)).min(bounds.not_after),
     };
@@ -380,7 +381,7 @@ fn params(
     }
     let mut serial = [0; 16];
     entropy.fill(&mut serial);
-    // Positive, and without a leading zero, so that it has one spelling (RFC 5280, section 4.1.2.2).
+    // Positive and without leading zero octets, so that its encoding is unambiguous (RFC 5280, section 4.1.2.2).
     serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -392,7 +393,7 @@ fn params(
     Ok((params, validity))
 }
 
-/// No longer than a commonName may be (64 characters), and unlike any other.
+/// Draws a unique commonName of at most 64 characters, the limit.
 fn draw_name(what: &str, entropy: &dyn Entropy) -> String {
     let mut random = [0; 8];
     entropy.fill(&mut random);
@@ -414,7 +415,7 @@ fn as_custom(extension: &AkCertificateExtension) -> CustomExtension {
     custom
 }
 
-/// An attestation key as rcgen writes it into a certificate.
+/// An AK in the form that rcgen needs.
 struct AttestationKey {
     bits: Vec<u8>,
     algorithm: &'static SignatureAlgorithm,
@@ -426,7 +427,7 @@ impl AttestationKey {
         let spki = ak.to_spki().map_err(|error| refused(error.to_string()))?;
         let key =
             SubjectPublicKeyInfo::from_der(&spki).map_err(|error| refused(error.to_string()))?;
-        // Only the key's own algorithm identifier is taken from it.
+        // rcgen takes only the key's algorithm identifier from it.
         let algorithm = match key.kind() {
             Ok(KeyKind::Rsa) => &PKCS_RSA_SHA256,
             Ok(KeyKind::Ec(Curve::P256)) => &PKCS_ECDSA_P256_SHA256,
@@ -455,7 +456,7 @@ mod tests {
     use super::*;
     use ring::{rand::SystemRandom, signature::EcdsaKeyPair};
 
-    /// CAs' keys of the releases that made them with ring are in stores, and a release before may run on the store.
+    /// Stores contain CA keys that earlier releases made with ring, and an earlier release may still run on the store.
     #[test]
     fn keys_of_cas_are_read_whichever_library_wrote_them() {
         let (algorithm, random) = (

@@ -1,4 +1,4 @@
-//! Who may work with managers, categories, API keys and devices, and who may provision.
+//! Permissions: who may manage managers, categories, API keys and devices, and who may provision.
 
 use std::marker::PhantomData;
 
@@ -16,67 +16,67 @@ use crate::{
     storage::refuse,
 };
 
-/// Somebody who may work with the objects of one kind in one namespace. [`DeviceIdentity::permit`] alone makes it.
+/// A caller that may act on one kind of object in one namespace. Only [`DeviceIdentity::permit`] creates it.
 #[derive(Debug)]
 pub struct Administrator<K> {
     namespace: String,
     origin: Origin,
-    /// An object that is only to be shown may be there.
+    /// May contain the object that the request reads.
     pub(super) along: ReadAlong,
     kind: PhantomData<fn() -> K>,
 }
 
-/// Somebody who may do something with devices: an operator with those of a namespace, whom [`DeviceIdentity::permit_keeper`]
-/// alone makes one; or whoever runs a command, with all of them.
+/// A caller that may act on devices: an operator for one namespace ([`DeviceIdentity::permit_keeper`]), or the command
+/// line for all of them.
 #[derive(Debug)]
 pub struct Keeper {
-    /// Whose devices; those of all namespaces, if `None`.
+    /// The namespace of the devices, or `None` for all namespaces.
     namespace: Option<String>,
     origin: Origin,
 }
 
-/// Somebody who may preauth and provision, as far as an API key lets them, and show what devices of their namespaces say.
+/// A caller that may preauth and provision as its API key allows, and attest for devices of its namespaces.
 #[derive(Debug)]
 pub struct Station {
     origin: Origin,
-    /// The thumbprint of the client certificate that it has shown, whichever category that belongs to.
+    /// The thumbprint of the client certificate that it authenticated with, of any category.
     certificate: Option<Sha256Thumbprint>,
-    /// What it may do without an API key.
+    /// What it may access without an API key.
     scopes: Vec<OperatorScope>,
 }
 
-/// What may be asked for of objects.
+/// An action on objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Make one.
+    /// Create an object.
     Create,
-    /// Delete one.
+    /// Delete an object.
     Delete,
-    /// Read one.
+    /// Read an object.
     Get,
-    /// Read all.
+    /// List the objects of a namespace.
     List,
-    /// Replace one.
+    /// Replace an object.
     Replace,
 }
 
-/// What may be asked for of a device.
+/// An action of a station for a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StationAct {
-    /// Show that its TPM opened a credential.
+    /// Prove that its TPM opened a credential.
     Activate,
     /// Attest.
     Attest,
-    /// Ask for the nonce of an attestation.
+    /// Request the nonce of an attestation.
     AttestNonce,
-    /// Ask whether it may be provisioned.
+    /// Check whether it may be provisioned.
     Preauth,
     /// Provision it.
     Provision,
 }
 
 impl StationAct {
-    /// As the audit trail calls it.
+    /// Returns the action's entry in the audit trail.
     pub(super) const fn action(self) -> Action {
         match self {
             Self::Activate => Action::TpmActivate,
@@ -89,12 +89,12 @@ impl StationAct {
 }
 
 impl DeviceIdentity {
-    /// What is to be read along with a token by which an object is asked for.
+    /// Returns what to read along with the token of a request for this object.
     pub fn along<K: Kind>(namespace: &str, name: &str) -> Along {
         Along(vec![object_key::<K>(namespace, name)])
     }
 
-    /// Whether the operator may do this to an object of this namespace; to all of them where the name is empty.
+    /// Permits the operator to act on an object of this namespace, or on all of them if `name` is empty.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl DeviceIdentity {
         })
     }
 
-    /// Whether the operator may do this with devices of this namespace; `target` is which, as the audit trail calls it.
+    /// Permits the operator to act on devices of this namespace. `target` is recorded in the audit trail.
     ///
     /// # Errors
     ///
@@ -146,8 +146,8 @@ impl DeviceIdentity {
         })
     }
 
-    /// Whether stations may make such a call in the operator's name. With the client certificate that was shown in the TLS
-    /// handshake, if one was, for API keys that are taken only with one.
+    /// Permits a station call with the operator's token. `certificate` is the client certificate of the TLS handshake,
+    /// which some API keys require.
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl DeviceIdentity {
         })
     }
 
-    /// The station that has this client certificate, whichever category's it is: whether it is that of an API key's category
-    /// is judged with the key.
+    /// Authenticates a station by its client certificate, whichever category that belongs to. Whether an API key
+    /// accepts it is checked with the key.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl DeviceIdentity {
         })
     }
 
-    /// Whether what devices of this namespace say is for a station to show. One that may not is written down.
+    /// Returns whether the station may attest for devices of this namespace. A refusal is recorded in the audit trail.
     pub(super) async fn may_show(
         &self,
         station: &Station,
@@ -214,7 +214,7 @@ impl DeviceIdentity {
         false
     }
 
-    /// Writes down why a station's call was refused; `target` is what it was about.
+    /// Records in the audit trail why a station's call was refused.
     pub(super) async fn note_refusal(
         &self,
         act: StationAct,
@@ -235,7 +235,7 @@ impl DeviceIdentity {
 }
 
 impl<K> Administrator<K> {
-    /// Who asks.
+    /// Returns the caller's identity.
     pub const fn who(&self) -> &Who {
         &self.origin.who
     }
@@ -248,7 +248,7 @@ impl<K> Administrator<K> {
         &self.origin
     }
 
-    /// Metadata of a new object, in the namespace that the permission is for.
+    /// Sets the metadata's namespace to the permitted one, and validates it.
     pub(super) fn place<E: From<MetadataError>>(&self, metadata: Metadata) -> Result<Metadata, E> {
         let metadata = Metadata {
             namespace: self.namespace.clone(),
@@ -260,7 +260,7 @@ impl<K> Administrator<K> {
 }
 
 impl Keeper {
-    /// With the devices of all namespaces.
+    /// Returns a keeper of the devices of all namespaces.
     pub fn of_command_line(command_line: &CommandLine) -> Self {
         Self {
             namespace: None,
@@ -268,12 +268,12 @@ impl Keeper {
         }
     }
 
-    /// Whether the devices of this namespace are there for them.
+    /// Returns whether devices of this namespace are accessible.
     pub(super) fn reaches(&self, namespace: &str) -> bool {
         self.namespace.as_ref().is_none_or(|own| own == namespace)
     }
 
-    /// Devices of other namespaces are not there for an operator.
+    /// Reports devices of other namespaces as unknown.
     pub(super) fn within(&self, place: &DevicePlace) -> Result<(), Failure<DeviceError>> {
         if self.reaches(&place.namespace) {
             Ok(())
@@ -288,7 +288,7 @@ impl Keeper {
 }
 
 impl Station {
-    /// Anybody: where the API key is all that stations show. What devices say later is not theirs to show.
+    /// Returns a station that authenticates by API key alone. It cannot attest for any device.
     pub const fn with_api_key_only(origin: Origin, certificate: Option<Sha256Thumbprint>) -> Self {
         Self {
             origin,
@@ -297,8 +297,8 @@ impl Station {
         }
     }
 
-    /// Whether devices of this namespace are there for it, by what it shows beside API keys: one for stations alone is for those
-    /// of all namespaces.
+    /// Returns whether devices of this namespace are accessible without an API key. The scope `tpm-station` covers all
+    /// namespaces.
     fn reaches(&self, namespace: &str) -> bool {
         let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
         let mut scopes = self.scopes.iter();

@@ -1,4 +1,4 @@
-//! Categories: each with a CA below its manager's root, and the endorsement certificates that it allows.
+//! Categories: each has a CA below its manager's root, and an allow-list of EK certificates.
 
 use keyproof_store::{Key, Record, Stored, Timestamp};
 use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
@@ -18,19 +18,19 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// A category's own part.
+/// The category's own fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Category {
     /// The name of its manager, in the same namespace.
     pub manager: String,
-    /// The endorsement certificates that it allows, as they were given.
+    /// The allow-list of EK certificates, as uploaded.
     pub allow_list: Vec<String>,
-    /// How the attestation keys of its devices are made.
+    /// The template of the devices' AKs.
     pub attestation_key: AttestationKeyTemplate,
-    /// What the registers of its devices are to be.
+    /// The policy for the PCRs of its devices.
     #[serde(default)]
     pub pcr_policy: PcrPolicy,
-    /// The certificate that its stations may authenticate with, in PEM.
+    /// The client certificate of its stations, in PEM.
     pub client_certificate: String,
     pub(super) authority: Authority,
 }
@@ -50,8 +50,8 @@ impl Kind for Category {
         Some((Manager::NAME, &self.manager))
     }
 
-    /// Deletes a category that no API key refers to. While certificates of its CA may be valid its revocation list is
-    /// served, and its name is not given again; else the key of its CA goes with it.
+    /// Deletes a category that no API key refers to. While certificates of its CA may be valid, its CRL is still served
+    /// and its name cannot be reused. Otherwise the CA's key is deleted too.
     async fn delete<B: Clone + Send + Sync>(
         devices: &DeviceIdentity,
         administrator: &Administrator<Self>,
@@ -86,24 +86,24 @@ impl Kind for Category {
 }
 
 impl Category {
-    /// The name of its CA.
+    /// Returns the commonName of its CA.
     pub fn sub_ca_name(&self) -> &str {
         &self.authority.name
     }
 
-    /// When its CA ends.
+    /// Returns when its CA expires.
     pub fn sub_ca_ends(&self) -> Timestamp {
         self.authority.ends_at()
     }
 
-    /// The certificate of its CA, in PEM.
+    /// Returns the certificate of its CA, in PEM.
     pub fn sub_ca_certificate(&self) -> &str {
         &self.authority.certificate
     }
 }
 
-/// At `tpm_deleted_category/<namespace>/<name>`: a category that was deleted while certificates of its CA were valid, for
-/// its revocation list. Until that is over its name is not given again: the list's address has it.
+/// At `tpm_deleted_category/<namespace>/<name>`: a category that was deleted while certificates of its CA were valid.
+/// Its CRL is made from it. Until it expires, the name cannot be reused, as the CRL's URL contains it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct DeletedCategory {
     pub(super) category: Object<Category>,
@@ -117,18 +117,17 @@ impl DeletedCategory {
     }
 }
 
-/// How attestation keys are made, where only their bare public keys are known. Their name algorithm is that of the
-/// endorsement key.
+/// How AKs are created, for requests that have only the bare public key. The name algorithm is the EK's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttestationKeyTemplate {
     /// `TPMA_OBJECT`; 0x00050072 if `None`.
     pub attributes: Option<u32>,
-    /// The TCG's number of the signing scheme's hash; SHA-256 (0x000b) if `None`.
+    /// The TCG algorithm ID of the signing scheme's hash; SHA-256 (0x000b) if `None`.
     pub scheme_hash: Option<u16>,
 }
 
 impl AttestationKeyTemplate {
-    /// The template for keys below this endorsement key.
+    /// Returns the template for AKs below this EK.
     pub(super) fn below(self, ek: &TpmtPublic) -> Result<AttestationTemplate, TpmError> {
         let mut template = AttestationTemplate::below(ek)?;
         if let Some(attributes) = self.attributes {
@@ -149,7 +148,7 @@ impl AttestationKeyTemplate {
             return Err(CreateCategoryError::AttestationKey);
         };
         let template = AttestationTemplate {
-            // The endorsement key's, which no template of one has weak.
+            // A placeholder for the EK's name algorithm, which is never weak in an EK template.
             name_alg: HashAlgorithm::Sha256,
             object_attributes: attributes.unwrap_or(AttestationTemplate::ATTRIBUTES),
             scheme_hash: hash.unwrap_or(HashAlgorithm::Sha256),
@@ -162,32 +161,32 @@ impl AttestationKeyTemplate {
     }
 }
 
-/// A category to be made.
+/// A category to create.
 #[derive(Clone, Debug)]
 pub struct NewCategory {
-    /// What is said of it.
+    /// Its metadata.
     pub metadata: Metadata,
     /// The name of its manager, in the same namespace.
     pub manager: String,
-    /// The endorsement certificates that it allows, each in PEM or Base64 of its DER.
+    /// The allow-list of EK certificates, each in PEM or Base64-encoded DER.
     pub allow_list: Vec<String>,
-    /// How the attestation keys of its devices are made.
+    /// The template of the devices' AKs.
     pub attestation_key: AttestationKeyTemplate,
-    /// What the registers of its devices are to be.
+    /// The policy for the PCRs of its devices.
     pub pcr_policy: PcrPolicy,
 }
 
-/// What a category is to be from now on.
+/// The new values of a category.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CategoryChange {
-    /// The endorsement certificates that it allows, each in PEM or Base64 of its DER.
+    /// The allow-list of EK certificates, each in PEM or Base64-encoded DER.
     pub allow_list: Vec<String>,
-    /// What the registers of its devices are to be; as before if `None`.
+    /// The policy for the PCRs of its devices; `None` keeps the present one.
     pub pcr_policy: Option<PcrPolicy>,
 }
 
 impl CategoryChange {
-    /// What changes nothing about it.
+    /// Returns a change that keeps all values.
     pub(super) fn of(category: &Category) -> Self {
         Self {
             allow_list: category.allow_list.clone(),
@@ -196,42 +195,42 @@ impl CategoryChange {
     }
 }
 
-/// A new category, with what is shown once.
+/// A new category with its client key, which is not stored.
 #[derive(Clone)]
 pub struct IssuedCategory {
-    /// The category.
+    /// The stored category.
     pub object: Object<Category>,
-    /// The private key of its client certificate, in PEM. It is not kept.
+    /// The private key of its client certificate, in PEM.
     pub client_key: Zeroizing<String>,
 }
 
-/// Why a category was not made.
+/// Why a category was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateCategoryError {
     /// An entry of the allow-list is not a certificate.
     #[error("allow-list, {0}")]
     AllowList(#[from] TrustListError),
-    /// Its template is not that of an attestation key.
+    /// The template is not that of an AK.
     #[error("the template is not that of an attestation key")]
     AttestationKey,
-    /// Its CA could not be made.
+    /// Its CA could not be created.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// One of this name was deleted, and certificates of its CA have not ended.
+    /// A deleted category of this name has certificates that have not expired.
     #[error(
         "a tpm_category of this name was deleted, and its revocation list is served for its certificates: take another name"
     )]
     Deleted,
-    /// There is one of this name.
+    /// A category of this name exists.
     #[error("there is a tpm_category of this name")]
     Exists,
-    /// Its metadata is not in order.
+    /// The metadata is invalid.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// What it asks of registers is not in order.
+    /// The PCR policy is invalid.
     #[error("policy of registers: {0}")]
     PcrPolicy(#[from] PcrPolicyError),
-    /// Its manager is not there.
+    /// The manager does not exist.
     #[error("there is no such tpm_manager")]
     UnknownManager,
 }
@@ -245,16 +244,16 @@ pub enum ReplaceCategoryError<B> {
     /// The body was refused.
     #[error("the body was refused")]
     Body(B),
-    /// What it asks of registers is not in order.
+    /// The PCR policy is invalid.
     #[error("policy of registers: {0}")]
     PcrPolicy(#[from] PcrPolicyError),
-    /// There is none of this name.
+    /// There is no category of this name.
     #[error("there is no such tpm_category")]
     Unknown,
 }
 
 impl DeviceIdentity {
-    /// Makes a category, its CA and its client certificate.
+    /// Creates a category, its CA and its client certificate.
     ///
     /// # Errors
     ///
@@ -321,8 +320,8 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Replaces a category's allow-list and, if given, its register policy, and nothing else. A refused `body` is reported
-    /// only if the category exists.
+    /// Replaces only a category's allow-list and, if given, its PCR policy. An error in `body` is returned only if the
+    /// category exists.
     ///
     /// # Errors
     ///
@@ -337,7 +336,7 @@ impl DeviceIdentity {
             .await
     }
 
-    /// Changes a category's allow-list, and what it asks of registers, to what `change` makes of them.
+    /// Applies `change` to a category's allow-list and PCR policy.
     pub(super) async fn change_category<B>(
         &self,
         administrator: &Administrator<Category>,
@@ -378,7 +377,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// The category of this name that was deleted, if its certificates may be valid.
+    /// Returns the deleted category of this name, if its certificates may be valid.
     async fn deleted_category(
         &self,
         metadata: &Metadata,

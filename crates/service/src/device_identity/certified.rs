@@ -1,5 +1,4 @@
-//! The certificates of attestation keys: the latest of each, those that it is to take the place of, and those that are
-//! revoked one by one.
+//! The certificates of AKs: the latest of each, earlier ones that are not yet replaced, and individual revocations.
 
 use keyproof_store::{Batch, Key, Record, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,43 +9,43 @@ use super::{
 };
 use crate::{StorageError, keys::moment};
 
-/// At `tpm_ak_certificate/<namespace>/<category>/<vendor>/<serial>/<ek>/<ak>`: the latest certificate of a device's
-/// attestation key, and which of its certificates count.
+/// At `tpm_ak_certificate/<namespace>/<category>/<vendor>/<serial>/<ek>/<ak>`: the latest certificate of a device's AK,
+/// and which of its certificates are current.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Certified {
     /// DER.
     pub(super) certificate: Vec<u8>,
     #[serde(flatten)]
     pub(super) issued: Issued,
-    /// The Names of endorsement key and attestation key, in hex.
+    /// The Names of the EK and the AK, in hex.
     #[serde(default)]
     pub(super) ek: String,
     #[serde(default)]
     pub(super) ak: String,
-    /// That of the device when it was made.
+    /// The device's incarnation when it was issued.
     #[serde(default)]
     pub(super) incarnation: String,
-    /// Those made since the proven one and before the latest, the oldest first: nobody has shown to have them.
+    /// Certificates issued after the proven one and before the latest, oldest first. Their credentials were not opened.
     #[serde(default)]
     unproven: Vec<Issued>,
-    /// The one whose credential was opened last.
+    /// The certificate whose credential was opened last.
     #[serde(default)]
     pub(super) proven: Option<Issued>,
 }
 
 record!(Certified, "tpm_ak_certificate");
 
-/// At `tpm_issued_certificate/<namespace>/<category>/<api key>/<time>/<serial>`: a certificate that was made with an API
-/// key at that time, for the category's revocation list.
+/// At `tpm_issued_certificate/<namespace>/<category>/<api key>/<time>/<serial>`: a certificate, indexed by its API key
+/// and time of issue for the category's CRL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Issued {
     pub(super) serial: String,
-    /// To the millisecond, as revocations are; the certificate itself names the second.
+    /// In milliseconds, as revocations are. The certificate itself has whole seconds.
     pub(super) made_at: Timestamp,
     pub(super) not_after: Timestamp,
     /// The API key that it was made with, in the same namespace.
     pub(super) api_key: String,
-    /// Which of the keys of that name, one after the other.
+    /// The key's UUID, which distinguishes it from deleted keys of the same name.
     #[serde(default)]
     pub(super) api_key_uid: Option<String>,
 }
@@ -67,24 +66,24 @@ impl Issued {
         )
     }
 
-    /// Its entry stays until a list was made after its end (RFC 5280, section 3.3).
+    /// Returns when its record expires: after a CRL was made past `not_after` (RFC 5280, section 3.3).
     pub(super) fn expires_at(&self) -> Timestamp {
         self.not_after.saturating_add(LISTED_BEYOND_END)
     }
 
-    /// Whether it was made with this API key.
+    /// Returns whether it was made with this API key.
     pub(super) fn is_of(&self, key: &Object<ApiKey>) -> bool {
         key.has_made(&self.api_key, self.api_key_uid.as_deref(), self.made_at)
     }
 
-    /// Whether this API key has made it, and upholds it.
+    /// Returns whether it was made with this API key, and the key upholds it.
     fn is_upheld_by(&self, key: &Object<ApiKey>) -> bool {
         self.is_of(key) && key.spec.upholds(self.made_at)
     }
 }
 
-/// At `tpm_revoked_certificate/<namespace>/<category>/<serial>`: a certificate that is revoked whatever becomes of its
-/// API key.
+/// At `tpm_revoked_certificate/<namespace>/<category>/<serial>`: a certificate that is revoked independently of its API
+/// key.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Revoked {
     pub(super) serial: String,
@@ -94,13 +93,13 @@ pub(super) struct Revoked {
 
 record!(Revoked, "tpm_revoked_certificate");
 
-/// Why a certificate is revoked by itself.
+/// Why a certificate is revoked independently of its API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Cause {
     /// Its device was forgotten.
     Forgotten,
-    /// The credential of one that was made later was opened.
+    /// The credential of a later certificate was opened.
     Superseded,
 }
 
@@ -116,7 +115,7 @@ impl Certified {
         Key::new(Self::TYPE, [namespace, category, vendor, serial, ek, ak])
     }
 
-    /// A new certificate, in the place of the latest one if there is one. The others are those of the same incarnation.
+    /// Adds a new certificate, which becomes the latest. `replaced` has the earlier ones of the same incarnation.
     pub(super) fn made(
         certificate: AkCertificate,
         made_at: Timestamp,
@@ -139,7 +138,7 @@ impl Certified {
                 (old.unproven, old.proven)
             }
         };
-        // One that has ended needs no revocation.
+        // Expired certificates need no revocation.
         unproven.retain(|old| old.not_after > made_at);
         Self {
             certificate: der,
@@ -158,7 +157,7 @@ impl Certified {
         }
     }
 
-    /// Whether more than a third of its life is left.
+    /// Returns whether more than a third of its validity remains.
     pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
         let Issued {
             made_at, not_after, ..
@@ -167,19 +166,20 @@ impl Certified {
         not_after.saturating_since(now).saturating_mul(3) > life
     }
 
-    /// One of them, unless a later one was proven.
+    /// Returns the certificate with this serial number, unless a later one was proven.
     pub(super) fn find(&self, serial: &str) -> Option<&Issued> {
         self.all().find(|issued| issued.serial == serial)
     }
 
-    /// All that count or may come to.
+    /// Returns the proven certificate and all issued after it.
     pub(super) fn all(&self) -> impl Iterator<Item = &Issued> {
         let earlier = self.proven.iter().chain(&self.unproven);
         let latest = (self.proven.as_ref() != Some(&self.issued)).then_some(&self.issued);
         earlier.chain(latest)
     }
 
-    /// Takes note that the credential of one of them was opened. What was made before is to be revoked.
+    /// Records that the credential of `proven` was opened. Returns the certificates issued before it, which are to be
+    /// revoked.
     pub(super) fn prove(&mut self, proven: &Issued) -> Vec<Issued> {
         let all: Vec<Issued> = self.all().cloned().collect();
         let at = all.iter().position(|issued| issued == proven);
@@ -193,7 +193,7 @@ impl Certified {
 }
 
 impl DeviceIdentity {
-    /// Adds to a batch that these certificates of a category are revoked, as far as they have not ended.
+    /// Adds to a batch the revocation of these certificates, except those that have expired.
     pub(super) async fn revoke(
         &self,
         batch: &mut Batch,
@@ -220,8 +220,8 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// Is a certificate still good in the eyes of the key that it was made with? If so, the batch goes through only while
-    /// that key is as it was.
+    /// Returns whether the API key that a certificate was made with upholds it. If so, the batch commits only if that
+    /// key is unchanged.
     pub(super) async fn is_upheld(
         &self,
         certified: &Issued,

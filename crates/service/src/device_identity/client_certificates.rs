@@ -1,8 +1,8 @@
-//! The client certificates of stations: each category has one, which its CA made with it.
+//! The client certificates of stations. Each category has one, which its CA issues when the category is created.
 //!
-//! Whoever shows one in a TLS handshake has its private key, and that is all that the handshake tells. The certificate is
-//! looked up by its SHA-256, and counts if the category's record has it, it is valid, and neither the category nor its
-//! manager is disabled.
+//! The TLS handshake proves only that the station has the private key. The certificate is then looked up by its SHA-256
+//! thumbprint. It is accepted if it is valid and in the category's record, and neither the category nor its manager is
+//! disabled.
 
 use std::{
     collections::BTreeSet,
@@ -23,17 +23,17 @@ use crate::{
     slot::Slot,
 };
 
-/// The names of CAs that are offered to clients, in bytes: a handshake's message has room for 64 KiB. Beyond that none is,
-/// which means any.
+/// The limit for the CA names offered to clients, in bytes; a handshake message is at most 64 KiB. Above it no names
+/// are offered, which means any CA.
 const OFFERED: usize = 32 * 1024;
 
-/// At `tpm_client_certificate/_/<SHA-256>`: whose client certificate it is.
+/// At `tpm_client_certificate/_/<SHA-256>`: the category that has this client certificate.
 #[derive(Clone, Serialize, Deserialize)]
 struct Holder {
     namespace: String,
     category: String,
     manager: String,
-    /// The name of the CA that made it: DER in Base64.
+    /// The issuer's name: Base64-encoded DER.
     issuer: String,
 }
 
@@ -44,7 +44,7 @@ impl Holder {
         Key::new(Self::TYPE, ["_", &thumbprint.to_string()])
     }
 
-    /// Of a category, with its certificate's thumbprint; `None` if its certificate cannot be read.
+    /// Returns the record of a category and its certificate's thumbprint; `None` if the certificate cannot be parsed.
     fn of(category: &Object<Category>) -> Option<(Sha256Thumbprint, Self)> {
         let upload = Upload::decode(category.spec.client_certificate.as_bytes()).ok()?;
         let certificate = upload.certificate().ok()?;
@@ -58,10 +58,10 @@ impl Holder {
     }
 }
 
-/// At `tpm_client_certificates/_`: written over whenever one is added or removed.
+/// At `tpm_client_certificates/_`: rewritten whenever a client certificate is added or removed.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Roster {
-    /// The categories that were made before there was this index are in it.
+    /// Whether the categories that are older than this index are in it.
     is_indexed: bool,
 }
 
@@ -73,20 +73,20 @@ impl Roster {
     }
 }
 
-/// The names of CAs, each in DER.
+/// Names of CAs, each in DER.
 type Names = Arc<[Vec<u8>]>;
 
-/// The names that were found last.
+/// The names read last.
 #[derive(Default)]
 pub(super) struct KnownAuthorities(Mutex<Option<(Version, Names)>>);
 
-/// No category has this certificate, it is not valid, or what has it is disabled.
+/// No category has this certificate, it is not valid, or its category or manager is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client certificate is no category's, not valid, or of one that is disabled")]
 pub struct CertificateNotAccepted;
 
 impl Category {
-    /// Whether this is its client certificate, which is valid now.
+    /// Returns whether this is the category's client certificate, and is valid now.
     pub(super) fn has_client(&self, shown: &Sha256Thumbprint, now: Timestamp) -> bool {
         let Ok(upload) = Upload::decode(self.client_certificate.as_bytes()) else {
             return false;
@@ -101,8 +101,8 @@ impl Category {
 }
 
 impl DeviceIdentity {
-    /// The names of the CAs whose client certificates stations may have, each in DER, for a TLS handshake; none if there are
-    /// too many to name. The same `Arc` as long as no category is made or deleted on any server.
+    /// Returns the names of the CAs that issue client certificates, each in DER, for a TLS handshake. Empty if they are
+    /// too long to offer. Returns the same `Arc` until a category is created or deleted on any server.
     ///
     /// # Errors
     ///
@@ -137,14 +137,14 @@ impl DeviceIdentity {
             names.clear();
         }
         let names: Arc<[Vec<u8>]> = names.into_iter().collect();
-        // Of what came in meanwhile the next call hears by another version.
+        // What was added meanwhile changes the version, so that the next call reads again.
         let known = self.authorities.0.lock();
         *known.unwrap_or_else(PoisonError::into_inner) = Some((roster.version, Arc::clone(&names)));
         Ok(names)
     }
 
-    /// Whose client certificate it is, if it counts, and the record that says so: it goes with the category, which is put out
-    /// of use by nothing else once it is made.
+    /// Returns the category that has this client certificate, if it is accepted. The warrant is the index record, which
+    /// is deleted with the category. Nothing else disables a category after its creation.
     pub(super) async fn client(
         &self,
         shown: &Sha256Thumbprint,
@@ -195,7 +195,7 @@ impl DeviceIdentity {
         self.change_roster(batch).await
     }
 
-    /// Takes a category's client certificate out of the index.
+    /// Removes a category's client certificate from the index.
     pub(super) async fn strike_client(
         &self,
         batch: &mut Batch,
@@ -224,7 +224,7 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// Takes into the index the categories that were made before there was one.
+    /// Adds to the index the categories that are older than it.
     async fn index_client_certificates(&self) -> Result<(), StorageError> {
         let all = Prefix::collection(<Category as super::Kind>::NAME);
         let name = "device_identity.index_clients";

@@ -1,30 +1,30 @@
-//! DER as text: Base64 (RFC 4648, section 4) with white space wherever it likes, or PEM.
+//! DER as text: Base64 (RFC 4648, section 4) with any white space, or PEM.
 
 use data_encoding::BASE64;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
-/// Why a text holds no DER.
+/// Why a text could not be decoded to DER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DerTextError {
-    /// It is not there, or empty.
+    /// The text is missing or empty.
     #[error("it is missing")]
     Missing,
-    /// Not padded standard Base64.
+    /// It is neither padded standard Base64 nor PEM.
     #[error("it is neither Base64 nor PEM")]
     NotBase64,
-    /// PEM, but of something else.
+    /// The PEM is malformed or has another label.
     #[error("its PEM is malformed, or of something else")]
     WrongPem,
 }
 
-/// The DER in a text. PEM must be of one of these kinds; what follows its first section is not read.
+/// Decodes a text to DER. PEM must be of one of these kinds; anything after its first section is ignored.
 ///
 /// # Errors
 ///
 /// [`DerTextError`].
 pub fn decode_der(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextError> {
     if text.contains("-----BEGIN") {
-        // Some programs write this for the other (RFC 7468, section 7).
+        // Some programs use this label (RFC 7468, section 7).
         let text = text.replace(" NEW CERTIFICATE REQUEST-----", " CERTIFICATE REQUEST-----");
         let section = <(SectionKind, Vec<u8>)>::from_pem_slice(text.as_bytes());
         return match section {
@@ -39,7 +39,7 @@ pub fn decode_der(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextE
     if compact.is_empty() {
         return Err(DerTextError::Missing);
     }
-    // The decoder would take several padded texts, one after the other.
+    // The decoder would accept several concatenated padded texts.
     let unpadded = compact.iter().position(|byte| *byte == b'=');
     let padding = unpadded.map_or(0, |end| compact.len().saturating_sub(end));
     if padding > 2 {

@@ -1,4 +1,4 @@
-//! Devices, as operators see them and undo what binds them.
+//! Devices: operators list them, forget them, and reset their learnt PCRs.
 
 use std::collections::BTreeMap;
 
@@ -21,53 +21,53 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// A device that is bound to an endorsement key.
+/// A device that is bound to an EK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundDevice {
-    /// Which it is.
+    /// Its manager, vendor and serial number.
     pub place: DevicePlace,
     /// Its name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The Name of its endorsement key, in hex.
+    /// The Name of its EK, in hex.
     pub ek_name: String,
-    /// Since when it is bound.
+    /// When it was bound.
     pub bound_at: Timestamp,
-    /// Whether its manager was deleted. To another of the same name it is unknown, and binds nothing there.
+    /// Whether its manager was deleted. The device is not bound below a new manager of the same name.
     pub is_left: bool,
-    /// The registers that it is compared with, if they were learnt.
+    /// The PCR values learnt for it, if any.
     pub learnt: Option<Vec<LearntRegister>>,
-    /// What its last attestations came to, at most 16, the latest last; each with its registers' values, if they are known.
+    /// Its last attestations, at most 16, the latest last; each with its PCR values, if they are known.
     pub attestations: Vec<Verdict>,
 }
 
-/// An attestation key of a device, with its certificate by one category.
+/// An AK of a device, with its certificate from one category.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceKey {
     /// The category's name.
     pub category: String,
-    /// The Name of the key, in hex.
+    /// The Name of the AK, in hex.
     pub ak_name: String,
-    /// Since when it is active; nothing if nobody has shown that its credential was opened.
+    /// When it was activated; `None` if it is not active.
     pub active_since: Option<Timestamp>,
     /// The serial number of its latest certificate.
     pub certificate: String,
-    /// When that ends.
+    /// When that certificate expires.
     pub not_after: Timestamp,
-    /// What became of that certificate through the API key that it was made with; nothing while it is good.
+    /// Why the API key that the certificate was made with does not uphold it; `None` if it does.
     pub withdrawal: Option<Withdrawal>,
 }
 
-/// Why nothing is done about a device.
+/// Why an operation on a device was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// No such device is bound.
+    /// No such device is bound, or it is in another namespace.
     #[error("there is no such device: none was activated, or it was forgotten")]
     Unknown,
 }
 
-/// How many certificates are revoked at once.
+/// How many certificates are revoked in one batch.
 const AT_ONCE: usize = 100;
 
 impl DevicePlace {
@@ -77,7 +77,7 @@ impl DevicePlace {
 }
 
 impl Device {
-    /// As others see it, if it is bound; its manager is among what was found, if there is one.
+    /// Converts it if it is bound. `managers` contains its manager if that exists.
     fn into_view(self, managers: &Snapshot) -> Result<Option<BoundDevice>, StorageError> {
         let manager = managers.get_shared::<Object<Manager>>(&self.place.manager_key())?;
         let is_current = manager
@@ -96,8 +96,8 @@ impl Device {
 }
 
 impl DeviceIdentity {
-    /// The bound devices of all namespaces, a page of them: those behind `after`, which is the last of the page before.
-    /// Nothing once there are no more.
+    /// Returns a page of the bound devices of all namespaces: those after `after`, the last of the page before. Empty
+    /// at the end.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl DeviceIdentity {
         Ok(Vec::new())
     }
 
-    /// A bound device, and its attestation keys.
+    /// Returns a bound device and its AKs.
     ///
     /// # Errors
     ///
@@ -141,11 +141,11 @@ impl DeviceIdentity {
         Ok((bound, keys))
     }
 
-    /// Undoes what binds a device and its endorsement key, for good: its attestation keys are active no more, its
-    /// certificates are revoked, and no ticket that was issued before is taken. Answers how many certificates there were.
+    /// Permanently removes the binding of a device and its EK. Its AKs become inactive, its certificates are revoked,
+    /// and earlier tickets become void. Returns how many certificates there were.
     ///
-    /// The first batch decides it: it gives the device another incarnation, for which nothing of before counts. What is revoked
-    /// after it follows from that, and where it was interrupted the same call goes on.
+    /// The first batch gives the device a new incarnation, which invalidates everything issued before. The revocations
+    /// follow in further batches. If they are interrupted, calling this again completes them.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl DeviceIdentity {
         }
     }
 
-    /// Forgets which values a device's registers have: its next accepted attestation teaches them.
+    /// Deletes a device's learnt PCR values. Its next accepted attestation sets new ones.
     ///
     /// # Errors
     ///
@@ -228,7 +228,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Those of some devices that are bound, as others see them.
+    /// Converts those of the devices that are bound.
     pub(super) async fn views_of(
         &self,
         devices: Vec<Device>,
@@ -240,7 +240,7 @@ impl DeviceIdentity {
         views.collect()
     }
 
-    /// The managers there are of some devices.
+    /// Reads the existing managers of some devices.
     async fn managers_of<'p>(
         &self,
         places: impl IntoIterator<Item = &'p DevicePlace>,
@@ -249,8 +249,7 @@ impl DeviceIdentity {
         Ok(self.store.read(plan, self.clock.now()).await?)
     }
 
-    /// Adds the attestation keys of a device that a category has certified. All that is known of those of a page is read in
-    /// one go.
+    /// Adds the AKs of a device that a category has certified. The records of a page of keys are read together.
     async fn keys_of(
         &self,
         place: &DevicePlace,
@@ -293,7 +292,7 @@ impl DeviceIdentity {
         known.ok_or(Failure::Refused(DeviceError::Unknown))
     }
 
-    /// The names of the categories that may have certified a device's keys, deleted ones included.
+    /// Returns the names of the categories that may have certified the device's AKs, including deleted ones.
     async fn categories_of(&self, place: &DevicePlace) -> Result<Vec<String>, StorageError> {
         let name = |category: Object<Category>| {
             let is_below = category.spec.manager == place.manager;
@@ -309,8 +308,8 @@ impl DeviceIdentity {
         Ok(names)
     }
 
-    /// Revokes the certificates of a device's keys but those of its present incarnation, and ends these keys. Answers how many
-    /// certificates there were.
+    /// Revokes the certificates of a device's AKs and deactivates the AKs, except those of its present incarnation.
+    /// Returns how many certificates there were.
     async fn revoke_left(&self, place: &DevicePlace) -> Result<usize, Failure<DeviceError>> {
         let mut count = 0_usize;
         for category in self.categories_of(place).await? {
@@ -340,7 +339,7 @@ impl DeviceIdentity {
         let mut batch = self.store.batch(page.now);
         batch.require(&place.key(), device.version);
         let mut revoked: Vec<Issued> = Vec::new();
-        // One key may have been certified under several endorsement keys of its TPM.
+        // One AK may have been certified under several EKs of its TPM.
         let mut keys = BTreeMap::new();
         for (key, certified) in &page.records {
             let record = &certified.record;
@@ -368,8 +367,8 @@ impl DeviceIdentity {
     }
 }
 
-/// What became of a certificate of this category through the API key that it was made with, which may be deleted; both are
-/// among what was found.
+/// Returns why the API key that a certificate was made with does not uphold it. `found` contains the key, or its record
+/// if it was deleted.
 fn withdrawal(
     found: &Snapshot,
     (namespace, category): (&str, &str),
@@ -383,7 +382,7 @@ fn withdrawal(
     {
         return Ok(key.record.spec.withdrawal(made_at));
     }
-    // Earlier releases, which wrote no UUID, deleted no key either.
+    // Earlier releases stored no UUID, and deleted no keys.
     let Some(place) = places.next() else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Which categories' CAs end soon: those that upkeep could not renew.
+//! Which category CAs expire soon although upkeep should have renewed them.
 
 use keyproof_auth::operator::OperatorScope;
 use keyproof_store::{Prefix, Timestamp};
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl DeviceIdentity {
-    /// The categories whose CA ends before a moment, or has ended.
+    /// Returns the categories whose CA expires before a moment, or has expired.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl DeviceIdentity {
         first.before(until, &self.store, all, now, of).await
     }
 
-    /// Looks at all categories for those whose CA ends first.
+    /// Scans all categories for the CAs that expire first.
     pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
         let (all, now) = (Prefix::collection(Category::NAME), self.clock.now());
         self.first_to_end.look(&self.store, all, now, of).await

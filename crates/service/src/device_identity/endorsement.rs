@@ -1,7 +1,9 @@
-//! Which endorsement certificates are trusted: those on a category's allow-list, byte for byte, and those that chain to
-//! a root of the category's manager, or of the trust bundle if the manager says so; an intermediate that is listed beside its
-//! root stands below it. The latter must keep the profile of endorsement certificates; the former may depart
-//! from it, but must be of the key, valid, and no CA's.
+//! Which EK certificates are trusted.
+//!
+//! - Certificates on the category's allow-list, compared byte for byte. They may depart from the EK certificate
+//!   profile, but must be for the EK, valid, and not a CA's.
+//! - Certificates that chain to a root of the category's manager, or of the trust bundle if the manager uses it. They
+//!   must match the profile. A manager's list may also have intermediates beside their roots.
 
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
@@ -19,30 +21,30 @@ use super::{
     trust::{TrustBundle, certificate_of_ca},
 };
 
-/// Why a certificate is not put on a list.
+/// Why an entry of an allow-list or of a manager's roots was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {entry}{}: {problem}", .block.map(|block| format!(", block {block}")).unwrap_or_default())]
 pub struct TrustListError {
-    /// Which, the first being 0.
+    /// The entry's index, from 0.
     pub entry: usize,
-    /// Which block of its PEM, the first being 1; none if that makes no difference.
+    /// The block of its PEM, from 1; `None` if it has only one or that does not matter.
     pub block: Option<usize>,
     /// What is wrong with it.
     pub problem: String,
 }
 
-/// Why an endorsement certificate does not speak for its key.
+/// Why an EK certificate was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndorsementError {
-    /// The key is not the certificate's, or not one at all.
+    /// The EK is not the certificate's, or is invalid.
     #[error("endorsement key: {0}")]
     Key(String),
-    /// Nobody vouches for it.
+    /// The certificate is not trusted.
     #[error("the endorsement certificate is not trusted: {0}")]
     Untrusted(String),
 }
 
-/// Checks the entries of an allow-list: each one certificate, in PEM or Base64 of its DER.
+/// Validates the entries of an allow-list: one certificate each, in PEM or Base64-encoded DER.
 pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError> {
     for (entry, text) in entries.iter().enumerate() {
         let wrong = |problem| TrustListError {
@@ -63,7 +65,7 @@ pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError>
     Ok(())
 }
 
-/// Checks the entries of a manager's list of manufacturers' roots: PEM of one or more certificates each.
+/// Validates a manager's manufacturer roots: PEM of one or more certificates each.
 pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
     for (entry, text) in entries.iter().enumerate() {
         let wrong = |block, problem| TrustListError {
@@ -88,17 +90,17 @@ pub(super) fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
     decode_der(text, &[SectionKind::Certificate])
 }
 
-/// Whether an entry of an allow-list has more than one block of PEM, of which the first alone would be used.
+/// Returns whether an allow-list entry has more than one PEM block, of which only the first would be used.
 fn is_more_than_one(text: &str) -> bool {
     text.matches("-----BEGIN").nth(1).is_some()
 }
 
-/// The roots of an entry that was listed.
+/// Returns the roots of a stored entry.
 pub(super) fn listed_roots(text: &str) -> Vec<Vec<u8>> {
     if let Ok(roots) = roots(text) {
         return roots.into_iter().map(|root| root.der).collect();
     }
-    // An earlier release has taken it, which passed over what is no certificate.
+    // An earlier release accepted the entry and skipped blocks that are not certificates.
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
     sections
         .filter_map(|section| match section {
@@ -108,12 +110,12 @@ pub(super) fn listed_roots(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The certificates of an entry as it is checked, and as it is used from then on.
+/// Parses the certificates of an entry. Validation and later use share this.
 fn roots(text: &str) -> Result<Vec<PemBlock>, BrokenBlock> {
     pem_bundle::certificates(text.as_bytes())
 }
 
-/// Judges an endorsement certificate and the key that it is said to be of.
+/// Verifies an EK certificate and that it is for the request's EK.
 pub(super) fn judge(
     request: &DecodedRequest<'_>,
     category: &Category,
@@ -140,7 +142,7 @@ pub(super) fn judge(
         .iter()
         .filter_map(|text| allowed(text).ok())
         .collect();
-    // As the certificate is compared: without what stands around it in a TPM's memory.
+    // Without the header and padding of a TPM's memory, as the certificate is compared without them.
     let allowed: Vec<&[u8]> = allowed
         .iter()
         .filter_map(|der| Some(EkCertificate::parse(der).ok()?.as_der()))
@@ -181,7 +183,7 @@ mod tests {
 
     use super::{super::trust::TrustItem, *};
 
-    /// The DER of a CA's certificate, and PEM of it.
+    /// A CA certificate, in DER and in PEM.
     fn ca() -> (Vec<u8>, String) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -199,7 +201,7 @@ mod tests {
         }
     }
 
-    /// The contents of the first element, and what stands behind it.
+    /// Returns the contents of the first element, and what follows it.
     fn split(der: &[u8]) -> (&[u8], &[u8]) {
         let (head, size) = match der[1] {
             0x81 => (3, usize::from(der[2])),
@@ -209,7 +211,7 @@ mod tests {
         der[head..].split_at(size)
     }
 
-    /// The same certificate with octets to spare in its serial number; nobody has signed it so.
+    /// The same certificate with redundant leading octets in its serial number. Its signature does not match.
     fn padded(der: &[u8]) -> Vec<u8> {
         let (tbs, signature) = split(split(der).0);
         let (version, rest) = tbs.split_at(5);
@@ -219,7 +221,7 @@ mod tests {
         tlv(0x30, &[&tbs, signature])
     }
 
-    /// Signed data without signers.
+    /// PKCS #7 signed data without signers.
     fn pkcs7(label: &str, certificates: &[&[u8]]) -> String {
         let kind = |last| [0x06, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 7, last];
         let (none, data) = (tlv(0x31, &[]), tlv(0x30, &[&kind(1)]));
@@ -230,7 +232,7 @@ mod tests {
         format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
     }
 
-    /// Whatever is taken is used, and in whichever form it came.
+    /// Every accepted entry is used, in whichever form it was sent.
     #[test]
     fn the_roots_that_are_checked_are_those_that_are_used() {
         let ((one, one_pem), (other, other_pem)) = (ca(), ca());
@@ -296,7 +298,7 @@ mod tests {
         }
     }
 
-    /// The path search takes roots of X.509 version 1, which have no basicConstraints; a list that serves others does not.
+    /// Path validation accepts version 1 roots, which have no basicConstraints. A list of CAs does not.
     #[test]
     fn what_does_not_say_that_it_is_a_cas_is_no_root_here() {
         for (is_ca, is_taken) in [
@@ -316,7 +318,7 @@ mod tests {
         }
     }
 
-    /// Some makers' CAs have serial numbers with octets to spare, which is not DER.
+    /// Some manufacturers' CAs have serial numbers with redundant leading octets, which is not DER.
     #[test]
     fn the_ca_of_an_old_maker_is_taken_as_it_was_issued() {
         let der = padded(&ca().0);
@@ -329,7 +331,7 @@ mod tests {
         assert_eq!(items[0].der, der);
     }
 
-    /// Earlier releases took blocks of unknown labels beside the certificates.
+    /// Earlier releases accepted blocks with unknown labels beside the certificates.
     #[test]
     fn what_an_earlier_release_has_taken_is_used_as_it_was() {
         let (der, pem) = ca();

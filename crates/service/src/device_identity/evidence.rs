@@ -1,4 +1,4 @@
-//! What a device sends to attest, and what it says by itself: the quote and the event log.
+//! The evidence of an attestation, and the checks that need no records: quote and event log.
 
 use keyproof_tpm::{
     AttestationReport, EventLogFinding, EventLogPolicy, Name, QuoteCheck, QuoteEvidence,
@@ -12,38 +12,38 @@ use super::{
     identity::Seen,
 };
 
-/// The longest event log, in bytes.
+/// The size limit of an event log, in bytes.
 const LONGEST_LOG: usize = 512 * 1024;
 
-/// Which key attests, and where.
+/// Which key attests, in which category.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestRequest {
-    /// Where the category is.
+    /// The category's namespace.
     pub namespace: String,
-    /// The name of the category that has issued the key's certificate.
+    /// The category that issued the AK's certificate.
     pub category: String,
-    /// What [`DeviceIdentity::activate`](super::DeviceIdentity::activate) takes: needed unless the key is active.
+    /// The input of [`DeviceIdentity::activate`](super::DeviceIdentity::activate); required unless the AK is active.
     pub activation: Option<Activation>,
 }
 
-/// What it attests with, as it was sent.
+/// The evidence as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentEvidence {
-    /// The nonce that it was asked with.
+    /// The nonce that the server issued.
     pub nonce: Sent,
-    /// The attestation key's `TPM2B_PUBLIC` or `TPMT_PUBLIC`.
+    /// The AK's `TPM2B_PUBLIC` or `TPMT_PUBLIC`.
     pub ak_public: Sent,
     /// The quote's `TPMS_ATTEST`.
     pub attest: Sent,
     /// Its `TPMT_SIGNATURE`.
     pub signature: Sent,
-    /// The values of the quoted registers, concatenated in the order of the selection.
+    /// The values of the quoted PCRs, concatenated in the order of the selection.
     pub pcr_values: Option<Sent>,
-    /// The event log that they come from, at most 512 KiB.
+    /// The event log that explains them, at most 512 KiB.
     pub event_log: Option<Sent>,
 }
 
-/// The same, each of it read.
+/// The decoded evidence.
 pub(super) struct Evidence {
     pub(super) nonce: Vec<u8>,
     pub(super) ak: TpmtPublic,
@@ -81,8 +81,8 @@ impl SentEvidence {
 }
 
 impl Evidence {
-    /// What the quote says, as far as no record is needed for it but what was last seen of the key's clock and counters: they
-    /// are compared only if the key has signed it, so that nobody else finds them out.
+    /// Checks the quote and the event log. The only stored input is the key's last clock and counters. They are
+    /// compared only if the key has signed the quote, so that nobody else can probe them.
     pub(super) fn judge(
         &self,
         selection: Option<&TpmlPcrSelection>,
@@ -96,7 +96,7 @@ impl Evidence {
             signature: &self.signature,
             pcr_values: self.pcr_values.as_deref(),
         };
-        // The credential was opened in the TPM with the endorsement key: the key may stand anywhere in it.
+        // The credential was opened in the TPM that has the EK, so the AK may be in any hierarchy.
         let mut policy = QuotePolicy::new(&self.nonce, algorithms::ALL);
         policy.selection = selection;
         policy.last_seen = last_seen.map(Seen::clock_info);
@@ -109,7 +109,7 @@ impl Evidence {
         (quote, log)
     }
 
-    /// What the event log says was measured into these registers.
+    /// Returns the event log entries for these PCRs.
     pub(super) fn events_of(
         &self,
         selection: &TpmlPcrSelection,
@@ -128,13 +128,13 @@ impl Evidence {
     }
 }
 
-/// Whether the key has signed a quote over the nonce that came with it.
+/// Returns whether the key has signed a quote over the nonce of the request.
 pub(super) fn is_signed(quote: &AttestationReport<QuoteCheck>) -> bool {
     use QuoteCheck::{ExtraData, Magic, Signature};
     passes(quote, [Signature, Magic, ExtraData])
 }
 
-/// Whether none of these checks refuses a quote.
+/// Returns whether none of these checks rejects the quote.
 pub(super) fn passes<const N: usize>(
     quote: &AttestationReport<QuoteCheck>,
     checks: [QuoteCheck; N],

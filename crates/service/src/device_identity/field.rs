@@ -1,4 +1,4 @@
-//! What is wrong with what a station sends: the field, as a type, and the problem.
+//! Errors in a station's request: the field, as a type, and the problem.
 
 use std::fmt;
 
@@ -6,27 +6,27 @@ use keyproof_tpm::{AttestationKeyCheck, Check, TpmError};
 
 use super::DerTextError;
 
-/// Bytes that a station sent, or why they cannot be read.
+/// Bytes that a station sent, or why they cannot be decoded.
 pub type Sent = Result<Vec<u8>, DerTextError>;
 
 /// A field of a station's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// The attestation key's SubjectPublicKeyInfo.
+    /// The AK's SubjectPublicKeyInfo.
     AttestationKey,
-    /// The attestation key's Name.
+    /// The AK's Name.
     AttestationKeyName,
-    /// The attestation key's public area.
+    /// The AK's public area.
     AttestationKeyPublic,
-    /// The certification request.
+    /// The PKCS #10 certification request.
     CertificationRequest,
     /// The device's properties.
     Device,
-    /// The endorsement key's certificate.
+    /// The EK certificate.
     EndorsementCertificate,
-    /// The certificates of those who issued it.
+    /// The issuers' certificates for the EK certificate.
     EndorsementChain,
-    /// The endorsement key's SubjectPublicKeyInfo.
+    /// The EK's SubjectPublicKeyInfo.
     EndorsementKey,
     /// The event log.
     EventLog,
@@ -34,15 +34,15 @@ pub enum Field {
     Nonce,
     /// The quote.
     Quote,
-    /// Which registers are to be quoted.
+    /// The selection of PCRs to quote.
     Registers,
-    /// The values of the quoted registers.
+    /// The values of the quoted PCRs.
     RegisterValues,
     /// The quote's signature.
     Signature,
 }
 
-/// A field that is malformed, or what it has is not what it is to be.
+/// A field is malformed or has an unacceptable value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
@@ -55,7 +55,7 @@ pub struct FieldError {
 /// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldProblem {
-    /// The key is not an attestation key.
+    /// The key is not an AK.
     #[error("{}: {detail}", .check.name())]
     Attestation {
         /// The first check that fails.
@@ -63,51 +63,51 @@ pub enum FieldProblem {
         /// What fails.
         detail: String,
     },
-    /// It is the endorsement key, and is to be another.
+    /// The AK is the EK, but must be another key.
     #[error("it is the endorsement key")]
     EndorsementKey,
     /// It is not the key whose SubjectPublicKeyInfo was sent.
     #[error("it is not the attestation key that was sent")]
     OtherKey,
-    /// It is longer than is read.
+    /// The field is too long.
     #[error("more than {limit} bytes")]
     Long {
-        /// The most, in bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// Its length is none of a Name.
+    /// Its length is not that of a Name.
     #[error("a Name over SHA-256 has 34 bytes, one over SHA-384 has 50, one over SHA-512 has 66")]
     NoName,
-    /// It is not a public area whose Name can be computed.
+    /// It is not a public area for which a Name can be computed.
     #[error("it is not a TPM2B_PUBLIC or TPMT_PUBLIC with a Name")]
     NoPublicArea,
-    /// These registers cannot be asked for.
+    /// These PCRs cannot be selected.
     #[error(
         "one or two banks of SHA-256, SHA-384 or SHA-512 and PCRs of 0 to 23, as in sha256:0,1,2,7"
     )]
     NoSelection,
-    /// No key has this point or modulus.
+    /// The point or modulus is not that of any key.
     #[error("no key has this point or modulus")]
     NoSuchKey,
-    /// It is not well formed.
+    /// It is malformed.
     #[error(transparent)]
     Tpm(TpmError),
-    /// It cannot be read.
+    /// It cannot be decoded.
     #[error(transparent)]
     Unread(DerTextError),
-    /// It is compared with the values of registers, and none were sent.
+    /// It is checked against the PCR values, which were not sent.
     #[error("it is compared with the registers' values, which are missing")]
     WithoutValues,
 }
 
 impl Field {
-    /// The bytes, if they can be read.
+    /// Borrows the bytes if they were decoded.
     pub(super) fn read(self, sent: &Sent) -> Result<&[u8], FieldError> {
         let unread = |error: &DerTextError| self.wrong(FieldProblem::Unread(*error));
         sent.as_deref().map_err(unread)
     }
 
-    /// The bytes, if they can be read.
+    /// Takes the bytes if they were decoded.
     pub(super) fn take(self, sent: Sent) -> Result<Vec<u8>, FieldError> {
         sent.map_err(|error| self.wrong(FieldProblem::Unread(error)))
     }
@@ -124,7 +124,7 @@ impl Field {
     }
 }
 
-/// For the audit trail and the log: contracts have names of their own.
+/// For the audit trail and the log. Contracts have their own names.
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

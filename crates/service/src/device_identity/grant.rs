@@ -1,4 +1,4 @@
-//! What an API key grants: its category and manager, as long as all three are in use.
+//! Grants: an API key with its category and manager, if none of the three is disabled.
 
 use std::time::Duration;
 
@@ -12,48 +12,48 @@ use super::{
 };
 use crate::{StorageError, Who, audit::Target};
 
-/// The longest text that is looked at as a key, in characters.
+/// The longest text that is looked up as a key, in characters.
 const LONGEST_KEY: usize = 1024;
 
-/// Why an API key grants nothing.
+/// Why an API key was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyRefusal {
-    /// It, its category or its manager is disabled.
+    /// The key, its category or its manager is disabled.
     #[error("the API key, its category or its manager is disabled")]
     Disabled,
-    /// It is absent, empty or too long.
+    /// The key is missing, empty or too long.
     #[error("an API key has 1 to {LONGEST_KEY} characters")]
     Length,
-    /// It is taken only with the client certificate of its category, which was not shown, or has ended.
+    /// The key requires its category's client certificate, which was not sent or is not valid.
     #[error("the API key is taken only with a client certificate of its category")]
     NeedsClientCertificate,
-    /// It is revoked.
+    /// The key is revoked.
     #[error("the API key is revoked")]
     Revoked,
-    /// There is none like it.
+    /// There is no such key.
     #[error("the API key is unknown")]
     Unknown,
 }
 
-/// The records behind a key, as they were at one moment.
+/// The records behind a key, from one snapshot.
 pub(super) struct Grant {
     pub(super) key: Stored<Object<ApiKey>>,
     pub(super) category: Stored<Object<Category>>,
     pub(super) manager: Stored<Object<Manager>>,
-    /// The version that the trust bundle had then, if there is one.
+    /// The version of the trust bundle in that snapshot, if there is one.
     pub(super) trust: Option<Version>,
 }
 
-/// What is known about a key that was shown.
+/// The result of looking up an API key.
 pub(super) enum Shown {
-    /// It is good.
+    /// The key is valid.
     Granted(Box<Grant>),
-    /// It is refused; and which it is, as the audit trail calls it.
+    /// The key is rejected. The target is recorded in the audit trail.
     Refused(ApiKeyRefusal, Target),
 }
 
 impl DeviceIdentity {
-    /// Looks a key up, with all that it rests on, in one go, and judges it.
+    /// Reads a key and the records it depends on in one snapshot, and validates it.
     pub(super) async fn show_key(
         &self,
         text: &str,
@@ -80,7 +80,7 @@ impl DeviceIdentity {
             return unknown(ApiKeyRefusal::Unknown);
         };
         let [key, category, manager] = at.places();
-        // They are removed together with it.
+        // The location is deleted in the same batch as the key, and a category or manager in use cannot be deleted.
         let (Some(key), Some(category), Some(manager)) = (
             found.get(&key)?,
             found.get(&category)?,
@@ -101,7 +101,7 @@ impl DeviceIdentity {
         })
     }
 
-    /// Counts a use of the key.
+    /// Counts a use of the key against its rate limit.
     pub(super) fn take_turn(&self, grant: &Grant, now: Timestamp) -> Result<(), Duration> {
         let Metadata {
             namespace, name, ..
@@ -111,7 +111,7 @@ impl DeviceIdentity {
 }
 
 impl KeyLocation {
-    /// Where the key, its category and its manager stand.
+    /// Returns the places of the key, its category and its manager.
     fn places(&self) -> [Key; 3] {
         [
             object_key::<ApiKey>(&self.namespace, &self.name),
@@ -122,15 +122,15 @@ impl KeyLocation {
 }
 
 impl Grant {
-    /// The key, as the audit trail calls it.
+    /// Returns the key's target in the audit trail.
     pub(super) fn target(&self) -> Target {
         let key = &self.key.record.metadata;
         ApiKey::target(&key.namespace, &key.name)
     }
 
-    /// Whose share of what is judged is taken: that of the station's client certificate, or else of the key's namespace. Each
-    /// station of a factory may have an operator's token of its own, and all of them are one party. What is done is told of the
-    /// station's origin.
+    /// Returns whose share of CPU-bound work is used: that of the station's client certificate, or else of the key's
+    /// namespace. The stations of a factory share it even if each has its own operator's token. The audit trail records
+    /// the station's own origin.
     pub(super) fn asker(&self, station: &Station) -> Who {
         let who = &station.origin().who;
         if matches!(who, Who::Station { .. }) {
@@ -160,14 +160,14 @@ impl Grant {
         }
     }
 
-    /// Whether the station has shown the client certificate of the key's category.
+    /// Returns whether the station has the client certificate of the key's category.
     fn is_of_station(&self, station: &Station, now: Timestamp) -> bool {
         let category = &self.category.record.spec;
         let shown = station.certificate();
         shown.is_some_and(|shown| category.has_client(shown, now))
     }
 
-    /// Lets a batch go through only while the grant is as it was.
+    /// Lets a batch commit only if key, category and manager are unchanged.
     pub(super) fn require(&self, batch: &mut Batch) {
         Object::require(batch, &self.key);
         Object::require(batch, &self.category);

@@ -1,5 +1,5 @@
-//! What is remembered of a device's attestations: what each came to, which values its registers had, and what the event
-//! log says was measured into those that had another value than before.
+//! The history of a device's attestations: the results, the PCR values, and the event log entries of PCRs whose values
+//! changed.
 
 use data_encoding::HEXLOWER;
 use keyproof_store::Timestamp;
@@ -8,77 +8,76 @@ use serde::{Deserialize, Serialize};
 
 use super::{LearntRegister, PcrPolicy, identity::Device};
 
-/// How many attestations of a device are remembered.
+/// How many attestations of a device are stored.
 const REMEMBERED: usize = 16;
 
-/// How many events of a log are remembered of one attestation: of each register the first ones.
+/// How many event log entries are stored for one attestation, shared evenly by its PCRs.
 const EVENTS: usize = 64;
 
-/// The most that is kept of what an event says, in characters.
+/// The longest stored text of an event, in characters.
 const LONGEST_HINT: usize = 80;
 
-/// The shortest text that is taken for one in an event's data, in characters.
+/// The shortest text that is recognised in an event's data, in characters.
 const SHORTEST_HINT: usize = 4;
 
-/// What an attestation came to.
+/// The result of an attestation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// When it was judged.
+    /// When it was evaluated.
     pub at: Timestamp,
-    /// The name of the category that it was judged for.
+    /// The name of the category.
     pub category: String,
-    /// The Name of the attestation key, in hex.
+    /// The Name of the AK, in hex.
     pub ak: String,
-    /// The registers that were to be quoted.
+    /// The PCRs that were to be quoted.
     pub selection: String,
     /// Whether it was accepted.
     pub accepted: bool,
-    /// The checks that failed or warned, a line each.
+    /// The checks that failed or warned, one line each.
     pub told: Vec<String>,
-    /// The values of its registers; absent in records of before.
+    /// The PCR values; unknown in records of earlier releases.
     #[serde(default)]
     pub registers: Registers,
-    /// What the log says was measured into registers that had another value than before; nothing without a log.
+    /// The event log entries of PCRs whose values changed; empty without a log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<LoggedEvent>,
 }
 
-/// The values that a device's registers had at an attestation, as far as its key has signed them.
+/// The PCR values of an attestation, if the AK has signed them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Registers {
-    /// None were shown, or they are not those of the quote.
+    /// No values were sent, or they do not match the quote.
     #[default]
     Unknown,
-    /// The same as at the latest attestation before of which they are known. Nobody is shown this: it is how the store
-    /// keeps them.
+    /// The same values as at the last attestation at which they are known. Only used in the store.
     Same,
-    /// These.
+    /// The values.
     Values(Vec<LearntRegister>),
 }
 
-/// An event of a log, of a register that has another value than before.
+/// An event log entry of a PCR whose value changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedEvent {
-    /// The name of the bank's hash.
+    /// The name of the PCR bank.
     pub bank: String,
-    /// The register's number.
+    /// The PCR's index.
     pub index: u8,
-    /// What was measured: the TCG's name of it, or a number.
+    /// The event type: its TCG name, or a number.
     pub kind: String,
     /// The digest that was extended, in lower-case hexadecimal.
     pub digest: String,
-    /// How much of the event is backed by the registers, as [`keyproof_tpm::EventTrust`] calls it.
+    /// How far the PCRs confirm the event, as a name of [`keyproof_tpm::EventTrust`].
     pub backed: String,
-    /// The text in what the log says of it, if there is any: a hint, as far as it is not backed.
+    /// Text found in the event's data, if any. It is only a hint where the PCRs do not confirm it.
     pub hint: String,
 }
 
-/// A register, by the name of its bank and its number.
+/// A PCR's bank name and index.
 pub(super) type RegisterName = (String, u8);
 
 impl Device {
-    /// Remembers an attestation.
+    /// Adds an attestation to the history.
     pub(super) fn remember(&mut self, mut verdict: Verdict) {
         if matches!(&verdict.registers, Registers::Values(values) if self.last_values() == Some(values))
         {
@@ -91,7 +90,7 @@ impl Device {
             Registers::Same | Registers::Unknown => known,
         });
         self.attestations.push(verdict);
-        // Those that refer to what has gone have it from now on.
+        // If the values that `Same` refers to are dropped, store them with the first such entry.
         let mut kept = self.attestations.iter_mut();
         let first = kept.find(|kept| kept.registers != Registers::Unknown);
         if let (Some(values), Some(first)) = (known, first)
@@ -101,7 +100,7 @@ impl Device {
         }
     }
 
-    /// The values at the latest attestation of which they are known.
+    /// Returns the last known PCR values.
     fn last_values(&self) -> Option<&Vec<LearntRegister>> {
         let mut latest = self.attestations.iter().rev();
         latest.find_map(|verdict| match &verdict.registers {
@@ -110,7 +109,7 @@ impl Device {
         })
     }
 
-    /// The registers of these that have another value than at the attestation before, or than they are to have.
+    /// Returns the quoted PCRs whose values differ from the last known, the learnt or the expected ones.
     pub(super) fn changed(
         &self,
         quoted: &[LearntRegister],
@@ -140,7 +139,7 @@ impl Device {
             .collect()
     }
 
-    /// The attestations as they are shown: each with its values.
+    /// Returns the history with the values filled in for [`Registers::Same`].
     pub(super) fn history(self) -> Vec<Verdict> {
         let mut known: Option<Vec<LearntRegister>> = None;
         let all = self.attestations.into_iter();
@@ -159,7 +158,7 @@ impl Device {
     }
 }
 
-/// What a log says was measured into these registers.
+/// Returns the event log entries for these PCRs.
 pub(super) fn events_of(
     replayed: &ReplayedLog<'_>,
     registers: &[RegisterName],
@@ -187,7 +186,7 @@ pub(super) fn events_of(
     told
 }
 
-/// The longest text in an event's data, as ASCII or as UTF-16.
+/// Returns the longest text in an event's data, as ASCII or UTF-16.
 fn hint(data: &[u8]) -> String {
     let narrow = data.iter().copied().map(u16::from);
     let (even, odd) = (data, data.get(1..).unwrap_or_default());
@@ -208,7 +207,7 @@ fn hint(data: &[u8]) -> String {
     }
 }
 
-/// The longest run of printable ASCII among these units, cut to what is kept.
+/// Returns the longest run of printable ASCII among these units, cut to [`LONGEST_HINT`].
 fn longest(units: impl Iterator<Item = u16>) -> String {
     let (mut longest, mut run) = (String::new(), String::new());
     for unit in units {
@@ -286,7 +285,7 @@ mod tests {
         device.remember(verdict(1, Registers::Values(values("a"))));
         assert_eq!(changed(&device, "a", &PcrPolicy::Learn), []);
         assert_eq!(changed(&device, "b", &PcrPolicy::Any), seven);
-        // It was like this before, and not as it was learnt.
+        // The value is unchanged, but differs from the learnt one.
         device.learnt = Some(values("b"));
         assert_eq!(changed(&device, "a", &PcrPolicy::Learn), seven);
         assert_eq!(changed(&device, "a", &PcrPolicy::Any), []);

@@ -1,8 +1,7 @@
-//! Which device an endorsement key is of, and which attestation keys of it were shown to be in its TPM.
+//! The binding of devices to EKs, and the AKs that are active.
 //!
-//! A device is a vendor and a serial number within a manager; its name and version may change. It is bound to an
-//! endorsement key, and the endorsement key to it, once the credential of one of its attestation keys was opened. Until
-//! then nothing is known of it: whoever provisions binds nothing.
+//! A device is a vendor and a serial number within a manager; its name and version may change. It is bound to an EK,
+//! and the EK to it, once the credential of one of its AKs was opened. Provisioning alone binds nothing.
 
 use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Store, Timestamp};
 use keyproof_tpm::TpmsClockInfo;
@@ -12,10 +11,10 @@ use serde_json::Value;
 use super::{LearntRegister, Manager, Verdict, certified::Certified, ticket::Ticket};
 use crate::{StorageError, audit::Target, slot::Slot};
 
-/// Which device it is: a vendor and a serial number within a manager.
+/// The identity of a device: a vendor and a serial number within a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicePlace {
-    /// Where the manager is.
+    /// The manager's namespace.
     pub namespace: String,
     /// The manager's name.
     pub manager: String,
@@ -25,31 +24,32 @@ pub struct DevicePlace {
     pub serial: String,
 }
 
-/// At `tpm_device/<namespace>/<manager>/<vendor>/<serial>`: a device that is bound to an endorsement key, or was.
+/// At `tpm_device/<namespace>/<manager>/<vendor>/<serial>`: a device that is or was bound to an EK.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
     #[serde(flatten)]
     pub(super) place: DevicePlace,
     pub(super) name: String,
     pub(super) version: String,
-    /// The Name of its endorsement key, in hex; none since it was forgotten.
+    /// The Name of its EK, in hex; `None` if it was forgotten.
     pub(super) ek: Option<String>,
-    /// Drawn whenever it is forgotten, and its manager's before: what was issued to an earlier one is good no more.
+    /// Redrawn whenever the device is forgotten, and at first the manager's. Anything issued to an earlier incarnation
+    /// is void.
     pub(super) incarnation: String,
-    /// That of the manager it was bound below. To another manager of the same name it is unknown.
+    /// The incarnation of the manager it was bound below. It is not bound below a new manager of the same name.
     #[serde(default)]
     pub(super) manager_incarnation: String,
     /// When it was bound.
     pub(super) bound_at: Timestamp,
-    /// Its registers in its first accepted attestation, where those are learnt.
+    /// The PCR values of its first accepted attestation, if they are learnt.
     #[serde(default)]
     pub(super) learnt: Option<Vec<LearntRegister>>,
-    /// What its last attestations came to, the latest last.
+    /// Its last attestations, the latest last.
     #[serde(default)]
     pub(super) attestations: Vec<Verdict>,
 }
 
-/// Clock and counters of a TPM, as an attestation said them (`TPMS_CLOCK_INFO`).
+/// The clock and counters of a TPM from an attestation (`TPMS_CLOCK_INFO`).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
     clock: u64,
@@ -88,10 +88,10 @@ impl Seen {
 
 impl Record for Device {
     const TYPE: &'static str = "tpm_device";
-    /// 1 was bound by a provision alone, which proves nothing.
+    /// Version 1 was bound by a provision, without proof.
     const VERSION: u32 = 2;
 
-    /// Its place in the store says which namespace and manager it is of; the record says so once it is bound.
+    /// Drops the unproven binding. Version 1 had no place in the record; it is written when the device is bound.
     fn upgrade(from: u32, mut data: Value) -> Option<Value> {
         if from == 1 {
             let device = data.as_object_mut()?;
@@ -105,19 +105,19 @@ impl Record for Device {
     }
 }
 
-/// At `tpm_endorsement_key/<namespace>/<manager>/<ek>`: which device it is bound to.
+/// At `tpm_endorsement_key/<namespace>/<manager>/<ek>`: the device that this EK is bound to.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
     pub(super) vendor: String,
     pub(super) serial: String,
-    /// That of the manager it was bound below.
+    /// The incarnation of the manager it was bound below.
     #[serde(default)]
     pub(super) manager_incarnation: String,
 }
 
 impl Record for Owner {
     const TYPE: &'static str = "tpm_endorsement_key";
-    /// 1 was bound by a provision alone, which proves nothing.
+    /// Version 1 was bound by a provision, without proof.
     const VERSION: u32 = 2;
 
     fn upgrade(from: u32, mut data: Value) -> Option<Value> {
@@ -131,12 +131,13 @@ impl Record for Owner {
 }
 
 impl Owner {
-    /// An earlier release bound it without a proof; no device has an empty vendor or serial number.
+    /// Returns whether this is an unproven binding of an earlier release. Real vendors and serial numbers are not
+    /// empty.
     const fn is_nobody(&self) -> bool {
         self.vendor.is_empty() && self.serial.is_empty()
     }
 
-    /// Whether it is bound to this device, below the same manager.
+    /// Returns whether it is bound to this device, below the same manager.
     pub(super) fn is_of(&self, device: &Device) -> bool {
         self.vendor == device.place.vendor
             && self.serial == device.place.serial
@@ -148,19 +149,19 @@ impl Owner {
     }
 }
 
-/// At `tpm_attestation_key/<namespace>/<manager>/<ak>`: an attestation key that is active, for its credential was
-/// opened. It counts as long as its device is in the same incarnation.
+/// At `tpm_attestation_key/<namespace>/<manager>/<ak>`: an AK that is active, as its credential was opened. It is valid
+/// only for the incarnation of its device.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ActiveKey {
     pub(super) vendor: String,
     pub(super) serial: String,
     pub(super) ek: String,
     pub(super) incarnation: String,
-    /// That of the manager it was activated below.
+    /// The incarnation of the manager it was activated below.
     #[serde(default)]
     pub(super) manager_incarnation: String,
     pub(super) activated_at: Timestamp,
-    /// As its last attestation said that was stored and whose clock and counters had not gone back, accepted or not.
+    /// The clock and counters of the last stored attestation in which they had not gone back, accepted or not.
     #[serde(default)]
     pub(super) last_seen: Option<Seen>,
 }
@@ -172,7 +173,7 @@ impl ActiveKey {
         Key::new(Self::TYPE, [namespace, manager, ak])
     }
 
-    /// The device that it was activated for, below this manager.
+    /// Returns the device that it was activated for.
     pub(super) fn device(&self, namespace: &str, manager: &str) -> DevicePlace {
         DevicePlace {
             namespace: namespace.to_owned(),
@@ -182,7 +183,7 @@ impl ActiveKey {
         }
     }
 
-    /// Whether it is of this device, as that is now.
+    /// Returns whether it is valid for the present incarnation of this device.
     pub(super) fn counts_for(&self, device: &Device) -> bool {
         self.vendor == device.place.vendor
             && self.serial == device.place.serial
@@ -199,13 +200,13 @@ impl DevicePlace {
         )
     }
 
-    /// Where the certificates of its attestation keys are that a category has issued.
+    /// Returns the prefix of the certificates that a category has issued for the device's AKs.
     pub(super) fn certificates(&self, category: &str) -> Prefix {
         let segments = [&*self.namespace, category, &self.vendor, &self.serial];
         Prefix::new(Certified::TYPE, segments)
     }
 
-    /// As the audit trail calls it.
+    /// Returns the device's target in the audit trail.
     pub fn target(&self) -> Target {
         let Self {
             namespace,
@@ -222,33 +223,33 @@ impl DevicePlace {
     }
 }
 
-/// Why a device is not the one that it says.
+/// How a claim contradicts the stored bindings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityConflict {
-    /// The attestation key is active below another endorsement key.
+    /// The AK is active below another EK.
     #[error("the attestation key belongs to another endorsement key")]
     AttestationKey,
-    /// The endorsement key is another device's.
+    /// The EK is bound to another device.
     #[error("the endorsement key belongs to a device of another vendor or serial number")]
     EndorsementKey,
-    /// The device has another endorsement key.
+    /// The device is bound to another EK.
     #[error("a device of this vendor and serial number has another endorsement key")]
     Device,
 }
 
-/// A device and an endorsement key that is said to be its, and what is known of either, at one moment.
+/// A claim that an EK is a device's, and the bindings of both from one snapshot.
 pub(super) struct Identity {
     pub(super) place: DevicePlace,
-    /// That of the manager there is now.
+    /// The incarnation of the present manager.
     manager_incarnation: String,
-    /// The Name of the endorsement key, in hex.
+    /// The Name of the EK, in hex.
     ek: String,
     device: Slot<Device>,
     owner: Slot<Owner>,
 }
 
 impl Identity {
-    /// The records that it is read from.
+    /// Returns the keys of the records that it is read from.
     pub(super) fn keys(place: &DevicePlace, ek: &str) -> [Key; 2] {
         let owner = Owner::key(&place.namespace, &place.manager, ek);
         [place.key(), owner]
@@ -270,7 +271,7 @@ impl Identity {
         })
     }
 
-    /// Compares the claim with what is known.
+    /// Checks that the claim does not contradict the bindings.
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         if let Some(record) = self.owner.record()
             && !record.is_nobody()
@@ -286,19 +287,19 @@ impl Identity {
         Ok(())
     }
 
-    /// The device, if it was ever bound below this manager.
+    /// Returns the device, if it was ever bound below this manager.
     pub(super) fn device(&self) -> Option<&Device> {
         let device = self.device.record();
         device.filter(|device| device.manager_incarnation == self.manager_incarnation)
     }
 
-    /// That of the device now.
+    /// Returns the present incarnation of the device.
     pub(super) fn incarnation(&self) -> &str {
         self.device()
             .map_or(&self.manager_incarnation, |device| &device.incarnation)
     }
 
-    /// The device as it is once its key's credential was opened. Only for a claim without a conflict.
+    /// Returns the device after its binding. The claim must have passed [`check`](Self::check).
     pub(super) fn bound(&self, ticket: &Ticket, now: Timestamp) -> Device {
         let since = self.device().filter(|device| device.ek.is_some());
         Device {
@@ -314,7 +315,7 @@ impl Identity {
         }
     }
 
-    /// Adds to a batch that the device is this from now on, and the endorsement key its.
+    /// Adds the binding of the device and the EK to a batch.
     pub(super) fn write(&self, batch: &mut Batch, device: Device) {
         let owner = Owner {
             vendor: self.place.vendor.clone(),
@@ -325,14 +326,14 @@ impl Identity {
         self.owner.put(batch, Some(owner), None);
     }
 
-    /// Lets a batch go through only while what is known is known.
+    /// Lets a batch commit only if the bindings are unchanged.
     pub(super) fn require(&self, batch: &mut Batch) {
         self.device.require(batch);
         self.owner.require(batch);
     }
 }
 
-/// 128 random bits in hex.
+/// Draws 128 random bits, in hex.
 pub(super) fn draw(store: &Store) -> String {
     let mut random = [0; 16];
     store.entropy().fill(&mut random);
@@ -350,7 +351,7 @@ mod tests {
         serde_json::from_value(R::upgrade(1, data).unwrap()).unwrap()
     }
 
-    /// As the release before wrote them, at a provision that nobody had to prove.
+    /// Records that the earlier release wrote at a provision, without proof.
     #[test]
     fn what_a_provision_alone_has_bound_is_bound_no_more() {
         let of_before =

@@ -1,5 +1,5 @@
-//! All that is known about an attestation key of a device, read in one go: whose it is, whether it is active, its
-//! certificates, and what these rest on.
+//! The records of a device's AK, read in one snapshot: its device, whether it is active, its certificates, and what
+//! these depend on.
 
 use std::collections::BTreeSet;
 
@@ -14,30 +14,30 @@ use super::{
 };
 use crate::{StorageError, slot::Slot};
 
-/// Which attestation key.
+/// The place of an AK.
 #[derive(Clone)]
 pub(super) struct KeyPlace {
     pub(super) device: DevicePlace,
     pub(super) category: String,
-    /// The Names of endorsement key and attestation key, in hex.
+    /// The Names of the EK and the AK, in hex.
     pub(super) ek: String,
     pub(super) ak: String,
 }
 
-/// What is known about it.
+/// The records of an AK.
 pub(super) struct KeyRecords {
     place: KeyPlace,
     pub(super) identity: Identity,
     category: Stored<Object<Category>>,
     manager: Stored<Object<Manager>>,
     active: Slot<ActiveKey>,
-    /// Whether the key that is active counts for the device that it was activated for, which may be another.
+    /// Whether the active key is valid for the device that it was activated for, which may be another one.
     is_in_use: bool,
     certified: Slot<Certified>,
     found: Snapshot,
 }
 
-/// An active key, its device, and its certificates by the category, if it has issued any.
+/// An active AK, its device, and its certificates from the category, if any.
 #[derive(Clone)]
 pub(super) struct KeyState {
     pub(super) device: Device,
@@ -57,7 +57,7 @@ impl KeyPlace {
 }
 
 impl DeviceIdentity {
-    /// Reads what is known about a key, and `more`; `None` if its category or manager is not there.
+    /// Reads the records of an AK, and `more`. Returns `None` if its category or manager does not exist.
     pub(super) async fn key_records(
         &self,
         place: KeyPlace,
@@ -128,18 +128,18 @@ impl DeviceIdentity {
 }
 
 impl KeyRecords {
-    /// Whether category or manager is put out of use.
+    /// Returns whether the category or the manager is disabled.
     pub(super) fn is_disabled(&self) -> bool {
         self.category.record.metadata.disable || self.manager.record.metadata.disable
     }
 
-    /// What the category asks of registers.
+    /// Returns the category's PCR policy.
     pub(super) const fn pcr_policy(&self) -> &PcrPolicy {
         &self.category.record.spec.pcr_policy
     }
 
-    /// Compares what the key is said to be with what is known, as far as that still counts: nothing removes what was known of a
-    /// key whose certificates had ended before its device was forgotten.
+    /// Checks that the place does not contradict the bindings that are still valid. The record of an active key remains
+    /// if its certificates had expired before its device was forgotten.
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         self.identity.check()?;
         match self.active.record() {
@@ -150,13 +150,13 @@ impl KeyRecords {
         }
     }
 
-    /// The certificates of the key that were made for the device as it is now.
+    /// Returns the AK's certificates for the present incarnation of the device.
     pub(super) fn certified(&self) -> Option<&Certified> {
         let certified = self.certified.record();
         certified.filter(|certified| certified.incarnation == self.identity.incarnation())
     }
 
-    /// The key, if it is active.
+    /// Returns the AK if it is active.
     pub(super) fn state(&self) -> Option<KeyState> {
         let device = self.identity.device()?;
         let active = self.active.record();
@@ -167,7 +167,7 @@ impl KeyRecords {
         })
     }
 
-    /// Whether the API key that a certificate was made with upholds it, or did when it was deleted.
+    /// Returns whether a certificate's API key upholds it, or upheld it when the key was deleted.
     pub(super) fn is_upheld(&self, issued: &Issued) -> Result<bool, StorageError> {
         let mut places = made_with(&self.place.device.namespace, &self.place.category, issued);
         if let Some(place) = places.next()
@@ -186,12 +186,12 @@ impl KeyRecords {
         }))
     }
 
-    /// What was read beside it.
+    /// Returns the snapshot, which also contains `more`.
     pub(super) const fn found(&self) -> &Snapshot {
         &self.found
     }
 
-    /// Adds to a batch what is to be known from now on. It goes through only while all that was read is as it was.
+    /// Adds the AK's new state to a batch, which commits only if all that was read is unchanged.
     pub(super) fn write(&self, batch: &mut Batch, next: KeyState) -> Result<(), StorageError> {
         Object::require(batch, &self.category);
         Object::require(batch, &self.manager);
@@ -218,7 +218,7 @@ impl KeyRecords {
     }
 }
 
-/// Where the API key is that a certificate was made with: as it is, and as it was when it was deleted.
+/// Returns where the API key of a certificate is stored: the live key, and the deleted one.
 pub(super) fn made_with(
     namespace: &str,
     category: &str,

@@ -1,8 +1,8 @@
-//! Selectors of labels, as Kubernetes writes them: `env in (staging, testing), tier != web, !legacy`.
+//! Label selectors in Kubernetes syntax: `env in (staging, testing), tier != web, !legacy`.
 
 use std::collections::BTreeMap;
 
-/// What is asked of an object's labels: all of its requirements. Without any, it selects every object.
+/// Requirements on an object's labels, all of which must match. An empty selector matches every object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
@@ -16,25 +16,25 @@ struct Requirement {
 enum Asked {
     Absent,
     Present,
-    /// Its value is one of these.
+    /// The value is one of these.
     In(Vec<String>),
-    /// It is absent, or its value is none of these.
+    /// The label is absent, or its value is none of these.
     NotIn(Vec<String>),
 }
 
-/// A text is no selector.
+/// A text is not a valid selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{expected} is expected at character {at}")]
 pub struct LabelSelectorError {
-    /// What should stand there.
+    /// What was expected.
     pub expected: &'static str,
-    /// Where, in characters, the first being 0.
+    /// The position, in characters from 0.
     pub at: usize,
 }
 
 impl LabelSelector {
-    /// Reads requirements with commas between them: `label`, `!label`, `label = value` (also `==`), `label != value`,
-    /// `label in (value, …)` and `label notin (value, …)`. A value may be empty. No text at all asks for nothing.
+    /// Parses requirements separated by commas: `label`, `!label`, `label = value` (also `==`), `label != value`,
+    /// `label in (value, …)` and `label notin (value, …)`. A value may be empty. An empty text matches every object.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl LabelSelector {
         }
     }
 
-    /// Whether an object with these labels is meant.
+    /// Returns whether an object with these labels matches.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|Requirement { label, asked }| {
             let value = labels.get(label);
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether this stands next, which is then passed over with the blanks behind it.
+    /// Consumes `mark` and the white space after it, if it comes next.
     fn take(&mut self, mark: &str) -> bool {
         match self.rest.strip_prefix(mark) {
             Some(rest) => {
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What stands before the next mark or blank; may be empty.
+    /// Consumes the text up to the next mark or white space; may be empty.
     fn word(&mut self) -> &'a str {
         let ends =
             |c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | '=' | '!' | '<' | '>');
@@ -186,7 +186,7 @@ mod tests {
         for (text, expected) in [
             ("", true),
             ("  ", true),
-            // The contract's own example.
+            // The example of the API's documentation.
             ("env in (staging, testing), tier in (web, db)", true),
             ("env in (staging), tier in (web, db)", false),
             ("env in(testing),tier=web", true),
@@ -209,7 +209,7 @@ mod tests {
             ("env=", false),
             ("Env=testing", false),
             ("env=Testing", false),
-            // Words that are marks elsewhere.
+            // Operators are allowed as names.
             ("in", false),
             ("notin in (a)", false),
             ("f5.com/site-a_b.c!=d", true),

@@ -1,4 +1,4 @@
-//! Managers: each with a root CA of its own, and the manufacturers' roots that it trusts.
+//! Managers: each has a root CA, and a list of TPM manufacturers' roots that it trusts.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,16 +13,16 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// A manager's own part.
+/// The manager's own fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manager {
-    /// The CAs of TPM manufacturers, in PEM as they were given.
+    /// The trusted CAs of TPM manufacturers, in PEM as uploaded.
     pub ek_roots: Vec<String>,
     /// Whether the roots of the trust bundle are trusted too.
     #[serde(default)]
     pub ek_trust_bundle: bool,
-    /// Drawn when it is made, and empty if an earlier release made it: what is bound below another manager of its name is
-    /// not bound below this one.
+    /// Drawn when the manager is created; empty if an earlier release created it. Devices bound below a deleted manager
+    /// of the same name are not bound below this one.
     #[serde(default)]
     pub(super) incarnation: String,
     pub(super) root: Authority,
@@ -43,7 +43,7 @@ impl Kind for Manager {
         None
     }
 
-    /// Deletes a manager that no category refers to, and with it the key of its root CA.
+    /// Deletes a manager that no category refers to, with the key of its root CA.
     async fn delete<B: Clone + Send + Sync>(
         devices: &DeviceIdentity,
         administrator: &Administrator<Self>,
@@ -60,12 +60,12 @@ impl Kind for Manager {
 }
 
 impl Manager {
-    /// The name of its root CA.
+    /// Returns the commonName of its root CA.
     pub fn root_ca_name(&self) -> &str {
         &self.root.name
     }
 
-    /// The certificate of its root CA, in PEM.
+    /// Returns the certificate of its root CA, in PEM.
     pub fn root_ca_certificate(&self) -> &str {
         &self.root.certificate
     }
@@ -74,14 +74,14 @@ impl Manager {
 /// Which TPM manufacturers a manager trusts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedMakers {
-    /// The CAs of manufacturers, in PEM.
+    /// The CAs of TPM manufacturers, in PEM.
     pub ek_roots: Vec<String>,
     /// Whether the roots of the trust bundle are trusted too.
     pub ek_trust_bundle: bool,
 }
 
 impl TrustedMakers {
-    /// Those that a manager trusts.
+    /// Returns those that a manager trusts.
     pub(super) fn of(manager: &Manager) -> Self {
         Self {
             ek_roots: manager.ek_roots.clone(),
@@ -90,16 +90,16 @@ impl TrustedMakers {
     }
 }
 
-/// Why a manager was not made.
+/// Why a manager was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateManagerError {
-    /// Its root CA could not be made.
+    /// Its root CA could not be created.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// There is one of this name.
+    /// A manager of this name exists.
     #[error("there is a tpm_manager of this name")]
     Exists,
-    /// Its metadata is not in order.
+    /// The metadata is invalid.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// A manufacturer's root is not a CA's certificate.
@@ -116,13 +116,13 @@ pub enum ReplaceManagerError<B> {
     /// A manufacturer's root is not a CA's certificate.
     #[error("manufacturers' roots, {0}")]
     Roots(#[from] TrustListError),
-    /// There is none of this name.
+    /// There is no manager of this name.
     #[error("there is no such tpm_manager")]
     Unknown,
 }
 
 impl DeviceIdentity {
-    /// Makes a manager and its root CA.
+    /// Creates a manager and its root CA.
     ///
     /// # Errors
     ///
@@ -165,8 +165,8 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Replaces which manufacturers a manager trusts, and nothing else. What refused the `body` is told only of a
-    /// manager that is there.
+    /// Replaces only which TPM manufacturers a manager trusts. An error in `body` is returned only if the manager
+    /// exists.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl DeviceIdentity {
             .await
     }
 
-    /// Changes which manufacturers a manager trusts to what `change` makes of it.
+    /// Applies `change` to the TPM manufacturers that a manager trusts.
     pub(super) async fn change_manager<B>(
         &self,
         administrator: &Administrator<Manager>,

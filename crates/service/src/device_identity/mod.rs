@@ -1,10 +1,10 @@
-//! TPM provisioning as F5's distributed cloud has it: a manufacturing station shows an API key and a device's TPM keys,
-//! and gets an attestation-key certificate that only that TPM can open.
+//! TPM provisioning with the API of F5 Distributed Cloud. A manufacturing station sends an API key and a device's TPM
+//! keys, and receives an attestation key (AK) certificate that only that TPM can decrypt.
 //!
-//! A *manager* owns a root CA, each *category* below it a CA of its own and a list of trusted endorsement certificates,
-//! and each *API key* lets stations provision for one category. A *device* is a vendor and a serial number within a
-//! manager. It is bound to an endorsement key once its TPM has opened the credential of an attestation key. The private
-//! keys of CAs are sealed under their own records; a category's client key is shown once and not kept.
+//! A *manager* owns a root CA. Each *category* below it has its own CA and an allow-list of endorsement key (EK)
+//! certificates. Each *API key* lets stations provision for one category. A *device* is a vendor and a serial number
+//! within a manager. It is bound to an EK once its TPM has opened the credential of an AK. The private keys of CAs are
+//! stored sealed in their records. A category's client key is returned once and not stored.
 
 mod activation;
 mod api_keys;
@@ -97,18 +97,18 @@ use crate::{Audit, Clock, Judging, StorageError, Who, ending::FirstToEnd, rate_l
 use client_certificates::KnownAuthorities;
 use trust::KnownBundle;
 
-/// The rules that operators choose.
+/// The settings that operators choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceIdentitySettings {
-    /// How often a minute stations may call with one API key, on each server; 0 is without a limit.
+    /// The most calls per minute with one API key, on each server. 0 means no limit.
     pub rate_limit_per_minute: u32,
-    /// Where others find a category's revocation list, with `{namespace}` and `{name}` in the place of the category's. In
-    /// ASCII; certificates say it.
+    /// The URL template of a category's CRL, with the placeholders `{namespace}` and `{name}`. Must be ASCII, as it is
+    /// written into certificates.
     pub revocation_list_url: Option<String>,
 }
 
 impl Default for DeviceIdentitySettings {
-    /// Ten calls a second.
+    /// 600 calls per minute, and no CRL URL.
     fn default() -> Self {
         Self {
             rate_limit_per_minute: 600,
@@ -124,20 +124,20 @@ pub struct DeviceIdentity {
     audit: Arc<Audit>,
     judging: Judging,
     rate_limit: RateLimit,
-    /// One revocation list at a time is made here.
+    /// Held while this server makes a CRL.
     list_making: Mutex<()>,
     authorities: KnownAuthorities,
-    /// When the first CA of a category ends, in milliseconds; 0 without one.
+    /// When the first category CA expires, in milliseconds since the Unix epoch; 0 if none does.
     authorities_end: AtomicU64,
     first_to_end: FirstToEnd,
     trust: KnownBundle,
-    /// One at a time reads the trust bundle here.
+    /// Held while this server reads the trust bundle.
     trust_reading: Mutex<()>,
     revocation_list_url: Option<String>,
 }
 
 impl DeviceIdentity {
-    /// The provisioning of this store, under these rules.
+    /// Creates the use cases over this store.
     pub(crate) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -161,8 +161,8 @@ impl DeviceIdentity {
         }
     }
 
-    /// Decodes, judges, or makes keys and certificates for whoever asks, off the async threads. What is everybody's keyproof
-    /// itself asks for.
+    /// Runs CPU-bound work off the async threads, counted against the share of `who`. Work that serves all callers
+    /// counts against [`Who::Keyproof`].
     async fn judge<T: Send + 'static>(
         &self,
         who: &Who,
@@ -211,13 +211,13 @@ mod tests {
         let refused = devices.provision(&station, request.clone()).await.err();
         assert_eq!(refused, Some(Failure::Storage(busy)));
         drop(crowd);
-        // Others that nothing but their API keys tells apart.
+        // Work for another namespace's API keys does not block this one.
         let _crowd = devices.judging.fill_of("station:other");
         let refused = devices.provision(&station, request).await.err();
         assert!(matches!(refused, Some(Failure::Refused(_))));
     }
 
-    /// Whichever operator's token each of them shows beside its API key.
+    /// The share is counted per namespace, whichever operator's token a station sends with its API key.
     #[tokio::test]
     async fn the_stations_of_a_namespace_have_half_of_what_is_judged_together() {
         let bench = bench().await;
@@ -235,13 +235,13 @@ mod tests {
             assert_eq!(refused, Some(Failure::Storage(busy)));
         }
         drop(crowd);
-        // A crowd by keys of another namespace, or of what an operator does with the same token.
+        // Load from keys of another namespace, or from the operator's own requests with the same token.
         for party in ["station:other".to_owned(), one.party()] {
             let _crowd = devices.judging.fill_of(&party);
             let refused = devices.provision(&stations[0], request.clone()).await.err();
             assert!(matches!(refused, Some(Failure::Refused(_))), "{party}");
         }
-        // The audit trail tells of the token.
+        // The audit trail records the operator's token.
         let events = bench.service.audit.events(Timestamp::EPOCH, None);
         let events = events.await.unwrap();
         let told = events

@@ -1,17 +1,17 @@
-//! Nonces of attestations. A nonce says itself until when it is good and which registers are to be quoted, and is
-//! authenticated together with the namespace, the category and the key that it was given for. Nothing is stored of it
-//! before an attestation with it is judged: however many somebody asks for, nobody else's is lost, and there is nothing
-//! to fill up. What is stored then makes it good once.
+//! Nonces of attestations. A nonce contains its expiry time and the PCRs to quote, and is authenticated together with
+//! the namespace, the category and the AK that it was issued for. The server stores nothing until an attestation uses
+//! it, so requests for nonces cannot fill the store or displace those of others. A used nonce is stored, so that it is
+//! accepted only once.
 //!
-//! It is 32 bytes, as much as any TPM takes as `qualifyingData`:
+//! It has 32 bytes, which every TPM accepts as `qualifyingData`:
 //!
 //! | bytes | |
 //! |---|---|
-//! | 6 | until when it is good, in milliseconds since 1970, big-endian |
+//! | 6 | expiry time, in milliseconds since the Unix epoch, big-endian |
 //! | 1 | the first bank in the upper four bits, the second in the lower: 0 none, 1 SHA-256, 2 SHA-384, 3 SHA-512 |
-//! | 3, 3 | the registers of each, PCR n as bit n, little-endian, as in `TPMS_PCR_SELECT` |
+//! | 3, 3 | the PCRs of each bank, PCR n as bit n, little-endian, as in `TPMS_PCR_SELECT` |
 //! | 5 | random |
-//! | 14 | the beginning of an HMAC-SHA-256 of what it was given for and the bytes before |
+//! | 14 | the first bytes of an HMAC-SHA-256 over what it was issued for and the bytes before |
 
 use std::{convert::Infallible, time::Duration};
 
@@ -32,7 +32,7 @@ use crate::{
     storage::{Attempt, settle},
 };
 
-/// How long a nonce is good.
+/// How long a nonce is valid.
 pub(super) const LIFE: Duration = Duration::from_secs(5 * 60);
 
 const SIZE: usize = 32;
@@ -40,60 +40,60 @@ const TAG: usize = 14;
 const SIGNED: usize = SIZE - TAG;
 const RANDOM: usize = 5;
 
-/// The banks that a nonce can name, by its number of them.
+/// The banks that a nonce can contain, with their numbers in it.
 const BANKS: [(u8, HashAlgorithm); 3] = [
     (1, HashAlgorithm::Sha256),
     (2, HashAlgorithm::Sha384),
     (3, HashAlgorithm::Sha512),
 ];
 
-/// As many registers as the PC Client profile has.
+/// The number of PCRs in the PC Client profile.
 const REGISTERS: u8 = 24;
 
-/// What a nonce is asked for.
+/// A request for a nonce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonceRequest {
-    /// Where the category is.
+    /// The category's namespace.
     pub namespace: String,
-    /// The name of the category that has issued the key's certificate.
+    /// The category that issued the AK's certificate.
     pub category: String,
-    /// The Name of the attestation key, as the TPM has it.
+    /// The AK's Name, as the TPM encodes it.
     pub ak_name: Sent,
-    /// The registers that are to be quoted. `None` for what is no selection.
+    /// The PCRs to quote; `None` if the selection could not be parsed.
     pub selection: Option<TpmlPcrSelection>,
 }
 
-/// What a device is to attest with.
+/// A new nonce for an attestation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedNonce {
-    /// For `qualifyingData`: 32 bytes.
+    /// The 32 bytes for `qualifyingData`.
     pub nonce: [u8; SIZE],
-    /// Until when it is good: five minutes.
+    /// When it expires, five minutes after its issue.
     pub expires_at: Timestamp,
 }
 
-/// Why there is no nonce.
+/// Why no nonce was issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NonceError {
     /// The request is malformed.
     #[error(transparent)]
     Request(#[from] FieldError),
-    /// The category is not there, or not for this station.
+    /// The category does not exist, or the station has no access to it.
     #[error("there is no such tpm_category")]
     UnknownCategory,
 }
 
-/// What a nonce is good for.
+/// A nonce with its decoded contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Nonce {
     bytes: [u8; SIZE],
-    /// Until when it is good.
+    /// When it expires.
     pub(super) expires_at: Timestamp,
-    /// The registers that were asked for.
+    /// The PCRs to quote.
     pub(super) selection: TpmlPcrSelection,
 }
 
-/// What a nonce is given for.
+/// What a nonce is issued for.
 #[derive(Clone, Copy)]
 pub(super) struct Purpose<'a> {
     pub(super) namespace: &'a str,
@@ -102,7 +102,7 @@ pub(super) struct Purpose<'a> {
 }
 
 impl Purpose<'_> {
-    /// Authenticates what a nonce says.
+    /// Returns the tag that authenticates a nonce's contents for this purpose.
     fn tag(&self, key: &ChallengeKey, said: &[u8]) -> [u8; TAG] {
         let mut context = hmac::Context::with_key(&key.key);
         let parts = [
@@ -112,7 +112,7 @@ impl Purpose<'_> {
             said,
         ];
         for part in parts {
-            // Each says where it ends, so that none can be shifted against another.
+            // Length prefixes keep the boundaries between the parts unambiguous.
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
@@ -126,7 +126,7 @@ impl Purpose<'_> {
 }
 
 impl Nonce {
-    /// A new one. `None` for registers that a nonce cannot name.
+    /// Creates a nonce. Returns `None` if it cannot contain this selection.
     fn new(
         purpose: Purpose<'_>,
         selection: TpmlPcrSelection,
@@ -148,7 +148,7 @@ impl Nonce {
         })
     }
 
-    /// Reads what came for a nonce; `None` if it was not given for this.
+    /// Decodes and authenticates a nonce. Returns `None` if it was not issued for this purpose.
     pub(super) fn read(bytes: &[u8], purpose: Purpose<'_>, key: &ChallengeKey) -> Option<Self> {
         let bytes: [u8; SIZE] = bytes.try_into().ok()?;
         let (said, tag) = bytes.split_at_checked(SIGNED)?;
@@ -166,20 +166,20 @@ impl Nonce {
         })
     }
 
-    /// Where it is noted that it was used, and until when.
+    /// Returns the record that marks the nonce as used, with its key and expiry time.
     pub(super) fn spent(&self) -> (Key, SpentNonce, Timestamp) {
         let key = Key::new(SpentNonce::TYPE, ["_", &HEXLOWER.encode(&self.bytes)]);
         (key, SpentNonce {}, self.expires_at.saturating_add(APART))
     }
 }
 
-/// At `tpm_spent_nonce/_/<nonce>`: a nonce that was used. Only an active key leaves one.
+/// At `tpm_spent_nonce/_/<nonce>`: a used nonce. Only attestations of active AKs write one.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct SpentNonce {}
 
 record!(SpentNonce, "tpm_spent_nonce");
 
-/// The seven bytes of a selection: some registers of one or two banks.
+/// Encodes a selection of PCRs from one or two banks in seven bytes.
 fn write_selection(selection: &TpmlPcrSelection) -> Option<[u8; 7]> {
     let mut written = [0; 7];
     let (which, masks) = written.split_first_mut()?;
@@ -217,15 +217,15 @@ fn read_selection(written: &[u8; 7]) -> Option<TpmlPcrSelection> {
     Some(banks.into_iter().collect())
 }
 
-/// What nonces are authenticated with.
+/// The key that authenticates nonces.
 pub(super) struct ChallengeKey {
-    /// What tells it from others: tickets that were issued under another are void.
+    /// Identifies the key. Tickets that were issued under another one are void.
     pub(super) id: String,
     key: hmac::Key,
 }
 
-/// At `tpm_challenge_key/_`: the same, as it is stored. A restore from a backup leaves it out, so that whatever devices were
-/// asked before is void: the backup does not know what was used since.
+/// At `tpm_challenge_key/_`: the stored [`ChallengeKey`]. A restore from a backup omits it, which voids all earlier
+/// nonces and tickets, because the backup does not show which of them were used since.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ChallengeKeyRecord {
     pub(super) id: String,
@@ -244,7 +244,7 @@ impl ChallengeKeyRecord {
 }
 
 impl DeviceIdentity {
-    /// A nonce for one attestation.
+    /// Issues a nonce for one attestation.
     ///
     /// # Errors
     ///
@@ -295,7 +295,7 @@ impl DeviceIdentity {
         })
     }
 
-    /// The key of this store, which is made when it is first needed.
+    /// Returns the store's challenge key, and creates it on first use.
     pub(super) async fn challenge_key(&self) -> Result<ChallengeKey, StorageError> {
         let place = ChallengeKeyRecord::place();
         let record = settle("device_identity.challenge_key", &self.store, || async {
@@ -411,7 +411,7 @@ mod tests {
         assert!(Nonce::read(&[], purpose, &key(1)).is_none());
     }
 
-    /// The backup does not know which of them were used since.
+    /// The backup does not show which of them were used since.
     #[tokio::test]
     async fn those_given_before_a_restore_are_void() {
         let bench = bench().await;
@@ -428,7 +428,7 @@ mod tests {
         let identity = &restored.service.device_identity;
         let after = identity.challenge_key().await.unwrap();
         assert!(!is_read(&after));
-        // Tickets name the key that they were issued under.
+        // Tickets contain the id of the key that they were issued under.
         assert_ne!(after.id, before.id);
     }
 }

@@ -1,4 +1,5 @@
-//! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
+//! What managers, categories and API keys have in common: a name in a namespace, metadata, and their creation and
+//! changes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,19 +18,19 @@ use crate::{
 
 /// A kind of object.
 pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Which kind it is.
+    /// The kind's value.
     const KIND: ObjectKind;
 
-    /// What it is called in the store, the audit trail and references: `tpm_manager`.
+    /// The kind's name in the store, the audit trail and references, such as `tpm_manager`.
     const NAME: &'static str = Self::KIND.name();
 
-    /// What is done to it, as the audit trail calls it.
+    /// The actions on objects of this kind in the audit trail.
     const ACTIONS: Actions;
 
-    /// The object of the same namespace that it is below, by kind and name.
+    /// Returns the kind's name and the name of the parent object, in the same namespace.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
 
-    /// Deletes one that no other refers to. What refused the `body` is told only of one that is there.
+    /// Deletes an object that no other refers to. An error in `body` is returned only if the object exists.
     ///
     /// # Errors
     ///
@@ -41,7 +42,7 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
         body: Result<(), B>,
     ) -> impl Future<Output = Result<(), Failure<DeleteError<B>>>> + Send;
 
-    /// What events of this object are of; of all of a namespace without a name.
+    /// Returns the target of an object's audit events, or that of the whole namespace if `name` is empty.
     fn target(namespace: &str, name: &str) -> Target {
         Target::TpmObject {
             kind: Self::KIND,
@@ -51,22 +52,22 @@ pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     }
 }
 
-/// What is done to objects of a kind, as the audit trail calls it.
+/// The actions on objects of a kind, as in the audit trail.
 #[derive(Clone, Copy, Debug)]
 pub struct Actions {
-    /// One is made: `tpm_manager.create`.
+    /// An object is created: `tpm_manager.create`.
     pub create: Action,
-    /// One is deleted.
+    /// An object is deleted.
     pub delete: Action,
-    /// One is read.
+    /// An object is read.
     pub get: Action,
-    /// Those of a namespace are read.
+    /// The objects of a namespace are listed.
     pub list: Action,
-    /// One is replaced.
+    /// An object is replaced.
     pub replace: Action,
 }
 
-/// An object, as others are told of it.
+/// A reference to an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// Its kind's name.
@@ -79,14 +80,14 @@ pub struct Reference {
     pub uid: String,
 }
 
-/// An object at `<kind>/<namespace>/<name>`.
+/// An object, stored at `<kind>/<namespace>/<name>`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Object<K> {
-    /// What its creator says of it.
+    /// The metadata that its creator sets.
     pub metadata: Metadata,
-    /// What keyproof says of it.
+    /// The metadata that keyproof sets.
     pub system: SystemMetadata,
-    /// What it is.
+    /// The fields of its kind.
     pub spec: K,
 }
 
@@ -106,37 +107,37 @@ impl<K: Kind> Record for Object<K> {
     const VERSION: u32 = 1;
 }
 
-/// What its creator says of an object.
+/// The metadata of an object that its creator sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// Its name, unique in the namespace for its kind.
+    /// The name, unique in the namespace for its kind.
     pub name: String,
-    /// Where it is.
+    /// The namespace.
     pub namespace: String,
-    /// For selectors.
+    /// Labels, which selectors match.
     pub labels: BTreeMap<String, String>,
-    /// For other tools.
+    /// Annotations for other tools.
     pub annotations: BTreeMap<String, String>,
-    /// For people.
+    /// A description for people.
     pub description: String,
-    /// Put out of use: whatever needs it is refused.
+    /// Whether the object is disabled. Requests that need it are rejected.
     pub disable: bool,
 }
 
-/// What keyproof says of an object.
+/// The metadata of an object that keyproof sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemMetadata {
     /// A random UUID (RFC 9562, version 4).
     pub uid: String,
-    /// Who made it, as the audit trail names them.
+    /// Who created it, as in the audit trail.
     pub creator: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it was last replaced; when it was made if it never was.
+    /// When it was last replaced; the time of creation if it never was.
     pub modified_at: Timestamp,
 }
 
-/// Why metadata is not taken. The first thing that is wrong.
+/// Why metadata was rejected. Reports the first problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// A key or value of the annotations is empty or too long.
@@ -148,7 +149,7 @@ pub enum MetadataError {
         Metadata::LONGEST_DESCRIPTION
     )]
     Description {
-        /// Its length.
+        /// Its length in bytes.
         found: usize,
     },
     /// The name is not a DNS label.
@@ -159,10 +160,10 @@ pub enum MetadataError {
     Namespace,
 }
 
-/// Why an object is not shown.
+/// Why an object was not returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
-    /// There is none of this name.
+    /// There is no object of this name.
     #[error("there is no such object")]
     Unknown,
 }
@@ -173,26 +174,26 @@ pub enum DeleteError<B> {
     /// The body was refused.
     #[error("the body was refused")]
     Body(B),
-    /// Others are below it.
+    /// Other objects refer to it.
     #[error("it is referred to by {count} objects, {} {:?} among them", .one.kind, .one.name)]
     Referred {
-        /// One of those below it.
+        /// One of the objects that refer to it.
         one: Reference,
-        /// How many there are.
+        /// How many objects refer to it.
         count: usize,
     },
-    /// There is none of this name.
+    /// There is no object of this name.
     #[error("there is no such object")]
     Unknown,
 }
 
 impl<K: Kind> Object<K> {
-    /// Lets a batch go through only while it is as it was read.
+    /// Lets a batch commit only if the object is unchanged.
     pub(super) fn require(batch: &mut Batch, read: &Stored<Self>) {
         batch.require(&read.record.metadata.key::<K>(), read.version);
     }
 
-    /// Writes an object over as it was read, so that it is not deleted while another is made below it.
+    /// Rewrites an object unchanged, so that it cannot be deleted while a child is created.
     pub(super) fn keep(batch: &mut Batch, read: &Stored<Self>) {
         let key = read.record.metadata.key::<K>();
         batch.replace(&key, read.version, &read.record, None);
@@ -200,10 +201,10 @@ impl<K: Kind> Object<K> {
 }
 
 impl Metadata {
-    /// The longest description, in bytes.
+    /// The limit of a description, in bytes.
     pub const LONGEST_DESCRIPTION: usize = 1200;
 
-    /// Where the object of this kind is.
+    /// Returns the store key of the object of this kind.
     pub(super) fn key<K: Kind>(&self) -> Key {
         object_key::<K>(&self.namespace, &self.name)
     }
@@ -233,7 +234,7 @@ pub(super) fn object_key<K: Kind>(namespace: &str, name: &str) -> Key {
 }
 
 impl DeviceIdentity {
-    /// An object by its name.
+    /// Returns an object by its name.
     ///
     /// # Errors
     ///
@@ -251,7 +252,7 @@ impl DeviceIdentity {
         Ok(stored.ok_or(Failure::Refused(FindError::Unknown))?.record)
     }
 
-    /// The objects of a namespace whose labels are those that the selector asks for, by name.
+    /// Lists the objects of a namespace whose labels match the selector, by name.
     ///
     /// # Errors
     ///
@@ -268,7 +269,7 @@ impl DeviceIdentity {
         self.gather(administrator.namespace(), wanted).await
     }
 
-    /// At most so many objects of a namespace, by name, behind the one of this name.
+    /// Lists at most `most` objects of a namespace, by name, after the given one.
     ///
     /// # Errors
     ///
@@ -294,7 +295,7 @@ impl DeviceIdentity {
         })
     }
 
-    /// A batch that makes an object, with its event.
+    /// Returns a batch that creates an object, with its audit event.
     pub(super) fn creation<K: Kind>(
         &self,
         administrator: &Administrator<K>,
@@ -310,7 +311,7 @@ impl DeviceIdentity {
         batch
     }
 
-    /// A batch that replaces an object which has changed since it was read as this version, with its event.
+    /// Returns a batch that replaces an object read at this version, with its audit event.
     pub(super) fn replacement<K: Kind>(
         &self,
         administrator: &Administrator<K>,
@@ -329,8 +330,8 @@ impl DeviceIdentity {
         batch
     }
 
-    /// An object that is to be deleted, and a batch that does it, with its event: refused while another refers to it. An
-    /// object that is made below it meanwhile writes over it, so that one of the two loses the race.
+    /// Returns an object and a batch that deletes it, with its audit event. Refuses if another object refers to it. A
+    /// child that is created concurrently rewrites its parent, so one of the two commits fails.
     pub(super) async fn deletion<K: Kind, B: Clone>(
         &self,
         administrator: &Administrator<K>,
@@ -357,7 +358,8 @@ impl DeviceIdentity {
         Ok((object, batch))
     }
 
-    /// What is to be kept of the objects of a namespace, by name: a page of them is in memory at a time.
+    /// Collects what `keep` returns for the objects of a namespace, by name. Only one page of them is in memory at a
+    /// time.
     pub(super) async fn gather<K: Kind, T>(
         &self,
         namespace: &str,
@@ -375,7 +377,7 @@ impl DeviceIdentity {
         Ok(kept)
     }
 
-    /// The objects that are right below one, by name.
+    /// Lists the direct children of an object, categories before API keys, each by name.
     ///
     /// # Errors
     ///
@@ -405,7 +407,7 @@ impl DeviceIdentity {
         Ok(found)
     }
 
-    /// The object that this one is below, if that is disabled.
+    /// Returns the parent of this object if the parent is disabled.
     ///
     /// # Errors
     ///
@@ -438,7 +440,7 @@ impl DeviceIdentity {
         Ok(self.store.get(&key, self.clock.now()).await?)
     }
 
-    /// A new object's system metadata.
+    /// Returns the system metadata of a new object.
     pub(super) fn system_metadata(&self, now: Timestamp, origin: &Origin) -> SystemMetadata {
         let mut bytes = [0; 16];
         self.store.entropy().fill(&mut bytes);
@@ -451,7 +453,7 @@ impl DeviceIdentity {
     }
 }
 
-/// The event of something done to an object.
+/// Returns the audit event of an action on an object.
 pub(super) fn deed<'a, K: Kind>(
     action: Action,
     metadata: &Metadata,
@@ -510,7 +512,7 @@ mod unit_tests {
             (found.system.uid.as_str(), bench.faults.steps()),
             (&*uid, 1)
         );
-        // What was not read along is read, and what is not there is not looked for again.
+        // An object that was not read along is read from the store. One that was read and not found is not read again.
         assert!(devices.find(&creating, "made").await.is_ok());
         assert_eq!(bench.faults.steps(), 1);
         let asking = administrator(Act::Get, along("other")).await;

@@ -1,52 +1,52 @@
-//! What the registers of a category's devices are to be: given, learnt by device, or anything.
+//! The PCR policy of a category: expected values, values learnt for each device, or any values.
 
 use data_encoding::HEXLOWER;
 use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection};
 use serde::{Deserialize, Serialize};
 
-/// What a category asks of its devices' registers.
+/// What a category requires of its devices' PCRs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PcrPolicy {
-    /// They may be anything.
+    /// Any values are accepted.
     Any,
-    /// Each of these registers is quoted and has one of its values.
+    /// Each of these PCRs must be quoted with one of its expected values.
     Expected(Vec<ExpectedRegister>),
-    /// What each device had in its first accepted attestation.
+    /// Each device must keep the values of its first accepted attestation.
     #[default]
     Learn,
 }
 
-/// What a register is to be.
+/// A PCR's expected values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectedRegister {
-    /// The name of the bank's hash.
+    /// The name of the PCR bank.
     pub bank: String,
-    /// The register's number, at most 23.
+    /// The PCR's index, at most 23.
     pub index: u8,
-    /// The values that are taken, in lower-case hexadecimal: 1 to 64.
+    /// The accepted values, in lower-case hexadecimal: 1 to 64.
     pub values: Vec<String>,
 }
 
-/// Why a policy is not taken.
+/// Why a policy was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PcrPolicyError {
-    /// A register is none, or is named twice.
+    /// A PCR does not exist or is listed twice, or there are too few or too many.
     #[error(
         "expected names 1 to 48 registers, each once: a bank of sha256, sha384 or sha512 and an index of 0 to 23"
     )]
     Register,
-    /// A register has no values, or wrong ones.
+    /// A PCR has no values, too many, or malformed ones.
     #[error("values are 1 to 64 digests of the bank's size, in hexadecimal")]
     Values,
 }
 
-/// A register of a device as it was learnt.
+/// A PCR with its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LearntRegister {
-    /// The name of the bank's hash.
+    /// The name of the PCR bank.
     pub bank: String,
-    /// The register's number.
+    /// The PCR's index.
     pub index: u8,
     /// The value, in lower-case hexadecimal.
     pub value: String,
@@ -87,18 +87,18 @@ impl PcrPolicy {
     }
 }
 
-/// What comes of comparing registers with what they are to be.
+/// The result of comparing quoted with required PCRs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
-    /// Those that have another value.
+    /// PCRs with another value.
     pub(super) differ: Vec<String>,
-    /// Those that are asked for and were not quoted.
+    /// Required PCRs that are not quoted.
     pub(super) missing: Vec<String>,
-    /// Those that were quoted and not asked for.
+    /// Quoted PCRs that are not required.
     pub(super) beside: Vec<String>,
 }
 
-/// The registers of a quote with their values, if these are as many as it selects.
+/// Splits the values of a quote by PCR. Returns `None` if their length does not match the selection.
 pub(super) fn registers(
     selection: &TpmlPcrSelection,
     values: &[u8],
@@ -112,7 +112,7 @@ pub(super) fn registers(
     Some(split.into_iter().map(register).collect())
 }
 
-/// Compares with registers each of which has one of some values.
+/// Compares quoted PCRs with the required ones and their accepted values.
 pub(super) fn compare<'a>(
     quoted: &[LearntRegister],
     wanted: impl Iterator<Item = (&'a str, u8, &'a [String])> + Clone,

@@ -1,4 +1,4 @@
-//! Preauth: whether a key may provision a device. Nothing is changed by asking.
+//! Preauth: checks whether an API key may provision a device. It changes nothing.
 
 use std::time::Duration;
 
@@ -7,30 +7,31 @@ use keyproof_tpm::TpmError;
 use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, StationAct, grant::Shown};
 use crate::{Failure, storage::refuse};
 
-/// What preauth finds.
+/// The result of a preauth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PreauthVerdict {
-    /// Provision may be called.
+    /// The device may be provisioned.
     Granted,
-    /// The key is no good.
+    /// The API key is rejected.
     InvalidApiKey(ApiKeyRefusal),
-    /// A property of the device is outside its limits.
+    /// A property of the device exceeds its limits.
     InvalidDevice(TpmError),
 }
 
-/// Why preauth finds nothing.
+/// Why a preauth has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreauthError {
-    /// The key was used too often.
+    /// The API key exceeded its rate limit.
     #[error("the API key is used too often")]
     RateLimited {
-        /// How long to wait.
+        /// How long to wait before a retry.
         retry_after: Duration,
     },
 }
 
 impl DeviceIdentity {
-    /// Whether this key may provision this device. Which rule refused is noted in the audit trail and the log.
+    /// Checks whether this API key may provision this device. The reason of a refusal is in the audit trail and the
+    /// log.
     ///
     /// # Errors
     ///

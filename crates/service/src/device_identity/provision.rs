@@ -1,11 +1,11 @@
-//! Provision: a certificate for a device's attestation key, which only the TPM with its endorsement key can read.
+//! Provision: issues a certificate for a device's AK that only the TPM with its EK can decrypt.
 //!
-//! The certificate is encrypted under a fresh key, and that key in a credential (`TPM2_MakeCredential`) for the
-//! attestation key's Name. A TPM opens it only if it has both keys, and the attestation key with exactly the attributes
-//! that were assumed: so nothing else has to prove possession of it.
+//! The certificate is encrypted under a fresh key, which is put in a credential (`TPM2_MakeCredential`) for the AK's
+//! Name. A TPM opens the credential only if it has both keys, and the AK with exactly the assumed attributes. No other
+//! proof of possession is needed.
 //!
-//! Whoever asks is answered, as long as no other device is bound: the answer binds nothing and takes nobody's place. What
-//! the device shows with the answer's ticket does (`activation.rs`).
+//! A request is answered unless it contradicts an existing binding. The answer itself binds nothing. The device is
+//! bound when it proves with the answer's ticket that it opened the credential (`activation.rs`).
 
 use std::{
     convert::Infallible,
@@ -40,57 +40,58 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// What the station is to carry to the device.
+/// What the station passes on to the device.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Provisioned {
-    /// The certificate, encrypted: AES-256-GCM without associated data, the tag last.
+    /// The certificate, encrypted with AES-256-GCM without associated data, followed by the tag.
     pub encrypted_certificate: Vec<u8>,
-    /// A credential file of tpm2-tools, which holds the key.
+    /// A credential file of tpm2-tools, which contains the key.
     pub credential: Vec<u8>,
-    /// The 12 bytes of the encryption's nonce.
+    /// The 12-byte nonce of the encryption.
     pub nonce: [u8; 12],
     /// The category's CA and the manager's root, in PEM.
     pub chain: String,
-    /// What the device shows, with its proof, that its TPM opened the credential; within an hour, and once.
+    /// The ticket for activation, to be sent with the proof that the TPM opened the credential; valid once, within an
+    /// hour.
     pub activation_ticket: String,
 }
 
-/// Why no certificate is made.
+/// Why no certificate was issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProvisionError {
-    /// The API key is no good.
+    /// The API key was rejected.
     #[error(transparent)]
     ApiKey(ApiKeyRefusal),
-    /// The certificate could not be made.
+    /// The certificate could not be issued.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// The device is not the one that it says.
+    /// The claimed device, EK and AK contradict the stored bindings.
     #[error("{0}")]
     Conflict(IdentityConflict),
-    /// The endorsement certificate does not speak for the endorsement key.
+    /// The EK certificate was rejected, or is not for the EK.
     #[error(transparent)]
     Endorsement(#[from] EndorsementError),
-    /// The key was used too often.
+    /// The API key exceeded its rate limit.
     #[error("the API key is used too often")]
     RateLimited {
-        /// How long to wait.
+        /// How long to wait before a retry.
         retry_after: Duration,
     },
     /// The request is malformed.
     #[error(transparent)]
     Request(#[from] FieldError),
-    /// The cryptography failed: a defect.
+    /// The encryption failed. This is a defect.
     #[error("the certificate could not be sealed")]
     Sealing,
 }
 
-/// A request's device and keys, which are in order.
+/// The validated device and keys of a request.
 struct Evidence {
     device: DevicePlace,
-    /// What the device is called.
+    /// The device's name.
     name: String,
     version: String,
-    /// What the endorsement certificate says of the TPM.
+    /// The TPM's attributes in the EK certificate.
     tpm: Option<TpmAttributes>,
     ek: TpmtPublic,
     ek_name: Name,
@@ -98,14 +99,15 @@ struct Evidence {
     ak_name: Name,
 }
 
-/// A refusal, and which API key it concerns, as the audit trail calls it.
+/// A refusal with its target in the audit trail.
 struct Refused {
     target: Target,
     why: ProvisionError,
 }
 
 impl DeviceIdentity {
-    /// Makes, or makes again, the certificate of a device's attestation key, readable by its TPM alone.
+    /// Issues the certificate of a device's AK, or returns the present one again, encrypted so that only its TPM can
+    /// read it.
     ///
     /// # Errors
     ///
@@ -132,7 +134,7 @@ impl DeviceIdentity {
         refuse(why)
     }
 
-    /// `has_turn` is of all tries: however often the race for the device is run, the key is used once.
+    /// `has_turn` is shared by all attempts, so that a retried commit counts as one use of the API key.
     async fn try_provision(
         &self,
         station: &Station,
@@ -201,7 +203,7 @@ impl DeviceIdentity {
         Ok(Attempt::Commit(batch, Ok(provisioned)))
     }
 
-    /// The certificate that is given again: it is fresh, and its API key upholds it.
+    /// Returns the present certificate if it can be returned again: it is fresh, and its API key upholds it.
     async fn kept(
         &self,
         known: &Known,
@@ -216,7 +218,7 @@ impl DeviceIdentity {
         Ok(is_upheld.then(|| certified.clone()))
     }
 
-    /// What is known about a device and the certificate of its key.
+    /// Reads the records of the device and of its AK's certificate.
     async fn known(
         &self,
         grant: &Grant,
@@ -250,7 +252,7 @@ impl DeviceIdentity {
         if let Some(record) = known.certified.record()
             && known.current().is_none()
         {
-            // It was left when the device was forgotten.
+            // It remained when the device was forgotten.
             let left: Vec<Issued> = record.all().cloned().collect();
             self.revoke(batch, at, &left, Cause::Forgotten, now).await?;
         }
@@ -260,7 +262,7 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// What the key grants.
+    /// Looks up the API key.
     async fn granted(
         &self,
         api_key: &str,
@@ -278,7 +280,7 @@ impl DeviceIdentity {
 }
 
 impl ProvisionError {
-    /// Whether the audit trail is told: it is what a station did, and no defect or haste.
+    /// Returns whether it is recorded in the audit trail: not if it is a defect or a rate limit.
     const fn is_told(&self) -> bool {
         match self {
             Self::ApiKey(_)
@@ -291,14 +293,14 @@ impl ProvisionError {
     }
 }
 
-/// What is known about a device, an endorsement key and an attestation key, at one moment.
+/// The bindings of device and EK, and the AK's certificate, from one snapshot.
 struct Known {
     identity: Identity,
     certified: Slot<Certified>,
 }
 
 impl Known {
-    /// The certificate, if it was made for the device as it is now.
+    /// Returns the AK's certificate if it was issued to the present incarnation of the device.
     fn current(&self) -> Option<&Certified> {
         let certified = self.certified.record();
         certified.filter(|certified| certified.incarnation == self.identity.incarnation())
@@ -306,7 +308,7 @@ impl Known {
 }
 
 impl Grant {
-    /// The device that a claim is about.
+    /// Returns the place of the claimed device.
     fn device(&self, claim: &DeviceInfo<'_>) -> DevicePlace {
         let manager = &self.manager.record.metadata;
         DevicePlace {
@@ -325,26 +327,26 @@ impl Grant {
     }
 }
 
-/// What an answer is made of.
+/// The input for an answer.
 struct Answer {
     grant: Arc<Grant>,
     evidence: Arc<Evidence>,
-    /// The certificate, unless a new one is made.
+    /// The present certificate if it is returned again.
     kept: Option<Certified>,
-    /// What a new one takes the place of.
+    /// The certificates that a new one replaces.
     replaced: Option<Certified>,
-    /// The device's.
+    /// The device's incarnation.
     incarnation: String,
-    /// Where the category's revocation list is, if certificates say so.
+    /// The URL of the category's CRL for certificates, if there is one.
     list_url: Option<String>,
-    /// The id of the key that tickets are good under.
+    /// The id of the challenge key that the ticket is issued under.
     under: String,
     store: Store,
     now: Timestamp,
 }
 
 impl Answer {
-    /// The certificate, and it once more as the station gets it.
+    /// Returns the certificate, and the encrypted answer for the station.
     fn make(self) -> Result<(Certified, Provisioned), ProvisionError> {
         let Self {
             grant,
@@ -376,7 +378,7 @@ impl Answer {
 }
 
 impl Evidence {
-    /// Reads and judges a request, as far as no record of the device is needed for it.
+    /// Validates a request as far as possible without the device's records.
     fn of(
         request: &ProvisionRequest,
         grant: &Grant,
@@ -403,7 +405,7 @@ impl Evidence {
         })
     }
 
-    /// The certificate of the attestation key.
+    /// Issues the AK's certificate.
     fn certify(
         &self,
         grant: &Grant,
@@ -423,8 +425,7 @@ impl Evidence {
         Ok(certificate)
     }
 
-    /// Encrypts a certificate to the TPM, under a key and a nonce that were never used before, and writes the ticket of
-    /// who opens it.
+    /// Encrypts a certificate to the TPM under a fresh key and nonce, and issues the activation ticket.
     fn seal(
         &self,
         grant: &Grant,
@@ -444,7 +445,7 @@ impl Evidence {
             },
         )
         .map_err(|error| match TpmError::from(error) {
-            // A point that is not on its curve is the first thing that only the provider sees.
+            // Only the crypto provider detects an EK whose point is not on its curve.
             TpmError::Provider => EndorsementError::Key("it is not a valid key".to_owned()).into(),
             _ => ProvisionError::Sealing,
         })?;

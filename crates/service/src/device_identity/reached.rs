@@ -6,18 +6,18 @@ use keyproof_store::{Key, Prefix, Record, Segment, Stored};
 use super::{BoundDevice, DeviceIdentity, DevicePlace, Keeper, Manager, Object, identity::Device};
 use crate::{Listed, StorageError, access::Operator, pages::some};
 
-/// How many namespaces are looked at for a page, of which the operator may reach few; or how many managers of one.
+/// The most namespaces, or managers of one namespace, that are scanned for a page.
 const READ: usize = 200;
 
-/// How many devices of a namespace without a manager are looked at for one that is bound.
+/// The most devices of a namespace without managers that are scanned for one that is bound.
 const LOOKED_AT: usize = 50;
 
-/// Sorts behind every DNS label.
+/// Sorts after every DNS label.
 const BEHIND: &str = "~";
 
 impl DeviceIdentity {
-    /// The namespaces that have a manager or a device and that the operator reaches, behind `after`. A page may have none and
-    /// yet a next one.
+    /// Lists the namespaces after `after` that have a manager or a device and that the operator's scopes cover. A page
+    /// may be empty although there is a next one.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl DeviceIdentity {
         Ok(Listed { rows, next: last })
     }
 
-    /// The first namespace behind another that has a manager, or had one with devices; and whether it has one.
+    /// Returns the next namespace that has a manager, or devices of deleted ones; and whether it has a manager.
     async fn namespace_behind(
         &self,
         last: Option<&str>,
@@ -60,7 +60,7 @@ impl DeviceIdentity {
         })
     }
 
-    /// The first namespace behind another that has a record of this type.
+    /// Returns the next namespace that has a record of this type.
     async fn first_behind<R: Record>(
         &self,
         last: Option<&str>,
@@ -74,16 +74,16 @@ impl DeviceIdentity {
         Ok(found.first().and_then(|(key, _)| name_in(key, 1)))
     }
 
-    /// Whether a device of the namespace is bound, or there are too many to look at each.
+    /// Returns whether a device of the namespace is bound, or there are too many devices to check.
     async fn has_devices(&self, namespace: &str) -> Result<bool, StorageError> {
         let all = Prefix::new(Device::TYPE, [namespace]);
         let (devices, is_more) = self.some_devices(&all, None, LOOKED_AT).await?;
         Ok(is_more || devices.iter().any(|device| device.ek.is_some()))
     }
 
-    /// At most so many of the devices that were ever bound below a manager, behind the one with this vendor and serial
-    /// number; and behind which the next page begins, if there may be one. A page may have none and yet a next one. There are
-    /// none for whoever does not reach the namespace.
+    /// Lists at most `most` devices of a manager after this vendor and serial number, and the start of the next page,
+    /// if there may be one. A page may be empty although there is a next one, as devices that are no longer bound are
+    /// skipped. Empty if the keeper has no access to the namespace.
     ///
     /// # Errors
     ///
@@ -112,10 +112,10 @@ impl DeviceIdentity {
         })
     }
 
-    /// At most so many of the bound devices of the namespace whose managers are there no more, behind the one at `after`; and
-    /// behind which the next page begins, if there may be one. A page may have none and yet a next one. Where a manager of the
-    /// same name was made since, they are among that one's ([`devices_of`](Self::devices_of)). There are none for whoever does
-    /// not reach the namespace.
+    /// Lists at most `most` bound devices of the namespace whose managers were deleted, after `after`, and the start of
+    /// the next page, if there may be one. A page may be empty although there is a next one. If a manager of the same
+    /// name was created since, the devices are listed with it ([`devices_of`](Self::devices_of)). Empty if the keeper
+    /// has no access to the namespace.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl DeviceIdentity {
             let Some(manager) = name_in(&key, 2) else {
                 return Ok(Listed { rows, next: None });
             };
-            // What an earlier release has bound does not say where it is.
+            // Records of earlier releases may lack namespace and manager.
             let within = |place: DevicePlace| DevicePlace {
                 namespace: namespace.to_owned(),
                 manager: manager.clone(),
@@ -169,14 +169,14 @@ impl DeviceIdentity {
                     break;
                 }
             }
-            // No name has this mark, which sorts before all that a longer name may have in its place.
+            // `!` is not allowed in names, and sorts before all characters that continue a longer name.
             let past = format!("{manager}!");
             behind = Some(Key::new(Device::TYPE, [namespace, &*past]));
         }
         Ok(Listed { rows, next: last })
     }
 
-    /// At most so many of the devices that were ever bound below a prefix, behind a key; and whether there are more.
+    /// Returns at most `most` devices below a prefix, bound or not, after a key; and whether there are more.
     async fn some_devices(
         &self,
         below: &Prefix,
@@ -190,7 +190,7 @@ impl DeviceIdentity {
     }
 }
 
-/// What stands in a key as the name of a namespace or a manager.
+/// Returns the name of a namespace or a manager in a key.
 fn name_in(key: &Key, segment: usize) -> Option<String> {
     match key.segments().nth(segment)? {
         Segment::Plain(name) => String::from_utf8(name).ok(),
@@ -217,10 +217,10 @@ mod tests {
         for (manager, serial, ek) in [
             ("gone", "1", Some("000b01")),
             ("gone", "2", Some("000b02")),
-            // It was forgotten.
+            // The device was forgotten.
             ("gone", "3", None),
             ("gone-2", "1", Some("000b03")),
-            // This manager is there.
+            // This manager exists.
             ("m", "1", Some("000b04")),
             ("m", "2", Some("000b05")),
             ("m-2", "1", Some("000b06")),

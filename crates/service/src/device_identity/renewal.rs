@@ -1,5 +1,5 @@
-//! The renewal of categories' CAs: a new certificate before the old one ends, under the same name and key, so that what a CA
-//! has signed is signed by either certificate.
+//! The renewal of category CAs: a new certificate before the old one expires, for the same name and key. Signatures of
+//! the CA verify with either certificate.
 
 use std::sync::atomic::Ordering;
 
@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl DeviceIdentity {
-    /// Renews the CAs of categories that end within six years; answers how many. Several servers may be at it at once. What
-    /// goes wrong with one category goes to the log, and is tried again the next time.
+    /// Renews the category CAs that expire within six years, and returns how many it renewed. Several servers may run
+    /// this at once. A failure for one category is logged and retried the next time.
     ///
     /// # Errors
     ///
@@ -51,14 +51,14 @@ impl DeviceIdentity {
         Ok(renewed)
     }
 
-    /// When the first CA of a category ends, as [`renew_authorities`](Self::renew_authorities) has last found it; one that it
-    /// has renewed counts from the next time on.
+    /// Returns when the first category CA expires, as of the last [`renew_authorities`](Self::renew_authorities). CAs
+    /// which that call renewed are counted from the next call on.
     pub(crate) fn authorities_end(&self) -> Option<Timestamp> {
         let first = self.authorities_end.load(Ordering::Relaxed);
         (first > 0).then(|| Timestamp::from_millis(first))
     }
 
-    /// Renews the CA of a category, if it is time.
+    /// Renews the CA of a category if it is due.
     async fn renew_authority(&self, of: &Metadata) -> Result<bool, Failure<AuthorityError>> {
         let (namespace, name) = (&*of.namespace, &*of.name);
         settle("device_identity.renew_authority", &self.store, || async {

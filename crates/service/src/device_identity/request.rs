@@ -1,5 +1,5 @@
-//! What a station sends to provision a device, and its judgement: keys and certificates that are well formed, whoever's
-//! they are. Nothing here knows a record, so that any request may be tried on it.
+//! A station's provision request and its validation: whether keys and certificates are well formed. This reads no
+//! records, so it can be run on any input.
 
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo,
@@ -11,61 +11,61 @@ use zeroize::Zeroizing;
 
 use super::{Field, FieldError, FieldProblem, Sent};
 
-/// What a station says of a device, before any of it is judged.
+/// A station's claim about a device, not yet validated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceClaim {
-    /// Its name.
+    /// The device's name.
     pub name: Option<String>,
-    /// Its serial number.
+    /// The device's serial number.
     pub serial: Option<String>,
-    /// Who made it.
+    /// The device's vendor.
     pub vendor: Option<String>,
-    /// Its version.
+    /// The device's version.
     pub version: Option<String>,
 }
 
-/// What a station sends: each key and certificate in DER, or why it cannot be read.
+/// A provision request: each key and certificate in DER, or why it cannot be decoded.
 #[derive(Clone)]
 pub struct ProvisionRequest {
     /// The API key.
     pub api_key: Zeroizing<String>,
     /// The device.
     pub device: DeviceClaim,
-    /// The endorsement key's certificate.
+    /// The EK certificate.
     pub ek_certificate: Sent,
-    /// The certificates that the device carries of those who issued the endorsement key's, in PEM: one to eight. None of
-    /// them is trusted, and one that cannot be read is left out.
+    /// Issuers of the EK certificate that the device carries, in PEM: one to eight. They are untrusted, and those that
+    /// cannot be parsed are skipped.
     pub ek_chain: Option<String>,
-    /// The endorsement key's SubjectPublicKeyInfo.
+    /// The EK's SubjectPublicKeyInfo.
     pub ek_public_key: Sent,
-    /// The attestation key's SubjectPublicKeyInfo.
+    /// The AK's SubjectPublicKeyInfo.
     pub ak_public_key: Sent,
-    /// A certification request by any key of the device.
+    /// A certification request signed by any key of the device.
     pub certification_request: Sent,
-    /// The attestation key's TPM2B_PUBLIC, where the category's template is not what it was made with.
+    /// The AK's `TPM2B_PUBLIC`, for an AK that was not created with the category's template.
     pub ak_public: Option<Sent>,
 }
 
-/// A request that is well formed: each field is read, each key is of a kind that is taken, and the certification request
-/// is signed by its own key and names the device.
+/// A well-formed request: each field is decoded, the keys are of supported types, and the certification request is
+/// signed by its own key and names the device.
 ///
-/// Still open is what takes a category to say: whether the endorsement certificate is trusted and of this key, and with
-/// which template the attestation key was made.
+/// The checks that depend on the category are still to be done: whether the EK certificate is trusted and for this EK,
+/// and with which template the AK was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodedRequest<'a> {
     /// The device.
     pub device: DeviceInfo<'a>,
-    /// The endorsement key's certificate, in DER, or as it lies in a TPM's memory.
+    /// The EK certificate, in DER or as a TPM stores it.
     pub ek_certificate: &'a [u8],
-    /// What that says of the TPM, if it does.
+    /// The TPM's attributes in that certificate, if present.
     pub tpm: Option<TpmAttributes>,
-    /// What the device carries of the certificate's chain, as far as that can be read.
+    /// The carried issuers that can be parsed.
     pub ek_chain: Option<EkChain>,
-    /// The endorsement key, by the default template for its type.
+    /// The EK, with the default template for its type.
     pub ek: TpmtPublic,
-    /// The attestation key's SubjectPublicKeyInfo, in DER.
+    /// The AK's SubjectPublicKeyInfo, in DER.
     pub ak_spki: &'a [u8],
-    /// The attestation key's public area, if it was sent: it is of the same key.
+    /// The AK's public area, if it was sent. It has the same key.
     pub ak_public: Option<TpmtPublic>,
 }
 
@@ -81,12 +81,12 @@ impl DeviceClaim {
 }
 
 impl ProvisionRequest {
-    /// Judges the request, as far as that takes nothing but the request. The API key is not looked at.
+    /// Validates the request by itself. The API key is not checked.
     ///
     /// # Errors
     ///
-    /// [`FieldError`] says what is wrong with which field: the first of device, endorsement certificate, its chain,
-    /// endorsement key, attestation key and certification request.
+    /// [`FieldError`] for the first invalid field, in this order: device, EK certificate, its chain, EK, AK and
+    /// certification request.
     pub fn decode(&self) -> Result<DecodedRequest<'_>, FieldError> {
         let device = self.device.judge().map_err(Field::Device.malformed())?;
         let field = Field::EndorsementCertificate;
@@ -128,11 +128,11 @@ impl ProvisionRequest {
     }
 }
 
-/// What a device carries of the chain: makers write odd certificates, which are no links of a path and no reason to refuse
-/// the others. `None` if none can be read.
+/// Parses the carried chain. Some manufacturers' certificates cannot be parsed; they are skipped, and the others are
+/// used. Returns `None` if there are no others.
 fn endorsement_chain(pem: &[u8]) -> Result<Option<EkChain>, TpmError> {
     match EkChain::from_pem(pem) {
-        // One of them, whichever it is.
+        // The error may be in any of the certificates.
         Err(TpmError::Certificate(_)) => {}
         read => return read.map(Some),
     }
@@ -154,11 +154,11 @@ fn endorsement_chain(pem: &[u8]) -> Result<Option<EkChain>, TpmError> {
 }
 
 impl DecodedRequest<'_> {
-    /// The attestation key: the public area that was sent, or else what the bare key is by a template.
+    /// Returns the AK: the public area that was sent, or else the bare key with the template applied.
     ///
     /// # Errors
     ///
-    /// [`FieldError`] if by that template it is none.
+    /// [`FieldError`] if the template does not make it an AK.
     pub fn attestation_key(
         &self,
         template: &AttestationTemplate,
@@ -174,7 +174,7 @@ impl DecodedRequest<'_> {
     }
 }
 
-/// A bare key, which is of a kind that attestation keys are.
+/// Parses a bare key, which must be of a type that AKs can have.
 fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, FieldError> {
     let field = Field::AttestationKey;
     let ak = AttestationTemplate::below(ek)
@@ -188,7 +188,7 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Fiel
     }
 }
 
-/// The public area that the station sent, which must be an attestation key's, and of the same key as the bare one.
+/// Parses the public area that the station sent, which must be an AK's and have the same key as the bare one.
 fn told(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, FieldError> {
     let field = Field::AttestationKeyPublic;
     let public = TpmtPublic::parse_sized(sized).map_err(field.malformed())?;
@@ -201,7 +201,7 @@ fn told(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, FieldError> {
 
 fn check_attestation_key(field: Field, ak: &TpmtPublic) -> Result<(), FieldError> {
     let policy = AttestationKeyPolicy {
-        // P-521 certificates are not made.
+        // Certificates are not issued for P-521.
         curves: vec![EccCurve::NistP256, EccCurve::NistP384],
         ..AttestationKeyPolicy::default()
     };

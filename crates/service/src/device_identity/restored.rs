@@ -1,11 +1,11 @@
-//! What a restore from a backup leaves of a revocation list's record.
+//! How a restore from a backup changes the record of a CRL.
 
 use keyproof_store::Raw;
 
 use super::revocation_list::Latest;
 use crate::collections::{Outcome, RestoreError, Restoring};
 
-/// The list is made anew, under a higher number: the backup does not know which lists were served since.
+/// Marks the CRL as outdated. A new one gets a higher number, as the backup does not show which CRLs were served since.
 pub(crate) fn without_list(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
     let list = raw.decode::<Latest>()?.record.outdated();
     Ok(Outcome {
@@ -35,14 +35,14 @@ mod tests {
         octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
     }
 
-    /// A list that was made after the backup has a number that the backup does not know.
+    /// The backup does not contain the number of a CRL that was made after it.
     #[tokio::test]
     async fn lists_after_a_restore_have_higher_numbers_than_any_before() {
         let bench = bench().await;
         furnish(&bench).await;
         let backed_up = list(&bench).await;
         let (restored, _) = bench.restored(Duration::from_secs(60)).await;
-        // In between there were others.
+        // CRLs that the backup does not contain.
         let mut before = backed_up;
         for _ in 0..3 {
             bench.clock.advance(Duration::from_secs(13 * 60 * 60));
@@ -54,7 +54,7 @@ mod tests {
         restored.clock.advance(Duration::from_secs(1));
         assert!(number(&list(&restored).await) > number(&before));
 
-        // Nor is the one that was backed up served on, while it is in force.
+        // A CRL in the backup is not served again, even before its `nextUpdate`.
         let (restored, _) = bench.restored(Duration::from_secs(1)).await;
         assert!(number(&list(&restored).await) > number(&before));
     }

@@ -1,9 +1,9 @@
-//! The revocation list of a category: the certificates that the API keys they were made with uphold no longer, and those
-//! that are revoked one by one, signed by the category's CA.
+//! The CRL of a category, signed by its CA: the certificates that their API keys no longer uphold, and individual
+//! revocations.
 //!
-//! It is made when somebody asks for it and none is in force, and served from the store until then. Whatever withdraws
-//! certificates, or gives them back, writes over the record of the list in its own batch, and so does the making: of a
-//! change and a list that do not know of each other, one loses the race and looks again.
+//! A CRL is made on request if none is current, and stored. Every batch that changes which certificates are revoked or
+//! on hold rewrites the CRL's record, as does the batch that stores a new CRL. If a change and a new CRL overlap, one
+//! of the two commits fails and is retried.
 
 use std::{
     collections::{
@@ -34,63 +34,63 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// From a list's thisUpdate to its nextUpdate.
+/// The time from a CRL's `thisUpdate` to its `nextUpdate`.
 pub(super) const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a certificate's entry stays beyond its end, so that a list made after that has it (RFC 5280, section 3.3).
+/// How long a certificate stays listed after its expiry, so that one later CRL contains it (RFC 5280, section 3.3).
 pub(super) const LISTED_BEYOND_END: Duration = LIFE.saturating_mul(2);
 
-/// How old the list grows that is served.
+/// The age at which a CRL is no longer served.
 const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// The most entries of a list: at 49 bytes each, within what `keyproof_x509::crl` reads.
+/// The most entries of a CRL. At 49 bytes each, they fit in what `keyproof_x509::crl` parses.
 const MOST: usize = if cfg!(test) { 40 } else { 300_000 };
 
-/// Of a list in one record, in bytes: in Base64 and as JSON, that is within what a record holds.
+/// The bytes of a CRL in one record. As Base64 in JSON, they fit in a record.
 const PART: usize = 512 * 1024;
 
-/// Why there is no list.
+/// Why there is no CRL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevocationListError {
-    /// It could not be made or signed.
+    /// The CRL could not be made or signed.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// More certificates are revoked than fit into it.
+    /// More certificates are revoked or on hold than fit in a CRL.
     #[error("more than {MOST} certificates are revoked or on hold")]
     TooMany,
-    /// The category is not there.
+    /// The category does not exist.
     #[error("there is no such tpm_category")]
     Unknown,
 }
 
-/// An entry to be.
+/// An entry of a CRL to be made.
 pub(super) struct Entry {
-    /// The octets of the serial number.
+    /// The bytes of the serial number.
     pub(super) serial: Vec<u8>,
     pub(super) withdrawal: Withdrawal,
 }
 
-/// The category whose CA signs a list, and where it is stored.
+/// The category whose CA signs a CRL, and its record.
 struct ListIssuer {
     place: Key,
     version: Version,
     category: Object<Category>,
 }
 
-/// At `tpm_revocation_list/<namespace>/<category>`: the latest list of a category, and whether it still says all.
+/// At `tpm_revocation_list/<namespace>/<category>`: the latest CRL of a category, and whether it is current.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Latest {
-    /// The list's number, which is above all before and at least the moment when it was made, in milliseconds since 1970; 0
-    /// if none was made yet.
+    /// The CRL number: greater than all earlier ones, and at least the time when it was made, in milliseconds since the
+    /// Unix epoch. 0 if none was made yet.
     number: u64,
     made_at: Timestamp,
-    /// In how many records it is.
+    /// The number of records that contain it.
     parts: u32,
-    /// Certificates were withdrawn or given back since.
+    /// Whether certificates were withdrawn or reinstated since.
     is_outdated: bool,
-    /// The certificates that were made before there was an index of them are in it.
+    /// Whether the index contains the certificates that are older than the index.
     is_indexed: bool,
-    /// When more were to be listed than fit, if that is what came of the last making, and nothing has changed since.
+    /// When the last attempt found too many entries, if nothing has changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     too_many_at: Option<Timestamp>,
 }
@@ -102,7 +102,7 @@ impl Latest {
         Key::new(Self::TYPE, [namespace, category])
     }
 
-    /// The same once it no longer says all.
+    /// Marks the CRL as outdated.
     pub(super) fn outdated(self) -> Self {
         Self {
             is_outdated: true,
@@ -111,7 +111,7 @@ impl Latest {
         }
     }
 
-    /// What is known without making a list: that there is one to be served, or that there can be none.
+    /// Returns the result if no CRL need be made: the stored one is current, or there are too many entries.
     fn known(&self, now: Timestamp) -> Option<Result<(), RevocationListError>> {
         if self.too_many_at.is_some_and(|at| is_recent(at, now)) {
             return Some(Err(RevocationListError::TooMany));
@@ -121,7 +121,7 @@ impl Latest {
     }
 }
 
-/// Another server's clock may be ahead of this one's.
+/// Compares in both directions, as another server's clock may be ahead.
 fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
     now.abs_diff(moment) < HALF_LIFE
 }
@@ -129,7 +129,7 @@ fn is_recent(moment: Timestamp, now: Timestamp) -> bool {
 /// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of a list.
 #[derive(Clone, Serialize, Deserialize)]
 struct Part {
-    /// Base64 of that much of the DER.
+    /// Base64 of this part of the DER.
     der: String,
 }
 
@@ -143,7 +143,7 @@ impl Part {
 }
 
 impl DeviceIdentity {
-    /// A category's revocation list in force, in DER (RFC 5280, section 5). Anybody may ask.
+    /// Returns a category's current CRL, in DER (RFC 5280, section 5). No permission is needed.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl DeviceIdentity {
         if self.issuer(namespace, category).await?.is_none() {
             return refuse(RevocationListError::Unknown);
         }
-        // Whoever has waited for a turn finds the list made.
+        // Those that waited for the lock find the CRL made.
         let _turn = self.list_making.lock().await;
         settle("device_identity.revocation_list", &self.store, || async {
             let now = self.clock.now();
@@ -182,7 +182,7 @@ impl DeviceIdentity {
             let made = self.make_list(issuer, &latest, &mut batch, now).await;
             let (next, verdict) = match made {
                 Ok((next, list)) => (next, Ok(list)),
-                // Anybody may ask, and is not to have as many records read each time.
+                // Remembered, as anyone may request a CRL and reading all entries again is costly.
                 Err(Failure::Refused(RevocationListError::TooMany)) => {
                     let next = Latest {
                         is_indexed: true,
@@ -199,7 +199,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Makes a list anew, and adds it to a batch: its record to be, and the list in DER.
+    /// Makes a CRL and adds it to a batch. Returns its record, and the CRL in DER.
     async fn make_list(
         &self,
         issuer: ListIssuer,
@@ -220,7 +220,7 @@ impl DeviceIdentity {
         let next = latest.number.checked_add(1).ok_or_else(|| {
             StorageError::Damaged("a revocation list has the last number".to_owned())
         })?;
-        // A restored backup does not know which numbers were given since; the clock does.
+        // A restored backup does not show which numbers were used since, so the number also follows the clock.
         let number = next.max(now.as_millis());
         let made = {
             let store = self.store.clone();
@@ -249,15 +249,15 @@ impl DeviceIdentity {
         Ok((next, made))
     }
 
-    /// Where others find a category's list, if that is known.
+    /// Returns the URL of a category's CRL, if one is configured.
     pub(super) fn revocation_list_url(&self, category: &Metadata) -> Option<String> {
         let template = self.revocation_list_url.as_deref()?;
-        // Both are DNS labels: nothing in them is to be escaped.
+        // Both are DNS labels and need no escaping.
         let url = template.replace("{namespace}", &category.namespace);
         Some(url.replace("{name}", &category.name))
     }
 
-    /// Adds to a batch that the category's list no longer says all.
+    /// Adds to a batch that the category's CRL is outdated.
     pub(super) async fn outdate_revocation_list(
         &self,
         batch: &mut Batch,
@@ -272,7 +272,7 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// The category that signs the list of this name, deleted or not.
+    /// Returns the category that signs the CRL of this name, deleted or not.
     async fn issuer(
         &self,
         namespace: &str,
@@ -297,8 +297,8 @@ impl DeviceIdentity {
         }))
     }
 
-    /// Adds to a batch that the list of this name is no longer one of the category there, if there is a list: the category
-    /// is deleted, or made anew. The numbers go on.
+    /// Adds to a batch that the CRL of this name, if there is one, is outdated because the category is deleted or
+    /// created anew. The CRL numbers continue.
     pub(super) async fn leave_revocation_list(
         &self,
         batch: &mut Batch,
@@ -312,7 +312,7 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// Whether certificates of a category may be valid: some are in the index, which drops them after their end.
+    /// Returns whether certificates of a category may be valid. The index drops them after their expiry.
     pub(super) async fn has_certificates(&self, category: &Metadata) -> Result<bool, StorageError> {
         let (namespace, name) = (&*category.namespace, &*category.name);
         let now = self.clock.now();
@@ -326,7 +326,7 @@ impl DeviceIdentity {
         Ok(!first.is_empty())
     }
 
-    /// A list as it was stored.
+    /// Reads a stored CRL.
     async fn parts(
         &self,
         namespace: &str,
@@ -337,7 +337,7 @@ impl DeviceIdentity {
         let keys: Vec<Key> = (0..latest.parts)
             .map(|part| Part::key(namespace, category, number, part))
             .collect();
-        // As of then, nothing of it has expired; it is removed once its life is over.
+        // Read as of the CRL's creation, when no part has expired. Parts are deleted only after their expiry.
         let found = self.store.get_many(&keys, latest.made_at).await?;
         let damaged = || StorageError::Damaged(format!("revocation list {number} lacks a part"));
         let mut list = Vec::new();
@@ -349,7 +349,7 @@ impl DeviceIdentity {
         Ok(list)
     }
 
-    /// What the category's list is to say. Only certificates of keys that do not uphold all of theirs are read.
+    /// Collects the CRL's entries. Only the certificates of API keys that do not uphold all of theirs are read.
     async fn entries(
         &self,
         namespace: &str,
@@ -377,7 +377,7 @@ impl DeviceIdentity {
         Ok(entries.into_values().collect())
     }
 
-    /// Adds the certificates that a key does not uphold.
+    /// Adds the certificates that an API key does not uphold.
     async fn withdrawn(
         &self,
         category: &str,
@@ -390,7 +390,7 @@ impl DeviceIdentity {
         };
         let (namespace, name) = (&*key.metadata.namespace, &*key.metadata.name);
         let prefix = Prefix::new(Issued::TYPE, [namespace, category, name]);
-        // Less than that of any certificate that was made then.
+        // Sorts before all certificates that were issued at that time.
         let before = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
         let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before));
         while let Some(page) = pages.next(self.clock.now()).await? {
@@ -410,7 +410,7 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// Adds those that are revoked one by one. What is revoked for good is not on hold.
+    /// Adds the individual revocations. They replace an entry that is only on hold.
     async fn revoked(
         &self,
         namespace: &str,
@@ -447,7 +447,7 @@ impl DeviceIdentity {
         Ok(())
     }
 
-    /// Takes into the index the certificates that were made before there was one.
+    /// Adds to the index the certificates that are older than it.
     async fn index_earlier(&self, namespace: &str, category: &str) -> Result<(), StorageError> {
         let prefix = Prefix::new(Certified::TYPE, [namespace, category]);
         let name = "device_identity.index_certificates";
@@ -476,7 +476,7 @@ impl DeviceIdentity {
     }
 }
 
-/// The octets of a serial number that is written as `40:00:…`.
+/// Decodes a serial number of the form `40:00:…`.
 fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
     let hex = serial.replace(':', "");
     HEXLOWER
@@ -494,7 +494,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Certificates that end in a day and are revoked.
+    /// Revokes certificates that expire in a day.
     async fn revoke(bench: &Bench, serials: impl Iterator<Item = usize>) {
         let now = bench.clock.now();
         let issued = serials.map(|serial| Issued {
@@ -513,7 +513,7 @@ mod tests {
         bench.store.commit(batch).await.unwrap();
     }
 
-    /// Anybody may ask, and all of them wait for each other.
+    /// Anyone may request a CRL, and all requests wait for the same lock.
     #[tokio::test]
     async fn that_there_are_too_many_for_a_list_is_found_out_once_a_change() {
         let bench = bench().await;
@@ -540,7 +540,7 @@ mod tests {
         revoke(&bench, MOST + 1..MOST + 2).await;
         assert_remembered(false).await;
         assert_remembered(true).await;
-        // Entries leave by themselves, in time.
+        // Entries expire in time.
         bench.clock.advance(HALF_LIFE);
         assert_remembered(false).await;
         assert_remembered(true).await;

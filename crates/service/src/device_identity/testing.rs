@@ -1,4 +1,4 @@
-//! What the tests of this domain share.
+//! Helpers for the tests of this domain.
 
 use keyproof_auth::operator::OperatorScopes;
 
@@ -24,7 +24,7 @@ async fn operator(bench: &Bench, scope: &str) -> Operator {
     access.authenticate(&token.text).await.unwrap()
 }
 
-/// A new operator, who may do this to what is called so in the namespace `default`.
+/// A new operator that may act on an object of this name in the namespace `default`.
 pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Administrator<K> {
     let operator = operator(bench, "tpm").await;
     let (devices, origin) = (&bench.service.device_identity, console());
@@ -32,7 +32,7 @@ pub(super) async fn may<K: Kind>(bench: &Bench, act: Act, name: &str) -> Adminis
     permitted.await.unwrap()
 }
 
-/// A station with a new operator's token, which provisions.
+/// A station that provisions with a new operator's token.
 pub(super) async fn station(bench: &Bench) -> Station {
     let operator = operator(bench, "tpm-station").await;
     let (devices, origin) = (&bench.service.device_identity, origin());
@@ -40,7 +40,7 @@ pub(super) async fn station(bench: &Bench) -> Station {
     permitted.await.unwrap()
 }
 
-/// A provision with this API key and nothing else: it is judged, and refused.
+/// A provision request with only this API key. It is validated and rejected.
 pub(super) fn nothing_but(key: &IssuedApiKey) -> ProvisionRequest {
     let nothing = || Ok(Vec::new());
     ProvisionRequest {
@@ -55,7 +55,7 @@ pub(super) fn nothing_but(key: &IssuedApiKey) -> ProvisionRequest {
     }
 }
 
-/// Of a new object, whose namespace is its maker's.
+/// The metadata of a new object. Its namespace is set on creation.
 pub(super) fn named(name: &str) -> Metadata {
     Metadata {
         name: name.to_owned(),
@@ -63,7 +63,7 @@ pub(super) fn named(name: &str) -> Metadata {
     }
 }
 
-/// A category `c` below a manager `m`, in the namespace `default`.
+/// Creates a manager `m` and a category `c` below it, in the namespace `default`.
 pub(super) async fn furnish(bench: &Bench) {
     let devices = &bench.service.device_identity;
     let managers = may::<Manager>(bench, Act::Create, "m").await;
@@ -81,7 +81,7 @@ pub(super) async fn furnish(bench: &Bench) {
     assert!(made.is_ok());
 }
 
-/// A device of the vendor `~v` in the namespace `default`, which nothing has bound.
+/// A device of the vendor `~v` in the namespace `default`, which is not bound.
 pub(super) fn device(manager: &str, serial: &str) -> Device {
     Device {
         place: DevicePlace {
@@ -101,7 +101,7 @@ pub(super) fn device(manager: &str, serial: &str) -> Device {
     }
 }
 
-/// An API key `k` of that category.
+/// Creates an API key `k` of the category `c`.
 pub(super) async fn api_key(bench: &Bench) -> IssuedApiKey {
     let new = NewApiKey {
         metadata: named("k"),

@@ -1,5 +1,5 @@
-//! Activation tickets: what a provision tells the server that activates, sealed so that nobody else reads or changes it.
-//! Nothing is stored of a ticket before it is used, so that nobody can have many of them kept.
+//! Activation tickets: the state of a provision that its activation needs, sealed so that only the server can read or
+//! change it. The server stores nothing until a ticket is used, so tickets cannot fill the store.
 
 use std::time::Duration;
 
@@ -11,31 +11,31 @@ use subtle::ConstantTimeEq;
 
 use super::identity::DevicePlace;
 
-/// How long a ticket is good.
+/// How long a ticket is valid.
 pub(super) const LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// How far apart the clocks of two servers may be, for a ticket or a nonce to be good once on all of them.
+/// How long a used ticket or nonce stays recorded after its expiry, as the clocks of servers may differ by this much.
 pub(super) const APART: Duration = Duration::from_secs(60 * 60);
 
-/// The longest text that is looked at as a ticket: four texts of 1,024 characters each are in one.
+/// The longest text that is decoded as a ticket. A ticket contains four texts of up to 1,024 characters each.
 const LONGEST: usize = 64 * 1024;
 
-/// What a ticket says.
+/// The contents of a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ticket {
-    /// What tells it from others.
+    /// Identifies the ticket.
     pub(super) id: String,
     #[serde(flatten)]
     pub(super) device: DevicePlace,
-    /// What the device is called.
+    /// The device's name.
     pub(super) name: String,
     pub(super) version: String,
-    /// The challenge key of that time.
+    /// The id of the challenge key when it was issued.
     pub(super) under: String,
-    /// That of the device when it was provisioned.
+    /// The device's incarnation when it was issued.
     pub(super) incarnation: String,
     pub(super) category: String,
-    /// The Names of endorsement key and attestation key, in hex.
+    /// The Names of the EK and the AK, in hex.
     pub(super) ek: String,
     pub(super) ak: String,
     /// The serial number of the certificate that was sealed.
@@ -45,27 +45,27 @@ pub(super) struct Ticket {
     pub(super) expires_at: Timestamp,
 }
 
-/// What a ticket is sealed for.
+/// Returns the record key that tickets are sealed for.
 fn place() -> Key {
     Key::new("tpm_activation_ticket", ["_"])
 }
 
 const FIELD: &str = "ticket";
 
-/// What a ticket keeps of a proof.
+/// Returns the digest of a proof that a ticket contains.
 pub(super) fn digest_of(proof: &[u8]) -> String {
     HEXLOWER.encode(digest(&SHA256, proof).as_ref())
 }
 
 impl Ticket {
-    /// Its text. Fails only where a ticket cannot be written as JSON.
+    /// Encodes and seals it. Fails only if it cannot be encoded as JSON.
     pub(super) fn seal(&self, store: &Store) -> Result<String, serde_json::Error> {
         let plain = serde_json::to_vec(self)?;
         let sealed = store.seal(&place(), FIELD, &plain);
         Ok(BASE64URL_NOPAD.encode(&serde_json::to_vec(&sealed)?))
     }
 
-    /// Opens a text; `None` if it is not one of this store's tickets.
+    /// Opens a ticket's text. Returns `None` if it is not a ticket of this store.
     pub(super) fn open(text: &str, store: &Store) -> Option<Self> {
         if text.len() > LONGEST {
             return None;
@@ -76,20 +76,20 @@ impl Ticket {
         serde_json::from_slice(&plain).ok()
     }
 
-    /// Whether this is the proof that its credential was opened.
+    /// Returns whether this proves that the ticket's credential was opened. Takes constant time.
     pub(super) fn is_proven_by(&self, proof: &[u8]) -> bool {
         let given = digest_of(proof);
         given.as_bytes().ct_eq(self.proof.as_bytes()).into()
     }
 
-    /// Where it is noted that the ticket was used, and until when.
+    /// Returns the record that marks the ticket as used, with its key and expiry time.
     pub(super) fn spent(&self) -> (Key, Spent, Timestamp) {
         let key = Key::new(Spent::TYPE, ["_", &self.id]);
         (key, Spent {}, self.expires_at.saturating_add(APART))
     }
 }
 
-/// At `tpm_spent_ticket/_/<id>`: a ticket that was used. Only who has opened a credential leaves one.
+/// At `tpm_spent_ticket/_/<id>`: a used ticket. Only a caller that opened a credential causes one.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Spent {}
 

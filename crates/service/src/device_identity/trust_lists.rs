@@ -1,5 +1,5 @@
-//! What is put on a manager's list of makers' CAs and on a category's allow-list, and taken off it, one by one: for people, who
-//! have a file of a maker's and look at what is there. Contracts give the lists whole.
+//! Adding to and removing from a manager's CAs and a category's allow-list, for the console: from a file, or one by
+//! one. The contracts always replace the whole list.
 
 use keyproof_tpm::EkCertificate;
 use keyproof_x509::{
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{Failure, StorageError};
 
-/// Why a list stays as it is.
+/// Why a list was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListingError {
-    /// A file is not taken.
+    /// The file was rejected.
     #[error(transparent)]
     File(#[from] TrustFileError),
     /// No certificate of the list has this fingerprint.
@@ -26,25 +26,26 @@ pub enum ListingError {
     NotListed,
 }
 
-/// An endorsement certificate on a category's allow-list.
+/// An EK certificate on a category's allow-list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedCertificate {
     /// The certificate's issuer, as RFC 4514 text.
     pub issuer: String,
-    /// Its serial number: octets in hexadecimal with colons between them, as those of our own certificates are written.
+    /// Its serial number in colon-separated hexadecimal, as for keyproof's own certificates.
     pub serial: String,
-    /// Its last second, since the Unix epoch.
+    /// `notAfter`, in seconds since the Unix epoch.
     pub not_after: i64,
-    /// The SHA-256 over its DER.
+    /// The SHA-256 of its DER.
     pub fingerprint: Sha256Thumbprint,
 }
 
 impl DeviceIdentity {
-    /// The CAs of a file, each in PEM: what [`TrustedMakers`] takes. The file is PEM, PKCS #7 or one certificate in DER.
+    /// Parses a file of CAs and returns each in PEM, for [`TrustedMakers`]. The file is PEM, PKCS #7, or one
+    /// certificate in DER.
     ///
     /// # Errors
     ///
-    /// [`TrustFileError`], also for a revocation list: those are the trust bundle's.
+    /// [`TrustFileError`], also for a CRL, which belongs in the trust bundle.
     pub async fn read_makers(
         &self,
         administrator: &Administrator<Manager>,
@@ -54,8 +55,8 @@ impl DeviceIdentity {
         self.judge(administrator.who(), move || makers(&file)).await
     }
 
-    /// The endorsement certificates of a file, each in PEM: what an allow-list takes. The file is PEM or one certificate in
-    /// DER, as it is in the TPM's memory or without what stands around it there.
+    /// Parses a file of EK certificates and returns each in PEM, for an allow-list. The file is PEM, or one certificate
+    /// in DER or as a TPM stores it.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl DeviceIdentity {
             .await
     }
 
-    /// Has a manager trust the CAs of a file, too.
+    /// Adds the CAs of a file to a manager's own.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Has a manager trust a CA of its own list no longer.
+    /// Removes a CA from a manager's own.
     ///
     /// # Errors
     ///
@@ -119,7 +120,7 @@ impl DeviceIdentity {
                     left.push(text);
                     continue;
                 }
-                // A file may have several: the others stay.
+                // An entry may have several certificates, of which the others stay.
                 is_found = true;
                 roots.retain(|der| !is_it(der));
                 for der in roots {
@@ -136,7 +137,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Has a manager trust the roots of the trust bundle, or not.
+    /// Sets whether a manager trusts the roots of the trust bundle.
     ///
     /// # Errors
     ///
@@ -155,7 +156,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Puts the endorsement certificates of a file on a category's allow-list.
+    /// Adds the EK certificates of a file to a category's allow-list.
     ///
     /// # Errors
     ///
@@ -179,7 +180,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Takes an endorsement certificate off a category's allow-list.
+    /// Removes an EK certificate from a category's allow-list.
     ///
     /// # Errors
     ///
@@ -202,7 +203,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Says what the registers of a category's devices are to be from now on.
+    /// Sets the PCR policy of a category.
     ///
     /// # Errors
     ///
@@ -222,7 +223,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// What is on a category's allow-list, in its order.
+    /// Lists the certificates on a category's allow-list, in its order.
     ///
     /// # Errors
     ///
@@ -272,7 +273,7 @@ fn endorsements(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
     texts.collect()
 }
 
-/// A certificate as RFC 7468 writes it.
+/// Encodes a certificate in PEM (RFC 7468).
 fn pem(block: Option<usize>, der: &[u8]) -> Result<String, TrustFileError> {
     let text = pem_rfc7468::encode_string("CERTIFICATE", LineEnding::LF, der);
     text.map_err(|error| TrustFileError {
@@ -281,12 +282,12 @@ fn pem(block: Option<usize>, der: &[u8]) -> Result<String, TrustFileError> {
     })
 }
 
-/// What an entry of an allow-list is called by.
+/// Returns the fingerprint of an allow-list entry.
 fn fingerprint(text: &str) -> Option<Sha256Thumbprint> {
     described(text).map(|described| described.fingerprint)
 }
 
-/// Octets in hexadecimal, with colons between them.
+/// Formats bytes as colon-separated hexadecimal.
 fn octets(bytes: &[u8]) -> String {
     let octets: Vec<String> = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
     octets.join(":")

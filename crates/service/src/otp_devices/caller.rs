@@ -1,5 +1,5 @@
-//! Who may work with the devices of an instance: the bearer of one of its login tokens, or an operator whose scopes reach
-//! it.
+//! Permissions on the devices of an instance: for the bearer of one of its login tokens, or for an operator with a
+//! suitable scope.
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -25,21 +25,21 @@ use crate::{
     storage::refuse,
 };
 
-/// Somebody who may do `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one;
-/// [`OtpDevices::permit`] makes it of a token that is in force, and [`OtpDevices::permit_operator`] of an operator.
+/// A caller that has the right `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one.
+/// [`OtpDevices::permit`] creates it from a valid token, and [`OtpDevices::permit_operator`] from an operator.
 pub struct Caller<R> {
     instance: String,
     incarnation: Generation,
     pub(super) generation: Generation,
-    /// The login token; an operator has shown none.
+    /// The login token; `None` for an operator.
     pub(super) shown: Option<Shown>,
     origin: Origin,
-    /// The device that was asked for along with it, from the same moment.
+    /// The device of the request, from the same snapshot.
     device: Option<Slot<Device>>,
     right: PhantomData<R>,
 }
 
-/// A login token that is in force.
+/// A valid login token.
 pub(super) struct Shown {
     pub(super) scope: LoginScope,
     pub(super) id: String,
@@ -47,25 +47,25 @@ pub(super) struct Shown {
     pub(super) version: Version,
 }
 
-/// What a token's scope may allow.
+/// A right that a token's scope may grant.
 pub trait Right {
-    /// The permission; `None`: any token in force will do.
+    /// The required permission; `None` if any valid token is enough.
     const NEEDED: Option<Permission>;
 }
 
-/// Whoever has a token, whatever it allows.
+/// The right to use the token itself. Every valid token grants it.
 #[derive(Clone, Copy, Debug)]
 pub enum Holding {}
 
-/// Whoever may read devices.
+/// The right to read devices.
 #[derive(Clone, Copy, Debug)]
 pub enum Reading {}
 
-/// Whoever may have another token in exchange.
+/// The right to exchange the token for a new one.
 #[derive(Clone, Copy, Debug)]
 pub enum Refreshing {}
 
-/// Whoever may change devices.
+/// The right to change devices.
 #[derive(Clone, Copy, Debug)]
 pub enum Writing {}
 
@@ -85,9 +85,9 @@ impl Right for Writing {
     const NEEDED: Option<Permission> = Some(Permission::OtpDevicesWrite);
 }
 
-/// What an operator's scope may allow.
+/// A right that an operator's scope may grant.
 pub trait OperatorRight: Right {
-    /// How far the scope has to reach.
+    /// The reach that the scope must have.
     const REACH: Reach;
 }
 
@@ -99,36 +99,36 @@ impl OperatorRight for Writing {
     const REACH: Reach = Reach::Change;
 }
 
-/// Why whoever asks is not permitted to.
+/// Why a caller was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPermitted {
-    /// The token's time is over.
+    /// The token has expired.
     #[error("the token has expired")]
     Expired,
-    /// The token's scope does not allow this, as the audit trail was told.
+    /// The token's scope does not allow this. The audit trail records it.
     #[error("the token's scope does not allow this")]
     Forbidden,
     /// There is no such instance.
     #[error("there is no such instance")]
     InstanceUnknown,
-    /// The text is not a token.
+    /// The text is not a well-formed token.
     #[error("not a token")]
     Malformed,
-    /// No token was given.
+    /// The request has no token.
     #[error("a token is needed")]
     Missing,
-    /// The token was never issued for this instance, or is revoked, or ended with a password.
+    /// The token was never issued for this instance, was revoked, or became void with a new password.
     #[error("the token is unknown or revoked")]
     TokenUnknown,
 }
 
-/// Why an operator is not permitted to.
+/// Why an operator was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorNotPermitted {
-    /// Their token's scopes do not reach it, as the audit trail was told.
+    /// The token's scopes do not cover the instance. The audit trail records it.
     #[error("it needs {needed}")]
     Forbidden {
-        /// What they lack.
+        /// The missing scope.
         needed: OperatorScope,
     },
     /// There is no such instance.
@@ -142,8 +142,8 @@ impl From<OutOfScope> for OperatorNotPermitted {
     }
 }
 
-/// Whoever may make, change or remove an instance of this name, whether there is one or not. [`OtpDevices::permit_keeper`]
-/// makes it of an operator, [`Keeper::of_command_line`] of whoever runs a command.
+/// A caller that may create, change or remove the instance of this name, which need not exist.
+/// [`OtpDevices::permit_keeper`] creates it from an operator, [`Keeper::of_command_line`] from a command.
 #[derive(Debug)]
 pub struct Keeper {
     instance: String,
@@ -151,7 +151,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Whoever runs a command may change each instance.
+    /// Returns a keeper for a command, which may change any instance.
     pub fn of_command_line(command_line: &CommandLine, instance: &str) -> Self {
         Self {
             instance: instance.to_owned(),
@@ -169,22 +169,22 @@ impl Keeper {
 }
 
 impl OtpDevices {
-    /// Whether an operator's scopes allow to change this instance, so that they are shown how.
+    /// Returns whether the operator may change this instance, so that the forms for it are shown.
     pub fn may_change(operator: &Operator, instance: &str) -> bool {
         operator.may(&scope(Reach::Change, instance))
     }
 
-    /// Whether they allow to change each instance, and so to make new ones.
+    /// Returns whether the operator may change all instances, and so create new ones.
     pub fn may_change_all(operator: &Operator) -> bool {
         operator.may(&OperatorScope::Instances(Reach::Change, None))
     }
 
-    /// The operator, if their scopes allow `R` in this instance. `device` is the one that is asked for, if it is one, and is
-    /// read along. Asked anew for every request.
+    /// Permits an operator with a scope for `R` in this instance. `device` is the device of the request, if any, and is
+    /// read along. Must be called for every request.
     ///
     /// # Errors
     ///
-    /// [`OperatorNotPermitted`]; permission comes before existence.
+    /// [`OperatorNotPermitted`]; the permission is checked before the instance's existence.
     pub async fn permit_operator<R: OperatorRight>(
         &self,
         operator: &Operator,
@@ -210,7 +210,7 @@ impl OtpDevices {
         }
     }
 
-    /// The operator, if their scopes allow to change this instance itself.
+    /// Permits an operator with a scope to change this instance itself.
     ///
     /// # Errors
     ///
@@ -231,12 +231,12 @@ impl OtpDevices {
         })
     }
 
-    /// The bearer of this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
-    /// the one that is asked for, if it is one, and is read along. Asked anew for every request.
+    /// Permits the bearer of a token of this instance whose scope allows `R`. `token` is its text without any prefix.
+    /// `device` is the device of the request, if any, and is read along. Must be called for every request.
     ///
     /// # Errors
     ///
-    /// [`NotPermitted`]; an unknown instance comes before anything about the token.
+    /// [`NotPermitted`]; the instance's existence is checked before the token.
     pub async fn permit<R: Right>(
         &self,
         instance: &str,
@@ -298,7 +298,8 @@ impl OtpDevices {
         Ok(caller)
     }
 
-    /// The instance with the token that is shown, and the device in its present life; `None` is no such instance.
+    /// Reads the instance, the token, and the device of the present incarnation. Returns `None` if there is no such
+    /// instance.
     async fn find(
         &self,
         instance: &str,
@@ -328,7 +329,7 @@ impl OtpDevices {
     }
 }
 
-/// What a permission rests on, as it was at one moment.
+/// The records that a permission is based on, from one snapshot.
 struct Found {
     instance: Arc<Instance>,
     asked: Option<AskedDevice>,
@@ -337,7 +338,7 @@ struct Found {
 }
 
 impl Found {
-    /// Whoever is permitted by it.
+    /// Returns the permitted caller.
     fn caller<R>(&self, origin: Origin, shown: Option<Shown>) -> Result<Caller<R>, StorageError> {
         let Instance {
             incarnation,
@@ -360,12 +361,12 @@ impl Found {
     }
 }
 
-/// The scope that reaches so far in this instance.
+/// Returns the scope with this reach for this instance.
 pub(super) fn scope(reach: Reach, instance: &str) -> OperatorScope {
     OperatorScope::Instances(reach, Some(instance.to_owned()))
 }
 
-/// A device that is asked for. Where it is depends on the life of the instance, which is read first.
+/// The device of a request. Its key depends on the incarnation of the instance, which is read first.
 #[derive(Clone)]
 struct AskedDevice {
     names: Arc<[String; 2]>,
@@ -393,22 +394,22 @@ impl<R> Caller<R> {
         &self.instance
     }
 
-    /// Whose share they take of what all callers have in common.
+    /// Returns the party whose share of shared resources the caller uses.
     pub fn party(&self) -> String {
         self.origin.who.party()
     }
 
-    /// Where a device of the instance stands, in the life of it that the caller's permission is for.
+    /// Returns the key of a device, in the incarnation of the instance that the permission is for.
     pub(super) fn place_of(&self, device: &str) -> Key {
         device_key(&self.instance, &self.incarnation, device)
     }
 
-    /// The life of the instance that the caller's permission is for.
+    /// Returns the incarnation of the instance that the permission is for.
     pub(super) const fn incarnation(&self) -> &Generation {
         &self.incarnation
     }
 
-    /// The device that was asked for, as it was when the token was in force, and where it is.
+    /// Returns the device of the request and its key, as read with the permission.
     pub(super) fn device(&self) -> Option<(&Key, &Device)> {
         let slot = self.device.as_ref()?;
         Some((slot.place(), slot.record()?))
@@ -418,7 +419,7 @@ impl<R> Caller<R> {
         &self.origin
     }
 
-    /// The event of something done by this caller.
+    /// Returns the audit event of an action by this caller.
     pub(super) const fn deed(
         &self,
         action: Action,
@@ -433,7 +434,7 @@ impl<R> Caller<R> {
         }
     }
 
-    /// Whether the instance's password is still that of the token; for an operator, whether it is still the same instance.
+    /// Returns whether the instance still has the token's generation or, for an operator, the same incarnation.
     pub(super) fn is_still_in(&self, instance: &Instance) -> bool {
         match self.shown {
             Some(_) => instance.generation == self.generation,

@@ -1,5 +1,5 @@
-//! What is counted of guesses at an instance's password: by its name, and by each address where somebody has logged in
-//! to it of late. The decision is `keyproof-mfa`'s, as for users: an instance is one without a second factor.
+//! The counters of wrong passwords: for an instance's name, and for each address with a recent login. `keyproof-mfa`
+//! decides on them as it does for users; an instance is a user without a second factor.
 
 use keyproof_mfa::{Addresses, Client, Lockout, Network, UnixMillis, User, UserId, UserRecords};
 use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
@@ -29,7 +29,7 @@ struct AddressesRecord(Addresses);
 
 record!(AddressesRecord, "otp_addresses");
 
-/// What was read, with the instance itself.
+/// The counters as they were read with the instance.
 pub(super) struct Guesses {
     lockout: Slot<LockoutRecord>,
     addresses: Slot<AddressesRecord>,
@@ -37,7 +37,7 @@ pub(super) struct Guesses {
 }
 
 impl OtpDevices {
-    /// An instance and what is counted against it, as they were at one moment; `None` is no such instance.
+    /// Reads an instance and its counters in one snapshot. Returns `None` if there is no such instance.
     pub(super) async fn guarded(
         &self,
         instance: &str,
@@ -61,7 +61,7 @@ impl OtpDevices {
 }
 
 impl Guesses {
-    /// What `keyproof-mfa` decides on.
+    /// Returns the input for `keyproof-mfa`.
     pub(super) fn records(&self, instance: &str) -> UserRecords {
         let mut records = UserRecords::new(User::new(UserId::new("", instance), 0));
         records.lockout = self.lockout.record().map(|record| record.0);
@@ -70,22 +70,22 @@ impl Guesses {
         records
     }
 
-    /// The moment of the reading.
+    /// Returns when the counters were read.
     pub(super) const fn at(&self) -> UnixMillis {
         millis(self.now)
     }
 
-    /// The same, as the store counts.
+    /// Returns when the counters were read, in the store's type.
     pub(super) const fn read_at(&self) -> Timestamp {
         self.now
     }
 
-    /// How long it is until then.
+    /// Returns the time left until then.
     pub(super) fn wait(&self, until: UnixMillis) -> std::time::Duration {
         timestamp(until).saturating_since(self.now)
     }
 
-    /// Adds what was decided.
+    /// Adds the new counters to a batch.
     pub(super) fn save(&self, batch: &mut Batch, next: &UserRecords) {
         let lockout = next.lockout.map(LockoutRecord);
         let kept = lockout.as_ref().map(|kept| timestamp(kept.0.expires_at()));
@@ -96,14 +96,14 @@ impl Guesses {
         self.addresses.put(batch, addresses, kept);
     }
 
-    /// Adds the end of all that is counted.
+    /// Adds the deletion of all counters to a batch.
     pub(super) fn erase(&self, batch: &mut Batch) {
         self.lockout.remove(batch);
         self.addresses.remove(batch);
     }
 }
 
-/// Who guesses.
+/// Returns the client as `keyproof-mfa` distinguishes clients: by network.
 pub(super) fn client(origin: &Origin) -> Client<'static> {
     Client {
         fingerprint: None,

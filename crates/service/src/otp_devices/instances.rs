@@ -1,5 +1,5 @@
-//! Instances: made and removed at the command line and in the console, and given passwords at the command line, while servers
-//! run.
+//! Instances. They are created and removed at the command line and in the console, and given passwords at the command
+//! line, all while servers run.
 
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_store::{Batch, Stored, Timestamp};
@@ -16,17 +16,17 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// The instance that is always there, and is served at the root as well.
+/// The instance that always exists and is also served at the root.
 pub const DEFAULT_INSTANCE: &str = "default";
 
-/// An instance, as lists show it.
+/// An instance in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceSummary {
     /// Its name.
     pub name: String,
     /// Whether anyone can log in to it.
     pub has_password: bool,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
@@ -40,29 +40,29 @@ impl InstanceSummary {
     }
 }
 
-/// Why no instance was made.
+/// Why an instance was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddInstanceError {
-    /// There is one of that name.
+    /// An instance of this name exists.
     #[error("the instance exists already")]
     Exists,
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// The name cannot be an instance's.
+    /// The name is not a valid instance name.
     #[error(
         "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ -, the first of them a letter or a digit"
     )]
     Name,
-    /// The password cannot be one.
+    /// The password does not meet the rules.
     #[error(transparent)]
     Password(#[from] AuthError),
 }
 
-/// Why no instance was removed.
+/// Why an instance was not removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveInstanceError {
-    /// There is none of that name.
+    /// There is no instance of this name.
     #[error("there is no such instance")]
     Unknown,
 }
@@ -73,16 +73,16 @@ pub enum SetPasswordError {
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// The password cannot be one.
+    /// The password does not meet the rules.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// There is none of that name.
+    /// There is no instance of this name.
     #[error("there is no such instance")]
     Unknown,
 }
 
 impl OtpDevices {
-    /// Whether there is such an instance.
+    /// Returns whether there is an instance of this name.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl OtpDevices {
         Ok(found.is_some())
     }
 
-    /// Makes the default instance, without a password, unless it is there.
+    /// Creates the default instance without a password, unless it exists.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl OtpDevices {
         .map_err(Failure::without_refusal)
     }
 
-    /// Makes an instance.
+    /// Creates an instance.
     ///
     /// # Errors
     ///
@@ -155,8 +155,7 @@ impl OtpDevices {
         .await
     }
 
-    /// The instances by name, a page of them: those behind `after`, which is the last of the page before. Nothing once there
-    /// are no more.
+    /// Returns a page of the instances by name: those after `after`, the last of the page before. Empty at the end.
     ///
     /// # Errors
     ///
@@ -174,7 +173,7 @@ impl OtpDevices {
         Ok(instances.collect())
     }
 
-    /// Sets the password of an instance. Every login token of it ends, and every lock.
+    /// Sets the password of an instance. This voids all its login tokens and ends lockouts.
     ///
     /// # Errors
     ///
@@ -202,8 +201,8 @@ impl OtpDevices {
         }
     }
 
-    /// Removes an instance with its devices and tokens. The default instance is there again at once, empty and
-    /// without a password.
+    /// Removes an instance with its devices and tokens. The default instance is replaced by an empty one without a
+    /// password.
     ///
     /// # Errors
     ///
@@ -224,7 +223,7 @@ impl OtpDevices {
         }
     }
 
-    /// The hash of a new password.
+    /// Validates and hashes a new password.
     async fn hashed<E: From<AuthError> + From<HashingError>>(
         &self,
         password: Zeroizing<String>,
@@ -236,9 +235,9 @@ impl OtpDevices {
         Ok(hash.await?)
     }
 
-    /// Makes of an instance what is `next` of it, which may be nothing, and clears away what that leaves behind: the tokens
-    /// of its password, and its devices unless its incarnation goes on. Locks end with the password, and all that is counted
-    /// with the incarnation. `false` is no such instance.
+    /// Replaces an instance with `next`, or removes it if that is `None`. Then deletes the tokens of the old generation
+    /// and, if the incarnation changes, the devices. A new password ends lockouts; a new incarnation resets all
+    /// counters. Returns `false` if there is no such instance.
     async fn change_instance(
         &self,
         use_case: &'static str,
@@ -303,7 +302,7 @@ impl OtpDevices {
     }
 }
 
-/// Notes what a change to an instance leaves behind, in the change's own batch.
+/// Adds to the change's batch a record of the data to be deleted.
 fn leave(batch: &mut Batch, instance: &Instance, removed: bool) {
     let leftover = Leftover {
         instance: instance.name.clone(),
@@ -317,7 +316,7 @@ fn leave(batch: &mut Batch, instance: &Instance, removed: bool) {
     );
 }
 
-/// Taler's own alphabet for instance ids.
+/// Returns whether Taler allows this as an instance id.
 fn is_instance_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())

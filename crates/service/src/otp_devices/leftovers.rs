@@ -1,7 +1,7 @@
-//! Clearing away the tokens and devices that a removal or a new password left behind.
+//! Deletion of the tokens and devices that a removed instance or an old password left behind.
 //!
-//! They are dead already: nothing finds a device without its incarnation, no token passes without its generation, and
-//! neither is ever drawn again. So this may stop anywhere, run anywhere, and run twice.
+//! They are already unreachable: devices are found only by their incarnation, tokens are valid only with their
+//! generation, and neither value is drawn again. So this can be interrupted, repeated, and run on several servers.
 
 use keyproof_store::{CommitError, Key, Timestamp, Version};
 
@@ -11,15 +11,15 @@ use super::{
 };
 use crate::{StorageError, upkeep::Round};
 
-/// Records removed by one batch, and leftovers looked at in one go.
+/// The most records that one batch deletes, and the most leftovers read at once.
 const BATCH: usize = 100;
 
 impl OtpDevices {
-    /// Clears away some of what was left behind: at most a batch for each removal or password.
+    /// Deletes some of what was left behind: at most one batch for each removal or password.
     ///
     /// # Errors
     ///
-    /// [`StorageError`]; the rest stays for the next call.
+    /// [`StorageError`]; the rest is left for the next call.
     pub(crate) async fn clear_leftovers(&self) -> Result<Round, StorageError> {
         let now = self.clock.now();
         let mut round = Round::default();
@@ -34,12 +34,12 @@ impl OtpDevices {
             dead.truncate(BATCH);
             round.removed += self.remove_all(&dead, now).await?;
         }
-        // A leftover goes last of all, so whatever went may have others behind it.
+        // A leftover's own record is deleted last, so any deletion may be followed by another.
         round.goes_on = round.removed > 0;
         Ok(round)
     }
 
-    /// Clears away all of it, where the caller has the time. Whatever fails is logged and stays for the upkeep.
+    /// Deletes all of it. An error is logged, and upkeep deletes the rest.
     pub(super) async fn clear_leftovers_now(&self) {
         loop {
             match self.clear_leftovers().await {
@@ -53,7 +53,7 @@ impl OtpDevices {
         }
     }
 
-    /// At most a batch of the tokens of a dead generation.
+    /// Returns at most a batch of the tokens of an ended generation.
     async fn dead_tokens(&self, leftover: &Leftover) -> Result<Vec<(Key, Version)>, StorageError> {
         let prefix = all_tokens(&leftover.instance);
         let mut dead = Vec::new();
@@ -74,7 +74,7 @@ impl OtpDevices {
         Ok(dead)
     }
 
-    /// At most a batch of the devices of a dead incarnation.
+    /// Returns at most a batch of the devices of an ended incarnation.
     async fn dead_devices(&self, leftover: &Leftover) -> Result<Vec<(Key, Version)>, StorageError> {
         let Some(incarnation) = &leftover.incarnation else {
             return Ok(Vec::new());
@@ -101,7 +101,7 @@ impl OtpDevices {
         }
         match self.store.commit(batch).await {
             Ok(()) => Ok(records.len()),
-            // Another process is clearing the same; what it leaves is found by the next call.
+            // Another process deletes the same records. The next call finds the rest.
             Err(CommitError::Conflict { .. }) => Ok(0),
             Err(error) => Err(error.into()),
         }
@@ -190,7 +190,7 @@ mod tests {
         let fresh = bench.session("shop").await;
         assert_eq!(fresh.list().await.unwrap(), []);
 
-        // Whoever was let in before the removal changes nothing after it.
+        // A caller that was permitted before the removal cannot change anything after it.
         let late = devices.add_device(&caller, &device("late")).await;
         assert_eq!(late, Err(Failure::Refused(AddDeviceError::Ended)));
         let late = devices.issue(&refresher, &everything()).await;
@@ -254,7 +254,7 @@ mod tests {
         for number in 0..BATCH * 2 + 5 {
             session.add(&device(&number.to_string())).await.unwrap();
         }
-        // The removal itself goes through; the clearing fails at first, as after a crash.
+        // The removal commits. The deletion fails at first, as after a crash.
         bench.faults.commits(Commits::Lost);
         assert!(devices.remove_instance(&keeper("shop")).await.is_err());
         bench.faults.commits(Commits::Made);

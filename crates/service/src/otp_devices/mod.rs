@@ -1,10 +1,10 @@
-//! GNU Taler's OTP devices: instances with passwords, login tokens, and the devices whose confirmation codes prove
-//! at an offline point of sale that an order was paid.
+//! GNU Taler's OTP devices: instances with passwords, login tokens, and the devices whose confirmation codes prove at
+//! an offline point of sale that an order was paid.
 //!
-//! An instance has two identities besides its name. Its *incarnation* is drawn when it is made: devices belong to it,
-//! so those of a removed instance never come back under a new one of the same name. Its *generation* is drawn when it
-//! is made and with every password: login tokens belong to it, so a new password ends them all. What a removal or a
-//! new password leaves behind can no longer be reached and is cleared away in the background.
+//! An instance has two identities besides its name. Its *incarnation* is drawn when it is created. Devices belong to
+//! it, so those of a removed instance never reappear under a new one of the same name. Its *generation* is drawn when
+//! it is created and with every new password. Login tokens belong to it, so a new password voids them all. Data of
+//! earlier identities is unreachable, and is deleted in the background.
 
 mod caller;
 mod devices;
@@ -52,12 +52,12 @@ pub struct OtpDevices {
     hashing: Arc<HashingPool>,
     locks: Arc<Locks>,
     policy: Policy,
-    /// How often operators check codes.
+    /// The rate limit for operators who view or check codes.
     checks: RateLimit,
 }
 
 impl OtpDevices {
-    /// The devices of this store; guesses at passwords are counted by `policy`, as those at users' are.
+    /// Creates the use cases over this store. `policy` limits password guesses, as it does for users.
     pub(crate) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -76,12 +76,12 @@ impl OtpDevices {
         }
     }
 
-    /// How often instances were locked, and what that refused.
+    /// Returns how many lockouts began, and how many logins they refused.
     pub(crate) fn lock_figures(&self) -> LockFigures {
         self.locks.figures()
     }
 
-    /// A hash for this request, now.
+    /// Returns the context for a password hash by this request.
     fn turn<'a>(&self, origin: &'a Origin) -> Turn<'a> {
         Turn {
             origin,

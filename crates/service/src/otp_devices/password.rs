@@ -1,4 +1,4 @@
-//! The password of an instance, which gives whoever knows it a token.
+//! Login to an instance by its password, for a token.
 
 use std::time::Duration;
 
@@ -19,33 +19,33 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// What the audit trail is told of a wrong password.
+/// The audit detail for a wrong password.
 const WRONG: &str = "wrong name or password";
 
-/// What it is told of one that was not judged.
+/// The audit detail for a password that was not verified.
 const UNJUDGED: &str = "too many failures";
 
-/// Why a password gives no token.
+/// Why a login failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// It could not be judged.
+    /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
     /// There is no such instance.
     #[error("there is no such instance")]
     InstanceUnknown,
-    /// Too many failures: this was the last, or it was not judged.
+    /// Too many failures: this was the last one allowed, or the password was not verified.
     #[error("too many failures")]
     Locked {
-        /// How long until the next is judged.
+        /// How long to wait before a retry.
         wait: Duration,
     },
-    /// It is the wrong one, or for another name, or the instance has none.
+    /// The name or the password is wrong, or the instance has no password.
     #[error("wrong name or password")]
     Refused,
 }
 
-/// An instance whose password may be guessed at now.
+/// An instance that has a password and is not locked for the client.
 struct Guessable {
     instance: Stored<Instance>,
     hash: String,
@@ -53,7 +53,7 @@ struct Guessable {
 }
 
 impl OtpDevices {
-    /// Whoever knows the password of this instance. Its name is the user name as well.
+    /// Logs in to an instance with its password. The user name must be the instance's name.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl OtpDevices {
         let password = ShownPassword::new(password);
         let settled = settle("otp_devices.log_in", &self.store, || async {
             let guessable = self.guessable(instance, origin).await?;
-            // A wrong name costs what a wrong password does.
+            // A wrong name takes as long as a wrong password.
             let hash = Some(&*guessable.hash).filter(|_| user_name == instance);
             let judged = password.verdict(&self.hashing, self.turn(origin), hash);
             let Some(judged) = judged.await? else {
@@ -82,7 +82,7 @@ impl OtpDevices {
         Ok(Issuer::by_password(instance, generation, origin))
     }
 
-    /// Counts a judged password, wrong or right.
+    /// Counts the result of a verified password.
     async fn count(
         &self,
         guessable: Guessable,
@@ -124,7 +124,7 @@ impl OtpDevices {
         Ok(Attempt::Commit(batch, Err(refusal)))
     }
 
-    /// The instance, if there is a password to guess at and whoever asks may.
+    /// Returns the instance if it has a password and the client is not locked out.
     async fn guessable(
         &self,
         instance: &str,
@@ -132,7 +132,7 @@ impl OtpDevices {
     ) -> Result<Guessable, Failure<LoginError>> {
         let found = self.guarded(instance, self.clock.now()).await?;
         let (stored, guesses) = found.ok_or(Failure::Refused(LoginError::InstanceUnknown))?;
-        // There is nothing to guess, and it is no secret: so nothing is hashed either.
+        // Not hashed, as there is no password to guess, and this is no secret.
         let Some(hash) = stored.record.password.clone() else {
             self.audit.refused(failed(instance, WRONG, origin)).await;
             return refuse(LoginError::Refused);
@@ -153,7 +153,7 @@ impl OtpDevices {
         })
     }
 
-    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
+    /// Hashes the password again if the configured cost has changed. The login succeeds even if this fails.
     async fn rehash(&self, stored: Stored<Instance>, password: ShownPassword, origin: &Origin) {
         let instance = stored.record.name.clone();
         if let Err(error) = self.hash_anew(stored, password, origin).await {
@@ -184,7 +184,7 @@ impl OtpDevices {
     }
 }
 
-/// A failed login in the audit trail.
+/// Returns the audit event of a failed login.
 fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> Deed<'a> {
     Deed {
         action: Action::LoginTokenIssue,

@@ -1,4 +1,4 @@
-//! Which instances there are that an operator reaches.
+//! The instances that an operator may read.
 
 use keyproof_auth::operator::Reach;
 
@@ -10,8 +10,8 @@ use super::{
 use crate::{Listed, StorageError, access::Operator, pages::reached};
 
 impl OtpDevices {
-    /// At most so many of the instances that the operator may read, behind the name `after`. A page may have none and yet a
-    /// next one.
+    /// Lists at most `most` of the instances that the operator may read, after the name `after`. A page may be empty
+    /// although there is a next one.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What is stored, and where.
+//! The records of this domain and their keys.
 
 use keyproof_auth::{Generation, Token, TokenDigest, taler::LoginScope};
 use keyproof_otp::pos::PosAlgorithm;
@@ -11,11 +11,11 @@ use crate::keys::token_key_of;
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Instance {
     pub(super) name: String,
-    /// Which life of the name this is; devices belong to it.
+    /// Identifies this instance among those of the same name; devices belong to it.
     pub(super) incarnation: Generation,
-    /// Which password this is; login tokens belong to it.
+    /// Identifies the password; login tokens belong to it.
     pub(super) generation: Generation,
-    /// A PHC string. Without one there is no token to be had.
+    /// The password hash as a PHC string. Without one, no login is possible.
     pub(super) password: Option<String>,
     pub(super) created_at: Timestamp,
 }
@@ -30,14 +30,14 @@ pub(super) fn all_instances() -> Prefix {
     Prefix::collection("otp_instance")
 }
 
-/// At `login_token/<instance>/<time>/<digest>`. The record outlives its validity by a while, so that a client is told that
-/// its token expired and not that it never was.
+/// At `login_token/<instance>/<time>/<digest>`. The record is kept for a while after its expiry, so that clients learn
+/// that the token has expired, and not that it is unknown.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct LoginToken {
     pub(super) generation: Generation,
     pub(super) scope: LoginScope,
     pub(super) created_at: Timestamp,
-    /// The first moment at which it is no longer valid.
+    /// When it expires; it is no longer valid at this time.
     pub(super) valid_until: Option<Timestamp>,
     pub(super) description: Option<String>,
 }
@@ -57,7 +57,7 @@ pub(super) fn all_tokens(instance: &str) -> Prefix {
 pub(super) struct Device {
     pub(super) id: String,
     pub(super) description: String,
-    /// The key as the client spelled it, sealed.
+    /// The key's text as the client sent it, sealed.
     pub(super) key: Sealed,
     #[serde(with = "number")]
     pub(super) algorithm: PosAlgorithm,
@@ -80,13 +80,13 @@ pub(super) fn all_devices(instance: &str, incarnation: &Generation) -> Prefix {
     Prefix::new("otp_device", [instance, &incarnation.to_string()])
 }
 
-/// At `otp_leftover/<instance>/<generation>`: what a removal or a new password left behind and is to be cleared away.
+/// At `otp_leftover/<instance>/<generation>`: the data that a removed instance or an old password left behind.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Leftover {
     pub(super) instance: String,
-    /// Its tokens are to go.
+    /// The generation whose tokens are to be deleted.
     pub(super) generation: Generation,
-    /// Its devices are to go, if the instance went.
+    /// The incarnation whose devices are to be deleted, if the instance was removed.
     pub(super) incarnation: Option<Generation>,
 }
 
@@ -100,7 +100,7 @@ pub(super) fn all_leftovers() -> Prefix {
     Prefix::collection("otp_leftover")
 }
 
-/// Algorithms are stored by their number on the wire.
+/// Serialises algorithms as their numbers in the API.
 mod number {
     use keyproof_otp::pos::PosAlgorithm;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -1,4 +1,4 @@
-//! What is asked of a node, and how it answers: the real use cases.
+//! The commands that a node is given and their verdicts, over the real use cases.
 
 use std::{convert::Infallible, fmt, sync::Arc};
 
@@ -16,10 +16,10 @@ pub(crate) const NAME: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "correct horse";
 const FINGERPRINT: &str = "laptop";
 
-/// No phone shows it while the model runs.
+/// No phone shows this code while the model runs.
 pub(crate) const WRONG_CODE: &str = "000000";
 
-/// What somebody tries who knows the password and has an access token of before the activation.
+/// The attempts of an attacker who has the password and an access token issued before the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Attack {
     AddApplicationToken,
@@ -61,7 +61,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Authenticated,
-    /// With the token.
+    /// Contains the challenge's token.
     Challenged(Arc<str>),
     Done,
     Enrolled {
@@ -69,11 +69,11 @@ pub(crate) enum Verdict {
         secret: Arc<str>,
     },
     Locked,
-    /// The store's fault.
+    /// The store failed.
     None(StorageError),
     RecoveryCodes(Arc<str>),
     Refused,
-    /// A refusal that was judged, where the answer alone tells that.
+    /// A refusal that by itself reveals that a guess was wrong.
     Wrong,
 }
 
@@ -91,7 +91,7 @@ impl Verdict {
 }
 
 impl Command {
-    /// Whether what it draws at random is ever seen again: a number, a secret or a token.
+    /// Returns whether the command's random output is seen again: a number, a secret or a token.
     pub(crate) const fn makes_something(&self) -> bool {
         match self {
             Self::Answer { trust, .. } => *trust,
@@ -122,7 +122,7 @@ impl Command {
         }
     }
 
-    /// `old` is the attacker's.
+    /// Runs the command. `old` is the attacker's session.
     pub(crate) async fn perform(
         &self,
         accounts: &Accounts,
@@ -236,7 +236,7 @@ impl Attack {
                 let added = accounts.add_application_token(&editor.unwrap(), new).await;
                 verdict(added, done, refused)
             }
-            // What it is changed to makes no difference: it ends all sessions.
+            // The new password does not matter, as the change ends all sessions.
             Self::ChangePassword => {
                 let person = person(accounts, old, Action::UserSetPassword).await;
                 let change = PasswordChange {
@@ -264,20 +264,20 @@ impl Attack {
     }
 }
 
-/// Whose session it is: hers, and so she may ask.
+/// Permits the user to act on her own account in her session.
 pub(crate) async fn person(accounts: &Accounts, session: &Session, act: Action) -> Person {
     let person = accounts.person(session.clone(), act, &origin()).await;
     person.unwrap()
 }
 
-/// The same, for her own second factor.
+/// Permits the user to act on her own second factor.
 pub(crate) async fn manager(accounts: &Accounts, session: &Session, act: Action) -> Manager {
     let origin = origin();
     let manager = accounts.manager(session.clone(), act, Whose::Mine, &origin);
     manager.await.unwrap()
 }
 
-/// A body that nothing is wrong with.
+/// Returns a valid request body.
 pub(crate) fn sent<T>(body: T) -> Result<T, Infallible> {
     Ok(body)
 }

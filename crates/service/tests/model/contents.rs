@@ -1,4 +1,4 @@
-//! What the store holds: the memory engine's rules, on a value.
+//! The contents of the store as a value, with the rules of the memory engine.
 
 use std::collections::BTreeMap;
 
@@ -17,33 +17,33 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Contents(Vec<Held>);
 
-/// A record and its versions, which are counted in place of being drawn: none is ever used again, and it does not
-/// matter who wrote it.
+/// A record and its version. Versions are counted instead of drawn, so that states do not differ by random values. No
+/// version is ever reused.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Held {
     key: Key,
-    /// How often it was written.
+    /// The number of times it was written.
     version: u32,
-    /// `None` once it is removed.
+    /// `None` if it was removed.
     row: Option<(Vec<u8>, Option<Timestamp>)>,
 }
 
-/// How far the engine keeps to the port's rules.
+/// Which of the port's rules the engine follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
     Kept,
-    /// Writes into every change of a user's record what it said of activations when the attacker's token was issued.
+    /// In each change of a user's record, restores the activations of when the attacker's token was issued.
     ForgetsActivations,
-    /// Says that a commit is done when it is lost.
+    /// Reports a lost commit as done.
     AcknowledgesTheLost,
-    /// Takes whatever version an entry asks for as the record's.
+    /// Takes any expected version as the record's.
     IgnoresVersions,
-    /// Does not look at the entries that only require.
+    /// Skips entries that only require a version.
     IgnoresRequirements,
 }
 
 impl Contents {
-    /// What an engine holds, but for what no operation reads.
+    /// Returns the contents of an engine, without the records that no operation reads.
     pub(crate) fn of(engine: &MemoryEngine) -> Self {
         let rows = all(engine).into_iter();
         Self(rows.map(|(key, row)| Held::first(key, row)).collect())
@@ -55,7 +55,7 @@ impl Contents {
 
     pub(crate) fn apply(&self, changes: &Changes, port: Port) -> Result<Self, CommitError> {
         let engine = self.engine();
-        // What is written once is not held here, and is in the state that every operation requires.
+        // Fixed records are not part of the contents; every operation's requirements on them are met.
         let changes = &rewritten(changes, |entry| {
             (!is_fixed(&entry.key)).then_some(entry.change)
         });
@@ -131,7 +131,7 @@ impl Contents {
 
 fn rewritten(changes: &Changes, rewrite: impl Fn(Entry) -> Option<Change>) -> Changes {
     let mut entries = changes.entries().to_vec();
-    // An entry is named by its place among those that were added.
+    // The index of an entry is its position in the order of addition.
     entries.sort_by_key(|entry| entry.index);
     let entries = entries.into_iter();
     let entries = entries.filter_map(|entry| Some((entry.key.clone(), rewrite(entry)?)));

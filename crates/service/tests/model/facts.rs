@@ -1,4 +1,5 @@
-//! What an onlooker knows who sees every commit, and what must hold of it. Nothing here is read from the records.
+//! The knowledge of an observer who sees every commit, and the invariants on it. It is not read from the store's
+//! records.
 
 use std::sync::Arc;
 
@@ -11,27 +12,28 @@ use crate::{
     setting::{CHALLENGE_LIFETIME, LOCKOUT},
 };
 
-/// An invariant that does not hold.
+/// A violated invariant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Broken {
     /// A code was accepted again, or an older one after a newer one.
     AcceptedTwice,
-    /// A key became active, or somebody got in, without a code that was asked for.
+    /// A key became active, or a login succeeded, without a required code.
     CodeNotNeeded,
-    /// A failure was judged beyond the third, or something was counted that is none.
+    /// A guess was judged after the third failure, or something else was counted as a failure.
     Miscounted,
     /// Something was accepted while the user was locked.
     NotLocked,
-    /// A verdict was given whose commit did not happen.
+    /// A verdict was given although its commit did not happen.
     NotCommitted,
-    /// Somebody with the password and a token of before decided over a second factor, or past it.
+    /// An attacker with the password and an old token changed or bypassed an active second factor.
     Weakened,
-    /// A challenge, a device or a session was good after its key, its user's generation, a lock or its own end.
+    /// A challenge, a device or a session was accepted after its key, generation or lifetime had ended, or after a
+    /// lock.
     Outlived,
 }
 
 impl Broken {
-    /// The invariant.
+    /// The invariant's text.
     pub(crate) const fn property(self) -> &'static str {
         match self {
             Self::AcceptedTwice => "no code is accepted twice, nor an older one after a newer one",
@@ -48,19 +50,19 @@ impl Broken {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
     key: Option<KeyFacts>,
-    /// Against the name.
+    /// Failures counted by name.
     count: Count,
-    /// In the session.
+    /// Failures counted by session.
     session: Count,
-    /// Rises with each suspension; the session is of the first.
+    /// Rises when the user is suspended or the password is changed. The session belongs to generation 0.
     generation: u8,
     suspended: bool,
-    /// Whether a key has become active: that ended the attacker's token.
+    /// Whether a key was ever activated, which voids the attacker's token.
     activated: bool,
     pub(crate) challenges: Vec<ChallengeFacts>,
     pub(crate) devices: Vec<DeviceFacts>,
     recovery: Option<RecoveryFacts>,
-    /// All keys whose secrets were told, removed ones too.
+    /// All keys whose secrets were returned, removed ones included.
     pub(crate) phones: Vec<Arc<Phone>>,
 }
 
@@ -68,9 +70,9 @@ pub(crate) struct Facts {
 struct KeyFacts {
     phone: Arc<Phone>,
     active: bool,
-    /// The latest step of which a code was accepted.
+    /// The latest step whose code was accepted.
     spent: Option<i64>,
-    /// Nobody was told of that.
+    /// Whether nobody received the verdict on that code.
     unheard: bool,
 }
 
@@ -81,7 +83,7 @@ struct Count {
     locks: u8,
 }
 
-/// A challenge whose token was told.
+/// A challenge whose token was returned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChallengeFacts {
     pub(crate) token: Arc<str>,
@@ -108,13 +110,13 @@ struct RecoveryFacts {
 /// A commit that was applied.
 pub(crate) struct Committed<'a> {
     pub(crate) command: &'a Command,
-    /// What is said once the commit is acknowledged.
+    /// The verdict that is returned if the commit is acknowledged.
     pub(crate) verdict: &'a Verdict,
     /// Its entries in the audit trail.
     pub(crate) events: &'a [Event],
-    /// The time that it rests on.
+    /// The time that the operation used.
     pub(crate) now: Timestamp,
-    /// What its node's clock shows when it is applied; a lock may have ended since `now`.
+    /// The time on its node's clock when it is applied. A lock may have ended since `now`.
     pub(crate) applied_at: Timestamp,
     /// Whether it is acknowledged.
     pub(crate) heard: bool,
@@ -133,16 +135,16 @@ impl Facts {
         self.suspended
     }
 
-    /// Whether the last code that was accepted is spent and nobody has heard of it.
+    /// Returns whether the last code was spent and nobody received the verdict.
     pub(crate) fn is_unheard(&self) -> bool {
         self.key.as_ref().is_some_and(|key| key.unheard)
     }
 
-    /// Takes down a commit.
+    /// Records a commit.
     ///
     /// # Errors
     ///
-    /// What it breaks.
+    /// The invariant that it violates.
     pub(crate) fn commit(&mut self, committed: &Committed<'_>) -> Result<(), Broken> {
         if committed.command.is_by_session() && (self.suspended || self.generation > 0) {
             return Err(Broken::Outlived);
@@ -206,7 +208,7 @@ impl Facts {
                 self.devices.clear();
                 Ok(())
             }
-            // Before, a password is all that there is to know.
+            // Until the activation, the password is the only factor.
             (Command::Attack(Attack::AddApplicationToken), Verdict::Done) => Ok(()),
             (Command::Attack(Attack::ChangePassword), Verdict::Done) => {
                 self.generation += 1;
@@ -235,13 +237,13 @@ impl Facts {
                 self.session.clear();
                 Ok(())
             }
-            // A challenge that was over has been removed.
+            // An expired challenge was removed.
             (Command::Answer { .. }, Verdict::Refused) => Ok(()),
             other => panic!("a commit for {other:?}"),
         }
     }
 
-    /// The twins of a request that won, and the code that is shown at that moment, are no failures.
+    /// A code that is currently shown, or was just accepted for another request, must not be counted as a failure.
     fn must_be_wrong(&self, committed: &Committed<'_>) -> Result<(), Broken> {
         let (Command::Activate { code, .. } | Command::Answer { code, .. }) = committed.command
         else {
@@ -260,7 +262,7 @@ impl Facts {
         (!right || !of_key).then_some(()).ok_or(Broken::Miscounted)
     }
 
-    /// A guess is counted once: by the session that it comes in, else by the name.
+    /// Returns the counter of a guess: that of its session, or else that of the name.
     const fn counted_by(&mut self, command: &Command) -> &mut Count {
         if command.is_by_session() {
             &mut self.session
@@ -284,7 +286,7 @@ impl Facts {
         holds.then_some(()).ok_or(Broken::Outlived)
     }
 
-    /// A code was accepted.
+    /// Records an accepted code.
     fn spend(&mut self, code: &str, committed: &Committed<'_>) -> Result<(), Broken> {
         if let Some(recovery) = &mut self.recovery
             && *recovery.code == *code
@@ -308,7 +310,7 @@ impl Facts {
             return;
         };
         let (_, number) = added.target.rsplit_once('/').unwrap();
-        // There is but one fingerprint, so the one before is replaced.
+        // There is only one fingerprint, so a new device replaces the old one.
         self.devices = vec![DeviceFacts {
             number: number.parse().unwrap(),
             key: self.active_key().expect("a code was accepted"),
@@ -342,7 +344,7 @@ impl Facts {
         let trusted =
             devices.any(|trusted| trusted.key == key && trusted.generation == self.generation);
         match (device, trusted) {
-            // Its failures are counted apart, and so it is not locked with its user.
+            // The failures of a trusted device are counted separately, so the user's lock does not apply to it.
             (true, true) => Ok(()),
             (true, false) => Err(Broken::Outlived),
             (false, _) => Err(Broken::CodeNotNeeded),
@@ -407,7 +409,7 @@ impl Count {
 }
 
 impl ChallengeFacts {
-    /// Whether only the tokens tell them apart.
+    /// Returns whether the challenges differ only in their tokens.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let token = Arc::clone(&other.token);
         Self {
@@ -417,7 +419,7 @@ impl ChallengeFacts {
     }
 }
 
-/// Whether a password or a code was judged and found wrong.
+/// Returns whether a password or a code was judged wrong.
 pub(crate) fn is_failure(event: &Event) -> bool {
     let detail = event.detail.as_deref().unwrap_or_default();
     let failures = ["CodeWrong", "PasswordWrong"];

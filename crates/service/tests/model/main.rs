@@ -1,38 +1,39 @@
-//! The life of a second factor, explored exhaustively to a bound, with the use cases themselves as the nodes.
+//! Explores the life of a second factor exhaustively up to a bound, with the real use cases as the nodes.
 //!
-//! **What runs.** Two nodes run the real [`Accounts`](keyproof_service::Accounts) over the port of the store, one
-//! operation each at a time. Whenever an operation asks the store for something, anything may happen first: the other
-//! node goes on, a step of 30 seconds passes, a commit that was lost arrives. A read sees what is held then, by the
-//! memory engine's rules. A commit is applied, or conflicts; or it is not applied; or nothing is learnt of it, or its
-//! node dies, and it is applied at any later time or never. So each state is what the store holds, where the nodes'
-//! operations are, what is under way, the time, and what an onlooker knows: see [`system`] and [`facts`].
+//! **What runs.** Two nodes run the real [`Accounts`](keyproof_service::Accounts) over the port of the store, each one
+//! operation at a time. Before each request to the store is answered, anything else may happen: the other node may
+//! proceed, a step of 30 seconds may pass, a lost commit may arrive. A read returns the present contents by the memory
+//! engine's rules. A commit is applied, conflicts, or is not applied. Or its outcome stays unknown or its node dies;
+//! then it is applied at any later time or never. A state consists of the store's contents, the points that the nodes'
+//! operations have reached, the commits in flight, the time, and an observer's knowledge: see [`system`] and [`facts`].
 //!
-//! **Who asks.** Somebody who knows the password, and has seen every code and every challenge's token: they log in,
-//! answer challenges with any of these codes and with wrong ones, on either node, again and again, beside the user, who
-//! enrols, activates and removes keys, and the operator, who suspends her and lifts locks.
+//! **Who acts.** An attacker knows the password and sees every code and every challenge's token. They log in and answer
+//! challenges with these codes and with wrong ones, on either node, repeatedly. Meanwhile the user enrols, activates
+//! and removes keys, and the operator suspends her and lifts locks.
 //!
-//! Somebody else has the password alone, and an access token of before the activation, which has even shown a factor of
-//! an earlier key: with that they try to make recovery codes and application tokens, to remove keys and devices, and to
-//! change the password.
+//! Another attacker has only the password and an access token issued before the activation, which even passed a second
+//! factor with an earlier key. They try to make recovery codes and application tokens, to remove keys and devices, and
+//! to change the password.
 //!
-//! **What must hold** is [`facts::Broken`]'s to say. It is judged by the commits that are applied, each by what
-//! its operation says once it is acknowledged, and by the answers.
+//! **What must hold** is defined by [`facts::Broken`]. It is checked on each applied commit, with the verdict that its
+//! operation returns once it is acknowledged, and on the answers.
 //!
-//! **The bound** is each scenario's: how many operations come to something (3 to 5), how many commits are lost, repeated
-//! or not applied (0 to 2), how many steps pass (0 to 2). Within it the exploration is exhaustive, about 610,000 states
-//! in all, and leaves out only what [`system`] says. To keep it small a lock lasts one step and a challenge three, and
-//! records' versions are counted in place of being drawn.
+//! **The bound** is set by each scenario: how many operations have an effect (3 to 5), how many commits are lost,
+//! repeated or not applied (0 to 2), and how many steps pass (0 to 2). Within it the exploration is exhaustive, about
+//! 610,000 states in all, except for what [`system`] leaves out. To keep it small, a lock lasts one step and a
+//! challenge three, and record versions are counted instead of drawn.
 //!
-//! **What is out**: what no scenario offers (new passwords, removed users, refresh and access tokens, the failures of
-//! trusted devices, which are counted apart); addresses, for no request has one, so that every guess without a session
-//! is a stranger's and none counts by a known address (`keyproof-mfa`'s tests do that); what is forgotten a day later, but for one scenario that begins so; clocks
-//! that go back; the audit trail's entries that come without a change, which are taken for written; and that failures of
-//! one minute are one entry of it, which only lets races be lost that the lockout's record would have lost, too.
+//! **Not covered**: what no scenario offers (new passwords, removed users, refresh and access tokens, the failures of
+//! trusted devices, which are counted separately); client addresses, as no request has one, so every guess without a
+//! session counts as a stranger's (`keyproof-mfa` tests known addresses); counters that expire after a day, except in
+//! one scenario; clocks that go back; audit events without another change, which are assumed to be written; and that
+//! the failures of one minute share an audit event, which only adds conflicts that the lockout's record would cause as
+//! well.
 //!
-//! **That it can fail** is shown by engines that break the port's rules, at the end, and the [`Sight`]s of each scenario
-//! must all be seen.
+//! **That it can fail** is shown at the end by engines that break the port's rules. Also, each scenario must see all of
+//! its [`Sight`]s.
 //!
-//! To see the numbers: `cargo test -p keyproof-service --test model -- --nocapture`.
+//! To print the numbers: `cargo test -p keyproof-service --test model -- --nocapture`.
 
 #![expect(
     clippy::expect_used,
@@ -80,7 +81,7 @@ use crate::{
 
 const DAY: i64 = 24 * 60 * 2;
 
-/// An active key, whose first code is a step old.
+/// An active key whose first code is one step old.
 const KEY: [Opening; 3] = [Do(Enrol), Do(Activate), Wait(1)];
 
 const NOTHING_OFFERED: Scenario = Scenario {
@@ -95,7 +96,7 @@ const NOTHING_OFFERED: Scenario = Scenario {
     sights: &[],
 };
 
-/// Two challenges, answered with every code from that of the activation on, and with wrong ones.
+/// Two challenges, answered with all codes since the activation, and with wrong ones.
 const ANSWERS: Scenario = Scenario {
     opening: &[KEY[0], KEY[1], KEY[2], Do(LogIn), Do(LogIn)],
     offers: &[Answer, AnswerWrong],
@@ -217,7 +218,7 @@ fn an_unlock_lifts_the_lock_and_brings_no_challenge_back() {
     });
 }
 
-/// Nothing is counted against her name any more, and a count begins as a new record. About 101,000 states.
+/// The counters have expired, so counting begins with a new record. About 101,000 states.
 #[test]
 fn three_guesses_lock_whoever_was_not_seen_for_days() {
     explore(Scenario {
@@ -416,7 +417,7 @@ fn an_engine_that_acknowledges_what_is_lost_is_found_out() {
     );
 }
 
-/// Explores all of a scenario. Every invariant holds, and everything is seen that must be.
+/// Explores a scenario completely. No invariant may be violated, and all of the scenario's sights must occur.
 fn explore(scenario: Scenario) {
     let checker = System::new(scenario)
         .checker()
@@ -428,7 +429,7 @@ fn explore(scenario: Scenario) {
     if let Some((property, path)) = checker.discoveries().into_iter().next() {
         panic!("not true: {property}\n{}", told(system, path));
     }
-    // No count, depth or time was set to stop at, so this is the end of what there is.
+    // There is no limit on count, depth or time, so the exploration is complete.
     assert!(checker.is_done());
     println!(
         "{} states, {} deep; {} runs of operations, {} contents of the store",
@@ -444,7 +445,7 @@ fn explore(scenario: Scenario) {
     }
 }
 
-/// Looks for a way to break an invariant, and tells it.
+/// Searches for a violation of an invariant, and returns the path to it.
 fn search(broken: Broken, scenario: Scenario) -> String {
     let property = broken.property();
     let checker = System::new(scenario)

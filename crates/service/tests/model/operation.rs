@@ -1,7 +1,7 @@
-//! One operation of a node, run from its beginning as far as the store's answers take it.
+//! An operation of a node, run from its beginning as far as the store's answers go.
 //!
-//! A use case depends on nothing but its command, its node's clock, the random bytes it draws and what the store
-//! answers. So what has become of it need not be kept: it is run again, and [`Script`] holds it to the same requests.
+//! A use case depends only on its command, its node's clock, its random bytes and the store's answers. So its progress
+//! need not be stored: it is run again, and [`Script`] asserts that it makes the same requests.
 
 use std::{
     fmt,
@@ -26,7 +26,7 @@ use crate::{
     setting::Setting,
 };
 
-/// A command, and how often the same was given before: together they are unlike any other operation's.
+/// A command and how often it was given before, which together identify an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Operation {
     pub(crate) command: Command,
@@ -35,9 +35,9 @@ pub(crate) struct Operation {
 
 pub(crate) struct Run {
     pub(crate) stop: Stop,
-    /// What it noted in the audit trail, apart from any change.
+    /// Its audit events without another change.
     pub(crate) noted: Vec<Event>,
-    /// Whether it has looked at the clock since the last answer.
+    /// Whether it has read the clock since the last answer.
     pub(crate) timed: bool,
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum Stop {
 }
 
 impl Operation {
-    /// Runs it from `start` on through `lines`.
+    /// Runs it from `start` with the answers of `lines`.
     pub(crate) fn run(&self, setting: &Setting, start: Timestamp, lines: &[Arc<Line>]) -> Run {
         let clock = Arc::new(NodeClock::new(start));
         let script = Script::new(clock.clone(), Arc::clone(&setting.fixed), lines.to_vec());
@@ -98,7 +98,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What a batch adds to the audit trail.
+/// Returns the audit events in a batch.
 pub(crate) fn events(changes: &Changes) -> Vec<Event> {
     #[derive(Deserialize)]
     struct Body {
@@ -121,7 +121,7 @@ pub(crate) fn finish<T>(future: impl Future<Output = T>) -> T {
     run_until(future, || false).expect("it runs to its end")
 }
 
-/// Runs until it is done, or `is_stuck` by itself. Hashing threads and whoever yields wake it.
+/// Polls until the future is ready, or `is_stuck` when it is pending. Hashing threads wake it.
 fn run_until<T>(future: impl Future<Output = T>, is_stuck: impl Fn() -> bool) -> Option<T> {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -141,7 +141,7 @@ fn run_until<T>(future: impl Future<Output = T>, is_stuck: impl Fn() -> bool) ->
     }
 }
 
-/// Random bytes that are the same in every run: SHA-256 over the seed and a counter.
+/// Random bytes that are the same in every run: SHA-256 of a counter and the seed.
 pub(crate) struct Seeded {
     seed: String,
     drawn: AtomicU64,

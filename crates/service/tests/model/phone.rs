@@ -1,4 +1,4 @@
-//! What shows the codes of a key.
+//! A phone, which shows the codes of a key.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::setting::{START, STEP};
 pub(crate) struct Phone {
     pub(crate) key: u32,
     totp: Totp,
-    /// By step, each computed once.
+    /// The codes by step, each computed once.
     codes: Mutex<BTreeMap<i64, Arc<str>>>,
 }
 
@@ -29,7 +29,7 @@ impl Phone {
         }
     }
 
-    /// The code of a step, counted from the start of the model.
+    /// Returns the code of a step, counted from the start of the model.
     pub(crate) fn code(&self, step: i64) -> Arc<str> {
         let first = START.as_secs() / STEP.as_secs();
         let mut codes = self.codes.lock().unwrap();
@@ -40,16 +40,16 @@ impl Phone {
         Arc::clone(code)
     }
 
-    /// Of which step this is the code, among those that could be accepted at all.
+    /// Returns the step that this code belongs to, among the steps that could be accepted.
     pub(crate) fn step_of(&self, code: &str, now: Timestamp) -> Option<i64> {
-        // One step either side of a drift of at most two.
+        // A window of one step on either side, with a drift of at most two.
         const REACH: i64 = 3;
         let around = step(now);
         (around - REACH..=around + REACH).find(|step| *self.code(*step) == *code)
     }
 }
 
-/// The step of a moment, counted from the start of the model.
+/// Returns the step of a time, counted from the start of the model.
 pub(crate) fn step(now: Timestamp) -> i64 {
     let since = now.as_secs().cast_signed() - START.as_secs().cast_signed();
     since.div_euclid(STEP.as_secs().cast_signed())

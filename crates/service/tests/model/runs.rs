@@ -1,4 +1,4 @@
-//! Every way that an operation can go, each run once.
+//! All the ways that operations can go, each run once.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     tables::{Id, Table},
 };
 
-/// An operation somewhere on its way.
+/// An operation with its progress.
 pub(crate) struct Point {
     pub(crate) operation: Operation,
     pub(crate) run: Run,
@@ -19,7 +19,7 @@ pub(crate) struct Point {
     lines: Vec<Arc<Line>>,
 }
 
-/// How a commit ends for whoever asked for it.
+/// The outcome of a commit for the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CommitEnd {
     Conflict(usize),
@@ -33,7 +33,7 @@ pub(crate) struct Runs {
     points: Table<Way, Point>,
 }
 
-/// How an operation comes to a point: without the time, if it has not looked at the clock since.
+/// How an operation reached a point. Without the time if it has not read the clock since.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Way {
     Begin(Operation, Timestamp),

@@ -1,4 +1,4 @@
-//! What is explored, and how far.
+//! What is explored, and the bounds.
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ pub(crate) const NODES: usize = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) port: Port,
-    /// What is done first, one thing after the other; then the model's clock starts.
+    /// The actions before the model's clock starts, in order.
     pub(crate) opening: &'static [Opening],
-    /// What may be asked for, at any time and in any order.
+    /// The operations that are available at any time, in any order.
     pub(crate) offers: &'static [Offer],
-    /// From which step on codes are known, used or not; otherwise only the present one is typed.
+    /// The first step whose codes are known, used or not; `None` if only the present code is entered.
     pub(crate) codes_since: Option<i64>,
-    /// By how many steps each node's clock is ahead.
+    /// The number of steps that each node's clock is ahead.
     pub(crate) ahead: [i64; NODES],
-    /// How many operations may come to something.
+    /// How many operations may have an effect.
     pub(crate) operations: u8,
-    /// How many commits may be lost, or their answers.
+    /// How many commits or their answers may be lost.
     pub(crate) faults: u8,
     /// How many steps may pass.
     pub(crate) steps: i64,
-    /// What must be seen, for the exploration to mean anything.
+    /// What must occur for the exploration to be meaningful.
     pub(crate) sights: &'static [Sight],
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Opening {
     Do(Offer),
-    /// So many steps.
+    /// Passes this many steps.
     Wait(i64),
 }
 
@@ -64,7 +64,7 @@ pub(crate) enum Offer {
     Unlock,
 }
 
-/// What there is to ask for something with.
+/// The inputs for commands.
 pub(crate) struct Hand<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) tokens: Vec<Arc<str>>,
@@ -107,7 +107,7 @@ impl Offer {
                 let code = facts.recovery_code().into_iter();
                 code.flat_map(|code| answer(code, false)).collect()
             }
-            // It makes no difference to which of them.
+            // The choice of the challenge makes no difference.
             Self::AnswerWrong => answer(&wrong, false).pop().into_iter().collect(),
             Self::AttackByChangingThePassword => vec![Command::Attack(Attack::ChangePassword)],
             Self::AttackByMakingRecoveryCodes => vec![Command::Attack(Attack::MakeRecoveryCodes)],

@@ -1,4 +1,4 @@
-//! An engine that answers from a script, and leaves whoever asks beyond its end waiting.
+//! An engine that answers from a script. Requests beyond its end stay pending.
 
 use std::{
     future::pending,
@@ -11,21 +11,21 @@ use keyproof_store::{
     memory::MemoryEngine,
 };
 
-/// What an operation asks the store for.
+/// A request to the store.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
     Commit(Changes),
     Read { keys: Vec<Key>, now: Timestamp },
 }
 
-/// What the store says.
+/// An answer of the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Commit(Result<(), CommitError>),
     Rows(Vec<Option<Row>>),
 }
 
-/// A request that was answered, and the time on the node's clock when it was.
+/// An answered request, and the time on the node's clock at the answer.
 pub(crate) struct Line {
     pub(crate) request: Request,
     pub(crate) answer: Answer,
@@ -34,7 +34,7 @@ pub(crate) struct Line {
 
 pub(crate) struct Script {
     clock: Arc<NodeClock>,
-    /// What no operation of the model changes; it is read without a step of the model.
+    /// The records that no operation of the model changes. Reading them takes no step of the model.
     fixed: Arc<MemoryEngine>,
     lines: Vec<Arc<Line>>,
     progress: Mutex<Progress>,
@@ -61,17 +61,17 @@ impl Script {
         }
     }
 
-    /// Whether the script is over and somebody waits for more.
+    /// Returns whether a request beyond the end of the script is pending.
     pub(crate) fn is_waiting(&self) -> bool {
         self.progress.lock().unwrap().waiting.is_some()
     }
 
-    /// What was asked beyond the end, if anything was.
+    /// Takes the request beyond the end of the script, if there is one.
     pub(crate) fn take_waiting(&self) -> Option<Request> {
         self.progress.lock().unwrap().waiting.take()
     }
 
-    /// The batches that only wrote to the audit trail.
+    /// Takes the batches that only wrote to the audit trail.
     pub(crate) fn take_noted(&self) -> Vec<Changes> {
         std::mem::take(&mut self.progress.lock().unwrap().noted)
     }
@@ -82,7 +82,7 @@ impl Script {
             let line = self.lines.get(progress.answered).cloned();
             match &line {
                 Some(line) => {
-                    // What makes it sound to run an operation again in place of keeping it.
+                    // This makes it sound to run an operation again instead of storing its progress.
                     assert_eq!(line.request, request, "an operation ran another way");
                     progress.answered += 1;
                 }
@@ -98,7 +98,7 @@ impl Script {
     }
 }
 
-/// Stands at the time of the last answer.
+/// A clock that shows the time of the last answer.
 pub(crate) struct NodeClock(Mutex<(Timestamp, bool)>);
 
 impl NodeClock {
@@ -110,7 +110,7 @@ impl NodeClock {
         *self.0.lock().unwrap() = (now, false);
     }
 
-    /// Whether anybody has looked at it since it was set.
+    /// Returns whether it was read since it was set.
     pub(crate) fn was_read(&self) -> bool {
         self.0.lock().unwrap().1
     }
@@ -134,7 +134,7 @@ impl Engine for Script {
             if keys.iter().all(is_fixed) {
                 return self.fixed.get_many(keys, now).await;
             }
-            // No event stands for several: each is judged by its own batch.
+            // Events are never merged here: each is judged with its own batch.
             if keys.iter().all(|key| collection(key) == AUDIT) {
                 return Ok(vec![None; keys.len()]);
             }
@@ -154,7 +154,7 @@ impl Engine for Script {
         _limit: usize,
         _now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
-        // Nobody in the model has as many application tokens as a user may have.
+        // No user in the model reaches the limit of application tokens.
         assert!(
             prefix.start().starts_with(b"application_token"),
             "no operation of the model scans {prefix:?}"
@@ -173,7 +173,7 @@ impl Engine for Script {
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move {
             let keys = || changes.entries().iter().map(|entry| &entry.key);
-            // Such as that the key that signs is there: it is.
+            // For example, a requirement that the signing key exists.
             if keys().all(is_fixed) {
                 return self.fixed.commit(changes).await;
             }
@@ -199,13 +199,13 @@ impl Engine for Script {
 
 pub(crate) const AUDIT: &str = "audit";
 
-/// Which events are of which user.
+/// The index of events by user.
 const AUDIT_USER: &str = "audit_user";
 
 /// Written once, before the model starts.
 const FIXED: [&str; 4] = ["$store", "signing_key", "signing_key_in_use", "user_name"];
 
-/// What operations of the model write and nothing depends on, so that it need not be kept.
+/// Collections that the model's operations write and that affect nothing, so they are not stored.
 const NEVER_READ: [&str; 5] = [
     "application_token",
     "application_token_text",

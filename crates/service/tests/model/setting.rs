@@ -1,4 +1,4 @@
-//! What there is before the model starts: a user, whom everybody knows the password of, and her session.
+//! The setting before the model starts: a user whose password is known to all, and her session.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     operation::{Seeded, finish},
 };
 
-/// The start of a step of 30 seconds.
+/// The start of a time step.
 pub(crate) const START: Timestamp = Timestamp::from_secs(30 * 56_666_667);
 
 /// The model's unit of time.
@@ -28,7 +28,8 @@ pub(crate) struct Setting {
     pub(crate) master_key: MasterKey,
     pub(crate) hashing: Arc<HashingPool>,
     pub(crate) session: Session,
-    /// Another of hers, which somebody else has got hold of. It has even shown a factor: of a key that it has removed.
+    /// Another session of the user, which the attacker has. It even passed a second factor, with a key that it has
+    /// removed.
     pub(crate) old: Session,
     /// All that is stored before the first command.
     pub(crate) fixed: Arc<MemoryEngine>,
@@ -74,7 +75,7 @@ impl Setting {
     }
 }
 
-/// The rules as they are, but for their times.
+/// The default rules, with shorter times.
 fn policy() -> AccountSettings {
     let mut policy = Policy::default();
     policy.lockout = LOCKOUT;
@@ -126,7 +127,7 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .await
         .unwrap();
     let old = session(accounts, &answered).await;
-    // It alone outlives the removal.
+    // The session that removes the key is the only one that survives the removal.
     let manager = manager(accounts, &old, Action::MfaKeyRemove).await;
     accounts.remove_key(&manager, key).await.unwrap();
     (log_in(accounts).await, old)

@@ -1,4 +1,4 @@
-//! What was seen on the way: an exploration that never saw a lock has shown nothing about locks.
+//! Events that an exploration must have seen: one that never saw a lock proves nothing about locks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,11 +12,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
     Activation,
-    /// Somebody with an old token is told no, once a key is active.
+    /// An attack with an old token was refused after a key was activated.
     AttackRefused,
-    /// What they decided before it was.
+    /// An attack succeeded before any key was activated.
     AttackBefore,
-    /// A commit that was lost, and arrived after all.
+    /// A lost commit arrived later.
     LateCommit,
     Login,
     LoginFromDevice,
@@ -24,12 +24,12 @@ pub(crate) enum Sight {
     LostRace,
     Removal,
     Replay,
-    /// A code that was spent by a login which nobody heard of is refused.
+    /// A code was refused that a login had spent without an acknowledgement.
     ReplayOfUnheard,
-    /// A challenge is over.
+    /// A challenge had ended.
     StaleChallenge,
     ThirdFailure,
-    /// Something is refused because the user is locked.
+    /// A request was refused because the user was locked.
     UnjudgedWhileLocked,
 }
 
@@ -49,7 +49,7 @@ impl Sights {
         self.0[sight as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Looks at a commit that is applied to what these are the facts of.
+    /// Records what an applied commit shows. `facts` are those before it.
     pub(crate) fn look_at_commit(&self, facts: &Facts, committed: &Committed<'_>) {
         match (committed.command, committed.verdict) {
             (Command::Activate { .. }, Verdict::Done) => self.add(Sight::Activation),
@@ -74,7 +74,7 @@ impl Sights {
         }
     }
 
-    /// Looks at an answer that was given without a commit.
+    /// Records what an answer without a commit shows.
     pub(crate) fn look_at_refusal(&self, facts: &Facts, point: &Point) {
         let noted = |text| {
             let mut details = point.run.noted.iter().map(|event| event.detail.as_deref());

@@ -1,4 +1,4 @@
-//! Everything that the store can come to hold, and what each request makes of it, found out once.
+//! All contents that the store can have, and the result of each request on them, computed once.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::{
 pub(crate) struct Stores {
     port: Port,
     contents: Table<Contents, Contents>,
-    /// By what is held, who reads, and when.
+    /// By contents, reading operation, and time.
     reads: Table<(Id, Id, Timestamp), Id>,
-    /// By what is held, and who commits.
+    /// By contents and committing operation.
     commits: Table<(Id, Id), Applied>,
 }
 
-/// What becomes of a commit that reaches the store.
+/// The result of a commit that reaches the store.
 pub(crate) struct Applied {
-    /// What is held then; or the entry that conflicts.
+    /// The new contents, or the index of the entry that conflicts.
     pub(crate) outcome: Result<Id, usize>,
     /// Its entries in the audit trail.
     pub(crate) events: Vec<Event>,
-    /// The time that it rests on.
+    /// The time that the operation used.
     pub(crate) now: Timestamp,
     /// Whether it can never be applied any more.
     pub(crate) is_dead: bool,
@@ -52,7 +52,7 @@ impl Stores {
         self.contents.id(contents, Contents::clone)
     }
 
-    /// Where an operation is once it has read.
+    /// Returns the operation's next point after a read.
     pub(crate) fn read(&self, contents: Id, reader: Id, at: Timestamp, runs: &Runs) -> Id {
         let next = self.reads.value((contents, reader, at), |_| {
             let point = runs.get(reader);
@@ -88,7 +88,7 @@ impl Stores {
     }
 }
 
-/// Whether this entry asks for a version: one that is gone never comes back.
+/// Returns whether this entry requires a version. A version that is gone never comes back.
 fn needs_a_version(changes: &Changes, index: usize) -> bool {
     let mut entries = changes.entries().iter();
     let entry = entries.find(|entry| entry.index == index).unwrap();

@@ -1,11 +1,12 @@
-//! Two nodes on one store, a network that loses what it likes, and somebody who knows the password and sees every
-//! code and token.
+//! Two nodes on one store, a network that may lose messages, and an attacker who knows the password and sees every code
+//! and token.
 //!
-//! Three things are left out that would only repeat what is there, and no invariant can tell:
+//! Three kinds of states are left out, as they would only repeat others and no invariant can distinguish them:
 //!
-//! - An operation of which nothing comes: what can follow it could follow without it. Its answer is looked at.
-//! - Which node is which, if their clocks agree; which challenge is which, if none of those alike is being answered.
-//! - A commit under way that needs a version which is gone.
+//! - Operations without an effect: whatever can follow them can follow without them. Their answers are checked.
+//! - Which node is which, if their clocks agree; and which of several equal challenges is used, if none of them is
+//!   being answered.
+//! - Commits in flight that require a version which is gone.
 
 use std::{fmt, sync::Arc};
 
@@ -41,12 +42,12 @@ pub(crate) struct State {
     /// How many steps have passed.
     now: i64,
     contents: Id,
-    /// Where the operation of each node is.
+    /// The point that each node's operation has reached.
     nodes: [Option<Id>; NODES],
-    /// Commits that may still be applied although nobody waits for them, and their nodes.
+    /// Commits that may still be applied although nobody waits for them, with their nodes.
     in_flight: Vec<(usize, Id)>,
     facts: Facts,
-    /// How often each command was given that makes something new.
+    /// How often each command with random output was given.
     given: Vec<(Id, u8)>,
     operations: u8,
     faults: u8,
@@ -60,7 +61,7 @@ pub(crate) enum Action {
         node: usize,
         commit: Id,
     },
-    /// With the first read: whoever waits to be served has not begun.
+    /// Includes the first read, as an operation that waits for its first answer has not done anything.
     Begin {
         node: usize,
         command: Id,
@@ -78,13 +79,13 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Answered,
-    /// The node dies, its commit under way.
+    /// The node dies while its commit is in flight.
     Died,
-    /// Nothing is learnt of it.
+    /// The outcome is unknown.
     Lost,
-    /// It is refused for good.
+    /// It is definitely not applied.
     NotApplied,
-    /// It is answered, and arrives once more. No engine may apply it again; even then nothing must break.
+    /// It is answered, and arrives again. No engine may apply it again, and even then no invariant may break.
     Repeated,
 }
 
@@ -101,7 +102,7 @@ impl System {
         }
     }
 
-    /// What the opening leaves.
+    /// Returns the state after the opening.
     fn opened(&self) -> State {
         let waits = self.scenario.opening.iter().map(|opening| match opening {
             Opening::Do(_) => 0,
@@ -167,7 +168,7 @@ impl System {
         Timestamp::from_secs(START.as_secs().checked_add_signed(since).unwrap())
     }
 
-    /// Whether nothing tells the nodes apart.
+    /// Returns whether the nodes are interchangeable.
     fn is_symmetric(&self) -> bool {
         self.scenario.ahead[0] == self.scenario.ahead[1]
     }
@@ -180,14 +181,14 @@ impl System {
         }
     }
 
-    /// What the phones have shown since a step.
+    /// Returns the codes that the phones have shown since a step.
     fn codes(state: &State, since: i64) -> Vec<Arc<str>> {
         let phones = state.facts.phones.iter();
         let shown = phones.flat_map(|phone| (since..=state.now).map(|step| phone.code(step)));
         shown.collect()
     }
 
-    /// The challenges; of those that are alike and that nobody answers just now, one will do.
+    /// Returns the challenges' tokens. Of equal challenges that are not being answered, one is enough.
     fn tokens(&self, state: &State) -> Vec<Arc<str>> {
         let in_flight = state.in_flight.iter().map(|(_, commit)| commit);
         let busy = state.nodes.iter().flatten().chain(in_flight);
@@ -224,7 +225,7 @@ impl System {
         }
     }
 
-    /// How often a command was given before, if that makes a difference.
+    /// Returns how often a command was given before, if its output is random.
     fn repetition(&self, state: &mut State, command: Id) -> u8 {
         if !self.commands.get(command).makes_something() {
             return 0;
@@ -258,7 +259,7 @@ impl System {
             (End::Repeated, _) => {
                 let first = self.apply(&mut state, node, id, true);
                 if !self.launch(&mut state, node, id) {
-                    // As if it were answered once.
+                    // The same as if it were answered once.
                     return None;
                 }
                 first
@@ -300,7 +301,7 @@ impl System {
         state
     }
 
-    /// Whether it can be applied yet.
+    /// Puts a commit in flight, unless it can never be applied. Returns whether it did.
     fn launch(&self, state: &mut State, node: usize, commit: Id) -> bool {
         if self.is_dead(state, commit) {
             return false;
@@ -316,7 +317,7 @@ impl System {
         applied.is_dead
     }
 
-    /// A commit reaches the store, and the onlooker sees it.
+    /// Applies a commit to the store, and shows it to the observer.
     fn apply(&self, state: &mut State, node: usize, id: Id, heard: bool) -> (CommitEnd, Came) {
         let applied = self.stores.apply(state.contents, id, &self.runs);
         let contents = match applied.outcome {
@@ -348,7 +349,8 @@ impl System {
         (CommitEnd::Done, Came::Applied)
     }
 
-    /// A node has come to a point. If its operation is over it is free; if nothing came of it there is no such state.
+    /// Sets the point that a node has reached. The node is free if its operation is over. Returns `None` if it had no
+    /// effect.
     fn come_to(&self, mut state: State, node: usize, id: Id, came: Came) -> Option<State> {
         let point = self.runs.get(id);
         let Stop::Says(verdict) = &point.run.stop else {
@@ -365,7 +367,7 @@ impl System {
         (came != Came::Nothing || state.broken.is_some()).then_some(state)
     }
 
-    /// An action, in words.
+    /// Describes an action in words.
     pub(crate) fn describe(&self, state: &State, action: Action) -> String {
         let doing = |node: usize| {
             let point = self.runs.get(state.nodes[node].expect("it is busy"));
@@ -389,22 +391,22 @@ impl System {
     }
 }
 
-/// What a node waits for.
+/// The request that a node waits for.
 enum Asked {
     Commit,
     Read,
 }
 
-/// What came of an operation.
+/// The effect of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Came {
     Applied,
-    /// It may be applied yet.
+    /// It may still be applied.
     InFlight,
     Nothing,
 }
 
-/// Whether somebody is told that they guessed wrong, where that was not counted.
+/// Returns whether the answer reveals a wrong guess that was not counted.
 fn tells_uncounted(verdict: &Verdict, noted: &[Event]) -> bool {
     let is_guess = |event: &Event| {
         let detail = event.detail.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Each distinct thing once: states hold numbers in place of contents and operations, and nothing is run twice.
+//! Tables that store each distinct value once, so that states contain numbers instead, and nothing is run twice.
 
 use std::{
     collections::HashMap,
@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-/// The number of something in its table. Which one it is depends on who came first.
+/// The number of a value in its table. It depends on the order in which threads add values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(u32);
 
-/// Values that are found by their keys, and made when they are first looked for.
+/// Values by their keys, computed when they are first needed.
 pub(crate) struct Table<K, V>(RwLock<Rows<K, V>>);
 
 struct Rows<K, V> {
@@ -38,7 +38,7 @@ impl<K: Eq + Hash, V> Table<K, V> {
         self.0.read().unwrap().ids.get(key).copied()
     }
 
-    /// Adds a value. Another thread may have added the same meanwhile: the first one stays.
+    /// Adds a value. If another thread has added one for the key meanwhile, that one stays.
     pub(crate) fn add(&self, key: K, value: V) -> Id {
         let mut rows = self.0.write().unwrap();
         let next = Id(u32::try_from(rows.values.len()).unwrap());

@@ -1,8 +1,8 @@
-//! The one table from what is refused to what a client is told.
+//! The one table of refusals and their error responses.
 //!
-//! What this server decides about certificates is told as Azure's `ErrorDetails`: `code`, `httpStatusCode`, `message`,
-//! `details`, the code being the status and three digits more. Who may call at all, and which versions there are, is
-//! told as Azure Resource Manager does: `{"error": {"code", "message"}}`.
+//! Errors about certificates have the form of Azure's `ErrorDetails`: `code`, `httpStatusCode`, `message`, `details`.
+//! The code is the status followed by three more digits. Errors about authentication, permission and the API version
+//! have the form of Azure Resource Manager: `{"error": {"code", "message"}}`.
 //!
 //! `docs/certificates.md` lists them all.
 
@@ -25,10 +25,10 @@ use self::Shape::{Arm, Details};
 use super::wire;
 use crate::dialect::codes::codes;
 
-/// The longest message, in characters: names in a certificate may be long.
+/// The longest message, in characters. Names in a certificate may be long.
 const MAX_MESSAGE: usize = 1_000;
 
-/// How a refusal is told, and as what.
+/// The form of an error response, with its code.
 enum Shape {
     /// `{"error": {"code", "message"}}`
     Arm(&'static str),
@@ -37,7 +37,7 @@ enum Shape {
 }
 
 codes! {
-    /// What refused a request.
+    /// The codes of refusals.
     Shape;
 
     BodyMalformed = Details(400_001), BAD_REQUEST, "The body is not the JSON that is expected here: {\"properties\": {\"certificate\": \"…\"}} to create or update a certificate, {\"certificate\": \"…\"} to verify it.";
@@ -85,7 +85,7 @@ codes! {
 }
 
 impl Code {
-    /// What the check stands for that refused a proof.
+    /// Returns the code for the check that rejected a proof.
     const fn of(check: ProofCheck) -> Self {
         match check {
             ProofCheck::Issuer | ProofCheck::Signature => Self::ProofIssuerOrSignature,
@@ -99,7 +99,7 @@ impl Code {
             ProofCheck::KeyStrength => Self::ProofKey,
             ProofCheck::HashStrength => Self::ProofHash,
             ProofCheck::LeafExtensions | ProofCheck::CaExtensions => Self::ProofExtensions,
-            // The policy in force refuses nothing of these.
+            // The present policy does not reject any of these.
             ProofCheck::LeafConstraints | ProofCheck::Version | ProofCheck::Serial => {
                 Self::ProofOther
             }
@@ -112,17 +112,17 @@ const PROOF_FAILED: &str = "Proof of possession failed.";
 const OUTCOME_UNKNOWN: &str =
     "It is not known whether the change was made. Read the certificate again before trying again.";
 
-/// A refusal, on its way to the client.
+/// A refusal, from which the error response is made.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     code: Code,
-    /// In place of the code's own.
+    /// Replaces the code's message.
     message: Option<String>,
-    /// One finding a line.
+    /// The findings, one per line.
     details: String,
-    /// For 405.
+    /// The `Allow` header of a 405 response.
     allow: Option<String>,
-    /// The status, where the code's is not the one.
+    /// The status, if it is not the code's.
     status: Option<StatusCode>,
 }
 
@@ -139,7 +139,7 @@ impl From<Code> for Refusal {
 }
 
 impl Refusal {
-    /// Says why, after what to do about it.
+    /// Appends the reason to the message.
     pub(super) fn because(self, why: &impl Display) -> Self {
         let (_, _, message) = self.code.parts();
         Self {
@@ -165,8 +165,8 @@ impl Refusal {
             .because(&format_args!("{named:?}; known are {}", known.join(", ")))
     }
 
-    /// A failed proof, with the code and the words of the first finding that refuses. Of all that can be wrong with a
-    /// readable leaf and a live code, a report tells the issuer and the signature first.
+    /// Returns the refusal for a failed proof, with the code and message of the first finding that rejects it. If the
+    /// leaf is readable and the code is valid, the issuer and the signature come first in a report.
     fn proof(report: &Report<ProofFinding>) -> Self {
         let finding = report.first_refusal();
         Self {
@@ -219,7 +219,7 @@ impl Refusal {
                 status,
                 &ErrorDetails {
                     code,
-                    // `BadRequest`, as .NET names them.
+                    // `BadRequest`, as in .NET.
                     http_status_code: status
                         .canonical_reason()
                         .unwrap_or_default()
@@ -250,7 +250,7 @@ impl Refusal {
 }
 
 impl Code {
-    /// What `WWW-Authenticate` says (RFC 6750, section 3).
+    /// Returns the `WWW-Authenticate` challenge (RFC 6750, section 3).
     const fn challenge(self) -> Option<&'static str> {
         match self {
             Self::Forbidden => Some("Bearer realm=\"keyproof\", error=\"insufficient_scope\""),
@@ -263,7 +263,7 @@ impl Code {
     }
 }
 
-/// A finding as a sentence begins.
+/// Returns a finding's text with an initial capital.
 fn capital(finding: &ProofFinding) -> String {
     let text = finding.to_string();
     let mut rest = text.chars();
@@ -351,7 +351,7 @@ impl From<OutOfScope> for Refusal {
     }
 }
 
-/// What a use case refuses has its line below; what the store does is told alike by all of them.
+/// Each use case's errors are mapped below. Storage errors are mapped in one place for all of them.
 impl<E> From<Failure<E>> for Refusal
 where
     Self: From<E>,
@@ -454,7 +454,7 @@ mod tests {
             let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
             let refusal = Refusal::from(error);
             assert_eq!(refusal.code, code);
-            // Nothing of why: it may name files.
+            // The error's text is left out, as it may contain file names.
             let message = is_unknown.then(|| OUTCOME_UNKNOWN.to_owned());
             assert_eq!((refusal.message, &*refusal.details), (message, ""));
         }
@@ -487,7 +487,7 @@ mod tests {
                 continue;
             }
             let code = code.trim_matches(['*', '`']);
-            // A number begins with its status.
+            // A numeric code begins with its status.
             let is_number = code.starts_with(|first: char| first.is_ascii_digit());
             assert!(!is_number || status.starts_with(&code[..3]), "{row}");
             assert!(listed.insert(code.to_owned()), "{code} twice");

@@ -1,7 +1,7 @@
 //! The certificates of Azure's Device Provisioning Service: `Microsoft.Devices/provisioningServices/…/certificates`.
 //!
 //! Refusals come in this order: authentication, api-version, path, method, permission, existence, `If-Match`, body.
-//! `docs/certificates.md` lists their codes.
+//! `docs/certificates.md` lists the codes.
 
 mod errors;
 mod routes;
@@ -54,9 +54,9 @@ impl Dps {
             resource_group: variable("group"),
             name: variable("service"),
         };
-        // The list of all has none.
+        // Empty for the list of certificates.
         let name = variable("name");
-        // What is only shown is read along with the token; the token is judged before the path.
+        // A certificate that is only read is read along with the token. The token is checked before the path.
         let along = match named.and_then(|resource| resource.route(exchange.method())) {
             Some(route) if route.operation.shows_certificate() => {
                 Certificates::along(&service, &name)
@@ -94,14 +94,14 @@ impl Dps {
     }
 }
 
-/// A request that may do what it asks for, as far as its head tells.
+/// A permitted request whose head was validated.
 struct Call {
     caller: Caller,
-    /// The certificate's, or empty.
+    /// The certificate's name, or empty.
     name: String,
     style: Style,
     precondition: Precondition,
-    /// The longest body that is read, in bytes.
+    /// The limit of the body, in bytes.
     body: usize,
     exchange: Exchange,
     service: Arc<Service>,
@@ -182,7 +182,7 @@ impl Application for Dps {
     }
 }
 
-/// What every answer of this dialect carries beside its request id.
+/// Adds the headers that every response of this dialect has besides its request id.
 fn stamp(mut response: Response, request_id: RequestId) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

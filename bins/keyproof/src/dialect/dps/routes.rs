@@ -1,5 +1,5 @@
-//! What this dialect answers, a line an operation. Fixed segments are compared without regard to case, as Azure Resource
-//! Manager does; so are, in the service, the variable ones.
+//! The operations of this dialect, one per line. Fixed segments are compared case-insensitively, as in Azure Resource
+//! Manager; the service compares the variable ones likewise.
 
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
@@ -9,22 +9,22 @@ use keyproof_x509::MAX_UPLOAD_LEN;
 use super::{Answered, Call};
 use crate::route_table::{self, Case, Route, RouteTable};
 
-/// What is done for a request.
+/// The handler of an operation.
 #[derive(Debug)]
 pub(super) struct Operation {
-    /// What it needs permission for.
+    /// The action that needs permission.
     pub(super) act: Action,
     pub(super) answer: fn(Call) -> BoxFuture<Answered>,
 }
 
 impl Operation {
-    /// Whether it only shows the certificate that the path names, which is then read along with the token.
+    /// Returns whether it only returns the certificate of the path, which is then read along with the token.
     pub(super) fn shows_certificate(&self) -> bool {
         matches!(self.act, Action::CertificateGet)
     }
 }
 
-/// What a body here needs, in bytes: a certificate's upload, with each line's end escaped.
+/// The limit of a body, in bytes: a certificate upload in which each line end is escaped.
 const UPLOAD: usize = 2 * MAX_UPLOAD_LEN;
 
 macro_rules! service {
@@ -60,7 +60,7 @@ const fn route(
     route_table::route(method, template, body, Operation { act, answer })
 }
 
-/// Whether a path is this dialect's: all below `/subscriptions` are.
+/// Returns whether a path belongs to this dialect: all below `/subscriptions` do.
 pub(super) fn claims(path: &RequestPath) -> bool {
     path.first()
         .is_some_and(|first| first.eq_ignore_ascii_case("subscriptions"))
@@ -73,7 +73,7 @@ mod tests {
     const SERVICE: &str =
         "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/P";
 
-    /// The template that a path fits, and the certificate that it names.
+    /// Returns the template that a path matches, and the name of its certificate.
     fn named(path: &str) -> Option<(&'static str, String)> {
         let path = RequestPath::parse(path);
         let segments = path.segments().unwrap();

@@ -51,10 +51,10 @@ pub struct Issuer {
     pub audience: String,
     /// A JWK set: its keys.
     pub jwks_file: PathBuf,
-    /// The claim that says what a token allows; `scp` if absent.
+    /// The claim that contains a token's permissions; `scp` if absent.
     #[serde(default = "scp")]
     pub scope_claim: String,
-    /// The scopes that each value of that claim stands for.
+    /// The scopes for each value of that claim.
     #[serde(default)]
     pub scopes: BTreeMap<String, OneOrMore>,
 }
@@ -97,26 +97,26 @@ fn scp() -> String {
     "scp".to_owned()
 }
 
-/// A scope, or an array of them.
+/// A scope, or an array of scopes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum OneOrMore {
-    /// One.
+    /// One scope.
     One(String),
-    /// An array.
+    /// An array of scopes.
     More(Vec<String>),
 }
 
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The keys of one of `dps.issuers` cannot be used.
+    /// The keys of an entry of `dps.issuers` cannot be used.
     #[error("dps.issuers: {0}")]
     Keys(#[from] KeyFileError),
-    /// `dps.issuers[].scopes` maps to something that is no scope.
+    /// `dps.issuers[].scopes` contains an invalid scope.
     #[error("dps.issuers: the scopes of {value:?} of {issuer}: {error}")]
     Scope {
-        /// Whose tokens.
+        /// The entry's issuer.
         issuer: String,
         /// The claim's value.
         value: String,

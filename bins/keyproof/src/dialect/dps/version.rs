@@ -1,14 +1,14 @@
-//! Versions of the API. They differ in one member of the answers; bodies of either form are read under all of them.
+//! Versions of the API. They differ in one member of the responses. All of them accept both forms of a body.
 
 use keyproof_http::Query;
 
 use super::errors::Refusal;
 
-/// A version that is known.
+/// A known version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ApiVersion(&'static str);
 
-/// All of them. They sort by their dates.
+/// All known versions, sorted by date.
 const KNOWN: [&str; 15] = [
     "2017-08-21-preview",
     "2017-11-15",
@@ -28,7 +28,7 @@ const KNOWN: [&str; 15] = [
 ];
 
 impl ApiVersion {
-    /// The version that a query names: its parameter and value are compared without regard to case.
+    /// Returns the version in a query. The parameter's name and value are case-insensitive.
     pub(super) fn of(query: &Query) -> Result<Self, Refusal> {
         let mut parameters = query.iter();
         let named = parameters
@@ -44,7 +44,7 @@ impl ApiVersion {
             .ok_or_else(|| Refusal::version_unknown(named, &KNOWN))
     }
 
-    /// Whether its answers contain the certificate itself.
+    /// Returns whether responses contain the certificate itself.
     pub(super) fn shows_certificate(self) -> bool {
         self.0 >= "2020-03-01"
     }

@@ -1,4 +1,4 @@
-//! What comes and what goes: header fields, and the JSON of bodies and answers.
+//! The wire format: header fields, and the JSON of requests and responses.
 
 use std::io;
 
@@ -18,31 +18,31 @@ use super::{
     version::ApiVersion,
 };
 
-/// How a certificate's subject is shown.
+/// The form of a certificate's subject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectForm {
-    /// `Acme Root`: the bare common name, as the real service shows of late.
+    /// `Acme Root`: only the common name, as recent versions of the real service return.
     CommonName,
-    /// `CN=Acme Root,O=Acme`: the whole name, as the documentation shows.
+    /// `CN=Acme Root,O=Acme`: the whole name, as in Azure's documentation.
     #[default]
     DistinguishedName,
 }
 
-/// How answers are written.
+/// The form of responses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
     pub(super) version: ApiVersion,
     pub(super) subject: SubjectForm,
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
+/// Returns the token of `Authorization: Bearer` (RFC 6750, section 2.1).
 pub(super) fn bearer(exchange: &Exchange) -> Result<&str, Refusal> {
     let token = exchange.credentials("bearer");
     token.ok_or_else(|| Code::TokenMissing.into())
 }
 
-/// What `If-Match` says: entity tags with or without quotes, strong or weak, for clients differ.
+/// Parses `If-Match`. As clients differ, entity tags may be quoted or not, strong or weak.
 pub(super) fn precondition(headers: &HeaderMap) -> Precondition {
     let mut tags = Vec::new();
     for field in headers.get_all(header::IF_MATCH) {
@@ -63,7 +63,7 @@ pub(super) fn precondition(headers: &HeaderMap) -> Precondition {
     }
 }
 
-/// Both forms of a PUT's body: of versions up to 2021-10-15 flat, of later ones nested.
+/// Both forms of a PUT body: flat in versions up to 2021-10-15, nested in later ones.
 #[derive(Default, Deserialize)]
 struct CertificateBody {
     properties: Option<JsonObject<CertificateProperties>>,
@@ -79,7 +79,7 @@ struct CertificateProperties {
 }
 
 impl CertificateBody {
-    /// The nested ones, if they are there.
+    /// Returns the nested properties if present, else the flat ones.
     fn properties(self) -> CertificateProperties {
         match self.properties {
             Some(JsonObject(nested)) => nested,
@@ -88,7 +88,7 @@ impl CertificateBody {
     }
 }
 
-/// Reads the body of a PUT.
+/// Parses the body of a PUT.
 pub(super) async fn upload(exchange: &mut Exchange, limit: usize) -> Result<Upload, Refusal> {
     let body: CertificateBody = json_body(exchange, limit).await?;
     let CertificateProperties {
@@ -101,7 +101,7 @@ pub(super) async fn upload(exchange: &mut Exchange, limit: usize) -> Result<Uplo
     })
 }
 
-/// Reads the body of a verification.
+/// Parses the body of a verification.
 pub(super) async fn leaf(exchange: &mut Exchange, limit: usize) -> Result<Vec<u8>, Refusal> {
     #[derive(Deserialize)]
     struct VerificationCodeRequest {
@@ -126,7 +126,7 @@ async fn json_body<T: for<'de> Deserialize<'de>>(
         return Err(Code::MediaTypeUnsupported.into());
     }
     let body = exchange.body(limit).await?;
-    // Some editors and shells put a byte order mark before what they save as UTF-8.
+    // Some editors and shells write a byte order mark before UTF-8.
     let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
     match serde_json::from_slice(json) {
         Ok(JsonObject(body)) => Ok(body),
@@ -137,7 +137,7 @@ async fn json_body<T: for<'de> Deserialize<'de>>(
     }
 }
 
-/// Whether it is JSON, or may be. Tools send what they send as `text/plain` or as a form unless told otherwise.
+/// Returns whether the body may be JSON. By default, some tools label JSON as `text/plain` or as a form.
 fn may_be_json(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = codings.flat_map(|field| field.to_str().unwrap_or("?").split(','));
@@ -157,7 +157,7 @@ fn may_be_json(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether this content coding changes nothing. The name is that of no coding (RFC 9110, section 12.5.3).
+/// Returns whether this content coding is `identity`, which means none (RFC 9110, section 12.5.3).
 fn is_identity(coding: &str) -> bool {
     coding.is_empty() || coding.eq_ignore_ascii_case("identity")
 }
@@ -184,7 +184,7 @@ impl<'a, P> Envelope<'a, P> {
     }
 }
 
-/// The path of a certificate, as its names were first written.
+/// A certificate's path, with the names as they were first written.
 struct ResourceId<'a>(&'a CertificateView);
 
 impl Serialize for ResourceId<'_> {
@@ -212,7 +212,7 @@ impl Serialize for Etag {
     }
 }
 
-/// Octets, which [`Base64Octets`] writes.
+/// Bytes that [`Base64Octets`] encodes.
 struct Octets<'a>(&'a [u8]);
 
 impl Serialize for Octets<'_> {
@@ -221,8 +221,8 @@ impl Serialize for Octets<'_> {
     }
 }
 
-/// Compact JSON, with octets as texts in Base64: of a certificate, which is most of an answer, no character is looked at to
-/// see whether it has to be escaped.
+/// Formats compact JSON, with bytes as Base64 strings. These are written without a search for characters to escape, as
+/// a certificate is most of a response.
 struct Base64Octets;
 
 impl Formatter for Base64Octets {
@@ -231,12 +231,12 @@ impl Formatter for Base64Octets {
         writer: &mut W,
         octets: &[u8],
     ) -> io::Result<()> {
-        /// Three octets are four characters.
+        /// How many triples of bytes are encoded at once; each becomes four characters.
         const TRIPLES: usize = 256;
         let mut text = [0; 4 * TRIPLES];
         writer.write_all(b"\"")?;
         for part in octets.chunks(3 * TRIPLES) {
-            // A part's text fits, so there is always as much room.
+            // The buffer has room for a whole part.
             let room = text.get_mut(..BASE64.encode_len(part.len()));
             let text = room.unwrap_or_default();
             BASE64.encode_mut(part, text);
@@ -272,7 +272,7 @@ impl<'a> Properties<'a> {
             expiry: http_date(view.not_after),
             thumbprint: &view.thumbprint,
             is_verified: view.verification.is_verified(),
-            // azure-cli reads what this stands for as text: whoever uploaded PEM gets PEM.
+            // azure-cli expects text here, so PEM is returned if PEM was uploaded.
             certificate: style.version.shows_certificate().then(|| match &view.pem {
                 Some(pem) => Octets(pem.as_bytes()),
                 None => Octets(&view.der),
@@ -316,19 +316,19 @@ pub(super) fn code(issued: &IssuedCode, style: Style) -> Response {
     json(StatusCode::OK, &Envelope::of(view, properties))
 }
 
-/// 200, without a body.
+/// Returns a 200 response without a body.
 pub(super) fn empty() -> Response {
     Response::default()
 }
 
-/// How long most answers are, in bytes: one certificate, with its PEM.
+/// The size of most responses, in bytes: one certificate with its PEM.
 const ANSWER: usize = 4 * 1024;
 
-/// A JSON answer.
+/// Returns a JSON response.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(ANSWER);
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, Base64Octets);
-    // The types here have no maps with keys that are not text, and so always serialise.
+    // These types always serialise, as they have no maps with keys other than strings.
     if body.serialize(&mut serializer).is_err() {
         text.clear();
     }
@@ -337,10 +337,10 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 
 const HTTP_DATE: DateTimePrinter = DateTimePrinter::new();
 
-/// `Fri, 06 May 2022 17:50:01 GMT` (RFC 9110, section 5.6.7), of seconds since the Unix epoch.
+/// Formats seconds since the Unix epoch as `Fri, 06 May 2022 17:50:01 GMT` (RFC 9110, section 5.6.7).
 ///
-/// By the calendar where it is no moment of `jiff`'s, which end a day before the year 9999 does: certificates without an
-/// end are valid to its last second (RFC 5280, section 4.1.2.5).
+/// Certificates without an end are valid until the last second of the year 9999 (RFC 5280, section 4.1.2.5), which is
+/// beyond `jiff`'s timestamps. Such times are formatted by `jiff`'s calendar types.
 fn http_date(seconds: i64) -> String {
     let moment = jiff::Timestamp::from_second(seconds).ok();
     let written = moment.and_then(|at| HTTP_DATE.timestamp_to_rfc9110_string(&at).ok());
@@ -397,7 +397,7 @@ mod tests {
             assert_eq!(of(fields), Precondition::Any, "{fields:?}");
         }
         assert_eq!(of(&["\"a\", W/\"b\"", "c"]), tags(&["a", "b", "c"]));
-        // Only whole quotes are quotes, and what names nothing is not the same as saying nothing.
+        // A single quote mark is part of a tag, and an empty tag differs from an absent header.
         assert_eq!(of(&["\"abc"]), tags(&["\"abc"]));
         assert_eq!(of(&[""]), tags(&[""]));
         assert_eq!(of(&["\"*\""]), tags(&["*"]));

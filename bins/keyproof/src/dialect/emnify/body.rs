@@ -1,4 +1,4 @@
-//! What is asked for in request bodies: each is one JSON object.
+//! Request bodies: each is one JSON object.
 
 use ipnet::{IpNet, Ipv4Net};
 use keyproof_service::accounts::{
@@ -9,55 +9,55 @@ use zeroize::Zeroizing;
 use super::json::Members;
 use crate::rfc3339::moment_or_date;
 
-/// What is enrolled, in the words of refusals.
+/// The name of the enrolled object in messages.
 const KEY: &str = "MFA key";
 
-/// Why a body was not taken. No variant contains any part of a secret.
+/// Why a body was rejected. No variant contains any part of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// A date that is none.
+    /// A malformed date.
     #[error(
         "Application Token - Expiry Date has invalid format: Expecting a date or an ISO 8601 timestamp."
     )]
     ExpiryDate,
-    /// A kind of credentials of which something is missing.
+    /// Only a part of one kind of credentials.
     #[error("The credentials are not complete")]
     Incomplete,
-    /// No address range.
+    /// A malformed address range.
     #[error("Application Token - IP has invalid format: Expecting IP Address in CIDR Notation.")]
     Network,
-    /// JSON, but no object.
+    /// JSON that is not an object.
     #[error("The body is not a JSON object")]
     NotAnObject,
-    /// No JSON.
+    /// Malformed JSON.
     #[error("The body is not JSON")]
     NotJson,
     /// None or several kinds of credentials.
     #[error("Exactly one kind of credentials is needed")]
     NotOneKind,
-    /// A member that is there twice.
+    /// A member that occurs twice.
     #[error("A member of the body is there twice")]
     Repeated,
-    /// A member that has to be there: of what, and its name.
+    /// A missing member: the object's name and its own.
     #[error("{0} - {1} is required")]
     Required(&'static str, &'static str),
-    /// A member of another type: its name, and what it should be.
+    /// A member of the wrong type: its name and the expected type.
     #[error("Cannot parse {0}: Expecting {1}")]
     Type(&'static str, &'static str),
-    /// A status of a key other than 1.
+    /// A key status other than 1.
     #[error("MFA key validation error: Status with Id '{0}' is not allowed")]
     UnknownKeyStatus(i64),
-    /// A type of key other than 0.
+    /// A key type other than 0.
     #[error("MFA key validation error: Type with Id '{0}' is not known")]
     UnknownKeyType(i64),
-    /// A status of an application token other than 0 and 1.
+    /// An application token status other than 0 and 1.
     #[error("Application Token validation error: Status with Id '{0}' is not known")]
     UnknownTokenStatus(i64),
 }
 
-/// What `POST authenticate` shows: one kind of credentials, whole.
+/// The credentials of `POST authenticate`: one complete kind.
 pub enum Credentials {
-    /// What a program shows.
+    /// An application token, which programs use.
     Application {
         /// The token.
         token: Zeroizing<String>,
@@ -66,30 +66,30 @@ pub enum Credentials {
     Password {
         /// The user's name.
         name: String,
-        /// The password, in either form.
+        /// The password, as typed or as its SHA-1 in hex.
         password: Zeroizing<String>,
-        /// Of a device that may be trusted; in `trusted_device` too.
+        /// The fingerprint of a possibly trusted device; also read from `trusted_device`.
         fingerprint: Option<String>,
     },
-    /// What was given at a login before.
+    /// A refresh token from an earlier login.
     Refresh {
         /// The token.
         token: Zeroizing<String>,
     },
     /// The second step.
     SecondFactor {
-        /// The challenge that the first step gave.
+        /// The challenge from the first step.
         token: Zeroizing<String>,
-        /// A code of the key, padded to six digits if it has digits only; or a recovery code, as it came. In `status`
-        /// too, where clients have it at activation.
+        /// A TOTP code, padded to six digits if it is numeric, or a recovery code unchanged. Also read from `status`,
+        /// where clients put it in an activation.
         code: Zeroizing<String>,
-        /// The device to trust: `trusted_device`, or `fingerprint` alone.
+        /// The device to trust: `trusted_device`, or only a `fingerprint`.
         trust: Option<TrustRequest>,
     },
 }
 
 impl Credentials {
-    /// Reads the body.
+    /// Parses the body.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl Credentials {
     }
 }
 
-/// The device to trust: none without a fingerprint.
+/// Parses the device to trust. Returns `None` without a fingerprint.
 fn trust(mut members: Members) -> Result<Option<TrustRequest>, BodyError> {
     let fingerprint = members.text("fingerprint")?;
     let (browser, name) = (members.text("browser")?, members.text("name")?);
@@ -156,7 +156,7 @@ fn trust(mut members: Members) -> Result<Option<TrustRequest>, BodyError> {
     }))
 }
 
-/// The password that goes with a new TOTP key.
+/// Parses the enrolment of a TOTP key, and returns the password.
 pub(super) fn enrolment(body: &[u8]) -> Result<Zeroizing<String>, BodyError> {
     const TYPE: BodyError = BodyError::Required(KEY, "type");
     let mut members = Members::parse(body)?;
@@ -169,12 +169,12 @@ pub(super) fn enrolment(body: &[u8]) -> Result<Zeroizing<String>, BodyError> {
     }
 }
 
-/// The code that activates a key, as text or number, at the top level or within `status`; padded to six digits if it
-/// has digits only.
+/// Parses an activation and returns the code, from the top level or from `status`, as a string or number. Numeric codes
+/// are padded to six digits.
 ///
 /// # Errors
 ///
-/// [`BodyError`]; also for another status than 1, which is active.
+/// [`BodyError`]; also for a status other than 1 (active).
 pub fn activation(body: &[u8]) -> Result<Zeroizing<String>, BodyError> {
     const STATUS: BodyError = BodyError::Required(KEY, "status");
     let mut members = Members::parse(body)?;
@@ -188,8 +188,8 @@ pub fn activation(body: &[u8]) -> Result<Zeroizing<String>, BodyError> {
     outer.or(inner).ok_or(BodyError::Required(KEY, "code"))
 }
 
-/// What new recovery codes take: the password, and a code as a login has it. Whether that may be left out is not the
-/// body's to say.
+/// Parses a request for recovery codes: the password, and a code as in a login. The use case decides whether the code
+/// is required.
 pub(super) fn recovery_codes(body: &[u8]) -> Result<RecoveryCodesRequest, BodyError> {
     let mut members = Members::parse(body)?;
     let password = password(&mut members, "Recovery codes", "password")?;
@@ -197,7 +197,7 @@ pub(super) fn recovery_codes(body: &[u8]) -> Result<RecoveryCodesRequest, BodyEr
     Ok(RecoveryCodesRequest { password, code })
 }
 
-/// The old password and the new one.
+/// Parses the old and the new password.
 pub(super) fn new_password(body: &[u8]) -> Result<PasswordChange, BodyError> {
     let mut members = Members::parse(body)?;
     let mut password = |name| password(&mut members, "Password", name);
@@ -228,7 +228,7 @@ pub(super) fn new_application_token(body: &[u8]) -> Result<NewApplicationToken, 
     })
 }
 
-/// An address range. One of IPv4 addresses written as IPv6 ones is that of the IPv4 addresses, as which clients come.
+/// Parses an address range. IPv4-mapped IPv6 ranges become IPv4 ranges, as clients' addresses are IPv4 then.
 fn network_of(text: &str) -> Option<IpNet> {
     let network = text.parse::<IpNet>().ok()?;
     let mapped = match network {
@@ -238,7 +238,7 @@ fn network_of(text: &str) -> Option<IpNet> {
     let Some(address) = mapped else {
         return Some(network);
     };
-    // With a shorter prefix it is neither.
+    // A shorter prefix covers more than mapped addresses.
     let prefix = network.prefix_len().checked_sub(96)?;
     Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
 }
@@ -393,7 +393,7 @@ mod tests {
         let status = json!({ "mfa_token": "t", "status": "on" });
         let error = BodyError::Type("status", "an Object");
         assert_eq!(read(&status).err(), Some(error));
-        // Elsewhere it is a member like any that nobody asks for.
+        // Elsewhere it is ignored like any unknown member.
         let password = json!({ "username": "a", "password": "b", "status": { "code": 1 } });
         assert!(matches!(read(&password), Ok(Credentials::Password { .. })));
     }

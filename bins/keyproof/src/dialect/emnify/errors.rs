@@ -1,4 +1,4 @@
-//! The one table from what the use cases refuse to emnify's error codes and their bodies.
+//! The one table of the use cases' errors with emnify's error codes and response bodies.
 
 use std::{fmt::Display, time::Duration};
 
@@ -25,7 +25,7 @@ use super::{
 use crate::dialect::codes::codes;
 
 codes! {
-    /// What refused a request, by its name in the contract.
+    /// The error codes, by their names in the contract.
     u16;
 
     BadRequest = 1000, BAD_REQUEST;
@@ -46,24 +46,24 @@ codes! {
     Unavailable = 1601, SERVICE_UNAVAILABLE;
 }
 
-/// A refusal, with all that its answer says.
+/// A refusal, with the content of its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     status: StatusCode,
-    /// `None` is an empty body.
+    /// `None` for an empty body.
     body: Option<(Code, String)>,
-    /// What is wrong in particular.
+    /// The specific error.
     inner: Option<(Code, String)>,
-    /// For 405.
+    /// The `Allow` header of a 405 response.
     allow: Option<String>,
-    /// When to come back.
+    /// The `Retry-After` header.
     retry_after: Option<Duration>,
 }
 
-/// What an application, or a user of another role, is told.
+/// The message for an application, or for a user of another role.
 const NO_PERMISSION: &str = "You do not have the necessary permissions to access this entry point. Please contact your administrator.";
 
-/// What whoever failed too often is told.
+/// The message after too many failures.
 const TOO_MANY: &str = "Too many failed authentication requests";
 
 impl Refusal {
@@ -77,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// 401 without a body: wrong credentials of any kind.
+    /// 401 without a body, for wrong credentials of any kind.
     fn wrong_credentials() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
@@ -88,7 +88,7 @@ impl Refusal {
         }
     }
 
-    /// What a login is told that is locked, or has just locked itself.
+    /// The answer to a login that is locked, or has just caused the lockout.
     fn locked_out(wait: Duration) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
@@ -96,7 +96,7 @@ impl Refusal {
         }
     }
 
-    /// What somebody who is logged in is told in the same case: 401 would only make their client log in anew.
+    /// The answer to an authenticated request in the same case. After a 401 the client would only log in again.
     fn locked(wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),
@@ -104,7 +104,7 @@ impl Refusal {
         }
     }
 
-    /// An address has used up its window.
+    /// An address has exceeded its rate limit.
     fn limited(wait: Duration) -> Self {
         let message = "Too many authentication requests from this address";
         Self {
@@ -121,7 +121,8 @@ impl Refusal {
         Self::new(Code::Forbidden, NO_PERMISSION)
     }
 
-    /// A key is active, and whoever is logged in has not shown it. 401 would have their client log in again as it did.
+    /// A key is active, and the session was not authenticated with it. After a 401 the client would log in again as
+    /// before.
     fn factor_needed() -> Self {
         Self::new(
             Code::Forbidden,
@@ -168,17 +169,17 @@ impl Refusal {
                 Code::InvalidReference,
                 format!("User with Id '{id}' not found."),
             ),
-            // The session's own user has just gone.
+            // The session's own user was just removed.
             Whom::Me => Self::ended(),
         }
     }
 
-    /// The session has ended while its request was under way.
+    /// The session ended during its request.
     fn ended() -> Self {
         SessionError::Invalid.into()
     }
 
-    /// What a password that proves nothing is told as; the code and the message are those of a wrong one.
+    /// Returns the refusal for an unverified password. `code` and `message` are used if it is wrong.
     fn unproven(why: Unproven, code: Code, message: &str, user: &str) -> Self {
         match why {
             Unproven::Hashing(error) => error.into(),
@@ -344,7 +345,7 @@ impl Refusal {
             headers.insert(header::ALLOW, value);
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 9110, section 15.5.2.
+            // Required by RFC 9110, section 15.5.2.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(wait) = self.retry_after {
@@ -456,7 +457,7 @@ impl From<StorageError> for Refusal {
 }
 
 impl Refusal {
-    /// Nothing was changed, and may be asked again.
+    /// Nothing was changed, and the client may retry.
     fn busy(message: &str) -> Self {
         Self {
             retry_after: Some(Duration::from_secs(1)),
@@ -577,7 +578,7 @@ mod tests {
             let (_, message) = refusal.body.as_ref().unwrap();
             let says_so = message.starts_with("It is not known whether the change was made: look");
             assert_eq!(says_so, is_unknown, "{message}");
-            // Nothing of why: it may name files.
+            // The error's text is left out, as it may contain file names.
             assert!(!message.contains("/var"), "{message}");
             assert_eq!(message.starts_with("Nothing was changed"), status == 503);
             let response = refusal.into_response();

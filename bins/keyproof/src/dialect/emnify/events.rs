@@ -1,10 +1,10 @@
-//! What emnify's events of types 6, 7 and 14 say, for the audit trail.
+//! The texts of emnify's events of types 6, 7 and 14, for the audit trail.
 //!
-//! But for the `from IP` at the end of some: an event has its address for itself, and loses it after a while.
+//! They omit emnify's trailing `from IP`: an event stores its address separately, and drops it after a while.
 
 use keyproof_service::accounts::{ApplicationTokenState, Detail, Reason};
 
-/// The words of a detail.
+/// Returns the text of an event's detail.
 pub(super) fn word(detail: &Detail<'_>) -> String {
     match *detail {
         Detail::ApplicationRefused { why } => {
@@ -40,7 +40,7 @@ pub(super) fn word(detail: &Detail<'_>) -> String {
     }
 }
 
-/// Quoted: it is the client's word.
+/// Quoted, as the client chose the text.
 fn device(operating_system: Option<&str>, browser: Option<&str>) -> String {
     match (operating_system, browser) {
         (Some(system), Some(browser)) => {

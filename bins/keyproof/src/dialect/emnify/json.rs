@@ -1,6 +1,6 @@
-//! JSON objects, read as leniently as the contract's clients need it: `null` is absent, whole numbers may have a
-//! fraction of nothing, and members that nobody asks for are passed over. A member that is there twice is refused:
-//! whoever else reads the body might go by the other one.
+//! JSON objects, parsed as leniently as the contract's clients need: `null` is absent, whole numbers may have a zero
+//! fraction, and unknown members are ignored. Duplicate members are rejected, as another reader of the body might use
+//! the other one.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 
 use super::body::BodyError;
 
-/// The length that codes are padded to, in digits: a client that reads them as numbers loses zeros.
+/// The length that codes are padded to, in digits. A client that handles them as numbers drops leading zeros.
 const CODE_DIGITS: usize = 6;
 
-/// The members of an object, each taken once.
+/// The members of an object. Each can be taken once.
 pub(super) struct Members(BTreeMap<String, Value>);
 
-/// As much of a value as anybody asks for.
+/// A JSON value, as far as it is used.
 enum Value {
     Null,
     Object(Members),
@@ -33,7 +33,7 @@ impl Members {
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Ok(members),
             Ok(_) => Err(BodyError::NotAnObject),
-            // No type is refused here, only a repetition.
+            // No types are rejected here, so this is a duplicate.
             Err(error) if error.is_data() => Err(BodyError::Repeated),
             Err(_) => Err(BodyError::NotJson),
         }
@@ -77,7 +77,7 @@ impl Members {
         }
     }
 
-    /// `code` as a text or a number, padded if it has digits only.
+    /// Takes `code` as a string or number, padded if it is numeric.
     pub(super) fn code(&mut self) -> Result<Option<Zeroizing<String>>, BodyError> {
         let text = match self.take("code") {
             None => return Ok(None),
@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for Values {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        /// Up to 15 digits, neighbours are told apart by whoever reads them as floats.
+        /// Integers of up to 15 digits are exact as floats.
         const EXACT: f64 = 1e15;
         if number.fract() != 0.0 || number.abs() >= EXACT {
             return Ok(Value::Other);
@@ -196,7 +196,7 @@ mod tests {
             let error = Members::parse(twice.as_bytes()).err();
             assert_eq!(error, Some(BodyError::Repeated), "{twice}");
         }
-        // The same name elsewhere is another member.
+        // The same name in another object is not a duplicate.
         assert!(
             members(r#"{"code":"1","status":{"code":"1"}}"#)
                 .code()

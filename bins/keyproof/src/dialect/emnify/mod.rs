@@ -1,8 +1,8 @@
-//! emnify's API, as far as users' logins and second factors go.
+//! emnify's API for user logins and second factors.
 //!
-//! `POST authenticate` is for everybody, whatever their `Authorization` says. Everything else under `/api/v1` asks for
-//! a token before it is routed, so that 401 only ever means the token: clients log in anew on a 401 and on nothing
-//! else. Refusals come in this order: token, path, method, permission, existence, precondition, body.
+//! `POST authenticate` is public, whatever the `Authorization` header contains. Everything else under `/api/v1`
+//! requires a token before routing, so that a 401 always concerns the token: it makes clients log in again. Refusals
+//! come in this order: token, path, method, permission, existence, precondition, body.
 
 pub mod body;
 mod errors;
@@ -60,7 +60,7 @@ impl Emnify {
             (Some(route), Some(Ok(variables))) => route.operation.along(variables),
             _ => None,
         };
-        // A token that is not valid is told of before the path is.
+        // An invalid token is reported before an unknown path.
         let session = if is_public {
             None
         } else {
@@ -100,7 +100,7 @@ impl Emnify {
     }
 }
 
-/// The bearer of the token that came, with what is to be read along.
+/// Authenticates the bearer of the token, and reads `along` with the session.
 async fn session(
     accounts: &Accounts,
     exchange: &Exchange,
@@ -110,11 +110,11 @@ async fn session(
     accounts.session_along(token, client, along).await
 }
 
-/// A request that may do what it asks for, as far as its head tells, and by whom.
+/// A permitted request whose head was validated, with its caller.
 struct Call<W> {
     who: W,
     variables: Variables,
-    /// The longest body that is read, in bytes.
+    /// The limit of the body, in bytes.
     body: usize,
     exchange: Exchange,
     service: Arc<Service>,
@@ -125,7 +125,7 @@ impl<W> Call<W> {
         &self.service.accounts
     }
 
-    /// Reads the body, or says why it is refused: the use case tells that once nothing else stands in the way.
+    /// Reads and parses the body. The use case reports an error only if nothing else refuses the request.
     async fn read<T>(&mut self, read: fn(&[u8]) -> Result<T, BodyError>) -> Result<T, Refusal> {
         Ok(read(&self.exchange.body(self.body).await?)?)
     }
@@ -190,7 +190,7 @@ impl Call<()> {
 }
 
 impl Call<Session> {
-    /// The statuses or the types of keys. They are nobody's, but all of `/user/mfa` is persons'.
+    /// Returns the statuses or types of keys. As with all of `/user/mfa`, only for persons.
     fn of_keys(self, told: fn() -> Response) -> Answered {
         if !self.who.is_person() {
             return Err(NotPermitted.into());
@@ -330,7 +330,7 @@ impl Application for Emnify {
     }
 }
 
-/// Tokens and secrets are nothing for a cache.
+/// Forbids caching, as responses contain tokens and secrets.
 fn stamp(mut response: Response) -> Response {
     if response.status() != StatusCode::OK
         || !response.headers().contains_key(header::CACHE_CONTROL)

@@ -1,4 +1,4 @@
-//! What the variables of a path name.
+//! The variables of a path.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use keyproof_service::accounts::Whose;
 use super::errors::Refusal;
 use crate::route_table::Resource;
 
-/// A number in a path, as it was asked for: one that nothing can have is read all the same, to be found unknown.
+/// A number in a path. Numbers that cannot exist are accepted too, and then not found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Id(i64);
 
 impl Id {
-    /// The number to look for; 0, which nothing has, if it is too large or negative.
+    /// Returns the number to look up; 0, which is never assigned, if it is negative or too large.
     pub(super) fn get(self) -> u32 {
         u32::try_from(self.0).unwrap_or(0)
     }
@@ -24,12 +24,12 @@ impl fmt::Display for Id {
     }
 }
 
-/// Whose keys or devices a path names.
+/// The user whose keys or devices a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whom {
-    /// The session's own user's.
+    /// The session's own user.
     Me,
-    /// Those of the user of this number.
+    /// The user of this number.
     User(Id),
 }
 
@@ -42,7 +42,7 @@ impl Whom {
     }
 }
 
-/// Which user a path names.
+/// The user that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Named {
     /// By number.
@@ -51,7 +51,7 @@ pub(super) enum Named {
     Name(String),
 }
 
-/// As it was asked for.
+/// As in the path.
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,7 +61,8 @@ impl fmt::Display for Named {
     }
 }
 
-/// What all variables of a path name. One that it does not have is the session's own user, or a number that nothing has.
+/// The variables of a path. A variable that the path lacks is the session's own user, or a number that is never
+/// assigned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Variables {
     /// `{user}`
@@ -96,7 +97,7 @@ fn named(segment: &str) -> Result<Named, Refusal> {
     match integral(segment) {
         Some(id) => Ok(Named::Number(Id(id))),
         None if segment.is_empty() => Err(Refusal::not_found()),
-        // No user's name is a number of any kind.
+        // No user name is a number.
         None if segment.parse::<f64>().is_ok() => number(segment).map(Named::Number),
         None => Ok(Named::Name(segment.to_owned())),
     }
@@ -111,7 +112,7 @@ fn number(segment: &str) -> Result<Id, Refusal> {
     })
 }
 
-/// `44` and `44.0`.
+/// Parses integers such as `44` and `44.0`.
 pub(super) fn integral(text: &str) -> Option<i64> {
     let whole = match text.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,

@@ -1,4 +1,4 @@
-//! Which users to list, and the headers that say where a page stands.
+//! The query for a list of users, and the paging headers.
 
 use form_urlencoded::Serializer;
 use http::{HeaderName, HeaderValue, header};
@@ -7,10 +7,10 @@ use keyproof_service::accounts::{Filter, Sort, SortKey, UserQuery, UserStatus};
 
 use super::{errors::Refusal, path::integral};
 
-/// Users a page, unless it is said.
+/// The default number of users per page.
 const PER_PAGE: usize = 100;
 
-/// The most that a page may have.
+/// The most users per page.
 const MAX_PER_PAGE: usize = 1000;
 
 pub(super) fn users(query: &Query) -> Result<UserQuery, Refusal> {
@@ -81,7 +81,7 @@ fn sort(text: &str) -> Option<Sort> {
     Some(Sort { key, descending })
 }
 
-/// Where the page stands among all, as the contract's headers say it.
+/// Adds the contract's paging headers.
 pub(super) fn add_paging_headers(
     response: &mut Response,
     query: &Query,
@@ -111,7 +111,7 @@ pub(super) fn add_paging_headers(
         }
         format!("</api/v1/user?{}>; rel=\"{relation}\"", parameters.finish())
     };
-    // The last one that is answered: a link to a page that is refused leads nowhere.
+    // The last page that is served; `pages` may be beyond it.
     let last = pages.min(UserQuery::last_page(asked.per_page()));
     let mut links = vec![link(1, "first"), link(last, "last")];
     if asked.page() > 1 {
@@ -122,7 +122,7 @@ pub(super) fn add_paging_headers(
     }
     let headers = response.headers_mut();
     for (name, value) in fields {
-        // A filter that fits into no header is not repeated in one.
+        // A filter that is not a valid header value is left out.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -1,4 +1,4 @@
-//! What this dialect answers, a line an operation: words come before numbers and names.
+//! The operations of this dialect, one per line. Literal segments come before numbers and names.
 
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
@@ -10,23 +10,23 @@ use keyproof_service::{
 use super::{Answered, Call, errors::Refusal, path::Variables, wire};
 use crate::route_table::{Case, Resource, RouteTable, login_route, route};
 
-/// What is done for a request, and by what right.
+/// The handler of an operation, and its required caller.
 #[derive(Debug)]
 pub(super) enum Operation {
-    /// By a person whose role may change what is the organisation's.
+    /// A person whose role may change what belongs to the organisation.
     ByEditor(Action, Answer<Editor>),
-    /// By a person who may manage the second factor that the path names.
+    /// A person who may manage the second factor that the path names.
     ByManager(Action, Answer<Manager>),
-    /// By a person who has logged in.
+    /// A person who has logged in.
     ByPerson(Action, Answer<Person>),
-    /// By whoever has a token.
+    /// Any token.
     BySession(Answer<Session>),
-    /// By everybody, whatever their `Authorization` says.
+    /// Public, whatever the `Authorization` header contains.
     Public(Answer<()>),
 }
 
 impl Operation {
-    /// Whose second factor is read along with the session, where it is only shown.
+    /// Returns whose second factor is read along with the session, if it is only read.
     pub(super) fn along(&self, variables: &Variables) -> Option<Whose> {
         let shows = matches!(self, ByManager(Action::TrustedDeviceList, _));
         shows.then(|| variables.whom.whose())
@@ -37,7 +37,7 @@ type Answer<W> = fn(Call<W>) -> BoxFuture<Answered>;
 
 use Operation::{ByEditor, ByManager, ByPerson, BySession, Public};
 
-/// What any body here needs, in bytes: names, passwords, codes and descriptions.
+/// The limit of any body, in bytes: names, passwords, codes and descriptions.
 const BODY: usize = 16 * 1024;
 
 macro_rules! api {
@@ -80,13 +80,14 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     ],
 };
 
-/// Whether no token is asked for at this resource, whatever the method.
+/// Returns whether this resource needs no token, whatever the method.
 pub(super) fn is_public(resource: &Resource<'_, Operation>) -> bool {
     let mut lines = ROUTES.routes.iter();
     lines.any(|line| line.template == resource.template() && matches!(line.operation, Public(_)))
 }
 
-/// What another method is told: changes to users are not offered at all, elsewhere the method is the mistake.
+/// Returns the refusal of an unsupported method: 404 for users, as changing them is not offered at all, and otherwise
+/// 405.
 pub(super) fn no_such_method(resource: &Resource<'_, Operation>) -> Refusal {
     match resource.template() {
         USER | USERS => Refusal::not_found(),
@@ -94,10 +95,10 @@ pub(super) fn no_such_method(resource: &Resource<'_, Operation>) -> Refusal {
     }
 }
 
-/// The segments of the one path that is not below `/api/v1`.
+/// The segments of the only path outside `/api/v1`.
 const KEY_SET: [&str; 3] = ["keyproof", "v1", "jwks.json"];
 
-/// Whether a path is this dialect's.
+/// Returns whether a path belongs to this dialect.
 pub(super) fn claims(path: &RequestPath) -> bool {
     path.starts_with(&["api", "v1"])
         || (path.starts_with(&KEY_SET) && path.lossy_segments().len() == KEY_SET.len())
@@ -194,7 +195,7 @@ mod tests {
             let found = named(&format!("/api/v1/{unknown}"));
             assert_eq!(found, Err(Refusal::not_found()), "{unknown}");
         }
-        // Where a number belongs, an empty segment is none: it is told, and the first that is wrong.
+        // An empty segment is not a number. The first error is reported.
         for (path, text) in [
             ("user/mfa/", ""),
             ("user/my/mfa/", ""),

@@ -34,7 +34,7 @@ keys! {
 /// What is wrong with the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// Two names of one key, and two values.
+    /// A key and its older name have different values.
     #[error("{name} and {older} are the same, and are not set alike: give {name} alone")]
     Contradiction {
         /// The key.
@@ -78,7 +78,7 @@ impl Dialect for Emnify {
     }
 }
 
-/// Takes what a key is set to under its older name.
+/// Adopts the value set under the key's older name.
 fn adopt<T: PartialEq>(
     (name, value): (&'static str, &mut Option<T>),
     (older, under_older): (&'static str, Option<T>),

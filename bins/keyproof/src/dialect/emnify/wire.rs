@@ -1,4 +1,4 @@
-//! The JSON of answers. Members that are absent are left out.
+//! The JSON of responses. Absent members are left out.
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_http::{Response, json_as};
@@ -14,27 +14,27 @@ use zeroize::Zeroizing;
 
 use crate::rfc3339::utc;
 
-/// The name of the one type of key there is.
+/// The name of the only key type.
 const TOTP: &str = "Time-Based One-Time Password";
 
-/// How long a set of public keys may be kept: new ones are looked up by their id anyway.
+/// How long a JWK set may be cached. Clients fetch it again for an unknown key id anyway.
 const JWKS_CACHED: &str = "public, max-age=300";
 
-/// A number, and what it is called in most places.
+/// A number with its text, in most objects.
 #[derive(Serialize)]
 struct Described {
     id: u32,
     description: &'static str,
 }
 
-/// A number, and what it is called in the others.
+/// A number with its text, in the other objects.
 #[derive(Serialize)]
 struct Named<'a> {
     id: u32,
     name: &'a str,
 }
 
-/// A moment as the contract writes it: in UTC, to the millisecond.
+/// A time in the contract's format: UTC, in milliseconds.
 struct Moment(Timestamp);
 
 impl Serialize for Moment {
@@ -175,7 +175,7 @@ struct User<'a> {
     mfa: Vec<UserKey>,
 }
 
-/// A key, in the words of the user's resource.
+/// A key, as in the user resource.
 #[derive(Serialize)]
 struct UserKey {
     id: u32,
@@ -255,7 +255,7 @@ const fn role(role: Role) -> Named<'static> {
         Role::Administrator => 1,
         Role::User => 2,
         Role::Observer => 3,
-        // The contract publishes no number for it.
+        // The contract has no number for it.
         Role::SuperAdmin => 4,
     };
     Named {
@@ -264,7 +264,7 @@ const fn role(role: Role) -> Named<'static> {
     }
 }
 
-/// Those that the contract publishes.
+/// Returns the roles that the contract lists.
 pub(super) fn roles() -> Response {
     ok(&[Role::Administrator, Role::User, Role::Observer].map(role))
 }

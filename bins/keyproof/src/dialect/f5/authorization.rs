@@ -1,4 +1,4 @@
-//! `Authorization: APIToken …`, the scheme in any case.
+//! `Authorization: APIToken …`, with a case-insensitive scheme.
 
 use http::{HeaderValue, header};
 use keyproof_http::{Authorization, Exchange};
@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::errors::Refusal;
 
-/// The token that a request shows; `None` if it shows nothing at all.
+/// Returns the token of a request; `None` if there is no `Authorization` header.
 pub(super) fn token(exchange: &Exchange) -> Result<Option<Zeroizing<String>>, Refusal> {
     match exchange.headers().get(header::AUTHORIZATION) {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! Requests' bodies. Members that the contract does not know are ignored, `null` is absent, and no type is bent.
+//! Request bodies. Unknown members are ignored, `null` is absent, and types are not coerced.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ struct CategorySpec {
     pcr_policy: Option<JsonObject<PcrPolicyBody>>,
 }
 
-/// Exactly one of them.
+/// Exactly one member must be present.
 #[derive(Default, Deserialize)]
 struct PcrPolicyBody {
     any: Option<JsonObject<Nothing>>,
@@ -96,10 +96,10 @@ struct Reference {
     namespace: Option<String>,
 }
 
-/// `DeleteRequest` of F5's other objects.
+/// `DeleteRequest`, as for F5's other objects.
 #[derive(Default, Deserialize)]
 struct DeletionBody {
-    /// Whether what others refer to is to stay: it stays either way.
+    /// Ignored: objects that others refer to are never deleted.
     #[serde(rename = "fail_if_referred")]
     _fail_if_referred: Option<bool>,
     name: Option<String>,
@@ -229,11 +229,11 @@ pub(super) async fn provision(
     provision_request(&body).map_err(|error| malformed(&error))
 }
 
-/// The fields of a provision request's body, as bytes. None of them is judged here.
+/// Decodes the fields of a provision request's body, without validating them.
 ///
 /// # Errors
 ///
-/// For anything but the JSON of such a request. The error may repeat what stands there.
+/// Returns an error if the body is not the JSON of such a request. The error may quote the body.
 pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Error> {
     let JsonObject::<ProvisionBody>(body) = serde_json::from_slice(body)?;
     Ok(ProvisionRequest {
@@ -248,17 +248,17 @@ pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Er
     })
 }
 
-/// DER, in Base64 or PEM.
+/// Decodes DER in Base64 or PEM.
 fn der(text: Option<String>, kind: SectionKind) -> Sent {
     decode_der(text.as_deref().unwrap_or_default(), &[kind])
 }
 
-/// What has no form in PEM, in Base64.
+/// Decodes Base64 of data that has no PEM form.
 fn bytes(text: Option<String>) -> Sent {
     decode_der(text.as_deref().unwrap_or_default(), &[])
 }
 
-/// The same, where an empty text is none.
+/// Like `bytes`, but an empty text is absent.
 fn optional(text: Option<String>) -> Option<Sent> {
     let text = text.filter(|text| !text.is_empty());
     text.map(|text| bytes(Some(text)))
@@ -344,14 +344,14 @@ pub(super) async fn api_key_change(
         revoke_reason: spec.revoke_reason.unwrap_or_default(),
         revoked_at: match spec.revoked_timestamp.as_deref() {
             None | Some("") => None,
-            // Clients in Go write it where no time is set.
+            // Go clients send the zero time if no time is set.
             Some(text) if is_zero_of_go(text) => None,
             Some(text) => Some(revoked_timestamp(text)?),
         },
     })
 }
 
-/// A deletion needs no body; one that is there must be about the object of the path.
+/// Parses the body of a deletion. It may be empty; otherwise it must match the path.
 pub(super) async fn deletion(exchange: &mut Exchange, at: &Place) -> Result<(), Refusal> {
     let body = exchange.body(at.body).await?;
     if body.trim_ascii().is_empty() {
@@ -368,7 +368,7 @@ pub(super) async fn deletion(exchange: &mut Exchange, at: &Place) -> Result<(), 
     Ok(())
 }
 
-/// Whether a body says something else than the path.
+/// Returns whether a body contradicts the path.
 fn differs(said: Option<&str>, path: &str) -> bool {
     said.is_some_and(|said| !said.is_empty() && said != path)
 }
@@ -392,7 +392,7 @@ async fn create<S: DeserializeOwned + Default>(
     Ok((metadata, body.spec.unwrap_or_default().0))
 }
 
-/// What a replacement leaves out ends what is in force: one of which nothing came is no replacement.
+/// Parses a replacement. Empty bodies are rejected, since a member that is left out would reset its value.
 async fn replace<S: DeserializeOwned>(exchange: &mut Exchange, at: &Place) -> Result<S, Refusal> {
     let body: Envelope<S> = read(exchange, at.body).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
@@ -405,7 +405,7 @@ async fn replace<S: DeserializeOwned>(exchange: &mut Exchange, at: &Place) -> Re
 }
 
 impl MetadataBody {
-    /// What the metadata repeats of the path must be what the path says.
+    /// Checks that the metadata does not contradict the path.
     fn must_match(&self, namespace: &str, name: Option<&str>) -> Result<(), Refusal> {
         if differs(self.namespace.as_deref(), namespace) {
             return Err(Refusal::invalid("metadata.namespace is not the path's"));
@@ -440,7 +440,7 @@ impl TemplateBody {
     }
 }
 
-/// `{"any": {}}`, `{"expected": [{"bank", "index", "values": []}]}` or `{"learn": {}}`.
+/// Parses `{"any": {}}`, `{"expected": [{"bank", "index", "values": []}]}` or `{"learn": {}}`.
 fn pcr_policy(body: Option<JsonObject<PcrPolicyBody>>) -> Result<Option<PcrPolicy>, Refusal> {
     let Some(JsonObject(body)) = body else {
         return Ok(None);
@@ -469,7 +469,7 @@ fn pcr_policy(body: Option<JsonObject<PcrPolicyBody>>) -> Result<Option<PcrPolic
     Ok(Some(policy))
 }
 
-/// A reference to exactly one object of the same namespace.
+/// Parses a reference to exactly one object of the same namespace.
 fn one(
     references: Option<Vec<JsonObject<Reference>>>,
     field: &str,
@@ -490,7 +490,7 @@ fn one(
     }
 }
 
-/// When a key is revoked.
+/// Parses when a key is revoked.
 fn revoked_timestamp(text: &str) -> Result<Timestamp, Refusal> {
     let none = "spec.revoked_timestamp is not an RFC 3339 time";
     moment(text).ok_or_else(|| Refusal::invalid(none))
@@ -504,7 +504,7 @@ async fn read<T: DeserializeOwned>(exchange: &mut Exchange, needed: usize) -> Re
     }
 }
 
-/// Where, and not what: serde would repeat the value, which may be a key.
+/// Reports only the position. serde's message would quote the value, which may be a key.
 fn malformed(error: &serde_json::Error) -> Refusal {
     let (line, column) = (error.line(), error.column());
     Refusal::invalid(format!(

@@ -1,4 +1,4 @@
-//! Whose client certificates the listener asks for: those of the categories' CAs.
+//! The CA names that the listener sends when it requests client certificates: those of the categories' CAs.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,10 +13,10 @@ use tracing::warn;
 /// How long a handshake waits for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The CAs of all categories there are.
+/// The CAs of all categories.
 pub(super) struct CategoriesAuthorities {
     service: Arc<Service>,
-    /// For a store that does not answer: a handshake needs none.
+    /// The last known names, for when the store does not respond. A handshake works without names too.
     latest: Mutex<AuthorityNames>,
 }
 

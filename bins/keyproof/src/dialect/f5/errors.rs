@@ -1,4 +1,4 @@
-//! The one table from what the use cases refuse to gRPC's codes and F5's error body, `{"code", "details", "message"}`.
+//! The one table of the use cases' errors with gRPC codes and F5's error body, `{"code", "details", "message"}`.
 
 use std::{fmt, time::Duration};
 
@@ -18,7 +18,7 @@ use keyproof_service::{
 use serde_json::json;
 use tracing::error;
 
-/// gRPC's codes, as far as they occur here.
+/// The gRPC codes that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
@@ -42,7 +42,7 @@ impl Code {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
-            // That gRPC's gateways make 400 of the last; the contract has 409 for what conflicts, and no 400.
+            // gRPC gateways map `FailedPrecondition` to 400. The contract has 409 for conflicts, and no 400.
             Self::Aborted | Self::AlreadyExists | Self::FailedPrecondition => StatusCode::CONFLICT,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
@@ -54,16 +54,16 @@ impl Code {
     }
 }
 
-/// A refusal, with all that its answer says.
+/// A refusal, with the content of its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     code: Code,
     message: String,
-    /// The status, where the code's is not the one.
+    /// The status, if it is not the code's.
     status: Option<StatusCode>,
-    /// For 405.
+    /// The `Allow` header of a 405 response.
     allow: Option<String>,
-    /// For 429 and 503.
+    /// The `Retry-After` header of 429 and 503 responses.
     retry_after: Option<Duration>,
 }
 
@@ -93,7 +93,7 @@ impl Refusal {
         )
     }
 
-    /// A token was sent, and is no good.
+    /// An invalid token was sent.
     pub(super) fn not_accepted() -> Self {
         Self::new(
             Code::Unauthenticated,
@@ -115,7 +115,7 @@ impl Refusal {
         }
     }
 
-    /// Nothing was changed, and may be asked again.
+    /// Nothing was changed, and the client may retry.
     fn unavailable(message: &str) -> Self {
         Self {
             retry_after: Some(Duration::from_secs(1)),
@@ -123,7 +123,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong with a member of a station's request.
+    /// Returns the refusal for an invalid member of a station's request.
     fn field(field: Field, problem: impl fmt::Display) -> Self {
         Self::invalid(format!("{}: {problem}", member(field)))
     }
@@ -144,7 +144,7 @@ impl Refusal {
         Self::new(Code::PermissionDenied, error.to_string())
     }
 
-    /// What went wrong goes to the log.
+    /// Logs the error, and returns a refusal without details.
     fn internal(error: &dyn std::error::Error) -> Self {
         error!(%error, "internal error");
         Self::new(Code::Internal, "internal error")
@@ -244,7 +244,7 @@ impl From<AuthorityError> for Refusal {
     }
 }
 
-/// A use case refused, or the store failed.
+/// Maps the use case's error, or the storage error.
 impl<E: Into<Self>> From<Failure<E>> for Refusal {
     fn from(failure: Failure<E>) -> Self {
         match failure {
@@ -273,7 +273,7 @@ impl From<MetadataError> for Refusal {
             MetadataError::Name => {
                 "metadata.name is not a DNS label (RFC 1035) in lower case".to_owned()
             }
-            // It is the path's.
+            // The namespace comes from the path.
             MetadataError::Namespace => error.to_string(),
         })
     }
@@ -297,7 +297,7 @@ impl From<FieldError> for Refusal {
     }
 }
 
-/// The member of a request that a field stands in.
+/// Returns the JSON member that contains a field.
 const fn member(field: Field) -> &'static str {
     match field {
         Field::AttestationKey => "ak_pub_key",

@@ -1,5 +1,4 @@
-//! F5 Distributed Cloud's TPM API: managers, categories, API keys, preauth and provision; and, beyond it, what devices show
-//! later.
+//! F5 Distributed Cloud's TPM API: managers, categories, API keys, preauth and provision. keyproof adds attestation.
 //!
 //! Refusals come in this order: authentication, path, method, permission, existence, body. The table of their codes is
 //! `errors.rs`.
@@ -46,11 +45,11 @@ use wire::{Related, ResponseFormat};
 pub struct F5 {
     service: Arc<Service>,
     station_auth: StationAuth,
-    /// Whether its listener asks for client certificates.
+    /// Whether the listener requests client certificates.
     client_certificates: bool,
 }
 
-/// What a request shows of who sends it.
+/// The authentication of a request.
 enum Shown {
     Nothing,
     Operator(Operator),
@@ -67,7 +66,7 @@ impl F5 {
             Ok(segments) => ROUTES.resource(segments),
             Err(_) => None,
         };
-        // What is only shown is read along with the token; the token is judged before the path.
+        // An object that is only read is read along with the token. The token is checked before the path.
         let along = resource.as_ref().and_then(|resource| {
             let route = resource.route(exchange.method())?;
             Some(route.operation.along(resource))
@@ -87,7 +86,7 @@ impl F5 {
         if matches!(shown, Shown::Nothing) && !self.is_open(resource.as_ref()) {
             return Err(Refusal::unauthenticated());
         }
-        // What cannot be decoded is told apart from what is not there.
+        // An undecodable path is reported differently from an unknown one.
         if let Err(refusal) = &segments {
             return Err(refusal.clone());
         }
@@ -135,7 +134,7 @@ impl F5 {
         }
     }
 
-    /// Whose token it is, if one was sent. One that is no good is never overlooked.
+    /// Authenticates the operator's token, if one was sent. An invalid token is always an error.
     async fn operator(
         &self,
         exchange: &Exchange,
@@ -148,7 +147,7 @@ impl F5 {
         Ok(Some(access.authenticate_along(&token, along).await?))
     }
 
-    /// Whether anybody may ask here, who shows no token.
+    /// Returns whether the resource is accessible without a token.
     fn is_open(&self, resource: Option<&Resource<'_, Operation>>) -> bool {
         let Some(resource) = resource else {
             return false;
@@ -157,8 +156,8 @@ impl F5 {
             || station_act(resource).is_some_and(|act| self.needs_no_token(act))
     }
 
-    /// Whether the API key alone may do: the body of such a call carries it, or the ticket that was given for one, by which an
-    /// activation goes on with a provision.
+    /// Returns whether the API key alone is enough. The body of such a call contains the key, or the ticket that a
+    /// provision with the key returned.
     fn needs_no_token(&self, act: StationAct) -> bool {
         let is_keyed = match act {
             StationAct::Activate | StationAct::Preauth | StationAct::Provision => true,
@@ -167,7 +166,7 @@ impl F5 {
         is_keyed && self.station_auth == StationAuth::ApiKeyOnly
     }
 
-    /// Whose client certificate it is.
+    /// Authenticates a client certificate.
     async fn shown_by(
         &self,
         certificate: Sha256Thumbprint,
@@ -206,13 +205,13 @@ impl F5 {
     }
 }
 
-/// Whether it is a category's revocation list: that is for anybody, whatever their `Authorization` says.
+/// Returns whether the resource is a category's CRL, which is public whatever the `Authorization` header contains.
 fn is_revocation_list(resource: &Resource<'_, Operation>) -> bool {
     let read = resource.route(&Method::GET).map(|route| &route.operation);
     matches!(read, Some(Operation::RevocationList))
 }
 
-/// What stations call for here, if they do.
+/// Returns the station's action at this resource, if it has one.
 fn station_act(resource: &Resource<'_, Operation>) -> Option<StationAct> {
     match resource.route(&Method::POST)?.operation {
         Operation::Station(act, _) => Some(act),
@@ -220,22 +219,22 @@ fn station_act(resource: &Resource<'_, Operation>) -> Option<StationAct> {
     }
 }
 
-/// The client certificate of the request's connection.
+/// Returns the client certificate of the request's connection.
 fn certificate(exchange: &Exchange) -> Option<Sha256Thumbprint> {
     let shown = exchange.client_certificate()?;
     Some(Sha256Thumbprint::from(*shown.sha256()))
 }
 
-/// What a path names.
+/// The object that a path names.
 struct Place {
     namespace: String,
-    /// The object's, or empty.
+    /// The object's name, or empty.
     name: String,
-    /// The longest body that is read there, in bytes.
+    /// The limit of the body, in bytes.
     body: usize,
 }
 
-/// A request of an operator about objects.
+/// An operator's request about objects.
 struct Asked {
     service: Arc<Service>,
     operator: Operator,
@@ -245,7 +244,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Answers it for the objects of a kind, if the operator may do that.
+    /// Checks the permission, and answers the request for objects of one kind.
     async fn answer<K: Offered>(self) -> Answered {
         let Self {
             service,
@@ -273,14 +272,14 @@ impl Asked {
     }
 }
 
-/// A kind of object, and how requests that make or replace one are answered.
+/// A kind of object, with the handlers that create and replace one.
 trait Offered: Kind + wire::Spec {
     fn create(call: Call<Self>) -> impl Future<Output = Answered> + Send;
 
     fn replace(call: Call<Self>) -> impl Future<Output = Answered> + Send;
 }
 
-/// A request about objects that may do what it asks for, as far as its head tells.
+/// A permitted request about objects whose head was validated.
 struct Call<K> {
     service: Arc<Service>,
     administrator: Administrator<K>,
@@ -298,10 +297,10 @@ impl<K: Offered> Call<K> {
         let filter: Vec<&str> = query.all("label_filter").collect();
         let selector = LabelSelector::parse(&filter.join(","))
             .map_err(|error| Refusal::invalid(format!("label_filter: {error}")))?;
-        // Whatever it names: clients send it without a value, or with the documentation's placeholder. What
-        // report_status_fields names there is none of.
+        // Any value counts: clients send the parameter without a value, or with the documentation's placeholder. There
+        // are no status fields for report_status_fields.
         let full = query.first("report_fields").is_some();
-        // One who asks has the places of one, however many namespaces they reach.
+        // An operator has one share, however many namespaces their scopes cover.
         let place = self
             .service
             .lists
@@ -392,11 +391,11 @@ impl Offered for ApiKey {
     }
 }
 
-/// A station's request, as far as its head tells.
+/// A permitted station's request whose head was validated.
 struct StationCall {
     service: Arc<Service>,
     station: Station,
-    /// The longest body that is read, in bytes.
+    /// The limit of the body, in bytes.
     body: usize,
     exchange: Exchange,
 }
@@ -465,7 +464,7 @@ impl Application for F5 {
     }
 }
 
-/// Keys and certificates are nothing for a cache, nor is a revocation list, which may be outdated the next moment.
+/// Forbids caching: responses contain keys and certificates, and a CRL may be outdated at any time.
 fn stamp(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     response

@@ -1,19 +1,19 @@
-//! `f5.public_url`: the address under which others reach this API.
+//! `f5.public_url`: the public address of this API.
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::routes::REVOCATION_LIST;
 
-/// The longest, in bytes: certificates carry it.
+/// The longest address, in bytes, as certificates contain it.
 const LONGEST: usize = 512;
 
-/// The address under which others reach this API, without its paths: `https://tpm.example.com`.
+/// The public address of this API without a path: `https://tpm.example.com`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicUrl(String);
 
-/// It is no such address.
+/// The text is not such an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not http:// or https:// and a host in ASCII, without user, query and fragment, in at most {LONGEST} bytes"
@@ -43,7 +43,7 @@ impl From<PublicUrl> for String {
 }
 
 impl PublicUrl {
-    /// Where a category's revocation list is, with `{namespace}` and `{name}` in the place of the category's.
+    /// Returns the URL template of a category's CRL, with the placeholders `{namespace}` and `{name}`.
     pub fn revocation_list(&self) -> String {
         format!("{}{REVOCATION_LIST}", self.0)
     }

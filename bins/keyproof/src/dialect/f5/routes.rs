@@ -1,4 +1,4 @@
-//! What this dialect answers, a line an operation: with and without the prefix of the published example.
+//! The operations of this dialect, one per line. Paths may have the prefix of the published example.
 
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
@@ -10,18 +10,18 @@ use keyproof_service::{
 use super::{Answered, Asked, Offered, StationCall, errors::Refusal};
 use crate::route_table::{Case, Resource, RouteTable, route};
 
-/// What is done for a request, and by whom.
+/// The handler of an operation, and its required caller.
 #[derive(Debug)]
 pub(super) enum Operation {
     /// For administrators of the namespace.
     Objects(Objects),
-    /// For anybody: a category's revocation list.
+    /// Public: a category's CRL.
     RevocationList,
     /// For stations.
     Station(StationAct, fn(StationCall) -> BoxFuture<Answered>),
 }
 
-/// What is done with objects of one kind, which a line of the table names.
+/// An operation on objects of one kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Objects {
     pub(super) act: Act,
@@ -38,7 +38,7 @@ const fn objects<K: Offered>(act: Act) -> Operation {
 }
 
 impl Operation {
-    /// The object that is read along with the token, where one is only shown.
+    /// Returns the object that is read along with the token, if it is only read.
     pub(super) fn along(&self, resource: &Resource<'_, Self>) -> Along {
         let variable = |name| resource.variable(name).unwrap_or_default();
         match self {
@@ -50,27 +50,27 @@ impl Operation {
     }
 }
 
-/// What the body of a preauth needs, in bytes: an API key and what a device says of itself, five times 1,024
-/// characters, each of them escaped.
+/// The limit of a preauth's body, in bytes: an API key and four properties of a device, each of 1,024 characters that
+/// are all escaped.
 const PREAUTH: usize = 64 * 1024;
 
-/// What the body of a provision needs: three keys, a certificate and a request besides.
+/// The limit of a provision's body: also three keys, a certificate and a certification request.
 const PROVISION: usize = 256 * 1024;
 
-/// What a deletion needs: a name and a namespace, if it repeats them.
+/// The limit of a deletion's body: an optional name and namespace.
 const DELETION: usize = 4 * 1024;
 
-/// What the body of an activation needs: a ticket, in which there is what a device says of itself, and a proof.
+/// The limit of an activation's body: a ticket, which contains the device's properties, and a proof.
 const ACTIVATE: usize = 128 * 1024;
 
-/// What the body of an attestation needs: in Base64 an event log of 512 KiB, a key, a quote, 48 registers and an
+/// The limit of an attestation's body: an event log of 512 KiB in Base64, a key, a quote, 48 PCR values and an
 /// activation.
 const ATTEST: usize = 1024 * 1024;
 
-/// What the body for a nonce needs: three names and a selection.
+/// The limit of a nonce request's body: three names and a selection.
 const NONCE: usize = 8 * 1024;
 
-/// What an object needs: a manager's or a category's has certificates by the hundred.
+/// The limit of an object's body: a manager or a category may have hundreds of certificates.
 const OBJECT: usize = 2 * 1024 * 1024;
 
 macro_rules! objects {
@@ -79,7 +79,7 @@ macro_rules! objects {
     };
 }
 
-/// Where the revocation list of a category is.
+/// The path of a category's CRL.
 pub(super) const REVOCATION_LIST: &str = objects!("tpm_categorys/{name}/crl");
 
 #[rustfmt::skip]
@@ -110,13 +110,13 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     ],
 };
 
-/// Whether a path is this dialect's.
+/// Returns whether a path belongs to this dialect.
 pub(super) fn claims(path: &RequestPath) -> bool {
     path.first() == Some("api")
         && matches!(without_prefix(&path.lossy_segments()), ["api", "tpm", ..])
 }
 
-/// The segments of a path, as the table has them.
+/// Returns the segments of a path without the prefix.
 pub(super) fn segments(path: &RequestPath) -> Result<Vec<&str>, Refusal> {
     let mut segments = path
         .segments()
@@ -126,7 +126,7 @@ pub(super) fn segments(path: &RequestPath) -> Result<Vec<&str>, Refusal> {
     Ok(segments)
 }
 
-/// The path behind the prefix, which is `/api/v1/{domain_prefix}/{environment}/{region}/namespaces/{ns}` if there is one.
+/// Removes the prefix `/api/v1/{domain_prefix}/{environment}/{region}/namespaces/{ns}`, if there is one.
 fn without_prefix<'a, 'b>(segments: &'b [&'a str]) -> &'b [&'a str] {
     match segments {
         ["api", "v1", _, _, _, "namespaces", _, rest @ ..] => rest,
@@ -138,7 +138,7 @@ fn without_prefix<'a, 'b>(segments: &'b [&'a str]) -> &'b [&'a str] {
 mod tests {
     use super::*;
 
-    /// The template of a path, its namespace and its name.
+    /// Returns the template of a path, its namespace and its name.
     fn named(path: &str) -> Option<(&'static str, String, String)> {
         let path = RequestPath::parse(path);
         let segments = segments(&path).unwrap();

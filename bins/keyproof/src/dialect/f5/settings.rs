@@ -41,13 +41,13 @@ impl Form for PublicUrl {
     }
 }
 
-/// What stations show beside the API key in their requests' bodies.
+/// How stations authenticate besides the API key in their requests' bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StationAuth {
-    /// Nothing.
+    /// Not at all.
     ApiKeyOnly,
-    /// An operator's token.
+    /// With an operator's token.
     #[default]
     Authorization,
 }

@@ -1,4 +1,4 @@
-//! Answers.
+//! The JSON of responses.
 
 use std::collections::BTreeMap;
 
@@ -21,18 +21,18 @@ use serde_json::{Value, json};
 
 use crate::rfc3339::utc;
 
-/// The one tenant of a server of one's own.
+/// The only tenant of a self-hosted server.
 const TENANT: &str = "keyproof";
 
-/// A kind of object that can be shown.
+/// The representations of a kind of object.
 pub(super) trait Spec {
-    /// As `GetSpecType` has it.
+    /// Returns the object as `GetSpecType`.
     fn spec(&self, namespace: &str) -> impl Serialize;
 
-    /// As `CreateSpecType` has it.
+    /// Returns the object as `CreateSpecType`.
     fn create_spec(&self, namespace: &str) -> impl Serialize;
 
-    /// As `ReplaceSpecType` has it.
+    /// Returns the object as `ReplaceSpecType`.
     fn replace_spec(&self) -> impl Serialize;
 }
 
@@ -76,7 +76,7 @@ impl Spec for Category {
             "ak_template": template(self.attestation_key),
             "pcr_policy": pcr_policy(&self.pcr_policy),
             "client_cert": self.client_certificate,
-            // Shown once, at creation.
+            // Only returned at creation.
             "client_key": "",
         })
     }
@@ -98,7 +98,7 @@ impl Spec for Category {
     }
 }
 
-/// `null` for the default.
+/// Returns `null` for the default template.
 fn template(template: AttestationKeyTemplate) -> Value {
     if template == AttestationKeyTemplate::default() {
         return Value::Null;
@@ -157,7 +157,7 @@ impl Spec for ApiKey {
     }
 }
 
-/// `ObjectRefType` of what an object is below.
+/// Returns the `ObjectRefType` of an object's parent.
 fn above<K: Kind>(spec: &K, namespace: &str) -> Value {
     let (kind, name) = spec.refers_to().unzip();
     json!({
@@ -179,7 +179,7 @@ fn reference(reference: &Reference) -> Value {
     })
 }
 
-/// What a client asks to be told about an object beside the object itself.
+/// What a client requests about an object besides the object itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseFormat {
     BrokenReferences,
@@ -190,11 +190,11 @@ pub(super) enum ResponseFormat {
 }
 
 impl ResponseFormat {
-    /// `None` for what the contract does not name.
+    /// Returns `None` for a format that is not in the contract.
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "GET_RSP_FORMAT_BROKEN_REFERENCES" => Some(Self::BrokenReferences),
-            // No service reports a status.
+            // There is no status to report.
             "" | "GET_RSP_FORMAT_DEFAULT" | "GET_RSP_FORMAT_READ" | "GET_RSP_FORMAT_STATUS" => {
                 Some(Self::Default)
             }
@@ -206,7 +206,7 @@ impl ResponseFormat {
     }
 }
 
-/// Whatever a [`ResponseFormat`] asks for.
+/// The data for a [`ResponseFormat`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Related {
     pub(super) disabled_referred: Option<Reference>,
@@ -219,7 +219,7 @@ pub(super) fn preauth(verdict: &PreauthVerdict) -> Response {
         PreauthVerdict::InvalidApiKey(_) => "PREAUTH_RSP_INVALID_API_KEY",
         PreauthVerdict::InvalidDevice(_) => "PREAUTH_RSP_INVALID_DEVICE_INFO",
     };
-    // Always written: without it clients read success, which is the type's default.
+    // Always present, as clients would take an absent member for success, the default.
     ok(&json!({ "status": status }))
 }
 
@@ -240,7 +240,7 @@ pub(super) fn nonce(issued: &IssuedNonce) -> Response {
     }))
 }
 
-/// A report, whatever it comes to.
+/// Returns a report, accepted or not.
 pub(super) fn attested(report: &DeviceReport) -> Response {
     let checks: Vec<Value> = report
         .rows()
@@ -262,7 +262,7 @@ pub(super) fn attested(report: &DeviceReport) -> Response {
     }))
 }
 
-/// 204, without a body.
+/// Returns a 204 response without a body.
 pub(super) fn activated() -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -289,7 +289,7 @@ pub(super) fn issued_api_key(issued: &IssuedApiKey) -> Response {
     ok(&body)
 }
 
-/// An object that was made.
+/// A created object.
 #[derive(Serialize)]
 struct Created<'a, S> {
     metadata: ObjectMeta<'a>,
@@ -323,7 +323,7 @@ pub(super) fn object<K: Kind + Spec>(
     #[derive(Serialize)]
     struct GetResponse<'a, C, R, S> {
         create_form: Option<Form<'a, C>>,
-        // Nothing that is referred to is ever deleted.
+        // Objects that others refer to are never deleted.
         deleted_referred_objects: [(); 0],
         disabled_referred_objects: Vec<Value>,
         metadata: ObjectMeta<'a>,
@@ -366,7 +366,7 @@ pub(super) fn object<K: Kind + Spec>(
     })
 }
 
-/// A list of summaries, or of whole objects.
+/// Returns a list of summaries or, if `whole`, of complete objects.
 pub(super) fn list<K: Kind + Spec>(objects: &[Object<K>], whole: bool) -> Response {
     #[derive(Serialize)]
     struct Item<'a, S> {
@@ -419,7 +419,7 @@ pub(super) fn list<K: Kind + Spec>(objects: &[Object<K>], whole: bool) -> Respon
     })
 }
 
-/// `ObjectMetaType`.
+/// F5's `ObjectMetaType`.
 #[derive(Serialize)]
 struct ObjectMeta<'a> {
     annotations: &'a BTreeMap<String, String>,
@@ -447,7 +447,7 @@ impl<'a> ObjectMeta<'a> {
 #[derive(Serialize)]
 struct Empty {}
 
-/// `SystemObjectMetaType`.
+/// F5's `SystemObjectMetaType`.
 #[derive(Serialize)]
 struct SystemObjectMeta<'a> {
     creation_timestamp: String,
@@ -483,7 +483,7 @@ impl<'a> SystemObjectMeta<'a> {
     }
 }
 
-/// RFC 3339.
+/// Formats a time as in RFC 3339.
 fn moment(at: Timestamp) -> String {
     format!("{}Z", utc(at))
 }
@@ -492,7 +492,7 @@ fn ok(body: &impl Serialize) -> Response {
     stack::json(StatusCode::OK, body)
 }
 
-/// A revocation list, as RFC 2585 (section 4.2) has it.
+/// Returns a CRL response (RFC 2585, section 4.2).
 pub(super) fn revocation_list(der: Vec<u8>) -> Response {
     let mut response = Response::new(Full::new(Bytes::from(der)));
     let pkix_crl = HeaderValue::from_static("application/pkix-crl");

@@ -1,4 +1,4 @@
-//! The `Authorization` header: Basic with an instance's name and password, Bearer with a `secret-token:` of RFC 8959.
+//! The `Authorization` header: Basic with an instance's name and password, or Bearer with a `secret-token:` (RFC 8959).
 
 use data_encoding::BASE64;
 use http::{HeaderValue, header};
@@ -9,16 +9,16 @@ use super::errors::{Code, Refusal};
 
 const TOKEN_SCHEME: &str = "secret-token:";
 
-/// What a request shows for itself.
+/// The credentials of a request.
 pub(super) enum Credentials {
     /// A name and a password (RFC 7617).
     Basic {
         name: String,
         password: Zeroizing<String>,
     },
-    /// A token's text, without `secret-token:`; empty if it does not start so, which no token is.
+    /// A token without `secret-token:`; empty, and thus invalid, if it has no such prefix.
     Bearer(Zeroizing<String>),
-    /// Nothing, or of a scheme that means nothing here.
+    /// No credentials, or an unsupported scheme.
     None,
 }
 
@@ -32,9 +32,9 @@ impl Credentials {
         })
     }
 
-    /// `None` if it is malformed.
+    /// Returns `None` if it is malformed.
     fn parse(value: &HeaderValue) -> Option<Self> {
-        // taler-php sends the token that it was given at login as the whole value.
+        // taler-php sends the token from its login as the whole value.
         if let Some(token) = secret_token(value.to_str().ok()?) {
             return Some(Self::Bearer(Zeroizing::new(token.to_owned())));
         }
@@ -57,7 +57,7 @@ impl Credentials {
         Some(Self::None)
     }
 
-    /// The token's text, where a token is what counts.
+    /// Returns the token, if it is one.
     pub(super) fn bearer(&self) -> Option<&str> {
         match self {
             Self::Bearer(token) => Some(token),
@@ -66,7 +66,7 @@ impl Credentials {
     }
 }
 
-/// What follows `secret-token:`.
+/// Returns what follows `secret-token:`.
 fn secret_token(text: &str) -> Option<&str> {
     let (scheme, token) = text.split_at_checked(TOKEN_SCHEME.len())?;
     scheme.eq_ignore_ascii_case(TOKEN_SCHEME).then_some(token)

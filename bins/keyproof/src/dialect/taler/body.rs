@@ -1,4 +1,4 @@
-//! Request bodies: inflated under the stack's limit, then read as one JSON object, member by member.
+//! Request bodies: decompressed within the stack's limit, then parsed as one JSON object.
 
 use std::{collections::BTreeMap, fmt, io::Read};
 
@@ -15,28 +15,28 @@ use serde_json::value::RawValue;
 
 use super::errors::{Code, Refusal};
 
-/// The members of a JSON object, each still unread. Members that nobody asks for are ignored.
+/// The unparsed members of a JSON object. Unknown members are ignored.
 pub(super) struct Members {
     members: BTreeMap<String, Box<RawValue>>,
     fields: Fields,
 }
 
-/// The members that a body may have, in the order of its specification.
+/// The members that a body may have, in the order of the specification.
 #[derive(Clone, Copy)]
 pub(super) struct Fields(pub(super) &'static [&'static str]);
 
 impl Fields {
-    /// The `line` of an error about this member: its place in the specification.
+    /// Returns the `line` of an error about this member: its position in the specification.
     pub(super) fn line(self, name: &str) -> usize {
         let place = self.0.iter().position(|field| *field == name);
         place.unwrap_or(self.0.len())
     }
 }
 
-/// The most members of a gzip file. Clients send one; each costs the set-up of a decoder, however little is in it.
+/// The most members of a gzip file. Clients send one. Each costs the setup of a decoder, even if it is tiny.
 const MAX_GZIP_MEMBERS: usize = 16;
 
-/// Reads the body of a party's request, of at most so many bytes, as a JSON object.
+/// Reads the body, of at most `needed` bytes, as a JSON object. Decompression counts against the party's share.
 pub(super) async fn members(
     exchange: &mut Exchange,
     needed: usize,
@@ -91,7 +91,7 @@ impl Coding {
     }
 }
 
-/// RFC 1952, section 2.2: one member after the other.
+/// Decompresses the members of a gzip file one after the other (RFC 1952, section 2.2).
 fn gunzip(mut body: &[u8], inflated: &mut Vec<u8>, limit: usize) -> Result<(), Refusal> {
     for _ in 0..MAX_GZIP_MEMBERS {
         append(GzDecoder::new(&mut body), inflated, limit)?;
@@ -103,7 +103,7 @@ fn gunzip(mut body: &[u8], inflated: &mut Vec<u8>, limit: usize) -> Result<(), R
     Err(Refusal::from(Code::CompressionInvalid).with_detail(detail))
 }
 
-/// Appends what inflates, as long as the whole keeps to the limit.
+/// Appends the decompressed data, unless the whole would exceed the limit.
 fn append(inflating: impl Read, inflated: &mut Vec<u8>, limit: usize) -> Result<(), Refusal> {
     let most = limit.saturating_sub(inflated.len()).saturating_add(1);
     let most = u64::try_from(most).unwrap_or(u64::MAX);
@@ -123,27 +123,27 @@ impl Members {
                 members,
                 fields: Fields(&[]),
             }),
-            // JSON, but no object, or one that says a thing twice.
+            // Not an object, or an object with a duplicate member.
             Err(_) => Err(Refusal::field(None, 0)),
         }
     }
 
-    /// The same, read by this specification.
+    /// Sets the specification of the members.
     pub(super) fn of(self, fields: Fields) -> Self {
         Self { fields, ..self }
     }
 
-    /// A member that must be there.
+    /// Parses a required member.
     pub(super) fn required<T: DeserializeOwned>(&self, name: &str) -> Result<T, Refusal> {
         self.required_with(name, |json| serde_json::from_str(json).ok())
     }
 
-    /// A member that may be absent; `null` is absent.
+    /// Parses an optional member; `null` is absent.
     pub(super) fn optional<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Refusal> {
         self.optional_with(name, |json| serde_json::from_str(json).ok())
     }
 
-    /// A member that must be there, read in its own way; `None` refuses it.
+    /// Parses a required member with `read`, which returns `None` to reject it.
     pub(super) fn required_with<T>(
         &self,
         name: &str,
@@ -153,7 +153,7 @@ impl Members {
         value.ok_or_else(|| self.refuse(name))
     }
 
-    /// A member that may be absent, read in its own way; `None` refuses it.
+    /// Parses an optional member with `read`, which returns `None` to reject it.
     pub(super) fn optional_with<T>(
         &self,
         name: &str,
@@ -170,7 +170,7 @@ impl Members {
     }
 }
 
-/// An object none of whose members is there twice: two readers could read two different things in such a one.
+/// An object without duplicate members, which different parsers could resolve differently.
 struct Object(BTreeMap<String, Box<RawValue>>);
 
 impl<'de> Deserialize<'de> for Object {

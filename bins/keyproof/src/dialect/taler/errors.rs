@@ -1,4 +1,4 @@
-//! The one table from what the use cases refuse to Taler's error codes (GANA's registry of them) and their bodies.
+//! The one table of the use cases' errors with Taler's error codes (of GANA's registry) and response bodies.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::{
 use crate::dialect::codes::codes;
 
 codes! {
-    /// What refused a request, by its name in the registry.
+    /// The error codes, by their names in the registry.
     u16;
 
     Timeout = 11, REQUEST_TIMEOUT, "The request did not arrive in time.";
@@ -55,20 +55,20 @@ codes! {
 const OUTCOME_UNKNOWN: &str =
     "It is not known whether the change was made: look before trying again.";
 
-/// A refusal, with all that its answer says.
+/// A refusal, with the content of its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     code: Code,
-    /// What to do about it, where the code's is not the one.
+    /// The hint, if it is not the code's.
     hint: Option<&'static str>,
     detail: Option<String>,
-    /// Which member of the body, and its index in the order in which members are read.
+    /// The invalid member of the body, and its index in the specification.
     field: Option<(String, usize)>,
-    /// For 405.
+    /// The `Allow` header of a 405 response.
     allow: Option<String>,
-    /// The status, where the registry's is not the one.
+    /// The status, if it is not the registry's.
     status: Option<StatusCode>,
-    /// When to come back, where the status alone does not say that it may be tried again.
+    /// The `Retry-After` header, if the status does not imply one.
     retry_after: Option<Duration>,
 }
 
@@ -99,12 +99,12 @@ impl Refusal {
         }
     }
 
-    /// A parameter, by its name.
+    /// Returns the refusal for a malformed parameter.
     pub(super) fn parameter(name: &'static str) -> Self {
         Self::from(Code::ParameterMalformed).with_detail(name.to_owned())
     }
 
-    /// A member of the body that is missing or malformed; without a name the body as a whole.
+    /// Returns the refusal for a missing or malformed member, or for the whole body if there is no name.
     pub(super) fn field(name: Option<&str>, line: usize) -> Self {
         Self {
             field: Some((name.unwrap_or("<no field>").to_owned(), line)),
@@ -112,12 +112,12 @@ impl Refusal {
         }
     }
 
-    /// A member that this specification has, and the use case refused.
+    /// Returns the refusal for a member that the use case rejected.
     fn field_of(fields: Fields, name: &str) -> Self {
         Self::field(Some(name), fields.line(name))
     }
 
-    /// A password was not judged.
+    /// Returns the refusal for a password that could not be verified.
     fn hashing(error: &HashingError) -> Self {
         match error {
             HashingError::Busy | HashingError::Gone => Code::OsResourceAllocationFailure.into(),
@@ -132,8 +132,8 @@ impl Refusal {
         }
     }
 
-    /// Come again later: the one code of the registry's that says so and is the merchant's has a text about codes sent to
-    /// phones, and the right status.
+    /// Returns the refusal for an exceeded rate limit. Of the merchant's codes in the registry, only this one has the
+    /// right status; its own text is about codes sent to phones.
     fn limited(hint: &'static str, retry_after: Duration) -> Self {
         Self {
             hint: Some(hint),
@@ -149,19 +149,19 @@ impl Refusal {
         }
     }
 
-    /// What only reads failed.
+    /// Returns the refusal for an operation that only reads.
     pub(super) fn reading(error: StorageError) -> Self {
-        // Nothing was to be stored, so no change failed or raced.
+        // Nothing is stored, so no change can fail or conflict.
         Self::storage(error, Code::DbFetchFailed, Code::DbFetchFailed)
     }
 
-    /// What changes something failed.
+    /// Returns the refusal for an operation that makes a change.
     fn changing(error: StorageError) -> Self {
         Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
     }
 
-    /// What the store did: `failed` if a change was not made or may not have been, `raced` if others kept changing
-    /// what it rests on.
+    /// Maps a storage error: to `failed` if a change was not or may not have been made, to `raced` if it kept
+    /// conflicting with others.
     fn storage(error: StorageError, failed: Code, raced: Code) -> Self {
         let code = match &error {
             StorageError::Busy(_) => Code::OsResourceAllocationFailure,
@@ -174,7 +174,7 @@ impl Refusal {
         if code.parts().1.is_server_error() {
             error!(%error, "the store did not do what was asked");
         }
-        // The code's own hint would say that it was not made.
+        // The code's own hint would claim that the change was not made.
         let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
         Self {
             hint: is_unknown.then_some(OUTCOME_UNKNOWN),
@@ -214,7 +214,7 @@ impl Refusal {
             headers.insert(header::ALLOW, allow);
         }
         if status == StatusCode::UNAUTHORIZED {
-            // RFC 9110, section 15.5.2.
+            // Required by RFC 9110, section 15.5.2.
             let challenge = HeaderValue::from_static("Bearer, Basic realm=\"merchant instance\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -390,7 +390,7 @@ mod tests {
             let mut cells = row.split('|').skip(1).map(str::trim);
             let mut cell = || cells.next().unwrap();
             let (number, status, text) = (cell(), cell(), cell());
-            // Some codes come with other statuses too.
+            // Some codes have other statuses, too.
             let status = status.split(' ').next().unwrap();
             [number, status, text].map(str::to_owned)
         });

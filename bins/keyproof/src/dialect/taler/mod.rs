@@ -1,7 +1,7 @@
-//! GNU Taler's merchant API, as far as OTP devices go: `config`, `private/token` and `private/otp-devices`.
+//! GNU Taler's merchant API for OTP devices: `config`, `private/token` and `private/otp-devices`.
 //!
-//! Every path stands at the root, for the default instance, and under `/instances/{instance}`. Refusals come in
-//! this order: path, method, malformed `Authorization`, unknown instance, token, permission, device, body. `errors.rs` has
+//! Each path exists at the root, for the default instance, and under `/instances/{instance}`. Refusals come in this
+//! order: path, method, malformed `Authorization`, unknown instance, token, permission, device, body. `errors.rs` has
 //! the table of their codes.
 
 mod authorization;
@@ -51,7 +51,7 @@ impl Taler {
         let body = route.body;
         match route.operation {
             Operation::Config => self.config(&instance).await,
-            // Larger than whatever else is waited for here.
+            // Boxed, as it is larger than the other futures.
             Operation::IssueToken => {
                 Box::pin(self.issue_token(&instance, &mut exchange, body)).await
             }
@@ -113,13 +113,13 @@ impl Taler {
     }
 }
 
-/// A request that may do what it asks for, as far as its head tells.
+/// A permitted request whose head was validated.
 struct Call<R> {
     taler: Arc<Taler>,
     caller: Caller<R>,
-    /// The device's, or empty.
+    /// The device's id, or empty.
     id: String,
-    /// The longest body that is read, in bytes.
+    /// The limit of the body, in bytes.
     body: usize,
     exchange: Exchange,
 }
@@ -217,12 +217,12 @@ impl Application for Taler {
     }
 }
 
-/// What every answer of this dialect carries.
+/// Adds the headers that every response of this dialect has.
 fn stamp(mut response: Response) -> Response {
     const FIELDS: [(HeaderName, &str); 3] = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
-        // Tokens and codes are nothing for a cache.
+        // Responses contain tokens and codes.
         (header::CACHE_CONTROL, "no-store"),
     ];
     for (name, value) in FIELDS {

@@ -1,4 +1,4 @@
-//! What this dialect answers, a line an operation: at the root for the default instance, and below
+//! The operations of this dialect, one per line: at the root for the default instance, and below
 //! `/instances/{instance}`.
 
 use http::Method;
@@ -11,16 +11,16 @@ use super::{
 };
 use crate::route_table::{Case, RouteTable, login_route, route};
 
-/// What is done for a request, by what right.
+/// The handler of an operation, and the required right.
 #[derive(Debug)]
 pub(super) enum Operation {
-    /// For everybody: what this server is.
+    /// Public: what this server is.
     Config,
-    /// For whoever knows the password, or shows a refreshable token: another token.
+    /// For the password or a refreshable token: a new token.
     IssueToken,
-    /// For everybody: what a web page may ask for.
+    /// Public: the CORS preflight of web pages.
     Preflight,
-    /// For whoever shows a token.
+    /// For any token.
     Hold(fn(Call<Holding>) -> BoxFuture<Answered>),
     /// For tokens that may read devices.
     Read(fn(Call<Reading>) -> BoxFuture<Answered>),
@@ -28,10 +28,10 @@ pub(super) enum Operation {
     Write(fn(Call<Writing>) -> BoxFuture<Answered>),
 }
 
-/// What the body of a login needs, in bytes, inflated or not.
+/// The limit of a login's body, in bytes, compressed or not.
 const LOGIN: usize = 16 * 1024;
 
-/// What the body that describes a device needs.
+/// The limit of a device's body.
 const DEVICE: usize = 128 * 1024;
 
 #[rustfmt::skip]
@@ -53,14 +53,14 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     ],
 };
 
-/// Whether a path is this dialect's.
+/// Returns whether a path belongs to this dialect.
 pub(super) fn claims(path: &RequestPath) -> bool {
     ["config", "instances", "private"]
         .iter()
         .any(|first| path.starts_with(&[*first]))
 }
 
-/// The segments of a path, as the table has them, and the instance that it names.
+/// Returns the instance in a path, and the segments after it.
 pub(super) fn split(path: &RequestPath) -> Result<(&str, Vec<&str>), Refusal> {
     let mut segments = path.segments().map_err(|error| {
         Refusal::from(Code::PathSegmentMalformed).with_detail(error.to_string())
@@ -77,7 +77,7 @@ pub(super) fn split(path: &RequestPath) -> Result<(&str, Vec<&str>), Refusal> {
 mod tests {
     use super::*;
 
-    /// The instance, the template and the device of a path.
+    /// Returns the instance, the template and the device of a path.
     fn named(path: &str) -> Result<(String, &'static str, String), Code> {
         let path = RequestPath::parse(path);
         let (instance, segments) = split(&path).map_err(|refusal| refusal.code())?;

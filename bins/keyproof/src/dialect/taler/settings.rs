@@ -24,7 +24,7 @@ keys! {
 /// What is wrong with the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// `taler.currency` is no currency.
+    /// `taler.currency` is not a valid currency.
     #[error("taler.currency: not 1 to 11 letters A to Z")]
     Currency,
 }
@@ -34,7 +34,7 @@ impl Dialect for Taler {
     type Error = SettingsError;
 
     fn check(settings: &mut Settings, _: &mut AuthSettings) -> Result<(), SettingsError> {
-        // The one place that knows what a currency is.
+        // `Amount` defines what a currency is.
         let amount = format!("{}:0", settings.currency).parse::<Amount>();
         amount.map_err(|_| SettingsError::Currency).map(drop)
     }

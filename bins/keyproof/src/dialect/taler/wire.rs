@@ -1,4 +1,4 @@
-//! The JSON of requests and answers. Members that are absent are left out of answers.
+//! The JSON of requests and responses. Absent members are left out of responses.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use super::{
     errors::Refusal,
 };
 
-/// The protocol's version as libtool counts (current, revision, age).
+/// The protocol's version in libtool's form (current, revision, age).
 const PROTOCOL: &str = "20:0:10";
 
-/// How much room an answer has at first, in bytes: a device with its codes needs no more.
+/// The initial capacity of a response, in bytes: enough for a device with its codes.
 const ROOM: usize = 512;
 
-/// Which implementation of the protocol this is.
+/// The URN of this implementation of the protocol.
 const IMPLEMENTATION: &str = concat!("urn:keyproof:taler-merchant:", env!("CARGO_PKG_VERSION"));
 
 pub(super) fn config(currency: &str) -> Response {
@@ -61,7 +61,7 @@ pub(super) fn config(currency: &str) -> Response {
     )
 }
 
-/// The members of a token's request, in the order of its specification, which an error counts by.
+/// The members of a token request, in the order of the specification. Errors contain the index.
 const TOKEN_REQUEST: Fields = Fields(&["scope", "duration", "description", "refreshable"]);
 
 /// The members of a new device.
@@ -73,7 +73,7 @@ pub(super) const DEVICE_DETAILS: Fields = Fields(&[
     "otp_ctr",
 ]);
 
-/// The members of a device's change.
+/// The members of a device change.
 pub(super) const DEVICE_CHANGE: Fields = Fields(&[
     "otp_device_description",
     "otp_key",
@@ -115,7 +115,7 @@ pub(super) fn token_request(members: Members) -> Result<TokenRequest, Refusal> {
     let refreshable = members.optional::<bool>("refreshable")?;
     let mut scope: keyproof_auth::taler::LoginScope =
         scope.parse().map_err(|_| Refusal::parameter("scope"))?;
-    // The older way of asking for what the suffix says now.
+    // An older form of the scope's suffix.
     scope.refreshable |= refreshable == Some(true);
     Ok(TokenRequest {
         scope,
@@ -183,7 +183,7 @@ pub(super) fn device_change(members: Members) -> Result<DeviceChange, Refusal> {
     })
 }
 
-/// A number, or a name in any case.
+/// Parses a number, or a case-insensitive name.
 fn algorithm(json: &str) -> Option<PosAlgorithm> {
     if let Ok(number) = serde_json::from_str::<u8>(json) {
         return PosAlgorithm::try_from(number).ok();
@@ -213,10 +213,10 @@ pub(super) fn devices(devices: &[DeviceSummary]) -> Response {
     json(StatusCode::OK, &Summaries { otp_devices })
 }
 
-/// For which moment and for which price codes are asked.
+/// Parses the time and the price for which codes are requested.
 pub(super) fn moment(query: &Query) -> Result<Moment, Refusal> {
     let at = parameter(query, "faketime", |text| {
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|_| digits)
     })?;
@@ -224,7 +224,7 @@ pub(super) fn moment(query: &Query) -> Result<Moment, Refusal> {
     Ok(Moment { at, price })
 }
 
-/// A query parameter that may be absent, but neither malformed nor there twice.
+/// Parses an optional query parameter, which must not be malformed or duplicate.
 fn parameter<T>(
     query: &Query,
     name: &'static str,
@@ -264,7 +264,7 @@ pub(super) fn device(view: &DeviceView) -> Response {
     )
 }
 
-/// Lets web pages of any origin call: they have no cookie here that they could abuse.
+/// Allows calls from web pages of any origin. There are no cookies that they could abuse.
 pub(super) fn preflight(allow: &str) -> Response {
     let mut response = no_content();
     let headers = response.headers_mut();
@@ -272,7 +272,7 @@ pub(super) fn preflight(allow: &str) -> Response {
         headers.insert(header::ALLOW, allow.clone());
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow);
     }
-    // The wildcard does not stand for Authorization (Fetch, section 4.9).
+    // The wildcard does not include `Authorization` (Fetch, section 4.9).
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static("*, Authorization"),
@@ -284,10 +284,10 @@ pub(super) fn preflight(allow: &str) -> Response {
     response
 }
 
-/// A JSON answer, indented as Taler's own are.
+/// Returns a JSON response, indented like Taler's own.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(ROOM);
-    // The types here have no maps with keys that are not text, and so always serialise.
+    // These types always serialise, as they have no maps with keys other than strings.
     if serde_json::to_writer_pretty(&mut text, body).is_err() {
         text.clear();
     }

@@ -1,7 +1,7 @@
 //! Traces of requests, sent to an OpenTelemetry collector: OTLP over HTTP, in protobuf.
 //!
-//! A request's span tells method, route *template*, status and dialect; never a path, a query, a tenant, a user or an id. Below
-//! it are spans of what the request waits for (`parts`).
+//! A request's span has the method, the route *template*, the status and the dialect. It never has a path, a query, a
+//! tenant, a user or an id. Its child spans are the operations that the request waits for (`parts`).
 
 mod parts;
 
@@ -38,7 +38,7 @@ use parts::Current;
 
 pub(super) use parts::{TracedEngine, Works};
 
-/// Some megabytes of spans: seconds of a busy server.
+/// Some megabytes of spans, which a busy server produces in seconds.
 const ROOM: Room = Room {
     waiting: 4_096,
     at_once: 512,
@@ -46,21 +46,21 @@ const ROOM: Room = Room {
     patience: Duration::from_secs(5),
 };
 
-/// The OTLP specification, section *OTLP/HTTP request*.
+/// The path in the OTLP specification, section *OTLP/HTTP request*.
 const PATH: &str = "/v1/traces";
 
-/// What follows requests.
+/// The tracer of requests.
 pub(crate) struct Traces {
     tracer: SdkTracer,
     propagator: TraceContextPropagator,
 }
 
 impl Traces {
-    /// Follows requests for the collector at this address, which is sent these fields along.
+    /// Starts sending traces to the collector at this address, with these header fields.
     ///
     /// # Errors
     ///
-    /// If TLS to it cannot be set up.
+    /// If TLS to the collector cannot be set up.
     pub(crate) fn start(
         url: &ServerUrl,
         fields: HeaderMap,
@@ -74,7 +74,7 @@ impl Traces {
         };
         let (outbox, outgoing) = Outbox::start(ROOM, collector, counts);
         let provider = SdkTracerProvider::builder()
-            // Who decides is the proxy that has begun a trace; what begins here is told.
+            // For a trace that a proxy began, the proxy decides on sampling. All others are sampled.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
             .with_resource(resource)
             .with_span_processor(Ended(outbox))
@@ -90,7 +90,7 @@ impl Traces {
     }
 }
 
-/// This process, by OpenTelemetry's semantic conventions.
+/// Returns the attributes of this process, by OpenTelemetry's semantic conventions.
 fn resource() -> Resource {
     let instance = RandomIdGenerator::default().new_trace_id().to_string();
     Resource::builder_empty()
@@ -119,7 +119,7 @@ impl RequestTracer for Traces {
     }
 }
 
-/// What a trusted proxy says. Its `tracestate` stays out: nobody is sent one from here.
+/// A trusted proxy's `traceparent`. Its `tracestate` is ignored, as it would be passed on to nobody.
 struct Parent<'a>(Option<&'a str>);
 
 impl Extractor for Parent<'_> {
@@ -132,7 +132,7 @@ impl Extractor for Parent<'_> {
     }
 }
 
-/// One request's span.
+/// The span of a request.
 struct Trace {
     id: String,
     span: Span,
@@ -148,7 +148,7 @@ impl RequestTrace for Trace {
         self.current.clone().scope(handler)
     }
 
-    /// As OpenTelemetry's semantic conventions for HTTP spans name it.
+    /// Names attributes by OpenTelemetry's semantic conventions for HTTP spans.
     fn end(mut self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>) {
         let RequestLabels {
             application,
@@ -181,7 +181,7 @@ impl RequestTrace for Trace {
     }
 }
 
-/// Where spans go that have ended.
+/// Sends ended spans to the outbox.
 #[derive(Debug)]
 struct Ended(Outbox<SpanData>);
 
@@ -192,7 +192,7 @@ impl SpanProcessor for Ended {
         self.0.add(span);
     }
 
-    /// The server finishes what leaves by itself.
+    /// The server itself finishes the outbox.
     fn force_flush(&self) -> OTelSdkResult {
         Ok(())
     }
@@ -202,21 +202,21 @@ impl SpanProcessor for Ended {
     }
 }
 
-/// The way to the collector.
+/// The connection to the collector.
 struct Collector {
     client: HttpClient,
-    /// Beside those that each request has.
+    /// Header fields besides those that each request has.
     fields: HeaderMap,
     resource: ResourceAttributesWithSchema,
 }
 
-/// Why spans were not taken.
+/// Why spans were not accepted.
 #[derive(Debug, thiserror::Error)]
 enum CollectorError {
-    /// It cannot be reached.
+    /// The collector cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// It says no.
+    /// The collector returned an error.
     #[error("the collector answers {0}")]
     Status(StatusCode),
 }
@@ -239,7 +239,7 @@ impl Carrier<SpanData> for Collector {
         if !answer.status.is_success() {
             return Err(CollectorError::Status(answer.status));
         }
-        // What is no such answer says nothing of spans that were not taken.
+        // A malformed response reports no rejected spans.
         let answer = ExportTraceServiceResponse::decode(answer.body).unwrap_or_default();
         let partial = answer.partial_success.unwrap_or_default();
         Ok(usize::try_from(partial.rejected_spans).unwrap_or(0))

@@ -1,5 +1,5 @@
-//! What a request waits for, as spans below its own: what it asks the store for, and what takes a processor's time. They
-//! tell the kind of operation and how it ended; never a key, a name or a record.
+//! Child spans of a request for what it waits for: store operations and CPU-bound work. They have the kind of operation
+//! and its outcome, and never a key, a name or a record.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
-/// The request that a task works on.
+/// The request that a task is handling.
 #[derive(Clone)]
 pub(super) struct Current {
     pub(super) tracer: SdkTracer,
@@ -34,19 +34,19 @@ impl Current {
         Box::pin(CURRENT.scope(self, handler))
     }
 
-    /// Begins a part of the request that this task works on, if it works on one that is told.
+    /// Begins a child span of the task's request. Returns `None` if the task is not handling a traced one.
     fn part(name: &'static str, kind: SpanKind) -> Option<Span> {
         let begun = CURRENT.try_with(|current| {
             let request = Context::new().with_remote_span_context(current.request.clone());
             let builder = SpanBuilder::from_name(name).with_kind(kind);
-            // Of a request that is not sampled nothing comes of it.
+            // If the request is not sampled, neither is the span.
             current.tracer.build_with_context(builder, &request)
         });
         begun.ok()
     }
 }
 
-/// Tells of the work that requests wait for.
+/// Creates spans for the work that requests wait for.
 pub(in crate::telemetry) struct Works;
 
 impl WorkObserver for Works {
@@ -55,16 +55,16 @@ impl WorkObserver for Works {
             Work::Hashing => "hash a password",
             Work::Judging => "judge",
         };
-        // It ends when it is dropped.
+        // The span ends when it is dropped.
         let span = Current::part(name, SpanKind::Internal)?;
         Some(Box::new(span))
     }
 }
 
-/// An engine whose operations are told as parts of the requests that ask for them.
+/// An engine whose operations become child spans of requests.
 pub(in crate::telemetry) struct TracedEngine {
     pub(in crate::telemetry) inner: Arc<dyn Engine>,
-    /// By OpenTelemetry's semantic conventions for databases.
+    /// The database's name in OpenTelemetry's semantic conventions.
     pub(in crate::telemetry) system: &'static str,
 }
 
@@ -80,7 +80,7 @@ impl TracedEngine {
         Some(span)
     }
 
-    /// Tells of a reading.
+    /// Wraps a read in a span.
     fn reading<'a, T: Send + 'a>(
         &self,
         operation: &'static str,
@@ -143,7 +143,7 @@ impl Engine for TracedEngine {
         let Some(mut span) = self.begin("commit") else {
             return self.inner.commit(changes);
         };
-        // Of a batch of one entry the conventions say that it is none.
+        // By the conventions, a single operation has no batch size.
         if changes.entries().len() > 1 {
             let size = i64::try_from(changes.entries().len()).unwrap_or(i64::MAX);
             span.set_attribute(KeyValue::new("db.operation.batch.size", size));
@@ -153,12 +153,12 @@ impl Engine for TracedEngine {
             let done = commit.await;
             match &done {
                 Ok(()) => {}
-                // A race that is settled by deciding again.
+                // Not an error of the span, as the use case decides again.
                 Err(CommitError::Conflict { .. }) => {
                     span.set_attribute(KeyValue::new("error.type", "conflict"));
                 }
                 Err(CommitError::NotApplied(_)) => fail(&mut span, "not_applied"),
-                // `Unknown`, and whatever a later store cannot say more of.
+                // `Unknown`, and outcomes of later versions of the store.
                 Err(_) => fail(&mut span, "unknown"),
             }
             done

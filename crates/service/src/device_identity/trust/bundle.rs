@@ -1,4 +1,4 @@
-//! The bundle as it is read: from the store when it has changed, and from memory else.
+//! The trust bundle in memory, which is read again from the store when it has changed.
 
 use std::{
     collections::BTreeSet,
@@ -20,43 +20,43 @@ use serde::{Deserialize, Serialize};
 use super::super::DeviceIdentity;
 use crate::{StorageError, Who, pages::Pages, storage::damaged};
 
-/// What an entry of the bundle is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrustKind {
-    /// The certificate of a CA that ends chains of managers that trust the bundle.
+    /// A CA certificate that ends the chains of managers that use the bundle.
     Root,
-    /// The certificate of a CA that may stand between.
+    /// A CA certificate that can be an intermediate.
     Intermediate,
-    /// A list of certificates that their issuer has revoked.
+    /// A CRL.
     RevocationList,
 }
 
-/// At `tpm_trust_bundle/_`: written over with every change.
+/// At `tpm_trust_bundle/_`: rewritten with every change.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) entries: usize,
-    /// Of DER.
+    /// The size of all DER.
     pub(super) bytes: usize,
 }
 
 record!(Head, "tpm_trust_bundle");
 
-/// Where the record is that every change writes over.
+/// Returns the key of the record that every change rewrites.
 pub(in super::super) fn place() -> Key {
     Key::new(Head::TYPE, ["_"])
 }
 
-/// Its version, in what was read with it.
+/// Returns that record's version in a snapshot.
 pub(in super::super) fn version(found: &Snapshot) -> Result<Option<Version>, StorageError> {
     Ok(found.get::<Head>(&place())?.map(|head| head.version))
 }
 
-/// At `tpm_trust_entry/_/<SHA-256 of the DER>`: a certificate or revocation list.
+/// At `tpm_trust_entry/_/<SHA-256 of the DER>`: a certificate or CRL.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) kind: TrustKind,
-    /// Base64.
+    /// The DER in Base64.
     pub(super) der: String,
     pub(super) added_at: Timestamp,
 }
@@ -69,72 +69,73 @@ impl Entry {
     }
 }
 
-/// An entry, as people are shown it.
+/// An entry for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustEntry {
-    /// What it is.
+    /// Its kind.
     pub kind: TrustKind,
-    /// The SHA-256 over its DER.
+    /// The SHA-256 of its DER.
     pub fingerprint: Sha256Thumbprint,
-    /// Who made it: the organisation in the subject, or the list's issuer; else its common name, else the whole name.
+    /// The manufacturer: the organisation in the certificate's subject or the CRL's issuer, else the common name, else
+    /// the whole name.
     pub maker: String,
-    /// The certificate's subject, or the list's issuer, as RFC 4514 text.
+    /// The certificate's subject or the CRL's issuer, as RFC 4514 text.
     pub name: String,
-    /// When it begins, or was made, in seconds since the Unix epoch.
+    /// `notBefore` or `thisUpdate`, in seconds since the Unix epoch.
     pub from: i64,
-    /// Its last second, or when the next list is due, in seconds since the Unix epoch.
+    /// `notAfter` or `nextUpdate`, in seconds since the Unix epoch.
     pub until: Option<i64>,
-    /// How many certificates a list revokes.
+    /// How many certificates a CRL revokes.
     pub revoked: Option<usize>,
     /// When it was added.
     pub added_at: Timestamp,
 }
 
-/// Whether a TPM's maker is covered by the bundle.
+/// Whether the bundle covers the manufacturer of a TPM.
 #[derive(Debug)]
 pub struct TrustCheck {
-    /// What there is to say of its endorsement certificate, were all roots of the bundle trusted.
+    /// The report on the EK certificate, with all roots of the bundle as trust anchors.
     pub report: Report<EkCertificateFinding>,
-    /// The maker, as the certificate names them: the vendor that its tpmManufacturer is registered for, else that identifier,
-    /// else its issuer.
+    /// The manufacturer by the certificate: the vendor that its tpmManufacturer is registered for, else that
+    /// identifier, else the issuer.
     pub maker: Option<String>,
     /// The CA whose certificate is missing, as RFC 4514 text.
     pub missing: Option<String>,
 }
 
-/// A member of the bundle.
+/// An entry with its DER decoded.
 pub(super) struct Member {
     pub(super) kind: TrustKind,
     pub(super) der: Vec<u8>,
     pub(super) added_at: Timestamp,
-    /// The certificate's subject, or the list's issuer.
+    /// The certificate's subject, or the CRL's issuer.
     name: LooseName,
     /// The certificate's issuer.
     issuer: LooseName,
 }
 
-/// The whole bundle, as of one version.
+/// The whole bundle at one version.
 #[derive(Default)]
 pub(in super::super) struct TrustBundle {
-    /// None if nothing was ever added, nor required.
+    /// `None` if nothing was ever added or required.
     version: Option<Version>,
     pub(super) members: Vec<Member>,
 }
 
-/// What of the bundle may matter for one certificate.
+/// The part of the bundle that may be relevant to one certificate.
 #[derive(Default)]
 pub(in super::super) struct Related<'a> {
     pub(in super::super) roots: Vec<&'a [u8]>,
-    /// The roots among them.
+    /// The intermediates, and the roots too.
     pub(in super::super) intermediates: Vec<&'a [u8]>,
     pub(in super::super) lists: Vec<Crl<'a>>,
 }
 
-/// The bundle that was read last.
+/// The bundle read last.
 #[derive(Default)]
 pub(in super::super) struct KnownBundle(Mutex<Arc<TrustBundle>>);
 
-/// What names have in common that are equal by RFC 5280, section 7.1, and sometimes others.
+/// A normal form of names. Names that match by RFC 5280, section 7.1, have the same one; some others do, too.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct LooseName(Vec<String>);
 
@@ -152,8 +153,9 @@ impl LooseName {
 }
 
 impl Member {
-    /// `None` for a certificate that cannot be read, as may be where a later release has added it: no chain goes over it, and all
-    /// others go on. A list that cannot be read is damage, for without it what it revokes would be taken.
+    /// Returns `None` for a certificate that cannot be parsed, for example because a later release added it; chains
+    /// through it then fail, and others do not. A CRL that cannot be parsed is an error, as skipping it would accept
+    /// what it revokes.
     fn read(entry: &Entry) -> Result<Option<Self>, StorageError> {
         let not_read =
             |error: &dyn fmt::Display| damaged(format!("an entry of the trust bundle: {error}"));
@@ -222,7 +224,7 @@ impl Member {
     }
 }
 
-/// Whom a name is of.
+/// Returns the manufacturer that a name identifies.
 pub(super) fn maker(name: &Name<'_>) -> String {
     const ORGANISATION: &str = "2.5.4.10";
     let of_kind =
@@ -238,8 +240,8 @@ impl TrustBundle {
         self.version == version
     }
 
-    /// Lets a batch go through only while the bundle is as it was. Where nothing was added yet, there is something to be required
-    /// from then on, so that those who require it do not wait for each other.
+    /// Lets a batch commit only if the bundle is unchanged. If there is no bundle record yet, the batch creates an
+    /// empty one, so that later batches can require its version and do not conflict.
     pub(in super::super) fn require(&self, batch: &mut Batch) {
         if let Some(version) = self.version {
             batch.require(&place(), version);
@@ -248,8 +250,8 @@ impl TrustBundle {
         }
     }
 
-    /// What may matter for a certificate: the CAs upwards from its issuer and from those that the device carries, by names,
-    /// and the lists of any of them. `listed` is what a manager lists.
+    /// Returns what may be relevant to a certificate: all CAs upwards, by name, from its issuer and from the carried
+    /// certificates, and their CRLs. `listed` are the manager's own CAs.
     pub(in super::super) fn related<'a>(
         &'a self,
         leaf: &[u8],
@@ -295,7 +297,7 @@ impl TrustBundle {
 
     fn check(&self, stored: &[u8], now: Timestamp) -> TrustCheck {
         let related = self.related(stored, &[], &[]);
-        // A bundle that has no root for it is no reason to say that no roots were given.
+        // All roots, as the report would otherwise be that there are no roots.
         let all: Vec<&[u8]> = self
             .members
             .iter()
@@ -334,7 +336,7 @@ impl TrustBundle {
 }
 
 impl DeviceIdentity {
-    /// The entries of the trust bundle, by maker, kind and name.
+    /// Lists the entries of the trust bundle, by manufacturer, kind and name.
     ///
     /// # Errors
     ///
@@ -351,8 +353,8 @@ impl DeviceIdentity {
         Ok(entries)
     }
 
-    /// Whether the maker of a TPM is covered by the trust bundle, by the TPM's endorsement certificate: DER, or as it lies in
-    /// a TPM's memory.
+    /// Checks whether the trust bundle covers the manufacturer of a TPM, by its EK certificate in DER or as a TPM
+    /// stores it.
     ///
     /// # Errors
     ///
@@ -364,7 +366,7 @@ impl DeviceIdentity {
             .await
     }
 
-    /// The bundle of this version, as its record in the store had it: from memory, or a newer one; nothing if there was none.
+    /// Returns the bundle at this version from memory, or reads a possibly newer one. Empty without a version.
     pub(in super::super) async fn trust_bundle_of(
         &self,
         version: Option<Version>,
@@ -381,14 +383,14 @@ impl DeviceIdentity {
         Arc::clone(&self.trust.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The bundle as it is now. However many ask for it after a change, one of them reads it.
+    /// Returns the present bundle. After a change, one caller reads it for all that wait.
     pub(super) async fn trust_bundle(&self) -> Result<Arc<TrustBundle>, StorageError> {
         let version = self.trust_version().await?;
         let known = self.known_bundle();
         if known.is_of(version) {
             return Ok(known);
         }
-        // Whoever has waited for a turn finds the bundle read.
+        // Those that waited for the lock find the bundle read.
         let _turn = self.trust_reading.lock().await;
         let mut version = self.trust_version().await?;
         let known = self.known_bundle();
@@ -398,7 +400,7 @@ impl DeviceIdentity {
             }
             let members = self.trust_members().await?;
             let after = self.trust_version().await?;
-            // Nothing was changed while it was read.
+            // Nothing changed while it was read.
             if after == version {
                 let read = Arc::new(TrustBundle { version, members });
                 *self.trust.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
@@ -451,7 +453,7 @@ mod tests {
         testing::{Bench, Occupied, bench, bench_with, command_line},
     };
 
-    /// A root, as it is added.
+    /// A root certificate, as parsed from a file.
     fn root() -> Vec<TrustItem> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -459,7 +461,7 @@ mod tests {
         TrustItem::read(made.der(), true).unwrap()
     }
 
-    /// Adds what another release reads, and this one does not.
+    /// Adds an entry that this release cannot parse.
     async fn add_unreadable(bench: &Bench, kind: TrustKind) -> Sha256Thumbprint {
         let der = b"no certificate and no list";
         let fingerprint = Sha256Thumbprint::of(der);
@@ -502,7 +504,7 @@ mod tests {
             assert_eq!(removed, Ok(()));
         }
 
-        // Without it, what it revokes would be taken.
+        // Skipping it would accept what it revokes.
         add_unreadable(&bench, TrustKind::RevocationList).await;
         let listed = devices.trust_entries().await;
         assert!(matches!(listed, Err(StorageError::Damaged(_))));
@@ -514,7 +516,7 @@ mod tests {
         assert!(damaged, "{provisioned:?}");
     }
 
-    /// Which revocation lists are in force is told by the clock of whoever adds one.
+    /// The clock decides which CRLs are in force.
     #[tokio::test]
     async fn nothing_is_added_by_a_clock_that_is_apart_from_the_databases() {
         let bench = bench().await;
@@ -539,10 +541,10 @@ mod tests {
         assert_eq!(added.unwrap().added.len(), 1);
     }
 
-    /// After a change all who provision want it at once, and each would take from keyproof's own share to read it.
+    /// After a change, all provision requests need it at once. Reading it for each would use up keyproof's own share.
     #[tokio::test]
     async fn a_changed_bundle_is_read_once_however_many_want_it() {
-        // Four places, of which each party has two.
+        // Four places; each party can have two.
         let few = JudgingSettings {
             threads: NonZeroUsize::MIN,
             queue: 3,
@@ -562,7 +564,7 @@ mod tests {
                 tokio::spawn(async move { service.device_identity.trust_bundle_of(version).await })
             })
             .collect();
-        // Until each of them waits, for the reading or for a turn at it.
+        // Lets each of them wait for the read or for the lock.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }

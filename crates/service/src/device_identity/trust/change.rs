@@ -1,4 +1,4 @@
-//! What is added to the bundle and removed from it.
+//! Adding to the trust bundle and removing from it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,41 +17,41 @@ use crate::{
     storage::{Attempt, refuse, settle},
 };
 
-/// How far a clock may be from the database's for it to tell which revocation lists are in force: those are made for days, and what
-/// revokes is to be added also while a clock is a little off.
+/// The largest clock difference to the database with which CRLs may be added. CRLs are valid for days, and should be
+/// accepted with a slightly wrong clock too.
 const APART_FOR_LISTS: Duration = Duration::from_secs(60 * 60);
 
-/// What came of a file.
+/// The result of adding a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustAdded {
-    /// What is new, or is a root from now on, in the order of the file.
+    /// The new entries, and those that have become roots, in the order of the file.
     pub added: Vec<(TrustKind, Sha256Thumbprint)>,
-    /// The revocation lists that newer ones of their issuers have taken the place of.
+    /// The CRLs that newer ones of their issuers have replaced.
     pub replaced: Vec<Sha256Thumbprint>,
-    /// The revocation lists among what is new whose issuer's certificate is not in the bundle: they take no older list's place, for
-    /// nothing says whose they are.
+    /// The added CRLs whose issuer's certificate is not in the bundle. They replace no older CRLs, as their issuer
+    /// cannot be verified.
     pub without_issuer: Vec<Sha256Thumbprint>,
-    /// How many were there already.
+    /// How many were already there.
     pub known: usize,
 }
 
 /// Why nothing was added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddTrustError {
-    /// This machine's clock, by which lists are in force, is too far from that of the store's database.
+    /// This machine's clock, which decides which CRLs are in force, differs too much from the database's.
     #[error("{0}: which revocation lists are in force cannot be told")]
     ClockApart(ClockDifference),
-    /// A revocation list is not its issuer's, whose certificate is there.
+    /// The certificates of a CRL's issuer are there, and none of them verifies its signature.
     #[error("{}the certificates of its issuer that are there have not signed it", place_in_file(*.block))]
     NotSigned {
-        /// Which block or element of the file it is, the first being 1.
+        /// Its block or element in the file, from 1.
         block: Option<usize>,
     },
-    /// A revocation list would take no place: that of a newer one of its issuer's key is taken, which is in force, is due no earlier
-    /// and tells of all that it tells of.
+    /// A CRL would replace nothing: a newer one of its issuer's key is there, which is in force, has the same or a
+    /// later `nextUpdate`, and includes its scope.
     #[error("{}a newer revocation list of its issuer is there", place_in_file(*.block))]
     Older {
-        /// Which block or element of the file it is, the first being 1.
+        /// Its block or element in the file, from 1.
         block: Option<usize>,
     },
     /// The bundle would become too large.
@@ -62,7 +62,7 @@ pub enum AddTrustError {
 /// Why nothing was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveTrustError {
-    /// There is none of this fingerprint.
+    /// There is no entry with this fingerprint.
     #[error("no entry of the trust bundle has this fingerprint")]
     Unknown,
 }
@@ -74,10 +74,10 @@ fn place_in_file(block: Option<usize>) -> String {
 }
 
 impl DeviceIdentity {
-    /// Adds what a file has to the bundle: all of it or nothing. A revocation list takes the place of older ones of its
-    /// issuer's key that tell of nothing else: those that a certificate of the bundle or of the file verifies, which verifies it,
-    /// too. Of which key it is without such a certificate is not known. One of a later time takes none before that, and then with the
-    /// next list of its issuer that is added.
+    /// Adds the items of a file to the bundle, all or none. A CRL replaces older ones of the same issuer key whose
+    /// scope it includes. That the keys are the same is established by a certificate, in the bundle or the file, that
+    /// verifies both. A CRL whose `thisUpdate` is in the future replaces none yet; the first addition of a CRL of its
+    /// issuer after that time does it.
     ///
     /// # Errors
     ///
@@ -140,8 +140,8 @@ impl DeviceIdentity {
         .await
     }
 
-    /// By a clock that is ahead, a list of a later time would take the place of the one that is in force; one that is behind
-    /// would leave that there.
+    /// Checks the clock. If it is ahead, a CRL that is not yet valid would replace the current one; if it is behind, an
+    /// old CRL would stay.
     async fn have_the_time(&self) -> Result<(), Failure<AddTrustError>> {
         let asked = self.clock.now();
         let theirs = self.store.server_time().await?;
@@ -197,7 +197,7 @@ impl DeviceIdentity {
 }
 
 impl TrustKind {
-    /// As people read it.
+    /// Returns the kind's name for display.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -221,15 +221,15 @@ fn deed<'a>(
     }
 }
 
-/// What a file changes.
+/// The changes that a file makes.
 #[derive(Default)]
 struct Plan {
     added: BTreeMap<Sha256Thumbprint, TrustItem>,
-    /// Those of `added`, in the order of the file.
+    /// The keys of `added`, in the order of the file.
     order: Vec<Sha256Thumbprint>,
-    /// Lists that go, and how long they are.
+    /// The CRLs to remove, with their sizes in bytes.
     replaced: BTreeMap<Sha256Thumbprint, usize>,
-    /// Lists of `added` whose issuer's certificate is not there.
+    /// The CRLs in `added` whose issuer's certificate is not there.
     without_issuer: Vec<Sha256Thumbprint>,
     known: usize,
 }
@@ -248,7 +248,7 @@ impl Plan {
         for item in items {
             let fingerprint = item.fingerprint();
             let known = there.get(&fingerprint).copied();
-            // What is a root stays one.
+            // A root stays a root, even if a file has it as an intermediate.
             if known.is_some_and(|kind| kind <= item.kind) {
                 plan.known = plan.known.saturating_add(1);
                 continue;
@@ -287,7 +287,7 @@ impl Plan {
             }
             new_lists.push((block, list));
         }
-        // Of the same issuers.
+        // Only CRLs of the same issuers.
         let known_lists: Vec<(&Member, List<'_>)> = bundle
             .members
             .iter()
@@ -305,7 +305,7 @@ impl Plan {
         }
         for (member, known) in &known_lists {
             let new = new_lists.iter().map(|(_, new)| new);
-            // One that was added ahead of its time may be in force by now.
+            // A CRL that was added before its `thisUpdate` may be in force now.
             let mut others = new.chain(known_lists.iter().map(|(_, other)| other));
             if others.any(|other| other.takes_the_place_of(known, now)) {
                 let fingerprint = Sha256Thumbprint::of(&member.der);
@@ -315,14 +315,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Where all that changes stands.
+    /// Returns the keys of all entries that change.
     fn places(&self) -> Vec<Key> {
         let changed = self.added.keys().chain(self.replaced.keys());
         changed.map(Entry::key).collect()
     }
 
-    /// Adds the entries that change to a batch, and to the head what that comes to; `versions` are those of the entries that
-    /// are there.
+    /// Adds the changed entries to a batch and updates `head`. `versions` are those of existing entries.
     fn write(
         &self,
         batch: &mut Batch,
@@ -350,7 +349,7 @@ impl Plan {
         }
         for (fingerprint, len) in &self.replaced {
             let place = Entry::key(fingerprint);
-            // One that is gone meanwhile is what the head's version tells of.
+            // If it was removed meanwhile, the commit fails by the head's version.
             if let Some(version) = versions.get(&place) {
                 batch.remove(&place, *version);
             }
@@ -377,12 +376,12 @@ impl Plan {
     }
 }
 
-/// A revocation list, and whose it is.
+/// A CRL with its issuer's certificates.
 struct List<'a> {
     crl: Crl<'a>,
-    /// Whether a certificate of its issuer's name is there.
+    /// Whether a certificate with its issuer's name is there.
     has_issuer: bool,
-    /// The certificates of that name by whose keys it verifies, by their places.
+    /// The indexes of the certificates with that name whose keys verify it.
     signers: Vec<usize>,
 }
 
@@ -409,9 +408,10 @@ impl<'a> List<'a> {
         self.crl.issuer().compare(&other.issuer()).is_match()
     }
 
-    /// Whether the other one is needed no longer: this one is in force, of the same key and newer, tells of all that the other one
-    /// tells of, and is due no earlier. A list of users says nothing of CAs, and one of a distribution point nothing of the others;
-    /// and what is past its time frees nothing that one revokes which is not.
+    /// Returns whether this CRL makes the other one unnecessary: it is in force, newer and signed by the same key,
+    /// includes the other's scope, and has the same or a later `nextUpdate`. A CRL for end-entity certificates does not
+    /// cover CAs, and one of a distribution point does not cover the others. An expired CRL must not drop revocations
+    /// of one that is still valid.
     fn takes_the_place_of(&self, other: &List<'_>, now: i64) -> bool {
         self.crl.this_update() <= now
             && self.crl.is_newer_than(&other.crl)

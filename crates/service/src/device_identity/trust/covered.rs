@@ -1,4 +1,4 @@
-//! Which makers a manager covers, for people.
+//! The manufacturers that a manager covers, for display.
 
 use keyproof_x509::{Certificate, Sha256Thumbprint};
 
@@ -9,23 +9,24 @@ use super::{
 };
 use crate::StorageError;
 
-/// A CA that endorsement certificates are trusted by.
+/// A CA that is trusted for EK certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoveredMaker {
-    /// Whose it is: the organisation in the subject; else its common name, else the whole name.
+    /// The manufacturer: the organisation in the subject, else its common name, else the whole name.
     pub maker: String,
     /// The certificate's subject, as RFC 4514 text.
     pub name: String,
-    /// Its last second, since the Unix epoch.
+    /// `notAfter`, in seconds since the Unix epoch.
     pub not_after: i64,
-    /// Whether it is in the trust bundle; the manager's own else.
+    /// Whether it is in the trust bundle; otherwise it is in the manager's own list.
     pub is_of_bundle: bool,
-    /// The SHA-256 over its DER.
+    /// The SHA-256 of its DER.
     pub fingerprint: Sha256Thumbprint,
 }
 
 impl DeviceIdentity {
-    /// The CAs that a manager trusts: its own, and the roots of the trust bundle if it says so. By maker.
+    /// Lists the CAs that a manager trusts, by manufacturer: its own, and the trust bundle's roots if it uses the
+    /// bundle.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl DeviceIdentity {
     }
 }
 
-/// A manager's own, which were read when they were given.
+/// The manager's own CAs, which were validated when they were added.
 fn own(roots: &[String]) -> Vec<CoveredMaker> {
     let mut covered = Vec::new();
     for text in roots {

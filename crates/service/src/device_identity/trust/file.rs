@@ -1,4 +1,4 @@
-//! What a file has for the trust bundle: certificates and revocation lists, in PEM or PKCS #7, or one in DER.
+//! Files for the trust bundle: certificates and CRLs in PEM or PKCS #7, or a single one in DER.
 
 use keyproof_x509::{
     Certificate, Sha256Thumbprint, X509Error, algorithms,
@@ -10,37 +10,38 @@ use keyproof_x509::{
 
 use super::TrustKind;
 
-/// The longest revocation list, in bytes of DER: in Base64 a record holds it.
+/// The largest CRL, in bytes of DER. Encoded in Base64, it fits in a record.
 const LONGEST: usize = 512 * 1024;
 
-/// What a file has for the bundle, and where.
+/// An item of a file for the bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustItem {
-    /// Which block of PEM it is or is in, or which element of PKCS #7 in DER, the first being 1; none if it is the file.
+    /// Its PEM block, or its element in PKCS #7 in DER, from 1; `None` if it is the whole file.
     pub block: Option<usize>,
-    /// What it is.
+    /// Its kind.
     pub kind: TrustKind,
     /// Its DER.
     pub der: Vec<u8>,
 }
 
-/// Why a file is not taken, whole.
+/// Why a whole file was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{problem}", .block.map(|block| format!("block {block}: ")).unwrap_or_default())]
 pub struct TrustFileError {
-    /// Which block of its PEM or element of its PKCS #7, the first being 1; none if that makes no difference.
+    /// The PEM block or the PKCS #7 element, from 1; `None` if that does not matter.
     pub block: Option<usize>,
     /// What is wrong with it.
     pub problem: String,
 }
 
 impl TrustItem {
-    /// Reads a file: blocks of PEM (those of PKCS #7 too), PKCS #7 in DER (`.p7b`), or one certificate or revocation list in DER. Self-signed certificates are roots and
-    /// others stand between, unless `are_roots` says that all of them are roots.
+    /// Parses a file: PEM blocks (also of PKCS #7), PKCS #7 in DER (`.p7b`), or a single certificate or CRL in DER.
+    /// Self-signed certificates become roots and others intermediates. With `are_roots`, all become roots.
     ///
     /// # Errors
     ///
-    /// [`TrustFileError`]: the first block that is something else or malformed, or a certificate that is no CA's.
+    /// [`TrustFileError`] for the first block that is malformed or of another kind, or a certificate that is not a
+    /// CA's.
     pub fn read(file: &[u8], are_roots: bool) -> Result<Vec<Self>, TrustFileError> {
         let blocks = certificates_and_crls(file).map_err(|BrokenBlock { block, problem }| {
             TrustFileError {
@@ -81,13 +82,13 @@ impl TrustItem {
         Ok(vec![element(None, is_certificate, file.to_vec())?])
     }
 
-    /// What it is called by: the SHA-256 over its DER.
+    /// Returns the SHA-256 of its DER, which identifies it.
     pub fn fingerprint(&self) -> Sha256Thumbprint {
         Sha256Thumbprint::of(&self.der)
     }
 }
 
-/// Reads the certificate of a CA.
+/// Parses the certificate of a CA.
 pub(in super::super) fn certificate_of_ca(der: &[u8]) -> Result<Certificate<'_>, String> {
     let certificate = Certificate::from_der_as_issued(der).map_err(|error| error.to_string())?;
     if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
@@ -105,7 +106,7 @@ fn certificate(der: &[u8], is_root: bool) -> Result<TrustKind, String> {
     })
 }
 
-/// A CA may certify its own name under another key, which makes no root.
+/// Verifies the signature too, as a CA may issue a certificate for its own name and another key, which is not a root.
 fn is_self_signed(certificate: &Certificate<'_>) -> bool {
     let verified = || -> Result<_, X509Error> {
         verify(

@@ -1,11 +1,10 @@
-//! The trust bundle: certificates and revocation lists of TPM makers' CAs that an operator has put into the store, for all
-//! managers.
+//! The trust bundle: certificates and CRLs of TPM manufacturers' CAs that an operator has added for all managers.
 //!
-//! Its certificates stand between for every chain, and its revocation lists are asked for every chain. Its roots end only
-//! the chains of managers that say so, so that nobody's trust widens unasked.
+//! Its certificates are available as intermediates, and its CRLs are checked, for every chain. Its roots are trust
+//! anchors only for managers that use the bundle, so that trust never widens implicitly.
 //!
-//! Each entry is a record of its own, and one record beside them is written over with every change: whoever has its version
-//! knows whether what they have read is still the bundle.
+//! Each entry has its own record. Another record is rewritten with every change, so that its version shows whether a
+//! bundle in memory is current.
 
 mod bundle;
 mod change;
@@ -22,5 +21,5 @@ pub use file::{TrustFileError, TrustItem};
 /// The most entries.
 const MOST_ENTRIES: usize = 2_000;
 
-/// The most that all of them have, in bytes of DER: each server keeps them in memory.
+/// The most bytes of DER in total, as each server keeps them in memory.
 const MOST_BYTES: usize = 16 * 1024 * 1024;

@@ -1,5 +1,5 @@
-//! Whether a code that somebody has seen is one of a device's, and of which step: for people at a till whose device shows
-//! another code than the one they expect. Nothing is spent by it, for a confirmation code has no counter.
+//! Checks whether a code belongs to a device, and to which time step, for when a point of sale and a buyer's phone show
+//! different codes. Checking uses nothing up, as confirmation codes have no counter.
 
 use std::time::Duration;
 
@@ -15,65 +15,65 @@ use crate::{
     storage::{Attempt, overtaken, refuse, settle_permitted},
 };
 
-/// How many steps before and after the present one are looked at: half an hour.
+/// How many steps before and after the present one are checked: half an hour.
 const STEPS: u64 = 60;
 
-/// How many steps before and after the present one a buyer is shown the codes of.
+/// How many steps before and after the present one a buyer is shown codes for.
 const SHOWN: u64 = 2;
 
-/// How many steps a [`Confirmation`] has codes of.
+/// How many steps a [`Confirmation`] has codes for.
 const AT_ONCE: u64 = 2 * SHOWN + 1;
 
-/// How often a minute one operator may be shown or check codes of one instance, on each server.
+/// How many codes of one instance an operator may view or check per minute, on each server.
 pub(in crate::otp_devices) const CHECKS_PER_MINUTE: u32 = 30;
 
-/// The step that a code is of.
+/// The time step that a code belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FittingStep {
-    /// How many steps before the present one it is.
+    /// How many steps it is before the present one.
     pub before: u64,
-    /// How many steps after the present one it is.
+    /// How many steps it is after the present one.
     pub after: u64,
     /// When it begins, in seconds since the Unix epoch.
     pub begins: u64,
-    /// Whether the buyer is shown the code now, so that it confirms a payment.
+    /// Whether the buyer is shown the code now, so that it still confirms a payment.
     pub is_shown: bool,
 }
 
-/// Why a code was not judged.
+/// Why a code was not checked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckCodeError {
-    /// It is no code of 8 digits.
+    /// It is not a code of 8 digits.
     #[error(transparent)]
     Code(#[from] OtpError),
-    /// Too many were checked.
+    /// The rate limit is exceeded.
     #[error("too many codes were checked")]
     Limited {
-        /// How long until the next is judged.
+        /// How long to wait before a retry.
         wait: Duration,
     },
     /// The device makes no codes.
     #[error("the device makes no codes")]
     NoCodes,
-    /// The device's codes are each for a price, and none was named.
+    /// The device's codes depend on the price, and none was given.
     #[error("the price is needed")]
     PriceNeeded,
-    /// There is none of this id.
+    /// There is no device of this id.
     #[error("there is no such device")]
     Unknown,
 }
 
-/// Why no codes are shown: too many were shown or checked.
+/// No codes are shown, because the rate limit for viewing and checking is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many codes were shown or checked")]
 pub struct TooManyCodes {
-    /// How long until the next are shown.
+    /// How long to wait before a retry.
     pub wait: Duration,
 }
 
 impl OtpDevices {
-    /// To be asked before an operator is shown codes of the caller's device: the audit trail is told first. It counts as one of
-    /// the codes that are checked in a minute, unless one was just checked for it, which counted.
+    /// Records in the audit trail that an operator views codes of the caller's device. Must be called before they are
+    /// shown. Counts against the same rate limit as checks, unless `has_checked`: a check has then already counted.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl OtpDevices {
             let counted = self.count_code(caller);
             counted.map_err(|wait| Failure::Refused(TooManyCodes { wait }))?;
         }
-        // Without a device no codes are shown.
+        // Without a device, no codes are shown.
         let Some((_, device)) = caller.device() else {
             return Ok(());
         };
@@ -102,14 +102,14 @@ impl OtpDevices {
         .await
     }
 
-    /// Counts codes that an operator is shown, or one that they check; how long to wait, if that is too many.
+    /// Counts a view or check against the rate limit. Returns how long to wait if it is exceeded.
     fn count_code(&self, caller: &Caller<Reading>) -> Result<(), Duration> {
         let who = format!("{} {}", caller.origin().who, caller.instance());
         self.checks.take(&who, self.clock.now())
     }
 
-    /// The step whose code this is, of the caller's device and for an order of this price: the nearest one, at most half an
-    /// hour away; `None` if it is none of these. The audit trail is told before anybody is.
+    /// Returns the step whose code this is, for the caller's device and an order of this price: the nearest one within
+    /// half an hour, or `None`. The result is recorded in the audit trail before it is returned.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl OtpDevices {
     }
 }
 
-/// The step nearest to a moment, of those that are looked at, whose code this is.
+/// Returns the step nearest to `now` whose code this is, within [`STEPS`].
 fn fitting_step(
     code: &Code,
     now: u64,
@@ -402,14 +402,14 @@ mod tests {
             checked,
             Err(Failure::Refused(CheckCodeError::Limited { wait }))
         );
-        // What was counted as a check is told of, and counted no second time.
+        // After a check, the view is recorded but not counted again.
         devices.note_shown(&caller, true).await.unwrap();
         let audit = &bench.service.audit;
         let events = audit.events(Timestamp::EPOCH, None).await.unwrap();
         let shows = events.iter().map(|(_, event)| event);
         let shows = shows.filter(|event| event.action == Action::OtpDeviceShow.name());
         let told = shows.map(|event| (event.outcome, event.count()));
-        // Those of one hour as one.
+        // The views of one hour are one event.
         assert_eq!(told.collect::<Vec<_>>(), [(Outcome::Done, 31)]);
     }
 
@@ -439,7 +439,7 @@ mod tests {
             .permit_operator::<Writing>(&ops, act, "default", Some("till"), &origin())
             .await
             .unwrap();
-        // It is emptied, and there again under its name.
+        // The default instance is replaced by an empty one.
         let default = keeper("default");
         devices.remove_instance(&default).await.unwrap();
         let details = DeviceDetails {
@@ -488,7 +488,7 @@ mod tests {
             assert_eq!(reads.is_ok(), may_read, "{scope}");
             assert_eq!(writes.is_ok(), may_write, "{scope}");
             assert_eq!(keeps.is_ok(), may_write, "{scope}");
-            // What they do not reach is not there for them, nor not there.
+            // Operators without access cannot find out whether it exists.
             let unknown = devices
                 .permit_operator::<Writing>(&ops, act, "shop", None, &origin())
                 .await;

@@ -1,5 +1,5 @@
-//! The devices of an instance. Their keys are sealed under the device's own record key, and leave the store only
-//! to make confirmation codes.
+//! The devices of an instance. Their keys are sealed under the device's record key, and unsealed only to make
+//! confirmation codes and to compare keys.
 
 mod checking;
 mod pages;
@@ -29,41 +29,41 @@ use crate::{
     storage::{Attempt, refuse, said, settle},
 };
 
-/// The longest id, in bytes: with each of them percent-encoded, a URL with it is still one that is served.
+/// The longest id, in bytes. Even fully percent-encoded, a URL with it is within the server's limit.
 const MAX_ID: usize = 4096;
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
-/// A device to be added.
+/// A device to add.
 #[derive(Clone)]
 pub struct DeviceDetails {
     /// Its id within the instance: at least one character, at most 4096 bytes, and neither `.` nor `..`.
     pub id: String,
-    /// For people to read: at most 4096 bytes.
+    /// A description for people, at most 4096 bytes.
     pub description: String,
     /// Its key in Taler's Base32; may be empty.
     pub key: Zeroizing<String>,
-    /// How its codes are made.
+    /// The algorithm of its codes.
     pub algorithm: PosAlgorithm,
-    /// Kept and shown; no algorithm reads it.
+    /// Stored and returned; no algorithm uses it.
     pub counter: Option<u64>,
 }
 
-/// What is to be changed of a device. `None` leaves it as it is.
+/// A change of a device. `None` keeps the present value.
 #[derive(Clone)]
 pub struct DeviceChange {
-    /// For people to read: at most 4096 bytes.
+    /// A description for people, at most 4096 bytes.
     pub description: String,
     /// Its key in Taler's Base32.
     pub key: Option<Zeroizing<String>>,
-    /// How its codes are made: it may be named, but not be another one.
+    /// The algorithm of its codes. If present, it must be the device's own.
     pub algorithm: Option<PosAlgorithm>,
-    /// Kept and shown.
+    /// Stored and returned; no algorithm uses it.
     pub counter: Option<u64>,
 }
 
-/// A device, as lists show it.
+/// A device in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceSummary {
     /// Its id.
@@ -81,59 +81,59 @@ impl DeviceSummary {
     }
 }
 
-/// A device, with the codes of a moment.
+/// A device with its codes at a time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceView {
     /// Its description.
     pub description: String,
-    /// How its codes are made.
+    /// The algorithm of its codes.
     pub algorithm: PosAlgorithm,
-    /// As it was given.
+    /// The counter as it was set.
     pub counter: Option<u64>,
-    /// The moment of the codes, in seconds since the Unix epoch.
+    /// The time of the codes, in seconds since the Unix epoch.
     pub at: u64,
-    /// Five codes, a line each, where the algorithm makes any and has what it needs for it.
+    /// Five codes, one per line, if the algorithm makes codes and has the inputs it needs.
     pub codes: Option<Zeroizing<String>>,
 }
 
 /// Why a device was not added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddDeviceError {
-    /// There is one of this id, and it differs.
+    /// There is a device of this id with other values.
     #[error("there is a device of this id, with other details")]
     Conflict,
     /// Its description is too long.
     #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
     Description,
-    /// The caller's token or instance has ended meanwhile.
+    /// The caller's token or the instance has ended since the permission was checked.
     #[error("the token or its instance has ended")]
     Ended,
-    /// Its id is empty or too long, so that no URL would reach it, or one of those that clients take out of URLs.
+    /// The id is empty or too long for a URL, or one that clients remove from URLs.
     #[error(
         "a device's id is neither . nor .., and has at least one character and at most {MAX_ID} bytes"
     )]
     Id,
-    /// Its key is not one.
+    /// The key is not valid Base32.
     #[error(transparent)]
     Key(#[from] OtpError),
 }
 
-/// For which moment codes are asked, and for an order of which price.
+/// The time of the codes, and the price of the order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// In seconds since the Unix epoch; now if `None`.
+    /// In seconds since the Unix epoch; `None` is now.
     pub at: Option<u64>,
     /// The price.
     pub price: Option<Amount>,
 }
 
-/// Why a device is not shown.
+/// Why a device is not returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShowDeviceError<Q> {
-    /// The moment or the price was refused.
+    /// The time or the price was rejected.
     #[error("the moment or the price was refused")]
     Moment(Q),
-    /// There is none of this id.
+    /// There is no device of this id.
     #[error("there is no such device")]
     Unknown,
 }
@@ -141,22 +141,22 @@ pub enum ShowDeviceError<Q> {
 /// Why a device was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeDeviceError<B> {
-    /// It has another algorithm than the one named.
+    /// The named algorithm is not the device's.
     #[error("the algorithm of a device cannot be changed")]
     Algorithm,
-    /// The body that was to say what is to be changed was refused.
+    /// The body was rejected.
     #[error("the body was refused")]
     Body(B),
     /// The new description is too long.
     #[error("a device's description has at most {MAX_DESCRIPTION} bytes")]
     Description,
-    /// The caller's token or instance has ended meanwhile.
+    /// The caller's token or the instance has ended since the permission was checked.
     #[error("the token or its instance has ended")]
     Ended,
-    /// The new key is not one.
+    /// The new key is not valid Base32.
     #[error(transparent)]
     Key(#[from] OtpError),
-    /// There is none of this id.
+    /// There is no device of this id.
     #[error("there is no such device")]
     Unknown,
 }
@@ -164,24 +164,24 @@ pub enum ChangeDeviceError<B> {
 /// Why a device was not removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
-    /// The caller's token or instance has ended meanwhile.
+    /// The caller's token or the instance has ended since the permission was checked.
     #[error("the token or its instance has ended")]
     Ended,
-    /// There is none of this id.
+    /// There is no device of this id.
     #[error("there is no such device")]
     Unknown,
 }
 
-/// A change to come, and the device that it is of, as it was read.
+/// The batch for a change, and the device as it was read.
 struct Changing {
     now: Timestamp,
-    /// Requires the caller's instance, as it was read with the device.
+    /// Requires the version of the instance that was read with the device.
     batch: Batch,
     device: Option<Stored<Device>>,
 }
 
 impl OtpDevices {
-    /// Adds a device. Adding the same again changes nothing and is no error.
+    /// Adds a device. Succeeds without a change if an identical device exists.
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl OtpDevices {
                 if !same {
                     return refuse(AddDeviceError::Conflict);
                 }
-                // Who added it may never have learnt so, and it may not outlive this server yet.
+                // Commits even so, as the device that was read may not be durable yet.
                 batch.require(&key, version);
                 caller.origin().require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(false)));
@@ -243,7 +243,7 @@ impl OtpDevices {
         Ok(())
     }
 
-    /// Every device of the instance, by id.
+    /// Lists all devices of the instance, by id.
     ///
     /// # Errors
     ///
@@ -261,13 +261,13 @@ impl OtpDevices {
                     .map(|(_, Stored { record, .. })| DeviceSummary::of(record)),
             );
         }
-        // Long ids are stored by their digests, and so out of order.
+        // Long ids are stored as digests, and so not in order.
         devices.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(devices)
     }
 
-    /// The device that the caller asked for, with its codes. What refused the `moment` is told only of a device that is
-    /// there.
+    /// Returns the device of the caller's request with its codes. An error in `moment` is returned only if the device
+    /// exists.
     ///
     /// # Errors
     ///
@@ -293,7 +293,7 @@ impl OtpDevices {
         })
     }
 
-    /// Changes a device. What refused the `body` is told only of a device that is there.
+    /// Changes a device. An error in `body` is returned only if the device exists.
     ///
     /// # Errors
     ///
@@ -377,7 +377,7 @@ impl OtpDevices {
         .await
     }
 
-    /// A change of the caller's to the device at this place; `None` if the token's password has ended.
+    /// Starts a change of the device at this place. Returns `None` if the caller's token or the instance has ended.
     async fn changing(
         &self,
         caller: &Caller<Writing>,
@@ -397,7 +397,7 @@ impl OtpDevices {
         Ok(Some(Changing { now, batch, device }))
     }
 
-    /// The key of the device at this place, decoded.
+    /// Unseals and decodes the device's key.
     fn key_of(&self, place: &Key, device: &Device) -> Result<Zeroizing<Vec<u8>>, StorageError> {
         let damaged =
             |why: &dyn fmt::Display| StorageError::Damaged(format!("the key of {place}: {why}"));
@@ -406,7 +406,7 @@ impl OtpDevices {
         decode_key(text).map_err(|error| damaged(&error))
     }
 
-    /// A new key for a device, as long as RFC 4226 recommends, in Base32.
+    /// Generates a device key of the length that RFC 4226 recommends, in Base32.
     pub fn draw_key(&self) -> Zeroizing<String> {
         let drawn = Secret::generate(|bytes| {
             self.store.entropy().fill(bytes);
@@ -416,7 +416,7 @@ impl OtpDevices {
         Zeroizing::new(secret.base32().to_string())
     }
 
-    /// Whether this is, letter for letter, the key that the device was given.
+    /// Returns whether this is exactly the stored text of the device's key. Takes constant time.
     fn same_key(&self, key: &Key, device: &Device, text: &str) -> Result<bool, StorageError> {
         let stored = self.store.unseal(key, Device::KEY, &device.key)?;
         Ok(stored.as_slice().ct_eq(text.as_bytes()).into())
@@ -462,8 +462,8 @@ fn deed<'a, R>(
     caller.deed(action, target, detail)
 }
 
-/// Whether a URL can end in it. Browsers and URL libraries take `.` and `..` out of paths, however they are written (WHATWG
-/// URL, section 4.4).
+/// Returns whether a URL can end in this id. Browsers and URL libraries remove `.` and `..` from paths, even if they
+/// are percent-encoded (WHATWG URL, section 4.4).
 fn is_id(id: &str) -> bool {
     (1..=MAX_ID).contains(&id.len()) && !matches!(id, "." | "..")
 }
@@ -476,12 +476,12 @@ fn decode_key(text: &str) -> Result<Zeroizing<Vec<u8>>, OtpError> {
     Ok(bytes)
 }
 
-/// How the length of a key measures up to RFC 4226, if it is one.
+/// Returns how the length of a key compares with RFC 4226, or an error if it is not a key.
 fn strength(key: &str) -> Result<Strength, OtpError> {
     Ok(Strength::of_bytes(decode_key(key)?.len()))
 }
 
-/// Short keys are about and must work, so it is only said.
+/// Only warns, as short keys are in use and must work.
 fn warn_if_weak(strength: Strength, caller: &Caller<Writing>, device: &str) {
     if strength == Strength::BelowRequired {
         tracing::warn!(

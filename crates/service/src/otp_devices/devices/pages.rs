@@ -1,4 +1,4 @@
-//! Devices a page at a time, for people.
+//! Pages of devices, for the console.
 
 use keyproof_store::Stored;
 
@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl OtpDevices {
-    /// At most so many devices of the instance, behind the id `after`. By id, as far as ids are no longer than the store's
-    /// keys have room for.
+    /// Lists at most `most` devices of the instance after the id `after`. They are ordered by id, except long ids,
+    /// which are stored as digests.
     ///
     /// # Errors
     ///

@@ -58,7 +58,7 @@ async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
     assert_eq!(added, 1);
 }
 
-/// What is there may be there on this server alone, and go with it.
+/// The existing record may be on this server alone, and be lost with it.
 #[tokio::test]
 async fn the_same_again_is_acknowledged_only_once_it_lasts() {
     let bench = bench().await;
@@ -77,7 +77,7 @@ async fn the_same_again_is_acknowledged_only_once_it_lasts() {
     assert_eq!(added, Ok(()));
 }
 
-/// A request may take its time between its head and its last byte.
+/// A request may take long between its head and its last byte.
 #[tokio::test]
 async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
     let bench = bench().await;
@@ -125,7 +125,7 @@ async fn keys_have_no_least_length_and_one_alphabet() {
     );
 }
 
-/// Counts what is warned of about devices.
+/// Counts the warnings about devices.
 struct Warnings(Arc<AtomicUsize>);
 
 impl Subscriber for Warnings {
@@ -299,7 +299,7 @@ async fn no_change_is_lost_among_many() {
     for number in 0..8_u64 {
         let session = session.clone();
         racers.spawn(async move {
-            // One half sets the counter, the other only the description.
+            // Half of the changes set the counter, the others only the description.
             let mut change = change(&format!("by {number}"));
             change.counter = (number % 2 == 0).then_some(number);
             session.change("till", change).await

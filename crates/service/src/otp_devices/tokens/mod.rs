@@ -1,4 +1,4 @@
-//! Login tokens: issued to whoever knows the password or shows a refreshable one, and revoked by their holders.
+//! Login tokens: issued for the password or a refreshable token, and revoked by their bearers.
 
 use std::{fmt, time::Duration};
 
@@ -19,16 +19,16 @@ use crate::{
     text::cut,
 };
 
-/// How long a token is in force if its request does not say.
+/// How long a token is valid if the request does not specify it.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an expired token is remembered, to be told from one that never was.
+/// How long an expired token is kept, to distinguish it from an unknown one.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The longest description that is kept, in bytes.
+/// The longest stored description, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
-/// Whoever may be given a token: they know the password, or have a refreshable token.
+/// A caller that may be issued a token, by the password or a refreshable token.
 #[derive(Debug)]
 pub struct Issuer(IssuerKind);
 
@@ -42,45 +42,45 @@ enum IssuerKind {
     Token(Box<Caller<Refreshing>>),
 }
 
-/// How long a token is to be in force.
+/// The lifetime of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// As long as the server thinks right: a day.
+    /// The server's default: a day.
     Default,
-    /// Until it is revoked, or the password changes.
+    /// Until it is revoked or the password changes.
     Forever,
     /// This long.
     For(Duration),
 }
 
-/// What a new token is to be.
+/// A request for a token.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
-    /// What it allows.
+    /// The scope.
     pub scope: LoginScope,
-    /// How long it is in force.
+    /// The lifetime.
     pub lifetime: Lifetime,
-    /// For people to read; cut to 4096 bytes.
+    /// A description for people, cut to 4096 bytes.
     pub description: Option<String>,
 }
 
 /// A new token.
 pub struct IssuedToken {
-    /// Its text, shown once, without any prefix.
+    /// The token without any prefix. It is returned only once.
     pub text: Zeroizing<String>,
-    /// What it allows.
+    /// The scope.
     pub scope: LoginScope,
-    /// The first moment at which it is no longer in force; `None` is never.
+    /// When it expires; `None` is never.
     pub valid_until: Option<Timestamp>,
 }
 
 /// Why no token was issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssueError {
-    /// What the issuer showed has ended meanwhile: the token was revoked, the password changed, the instance removed.
+    /// The token was revoked, the password changed, or the instance was removed since the permission was checked.
     #[error("the token or password has ended")]
     Ended,
-    /// The scope asked for is more than the issuer's own.
+    /// The requested scope exceeds that of the issuer's token.
     #[error("the scope asked for is more than the token's own")]
     ScopeExceeded,
 }
@@ -88,7 +88,7 @@ pub enum IssueError {
 /// Why a token was not revoked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeError {
-    /// It has ended already.
+    /// The token was revoked or has ended already.
     #[error("the token has ended already")]
     Ended,
 }
@@ -105,7 +105,7 @@ impl Issuer {
         })
     }
 
-    /// Whose share they take of what all callers have in common.
+    /// Returns the party whose share of shared resources the issuer uses.
     pub fn party(&self) -> String {
         self.origin().who.party()
     }
@@ -212,7 +212,7 @@ impl OtpDevices {
         .await
     }
 
-    /// Adds to a batch that what the issuer showed has not ended.
+    /// Checks that the issuer's token or password is still valid, and makes the batch require it.
     async fn still_granted(
         &self,
         issuer: &Issuer,
@@ -222,7 +222,7 @@ impl OtpDevices {
         let ended = || Failure::Refused(IssueError::Ended);
         let shown = match &issuer.0 {
             IssuerKind::Password { .. } => None,
-            // Whoever has shown no token gets none for it.
+            // An operator has no token to exchange.
             IssuerKind::Token(caller) => Some(caller.shown.as_ref().ok_or_else(ended)?),
         };
         let place = instance_key(issuer.instance());
@@ -244,7 +244,7 @@ impl OtpDevices {
         Ok(())
     }
 
-    /// Ends the caller's own token.
+    /// Revokes the caller's own token.
     ///
     /// # Errors
     ///
@@ -255,7 +255,7 @@ impl OtpDevices {
         };
         settle("otp_devices.revoke", &self.store, || async {
             let now = self.clock.now();
-            // A token is never changed: it is as it was, or it is gone.
+            // Token records never change: the same version, or deleted.
             if self
                 .store
                 .get::<LoginToken>(&shown.place, now)
@@ -278,7 +278,7 @@ impl OtpDevices {
     }
 }
 
-/// What is kept of a description.
+/// Cuts a description to the stored length.
 fn kept(description: &str) -> String {
     cut(description, MAX_DESCRIPTION).to_owned()
 }

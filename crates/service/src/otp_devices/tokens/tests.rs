@@ -1,4 +1,4 @@
-//! Passwords, and what the tokens they give are good for.
+//! Passwords, and what the tokens issued for them allow.
 
 use keyproof_store::faults::Commits;
 
@@ -35,7 +35,7 @@ async fn a_token_is_valid_to_its_last_millisecond() {
         session().await.err(),
         Some(Failure::Refused(NotPermitted::Expired))
     );
-    // It is told apart from one that never was, for a day.
+    // For a day it was reported as expired, and not as unknown.
     bench.clock.advance(REMEMBERED);
     assert_eq!(
         session().await.err(),
@@ -89,7 +89,7 @@ async fn a_login_needs_the_name_and_the_password() {
             Some(Failure::Refused(expected)),
             "{instance} {name}"
         );
-        // Three in a row would lock.
+        // Three failures in a row would lock the instance.
         bench.clock.advance(DEFAULT_LIFETIME);
     }
     assert!(
@@ -260,7 +260,7 @@ async fn nothing_is_hashed_for_an_instance_without_a_password() {
     assert_eq!(devices.hashing.asked(), before);
     let set = devices.set_password(&keeper, secret(PASSWORD));
     set.await.unwrap();
-    // One with a password is asked for the same whatever the name is.
+    // If there is a password, a hash is computed whatever the name is.
     for user in [DEFAULT_INSTANCE, "shop"] {
         let before = devices.hashing.asked();
         let login = devices.log_in(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
@@ -329,7 +329,7 @@ async fn tokens_of_an_instance_are_kept_in_order_of_time() {
     }
 }
 
-/// Judging takes a while, and what it found is about the password of before alone.
+/// The password may change while its hash is computed. The result applies only to the old one.
 #[tokio::test]
 async fn a_password_that_is_changed_while_it_is_judged_lets_nobody_in() {
     let bench = bench().await;
