@@ -219,7 +219,10 @@ pub enum OtpError {
         found: u32,
     },
     /// A secret longer than [`Secret::MAX_LEN`], or than the buffer it is decoded into.
-    #[error("the secret is too long: it has more than {} bytes", Secret::MAX_LEN)]
+    #[error(
+        "the secret is too long: it has more than {} bytes, or more than its buffer",
+        Secret::MAX_LEN
+    )]
     SecretTooLong,
     /// A name that is not SHA1, SHA256 or SHA512.
     #[error("unknown algorithm: neither SHA1, SHA256 nor SHA512")]

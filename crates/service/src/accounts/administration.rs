@@ -121,7 +121,7 @@ impl UserChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeUserError {
     /// The user has no key to remove.
-    #[error("the user has no active key")]
+    #[error("the user has no key")]
     NoKey,
     /// The operator's scopes do not cover the user's organisation, whether or not it exists.
     #[error("the token's scopes do not reach the organisation")]
