@@ -26,15 +26,13 @@ pub enum MfaError {
         limit: usize,
     },
     /// A stored record has another type, or a version newer than this release reads.
-    #[error(
-        "the record is neither {newest} nor an older version of it: a later release may have written it, which reads it"
-    )]
+    #[error("the record is not {newest} or an older version of it: it may need a later release")]
     RecordForm {
         /// The type and the newest version that this release reads.
         newest: &'static str,
     },
     /// A stored record contains a value that this crate never writes.
-    #[error("the record's {field} is not possible")]
+    #[error("the record has an invalid {field}")]
     RecordValue {
         /// Which field.
         field: &'static str,
