@@ -1,95 +1,95 @@
 use crate::{Key, KeyId};
 
-/// Why a read gave no answer.
+/// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The engine could not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Another master key seals, which is not at hand here.
+    /// The store's current master key was not given.
     #[error("the store is sealed under master key {sealing} now, and {} is at hand", list(.given))]
     MasterKey {
         /// The key that the store names.
         sealing: KeyId,
-        /// The keys at hand.
+        /// The keys that were given.
         given: Vec<KeyId>,
     },
-    /// The record's data is not what its type and version say.
+    /// The record's data is not valid for its type and version.
     ///
-    /// Neither the data nor the parser's words are quoted, for both may contain what nobody may log.
+    /// The error quotes neither the data nor the parser's message, since both may contain secrets.
     #[error("record {key}: the data is not a valid {kind} of version {version} (column {column})")]
     Malformed {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
-        /// The type that the record names.
+        /// The record's type.
         kind: String,
-        /// The version that the record names.
+        /// The version in the record.
         version: u32,
-        /// Column of the data at which the parser gave up, from 1; 0 where it cannot tell.
+        /// The column at which parsing failed, from 1; 0 if unknown.
         column: usize,
     },
     /// The record was written by a later release.
     #[error("record {key}: {kind} of version {found}, but this release knows up to {known}")]
     NewerVersion {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
         /// The record's type.
         kind: String,
-        /// The version that the record names.
+        /// The version in the record.
         found: u32,
-        /// The latest version that this release knows.
+        /// The newest version that this release supports.
         known: u32,
     },
-    /// The record's type cannot be brought up from so old a version.
+    /// The record's type has no upgrade from so old a version.
     #[error("record {key}: a {kind} of version {found} cannot be upgraded to version {known}")]
     NoUpgrade {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
         /// The record's type.
         kind: String,
-        /// The version that the record names.
+        /// The version in the record.
         found: u32,
         /// The version that this release writes.
         known: u32,
     },
-    /// The body is not the JSON that every record is wrapped in.
+    /// The body is not the JSON envelope of a record.
     #[error("record {key}: the body is not a record")]
     NotARecord {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
     },
-    /// The record was not among those that were read, whether or not it is there: a defect of whoever asks.
+    /// The record was not among those read, whether or not it exists: a bug in the caller.
     #[error("record {key}: it was not among those to be read")]
     NotRead {
-        /// Where the record would be.
+        /// The record's key.
         key: Key,
     },
-    /// A plan asked for more keys than [`ReadPlan::MAX_KEYS`](crate::ReadPlan::MAX_KEYS).
+    /// A plan requested more than [`ReadPlan::MAX_KEYS`](crate::ReadPlan::MAX_KEYS) keys.
     #[error("a read plan has more than {limit} keys")]
     TooManyKeys {
-        /// The most keys a plan may have.
+        /// The maximum number of keys.
         limit: usize,
     },
-    /// A plan asked for more rounds than [`ReadPlan::MAX_ROUNDS`](crate::ReadPlan::MAX_ROUNDS).
+    /// A plan requested more than [`ReadPlan::MAX_ROUNDS`](crate::ReadPlan::MAX_ROUNDS) rounds.
     #[error("a read plan has more than {limit} rounds")]
     TooManyRounds {
-        /// The most rounds a plan may have.
+        /// The maximum number of rounds.
         limit: usize,
     },
-    /// The record is of another type than was asked for.
+    /// The record has another type than was requested.
     #[error("record {key}: expected {expected}, found {found}")]
     WrongType {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
-        /// The type asked for.
+        /// The requested type.
         expected: &'static str,
-        /// The type that the record names.
+        /// The record's type.
         found: String,
     },
 }
 
-/// Why a commit is not known to be done.
+/// Why a commit failed, or is not known to have succeeded.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -119,20 +119,20 @@ pub enum StoreError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// An entry's record was not in the state that the entry asks for; nothing was applied.
+    /// A record was not in the state that an entry requires. Nothing was applied.
     ///
-    /// Load, decide and commit again. If several entries conflict, it is the first in key order.
+    /// Load, decide and commit again. If several entries conflict, this is the first one in key order.
     #[error(
         "entry {entry} of the batch: the record is not in the state that the entry requires; read, decide and commit again"
     )]
     Conflict {
-        /// Index of the entry, in the order in which the batch was filled.
+        /// Index of the entry, in the order in which entries were added.
         entry: usize,
     },
     /// Nothing was applied, and nothing will be.
     #[error("nothing was applied: {0}")]
     NotApplied(#[from] NotApplied),
-    /// All of the batch was applied, or will be, or nothing of it: it could not be learnt.
+    /// The outcome is unknown: either the whole batch was applied, or may still be, or nothing was.
     #[error("it could not be learnt whether the batch was applied: {0}")]
     Unknown(EngineError),
 }
