@@ -5,8 +5,6 @@
 //! trips, end with its connection, and stay open on the server while this side decides which keys follow.
 //!
 //! [`Engine::read`]: crate::Engine::read
-//!
-//! [`Engine::read`]: crate::Engine::read
 
 use std::collections::HashMap;
 
