@@ -137,21 +137,21 @@ pub enum CommitError {
     Unknown(EngineError),
 }
 
-/// Why a batch was not applied, other than for a conflict.
+/// Why a batch was not applied, other than because of a conflict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotApplied {
     /// A body exceeds [`Changes::MAX_BODY_LEN`](crate::Changes::MAX_BODY_LEN).
     #[error("entry {entry}: a body of {len} bytes, more than {limit}")]
     BodyTooLong {
-        /// Index of the entry, in the order added.
+        /// Index of the entry, in the order in which entries were added.
         entry: usize,
         /// The body's length in bytes.
         len: usize,
-        /// The most bytes a body may have.
+        /// The maximum length of a body in bytes.
         limit: usize,
     },
-    /// Two entries name one record.
+    /// Two entries refer to the same record.
     #[error("entries {first} and {second} name the same record")]
     DuplicateKey {
         /// Index of the earlier entry.
@@ -162,7 +162,7 @@ pub enum NotApplied {
     /// The engine could not apply it.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Another master key seals, which is not at hand here.
+    /// The store's current master key was not given.
     #[error(
         "the store is sealed under master key {sealing} now, which is not at hand: hand it in as well"
     )]
@@ -173,18 +173,18 @@ pub enum NotApplied {
     /// A body with a sealed value is not JSON.
     #[error("record {key}: the body is not a record")]
     NotARecord {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
     },
-    /// A record could not be written as JSON.
+    /// A record could not be serialised.
     #[error("entry {entry}: the {kind} cannot be written as JSON")]
     NotSerializable {
-        /// Index of the entry, in the order added.
+        /// Index of the entry, in the order in which entries were added.
         entry: usize,
         /// The record's type.
         kind: &'static str,
     },
-    /// A value that was to be sealed again could not be opened.
+    /// A value that had to be sealed again could not be opened.
     #[error(transparent)]
     Unseal(#[from] UnsealError),
     /// More entries than [`Changes::MAX_ENTRIES`](crate::Changes::MAX_ENTRIES).
@@ -192,43 +192,43 @@ pub enum NotApplied {
     TooManyEntries {
         /// The number of entries.
         count: usize,
-        /// The most entries a batch may have.
+        /// The maximum number of entries in a batch.
         limit: usize,
     },
 }
 
-/// What kept an engine from answering. `detail` is the engine's own text, for the log only.
+/// Why an engine failed. `detail` is the engine's own message, for the log only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// Somebody else kept the store busy for too long; worth another try.
+    /// Another user kept the store busy for too long. Retrying may succeed.
     #[error("the store is busy: {detail}")]
     Busy {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
     /// The engine was closed.
     #[error("the store is closed")]
     Closed,
-    /// What the connection needs on this side cannot be used, such as a file; another try would end the same.
+    /// Something local that the connection needs cannot be used, such as a file. Retrying does not help.
     #[error("the connection cannot be set up: {detail}")]
     Configuration {
         /// What cannot be used, and why.
         detail: String,
     },
-    /// What is stored contradicts itself.
+    /// The stored data is inconsistent.
     #[error("the store is damaged: {detail}")]
     Corrupt {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
     /// The disk, or the quota, is full.
     #[error("the store's disk is full: {detail}")]
     Full {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
-    /// Each transaction gets whichever session of the database is free, through a pooler; none is the connection's own.
+    /// The database is reached through a pooler that may give each transaction another session.
     #[error(
         "the database is reached through a pooler that gives each transaction another session: \
          let it give each connection a session of its own (of PgBouncer, pool_mode = session), \
@@ -238,10 +238,11 @@ pub enum EngineError {
     /// Reading or writing failed, or the connection was lost.
     #[error("the store cannot be reached: {detail}")]
     Io {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
-    /// A file of the store is not where it was when it was opened; what is written to it would be gone at the next start.
+    /// A file of the store was moved or replaced after it was opened. What is written to it would be lost at the next
+    /// start.
     #[error("the store was renamed, deleted or replaced while it was open: {detail}")]
     Moved {
         /// Which file, and what was found in its place.
@@ -252,10 +253,10 @@ pub enum EngineError {
         "the store was moved to another one by `keyproof store copy --move`, and nothing is served from it any more"
     )]
     Relocated,
-    /// Anything else; most likely a defect of the engine.
+    /// Anything else; most likely a bug in the engine.
     #[error("the store failed: {detail}")]
     Other {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
 }
@@ -273,13 +274,13 @@ pub enum OpenError {
     /// The file exists and belongs to another program.
     #[error("not a keyproof store: {detail}")]
     Foreign {
-        /// What gives it away.
+        /// Why it is not a store.
         detail: String,
     },
     /// The fingerprint could not be read.
     #[error("the store's fingerprint of its master key could not be read: {0}")]
     Fingerprint(StoreError),
-    /// The store must be written anew for this release, and another process has it open.
+    /// The store must be rewritten for this release, and another process has it open.
     #[error(
         "the store has schema {found} and is to be written anew for this release, but another process has it open: \
          end every keyproof that uses it first"
@@ -288,12 +289,12 @@ pub enum OpenError {
         /// The store's schema.
         found: u32,
     },
-    /// The store's secrets are sealed under master keys that were not handed in.
+    /// The store's secrets are sealed under master keys that were not given.
     #[error("the store is sealed under master key {}, but {} was given", list(.sealed), list(.given))]
     MasterKey {
         /// The keys that the store names.
         sealed: Vec<KeyId>,
-        /// The keys that were handed in, the current one first.
+        /// The keys that were given, the current one first.
         given: Vec<KeyId>,
     },
     /// The store has records but no fingerprint of a master key.
@@ -307,12 +308,12 @@ pub enum OpenError {
         /// The newest schema that this release runs on.
         newest: u32,
     },
-    /// The store is being filled from another or from a backup, or that was not finished.
+    /// The store is being filled from another store or a backup, or that was not finished.
     #[error(
         "the store is being filled from {from}, or that was not finished: do it again, which goes on from there"
     )]
     Unfinished {
-        /// What its records come from.
+        /// The source of its records.
         from: String,
     },
     /// The store must be migrated before this release runs on it.
@@ -332,17 +333,17 @@ pub enum UnsealError {
     /// It was altered, or sealed for another record or field.
     #[error("a sealed value of record {key} does not open under master key {master}")]
     Inauthentic {
-        /// The record it was found in.
+        /// The record that contains it.
         key: Key,
-        /// The master key it names.
+        /// The master key that it names.
         master: KeyId,
     },
-    /// It is sealed under a master key that was not handed in.
+    /// It is sealed under a master key that was not given.
     #[error("a sealed value of record {key} needs master key {master}")]
     UnknownMasterKey {
-        /// The record it was found in.
+        /// The record that contains it.
         key: Key,
-        /// The master key it names.
+        /// The master key that it names.
         master: KeyId,
     },
 }
