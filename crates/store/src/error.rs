@@ -8,7 +8,7 @@ pub enum StoreError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The store's current master key was not given.
-    #[error("the store is sealed under master key {sealing} now, and {} is at hand", list(.given))]
+    #[error("the store is sealed under master key {sealing} now, but only {} was given", list(.given))]
     MasterKey {
         /// The key that the store names.
         sealing: KeyId,
@@ -133,7 +133,7 @@ pub enum CommitError {
     #[error("nothing was applied: {0}")]
     NotApplied(#[from] NotApplied),
     /// The outcome is unknown: either the whole batch was applied, or may still be, or nothing was.
-    #[error("it could not be learnt whether the batch was applied: {0}")]
+    #[error("it is unknown whether the batch was applied: {0}")]
     Unknown(EngineError),
 }
 
@@ -164,7 +164,7 @@ pub enum NotApplied {
     Engine(#[from] EngineError),
     /// The store's current master key was not given.
     #[error(
-        "the store is sealed under master key {sealing} now, which is not at hand: hand it in as well"
+        "the store is sealed under master key {sealing} now, which was not given: give that key too"
     )]
     MasterKey {
         /// The key that the store names.
@@ -282,7 +282,7 @@ pub enum OpenError {
     Fingerprint(StoreError),
     /// The store must be rewritten for this release, and another process has it open.
     #[error(
-        "the store has schema {found} and is to be written anew for this release, but another process has it open: \
+        "the store has schema {found} and must be rewritten for this release, but another process has it open: \
          end every keyproof that uses it first"
     )]
     InUse {
@@ -298,7 +298,7 @@ pub enum OpenError {
         given: Vec<KeyId>,
     },
     /// The store has records but no fingerprint of a master key.
-    #[error("the store holds records but does not say under which master key")]
+    #[error("the store has records but does not name its master key")]
     MissingFingerprint,
     /// The store was written by a release too far ahead.
     #[error("the store has schema {found}, but this release runs on {newest} at most")]
@@ -310,7 +310,7 @@ pub enum OpenError {
     },
     /// The store is being filled from another store or a backup, or that was not finished.
     #[error(
-        "the store is being filled from {from}, or that was not finished: do it again, which goes on from there"
+        "the store is being filled from {from}, or that was not finished: run it again to continue"
     )]
     Unfinished {
         /// The source of its records.

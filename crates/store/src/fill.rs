@@ -28,7 +28,7 @@ impl Record for Filling {
 #[non_exhaustive]
 pub enum FillError {
     /// A batch was not applied, or its outcome is unknown. A conflict means that something else writes to the store.
-    #[error("the store that is filled: {0}")]
+    #[error("writing to the store that is being filled: {0}")]
     Commit(#[from] CommitError),
     /// The final contents of the store differ from what was written to it.
     #[error(
@@ -63,7 +63,7 @@ pub enum FillError {
     #[error("somebody else has begun to fill the same store since, or has filled it")]
     Overtaken,
     /// The source has no fingerprint of a master key.
-    #[error("the records that a store is filled with do not say under which master key they are")]
+    #[error("the records that a store is filled with do not name their master key")]
     NoFingerprint,
     /// The record in the fingerprint's place cannot be read.
     #[error(transparent)]

@@ -32,7 +32,7 @@ pub enum RotateError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// The store does not name its master keys.
-    #[error("the store does not say under which master key it is")]
+    #[error("the store does not name its master key")]
     NoFingerprint,
     /// No next key was prepared.
     #[error("no other master key is prepared")]
@@ -50,7 +50,7 @@ pub enum RotateError {
     },
     /// Some values are still sealed under another key than the current one.
     #[error(
-        "{left} records have values under an older master key still, the first of them {first}"
+        "{left} records still have values under an older master key, the first of them {first}"
     )]
     Unfinished {
         /// How many records have such values.
@@ -59,7 +59,7 @@ pub enum RotateError {
         first: Key,
     },
     /// The key was not given.
-    #[error("master key {id} is not at hand")]
+    #[error("master key {id} was not given")]
     UnknownKey {
         /// Its id.
         id: KeyId,

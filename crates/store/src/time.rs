@@ -137,7 +137,7 @@ impl TryFrom<Timestamp> for SystemTime {
 
 /// A moment that the system's clock cannot represent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system's clock has no form for {0} ms after 1970")]
+#[error("the system's clock cannot represent {0} ms after 1970")]
 pub struct NoSystemTime(Timestamp);
 
 impl fmt::Display for Timestamp {

@@ -96,7 +96,7 @@ pub enum BackupError {
         end: u64,
     },
     /// The backup is incomplete.
-    #[error("the backup is cut short: it ends at byte {at}, where more of it should follow")]
+    #[error("the backup is cut short: it ends at byte {at}")]
     CutShort {
         /// Its length.
         at: u64,
@@ -112,7 +112,7 @@ pub enum BackupError {
     },
     /// The passphrase's key derivation would cost more than this release accepts.
     #[error(
-        "the backup asks for a passphrase's key that costs {what} of {found}, and at most {most} is spent"
+        "the backup's passphrase key derivation sets {what} to {found}, but at most {most} is accepted"
     )]
     Cost {
         /// `memory in KiB`, `passes` or `lanes`.
@@ -145,17 +145,17 @@ pub enum BackupError {
         found: u8,
     },
     /// The backup does not contain the master key.
-    #[error("the master key {made} does not go along with the backup")]
+    #[error("the backup does not contain its master key {made}")]
     NoKey {
         /// The key that it was made under.
         made: KeyId,
     },
     /// The file is not a backup.
-    #[error("this is not a backup of keyproof's")]
+    #[error("this is not a keyproof backup")]
     NotABackup,
     /// The frames are in another order than they were written in.
     #[error(
-        "the backup's parts are not in order: at byte {at} part {found} stands where part {expected} belongs"
+        "the backup's parts are not in order: at byte {at} is part {found}, but part {expected} belongs there"
     )]
     OutOfOrder {
         /// Where the frame begins.
@@ -166,10 +166,10 @@ pub enum BackupError {
         expected: u64,
     },
     /// The passphrase is wrong, or the included key was altered.
-    #[error("this is not the passphrase under which the master key goes along with the backup")]
+    #[error("this is not the passphrase of the master key in the backup")]
     Passphrase,
     /// There is data after the end.
-    #[error("something follows the backup's end at byte {at}")]
+    #[error("there is data after the backup's end at byte {at}")]
     Trailing {
         /// Where the backup ends.
         at: u64,

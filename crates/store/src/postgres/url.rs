@@ -63,7 +63,7 @@ impl Eq for PostgresUrl {}
 pub enum ParsePostgresUrlError {
     /// It requires channel binding, which is not supported.
     #[error(
-        "channel_binding=require is not supported: it is disable or prefer, and none takes place"
+        "channel_binding=require is not supported: set disable or prefer, neither of which does channel binding"
     )]
     ChannelBinding,
     /// It does not have the form of a URL.
