@@ -168,7 +168,7 @@ impl Store {
     /// # Errors
     ///
     /// [`RotateError::UnderWay`] if another key is prepared, or an earlier rotation is not finished;
-    /// [`RotateError::UnknownKey`].
+    /// [`RotateError::NotPrepared`] if `next` is the key that seals already; [`RotateError::UnknownKey`].
     pub async fn prepare_rotation(&self, next: KeyId) -> Result<(), RotateError> {
         self.name_next(next, None).await
     }
@@ -268,7 +268,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`RotateError::Unfinished`] while there are such values; [`RotateError::NotPrepared`] before the switch.
+    /// [`RotateError::Unfinished`] while there are such values; [`RotateError::UnderWay`] before the switch.
     pub async fn finish_rotation(&self, mut told: impl FnMut(u64)) -> Result<(), RotateError> {
         let named = self.named_keys().await?;
         self.keyring.learn(&named);

@@ -54,7 +54,7 @@ impl Store {
     /// Opens the store of `engine`.
     ///
     /// If it is empty, the first of `keys` becomes the one that seals. Otherwise `keys` must include every key that the
-    /// store names.
+    /// store's secrets may be sealed under.
     ///
     /// # Errors
     ///
