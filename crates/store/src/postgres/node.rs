@@ -34,7 +34,7 @@ const TRIES: u8 = 8;
 const BACKOFF: Duration = Duration::from_millis(4);
 /// The pause between two queries that read back an attempt.
 const READ_BACK_PAUSE: Duration = Duration::from_millis(100);
-/// How long `close` waits for connections to end; it need not succeed.
+/// How long each step of `close` may wait for the server; it need not succeed.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// If the server refuses another connection: how often to look for a free one of ours, and when to ask the server
 /// again.
