@@ -1,4 +1,4 @@
-//! Addresses that a user is known at, each with a count of failures of its own.
+//! Addresses where a user has logged in, each with its own failure count.
 
 use alloc::vec::Vec;
 use core::{
@@ -9,15 +9,15 @@ use core::{
 
 use crate::{Lockout, MfaError, Policy, UnixMillis};
 
-/// What is taken for one place: an IPv4 address, or an IPv6 /64, all of which one customer of a
-/// network has.
+/// The unit that addresses are compared by: an IPv4 address, or an IPv6 /64, since one customer of
+/// a network usually has a whole /64.
 ///
 /// ```
 /// use core::net::IpAddr;
 /// use keyproof_mfa::Network;
 ///
 /// let (one, other): (IpAddr, IpAddr) = ("2001:db8::1".parse()?, "2001:db8::ffff".parse()?);
-/// assert_eq!(Network::of(one), Network::of(other)); // of one subscriber
+/// assert_eq!(Network::of(one), Network::of(other)); // the same subscriber
 /// assert_ne!(Network::of("192.0.2.1".parse()?), Network::of("192.0.2.2".parse()?));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -32,8 +32,8 @@ enum Place {
 }
 
 impl Network {
-    /// The network of an address. An IPv4-mapped one (RFC 4291, section 2.5.5.2) is an IPv4
-    /// address.
+    /// Returns the network of an address. An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2)
+    /// is treated as an IPv4 address.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => Place::V4(address),
@@ -58,7 +58,7 @@ impl fmt::Display for Network {
 impl FromStr for Network {
     type Err = MfaError;
 
-    /// Reads what [`Display`](fmt::Display) writes, and nothing else.
+    /// Parses the output of [`Display`](fmt::Display), and nothing else.
     fn from_str(text: &str) -> Result<Self, MfaError> {
         let place = match text.strip_suffix("/64") {
             None => text.parse().ok().map(Place::V4),
@@ -72,19 +72,19 @@ impl FromStr for Network {
     }
 }
 
-/// Which of a user's known addresses. It is never another's while a challenge may name it, not even
-/// after this one was forgotten.
+/// The number of one of a user's known addresses. It is not reused while a challenge may refer to
+/// it, even after the address has been forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct AddressId(pub(crate) u64);
 
-/// Where a user has logged in with every factor of late, in one record, so that their number is
-/// bounded.
+/// The addresses where a user has recently logged in with every factor. They are in one record, so
+/// that their number is bounded.
 ///
-/// Each has a count of failures of its own: a stranger elsewhere, who knows a name and guesses, does
-/// not shut its user out there. An address is known for 30 days after its last login
-/// ([`Policy::address_lifetime`]), and only the 10 latest are ([`Policy::addresses`]).
+/// Each address has its own failure count, so a stranger elsewhere who guesses at the user's name
+/// does not lock the user out there. An address is known for 30 days after its last login
+/// ([`Policy::address_lifetime`]), and only the 10 latest are kept ([`Policy::addresses`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
@@ -95,9 +95,9 @@ pub struct AddressId(pub(crate) u64);
     )
 )]
 pub struct Addresses {
-    /// The number of the next one.
+    /// The number of the next address.
     pub(crate) next: u64,
-    /// In the order of their last logins.
+    /// Ordered by last login.
     pub(crate) known: Vec<KnownAddress>,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct KnownAddress {
 }
 
 impl Addresses {
-    /// When nothing of this matters any more.
+    /// When the record no longer has any effect and may be removed.
     pub fn expires_at(&self) -> UnixMillis {
         let expiries = self.known.iter().map(|known| {
             let counted_until = known.lockout.map(|lockout| lockout.expires_at());
@@ -142,8 +142,8 @@ impl Addresses {
         known.find(|known| known.id == id && now < known.known_until)
     }
 
-    /// Somebody has logged in there with every factor. The ones that this is too many for are known
-    /// no more, the longest unused first.
+    /// Records a login with every factor from this network. If there are then too many addresses,
+    /// the longest unused ones are forgotten.
     pub(crate) fn learn(&mut self, network: Network, now: UnixMillis, policy: &Policy) {
         let known_until = now.saturating_add(policy.address_lifetime);
         let before = self.recognise(network, now);
@@ -174,7 +174,7 @@ impl Addresses {
         self.known.push(known);
     }
 
-    /// What is counted where the user is known.
+    /// The failure counts of the addresses that are known now.
     pub(crate) fn live_lockouts(&self, now: UnixMillis) -> impl Iterator<Item = Lockout> {
         let live = self
             .known

@@ -4,11 +4,11 @@ use crate::{AddressId, Counter, Generation, UnixMillis, User};
 
 /// An accepted password that waits for its second factor.
 ///
-/// The caller keeps it under the digest of a random token that the client sends back with the
-/// code. A user may have several; each is spent by success, by expiry and by any lock of the
-/// count that its password came by: that of the address where the user is known, or of the name.
-/// Wrong codes count there too, wherever they come from. One leaves the challenge as it is: what is
-/// counted is in the [`Lockout`](crate::Lockout).
+/// The caller stores it under the digest of a random token, which the client sends back with the
+/// code. A user may have several. A challenge ends by success, by expiry, or when its counter
+/// locks: the counter of the address if the user is known there, otherwise that of the name. Wrong
+/// codes count in the same counter, wherever they come from. A wrong code does not change the
+/// challenge: failures are counted in the [`Lockout`](crate::Lockout).
 ///
 /// ```
 /// use keyproof_mfa::{Client, FirstFactor, KeyKind, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
@@ -25,7 +25,7 @@ use crate::{AddressId, Counter, Generation, UnixMillis, User};
 /// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
 /// assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
 /// let challenge = begun.next.challenge.ok_or("it was just made")?;
-/// assert_eq!(challenge.user().id(), UserId::new("example.org", "ada")); // whose records the answer is judged by
+/// assert_eq!(challenge.user().id(), UserId::new("example.org", "ada")); // the user whose records are loaded to verify the answer
 /// assert_eq!(challenge.expires_at(), now.saturating_add(policy.challenge_lifetime));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -43,29 +43,29 @@ pub struct Challenge {
     pub(crate) key: Generation,
     /// Where its password came from, if the user was known there.
     pub(crate) address: Option<AddressId>,
-    /// How often its count had locked when it was made.
+    /// How often its counter had locked when the challenge was made.
     pub(crate) locks: u64,
     pub(crate) expires_at: UnixMillis,
 }
 
 impl Challenge {
-    /// Whose password was accepted.
+    /// The user whose password was accepted.
     pub const fn user(&self) -> User {
         self.user
     }
 
-    /// From when on it cannot be answered.
+    /// From when on the challenge can no longer be answered.
     pub const fn expires_at(&self) -> UnixMillis {
         self.expires_at
     }
 
-    /// Who pays for a wrong code.
+    /// The counter for wrong codes.
     pub(crate) fn counter(&self) -> Counter {
         self.address.map_or(Counter::Name, Counter::Address)
     }
 
-    /// Whether it can still be answered, by the user as they are now. `locks` is how often its count
-    /// has locked, if there is still such a count.
+    /// Checks that the challenge can still be answered, given the user's current state. `locks` is
+    /// how often its counter has locked; `None` if that counter no longer exists.
     pub(crate) fn check(
         &self,
         user: User,
@@ -89,25 +89,25 @@ impl Challenge {
     }
 }
 
-/// Why a challenge cannot be answered any more. Such an attempt is not counted.
+/// Why a challenge can no longer be answered. Such an attempt is not counted.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum ChallengeOver {
-    /// The user is no longer known where its password came from.
+    /// The address that the password came from is no longer known.
     #[error("the challenge was for an address that is no longer known: log in again")]
     AddressForgotten,
-    /// Its time is over.
+    /// It has expired.
     #[error("the challenge has expired: log in again")]
     Expired,
-    /// The key it was made for is gone.
+    /// The key it was made for has been removed.
     #[error("the challenge was for a key that is gone: log in again")]
     KeyChanged,
-    /// Its count has locked since.
+    /// Its counter has locked since.
     #[error("the challenge was spent by a lock: log in again")]
     Locked,
-    /// There is none, or it has been answered.
+    /// It does not exist, or has been answered.
     #[error("there is no such challenge: log in again")]
     Unknown,
-    /// It is another user's, or from before a change of password.
+    /// It belongs to another user, or predates a change of password.
     #[error("the challenge is another user's, or older than their password: log in again")]
     UserChanged,
 }

@@ -1,4 +1,4 @@
-//! What a decision changed, record by record.
+//! The differences between the records before and after a decision.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use crate::{
     Addresses, Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Sessions, UserRecords,
 };
 
-/// Which of a user's records.
+/// One of the records of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RecordKind {
@@ -27,7 +27,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// All of them.
+    /// All kinds of record.
     pub const ALL: [Self; 7] = [
         Self::Addresses,
         Self::Challenge,
@@ -38,7 +38,7 @@ impl RecordKind {
         Self::Sessions,
     ];
 
-    /// The name of its member of [`UserRecords`], for a column or a key.
+    /// The name of the field in [`UserRecords`], for use as a column or a key.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Addresses => "addresses",
@@ -58,7 +58,7 @@ impl fmt::Display for RecordKind {
     }
 }
 
-/// A record that is there. With the feature `serde` it is written in its stored form.
+/// A record that exists. With the feature `serde` it serialises in its stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Record<'a> {
@@ -79,7 +79,7 @@ pub enum Record<'a> {
 }
 
 impl Record<'_> {
-    /// Which it is.
+    /// The kind of this record.
     pub const fn kind(&self) -> RecordKind {
         match self {
             Self::Addresses(_) => RecordKind::Addresses,
@@ -111,16 +111,16 @@ impl serde::Serialize for Record<'_> {
 /// What a store has to do with one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
-    /// There was none.
+    /// Insert the record, which did not exist.
     Insert(Record<'a>),
-    /// There is none any more.
+    /// Remove the record.
     Remove(RecordKind),
-    /// There was another; at the version that was read.
+    /// Replace the record, at the version that was read.
     Replace(Record<'a>),
 }
 
 impl Change<'_> {
-    /// Which record.
+    /// The kind of the record that changes.
     pub const fn kind(&self) -> RecordKind {
         match self {
             Self::Insert(record) | Self::Replace(record) => record.kind(),
@@ -130,7 +130,7 @@ impl Change<'_> {
 }
 
 impl UserRecords {
-    /// A record, if it is there.
+    /// Returns the record of this kind, if it exists.
     pub fn record(&self, kind: RecordKind) -> Option<Record<'_>> {
         match kind {
             RecordKind::Addresses => self.addresses.as_ref().map(Record::Addresses),
@@ -143,12 +143,14 @@ impl UserRecords {
         }
     }
 
-    /// What leads from these records, as they were read, to those of a
-    /// [`Decision`](crate::Decision): to be committed in one atomic batch, in which whatever is not
-    /// named here is required to be as it was read. [`UserRecords::user`] is not among them, since
-    /// the caller keeps it with the password: where it differs, as after [`renew`](UserRecords::renew),
-    /// it is committed too, or challenges of before stay good. A right password or code changes the counters too, so that
-    /// its commit conflicts with that of a failure which was judged on the same records.
+    /// Returns the changes from these records, as they were read, to `next`, the records of a
+    /// [`Decision`](crate::Decision).
+    ///
+    /// Commit them in one atomic batch, which also requires every record not named here to be
+    /// unchanged. [`UserRecords::user`] is not included, since the caller stores it with the
+    /// password. If it differs, as after [`renew`](UserRecords::renew), commit it too: otherwise
+    /// earlier challenges stay valid. A right password or code also changes the counters, so its
+    /// commit conflicts with that of a failure decided on the same records.
     ///
     /// ```
     /// use keyproof_mfa::{Client, Password, Policy, RecordKind, UnixMillis, User, UserId, UserRecords};

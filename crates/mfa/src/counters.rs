@@ -1,17 +1,17 @@
-//! Which count pays for an attempt, and what becomes of it.
+//! Which counter counts an attempt, and how an attempt changes it.
 
 use crate::{
     Addresses, Counter, Failure, Fingerprint, Locked, Lockout, Network, Policy, SessionId,
     Sessions, UnixMillis, UserRecords, lockout::Guess,
 };
 
-/// Who asks to be logged in, as far as that can be told before they are.
+/// What is known about a client that wants to log in.
 ///
 /// ```
 /// use keyproof_mfa::{Client, Fingerprint, Network};
 ///
-/// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // from a cookie of the browser's
-/// let network = Network::of("192.0.2.7".parse()?); // of the connection, or as a trusted proxy says
+/// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // from a cookie of the browser
+/// let network = Network::of("192.0.2.7".parse()?); // of the connection, or as reported by a trusted proxy
 /// let client = Client { fingerprint: Some(&fingerprint), network: Some(network) };
 /// assert!(Client::STRANGER.network.is_none());
 /// # drop(client);
@@ -19,14 +19,14 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Client<'a> {
-    /// What comes with the password to tell the device from others, if anything does.
+    /// A text sent with the password that identifies the device, if there is one.
     pub fingerprint: Option<&'a Fingerprint>,
     /// Where the request comes from, if that is known.
     pub network: Option<Network>,
 }
 
 impl Client<'_> {
-    /// One of whom nothing is known.
+    /// A client about which nothing is known.
     pub const STRANGER: Self = Client {
         fingerprint: None,
         network: None,
@@ -34,7 +34,8 @@ impl Client<'_> {
 }
 
 impl UserRecords {
-    /// Whether a password now would be refused unjudged; to be asked before it is hashed.
+    /// Returns an error if a password sent now would be refused unchecked. Call this before hashing
+    /// the password.
     ///
     /// ```
     /// use keyproof_mfa::{Client, Counter, Password, Policy, UnixMillis, User, UserId, UserRecords};
@@ -58,7 +59,7 @@ impl UserRecords {
         self.unlocked(self.counter(client, now), now)
     }
 
-    /// The same, of what somebody is asked for who has logged in.
+    /// Like [`admit`](Self::admit), for a user who is logged in, in this session.
     ///
     /// # Errors
     ///
@@ -67,15 +68,15 @@ impl UserRecords {
         self.unlocked(Counter::Session(session), now)
     }
 
-    /// Whether fingerprints are not looked at now, because too many of no device came with the right password: every login
-    /// takes a code.
+    /// Whether fingerprints are ignored now, because too many unknown ones came with the right
+    /// password. Every login then takes a code.
     pub fn are_fingerprints_locked(&self, now: UnixMillis) -> bool {
         let devices = self.bound_devices();
         devices.is_some_and(|devices| devices.are_guessed(now))
     }
 
-    /// Whether anything is locked now: the name, an address that the user is known at, a trusted
-    /// device, a session or the fingerprints of devices.
+    /// Whether anything is locked now: the name, a known address, a trusted device, a session, or
+    /// the fingerprints of devices.
     pub fn is_locked(&self, now: UnixMillis) -> bool {
         let addresses = self.addresses.iter();
         let addresses = addresses.flat_map(|addresses| addresses.live_lockouts(now));
@@ -94,8 +95,8 @@ impl UserRecords {
         is_any || self.are_fingerprints_locked(now)
     }
 
-    /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that a
-    /// lock has spent stay spent.
+    /// Lifts every lock and clears the failure counts, for an operator. Challenges that a lock has
+    /// ended stay ended.
     #[must_use = "the locks last until these records are committed"]
     pub fn unlock(mut self) -> Self {
         self.lockout = self.lockout.map(Lockout::cleared);
@@ -120,7 +121,7 @@ impl UserRecords {
         }
     }
 
-    /// Who pays for a failure of a login by this client.
+    /// The counter for a login by this client.
     pub(crate) fn counter(&self, client: Client<'_>, now: UnixMillis) -> Counter {
         let device = self
             .bound_devices()
@@ -147,7 +148,7 @@ impl UserRecords {
         }
     }
 
-    /// How often this count has locked; `None` if there is no such count any more.
+    /// How often this counter has locked; `None` if the counter no longer exists.
     pub(crate) fn locks(&self, counter: Counter, now: UnixMillis) -> Option<u64> {
         if let Counter::Address(id) = counter {
             self.addresses.as_ref()?.get(id, now)?;
@@ -169,8 +170,8 @@ impl UserRecords {
         failure
     }
 
-    /// A right password or code was seen: the commit has to conflict with that of a failure. Of a
-    /// device and of an address there is a record to conflict over.
+    /// Makes a commit after a right password or code conflict with that of a failure. For a device
+    /// or an address, a record to conflict on exists already.
     pub(crate) fn witness(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) {
         match counter {
             Counter::Address(_) | Counter::Device(_) => {}
@@ -181,11 +182,11 @@ impl UserRecords {
         }
     }
 
-    /// Every factor was seen that there is to be shown.
+    /// Ends the count: every required factor was right.
     pub(crate) fn succeed(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) {
         self.witness(counter, now, policy);
         let next = match counter {
-            // No challenge is told by their locks.
+            // No challenge depends on the number of their locks.
             Counter::Device(_) | Counter::Session(_) => None,
             Counter::Address(_) | Counter::Name => {
                 self.lockout_of(counter, now).map(Lockout::cleared)
@@ -194,7 +195,7 @@ impl UserRecords {
         self.put_lockout(counter, next, now, policy);
     }
 
-    /// Keeps the count of a challenge until the challenge is over.
+    /// Keeps the counter of a challenge until the challenge expires.
     pub(crate) fn outlive(
         &mut self,
         counter: Counter,
@@ -207,7 +208,7 @@ impl UserRecords {
         self.put_lockout(counter, next, now, policy);
     }
 
-    /// The user has logged in there with every factor.
+    /// Records a login with every factor from this network.
     pub(crate) fn learn(&mut self, network: Option<Network>, now: UnixMillis, policy: &Policy) {
         if let Some(network) = network {
             let addresses = self.addresses.get_or_insert_with(Addresses::new);

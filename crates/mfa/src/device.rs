@@ -1,4 +1,4 @@
-//! Devices from which a password alone logs in.
+//! Trusted devices, which log in with the password alone.
 
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -11,22 +11,22 @@ use crate::{
     lockout::Guess,
 };
 
-/// What a client says to be known again: an opaque text of its own choice.
+/// A secret, opaque text by which a client identifies its device.
 ///
-/// Records keep SHA-256 of it together with the user and the key's generation, 128 random bits. So
-/// equal fingerprints cannot be seen across users or enrolments, and no table computed in advance
-/// helps; but whoever reads a record can try likely fingerprints against it one by one. They still
-/// need the password. A caller who wants more hands in an HMAC of the fingerprint under a key that
-/// is not in the database.
+/// Records contain its SHA-256 digest together with the user and the key's generation, which is 128
+/// random bits. So equal fingerprints cannot be matched across users or enrolments, and precomputed
+/// tables do not help. Somebody who reads a record can still test likely fingerprints against it
+/// one by one, but also needs the password. For more protection, pass an HMAC of the fingerprint
+/// under a key that is not in the database.
 ///
-/// Whoever has the password alone cannot try them one by one: after as many that are no trusted
-/// device's as there may be wrong codes ([`Policy::lockout_failures`]), no device is known by its
-/// fingerprint until a lock is over or a code was shown, and every login takes a code.
+/// Somebody who has only the password cannot test fingerprints one by one. After as many unknown
+/// fingerprints as there may be failures ([`Policy::lockout_failures`]), fingerprints are ignored
+/// until the lock ends or a code is accepted. Until then every login takes a code.
 ///
 /// ```
 /// use keyproof_mfa::{Fingerprint, NewDevice};
 ///
-/// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // drawn by the device, and a secret of it
+/// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // drawn by the device, and its secret
 /// assert!(!format!("{fingerprint:?}").contains("6b0a"));
 /// let device = NewDevice::new(fingerprint, [7; 4]).with_name("laptop")?.with_browser("Firefox")?;
 /// assert!(Fingerprint::new("").is_err());
@@ -37,10 +37,10 @@ use crate::{
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// The longest, in bytes.
+    /// The maximum length in bytes.
     pub const MAX_LEN: usize = 1024;
 
-    /// Takes the text that tells the device from all others.
+    /// Creates a fingerprint from a text that is unique to the device.
     ///
     /// # Errors
     ///
@@ -71,15 +71,15 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The number of a device among its user's: 1 to 2^24 - 1, so that clients that read numbers as
-/// 32-bit floats read it exactly.
+/// The number of a device, unique among those of its user. It is 1 to 2^24 - 1, so that clients
+/// that read numbers as 32-bit floats read it exactly.
 ///
 /// ```
 /// use keyproof_mfa::{DeviceId, NoDevice, UnixMillis, User, UserId, UserRecords};
 ///
 /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
 /// let id = DeviceId::new("7".parse()?); // from a path such as /devices/7
-/// assert_eq!(ada.revoke_device(id, UnixMillis::from_secs(1_800_000_000)).verdict, Err(NoDevice)); // none of hers
+/// assert_eq!(ada.revoke_device(id, UnixMillis::from_secs(1_800_000_000)).verdict, Err(NoDevice)); // not one of hers
 /// assert_eq!(id.get(), 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -91,7 +91,7 @@ pub struct DeviceId(u32);
 impl DeviceId {
     const MAX: u32 = (1 << 24) - 1;
 
-    /// Any number; one out of range is no device's.
+    /// Creates an id from any number. One that is out of range matches no device.
     pub const fn new(id: u32) -> Self {
         Self(id)
     }
@@ -120,7 +120,7 @@ impl DeviceId {
 /// ```
 /// use keyproof_mfa::{Fingerprint, MfaError, NewDevice};
 ///
-/// let random = [7; 4]; // of a random source
+/// let random = [7; 4]; // from a random source
 /// let device = NewDevice::new(Fingerprint::new("6b0a4ea6f7d0d7ab")?, random);
 /// let device = device.with_name("Ada's laptop")?.with_browser("Firefox")?.with_operating_system("Linux")?;
 /// assert!(matches!(device.with_name(&"x".repeat(257)), Err(MfaError::DeviceTextTooLong { .. })));
@@ -137,10 +137,10 @@ pub struct NewDevice {
 }
 
 impl NewDevice {
-    /// The most bytes that each text about a device may have.
+    /// The maximum length in bytes of each text about a device.
     pub const MAX_TEXT_LEN: usize = 256;
 
-    /// A device known by `fingerprint` alone; `random` becomes its number.
+    /// Creates a device with no texts. `random` becomes its number.
     pub const fn new(fingerprint: Fingerprint, random: [u8; 4]) -> Self {
         Self {
             fingerprint,
@@ -152,10 +152,11 @@ impl NewDevice {
         }
     }
 
-    /// Ends this user's trust in whatever has this fingerprint, which the device had before it drew itself
-    /// another. Where the fingerprint was copied, the copy is worth nothing from then on at this user.
-    /// Records are a user's own: where another user trusts the same device, as a browser that two people
-    /// share, theirs with this fingerprint stays trusted to the end of its time, and so does the copy.
+    /// Sets the previous fingerprint of this device, which is no longer trusted once the device is.
+    /// If that fingerprint was copied, the copy is useless for this user from then on.
+    ///
+    /// Each user has separate records. If another user trusts the same device, as with a shared
+    /// browser, the old fingerprint stays trusted for them until it expires, and so does a copy.
     ///
     /// ```
     /// use keyproof_mfa::{Fingerprint, NewDevice};
@@ -171,7 +172,7 @@ impl NewDevice {
         self
     }
 
-    /// Says which browser it runs.
+    /// Sets the browser.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ impl NewDevice {
         Ok(self)
     }
 
-    /// Says what its user calls it.
+    /// Sets the name that the user gave it.
     ///
     /// # Errors
     ///
@@ -191,7 +192,7 @@ impl NewDevice {
         Ok(self)
     }
 
-    /// Says which operating system it runs.
+    /// Sets the operating system.
     ///
     /// # Errors
     ///
@@ -214,7 +215,7 @@ fn bounded(field: &'static str, text: &str) -> Result<String, MfaError> {
     Ok(text.into())
 }
 
-/// What is kept of a trusted device.
+/// A trusted device, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Device {
     pub(crate) id: DeviceId,
@@ -228,32 +229,32 @@ pub struct Device {
 }
 
 impl Device {
-    /// Its number.
+    /// The device's number.
     pub const fn id(&self) -> DeviceId {
         self.id
     }
 
-    /// Which browser it runs, if that was said.
+    /// The browser, if set.
     pub fn browser(&self) -> Option<&str> {
         self.browser.as_deref()
     }
 
-    /// What its user calls it, if that was said.
+    /// The name that the user gave it, if set.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Which operating system it runs, if that was said.
+    /// The operating system, if set.
     pub fn operating_system(&self) -> Option<&str> {
         self.operating_system.as_deref()
     }
 
-    /// Since when it is trusted.
+    /// When the device was trusted.
     pub const fn trusted_at(&self) -> UnixMillis {
         self.trusted_at
     }
 
-    /// From when on it is not.
+    /// From when on the device is no longer trusted.
     pub const fn expires_at(&self) -> UnixMillis {
         self.expires_at
     }
@@ -263,8 +264,8 @@ impl Device {
     }
 }
 
-/// The devices that a user trusts, in one record, so that their number is bounded and all of them
-/// go at once.
+/// The devices that a user trusts. They are in one record, so that their number is bounded and all
+/// of them can be removed at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
@@ -274,14 +275,14 @@ impl Device {
 pub struct Devices {
     pub(crate) user: User,
     pub(crate) key: Generation,
-    /// In the order they came to be trusted.
+    /// Ordered by when they were trusted.
     pub(crate) devices: Vec<Device>,
-    /// Fingerprints of none of them that came with the right password.
+    /// Counts unknown fingerprints that came with the right password.
     pub(crate) guesses: Option<Lockout>,
 }
 
 impl Devices {
-    /// When the last of them expires.
+    /// When the last device expires.
     pub fn expires_at(&self) -> UnixMillis {
         let expiries = self.devices.iter().map(Device::expires_at);
         expiries.max().unwrap_or_default()
@@ -296,14 +297,15 @@ impl Devices {
         }
     }
 
-    /// Whether fingerprints are not looked at now, for too many of no device came with the right password.
+    /// Whether fingerprints are ignored now, because too many unknown ones came with the right
+    /// password.
     pub(crate) fn are_guessed(&self, now: UnixMillis) -> bool {
         let lock = self.guesses.and_then(|guesses| guesses.locked_until(now));
         lock.is_some()
     }
 
-    /// Counts a fingerprint of none of them that came with the right password, unless none is looked at or there is no device
-    /// whose it could be.
+    /// Counts an unknown fingerprint that came with the right password. Does nothing if
+    /// fingerprints are ignored now, or if no device is trusted.
     pub(crate) fn count_guess(&mut self, now: UnixMillis, policy: &Policy) {
         if self.are_guessed(now) || self.live(now).next().is_none() {
             return;
@@ -327,7 +329,8 @@ impl Devices {
         devices.find(|device| device.id == id && device.is_live(now))
     }
 
-    /// The live device with this fingerprint; all are compared, whichever it is.
+    /// Returns the live device with this fingerprint. It compares all of them, so that timing does
+    /// not reveal which one matched.
     pub(crate) fn recognise(&self, fingerprint: &Fingerprint, now: UnixMillis) -> Option<DeviceId> {
         let digest = fingerprint.digest(self.user, self.key);
         let mut found = 0;
@@ -339,8 +342,8 @@ impl Devices {
         (found != 0).then_some(DeviceId(found))
     }
 
-    /// Trusts one more: the one with the same fingerprint goes, the one that it is in place of, and
-    /// the oldest if there are too many.
+    /// Trusts one more device. Removes the device with the same fingerprint, the one that it
+    /// replaces, and the oldest ones if there are too many.
     pub(crate) fn trust(&mut self, new: NewDevice, now: UnixMillis, policy: &Policy) -> Trusted {
         self.devices.retain(|device| device.is_live(now));
         let same = self.take(&new.fingerprint, now);
@@ -357,7 +360,7 @@ impl Devices {
             .collect();
 
         let mut id = DeviceId::random(new.random);
-        // A number given up just now is not given to another device at once.
+        // The number of a replaced device is not reused at once.
         let taken = |id| {
             [same, former].contains(&Some(id)) || self.devices.iter().any(|device| device.id == id)
         };
@@ -381,14 +384,15 @@ impl Devices {
         }
     }
 
-    /// Removes the live device with this fingerprint, if there is one, and says which it was.
+    /// Removes the live device with this fingerprint, if there is one, and returns its number.
     fn take(&mut self, fingerprint: &Fingerprint, now: UnixMillis) -> Option<DeviceId> {
         let found = self.recognise(fingerprint, now);
         self.devices.retain(|device| Some(device.id) != found);
         found
     }
 
-    /// One that has expired is none, but goes all the same: a clock set back does not bring it back.
+    /// An expired device is reported as missing, but removed too, so that setting the clock back
+    /// does not restore it.
     pub(crate) fn revoke(&mut self, id: DeviceId, now: UnixMillis) -> Result<(), NoDevice> {
         let live = self.live_mut(id, now).is_some();
         self.devices.retain(|device| device.id != id);
@@ -396,16 +400,16 @@ impl Devices {
     }
 }
 
-/// A device has come to be trusted.
+/// The result of trusting a device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trusted {
     /// Its number.
     pub id: DeviceId,
-    /// Devices that are trusted no more because there were too many: one, the oldest, unless the
-    /// policy was lowered.
+    /// Devices no longer trusted because there were too many: the oldest one, or more if the
+    /// policy's limit was lowered.
     pub ended: Vec<DeviceId>,
-    /// The device whose place it takes: the one with the same fingerprint, else the one that it was
-    /// said to be [in place of](NewDevice::in_place_of).
+    /// The device that it replaces: the one with the same fingerprint, otherwise the one given to
+    /// [`NewDevice::in_place_of`].
     pub replaced: Option<DeviceId>,
 }
 

@@ -3,8 +3,8 @@ use core::fmt;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// SHA-256 of a label and of parts that each carry their length, so that no two lists of parts
-/// give one digest and one kind of value is never taken for another.
+/// SHA-256 of a label and of length-prefixed parts. Different lists of parts, or different kinds of
+/// value, never hash the same input.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -35,7 +35,7 @@ impl ConstantTimeEq for Digest {
 }
 
 impl fmt::Debug for Digest {
-    /// Without the digest: that of a short fingerprint can be searched for.
+    /// Omits the digest, since a short fingerprint can be found from it by search.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digest([redacted])")
     }

@@ -1,4 +1,4 @@
-//! Coming by a key, losing it, and the recovery codes for when a phone is lost.
+//! Enrolling and removing a key, and recovery codes for a lost phone.
 
 use thiserror::Error;
 
@@ -10,56 +10,56 @@ use crate::{
     totp::Wrong,
 };
 
-/// A key is pending.
+/// A key was enrolled, and is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Enrolled {
-    /// Whether it takes the place of a key that was pending too.
+    /// Whether it replaced another pending key.
     pub replaced: bool,
 }
 
 /// Why no key was enrolled.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum EnrolRefusal {
-    /// There is an active key, to be removed first. The password was not judged.
+    /// A key is active and must be removed first. The password was not checked.
     #[error("a key is active already: remove it first")]
     AlreadyActive,
-    /// Neither judged nor counted.
+    /// Locked: nothing was checked or counted.
     #[error(transparent)]
     Locked(Locked),
-    /// Counted.
+    /// The password was wrong. The failure was counted.
     #[error("wrong password")]
     WrongPassword(Failure),
 }
 
-/// A pending key has become active.
+/// A pending key was activated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Activated;
 
 /// Why a key was not activated.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum ActivateRefusal {
-    /// It is active.
+    /// The key is active already.
     #[error("the key is active already")]
     AlreadyActive,
-    /// Neither judged nor counted.
+    /// Locked: nothing was checked or counted.
     #[error(transparent)]
     Locked(Locked),
-    /// There is none.
+    /// There is no key.
     #[error("there is no key: enrol one first")]
     NoKey,
-    /// Counted.
+    /// The code was wrong. The failure was counted.
     #[error("wrong code")]
     WrongCode(Failure),
 }
 
-/// A key is gone, and all that hung on it.
+/// A key was removed, with everything that depended on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRemoved {
-    /// How many devices are trusted no more.
+    /// How many trusted devices were removed.
     pub devices: usize,
-    /// How many unused recovery codes are good no more.
+    /// How many unused recovery codes were removed.
     pub recovery_codes: usize,
-    /// Whether the key was active: codes were asked for until now.
+    /// Whether the key was active, so that logins required a code.
     pub was_active: bool,
 }
 
@@ -71,34 +71,35 @@ pub struct NoKey;
 /// Why no recovery codes were made.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum RecoveryRefusal {
-    /// A code is needed beside the password. Nothing was judged.
+    /// A code is required in addition to the password. Nothing was checked.
     #[error("a code is needed beside the password")]
     CodeNeeded,
-    /// The session has shown no second factor. Nothing was judged.
+    /// The session has shown no second factor. Nothing was checked.
     #[error(transparent)]
     FactorNeeded(FactorNeeded),
-    /// Neither judged nor counted.
+    /// Locked: nothing was checked or counted.
     #[error(transparent)]
     Locked(Locked),
-    /// No key is active that they could stand in for. The password was not judged.
+    /// No key is active that they could replace. The password was not checked.
     #[error("no key is active: activate one first")]
     NoActiveKey,
-    /// A right code that is spent: not counted, as at login.
+    /// The code was right but has been used. Not counted, as at login.
     #[error("the code has been used: wait for the next one")]
     Replayed,
-    /// Counted.
+    /// The code was wrong. The failure was counted.
     #[error("wrong code")]
     WrongCode(Failure),
-    /// Counted. The code was not judged.
+    /// The password was wrong. The failure was counted, and the code was not checked.
     #[error("wrong password")]
     WrongPassword(Failure),
 }
 
 impl UserRecords {
-    /// Enrols a key, which is pending until [`activate`](Self::activate). A pending one is
-    /// replaced. `random` names the enrolment; the caller draws the secret beside it.
+    /// Enrols a key, which is pending until [`activate`](Self::activate). It replaces a pending
+    /// key. `random` becomes the key's [`Generation`]; the caller draws the secret separately.
     ///
-    /// The password is all there is to show here, so a right one ends the session's count.
+    /// The password is the only factor required here, so a right one resets the session's failure
+    /// count.
     ///
     /// ```
     /// use keyproof_mfa::{EnrolRefusal, KeyKind, KeyStatus, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
@@ -111,7 +112,7 @@ impl UserRecords {
     /// let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
     /// assert_eq!(ada.key.as_ref().unwrap().status(), KeyStatus::Pending);
     ///
-    /// // It counts once the phone has shown that it has the secret.
+    /// The key takes effect once the phone has shown that it has the secret.
     /// let code = phone(now);
     /// let activated = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy);
     /// assert!(activated.verdict.is_ok());
@@ -144,11 +145,12 @@ impl UserRecords {
         self.decided(Ok(Enrolled { replaced }))
     }
 
-    /// Activates the pending key by a code of it, which is then spent for login too. A right code
-    /// ends the session's count.
+    /// Activates the pending key with one of its codes, which then cannot be used for login either.
+    /// A right code resets the session's failure count.
     ///
-    /// No address is known any more: whoever had the password alone may have made some known, each
-    /// of which would have guesses at codes of its own. This one becomes known by its next login.
+    /// Activation forgets all known addresses. Somebody who had only the password may have added
+    /// some, and each would allow separate guesses at codes. The current address becomes known
+    /// again at its next login.
     pub fn activate(
         mut self,
         proof: &Proof<'_>,
@@ -169,12 +171,12 @@ impl UserRecords {
         let verdict = match key.accept(proof, now) {
             Ok(active) => {
                 self.key = Some(active);
-                // No challenge of this key names one yet, so their numbers may begin anew.
+                // No challenge for this key refers to an address yet, so their numbers may restart.
                 self.addresses = None;
                 self.succeed(counter, now, policy);
                 Ok(Activated)
             }
-            // A pending key has spent nothing, so nothing can be replayed.
+            // No step of a pending key is spent, so nothing can be replayed.
             Err(Wrong::Code | Wrong::Replayed) => {
                 let failure = self.fail(counter, Guess::Code, now, policy);
                 Err(ActivateRefusal::WrongCode(failure))
@@ -183,8 +185,8 @@ impl UserRecords {
         self.decided(verdict)
     }
 
-    /// Removes the key, pending or active, and with it every challenge, trusted device and
-    /// recovery code. The caller removes the secret in the same batch.
+    /// Removes the key, pending or active, and every challenge, trusted device and recovery code.
+    /// The caller removes the secret in the same batch.
     pub fn remove_key(mut self, now: UnixMillis) -> Decision<KeyRemoved, NoKey> {
         let Some(key) = self.key else {
             return self.decided(Err(NoKey));
@@ -201,12 +203,13 @@ impl UserRecords {
         self.decided(Ok(removed))
     }
 
-    /// Makes ten recovery codes from 800 random bits, to be shown once. Those of before are good
-    /// no more.
+    /// Makes ten recovery codes from 800 random bits, to be shown once. Earlier codes become
+    /// invalid.
     ///
-    /// They get in whoever has them, so they cost what a login costs: the password, and a code of
-    /// the key or one of the recovery codes of before, which is spent and counted as there. Only
-    /// where [`may_leave_code_out`](Self::may_leave_code_out) says so is `proof` not needed.
+    /// A recovery code logs in whoever has it, so making them requires what a login requires: the
+    /// password, and a code of the key or an earlier recovery code, which is spent and counted as
+    /// at login. `proof` may be `None` only if [`may_leave_code_out`](Self::may_leave_code_out)
+    /// returns `true`.
     pub fn make_recovery_codes(
         mut self,
         password: Password,

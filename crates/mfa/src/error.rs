@@ -1,57 +1,55 @@
 use thiserror::Error;
 
-/// Why an input was not taken. No variant contains any part of a code, a fingerprint or a secret.
+/// Why an input was rejected. No variant contains any part of a code, a fingerprint or a secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MfaError {
-    /// A text about a device that is too long.
+    /// A text about a device is too long.
     #[error("a device's {field} of {found} bytes is longer than {limit}")]
     DeviceTextTooLong {
         /// Which text.
         field: &'static str,
         /// Its length in bytes.
         found: usize,
-        /// The most bytes it may have.
+        /// The maximum length in bytes.
         limit: usize,
     },
-    /// An empty fingerprint: it would tell no device from another.
+    /// The fingerprint is empty, so it cannot identify a device.
     #[error("the device's fingerprint is empty: it would tell no device from another")]
     FingerprintEmpty,
-    /// A fingerprint that is too long.
+    /// A fingerprint is too long.
     #[error("a device's fingerprint of {found} bytes is longer than {limit}")]
     FingerprintTooLong {
         /// Its length in bytes.
         found: usize,
-        /// The most bytes it may have.
+        /// The maximum length in bytes.
         limit: usize,
     },
-    /// A stored record of another type, or of a version newer than this release reads.
-    #[error(
-        "the record is neither {newest} nor an older version of it: a later release may have written it, which reads it"
-    )]
+    /// A stored record has another type, or a version newer than this release reads.
+    #[error("the record is not {newest} or an older version of it: it may need a later release")]
     RecordForm {
         /// The type and the newest version that this release reads.
         newest: &'static str,
     },
-    /// A stored record that says something no record of this crate says.
-    #[error("the record's {field} is not possible")]
+    /// A stored record contains a value that this crate never writes.
+    #[error("the record has an invalid {field}")]
     RecordValue {
         /// Which field.
         field: &'static str,
     },
-    /// A recovery code of another length than 16 symbols, separators not counted.
+    /// A recovery code does not have 16 symbols, not counting separators.
     #[error("the recovery code has {found} symbols, not 16")]
     RecoveryCodeLength {
         /// How many it has.
         found: usize,
     },
-    /// A symbol that no recovery code has.
+    /// A recovery code contains a symbol that no recovery code has.
     #[error("not a symbol of a recovery code at byte {at}")]
     RecoveryCodeSymbol {
-        /// Where it begins.
+        /// The byte offset of the symbol.
         at: usize,
     },
-    /// A time that is before the Unix epoch or too late.
+    /// A time is before the Unix epoch or too far in the future.
     #[error("the time is before 1970 or beyond what can be represented")]
     Time,
 }

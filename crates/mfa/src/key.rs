@@ -1,4 +1,4 @@
-//! A user's key: pending until a code of it has been seen, then active until it is removed.
+//! A user's key: pending until one of its codes is accepted, then active until it is removed.
 
 use core::fmt;
 
@@ -9,9 +9,9 @@ use crate::{
     totp::{TotpKey, Wrong},
 };
 
-/// Which enrolment a key comes from: 128 random bits, drawn anew for each.
+/// Identifies the enrolment that a key comes from: 128 random bits, drawn anew for each.
 ///
-/// Challenges, devices and recovery codes name it, so all of them end with their key.
+/// Challenges, devices and recovery codes refer to it, so all of them end with their key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -22,19 +22,19 @@ impl Generation {
         Self(random)
     }
 
-    /// The bits, for a caller who binds something of their own to the enrolment, as by sealing the
-    /// secret with them as associated data.
+    /// The bits, so that a caller can bind other data to the enrolment, for example as associated
+    /// data when sealing the secret.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
-/// What shows that a user possesses their key, and how it is set up.
+/// The kind of a key, and its parameters.
 ///
 /// ```
 /// use keyproof_mfa::{KeyKind, TotpParameters};
 ///
-/// // What every authenticator understands: SHA-1, six digits, 30 seconds.
+/// Supported by every authenticator app: SHA-1, six digits, 30 seconds.
 /// assert_eq!(KeyKind::default(), KeyKind::Totp(TotpParameters::default()));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,20 +50,20 @@ impl Default for KeyKind {
     }
 }
 
-/// Whether a key is asked for at login.
+/// Whether logins require a code of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyStatus {
-    /// Not yet: no code of it has been seen.
+    /// Not yet: none of its codes has been accepted.
     Pending,
-    /// It is.
+    /// Logins require a code.
     Active {
-        /// Since when.
+        /// When it was activated.
         since: UnixMillis,
     },
 }
 
-/// What is kept of a key, but for its secret: the caller seals that, keeps it beside this record
-/// and hands it in with each [`Proof`].
+/// A key, without its secret. The caller seals the secret, stores it beside this record and passes
+/// it in with each [`Proof`].
 ///
 /// ```
 /// use keyproof_mfa::{KeyKind, KeyStatus, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
@@ -76,9 +76,9 @@ pub enum KeyStatus {
 ///
 /// let key = ada.key.ok_or("she has just enrolled one")?;
 /// assert_eq!((key.status(), key.drift_steps()), (KeyStatus::Pending, None));
-/// assert_eq!(key.generation().as_bytes(), &[1; 16]); // what the secret is sealed for, beside her name
+/// assert_eq!(key.generation().as_bytes(), &[1; 16]); // bound to the sealed secret, with her name
 ///
-/// // The clock of her phone is half a minute ahead.
+/// The clock of her phone is half a minute ahead.
 /// let code = phone(UnixMillis::from_secs(1_800_000_030));
 /// let ada = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy).next;
 /// let key = ada.key.ok_or("it stays")?;
@@ -98,7 +98,7 @@ pub struct KeyRecord {
     pub(crate) status: KeyStatus,
 }
 
-/// What each kind of key remembers.
+/// The state of each kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum KeyState {
     Totp(TotpKey),
@@ -122,18 +122,18 @@ impl KeyRecord {
         }
     }
 
-    /// Which enrolment it comes from.
+    /// The enrolment that the key comes from.
     pub const fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Its kind.
+    /// The key's kind.
     pub const fn kind(&self) -> KeyKind {
         let KeyState::Totp(key) = &self.state;
         KeyKind::Totp(key.parameters)
     }
 
-    /// Whether it is asked for at login.
+    /// Whether logins require a code of this key.
     pub const fn status(&self) -> KeyStatus {
         self.status
     }
@@ -143,8 +143,8 @@ impl KeyRecord {
         self.created_at
     }
 
-    /// By how many steps of its period the phone's clock was ahead of this one when its last code was accepted, negative if it
-    /// was behind: -2 to 2, for no more is learned. `None` while it is pending.
+    /// How many steps the phone's clock was ahead when its last code was accepted, negative if it
+    /// was behind. It is limited to -2 to 2. `None` while the key is pending.
     pub const fn drift_steps(&self) -> Option<i8> {
         let KeyState::Totp(key) = &self.state;
         match key.spent {
@@ -153,9 +153,10 @@ impl KeyRecord {
         }
     }
 
-    /// The key once every code that it may have accepted by `now` is spent, as after records of an earlier time were put back
-    /// in the place of later ones: also codes of a phone whose clock is ahead by as much as is ever learned. `None` while it is
-    /// pending, when nothing says of which step its first code was.
+    /// Returns this key with every code spent that it may have accepted by `now`. Use it after a
+    /// restore of older records. It includes the codes of a phone whose clock is ahead by the
+    /// largest drift that is learned. `None` while the key is pending, since the step of its first
+    /// code is then unknown.
     #[must_use = "the codes can be used until this key is committed"]
     pub fn spent_until(&self, now: UnixMillis) -> Option<Self> {
         let KeyState::Totp(key) = &self.state;
@@ -169,7 +170,7 @@ impl KeyRecord {
         matches!(self.status, KeyStatus::Active { .. })
     }
 
-    /// The key after it has accepted a proof; a pending one is active from then on.
+    /// Returns the key after it has accepted a proof, which activates a pending key.
     pub(crate) fn accept(&self, proof: &Proof<'_>, now: UnixMillis) -> Result<Self, Wrong> {
         let KeyState::Totp(key) = &self.state;
         let Proof::Typed { text, secret } = proof;
@@ -185,13 +186,13 @@ impl KeyRecord {
     }
 }
 
-/// What a user shows to prove that the key is theirs.
+/// What a user presents to prove possession of their key.
 ///
 /// ```
 /// use keyproof_mfa::Proof;
 /// use keyproof_mfa::otp::Secret;
 ///
-/// let unsealed = Secret::from_bytes(&[7; 20])?; // what the caller keeps sealed beside the key's record
+/// let unsealed = Secret::from_bytes(&[7; 20])?; // stored sealed beside the key's record
 /// let proof = Proof::Typed { text: "123456", secret: &unsealed };
 /// assert_eq!(format!("{proof:?}"), "Typed([redacted])");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -199,11 +200,11 @@ impl KeyRecord {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Proof<'a> {
-    /// What they typed.
+    /// A typed code.
     Typed {
-        /// A code of a TOTP key: its digits and nothing else. Everywhere except at activation, a
-        /// recovery code too, in any spelling that [`RecoveryCode::parse`](crate::RecoveryCode::parse)
-        /// takes.
+        /// A code of a TOTP key: its digits and nothing else. Except at activation, a recovery code
+        /// is accepted too, in any form that [`RecoveryCode::parse`](crate::RecoveryCode::parse)
+        /// accepts.
         text: &'a str,
         /// The key's secret.
         secret: &'a Secret,

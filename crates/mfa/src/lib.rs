@@ -41,8 +41,8 @@ pub use enrolment::{
 };
 pub use error::MfaError;
 pub use key::{Generation, KeyKind, KeyRecord, KeyStatus, Proof};
-/// The crate that computes the codes: its `Secret`, `Algorithm` and `Digits` are in this API, and
-/// its `otpauth` URIs enrol phones.
+/// The crate that computes the codes. Its `Secret`, `Algorithm` and `Digits` are part of this API,
+/// and its `otpauth` URIs enrol phones.
 pub use keyproof_otp as otp;
 pub use lockout::{Counter, Failure, Locked, Lockout};
 pub use login::{Authenticated, Factor, FirstFactor, LoginRefusal, Password, PasswordRefusal};

@@ -1,4 +1,4 @@
-//! Consecutive failures, and the lock they end in.
+//! Counts of consecutive failures, and the locks they cause.
 
 use core::time::Duration;
 
@@ -9,20 +9,21 @@ use crate::{AddressId, DeviceId, Policy, SessionId, UnixMillis};
 /// Counts consecutive failures, passwords and codes together, and locks at the third
 /// ([`Policy::lockout_failures`]).
 ///
-/// - While it is locked, an attempt is neither judged nor counted: a stranger who keeps trying
+/// - While it is locked, attempts are neither checked nor counted, so a stranger who keeps trying
 ///   cannot prolong the lock.
-/// - When the lock is over the count begins anew at nothing: otherwise one more wrong guess would
-///   lock again, and a stranger could lock somebody out for ever.
-/// - Wrong codes are guesses of somebody who knows the password: each lock that they have a part in
+/// - After a lock the count restarts at zero. Otherwise a single wrong guess would lock again, and
+///   a stranger could lock a user out for ever.
+/// - Wrong codes are guesses by somebody who knows the password. Each lock that they contribute to
 ///   lasts twice as long as the one before, up to a day ([`Policy::lockout_longest`]). Wrong
-///   passwords double nothing: anybody can guess them.
-/// - Only a success that took every factor ends the count, and the doubling with it. A right
-///   password alone does not while a key is active: whoever knows the password could guess codes
-///   without end. The doubling ends with a new password too, and after a day in which codes could
-///   be judged and none was wrong.
-/// - A count that neither a success nor a lock has ended is forgotten a day after its last failure
-///   (later if a challenge is open), so that guesses at names of nobody do not fill a store.
-/// - A clock set back makes a lock last longer, never shorter.
+///   passwords double nothing, since anybody can guess them.
+/// - Only a success with every factor resets the count and the doubling. A right password alone
+///   does not while a key is active; otherwise somebody who knows the password could guess codes
+///   without limit. The doubling also ends with a new password, and after a day in which codes
+///   could be checked and none was wrong.
+/// - A count that neither a success nor a lock has reset is forgotten a day after its last failure
+///   (later if a challenge is open), so that guesses at names that do not exist do not fill a
+///   store.
+/// - Setting the clock back makes a lock longer, never shorter.
 ///
 /// ```
 /// use keyproof_mfa::{Client, Password, Policy, UnixMillis, User, UserId, UserRecords};
@@ -35,7 +36,7 @@ use crate::{AddressId, DeviceId, Policy, SessionId, UnixMillis};
 ///     counted.extend(ada.lockout.map(|lockout| (lockout.failures(), lockout.locked_until(now))));
 /// }
 /// let end = now.saturating_add(policy.lockout);
-/// assert_eq!(counted, [(1, None), (2, None), (0, Some(end))]); // after a lock the count begins anew
+/// assert_eq!(counted, [(1, None), (2, None), (0, Some(end))]); // after a lock the count restarts
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -44,26 +45,26 @@ use crate::{AddressId, DeviceId, Policy, SessionId, UnixMillis};
     serde(into = "crate::stored::Lockout", try_from = "crate::stored::Lockout")
 )]
 pub struct Lockout {
-    /// Since the last success or lock; below the policy's number when it was counted.
+    /// Since the last success or lock; below the policy's limit when it was counted.
     pub(crate) failures: u32,
-    /// How many locks there have been: a challenge from before the last of them is spent.
+    /// How many locks there have been. A challenge older than the last lock has ended.
     pub(crate) locks: u64,
     /// The end of the last lock.
     pub(crate) locked_until: Option<UnixMillis>,
-    /// What wrong codes have made of the length of locks.
+    /// How wrong codes have lengthened the locks.
     pub(crate) doubling: Option<Doubling>,
-    /// When nothing of this matters any more.
+    /// When this no longer has any effect.
     pub(crate) expires_at: UnixMillis,
 }
 
 /// Whether, and how often, wrong codes have doubled the length of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Doubling {
-    /// How many locks wrong codes had a part in.
+    /// How many locks wrong codes contributed to.
     pub(crate) locks: u32,
-    /// Whether one is among the failures that are counted now.
+    /// Whether the current failures include a wrong code.
     pub(crate) counting: bool,
-    /// When a day has passed without one.
+    /// When a day has passed without a wrong code.
     pub(crate) ends_at: UnixMillis,
 }
 
@@ -88,17 +89,17 @@ impl Lockout {
         self.expires_at
     }
 
-    /// Consecutive failures up to now; none while locked.
+    /// The number of consecutive failures so far; 0 while locked.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// The end of the lock, if there is one now.
+    /// The end of the current lock, if there is one.
     pub fn locked_until(&self, now: UnixMillis) -> Option<UnixMillis> {
         self.locked_until.filter(|until| now < *until)
     }
 
-    /// One more failure, at a time when nothing is locked.
+    /// Counts one more failure, at a time when nothing is locked.
     pub(crate) fn failed(
         lockout: Option<Self>,
         counter: Counter,
@@ -137,9 +138,10 @@ impl Lockout {
         (next.outliving(doubled_until.unwrap_or_default()), failure)
     }
 
-    /// What somebody has seen whose password or code was right; an empty one where there was none,
-    /// so that their commit conflicts with that of a failure they know nothing of. Otherwise a right
-    /// guess among many at once would be told after the lock that the wrong ones have led to.
+    /// The lockout to commit after a right password or code: an empty one if there was none. So
+    /// this commit conflicts with that of a failure decided on the same records. Otherwise a right
+    /// guess among many concurrent ones would be answered after the lock that the wrong ones
+    /// caused.
     pub(crate) fn witnessed(lockout: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
         let remembered = Self::remembered(lockout, now);
         if lockout.is_some_and(|lockout| lockout.is_current(now)) {
@@ -149,8 +151,8 @@ impl Lockout {
         }
     }
 
-    /// Kept until `moment` at least, so that a challenge which lives as long can be told from one
-    /// of before the last lock.
+    /// Keeps the record until `moment` at least, so that a challenge that lives as long can be
+    /// compared with the last lock.
     pub(crate) fn outliving(self, moment: UnixMillis) -> Self {
         Self {
             expires_at: self.expires_at.max(moment),
@@ -158,7 +160,7 @@ impl Lockout {
         }
     }
 
-    /// Nothing is counted, locked or doubled any more.
+    /// Resets the count, the lock and the doubling.
     pub(crate) const fn cleared(self) -> Self {
         Self {
             failures: 0,
@@ -168,7 +170,7 @@ impl Lockout {
         }
     }
 
-    /// The next lock is as long as a first one; what is counted and locked stays so.
+    /// Resets the doubling; the count and the lock stay.
     pub(crate) const fn undoubled(self) -> Self {
         Self {
             doubling: None,
@@ -180,8 +182,8 @@ impl Lockout {
         now < self.expires_at
     }
 
-    /// Once it has expired, nothing but the number of locks: a clock set back brings no challenge
-    /// of before one to life.
+    /// Returns the lockout, or only its number of locks once it has expired: setting the clock back
+    /// then does not revive a challenge from before a lock.
     pub(crate) fn remembered(lockout: Option<Self>, now: UnixMillis) -> Self {
         match lockout {
             Some(lockout) if lockout.is_current(now) => lockout,
@@ -194,10 +196,10 @@ impl Lockout {
 }
 
 impl Doubling {
-    /// How long nobody must have guessed a code wrong.
+    /// How long the doubling lasts after the last wrong code.
     const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// What one more failure makes of it.
+    /// The doubling after one more failure.
     fn after(doubling: Option<Self>, guess: Guess, now: UnixMillis) -> Option<Self> {
         let doubling = doubling.filter(|doubling| now < doubling.ends_at);
         match guess {
@@ -212,8 +214,8 @@ impl Doubling {
         }
     }
 
-    /// How often the lock that begins now is doubled: wrong passwords alone leave it as long as the
-    /// last one.
+    /// How often the lock that begins now is doubled. A lock by wrong passwords alone is as long as
+    /// the last one.
     const fn times(self) -> u32 {
         if self.counting {
             self.locks
@@ -222,7 +224,7 @@ impl Doubling {
         }
     }
 
-    /// While it is locked no code is judged, so no day passes without a wrong one.
+    /// No code is checked during a lock, so the day without a wrong code begins after it.
     fn locked(self, until: UnixMillis) -> Self {
         if !self.counting {
             return self;
@@ -235,40 +237,39 @@ impl Doubling {
     }
 }
 
-/// Whose failures are counted.
+/// A counter of failures.
 ///
-/// A guess is counted once. Whoever locks one counter locks no other, so that a stranger who
-/// guesses at a name shuts out neither the places that its user is known at nor the sessions that
-/// they have.
+/// A guess is counted in exactly one counter, and locking one does not lock another. So a stranger
+/// who guesses at a name does not lock out the user's known addresses or sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counter {
-    /// Those of logins from this address, where the user has logged in with every factor of late.
+    /// Logins from this address, where the user has recently logged in with every factor.
     Address(AddressId),
-    /// Those of logins from this trusted device.
+    /// Logins from this trusted device.
     Device(DeviceId),
-    /// Those of logins from everywhere else.
+    /// Logins from everywhere else.
     Name,
-    /// Those of whoever has logged in already, in this session.
+    /// Attempts in this session, by somebody who is logged in.
     Session(SessionId),
 }
 
 /// A failure that has just been counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failure {
-    /// How many there have been in a row, this one included.
+    /// How many there have been in a row, including this one.
     pub consecutive: u32,
-    /// Whose.
+    /// The counter that it was counted in.
     pub counter: Counter,
-    /// If it was the last that the policy allows: until when attempts are refused from now on.
+    /// When the lock ends, if this failure was the last that the policy allows.
     pub locked_until: Option<UnixMillis>,
 }
 
-/// An attempt that was neither judged nor counted, because of earlier ones.
+/// The attempt was neither checked nor counted, because of earlier failures.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[error("locked after too many failures, until {} ms after 1970", .until.as_millis())]
 pub struct Locked {
-    /// Whose.
+    /// The counter that is locked.
     pub counter: Counter,
-    /// From when on attempts are judged again.
+    /// When attempts are checked again.
     pub until: UnixMillis,
 }

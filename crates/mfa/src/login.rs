@@ -1,4 +1,4 @@
-//! Logging in: a password first, then, unless the device is trusted, the second factor.
+//! Logging in: the password first, then the second factor, unless the device is trusted.
 
 use thiserror::Error;
 
@@ -8,7 +8,7 @@ use crate::{
     key::Proof, lockout::Guess, totp::Wrong,
 };
 
-/// What the caller's own check of a password has found. Nobody's password is `Wrong`.
+/// The result of the caller's password check. For a user that does not exist it is `Wrong`.
 ///
 /// ```
 /// use keyproof_mfa::Password;
@@ -17,64 +17,64 @@ use crate::{
 /// let (typed, stored) = ("correct horse", Some("$argon2id$…")); // such as keyproof_auth's PasswordHash
 /// let password = match stored {
 ///     Some(stored) if verify(stored, typed) => Password::Correct,
-///     _ => Password::Wrong, // also of a user that there is not
+///     _ => Password::Wrong, // also if the user does not exist
 /// };
 /// assert_eq!(password, Password::Correct);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Password {
-    /// It is the user's.
+    /// The password is right.
     Correct,
-    /// It is not.
+    /// The password is wrong.
     Wrong,
 }
 
-/// What an accepted password leads to.
+/// The outcome of an accepted password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FirstFactor {
     /// The user is logged in: no key is active.
     Authenticated,
     /// The user is logged in: the device is trusted.
     AuthenticatedByDevice(DeviceId),
-    /// The second factor is asked for; the challenge is in [`UserRecords::challenge`].
+    /// The second factor is required; the challenge is in [`UserRecords::challenge`].
     Challenged,
 }
 
 /// The user is logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authenticated {
-    /// By what, beside the password.
+    /// The second factor that was accepted.
     pub factor: Factor,
-    /// The device that is trusted from now on, if that was asked for.
+    /// The device that is trusted from now on, if requested.
     pub trusted: Option<Trusted>,
 }
 
-/// What was shown as a second factor.
+/// A kind of second factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Factor {
     /// A code of the key.
     Key,
-    /// A recovery code. To be told to the user, and kept in an audit trail.
+    /// A recovery code. Inform the user, and record it in an audit trail.
     RecoveryCode {
-        /// How many are left.
+        /// How many unused codes are left.
         left: usize,
     },
 }
 
-/// Why a password got no further. Exhaustive, as all refusals are: what to answer to a new one is
-/// for each caller to decide.
+/// Why a password was refused. All refusals are exhaustive enums, since each caller must decide how
+/// to answer a new one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum PasswordRefusal {
-    /// Neither judged nor counted.
+    /// Locked: nothing was checked or counted.
     #[error(transparent)]
     Locked(Locked),
-    /// Counted.
+    /// The password was wrong. The failure was counted.
     #[error("wrong password")]
     WrongPassword(Failure),
 }
 
-/// Why a second factor was not accepted.
+/// Why a second factor was refused.
 ///
 /// ```
 /// use keyproof_mfa::{Client, KeyKind, LoginRefusal, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
@@ -92,33 +92,34 @@ pub enum PasswordRefusal {
 /// let wrong = Proof::Typed { text: "not a code", secret: &secret };
 /// let answered = begun.next.answer_challenge(&wrong, None, None, now, &policy);
 /// assert!(matches!(answered.verdict, Err(LoginRefusal::WrongCode(failure)) if failure.consecutive == 1));
-/// assert!(answered.next.challenge.is_some()); // committed with what was counted, and still open
+/// assert!(answered.next.challenge.is_some()); // still open; committed with the counted failure
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum LoginRefusal {
-    /// The challenge cannot be answered any more: neither judged nor counted.
+    /// The challenge can no longer be answered. Nothing was checked or counted.
     #[error(transparent)]
     ChallengeOver(ChallengeOver),
-    /// Neither judged nor counted.
+    /// Locked: nothing was checked or counted.
     #[error(transparent)]
     Locked(Locked),
-    /// A right code, of a step that is spent; or a used recovery code. Not counted: the twins of a
-    /// request that won do not lock its user out.
+    /// The code was right but has been used. Not counted, so that duplicates of a successful
+    /// request do not lock the user out.
     #[error("the code has been used: wait for the next one")]
     Replayed,
-    /// Counted. The challenge can still be answered, unless this failure was the last.
+    /// The code was wrong. The failure was counted. The challenge stays open unless this failure
+    /// locked its counter.
     #[error("wrong code")]
     WrongCode(Failure),
 }
 
 impl UserRecords {
-    /// Step one: a password, and what is known of the client it comes from.
+    /// Begins a login with a password and what is known about the client.
     ///
-    /// A trusted device's failures are counted for it alone, and so are those of an address where
-    /// the user is known: both log in although the user is locked elsewhere. A right password that
-    /// leads to a challenge ends no count; and one with a fingerprint that is no device's is counted
-    /// as a guess at those of the user's devices ([`Fingerprint`](crate::Fingerprint)).
+    /// Failures from a trusted device, or from a known address, are counted only there. So both can
+    /// log in while the user is locked elsewhere. A right password that leads to a challenge resets
+    /// no count. If it comes with an unknown fingerprint, that is counted as a guess at a device's
+    /// fingerprint ([`Fingerprint`](crate::Fingerprint)).
     pub fn begin_login(
         mut self,
         password: Password,
@@ -132,7 +133,7 @@ impl UserRecords {
         }
         let outcome = match (counter, self.active_generation()) {
             (Counter::Device(id), _) => {
-                // A fingerprint is no factor, so nobody becomes known by one.
+                // A fingerprint is no factor, so it does not make an address known.
                 self.succeed(counter, now, policy);
                 FirstFactor::AuthenticatedByDevice(id)
             }
@@ -163,11 +164,12 @@ impl UserRecords {
         self.decided(Ok(outcome))
     }
 
-    /// Step two: the answer to [`UserRecords::challenge`], from `network`; and the device to trust
-    /// if it is right.
+    /// Answers [`UserRecords::challenge`] from `network`, and trusts a device if the answer is
+    /// right.
     ///
-    /// While the count of the challenge is locked this says so, whatever the challenge. A challenge
-    /// that is over or answered is gone from [`Decision::next`].
+    /// While the challenge's counter is locked, this returns [`Locked`](LoginRefusal::Locked),
+    /// whatever the state of the challenge. A challenge that has ended or been answered is removed
+    /// in [`Decision::next`].
     ///
     /// ```
     /// use keyproof_mfa::{Client, FirstFactor, Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
@@ -184,7 +186,7 @@ impl UserRecords {
     /// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
     /// assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
     ///
-    /// // She wants to be spared the code on this browser, which has drawn itself a fingerprint.
+    /// She chooses to skip the code on this browser, which has drawn a fingerprint.
     /// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?;
     /// let browser = NewDevice::new(fingerprint, [7; 4]).with_name("Ada's laptop")?;
     /// let code = phone(now);
@@ -236,8 +238,8 @@ impl UserRecords {
         self.decided(verdict)
     }
 
-    /// Checks the password that somebody who is logged in was asked for again, before something
-    /// that these records do not know of. It ends no count.
+    /// Checks the password again for a user who is logged in, before an action that these records
+    /// do not cover. It resets no count.
     ///
     /// ```
     /// use keyproof_mfa::{Counter, Password, PasswordRefusal, Policy, SessionId, UnixMillis, User, UserId, UserRecords};
@@ -269,7 +271,7 @@ impl UserRecords {
         challenge.check(self.user, self.active_generation(), locks, now)
     }
 
-    /// Spends what the proof shows: a step of the key, or a recovery code.
+    /// Verifies the proof and spends it: a step of the key, or a recovery code.
     pub(crate) fn judge_proof(
         &mut self,
         proof: &Proof<'_>,
@@ -293,8 +295,8 @@ impl UserRecords {
         Ok(Factor::RecoveryCode { left })
     }
 
-    /// A fingerprint that is no device's came with the right password: without a count, whoever has the password could try
-    /// fingerprints until one of them takes the code's place.
+    /// Counts an unknown fingerprint that came with the right password. Without a count, somebody
+    /// who has the password could try fingerprints until one replaced the code.
     fn count_guess(&mut self, now: UnixMillis, policy: &Policy) {
         if self.bound_devices().is_none() {
             return;

@@ -3,7 +3,7 @@ use core::{
     time::Duration,
 };
 
-/// The numbers of the rules. [`Policy::default`] is what keyproof's server uses.
+/// The numbers behind the rules. [`Policy::default`] is what keyproof's server uses.
 ///
 /// ```
 /// use core::time::Duration;
@@ -16,38 +16,38 @@ use core::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Policy {
-    /// How many consecutive failures, passwords and codes counted together, lock: 3.
+    /// How many consecutive failures, passwords and codes together, cause a lock: 3.
     pub lockout_failures: NonZeroU32,
-    /// How long a lock lasts that wrong codes have not doubled: 5 minutes.
+    /// How long a lock lasts that is not doubled: 5 minutes.
     pub lockout: Duration,
-    /// How long one lasts at most that they have: a day; never less than `lockout`.
+    /// The maximum length of a doubled lock: a day. It is never less than `lockout`.
     pub lockout_longest: Duration,
     /// How long a challenge can be answered: 10 minutes.
     pub challenge_lifetime: Duration,
     /// How long a device is trusted: 90 days.
     pub device_lifetime: Duration,
-    /// How many devices a user may trust at a time: 20. One more ends the trust that is oldest.
+    /// How many devices a user may trust at a time: 20. One more ends the oldest trust.
     pub devices: NonZeroU16,
-    /// How long a user is known at an address after a login there with every factor: 30 days.
+    /// How long an address is known after a login there with every factor: 30 days.
     pub address_lifetime: Duration,
-    /// How many addresses a user is known at: the 10 latest.
+    /// How many addresses are known: the 10 latest.
     pub addresses: NonZeroU16,
 }
 
 impl Policy {
-    /// How long failures are remembered that neither a success nor a lock has ended, at least.
-    /// A wrong guess a day is far below what the lock lets through.
+    /// The minimum time that failures are remembered which neither a success nor a lock has reset.
+    /// One wrong guess a day is far below what the lock allows.
     const FAILURES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// How long a lockout is kept after its last failure: also as long as it must know which
-    /// challenges are older than its last lock.
+    /// How long a lockout is kept after its last failure, including the time that it is needed to
+    /// tell which challenges are older than its last lock.
     pub(crate) fn lockout_kept(&self) -> Duration {
         Self::FAILURES_KEPT
             .max(self.lockout)
             .max(self.challenge_lifetime)
     }
 
-    /// How long a lock lasts that has been doubled so often.
+    /// How long a lock lasts that has been doubled `times` times.
     pub(crate) fn lockout_doubled(&self, times: u32) -> Duration {
         let doubled = self.lockout.saturating_mul(2_u32.saturating_pow(times));
         doubled.min(self.lockout_longest.max(self.lockout))

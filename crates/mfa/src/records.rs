@@ -1,4 +1,4 @@
-//! What is kept of a user, and what every decision hands back.
+//! The records of a user, and the result of a decision.
 
 use alloc::vec::Vec;
 
@@ -7,15 +7,15 @@ use crate::{
     NoDevice, RecoveryCodes, Sessions, UnixMillis, User,
 };
 
-/// All that is kept of one user's second factor, as it was read at one moment. `None` is a record
-/// that is not there; somebody nobody has heard of is [`UserRecords::new`].
+/// All records of one user's second factor, as read at one moment. `None` is a record that does not
+/// exist; [`UserRecords::new`] is a user without any.
 ///
-/// Every command takes these by value and hands them back in a [`Decision`].
+/// Every command takes them by value and returns them in a [`Decision`].
 ///
 /// ```
 /// use keyproof_mfa::{Client, FirstFactor, Password, Policy, UnixMillis, User, UserId, UserRecords};
 ///
-/// // Her password's record says who she is; of her second factor there is nothing yet.
+/// Her password's record identifies her; she has no second factor yet.
 /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
 /// let now = UnixMillis::from_secs(1_800_000_000);
 /// let decided = ada.begin_login(Password::Correct, Client::STRANGER, now, &Policy::default());
@@ -29,30 +29,30 @@ use crate::{
 )]
 #[non_exhaustive]
 pub struct UserRecords {
-    /// Who they are.
+    /// The user that the records belong to.
     pub user: User,
-    /// The challenge that this attempt answers; or the one just made.
+    /// The challenge that this attempt answers, or the one just made.
     pub challenge: Option<Challenge>,
-    /// The devices they trust.
+    /// The devices that the user trusts.
     pub devices: Option<Devices>,
-    /// Their key.
+    /// The user's key.
     pub key: Option<KeyRecord>,
-    /// What is counted against their name.
+    /// The failure count of the name.
     pub lockout: Option<Lockout>,
-    /// Where they are known, and what is counted there.
+    /// The known addresses, with their failure counts.
     pub addresses: Option<Addresses>,
-    /// What is counted in sessions of theirs.
+    /// The failure counts of the user's sessions.
     pub sessions: Option<Sessions>,
-    /// Their recovery codes.
+    /// The user's recovery codes.
     pub recovery: Option<RecoveryCodes>,
 }
 
-/// What a command makes of the records, and what it says.
+/// The next records and the verdict of a command.
 ///
-/// Commit before telling anybody: in one atomic batch, insert, replace or remove each record of
-/// `next` that differs from what was read, at the version it was read at, and require the unchanged
-/// ones to be at theirs; [`UserRecords::changes`] names them. If that batch loses a race, read again and decide again. A refusal commits
-/// like an acceptance: a failure is counted in the same batch.
+/// Commit before you report the verdict. In one atomic batch, insert, replace or remove each record
+/// of `next` that differs, at the version that was read, and require the others to be unchanged.
+/// [`UserRecords::changes`] lists the differences. If the batch loses a race, read and decide
+/// again. Commit refusals too: they contain the counted failure.
 ///
 /// ```
 /// use keyproof_mfa::{Client, Decision, Password, PasswordRefusal, Policy, UnixMillis, User, UserId, UserRecords};
@@ -61,20 +61,20 @@ pub struct UserRecords {
 /// let now = UnixMillis::from_secs(1_800_000_000);
 /// let Decision { next, verdict } = read.clone().begin_login(Password::Wrong, Client::STRANGER, now, &Policy::default());
 /// assert!(matches!(verdict, Err(PasswordRefusal::WrongPassword(_))));
-/// // Committed all the same, for the failure is counted there. Only then is the verdict told.
+/// Commit the refusal too, since it contains the counted failure. Only then report it.
 /// assert!(next.lockout.is_some() && read.lockout.is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "what a decision says is true once its records are committed"]
 pub struct Decision<T, E> {
-    /// The records from now on.
+    /// The records to commit.
     pub next: UserRecords,
-    /// What happened, or why it did not.
+    /// What happened, or why it was refused.
     pub verdict: Result<T, E>,
 }
 
 impl UserRecords {
-    /// A user of whom nothing is kept.
+    /// Creates the records of a user who has none.
     pub const fn new(user: User) -> Self {
         Self {
             user,
@@ -88,7 +88,7 @@ impl UserRecords {
         }
     }
 
-    /// The devices that are trusted now, in the order they came to be.
+    /// Returns the devices that are trusted now, ordered by when they were trusted.
     ///
     /// ```
     /// use keyproof_mfa::{UnixMillis, User, UserId, UserRecords};
@@ -104,13 +104,13 @@ impl UserRecords {
         devices.flat_map(|devices| devices.live(now)).collect()
     }
 
-    /// Which of the devices that are trusted now has this fingerprint, if one has.
+    /// Returns the trusted device with this fingerprint, if there is one.
     ///
     /// ```
     /// use keyproof_mfa::{Fingerprint, UnixMillis, User, UserId, UserRecords};
     ///
     /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
-    /// let browser = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // of the browser that the list is shown in
+    /// let browser = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // of the browser that shows the list
     /// assert_eq!(ada.trusted_device(&browser, UnixMillis::from_secs(1_800_000_000)), None);
     /// # Ok::<(), keyproof_mfa::MfaError>(())
     /// ```
@@ -128,14 +128,15 @@ impl UserRecords {
         self.decided(verdict)
     }
 
-    /// The same records under a new password: the user's generation is the next, which the caller
-    /// keeps with the password; every challenge, trusted device and session is gone. Locks last as
-    /// long as they did, but those to come are not doubled.
+    /// Returns the records after a change of password. The user's generation increases by one, and
+    /// the caller stores it with the password. Every challenge and trusted device is removed, and
+    /// sessions' failure counts are cleared. Current locks stay, but the doubling of later ones
+    /// ends.
     ///
     /// ```
     /// use keyproof_mfa::{User, UserId, UserRecords};
     ///
-    /// // She sets a new password: this is committed with its hash, and the number is kept beside that.
+    /// She sets a new password. Its hash and the new generation are committed with these records.
     /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 6));
     /// let renewed = ada.renew();
     /// assert_eq!(renewed.user.generation(), 7);
@@ -148,8 +149,7 @@ impl UserRecords {
         renewed
     }
 
-    /// The same records after a suspension: as [`renew`](Self::renew), but what is counted stays as
-    /// it is.
+    /// Returns the records after a suspension: like [`renew`](Self::renew), but the doubling stays.
     #[must_use = "all stays trusted until these records are committed"]
     pub fn suspend(mut self) -> Self {
         self.user = self.user.renewed();
@@ -174,7 +174,7 @@ impl UserRecords {
         self.active_key().map(KeyRecord::generation)
     }
 
-    /// The devices, unless they are of an earlier key or password, and so none.
+    /// The devices, unless they belong to an earlier key or password and are therefore void.
     pub(crate) fn bound_devices(&self) -> Option<&Devices> {
         self.devices
             .as_ref()

@@ -1,4 +1,4 @@
-//! Recovery codes: what gets a user in who has lost their phone.
+//! Recovery codes, for users who have lost their phone.
 
 use core::fmt;
 
@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{Generation, MfaError, UnixMillis, digest::Digest, totp::Wrong};
 
-/// A recovery code: 80 random bits, shown as four groups of four Base32 symbols (RFC 4648 section
+/// A recovery code: 80 random bits, shown as four groups of four Base32 symbols (RFC 4648, section
 /// 6), as in `ABCD-EFGH-IJKL-MN23`.
 ///
 /// `Debug` hides it, and it is wiped on drop.
@@ -20,8 +20,8 @@ impl RecoveryCode {
     const SYMBOLS: usize = 16;
     const GROUP: usize = 4;
 
-    /// Reads a code as people type it: any case, white space and hyphens anywhere, and 0, 1 and 8,
-    /// which are in no code, for O, I and B.
+    /// Parses a code as people type it: in any case, with white space and hyphens anywhere. 0, 1
+    /// and 8, which no code contains, are read as O, I and B.
     ///
     /// # Errors
     ///
@@ -87,10 +87,10 @@ impl Drop for RecoveryCode {
 
 impl ZeroizeOnDrop for RecoveryCode {}
 
-/// What is kept of a user's recovery codes: the digest of each, and which are used.
+/// The stored form of a user's recovery codes: their digests, and which are used.
 ///
-/// A code has 80 random bits, so its digest, in which the key's generation is the salt, needs no
-/// slow hash to keep it secret.
+/// A code has 80 random bits, and the key's generation is the salt of its digest, so no slow hash
+/// is needed.
 ///
 /// ```
 /// use keyproof_mfa::{KeyKind, Password, Policy, Proof, RecoveryCode, Session, SessionId, Standing, UnixMillis, User, UserId, UserRecords};
@@ -102,7 +102,7 @@ impl ZeroizeOnDrop for RecoveryCode {}
 /// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
 /// # let ada = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy).next;
 ///
-/// // Just after the activation, in the same session; random bytes for each of ten codes.
+/// Just after the activation, in the same session. Each of the ten codes takes random bytes.
 /// let session = Session { id: hers, standing: Standing::Activation };
 /// # let mut random = [[0; 10]; 10];
 /// # random.iter_mut().enumerate().for_each(|(at, bytes)| bytes.fill(at as u8));
@@ -125,7 +125,7 @@ pub struct RecoveryCodes {
     pub(crate) codes: [KeptCode; Self::COUNT],
 }
 
-/// The trace of one code.
+/// The digest of one code, and when it was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KeptCode {
     pub(crate) digest: Digest,
@@ -133,20 +133,20 @@ pub(crate) struct KeptCode {
 }
 
 impl RecoveryCodes {
-    /// How many a user gets at a time.
+    /// How many codes are made at a time.
     pub const COUNT: usize = 10;
     /// When they were made.
     pub const fn made_at(&self) -> UnixMillis {
         self.made_at
     }
 
-    /// How many have not been used.
+    /// How many are unused.
     pub fn left(&self) -> usize {
         let unused = self.codes.iter().filter(|kept| kept.used_at.is_none());
         unused.count()
     }
 
-    /// Makes ten, to be shown once, and what is kept of them.
+    /// Makes ten codes, to be shown once, and their record.
     pub(crate) fn make(
         random: &[[u8; RecoveryCode::LEN]; Self::COUNT],
         key: Generation,
@@ -165,7 +165,8 @@ impl RecoveryCodes {
         (record, codes)
     }
 
-    /// These codes after one of them was used; all are compared, whichever it is.
+    /// Returns these codes with `code` marked as used. It compares all of them, so that timing does
+    /// not reveal which one matched.
     pub(crate) fn accept(&self, code: &RecoveryCode, now: UnixMillis) -> Result<Self, Wrong> {
         let digest = code.digest(self.key);
         let mut place = u8::MAX;

@@ -1,4 +1,4 @@
-//! What a session has shown beside the password, and what it may decide for that.
+//! The factors that a session has shown besides the password, and what they allow it to do.
 
 use core::time::Duration;
 
@@ -6,18 +6,18 @@ use thiserror::Error;
 
 use crate::{Factor, SessionId, UnixMillis, UserRecords, key::KeyStatus};
 
-/// A second factor that a session has shown at its login, and when: for the caller to keep with the
-/// session. A trusted device shows none: its fingerprint is a text that the client chose.
+/// A second factor that a session showed at its login, for the caller to store with the session. A
+/// trusted device shows none: its fingerprint is a text that the client chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Shown {
-    /// By what.
+    /// The kind of factor.
     pub factor: ShownFactor,
     /// When it was accepted.
     pub at: UnixMillis,
 }
 
-/// What a second factor was shown by.
+/// A kind of second factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -37,40 +37,40 @@ impl From<Factor> for ShownFactor {
     }
 }
 
-/// What a session of the user's rests on.
+/// How a session was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// On a password, perhaps from a trusted device; or on nothing that is known.
+    /// By a password, perhaps from a trusted device; or it is not known how.
     Password,
-    /// On a second factor, shown at its login.
+    /// By a second factor, shown at its login.
     Factor,
-    /// On the code by which it has activated the key that is active.
+    /// By the code with which it activated the currently active key.
     Activation,
 }
 
-/// A session that asks for something, and what it rests on.
+/// The session that makes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
-    /// Which: its failures are counted apart.
+    /// Its id, since each session has its own failure count.
     pub id: SessionId,
-    /// What it has shown.
+    /// How it was authenticated.
     pub standing: Standing,
 }
 
-/// A key is active, and the session has shown no factor.
+/// A key is active, but the session has shown no second factor.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[error("the session has shown no second factor: log in with one")]
 pub struct FactorNeeded;
 
 impl UserRecords {
-    /// Whether a session of this user's may decide over keys, devices, recovery codes, passwords and
-    /// the tokens of applications: while a key is active, only one that has shown a factor.
+    /// Checks that a session may manage the user's keys, devices, recovery codes, passwords and
+    /// application tokens. While a key is active, the session must have shown a factor.
     ///
     /// ```
     /// use keyproof_mfa::{Standing, User, UserId, UserRecords};
     ///
     /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
-    /// assert!(ada.may_decide(Standing::Password).is_ok()); // who has no active key need not show it
+    /// assert!(ada.may_decide(Standing::Password).is_ok()); // no key is active, so no factor is required
     /// ```
     ///
     /// # Errors
@@ -84,10 +84,11 @@ impl UserRecords {
         }
     }
 
-    /// Whether recovery codes may be made without a code: by the session that has just activated the
-    /// key, while there are none. So it may once.
+    /// Whether recovery codes may be made without a code: only by the session that has just
+    /// activated the key, and only while there are none. So it is possible once.
     pub fn may_leave_code_out(&self, session: Standing, now: UnixMillis) -> bool {
-        /// Either way: clocks of two nodes differ a little, and one set back prolongs nothing.
+        /// In both directions: the clocks of two nodes differ a little, and setting one back
+        /// extends nothing.
         const LIMIT: Duration = Duration::from_secs(5 * 60);
         let Some(KeyStatus::Active { since }) = self.key.map(|key| key.status) else {
             return false;

@@ -1,10 +1,10 @@
-//! Sessions of users who have logged in, each with a count of failures of its own.
+//! Sessions of logged-in users, each with its own failure count.
 
 use alloc::vec::Vec;
 
 use crate::{Lockout, Policy, UnixMillis, digest::Digest};
 
-/// Which session, as a digest of what the caller calls it.
+/// Identifies a session: a digest of the caller's name for it.
 ///
 /// ```
 /// use keyproof_mfa::SessionId;
@@ -19,18 +19,17 @@ use crate::{Lockout, Policy, UnixMillis, digest::Digest};
 pub struct SessionId(pub(crate) Digest);
 
 impl SessionId {
-    /// Digests the caller's name for a session, which it has drawn at login and keeps for as long as
-    /// the session lives. Sessions of different users have different records, so a name need not say
-    /// whose it is.
+    /// Digests the caller's name for a session. Draw it at login and keep it as long as the
+    /// session. Each user has separate records, so the name need not identify the user.
     pub fn new(name: &str) -> Self {
         Self(Digest::new("session", &[name.as_bytes()]))
     }
 }
 
-/// The failures of a user's sessions, in one record, so that their number is bounded.
+/// The failure counts of a user's sessions, in one record, so that their number is bounded.
 ///
-/// Whoever has logged in is judged by what their own session did: a stranger who knows the name does
-/// not lock it, and neither does another session.
+/// A session is locked only by its own failures, not by another session or by a stranger who knows
+/// the user's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
@@ -38,9 +37,9 @@ impl SessionId {
     serde(into = "crate::stored::Sessions", try_from = "crate::stored::Sessions")
 )]
 pub struct Sessions {
-    /// Until when the record is there to conflict over.
+    /// How long to keep the record as something for commits to conflict on.
     pub(crate) kept_until: UnixMillis,
-    /// Those with something to remember.
+    /// The sessions with failures or a lock.
     pub(crate) counted: Vec<CountedSession>,
 }
 
@@ -51,12 +50,11 @@ pub(crate) struct CountedSession {
 }
 
 impl Sessions {
-    /// The most sessions that are counted at a time. What is forgotten for one more is the count
-    /// that would have been forgotten first; of a lock only if all of them are locked. Each session
-    /// takes a login.
+    /// The maximum number of sessions counted at a time. One more replaces the count that would
+    /// expire first; a locked one only if all are locked. Each session requires a login.
     pub const MAX: usize = 32;
 
-    /// When nothing of this matters any more.
+    /// When the record no longer has any effect and may be removed.
     pub fn expires_at(&self) -> UnixMillis {
         let expiries = self
             .counted
@@ -71,7 +69,7 @@ impl Sessions {
         counted.map(|counted| counted.lockout)
     }
 
-    /// What somebody has seen whose password or code was right: see [`Lockout::witnessed`].
+    /// The record to commit after a right password or code; see [`Lockout::witnessed`].
     pub(crate) fn witnessed(sessions: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
         let current = sessions.filter(|sessions| now < sessions.expires_at());
         current.unwrap_or_else(|| Self {
@@ -80,7 +78,7 @@ impl Sessions {
         })
     }
 
-    /// Nothing is counted any more; the record stays, for whoever commits meanwhile to conflict over.
+    /// Clears every count. The record stays, so that concurrent commits conflict on it.
     pub(crate) fn emptied(self) -> Self {
         Self {
             counted: Vec::new(),
@@ -88,7 +86,7 @@ impl Sessions {
         }
     }
 
-    /// A session's count from now on; `None` is nothing to remember.
+    /// Sets a session's count; `None` removes it.
     pub(crate) fn put(&mut self, id: SessionId, lockout: Option<Lockout>, now: UnixMillis) {
         self.counted
             .retain(|counted| counted.id != id && counted.lockout.is_current(now));

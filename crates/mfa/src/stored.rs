@@ -1,12 +1,12 @@
-//! The stored form of the records, which outlives releases.
+//! The stored form of the records, which must stay readable by later releases.
 //!
-//! Each record is a JSON object (or what another serde format makes of it) whose member `record`
-//! names its type and version. A release reads every version up to its own and writes its own; one
-//! it does not know it refuses. The shapes here never change: a new version is a new variant beside
-//! the old one, and the `TryFrom` below it turns either into today's record.
+//! Each record is a JSON object (or the equivalent in another serde format) whose member `record`
+//! contains its type and version. A release reads every version up to its own, writes its own, and
+//! rejects newer ones. The shapes here never change: a new version is a new variant beside the old
+//! one, and the `TryFrom` below it converts either into the current record.
 //!
-//! Moments are milliseconds since the Unix epoch, digests and generations lower-case hex; absent
-//! members are left out. `tests/stored_form.rs` pins the bytes.
+//! Moments are milliseconds since the Unix epoch; digests and generations are lower-case hex;
+//! absent members are left out. `tests/stored_form.rs` pins the bytes.
 
 use alloc::{string::String, vec::Vec};
 use core::num::NonZeroU64;
@@ -64,7 +64,7 @@ versions!(Sessions, "mfa-sessions/1", SessionsV1);
 versions!(Devices, "mfa-devices/1", DevicesV1);
 versions!(Recovery, "mfa-recovery-codes/1", RecoveryV1);
 
-/// Of the first form unless the user was known at the address.
+/// Version 1, unless the user was known at the address.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "record")]
 pub(crate) enum Challenge {
@@ -76,7 +76,7 @@ pub(crate) enum Challenge {
     Unknown,
 }
 
-/// Of the first form unless there is a doubling.
+/// Version 1, unless there is a doubling.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "record")]
 pub(crate) enum Lockout {
@@ -88,8 +88,8 @@ pub(crate) enum Lockout {
     Unknown,
 }
 
-/// All records of a user in one. One that another release would add is another version, so that no
-/// release drops what it does not know.
+/// All records of a user in one. A release that adds a record adds a version, so that no release
+/// drops a record that it cannot read.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RecordsV1 {
     user: User,
@@ -204,7 +204,7 @@ impl TryFrom<Key> for KeyRecord {
     fn try_from(stored: Key) -> Result<Self, MfaError> {
         let key = stored.known()?;
         let KindV1::Totp(totp) = key.kind;
-        // An active key without a spent step would take the code that activated it again.
+        // An active key without a spent step would accept the code that activated it again.
         if totp.spent.is_some() != key.activated_at.is_some() {
             return Err(MfaError::RecordValue { field: "spent" });
         }
@@ -393,9 +393,10 @@ impl TryFrom<Lockout> for crate::Lockout {
 pub(crate) struct DevicesV1 {
     user: User,
     key: Generation,
-    /// In the order they came to be trusted.
+    /// Ordered by when they were trusted.
     devices: Vec<DeviceV1>,
-    /// A later addition: whoever does not know it drops it, and guesses at fingerprints are counted anew.
+    /// A later addition. A release that does not support it drops it, and then counts guesses at
+    /// fingerprints from zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     guesses: Option<LockoutV2>,
 }
@@ -526,7 +527,7 @@ impl TryFrom<Recovery> for RecoveryCodes {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct AddressesV1 {
     next: u64,
-    /// In the order of their last logins.
+    /// Ordered by last login.
     addresses: Vec<AddressV1>,
 }
 
@@ -645,7 +646,7 @@ pub(crate) mod hex {
         deserializer.deserialize_str(Digits)
     }
 
-    /// Reads them where they stand.
+    /// Decodes the text in place, without a copy.
     struct Digits<const N: usize>;
 
     impl<const N: usize> Visitor<'_> for Digits<N> {
@@ -692,7 +693,7 @@ mod network {
         deserializer.deserialize_str(Text)
     }
 
-    /// Reads it where it stands.
+    /// Parses the text in place, without a copy.
     struct Text;
 
     impl Visitor<'_> for Text {

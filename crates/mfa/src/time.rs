@@ -1,13 +1,13 @@
-//! Moments, and how the other notions of time become them.
+//! Moments, and conversions from other representations of time.
 
 use core::time::Duration;
 
 #[cfg(feature = "std")]
 use crate::MfaError;
 
-/// A moment: milliseconds since the Unix epoch, as the caller's clock shows it.
+/// A moment: milliseconds since the Unix epoch, by the caller's clock.
 ///
-/// Clocks may step back. What was counted, spent or locked before stays so.
+/// The clock may step back. What was counted, spent or locked before stays so.
 ///
 /// ```
 /// use core::time::Duration;
@@ -15,7 +15,8 @@ use crate::MfaError;
 ///
 /// let login = UnixMillis::from_secs(1_800_000_000);
 /// assert_eq!(login.saturating_add(Duration::from_secs(90)).as_secs(), 1_800_000_090);
-/// // Any other notion of time is a duration since the epoch, as keyproof_store's `Timestamp` becomes one.
+/// Other representations of time convert through a duration since the epoch, as keyproof_store's
+/// `Timestamp` does.
 /// assert_eq!(UnixMillis::from(Duration::from_millis(1_800_000_000_000)), login);
 /// assert_eq!(Duration::from(login).as_secs(), 1_800_000_000); // as keyproof_otp and keyproof_x509 take it
 /// # #[cfg(feature = "std")] {
@@ -30,12 +31,13 @@ use crate::MfaError;
 pub struct UnixMillis(u64);
 
 impl UnixMillis {
-    /// From milliseconds since the Unix epoch.
+    /// Creates a moment from milliseconds since the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// From seconds since the Unix epoch; the last representable moment if they are too many.
+    /// Creates a moment from seconds since the Unix epoch; the last representable one if they are
+    /// too many.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
@@ -45,12 +47,12 @@ impl UnixMillis {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch: the time of RFC 6238.
+    /// Whole seconds since the Unix epoch, as RFC 6238 uses.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 
-    /// A later moment; the last representable one if there is none.
+    /// Returns a later moment; the last representable one if there is none.
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
@@ -64,7 +66,8 @@ impl From<UnixMillis> for Duration {
     }
 }
 
-/// Since the Unix epoch, cut to milliseconds; the last representable moment if there is none.
+/// Truncates a duration since the Unix epoch to milliseconds; the last representable moment if it
+/// is too long.
 impl From<Duration> for UnixMillis {
     fn from(since_epoch: Duration) -> Self {
         Self(0).saturating_add(since_epoch)
@@ -75,7 +78,8 @@ impl From<Duration> for UnixMillis {
 impl TryFrom<std::time::SystemTime> for UnixMillis {
     type Error = MfaError;
 
-    /// [`Time`](MfaError::Time) before the Unix epoch, as of a clock that nobody has set.
+    /// [`Time`](MfaError::Time) if the time is before the Unix epoch, as on a clock that was never
+    /// set.
     fn try_from(time: std::time::SystemTime) -> Result<Self, MfaError> {
         let since_epoch = time.duration_since(std::time::UNIX_EPOCH);
         since_epoch.map(Self::from).map_err(|_| MfaError::Time)
@@ -86,7 +90,7 @@ impl TryFrom<std::time::SystemTime> for UnixMillis {
 impl TryFrom<UnixMillis> for std::time::SystemTime {
     type Error = MfaError;
 
-    /// [`Time`](MfaError::Time) if the system has no such moment.
+    /// [`Time`](MfaError::Time) if the system cannot represent the moment.
     fn try_from(moment: UnixMillis) -> Result<Self, MfaError> {
         let time = std::time::UNIX_EPOCH.checked_add(moment.into());
         time.ok_or(MfaError::Time)

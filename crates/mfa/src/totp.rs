@@ -1,4 +1,4 @@
-//! The TOTP kind of key: which codes it takes, and what it remembers of them.
+//! TOTP keys: which codes they accept, and the state they keep.
 
 use core::num::NonZeroU64;
 
@@ -6,8 +6,8 @@ use keyproof_otp::{Accepted, Algorithm, Code, DEFAULT_PERIOD, Digits, Secret, To
 
 use crate::UnixMillis;
 
-/// How a TOTP key makes its codes (RFC 6238). The default, SHA-1 with six digits every 30 seconds,
-/// is the one that every authenticator understands.
+/// The parameters of a TOTP key (RFC 6238). The default, SHA-1 with six digits every 30 seconds, is
+/// supported by every authenticator app.
 ///
 /// ```
 /// use keyproof_mfa::otp::Digits;
@@ -15,7 +15,7 @@ use crate::UnixMillis;
 ///
 /// let parameters = TotpParameters { digits: Digits::EIGHT, ..TotpParameters::default() };
 /// assert_eq!(parameters.period.get(), 30);
-/// let kind = KeyKind::Totp(parameters); // what UserRecords::enrol takes
+/// let kind = KeyKind::Totp(parameters); // the argument of UserRecords::enrol
 /// assert_ne!(kind, KeyKind::default());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,37 +38,37 @@ impl Default for TotpParameters {
     }
 }
 
-/// How many steps a phone's clock may be learned to be off.
+/// The largest drift of a phone's clock that is learned, in steps.
 pub(crate) const MAX_DRIFT: i8 = 2;
 
 /// A key's parameters, and the last step it has accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TotpKey {
     pub(crate) parameters: TotpParameters,
-    /// Nothing before activation.
+    /// `None` before activation.
     pub(crate) spent: Option<Spent>,
 }
 
-/// What an accepted code leaves behind.
+/// The state that an accepted code leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Spent {
-    /// Its step: that and every earlier one is never accepted again.
+    /// Its step. That step and all earlier ones are never accepted again.
     pub(crate) step: u64,
-    /// How many steps it was ahead of the clock, within [`MAX_DRIFT`] either way.
+    /// How many steps the code was ahead of the clock, limited to [`MAX_DRIFT`] either way.
     pub(crate) drift: i8,
 }
 
 /// Why a code was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// It is the code of a step spent before: the last one, or one within the window.
+    /// The code belongs to a spent step: the last one, or one within the window.
     Replayed,
-    /// It is no code of this key at this time.
+    /// The code is not valid for this key at this time.
     Code,
 }
 
 impl TotpKey {
-    /// The key after it has accepted `code` at `now`.
+    /// Returns the key after it has accepted `code` at `now`.
     pub(crate) fn accept(
         &self,
         secret: &Secret,
@@ -87,12 +87,13 @@ impl TotpKey {
         match totp.verify(code, now.as_secs(), last_step) {
             Ok(Accepted { step, drift }) => {
                 let bound = i64::from(MAX_DRIFT);
-                // Within the bound it fits; zero would only forget what was learned.
+                // It is clamped, so it fits; zero would only lose what was learned.
                 let drift = i8::try_from(drift.clamp(-bound, bound)).unwrap_or_default();
                 let spent = Some(Spent { step, drift });
                 Ok(Self { spent, ..*self })
             }
-            // The window moves on while the winner's racing twins are under way.
+            // The window moves with the drift just learned, so a duplicate request's code may be
+            // outside it.
             Err(refused)
                 if refused.replay || last_step.is_some_and(|s| totp.code_of_step(s) == *code) =>
             {
@@ -107,7 +108,7 @@ impl TotpKey {
     /// See [`KeyRecord::spent_until`](crate::KeyRecord::spent_until).
     pub(crate) fn spent_until(&self, now: UnixMillis) -> Option<Self> {
         let spent = self.spent?;
-        // The last step that is in the window of any drift.
+        // The last step in the window of any drift.
         let ahead = u64::from(MAX_DRIFT.unsigned_abs()) + 1;
         let last = (now.as_secs() / self.parameters.period).saturating_add(ahead);
         let step = spent.step.max(last);
@@ -118,8 +119,8 @@ impl TotpKey {
     }
 }
 
-/// One step either side of the learned drift, widened so that the true current step is always in:
-/// a phone whose clock is put right is not shut out.
+/// The window: one step either side of the learned drift, widened to include the true current step.
+/// So a phone whose clock is corrected is not locked out.
 fn window(drift: i8) -> Window {
     let reach = |steps: i8| u8::try_from(steps).unwrap_or(0);
     Window {
@@ -176,7 +177,7 @@ mod tests {
                     let later = UnixMillis::from_secs(now.as_secs() + 30 * later);
                     let could = (90..=100).any(|before| {
                         let then = UnixMillis::from_secs(before * 30 + 7);
-                        // Whatever was learned meanwhile.
+                        // Whichever drift was learned meanwhile.
                         (-MAX_DRIFT..=MAX_DRIFT).any(|drift| {
                             let spent = Some(Spent { step: 10, drift });
                             TotpKey { spent, ..key }

@@ -1,14 +1,14 @@
 use crate::digest::Digest;
 
-/// Which user, as a digest of the names the caller knows them by.
+/// Identifies a user: a digest of the caller's names for them.
 ///
-/// Records have it to show whose they are; it cannot be turned back into the names.
+/// Records contain it to show whose they are. It cannot be turned back into the names.
 ///
 /// ```
 /// use keyproof_mfa::UserId;
 ///
 /// let ada = UserId::new("example.org", "ada");
-/// assert_eq!(ada, UserId::new("example.org", "ada")); // no secret and no randomness is in it
+/// assert_eq!(ada, UserId::new("example.org", "ada")); // it contains no secret and no randomness
 /// assert_ne!(ada, UserId::new("example.or", "gada"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,8 +17,8 @@ use crate::digest::Digest;
 pub struct UserId(Digest);
 
 impl UserId {
-    /// Digests a tenant and the user's name or number there. Whatever their characters, no two
-    /// pairs give one id.
+    /// Digests a tenant and the user's name or number there. Different pairs have different ids,
+    /// whatever characters they contain.
     pub fn new(tenant: &str, user: &str) -> Self {
         Self(Digest::new("user", &[tenant.as_bytes(), user.as_bytes()]))
     }
@@ -28,10 +28,10 @@ impl UserId {
     }
 }
 
-/// A user, and for how long what hangs on their password is good.
+/// A user, and the generation of their password.
 ///
-/// Challenges and trusted devices are bound to both parts, keys and recovery codes to neither:
-/// they outlive a new password.
+/// Challenges and trusted devices are bound to both. Keys and recovery codes are bound to neither,
+/// so they survive a new password.
 ///
 /// ```
 /// use keyproof_mfa::{ChallengeOver, Client, KeyKind, LoginRefusal, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
@@ -59,24 +59,24 @@ pub struct User {
 }
 
 impl User {
-    /// Names a user. `generation` is a number that the caller keeps with the password and raises
-    /// whenever the password changes, or the user is suspended: it ends every challenge and
-    /// trusted device of before.
+    /// Creates a user. `generation` is a number that the caller stores with the password and
+    /// increases whenever the password changes or the user is suspended. That ends every earlier
+    /// challenge and trusted device.
     pub const fn new(id: UserId, generation: u64) -> Self {
         Self { id, generation }
     }
 
-    /// Which user.
+    /// The user's id.
     pub const fn id(&self) -> UserId {
         self.id
     }
 
-    /// The number that the caller keeps.
+    /// The generation of the password.
     pub const fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The same user after a change of password.
+    /// The same user with the next generation.
     pub(crate) const fn renewed(self) -> Self {
         Self {
             generation: self.generation.wrapping_add(1),

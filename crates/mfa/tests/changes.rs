@@ -1,4 +1,4 @@
-//! What a decision changed, and all records of a user in one.
+//! Changes between records, and all records of a user in one form.
 
 use keyproof_mfa::{
     Change, Client, KeyKind, MfaError, Password, Policy, Proof, RecordKind, SessionId, UnixMillis,
@@ -11,7 +11,7 @@ use keyproof_mfa::{
 
 const NOW: UnixMillis = UnixMillis::from_secs(1_700_000_010);
 
-/// Changes, each as its kind and whether the record was or is there.
+/// The changes, each as its kind and whether the record was or is there.
 fn told(read: &UserRecords, next: &UserRecords) -> Vec<(&'static str, RecordKind)> {
     let told = read.changes(next).map(|change| match change {
         Change::Insert(record) => ("insert", record.kind()),
@@ -41,7 +41,7 @@ fn changes_name_every_record_that_differs_and_no_other() {
             &policy,
         )
         .next;
-    // The password that was right there ends a count of her session.
+    // The right password there resets a count of her session.
     let inserted = [
         ("insert", RecordKind::Key),
         ("insert", RecordKind::Sessions),
@@ -137,7 +137,7 @@ fn all_records_of_a_user_are_one_value() {
         .next;
     let text = serde_json::to_string(&ada).unwrap();
     assert_eq!(serde_json::from_str::<UserRecords>(&text).unwrap(), ada);
-    // Each is in its own stored form, and so is what a change says.
+    // Each record has its own stored form, and a change serialises as that form.
     let key = serde_json::to_value(ada.record(RecordKind::Key).unwrap()).unwrap();
     assert_eq!(key["record"], "mfa-key/1");
     assert_eq!(serde_json::to_value(&ada).unwrap()["key"], key);

@@ -1,4 +1,4 @@
-//! The stored form, byte for byte: records that a release has written are read by every later one.
+//! The stored form, byte for byte: later releases must read records written by earlier ones.
 #![cfg(feature = "serde")]
 #![expect(
     clippy::expect_used,
@@ -44,7 +44,7 @@ fn session() -> SessionId {
     SessionId::new("hers")
 }
 
-/// A user of whom there is every record, and what they were while their key was pending.
+/// A user with every record, and the same records while the key was pending.
 fn ada() -> (UserRecords, UserRecords) {
     let policy = Policy::default();
     let secret = Secret::from_bytes(&[7; 20]).unwrap();
@@ -127,7 +127,7 @@ fn ada() -> (UserRecords, UserRecords) {
     (ada, pending)
 }
 
-/// Writes `record` as `golden` and reads it back, also from an object whose members are sorted.
+/// Writes `record` as `golden` and reads it back, also from an object with sorted members.
 fn pinned<R>(record: &R, golden: &str)
 where
     R: Serialize + DeserializeOwned + Debug + PartialEq,
@@ -138,7 +138,7 @@ where
     assert_eq!(&serde_json::from_value::<R>(sorted).unwrap(), record);
 }
 
-/// What a reader says to a record in which one member has another value.
+/// The result of reading a record in which one member has another value.
 fn changed<R: DeserializeOwned + Debug>(golden: &str, pointer: &str, value: Value) -> String {
     let mut record: Value = serde_json::from_str(golden).unwrap();
     *record.pointer_mut(pointer).expect("a member to change") = value;
@@ -170,7 +170,7 @@ fn each_record_is_written_and_read_as_ever() {
     pinned(&locked.lockout.unwrap(), LOCKED);
 }
 
-/// What the first releases did not know: places where she is known, sessions, and longer locks.
+/// Records that the first releases did not have: known addresses, sessions, and longer locks.
 #[test]
 fn counters_of_later_releases_are_written_and_read_as_ever() {
     let policy = Policy::default();
@@ -232,7 +232,7 @@ fn another_type_or_a_newer_version_is_refused() {
                 "{other:?}"
             );
         }
-        // A newer version need not have any member of ours.
+        // A newer version need not have any of our members.
         let alien = json!({ "record": newer });
         let error = serde_json::from_value::<R>(alien).unwrap_err();
         assert_eq!(error.to_string(), expected);
@@ -256,7 +256,7 @@ fn what_no_record_says_is_refused() {
         let error = changed::<KeyRecord>(ACTIVE, &totp("spent/drift"), json!(drift));
         assert_eq!(error, field("drift"));
     }
-    // Active, but with no step spent: the activating code would be good again.
+    // Active, but with no step spent: the activating code would be valid again.
     let error = changed::<KeyRecord>(ACTIVE, &totp("spent"), Value::Null);
     assert_eq!(error, field("spent"));
     for (member, value) in [
@@ -282,7 +282,7 @@ fn what_no_record_says_is_refused() {
             field("network")
         );
     }
-    // The next address would have the number of one that is known.
+    // The next address would get the number of a known one.
     let error = changed::<Addresses>(ADDRESSES, "/next", json!(2));
     assert_eq!(error, field("next"));
     for id in [0, 1 << 24] {

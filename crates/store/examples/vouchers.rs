@@ -1,7 +1,7 @@
-//! Vouchers of several shops in a store of one's own: each is good once, whoever asks at the same time, and ends by itself;
-//! its code is sealed; and records of an earlier release are read by this one.
+//! Vouchers of several shops, in a store of their own. Each can be spent once, even by concurrent requests, and expires
+//! by itself. Its code is sealed, and records of an earlier release are read and upgraded.
 //!
-//! `cargo run --package keyproof-store --example vouchers [FILE]`: without a file, in a folder that is removed again.
+//! `cargo run --package keyproof-store --example vouchers [FILE]`. Without a file it uses a temporary folder.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// A voucher as the first release had it.
+/// A voucher in the form of the first release.
 #[derive(Clone, Serialize, Deserialize)]
 struct OldVoucher {
     cents: u64,
@@ -33,12 +33,12 @@ impl Record for OldVoucher {
     const VERSION: u32 = 1;
 }
 
-/// A voucher as this release has it.
+/// A voucher in the form of this release.
 #[derive(Clone, Serialize, Deserialize)]
 struct Voucher {
     cents: u64,
     spent_at: Option<Timestamp>,
-    /// What the customer shows, readable with the master key alone.
+    /// The code that the customer shows, readable only with the master key.
     code: Option<Sealed>,
 }
 
@@ -46,7 +46,7 @@ impl Record for Voucher {
     const TYPE: &'static str = "voucher";
     const VERSION: u32 = 2;
 
-    /// The first release removed what was spent, so what there is of it is not.
+    /// The first release deleted spent vouchers, so the existing ones are unspent.
     fn upgrade(from: u32, mut data: Value) -> Option<Value> {
         let voucher = data.as_object_mut().filter(|_| from == 1)?;
         voucher.insert("spent_at".to_owned(), Value::Null);
@@ -58,7 +58,7 @@ fn voucher_key(shop: &str, number: &str) -> Key {
     Key::new("voucher", [shop, number])
 }
 
-/// Spends a voucher, and says what it was worth; nothing if it is spent, has ended or never was.
+/// Spends a voucher and returns its value; `None` if it is spent, has expired or never existed.
 async fn spend(store: &Store, key: &Key, now: Timestamp) -> Outcome<Option<u64>> {
     loop {
         let Some(found) = store.get::<Voucher>(key, now).await? else {
@@ -72,7 +72,7 @@ async fn spend(store: &Store, key: &Key, now: Timestamp) -> Outcome<Option<u64>>
         batch.replace(key, found.version, &voucher, found.expires_at);
         match store.commit(batch).await {
             Ok(()) => return Ok(Some(voucher.cents)),
-            // Somebody was faster: look again.
+            // It was changed concurrently: read it again.
             Err(CommitError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -81,7 +81,7 @@ async fn spend(store: &Store, key: &Key, now: Timestamp) -> Outcome<Option<u64>>
 
 async fn open(file: &Path, now: Timestamp) -> Outcome<Store> {
     let entropy = Arc::new(SystemEntropy::new());
-    // A program keeps it elsewhere than the file, and reads it from there at each start.
+    // A real program stores the key outside the file, and loads it at each start.
     let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
     let engine = Arc::new(SqliteEngine::open(file, &SqliteOptions::default())?);
     Ok(Store::open(engine, keys, entropy, now).await?)
@@ -96,7 +96,7 @@ async fn run(file: &Path) -> Outcome<()> {
     );
     let tomorrow = now.saturating_add(Duration::from_secs(86_400));
 
-    // Both or neither, and durable when it returns.
+    // Both are inserted or neither, and durably when `commit` returns.
     let mut code = [0; 8];
     SystemEntropy::new().fill(&mut code);
     let mut batch = store.batch(now);
@@ -116,7 +116,7 @@ async fn run(file: &Path) -> Outcome<()> {
             assert_eq!(*store.unseal(&key, "code", sealed)?, code);
         }
     }
-    // Twice at once: one of them gets it.
+    // Twice at once: one of them succeeds.
     let (one, other) = tokio::join!(spend(&store, &old, now), spend(&store, &old, now));
     println!("spent at two tills at once: {:?}, {:?}", one?, other?);
     println!(

@@ -5,12 +5,12 @@ use crate::{
     Version, record::write_body,
 };
 
-/// Changes to be made together, or not at all: see [`Store::batch`](crate::Store::batch).
+/// Changes that are made together or not at all; see [`Store::batch`](crate::Store::batch).
 ///
-/// Each record may appear once. Entries count from 0 in the order in which they are added, which
-/// is how [`CommitError::Conflict`](crate::CommitError::Conflict) names one; the order has no other
-/// meaning. A record that has expired by the batch's time is absent: it can be inserted over and
-/// removed, but neither replaced nor required.
+/// Each record may appear once. Entries are numbered from 0 in the order in which they are added, and
+/// [`CommitError::Conflict`](crate::CommitError::Conflict) identifies an entry by that number. The order has no other
+/// meaning. A record that has expired by the batch's time counts as absent: it can be inserted over and removed, but
+/// neither replaced nor required.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::{
 /// let version = batch.insert(&key, &Voucher { cents: 500 }, None);
 /// store.commit(batch).await?;
 ///
-/// // Two cashiers have read that version. One of them is faster.
+/// Two cashiers have read that version. One of them is faster.
 /// let (mut first, mut second) = (store.batch(now), store.batch(now));
 /// first.remove(&key, version);
 /// second.remove(&key, version);
@@ -43,34 +43,34 @@ pub struct Batch {
     entropy: Arc<dyn Entropy>,
     now: Timestamp,
     changes: Vec<(Key, Change)>,
-    /// Versions that are drawn and not given yet: many take as long as one.
+    /// Versions that are drawn but unused. Drawing several takes as long as drawing one.
     versions: Vec<Version>,
-    /// Where bodies are written before they have their length.
+    /// A buffer for serialising bodies of unknown length.
     scratch: Vec<u8>,
-    /// The first record that could not be written as JSON.
+    /// The first record that could not be serialised.
     failed: Option<NotApplied>,
     listeners: Vec<OutcomeListener>,
 }
 
-/// What became of a batch, as far as [`Batch::on_outcome`] is told.
+/// The outcome of a batch, as passed to [`Batch::on_outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// It is applied.
+    /// The batch was applied.
     Applied,
-    /// Whether it is applied could not be learnt.
+    /// It is unknown whether the batch was applied.
     Unknown,
 }
 
-/// How many entries a batch has room for at first: a login's.
+/// The initial capacity for entries: those of a login.
 const SOME_ENTRIES: usize = 12;
 /// How many versions are drawn at once.
 const SOME_VERSIONS: usize = 8;
-/// How long most bodies are at most, in bytes.
+/// The length that most bodies do not exceed, in bytes.
 const SOME_BODY: usize = 1024;
 
 type OutcomeListener = Box<dyn FnOnce(CommitOutcome) + Send + Sync>;
 
-/// Those of a batch that is being committed. Dropped before its end, they are called with an unknown outcome.
+/// The listeners of a batch that is being committed. If dropped early, they are called with an unknown outcome.
 pub(crate) struct OutcomeListeners(Vec<OutcomeListener>);
 
 impl OutcomeListeners {
@@ -78,7 +78,7 @@ impl OutcomeListeners {
         self.0.drain(..).for_each(|listener| listener(outcome));
     }
 
-    /// Calls them with what became of the batch; none, if it was not applied.
+    /// Calls the listeners with the outcome; calls none if the batch was not applied.
     pub(crate) fn end(mut self, outcome: &Result<(), CommitError>) {
         match outcome {
             Ok(()) => self.call(CommitOutcome::Applied),
@@ -107,7 +107,7 @@ impl Batch {
         }
     }
 
-    /// Adds a record that must be absent. Gives the version it will have.
+    /// Adds a record that must be absent. Returns its new version.
     pub fn insert<R: Record>(
         &mut self,
         key: &Key,
@@ -120,7 +120,7 @@ impl Batch {
         version
     }
 
-    /// Gives a record that must be at version `at` a new state. Gives the version it will have.
+    /// Replaces a record that must be at version `at`. Returns its new version.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -165,18 +165,18 @@ impl Batch {
         self.push(key, Change::Remove { at });
     }
 
-    /// Requires that a record is still at version `at`, and does not change it.
+    /// Requires that a record is still at version `at`, without changing it.
     ///
-    /// Commit this before you acknowledge something that was only read: what was read may not be durable yet, but what a
-    /// successful commit requires is.
+    /// Commit this before you acknowledge a result that was only read. What was read may not be durable yet; what a
+    /// successful commit requires is durable.
     pub fn require(&mut self, key: &Key, at: Version) {
         self.push(key, Change::Require { at });
     }
 
-    /// Requires that a record is absent. It writes a record that has already expired by any clock, so that nobody finds one
-    /// there afterwards and the clean-up removes it.
+    /// Requires that a record is absent. To do so it writes a record that is already expired by any clock, which no
+    /// reader sees and the clean-up removes.
     ///
-    /// Commit this before you tell a caller that they have removed a record that was absent already: its removal may not be
+    /// Commit this before you confirm the removal of a record that was already absent, since its removal may not be
     /// durable yet.
     pub fn require_absent(&mut self, key: &Key) {
         let row = Row {
@@ -187,13 +187,13 @@ impl Batch {
         self.push(key, Change::Insert(row));
     }
 
-    /// Adds a record just as it was read from another store, version included; it must be absent.
+    /// Adds a record exactly as it was read from another store, including its version. It must be absent.
     pub fn insert_raw(&mut self, raw: &Raw) {
         let (key, row) = raw.clone().into_parts();
         self.changes.push((key, Change::Insert(row)));
     }
 
-    /// Gives a record that must be at the version of `resealed` its body, and leaves the rest.
+    /// Replaces only the body of a record, which must be at the version of `resealed`.
     pub(crate) fn reseal(&mut self, resealed: &Raw) {
         let (key, row) = resealed.clone().into_parts();
         self.changes.push((
@@ -205,15 +205,15 @@ impl Batch {
         ));
     }
 
-    /// Calls `listener` once the batch is applied, or once its outcome is unknown, even if nobody waits for the commit any more.
-    /// It is not called for a batch that is known not to be applied.
+    /// Calls `listener` once the batch is applied, or once its outcome is unknown, even if the commit's future was
+    /// dropped. It is not called for a batch that is known not to be applied.
     ///
-    /// It is called before [`Store::commit`](crate::Store::commit) returns: it must be quick and not panic.
+    /// It is called before [`Store::commit`](crate::Store::commit) returns. It must be quick and not panic.
     pub fn on_outcome(&mut self, listener: impl FnOnce(CommitOutcome) + Send + Sync + 'static) {
         self.listeners.push(Box::new(listener));
     }
 
-    /// They are called from now on, whatever becomes of it.
+    /// Takes the listeners. They are then called whatever the outcome.
     pub(crate) fn take_listeners(&mut self) -> OutcomeListeners {
         OutcomeListeners(std::mem::take(&mut self.listeners))
     }
@@ -267,7 +267,7 @@ impl Batch {
         version.unwrap_or_else(|| Version::draw(&*self.entropy))
     }
 
-    /// The keys and bodies of what it writes.
+    /// The keys and bodies that the batch writes.
     pub(crate) fn bodies(&mut self) -> impl Iterator<Item = (&Key, &mut Body)> {
         self.changes
             .iter_mut()
@@ -278,7 +278,7 @@ impl Batch {
             })
     }
 
-    /// Gives the entry's index.
+    /// Returns the entry's index.
     pub(crate) fn push(&mut self, key: &Key, change: Change) -> usize {
         let index = self.changes.len();
         self.changes.push((key.clone(), change));

@@ -5,30 +5,30 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// The bytes of a record. Its clones share them, and what they were read as, so that a record which is kept in memory is read
-/// from its JSON once and not at each use.
+/// The bytes of a record. Clones share the bytes and their decoded value, so that a record kept in memory is decoded
+/// from its JSON once instead of at each use.
 ///
-/// The bytes never change, and what is kept beside them is what they say: it cannot be of another state.
+/// The bytes never change, so the decoded value cannot go stale.
 #[derive(Clone, Default)]
 pub struct Body(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     bytes: Box<[u8]>,
-    /// The record, as the type that it was first read as.
+    /// The decoded record, of the type that it was first decoded as.
     read: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Body {
-    /// What these bytes were read as, if it was an `R`.
+    /// Returns the decoded value, if it was decoded as an `R`.
     pub(crate) fn as_read<R: Any + Send + Sync>(&self) -> Option<Arc<R>> {
         Arc::clone(self.0.read.get()?).downcast().ok()
     }
 
-    /// Keeps what the bytes were read as, for whoever shares them: nobody yet means nobody will.
+    /// Stores the decoded value for the other clones. Does nothing if there are none.
     pub(crate) fn keep<R: Any + Send + Sync>(&self, record: &Arc<R>) {
         if Arc::strong_count(&self.0) > 1 {
-            // The first one stands; it is the same, unless it is of another type.
+            // The first value stays; a second one is equal, unless it is of another type.
             let _ = self.0.read.set(Arc::clone(record) as _);
         }
     }

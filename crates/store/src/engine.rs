@@ -8,57 +8,55 @@ use crate::{
 /// A future that an object-safe trait can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The port: what a database must do to keep records.
+/// The interface that a database implements to store records.
 ///
-/// An engine moves bytes. It knows neither JSON nor types nor sealing, and nothing here assumes
-/// that it is the only process, or the only machine, on its database. The suite in
-/// `keyproof_store::conformance` (feature `conformance`) checks an engine against every rule below that
-/// a caller can see.
+/// An engine moves bytes. It handles neither JSON nor types nor sealing. Nothing in this contract assumes that an engine
+/// is the only process, or the only machine, that uses its database. The suite in `keyproof_store::conformance` (feature
+/// `conformance`) checks an engine against every rule below that a caller can observe.
 ///
-/// **Time.** An engine reads no clock: `now` is the caller's. A record whose `expires_at` is at or
-/// before `now` is *expired*, and absent for every read and for every change but
-/// [`Change::Remove`], whether or not it is still stored.
+/// **Time.** An engine reads no clock: `now` is the caller's. A record whose `expires_at` is at or before `now` is
+/// *expired*. It is absent for every read, and for every change but [`Change::Remove`], whether or not it is still
+/// stored.
 ///
 /// **Reads** see every commit that was acknowledged, to anyone, before the read began.
 ///
-/// **Commits** are all or nothing, and isolated as if one ran after the other: two that both ask
-/// for one state of one record never both succeed, a [`Change::Require`] of one included.
-/// Entries are checked and applied in the order in which [`Changes`] holds them, which is key order,
-/// so that engines with row locks take them in one order; the first that does not apply is the
-/// conflict that is reported. A commit is answered only once it is durable, and so is all that it rests on: a read may
-/// see what would not outlive the loss of this machine, but a batch that requires it, and no more, is `Ok` only once it
-/// would. A commit is answered exactly:
+/// **Commits** are all or nothing, and serialisable: two commits that require the same state of a record never both
+/// succeed if one of them changes it, and a [`Change::Require`] counts as such a requirement. Entries are checked and
+/// applied in the order of [`Changes`], which is key order, so that engines with row locks take them in one order. The
+/// first entry that does not apply is the reported conflict. A commit is answered only once it is durable, together
+/// with everything it depends on. A read may see data that would not survive the loss of this machine, but a batch that
+/// requires that data is `Ok` only once the data would survive. The result of a commit is exact:
 ///
 /// - `Ok`: applied, and survives the loss of power.
-/// - [`CommitError::Conflict`]: not applied, judged by state that is itself committed.
-/// - [`CommitError::NotApplied`]: not applied, and it can no longer happen.
-/// - [`CommitError::Unknown`]: anything else, such as a connection lost while the commit was under
-///   way whose outcome could not be read back.
+/// - [`CommitError::Conflict`]: not applied, because of state that is itself committed.
+/// - [`CommitError::NotApplied`]: not applied, and it can no longer be.
+/// - [`CommitError::Unknown`]: anything else, such as a connection lost during the commit, whose outcome could not be
+///   read back.
 ///
-/// **Reading back.** A version in the batch tells little after a lost connection: another writer
-/// may have changed the record since, an attempt may still be in flight on the server, and a batch
-/// that only removes leaves no version behind. So [`Changes::id`] names the batch: an engine that
-/// can lose an answer inserts it, in the same transaction, into a table of its own under a unique
-/// index. To learn the outcome it inserts the same id again, alone: a duplicate means applied, once it is durable;
-/// success means not applied and, the id now being taken, never to be. What is inserted to ask is
-/// marked as such, so that it is not taken for a commit if its own answer is lost and the question is
-/// asked again. Only if that cannot be asked is the outcome `Unknown`. Another try of the same batch counts up an attempt beside the id,
-/// and ids are forgotten once no attempt of theirs can be in flight any more.
+/// **Reading back.** After a lost connection, the versions in the batch do not reveal the outcome: another writer may
+/// have changed the record since, an attempt may still be in flight on the server, and a batch that only removes leaves
+/// no version behind. So each batch has an id, [`Changes::id`]. An engine that can lose an answer inserts it, in the
+/// same transaction, into a separate table under a unique index. To learn the outcome, it inserts the same id again in
+/// a transaction of its own. A duplicate means that the batch was applied, once it is durable. Success means that it
+/// was not applied and never will be, since the id is now taken. The row inserted to ask is marked, so that it is not
+/// mistaken for a commit if its own answer is lost and the question is repeated. Only if the question fails too is the
+/// outcome `Unknown`. A retry of the same batch increments an attempt counter stored with the id. Ids are deleted once
+/// none of their attempts can be in flight any more.
 ///
 /// **Cancellation.** Dropping the future of a commit neither cancels nor hastens it.
 pub trait Engine: Send + Sync + 'static {
-    /// The records of `keys`, in their order, all from one consistent state; `None` for absent.
+    /// Returns the records of `keys`, in their order, all from one consistent state; `None` for absent records.
     fn get_many<'a>(
         &'a self,
         keys: &'a [Key],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>>;
 
-    /// Reads what `reading` wants until it wants no more, all from one consistent state, and gives it back.
+    /// Reads what `reading` needs, round by round, all from one consistent state, and returns it.
     ///
-    /// An engine that can keep a state open reads each round of it there. What is provided serves any other: each round is
-    /// one [`Engine::get_many`] of all keys known by then, so that the last of them alone is what was read; a key that has
-    /// come to lead elsewhere since the round before costs a round more.
+    /// An engine that can keep a state open reads each round from it. The default implementation works for any other
+    /// engine: each round is one [`Engine::get_many`] of all keys known so far, so only the result of the last round is
+    /// used. If a key has come to lead elsewhere since the round before, that costs one more round.
     fn read(
         &self,
         reading: Reading,
@@ -67,8 +65,8 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(by_whole_reads(self, reading, now))
     }
 
-    /// The first `limit` records of `prefix` whose key is greater than `after`, in key order, all
-    /// from one consistent state. `after` may be any key, stored or not, inside or outside.
+    /// Returns the first `limit` records of `prefix` whose key is greater than `after`, in key order, all from one
+    /// consistent state. `after` may be any key, stored or not, inside the prefix or outside.
     fn scan<'a>(
         &'a self,
         prefix: &'a Prefix,
@@ -77,9 +75,9 @@ pub trait Engine: Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>>;
 
-    /// At most `limit` stored records that expired at or before `before`, the earliest expiry
-    /// first and those of one moment in key order; never a record without expiry. Removing one
-    /// at the version given cannot hit a later state of it.
+    /// Returns at most `limit` stored records that expired at or before `before`, ordered by expiry and then by key.
+    /// Records without an expiry are never returned. Removing a returned record at its version cannot remove a later
+    /// state of it.
     fn expired(
         &self,
         before: Timestamp,
@@ -89,7 +87,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Applies all of `changes`, or nothing.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>>;
 
-    /// All that is stored, as it is at one moment between the call and the answer. An engine that cannot keep a state says so.
+    /// Returns a snapshot of everything stored at one moment between the call and the answer. An engine without
+    /// snapshots returns an error.
     fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn EngineSnapshot>, EngineError>> {
         Box::pin(async {
             Err(EngineError::Other {
@@ -98,39 +97,40 @@ pub trait Engine: Send + Sync + 'static {
         })
     }
 
-    /// Whether reads and commits can be expected to succeed now. After a failure it may try a
-    /// durable write of its own to find out.
+    /// Checks whether reads and commits can be expected to succeed now. After a failure it may attempt a durable write
+    /// of its own.
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>>;
 
-    /// Which copies of the database follow it at the moment, as far as it knows; an engine without any has none.
+    /// Returns the database's standbys, as far as the engine knows them; none for an engine without replication.
     fn standbys(&self) -> BoxFuture<'_, Result<Standbys, EngineError>> {
         Box::pin(async { Ok(Standbys::default()) })
     }
 
-    /// What the clock of the database's machine says, to hold one's own against: between the call and the answer; `None` where
-    /// the database has no machine of its own.
+    /// Returns the clock of the database's machine, read between the call and the answer, for comparison with the local
+    /// one. `None` if the database has no machine of its own.
     fn server_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, EngineError>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// The connections to the database, as they are now; an engine without a pool has none.
+    /// Returns the state of the connection pool; `None` for an engine without one.
     fn pool(&self) -> Option<PoolFigures> {
         None
     }
 
-    /// Finishes what was begun and lets go of the database. Every later call fails with
+    /// Finishes the operations in progress and releases the database. Every later call fails with
     /// [`EngineError::Closed`]; closing again does nothing.
     fn close(&self) -> BoxFuture<'_, ()>;
 
-    /// From now on tells `observer`, in place of any before, how commits end. An engine that keeps no
-    /// count of its transactions tells nothing.
+    /// Reports how commits end to `observer` from now on, instead of any earlier one. An engine that does not observe
+    /// its transactions ignores this.
     fn observe(&self, _observer: Arc<dyn CommitObserver>) {}
 
-    /// Takes the records away from everybody, for good: from then on every read and every commit of every process fails with
-    /// [`EngineError::Relocated`], whenever it has opened the store. [`Engine::snapshot`] is of the records still.
+    /// Fences the store for good: from then on every read and commit of every process fails with
+    /// [`EngineError::Relocated`], whenever that process opened the store. [`Engine::snapshot`] still returns the
+    /// records.
     ///
-    /// Nothing that was acknowledged is missing in such a snapshot, and nothing is acknowledged after it. Where a fence is found,
-    /// this answers once that one is as durable as its own would be.
+    /// Such a snapshot contains everything that was acknowledged, and nothing is acknowledged after the fence. If the
+    /// store is fenced already, this returns once that fence is as durable as a new one would be.
     fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async {
             Err(EngineError::Other {
@@ -139,18 +139,19 @@ pub trait Engine: Send + Sync + 'static {
         })
     }
 
-    /// Gives back the room of what was removed or replaced, and overwrites what was there, as far as that is the engine's to do.
+    /// Frees the space of removed and replaced records and overwrites their old contents, as far as the engine controls
+    /// that.
     fn compact(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// How many records are stored, expired ones included, for telling how far something is that goes over all of them: about,
-    /// and `None` where the engine would have to read them for it.
+    /// Returns the approximate number of stored records, expired ones included, for progress reports. `None` if the
+    /// engine would have to read all records for it.
     fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// Whether nothing is stored, expired records included.
+    /// Whether nothing is stored, not even expired records.
     fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(async {
             let all = Prefix::all();
@@ -163,48 +164,48 @@ pub trait Engine: Send + Sync + 'static {
 /// One stored record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The record's state.
+    /// The record's version.
     pub version: Version,
     /// Its body, opaque to the engine.
     pub body: Body,
-    /// From when on it is absent, if ever.
+    /// When it expires, if ever.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Row {
-    /// Whether readers at `now` take the record as absent.
+    /// Whether the record is absent for readers at `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 }
 
-/// What to do to one record, and in which state it must be found.
+/// A change to one record, and the state that it requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Absent, or expired at the batch's time: becomes this row.
+    /// Requires the record to be absent, or expired at the batch's time; stores this row.
     Insert(Row),
-    /// At this version, expired or not: is no longer stored.
+    /// Requires this version, expired or not; deletes the record.
     Remove {
-        /// The state it must be in.
+        /// The required version.
         at: Version,
     },
-    /// At this version: becomes this row.
+    /// Requires this version; stores another row.
     Replace {
-        /// The state it must be in.
+        /// The required version.
         at: Version,
-        /// The state it gets, under another version.
+        /// The new row, with another version.
         row: Row,
     },
-    /// At this version: keeps it and its expiry, and gets another body that means the same.
+    /// Requires this version; replaces the body with an equivalent one, and keeps version and expiry.
     Reseal {
-        /// The state it must be in, and stays in.
+        /// The required version, which stays.
         at: Version,
         /// The new body.
         body: Body,
     },
-    /// At this version: stays as it is until the batch is committed.
+    /// Requires this version, without a change, until the batch is committed.
     Require {
-        /// The state it must be in.
+        /// The required version.
         at: Version,
     },
 }
@@ -214,13 +215,13 @@ pub enum Change {
 pub struct Entry {
     /// The record.
     pub key: Key,
-    /// Its index in the order in which the batch was filled, for [`CommitError::Conflict`].
+    /// Its index in the order in which entries were added, for [`CommitError::Conflict`].
     pub index: usize,
-    /// What to do to it.
+    /// The change.
     pub change: Change,
 }
 
-/// A batch as engines get it: in key order, each record once, within the limits.
+/// A batch in the form that engines receive: in key order, each record once, within the limits.
 ///
 /// ```
 /// use keyproof_store::memory::MemoryEngine;
@@ -245,18 +246,18 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// How long a batch's id is, in bytes.
+    /// The length of a batch's id, in bytes.
     pub const ID_LEN: usize = 24;
-    /// The most entries of one batch.
+    /// The maximum number of entries in a batch.
     pub const MAX_ENTRIES: usize = 1_024;
-    /// The longest body of one record, in bytes.
+    /// The maximum length of a record's body, in bytes.
     pub const MAX_BODY_LEN: usize = 1 << 20;
 
-    /// Checks and orders a batch, and draws its id.
+    /// Checks and sorts a batch, and draws its id.
     ///
     /// # Errors
     ///
-    /// If a limit is exceeded or two changes name one record.
+    /// If a limit is exceeded, or if two changes refer to the same record.
     pub fn new(
         changes: impl IntoIterator<Item = (Key, Change)>,
         now: Timestamp,
@@ -300,19 +301,19 @@ impl Changes {
         }
         let mut id = [0; Self::ID_LEN];
         let (time, random) = id.split_at_mut(size_of::<u64>());
-        // Ids that are inserted at once lie side by side in their index.
+        // Ids inserted at the same time are adjacent in their index.
         time.copy_from_slice(&now.as_millis().to_be_bytes());
         entropy.fill(random);
         Ok(Self { id, now, entries })
     }
 
-    /// What names this batch: its time in milliseconds since the Unix epoch, 8 bytes with the highest first, and 128 random
-    /// bits; see *Reading back* at [`Engine`].
+    /// The batch's id: its time in milliseconds since the Unix epoch, 8 bytes big-endian, and 128 random bits. See
+    /// *Reading back* at [`Engine`].
     pub fn id(&self) -> &[u8; Self::ID_LEN] {
         &self.id
     }
 
-    /// The time at which expiry is judged.
+    /// The time by which expiry is decided.
     pub fn now(&self) -> Timestamp {
         self.now
     }
@@ -322,7 +323,7 @@ impl Changes {
         &self.entries
     }
 
-    /// The entries, in key order, to take their bodies from.
+    /// Returns the entries by value, in key order.
     pub fn into_entries(self) -> Vec<Entry> {
         self.entries
     }

@@ -1,14 +1,14 @@
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// A source of unpredictable bytes: versions, nonces, and whatever an embedder draws from it.
+/// A source of unpredictable bytes for versions, nonces, and the embedder's own use.
 ///
-/// Tests hand in a seeded one; everything else uses [`SystemEntropy`].
+/// Tests pass a seeded one; everything else uses [`SystemEntropy`].
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU8, Ordering};
 /// use keyproof_store::{Entropy, MasterKey};
 ///
-/// /// The same bytes in each run.
+/// The same bytes in each run.
 /// struct Counted(AtomicU8);
 ///
 /// impl Entropy for Counted {
@@ -39,7 +39,7 @@ pub trait Entropy: Send + Sync {
 pub struct SystemEntropy(SystemRandom);
 
 impl SystemEntropy {
-    /// The operating system's generator.
+    /// Creates a handle to the operating system's generator.
     pub fn new() -> Self {
         Self(SystemRandom::new())
     }
@@ -54,9 +54,9 @@ impl Default for SystemEntropy {
 impl Entropy for SystemEntropy {
     /// # Panics
     ///
-    /// If the operating system gives no randomness. A process without it can neither draw a
-    /// version nor a nonce, so there is no answer that would be safer than ending the task; on
-    /// systems with `getrandom(2)` it cannot happen once the kernel's pool is initialised.
+    /// If the operating system provides no randomness. Without it a process can draw neither a version nor a nonce, so
+    /// ending the task is the safest outcome. On systems with `getrandom(2)` it cannot happen once the kernel's pool is
+    /// initialised.
     #[expect(clippy::panic, reason = "no caller can go on without randomness")]
     fn fill(&self, dest: &mut [u8]) {
         if self.0.fill(dest).is_err() {

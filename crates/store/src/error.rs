@@ -1,95 +1,95 @@
 use crate::{Key, KeyId};
 
-/// Why a read gave no answer.
+/// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The engine could not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Another master key seals, which is not at hand here.
-    #[error("the store is sealed under master key {sealing} now, and {} is at hand", list(.given))]
+    /// The store's current master key was not given.
+    #[error("the store is sealed under master key {sealing} now, but only {} was given", list(.given))]
     MasterKey {
         /// The key that the store names.
         sealing: KeyId,
-        /// The keys at hand.
+        /// The keys that were given.
         given: Vec<KeyId>,
     },
-    /// The record's data is not what its type and version say.
+    /// The record's data is not valid for its type and version.
     ///
-    /// Neither the data nor the parser's words are quoted, for both may contain what nobody may log.
+    /// The error quotes neither the data nor the parser's message, since both may contain secrets.
     #[error("record {key}: the data is not a valid {kind} of version {version} (column {column})")]
     Malformed {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
-        /// The type that the record names.
+        /// The record's type.
         kind: String,
-        /// The version that the record names.
+        /// The version in the record.
         version: u32,
-        /// Column of the data at which the parser gave up, from 1; 0 where it cannot tell.
+        /// The column at which parsing failed, from 1; 0 if unknown.
         column: usize,
     },
     /// The record was written by a later release.
     #[error("record {key}: {kind} of version {found}, but this release knows up to {known}")]
     NewerVersion {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
         /// The record's type.
         kind: String,
-        /// The version that the record names.
+        /// The version in the record.
         found: u32,
-        /// The latest version that this release knows.
+        /// The newest version that this release supports.
         known: u32,
     },
-    /// The record's type cannot be brought up from so old a version.
+    /// The record's type has no upgrade from so old a version.
     #[error("record {key}: a {kind} of version {found} cannot be upgraded to version {known}")]
     NoUpgrade {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
         /// The record's type.
         kind: String,
-        /// The version that the record names.
+        /// The version in the record.
         found: u32,
         /// The version that this release writes.
         known: u32,
     },
-    /// The body is not the JSON that every record is wrapped in.
+    /// The body is not the JSON envelope of a record.
     #[error("record {key}: the body is not a record")]
     NotARecord {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
     },
-    /// The record was not among those that were read, whether or not it is there: a defect of whoever asks.
+    /// The record was not among those read, whether or not it exists: a bug in the caller.
     #[error("record {key}: it was not among those to be read")]
     NotRead {
-        /// Where the record would be.
+        /// The record's key.
         key: Key,
     },
-    /// A plan asked for more keys than [`ReadPlan::MAX_KEYS`](crate::ReadPlan::MAX_KEYS).
+    /// A plan requested more than [`ReadPlan::MAX_KEYS`](crate::ReadPlan::MAX_KEYS) keys.
     #[error("a read plan has more than {limit} keys")]
     TooManyKeys {
-        /// The most keys a plan may have.
+        /// The maximum number of keys.
         limit: usize,
     },
-    /// A plan asked for more rounds than [`ReadPlan::MAX_ROUNDS`](crate::ReadPlan::MAX_ROUNDS).
+    /// A plan requested more than [`ReadPlan::MAX_ROUNDS`](crate::ReadPlan::MAX_ROUNDS) rounds.
     #[error("a read plan has more than {limit} rounds")]
     TooManyRounds {
-        /// The most rounds a plan may have.
+        /// The maximum number of rounds.
         limit: usize,
     },
-    /// The record is of another type than was asked for.
+    /// The record has another type than was requested.
     #[error("record {key}: expected {expected}, found {found}")]
     WrongType {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
-        /// The type asked for.
+        /// The requested type.
         expected: &'static str,
-        /// The type that the record names.
+        /// The record's type.
         found: String,
     },
 }
 
-/// Why a commit is not known to be done.
+/// Why a commit failed, or is not known to have succeeded.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -119,39 +119,39 @@ pub enum StoreError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// An entry's record was not in the state that the entry asks for; nothing was applied.
+    /// A record was not in the state that an entry requires. Nothing was applied.
     ///
-    /// Load, decide and commit again. If several entries conflict, it is the first in key order.
+    /// Load, decide and commit again. If several entries conflict, this is the first one in key order.
     #[error(
         "entry {entry} of the batch: the record is not in the state that the entry requires; read, decide and commit again"
     )]
     Conflict {
-        /// Index of the entry, in the order in which the batch was filled.
+        /// Index of the entry, in the order in which entries were added.
         entry: usize,
     },
     /// Nothing was applied, and nothing will be.
     #[error("nothing was applied: {0}")]
     NotApplied(#[from] NotApplied),
-    /// All of the batch was applied, or will be, or nothing of it: it could not be learnt.
-    #[error("it could not be learnt whether the batch was applied: {0}")]
+    /// The outcome is unknown: either the whole batch was applied, or may still be, or nothing was.
+    #[error("it is unknown whether the batch was applied: {0}")]
     Unknown(EngineError),
 }
 
-/// Why a batch was not applied, other than for a conflict.
+/// Why a batch was not applied, other than because of a conflict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotApplied {
     /// A body exceeds [`Changes::MAX_BODY_LEN`](crate::Changes::MAX_BODY_LEN).
     #[error("entry {entry}: a body of {len} bytes, more than {limit}")]
     BodyTooLong {
-        /// Index of the entry, in the order added.
+        /// Index of the entry, in the order in which entries were added.
         entry: usize,
         /// The body's length in bytes.
         len: usize,
-        /// The most bytes a body may have.
+        /// The maximum length of a body in bytes.
         limit: usize,
     },
-    /// Two entries name one record.
+    /// Two entries refer to the same record.
     #[error("entries {first} and {second} name the same record")]
     DuplicateKey {
         /// Index of the earlier entry.
@@ -162,9 +162,9 @@ pub enum NotApplied {
     /// The engine could not apply it.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Another master key seals, which is not at hand here.
+    /// The store's current master key was not given.
     #[error(
-        "the store is sealed under master key {sealing} now, which is not at hand: hand it in as well"
+        "the store is sealed under master key {sealing} now, which was not given: give that key too"
     )]
     MasterKey {
         /// The key that the store names.
@@ -173,18 +173,18 @@ pub enum NotApplied {
     /// A body with a sealed value is not JSON.
     #[error("record {key}: the body is not a record")]
     NotARecord {
-        /// Where the record is.
+        /// The record's key.
         key: Key,
     },
-    /// A record could not be written as JSON.
+    /// A record could not be serialised.
     #[error("entry {entry}: the {kind} cannot be written as JSON")]
     NotSerializable {
-        /// Index of the entry, in the order added.
+        /// Index of the entry, in the order in which entries were added.
         entry: usize,
         /// The record's type.
         kind: &'static str,
     },
-    /// A value that was to be sealed again could not be opened.
+    /// A value that had to be sealed again could not be opened.
     #[error(transparent)]
     Unseal(#[from] UnsealError),
     /// More entries than [`Changes::MAX_ENTRIES`](crate::Changes::MAX_ENTRIES).
@@ -192,43 +192,43 @@ pub enum NotApplied {
     TooManyEntries {
         /// The number of entries.
         count: usize,
-        /// The most entries a batch may have.
+        /// The maximum number of entries in a batch.
         limit: usize,
     },
 }
 
-/// What kept an engine from answering. `detail` is the engine's own text, for the log only.
+/// Why an engine failed. `detail` is the engine's own message, for the log only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// Somebody else kept the store busy for too long; worth another try.
+    /// Another user kept the store busy for too long. Retrying may succeed.
     #[error("the store is busy: {detail}")]
     Busy {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
     /// The engine was closed.
     #[error("the store is closed")]
     Closed,
-    /// What the connection needs on this side cannot be used, such as a file; another try would end the same.
+    /// Something local that the connection needs cannot be used, such as a file. Retrying does not help.
     #[error("the connection cannot be set up: {detail}")]
     Configuration {
         /// What cannot be used, and why.
         detail: String,
     },
-    /// What is stored contradicts itself.
+    /// The stored data is inconsistent.
     #[error("the store is damaged: {detail}")]
     Corrupt {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
     /// The disk, or the quota, is full.
     #[error("the store's disk is full: {detail}")]
     Full {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
-    /// Each transaction gets whichever session of the database is free, through a pooler; none is the connection's own.
+    /// The database is reached through a pooler that may give each transaction another session.
     #[error(
         "the database is reached through a pooler that gives each transaction another session: \
          let it give each connection a session of its own (of PgBouncer, pool_mode = session), \
@@ -238,10 +238,11 @@ pub enum EngineError {
     /// Reading or writing failed, or the connection was lost.
     #[error("the store cannot be reached: {detail}")]
     Io {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
-    /// A file of the store is not where it was when it was opened; what is written to it would be gone at the next start.
+    /// A file of the store was moved or replaced after it was opened. What is written to it would be lost at the next
+    /// start.
     #[error("the store was renamed, deleted or replaced while it was open: {detail}")]
     Moved {
         /// Which file, and what was found in its place.
@@ -252,10 +253,10 @@ pub enum EngineError {
         "the store was moved to another one by `keyproof store copy --move`, and nothing is served from it any more"
     )]
     Relocated,
-    /// Anything else; most likely a defect of the engine.
+    /// Anything else; most likely a bug in the engine.
     #[error("the store failed: {detail}")]
     Other {
-        /// The engine's own words.
+        /// The engine's message.
         detail: String,
     },
 }
@@ -273,31 +274,31 @@ pub enum OpenError {
     /// The file exists and belongs to another program.
     #[error("not a keyproof store: {detail}")]
     Foreign {
-        /// What gives it away.
+        /// Why it is not a store.
         detail: String,
     },
     /// The fingerprint could not be read.
     #[error("the store's fingerprint of its master key could not be read: {0}")]
     Fingerprint(StoreError),
-    /// The store must be written anew for this release, and another process has it open.
+    /// The store must be rewritten for this release, and another process has it open.
     #[error(
-        "the store has schema {found} and is to be written anew for this release, but another process has it open: \
+        "the store has schema {found} and must be rewritten for this release, but another process has it open: \
          end every keyproof that uses it first"
     )]
     InUse {
         /// The store's schema.
         found: u32,
     },
-    /// The store's secrets are sealed under master keys that were not handed in.
+    /// The store's secrets are sealed under master keys that were not given.
     #[error("the store is sealed under master key {}, but {} was given", list(.sealed), list(.given))]
     MasterKey {
         /// The keys that the store names.
         sealed: Vec<KeyId>,
-        /// The keys that were handed in, the current one first.
+        /// The keys that were given, the current one first.
         given: Vec<KeyId>,
     },
     /// The store has records but no fingerprint of a master key.
-    #[error("the store holds records but does not say under which master key")]
+    #[error("the store has records but does not name its master key")]
     MissingFingerprint,
     /// The store was written by a release too far ahead.
     #[error("the store has schema {found}, but this release runs on {newest} at most")]
@@ -307,12 +308,12 @@ pub enum OpenError {
         /// The newest schema that this release runs on.
         newest: u32,
     },
-    /// The store is being filled from another or from a backup, or that was not finished.
+    /// The store is being filled from another store or a backup, or that was not finished.
     #[error(
-        "the store is being filled from {from}, or that was not finished: do it again, which goes on from there"
+        "the store is being filled from {from}, or that was not finished: run it again to continue"
     )]
     Unfinished {
-        /// What its records come from.
+        /// The source of its records.
         from: String,
     },
     /// The store must be migrated before this release runs on it.
@@ -332,17 +333,17 @@ pub enum UnsealError {
     /// It was altered, or sealed for another record or field.
     #[error("a sealed value of record {key} does not open under master key {master}")]
     Inauthentic {
-        /// The record it was found in.
+        /// The record that contains it.
         key: Key,
-        /// The master key it names.
+        /// The master key that it names.
         master: KeyId,
     },
-    /// It is sealed under a master key that was not handed in.
+    /// It is sealed under a master key that was not given.
     #[error("a sealed value of record {key} needs master key {master}")]
     UnknownMasterKey {
-        /// The record it was found in.
+        /// The record that contains it.
         key: Key,
-        /// The master key it names.
+        /// The master key that it names.
         master: KeyId,
     },
 }

@@ -1,4 +1,4 @@
-//! An engine that fails on purpose, for the tests of what is built upon a store.
+//! An engine that fails on purpose, for testing programs built on a store.
 
 use std::{
     future::poll_fn,
@@ -17,25 +17,25 @@ use crate::{
     Version, memory::MemoryEngine,
 };
 
-/// What becomes of commits.
+/// How commits end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commits {
-    /// The next one waits, and others overtake it: see [`FaultyEngine::overtake`].
+    /// The next commit waits while others overtake it; see [`FaultyEngine::overtake`].
     HoldNext,
-    /// They are made, and the answer is lost.
+    /// Commits are applied, but the answer is lost.
     Lost,
-    /// They are not made, and the answer is lost.
+    /// Commits are not applied, and the answer is lost.
     LostUnmade,
-    /// They are made.
+    /// Commits are applied.
     Made,
-    /// So many are made, and no others.
+    /// This many commits are applied, and then no others.
     MadeOnly(usize),
-    /// They are not made.
+    /// Commits are not applied.
     NotApplied,
 }
 
-/// The memory engine, which fails as it is told to. It gives way before each step, so that tasks on one thread interleave
-/// as servers would.
+/// The memory engine with failures on demand. It yields before each step, so that tasks on one thread interleave as
+/// servers would.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -56,7 +56,7 @@ pub enum Commits {
 /// let mut batch = store.batch(now);
 /// batch.insert(&key, &Device { uses: 0 }, None);
 /// assert!(matches!(store.commit(batch).await, Err(CommitError::Unknown(_))));
-/// assert!(store.get::<Device>(&key, now).await?.is_some()); // it was made all the same
+/// assert!(store.get::<Device>(&key, now).await?.is_some()); // it was applied all the same
 /// # Ok(())
 /// # }
 /// ```
@@ -67,20 +67,20 @@ pub struct FaultyEngine {
     reads_fail: AtomicBool,
     steps: AtomicUsize,
     server_time: Mutex<Option<Timestamp>>,
-    /// Reads wait until it is false.
+    /// Reads wait while this is true.
     is_stalled: watch::Sender<bool>,
-    /// Gets a permit once the commit that is held has come; that one waits for `released`.
+    /// Gets a permit once the held commit arrives; that commit then waits for `released`.
     held: Semaphore,
     released: Semaphore,
 }
 
 impl FaultyEngine {
-    /// An empty one, with which nothing is wrong yet.
+    /// Creates an empty engine without failures.
     pub fn new() -> Arc<Self> {
         Self::over(MemoryEngine::new())
     }
 
-    /// The same, of one that may have records already.
+    /// Wraps an engine that may contain records.
     pub fn over(inner: MemoryEngine) -> Arc<Self> {
         Arc::new(Self {
             inner,
@@ -94,27 +94,27 @@ impl FaultyEngine {
         })
     }
 
-    /// Says what becomes of commits from now on.
+    /// Sets how commits end from now on.
     pub fn commits(&self, fate: Commits) {
         *self.commits.lock().unwrap_or_else(PoisonError::into_inner) = fate;
     }
 
-    /// Says whether reads fail from now on.
+    /// Sets whether reads fail from now on.
     pub fn fail_reads(&self, fail: bool) {
         self.reads_fail.store(fail, Ordering::SeqCst);
     }
 
-    /// Has reads wait until [`go_on`](Self::go_on).
+    /// Blocks reads until [`go_on`](Self::go_on).
     pub fn stall(&self) {
         self.is_stalled.send_replace(true);
     }
 
-    /// Lets reads go on, and those that wait.
+    /// Unblocks reads, including those that wait.
     pub fn go_on(&self) {
         self.is_stalled.send_replace(false);
     }
 
-    /// Says what the clock of the database's machine shows from now on; it stands still. There is none to begin with.
+    /// Sets the time that the database machine's clock shows; it stands still. Initially there is no such clock.
     pub fn show_time(&self, now: Timestamp) {
         let mut shown = self
             .server_time
@@ -123,12 +123,13 @@ impl FaultyEngine {
         *shown = Some(now);
     }
 
-    /// How many reads and commits there were since this was asked last.
+    /// Returns how many reads and commits there were since the last call.
     pub fn steps(&self) -> usize {
         self.steps.swap(0, Ordering::SeqCst)
     }
 
-    /// Runs `overtaking` while the commit of `slow` is under way, and ends with `slow`, which may never come to a commit.
+    /// Runs `overtaking` while the commit of `slow` is held, and returns the output of `slow`, which need not commit at
+    /// all.
     pub async fn overtake<T>(
         &self,
         slow: impl Future<Output = T>,
@@ -158,7 +159,7 @@ impl FaultyEngine {
     async fn before_reading(&self) -> Result<(), EngineError> {
         self.step().await;
         let mut is_stalled = self.is_stalled.subscribe();
-        // Its other end is `self`, which is borrowed.
+        // The sender is `self`, which is borrowed, so this cannot fail.
         drop(is_stalled.wait_for(|is_stalled| !is_stalled).await);
         if self.reads_fail.load(Ordering::SeqCst) {
             Err(failure())
@@ -182,7 +183,7 @@ impl FaultyEngine {
     }
 }
 
-/// Waits for a permit, which is gone then. The semaphores here are never closed.
+/// Waits for a permit and uses it up. The semaphores here are never closed.
 async fn take(semaphore: &Semaphore) {
     if let Ok(permit) = semaphore.acquire().await {
         permit.forget();
@@ -290,7 +291,7 @@ mod tests {
     use super::*;
     use tokio::task::{JoinHandle, yield_now};
 
-    /// A read by a task of its own, once that has come as far as it does.
+    /// Starts a read in its own task, and lets it run as far as it can.
     async fn read(engine: &Arc<FaultyEngine>) -> JoinHandle<()> {
         let engine = Arc::clone(engine);
         let reading = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Files that an operator names: read whole, within a bound, and not waited for without end.
+//! Files that an operator names: read whole, up to a maximum size, and with a time limit for pipes.
 
 use std::{
     fs::{self, File, Metadata},
@@ -9,10 +9,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-/// How long a pipe may take until it has given all that is in it.
+/// How long reading a pipe to its end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An open file that is regular or a pipe, such as a shell's `<(…)` names.
+/// An open regular file or pipe, such as one from a shell's `<(…)`.
 ///
 /// ```
 /// use keyproof_store::file::NamedFile;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// let path = folder.path().join("key");
 /// std::fs::write(&path, "secret")?;
 /// let file = NamedFile::open(&path)?;
-/// assert!(file.metadata().is_file()); // and whose it is, and who may read it
+/// assert!(file.metadata().is_file()); // also its owner and its permissions
 /// assert_eq!(file.read(1_024)?.as_slice(), b"secret");
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -32,13 +32,13 @@ pub struct NamedFile {
 }
 
 impl NamedFile {
-    /// Opens it, without waiting for somebody to open a pipe's other end.
+    /// Opens the file. It does not wait for a writer to open the other end of a pipe.
     ///
     /// # Errors
     ///
-    /// What the system says; of the kind [`InvalidInput`](ErrorKind::InvalidInput) if it is a device or a socket.
+    /// The system's error; of kind [`InvalidInput`](ErrorKind::InvalidInput) if it is a device or a socket.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Before it is opened, too: opening a device may do something.
+        // Checked before opening too, since opening a device may have side effects.
         check_kind(&fs::metadata(path)?)?;
         let file = open_at_once(path)?;
         let metadata = file.metadata()?;
@@ -46,17 +46,17 @@ impl NamedFile {
         Ok(Self { file, metadata })
     }
 
-    /// Whose it is, and who may do what with it.
+    /// The file's metadata, such as its owner and permissions.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// Reads it to its end. Blocks while it does: on a pipe for ten seconds at most.
+    /// Reads the file to its end. Blocks meanwhile; for a pipe, at most ten seconds.
     ///
     /// # Errors
     ///
-    /// What the system says; of the kind [`FileTooLarge`](ErrorKind::FileTooLarge) if it has more than `longest` bytes,
-    /// and [`TimedOut`](ErrorKind::TimedOut) if it is a pipe that does not end.
+    /// The system's error; of kind [`FileTooLarge`](ErrorKind::FileTooLarge) if it has more than `longest` bytes, and
+    /// [`TimedOut`](ErrorKind::TimedOut) if a pipe does not end in time.
     pub fn read(self, longest: usize) -> io::Result<Zeroizing<Vec<u8>>> {
         self.read_until(longest, Instant::now() + PATIENCE)
     }
@@ -88,7 +88,7 @@ impl NamedFile {
     }
 }
 
-/// Reads the file at `path`, which is regular or a pipe.
+/// Reads the file at `path`, which must be a regular file or a pipe.
 ///
 /// # Errors
 ///
@@ -124,7 +124,7 @@ pub fn read_text(path: &Path, longest: usize) -> io::Result<Zeroizing<String>> {
         })
 }
 
-/// Appends without leaving a copy behind where the bytes were before.
+/// Appends without leaving a copy of the bytes behind when the buffer moves.
 fn append(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     let length = bytes.len() + more.len();
     if length > bytes.capacity() {
@@ -170,7 +170,7 @@ fn open_at_once(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Waits until a pipe has something to read, or nobody who would write to it any more.
+/// Waits until a pipe has data to read, or has no writer any more.
 #[cfg(unix)]
 fn wait(pipe: &File, deadline: Instant) -> io::Result<()> {
     use rustix::{
@@ -258,7 +258,7 @@ mod tests {
         writer.join().expect("no panic").expect("it is read");
         let writer = write(b"longer than ten bytes");
         assert_eq!(kind(open().read(10)), Some(ErrorKind::FileTooLarge));
-        // What nobody reads any more may fail.
+        // The write may fail, since nobody reads the pipe any more.
         let _ = writer.join().expect("no panic");
     }
 }

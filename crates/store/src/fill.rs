@@ -1,8 +1,8 @@
-//! Filling an empty store with the records of another, to the byte, or with those of a backup.
+//! Filling an empty store with exact copies of another store's records, or with those of a backup.
 //!
-//! What is there is made what comes in, record by record and in key order. So nothing needs to be kept of how far it was:
-//! whoever begins again reads what is there, and writes what differs. While it goes on, a record of another type stands in the
-//! place of the store's fingerprint, which comes last: until then nobody takes the store for one.
+//! Records come in key order and are compared with what the store contains; only differences are written. So no
+//! progress needs to be stored: a retry reads what is there and continues. Meanwhile a record of another type takes the
+//! place of the store's fingerprint, which is written last. Until then the store cannot be opened.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::{
     record::to_body, scan::PAGE_BYTES,
 };
 
-/// That a store is being filled, and from what.
+/// Marks a store that is being filled, and names the source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Filling {
     pub(crate) from: String,
@@ -23,49 +23,49 @@ impl Record for Filling {
     const VERSION: u32 = 1;
 }
 
-/// Why a store was not filled. What was written so far stays, and another try goes on from there.
+/// Why a store was not filled. What was written so far stays, and another attempt continues from there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FillError {
-    /// A batch was not applied, or nobody knows. A conflict means that somebody else writes to the store.
-    #[error("the store that is filled: {0}")]
+    /// A batch was not applied, or its outcome is unknown. A conflict means that something else writes to the store.
+    #[error("writing to the store that is being filled: {0}")]
     Commit(#[from] CommitError),
-    /// What is in the store at the end is not what was written to it.
+    /// The final contents of the store differ from what was written to it.
     #[error(
         "the store that was filled has {} records of {} bytes, but was given {} of {}: somebody else writes to it",
         .found.records, .found.bytes, .expected.records, .expected.bytes
     )]
     Differs {
-        /// What came in.
+        /// What was put in.
         expected: Tally,
-        /// What is there.
+        /// What was found.
         found: Tally,
     },
-    /// An engine could not answer.
+    /// An engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// There is something in the store already.
+    /// The store is not empty.
     #[error("the store that is to be filled is not empty")]
     NotEmpty,
-    /// The store was being filled from elsewhere.
+    /// The store was being filled from another source.
     #[error("the store that is to be filled was being filled from {from}, which was not finished")]
     Other {
-        /// From what.
+        /// The other source.
         from: String,
     },
-    /// Records came in another order than that of their keys.
+    /// The records were not in key order.
     #[error("the records that a store is filled with are not in order at {key}")]
     Order {
-        /// The first that is not.
+        /// The first key out of order.
         key: Key,
     },
-    /// Somebody else has begun to fill the same store since, or has finished that.
+    /// Another process has since begun to fill the same store, or has finished filling it.
     #[error("somebody else has begun to fill the same store since, or has filled it")]
     Overtaken,
-    /// What came in has no fingerprint of a master key.
-    #[error("the records that a store is filled with do not say under which master key they are")]
+    /// The source has no fingerprint of a master key.
+    #[error("the records that a store is filled with do not name their master key")]
     NoFingerprint,
-    /// What stands in the place of the store's fingerprint cannot be read.
+    /// The record in the fingerprint's place cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -87,7 +87,7 @@ pub enum FillError {
 /// let next = async || records.next().await.map_err(FillError::from);
 /// let filled = fill.put(next, |_| ()).await?;
 /// let there = fill.finish(filled).await?; // from here on it is a store, under the same master key
-/// assert_eq!(there.records, 0); // but for the record of that key
+/// assert_eq!(there.records, 0); // except for the fingerprint
 /// # Ok(())
 /// # }
 /// ```
@@ -107,11 +107,12 @@ pub struct Filled {
 }
 
 impl<'e> Fill<'e> {
-    /// Begins, or goes on with what was begun `from` the same: whoever began that ends with [`FillError::Overtaken`].
+    /// Begins to fill the store, or continues an earlier fill with the same `from`. The process that began that one
+    /// gets [`FillError::Overtaken`].
     ///
     /// # Errors
     ///
-    /// [`FillError::NotEmpty`], [`FillError::Other`], or what the engine says.
+    /// [`FillError::NotEmpty`], [`FillError::Other`], or an error of the engine.
     pub async fn begin(
         engine: &'e dyn Engine,
         entropy: &'e dyn Entropy,
@@ -131,13 +132,13 @@ impl<'e> Fill<'e> {
                 Some((_, other)) if other.from != from => {
                     return Err(FillError::Other { from: other.from });
                 }
-                // Under another version, so that two never write at once: what each compares would be of both.
+                // A new version, so that two processes never fill at once: each would compare with a mix of both.
                 Some((at, _)) => Change::Replace { at, row },
                 None if engine.is_empty().await? => Change::Insert(row),
                 None => return Err(FillError::NotEmpty),
             };
             match commit(engine, entropy, Vec::new(), change).await {
-                // Somebody else was faster: what is there now is another matter.
+                // Another process was faster, so check again what is there.
                 Err(FillError::Overtaken) => {}
                 begun => {
                     begun?;
@@ -151,12 +152,12 @@ impl<'e> Fill<'e> {
         }
     }
 
-    /// Gives up before anything is put there: the store is as empty as it was. If anything is there, that stays, and so does what
-    /// says that the store is being filled.
+    /// Cancels the fill if no record has been put: the store is then as empty as before. Otherwise the records stay,
+    /// and so does the mark that the store is being filled.
     ///
     /// # Errors
     ///
-    /// What the engine says.
+    /// An error of the engine.
     pub async fn withdraw(self) -> Result<(), FillError> {
         if next_but_fingerprint(&mut self.records().await?)
             .await?
@@ -166,13 +167,13 @@ impl<'e> Fill<'e> {
         }
         let withdrawn = Change::Remove { at: self.at };
         match commit(self.engine, self.entropy, Vec::new(), withdrawn).await {
-            // Somebody else has gone on with it.
+            // Another process has continued the fill.
             Err(FillError::Overtaken) => Ok(()),
             withdrawn => withdrawn,
         }
     }
 
-    /// What says that the store is being filled, if it is.
+    /// Returns the mark that the store is being filled, if it is there.
     async fn there(engine: &dyn Engine) -> Result<Option<(Version, Filling)>, FillError> {
         let place = fingerprint_key();
         let mut rows = engine
@@ -188,12 +189,12 @@ impl<'e> Fill<'e> {
         Ok(Some((raw.version(), raw.decode::<Filling>()?.record)))
     }
 
-    /// Makes the store's records those that `next` gives, until it gives none; `told` hears how many came so far. They come in
-    /// key order, the fingerprint of their master key among them.
+    /// Makes the store's records those that `next` returns, until it returns `None`. They must come in key order and
+    /// include the fingerprint of their master key. `told` is called with the number of records so far.
     ///
     /// # Errors
     ///
-    /// What `next` says, and [`FillError`].
+    /// An error of `next`, or a [`FillError`].
     pub async fn put<E: From<FillError>>(
         &self,
         mut next: impl AsyncFnMut() -> Result<Option<(Key, Row)>, E>,
@@ -245,11 +246,12 @@ impl<'e> Fill<'e> {
         })
     }
 
-    /// Reads all that is there, compares it with what was put there, and lets the store be one.
+    /// Reads everything that is there, compares it with what was put there, and writes the fingerprint, which makes the
+    /// store usable.
     ///
     /// # Errors
     ///
-    /// [`FillError::Differs`], or what the engine says.
+    /// [`FillError::Differs`], or an error of the engine.
     pub async fn finish(self, filled: Filled) -> Result<Tally, FillError> {
         let mut there = self.records().await?;
         let mut counting = Counting::new();
@@ -279,7 +281,7 @@ impl std::fmt::Debug for Fill<'_> {
     }
 }
 
-/// What makes one row of another, if they differ.
+/// The change that turns `before` into `row`, if they differ.
 fn change(before: &Row, row: Row) -> Option<Change> {
     if *before == row {
         return None;
@@ -288,7 +290,7 @@ fn change(before: &Row, row: Row) -> Option<Change> {
     Some(if before.is_expired(Timestamp::EPOCH) {
         Change::Insert(row)
     } else if at == row.version {
-        // The same state under another master key.
+        // The same state, sealed under another master key.
         Change::Reseal { at, body: row.body }
     } else {
         Change::Replace { at, row }
@@ -304,7 +306,7 @@ async fn next_but_fingerprint(records: &mut Records) -> Result<Option<(Key, Row)
     }
 }
 
-/// Changes that are collected to batches.
+/// Collects changes into batches.
 struct Writing<'f> {
     fill: &'f Fill<'f>,
     entries: Vec<(Key, Change)>,
@@ -352,9 +354,11 @@ impl<'f> Writing<'f> {
     }
 }
 
-/// Commits what is done to records, and to the place of the fingerprint, which whoever else fills the store has changed.
+/// Commits changes to records together with a change in the fingerprint's place. That one conflicts if another process
+/// has taken over.
 ///
-/// At the epoch, when nothing that counts has expired: a clock may go back.
+/// It commits at the epoch, when only a row of [`Batch::require_absent`](crate::Batch::require_absent) has expired, so the
+/// clock does not matter.
 async fn commit(
     engine: &dyn Engine,
     entropy: &dyn Entropy,

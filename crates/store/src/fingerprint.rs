@@ -1,4 +1,4 @@
-//! The record by which a store knows its master keys, and refuses others.
+//! The record that names a store's master keys, so that others are rejected.
 
 use std::sync::LazyLock;
 
@@ -8,20 +8,20 @@ use crate::{
     CommitError, Key, KeyId, OpenError, Record, Store, StoreError, Stored, Timestamp, fill::Filling,
 };
 
-/// Under which master keys the store's secrets are sealed.
+/// The master keys that the store's secrets are sealed under.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     /// The key that new secrets are sealed under.
     pub(crate) sealing: KeyId,
-    /// Earlier keys, under which some secrets still are.
+    /// Earlier keys that still seal some secrets.
     pub(crate) opening: Vec<KeyId>,
-    /// The key that is to seal next.
+    /// The key that a rotation switches to next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<KeyId>,
 }
 
 impl Fingerprint {
-    /// Those without which something does not open.
+    /// The keys needed to open every secret.
     fn ids(&self) -> Vec<KeyId> {
         std::iter::once(self.sealing)
             .chain(self.opening.iter().copied())
@@ -34,15 +34,15 @@ impl Record for Fingerprint {
     const VERSION: u32 = 1;
 }
 
-/// `$` keeps it apart from every collection of an embedder.
+/// `$` keeps it apart from an embedder's collections.
 pub(crate) fn fingerprint_key() -> Key {
     static PLACE: LazyLock<Key> = LazyLock::new(|| Key::new("$store", ["master_key"]));
     PLACE.clone()
 }
 
 impl Store {
-    /// Makes an empty store's fingerprint name our first key, and compares any other's with ours; false if somebody else
-    /// changed it meanwhile.
+    /// Writes the fingerprint of an empty store, naming our first key, or compares an existing one with our keys.
+    /// Returns `false` if it was changed concurrently.
     pub(crate) async fn claim(&self, now: Timestamp) -> Result<bool, OpenError> {
         let key = fingerprint_key();
         let mut batch = self.batch(now);
@@ -55,7 +55,7 @@ impl Store {
                 };
                 batch.insert(&key, &new, None);
             }
-            // Another node may have written it, and records, since it was looked for.
+            // Another node may have written it, and records, since it was read.
             None => match self.fingerprint_at_open().await? {
                 None => return Err(OpenError::MissingFingerprint),
                 Some(_) => return Ok(false),
@@ -76,7 +76,7 @@ impl Store {
         }
     }
 
-    /// Tells a store that is being filled, which has another record there, from one that is damaged.
+    /// Reads the fingerprint, and reports a store that is being filled as such instead of as damaged.
     async fn fingerprint_at_open(&self) -> Result<Option<Stored<Fingerprint>>, OpenError> {
         match self.fingerprint().await {
             Err(StoreError::WrongType { found, .. }) if found == Filling::TYPE => {

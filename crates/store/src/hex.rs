@@ -1,6 +1,6 @@
-//! Names of a fixed number of bytes, whose text is lower-case hexadecimal digits.
+//! Fixed-length byte identifiers whose text form is lower-case hexadecimal.
 
-/// Writes such a name, a tuple of its bytes, and reads exactly what is written of it.
+/// Implements formatting and parsing for such an identifier, a tuple struct of its bytes.
 macro_rules! hexadecimal {
     ($name:ident, $bytes:literal, $error:ident) => {
         #[doc = concat!("Two lower-case hexadecimal digits for each of its ", $bytes, " bytes.")]
@@ -21,7 +21,7 @@ macro_rules! hexadecimal {
         impl ::std::str::FromStr for $name {
             type Err = $error;
 
-            /// Takes exactly what [`Display`](::std::fmt::Display) prints.
+            /// Accepts exactly what [`Display`](::std::fmt::Display) prints.
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 ::data_encoding::HEXLOWER
                     .decode(text.as_bytes())

@@ -1,17 +1,16 @@
-//! The one encoding of record keys, whose byte order is the order of the segments.
+//! The encoding of record keys, whose byte order is the order of the segments.
 //!
-//! A key is a list of segments, the collection first. Each becomes, one after the other:
+//! A key is a list of segments, the collection first. Their encodings are concatenated:
 //!
 //! | segment | bytes |
 //! |---|---|
 //! | plain | its bytes, each `00` followed by `FF`; then `00 01` |
 //! | too long | `00 02`, then the 32 bytes of its SHA-256 |
 //!
-//! Inside a plain segment a `00` is only ever followed by `FF`, so no plain segment ends early or
-//! looks like a digest, and the encoding of one list is a prefix of another's exactly if the list
-//! is. `01 < 02 < FF` keeps the order: shorter before longer, an empty segment first of all.
-//! A segment is too long once its plain form would exceed 128 bytes, and there are at most eight,
-//! so that no key exceeds 1,024 bytes.
+//! Inside a plain segment, `00` is always followed by `FF`. So no plain segment ends early or looks like a digest, and
+//! the encoding of one list is a prefix of another's exactly if the list is. `01 < 02 < FF` keeps the order: shorter
+//! before longer, an empty segment first of all. A segment is too long if its plain form would exceed 128 bytes. There
+//! are at most eight segments, so no key exceeds 1,024 bytes.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -23,18 +22,17 @@ const END: u8 = 0x01;
 const DIGEST: u8 = 0x02;
 const ZERO: u8 = 0xFF;
 const DIGEST_LEN: usize = 32;
-/// Greater than the first byte of every key, for a collection is UTF-8.
+/// Greater than the first byte of every key, since a collection is UTF-8.
 const AFTER_ALL: u8 = 0xFF;
 
-/// The longest plain form of one segment, in bytes, its end included.
+/// The maximum length of a segment's plain form, in bytes, including its end marker.
 const MAX_SEGMENT_LEN: usize = 128;
 
-/// Where a record is: a collection and up to seven path segments, tenant first.
+/// The key of a record: a collection and up to seven path segments, tenant first.
 ///
-/// Keys order, and compare equal, as their encoded bytes do, which is the order of the lists of
-/// segments. A segment whose plain form would exceed 128 bytes is keyed by its SHA-256: equality
-/// and prefixes are as before, its order among its siblings is that of the digests, and a record
-/// that needs the original keeps it in its body.
+/// Keys are ordered and compared by their encoded bytes, which is the order of the lists of segments. A segment whose
+/// plain form would exceed 128 bytes is replaced by its SHA-256. Equality and prefixes work as before, but such
+/// segments are ordered by their digests, and a record that needs the original must contain it in its body.
 ///
 /// ```
 /// use keyproof_store::{Key, Prefix};
@@ -48,18 +46,18 @@ const MAX_SEGMENT_LEN: usize = 128;
 pub struct Key(Arc<[u8]>);
 
 impl Key {
-    /// The longest encoded key, in bytes.
+    /// The maximum length of an encoded key, in bytes.
     pub const MAX_LEN: usize = Self::MAX_SEGMENTS * MAX_SEGMENT_LEN;
-    /// The most segments, the collection included.
+    /// The maximum number of segments, including the collection.
     pub const MAX_SEGMENTS: usize = 8;
 
-    /// The key of `segments` in `collection`. More than seven segments do not compile.
+    /// Creates the key of `segments` in `collection`. More than seven segments do not compile.
     pub fn new<S: AsRef<[u8]>, const N: usize>(collection: &str, segments: [S; N]) -> Self {
         const { assert!(N < Self::MAX_SEGMENTS, "a key has at most seven segments") };
         Self(encode(collection, &segments).as_slice().into())
     }
 
-    /// Takes back what [`Key::as_bytes`] gave.
+    /// Decodes the result of [`Key::as_bytes`].
     ///
     /// # Errors
     ///
@@ -91,7 +89,7 @@ impl Key {
         &self.0
     }
 
-    /// The segments again, the collection first.
+    /// Returns the segments, the collection first.
     pub fn segments(&self) -> Segments<'_> {
         Segments {
             bytes: &self.0,
@@ -100,7 +98,7 @@ impl Key {
     }
 }
 
-/// A run of whole leading segments: the records of a collection, or of one tenant in it.
+/// A sequence of whole leading segments: all records of a collection, or of one tenant in it.
 ///
 /// ```
 /// use keyproof_store::{Key, Prefix};
@@ -109,35 +107,35 @@ impl Key {
 /// let of_the_shop = Prefix::new("device", ["shop"]);
 /// assert!(of_the_shop.contains(&one) && !of_the_shop.contains(&other));
 /// assert!(Prefix::collection("device").contains(&other) && Prefix::all().contains(&other));
-/// // As an engine scans it.
+/// As the range that an engine scans.
 /// assert!(of_the_shop.start() <= one.as_bytes() && one.as_bytes() < of_the_shop.end().as_slice());
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Prefix(Box<[u8]>);
 
 impl Prefix {
-    /// Every key of `collection` that starts with `segments`; more than seven do not compile.
+    /// Matches every key of `collection` that starts with `segments`. More than seven do not compile.
     pub fn new<S: AsRef<[u8]>, const N: usize>(collection: &str, segments: [S; N]) -> Self {
         const { assert!(N < Key::MAX_SEGMENTS, "a key has at most seven segments") };
         Self(encode(collection, &segments).as_slice().into())
     }
 
-    /// Every key of `collection`.
+    /// Matches every key of `collection`.
     pub fn collection(collection: &str) -> Self {
         Self::new::<&[u8], 0>(collection, [])
     }
 
-    /// Every key there is.
+    /// Matches every key.
     pub fn all() -> Self {
         Self(Box::default())
     }
 
-    /// Whether `key` starts with these segments; a key equal to the prefix does.
+    /// Whether `key` starts with these segments. A key equal to the prefix does.
     pub fn contains(&self, key: &Key) -> bool {
         key.0.starts_with(&self.0)
     }
 
-    /// The least bytes that any key with this prefix can have.
+    /// The smallest bytes that a key with this prefix can have.
     pub fn start(&self) -> &[u8] {
         &self.0
     }
@@ -155,9 +153,9 @@ impl Prefix {
     }
 }
 
-/// One segment of a [`Key`], as it is encoded.
+/// A segment of a [`Key`], as it is encoded.
 ///
-/// Segments order as their encodings do: the empty one, then the digests, then all others by byte.
+/// Segments are ordered as their encodings: the empty one, then the digests, then all others by byte.
 ///
 /// ```
 /// use keyproof_store::{Key, Segment};
@@ -166,19 +164,19 @@ impl Prefix {
 /// let key = Key::new("device", ["shop", long.as_str()]);
 /// let segments: Vec<Segment> = key.segments().collect();
 /// assert_eq!(segments[1], Segment::Plain(b"shop".to_vec()));
-/// assert_eq!(segments[2], Segment::new(long.as_bytes())); // by its digest
+/// assert_eq!(segments[2], Segment::new(long.as_bytes())); // as its digest
 /// assert!(matches!(segments[2], Segment::Digest(_)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// The SHA-256 of a segment too long to be kept plain.
+    /// The SHA-256 of a segment that is too long for the plain form.
     Digest([u8; DIGEST_LEN]),
     /// The segment itself.
     Plain(Vec<u8>),
 }
 
 impl Segment {
-    /// Encodes `segment` as it is in a key.
+    /// Encodes `segment` as in a key.
     pub fn new(segment: &[u8]) -> Self {
         if is_too_long(segment, zeroes(segment)) {
             Self::Digest(digest_of(segment))
@@ -208,7 +206,7 @@ impl PartialOrd for Segment {
 }
 
 impl fmt::Display for Segment {
-    /// Printable ASCII as it is, every other byte and `/` and `%` as `%XX`; a digest as
+    /// Prints printable ASCII unchanged, except that `/`, `%` and every other byte become `%XX`. A digest is printed as
     /// `sha256:` and 64 hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,7 +220,7 @@ impl fmt::Display for Segment {
     }
 }
 
-/// The segments of one [`Key`], from its first on.
+/// The segments of a [`Key`], in order.
 #[derive(Clone, Debug)]
 pub struct Segments<'a> {
     bytes: &'a [u8],
@@ -236,7 +234,7 @@ impl Iterator for Segments<'_> {
         if self.at >= self.bytes.len() {
             return None;
         }
-        // A `Key` only ever has whole segments, so `Err` is no more reachable than a panic.
+        // A `Key` contains only whole segments, so `Err` cannot occur.
         let (piece, next) = split(self.bytes, self.at).ok()?;
         self.at = next;
         Some(piece.segment())
@@ -244,7 +242,7 @@ impl Iterator for Segments<'_> {
 }
 
 impl fmt::Display for Key {
-    /// The segments, `/` between them.
+    /// Prints the segments, separated by `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, segment) in self.segments().enumerate() {
             if index > 0 {
@@ -279,7 +277,7 @@ impl fmt::Debug for Prefix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseKeyError {
-    /// A `00` that neither ends, escapes nor announces anything.
+    /// A `00` is followed by a byte that is no marker.
     #[error("unknown marker at byte {at}")]
     BadMarker {
         /// Offset of the byte after the `00`.
@@ -288,7 +286,7 @@ pub enum ParseKeyError {
     /// The collection is not UTF-8.
     #[error("the collection is not UTF-8")]
     CollectionNotText,
-    /// There is no segment at all.
+    /// There is no segment.
     #[error("a key has at least one segment")]
     Empty,
     /// The bytes end within a segment.
@@ -297,13 +295,13 @@ pub enum ParseKeyError {
         /// Offset of the unfinished segment.
         start: usize,
     },
-    /// A plain segment that should have been keyed by its digest.
+    /// A plain segment should have been replaced by its digest.
     #[error("the segment that starts at byte {start} exceeds {MAX_SEGMENT_LEN} bytes")]
     SegmentTooLong {
         /// Offset of the segment.
         start: usize,
     },
-    /// More segments than a key may have.
+    /// There are more segments than a key may have.
     #[error("a key has at most {limit} segments")]
     TooManySegments {
         /// [`Key::MAX_SEGMENTS`].
@@ -311,7 +309,7 @@ pub enum ParseKeyError {
     },
 }
 
-/// An encoded key on its way: as long as most are, so that only the key itself is allocated.
+/// A buffer for encoding, large enough for most keys, so that only the key itself is allocated.
 type Encoded = SmallVec<[u8; 2 * MAX_SEGMENT_LEN]>;
 
 fn encode<S: AsRef<[u8]>>(collection: &str, segments: &[S]) -> Encoded {
@@ -347,27 +345,27 @@ fn zeroes(segment: &[u8]) -> usize {
     segment.iter().filter(|&&byte| byte == ESCAPE).count()
 }
 
-/// Whether a segment of so many zeroes is too long to be kept plain.
+/// Whether a segment with this many zero bytes is too long for the plain form.
 const fn is_too_long(segment: &[u8], zeroes: usize) -> bool {
     segment.len().saturating_add(zeroes).saturating_add(2) > MAX_SEGMENT_LEN
 }
 
-/// What stands for a segment that is too long.
+/// The digest that replaces a segment that is too long.
 fn digest_of(segment: &[u8]) -> [u8; DIGEST_LEN] {
     let mut bytes = [0; DIGEST_LEN];
     bytes.copy_from_slice(digest(&SHA256, segment).as_ref());
     bytes
 }
 
-/// A segment as it stands in a key.
+/// A segment as encoded in a key.
 enum Piece<'a> {
     Digest([u8; DIGEST_LEN]),
-    /// Without its end, and with its escapes.
+    /// Without its end marker, and with its escapes.
     Plain(&'a [u8]),
 }
 
 impl Piece<'_> {
-    /// Whether it is UTF-8; what a digest stands for was.
+    /// Whether it is UTF-8. The segment behind a digest was.
     fn is_text(&self) -> bool {
         match self {
             Self::Digest(_) => true,
@@ -383,7 +381,7 @@ impl Piece<'_> {
     }
 }
 
-/// A plain segment without its escapes.
+/// Removes the escapes from a plain segment.
 fn unescaped(plain: &[u8]) -> Cow<'_, [u8]> {
     if !plain.contains(&ESCAPE) {
         return plain.into();
@@ -399,7 +397,7 @@ fn unescaped(plain: &[u8]) -> Cow<'_, [u8]> {
     segment.into()
 }
 
-/// The segment that starts at `start`, and where the next one would.
+/// Returns the segment that starts at `start`, and where the next one starts.
 fn split(bytes: &[u8], start: usize) -> Result<(Piece<'_>, usize), ParseKeyError> {
     let mut rest = bytes.iter().copied().enumerate().skip(start);
     while let Some((at, byte)) = rest.next() {
@@ -442,7 +440,7 @@ mod tests {
         Key::new("c", [&segments[0], &segments[1]])
     }
 
-    /// Short segments over a nasty alphabet, so that neighbours and prefixes are frequent.
+    /// Short segments over an adverse alphabet, so that neighbours and prefixes are frequent.
     fn segment() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![
             Just(0u8),

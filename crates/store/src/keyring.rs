@@ -1,8 +1,8 @@
-//! Which of the master keys at hand seals: the one that the store names, whoever changed that.
+//! Which of the given master keys seals: the one that the store names, whichever node changed it.
 //!
-//! A batch that writes a sealed value requires the record by which the store names its keys to be in the state that this
-//! process knows, and writes none under another key than that names. So from the moment at which the store names another
-//! key nobody writes a value under an older one, neither a new one nor one that was read before.
+//! A batch that writes a sealed value seals under the key that this process last read from the store's fingerprint, and
+//! requires that the fingerprint is still at that version. So once the store names another key, no node writes a value
+//! under an older one, whether the value is new or was read earlier.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -17,17 +17,17 @@ use crate::{
 /// The member that every sealed value has, as serde writes it.
 const MARK: &[u8] = b"\"$sealed\"";
 
-/// The keys of this process, and what it knows of the store's.
+/// The keys of this process, and what it last read about the store's.
 pub(crate) struct Keyring {
     keys: MasterKeys,
     named: RwLock<Named>,
 }
 
-/// What the store was last found to name.
+/// The key that the store's fingerprint named when it was last read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) sealing: KeyId,
-    /// The state of the record that says so; none before the store was opened.
+    /// The fingerprint's version; `None` before the store was opened.
     version: Option<Version>,
 }
 
@@ -59,12 +59,12 @@ impl Keyring {
         *self.named.write().unwrap_or_else(PoisonError::into_inner) = named;
     }
 
-    /// The key that seals; where it is not at hand any other, for then nothing that it seals is committed.
+    /// The key that seals. If it was not given, returns any other; nothing sealed under that one is ever committed.
     pub(crate) fn sealing(&self) -> &Prepared {
         self.keys.get_or_first(self.named().sealing)
     }
 
-    /// Why what needs the store's key cannot be done here, if it cannot.
+    /// Returns an error if the store's key was not given.
     pub(crate) fn missing(&self) -> Option<StoreError> {
         let sealing = self.named().sealing;
         let is_given = self.keys.has(sealing);
@@ -76,20 +76,21 @@ impl Keyring {
 }
 
 impl Store {
-    /// Commits, as [`Store::commit`] says.
+    /// Commits, as [`Store::commit`] specifies.
     pub(crate) async fn commit_guarded(&self, mut batch: Batch) -> Result<(), CommitError> {
         let Some(guard) = self.guard(&mut batch)? else {
             return self.engine.commit(batch.into_changes()?).await;
         };
         let outcome = self.engine.commit(batch.into_changes()?).await;
         if outcome == Err(CommitError::Conflict { entry: guard }) {
-            // Whoever tries again seals under what is named now. If that cannot be learnt, the next try ends as this one.
+            // The next attempt then seals under the current key. If it cannot be read, the next attempt conflicts
+            // again.
             let _ = self.learn().await;
         }
         outcome
     }
 
-    /// Finds out which key seals now.
+    /// Reads which key seals now.
     pub(crate) async fn learn(&self) -> Result<(), StoreError> {
         if let Some(found) = self.fingerprint().await? {
             self.keyring.learn(&found);
@@ -97,8 +98,8 @@ impl Store {
         Ok(())
     }
 
-    /// Where the batch writes sealed values: lets all of them be under the key that seals, and adds that it is still that.
-    /// Gives that entry's index.
+    /// If the batch writes sealed values: seals all of them under the current key, and adds a requirement that it is
+    /// still current. Returns the index of that entry.
     fn guard(&self, batch: &mut Batch) -> Result<Option<usize>, NotApplied> {
         let named = self.keyring.named();
         let mut seals = false;
@@ -126,14 +127,14 @@ impl Store {
     }
 }
 
-/// What follows the next sealed value's mark.
+/// Returns what follows the mark of the next sealed value.
 fn behind_mark(body: &[u8]) -> Option<&[u8]> {
     let at = memmem::find(body, MARK)?;
     body.get(at + MARK.len()..)
 }
 
-/// Whether the value behind a mark and all that follow are under this key, as far as their text tells: it does as serde writes
-/// them, and so spares reading a body whose secrets stay as they are.
+/// Whether the value behind a mark and all later ones are under this key, judging by their text as serde writes it.
+/// That saves parsing a body whose secrets need no change.
 fn all_under(mut behind: &[u8], sealing: KeyId) -> bool {
     let sealing = sealing.to_string();
     loop {
@@ -147,7 +148,7 @@ fn all_under(mut behind: &[u8], sealing: KeyId) -> bool {
     }
 }
 
-/// Whether what stands behind a mark names its field without an escape, and then this key.
+/// Whether the text behind a mark has a field name without escapes, followed by this key.
 fn is_under(behind: &[u8], sealing: &[u8]) -> bool {
     let key = || {
         let field = behind.strip_prefix(br#":{"field":""#)?;
@@ -186,7 +187,7 @@ mod tests {
             (format!("[{foreign},{mine}]"), Some(false)),
             (mine.replace("field\":\"", "field\":\"\\\""), Some(false)),
             (spaced, Some(false)),
-            // In a text a quote has a backslash before it.
+            // Inside a JSON string, a quote is preceded by a backslash.
             (serde_json::to_string(mine).unwrap(), None),
         ] {
             assert_eq!(under(*key, &body), expected, "{body}");

@@ -2,8 +2,8 @@
 //!
 //! ## Two layers
 //!
-//! [`Store`] knows JSON, types and sealing; [`Engine`] is the port below it, which moves bytes.
-//! What an engine must do, and what it may rely on, is said at [`Engine`] and nowhere else.
+//! [`Store`] handles JSON, types and sealing. [`Engine`] is the interface below it, which moves bytes. What an engine
+//! must do, and what it may rely on, is documented at [`Engine`] only.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -61,7 +61,7 @@ pub use record::{Raw, Record, Stored};
 pub use rotation::{RotateError, Rotation};
 pub use scan::{Counting, EngineSnapshot, PAGE_BYTES, PAGE_ROWS, Records, Tally};
 pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
-/// The release of serde_json whose values [`Record::upgrade`] takes.
+/// The version of serde_json whose values [`Record::upgrade`] takes.
 pub use serde_json;
 pub use standbys::Standbys;
 pub use store::Store;

@@ -1,4 +1,4 @@
-//! The engine that keeps nothing: the model that the others are compared with, and for tests.
+//! An engine without persistence, for tests, and as the model that other engines are compared with.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::{
     scan::Page,
 };
 
-/// Records in a map, gone with the engine.
+/// Stores records in a map, which is lost with the engine.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (engine, entropy) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()));
 /// let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
-/// // What two servers would be on one database.
+/// Like two servers on one database.
 /// let one = Store::open(engine.clone(), keys.clone(), entropy.clone(), now).await?;
 /// let other = Store::open(engine, keys, entropy, now).await?;
 /// assert_eq!(one.identity().await?, other.identity().await?);
@@ -37,7 +37,7 @@ use crate::{
 /// ```
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
-    /// `None` once closed. Shared with snapshots: a commit beside one makes a copy of its own.
+    /// `None` once closed. Shared with snapshots: a commit during a snapshot copies the map.
     records: Mutex<Option<Arc<Records>>>,
     is_fenced: AtomicBool,
     observed: Observed,
@@ -46,7 +46,7 @@ pub struct MemoryEngine {
 type Records = BTreeMap<Key, Row>;
 
 impl MemoryEngine {
-    /// An empty store.
+    /// Creates an empty engine.
     pub fn new() -> Self {
         Self {
             records: Mutex::new(Some(Arc::default())),
@@ -55,7 +55,7 @@ impl MemoryEngine {
         }
     }
 
-    /// A panic while the lock was held cannot have left a batch half applied: `apply` checks first.
+    /// A panic while the lock was held cannot have left a batch half applied, since `apply` checks everything first.
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Records>>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,7 +67,7 @@ impl MemoryEngine {
         Ok(read(records))
     }
 
-    /// Asked under the lock, under which it is set.
+    /// Call under the lock, under which the flag is set.
     fn check_fence(&self) -> Result<(), EngineError> {
         if self.is_fenced.load(Ordering::SeqCst) {
             Err(EngineError::Relocated)
@@ -132,7 +132,7 @@ impl Engine for MemoryEngine {
                 .iter()
                 .filter(|(_, row)| row.is_expired(before))
                 .collect();
-            // A stable sort of what the map gives in key order.
+            // The sort is stable and the map is in key order.
             expired.sort_by_key(|(_, row)| row.expires_at);
             expired
                 .into_iter()
@@ -222,7 +222,7 @@ fn live<'a>(records: &'a Records, key: &Key, now: Timestamp) -> Option<&'a Row> 
     records.get(key).filter(|row| !row.is_expired(now))
 }
 
-/// All checks first, so that nothing has to be taken back.
+/// Makes all checks first, so that nothing has to be undone.
 fn apply(records: &mut Records, changes: Changes) -> Result<(), CommitError> {
     for entry in changes.entries() {
         if !holds(records, entry, changes.now()) {

@@ -1,10 +1,10 @@
-//! How metrics learn what an engine does.
+//! Commit outcomes for metrics.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::CommitError;
 
-/// Is told how commits end; for metrics.
+/// Receives how commits end, for metrics.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -38,10 +38,10 @@ use crate::CommitError;
 /// # }
 /// ```
 pub trait CommitObserver: Send + Sync + 'static {
-    /// One transaction was tried for this group of batches, at least one, and they ended like this, in the order in
-    /// which they were queued.
+    /// Called after each transaction with the outcomes of its batches, at least one, in the order in which they were
+    /// queued.
     ///
-    /// Called before the callers have their answers, and by the thread that writes: it must be quick and not panic.
+    /// It is called before the callers get their answers, by the thread that writes. It must be quick and not panic.
     fn committed(&self, group: &[Result<(), CommitError>]);
 }
 

@@ -1,12 +1,12 @@
 /// The state of a pool of connections to a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolFigures {
-    /// How many there may be.
+    /// The maximum number of connections.
     pub most: usize,
-    /// How many there are.
+    /// The number of open connections.
     pub open: usize,
-    /// How many of them nobody uses.
+    /// How many of them are idle.
     pub idle: usize,
-    /// How many callers wait for one.
+    /// How many callers wait for a connection.
     pub waiting: usize,
 }

@@ -1,16 +1,16 @@
-//! What a use case reads in one go: the keys that it knows at once, and those that follow from what is found there.
+//! Reads several records at one state: those whose keys are known, and those whose keys follow from them.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{Engine, EngineError, Key, Raw, Record, Row, StoreError, Stored, Timestamp};
 
-/// Which keys follow from what was found.
+/// Returns the keys that follow from what was found.
 type Then = dyn Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync;
 
-/// What to read in one go, for [`Store::read`](crate::Store::read): keys, and a rule by which further keys follow from the
-/// records found there.
+/// A plan for [`Store::read`](crate::Store::read): keys to read, and a rule that returns further keys from the records
+/// found there.
 ///
-/// A use case that looks up a name, then whom it names, then what belongs to them, asks once and not three times:
+/// A use case that looks up a name, then its user, then the user's records, makes one call instead of three:
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -58,12 +58,13 @@ pub struct ReadPlan {
 }
 
 impl ReadPlan {
-    /// The most keys of one plan, those that follow included.
+    /// The maximum number of keys of one plan, including those that follow.
     pub const MAX_KEYS: usize = 1_024;
-    /// The most rounds: the keys that are known at once are the first, those that follow from them the second, and so on.
+    /// The maximum number of rounds: the initial keys are the first round, those that follow from them the second, and
+    /// so on.
     pub const MAX_ROUNDS: usize = 8;
 
-    /// A plan to read these keys. A key that is named twice is read once.
+    /// Creates a plan to read these keys. Duplicates are read once.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
         Self {
             keys: keys.into_iter().collect(),
@@ -71,12 +72,12 @@ impl ReadPlan {
         }
     }
 
-    /// Adds the rule by which keys follow, in place of any before.
+    /// Sets the rule by which keys follow, replacing any earlier one.
     ///
-    /// It is asked after each round, about all that was found so far, until it names no key that was not read. It runs beside
-    /// the engine, on the thread that reads, and may be asked about several states before one of them counts: it must be a
-    /// function of what was found and nothing else, be quick, and not call the store. Its error ends the reading, and is
-    /// that of [`Store::read`](crate::Store::read); so does its panic, in the task that reads.
+    /// It is called after each round with everything found so far, until it returns no key that was not read. It runs
+    /// on the thread that reads, and may be called with several states before one of them counts. So it must depend
+    /// only on what was found, be quick, and not call the store. Its error ends the reading and is returned by
+    /// [`Store::read`](crate::Store::read); a panic in it is raised in the reading task.
     pub fn then(
         self,
         then: impl Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync + 'static,
@@ -96,7 +97,7 @@ impl fmt::Debug for ReadPlan {
     }
 }
 
-/// The records that were read in one go, all from one consistent state.
+/// Records that were read together, all from one consistent state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// In key order, each key once.
@@ -105,21 +106,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The moment at which records had expired or had not: what is decided on them is committed as of then.
+    /// The time by which expiry was decided. Commit decisions based on these records with the same time.
     pub const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The record at `key`, unless it is absent or expired.
+    /// Returns the record at `key`, or `None` if it is absent or expired.
     ///
     /// # Errors
     ///
-    /// If the record is no `R`. [`StoreError::NotRead`] if nobody asked for `key`: that is not taken for absence.
+    /// If the record is not an `R`; [`StoreError::NotRead`] if `key` was not read, which is not treated as absence.
     pub fn get<R: Record>(&self, key: &Key) -> Result<Option<Stored<R>>, StoreError> {
         self.raw(key)?.map(Raw::decode).transpose()
     }
 
-    /// The same for whoever only looks at it: [`Raw::decode_shared`].
+    /// Like [`Snapshot::get`], for read-only use; see [`Raw::decode_shared`].
     ///
     /// # Errors
     ///
@@ -128,11 +129,11 @@ impl Snapshot {
         self.raw(key)?.map(Raw::decode_shared).transpose()
     }
 
-    /// The same, before anything is asked about its type.
+    /// Like [`Snapshot::get`], but without decoding.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotRead`] if nobody asked for `key`.
+    /// [`StoreError::NotRead`] if `key` was not read.
     pub fn raw(&self, key: &Key) -> Result<Option<&Raw>, StoreError> {
         match self.find(key) {
             Some(record) => Ok(record.as_ref()),
@@ -146,7 +147,7 @@ impl Snapshot {
     }
 }
 
-/// A [`ReadPlan`] under way, for [`Engine::read`]: it says what to read next, and takes what was found.
+/// The state of a [`ReadPlan`] that an engine runs in [`Engine::read`]: which keys to read next, and what was found.
 pub struct Reading {
     plan: ReadPlan,
     /// Not read yet, each once and in key order.
@@ -157,8 +158,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Begins with the keys that the plan knows at once. `now` is the moment at which records have expired or have not, the same
-    /// that [`Engine::read`] is given.
+    /// Begins with the plan's initial keys. `now` is the time by which expiry is decided, and must be the one given to
+    /// [`Engine::read`].
     pub fn new(plan: ReadPlan, now: Timestamp) -> Self {
         let mut reading = Self {
             plan,
@@ -174,19 +175,19 @@ impl Reading {
         reading
     }
 
-    /// The keys to read next, in key order, each once and none that was read before; none at the end.
+    /// The keys to read next, in key order, without duplicates or keys that were already read. Empty at the end.
     pub fn wanted(&self) -> &[Key] {
         &self.wanted
     }
 
-    /// Whether what is wanted now is all that will be, whatever is found.
+    /// Whether no further round follows, whatever is found.
     pub fn is_last_round(&self) -> bool {
         self.plan.then.is_none()
     }
 
-    /// Takes the rows of the keys that are wanted, in their order, and asks the plan what follows from them.
+    /// Takes the rows of the wanted keys, in their order, and calls the plan's rule to find out which keys follow.
     ///
-    /// Every row of one reading must be of one consistent state.
+    /// All rows of one reading must come from one consistent state.
     pub fn found(&mut self, rows: Vec<Option<Row>>) {
         let found = std::mem::take(&mut self.wanted).into_iter().zip(rows);
         let found = found.map(|(key, row)| {
@@ -206,11 +207,11 @@ impl Reading {
         }
     }
 
-    /// All that was read, once nothing more is wanted.
+    /// Returns everything that was read, once no key is wanted.
     ///
     /// # Errors
     ///
-    /// What the plan's rule said, or which limit it exceeded; [`StoreError::NotRead`] if something is wanted still.
+    /// The error of the plan's rule, the limit that it exceeded, or [`StoreError::NotRead`] if keys are still wanted.
     pub fn into_snapshot(self) -> Result<Snapshot, StoreError> {
         match (self.failure, self.wanted.into_iter().next()) {
             (Some(failure), _) => Err(failure),
@@ -219,7 +220,7 @@ impl Reading {
         }
     }
 
-    /// Begins again, as if nothing had been read.
+    /// Starts again, as if nothing had been read.
     pub(crate) fn restart(&mut self) {
         self.snapshot.records.clear();
         self.rounds = 0;
@@ -227,7 +228,7 @@ impl Reading {
         self.want(self.plan.keys.clone());
     }
 
-    /// Asks for those that were not read, within the limits.
+    /// Sets the keys to read next, without those already read, and checks the limits.
     fn want(&mut self, keys: Vec<Key>) {
         self.wanted = keys;
         self.wanted.retain(|key| self.snapshot.find(key).is_none());
@@ -247,8 +248,8 @@ impl Reading {
         self.failure = Some(error);
     }
 
-    /// Goes through the rounds from the beginning, over rows of one state. Gives all keys that another state must be asked
-    /// for, or none if these rows were all that is wanted.
+    /// Runs all rounds again with rows of one state. Returns all keys to read from a new state, or none if these rows
+    /// were sufficient.
     fn replay(&mut self, mut known: BTreeMap<Key, Option<Row>>) -> Vec<Key> {
         self.restart();
         while !self.wanted.is_empty() {
@@ -275,11 +276,11 @@ impl fmt::Debug for Reading {
     }
 }
 
-/// How often the keys may turn out to be others meanwhile, before whoever reads is told that the store is busy.
+/// How many times the keys may change during a reading before it fails with `Busy`.
 const TRIES: usize = 2 * ReadPlan::MAX_ROUNDS;
 
-/// Reads with an engine of which each `get_many` has a state of its own: every one asks for all keys known by then, so the
-/// last, from whose answer no further key follows, has read everything.
+/// Reads with an engine whose every `get_many` has its own state. Each call reads all keys known so far. The last one,
+/// after which no further key follows, has therefore read everything.
 pub(crate) async fn by_whole_reads<E: Engine + ?Sized>(
     engine: &E,
     mut reading: Reading,
@@ -317,7 +318,7 @@ mod tests {
         }
     }
 
-    /// Answers as if every key had a record; gives the outcome and how many keys each round had.
+    /// Answers as if every key had a record. Returns the outcome and the number of keys in each round.
     fn drive(mut reading: Reading) -> (Result<Snapshot, StoreError>, Vec<usize>) {
         let mut rounds = Vec::new();
         while !reading.wanted().is_empty() {

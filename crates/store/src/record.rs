@@ -1,4 +1,4 @@
-//! How a record becomes a body and a body a record: JSON that names its type and version.
+//! Conversion between records and bodies: JSON that contains its type and version.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 
-/// A type of record, kept as JSON.
+/// A type of record, stored as JSON.
 ///
-/// A release that changes the JSON raises [`Record::VERSION`] and teaches [`Record::upgrade`] every
-/// version that may still be in a store.
+/// A release that changes the JSON increases [`Record::VERSION`], and [`Record::upgrade`] must convert every version
+/// that may still be in a store.
 ///
 /// ```
 /// use keyproof_store::{Record, Sealed};
@@ -19,7 +19,7 @@ use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// struct Device {
 ///     name: String,
-///     /// Of `Store::seal`: nobody reads it without the master key.
+/// From `Store::seal`: unreadable without the master key.
 ///     secret: Sealed,
 /// }
 ///
@@ -29,13 +29,13 @@ use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 /// }
 /// ```
 pub trait Record: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The name under which it is stored: fixed for ever, unlike the Rust type's.
+    /// The name under which it is stored. Unlike the Rust type's, it never changes.
     const TYPE: &'static str;
     /// The version of the JSON that this release writes.
     const VERSION: u32;
 
-    /// The data of version `from`, which is less than [`Record::VERSION`], brought up to it; `None`
-    /// if that cannot be done.
+    /// Converts data of version `from`, which is less than [`Record::VERSION`], to the current version. Returns `None`
+    /// if that is impossible.
     ///
     /// ```
     /// use keyproof_store::{Record, serde_json::Value};
@@ -45,7 +45,7 @@ pub trait Record: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     ///
     /// impl Record for Device {
     ///     const TYPE: &'static str = "device";
-    ///     const VERSION: u32 = 2; // 1 had no name
+    ///     const VERSION: u32 = 2; // version 1 had no name
     ///
     ///     fn upgrade(from: u32, mut data: Value) -> Option<Value> {
     ///         if from == 1 {
@@ -61,18 +61,18 @@ pub trait Record: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     }
 }
 
-/// A record as it was read.
+/// A record, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored<R> {
     /// The record itself.
     pub record: R,
-    /// The state it was in.
+    /// Its version.
     pub version: Version,
-    /// From when on it is absent, if ever.
+    /// When it expires, if ever.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A record as it was read, before anything is asked about its type.
+/// A record, as it was read, before decoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     key: Key,
@@ -80,17 +80,17 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Where the record is.
+    /// The record's key.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// The state it was in.
+    /// Its version.
     pub fn version(&self) -> Version {
         self.row.version
     }
 
-    /// From when on it is absent, if ever.
+    /// When it expires, if ever.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.row.expires_at
     }
@@ -100,16 +100,16 @@ impl Raw {
         &self.row.body
     }
 
-    /// The [`Record::TYPE`] that the record names.
+    /// The [`Record::TYPE`] in the record.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotARecord`] if the body is nothing a [`Batch`](crate::Batch) wrote.
+    /// [`StoreError::NotARecord`] if the body was not written by a [`Batch`](crate::Batch).
     pub fn record_type(&self) -> Result<String, StoreError> {
         Ok(self.body()?.kind)
     }
 
-    /// The record as an `R`, brought up to date if need be.
+    /// Decodes the record as an `R`, and upgrades it if necessary.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Raw {
         })
     }
 
-    /// The same for whoever only looks at it: all who read a record that is kept in memory share one.
+    /// Like [`Raw::decode`], for read-only use: all readers of a record that is cached in memory share one value.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl Raw {
         Ok(record)
     }
 
-    /// The record, if it stands there exactly as this release writes an `R`: read in one pass.
+    /// Decodes the record in one pass, if it is written exactly as this release writes an `R`.
     fn written_now<R: Record>(&self) -> Option<R> {
         let data = self
             .row
@@ -168,7 +168,7 @@ impl Raw {
         serde_json::from_slice(data).ok()
     }
 
-    /// The record, whatever it is, or what is wrong with it.
+    /// Decodes any record, or returns what is wrong with it.
     fn decode_any<R: Record>(&self) -> Result<R, StoreError> {
         let Envelope {
             kind,
@@ -209,21 +209,21 @@ impl Raw {
         }
     }
 
-    /// A record as an engine keeps it.
+    /// Creates a record from an engine's row.
     pub fn from_row(key: Key, row: Row) -> Self {
         Self { key, row }
     }
 
-    /// The row that an engine keeps of it.
+    /// The engine's row of the record.
     pub fn row(&self) -> &Row {
         &self.row
     }
 
-    /// The same record in another state: `record` in place of what it was, under a version never used before.
+    /// Returns the same record with `record` as its data, under a version that was never used before.
     ///
     /// # Errors
     ///
-    /// [`NotApplied::NotSerializable`] if it cannot be written as JSON.
+    /// [`NotApplied::NotSerializable`] if it cannot be serialised.
     pub fn rewritten<R: Record>(
         self,
         record: &R,
@@ -241,7 +241,7 @@ impl Raw {
         Ok(Self { key: self.key, row })
     }
 
-    /// Its key, and the row that an engine keeps of it.
+    /// Returns the key and the engine's row.
     pub fn into_parts(self) -> (Key, Row) {
         (self.key, self.row)
     }
@@ -253,14 +253,14 @@ impl Raw {
     }
 }
 
-/// The body of `record`, unless its `Serialize` fails.
+/// Returns the body of `record`. Fails only if its `Serialize` does.
 pub(crate) fn to_body<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
     let mut body = Vec::new();
     write_body(&mut body, record)?;
     Ok(body)
 }
 
-/// Writes the body of `record`, unless its `Serialize` fails.
+/// Writes the body of `record`. Fails only if its `Serialize` does.
 pub(crate) fn write_body<R: Record>(
     body: &mut Vec<u8>,
     record: &R,

@@ -1,8 +1,8 @@
-//! Changing the master key while servers serve: all nodes have both keys, then the store names the other one, then everything
-//! that is sealed is sealed again.
+//! Rotating the master key while servers run: every node gets both keys, then the store names the new one, then every
+//! sealed value is sealed again.
 //!
-//! A record's secrets are found by their envelope alone, and everything around them stays as it
-//! is, byte for byte but for blanks: numbers are not parsed, names not sorted.
+//! A record's secrets are found by their envelope alone. Everything around them stays the same byte for byte, except
+//! for white space: numbers are not parsed and names not sorted.
 
 use std::{fmt, slice};
 
@@ -18,50 +18,50 @@ use crate::{
     fingerprint::{Fingerprint, fingerprint_key},
 };
 
-/// Records read at a time, each of at most a mebibyte.
+/// How many records are read at a time, each of at most a mebibyte.
 const PAGE: usize = 64;
 
-/// As deep as serde_json reads, so that whatever a record's own type can read is found.
+/// The depth to which serde_json reads, so that everything the record's own type can read is found.
 const MAX_DEPTH: usize = 128;
 
-/// Why a step of a rotation was not done. What was done so far is no harm, and another try goes on from there.
+/// Why a step of a rotation failed. Completed work is harmless, and another attempt continues from there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotateError {
-    /// A record, or in the end the fingerprint, could not be written.
+    /// A record, or finally the fingerprint, could not be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The store does not say under which keys it is.
-    #[error("the store does not say under which master key it is")]
+    /// The store does not name its master keys.
+    #[error("the store does not name its master key")]
     NoFingerprint,
-    /// No other key was named that is to seal.
+    /// No next key was prepared.
     #[error("no other master key is prepared")]
     NotPrepared,
     /// A record could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another rotation has not come to its end.
+    /// Another rotation is not finished.
     #[error("a rotation from master key {from} to {to} is not finished")]
     UnderWay {
         /// A key that some secrets may still be under.
         from: KeyId,
-        /// The key that seals, or is to.
+        /// The key that seals, or will.
         to: KeyId,
     },
-    /// Some values are still sealed under another key than the one that seals.
+    /// Some values are still sealed under another key than the current one.
     #[error(
-        "{left} records have values under an older master key still, the first of them {first}"
+        "{left} records still have values under an older master key, the first of them {first}"
     )]
     Unfinished {
-        /// How many records.
+        /// How many records have such values.
         left: u64,
         /// The first of them in key order.
         first: Key,
     },
-    /// The key is not at hand.
-    #[error("master key {id} is not at hand")]
+    /// The key was not given.
+    #[error("master key {id} was not given")]
     UnknownKey {
-        /// Its name.
+        /// Its id.
         id: KeyId,
     },
     /// A secret could not be opened.
@@ -69,7 +69,7 @@ pub enum RotateError {
     Unseal(#[from] UnsealError),
 }
 
-/// How far a rotation is.
+/// The state of a rotation.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -84,7 +84,7 @@ pub enum RotateError {
 /// store.prepare_rotation(new.id()).await?;
 /// store.switch_key().await?; // from here on nothing is sealed under the old one
 /// store.reseal_all(|records| println!("{records} records")).await?;
-/// store.finish_rotation(|_| ()).await?; // from here on the old one can be thrown away
+/// store.finish_rotation(|_| ()).await?; // from here on the old one can be discarded
 /// let expected = Rotation { sealing: new.id(), opening: Vec::new(), next: None };
 /// assert_eq!(store.rotation().await?, expected);
 /// # Ok(())
@@ -94,18 +94,19 @@ pub enum RotateError {
 pub struct Rotation {
     /// The key that seals.
     pub sealing: KeyId,
-    /// Earlier keys, under which some secrets may still be.
+    /// Earlier keys that may still seal some secrets.
     pub opening: Vec<KeyId>,
-    /// The key that is to seal next, if one was named.
+    /// The key that seals next, if one was prepared.
     pub next: Option<KeyId>,
 }
 
 impl Rotation {
-    /// Which keys a store named at the moment of a snapshot of it: under those is all that is in it.
+    /// Returns the keys that a store named at the moment of a snapshot. Everything in the snapshot is sealed under
+    /// these.
     ///
     /// # Errors
     ///
-    /// [`RotateError::NoFingerprint`], or what the engine says.
+    /// [`RotateError::NoFingerprint`], or an error of the engine.
     pub async fn at(snapshot: &mut dyn EngineSnapshot) -> Result<Self, RotateError> {
         let mut last = None;
         loop {
@@ -122,11 +123,11 @@ impl Rotation {
         }
     }
 
-    /// Which keys a record of a store names, if it is the one by which the store knows them.
+    /// Returns the keys that a record names, if it is the store's fingerprint.
     ///
     /// # Errors
     ///
-    /// If it is that and cannot be read.
+    /// If it is the fingerprint and cannot be decoded.
     pub fn named_by(key: &Key, row: &Row) -> Result<Option<Self>, StoreError> {
         if *key != fingerprint_key() {
             return Ok(None);
@@ -135,7 +136,7 @@ impl Rotation {
         Ok(Some(named.record.into()))
     }
 
-    /// The keys without which something does not open: the one that seals, and earlier ones.
+    /// The keys needed to open every secret: the one that seals, and earlier ones.
     pub fn needed(&self) -> Vec<KeyId> {
         [slice::from_ref(&self.sealing), &self.opening].concat()
     }
@@ -152,30 +153,33 @@ impl From<Fingerprint> for Rotation {
 }
 
 impl Store {
-    /// Which keys the store names.
+    /// Returns the keys that the store names.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer, or the record is gone.
+    /// If the engine fails, or the fingerprint is missing.
     pub async fn rotation(&self) -> Result<Rotation, RotateError> {
         Ok(self.named_keys().await?.record.into())
     }
 
-    /// Names the key that is to seal next, which is at hand here. Nothing is sealed under it before [`Store::switch_key`], and until
-    /// then the store is opened without it, too.
+    /// Prepares `next`, which must have been given to this store, as the key that seals next. Nothing is sealed under
+    /// it before [`Store::switch_key`], and until then the store can be opened without it.
     ///
     /// # Errors
     ///
-    /// [`RotateError::UnderWay`] if another one is to, or an earlier rotation is not finished; [`RotateError::UnknownKey`].
+    /// [`RotateError::UnderWay`] if another key is prepared, or an earlier rotation is not finished;
+    /// [`RotateError::NotPrepared`] if `next` is the key that seals already; [`RotateError::UnknownKey`].
     pub async fn prepare_rotation(&self, next: KeyId) -> Result<(), RotateError> {
         self.name_next(next, None).await
     }
 
-    /// The same where another one is named already, which is lost: nothing is sealed under it, so nothing is lost with it.
+    /// Like [`Store::prepare_rotation`], if the key already prepared is lost. Nothing was sealed under it, so no secret
+    /// is lost.
     ///
     /// # Errors
     ///
-    /// [`RotateError::UnderWay`] also if the one that is named is not the one that is `lost`, or is at hand here.
+    /// As for [`Store::prepare_rotation`]; [`RotateError::UnderWay`] also if the prepared key is not `lost`, or was
+    /// given to this store.
     pub async fn prepare_rotation_again(
         &self,
         lost: KeyId,
@@ -209,8 +213,8 @@ impl Store {
         .await
     }
 
-    /// Lets the key seal that was named. Once this is done, no node writes anything under an older one; one that does not
-    /// have the new one writes no secret at all. Done already, it does nothing.
+    /// Makes the prepared key the one that seals. From then on no node writes anything under an older one, and a node
+    /// without the new key writes no secrets. Does nothing if it was done already.
     ///
     /// # Errors
     ///
@@ -236,8 +240,8 @@ impl Store {
         .await
     }
 
-    /// Seals every value that is under an older key again under the one that seals. Versions stay. `told` hears how many
-    /// records were read so far. Gives how many were changed. Run again, it goes over what is left.
+    /// Seals every value that is under an older key again, under the current one. Versions stay. `told` is called with
+    /// the number of records read so far. Returns how many were changed. A repeated call handles what is left.
     ///
     /// # Errors
     ///
@@ -259,11 +263,12 @@ impl Store {
         Ok(count)
     }
 
-    /// Strikes the older keys from the store's record, once nothing is under them, so that they can be thrown away.
+    /// Removes the older keys from the store's fingerprint once no value is sealed under them, so that they can be
+    /// discarded.
     ///
     /// # Errors
     ///
-    /// [`RotateError::Unfinished`] while there is something; [`RotateError::NotPrepared`] before the switch.
+    /// [`RotateError::Unfinished`] while there are such values; [`RotateError::UnderWay`] before the switch.
     pub async fn finish_rotation(&self, mut told: impl FnMut(u64)) -> Result<(), RotateError> {
         let named = self.named_keys().await?;
         self.keyring.learn(&named);
@@ -287,8 +292,8 @@ impl Store {
         if let Some(first) = first {
             return Err(RotateError::Unfinished { left, first });
         }
-        // It commits even if there is none to be struck: the others are thrown away now, and whoever sealed the last value
-        // again may have failed to learn whether that lasts.
+        // Commits even if there is no key to remove. The caller discards the old keys now, and the process that sealed
+        // the last value may not know whether its commit is durable.
         let (key, at) = (fingerprint_key(), named.version);
         let mut batch = self.batch(Timestamp::EPOCH);
         if named.record.opening.is_empty() {
@@ -310,7 +315,7 @@ impl Store {
         self.fingerprint().await?.ok_or(RotateError::NoFingerprint)
     }
 
-    /// Writes the record of keys as `change` has it, if it differs.
+    /// Applies `change` to the store's fingerprint, and writes it if it differs.
     async fn rename_keys(
         &self,
         change: impl Fn(Fingerprint) -> Result<Option<Fingerprint>, RotateError>,
@@ -331,7 +336,7 @@ impl Store {
         }
     }
 
-    /// Whether the record had to be changed.
+    /// Returns whether the record had to be changed.
     async fn reseal_record(&self, mut raw: Raw) -> Result<bool, RotateError> {
         loop {
             let sealing = self.keyring.named().sealing;
@@ -352,7 +357,7 @@ impl Store {
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            // Somebody was faster; what they wrote may contain the same secret.
+            // It was changed concurrently, and may still contain the same secret.
             let keys = [key];
             let now = self.get_many(&keys, Timestamp::EPOCH).await?;
             match now.into_iter().next().flatten() {
@@ -362,7 +367,7 @@ impl Store {
         }
     }
 
-    /// The body with all its secrets under this master key; `None` if they are already, or there are none.
+    /// Returns the body with all its secrets under this master key; `None` if there is nothing to change.
     pub(crate) fn resealed(
         &self,
         key: &Key,
@@ -409,7 +414,7 @@ fn has_other(key: &Key, body: &[u8], sealing: KeyId) -> Result<bool, StoreError>
     }
 }
 
-/// All records, at the epoch, so that what has expired is sealed again too: a clock may go back.
+/// Pages of all records, read at the epoch, so that expired ones are sealed again too: a clock may go back.
 #[derive(Default)]
 struct Pages {
     after: Option<Key>,
@@ -440,7 +445,7 @@ impl From<serde_json::Error> for RewriteError {
     }
 }
 
-/// A record's body, each sealed value in it as `seal` gives it back.
+/// Returns a record's body with `seal` applied to each sealed value.
 fn rewritten(
     body: &[u8],
     seal: &mut impl FnMut(Sealed) -> Result<Sealed, UnsealError>,
@@ -450,7 +455,7 @@ fn rewritten(
     rewrite(value, MAX_DEPTH, &mut out, seal)?;
     Ok(out.into_bytes())
 }
-/// Copies `value` to `out`, each sealed value in it as `seal` gives it back.
+/// Copies `value` to `out`, with `seal` applied to each sealed value.
 fn rewrite(
     value: &RawValue,
     depth: usize,

@@ -1,4 +1,4 @@
-//! All that is stored, as it is at one moment: read in pages, counted, and compared.
+//! Everything stored at one moment: read in pages, counted, and compared.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use std::time::Duration;
@@ -7,14 +7,15 @@ use ring::digest::{Context, SHA256};
 
 use crate::{BoxFuture, EngineError, Key, Row};
 
-/// Everything that an engine stores, as it is at one moment, for as long as this lives.
+/// Everything that an engine stores, as of one moment, while this exists.
 ///
-/// Whatever is committed meanwhile is not in it. It costs the engine a connection, and the database the space of what is
-/// replaced meanwhile: it is not to be kept longer than reading it takes. Where that is much, the engine gives it up once nobody
-/// has asked for a page for an hour, and no page of it comes after that.
+/// Later commits are not visible in it. It occupies a connection of the engine, and the database keeps replaced data as
+/// long as it exists, so drop it as soon as it has been read. An engine for which that is expensive ends a snapshot
+/// whose pages were not read for an hour; reading it then fails.
 pub trait EngineSnapshot: Send {
-    /// The records after `after` in key order, expired ones included: none at the end, and otherwise at least one, and no more
-    /// once they take `bytes` bytes of keys and bodies or are [`PAGE_ROWS`].
+    /// Returns the records after `after` in key order, including expired ones. The result is empty at the end.
+    /// Otherwise it has at least one record, and ends once keys and bodies reach `bytes` bytes or [`PAGE_ROWS`]
+    /// records.
     fn page<'a>(
         &'a mut self,
         after: Option<&'a Key>,
@@ -22,21 +23,22 @@ pub trait EngineSnapshot: Send {
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>>;
 }
 
-/// The most records of one page.
+/// The maximum number of records in a page.
 pub const PAGE_ROWS: usize = 1_024;
 
-/// How much of a store is held in memory at once where all of it is read, in bytes of keys and bodies. A page exceeds it by at
-/// most one record.
+/// How much of a store is in memory at once when all of it is read, in bytes of keys and bodies. A page exceeds it by
+/// at most one record.
 pub const PAGE_BYTES: usize = 1 << 20;
 
-/// How long an engine keeps a state that nobody reads from: where a backup goes may hang, and its reader with it.
+/// How long an engine keeps a state that is not being read, since the target of a backup may hang, and its reader with
+/// it.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
-/// How many records there are, and what they are: two stores with the same tally have the same records.
+/// The number of records and their digest. Two stores with the same tally have the same records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// How many.
+    /// How many records.
     pub records: u64,
     /// Bytes of keys and bodies.
     pub bytes: u64,
@@ -44,7 +46,7 @@ pub struct Tally {
     pub digest: [u8; 32],
 }
 
-/// A [`Tally`] that is being made.
+/// Computes a [`Tally`].
 #[derive(Clone)]
 pub struct Counting {
     records: u64,
@@ -53,7 +55,7 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Of nothing yet.
+    /// Starts without records.
     pub fn new() -> Self {
         Self {
             records: 0,
@@ -62,27 +64,27 @@ impl Counting {
         }
     }
 
-    /// Takes one more record, which must be after the last in key order.
+    /// Adds one record. Records must be added in key order.
     pub fn add(&mut self, key: &Key, row: &Row) {
         let key = key.as_bytes();
         self.records += 1;
         self.bytes += size(key, row);
-        // Lengths first, so that no two lists of records read alike.
+        // Each part is prefixed with its length, so that different records never hash the same input.
         for part in [key, row.version.as_bytes().as_slice(), &row.body] {
             self.digest.update(&(part.len() as u64).to_be_bytes());
             self.digest.update(part);
         }
-        // No expiry is beyond the last moment that there is.
+        // No expiry is later than this.
         let expires_at = row.expires_at.map_or(u64::MAX, |at| at.as_millis());
         self.digest.update(&expires_at.to_be_bytes());
     }
 
-    /// How many records were taken.
+    /// How many records were added.
     pub fn records(&self) -> u64 {
         self.records
     }
 
-    /// What was counted.
+    /// Returns the tally.
     pub fn finish(self) -> Tally {
         let mut digest = [0; 32];
         digest.copy_from_slice(self.digest.finish().as_ref());
@@ -108,7 +110,7 @@ impl std::fmt::Debug for Counting {
     }
 }
 
-/// Cuts a page off rows that are given one by one, in key order.
+/// Collects rows, given one by one in key order, until a page is full.
 pub(crate) struct Page {
     rows: Vec<(Key, Row)>,
     left: usize,
@@ -122,7 +124,7 @@ impl Page {
         }
     }
 
-    /// Adds a row; whether there is room for another.
+    /// Adds a row. Returns whether there is room for another.
     pub(crate) fn push(&mut self, key: Key, row: Row) -> bool {
         let size = usize::try_from(size(key.as_bytes(), &row)).unwrap_or(usize::MAX);
         self.left = self.left.saturating_sub(size);
@@ -139,7 +141,7 @@ fn size(key: &[u8], row: &Row) -> u64 {
     (key.len() + row.body.len()) as u64
 }
 
-/// A snapshot from its first record to its last, one by one; at the end the engine's state is let go.
+/// Reads a snapshot record by record, and releases it at the end.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -166,7 +168,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// From the first on.
+    /// Starts at the first record.
     pub fn of(snapshot: Box<dyn EngineSnapshot>) -> Self {
         Self {
             snapshot: Some(snapshot),
@@ -175,11 +177,11 @@ impl Records {
         }
     }
 
-    /// The next one, in key order; `None` after the last.
+    /// Returns the next record, in key order; `None` after the last.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer.
+    /// If the engine fails.
     pub async fn next(&mut self) -> Result<Option<(Key, Row)>, EngineError> {
         if let Some(record) = self.page.next() {
             return Ok(Some(record));

@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::{Entropy, Key, UnsealError, hex::hexadecimal};
 
-/// The name of a master key: the first 64 bits of a SHA-256 over a label and the key.
+/// The id of a master key: the first 64 bits of a SHA-256 over a label and the key.
 ///
-/// It is no secret. Its text is 16 lower-case hexadecimal digits.
+/// It is not secret. Its text form is 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
@@ -47,7 +47,7 @@ pub struct ParseKeyIdError;
 /// let key = MasterKey::generate(&SystemEntropy::new());
 /// let kept = MasterKey::from_bytes(key.as_bytes()).ok_or("32 bytes")?;
 /// assert_eq!(kept.id(), key.id());
-/// assert_eq!(key.id().to_string().parse::<KeyId>()?, key.id()); // no secret: it names the key in logs
+/// assert_eq!(key.id().to_string().parse::<KeyId>()?, key.id()); // not secret: it identifies the key in logs
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -57,14 +57,14 @@ impl MasterKey {
     /// Length of a master key, in bytes.
     pub const LEN: usize = 32;
 
-    /// A new key.
+    /// Generates a new key.
     pub fn generate(entropy: &dyn Entropy) -> Self {
         let mut bytes = Zeroizing::new([0; Self::LEN]);
         entropy.fill(&mut *bytes);
         Self(bytes)
     }
 
-    /// A key that was kept as bytes; `None` unless there are exactly 32.
+    /// Creates a key from stored bytes; `None` unless there are exactly 32.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut key = Zeroizing::new([0; Self::LEN]);
         if bytes.len() != Self::LEN {
@@ -74,12 +74,12 @@ impl MasterKey {
         Some(Self(key))
     }
 
-    /// The bytes to keep, and to keep secret.
+    /// The bytes to store; keep them secret.
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
 
-    /// The name of this key.
+    /// The id of this key.
     pub fn id(&self) -> KeyId {
         let mut context = Context::new(&SHA256);
         context.update(b"keyproof master key id\0");
@@ -98,7 +98,7 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The master keys that a process has at hand. Which of them seals, the store says; the first does in an empty one.
+/// The master keys that were given to a process. The store names the one that seals; in an empty store it is the first.
 ///
 /// AES-GCM with random nonces bounds one key to 2^32 seals (NIST SP 800-38D section 8.3): rotate
 /// long before.
@@ -118,7 +118,7 @@ pub struct MasterKeys {
 }
 
 impl MasterKeys {
-    /// This key.
+    /// Starts with this key.
     pub fn new(first: &MasterKey) -> Self {
         Self {
             first: Prepared::new(first),
@@ -126,7 +126,7 @@ impl MasterKeys {
         }
     }
 
-    /// And another one, unless it is there.
+    /// Adds another key, unless it is there already.
     pub fn and(mut self, other: &MasterKey) -> Self {
         if !self.has(other.id()) {
             self.others.push(Prepared::new(other));
@@ -134,12 +134,12 @@ impl MasterKeys {
         self
     }
 
-    /// The names of all keys, in their order.
+    /// The ids of all keys, in their order.
     pub fn ids(&self) -> Vec<KeyId> {
         self.all().map(|key| key.id).collect()
     }
 
-    /// Whether the key of this name is at hand.
+    /// Whether the key with this id was given.
     pub(crate) fn has(&self, id: KeyId) -> bool {
         self.all().any(|key| key.id == id)
     }
@@ -148,7 +148,7 @@ impl MasterKeys {
         self.first.id
     }
 
-    /// The key of this name, or the first if it is not at hand.
+    /// Returns the key with this id, or the first if it was not given.
     pub(crate) fn get_or_first(&self, id: KeyId) -> &Prepared {
         self.all().find(|key| key.id == id).unwrap_or(&self.first)
     }
@@ -244,22 +244,22 @@ impl Prepared {
     }
 }
 
-/// The key says where it ends by itself, so key and field cannot be shifted against each other.
+/// The length of the key is included, so bytes cannot shift between key and field.
 fn associated_data(key: &Key, field: &str) -> Vec<u8> {
     let key = key.as_bytes();
     let mut data = Vec::with_capacity(key.len() + field.len() + 2);
-    // A key has at most 1,024 bytes, so two bytes hold its length.
+    // A key has at most 1,024 bytes, so two bytes can represent its length.
     data.extend((key.len() as u16).to_be_bytes());
     data.extend(key);
     data.extend(field.as_bytes());
     data
 }
 
-/// A secret as it is in a record.
+/// A secret, as it is stored in a record.
 ///
-/// Its JSON is an object with the one member `$sealed`, by which
-/// [`Store::reseal_all`](crate::Store::reseal_all) finds it without knowing the record's type. So no record
-/// may contain a map whose keys somebody else chooses, unless under keys that cannot start with `$`.
+/// Its JSON is an object with the single member `$sealed`, by which [`Store::reseal_all`](crate::Store::reseal_all)
+/// finds it without knowing the record's type. So no record may contain a map whose keys are chosen by others, unless
+/// the keys cannot start with `$`.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -273,7 +273,7 @@ fn associated_data(key: &Key, field: &str) -> Vec<u8> {
 /// let (hers, his) = (Key::new("user", ["ada"]), Key::new("user", ["ben"]));
 /// let sealed = store.seal(&hers, "secret", b"12345");
 /// assert_eq!(store.unseal(&hers, "secret", &sealed)?.as_slice(), b"12345");
-/// assert!(store.unseal(&his, "secret", &sealed).is_err()); // whoever moves it learns nothing
+/// assert!(store.unseal(&his, "secret", &sealed).is_err()); // moving it to another record makes it useless
 /// assert_eq!(sealed.master_key(), store.sealing_key());
 /// # Ok(())
 /// # }
@@ -287,12 +287,12 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// The field that it says it belongs to; authentic only once it has been opened.
+    /// The field that it claims to belong to. It is authentic only once it has been opened.
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// The master key that it says it is sealed under.
+    /// The master key that it claims to be sealed under.
     pub fn master_key(&self) -> KeyId {
         self.master
     }
@@ -346,7 +346,7 @@ impl<'de> Deserialize<'de> for Sealed {
     }
 }
 
-/// `F` is the field's name, and `O` what octets are written or read as.
+/// `F` is the type of the field's name, and `O` that of octets as written or read.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<F, O> {
@@ -363,7 +363,7 @@ struct EnvelopeMembers<F, O> {
     data: O,
 }
 
-/// Octets that are written as Base64.
+/// Octets that are serialised as Base64.
 struct Octets<'a>(&'a [u8]);
 
 impl Serialize for Octets<'_> {

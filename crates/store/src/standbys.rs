@@ -1,4 +1,4 @@
-/// The copies of a database that follow it, and may take its place when it is lost.
+/// The standbys of a database, which may take over if it is lost.
 ///
 /// ```
 /// use keyproof_store::Standbys;
@@ -7,14 +7,14 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standbys {
-    /// How many follow it at the moment.
+    /// How many are connected at the moment.
     pub following: u32,
-    /// Whether a commit is acknowledged only once one of them has it.
+    /// Whether a commit is acknowledged only once a standby has it.
     pub are_waited_for: bool,
 }
 
 impl Standbys {
-    /// Whether one that takes over may lack what was acknowledged.
+    /// Whether a standby that takes over may lack acknowledged commits.
     pub const fn is_failover_unsafe(&self) -> bool {
         self.following > 0 && !self.are_waited_for
     }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
 ///
-/// Cheap to clone; all clones are one store.
+/// It is cheap to clone, and all clones are the same store.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::{
 /// assert_eq!(devices.len(), 2);
 /// assert_eq!(devices[0].1.record.name, "till-1");
 ///
-/// // Under another master key nothing of it can be opened.
+/// With another master key the store cannot be opened.
 /// let other = MasterKeys::new(&MasterKey::generate(&*entropy));
 /// let refused = Store::open(engine, other, entropy, now).await;
 /// assert!(matches!(refused, Err(OpenError::MasterKey { .. })));
@@ -51,13 +51,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store that `engine` keeps.
+    /// Opens the store of `engine`.
     ///
-    /// An empty one notes the first of `keys` as the one that seals; any other must name only keys that are among them.
+    /// If it is empty, the first of `keys` becomes the one that seals. Otherwise `keys` must include every key that the
+    /// store's secrets may be sealed under.
     ///
     /// # Errors
     ///
-    /// [`OpenError::MasterKey`] names the ids if the keys do not match; [`OpenError`] says what else.
+    /// [`OpenError::MasterKey`] with the ids if the keys do not match; see [`OpenError`] for the others.
     pub async fn open(
         engine: Arc<dyn Engine>,
         keys: MasterKeys,
@@ -69,18 +70,18 @@ impl Store {
             entropy,
             keyring: Arc::new(Keyring::new(keys)),
         };
-        // Another node may do the same at the same time: whoever loses looks again.
+        // Another node may do the same at the same time; the one that loses tries again.
         while !store.claim(now).await? {}
         store.learn().await.map_err(OpenError::Fingerprint)?;
         Ok(store)
     }
 
-    /// The source that versions and nonces are drawn from.
+    /// The entropy source for versions and nonces.
     pub fn entropy(&self) -> &dyn Entropy {
         &*self.entropy
     }
 
-    /// The record at `key`, unless it is absent or expired.
+    /// Returns the record at `key`, or `None` if it is absent or expired.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -97,14 +98,14 @@ impl Store {
     /// use keyproof_store::Key;
     ///
     /// let found = store.get::<Voucher>(&Key::new("voucher", ["shop", "4711"]), now).await?;
-    /// assert!(found.is_none()); // nobody has inserted it, or it has expired
+    /// assert!(found.is_none()); // never inserted, removed or expired
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer, or the record is no `R`.
+    /// If the engine fails, or the record is not an `R`.
     pub async fn get<R: Record>(
         &self,
         key: &Key,
@@ -114,7 +115,7 @@ impl Store {
         raw.as_ref().map(Raw::decode).transpose()
     }
 
-    /// The same for whoever only looks at it: [`Raw::decode_shared`].
+    /// Like [`Store::get`], for read-only use; see [`Raw::decode_shared`].
     ///
     /// # Errors
     ///
@@ -134,11 +135,11 @@ impl Store {
         Ok(row.map(|row| Raw::from_row(key.clone(), row)))
     }
 
-    /// The records at `keys`, in their order, all from one consistent state.
+    /// Returns the records at `keys`, in their order, all from one consistent state.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer.
+    /// If the engine fails.
     pub async fn get_many(
         &self,
         keys: &[Key],
@@ -152,26 +153,26 @@ impl Store {
             .collect())
     }
 
-    /// All that a use case reads, in one go and from one consistent state: the keys that `plan` knows at once, and those
-    /// that follow from what is found there.
+    /// Reads everything that a use case needs from one consistent state: the initial keys of `plan`, and those that
+    /// follow from what is found.
     ///
-    /// However many records and rounds, it is one hop to a thread that reads an embedded store, and for a database one round
-    /// trip a round. The state is one of those between the call and the answer.
+    /// Whatever the number of records and rounds, an embedded store needs one hop to a reading thread, and a database
+    /// one round trip per round. The state is one from between the call and the answer.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer; what the plan's rule says; [`StoreError::TooManyKeys`], [`StoreError::TooManyRounds`].
+    /// If the engine fails; the error of the plan's rule; [`StoreError::TooManyKeys`], [`StoreError::TooManyRounds`].
     pub async fn read(&self, plan: ReadPlan, now: Timestamp) -> Result<Snapshot, StoreError> {
         let reading = self.engine.read(Reading::new(plan, now), now).await?;
         reading.into_snapshot()
     }
 
-    /// The first `limit` records of `prefix` whose key is greater than `after`, in key order. To
-    /// page, hand in the last key of the page before.
+    /// Returns the first `limit` records of `prefix` whose key is greater than `after`, in key order. To page, pass the
+    /// last key of the previous page.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer, or a record is no `R`.
+    /// If the engine fails, or a record is not an `R`.
     pub async fn scan<R: Record>(
         &self,
         prefix: &Prefix,
@@ -185,12 +186,12 @@ impl Store {
             .collect()
     }
 
-    /// Like [`Store::scan`], for records of any type. At [`Timestamp::EPOCH`] nothing has expired:
-    /// that is how to copy all there is.
+    /// Like [`Store::scan`], for records of any type. At [`Timestamp::EPOCH`] nothing has expired, so a scan then
+    /// returns every record, for example to copy the store.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer.
+    /// If the engine fails.
     pub async fn scan_raw(
         &self,
         prefix: &Prefix,
@@ -205,13 +206,12 @@ impl Store {
             .collect())
     }
 
-    /// At most `limit` records that expired at or before `before` and are still stored, the
-    /// earliest first. [`Batch::remove`] at the version given takes one away for good, and conflicts
-    /// if it has been inserted again meanwhile.
+    /// Returns at most `limit` stored records that expired at or before `before`, the earliest first. [`Batch::remove`]
+    /// at the returned version deletes one for good, and conflicts if it has been inserted again meanwhile.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer.
+    /// If the engine fails.
     pub async fn expired(
         &self,
         before: Timestamp,
@@ -220,22 +220,21 @@ impl Store {
         Ok(self.engine.expired(before, limit).await?)
     }
 
-    /// An empty batch, which judges expiry at `now`.
+    /// Creates an empty batch, which decides expiry by `now`.
     pub fn batch(&self, now: Timestamp) -> Batch {
         Batch::new(self.entropy.clone(), now)
     }
 
     /// Applies all of `batch`, durably, or nothing.
     ///
-    /// Dropping the future does not take the batch back.
+    /// Dropping the future does not cancel the commit.
     ///
-    /// What is sealed in it is committed under the key that the store names, whatever it was sealed under before. If another
-    /// key was named meanwhile, that is a conflict of an entry behind the batch's own.
+    /// Sealed values in the batch are committed under the key that the store names, whatever key they were sealed under
+    /// before. If the store's key changes meanwhile, the commit conflicts at an entry index after the batch's own.
     ///
     /// # Errors
     ///
-    /// [`CommitError`] tells apart a conflict, a batch that was not applied, and one of which that
-    /// could not be learnt.
+    /// [`CommitError`] distinguishes a conflict, a batch that was not applied, and one whose outcome is unknown.
     pub async fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
         let listeners = batch.take_listeners();
         let outcome = if batch.is_empty() {
@@ -247,7 +246,7 @@ impl Store {
         outcome
     }
 
-    /// Seals a secret for one field of the record at `key`; elsewhere it does not open.
+    /// Seals a secret for one field of the record at `key`. It cannot be opened for any other.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -259,9 +258,9 @@ impl Store {
     /// # let (keys, now) = (MasterKeys::new(&MasterKey::generate(&*entropy)), Timestamp::from_secs(1_700_000_000));
     /// # let store = Store::open(engine, keys, entropy, now).await?;
     /// let key = Key::new("device", ["shop", "till-1"]);
-    /// let sealed = store.seal(&key, "secret", b"12345"); // a field of the record, next to what is no secret
+    /// let sealed = store.seal(&key, "secret", b"12345"); // stored in the record's field `secret`
     /// assert_eq!(*store.unseal(&key, "secret", &sealed)?, *b"12345");
-    /// assert!(store.unseal(&Key::new("device", ["shop", "till-2"]), "secret", &sealed).is_err()); // moved
+    /// assert!(store.unseal(&Key::new("device", ["shop", "till-2"]), "secret", &sealed).is_err()); // another record
     /// # Ok(())
     /// # }
     /// ```
@@ -270,11 +269,11 @@ impl Store {
         sealing.seal(&*self.entropy, key, field, plaintext)
     }
 
-    /// Opens what [`Store::seal`] sealed for the same key and field.
+    /// Opens a value that [`Store::seal`] sealed for the same key and field.
     ///
     /// # Errors
     ///
-    /// If it was altered or moved, or its master key is not at hand.
+    /// If it was altered or moved, or its master key was not given.
     pub fn unseal(
         &self,
         key: &Key,
@@ -284,74 +283,75 @@ impl Store {
         self.keyring.keys().open(key, field, sealed)
     }
 
-    /// All that is stored, as it is at one moment between the call and the answer.
+    /// Returns a snapshot of everything stored at one moment between the call and the answer.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer, or keeps no state open.
+    /// If the engine fails, or has no snapshots.
     pub async fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, StoreError> {
         Ok(self.engine.snapshot().await?)
     }
 
-    /// The version of the record by which the store knows its master keys: it names this store among others, until its keys
-    /// are rotated. `None` if the record is gone.
+    /// The version of the store's fingerprint, the record that names its master keys. It identifies this store until
+    /// its keys are rotated. `None` if the record is missing.
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer, or the record cannot be read.
+    /// If the engine fails, or the record cannot be decoded.
     pub async fn identity(&self) -> Result<Option<Version>, StoreError> {
         Ok(self.fingerprint().await?.map(|stored| stored.version))
     }
 
-    /// Whether the store can be expected to answer.
+    /// Checks that the store can be expected to work.
     ///
     /// # Errors
     ///
-    /// Why it cannot; [`StoreError::MasterKey`] if another key seals since, which is not at hand here.
+    /// The reason why not; [`StoreError::MasterKey`] if the store's current master key was not given here.
     pub async fn ready(&self) -> Result<(), StoreError> {
         self.engine.ready().await?;
         self.learn().await?;
         self.keyring.missing().map_or(Ok(()), Err)
     }
 
-    /// About how many records are stored, expired ones and the store's own included: see [`Engine::estimate`](crate::Engine::estimate).
+    /// Returns the approximate number of stored records, including expired ones and the store's own; see
+    /// [`Engine::estimate`](crate::Engine::estimate).
     ///
     /// # Errors
     ///
-    /// If the engine cannot answer.
+    /// If the engine fails.
     pub async fn estimate(&self) -> Result<Option<u64>, StoreError> {
         Ok(self.engine.estimate().await?)
     }
 
-    /// Which copies of the database follow it at the moment: see [`Engine::standbys`](crate::Engine::standbys).
+    /// Returns the database's standbys; see [`Engine::standbys`](crate::Engine::standbys).
     ///
     /// # Errors
     ///
-    /// Why it could not be asked.
+    /// If the engine fails.
     pub async fn standbys(&self) -> Result<Standbys, StoreError> {
         Ok(self.engine.standbys().await?)
     }
 
-    /// What the clock of the database's machine says: see [`Engine::server_time`](crate::Engine::server_time).
+    /// Returns the clock of the database's machine; see [`Engine::server_time`](crate::Engine::server_time).
     ///
     /// # Errors
     ///
-    /// Why it could not be asked.
+    /// If the engine fails.
     pub async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.engine.server_time().await?)
     }
 
-    /// The connections to the database, as they are now: see [`Engine::pool`](crate::Engine::pool).
+    /// Returns the state of the connection pool; see [`Engine::pool`](crate::Engine::pool).
     pub fn pool(&self) -> Option<PoolFigures> {
         self.engine.pool()
     }
 
-    /// The master key that seals, as it was last found.
+    /// The master key that seals, as last read.
     pub fn sealing_key(&self) -> KeyId {
         self.keyring.named().sealing
     }
 
-    /// Takes the records away from everybody who has the store open, for good: see [`Engine::fence`](crate::Engine::fence).
+    /// Fences the store for good, for every process that has it open; see [`Engine::fence`](crate::Engine::fence).
     ///
     /// # Errors
     ///
@@ -360,7 +360,7 @@ impl Store {
         Ok(self.engine.fence().await?)
     }
 
-    /// Gives back the room of what was removed or replaced, and overwrites it, as far as the engine can.
+    /// Frees the space of removed and replaced records and overwrites it, as far as the engine can.
     ///
     /// # Errors
     ///
@@ -369,12 +369,12 @@ impl Store {
         Ok(self.engine.compact().await?)
     }
 
-    /// From now on tells `observer`, in place of any before, how the commits of all clones end.
+    /// Reports how the commits of all clones end to `observer` from now on, instead of any earlier one.
     pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
         self.engine.observe(observer);
     }
 
-    /// Finishes what was begun and closes the engine, for all clones.
+    /// Finishes the operations in progress and closes the engine, for all clones.
     pub async fn close(&self) {
         self.engine.close().await;
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment, as whole milliseconds since the Unix epoch (1970-01-01T00:00:00Z).
 ///
-/// It never exceeds [`Timestamp::MAX`], so that engines can keep it in a signed 64-bit column;
-/// every constructor saturates there.
+/// It never exceeds [`Timestamp::MAX`], so that engines can store it in a signed 64-bit column; every constructor
+/// saturates there.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -16,16 +16,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// use keyproof_store::Timestamp;
 ///
 /// let now = Timestamp::from(SystemTime::now());
-/// // Other notions of time are durations since the epoch, as keyproof_mfa's `UnixMillis` becomes one.
+/// Other representations of time convert through a duration since the epoch, as keyproof_mfa's `UnixMillis` does.
 /// assert_eq!(Timestamp::from(Duration::from(now)), now);
 /// assert_eq!(Duration::from(now).as_secs(), now.as_secs()); // as keyproof_otp and keyproof_x509 take it
 /// assert!(SystemTime::try_from(now)? <= SystemTime::now());
-/// let in_an_hour = now.saturating_add(Duration::from_secs(3_600)); // when a record expires
+/// let in_an_hour = now.saturating_add(Duration::from_secs(3_600)); // for a record's expiry
 /// assert_eq!(in_an_hour.saturating_since(now).as_secs(), 3_600);
 /// # Ok::<(), keyproof_store::NoSystemTime>(())
 /// ```
 ///
-/// No bare number becomes one, for it may as well count seconds:
+/// No bare number converts to it, since it might be in seconds:
 ///
 /// ```compile_fail
 /// let now: keyproof_store::Timestamp = 1_700_000_000_u64.into();
@@ -34,12 +34,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The Unix epoch. Nothing but a record that expires at the epoch itself has expired by then.
+    /// The Unix epoch. Only a record that expires at the epoch itself has expired by then.
     pub const EPOCH: Self = Self(0);
     /// The last representable moment: 2^63 - 1 milliseconds after the epoch.
     pub const MAX: Self = Self(i64::MAX as u64);
 
-    /// `millis` milliseconds after the epoch, at most [`Timestamp::MAX`].
+    /// Creates the moment `millis` milliseconds after the epoch, at most [`Timestamp::MAX`].
     pub const fn from_millis(millis: u64) -> Self {
         if millis > Self::MAX.0 {
             Self::MAX
@@ -48,7 +48,7 @@ impl Timestamp {
         }
     }
 
-    /// `secs` seconds after the epoch, at most [`Timestamp::MAX`].
+    /// Creates the moment `secs` seconds after the epoch, at most [`Timestamp::MAX`].
     pub const fn from_secs(secs: u64) -> Self {
         Self::from_millis(secs.saturating_mul(1_000))
     }
@@ -63,22 +63,22 @@ impl Timestamp {
         self.0 / 1_000
     }
 
-    /// This moment plus `duration` (its whole milliseconds), at most [`Timestamp::MAX`].
+    /// Returns this moment plus `duration` (its whole milliseconds), at most [`Timestamp::MAX`].
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(millis(duration)))
     }
 
-    /// This moment minus `duration` (its whole milliseconds), at least [`Timestamp::EPOCH`].
+    /// Returns this moment minus `duration` (its whole milliseconds), at least [`Timestamp::EPOCH`].
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
-    /// How long after `earlier` this moment is; zero if it is not after it.
+    /// Returns how long after `earlier` this moment is; zero if it is not after it.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// How far apart two moments are, whichever is the earlier.
+    /// Returns how far apart two moments are, whichever is the earlier.
     pub const fn abs_diff(self, other: Self) -> Duration {
         Duration::from_millis(self.0.abs_diff(other.0))
     }
@@ -88,43 +88,43 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since the epoch, as a number.
+/// Serialises as milliseconds since the epoch, a number.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
 }
 
-/// Milliseconds since the epoch; more than [`Timestamp::MAX`] reads as that.
+/// Deserialises from milliseconds since the epoch; a larger number becomes [`Timestamp::MAX`].
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         u64::deserialize(deserializer).map(Self::from_millis)
     }
 }
 
-/// Since the Unix epoch, cut to milliseconds; at most [`Timestamp::MAX`].
+/// The duration since the Unix epoch, truncated to milliseconds; at most [`Timestamp::MAX`].
 impl From<Duration> for Timestamp {
     fn from(since_epoch: Duration) -> Self {
         Self::from_millis(millis(since_epoch))
     }
 }
 
-/// Since the Unix epoch.
+/// The duration since the Unix epoch.
 impl From<Timestamp> for Duration {
     fn from(timestamp: Timestamp) -> Self {
         Self::from_millis(timestamp.0)
     }
 }
 
-/// Cut to milliseconds; at most [`Timestamp::MAX`]. A clock set before 1970 reads as 1970, when nothing that expires has
-/// expired; the `UnixMillis` of keyproof-auth and keyproof-mfa refuses such a clock.
+/// Truncated to milliseconds; at most [`Timestamp::MAX`]. A clock set before 1970 reads as 1970, when no record has
+/// expired; the `UnixMillis` of keyproof-auth and keyproof-mfa rejects such a clock.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         time.duration_since(UNIX_EPOCH).unwrap_or_default().into()
     }
 }
 
-/// Every one on Unix; Windows' clock ends some 29,000 years after the epoch.
+/// Never fails on Unix; the clock of Windows ends some 29,000 years after the epoch.
 impl TryFrom<Timestamp> for SystemTime {
     type Error = NoSystemTime;
 
@@ -135,13 +135,13 @@ impl TryFrom<Timestamp> for SystemTime {
     }
 }
 
-/// A moment that the system's clock has no form for.
+/// A moment that the system's clock cannot represent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system's clock has no form for {0} ms after 1970")]
+#[error("the system's clock cannot represent {0} ms after 1970")]
 pub struct NoSystemTime(Timestamp);
 
 impl fmt::Display for Timestamp {
-    /// Milliseconds since the epoch, in decimal.
+    /// Prints milliseconds since the epoch, in decimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

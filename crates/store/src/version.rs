@@ -1,10 +1,9 @@
 use crate::{Entropy, hex::hexadecimal};
 
-/// One state of one record: 128 random bits, drawn by whoever writes that state.
+/// One state of one record: 128 random bits, drawn by the writer of that state.
 ///
-/// A version is never drawn twice, so it never comes back: a record that was removed and inserted
-/// again matches no version it had before, and an HTTP entity tag made from one is strong
-/// (RFC 9110 section 8.8.1).
+/// A version is never reused. A record that was removed and inserted again matches none of its earlier versions, and an
+/// HTTP entity tag made from a version is strong (RFC 9110, section 8.8.1).
 ///
 /// ```
 /// use keyproof_store::{SystemEntropy, Version};
@@ -25,12 +24,12 @@ impl Version {
         Self(bytes)
     }
 
-    /// A version that was kept as bytes.
+    /// Creates a version from stored bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes to keep.
+    /// The bytes to store.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

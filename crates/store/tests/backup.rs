@@ -1,4 +1,4 @@
-//! A backup is read as it was written, or refused by what is wrong with it.
+//! A backup is read as it was written, or rejected with the right error.
 #![expect(clippy::expect_used, reason = "tests may")]
 
 use keyproof_store::{
@@ -21,7 +21,7 @@ fn row(body: Vec<u8>, expires_at: Option<Timestamp>) -> Row {
     }
 }
 
-/// Enough, and random enough, that it takes several frames.
+/// Enough data, and random enough, to take several frames.
 fn rows() -> Vec<(Key, Row)> {
     (0..200)
         .map(|number| {
@@ -73,7 +73,7 @@ fn refusal(bytes: &[u8]) -> BackupError {
     read(bytes, &master_key(1)).expect_err("something is wrong with it")
 }
 
-/// Where the head ends, and each frame.
+/// The end of the head, and of each frame.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let number = |at: usize| {
         let bytes = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
@@ -217,7 +217,7 @@ fn the_master_key_goes_along_only_where_asked_and_opens_by_its_passphrase() {
 }
 
 proptest! {
-    /// Whatever one byte becomes: it is refused, and never read as something else.
+    /// Whichever byte is changed, the backup is rejected and never read as something else.
     #[test]
     fn no_byte_can_be_altered(at in any::<prop::sample::Index>(), flip in 1_u8..) {
         let rows = rows();

@@ -1,4 +1,4 @@
-//! Every engine of this crate, under the suite for all engines.
+//! Runs the conformance suite on every engine of this crate.
 #![expect(clippy::expect_used, reason = "tests may")]
 
 use std::sync::Arc;
@@ -49,7 +49,7 @@ mod sqlite {
 
     conformance::tests!(Sqlite(TempDir::new().expect("a temporary directory")));
 
-    /// A file that the release before has made.
+    /// A file created by the previous release.
     mod rebuilt {
         use rusqlite::Connection;
 
@@ -74,7 +74,7 @@ mod postgres {
 
     use super::*;
 
-    /// A database of its own in a server that all cases share.
+    /// A separate database in a server that all cases share.
     struct Database {
         _server: Arc<Postgres>,
         url: PostgresUrl,
@@ -96,7 +96,7 @@ mod postgres {
         fn open(&self) -> BoxFuture<'_, Arc<dyn Engine>> {
             Box::pin(async {
                 let mut options = PostgresOptions::default();
-                // Several engines at once, of several cases, share what the server takes.
+                // Engines of several cases run at once and share the server's connections.
                 options.connections = 5;
                 let migrated = PostgresEngine::migrate(&self.url, &options).await;
                 migrated.expect("a schema");

@@ -1,4 +1,4 @@
-//! Filling a store from another: to the byte, again where it ended, and into nothing else.
+//! Filling a store from another: exact copies, continuing after an interruption, and only into an empty store.
 #![expect(clippy::expect_used, reason = "tests may")]
 
 mod fixture;
@@ -32,7 +32,7 @@ async fn source(records: usize) -> (Arc<MemoryEngine>, Store) {
     (engine, store)
 }
 
-/// Puts all records of one engine into another, but for what comes after `stop` of them.
+/// Puts all records of one engine into another, up to `stop` of them.
 async fn put(from: &dyn Engine, to: &dyn Engine, stop: usize) -> Result<u64, FillError> {
     let entropy = SystemEntropy::new();
     let fill = Fill::begin(to, &entropy, FROM).await?;
@@ -93,7 +93,7 @@ async fn what_was_begun_is_no_store_and_goes_on_where_it_was() {
     };
     assert_eq!(named, FROM);
 
-    // Meanwhile the source has gone on.
+    // Meanwhile the source has changed.
     let key = |number: usize| Key::new("account", [format!("{number:05}")]);
     let found = store
         .get_many(&[key(1), key(2)], NOW)
@@ -114,7 +114,7 @@ async fn what_was_begun_is_no_store_and_goes_on_where_it_was() {
     assert!(open(&to, keys(1)).await.is_ok());
 }
 
-/// The move of a store that was interrupted after its end was begun.
+/// A move of a store that was interrupted after its final step began.
 #[tokio::test]
 async fn what_is_left_of_a_fenced_store_can_be_moved_still() {
     let (from, store) = source(3_000).await;
@@ -142,7 +142,7 @@ async fn a_store_that_has_something_is_not_filled() {
         Err(FillError::NotEmpty)
     );
     assert_eq!(dump(&*full).await, before);
-    // Nor is one that only has what is gone.
+    // Nor is one that contains only an expired record.
     let gone = MemoryEngine::new();
     let row = Row {
         version: Version::draw(&SystemEntropy::new()),
@@ -168,7 +168,7 @@ async fn a_store_that_has_something_is_not_filled() {
     assert_eq!(put(&*from, &begun, usize::MAX).await, other);
 }
 
-/// As where the master key of what comes in cannot be kept.
+/// For example if the master key of the source cannot be stored.
 #[tokio::test]
 async fn what_is_withdrawn_before_anything_is_put_there_leaves_it_empty() {
     let (from, _) = source(2_500).await;
@@ -179,7 +179,7 @@ async fn what_is_withdrawn_before_anything_is_put_there_leaves_it_empty() {
     let begun = begun.expect("it is empty");
     assert_eq!(begun.withdraw().await, Ok(()));
     assert_eq!(to.is_empty().await, Ok(true));
-    // Whoever has begun it since goes on.
+    // A later fill can still continue.
     let early = Fill::begin(&to, &entropy, another).await;
     let late = Fill::begin(&to, &entropy, another).await;
     let [early, late] = [early, late].map(|begun| begun.expect("it is empty"));
@@ -191,7 +191,7 @@ async fn what_is_withdrawn_before_anything_is_put_there_leaves_it_empty() {
     assert_eq!(late.withdraw().await, Ok(()));
     assert_eq!(put(&*from, &to, usize::MAX).await, Ok(2_500));
 
-    // What an earlier one has put there stays what it is.
+    // Records put there by an earlier fill stay.
     let to = MemoryEngine::new();
     assert!(put(&*from, &to, 2_000).await.is_err());
     let before = dump(&to).await.len();
@@ -216,7 +216,7 @@ async fn somebody_else_who_writes_is_noticed_before_it_is_a_store() {
         Err(FillError::Differs { .. })
     ));
 
-    // Two who fill one store: the one who is late is told, once the other is done.
+    // Two processes fill one store: the later to finish gets an error.
     let to = MemoryEngine::new();
     let late = Fill::begin(&to, &entropy, FROM).await.expect("it is empty");
     put(&*from, &to, usize::MAX)
@@ -229,12 +229,12 @@ async fn somebody_else_who_writes_is_noticed_before_it_is_a_store() {
     assert_eq!(late.finish(filled).await, Err(FillError::Overtaken));
 }
 
-/// What each compares in the end would otherwise be of both.
+/// Otherwise each would compare with a mix of both at the end.
 #[tokio::test]
 async fn of_two_who_fill_a_store_only_the_later_goes_on() {
     let (from, _) = source(10).await;
     let entropy = SystemEntropy::new();
-    // Which of its steps the earlier one is at when the later one begins.
+    // Which step the earlier one has reached when the later one begins.
     for is_filled in [false, true] {
         let to = MemoryEngine::new();
         let early = Fill::begin(&to, &entropy, FROM).await.expect("it is empty");

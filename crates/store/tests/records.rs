@@ -1,4 +1,4 @@
-//! Typed records, batches and their bounds.
+//! Typed records, batches and their limits.
 #![expect(clippy::expect_used, reason = "tests may")]
 
 mod fixture;
@@ -278,7 +278,7 @@ async fn older_records_are_upgraded_and_others_refused() {
     );
 }
 
-/// Not even by a clock that was set back, nor by whoever copies or seals all there is again.
+/// Neither a clock that was set back, nor a copy or a rotation of the whole store finds it.
 #[tokio::test]
 async fn absence_that_was_required_leaves_nothing_to_be_found() {
     let store = new_store().await;
@@ -358,7 +358,7 @@ async fn who_asked_is_told_what_became_of_a_batch_unless_it_was_not_applied() {
     engine.commits(Commits::Made);
     drop(batch_of("never committed"));
     assert_eq!(taken(), []);
-    // The engine gives way before it commits.
+    // The engine yields before it commits.
     tokio::select! {
         biased;
         outcome = store.commit(batch_of("left alone")) => panic!("{outcome:?}"),

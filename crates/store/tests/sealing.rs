@@ -212,7 +212,7 @@ async fn rotation_needs_no_types_and_keeps_versions() {
         expired,
     );
     old.commit(batch).await.expect("it is new");
-    // Of a type that nobody knows, with secrets in odd places, and numbers that no float holds.
+    // Its type is unknown; it has secrets in odd places, and numbers that no float can represent.
     let deep = serde_json::to_string(&old.seal(&b, "deep", b"deep secret")).expect("JSON");
     let envelope = |inner: &str| {
         format!(
@@ -306,7 +306,7 @@ async fn rotation_needs_no_types_and_keeps_versions() {
     );
 }
 
-/// What an earlier run did may not last yet, and the older key is thrown away after this one.
+/// An earlier run's work may not be durable yet, and the old key is discarded after this one.
 #[tokio::test]
 async fn rotation_is_said_to_be_done_only_once_that_lasts() {
     let engine = FaultyEngine::new();
@@ -363,7 +363,7 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
         .await
         .expect("an empty store opens");
     let [one, two, three, four] = [1, 2, 3, 4].map(|byte| master_key(byte).id());
-    // One that was opened before anything was prepared.
+    // One that was opened before any key was prepared.
     let without = open(&engine, keys(1)).await.expect("its key seals");
     assert_eq!(store.switch_key().await, Err(RotateError::NotPrepared));
     assert_eq!(
@@ -400,7 +400,7 @@ async fn the_steps_of_a_rotation_are_taken_in_their_order() {
     assert_eq!(store.prepare_rotation(three).await, Ok(()));
 }
 
-/// As after a restore of a backup that took along the key that sealed, and not the one that was prepared.
+/// As after a restore of a backup that contained the current key, but not the prepared one.
 #[tokio::test]
 async fn a_prepared_key_that_is_lost_gives_way_to_another() {
     let engine = Arc::new(MemoryEngine::new());
@@ -416,7 +416,7 @@ async fn a_prepared_key_that_is_lost_gives_way_to_another() {
     let store = open(&engine, keys(1).and(&master_key(3))).await;
     let store = store.expect("the key that seals is enough");
     let under_way = Err(RotateError::UnderWay { from: one, to: two });
-    // Nobody has said that it is lost; or of another one.
+    // Without a statement that it is lost, or with one about another key.
     assert_eq!(store.prepare_rotation(three).await, under_way);
     assert_eq!(store.prepare_rotation_again(one, three).await, under_way);
     let all = keys(1).and(&master_key(2)).and(&master_key(3));
@@ -425,7 +425,7 @@ async fn a_prepared_key_that_is_lost_gives_way_to_another() {
     for _ in 0..2 {
         assert_eq!(store.prepare_rotation_again(two, three).await, Ok(()));
     }
-    // A node that has the other one still needs this one.
+    // A node that has the lost key still needs the new one.
     let unknown = Err(RotateError::UnknownKey { id: three });
     assert_eq!(before.switch_key().await, unknown);
     assert_eq!(store.switch_key().await, Ok(()));
@@ -494,7 +494,7 @@ async fn a_node_that_does_not_know_of_the_switch_writes_nothing_under_the_old_ke
     let read = read.expect("it is there");
     switched(&console).await;
 
-    // A new secret, and one that was read before and is written again with something else.
+    // A new secret, and one that was read before and is written again with other data.
     let secret = node.seal(&after, "secret", b"2");
     assert_eq!(secret.master_key(), one, "it does not know yet");
     let refused = put(&node, &after, secret.clone()).await;
@@ -532,7 +532,7 @@ async fn a_node_without_the_new_key_writes_no_secret_and_says_which_it_needs() {
     }
     let ready = node.ready().await.expect_err("it lacks the key");
     assert!(ready.to_string().contains(&two.to_string()), "{ready}");
-    // What has no secret is written still.
+    // A record without secrets can still be written.
     let mut batch = node.batch(NOW);
     batch.insert(&key, &account("a"), None);
     assert_eq!(node.commit(batch).await, Ok(()));
@@ -553,7 +553,7 @@ async fn a_value_that_was_sealed_again_is_the_same_state() {
     assert_eq!(store.reseal_all(|_| ()).await, Ok(1));
     let again = store.get::<Account>(&key, NOW).await.expect("a read");
     assert_eq!(again.expect("it is there").version, read.version);
-    // Whoever read it before writes it, and the old value does not come back.
+    // It is written by a client that read it before, and the old sealed value does not come back.
     let mut batch = store.batch(NOW);
     batch.replace(&key, read.version, &read.record, None);
     assert_eq!(store.commit(batch).await, Ok(()));

@@ -1,4 +1,4 @@
-//! What happens: commands in any order, logins among them often enough to get somewhere.
+//! Random commands, with enough logins among them to reach deep states.
 
 use keyproof_mfa::Password;
 use proptest::{collection::vec, prelude::*};
@@ -26,7 +26,7 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    /// Of the challenges issued, counted from the last.
+    /// Which of the issued challenges, counted from the last.
     pub(crate) challenge: usize,
     pub(crate) typed: Typed,
     pub(crate) trust: Option<u8>,
@@ -36,13 +36,13 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug)]
 pub(crate) enum Typed {
     Nonsense,
-    /// The phone's code, so many steps ahead.
+    /// The phone's code, this many steps ahead.
     Code(i64),
-    /// The code of the current step by the phone of the enrolment before.
+    /// The code of the current step from the previous enrolment's phone.
     Former,
-    /// One of the recovery codes made, counted from the last.
+    /// Which of the recovery codes made, counted from the last.
     Recovery(usize),
-    /// The code accepted last.
+    /// The last accepted code.
     Spent,
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
         let begin = Command::Begin(Password::Correct, None, place);
         vec![Command::Wait(wait), begin, answers]
     });
-    // Nothing but guesses of whoever knows the password.
+    // Nothing but guesses by somebody who knows the password.
     let guesses = (place(), 1_usize..8);
     let guesses = guesses.prop_map(|(place, times)| {
         let begin = Command::Begin(Password::Correct, None, place);

@@ -1,4 +1,4 @@
-//! What an onlooker knows, without a look at the records.
+//! The expected state, computed without a look at the records.
 
 use keyproof_mfa::{
     Challenge, DeviceId, Failure, Locked, UnixMillis,
@@ -11,15 +11,15 @@ pub(crate) const DAY: i64 = 24 * 60 * MINUTE;
 /// How many sessions there are.
 pub(crate) const SESSIONS: usize = 2;
 
-/// Consecutive failures, as an onlooker counts them. What is judged after a lock ends it: a clock
-/// set back does not begin it again.
+/// The expected count of consecutive failures. An attempt that is checked after a lock ends the
+/// lock for good, even if the clock is set back.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Count {
     pub(crate) failures: u32,
     pub(crate) locked_until: i64,
     pub(crate) kept_until: i64,
     pub(crate) locks: u32,
-    /// How many locks wrong codes had a part in, whether one is counted now, and until when that
+    /// How many locks wrong codes contributed to, whether one is counted now, and until when that
     /// matters.
     doubled: (u32, bool, i64),
 }
@@ -42,7 +42,7 @@ impl Count {
         assert_eq!(failure.locked_until, until);
     }
 
-    /// One more, and how many there were before.
+    /// Counts one more failure, and returns how many there were before.
     pub(crate) fn counted(&mut self, guess: Guess, now: i64) -> u32 {
         assert!(!self.is_locked(now), "an attempt was judged while locked");
         self.forget(now);
@@ -81,7 +81,7 @@ impl Count {
         assert_eq!(locked.until.as_millis() as i64, self.locked_until);
     }
 
-    /// A right password or code was seen.
+    /// A right password or code was accepted.
     pub(crate) fn witnessed(&mut self, now: i64) {
         assert!(!self.is_locked(now), "right, and judged while locked");
         if now >= self.kept_until {
@@ -105,7 +105,7 @@ impl Count {
         self.doubled = (0, false, 0);
     }
 
-    /// What a day has passed over, or more.
+    /// Drops what has expired.
     pub(crate) fn forget(&mut self, now: i64) {
         if now >= self.kept_until {
             let locks = self.locks;
@@ -126,16 +126,16 @@ pub(crate) struct Known {
     pub(crate) count: Count,
 }
 
-/// Whose count a login is.
+/// The counter of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// That of the address of this number.
+    /// The one of the address with this number.
     Address(usize),
     Device(DeviceId),
     Name,
 }
 
-/// A challenge, and what was the case when it was issued.
+/// A challenge, and the state when it was issued.
 pub(crate) struct Issued {
     pub(crate) stored: Option<Challenge>,
     pub(crate) read: Challenge,

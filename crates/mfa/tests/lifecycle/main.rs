@@ -1,8 +1,8 @@
-//! Random commands under a clock that jumps both ways, racing for one store: whatever happens, no
-//! code is accepted twice, nothing becomes active without a code, nobody who is locked gets in, and
-//! nothing outlives its key.
+//! Random commands with a clock that jumps both ways, racing for one store. In every run, no code
+//! is accepted twice, no key becomes active without a code, no locked user gets in, and nothing
+//! outlives its key.
 //!
-//! What is checked is kept apart from the records, as the facts that an onlooker knows.
+//! The expected facts are tracked apart from the records.
 
 #![expect(
     clippy::expect_used,

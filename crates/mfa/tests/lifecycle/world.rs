@@ -1,4 +1,4 @@
-//! A store, the facts beside it, and what must hold between them.
+//! A store, the expected facts, and the invariants between them.
 
 use core::{num::NonZeroU16, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Ten digits: by chance alone, no two steps of a run have the same code.
+/// Ten digits: in a run, no two steps have the same code by chance.
 const DIGITS: Digits = match Digits::new(10) {
     Ok(digits) => digits,
     Err(_) => Digits::SIX,
@@ -29,7 +29,7 @@ const ADDRESSES: u16 = 2;
 pub(crate) struct World {
     policy: Policy,
     now: i64,
-    /// What the store holds, without challenges.
+    /// The stored records, without challenges.
     records: UserRecords,
     challenges: Vec<Issued>,
     devices: Vec<TrustedDevice>,
@@ -37,13 +37,13 @@ pub(crate) struct World {
     key: bool,
     recovery: Vec<Recovery>,
     name: Count,
-    /// Of fingerprints of no device.
+    /// For fingerprints of no device.
     guesses: Count,
-    /// In the order of their last logins.
+    /// Ordered by last login.
     addresses: Vec<Known>,
     addresses_ever: usize,
     sessions: [Count; SESSIONS],
-    /// Until when a record of them is there although nothing is counted.
+    /// Until when a record of them exists although nothing is counted.
     sessions_kept_until: i64,
 }
 
@@ -84,7 +84,7 @@ impl World {
         (self.key && self.enrolments[last].active).then_some(last)
     }
 
-    /// Commits by the rule of [`Decision`]. Nobody looks at what was not there and still is not.
+    /// Commits as [`Decision`] requires. A record that is absent before and after is not compared.
     fn commit(&mut self, read: &UserRecords, next: &UserRecords, challenge: Option<usize>) -> bool {
         fn put<R: Clone + PartialEq>(
             stored: &mut Option<R>,
@@ -158,8 +158,8 @@ impl World {
         )
     }
 
-    /// The step that a text belongs to, of the latest enrolment and near the current one or the
-    /// last.
+    /// The step that a text belongs to, in the latest enrolment and near the current step or the
+    /// last accepted one.
     fn step_of(&self, text: &str) -> Option<u64> {
         let phone = self.enrolments.last()?;
         let near = self.step() - 10..self.step() + 10;
@@ -167,7 +167,7 @@ impl World {
             .find(|step| phone.totp.code_of_step(*step).to_string() == text)
     }
 
-    /// Runs a command and checks what came of it.
+    /// Runs a command and checks its result.
     pub(crate) fn apply(&mut self, command: &Command) {
         let was_active = self.active();
         let (now, policy) = (self.now(), self.policy);
@@ -238,7 +238,7 @@ impl World {
         self.check(command, was_active);
     }
 
-    /// What holds after every command.
+    /// The invariants that every command keeps.
     fn check(&self, command: &Command, was_active: Option<usize>) {
         let active = self
             .records
@@ -289,7 +289,7 @@ impl World {
         known.position(|known| which(known) && self.now < known.until)
     }
 
-    /// Whose count a login is.
+    /// The counter of a login.
     fn whose(&self, fingerprint: Option<u8>, place: Option<u8>) -> Whose {
         let fingerprint = fingerprint.filter(|_| !self.guesses.is_locked(self.now));
         let device =
@@ -302,7 +302,7 @@ impl World {
         }
     }
 
-    /// That count; of an address that is no longer known there is none.
+    /// Its count; `None` for an address that is no longer known.
     fn count(&mut self, whose: Whose) -> Option<&mut Count> {
         match whose {
             Whose::Address(number) => {
@@ -327,7 +327,7 @@ impl World {
         self.count(whose).unwrap().failed(failure, guess, now);
     }
 
-    /// The record of all sessions is looked at.
+    /// The record of all sessions is read, and renewed if it has expired.
     fn witness_sessions(&mut self) {
         let kept = self.sessions.iter().map(|count| count.kept_until);
         if self.now >= kept.fold(self.sessions_kept_until, i64::max) {
@@ -336,7 +336,7 @@ impl World {
         }
     }
 
-    /// What has expired in any session is forgotten when one of them is counted.
+    /// Counting in one session drops the expired counts of all.
     fn session(&mut self, session: u8) -> &mut Count {
         self.witness_sessions();
         for count in &mut self.sessions {
@@ -558,14 +558,14 @@ impl World {
     }
 
     fn answer(&mut self, answers: &[Answer]) {
-        // All read first; then each commits, or decides again on what it finds.
+        // All of them read first; then each commits, or decides again on what it reads.
         let read: Vec<_> = answers
             .iter()
             .map(|answer| {
                 let back = answer.challenge + 1;
                 let at = self.challenges.len().checked_sub(back);
                 let mut records = self.records.clone();
-                // Sometimes one that another request has answered meanwhile.
+                // Sometimes it is one that another request has answered meanwhile.
                 records.challenge = at.and_then(|at| self.challenges[at].stored);
                 (at, records)
             })
@@ -606,7 +606,7 @@ impl World {
         verdict: Result<Authenticated, LoginRefusal>,
     ) {
         let issued = at.map(|at| &self.challenges[at]);
-        // One that was answered or seen to be over is not there any more, and says nothing.
+        // One that was answered or found to be over has been removed.
         let issued = issued.filter(|issued| !issued.answered);
         let whose = issued.map_or(Whose::Name, |issued| issued.whose);
         let count = self.count(whose).copied();
@@ -652,7 +652,7 @@ impl World {
                     let fingerprint = answer.trust.unwrap();
                     let same = self.live_device(|device| device.fingerprint == fingerprint);
                     assert_eq!(trusted.replaced, same.map(|at| self.devices[at].id));
-                    // What has expired by now is dropped on the way.
+                    // Expired ones are dropped here too.
                     let now = self.now;
                     self.devices.retain(|device| {
                         now < device.at + 90 * DAY

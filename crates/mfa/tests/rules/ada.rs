@@ -1,4 +1,4 @@
-//! A user and her phone.
+//! The test user, Ada, and her phone.
 
 use keyproof_mfa::{
     Authenticated, Client, Decision, FirstFactor, KeyKind, LoginRefusal, NewDevice, Password,
@@ -25,7 +25,7 @@ impl Phone {
         Self { secret, totp }
     }
 
-    /// What it shows when its clock is `ahead` steps off.
+    /// The code that it shows when its clock is `ahead` steps off.
     pub(crate) fn shows(&self, at: UnixMillis, ahead: i64) -> String {
         let step = self.totp.step_at(at.as_secs());
         let step = step.checked_add_signed(ahead).unwrap();
@@ -38,12 +38,12 @@ impl Phone {
     }
 }
 
-/// The session that she has.
+/// Her session.
 pub(crate) fn session() -> SessionId {
     SessionId::new("hers")
 }
 
-/// The same, resting on this.
+/// Her session, authenticated like this.
 pub(crate) fn resting_on(standing: Standing) -> Session {
     Session {
         id: session(),
@@ -87,14 +87,14 @@ pub(crate) fn ada_with_key() -> (UserRecords, Phone) {
     (activated.next, phone)
 }
 
-/// Step one, which must lead to a challenge.
+/// Begins a login, which must lead to a challenge.
 pub(crate) fn challenged(ada: UserRecords, now: UnixMillis) -> UserRecords {
     let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy());
     assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
     begun.next
 }
 
-/// Step two.
+/// Answers the challenge.
 pub(crate) fn answer(
     ada: UserRecords,
     phone: &Phone,
@@ -104,7 +104,7 @@ pub(crate) fn answer(
     ada.answer_challenge(&phone.proof(text), None, None, now, &policy())
 }
 
-/// Both steps, which must succeed, and a device that is trusted from then on.
+/// A complete login, which must succeed, and a device that is trusted from then on.
 pub(crate) fn trusting(
     ada: UserRecords,
     phone: &Phone,
@@ -125,7 +125,7 @@ pub(crate) fn mistyped(ada: UserRecords, now: UnixMillis) -> UserRecords {
         .next
 }
 
-/// How many failures are counted against her name.
+/// How many failures are counted for her name.
 pub(crate) fn failures(ada: &UserRecords) -> u32 {
     ada.lockout.map_or(0, |lockout| lockout.failures())
 }

@@ -1,4 +1,5 @@
-//! Who pays for a guess: the name, an address, a device or a session, and never two of them.
+//! Which counter counts a guess: the name, an address, a device or a session, and never two of
+//! them.
 
 use keyproof_mfa::{
     Activated, ChallengeOver, Client, Counter, Fingerprint, FirstFactor, Locked, LoginRefusal,
@@ -25,7 +26,7 @@ fn at(network: Network) -> Client<'static> {
     }
 }
 
-/// Both steps from an address, which must succeed.
+/// A complete login from an address, which must succeed.
 fn logged_in(ada: UserRecords, phone: &Phone, from: Network, now: UnixMillis) -> UserRecords {
     let begun = ada.begin_login(Password::Correct, at(from), now, &policy());
     assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
@@ -44,12 +45,12 @@ fn wrong_password(ada: UserRecords, client: Client<'_>, now: UnixMillis) -> User
     wrong.next
 }
 
-/// The count that three wrong passwords lock.
+/// The counter that three wrong passwords lock.
 fn locked(ada: UserRecords, client: Client<'_>, now: UnixMillis) -> UserRecords {
     (0..3).fold(ada, |ada, _| wrong_password(ada, client, now))
 }
 
-/// Three wrong codes, each after a right password; and until when that locks.
+/// Three wrong codes, each after a right password, and when the lock ends.
 fn guessed(ada: UserRecords, client: Client<'_>, now: UnixMillis) -> (UserRecords, UnixMillis) {
     let mut ada = ada;
     for _ in 0..3 {
@@ -85,7 +86,7 @@ fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
         network: Some(network("198.51.100.9")),
     };
 
-    // A day of guesses from everywhere, as many as are judged.
+    // A day of guesses from everywhere, as many as are checked.
     for round in 0..DAY / (5 * MINUTE) {
         let now = after(NOW, round * 5 * MINUTE);
         for guess in 0..4 {
@@ -147,7 +148,7 @@ fn an_address_is_known_by_a_login_with_every_factor() {
     let refused = known.admit(at(home()), NOW).unwrap_err();
     assert!(matches!(refused.counter, Counter::Address(_)));
 
-    // Beside a key a password is not enough, and neither is a wrong code.
+    // With a key, a password or a wrong code does not make an address known.
     let (ada, phone) = ada_with_key();
     let begun = ada.begin_login(Password::Correct, at(home()), NOW, &policy());
     assert_eq!(begun.next.addresses, None);
@@ -157,7 +158,7 @@ fn an_address_is_known_by_a_login_with_every_factor() {
             .answer_challenge(&phone.proof("no code"), None, Some(home()), NOW, &policy());
     assert_eq!(wrong.next.addresses, None);
 
-    // It is the address that the code comes from; all of an IPv6 /64 is one.
+    // The address that the code comes from counts; all of an IPv6 /64 is one.
     let code = phone.shows(NOW, 0);
     let elsewhere = network("2001:db8:1:2::3");
     let answered =
@@ -194,7 +195,7 @@ fn an_activation_forgets_the_addresses_known_before() {
         assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
         ada = login.next;
     }
-    // One of them is locked besides.
+    // One of them is locked too.
     ada = locked(ada, at(place(0)), NOW);
     let phone = Phone::new(1);
     let wrong = with_pending_key(ada).activate(&phone.proof("no code"), session(), NOW, &policy());
@@ -207,13 +208,13 @@ fn an_activation_forgets_the_addresses_known_before() {
     let ada = activated.next;
     assert_eq!(ada.addresses, None);
 
-    // All of them share the guesses at codes of the name.
+    // They all share the name's guesses at codes.
     let (ada, until) = guessed(ada, at(place(1)), NOW);
     for number in 0..10 {
         let refused = ada.admit(at(place(number)), NOW).unwrap_err();
         assert_eq!((refused.counter, refused.until), (Counter::Name, until));
     }
-    // A complete login makes one known again, and that one alone.
+    // A complete login makes its own address known again, and no other.
     let ada = logged_in(ada, &phone, place(2), until);
     let ada = locked(ada, Client::STRANGER, until);
     assert_eq!(ada.admit(at(place(2)), until), Ok(()));
@@ -287,11 +288,11 @@ fn a_challenge_belongs_to_the_count_of_its_password() {
         ada.answer_challenge(&phone.proof(&code), None, from, now, &policy())
             .verdict
     };
-    // A lock of the name is not its concern, wherever the answer comes from.
+    // A lock of the name does not affect it, wherever the answer comes from.
     let stranger = locked(begun.next.clone(), Client::STRANGER, now);
     assert!(answer(stranger.clone(), Some(home())).is_ok());
     assert!(answer(stranger, Some(network("198.51.100.1"))).is_ok());
-    // One of its address is, and spends it.
+    // A lock of its address refuses the answer, and ends the challenge.
     let here = locked(begun.next.clone(), at(home()), now);
     let refused = answer(here.clone(), Some(network("198.51.100.1")));
     assert!(matches!(refused, Err(LoginRefusal::Locked(_))));
@@ -300,7 +301,7 @@ fn a_challenge_belongs_to_the_count_of_its_password() {
         answer(here.unlock(), Some(home())),
         over(ChallengeOver::Locked)
     );
-    // And so does the end of what is known of the address.
+    // So does forgetting the address.
     let mut forgotten = begun.next;
     forgotten.addresses = None;
     let gone = over(ChallengeOver::AddressForgotten);
@@ -359,7 +360,7 @@ fn wrong_passwords_double_nothing() {
         assert_eq!(minutes(&ada, now), 5);
         now = after(now, 5 * MINUTE);
     }
-    // They leave a lock as long as wrong codes have made it.
+    // They leave a lock as long as wrong codes made it.
     let (ada, now) = guessed(ada, Client::STRANGER, now);
     let (ada, now) = guessed(ada, Client::STRANGER, now);
     let ada = locked(ada, Client::STRANGER, now);
@@ -375,7 +376,7 @@ fn a_wrong_code_among_wrong_passwords_doubles_too() {
     let mut ada = ada;
     let mut now = NOW;
     for minutes in [5, 10, 20] {
-        // Two guesses at the code, and a wrong password so that none of them would lock.
+        // Two guesses at the code, and a wrong password, so that none of them would lock.
         for _ in 0..2 {
             let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy());
             let phone = Phone::new(7);

@@ -96,7 +96,7 @@ fn fingerprints_cannot_be_guessed_with_the_password() {
     );
     assert_eq!(failures(&twice), 0, "a code may still be wrong three times");
 
-    // From the third on, the right one is known no more than others are.
+    // From the third guess on, even the right fingerprint is ignored.
     let thrice = guess(&twice, NOW);
     assert_eq!(
         guess(&thrice, NOW).devices,
@@ -125,7 +125,7 @@ fn fingerprints_cannot_be_guessed_with_the_password() {
     assert!(thrice.is_locked(last) && thrice.are_fingerprints_locked(last));
     assert!(!thrice.is_locked(end) && !thrice.clone().unlock().is_locked(NOW));
 
-    // A code ends it, and so does an operator.
+    // A code ends the lock, and so does an operator.
     let challenged = challenged(thrice.clone(), NOW);
     let login = answer(challenged, &phone, &phone.shows(NOW, 1), NOW);
     for ada in [login.next, thrice.unlock()] {
@@ -135,7 +135,7 @@ fn fingerprints_cannot_be_guessed_with_the_password() {
         );
     }
 
-    // Without the password, and where there is no device, there is nothing to guess.
+    // Without the password, or without a device, there is nothing to guess.
     let fingerprint = Fingerprint::new("guess").unwrap();
     let wrong = begin(&ada, Password::Wrong, &fingerprint, NOW).next;
     assert_eq!(wrong.devices, ada.devices);
@@ -178,7 +178,7 @@ fn a_device_says_what_it_is() {
 #[test]
 fn a_device_has_a_count_of_its_own() {
     let (ada, _) = ada_with_laptop();
-    // A stranger locks the user elsewhere; the laptop still gets in.
+    // A stranger locks the user elsewhere; the laptop still logs in.
     let locked = (0..3).fold(ada.clone(), |ada, _| mistyped(ada, NOW));
     assert!(locked.admit(Client::STRANGER, NOW).is_err());
     assert_eq!(locked.admit(on_laptop(&laptop()), NOW), Ok(()));
@@ -186,7 +186,7 @@ fn a_device_has_a_count_of_its_own() {
     assert_eq!(login.verdict, BY_LAPTOP);
     assert_eq!(login.next.lockout, locked.lockout, "it lifted the lock");
 
-    // Wrong passwords on the laptop count for it alone.
+    // Wrong passwords from the laptop count for it alone.
     let counter = Counter::Device(DeviceId::new(1));
     let mut worn = ada;
     for consecutive in 1..=3 {
@@ -266,7 +266,7 @@ fn a_device_with_another_fingerprint_takes_the_place_of_its_former_one() {
         assert_eq!(login.verdict, expected);
     }
 
-    // In place of one that is trusted no more it is a device like any other.
+    // In place of one that is no longer trusted, it is an ordinary new device.
     let revoked = ada.revoke_device(one, later).next;
     let tablet = Fingerprint::new("tablet").unwrap();
     let device = NewDevice::new(tablet, [0; 4]).in_place_of(laptop());
@@ -346,7 +346,7 @@ fn devices_go_with_the_key_and_with_the_password() {
     assert_eq!(removed.verdict.unwrap().devices, 1);
     assert_eq!(removed.next.devices, None);
 
-    // Neither a record that escaped its removal, nor another user's, is of any use.
+    // A record that survived its removal, or that belongs to another user, has no effect.
     let mut renewed = ada.clone().renew();
     renewed.devices = ada.devices.clone();
     let mut others = ada.clone();

@@ -196,7 +196,7 @@ fn a_key_put_back_from_earlier_takes_no_code_of_up_to_now() {
         let answered = answer(challenged(ada.clone(), NOW), &phone, &code, NOW);
         assert_eq!(answered.verdict, Err(LoginRefusal::Replayed), "{ahead}");
     }
-    // Three steps ahead is the last code that a phone may have shown; the one after it is new.
+    // Three steps ahead is the last code that a phone may have shown; the next one is new.
     let later = after(NOW, 4 * 30);
     let code = phone.shows(later, 0);
     let answered = answer(challenged(ada, later), &phone, &code, later);

@@ -142,7 +142,7 @@ fn a_lock_spends_the_challenges_of_before() {
     assert_eq!(late.verdict, over);
     assert_eq!(late.next.challenge, None);
 
-    // Neither an operator's unlock nor a login brings one back to life.
+    // Neither an operator's unlock nor a login revives one.
     let old = ada.challenge;
     let mut ada = ada.unlock();
     assert_eq!(answer(ada.clone(), &phone, &code, NOW).verdict, over);
@@ -166,7 +166,7 @@ fn a_lock_is_remembered_as_long_as_a_challenge_is_open() {
     assert!(answer(ada, &phone, &code, answered).verdict.is_ok());
 }
 
-/// As the store removes what has expired.
+/// As a store removes expired records.
 fn swept(mut ada: UserRecords, now: UnixMillis) -> UserRecords {
     ada.lockout = ada.lockout.filter(|lockout| now < lockout.expires_at());
     ada
@@ -244,7 +244,7 @@ fn confirming_a_password_counts_failures_and_ends_no_count() {
 
 #[test]
 fn a_right_password_leaves_a_lockout_to_conflict_over() {
-    // A day after her last failure nothing is kept of her.
+    // A day after her last failure no record is left.
     let (mut quiet, phone) = ada_with_key();
     quiet.lockout = None;
     quiet.sessions = None;
@@ -271,7 +271,7 @@ fn a_right_password_leaves_a_lockout_to_conflict_over() {
 
 #[test]
 fn an_unlock_lifts_the_lock() {
-    // Failures are no lock yet.
+    // Failures alone are no lock.
     let twice = mistyped(mistyped(ada(), NOW), NOW);
     assert_eq!((ada().is_locked(NOW), twice.is_locked(NOW)), (false, false));
     let locked = locked(ada());

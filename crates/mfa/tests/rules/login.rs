@@ -17,8 +17,7 @@ const BY_KEY: Result<Authenticated, LoginRefusal> = Ok(Authenticated {
 fn without_a_key_the_password_is_enough() {
     let login = ada().begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
-    // The lockout that this leaves behind is for its commit to conflict over; the next has nothing
-    // to write.
+    // The lockout is there for this commit to conflict on; the next login changes nothing.
     assert!(login.next.lockout.is_some());
     let again = login
         .next
@@ -59,7 +58,8 @@ fn a_code_is_good_once_and_no_older_one_after_it() {
 fn a_replay_stays_one_while_the_window_moves_on() {
     let (mut ada, phone) = ada_with_key();
     let mut now = after(NOW, DAY);
-    // A phone that falls behind step by step, to the edge of what is learned and one beyond.
+    // A phone that falls behind step by step, to the largest drift that is learned and one step
+    // beyond.
     for behind in [-1, -2, -3] {
         now = after(now, 2 * MINUTE);
         let code = phone.shows(now, behind);
@@ -74,7 +74,8 @@ fn a_replay_stays_one_while_the_window_moves_on() {
     }
 }
 
-/// Which codes are taken, by how many steps they are ahead, after one `learned` steps ahead.
+/// Which codes are accepted, by how many steps they are ahead, after one that was `learned` steps
+/// ahead.
 fn taken(learned: &[i64]) -> Vec<i64> {
     let (mut ada, phone) = ada_with_key();
     let mut now = after(NOW, DAY);
@@ -153,7 +154,7 @@ fn a_challenge_can_be_answered_for_ten_minutes() {
     let refusal = LoginRefusal::ChallengeOver(ChallengeOver::Expired);
     assert_eq!(expired.verdict, Err(refusal));
     assert_eq!(failures(&expired.next), 0, "it was counted");
-    // It is gone, so a clock set back does not bring it back to life.
+    // It has been removed, so setting the clock back does not revive it.
     let unknown = Err(LoginRefusal::ChallengeOver(ChallengeOver::Unknown));
     assert_eq!(answer(expired.next, &phone, &code, last).verdict, unknown);
 }

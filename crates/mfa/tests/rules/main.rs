@@ -1,4 +1,4 @@
-//! The rules one by one, by the public API.
+//! The rules one by one, through the public API.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,

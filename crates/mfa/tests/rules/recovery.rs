@@ -199,7 +199,7 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
     assert_eq!(again.verdict.unwrap_err(), RecoveryRefusal::Replayed);
     let login = answer(made.next, &phone, &shown, NOW);
     assert_eq!(login.verdict, Err(LoginRefusal::Replayed));
-    // One of before will do.
+    // An earlier recovery code is accepted too.
     assert!(make(&ada, Some(&codes[0]), right).verdict.is_ok());
 }
 
@@ -220,7 +220,7 @@ fn only_the_activation_leaves_the_code_out_for_five_minutes_while_there_are_none
     assert!(made.verdict.is_ok());
     needed(&made.next, Standing::Activation, last);
     needed(&ada, Standing::Activation, after(ENROLLED, 5 * MINUTE));
-    // A clock that was set back prolongs nothing.
+    // Setting the clock back extends nothing.
     needed(
         &ada,
         Standing::Activation,
@@ -239,7 +239,7 @@ fn they_go_with_the_key() {
     assert_eq!(removed.verdict.unwrap().recovery_codes, 10);
     assert_eq!(removed.next.recovery, None);
 
-    // A record that escaped its removal is of no use to the next key.
+    // A record that survived its removal does not work for the next key.
     let (mut ada, _) = ada_with_key();
     ada = ada.remove_key(NOW).next;
     ada = ada

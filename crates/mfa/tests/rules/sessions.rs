@@ -1,4 +1,4 @@
-//! What a session may decide for what it has shown.
+//! What a session may do, by the factor it has shown.
 
 use keyproof_mfa::{FactorNeeded, Standing};
 

@@ -1,6 +1,6 @@
-//! The frames of a backup: a stream cut into parts, each encrypted and authenticated with its place in the whole.
+//! The frames of a backup: a stream cut into parts, each encrypted and authenticated together with its index.
 //!
-//! A part that is missing at the end is noticed, for the last one says that it is; any other, for the parts are numbered.
+//! A missing frame is detected: the frames are numbered, and the last one is marked as such.
 
 use std::io::{self, Read, Write};
 
@@ -8,17 +8,17 @@ use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use super::BackupError;
 
-/// How much of the stream one frame has at most, in bytes.
+/// The maximum content of one frame, in bytes.
 const CONTENT: usize = 64 * 1024;
-/// Index, whether it is the last, and the length of what follows.
+/// Index, last-frame mark, and length of the ciphertext.
 const HEAD: usize = 8 + 1 + 4;
-/// AES-GCM's tag.
+/// The length of AES-GCM's tag.
 const TAG: usize = 16;
 
 const MORE: u8 = 0;
 const LAST: u8 = 1;
 
-/// Each index is a nonce, and each backup has a key of its own.
+/// The index is the nonce. It does not repeat, since each backup has its own key.
 fn nonce(index: u64) -> Nonce {
     let mut nonce = [0; NONCE_LEN];
     if let Some(place) = nonce.last_chunk_mut() {
@@ -45,7 +45,7 @@ impl<W: Write> Sealing<W> {
         }
     }
 
-    /// The last frame, which may be empty.
+    /// Writes the last frame, which may be empty.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.seal(LAST)?;
         self.output.flush()?;
@@ -83,7 +83,7 @@ impl<W: Write> Write for Sealing<W> {
         Ok(taken)
     }
 
-    /// A frame is written once it is full, and at the end.
+    /// Does nothing: a frame is written once it is full, and at the end.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -114,7 +114,7 @@ impl<R: Read> Opening<R> {
         }
     }
 
-    /// All of the stream was read: whether the last frame was, too, and nothing follows it.
+    /// Called when all of the stream was read: checks that the last frame was read too, and that nothing follows it.
     pub(super) fn end(&mut self) -> Result<(), BackupError> {
         while self.given < self.content.len() || !self.is_last {
             if self.given < self.content.len() {
@@ -162,7 +162,7 @@ impl<R: Read> Opening<R> {
         Ok(())
     }
 
-    /// So many bytes of the file, which is cut short if there are fewer.
+    /// Reads exactly `count` bytes; if there are fewer, the backup is cut short.
     fn take(&mut self, count: usize) -> Result<Vec<u8>, BackupError> {
         let bytes = self.read_up_to(count)?;
         self.at += bytes.len() as u64;
@@ -181,7 +181,7 @@ impl<R: Read> Opening<R> {
     }
 }
 
-/// The next bytes of a frame's head.
+/// Splits off the next bytes of a frame's head.
 fn part<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BackupError> {
     let (part, after) = rest.split_first_chunk().ok_or(BackupError::Head)?;
     *rest = after;

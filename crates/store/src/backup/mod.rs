@@ -1,22 +1,23 @@
-//! A whole store in one file: compressed, encrypted and authenticated under a key that is derived from the master key.
+//! A whole store in one file: compressed, encrypted and authenticated under a key derived from the master key.
 //!
 //! ```text
 //! "keyproof-backup\n"  16 bytes
 //! format               1 byte: 1
 //! length of the head   4 bytes, the highest first; at most 4,096
-//! head                 JSON: when it was made, a salt, the id of the master key, and that key itself if it was asked for
-//! tag of the head      32 bytes: HMAC-SHA-256 over all before it
-//! frames               index (8 bytes), whether it is the last (1), length (4), then AES-256-GCM over at most 64 KiB,
+//! head                 JSON: when it was made, a salt, the id of the master key, and optionally that key itself
+//! tag of the head      32 bytes: HMAC-SHA-256 over all bytes before it
+//! frames               index (8 bytes), last-frame mark (1), length (4), then AES-256-GCM over at most 64 KiB,
 //!                      with those 13 bytes as associated data and the index as nonce
 //! ```
 //!
-//! The frames together are a raw deflate stream (RFC 1951) of records in key order: `01`, length of the key (2), the key,
-//! version (16), expiry in milliseconds since 1970 or 2^64-1 for none (8), length of the body (4), the body; at the end `00`,
-//! the number of records (8) and the SHA-256 of their [`Tally`]. Both keys come from the master key by HKDF-SHA-256 with the
-//! head's salt, which is drawn anew for each backup: so no two have a key in common, and a nonce is used once.
+//! The concatenated frames are a raw deflate stream (RFC 1951) of records in key order. Each is `01`, length of the key
+//! (2), the key, version (16), expiry in milliseconds since 1970 or 2^64-1 for none (8), length of the body (4), the
+//! body. At the end come `00`, the number of records (8) and the SHA-256 of their [`Tally`]. The HMAC and AES keys are
+//! derived from the master key by HKDF-SHA-256 with the head's salt. The salt is drawn anew for each backup, so no two
+//! backups share a key, and a nonce is used once.
 //!
-//! What was cut, reordered, altered or made under another key is told apart: see [`BackupError`]. The master key goes along
-//! only where it is asked for, encrypted under a passphrase by Argon2id (RFC 9106).
+//! [`BackupError`] distinguishes a backup that was cut, reordered or altered from one made under another master key.
+//! The master key is included only on request, encrypted under a passphrase by Argon2id (RFC 9106).
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -29,7 +30,7 @@
 //! # let (engine, entropy, now) = (Arc::new(MemoryEngine::new()), Arc::new(SystemEntropy::new()), Timestamp::from_secs(1_700_000_000));
 //! # let master_key = MasterKey::generate(&*entropy);
 //! # let store = Store::open(engine, MasterKeys::new(&master_key), entropy.clone(), now).await?;
-//! // To a file, which is synced when it has been finished.
+//! Write to a file here, and sync it after `finish`.
 //! let mut backup = BackupWriter::new(Vec::new(), &master_key, None, now, &*entropy)?;
 //! let mut records = Records::of(store.snapshot().await?);
 //! while let Some((key, row)) = records.next().await? {
@@ -42,7 +43,7 @@
 //! assert_eq!((head.made_at(), head.master_key()), (now, master_key.id()));
 //! let mut backup = BackupReader::new(&head, file, &master_key)?;
 //! while let Some((key, row)) = backup.next()? {
-//!     println!("{key}: {} bytes", row.body.len()); // into an empty store by `Fill`
+//!     println!("{key}: {} bytes", row.body.len()); // into an empty store with `Fill`
 //! }
 //! assert_eq!(backup.tally(), Some(written)); // none is missing
 //! # Ok(())
@@ -79,10 +80,10 @@ const SALT_LEN: usize = 32;
 const RECORD: u8 = 1;
 /// The end follows.
 const END: u8 = 0;
-/// In the place of an expiry: there is none.
+/// In place of an expiry: there is none.
 const NEVER: u64 = u64::MAX;
 
-/// What is wrong with a backup. Places are offsets in bytes from its start.
+/// What is wrong with a backup. Positions are offsets in bytes from its start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
@@ -94,8 +95,8 @@ pub enum BackupError {
         /// Where it ends.
         end: u64,
     },
-    /// It ends before its end.
-    #[error("the backup is cut short: it ends at byte {at}, where more of it should follow")]
+    /// The backup is incomplete.
+    #[error("the backup is cut short: it ends at byte {at}")]
     CutShort {
         /// Its length.
         at: u64,
@@ -106,81 +107,81 @@ pub enum BackupError {
     /// The file cannot be read or written.
     #[error("{detail}")]
     Io {
-        /// What the system says.
+        /// The system's message.
         detail: String,
     },
-    /// What asks for the passphrase's key asks for more than is ever spent on one.
+    /// The passphrase's key derivation would cost more than this release accepts.
     #[error(
-        "the backup asks for a passphrase's key that costs {what} of {found}, and at most {most} is spent"
+        "the backup's passphrase key derivation sets {what} to {found}, but at most {most} is accepted"
     )]
     Cost {
         /// `memory in KiB`, `passes` or `lanes`.
         what: &'static str,
-        /// How much of it.
+        /// The cost that the backup requires.
         found: u32,
-        /// The most.
+        /// The maximum that is accepted.
         most: u32,
     },
-    /// It was authentic and makes no sense: a defect of whoever made it.
+    /// The contents are authentic but invalid: a bug in the program that wrote it.
     #[error("the backup's contents cannot be read: {what}, after {records} records")]
     Malformed {
-        /// What cannot be read.
+        /// What is invalid.
         what: &'static str,
-        /// How many records could.
+        /// How many records were read before it.
         records: u64,
     },
-    /// It was made under another master key.
+    /// The backup was made under another master key.
     #[error("the backup was made under master key {made}, but {given} was given")]
     MasterKey {
-        /// The key that it names.
+        /// The key that the backup names.
         made: KeyId,
-        /// The key that was handed in.
+        /// The key that was given.
         given: KeyId,
     },
-    /// A later release made it.
+    /// The backup was made by a later release.
     #[error("the backup has format {found}, but this release reads up to {FORMAT}")]
     NewerFormat {
         /// Its format.
         found: u8,
     },
-    /// The master key does not go along with it.
-    #[error("the master key {made} does not go along with the backup")]
+    /// The backup does not contain the master key.
+    #[error("the backup does not contain its master key {made}")]
     NoKey {
         /// The key that it was made under.
         made: KeyId,
     },
-    /// It is something else.
-    #[error("this is not a backup of keyproof's")]
+    /// The file is not a backup.
+    #[error("this is not a keyproof backup")]
     NotABackup,
-    /// Frames stand in another order than they were written in.
+    /// The frames are in another order than they were written in.
     #[error(
-        "the backup's parts are not in order: at byte {at} part {found} stands where part {expected} belongs"
+        "the backup's parts are not in order: at byte {at} is part {found}, but part {expected} belongs there"
     )]
     OutOfOrder {
         /// Where the frame begins.
         at: u64,
-        /// Which it is, from 0.
+        /// The index that was found, from 0.
         found: u64,
-        /// Which belongs there.
+        /// The index that was expected.
         expected: u64,
     },
-    /// The passphrase is another one, or the key that goes along was altered.
-    #[error("this is not the passphrase under which the master key goes along with the backup")]
+    /// The passphrase is wrong, or the included key was altered.
+    #[error("this is not the passphrase of the master key in the backup")]
     Passphrase,
-    /// Something follows its end.
-    #[error("something follows the backup's end at byte {at}")]
+    /// There is data after the end.
+    #[error("there is data after the backup's end at byte {at}")]
     Trailing {
-        /// Where it ends.
+        /// Where the backup ends.
         at: u64,
     },
 }
 
 impl From<io::Error> for BackupError {
-    /// What `frames` and the decompressor pass through.
+    /// Unwraps the errors that `frames` passes through the decompressor.
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(own) => own,
-            // The frames are authentic, so the stream in them is wrong from the start.
+            // The frames are authentic, so the stream in them was written wrong.
             Err(error) if error.kind() == ErrorKind::InvalidInput => Self::Malformed {
                 what: "the compressed stream",
                 records: 0,
@@ -198,11 +199,11 @@ impl From<BackupError> for io::Error {
     }
 }
 
-/// What stands at the beginning of a backup.
+/// The head of a backup.
 #[derive(Clone, Debug)]
 pub struct BackupHead {
     head: Head,
-    /// As it was read, for its tag.
+    /// As it was read, to verify its tag.
     bytes: Vec<u8>,
     tag: [u8; TAG_LEN],
 }
@@ -219,7 +220,7 @@ struct Head {
 }
 
 impl BackupHead {
-    /// Reads it. Nothing of it is believed before [`BackupReader::new`] has seen the master key.
+    /// Reads the head. It is unauthenticated until [`BackupReader::new`] verifies it with the master key.
     ///
     /// # Errors
     ///
@@ -259,32 +260,32 @@ impl BackupHead {
         Ok(Self { head, bytes, tag })
     }
 
-    /// When it was made, by the clock of whoever made it.
+    /// When the backup was made, by the clock of the machine that made it.
     pub fn made_at(&self) -> Timestamp {
         self.head.made_at
     }
 
-    /// The master key that it was made under, which is the store's.
+    /// The id of the master key that it was made under, which is the store's.
     pub fn master_key(&self) -> KeyId {
         self.head.master_key
     }
 
-    /// Whether that key goes along, under a passphrase.
+    /// Whether the backup contains that key, encrypted under a passphrase.
     pub fn has_key(&self) -> bool {
         self.head.wrapped_key.is_some()
     }
 
-    /// A name of this backup, which no other one has.
+    /// A name that is unique to this backup.
     pub fn name(&self) -> &str {
         &self.head.salt
     }
 
-    /// The master key that goes along.
+    /// Decrypts the master key that the backup contains.
     ///
     /// # Errors
     ///
-    /// [`BackupError::NoKey`] if none does, [`BackupError::Passphrase`] if it does not open, and [`BackupError::Cost`] before
-    /// anything is spent that is more than a key is worth.
+    /// [`BackupError::NoKey`] if it contains none, [`BackupError::Passphrase`] if it cannot be decrypted, and
+    /// [`BackupError::Cost`] if the key derivation would exceed the accepted cost; that is checked first.
     pub fn open_key(&self, passphrase: &[u8]) -> Result<MasterKey, BackupError> {
         let made = self.head.master_key;
         let wrapped = self.head.wrapped_key.as_ref();
@@ -306,7 +307,7 @@ pub struct BackupWriter<W: Write> {
 }
 
 impl<W: Write> BackupWriter<W> {
-    /// Writes the head. With a passphrase, `master_key` itself goes along.
+    /// Writes the head. With a passphrase, the backup contains `master_key`.
     ///
     /// # Errors
     ///
@@ -332,7 +333,7 @@ impl<W: Write> BackupWriter<W> {
         let head = serde_json::to_vec(&head).map_err(|_| BackupError::Head)?;
         let mut bytes = MAGIC.to_vec();
         bytes.push(FORMAT);
-        // Of some hundred bytes.
+        // A head has a few hundred bytes.
         bytes.extend((head.len() as u32).to_be_bytes());
         bytes.extend(&head);
         let keys = Keys::derive(master_key, &salt)?;
@@ -345,7 +346,7 @@ impl<W: Write> BackupWriter<W> {
         })
     }
 
-    /// Writes one more record, which must be after the last in key order.
+    /// Writes one record. Records must be written in key order.
     ///
     /// # Errors
     ///
@@ -366,7 +367,7 @@ impl<W: Write> BackupWriter<W> {
         Ok(self.deflate.write_all(&row.body)?)
     }
 
-    /// Writes the end. What it was written to is given back, to be synced.
+    /// Writes the end. Returns the output, so that it can be synced.
     ///
     /// # Errors
     ///
@@ -382,9 +383,10 @@ impl<W: Write> BackupWriter<W> {
     }
 }
 
-/// Reads a backup's records.
+/// Reads the records of a backup.
 ///
-/// Each is authentic once it is given; that none is missing is known once [`BackupReader::next`] has given `None`.
+/// Each returned record is authentic. That none is missing is certain only once [`BackupReader::next`] has returned
+/// `None`.
 pub struct BackupReader<R: Read> {
     inflate: DeflateDecoder<Opening<R>>,
     counting: Counting,
@@ -393,7 +395,7 @@ pub struct BackupReader<R: Read> {
 }
 
 impl<R: Read> BackupReader<R> {
-    /// Of the backup whose head was read from `input` before.
+    /// Creates a reader for the backup whose head was read from `input`.
     ///
     /// # Errors
     ///
@@ -417,11 +419,11 @@ impl<R: Read> BackupReader<R> {
         })
     }
 
-    /// The next record, in key order; `None` once all of them were given, and none is missing.
+    /// Returns the next record, in key order; `None` after the last one, once it is certain that none is missing.
     ///
     /// # Errors
     ///
-    /// What is wrong with the backup.
+    /// See [`BackupError`].
     #[expect(
         clippy::should_implement_trait,
         reason = "an iterator that fails is asked again by most adapters"
@@ -440,7 +442,7 @@ impl<R: Read> BackupReader<R> {
         }
     }
 
-    /// What was read, once all of it was.
+    /// Returns the tally of all records, once they have been read.
     pub fn tally(&self) -> Option<Tally> {
         self.tally
     }
@@ -474,7 +476,7 @@ impl<R: Read> BackupReader<R> {
         Ok((key, row))
     }
 
-    /// The end is there once nothing follows it, neither in the stream nor in the file.
+    /// Reads the end, and checks that nothing follows it, neither in the stream nor in the file.
     fn end(&mut self) -> Result<(), BackupError> {
         let records = u64::from_be_bytes(self.bytes("the end")?);
         let digest: [u8; 32] = self.bytes("the end")?;
@@ -496,7 +498,7 @@ impl<R: Read> BackupReader<R> {
         Ok(bytes)
     }
 
-    /// Within a length that was checked.
+    /// `length` must have been checked.
     fn take(&mut self, length: usize, what: &'static str) -> Result<Vec<u8>, BackupError> {
         let mut bytes = vec![0; length];
         self.fill(&mut bytes, what)?;
@@ -546,7 +548,7 @@ struct Keys {
 
 impl Keys {
     fn derive(master_key: &MasterKey, salt: &[u8]) -> Result<Self, BackupError> {
-        /// HMAC-SHA-256 under a key of its hash's length.
+        /// A key as long as the hash's output, for HMAC-SHA-256.
         struct HeadKey;
         impl KeyType for HeadKey {
             fn len(&self) -> usize {

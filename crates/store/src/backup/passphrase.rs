@@ -1,4 +1,4 @@
-//! The master key as it goes along with a backup: encrypted under a key that Argon2id (RFC 9106) makes of a passphrase.
+//! The master key inside a backup, encrypted under a key that Argon2id (RFC 9106) derives from a passphrase.
 
 use argon2::{Algorithm, Argon2, Params};
 use data_encoding::BASE64;
@@ -11,14 +11,14 @@ use crate::{Entropy, KeyId, MasterKey};
 
 const SALT_LEN: usize = 16;
 
-/// What is spent on a passphrase: RFC 9106's second recommendation, 64 MiB and three passes, in one lane.
+/// The cost of the derivation: RFC 9106's second recommendation, 64 MiB and three passes, but in one lane.
 const COST: Cost = Cost {
     memory_kib: 64 * 1024,
     passes: 3,
     lanes: 1,
 };
 
-/// The most that is spent, whatever a backup asks for.
+/// The maximum cost that is accepted from a backup.
 const MOST: Cost = Cost {
     memory_kib: 1024 * 1024,
     passes: 16,
@@ -54,7 +54,7 @@ impl Cost {
     }
 }
 
-/// In Base64, but for the costs.
+/// All fields but the cost are Base64.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WrappedKey {
@@ -108,7 +108,7 @@ impl WrappedKey {
     }
 }
 
-/// That the key which is opened is the one that the head names.
+/// Binds the encrypted key to the key id in the head.
 fn associated(id: KeyId) -> Aad<String> {
     Aad::from(format!("keyproof backup 1: master key {id}"))
 }

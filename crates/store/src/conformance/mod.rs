@@ -1,8 +1,8 @@
-//! The suite that every engine passes.
+//! The conformance suite for engines.
 //!
-//! It checks an engine against the contract of [`Engine`], case by case, and compares it over generated
-//! sequences of operations with [`MemoryEngine`](crate::memory::MemoryEngine), the model. An
-//! engine's author implements [`Database`] and writes, in a test:
+//! It checks an engine against the contract of [`Engine`], case by case. It also compares it with
+//! [`MemoryEngine`](crate::memory::MemoryEngine), the model, over generated sequences of operations. The author of an
+//! engine implements [`Database`] and writes, in a test:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -23,7 +23,7 @@
 //! conformance::tests!(Memory(Arc::new(MemoryEngine::new())));
 //! ```
 //!
-//! The cases panic where an engine falls short, as tests do.
+//! A case panics if the engine violates its rule.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -63,14 +63,14 @@ pub use snapshots::{
 
 /// A database for one case, empty at first.
 pub trait Database: Send + Sync {
-    /// Opens it, as one more node: other engines may have it open.
+    /// Opens the database as one more node; other engines may have it open.
     fn open(&self) -> BoxFuture<'_, Arc<dyn Engine>>;
 
-    /// Whether records outlive the last engine that has it open.
+    /// Whether records outlive the last engine that has the database open.
     fn is_durable(&self) -> bool;
 }
 
-/// Writes one `#[test]` for every case. The expression makes a [`Database`], a new one each time.
+/// Writes one `#[test]` for every case. The expression creates a new [`Database`] each time.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __conformance_tests {
@@ -116,7 +116,7 @@ macro_rules! __conformance_tests {
 #[doc(inline)]
 pub use crate::__conformance_tests as tests;
 
-/// Every case runs on a runtime of its own, with threads enough to race on.
+/// Runs a case on its own runtime, with enough threads for races.
 fn run<T>(case: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
@@ -131,7 +131,7 @@ fn key(name: &str) -> Key {
     Key::new("case", ["tenant", name])
 }
 
-/// A row of a version never used before.
+/// A row with a version that was never used before.
 fn row(body: &str) -> Row {
     Row {
         version: Version::draw(&SystemEntropy::new()),
@@ -185,18 +185,18 @@ async fn read(engine: &dyn Engine, plan: ReadPlan, now: Timestamp) -> Result<Sna
     reading.into_snapshot()
 }
 
-/// The row of a key that was read.
+/// The row that was read for a key.
 fn row_of(found: &Snapshot, key: &Key) -> Option<Row> {
     let raw = found.raw(key).expect("it was read")?;
     Some(raw.clone().into_parts().1)
 }
 
-/// The row's body as the name of a key, which it leads to.
+/// The row's body as the name of another key.
 fn leads_to(row: &Row) -> Key {
     key(std::str::from_utf8(&row.body).expect("a name"))
 }
 
-/// All that is stored, but for a record that expires at the epoch itself.
+/// All stored records, except one that expires at the epoch itself.
 async fn dump(engine: &dyn Engine) -> Vec<(Key, Row)> {
     engine
         .scan(&Prefix::all(), None, usize::MAX, Timestamp::EPOCH)

@@ -1,4 +1,4 @@
-//! Generated sequences of operations, each done to the engine and to the model.
+//! Generated sequences of operations, each applied to the engine and to the model.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     memory::MemoryEngine,
 };
 
-/// Few keys, near each other, so that operations meet.
+/// Few keys, close to each other, so that operations meet.
 fn keys() -> [Key; 7] {
     [
         Key::new("a", ["t"]),
@@ -61,10 +61,10 @@ enum Verb {
     Reseal(At),
 }
 
-/// Which version to ask for.
+/// Which version to use.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// The last one that was written, whether or not it has been removed since.
+    /// The last one written, whether or not it has been removed since.
     Latest,
     /// The one before.
     Earlier,
@@ -76,7 +76,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let entries = btree_set(index.clone(), 1..4).prop_flat_map(|keys| {
         let keys: Vec<_> = keys.into_iter().collect();
         let verbs = vec(verb(), keys.len());
-        // In an order that is not that of the keys.
+        // Not in key order.
         (Just(keys), verbs)
             .prop_map(|(keys, verbs)| keys.into_iter().zip(verbs).collect())
             .prop_shuffle()
@@ -115,7 +115,7 @@ fn prefixes() -> [Prefix; 5] {
     ]
 }
 
-/// After any sequence of operations the engine has answered, and holds, what the model does.
+/// After any sequence of operations, the engine has returned and stored the same as the model.
 pub fn agrees_with_the_model(database: &dyn Database) {
     let config = Config {
         cases: 200,
@@ -124,7 +124,7 @@ pub fn agrees_with_the_model(database: &dyn Database) {
     };
     run(async {
         let engine = database.open().await;
-        // Every sequence starts from an empty database, for the one before cleared it.
+        // Every sequence starts from an empty database, since the one before cleared it.
         TestRunner::new(config)
             .run(&vec(operation(), 1..40), |operations| {
                 tokio::task::block_in_place(|| {
@@ -162,7 +162,7 @@ async fn clear(engine: &dyn Engine) {
 
 struct Scene {
     now: Timestamp,
-    /// The last two versions that were written to each key.
+    /// The last two versions written to each key.
     written: BTreeMap<Key, [Version; 2]>,
 }
 
@@ -213,7 +213,7 @@ impl Scene {
                 keys: indices,
                 follow,
             } => {
-                // Each key that has a record leads to the one that is so many further on.
+                // Each key with a record leads to the key this many places further on.
                 let plan = || {
                     let first = indices.iter().map(|&at| keys()[at].clone());
                     let follow = *follow;

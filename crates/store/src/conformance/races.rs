@@ -1,4 +1,4 @@
-//! The rules that only show when callers race, within one node and between two.
+//! Rules that only show when callers race, within one node and between two.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,7 +13,7 @@ use tokio::{
 use super::{Database, NOW, commit, expiring, fill, get, key, leads_to, read, row, row_of, run};
 use crate::{Change, CommitError, Engine, Key, ReadPlan, Row};
 
-/// In every round 64 writers replace one record at the version they all read; exactly one does.
+/// In every round, 64 writers replace one record at the version that they all read, and exactly one succeeds.
 pub fn one_of_64_writers_wins(database: &dyn Database) {
     const WRITERS: usize = 64;
     const ROUNDS: usize = 20;
@@ -62,8 +62,8 @@ pub fn one_of_64_writers_wins(database: &dyn Database) {
     });
 }
 
-/// In every round one record has expired; some insert over it while others remove it. One of the inserts succeeds, and its
-/// row stays.
+/// In every round, one record has expired, and some callers insert over it while others remove it. One insert succeeds,
+/// and its row stays.
 pub fn an_expired_record_has_one_successor(database: &dyn Database) {
     const ROUNDS: usize = 40;
     const CALLERS: usize = 8;
@@ -194,8 +194,8 @@ pub fn totals_hold_under_transfers(database: &dyn Database) {
     });
 }
 
-/// One record names another, which is moved while a reading is between the two: it finds what is named all the same, where
-/// it was or where it is.
+/// One record names another, which is moved between the two rounds of a reading. The reading finds it all the same, at
+/// its old or new place.
 pub fn a_reading_is_of_one_state(database: &dyn Database) {
     const MOVES: usize = 4;
     run(async {
@@ -224,7 +224,7 @@ pub fn a_reading_is_of_one_state(database: &dyn Database) {
             let moving = tokio::spawn(async move {
                 asked.recv().await.expect("the reading asks for it");
                 let committed = commit(&*mover, entries, NOW).await;
-                // Nobody listens if the engine lets nobody in meanwhile.
+                // There is no receiver left if the engine does not allow a commit meanwhile.
                 let _ = tell.send(());
                 committed
             });
@@ -253,12 +253,12 @@ pub fn a_reading_is_of_one_state(database: &dyn Database) {
     });
 }
 
-/// For as long a reading lets a commit go first, if the engine does.
+/// How long a reading waits for a commit to go first, if the engine allows that.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Enough that a read of all takes a while.
+/// Enough accounts that reading all of them takes a while.
 const ACCOUNTS: usize = 64;
-/// In each account at first.
+/// The initial amount in each account.
 const EACH: u64 = 100;
 
 /// Reads all accounts, checks the total, and tries to move 1.

@@ -1,4 +1,4 @@
-//! The rules that one caller can see.
+//! Rules that a single caller can see.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ const fn conflict(entry: usize) -> Result<(), CommitError> {
     Err(CommitError::Conflict { entry })
 }
 
-/// Nothing is there before anything was written, and expired records count as something.
+/// A new database is empty, and expired records count as records.
 pub fn a_new_database_is_empty_and_ready(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -65,7 +65,7 @@ pub fn a_new_database_is_empty_and_ready(database: &dyn Database) {
     });
 }
 
-/// A second insert conflicts and leaves the first; reads answer in the order asked.
+/// A second insert conflicts and leaves the first; reads return rows in the requested order.
 pub fn inserting_is_unique(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -83,7 +83,7 @@ pub fn inserting_is_unique(database: &dyn Database) {
     });
 }
 
-/// A reading goes on for as long as what it finds leads to further keys; absent and expired records lead nowhere.
+/// A reading continues as long as what it finds leads to further keys. Absent and expired records lead nowhere.
 pub fn a_reading_follows_what_it_finds(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -96,7 +96,7 @@ pub fn a_reading_follows_what_it_finds(database: &dyn Database) {
             (key("stray"), row("nowhere")),
         ];
         fill(&*engine, &rows).await;
-        // What all that was found leads to, whether or not it was read.
+        // The keys that all found records lead to, whether or not they were read.
         let plan = |names: &[&str]| {
             let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
             let rows = rows.clone();
@@ -137,7 +137,7 @@ pub fn a_reading_follows_what_it_finds(database: &dyn Database) {
         assert_eq!(row_of(&found, &key("a")), Some(rows[0].1.clone()));
         assert_eq!(row_of(&found, &key("d")), None);
 
-        // The rule is told the moment of the read, as is whoever has read.
+        // The rule receives the time of the read, and so does the reader.
         let telling = ReadPlan::new([key("a")]).then(|found| {
             let now = found.now().as_millis().to_string();
             Ok(vec![key(&now)])
@@ -147,7 +147,7 @@ pub fn a_reading_follows_what_it_finds(database: &dyn Database) {
         assert_eq!(found.raw(&told), Ok(None));
         assert_eq!(found.now(), NOW);
 
-        // The rule's own error is the reading's.
+        // The rule's own error becomes the reading's.
         let failing =
             ReadPlan::new([key("a")]).then(|_| Err(StoreError::NotARecord { key: key("a") }));
         let failed = read(&*engine, failing, NOW).await;
@@ -155,7 +155,7 @@ pub fn a_reading_follows_what_it_finds(database: &dyn Database) {
     });
 }
 
-/// A rule that panics does so in the task that reads, and all others read on.
+/// A rule that panics does so in the reading task, and all other reads continue.
 pub fn a_reading_that_panics_harms_nobody_else(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -182,7 +182,7 @@ pub fn a_reading_that_panics_harms_nobody_else(database: &dyn Database) {
     });
 }
 
-/// Only the state a record is in now matches.
+/// Only a record's current version matches.
 pub fn stale_versions_conflict(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -215,7 +215,7 @@ pub fn stale_versions_conflict(database: &dyn Database) {
     });
 }
 
-/// A record that was removed and inserted again matches no version it had before.
+/// A record that was removed and inserted again matches no earlier version.
 pub fn no_version_comes_back(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -243,7 +243,7 @@ pub fn no_version_comes_back(database: &dyn Database) {
     });
 }
 
-/// One conflict, wherever it is, and nothing of the batch is there; without it, everything.
+/// One conflict anywhere leaves nothing of the batch; without it, everything is there.
 pub fn a_batch_is_all_or_nothing(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -295,7 +295,7 @@ pub fn a_batch_is_all_or_nothing(database: &dyn Database) {
     });
 }
 
-/// Entries apply in key order and are named by the order in which they were added.
+/// Entries apply in key order and are numbered in the order in which they were added.
 pub fn the_first_conflict_in_key_order_is_named(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -315,7 +315,7 @@ pub fn the_first_conflict_in_key_order_is_named(database: &dyn Database) {
     });
 }
 
-/// New body; same version, same expiry.
+/// The body is new; version and expiry stay.
 pub fn resealing_keeps_the_version(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -336,7 +336,7 @@ pub fn resealing_keeps_the_version(database: &dyn Database) {
     });
 }
 
-/// From `expires_at` on a record is absent, but for its removal.
+/// From `expires_at` on, a record is absent except for its removal.
 pub fn expired_records_are_absent(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -374,13 +374,13 @@ pub fn expired_records_are_absent(database: &dyn Database) {
             "those left it as it was"
         );
 
-        // So it can be inserted over, and then its old version no longer removes it.
+        // It can then be inserted over, and its old version no longer removes it.
         let next = expiring("next", NOW.saturating_add(MOMENT));
         assert_eq!(commit(&*engine, [insert(&a, &next)], NOW).await, Ok(()));
         assert_eq!(get(&*engine, &a, NOW).await.as_ref(), Some(&next));
         assert_eq!(commit(&*engine, [remove(&a, &old)], NOW).await, conflict(0));
 
-        // A later state may outlive the expiry of an earlier one, or have none.
+        // A later state may expire later than an earlier one, or never.
         let lasting = row("lasting");
         assert_eq!(
             commit(&*engine, [replace(&a, &next, &lasting)], NOW).await,
@@ -391,7 +391,7 @@ pub fn expired_records_are_absent(database: &dyn Database) {
             Some(&lasting)
         );
 
-        // An expired one can be removed.
+        // An expired record can be removed.
         let brief = expiring("brief", NOW);
         assert_eq!(
             commit(&*engine, [replace(&a, &lasting, &brief)], before).await,
@@ -402,7 +402,7 @@ pub fn expired_records_are_absent(database: &dyn Database) {
     });
 }
 
-/// `expired` gives what has expired, the earliest first, as far as asked.
+/// `expired` returns expired records, the earliest first, up to the limit.
 pub fn expired_records_are_listed(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -434,7 +434,7 @@ pub fn expired_records_are_listed(database: &dyn Database) {
     });
 }
 
-/// A scan gives the keys of its prefix, in order, and pages without gap or overlap.
+/// A scan returns the keys of its prefix in order, and its pages have no gap or overlap.
 pub fn scans_are_ordered_and_paged(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -503,7 +503,7 @@ pub fn scans_are_ordered_and_paged(database: &dyn Database) {
                 assert_eq!(paged, want, "{prefix:?} in pages of {size}");
             }
         }
-        // `after` need not be stored, nor be within the prefix.
+        // `after` need not be stored or within the prefix.
         let within = &prefixes[3];
         let all: Vec<_> = rows
             .iter()
@@ -564,7 +564,7 @@ pub fn the_limits_are_reached(database: &dyn Database) {
     });
 }
 
-/// What was acknowledged is there when the database is opened again, and nothing else.
+/// After a reopen, the acknowledged records are there, and nothing else.
 pub fn acknowledged_writes_outlive_the_engine(database: &dyn Database) {
     run(async {
         let mut want = Vec::new();
@@ -602,7 +602,7 @@ pub fn acknowledged_writes_outlive_the_engine(database: &dyn Database) {
     });
 }
 
-/// After `close` every call fails, saying why, and closing again is no harm.
+/// After `close` every call fails with that reason, and closing again is harmless.
 pub fn a_closed_engine_says_so(database: &dyn Database) {
     run(async {
         let engine = database.open().await;

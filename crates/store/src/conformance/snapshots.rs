@@ -1,4 +1,4 @@
-//! What is read of a whole store, and how much of it at once.
+//! Reading a whole store, and how much of it at once.
 
 use super::{Database, NOW, commit, expiring, fill, key, row, run};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     Row, Timestamp,
 };
 
-/// A snapshot has all that was stored when it was taken, what has expired included, and nothing of what is committed after.
+/// A snapshot has everything that was stored when it was taken, including expired records, and nothing committed later.
 pub fn a_snapshot_is_of_one_state(database: &dyn Database) {
     run(async {
         let nodes = [database.open().await, database.open().await];
@@ -61,7 +61,7 @@ pub fn a_snapshot_is_of_one_state(database: &dyn Database) {
     });
 }
 
-/// A page is as long as was asked for, and one record more at most; and it has no more than so many records.
+/// A page exceeds the requested size by one record at most, and is limited in its number of records.
 pub fn pages_of_a_snapshot_are_bounded(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
@@ -95,11 +95,11 @@ pub fn pages_of_a_snapshot_are_bounded(database: &dyn Database) {
     });
 }
 
-/// An engine that tells how many records there are, tells of all of them.
+/// If an engine estimates the number of records, the estimate covers all of them.
 pub fn an_estimate_is_of_all_that_is_stored(database: &dyn Database) {
     run(async {
         let engine = database.open().await;
-        // So few that no server looks at its table meanwhile.
+        // So few that no server analyses its table meanwhile.
         let mut rows: Vec<_> = (0..30)
             .map(|number| (key(&format!("{number:02}")), row("stays")))
             .collect();
@@ -116,7 +116,7 @@ pub fn an_estimate_is_of_all_that_is_stored(database: &dyn Database) {
     });
 }
 
-/// Once the records were moved, no node reads or writes any, and a snapshot has all that were acknowledged.
+/// After the records were moved, no node reads or writes any, and a snapshot has all that were acknowledged.
 pub fn a_fenced_store_serves_nobody(database: &dyn Database) {
     run(async {
         let nodes = [database.open().await, database.open().await];
@@ -148,7 +148,7 @@ pub fn a_fenced_store_serves_nobody(database: &dyn Database) {
     });
 }
 
-/// Records and their order are as they were.
+/// Compacting changes neither the records nor their order.
 pub fn compacting_changes_nothing(database: &dyn Database) {
     run(async {
         let nodes = [database.open().await, database.open().await];

@@ -1,8 +1,8 @@
-//! One try of one batch: everything sent at once, then every answer judged.
+//! One attempt to commit a batch: all requests are sent at once, then every answer is checked.
 //!
-//! `BEGIN`, the try's id, the entries in key order and `COMMIT` are one round trip. A check that fails is an error, after
-//! which the server takes `COMMIT` for `ROLLBACK`. So `COMMIT` is believed only if everything before it succeeded and the
-//! server did not warn that it is less durable than was asked.
+//! `BEGIN`, the attempt's id, the entries in key order and `COMMIT` take one round trip. A check that fails is an
+//! error, after which the server treats `COMMIT` as `ROLLBACK`. So `COMMIT` counts only if everything before it
+//! succeeded, and if the server did not warn that it is less durable than requested.
 
 use std::{collections::VecDeque, fmt, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
@@ -21,20 +21,20 @@ use super::{
 };
 use crate::{Change, Changes, EngineError, Entry, Row};
 
-/// How much of a batch is under way at most, in bytes of keys and bodies: what is sent is held in memory once more.
+/// How much of a batch may be in flight, in bytes of keys and bodies, since sent data is buffered in memory once more.
 const WINDOW: usize = 4 << 20;
 
-/// What became of one try.
+/// The outcome of one attempt.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Applied,
-    /// Nothing was applied: this entry's check failed.
+    /// Nothing was applied: the check of this entry failed.
     Conflict(usize),
-    /// Nothing was applied, and the same batch may find a clear way next time.
+    /// Nothing was applied, and the same batch may succeed on the next attempt.
     Contention(EngineError),
     /// Nothing was applied.
     Refused(EngineError),
-    /// All of it was applied, durably or not, or nothing, or it is still under way.
+    /// The outcome is unknown: the batch was applied, durably or not, or it was not, or it is still in flight.
     Lost(EngineError),
 }
 
@@ -55,8 +55,8 @@ impl Patience {
 }
 
 impl Connection {
-    /// Tries the batch under an id that was never tried before. Whatever comes of it, nothing is left under way unless
-    /// the connection is marked busy.
+    /// Attempts the batch under an id that was never used before. Afterwards nothing is in flight unless the connection
+    /// is marked busy.
     pub(super) async fn attempt(
         &mut self,
         id: &[u8],
@@ -79,7 +79,7 @@ impl Connection {
         }
     }
 
-    /// A single statement is a transaction of its own.
+    /// Commits a single statement, which is a transaction of its own.
     async fn attempt_alone(
         &self,
         id: &[u8],
@@ -90,7 +90,7 @@ impl Connection {
         match patience.wait(self.check(entry, now, Some(id))).await {
             Ok(Ok(_)) => (Outcome::Applied, true),
             Ok(Err(error)) => {
-                // The server commits at the end of this very statement, and may be told to stop after that.
+                // The server commits at the end of this statement, and may be cancelled after that.
                 let judged = if is_cancelled(&error) {
                     Outcome::Lost(engine_error(&error))
                 } else {
@@ -135,7 +135,7 @@ impl Connection {
         pipeline.finish().await
     }
 
-    /// The entry's change, which fails unless its record is in the state that the entry asks for. Sent when first polled.
+    /// Makes the entry's change, which fails unless its record is in the required state. Sent when first polled.
     async fn check(&self, entry: &Entry, now: i64, id: Option<&[u8]>) -> Result<(), Error> {
         let statements = &self.statements;
         let key = Binary(entry.key.as_bytes());
@@ -204,7 +204,7 @@ fn columns(row: &Row) -> (Binary<'_>, Binary<'_>, Option<i64>) {
     )
 }
 
-/// What an entry takes while it is under way; a constant for what surrounds key and body.
+/// The memory an entry needs while in flight, with a constant for the overhead.
 fn size(entry: &Entry) -> usize {
     let body = match &entry.change {
         Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
@@ -216,27 +216,27 @@ fn size(entry: &Entry) -> usize {
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// `BEGIN` and the try's id.
+    /// `BEGIN` and the attempt's id.
     Frame,
     Entry(usize),
     Commit,
     Rollback,
 }
 
-/// Requests under way, in the order in which they were sent, and what is known of those before.
+/// Requests in flight, in the order in which they were sent, and the result of those before.
 struct Pipeline<'c> {
     under_way: VecDeque<(Step, usize, Request<'c>)>,
     bytes: usize,
     patience: Patience,
-    /// The first failure, whose transaction cannot commit any more.
+    /// The first failure; its transaction can no longer commit.
     failure: Option<Outcome>,
-    /// Whether everything under way was answered and leaves the connection in order.
+    /// Whether every answered request left the connection usable.
     is_settled: bool,
 }
 
 type Answer = Result<(), Error>;
 
-/// A request that was sent, and maybe answered at once.
+/// A request that was sent, and possibly answered at once.
 enum Request<'c> {
     Sent(Pin<Box<dyn Future<Output = Answer> + Send + 'c>>),
     Answered(Answer),
@@ -257,7 +257,7 @@ impl<'c> Pipeline<'c> {
         self.failure.is_some()
     }
 
-    /// Sends a request, if need be after the answers to earlier ones have made room for it.
+    /// Sends a request, after waiting for earlier answers if the window is full.
     async fn send(
         &mut self,
         step: Step,
@@ -268,7 +268,7 @@ impl<'c> Pipeline<'c> {
             self.settle().await;
         }
         let mut request: Pin<Box<dyn Future<Output = Answer> + Send + 'c>> = Box::pin(request);
-        // Its first poll is what sends it; whoever waits for it polls it again.
+        // The first poll sends it; `settle` polls it again.
         let request = poll_fn(|context| {
             Poll::Ready(match request.as_mut().poll(context) {
                 Poll::Ready(answer) => Some(answer),
@@ -281,7 +281,7 @@ impl<'c> Pipeline<'c> {
         self.under_way.push_back((step, bytes, request));
     }
 
-    /// Waits for all answers. Also tells whether the connection is good for more.
+    /// Waits for all answers. Also returns whether the connection can be reused.
     async fn finish(mut self) -> (Outcome, bool) {
         while self.is_settled && !self.under_way.is_empty() {
             self.settle().await;
@@ -289,7 +289,7 @@ impl<'c> Pipeline<'c> {
         (self.failure.unwrap_or(Outcome::Applied), self.is_settled)
     }
 
-    /// Waits for the answer to the oldest request. Once something has failed, what follows is only waited for.
+    /// Waits for the answer to the oldest request. After a failure, later answers are ignored.
     async fn settle(&mut self) {
         let Some((step, bytes, request)) = self.under_way.pop_front() else {
             return;
@@ -302,7 +302,7 @@ impl<'c> Pipeline<'c> {
         let (outcome, is_spoilt) = match answer {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
-                // A transaction that could not be ended is open still.
+                // If it could not be ended, the transaction is still open.
                 let is_open = matches!(step, Step::Commit | Step::Rollback);
                 let is_spoilt = is_open || is_lost(&error) || is_read_only(&error);
                 (judge(step, &error), is_spoilt)
@@ -314,7 +314,7 @@ impl<'c> Pipeline<'c> {
     }
 }
 
-/// What the first error of a transaction means for it.
+/// What the first error of a transaction means for the batch.
 fn judge(step: Step, error: &Error) -> Outcome {
     let words = engine_error(error);
     if is_lost(error) {
@@ -325,7 +325,7 @@ fn judge(step: Step, error: &Error) -> Outcome {
     }
     match step {
         Step::Entry(index) if is_failed_check(error) => Outcome::Conflict(index),
-        // A server that fails to commit should have taken everything back; we rather ask.
+        // A server that fails to commit should have rolled back, but the outcome is read back to be certain.
         Step::Commit => Outcome::Lost(words),
         Step::Entry(_) | Step::Frame | Step::Rollback => Outcome::Refused(words),
     }

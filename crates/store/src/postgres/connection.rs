@@ -1,4 +1,4 @@
-//! One connection: how it is made, what its session must be, and what becomes of it.
+//! A connection: how it is made, how its session is set up, and how it ends.
 
 use std::{
     future::poll_fn,
@@ -33,18 +33,18 @@ use super::{
 };
 use crate::EngineError;
 
-/// How often what is under way on a connection that is given up is asked to stop.
+/// How many times a given-up connection's work is cancelled.
 const CANCELS: usize = 3;
-/// How long that may take each time.
+/// The timeout of each cancellation.
 const CANCEL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Makes connections, and knows whether any is left.
+/// Creates connections, and tracks whether any is left.
 pub(super) struct Connector {
     hosts: Hosts,
     tls: Option<MakeRustlsConnect>,
     session: String,
     connect_timeout: Duration,
-    /// Reached, and not yet a connection of the pool: where it is the only one to be had, it must not be let go.
+    /// A session that is connected but not yet in the pool. It must be kept, since it may be the only one available.
     spare: Mutex<Option<Session>>,
     /// Each connection holds a receiver until it ends.
     alive: watch::Sender<()>,
@@ -53,9 +53,9 @@ pub(super) struct Connector {
 /// A session without its statements.
 pub(super) struct Session {
     pub(super) client: Client,
-    /// Which server it is with.
+    /// The server that it is connected to.
     reached: Reached,
-    /// That a commit may not be as durable as was asked.
+    /// Whether the server warned that a commit may be less durable than requested.
     warned: Arc<AtomicBool>,
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
@@ -66,9 +66,9 @@ pub(super) struct Session {
 pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) statements: Statements,
-    /// Which of the server's it is; it stays so, unless there is a pooler that does not keep to it.
+    /// The server's process for this session. It stays the same, unless a pooler swaps sessions.
     pub(super) backend: Option<String>,
-    /// Whether a transaction may be open on it, or an answer under way; then it is not used again.
+    /// Whether a transaction may be open or an answer outstanding; if so, the connection is not reused.
     pub(super) is_busy: bool,
 }
 
@@ -78,7 +78,7 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name("keyproof");
         }
-        // Who does not acknowledge what was sent is gone, and so is who does not answer when all is quiet.
+        // A peer that does not acknowledge data, or does not answer keepalives, is considered gone.
         config
             .tcp_user_timeout(options.answer_timeout())
             .keepalives(true)
@@ -86,7 +86,7 @@ impl Connector {
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
         let mut hosts = config.get_hosts().iter();
-        // There is no TLS on a Unix socket, and no name to check.
+        // A Unix socket has no TLS, and no name to verify.
         let tls = if hosts.all(|host| !matches!(host, Host::Tcp(_))) {
             None
         } else {
@@ -102,7 +102,7 @@ impl Connector {
         })
     }
 
-    /// A session that is ours, under the settings of the pool's.
+    /// Connects and applies the pool's session settings.
     async fn connect(&self) -> Result<(Session, Option<String>), EngineError> {
         let session = match self.take_spare() {
             Some(session)
@@ -120,12 +120,12 @@ impl Connector {
         Ok((session, value(&answers).map(ToOwned::to_owned)))
     }
 
-    /// A session as the server gives it.
+    /// Connects without changing any session setting.
     pub(super) async fn reach(&self) -> Result<Session, EngineError> {
         self.try_to_reach().await.map_err(Unreached::into_error)
     }
 
-    /// One more beside those that there are, or `None` if there is no room for it.
+    /// Opens one more connection; `None` if the server or pooler has no room for it.
     pub(super) async fn reach_another(&self) -> Result<Option<Session>, EngineError> {
         let unless_busy = |error| match error {
             EngineError::Busy { .. } => Ok(None),
@@ -136,7 +136,7 @@ impl Connector {
             Err(unreached) if unreached.is_silent() => return Ok(None),
             Err(unreached) => return unless_busy(unreached.into_error()),
         };
-        // A pooler lets in whom it has no session for yet.
+        // A pooler accepts connections before it has a session for them.
         match timeout(self.connect_timeout, session.client.batch_execute("")).await {
             Ok(Ok(())) => Ok(Some(session)),
             Ok(Err(error)) => unless_busy(engine_error(&error)),
@@ -147,7 +147,7 @@ impl Connector {
         }
     }
 
-    /// A session of the first server that takes writes. What is left of the time is shared among those that are left.
+    /// Connects to the first server that accepts writes. The remaining time is shared among the remaining servers.
     async fn try_to_reach(&self) -> Result<Session, Unreached> {
         let span = Span::new(Instant::now(), self.connect_timeout.min(LONGEST));
         let servers = self.hosts.in_order();
@@ -162,7 +162,7 @@ impl Connector {
         Err(unreached)
     }
 
-    /// The same of the addresses of one server.
+    /// Does the same for the addresses of one server.
     async fn try_server(
         &self,
         at: usize,
@@ -197,7 +197,7 @@ impl Connector {
         None
     }
 
-    /// The server's name in the certificate is checked here, and that it takes writes.
+    /// Verifies the name in the server's certificate, and that the server accepts writes.
     async fn try_once(&self, at: usize, config: &Config) -> Result<Session, tokio_postgres::Error> {
         let reached = Reached::by(at, config);
         Ok(match &self.tls {
@@ -212,7 +212,7 @@ impl Connector {
         })
     }
 
-    /// Lets the next connection be made of this session.
+    /// Keeps this session for the next connection.
     pub(super) fn keep(&self, session: Session) {
         *self.spare() = Some(session);
     }
@@ -257,7 +257,7 @@ impl Connector {
     }
 }
 
-/// What applies to every statement of a connection, whatever the server, the database and the role say.
+/// Session settings, which override those of the server, the database and the role.
 fn session(options: &PostgresOptions) -> String {
     let statement = options.statement_timeout.as_millis();
     let lock = options.lock_timeout.as_millis();
@@ -273,8 +273,8 @@ fn session(options: &PostgresOptions) -> String {
     )
 }
 
-/// Lets no commit be acknowledged before it is on disk, a standby's included where the server names one, for the
-/// transaction's time or the session's. What waits for more is kept.
+/// Requires a commit to be on disk before it is acknowledged, also on a standby's disk if the server requires standbys.
+/// Applies to the transaction or to the session. Stricter settings are kept.
 pub(super) fn durable(is_local: bool) -> String {
     format!(
         "set_config('synchronous_commit',
@@ -285,7 +285,7 @@ pub(super) fn durable(is_local: bool) -> String {
     )
 }
 
-/// The first column of the last row of some answers.
+/// The first column of the last row among some answers.
 pub(super) fn value(answers: &[SimpleQueryMessage]) -> Option<&str> {
     answers.iter().rev().find_map(|answer| match answer {
         SimpleQueryMessage::Row(row) => row.get(0),
@@ -299,14 +299,15 @@ where
 {
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
         if let AsyncMessage::Notice(notice) = message {
-            // Seen before the answer to whatever the server warns about.
+            // Seen before the answer that the warning refers to.
             warned.fetch_or(is_about_durability(&notice), Ordering::SeqCst);
         }
     }
 }
 
-/// Whether it says that a commit is not as durable as was asked. PostgreSQL does so from where it waits for its standbys; what
-/// it warns of elsewhere, such as a counter that runs out, is about itself. Of another server nothing is known.
+/// Whether the notice warns that a commit is less durable than requested. PostgreSQL's warnings of this kind come from
+/// the routine that waits for standbys; its other warnings do not concern durability. If the routine is not given, as
+/// by other servers, every warning counts.
 fn is_about_durability(notice: &DbError) -> bool {
     let is_warning = match notice.parsed_severity() {
         Some(severity) => severity == Severity::Warning,
@@ -324,7 +325,7 @@ pub(super) fn took_too_long(what: &str) -> EngineError {
     }
 }
 
-/// What a commit ended with that a standby may not have.
+/// The error of a commit that a standby may not have received.
 pub(super) fn not_durable() -> EngineError {
     EngineError::Io {
         detail: "the server warned that a standby may not have it".to_owned(),
@@ -332,17 +333,18 @@ pub(super) fn not_durable() -> EngineError {
 }
 
 impl Session {
-    /// Closes a connection on which something may be under way, in a task of its own. The server is told to stop first:
-    /// whoever waits there for a standby does not notice that nobody listens any more, and would go on for good.
+    /// Closes, in a separate task, a connection that may have work in flight. The server is told to stop first: a
+    /// backend that waits for a standby does not notice that the client is gone, and would wait for ever.
     ///
-    /// What was under way may be committed by that, without the standby: its outcome is as unknown as before.
+    /// Cancelling may commit that work without the standby. Its outcome is as unknown as before.
     pub(super) fn give_up(self) {
         tokio::spawn(async move {
             for _ in 0..CANCELS {
                 let Ok(Ok(())) = timeout(self.connect_timeout, self.cancel()).await else {
                     break;
                 };
-                // Answered once all before it was. A request to stop that came between two statements stopped neither.
+                // Answered after all earlier requests. A cancellation that came between two statements cancelled
+                // neither.
                 let idle = self.client.batch_execute("");
                 if timeout(CANCEL_PAUSE, idle).await.is_ok() {
                     break;
@@ -351,7 +353,7 @@ impl Session {
         });
     }
 
-    /// Closes a connection that waits for a pooler to give it a session, rather than once it has had one.
+    /// Closes a connection that may still wait for a session from a pooler, without waiting until it has one.
     pub(super) fn abandon(self) {
         self.driver.abort();
     }
@@ -364,7 +366,7 @@ impl Session {
         }
     }
 
-    /// Whether the server has warned of a commit's durability since this was last asked.
+    /// Returns whether the server has warned about a commit's durability since the last call.
     pub(super) fn take_warning(&self) -> bool {
         self.warned.swap(false, Ordering::SeqCst)
     }
@@ -395,7 +397,7 @@ impl Manager for Connector {
         _: &Metrics,
     ) -> RecycleResult<EngineError> {
         let session = &connection.session;
-        // One that another has taken over from may answer still, and does not know what that has acknowledged.
+        // After a failover, the old server may still answer, but it lacks what the new one has acknowledged.
         let is_of_before = !self.hosts.is_leader(session.reached);
         if connection.is_busy || session.client.is_closed() || is_of_before {
             return Err(RecycleError::message("it is of no more use"));

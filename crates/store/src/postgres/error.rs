@@ -1,4 +1,4 @@
-//! What a server's errors mean for us.
+//! Interpreting the server's errors.
 
 use std::error::Error as _;
 
@@ -9,10 +9,10 @@ use tokio_postgres::{
 
 use crate::EngineError;
 
-/// Whether the connection is gone, or the server itself cannot say what became of the statement.
+/// Whether the connection is lost, or the server itself does not know the statement's outcome.
 pub(super) fn is_lost(error: &Error) -> bool {
     let Some(error) = error.as_db_error() else {
-        // Nobody but the server says that a statement failed; everything else is a failure to hear from it.
+        // Only the server reports that a statement failed; any other error is a failure to receive its answer.
         return true;
     };
     is_fatal(error)
@@ -32,7 +32,7 @@ fn is_fatal(error: &DbError) -> bool {
     }
 }
 
-/// Whether the transaction lost against another, and would find a clear way on another try.
+/// Whether the transaction lost against another, and may succeed on another attempt.
 pub(super) fn is_contention(error: &Error) -> bool {
     is_any(
         error,
@@ -43,17 +43,18 @@ pub(super) fn is_contention(error: &Error) -> bool {
     )
 }
 
-/// Whether one of our own checks failed, each of which divides by the number of records it found.
+/// Whether a check of ours failed. Each check divides by the number of records that it found.
 pub(super) fn is_failed_check(error: &Error) -> bool {
     is_any(error, &[SqlState::DIVISION_BY_ZERO])
 }
 
-/// Whether somebody, or the server's clock, ended the statement.
+/// Whether the statement was cancelled or timed out.
 pub(super) fn is_cancelled(error: &Error) -> bool {
     is_any(error, &[SqlState::QUERY_CANCELED])
 }
 
-/// Whether two nodes made the same thing at the same time, and one was told so by a unique index, be it the catalogue's.
+/// Whether two nodes created the same thing at the same time, and a unique index, possibly the catalogue's, rejected
+/// one.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     is_any(
         error,
@@ -65,12 +66,12 @@ pub(super) fn is_duplicate(error: &Error) -> bool {
     )
 }
 
-/// Whether something is not there that a migration makes. Once the schema was looked at, it is the records, which were moved.
+/// Whether a table made by a migration is missing. Once the schema was checked, that means that the records were moved.
 pub(super) fn is_undefined(error: &Error) -> bool {
     is_any(error, &[SqlState::UNDEFINED_TABLE])
 }
 
-/// Whether the server takes no writes: it became a standby, or was one all along.
+/// Whether the server accepts no writes, because it is or became a standby.
 pub(super) fn is_read_only(error: &Error) -> bool {
     is_any(error, &[SqlState::READ_ONLY_SQL_TRANSACTION])
 }
@@ -79,7 +80,7 @@ fn is_any(error: &Error, codes: &[SqlState]) -> bool {
     error.code().is_some_and(|code| codes.contains(code))
 }
 
-/// Whether a statement that was prepared on a connection is not there, or one that was not is: it has another's session.
+/// Whether a prepared statement is missing, or exists unexpectedly: the connection has got another one's session.
 fn is_pooled(error: &Error) -> bool {
     is_any(
         error,
@@ -107,7 +108,7 @@ pub(super) fn engine_error(error: &Error) -> EngineError {
         | &SqlState::T_R_SERIALIZATION_FAILURE => EngineError::Busy { detail },
         &SqlState::UNDEFINED_TABLE => EngineError::Relocated,
         &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => EngineError::Corrupt { detail },
-        // Of them all only these are about the server, and not about what it was asked.
+        // Only these errors are about the server, and not about the request.
         code if is_fatal(error)
             || ["08", "57", "58"].contains(&code.code().get(..2).unwrap_or_default())
             || *code == SqlState::READ_ONLY_SQL_TRANSACTION =>
@@ -118,7 +119,7 @@ pub(super) fn engine_error(error: &Error) -> EngineError {
     }
 }
 
-/// The server's message, but none of its details, which may quote what is stored.
+/// The server's message without its details, which may quote stored data.
 pub(super) fn words(error: &Error) -> String {
     if let Some(error) = error.as_db_error() {
         return format!("{} ({})", error.message(), error.code().code());

@@ -1,5 +1,5 @@
-//! The servers that a URL names, each tried by itself: one that says nothing uses up its own share of the time, not that of
-//! the next.
+//! The servers that a URL names. Each is tried separately, so one that does not answer uses up only its own share of
+//! the time.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,9 +17,9 @@ use tokio_postgres::{
 use super::error::{engine_error, words};
 use crate::{EngineError, Entropy, SystemEntropy};
 
-/// PostgreSQL's own.
+/// PostgreSQL's default port.
 const PORT: u16 = 5432;
-/// The least that one address gets, where that is not too much for all of them together.
+/// The minimum time for one address, unless that would be too much for all of them together.
 const SHORTEST_SHARE: Duration = Duration::from_secs(1);
 
 /// All servers of a URL.
@@ -27,21 +27,21 @@ pub(super) struct Hosts {
     /// In the URL's order.
     all: Vec<Server>,
     is_random: bool,
-    /// Which of them took writes when one was last reached.
+    /// The server that accepted writes when one was last reached.
     leader: Mutex<Reached>,
 }
 
-/// Where a session is.
+/// The server and address of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reached {
     /// The index of the server.
     server: usize,
-    /// At which of its addresses, if they were looked up or the URL has it: each may be another machine.
+    /// Its address, if it was looked up or is in the URL. Each address may be another machine.
     address: Option<IpAddr>,
 }
 
 impl Reached {
-    /// Where this leads to, of the server with this index.
+    /// The target of this configuration, for the server with this index.
     pub(super) fn by(server: usize, config: &Config) -> Self {
         Self {
             server,
@@ -50,13 +50,13 @@ impl Reached {
     }
 }
 
-/// One of them.
+/// A server of a URL.
 pub(super) struct Server {
-    /// All that the URL says of it, and of no other.
+    /// Everything that the URL specifies for this server, and for no other.
     config: Config,
-    /// As errors call it.
+    /// Its name in errors.
     name: String,
-    /// What its addresses are to be looked up by, unless the URL has its address.
+    /// The name to look up its addresses by, unless the URL contains the address.
     lookup: Option<String>,
     port: u16,
 }
@@ -88,7 +88,7 @@ impl Hosts {
         })
     }
 
-    /// In which order they are tried, each with its index: the one that led last first, unless chance is to decide.
+    /// The servers with their indices in the order to try: the last leader first, or random if the URL requests that.
     pub(super) fn in_order(&self) -> Vec<(usize, &Server)> {
         let mut order: Vec<_> = self.all.iter().enumerate().collect();
         if self.is_random {
@@ -100,8 +100,8 @@ impl Hosts {
         order
     }
 
-    /// What each address of the server with this index is connected to by, with the name that errors call it by: the one that
-    /// led last first, unless chance is to decide.
+    /// The configuration and error name for each address of the server with this index: the last leader's address
+    /// first, or random if the URL requests that.
     pub(super) async fn addresses(
         &self,
         at: usize,
@@ -129,18 +129,18 @@ impl Hosts {
         addresses
     }
 
-    /// What is there has taken writes.
+    /// Records that this server and address accepted writes.
     pub(super) fn leads(&self, reached: Reached) {
         *self.leader() = reached;
     }
 
-    /// Whether a connection to there is as good as a new one: it took writes when one was last reached, or chance decides
-    /// between all of them, and a new one would lead anywhere.
+    /// Whether a connection to there is as good as a new one. It is if that was the server that last accepted writes,
+    /// or if hosts are chosen at random, so that a new one could lead anywhere.
     pub(super) fn is_leader(&self, reached: Reached) -> bool {
         self.is_random || *self.leader() == reached
     }
 
-    /// How many the URL names.
+    /// The number of servers in the URL.
     pub(super) fn count(&self) -> usize {
         self.all.len()
     }
@@ -191,7 +191,7 @@ impl Server {
         }
     }
 
-    /// The server's name stays what its certificate is held against.
+    /// The certificate is still verified against the server's name.
     fn at(&self, address: IpAddr) -> (String, Config) {
         let mut config = self.config.clone();
         config.hostaddr(address);
@@ -203,7 +203,7 @@ impl Server {
     }
 }
 
-/// Every other setting: a configuration's hosts can be added to, but not taken away.
+/// Copies every other setting, since hosts can be added to a configuration but not removed.
 fn without_hosts(config: &Config) -> Config {
     let mut alone = Config::new();
     if let Some(user) = config.get_user() {
@@ -256,16 +256,16 @@ fn shuffle<T>(items: &mut [T]) {
 /// The time in which servers, or the addresses of one, are tried one after the other.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
-    /// By when all should have been tried.
+    /// When all should have been tried.
     end: Instant,
-    /// By when all must have been: later, so that each has time enough to connect in.
+    /// When all must have been tried: later than `end`, so that each has enough time to connect.
     last: Instant,
-    /// The least for each, while there is as much before the last moment.
+    /// The minimum for each, as long as that fits before `last`.
     least: Duration,
 }
 
 impl Span {
-    /// From now on. Twice the time is the most.
+    /// Starts now. Trying all takes twice the given time at most.
     pub(super) fn new(now: Instant, all: Duration) -> Self {
         let end = now + all;
         Self {
@@ -275,8 +275,8 @@ impl Span {
         }
     }
 
-    /// That of the next of so many: an equal share of what is left, and not too little, unless the others' would be too little
-    /// by that.
+    /// The share of the next of `among` remaining ones: an equal part of the remaining time, but at least `least`,
+    /// unless that would leave too little for the others.
     pub(super) fn share(&self, now: Instant, among: usize) -> Self {
         let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
         let of = |end: Instant| end.saturating_duration_since(now) / among;
@@ -288,7 +288,7 @@ impl Span {
         }
     }
 
-    /// For one that takes nothing from others: not a moment more.
+    /// For a single address, which takes no time from others: no extension beyond `end`.
     pub(super) fn alone(self) -> Self {
         Self {
             last: self.end,
@@ -301,7 +301,7 @@ impl Span {
     }
 }
 
-/// Why no server was reached: what each ended with, by its name.
+/// Why no server was reached: each server's name and failure.
 #[derive(Default)]
 pub(super) struct Unreached(Vec<(String, Failure)>);
 
@@ -318,7 +318,7 @@ impl Unreached {
         self.0.push((name.to_owned(), failure));
     }
 
-    /// Whether one of them did not answer in time.
+    /// Whether any of them did not answer in time.
     pub(super) fn is_silent(&self) -> bool {
         let mut failures = self.0.iter();
         failures.any(|(_, failure)| matches!(failure, Failure::Silent))
@@ -326,7 +326,7 @@ impl Unreached {
 
     pub(super) fn into_error(self) -> EngineError {
         let mut errors = self.0.iter().map(|(_, failure)| failure.error());
-        // A server without room for one more session may have some soon, whatever the others say.
+        // A server that has no room for another session may soon have some, whatever the others answered.
         if let Some(busy) = errors.find(|error| matches!(error, EngineError::Busy { .. })) {
             return busy;
         }
@@ -494,7 +494,7 @@ mod tests {
         // A connection to another address of the same name is to another machine.
         assert!(hosts.is_leader(reached(1, third)));
         assert!(!hosts.is_leader(reached(1, first)) && !hosts.is_leader(reached(0, third)));
-        // As where the address is in the URL, or none is.
+        // Likewise if the address is in the URL, or if there is none.
         hosts.leads(Reached::by(1, &hosts.all[1].config));
         assert_eq!(order(1), as_found);
     }
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(firsts, [true; 3]);
     }
 
-    /// When each of some silent ones is given up, counted from the beginning.
+    /// When each of some silent servers is given up, counted from the start.
     fn silence(start: Instant, span: Span, count: usize) -> Vec<Duration> {
         let mut now = start;
         let ends = (0..count).map(|tried| {
@@ -544,7 +544,7 @@ mod tests {
                 .collect();
             let found = ends(milliseconds(all), expected.len());
             for (found, expected) in found.iter().zip(&expected) {
-                // A share is cut to whole nanoseconds.
+                // A share is truncated to whole nanoseconds.
                 assert!(
                     expected.abs_diff(*found) < Duration::from_micros(1),
                     "{found:?} rather than {expected:?}: {count} in {all} ms"
@@ -561,7 +561,7 @@ mod tests {
             let mut now = start;
             for tried in 0..servers {
                 let share = span.share(now, servers - tried);
-                // Half of it goes by while its name is looked up.
+                // The look-up of its name takes half of it.
                 now += (share.end() - now) / 2;
                 let ends = silence(now, share, addresses);
                 now += ends.last().copied().unwrap();
@@ -574,7 +574,7 @@ mod tests {
     fn one_that_is_alone_has_the_time_and_no_more() {
         let (start, all) = (Instant::now(), Duration::from_secs(5));
         let share = Span::new(start, all).share(start, 1);
-        // Most of it went by while its name was looked up.
+        // The look-up of its name took most of the time.
         let now = start + Duration::from_millis(4_900);
         assert_eq!(share.alone().share(now, 1).end(), start + all);
         assert_eq!(share.share(now, 1).end(), now + Duration::from_secs(1));

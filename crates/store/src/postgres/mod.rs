@@ -1,27 +1,30 @@
-//! The engine for many nodes: one database that speaks PostgreSQL's protocol, PostgreSQL 15 or later being the one tried.
+//! The engine for many nodes: one database that speaks PostgreSQL's protocol. It is tested with PostgreSQL 15 and
+//! later.
 //!
-//! Any number of processes on any number of machines may have the same database open; all state is in it. Row locks,
-//! taken in key order and held until the transaction ends, isolate batches from each other; the versions of the rows do
-//! the rest under `READ COMMITTED`.
+//! Any number of processes on any number of machines may have the same database open; all state is in it. Batches are
+//! isolated by row locks, which are taken in key order and held until the transaction ends, and by the versions of the
+//! rows, under `READ COMMITTED`.
 //!
-//! **Durability** is the server's: nothing is acknowledged before its `COMMIT` is, with `synchronous_commit` on or
-//! `remote_apply`; where the server, the database or the role says `off`, `local` or `remote_write`, none of which waits
-//! for a standby's disk, it is `on` for us. A server with `fsync` off keeps no promise of ours.
+//! **Durability** is the server's: a commit is acknowledged only after its `COMMIT`, with `synchronous_commit` set to
+//! `on` or `remote_apply`. If the server, the database or the role sets `off`, `local` or `remote_write`, none of which
+//! waits for a standby's disk, the engine uses `on`. With `fsync` off on the server, nothing is guaranteed.
 //!
-//! **A standby that is away** delays commits until their time is over. Then the server is told to stop waiting, which
-//! leaves them committed on that server alone, and their outcome unknown until a question has waited in their place.
+//! **An unavailable standby** delays commits until they time out. Then the server is told to stop waiting, which leaves
+//! them committed on that server alone. Their outcome is unknown until a query that reads it back has waited for the
+//! standby.
 //!
-//! **A lost answer** is read back, as [`Engine`] describes: every try of a batch inserts an id of its own into
-//! `keyproof_commits`, first of all. To learn what became of it, another connection inserts the id too, marked as not
-//! applied, which waits for a try that is still under way; the answer says whose the id is. The question writes whatever
-//! it finds, so that it waits for the server's standbys as a commit does. So an id counts only until its
-//! try was answered, and is deleted soon after, many at a time. What is left behind by a process that was killed, or by
-//! reading back, is deleted when it is a day old by the server's clock: the server ends a try that hangs after a few
-//! seconds ([`PostgresOptions::statement_timeout`]), so none lives that long.
+//! **A lost answer** is read back as [`Engine`] describes: every attempt of a batch first inserts its id into
+//! `keyproof_commits`. To learn the outcome, another connection inserts the same id, marked as not applied. That waits
+//! for an attempt that is still in flight, and the answer shows whose row it is. The query writes in either case, so
+//! that it waits for the server's standbys as a commit does. An id is needed only until its attempt was answered. It is
+//! deleted soon after, together with many others. Ids left behind by a killed process, or by reading back, are deleted
+//! when they are a day old by the server's clock. No attempt lives that long, since the server ends one that hangs
+//! after a few seconds ([`PostgresOptions::statement_timeout`]).
 //!
-//! The database may be reached directly or through a proxy that gives each connection a session of its own. One that does
-//! not ([`EngineError::Pooled`]) is found when the engine is opened, and by [`Engine::ready`]. Where there is no place for
-//! a second connection when the engine is opened, it makes do with one, and looks for more once a minute.
+//! The database may be reached directly or through a proxy that gives each connection its own session. A proxy that
+//! does not ([`EngineError::Pooled`]) is detected when the engine is opened, and by [`Engine::ready`]. If the server
+//! has no room for a second connection when the engine is opened, the engine uses one, and tries to get more once a
+//! minute.
 
 mod commit;
 mod connection;
@@ -56,29 +59,29 @@ use crate::{
 
 pub use self::url::{ParsePostgresUrlError, PostgresUrl};
 
-/// How a [`PostgresEngine`] deals with its server.
+/// How a [`PostgresEngine`] uses its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresOptions {
-    /// How many connections at most; at least one, and 16 by default: as a server takes 100 unless told otherwise, three
-    /// nodes fit, with the commands run beside them.
+    /// The maximum number of connections, at least one. 16 by default: a server accepts 100 unless configured
+    /// otherwise, so three nodes fit, together with commands run beside them.
     pub connections: usize,
-    /// How long to wait for one of them to be free, before a call fails with [`EngineError::Busy`]. 5 seconds by default.
+    /// How long to wait for a free connection before a call fails with [`EngineError::Busy`]. 5 seconds by default.
     pub acquire_timeout: Duration,
-    /// How long connecting may take, TLS and authentication included. 5 seconds by default. Of several hosts, or addresses of
-    /// one, that are tried in turn each has an equal share of what is left, and one second at least, as long as all of them have
-    /// ended within twice the time.
+    /// How long connecting may take, including TLS and authentication. 5 seconds by default. If there are several hosts
+    /// or addresses, each in turn gets an equal share of the remaining time. Each share is at least one second, as long
+    /// as all of them end within twice the time.
     pub connect_timeout: Duration,
-    /// How long the server may work on one statement, and how long it keeps a transaction in which nothing happens,
-    /// before it gives up: then nothing was applied. 5 seconds by default.
+    /// How long the server may work on one statement, and how long it keeps an idle transaction open, before it gives
+    /// up. Then nothing was applied. 5 seconds by default.
     pub statement_timeout: Duration,
-    /// How long a commit may wait for another one that is changing the same record; then it fails with
+    /// How long a commit may wait for another one that changes the same record, before it fails with
     /// [`EngineError::Busy`]. 3 seconds by default.
     pub lock_timeout: Duration,
-    /// How long a commit may take with the wait for a connection, with all its tries, and with the questions about one whose answer was lost; what is not
-    /// known then ends as [`CommitError::Unknown`]. 12 seconds by default: whoever waits for it should wait longer, to be
-    /// told so. Less than twice what the server needs to end a hanging transaction makes unknown what would have become
-    /// known.
+    /// How long a commit may take, including the wait for a connection, all attempts, and reading back a lost answer.
+    /// If the outcome is still unknown then, it ends as [`CommitError::Unknown`]. 12 seconds by default; a caller's own
+    /// timeout should be longer, so that it gets this result. A value below twice the time that the server needs to end
+    /// a hanging transaction leaves outcomes unknown that could have been read back.
     pub commit_timeout: Duration,
 }
 
@@ -95,11 +98,11 @@ impl Default for PostgresOptions {
     }
 }
 
-/// The longest that is waited for anything: a clock takes no time without end.
+/// The maximum for any wait, since a clock cannot represent unlimited times.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl PostgresOptions {
-    /// How long to wait for one answer, which a server that is alive gives well before.
+    /// How long to wait for one answer. A live server answers well before.
     fn answer_timeout(&self) -> Duration {
         (self.statement_timeout.saturating_mul(5) / 4).min(LONGEST)
     }
@@ -112,8 +115,8 @@ impl PostgresOptions {
 
 /// Records in a PostgreSQL database.
 ///
-/// It needs Tokio: open it within a runtime, with I/O and time enabled, that lives as long as it does, and call it from
-/// there.
+/// It requires Tokio. Open it within a runtime with I/O and time enabled, which must outlive the engine, and call it
+/// from there.
 ///
 /// ```no_run
 /// # use std::sync::Arc;
@@ -124,7 +127,7 @@ impl PostgresOptions {
 /// let url: PostgresUrl = "postgresql://keyproof@db.example.com/keyproof?sslmode=verify-full".parse()?;
 /// let mut options = PostgresOptions::default();
 /// options.connections = 8;
-/// PostgresEngine::migrate(&url, &options).await?; // by any number of nodes at once
+/// PostgresEngine::migrate(&url, &options).await?; // any number of nodes may do this at once
 /// let engine = PostgresEngine::open(&url, &options).await?;
 /// let store = Store::open(Arc::new(engine), keys, Arc::new(SystemEntropy::new()), now).await?;
 /// # Ok(store)
@@ -133,21 +136,21 @@ impl PostgresOptions {
 pub struct PostgresEngine {
     node: Arc<Node>,
     runtime: Handle,
-    /// Each commit under way holds a receiver.
+    /// Each commit in progress holds a receiver.
     commits: watch::Sender<()>,
 }
 
 impl PostgresEngine {
-    /// Opens the database, which must have a schema that this release runs on: see [`PostgresEngine::migrate`].
+    /// Opens the database, which must have a schema that this release runs on; see [`PostgresEngine::migrate`].
     ///
     /// # Errors
     ///
-    /// [`OpenError::OlderSchema`] if it must be migrated first, [`OpenError::NewerSchema`] if a release too far ahead
-    /// did, [`OpenError::Engine`] if it cannot be reached, or only by a server that takes no writes, or through a pooler
-    /// that gives its sessions to several connections.
+    /// [`OpenError::OlderSchema`] if it must be migrated first, [`OpenError::NewerSchema`] if it was migrated by a
+    /// release too far ahead, and [`OpenError::Engine`] if no server that accepts writes can be reached, or only
+    /// through a pooler that shares sessions among connections.
     pub async fn open(url: &PostgresUrl, options: &PostgresOptions) -> Result<Self, OpenError> {
         let connector = Connector::new(url, options)?;
-        // Nothing is set, nor prepared, before it is known that it would stay with its connection.
+        // Changes no setting and prepares nothing until it is certain that the session stays with its connection.
         let first = connector.reach().await?;
         let second = connector.reach_another().await?;
         let has_another = second.is_some();
@@ -159,7 +162,8 @@ impl PostgresEngine {
             }
             compared?;
         }
-        // Somebody may keep the table to themselves, and the session is the server's own still, which may wait without end.
+        // Another client may have locked the table, and the session still has the server's settings, which may allow
+        // waiting for ever.
         let patience = options.answer_timeout();
         match timeout(patience, schema::check(&first.client)).await {
             Ok(checked) => checked?,
@@ -169,7 +173,8 @@ impl PostgresEngine {
             }
         }
         connector.keep(first);
-        // Whoever finds the only connection in use waits for that one, not for a place that is not there.
+        // With one connection, a caller that finds it in use waits for it, not for a second one that the server has no
+        // room for.
         let connections = if has_another { options.connections } else { 1 };
         let node = Arc::new(Node::new(connector, options, connections)?);
         if !has_another {
@@ -182,13 +187,13 @@ impl PostgresEngine {
         })
     }
 
-    /// Brings the database to this release's schema, and an empty one too. Any number of nodes may do so at once, and
-    /// servers of the release before may go on running.
+    /// Migrates the database, which may be empty, to this release's schema. Any number of nodes may do so at once, and
+    /// servers of the previous release may keep running.
     ///
     /// # Errors
     ///
-    /// [`OpenError::NewerSchema`] if a release too far ahead was there, [`OpenError::Engine`] if the database cannot be
-    /// reached or does not let us. Through a pooler it may be, of whatever mode.
+    /// [`OpenError::NewerSchema`] if a release too far ahead migrated it, and [`OpenError::Engine`] if the database
+    /// cannot be reached or denies permission. A pooler of any mode is allowed.
     pub async fn migrate(
         url: &PostgresUrl,
         options: &PostgresOptions,
@@ -242,9 +247,9 @@ impl Engine for PostgresEngine {
         Box::pin(async move { self.open_node()?.expired(before, limit).await })
     }
 
-    /// A task of its own, which runs to its end whatever becomes of the future.
+    /// Spawns a task, which runs to its end even if the future is dropped.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        // Before it is asked whether we are open, so that whoever closes waits for it.
+        // Subscribes before checking that the engine is open, so that `close` waits for this commit.
         let under_way = self.commits.subscribe();
         let node = match self.open_node() {
             Ok(node) => node.clone(),
@@ -255,7 +260,7 @@ impl Engine for PostgresEngine {
             drop(under_way);
             outcome
         });
-        // Nobody can tell if the runtime ended first.
+        // If the runtime ended first, the outcome is unknown.
         Box::pin(async {
             commit
                 .await
@@ -267,7 +272,7 @@ impl Engine for PostgresEngine {
         Box::pin(async { Ok(Box::new(self.open_node()?.snapshot().await?) as _) })
     }
 
-    /// Its table gets another name, so that no statement of anybody finds it.
+    /// Renames the table, so that no client's statements find it.
     fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async { self.open_node()?.fence().await })
     }
@@ -300,7 +305,7 @@ impl Engine for PostgresEngine {
         self.node.observe(observer);
     }
 
-    /// As the server has it from its last look at the table.
+    /// Returns the server's own estimate, from when it last analysed the table.
     fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
         Box::pin(async { self.open_node()?.estimate().await })
     }
@@ -330,7 +335,7 @@ mod tests {
         assert!(options.commit_deadline() <= Instant::now() + LONGEST);
         let default = PostgresOptions::default();
         assert!(default.answer_timeout() > default.statement_timeout);
-        // Time to ask what became of a try whose answer was lost.
+        // Leaves time to read back an attempt whose answer was lost.
         assert!(default.commit_timeout > default.answer_timeout() + default.statement_timeout / 2);
     }
 }

@@ -1,4 +1,4 @@
-//! The ids that tries of batches had, until they are forgotten.
+//! The ids of batches' attempts, until they are deleted.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,10 +9,10 @@ use crate::Changes;
 
 /// How many are deleted at a time.
 const MANY: usize = 512;
-/// How often old ones, which nobody else deletes, are looked for.
+/// How often to look for old ids that no node deletes.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// The id of a batch, and which try it is.
+/// A batch's id with the number of the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Name([u8; Changes::ID_LEN + 1]);
 
@@ -29,7 +29,7 @@ impl Name {
     }
 }
 
-/// Names that are of no more use.
+/// Names that are no longer needed.
 #[derive(Default)]
 pub(super) struct Names {
     settled: Mutex<Vec<Name>>,
@@ -37,7 +37,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Notes that a name is of no more use; once there are many, they are to be deleted by the caller.
+    /// Records that a name is no longer needed. Once there are many, returns them for the caller to delete.
     pub(super) fn settle(&self, name: Name) -> Option<Vec<Name>> {
         let mut settled = lock(&self.settled);
         settled.push(name);
@@ -48,7 +48,7 @@ impl Names {
         std::mem::take(&mut *lock(&self.settled))
     }
 
-    /// Whether old names were not looked for in a while; says so once.
+    /// Returns `true` once in each period: the caller should then delete old names.
     pub(super) fn is_time_to_forget_old(&self) -> bool {
         let mut last = lock(&self.forgot_old);
         let is_due = last.is_none_or(|last| last.elapsed() >= PERIOD);
@@ -59,7 +59,7 @@ impl Names {
     }
 }
 
-/// Nothing here is left half done by a panic.
+/// A panic cannot leave the data here half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

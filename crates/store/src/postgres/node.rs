@@ -1,4 +1,4 @@
-//! What one node does with its pool: tries batches again, reads back what was lost, and knows whether all is well.
+//! One node's use of its pool: retries batches, reads back lost answers, and tracks its health.
 
 use std::{
     slice,
@@ -28,19 +28,19 @@ use crate::{
     Timestamp, observer::Observed,
 };
 
-/// How often one batch is tried at most.
+/// The maximum number of attempts for one batch.
 const TRIES: u8 = 8;
-/// Between two tries, at first; it doubles with each.
+/// The first pause between two attempts; it doubles with each.
 const BACKOFF: Duration = Duration::from_millis(4);
-/// Between two questions about what became of a try.
+/// The pause between two queries that read back an attempt.
 const READ_BACK_PAUSE: Duration = Duration::from_millis(100);
-/// How long whoever closes waits for the server to hear it: it need not.
+/// How long each step of `close` may wait for the server; it need not succeed.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Where the server gave no further connection: between two looks for one of ours that came free, and until the server is
-/// asked again.
+/// If the server refuses another connection: how often to look for a free one of ours, and when to ask the server
+/// again.
 const FREE_PAUSE: Duration = Duration::from_millis(5);
 const REFUSED_PAUSE: Duration = Duration::from_millis(250);
-/// Where one connection was all there was: between two looks for more.
+/// With only one connection: how often to try to get more.
 const LOOK_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Node {
@@ -51,12 +51,12 @@ pub(super) struct Node {
     /// Whether the last commit found the database in order.
     is_healthy: AtomicBool,
     is_closed: AtomicBool,
-    /// Callers to whom the server gave no connection, and who wait for one that comes free.
+    /// The number of callers that were refused a connection and wait for a free one.
     refused: AtomicUsize,
 }
 
 impl Node {
-    /// With so many connections, to begin with.
+    /// Starts with this maximum number of connections.
     pub(super) fn new(
         connector: Connector,
         options: &PostgresOptions,
@@ -85,7 +85,7 @@ impl Node {
         })
     }
 
-    /// Has as many connections as it may, as soon as there is a place for one more.
+    /// Raises the number of connections to the configured maximum as soon as the server has room for one more.
     pub(super) fn look_for_more(self: &Arc<Self>) {
         let node = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -110,12 +110,12 @@ impl Node {
         self.is_closed.load(Ordering::SeqCst)
     }
 
-    /// Takes no more calls.
+    /// Rejects further calls.
     pub(super) fn refuse(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
     }
 
-    /// Lets go of the database; no commit may be under way.
+    /// Disconnects from the database; no commit may be in progress.
     pub(super) async fn close(&self) {
         if !self.pool.is_closed() {
             self.forget(self.names.take_all(), FAREWELL).await;
@@ -158,10 +158,10 @@ impl Node {
             };
             let outcome = connection.attempt(name.as_bytes(), changes, patience).await;
             if connection.is_busy {
-                // Out of the pool, so that what it has open ends with it.
+                // Removed from the pool, so that its transaction ends with it.
                 Object::take(connection).session.give_up();
             } else {
-                // It may be the only one, and what became of the try is asked on one of the pool's.
+                // It may be the only one, and reading back needs a connection from the pool.
                 drop(connection);
             }
             match outcome {
@@ -177,7 +177,7 @@ impl Node {
                         self.settled(name);
                         return Ok(());
                     }
-                    // Somebody ended it on purpose, or it takes too long: another try would, too.
+                    // It was cancelled on purpose or takes too long, so another attempt would end the same.
                     Some(false) if matches!(error, EngineError::Busy { .. }) => {
                         return Err(NotApplied::from(error).into());
                     }
@@ -192,8 +192,8 @@ impl Node {
         Err(NotApplied::from(reason.unwrap_or_else(out_of_tries)).into())
     }
 
-    /// Whether a try whose answer was lost was applied; if it was not, it never will be. `None` if nobody could be asked
-    /// in time.
+    /// Returns whether an attempt whose answer was lost was applied. If it was not, it never will be. `None` if that
+    /// could not be learnt in time.
     async fn read_back(&self, name: &Name, deadline: Instant) -> Option<bool> {
         while Instant::now() < deadline {
             if let Ok(was_applied) = self.ask_for_fate(name, deadline).await {
@@ -204,9 +204,10 @@ impl Node {
         None
     }
 
-    /// The id is inserted as that of a try that is not applied, unless it is there already. Asking twice is harmless.
+    /// Inserts the id as that of an attempt that was not applied, unless the id is there already. Repeating this is
+    /// harmless.
     ///
-    /// An answer counts only if what it tells of is as durable as a commit that is acknowledged.
+    /// The answer counts only if what it reports is as durable as an acknowledged commit.
     async fn ask_for_fate(&self, name: &Name, deadline: Instant) -> Result<bool, EngineError> {
         let too_long = |_| took_too_long("reading back");
         let mut connection = timeout_at(deadline, self.acquire())
@@ -241,7 +242,7 @@ impl Node {
         row.try_get(0).map_err(|error| engine_error(&error))
     }
 
-    /// The try with this id was answered for good: nobody will ask for it any more.
+    /// Records that the attempt's answer is final, so its id is no longer needed.
     fn settled(self: &Arc<Self>, name: Name) {
         if let Some(names) = self.names.settle(name) {
             let node = self.clone();
@@ -250,7 +251,7 @@ impl Node {
         }
     }
 
-    /// Deletes ids that nobody will ask for. Should it fail, they grow old and are deleted then.
+    /// Deletes ids that are no longer needed. If this fails, they are deleted when they are old.
     async fn forget(&self, names: Vec<Name>, patience: Duration) {
         let Ok(Ok(mut connection)) = timeout(patience, self.acquire()).await else {
             return;
@@ -275,7 +276,7 @@ impl Node {
         }
     }
 
-    /// Whether the server takes writes; after a failure, whether it takes one of ours.
+    /// Checks that the server accepts writes and, after a failure, that it accepts one of ours.
     pub(super) async fn ready(self: &Arc<Self>) -> Result<(), EngineError> {
         self.takes_writes().await?;
         self.is_unlocked().await?;
@@ -291,7 +292,7 @@ impl Node {
             Err(
                 CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error),
             ) => Err(error),
-            // It conflicts with nothing, and is within every limit.
+            // An empty batch cannot conflict, and is within every limit.
             _ => Ok(()),
         }
     }
@@ -306,8 +307,8 @@ impl Node {
         }
     }
 
-    /// Whether connections keep their sessions. Where only one is to be had, the next question whether it takes writes may
-    /// tell.
+    /// Checks that connections keep their sessions. If only one connection is available, a later `takes_writes` may
+    /// detect it.
     async fn keeps_sessions(&self) -> Result<(), EngineError> {
         let mut first = self.acquire().await?;
         let at_once = Timeouts {
@@ -328,8 +329,8 @@ impl Node {
         kept.map(drop)
     }
 
-    /// A connection that nobody else uses. Where the server has no place for another, one of ours that comes free is waited
-    /// for as if there were no more.
+    /// Returns a connection for exclusive use. If the server has no room for another, waits for one of ours as if the
+    /// pool were full.
     pub(super) async fn acquire(&self) -> Result<Object<Connector>, EngineError> {
         let deadline = Instant::now() + self.options.acquire_timeout.min(LONGEST);
         loop {
@@ -369,7 +370,7 @@ fn in_use() -> EngineError {
     }
 }
 
-/// One caller that waits, for as long as this lives.
+/// Counts a waiting caller while this exists.
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
@@ -385,9 +386,10 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// Doubles with every try, and differs between batches, so that two which hindered each other do not meet again.
+/// The pause doubles with every attempt and differs between batches, so that two batches that collided do not collide
+/// again.
 fn backoff(id: &[u8; Changes::ID_LEN], attempt: u8) -> Duration {
-    // What is random of an id is at its end.
+    // The random part of an id is at its end.
     let random = id.iter().rev().nth(usize::from(attempt));
     let random = random.copied().unwrap_or_default();
     let longest = BACKOFF.saturating_mul(1 << attempt.min(6));

@@ -1,7 +1,7 @@
-//! Poolers that give a session to whichever connection asks next, found for certain.
+//! Detects poolers that give a connection's session to whichever connection needs one next.
 //!
-//! What is ours of a session is how durable its commits are, how long it waits, and its prepared statements. Behind such a
-//! pooler none of it is where it was left, and some of it is where others find it.
+//! The engine relies on three properties of a session: the durability of its commits, its timeouts, and its prepared
+//! statements. Behind such a pooler, these may be missing, or may affect other clients.
 
 use std::time::Duration;
 
@@ -14,17 +14,18 @@ use super::{
 };
 use crate::EngineError;
 
-/// Poolers that hand their sessions out in turn, rather than the last one first, may take more than one.
+/// More than one round is needed if a pooler hands out sessions in turn instead of the last one first.
 const ROUNDS: usize = 3;
-/// Which session of the server's answers.
+/// Returns the server's process for the session.
 pub(super) const BACKEND: &str = "SELECT pg_backend_pid()";
 
-/// Checks that a connection keeps its session from one transaction to the next, while another has a transaction open. Also
-/// tells whether the second is idle after that; on an error neither may be.
+/// Checks that a connection keeps its session from one transaction to the next, while another has a transaction open.
+/// Also returns whether the second connection is idle afterwards; on an error neither may be.
 ///
 /// # Errors
 ///
-/// [`EngineError::Pooled`] if it does not; otherwise that a server did not answer, for each answer within `patience`.
+/// [`EngineError::Pooled`] if it does not keep its session; otherwise an error if a server did not answer. Each answer
+/// may take `patience`.
 pub(super) async fn check(
     first: &Client,
     second: &Client,
@@ -32,11 +33,11 @@ pub(super) async fn check(
 ) -> Result<bool, EngineError> {
     for _ in 0..ROUNDS {
         let before = answer(patience, backend(first)).await?;
-        // Takes the session that has just become free, if there is such a thing.
+        // Behind a pooler, this takes the session that has just become free.
         match timeout(patience, second.batch_execute("BEGIN")).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(refused(&error)),
-            // There is no other session, and the first keeps the one there is.
+            // There is no other session, and the first connection keeps the only one.
             Err(_) => return Ok(false),
         }
         let held = answer(patience, backend(second)).await?;
@@ -44,7 +45,7 @@ pub(super) async fn check(
         let ended = answer(patience, second.batch_execute("ROLLBACK")).await;
         let is_same = match after {
             Ok(after) => after == before,
-            // The other one has the only session, which was the first one's.
+            // The second connection has the only session, which was the first one's.
             Err(_) if held == before => false,
             Err(error) => return Err(error),
         };
@@ -57,7 +58,7 @@ pub(super) async fn check(
 }
 
 async fn backend(client: &Client) -> Result<Option<String>, Error> {
-    // A transaction of its own, as every query outside of one is.
+    // A transaction of its own, like every query outside of one.
     let answers = client.simple_query(BACKEND).await?;
     Ok(value(&answers).map(ToOwned::to_owned))
 }
@@ -72,7 +73,7 @@ async fn answer<T>(
         .map_err(|error| engine_error(&error))
 }
 
-/// A pooler that hands sessions out for a statement lets nobody begin a transaction, and is the only one to say so.
+/// Only a pooler that assigns sessions per statement refuses to begin a transaction.
 fn refused(error: &Error) -> EngineError {
     match error.code() {
         Some(&SqlState::PROTOCOL_VIOLATION) => EngineError::Pooled,

@@ -1,8 +1,8 @@
-//! Reads: one statement each, so all from one consistent state, and asked again where the connection was lost.
+//! Reads: each is one statement and so sees one consistent state. It is repeated if the connection was lost.
 //!
-//! A reading whose keys lead to others is a statement a round, each of all keys known by then ([`Engine::read`] as it is
-//! provided): the last one's state is the reading's. A transaction of `REPEATABLE READ` would take as many round trips, end
-//! with its connection, and be open on the server while this side decides what follows.
+//! A reading whose keys lead to others takes one statement per round, each for all keys known so far, as in the default
+//! [`Engine::read`]; the result has the state of the last one. A `REPEATABLE READ` transaction would take as many round
+//! trips, end with its connection, and stay open on the server while this side decides which keys follow.
 //!
 //! [`Engine::read`]: crate::Engine::read
 
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{EngineError, Key, Prefix, Row, Standbys, Timestamp, Version};
 
-/// How often a read is tried at most: a server that was restarted has closed every connection of the pool, but only the
-/// first one or two are not known to be closed.
+/// The maximum number of attempts. A restarted server has closed every connection of the pool, but only the first one
+/// or two are not recognised as closed.
 const TRIES: usize = 3;
 
 impl Node {
@@ -49,7 +49,7 @@ impl Node {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(Key, Row)>, EngineError> {
-        // The least bytes greater than those of `after` have one more, a zero.
+        // The smallest bytes greater than those of `after`: the same with a zero appended.
         let after = after.map(|key| [key.as_bytes(), &[0]].concat());
         let after = after.unwrap_or_default();
         let start = Binary(prefix.start().max(&after));
@@ -83,7 +83,7 @@ impl Node {
         }
     }
 
-    /// Whoever may not look at other sessions sees that there are followers all the same, but not how far they are.
+    /// A role that may not see other sessions gets the number of standbys, but not their progress.
     pub(super) async fn standbys(&self) -> Result<Standbys, EngineError> {
         const QUESTION: &str = "SELECT count(*) FROM pg_stat_replication WHERE coalesce(state, 'streaming') IN ('catchup', 'streaming'); \
              SHOW synchronous_standby_names";
@@ -103,7 +103,7 @@ impl Node {
         }
     }
 
-    /// Of the moment of the answer, not of its transaction's beginning.
+    /// The time of the answer, not of the beginning of its transaction.
     pub(super) async fn server_time(&self) -> Result<Timestamp, EngineError> {
         const QUESTION: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
         let answers = self.ask(QUESTION, "asking for the time").await?;
@@ -113,16 +113,16 @@ impl Node {
             .ok_or_else(|| corrupt(&"no time since 1970"))
     }
 
-    /// As the table was last vacuumed or analysed; where it never was, it is small, and nothing is known of it.
+    /// The count from the last vacuum or analysis. A table that had none is small, and its count unknown.
     pub(super) async fn estimate(&self) -> Result<Option<u64>, EngineError> {
         const QUESTION: &str =
             "SELECT reltuples::bigint FROM pg_class WHERE oid = 'keyproof_records'::regclass";
         let answers = self.ask(QUESTION, "asking for the table's size").await?;
-        // There is no number below zero, which stands for none.
+        // A negative count means unknown, and does not parse.
         Ok(value(&answers).and_then(|count| count.parse().ok()))
     }
 
-    /// What the server answers to statements without parameters that only read.
+    /// Returns the server's answer to read-only statements without parameters.
     async fn ask(
         &self,
         question: &str,
@@ -151,8 +151,8 @@ impl Node {
         }
     }
 
-    /// Whether the server that a connection of ours is at takes writes, which a standby does not; and whether the session
-    /// is the connection's still.
+    /// Checks that the server of a pooled connection accepts writes, which a standby does not, and that the connection
+    /// still has its own session.
     pub(super) async fn takes_writes(&self) -> Result<(), EngineError> {
         let question = format!("SHOW transaction_read_only; {BACKEND}");
         for _ in 0..TRIES {
@@ -167,7 +167,7 @@ impl Node {
                     }
                     return Ok(());
                 }
-                // Another connection may find the server that does.
+                // Another connection may reach the server that does.
                 _ => drop(Object::take(connection)),
             }
         }
@@ -176,12 +176,12 @@ impl Node {
         })
     }
 
-    /// Whether nobody keeps the tables to themselves (`LOCK TABLE`, or a change of their columns): commits would wait for
-    /// them in vain.
+    /// Checks that no client has an exclusive lock on the tables (`LOCK TABLE`, or a change of their columns), on which
+    /// commits would wait in vain.
     pub(super) async fn is_unlocked(&self) -> Result<(), EngineError> {
         let connection = self.acquire().await?;
-        // Several statements at once are one transaction, which ends with its last: the lock that a commit takes is had,
-        // and let go of, or is not to be had.
+        // Several statements sent at once are one transaction, which ends with the last one. So the lock that a commit
+        // needs is taken and released, or is refused.
         let question = format!(
             "{BACKEND}; LOCK TABLE keyproof_records, keyproof_commits IN ROW EXCLUSIVE MODE NOWAIT"
         );
@@ -232,7 +232,7 @@ impl Node {
     }
 }
 
-/// A row whose columns are key, version, body and expiry.
+/// Decodes a row with the columns key, version, body and expiry.
 pub(super) fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineError> {
     let body: &[u8] = row.try_get(2).map_err(|error| corrupt(&error))?;
     let expires_at: Option<i64> = row.try_get(3).map_err(|error| corrupt(&error))?;

@@ -1,10 +1,10 @@
-//! The tables, and which releases may work on them.
+//! The tables, and which releases can use them.
 //!
-//! As with the embedded engine, release N writes schema N and runs on N and N + 1, and a migration only adds: servers of
-//! the release before go on working on what it leaves behind.
+//! As with the embedded engine, release N writes schema N and runs on N and N + 1. A migration only adds, so servers of
+//! the previous release keep working afterwards.
 //!
-//! Any number of nodes may migrate at once. Each migration first takes its row in `keyproof_schema`, whose primary key
-//! makes the others wait for the outcome and then fail; they look again, and go on from what they find.
+//! Any number of nodes may migrate at once. Each migration first inserts its row into `keyproof_schema`. The primary
+//! key makes concurrent ones wait for the outcome and then fail; they check again, and continue from what they find.
 
 use tokio_postgres::{Client, Error};
 
@@ -32,13 +32,13 @@ const MIGRATIONS: &[&str] = &["
 
 /// The schema that this release writes.
 const SCHEMA: u32 = MIGRATIONS.len() as u32;
-/// The newest that it runs on.
+/// The newest schema that this release runs on.
 const NEWEST: u32 = SCHEMA + 1;
 
-/// More than enough for all others that migrate at the same time.
+/// More than enough for all nodes that migrate at the same time.
 const TRIES: usize = 100;
 
-/// Whether this release runs on the database as it is.
+/// Checks that this release runs on the database's schema.
 pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
     match found(client).await? {
         SCHEMA..=NEWEST => Ok(()),
@@ -49,11 +49,11 @@ pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
     }
 }
 
-/// Brings the database to this release's schema, unless it is there already, or one further.
+/// Migrates the database to this release's schema, unless it has that one or the next already.
 pub(super) async fn migrate(client: &Client) -> Result<Migration, OpenError> {
     let failed = |error: &Error| OpenError::from(engine_error(error));
     let mut to = found(client).await?;
-    // Before the first step that was ours.
+    // The schema before the first step made here.
     let mut from = None;
     for _ in 0..TRIES {
         let Some(migration) = MIGRATIONS.get(to as usize) else {
@@ -78,7 +78,7 @@ pub(super) async fn migrate(client: &Client) -> Result<Migration, OpenError> {
             }
         };
         to = found(client).await?;
-        // Whoever makes a table names its schema in the same transaction.
+        // A table is created in the same transaction that records its schema.
         if let Some(error) = lost.filter(|error| to == tried && is_duplicate(error)) {
             return Err(EngineError::Corrupt {
                 detail: format!(
@@ -96,10 +96,10 @@ pub(super) async fn migrate(client: &Client) -> Result<Migration, OpenError> {
     .into())
 }
 
-/// One transaction, all or nothing. Two nodes that make the first table at the same time may fail for a row of the
-/// system's own catalogue, which is as good as for one of ours.
+/// Runs one migration in one transaction, all or nothing. If two nodes create the first table at the same time, one may
+/// fail on a row of the system catalogue, which counts like failing on one of ours.
 ///
-/// Waiting for another node's migration takes as long as that does. What is set for that ends with the transaction, for a
+/// It waits for another node's migration as long as that takes. The settings for this end with the transaction, since a
 /// pooler may give the session to others.
 async fn apply(client: &Client, schema: u32, migration: &str) -> Result<(), Error> {
     client
@@ -118,9 +118,9 @@ async fn apply(client: &Client, schema: u32, migration: &str) -> Result<(), Erro
         .await
 }
 
-/// The database's schema, 0 if it has none.
+/// The database's schema; 0 if it has none.
 async fn found(client: &Client) -> Result<u32, OpenError> {
-    // Prepares nothing, for a pooler may give the session to others.
+    // Prepares nothing, since a pooler may give the session to others.
     let newest = client
         .simple_query("SELECT COALESCE(max(version), 0) FROM keyproof_schema")
         .await;

@@ -1,5 +1,5 @@
-//! One state of the database: a transaction of `REPEATABLE READ`, open on a connection of the pool for as long as somebody
-//! wants it.
+//! One state of the database: a `REPEATABLE READ` transaction, open on a connection of the pool as long as the snapshot
+//! exists.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::{
     scan::{PAGE_ROWS, SNAPSHOT_PATIENCE},
 };
 
-/// The state is fixed by the first statement that looks at it. Between two pages their reader may have other things to do,
-/// such as to write to a slow disk.
+/// The first statement that reads fixes the state. Between two pages the reader may be busy, for example with writing
+/// to a slow disk, so the idle timeout is long.
 fn begin_text() -> String {
     let patience = SNAPSHOT_PATIENCE.as_millis();
     format!(
@@ -30,30 +30,30 @@ fn begin_text() -> String {
     )
 }
 
-/// How long the server may take to answer a fence: more than it may itself wait for locks and for a standby.
+/// How long the server may take to answer a fence: longer than it may wait for locks and for a standby.
 const FENCE_PATIENCE: Duration = Duration::from_secs(60);
-/// What is written where a fence was found, as the id of a commit that no batch has: it is shorter than theirs.
+/// The id written to confirm a fence. No batch has it, since it is shorter than theirs.
 const CONFIRMED: &str = "\\x66656e6365";
-/// The table is called otherwise once the records were moved.
+/// The table's name once the records were moved.
 const MOVED: &str = "keyproof_records_moved";
-/// How long the next records are, before they are sent: a page that is asked for by number alone could be a gigabyte.
+/// The sizes of the next records, read before the records are: a page limited only by number could be a gigabyte.
 const SIZES: &str = "SELECT key, octet_length(key) + octet_length(body) FROM keyproof_records
      WHERE key > $1 ORDER BY key LIMIT $2";
 const ROWS: &str = "SELECT key, version, body, expires_at FROM keyproof_records
      WHERE key > $1 AND key <= $2 ORDER BY key";
 
 pub(super) struct PostgresSnapshot {
-    /// There until this is dropped.
+    /// `Some` until this is dropped.
     held: Option<Held>,
     sizes: Statement,
     rows: Statement,
     patience: Duration,
 }
 
-/// What the transaction is open on.
+/// The connection of the transaction.
 enum Held {
     Pooled(Box<Object<Connector>>),
-    /// The pool has none that could be prepared, once the records were moved.
+    /// A separate connection: once the records were moved, the pool cannot prepare any.
     Own(Box<Session>),
 }
 
@@ -68,7 +68,8 @@ impl Held {
 
 impl Drop for PostgresSnapshot {
     fn drop(&mut self) {
-        // The transaction ends with its connection, and at once: in the pool it would wait for somebody to want it.
+        // The transaction ends with its connection, at once; in the pool it would stay open until the connection's next
+        // use.
         if let Some(Held::Pooled(connection)) = self.held.take() {
             drop(Object::take(*connection));
         }
@@ -79,7 +80,7 @@ impl Node {
     pub(super) async fn snapshot(&self) -> Result<PostgresSnapshot, EngineError> {
         let held = match self.acquire().await {
             Ok(mut connection) => {
-                // A transaction is open on it, so nobody else gets it.
+                // A transaction is open on it, so it must not be reused.
                 connection.is_busy = true;
                 Held::Pooled(Box::new(connection))
             }
@@ -108,7 +109,7 @@ impl Node {
         })
     }
 
-    /// Takes the records away from every session of everybody, in one transaction.
+    /// Makes the records inaccessible to every session, in one transaction.
     pub(super) async fn fence(&self) -> Result<(), EngineError> {
         let mut connection = match self.acquire().await {
             Err(EngineError::Relocated) => return self.confirm_fence().await,
@@ -137,8 +138,9 @@ impl Node {
         }
     }
 
-    /// That a fence which was found is durable: whoever put it up may have been told that a standby may not have it. One that
-    /// has what is written now has the fence too, if the server that writes it has: another one may lead since it was found.
+    /// Makes a fence that was found durable, since the node that set it may have been warned that a standby may not
+    /// have it. A standby that has what is written now has the fence too, provided that the server that writes it has:
+    /// the leader may have changed since the fence was found.
     async fn confirm_fence(&self) -> Result<(), EngineError> {
         let session = self.pool.manager().reach().await?;
         let confirm = format!(

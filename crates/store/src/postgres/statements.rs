@@ -1,15 +1,15 @@
 //! The statements, prepared once on each connection.
 //!
-//! SQL that the databases which speak PostgreSQL's protocol share: no advisory locks, no `LISTEN`, no sequences. A check
-//! that fails is an error of its statement, so that a `COMMIT` sent along with it, unseen, takes all of it back.
+//! They use only SQL that the databases with PostgreSQL's protocol share: no advisory locks, no `LISTEN`, no sequences.
+//! A check that fails is an error of its statement, so that the `COMMIT` already sent behind it rolls everything back.
 //!
-//! All of it is sent before anybody knows that there is a transaction to take back. Were `BEGIN` itself refused, as by
-//! somebody who cancels it, every statement behind it would be a transaction of its own. So [`BEGIN`] leaves a mark that
-//! ends with its transaction, and whatever belongs to one fails where the mark is not.
+//! Everything is sent before `BEGIN` is known to have succeeded. If `BEGIN` failed, for example by a cancellation,
+//! every statement behind it would be a transaction of its own. So [`BEGIN`] sets a mark that ends with its
+//! transaction, and every statement that belongs to a transaction fails without that mark.
 
 use tokio_postgres::{Client, Error, Statement, types::Type};
 
-/// Absent, or expired at the batch's time.
+/// Requires the record to be absent, or expired at the batch's time.
 const INSERT: &str =
     "INSERT INTO keyproof_records AS stored (key, version, body, expires_at) VALUES ($1, $2, $3, $4)
      ON CONFLICT (key) DO UPDATE SET
@@ -19,7 +19,7 @@ const INSERT: &str =
 const REMOVE: &str = "DELETE FROM keyproof_records WHERE key = $1 AND version = $2 RETURNING 1";
 const REPLACE: &str = "UPDATE keyproof_records SET version = $3, body = $4, expires_at = $5
      WHERE key = $1 AND version = $2 AND (expires_at IS NULL OR expires_at > $6) RETURNING 1";
-/// Those who require the same record share its lock.
+/// Batches that require the same record share its lock.
 const REQUIRE: &str = "SELECT 1 FROM keyproof_records
      WHERE key = $1 AND version = $2 AND (expires_at IS NULL OR expires_at > $3) FOR SHARE";
 const RESEAL: &str = "UPDATE keyproof_records SET body = $3
@@ -29,8 +29,8 @@ pub(super) const BEGIN: &str = "BEGIN; SET LOCAL keyproof.transaction = 'open'";
 const IS_OPEN: &str = "current_setting('keyproof.transaction', true) = 'open'";
 
 const NAME: &str = "INSERT INTO keyproof_commits (id, applied) VALUES ($1, true)";
-/// Waits for whoever is inserting the same id to commit or not. Written whatever it finds: only a transaction that writes
-/// waits for the standbys, and they confirm the try that it found with it.
+/// Waits for a transaction that is inserting the same id. It writes in either case: only a transaction that writes
+/// waits for the standbys, which then have the attempt that it found as well.
 const FATE: &str = "INSERT INTO keyproof_commits AS asked (id, applied) VALUES ($1, false)
      ON CONFLICT (id) DO UPDATE SET applied = asked.applied RETURNING applied";
 const FORGET: &str = "DELETE FROM keyproof_commits WHERE id = ANY ($1)";
@@ -64,16 +64,16 @@ pub(super) struct Statements {
     pub(super) is_empty: Statement,
 }
 
-/// A change that fails unless it finds its record in the right state.
+/// A change that fails unless its record is in the required state.
 pub(super) struct Check {
     /// As one of several in a transaction.
     pub(super) among_others: Statement,
-    /// As all of a batch, with the batch's id as one more parameter.
+    /// As a whole batch, with the batch's id as an additional parameter.
     pub(super) alone: Statement,
 }
 
 impl Statements {
-    /// All of them in one round trip.
+    /// Prepares all statements in one round trip.
     pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
         const BYTES: Type = Type::BYTEA;
         const INT: Type = Type::INT8;
@@ -116,7 +116,8 @@ impl Statements {
     }
 }
 
-/// The id of a batch of several. Outside of their transaction it would be that of a batch that was applied.
+/// Inserts the id of a batch with several entries. It fails outside their transaction, where it would mark the batch as
+/// applied.
 fn name_among_others() -> String {
     format!("WITH named AS ({NAME} RETURNING 1) SELECT 1 / count(*) FROM named WHERE {IS_OPEN}")
 }
@@ -155,7 +156,7 @@ mod tests {
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(connection);
         schema::migrate(&client).await.unwrap();
-        // Enough that an index is worth it, and the plan that serves every parameter.
+        // Enough rows that an index pays off, and the plan that serves every parameter.
         client
             .batch_execute(
                 "INSERT INTO keyproof_records

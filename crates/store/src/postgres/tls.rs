@@ -1,4 +1,4 @@
-//! Whose certificate a server must show.
+//! Which certificates are accepted from a server.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -15,23 +15,23 @@ use rustls_tokio_postgres::{MakeRustlsConnect, config_no_verify};
 
 use crate::{EngineError, file};
 
-/// The longest file of root certificates that is read, in bytes: several times what a system trusts.
+/// The maximum size of a file of root certificates, in bytes: several times the size of a system's.
 const LONGEST_BUNDLE: usize = 4 * 1024 * 1024;
 
 /// How a connection is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Tls {
     Disabled,
-    /// If the server offers it; no certificate is checked.
+    /// TLS if the server offers it; the certificate is not verified.
     Preferred,
-    /// Always; no certificate is checked.
+    /// Always TLS; the certificate is not verified.
     Unverified,
-    /// The certificate's issuer is checked, but not its name.
+    /// The certificate's issuer is verified, but not its name.
     AnyName(Roots),
     Verified(Roots),
 }
 
-/// Who may issue a server's certificate.
+/// The trusted issuers of a server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Roots {
     System,
@@ -39,7 +39,7 @@ pub(super) enum Roots {
 }
 
 impl Tls {
-    /// `None` if there is to be no TLS.
+    /// Returns `None` if TLS is disabled.
     pub(super) fn connector(&self) -> Result<Option<MakeRustlsConnect>, EngineError> {
         let config = match self {
             Self::Disabled => return Ok(None),
@@ -103,7 +103,7 @@ fn failed(error: impl ToString) -> EngineError {
     }
 }
 
-/// Trusts the issuers that the other does, but takes a certificate of theirs for any name.
+/// Trusts the same issuers as the inner verifier, but accepts a certificate for any name.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 
@@ -116,7 +116,7 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        // The name is looked at last, once all else was found in order.
+        // The name is checked last, once everything else was verified.
         match self
             .0
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)

@@ -1,4 +1,4 @@
-//! Which database, and how much of TLS: the URL, as libpq reads it.
+//! The URL of a database, with its TLS settings, as libpq interprets it.
 
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
@@ -11,11 +11,11 @@ use tokio_postgres::{
 use super::tls::{Roots, Tls};
 use crate::EngineError;
 
-/// Where a PostgreSQL database is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`.
+/// The URL of a PostgreSQL database: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`.
 ///
-/// It is read as libpq reads it. Several hosts may be named; the first that takes writes is used, and tried first from then
-/// on, unless `load_balance_hosts=random` is there. Without `sslmode`, TLS is used if the server offers it, and its
-/// certificate is *not* checked:
+/// It is interpreted as by libpq. It may name several hosts. The first that accepts writes is used, and tried first
+/// from then on, unless `load_balance_hosts=random` is set. Without `sslmode`, TLS is used if the server offers it, and
+/// its certificate is *not* verified:
 ///
 /// | `sslmode` | TLS | checks the certificate's issuer | checks its name |
 /// |---|---|---|---|
@@ -25,8 +25,8 @@ use crate::EngineError;
 /// | `verify-ca` | yes | yes | no |
 /// | `verify-full`, and `sslrootcert` alone | yes | yes | yes |
 ///
-/// `sslrootcert=FILE` names the trusted issuers in PEM; without it, or as `system`, they are the operating system's.
-/// Client certificates and channel binding are not supported, so `channel_binding=require` is refused.
+/// `sslrootcert=FILE` names the trusted issuers in PEM; without it, or with `system`, they are the operating system's.
+/// Client certificates and channel binding are not supported, so `channel_binding=require` is rejected.
 ///
 /// `Debug` and `Display` show neither the password nor any parameter.
 ///
@@ -38,7 +38,7 @@ use crate::EngineError;
 /// assert_eq!(url.to_string(), "postgres://keyproof@db:5432/keyproof");
 /// assert_eq!(url.without_password(), "postgres://keyproof@db/keyproof?sslmode=verify-full");
 /// let url: PostgresUrl = "postgres://keyproof@db/keyproof".parse()?;
-/// assert!(url.is_exposed()); // whoever answers for `db` is believed
+/// assert!(url.is_exposed()); // any server that answers as `db` is trusted
 /// # Ok::<(), keyproof_store::postgres::ParsePostgresUrlError>(())
 /// ```
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub struct PostgresUrl {
 }
 
 impl PartialEq for PostgresUrl {
-    /// Whether they say the same, in whatever words.
+    /// Whether they mean the same, however they are written.
     fn eq(&self, other: &Self) -> bool {
         (&self.config, &self.tls) == (&other.config, &other.tls)
     }
@@ -57,16 +57,16 @@ impl PartialEq for PostgresUrl {
 
 impl Eq for PostgresUrl {}
 
-/// Why a text is no URL of a PostgreSQL database. No variant repeats any of it, for it may contain a password.
+/// Why a text is not a URL of a PostgreSQL database. No variant quotes the text, since it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParsePostgresUrlError {
-    /// It asks for channel binding, which we do not have.
+    /// It requires channel binding, which is not supported.
     #[error(
-        "channel_binding=require is not supported: it is disable or prefer, and none takes place"
+        "channel_binding=require is not supported: set disable or prefer, neither of which does channel binding"
     )]
     ChannelBinding,
-    /// Not in the form of a URL.
+    /// It does not have the form of a URL.
     #[error(
         "not postgres://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE&… (in a password, `@`, `/`, `?`, `#` and `%` \
          are written as %40, %2F, %3F, %23 and %25)"
@@ -75,35 +75,35 @@ pub enum ParsePostgresUrlError {
     /// It names no host.
     #[error("the PostgreSQL URL names no host")]
     NoHost,
-    /// A parameter that is none of the known ones.
+    /// A parameter is unknown.
     #[error(
         "the PostgreSQL URL has an unknown parameter: they are {} (in a password, `?` and `&` are written as %3F and %26)",
         PARAMETERS.map(|(name, _)| name).join(", ")
     )]
     UnknownParameter,
-    /// A known parameter with a value that it cannot have.
+    /// The value of a parameter is invalid.
     #[error("in the PostgreSQL URL, {parameter} is {values}")]
     UnknownValue {
-        /// Which one.
+        /// The parameter.
         parameter: &'static str,
-        /// What it can have, in words.
+        /// Its valid values, in words.
         values: &'static str,
     },
-    /// `sslrootcert` beside an `sslmode` that would not look at it.
+    /// `sslrootcert` has no effect with this `sslmode`.
     #[error("sslrootcert needs sslmode=verify-full, verify-ca or require")]
     UnusedRoots,
-    /// An `sslmode` that is none of the known ones.
+    /// `sslmode` has an unknown value.
     #[error("sslmode is disable, prefer, require, verify-ca or verify-full")]
     UnknownSslMode,
 }
 
-/// Which of several servers: only one that takes writes will do, whichever of these it is called by.
+/// The parameter that selects among several servers. Only values that select one that accepts writes are valid.
 const TARGET: (&str, &str) = (
     "target_session_attrs",
     "any, read-write, primary or prefer-standby: no other server than one that takes writes is used",
 );
 
-/// The parameters of a URL, and what each can be.
+/// The parameters of a URL, with the valid values of each.
 const PARAMETERS: [(&str, &str); 19] = [
     ("application_name", "a text"),
     ("channel_binding", "disable or prefer"),
@@ -129,7 +129,7 @@ const PARAMETERS: [(&str, &str); 19] = [
     ("user", "a text"),
 ];
 
-/// Whether a parameter that is left to the client's library is one, and has a value that it can have.
+/// Checks that a parameter handled by the client library is known and has a valid value.
 fn check_parameter(name: &str, parameter: &str) -> Result<(), ParsePostgresUrlError> {
     let mut known = PARAMETERS.into_iter();
     let (parameter_name, values) = known
@@ -144,7 +144,7 @@ fn check_parameter(name: &str, parameter: &str) -> Result<(), ParsePostgresUrlEr
         })
 }
 
-/// Refuses what asks for servers that take no writes, and what libpq does not know either.
+/// Rejects values that select servers without writes, and values that libpq does not support either.
 fn check_target(value: &str) -> Result<(), ParsePostgresUrlError> {
     let (parameter, values) = TARGET;
     match percent_decode_str(value).decode_utf8().as_deref() {
@@ -161,7 +161,7 @@ impl FromStr for PostgresUrl {
             return Err(ParsePostgresUrlError::Malformed);
         }
         let (base, query) = text.split_once('?').unwrap_or((text, ""));
-        // An `@` of a password that was not escaped: the rest of the password would go for a host and a database.
+        // An unescaped `@` in a password, which would turn the rest of the password into a host and a database.
         if base.matches('@').count() > 1 {
             return Err(ParsePostgresUrlError::Malformed);
         }
@@ -187,7 +187,7 @@ impl FromStr for PostgresUrl {
         if config.get_hosts().is_empty() {
             return Err(ParsePostgresUrlError::NoHost);
         }
-        // No host has one, but a password may that went for a parameter.
+        // No host contains `@`, but a password that was parsed as a parameter may.
         let is_torn = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
         if config.get_hosts().iter().any(is_torn) {
             return Err(ParsePostgresUrlError::Malformed);
@@ -211,12 +211,12 @@ impl FromStr for PostgresUrl {
 }
 
 impl PostgresUrl {
-    /// The URL as it was written but for the password: which database, and how it is connected to.
+    /// The URL as it was written, without the password. It identifies the database and how it is connected to.
     pub fn without_password(&self) -> &str {
         &self.without_password
     }
 
-    /// Reads the files that it names, as connecting does.
+    /// Reads the files that the URL names, as connecting does.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl PostgresUrl {
         self.tls.connector().map(drop)
     }
 
-    /// Whether a host beyond this machine is reached without a check that it is the one that was meant.
+    /// Whether a host other than this machine is used without verifying its certificate.
     pub fn is_exposed(&self) -> bool {
         let is_checked = matches!(self.tls, Tls::Verified(_) | Tls::AnyName(_));
         let is_beyond = |host: &Host| match host {
@@ -283,7 +283,7 @@ fn tls(mode: Option<&str>, roots: Option<Roots>) -> Result<Tls, ParsePostgresUrl
 }
 
 impl fmt::Display for PostgresUrl {
-    /// User, hosts and database.
+    /// Prints user, hosts and database.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("postgres://")?;
         if let Some(user) = self.config.get_user() {
@@ -560,7 +560,7 @@ mod tests {
             let attributes = of(target).unwrap().config.get_target_session_attrs();
             assert_eq!(attributes, TargetSessionAttrs::ReadWrite, "{target}");
         }
-        // Servers that take none, and what libpq does not know either.
+        // Targets without writes, and values that libpq does not support either.
         for target in ["read-only", "standby", "", "Primary", "writable", "%ff"] {
             let (parameter, values) = TARGET;
             let unknown = ParsePostgresUrlError::UnknownValue { parameter, values };

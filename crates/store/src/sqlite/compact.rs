@@ -1,5 +1,5 @@
-//! What is done once in years, each on a connection of its own: writing the file anew, so that nothing of what was removed or
-//! replaced is left in it, nor in its log.
+//! Rare operations, each on its own connection: rewriting the file, so that neither it nor its log contains removed or
+//! replaced data.
 
 use std::{path::Path, thread};
 
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{Access, SqliteOptions, connect, engine_error};
 use crate::EngineError;
 
-/// On a thread and a connection of its own.
+/// Runs `work` on its own thread and connection.
 pub(super) async fn on_a_connection(
     path: &Path,
     options: &SqliteOptions,
@@ -23,7 +23,7 @@ pub(super) async fn on_a_connection(
             let done = connect(&path, &options, Access::ReadWrite)
                 .and_then(|connection| work(&connection))
                 .map_err(engine_error);
-            // Nobody listens if the caller has given up.
+            // There is no receiver if the caller has given up.
             let _ = reply.send(done);
         })
         .map_err(|error| EngineError::Io {
@@ -32,13 +32,13 @@ pub(super) async fn on_a_connection(
     answer.await.map_err(|_| EngineError::Closed)?
 }
 
-/// Nobody else writes meanwhile.
+/// Rewrites the file; blocks all other writers meanwhile.
 pub(super) fn compact(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // The new file is put together in a temporary one: memory may be less than the store is.
+    // The new file is built in a temporary file, since the store may be larger than memory.
     connection.pragma_update(None, "temp_store", "FILE")?;
     connection.execute_batch("VACUUM")?;
-    // The log has the pages of before until it is emptied, which waits for readers of them.
+    // The log contains the old pages until it is emptied, which requires that no reader uses them.
     let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| {
         row.get::<_, bool>(0)
     })?;

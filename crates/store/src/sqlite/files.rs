@@ -1,4 +1,4 @@
-//! Creating the file and its directory so that nobody else can read them, durably.
+//! Creates the file and its directory durably, readable by their owner only.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-/// Makes sure that there is a file at `path`. SQLite gives its companions (`-wal`, `-shm`) the mode
-/// of the file, so this is the one place that decides it.
+/// Creates the file at `path` if it does not exist. SQLite gives `-wal` and `-shm` the mode of the file, so only this
+/// function decides the mode.
 pub(super) fn create(path: &Path) -> io::Result<()> {
     let directory = directory_of(path);
     create_directory(directory)?;
@@ -22,39 +22,39 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes as many bytes, within reason, to a file beside the one at `path` that has no name and is gone at once.
+/// Writes `bytes` bytes, up to a limit, to an unnamed temporary file beside the one at `path`, to check for space.
 pub(super) fn find_room(path: &Path, bytes: u64) -> io::Result<()> {
     const WITHIN_REASON: u64 = 16 << 20;
     let mut file = tempfile::tempfile_in(directory_of(path))?;
     io::copy(&mut io::repeat(0).take(bytes.min(WITHIN_REASON)), &mut file)?;
-    // Some file systems only look for room now.
+    // Some file systems only allocate space now.
     file.sync_data()
 }
 
-/// How many bytes the disk that the file at `path` is on has left for us, if it can be told.
+/// The free space for us on the disk of the file at `path`, in bytes, if it can be determined.
 #[cfg(unix)]
 pub(super) fn free_room(path: &Path) -> io::Result<Option<u64>> {
     let found = rustix::fs::statvfs(path)?;
     Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
-/// Elsewhere the disk is found to be full when it is.
+/// On other systems, a full disk is noticed when a write fails.
 #[cfg(not(unix))]
 pub(super) fn free_room(_: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// Makes what is in the log of the store at `path` durable, whoever wrote it.
+/// Makes the log of the store at `path` durable, whichever process wrote it.
 ///
-/// A process that was killed between writing a commit and syncing it leaves the commit to be found by whoever opens the
-/// store next, who would take it for done. After that nobody sees a commit before it was synced.
+/// If a process is killed between writing a commit and syncing it, the next process to open the store would treat that
+/// commit as done. After this call no commit is visible before it is synced.
 pub(super) fn sync_log(path: &Path) -> io::Result<()> {
     let log = super::identity::log(path)?;
     File::open(&log)?.sync_all()?;
     sync(directory_of(&log))
 }
 
-/// Creates `directory` and whatever above it is missing, and syncs the entry of each.
+/// Creates `directory` and its missing parents, and syncs the entry of each.
 fn create_directory(directory: &Path) -> io::Result<()> {
     if fs::metadata(directory).is_ok_and(|found| found.is_dir()) {
         return Ok(());
@@ -66,7 +66,7 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(directory) {
         Ok(()) => sync(parent),
-        // Another process was faster, unless it is no directory; opening the file will tell.
+        // Another process created it first. If it is not a directory, opening the file will fail.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -85,7 +85,7 @@ fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Elsewhere directories cannot be opened, and their entries are not ours to sync.
+/// On other systems directories cannot be opened, so their entries cannot be synced.
 #[cfg(not(unix))]
 fn sync(_: &Path) -> io::Result<()> {
     Ok(())

@@ -1,9 +1,9 @@
-//! Which files were opened, and whether they are still where they were.
+//! Checks that the opened files are still at their paths.
 //!
-//! A file that is renamed or deleted is written to as before by whoever has it open, and what is written is gone at the next
-//! start. While a connection is open that has read, nobody who uses SQLite deletes the log or the index of the log, nor puts
-//! others in their place: the last connection to close does, and every thread of an engine keeps one for its life. So for
-//! as long as the engine is open all three must stay the files that they are.
+//! If a file is renamed or deleted, processes that have it open keep writing to it, and what they write is lost at the
+//! next start. While a connection that has read is open, no program that uses SQLite deletes or replaces the log or its
+//! index; only the last connection to close does. Every thread of an engine keeps a connection open as long as it
+//! lives. So all three files must stay the same as long as the engine is open.
 
 use std::{
     fs, io,
@@ -12,14 +12,14 @@ use std::{
 
 use crate::EngineError;
 
-/// The store's file, its log and the index of the log.
+/// The identities of the store's file, its log and the log's index.
 #[derive(Debug)]
 pub(super) struct Identities {
     files: Vec<(PathBuf, Identity)>,
 }
 
 impl Identities {
-    /// Takes them down. The files are only looked at: to close one here would let go of SQLite's own locks on it.
+    /// Records the identities. The files are not opened: closing one would release SQLite's own locks on it.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let files = [path.to_owned(), log(path)?, index(path)?];
         let identified = files.into_iter().map(|path| {
@@ -30,11 +30,11 @@ impl Identities {
         Ok(Self { files })
     }
 
-    /// Whether each path still leads to the file that was opened.
+    /// Checks that each path still leads to the file that was opened.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Moved`] names the first that does not.
+    /// [`EngineError::Moved`] with the first file that differs.
     pub(super) fn check(&self) -> Result<(), EngineError> {
         let moved = self.files.iter().find_map(|(path, opened)| {
             let what = match identify(path) {
@@ -48,12 +48,12 @@ impl Identities {
     }
 }
 
-/// Where SQLite keeps the log of the file at `path`: beside the file itself, whatever links led there.
+/// The path of SQLite's log for the file at `path`: beside the file itself, after resolving links.
 pub(super) fn log(path: &Path) -> io::Result<PathBuf> {
     beside(path, "-wal")
 }
 
-/// Where it keeps the index of that log.
+/// The path of the index of that log.
 pub(super) fn index(path: &Path) -> io::Result<PathBuf> {
     beside(path, "-shm")
 }
@@ -64,7 +64,7 @@ fn beside(path: &Path, suffix: &str) -> io::Result<PathBuf> {
     Ok(name.into())
 }
 
-/// A file system's device, and the number of the file there.
+/// The device of a file system, and the file's number on it.
 #[cfg(unix)]
 type Identity = (u64, u64);
 
@@ -75,7 +75,7 @@ fn identify(path: &Path) -> io::Result<Identity> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Elsewhere files that are open cannot be renamed or deleted.
+/// On other systems open files cannot be renamed or deleted.
 #[cfg(not(unix))]
 type Identity = ();
 

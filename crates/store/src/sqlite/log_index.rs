@@ -1,14 +1,15 @@
-//! The index of the log, as far as it tells which state the file is in.
+//! Reads the log's index to determine which state the file is in.
 //!
-//! Its first 136 bytes are specified (<https://sqlite.org/walformat.html#the_wal_index_file_format>): a head of 48 bytes
-//! twice, which every connection writes when it commits and compares before it reads. Two states of a file have two heads:
-//! among what a head says are a counter of commits, the number of frames in the log and a checksum over all of them.
+//! Its first 136 bytes are specified (<https://sqlite.org/walformat.html#the_wal_index_file_format>). They begin with
+//! two copies of a 48-byte head, which every connection writes when it commits and compares before it reads. Different
+//! states of a file have different heads: a head includes a commit counter, the number of frames in the log, and a
+//! checksum over all of them.
 
 use std::{fs::File, io, path::Path};
 
-/// Bytes of a head.
+/// The length of a head, in bytes.
 const HEAD: usize = 48;
-/// Where in a head the counter of commits stands (`iChange`), in the machine's byte order.
+/// The position of the commit counter (`iChange`) in a head, in native byte order.
 const CHANGE: std::ops::Range<usize> = 8..12;
 
 /// A committed state of the file.
@@ -16,7 +17,7 @@ const CHANGE: std::ops::Range<usize> = 8..12;
 pub(super) struct State([u8; HEAD]);
 
 impl State {
-    /// Whether exactly one commit leads from `earlier` to this.
+    /// Whether exactly one commit leads from `earlier` to this state.
     pub(super) fn follows(self, earlier: Self) -> bool {
         match (self.change(), earlier.change()) {
             (Some(this), Some(earlier)) => this == earlier.wrapping_add(1),
@@ -29,30 +30,30 @@ impl State {
         Some(u32::from_ne_bytes(bytes))
     }
 
-    /// Both heads are written, one after the other: where they differ, somebody is about it.
+    /// The two heads are written one after the other. If they differ, a write is in progress.
     fn of(heads: &[u8; 2 * HEAD]) -> Option<Self> {
         let (first, second) = heads.split_first_chunk::<HEAD>()?;
         (first == second).then_some(Self(*first))
     }
 }
 
-/// The index of a log that stays where it is for as long as a connection is open.
+/// The index of a log, which stays in place as long as a connection is open.
 #[derive(Debug)]
 pub(super) struct LogIndex(Option<&'static File>);
 
 impl LogIndex {
-    /// Opens the one at `path`, which is there.
+    /// Opens the index at `path`, which must exist.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         imp::open(path).map(Some).map(Self)
     }
 
-    /// One that tells nothing.
+    /// An index without any information.
     #[cfg(test)]
     pub(super) const fn none() -> Self {
         Self(None)
     }
 
-    /// The state that the next read would be of, if that can be told without waiting for a disk.
+    /// The state that the next read would see, if it can be determined without waiting for a disk.
     pub(super) fn state(&self) -> Option<State> {
         let mut heads = [0; 2 * HEAD];
         imp::read(self.0?, &mut heads).then_some(())?;
@@ -60,7 +61,7 @@ impl LogIndex {
     }
 }
 
-/// Elsewhere nothing is kept.
+/// On other systems nothing is cached.
 #[cfg(not(unix))]
 mod imp {
     use std::{fs::File, io, path::Path};
@@ -85,8 +86,9 @@ mod imp {
         sync::{Mutex, PoisonError},
     };
 
-    /// Every index that this process has opened, by device and number: to close one would let go of SQLite's own locks on it
-    /// (fcntl(2)), those of another engine on the same file included. So none is ever closed, and none opened twice.
+    /// Every index that this process has opened, by device and number. Closing one would release SQLite's locks on it
+    /// (fcntl(2)), including those of another engine on the same file. So none is ever closed, and none is opened
+    /// twice.
     static OPENED: Mutex<BTreeMap<(u64, u64), &'static File>> = Mutex::new(BTreeMap::new());
 
     pub(super) fn open(path: &Path) -> io::Result<&'static File> {
@@ -96,7 +98,7 @@ mod imp {
             return Ok(file);
         }
         let file: &'static File = Box::leak(Box::new(File::open(path)?));
-        // What was opened may be another than what was looked at.
+        // The opened file may differ from the one that was checked.
         let found = file.metadata()?;
         opened.insert((found.dev(), found.ino()), file);
         Ok(file)
@@ -109,7 +111,7 @@ mod imp {
         let mut into = [io::IoSliceMut::new(bytes)];
         match preadv2(file, &mut into, 0, ReadWriteFlags::NOWAIT) {
             Ok(read) => read == wanted,
-            // A file system that does not know the question, as those in memory.
+            // The file system does not support the flag; in-memory ones do not.
             Err(Errno::OPNOTSUPP) => file.read_exact_at(bytes, 0).is_ok(),
             Err(_) => false,
         }

@@ -1,15 +1,15 @@
 //! The embedded engine: one SQLite file in WAL mode.
 //!
-//! One thread writes, a few read, and callers wait without blocking the async runtime. The writer
-//! takes every batch that is waiting, up to 256, into one transaction: one sync acknowledges
-//! them all. Other processes may have the same file open, for reading and for writing.
+//! One thread writes, a few read, and callers wait without blocking the async runtime. The writer commits all waiting
+//! batches, up to 256, in one transaction, so one sync acknowledges them all. Other processes may read and write the
+//! same file.
 //!
-//! Nothing is acknowledged before `COMMIT` has returned, which under `synchronous=FULL` is after the
-//! write-ahead log was synced. Nor is it seen before: SQLite tells readers of a commit once its log is synced, and what an
-//! earlier process left unsynced is synced when the file is opened.
+//! A batch is acknowledged only after `COMMIT` has returned, which with `synchronous=FULL` is after the write-ahead log
+//! was synced. It is not visible earlier either: SQLite shows readers a commit once its log is synced, and anything
+//! that an earlier process left unsynced is synced when the file is opened.
 //!
-//! The file, its log and the log's index must stay where they are: where one was renamed, deleted or replaced, nothing is
-//! acknowledged ([`EngineError::Moved`]), for a restart would not find it.
+//! The file, its log and the log's index must stay in place. If one is renamed, deleted or replaced, commits fail
+//! ([`EngineError::Moved`]), since a restart would not find them.
 
 mod cache;
 mod compact;
@@ -55,10 +55,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// How long to wait for another process that writes, before a commit fails with
-    /// [`EngineError::Busy`]. 5 seconds by default.
+    /// How long a commit waits for another process that writes, before it fails with [`EngineError::Busy`]. 5 seconds
+    /// by default.
     pub busy_timeout: Duration,
-    /// How many threads read, each with a connection of its own; at least one, and 2 by default.
+    /// The number of reading threads, each with its own connection; at least one. 2 by default.
     pub readers: usize,
 }
 
@@ -73,8 +73,8 @@ impl Default for SqliteOptions {
 
 /// Records in one SQLite file.
 ///
-/// Its futures need no particular runtime. Dropping it finishes what was queued, which may block for
-/// as long as that takes; [`Engine::close`] does the same without blocking.
+/// Its futures need no particular runtime. Dropping it finishes the queued work, which may block; [`Engine::close`]
+/// does the same without blocking.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -109,21 +109,21 @@ pub struct SqliteEngine {
     readers: Readers,
     cache: Arc<Cache>,
     identities: Arc<Identities>,
-    /// Last, for fields drop in order and the threads end once their queues are gone.
+    /// Must be last: fields drop in order, and the threads end once their queues are dropped.
     threads: Threads,
 }
 
 impl SqliteEngine {
-    /// Opens the file at `path`, and creates it (mode 0600, in a directory of mode 0700) if need be.
-    /// Blocks while it does.
+    /// Opens the file at `path`, or creates it (mode 0600, in a directory of mode 0700). This blocks.
     ///
-    /// A file of schema 1 is written anew: in one transaction, so that it is the old file or the new one whatever happens,
-    /// and while nobody else has it open. It is about twice as large afterwards, and half of it free for new records.
+    /// A file of schema 1 is rewritten, while no other process has it open. This takes one transaction, so an
+    /// interruption leaves either the old file or the new one. Afterwards the file is about twice as large, and half of
+    /// it is free for new records.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Foreign`] if the file is another program's, [`OpenError::NewerSchema`] if a
-    /// release too far ahead wrote it, [`OpenError::InUse`] if it is to be written anew and another process has it open,
+    /// [`OpenError::Foreign`] if the file belongs to another program, [`OpenError::NewerSchema`] if a release too far
+    /// ahead wrote it, [`OpenError::InUse`] if it must be rewritten and another process has it open, and
     /// [`OpenError::Engine`] if it cannot be opened or the disk has no room for it.
     pub fn open(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
@@ -134,13 +134,13 @@ impl SqliteEngine {
         let failed = |error: io::Error| EngineError::Io {
             detail: format!("{}: {error}", path.display()),
         };
-        // All three are there, and stay for as long as this connection.
+        // All three files exist, and stay as long as this connection.
         let identities = Arc::new(Identities::of(path).map_err(failed)?);
         files::sync_log(path).map_err(failed)?;
         let index = identity::index(path).and_then(|index| LogIndex::open(&index));
         let cache = Arc::new(Cache::new(index.map_err(failed)?));
-        // The writer's connection is there before the readers' and goes after them, so that a
-        // read-only one always finds the shared memory that WAL mode needs.
+        // The writer's connection opens before the readers' and closes after them, so that a read-only one always finds
+        // the shared memory that WAL mode needs.
         let mut threads = Threads::default();
         let writer = Writer::start(path, options, connection, &identities, &cache, &mut threads)?;
         let readers = Readers::start(path, options, &cache, &mut threads)?;
@@ -157,16 +157,17 @@ impl SqliteEngine {
         })
     }
 
-    /// What is kept of earlier reads, unless the engine is closed.
+    /// The cache, unless the engine is closed.
     fn cache(&self) -> Option<&Cache> {
         (!self.readers.is_closed()).then_some(&self.cache)
     }
 
-    /// All that was in the file at `path` when its records were moved to another store, once that is durable.
+    /// Returns a snapshot of all records in the file at `path` when they were moved to another store, once that is
+    /// durable.
     ///
     /// # Errors
     ///
-    /// [`EngineError`]; [`EngineError::Other`] if nothing was moved.
+    /// [`EngineError`]; [`EngineError::Other`] if the records were not moved.
     pub async fn moved(
         path: impl AsRef<Path>,
         options: &SqliteOptions,
@@ -176,7 +177,7 @@ impl SqliteEngine {
             .map(|snapshot| Box::new(snapshot) as _)
     }
 
-    /// What opening it did to the file's schema.
+    /// The schema migration that opening the file caused.
     pub fn migration(&self) -> Migration {
         self.migration
     }
@@ -250,7 +251,7 @@ impl Engine for SqliteEngine {
         })
     }
 
-    /// Its table gets another name, so that no statement of anybody finds it.
+    /// Renames the table, so that no process's statements find it.
     fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async {
             self.writer.is_open()?;
@@ -259,7 +260,7 @@ impl Engine for SqliteEngine {
         })
     }
 
-    /// The file is written anew, and the log emptied. Nobody else writes meanwhile.
+    /// Rewrites the file and empties the log. Blocks all other writers meanwhile.
     fn compact(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async {
             self.writer.is_open()?;
@@ -268,7 +269,7 @@ impl Engine for SqliteEngine {
         })
     }
 
-    /// Counted in an index, which is a small part of the file.
+    /// Counts an index, which is a small part of the file.
     fn estimate(&self) -> BoxFuture<'_, Result<Option<u64>, EngineError>> {
         Box::pin(async { self.readers.count().await.map(Some) })
     }
@@ -302,7 +303,7 @@ impl Engine for SqliteEngine {
     }
 }
 
-/// How long somebody else may keep the lock for writing before the store is not ready. Ours is let go of with each group.
+/// How long another process may hold the write lock before the store is not ready. Ours is released after each group.
 const LOCKED: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy)]
@@ -311,15 +312,15 @@ enum Access {
     ReadWrite,
 }
 
-/// Pages that a reader keeps, in KiB: those that lead to every record of a few hundred thousand. It takes them up as it reads,
-/// and loses them with each commit of others.
+/// The page cache of a reader, in KiB: the inner pages for a few hundred thousand records. It fills as pages are read,
+/// and a commit by another connection clears it.
 const READER_CACHE_KIB: i32 = 2_048;
-/// Pages that the writer keeps, in KiB, through all its commits: with less, a large group is written to the log before its
-/// commit, in part twice.
+/// The page cache of the writer, in KiB, which lasts across its commits. With less, a large group is written to the log
+/// before its commit, in part twice.
 const WRITER_CACHE_KIB: i32 = 8_192;
 
 fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Result<Connection> {
-    // Each connection stays in one thread. No URIs: a path is a path.
+    // Each connection stays in one thread. URIs are disabled: a path is a path.
     let (mode, cache) = match access {
         Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB),
         Access::ReadWrite => (OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB),
@@ -327,13 +328,13 @@ fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Re
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(options.busy_timeout)?;
     connection.pragma_update(None, "cache_size", -cache)?;
-    // A file that is cut while it is mapped, or a disk that fails, would be a signal and not an error; and SQLite unmaps all
-    // of it whenever another connection has committed.
+    // With memory mapping, a truncated file or a failing disk would cause a signal instead of an error, and SQLite
+    // unmaps everything whenever another connection has committed.
     connection.pragma_update(None, "mmap_size", 0)?;
-    // What a savepoint may have to take back stays in memory.
+    // The rollback data of savepoints stays in memory.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    // Else a statement whose plan could depend on what is bound is planned anew each time that it is run.
+    // Otherwise a statement whose plan could depend on bound values is planned again at each run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
@@ -342,7 +343,7 @@ fn engine_error(error: rusqlite::Error) -> EngineError {
     use rusqlite::{Error, ErrorCode};
 
     let detail = error.to_string();
-    // The only table that a statement names; what is not there any more was moved.
+    // `records` is the only table in our statements; if it is missing, it was moved.
     if detail.contains("no such table: records") {
         return EngineError::Relocated;
     }
@@ -400,7 +401,7 @@ impl Threads {
         let alive = self.alive.subscribe();
         let handle = std::thread::Builder::new()
             .name(name.to_owned())
-            // SQLite is frugal, and so are we: no recursion, no large locals.
+            // SQLite needs little stack, and so does our code: no recursion, no large locals.
             .stack_size(512 * 1024)
             .spawn(move || {
                 run();
@@ -421,7 +422,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         for handle in self.handles.drain(..) {
-            // A thread that panicked has told its callers by dropping their replies.
+            // A thread that panicked has informed its callers by dropping their replies.
             let _ = handle.join();
         }
     }

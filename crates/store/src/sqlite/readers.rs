@@ -1,4 +1,4 @@
-//! The threads that read.
+//! The reading threads.
 
 use std::{
     any::Any,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{EngineError, Key, Prefix, Reading, Row, Timestamp, Version};
 
-/// What has expired, too: that it is there is worth keeping.
+/// Includes expired rows, which are worth caching.
 const GET: &str = "SELECT version, body, expires_at FROM records WHERE key = ?1";
 const SCAN: &str = "SELECT version, body, expires_at, key FROM records
     WHERE key >= ?1 AND key < ?2 AND (expires_at IS NULL OR expires_at > ?3)
@@ -29,20 +29,20 @@ const EXPIRED: &str = "SELECT key, version FROM records
 
 const COUNT: &str = "SELECT count(*) FROM records";
 
-/// Reads that wait for a thread before callers wait for room.
+/// How many reads may be queued before callers wait.
 const QUEUE: usize = 256;
 
-/// The most reads that a thread does from one snapshot: beginning and ending one takes a lock of the file each, and few
-/// reads take as long.
+/// The maximum number of reads from one snapshot. Grouping them saves taking a file lock to begin and to end each
+/// snapshot, which takes longer than most reads.
 const GROUP: usize = 16;
 
 type Job = Box<dyn FnOnce(&Reader<'_>) + Send>;
 
-/// A thread's connection while it reads a group.
+/// A thread's connection while it handles a group.
 struct Reader<'c> {
     connection: &'c Connection,
     cache: &'c Cache,
-    /// The state that the file was in before the group's snapshot was taken, if that could be told.
+    /// The file's state before the group's snapshot was taken, if it could be determined.
     began: Option<State>,
 }
 
@@ -61,7 +61,7 @@ impl Readers {
         let (queue, jobs) = async_channel::bounded::<Job>(QUEUE);
         for _ in 0..options.readers.max(1) {
             let connection = connect(path, options, Access::Read).map_err(engine_error)?;
-            // Keeps the log from being deleted, for as long as the connection is open: once it has read, it has a lock.
+            // An open connection keeps the log from being deleted, but only has a lock once it has read.
             connection
                 .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
                 .map_err(engine_error)?;
@@ -87,7 +87,7 @@ impl Readers {
         .await
     }
 
-    /// Every round of the reading from one snapshot, in one turn of a thread.
+    /// Runs every round of the reading in one snapshot, without going back to the queue.
     pub(super) async fn read(
         &self,
         mut reading: Reading,
@@ -115,11 +115,11 @@ impl Readers {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(Key, Row)>, EngineError> {
-        // The least bytes greater than those of `after` have one more, a zero.
+        // The smallest bytes greater than those of `after`: the same with a zero appended.
         let after = after
             .map(|key| [key.as_bytes(), &[0]].concat())
             .unwrap_or_default();
-        // Whoever reads on does not read all.
+        // A scan that continues after a key does not read the whole prefix.
         let whole = after.is_empty().then(|| prefix.clone());
         let start = after.max(prefix.start().to_vec());
         let end = prefix.end();
@@ -171,10 +171,10 @@ impl Readers {
         Ok(count.unsigned_abs())
     }
 
-    /// Whether the disk has room for so many bytes beside the file at `path`.
+    /// Checks that the disk has room for `bytes` bytes beside the file at `path`.
     pub(super) async fn find_room(&self, path: &Path, bytes: u64) -> Result<(), EngineError> {
         let path = path.to_owned();
-        // It reads nothing, but may block as reading does.
+        // It reads no records, but may block like a read.
         let found = self
             .run(move |_| Ok(files::find_room(&path, bytes)))
             .await?;
@@ -187,12 +187,12 @@ impl Readers {
         })
     }
 
-    /// Whether nothing more is read.
+    /// Whether the queue is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.queue.is_closed()
     }
 
-    /// What is queued is read still.
+    /// Closes the queue. Reads already queued are still done.
     pub(super) fn close(&self) {
         self.queue.close();
     }
@@ -206,9 +206,10 @@ impl Readers {
             if reply.is_closed() {
                 return;
             }
-            // What a plan follows by is others' code: its panic is theirs, and not the end of a thread that all read with.
+            // A plan's rule is the caller's code. A panic in it is passed to the caller, and does not end this shared
+            // thread.
             let outcome = catch_unwind(AssertUnwindSafe(|| read(reader)));
-            // Nobody listens if the caller has given up.
+            // There is no receiver if the caller has given up.
             let _ = reply.send(outcome.map(|found| found.map_err(engine_error)));
         });
         self.queue
@@ -221,8 +222,8 @@ impl Readers {
     }
 }
 
-/// Reads what waits from one snapshot. All of it was asked for before that begins, so nobody is shown a state from before
-/// a commit that they know of.
+/// Does the waiting reads in one snapshot. All were requested before it begins, so no caller sees a state from before a
+/// commit that it knows of.
 fn read_together(connection: &Connection, cache: &Cache, first: Job, jobs: &Receiver<Job>) {
     let others: Vec<Job> = iter::from_fn(|| jobs.try_recv().ok())
         .take(GROUP - 1)
@@ -235,7 +236,7 @@ fn read_together(connection: &Connection, cache: &Cache, first: Job, jobs: &Rece
     let _snapshot = if others.is_empty() {
         None
     } else {
-        // Where there is none to be had, each read asks for its own, and is told why.
+        // If it cannot begin, each read tries its own and returns the error.
         Snapshot::begin(connection).ok().flatten()
     };
     for job in iter::once(first).chain(others) {
@@ -244,8 +245,8 @@ fn read_together(connection: &Connection, cache: &Cache, first: Job, jobs: &Rece
 }
 
 impl Reader<'_> {
-    /// The state that was read, once it was read, if that can be told: a snapshot that was taken between two moments of one
-    /// state is of that state.
+    /// The state that was just read, if it can be determined: if the state is the same before and after, the snapshot
+    /// between has that state.
     fn state(&self) -> Option<State> {
         self.began
             .filter(|began| self.cache.state() == Some(*began))
@@ -269,11 +270,11 @@ impl Reader<'_> {
     }
 }
 
-/// One state of the file, for as long as this is there.
+/// One state of the file, as long as this exists.
 struct Snapshot<'c>(&'c Connection);
 
 impl<'c> Snapshot<'c> {
-    /// Begins one, unless there is one already: of the group that this read is done in.
+    /// Begins a snapshot; `None` if the group already has one.
     fn begin(connection: &'c Connection) -> rusqlite::Result<Option<Self>> {
         if !connection.is_autocommit() {
             return Ok(None);
@@ -282,7 +283,7 @@ impl<'c> Snapshot<'c> {
         Ok(Some(Self(connection)))
     }
 
-    /// A single statement has one of its own.
+    /// A single statement needs none.
     fn for_keys(connection: &'c Connection, keys: &[Key]) -> rusqlite::Result<Option<Self>> {
         match keys.len() {
             0 | 1 => Ok(None),
@@ -293,7 +294,7 @@ impl<'c> Snapshot<'c> {
 
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
-        // It only read. Where that has failed, SQLite may have ended it already.
+        // Nothing was written. After an error, SQLite may have ended it already.
         if !self.0.is_autocommit() {
             let end = self.0.prepare_cached("ROLLBACK");
             let _ = end.and_then(|mut end| end.execute(()));
@@ -301,7 +302,7 @@ impl Drop for Snapshot<'_> {
     }
 }
 
-/// A row whose first columns are version, body and expiry.
+/// Decodes a row whose first columns are version, body and expiry.
 pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
         version: Version::from_bytes(row.get(0)?),
@@ -336,7 +337,7 @@ mod tests {
             .unwrap()
     }
 
-    /// What waits is read from one state, which is none of before it was asked for; the next group's is a later one.
+    /// The waiting reads see one state, from after all were requested; the next group sees a later one.
     #[test]
     fn a_group_is_read_from_one_state_that_begins_once_all_of_it_was_asked_for() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -357,7 +358,7 @@ mod tests {
             });
             queue.try_send(job).unwrap();
         }
-        // Committed after all was asked for, and before any of it is read.
+        // Committed after all reads were requested, and before any of them runs.
         writer
             .lock()
             .unwrap()
@@ -402,7 +403,7 @@ mod tests {
         }
     }
 
-    /// A plan is made once for a connection, whatever is bound to its statement later.
+    /// A statement is planned once per connection, whatever is bound to it later.
     #[test]
     fn a_statement_is_planned_once() {
         let file = tempfile::NamedTempFile::new().unwrap();

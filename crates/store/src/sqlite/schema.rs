@@ -1,15 +1,15 @@
-//! The file's layout, and which releases may work on it.
+//! The file's layout, and which releases can use it.
 //!
-//! Release N writes schema N and runs on N and N + 1, so that servers can be exchanged one by one, and gone back from. So what
-//! a migration leaves behind must still serve the release before, to its very statements.
+//! Release N writes schema N and runs on N and N + 1, so that servers can be upgraded one by one, and downgraded. So
+//! what a migration produces must still work with the exact statements of the previous release.
 //!
 //! | schema | layout |
 //! |---|---|
 //! | 1 | the records in the index of their keys (`WITHOUT ROWID`) |
-//! | 2 | the same columns in a table of its own, in order of their insertion, beside an index of the keys |
+//! | 2 | the same columns in a separate table, in order of insertion, with an index of the keys |
 //!
-//! An index whose entries are whole records is deep, and each step of a search in it reads a page of a few of them. Beside
-//! it, what is inserted at once lies at the table's end, whatever collections it is of.
+//! An index whose entries are whole records is deep, and each step of a search in it reads a page with only a few of
+//! them. With a separate table, records inserted together are adjacent at its end, whatever their collections.
 
 use std::{
     path::Path,
@@ -32,7 +32,7 @@ const CREATE: &str = "
     CREATE INDEX records_by_expiry ON records (expires_at, key) WHERE expires_at IS NOT NULL;
 ";
 
-/// Makes way for it, and fills it in key order.
+/// Creates the new table and fills it in key order.
 const REBUILD: [&str; 3] = [
     "ALTER TABLE records RENAME TO records_of_schema_1; DROP INDEX records_by_expiry;",
     CREATE,
@@ -43,22 +43,22 @@ const REBUILD: [&str; 3] = [
 
 /// The schema that this release writes.
 const SCHEMA: u32 = 2;
-/// The newest that it runs on.
+/// The newest schema that this release runs on.
 const NEWEST: u32 = SCHEMA + 1;
 
-/// What the table is called once its records were moved to another store. Whoever has the file open then finds none, and
-/// whoever opens it is told.
+/// The table's name once its records were moved to another store. A process that has the file open then finds no
+/// records, and opening it fails.
 pub(super) const MOVED: &str = "moved_records";
-/// The schema that a moved file names, newer than any: releases that know of no moving refuse it, too.
+/// The schema number of a moved file. It is newer than any, so that releases that do not support moving reject it too.
 const MOVED_SCHEMA: u32 = i32::MAX as u32;
 
-/// `kprf`, in the file's header, for the `file` command and for us.
+/// `kprf`, in the file's header, to identify the file, also for the `file` command.
 const APPLICATION_ID: i64 = 0x6B70_7266;
 
-/// Opens the file at `path`: checks whose it is and which schema it has, and brings it to this release's.
+/// Opens the file at `path`, checks that it is a store and which schema it has, and migrates it to this release's.
 ///
-/// Waits at least the options' timeout while others have it locked: to change the journal mode SQLite asks for a lock that
-/// it is refused at once, whatever the connection's own timeout.
+/// Retries at least until the options' timeout while other processes lock it. To change the journal mode, SQLite needs
+/// a lock that is refused at once, whatever the connection's own timeout.
 pub(super) fn open(
     path: &Path,
     options: &SqliteOptions,
@@ -72,22 +72,22 @@ pub(super) fn open(
                 if start.elapsed() < options.busy_timeout => {}
             Err(error) => return Err(error),
         }
-        // Two that wait for the other to let go of the file must do so, and not at one time.
+        // Two processes that wait for each other must both release the file, but at different times.
         drop(connection);
         std::thread::sleep(pause());
     }
 }
 
-/// From 5 to 30 milliseconds.
+/// A random pause of 5 to 30 milliseconds.
 fn pause() -> Duration {
     let mut random = [0];
     SystemEntropy::new().fill(&mut random);
     Duration::from_millis(5) + Duration::from_micros(100) * u32::from(random[0])
 }
 
-/// Checks the file and brings it to this release's schema, if nobody is in the way.
+/// Checks the file and migrates it to this release's schema, unless another process blocks that.
 pub(super) fn prepare(path: &Path, connection: &Connection) -> Result<Migration, OpenError> {
-    // Before anything is changed, the journal mode included.
+    // Checked before anything is changed, including the journal mode.
     let found = inspect(&transaction(connection, TransactionBehavior::Deferred)?)?;
     let is_rebuilt = found == 1 && rebuild(path, connection)?;
     let mode = set_journal_mode(connection, "WAL").map_err(engine_error)?;
@@ -95,11 +95,11 @@ pub(super) fn prepare(path: &Path, connection: &Connection) -> Result<Migration,
         let detail = format!("journal mode {mode}: the file system has no shared memory for WAL");
         return Err(EngineError::Other { detail }.into());
     }
-    // Again, for another process may be at the same.
+    // Checked again, since another process may be doing the same.
     let transaction = transaction(connection, TransactionBehavior::Immediate)?;
     let found = inspect(&transaction)?;
     if found == 1 {
-        // The release before has just made it.
+        // The previous release has just created it.
         return Err(OpenError::InUse { found });
     }
     if found == 0 {
@@ -116,27 +116,29 @@ pub(super) fn prepare(path: &Path, connection: &Connection) -> Result<Migration,
     })
 }
 
-/// Brings schema 1 to 2, in one transaction and while nobody else has the file open. `false` if another process was faster.
+/// Migrates schema 1 to 2, in one transaction and while no other process has the file open. Returns `false` if another
+/// process did it first.
 ///
-/// Outside of WAL mode: a rollback journal takes only what is overwritten, which is little, and the copy is written once,
-/// to the file. Half a copy that a process left behind is taken back by whoever opens the file next, of whatever release.
+/// It does not use WAL mode. A rollback journal contains only overwritten pages, which are few, and the copy is written
+/// once, directly to the file. If the process is killed, the partial copy is rolled back when the file is next opened,
+/// by any release.
 fn rebuild(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
     let in_use = |error: rusqlite::Error| match engine_error(error) {
         EngineError::Busy { .. } => OpenError::InUse { found: 1 },
         error => error.into(),
     };
-    // A journal that came back after the loss of power would take back what was acknowledged since.
+    // A journal that reappeared after a loss of power would roll back commits acknowledged since.
     connection
         .pragma_update(None, "synchronous", "EXTRA")
         .map_err(engine_error)?;
-    // Refused while anybody else has the file open.
+    // Refused while any other process has the file open.
     let mode = set_journal_mode(connection, "DELETE").map_err(in_use)?;
     let transaction =
         Transaction::new_unchecked(connection, TransactionBehavior::Exclusive).map_err(in_use)?;
     let still: String = transaction
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
         .map_err(engine_error)?;
-    // Another process may have come in between, and may have done it.
+    // Another process may have opened the file in between, or have migrated it.
     if ![&mode, &still]
         .iter()
         .all(|mode| mode.eq_ignore_ascii_case("delete"))
@@ -155,7 +157,7 @@ fn rebuild(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// Whether the disk has room for all records once more: what they took is only free once they are copied.
+/// Checks that the disk has room for a second copy of all records. The space of the old one is free only after copying.
 fn find_room(path: &Path, transaction: &Transaction<'_>) -> Result<(), OpenError> {
     let number = |name| {
         transaction
@@ -172,7 +174,7 @@ fn find_room(path: &Path, transaction: &Transaction<'_>) -> Result<(), OpenError
 }
 
 fn check_room(used: u64, free: Option<u64>) -> Result<(), EngineError> {
-    // Each key is kept twice from then on; and the journal takes a little.
+    // Each key is then stored twice, and the journal takes a little.
     let needed = used.saturating_add(used / 2).saturating_add(1 << 20);
     match free {
         Some(free) if free < needed => Err(EngineError::Full {
@@ -190,7 +192,7 @@ fn set_schema(transaction: &Transaction<'_>) -> Result<(), OpenError> {
         .map_err(|error| engine_error(error).into())
 }
 
-/// The mode that there is then.
+/// Sets the journal mode, and returns the resulting one.
 fn set_journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
     connection.pragma_update_and_check(None, "journal_mode", mode, |row| row.get(0))
 }
@@ -202,7 +204,7 @@ fn transaction(
     Transaction::new_unchecked(connection, behavior).map_err(open_error)
 }
 
-/// The file's schema, 0 for an empty file. In one transaction, for others may be creating it.
+/// The file's schema, 0 for an empty file. Takes one transaction, since others may be creating the file.
 fn inspect(transaction: &Transaction<'_>) -> Result<u32, OpenError> {
     let number = |sql| {
         transaction
@@ -239,21 +241,21 @@ pub(super) fn is_moved(connection: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Takes the records away from whoever has the file open, in one transaction. Where they were taken away before, that is durable
-/// once this returns.
+/// Moves the records away, in one transaction, so that no process can use them. If they were moved before, that is
+/// durable once this returns.
 pub(super) fn move_away(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     if !is_moved(&transaction)? {
         transaction.execute_batch(&format!("ALTER TABLE records RENAME TO {MOVED}"))?;
     }
-    // Whether it differs or not: a commit that writes nothing syncs nothing, and whoever moved them may have been killed before
-    // that was synced.
+    // Written even if it does not change: a commit that writes nothing syncs nothing, and the process that moved them
+    // may have been killed before its sync.
     transaction.pragma_update(None, "user_version", MOVED_SCHEMA)?;
     transaction.commit()
 }
 
-/// Tells another program's file from an engine that fails.
+/// Distinguishes another program's file from a failing engine.
 pub(super) fn open_error(error: rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign {

@@ -1,4 +1,4 @@
-//! One state of the file, read by a thread of its own for as long as somebody wants it.
+//! One state of the file, read by its own thread as long as the snapshot exists.
 
 use std::{path::Path, sync::mpsc, thread, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     scan::{Page, SNAPSHOT_PATIENCE},
 };
 
-/// The table is called otherwise once the records were moved.
+/// The table has another name once the records were moved.
 fn page_of(table: &str) -> String {
     format!("SELECT version, body, expires_at, key FROM {table} WHERE key > ?1 ORDER BY key")
 }
@@ -28,22 +28,22 @@ struct Wanted {
     reply: oneshot::Sender<Rows>,
 }
 
-/// Fixes the state of a file, and says how its pages are asked for.
+/// Fixes the state of a file, and returns the query for its pages.
 type Fix = fn(&Path, &SqliteOptions) -> Result<(Connection, String), EngineError>;
 
-/// The thread ends with it.
+/// A snapshot; its thread ends with it.
 #[derive(Debug)]
 pub(super) struct SqliteSnapshot {
     queue: mpsc::Sender<Wanted>,
 }
 
 impl SqliteSnapshot {
-    /// Answers once the state is fixed: what is committed from then on is not in it.
+    /// Returns once the state is fixed: later commits are not in it.
     pub(super) async fn begin(path: &Path, options: &SqliteOptions) -> Result<Self, EngineError> {
         Self::of(path, options, fix, SNAPSHOT_PATIENCE).await
     }
 
-    /// Of a file whose records were moved.
+    /// Begins a snapshot of a file whose records were moved.
     pub(super) async fn of_moved(
         path: &Path,
         options: &SqliteOptions,
@@ -51,7 +51,7 @@ impl SqliteSnapshot {
         Self::of(path, options, fix_moved, SNAPSHOT_PATIENCE).await
     }
 
-    /// Given up once nobody has asked for a page for as long as `patience`.
+    /// Begins a snapshot, which ends if no page is requested for `patience`.
     async fn of(
         path: &Path,
         options: &SqliteOptions,
@@ -66,7 +66,7 @@ impl SqliteSnapshot {
             .stack_size(512 * 1024)
             .spawn(move || match fix(&path, &options) {
                 Ok((connection, sql)) => {
-                    // Whoever has given up wants no page either.
+                    // If the caller has given up, it requests no page either.
                     let _ = begun.send(Ok(()));
                     serve(connection, &sql, &wanted, patience);
                 }
@@ -96,21 +96,21 @@ impl EngineSnapshot for SqliteSnapshot {
     }
 }
 
-/// What is asked for once the thread has ended.
+/// The error of a request after the thread has ended.
 fn given_up() -> EngineError {
     EngineError::Other {
         detail: "nobody read from the snapshot for so long that it was given up".to_owned(),
     }
 }
 
-/// A connection whose reads are all of the state that there is now, and how its pages are read.
+/// Returns a connection that reads the current state, and the query for its pages.
 fn fix(path: &Path, options: &SqliteOptions) -> Result<(Connection, String), EngineError> {
     let (connection, is_moved) = begin(path, options).map_err(engine_error)?;
     let table = if is_moved { schema::MOVED } else { "records" };
     Ok((connection, page_of(table)))
 }
 
-/// The same of a file whose records were moved.
+/// Does the same for a file whose records were moved.
 fn fix_moved(path: &Path, options: &SqliteOptions) -> Result<(Connection, String), EngineError> {
     let (connection, is_moved) = begin(path, options).map_err(engine_error)?;
     if !is_moved {
@@ -118,14 +118,14 @@ fn fix_moved(path: &Path, options: &SqliteOptions) -> Result<(Connection, String
             detail: "its records were not moved".to_owned(),
         });
     }
-    // Whoever moved them may have been killed before that was synced, and what is read here is taken for the last of them.
+    // The process that moved them may have been killed before its sync, and the records read here are treated as final.
     files::sync_log(path).map_err(|error| EngineError::Io {
         detail: format!("{}: {error}", path.display()),
     })?;
     Ok((connection, page_of(schema::MOVED)))
 }
 
-/// A transaction has a state from its first read on, which here tells whether the records were moved.
+/// A transaction's state is fixed by its first read, which here checks whether the records were moved.
 fn begin(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, bool)> {
     let connection = connect(path, options, Access::Read)?;
     connection.execute_batch("BEGIN")?;
@@ -133,13 +133,13 @@ fn begin(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, 
     Ok((connection, is_moved))
 }
 
-/// While the state is kept, the log grows with all that is committed.
+/// Serves pages. While the state is kept, the log grows with every commit.
 fn serve(connection: Connection, sql: &str, queue: &mpsc::Receiver<Wanted>, patience: Duration) {
     while let Ok(wanted) = queue.recv_timeout(patience) {
         let page = page(&connection, sql, &wanted.after, wanted.bytes);
         let _ = wanted.reply.send(page.map_err(engine_error));
     }
-    // Before the queue is: whoever is told that the state was given up finds that it was.
+    // Dropped before the queue, so that the state has really ended when callers are told so.
     drop(connection);
 }
 
@@ -164,7 +164,7 @@ fn page(
 mod tests {
     use super::*;
 
-    /// As where a backup is written to hangs.
+    /// As when the target of a backup hangs.
     #[tokio::test]
     async fn a_state_that_nobody_reads_from_is_given_up_and_the_log_can_be_emptied() {
         let folder = tempfile::tempdir().unwrap();
@@ -177,7 +177,7 @@ mod tests {
             .execute_batch("INSERT INTO records (key, version, body) VALUES (x'00', x'00', x'00')")
             .unwrap();
         let refused = loop {
-            // One that was asked for in time is answered, of before the record.
+            // A request in time is answered from before the record was added.
             match snapshot.page(None, 1).await {
                 Ok(page) => assert!(page.is_empty(), "{page:?}"),
                 Err(error) => break error,

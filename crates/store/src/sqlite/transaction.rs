@@ -1,4 +1,4 @@
-//! Group commit: many batches in one transaction, each with a verdict of its own.
+//! Group commit: many batches in one transaction, each with its own verdict.
 
 use rusqlite::{Connection, ErrorCode, Statement, params};
 
@@ -7,17 +7,17 @@ use crate::{Change, Changes, EngineError, Entry, Row, Timestamp};
 
 pub(super) enum Work {
     Batch(Changes),
-    /// Takes the lock for writing and lets go of it, to find out whether it is to be had.
+    /// Takes and releases the write lock, to check that it is available.
     Lock,
-    /// Writes without changing anything, to find out whether writing works.
+    /// Writes without changing anything, to check that writing works.
     Probe {
-        /// How many bytes are known to have room, in the group's size.
+        /// The number of bytes known to have room, comparable to a group's size.
         size: u64,
     },
 }
 
 impl Work {
-    /// How many bytes the log may grow by, more or less; at least one, if anything is written.
+    /// Approximately how many bytes the log may grow; at least one, if anything is written.
     pub(super) fn size(&self) -> u64 {
         const PAGE: u64 = 4_096;
         let changes = match self {
@@ -35,10 +35,10 @@ impl Work {
     }
 }
 
-/// The entry of a batch that conflicted, if one did.
+/// The entry at which a batch conflicted, if it did.
 pub(super) type Verdict = Option<usize>;
 
-/// What became of a group, work by work, or why all of it failed.
+/// The verdict of each work of a group, or why the whole group failed.
 pub(super) type Outcome = Result<Vec<Verdict>, Failure>;
 
 /// Why a whole group failed.
@@ -68,7 +68,7 @@ impl<'c> Transactions<'c> {
         let prepare = |sql| connection.prepare(sql);
         Ok(Self {
             connection,
-            // At once, for a lock that is only asked for later may be refused without waiting.
+            // Takes the lock at once, since a later upgrade may be refused without waiting.
             begin: prepare("BEGIN IMMEDIATE")?,
             commit: prepare("COMMIT")?,
             rollback: prepare("ROLLBACK")?,
@@ -97,8 +97,8 @@ impl<'c> Transactions<'c> {
         })
     }
 
-    /// One transaction for the whole group; `begun` is told when nobody else can write any more. On failure none of it is
-    /// there, and no transaction is open unless the connection is past help.
+    /// Runs one transaction for the whole group. Calls `begun` when no other process can write any more. On failure
+    /// nothing is applied, and no transaction is open unless the connection is unusable.
     pub(super) fn run<'w>(
         &mut self,
         group: impl Iterator<Item = &'w Work> + Clone,
@@ -111,22 +111,23 @@ impl<'c> Transactions<'c> {
         self.commit.execute(()).map_err(|error| {
             self.abandon();
             match error.sqlite_error_code() {
-                // Refused before the frame that commits was written to the log.
+                // Refused before the commit frame was written to the log.
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull) => {
                     Failure::NotApplied(engine_error(error))
                 }
-                // That frame may be in the log, without readers being told of it: if the power
-                // fails before another transaction has overwritten it, recovery will find it.
+                // The commit frame may be in the log, although readers do not see it. If the power fails before another
+                // transaction overwrites it, recovery will find it.
                 _ => Failure::Unknown(engine_error(error)),
             }
         })?;
         Ok(conflicts)
     }
 
-    /// Every batch of the group in a transaction, up to `COMMIT`.
+    /// Applies every batch of the group in a transaction, up to `COMMIT`.
     ///
-    /// In a savepoint each page that is changed is copied first, which costs more than the change, and few batches conflict.
-    /// So there are none until one does that has written: then all of the group is taken back, and done again with them.
+    /// In a savepoint each changed page is copied first, which costs more than the change, and few batches conflict. So
+    /// savepoints are not used until a batch conflicts after it has written. Then the whole group is rolled back and
+    /// redone with savepoints.
     fn apply<'w>(
         &mut self,
         group: impl Iterator<Item = &'w Work> + Clone,
@@ -144,7 +145,7 @@ impl<'c> Transactions<'c> {
             }
         };
         if self.connection.is_autocommit() {
-            // SQLite took all of it back, by itself.
+            // SQLite rolled everything back by itself.
             return Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
                 Some("SQLite left the transaction".to_owned()),
@@ -153,7 +154,7 @@ impl<'c> Transactions<'c> {
         Ok(verdicts)
     }
 
-    /// `None` if a batch conflicts of which something is written.
+    /// Returns `None` if a batch conflicts after it has written.
     fn without_savepoints<'w>(
         &mut self,
         group: impl Iterator<Item = &'w Work>,
@@ -166,7 +167,7 @@ impl<'c> Transactions<'c> {
         verdicts.collect()
     }
 
-    /// All of one batch; `None` if it conflicts and something of it is written.
+    /// Applies a whole batch. Returns `None` if it conflicts after it has written.
     fn apply_whole(&mut self, changes: &Changes) -> rusqlite::Result<Option<Verdict>> {
         let mut has_written = false;
         for entry in changes.entries() {
@@ -190,9 +191,9 @@ impl<'c> Transactions<'c> {
         verdicts.collect()
     }
 
-    /// All of one batch, or nothing of it.
+    /// Applies a whole batch, or nothing of it.
     fn apply_or_undo(&mut self, changes: &Changes) -> rusqlite::Result<Verdict> {
-        // One statement is all or nothing by itself.
+        // A single statement is atomic by itself.
         if let [entry] = changes.entries() {
             return Ok((!self.apply_entry(entry, changes.now())?).then_some(entry.index));
         }
@@ -208,7 +209,7 @@ impl<'c> Transactions<'c> {
         Ok(None)
     }
 
-    /// Whether the record was in the state that the entry asks for.
+    /// Applies the entry. Returns whether the record was in the required state.
     fn apply_entry(&mut self, entry: &Entry, now: Timestamp) -> rusqlite::Result<bool> {
         let (key, now) = (entry.key.as_bytes(), millis(now));
         let changed = match &entry.change {
@@ -257,7 +258,7 @@ impl<'c> Transactions<'c> {
         Ok(None)
     }
 
-    /// Ends a transaction that failed. Should even that fail, the connection is given up.
+    /// Ends a failed transaction. If even that fails, the connection is given up.
     fn abandon(&mut self) {
         if !self.connection.is_autocommit() {
             let _ = self.rollback.execute(());
@@ -334,11 +335,11 @@ mod tests {
         assert_eq!(names(&connection), ["case/a", "case/b", "case/d"]);
     }
 
-    /// Where nothing is to be taken back the group is done in one go: `begun` is told of each transaction.
+    /// If nothing must be rolled back, the group runs once. `begun` is called for each transaction.
     #[test]
     fn a_group_is_begun_again_only_if_a_batch_that_conflicts_has_written() {
         for (group, expected, found, begins) in [
-            // The entries are in the order of their keys.
+            // The entries are in key order.
             (
                 [&["b", "c"][..], &["a", "d"]],
                 [None, None],
@@ -462,7 +463,7 @@ mod tests {
         assert_eq!(schema, 2);
     }
 
-    /// It is how the writer knows that a commit is its own.
+    /// The writer recognises its own commits by this.
     #[test]
     fn what_writes_nothing_does_not_call_the_hook() {
         let (_folder, mut connection) = database();

@@ -1,4 +1,4 @@
-//! The thread that writes, and the queue before it.
+//! The writing thread, and its queue.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,15 +24,15 @@ use super::{
 };
 use crate::{Changes, CommitError, CommitObserver, EngineError, NotApplied, observer::Observed};
 
-/// Batches that one transaction takes at most.
+/// The maximum number of batches in one transaction.
 const GROUP: usize = 256;
-/// Batches that wait for the writer before callers wait for room.
+/// How many batches may be queued before callers wait.
 const QUEUE: usize = 1_024;
-/// Pages in the write-ahead log from which on it is copied back into the file, 16 MiB: a page that is written again and
-/// again is copied once, and the file is synced as seldom. No more than one part of the log's index has (4,062), so that
-/// readers look a page up in one place.
+/// The size of the write-ahead log, in pages, from which it is copied back into the file: 16 MiB. The larger it is, the
+/// less often pages are copied and the file is synced. It stays below one segment of the log's index (4,062 pages), so
+/// that readers look a page up in one place.
 const CHECKPOINT_PAGES: i32 = 4_000;
-/// To how many bytes a log that once grew large is cut when it is next begun anew.
+/// The size, in bytes, to which a log that grew larger is truncated when it restarts.
 const LOG_SIZE_LIMIT: i64 = 32 << 20;
 
 #[derive(Debug)]
@@ -42,9 +42,9 @@ pub(super) struct Writer {
     observed: Arc<Observed>,
 }
 
-/// The size in bytes of the largest group that has failed since one as large succeeded; 0 if none.
+/// The size in bytes of the largest group that failed, until one as large succeeds; 0 if none.
 ///
-/// On a disk that is all but full a small group's success says nothing of a large one.
+/// On an almost full disk, the success of a small group does not prove that a large one works.
 #[derive(Debug, Default)]
 struct Doubt(AtomicU64);
 
@@ -53,7 +53,7 @@ impl Doubt {
         self.0.fetch_max(failed, Ordering::Relaxed);
     }
 
-    /// Only the writer's thread calls this, as it does the other: nothing comes in between.
+    /// Only the writer's thread calls this and `raised`, so nothing can happen between load and store.
     fn dispelled(&self, succeeded: u64) {
         if succeeded >= self.0.load(Ordering::Relaxed) {
             self.0.store(0, Ordering::Relaxed);
@@ -111,20 +111,20 @@ impl Writer {
         }
     }
 
-    /// How much was to be written when it last failed, if that has not been made up for.
+    /// The size of the largest failed group, if none as large has succeeded since.
     pub(super) fn doubt(&self) -> Result<Option<u64>, EngineError> {
         self.is_open()?;
         let size = self.doubt.0.load(Ordering::Relaxed);
         Ok((size > 0).then_some(size))
     }
 
-    /// Writes, to find out whether that works. Success dispels the doubt about groups up to `size`, for which the
-    /// caller has found room.
+    /// Writes, to check that it works. Success clears the doubt about groups up to `size`, for which the caller has
+    /// checked that there is room.
     pub(super) async fn probe(&self, size: u64) -> Result<(), EngineError> {
         failure_of(self.write(Work::Probe { size }).await)
     }
 
-    /// Waits for the lock for writing, which another process may keep, but no longer than this.
+    /// Waits for the write lock, which another process may hold, for at most `patience`.
     pub(super) async fn lock(&self, patience: Duration) -> Result<(), EngineError> {
         match timeout(patience, self.write(Work::Lock)).await {
             Ok(outcome) => failure_of(outcome),
@@ -139,7 +139,7 @@ impl Writer {
     }
 
     pub(super) async fn close(&self) {
-        // An error says that it is closed.
+        // An error means that it is closed already.
         let _ = self.queue.send(Message::Close).await;
     }
 
@@ -150,14 +150,14 @@ impl Writer {
             .send(Message::Write(work, reply))
             .await
             .map_err(closed)?;
-        // The thread answers all that it took, unless it panics: then nobody knows.
+        // The thread answers everything that it took, unless it panics; then the outcome is unknown.
         answer
             .await
             .unwrap_or(Err(CommitError::Unknown(EngineError::Closed)))
     }
 }
 
-/// What failed of a work that conflicts with nothing, and is within every limit.
+/// Returns the failure of work that cannot conflict and is within every limit.
 fn failure_of(outcome: Result<(), CommitError>) -> Result<(), EngineError> {
     match outcome {
         Err(CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error)) => {
@@ -181,7 +181,7 @@ struct Thread {
 }
 
 impl Thread {
-    /// Serves until the queue is closed and empty, with another connection when one broke.
+    /// Serves until the queue is closed and empty; reconnects if a connection breaks.
     fn run(mut self, connection: Connection) {
         let mut opened = Ok(connection);
         loop {
@@ -189,7 +189,7 @@ impl Thread {
             match served {
                 Ok(Served::All) => return,
                 Ok(Served::UntilBroken) => {}
-                // No connection, so the next group learns why, and then another is tried.
+                // Without a connection, the next group gets the error, and then another connection is tried.
                 Err(error) => match self.next_group() {
                     None => return,
                     Some(group) => {
@@ -203,7 +203,7 @@ impl Thread {
         }
     }
 
-    /// Another connection, to the same file.
+    /// Opens another connection to the same file.
     fn reopen(&self) -> Result<Connection, EngineError> {
         self.identities.check()?;
         let connection =
@@ -212,7 +212,7 @@ impl Thread {
         Ok(connection)
     }
 
-    /// One transaction for the whole group. Nothing is acknowledged that the next start would not find.
+    /// Runs one transaction for the whole group. Acknowledges only what the next start would find.
     fn commit(&self, transactions: &mut Transactions<'_>, group: &[(Work, Reply)]) -> Outcome {
         self.identities.check().map_err(Failure::NotApplied)?;
         self.has_written.store(false, Ordering::Relaxed);
@@ -243,8 +243,8 @@ impl Thread {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", LOG_SIZE_LIMIT)?;
         let (wal_pages, has_written) = (self.wal_pages.clone(), self.has_written.clone());
-        // Called by a commit that has written to the log, and by no other. An error from here would be taken for the
-        // commit's, which it is not.
+        // Called only by a commit that has written to the log. It returns no error, since that would be reported as the
+        // commit's.
         connection.wal_hook(Some(move |_: &mut _, pages| {
             wal_pages.store(pages, Ordering::Relaxed);
             has_written.store(true, Ordering::Relaxed);
@@ -260,11 +260,11 @@ impl Thread {
                 self.doubt.dispelled(size(&group));
             }
             answer(group, &outcome, &self.observed);
-            // After the answers, which it would only delay. After a failure too: on a full disk
-            // the log may then be begun anew in place.
+            // After the answers, so as not to delay them. Also after a failure: on a full disk the log can then restart
+            // in place.
             if failed || self.wal_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
                 self.wal_pages.store(0, Ordering::Relaxed);
-                // The log keeps what could not be copied; the next time will do.
+                // What could not be copied stays in the log until the next time.
                 let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));
             }
             if failed && !connection.is_autocommit() {
@@ -274,7 +274,7 @@ impl Thread {
         Ok(Served::All)
     }
 
-    /// All that waits, up to [`GROUP`]; waits for the first. `None` once closed and drained.
+    /// Returns all waiting work, up to [`GROUP`], after waiting for the first. `None` once closed and drained.
     fn next_group(&mut self) -> Option<Vec<(Work, Reply)>> {
         let mut messages = Vec::with_capacity(GROUP);
         loop {
@@ -313,13 +313,13 @@ fn answer(group: Vec<(Work, Reply)>, outcome: &Outcome, observed: &Observed) {
         Err(Failure::NotApplied(error)) => Err(NotApplied::from(error.clone()).into()),
         Err(Failure::Unknown(error)) => Err(CommitError::Unknown(error.clone())),
     };
-    // A probe is nobody's commit.
+    // A probe is not a commit of any caller.
     let batches = group.iter().enumerate();
     let batches = batches.filter(|(_, (work, _))| matches!(work, Work::Batch(_)));
     let results: Vec<_> = batches.map(|(at, _)| result(at)).collect();
     observed.committed(&results);
     for (at, (_, reply)) in group.into_iter().enumerate() {
-        // Nobody listens if the caller has given up.
+        // There is no receiver if the caller has given up.
         let _ = reply.send(result(at));
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that are lost, one by one, in a way that is known.
+//! Lost answers, each lost at a known point.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
     workload::keep_a_log,
 };
 
-/// The engine behind a proxy, with one connection that is made already, and a log of what is written.
+/// The engine behind a proxy, with one connection already open, and a log of what is written.
 async fn behind_a_proxy(
     database: &Database<Arc<Postgres>>,
     options: &PostgresOptions,
@@ -31,7 +31,7 @@ async fn behind_a_proxy(
     (proxy, engine, back_door)
 }
 
-/// One connection, so that it is the one that breaks.
+/// Options for one connection, so that it is the one that breaks.
 fn one() -> PostgresOptions {
     let mut options = PostgresOptions::default();
     options.connections = 1;
@@ -80,7 +80,7 @@ async fn a_commit_that_never_arrived_is_tried_again() {
 async fn a_commit_of_which_a_part_arrived_is_tried_again() {
     let database = Database::new();
     let (proxy, engine, back_door) = behind_a_proxy(&database, &one()).await;
-    // Some of it: the transaction is open, and waits for more.
+    // Only a part arrives: the transaction is open, and waits for more.
     proxy.cut_after(Some(600), None);
     assert_eq!(commit(&engine, batch(20)).await, Ok(()));
     assert_eq!(written(&back_door).await, 20);
@@ -107,7 +107,7 @@ async fn a_conflict_is_found_again_after_its_answer_was_lost() {
     }
 }
 
-/// What is inserted to ask must not be taken for the commit that was asked about.
+/// The id inserted to read back must not be mistaken for the commit it is about.
 #[tokio::test]
 async fn a_question_whose_own_answer_was_lost_is_asked_again() {
     let database = Database::new();
@@ -128,7 +128,7 @@ async fn a_question_whose_own_answer_was_lost_is_asked_again() {
     assert_eq!(written(&back_door).await, 2);
 }
 
-/// A single statement commits at its end, so that whoever cancels it may come too late.
+/// A single statement commits at its end, so a cancellation may come too late.
 #[tokio::test]
 async fn a_single_statement_that_was_cancelled_is_asked_about() {
     let database = Database::new();
@@ -155,7 +155,7 @@ async fn a_single_statement_that_was_cancelled_is_asked_about() {
     assert_eq!(asked, 1);
 }
 
-/// All else is sent along with `BEGIN`, and must not be done without it.
+/// Everything else is sent along with `BEGIN`, and must not take effect without it.
 #[tokio::test]
 async fn a_transaction_that_was_not_begun_applies_nothing() {
     let database = Database::new();
@@ -203,11 +203,11 @@ async fn a_transaction_that_was_not_begun_applies_nothing() {
         assert_eq!((written(&back_door).await, named().await), before);
         assert_eq!(body(&engine, "kept").await, Some("kept".to_owned()));
     }
-    // The connection is as good as it was.
+    // The connection is still usable.
     assert_eq!(commit(&engine, batch(3)).await, Ok(()));
 }
 
-/// Neither must be taken for done, and its connection has a transaction open that no other may be part of.
+/// Neither may count as done. The connection has an open transaction, which must not be reused.
 #[tokio::test]
 async fn a_transaction_that_was_not_ended_is_not_gone_on_with() {
     let database = Database::new();
@@ -216,7 +216,7 @@ async fn a_transaction_that_was_not_ended_is_not_gone_on_with() {
     assert_eq!(commit(&engine, batch(3)).await, Ok(()));
     assert_eq!(written(&back_door).await, 3, "once");
     assert_eq!(body(&engine, "a0").await, Some("a".to_owned()));
-    // A batch that is too large to be sent at once ends with ROLLBACK where its beginning has failed.
+    // A batch that is too large to be sent at once ends with ROLLBACK if an early entry has failed.
     let large = (0..24).map(|at| insert(&format!("a{at}"), &"x".repeat(512 << 10)));
     proxy.misspell("ROLLBACK");
     assert_eq!(
@@ -258,7 +258,7 @@ async fn an_answer_that_nobody_can_give_is_unknown() {
         options.statement_timeout = Duration::from_millis(500);
         options.commit_timeout = Duration::from_secs(2);
         let (proxy, engine, back_door) = behind_a_proxy(&database, &options).await;
-        // Nothing comes back, on any connection, for as long as the engine asks.
+        // No answer comes back, on any connection, as long as the engine tries to read back.
         proxy.fall_silent_after(None, Some(0));
         let outcome = commit(&engine, batch(of)).await;
         assert!(
@@ -280,7 +280,7 @@ async fn a_database_that_is_not_there_applies_nothing_and_is_not_ready() {
     let engine = database.open_with(&options).await;
     commit(&engine, [insert("a", "a")]).await.unwrap();
     database.server.kill().unwrap();
-    // The connections that were there are not known to be gone; the ones made now are refused.
+    // The existing connections are not known to be closed; new ones are refused.
     let outcome = commit(&engine, [insert("b", "b")]).await;
     assert!(
         matches!(
@@ -327,7 +327,7 @@ async fn a_commit_whose_caller_went_away_is_applied_all_the_same() {
     drop(engine.commit(changes([insert("never asked", "a"), insert("b", "b")])));
     until(async || body(&engine, "never asked").await.is_some()).await;
 
-    // One that waits for somebody else's lock when it is given up.
+    // One that waits for another client's lock when it is given up.
     let held = row("held");
     commit(&engine, [(key("held"), Change::Insert(held.clone()))])
         .await

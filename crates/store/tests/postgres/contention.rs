@@ -1,4 +1,4 @@
-//! Other people's locks, and a pool with nothing in it.
+//! Locks of other clients, and an exhausted pool.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ fn is_busy(outcome: &Result<(), CommitError>) -> bool {
     )
 }
 
-/// Returns once somebody waits for a lock.
+/// Returns once a session waits for a lock.
 async fn somebody_waits(back_door: &impl GenericClient) {
     until(async || waiting_for_locks(back_door).await > 0).await;
 }
@@ -68,7 +68,8 @@ async fn a_database_whose_schema_is_locked_is_not_waited_for_without_end() {
         ),
         "{refused}"
     );
-    // What was asked does not wait at the server either, as another session sees: within a transaction it stays as first seen.
+    // The request no longer waits at the server either. Another session checks it, since the view is fixed within a
+    // transaction.
     let observer = database.back_door().await;
     until(async || waiting_for_locks(&observer).await == 0).await;
     back_door.batch_execute("ROLLBACK").await.unwrap();
@@ -108,7 +109,7 @@ async fn a_deadlock_is_tried_again() {
     };
     let commit = engine.commit(changes([(key("a"), replace(&a)), (key("b"), replace(&b))]));
     somebody_waits(&transaction).await;
-    // Each has what the other wants; the engine's transaction is the one that is ended.
+    // Each has what the other needs; the engine's transaction is the one that is ended.
     transaction
         .execute(lock, &[&key("a").as_bytes()])
         .await
@@ -125,9 +126,9 @@ async fn a_deadlock_is_tried_again() {
     .await;
 }
 
-/// Makes every insert fail to serialise until it has been tried so often.
+/// Makes every insert fail to serialise until it has been tried this many times.
 async fn fail_to_serialise(back_door: &Client, tries: u32) {
-    // A sequence counts on where a transaction is taken back.
+    // A sequence keeps its value when a transaction is rolled back.
     let sql = format!(
         "CREATE SEQUENCE tries;
          CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
@@ -230,7 +231,7 @@ async fn a_pool_that_is_used_up_makes_callers_wait_and_then_says_so() {
     assert_eq!(engine.ready().await, Ok(()));
 }
 
-/// It could be known for certain, and was told as unknown, or too late for anybody who waits.
+/// A regression: it was reported as unknown although it could be determined, or too late for any caller.
 #[tokio::test]
 async fn a_commit_waits_no_longer_for_a_connection_than_it_may_take() {
     let database = Database::new();
@@ -247,7 +248,7 @@ async fn a_commit_waits_no_longer_for_a_connection_than_it_may_take() {
     until(async || engine.is_empty().await == Ok(true)).await;
 }
 
-/// Requirers share a record; a lock of their own would make each wait for the one before.
+/// Batches that require a record share a lock; with exclusive locks each would wait for the one before.
 #[tokio::test]
 async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_comes_free() {
     let database = Database::new();
@@ -265,7 +266,7 @@ async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_come
     options.statement_timeout = Duration::from_secs(60);
     options.acquire_timeout = Duration::from_secs(60);
     PostgresEngine::migrate(&url, &options).await.unwrap();
-    // The server takes a moment to notice that the one who migrated has gone.
+    // The server takes a moment to notice that the migrating client has disconnected.
     let open = async |options: &PostgresOptions| loop {
         match PostgresEngine::open(&url, options).await {
             Ok(engine) if engine.pool().unwrap().most == options.connections => return engine,
@@ -280,7 +281,7 @@ async fn who_is_refused_another_connection_by_the_server_waits_for_one_that_come
             let at = held.version;
             engine.commit(changes([(key("held"), Change::Remove { at })]))
         };
-        // Both of the connections that may be are in use.
+        // Both of the allowed connections are in use.
         let blocked = [remove(), remove()];
         let pool = || engine.pool().unwrap();
         until(async || pool().open == 2 && pool().idle == 0).await;
@@ -337,7 +338,7 @@ async fn those_who_require_one_record_do_not_wait_for_each_other() {
             .collect::<String>()
     );
     back_door.batch_execute(&hold).await.unwrap();
-    // Holds its requirement of `a` while it waits for `b`.
+    // Holds the lock of its requirement of `a` while it waits for `b`.
     let require = || (key("a"), Change::Require { at: a.version });
     let waiting = engine.commit(changes([
         require(),

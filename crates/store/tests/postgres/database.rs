@@ -1,4 +1,4 @@
-//! A database of a test's own, and the two ways into it: the engine's and the back door.
+//! A test's own database, with two ways to access it: the engine and a direct connection.
 
 use std::{panic::Location, sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ impl<S: AsRef<Postgres>> Database<S> {
         Self { server, url }
     }
 
-    /// The database, migrated, by the engine with few connections.
+    /// Opens the migrated database with an engine of few connections.
     pub(crate) async fn open(&self) -> PostgresEngine {
         self.open_with(&frugal()).await
     }
@@ -41,7 +41,7 @@ impl<S: AsRef<Postgres>> Database<S> {
         PostgresEngine::open(&url, options).await.unwrap()
     }
 
-    /// A connection past the engine.
+    /// Opens a direct connection, without the engine.
     pub(crate) async fn back_door(&self) -> Client {
         let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
         tokio::spawn(connection);
@@ -57,7 +57,7 @@ pub(crate) fn parse(url: &str) -> PostgresUrl {
     url.parse().unwrap()
 }
 
-/// The tests share what a server takes.
+/// Few connections, since the tests share the server's.
 pub(crate) fn frugal() -> PostgresOptions {
     let mut options = PostgresOptions::default();
     options.connections = 4;
@@ -99,7 +99,7 @@ pub(crate) async fn body(engine: &dyn Engine, name: &str) -> Option<String> {
 /// Long enough for any machine: it only ends tests that hang.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What it is, unless it does not come: then who waited for it is told.
+/// Waits for a future; if it does not complete in time, the test fails at the caller's line.
 #[track_caller]
 pub(crate) fn in_time<T>(awaited: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = Location::caller();
@@ -109,7 +109,7 @@ pub(crate) fn in_time<T>(awaited: impl Future<Output = T>) -> impl Future<Output
     }
 }
 
-/// Asks again and again.
+/// Repeats a check until it holds.
 #[track_caller]
 pub(crate) fn until<F: Future<Output = bool>>(
     mut holds: impl FnMut() -> F,

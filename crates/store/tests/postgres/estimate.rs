@@ -1,4 +1,4 @@
-//! What is asked of the server about itself: how many records there are, and what time it is.
+//! Queries about the server itself: the number of records, and the time.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +28,7 @@ async fn the_time_is_that_of_the_servers_clock() {
     let database = Database::new();
     let engine = database.open().await;
     let ours = || Timestamp::from(SystemTime::now());
-    // Whole milliseconds, the nearest ones: one more either way.
+    // Whole milliseconds, rounded: one more either way.
     let one = Duration::from_millis(1);
     let before = ours().saturating_sub(one);
     let theirs = engine.server_time().await.unwrap().unwrap();

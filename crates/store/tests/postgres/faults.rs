@@ -1,4 +1,4 @@
-//! Connections and servers that go away at any moment, with a model of what was acknowledged.
+//! Connections and servers that fail at any moment, checked against a model of what was acknowledged.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,17 +14,17 @@ use super::{
 
 const CALLERS: usize = 4;
 
-/// How many connections are cut: the environment's `KEYPROOF_CUTS`, which is fewer where the same runs again on another
-/// server or toolchain.
+/// How many connections are cut: `KEYPROOF_CUTS` of the environment, which is lower for repeated runs on other servers
+/// or toolchains.
 fn cuts() -> usize {
     std::env::var("KEYPROOF_CUTS").map_or(300, |cuts| cuts.parse().unwrap())
 }
 
-/// A small generator: what a seed picks is the same every time, though not what it meets.
+/// A small generator. A seed gives the same choices each time, but not the same timing.
 struct Random(u64);
 
 impl Random {
-    /// The seed is the environment's `KEYPROOF_SEED`, or the clock's.
+    /// The seed is `KEYPROOF_SEED` of the environment, or from the clock.
     fn new() -> Self {
         let seed: u64 = match std::env::var("KEYPROOF_SEED") {
             Ok(seed) => seed.parse().unwrap(),

@@ -1,4 +1,4 @@
-//! Hosts that a URL names: several, of which one takes writes, and one that does not answer.
+//! URLs with several hosts, of which one accepts writes, and with hosts that do not answer.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,7 +24,7 @@ use super::{
 
 const STANDBY: &str = "standby1";
 
-/// User and password, host and port, and the database of a URL.
+/// The user with password, the host with port, and the database of a URL.
 fn parts(url: &str) -> (&str, &str, &str) {
     let (before, rest) = url.split_once('@').unwrap();
     let (host, database) = rest.split_once('/').unwrap();
@@ -39,7 +39,7 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used_whichever_it_becomes
     wait_for(&database.back_door().await, STANDBY).await;
     let copy = standby.url_of_copy(&database.url);
     let ((user, primary, name), (_, copy, _)) = (parts(&database.url), parts(&copy));
-    // Nothing listens at the first.
+    // Nothing listens at the first host.
     let url = format!("{user}@127.0.0.1:1,{copy},{primary}/{name}");
     let engine = PostgresEngine::open(&parse(&url), &frugal()).await.unwrap();
     assert_eq!(commit(&engine, [insert("before", "a")]).await, Ok(()));
@@ -49,7 +49,7 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used_whichever_it_becomes
     first.close().await;
     database.server.kill().unwrap();
     standby.promote().unwrap();
-    // Nobody would confirm what it commits.
+    // No standby would confirm what it commits.
     let promoted = standby.url_of_copy(&database.url);
     let back_door = tokio_postgres::connect(&promoted, tokio_postgres::NoTls);
     let (back_door, connection) = back_door.await.unwrap();
@@ -61,7 +61,7 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used_whichever_it_becomes
     standby.kill().unwrap();
 }
 
-/// Takes connections, counts them, and says nothing.
+/// Accepts and counts connections, and never answers.
 struct Silent {
     port: u16,
     taken: Arc<AtomicUsize>,
@@ -88,7 +88,7 @@ impl Silent {
     }
 }
 
-/// Takes no connection: its queue is full, so that the kernel drops what comes.
+/// Accepts no connection: its queue is full, so the kernel drops new ones.
 struct Full {
     port: u16,
     _listener: TcpListener,
@@ -157,7 +157,7 @@ async fn a_host_that_says_nothing_keeps_nobody_from_the_next() {
     options.connect_timeout = Duration::from_secs(3);
     let engine = PostgresEngine::open(&parse(&url), &options).await.unwrap();
     assert_eq!(commit(&engine, [insert("before", "a")]).await, Ok(()));
-    // Once: the next connections were to the one that led.
+    // Once: later connections went to the leader.
     assert_eq!(silent.taken(), 1);
 
     let back_door = database.back_door().await;
@@ -169,7 +169,7 @@ async fn a_host_that_says_nothing_keeps_nobody_from_the_next() {
     assert_eq!(silent.taken(), 1);
 }
 
-/// As when its machine has lost its network: nobody says so, neither to whom is connected nor to whom wants to be.
+/// As if its machine lost the network: neither existing nor new connections get an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_falls_silent_is_left_for_the_next() {
     let database = Database::new();
@@ -189,7 +189,7 @@ async fn a_leader_that_falls_silent_is_left_for_the_next() {
     assert_eq!(engine.ready().await, Ok(()));
 }
 
-/// As when another leads, while the one before does not know it: what it says may be out of date.
+/// As after a failover that the old leader has not noticed: its data may be outdated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_to_a_former_leader_are_not_used_again() {
     let database = Database::new();
@@ -210,7 +210,7 @@ async fn idle_connections_to_a_former_leader_are_not_used_again() {
     let back_door = database.back_door().await;
     let ours = "FROM pg_stat_activity
         WHERE application_name = 'keyproof' AND datname = current_database()";
-    // The server notices a little later that others have gone.
+    // The server notices a little later that connections have closed.
     until(async || {
         let count = format!("SELECT count(*) {ours}");
         let count: i64 = back_door.query_one(&count, &[]).await.unwrap().get(0);
@@ -220,7 +220,7 @@ async fn idle_connections_to_a_former_leader_are_not_used_again() {
     let terminate = format!("SELECT pg_terminate_backend(pid) {ours} LIMIT 1");
     back_door.query(&terminate, &[]).await.unwrap();
     until(async || {
-        // More than it has: it connects, and finds another that leads.
+        // More reads than connections: the pool connects, and finds the new leader.
         let _ = tokio::join!(read(), read(), read());
         proxy.connections() == 0
     })

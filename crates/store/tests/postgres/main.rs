@@ -1,6 +1,6 @@
-//! What only the engine for many nodes has: a server that can go away, connections that break, other people's locks.
+//! Tests specific to the PostgreSQL engine: failing servers, breaking connections, and locks of other clients.
 //!
-//! A missing PostgreSQL fails these tests; nothing is skipped.
+//! Without PostgreSQL these tests fail; nothing is skipped.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

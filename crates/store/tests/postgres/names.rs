@@ -1,4 +1,4 @@
-//! The ids of batches are forgotten again.
+//! The ids of batches are deleted.
 
 use keyproof_store::Engine;
 

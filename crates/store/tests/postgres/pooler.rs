@@ -22,8 +22,8 @@ async fn through(pooler: &Pooler, url: &str) -> Client {
     client
 }
 
-/// What a session of the server that the pooler has at hand is set to, beside what the pooler itself sets, and how many
-/// statements are prepared there.
+/// The settings of an idle server session of the pooler, beyond those that the pooler itself sets, and the number of
+/// statements prepared in it.
 async fn left_behind(client: &Client) -> Vec<String> {
     let left = "SELECT name || ' = ' || setting FROM pg_settings WHERE source = 'session'
         UNION ALL SELECT name FROM pg_prepared_statements";
@@ -99,13 +99,13 @@ async fn a_pooler_of_sessions_is_as_good_as_the_server() {
     engine.close().await;
 }
 
-/// As many at once as the pool would take connections for, and ready while they are under way.
+/// Works with as many concurrent calls as the pool allows connections, and is ready meanwhile.
 async fn works_with_one_connection(url: &str) {
     let mut options = frugal();
     options.connect_timeout = Duration::from_secs(2);
     let url = parse(url);
     PostgresEngine::migrate(&url, &options).await.unwrap();
-    // Again, as a command after the server.
+    // Twice, like a command run after the server.
     for round in 0..2 {
         let engine = until_opened(&url, &options).await;
         let commits: Vec<_> = (0..8)
@@ -168,7 +168,7 @@ async fn a_pooler_whose_mode_is_changed_makes_the_engine_unready_until_it_is_cha
         let engine = PostgresEngine::open(&url, &options).await.unwrap();
         assert_eq!(engine.ready().await, Ok(()));
         pooler.restart_with(&[OF_A_TRANSACTION]).unwrap();
-        // Others keep the pooler busy.
+        // Other clients keep the pooler busy.
         let other = through(&pooler, &database.url).await;
         if connections == 1 {
             let _ = engine.is_empty().await;

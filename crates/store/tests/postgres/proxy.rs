@@ -1,4 +1,4 @@
-//! A proxy before the server that loses what it is told to lose.
+//! A proxy in front of the server that loses data on request.
 
 use std::{
     io,
@@ -25,18 +25,18 @@ pub(crate) struct Proxy {
 #[derive(Debug)]
 struct State {
     server: AtomicU16,
-    /// How many bytes more are passed on to the server, and back, until all connections are cut.
+    /// How many more bytes pass to the server, and back, before all connections are cut.
     up: AtomicI64,
     down: AtomicI64,
     /// Counts the cuts; every connection ends when it changes.
     cuts: watch::Sender<u64>,
-    /// Whether what is over a limit is swallowed, rather than ending the connection.
+    /// Whether data over the limit is dropped, instead of ending the connection.
     is_silent: AtomicBool,
-    /// A word that reaches the server with another last letter, once.
+    /// A word whose last letter is changed once on its way to the server.
     misspelt: Mutex<Option<&'static str>>,
-    /// Whether the next statement that completes is said to have been cancelled.
+    /// Whether the completion of the next statement is replaced by a cancellation.
     is_cancelled: AtomicBool,
-    /// Whether whoever connects is sent away.
+    /// Whether new connections are refused.
     is_closed: AtomicBool,
 }
 
@@ -63,33 +63,33 @@ impl Proxy {
         Self { port, state }
     }
 
-    /// The URL, with the proxy's port for the server's.
+    /// The URL, with the proxy's port instead of the server's.
     pub(crate) fn url(&self, url: &str) -> String {
         let server = self.state.server.load(Ordering::SeqCst);
         url.replace(&format!(":{server}/"), &format!(":{}/", self.port))
     }
 
-    /// After so many bytes more to the server, and back, every connection is cut, and new ones pass unhindered.
+    /// Cuts every connection after this many more bytes to the server, and back. New ones pass unhindered.
     pub(crate) fn cut_after(&self, up: Option<i64>, down: Option<i64>) {
         self.limit(up, down, false);
     }
 
-    /// After so many bytes more nothing passes any more, though all seem connected.
+    /// Stops all data after this many more bytes, although the connections stay open.
     pub(crate) fn fall_silent_after(&self, up: Option<i64>, down: Option<i64>) {
         self.limit(up, down, true);
     }
 
-    /// Spoils the next such word that is sent to the server, which then cannot make sense of the statement.
+    /// Misspells this word when it is next sent to the server, which then rejects the statement.
     pub(crate) fn misspell(&self, word: &'static str) {
         *self.state.misspelt.lock().unwrap() = Some(word);
     }
 
-    /// The next statement that selects is done, and answered as if it had been cancelled.
+    /// Lets the next selecting statement run, and answers as if it had been cancelled.
     pub(crate) fn answer_cancelled(&self) {
         self.state.is_cancelled.store(true, Ordering::SeqCst);
     }
 
-    /// Takes no more connections, and leaves those that there are.
+    /// Refuses new connections, and keeps the existing ones.
     pub(crate) fn close(&self) {
         self.state.is_closed.store(true, Ordering::SeqCst);
     }
@@ -128,7 +128,7 @@ impl State {
         }
     }
 
-    /// Puts an error in the place of the completion of a statement, in what the server has sent.
+    /// Replaces the completion of a statement by an error, in data from the server.
     fn cancel(&self, bytes: &mut Vec<u8>) {
         const COMPLETION: &[u8] = b"C\0\0\0\x0dSELECT 1\0";
         const FIELDS: &[u8] = b"SERROR\0VERROR\0C57014\0Mcancelled\0\0";

@@ -1,4 +1,4 @@
-//! What a connection is held to, and what an error never says.
+//! The required session settings, and what an error must not contain.
 
 use std::{
     sync::{Arc, Mutex},
@@ -84,7 +84,7 @@ async fn a_commit_that_its_standby_did_not_confirm_is_not_acknowledged() {
     let engine = database.open_with(&options).await;
     let back_door = database.back_door().await;
     let standby = async |name: &str| {
-        // We are not to wait for it ourselves.
+        // This connection itself must not wait for it.
         back_door
             .batch_execute("SET synchronous_commit = local")
             .await
@@ -123,7 +123,7 @@ async fn a_commit_that_its_standby_did_not_confirm_is_not_acknowledged() {
     until(async || commit(&engine, [insert("d", "d")]).await == Ok(())).await;
 }
 
-/// As of a counter that runs out, at every transaction for as long as it does.
+/// Like the warning about a counter that runs out, which comes with every transaction meanwhile.
 #[tokio::test]
 async fn other_warnings_are_the_servers_own_business() {
     let database = Database::new();

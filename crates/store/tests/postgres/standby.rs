@@ -1,5 +1,5 @@
-//! A synchronous standby that is away: what waits for it, what is acknowledged meanwhile, and what it lacks when it is
-//! promoted.
+//! A synchronous standby that is unavailable: what waits for it, what is acknowledged meanwhile, and what it lacks when
+//! it is promoted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use super::database::{Database, NOW, body, changes, commit, frugal, insert, key,
 
 const STANDBY: &str = "standby1";
 
-/// What happens to a write that waits.
+/// What happens to a waiting write.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Cancelled,
@@ -23,7 +23,7 @@ enum Event {
     Restarted(Stop),
 }
 
-/// Commits of this session wait for the standbys of that name; `back_door` itself never does.
+/// Makes commits of this session wait for the standbys of that name; `back_door` itself never does.
 pub(crate) async fn wait_for(back_door: &Client, standbys: &str) {
     back_door
         .batch_execute("SET synchronous_commit = local")
@@ -45,7 +45,7 @@ pub(crate) async fn waiting(back_door: &Client) -> i64 {
     back_door.query_one(waiting, &[]).await.unwrap().get(0)
 }
 
-/// What asks no more than a test can wait for.
+/// Options with timeouts short enough for a test.
 fn impatient() -> PostgresOptions {
     let mut options = frugal();
     options.commit_timeout = Duration::from_secs(3);
@@ -125,7 +125,7 @@ async fn nothing_acknowledged_is_lost_when_a_synchronous_standby_takes_over() {
             unknown.extend(keys);
         }
     }
-    // The primary shows them: what rests on that must not be acknowledged either.
+    // The primary returns them, so what depends on them must not be acknowledged either.
     let seen = engine.get_many(&unknown, NOW).await.unwrap();
     let confirmations = unknown.into_iter().zip(seen).map(|(key, row)| {
         let at = row.unwrap_or_else(|| panic!("{key}")).version;
@@ -150,7 +150,7 @@ async fn nothing_acknowledged_is_lost_when_a_synchronous_standby_takes_over() {
     }
 }
 
-/// Neither the write itself, nor the question what became of it, nor the deletion of old ids.
+/// Neither the write itself, nor reading back its outcome, nor the deletion of old ids.
 #[tokio::test]
 async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
     let database = Database::of(Box::new(Postgres::start().unwrap()));
@@ -173,7 +173,7 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
         for outcome in [alone, among_others] {
             match outcome {
                 Err(CommitError::Unknown(_)) => given_up += 1,
-                // A busy machine has not come to it in time.
+                // A busy machine did not start it in time.
                 Err(CommitError::NotApplied(_)) => {}
                 other => panic!("{other:?}"),
             }
@@ -203,14 +203,14 @@ async fn a_write_whose_standby_comes_back_in_time_is_acknowledged() {
     let terminate =
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     back_door.query(terminate, &[]).await.unwrap();
-    // Now it is the question that waits.
+    // Now the query that reads back is the one that waits.
     until(async || waiting(&back_door).await == 1).await;
     wait_for(&back_door, "").await;
     assert_eq!(commit.await, Ok(()));
     assert_eq!(body(&engine, "a").await, Some("a".to_owned()));
 }
 
-/// A wait that somebody cancels ends in success and a warning, that of the question what became of a write too.
+/// A cancelled wait ends in success with a warning, also for the query that reads back.
 #[tokio::test]
 async fn a_question_whose_wait_is_cancelled_is_not_believed() {
     let database = Database::of(Box::new(Postgres::start().unwrap()));
@@ -226,7 +226,7 @@ async fn a_question_whose_wait_is_cancelled_is_not_believed() {
     );
 }
 
-/// A fence whose wait is cancelled is there, and is not taken for done by whoever finds it.
+/// A fence whose wait is cancelled exists, but does not count as done for a process that finds it.
 #[tokio::test]
 async fn a_fence_that_no_standby_has_is_refused_however_often_it_is_asked_for() {
     let database = Database::of(Box::new(Postgres::start().unwrap()));
@@ -246,7 +246,7 @@ async fn a_fence_that_no_standby_has_is_refused_however_often_it_is_asked_for() 
     assert_eq!(engine.fence().await, Ok(()));
 }
 
-/// As where it was found at a server that leads no more, and the one that leads has not got it.
+/// As if it was found on a former leader, and the current leader does not have it.
 #[tokio::test]
 async fn a_fence_that_the_server_has_not_is_not_confirmed() {
     let database = Database::new();

@@ -1,4 +1,4 @@
-//! TLS, and whose certificate is believed.
+//! TLS, and which certificates are accepted.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use super::{
     standby::{wait_for, waiting},
 };
 
-/// A server whose certificate is for `localhost`, the CA that issued it, and one that did not.
+/// A server with a certificate for `localhost`, the CA that issued it, and another CA.
 struct Site {
     server: Postgres,
     folder: TempDir,
@@ -117,7 +117,7 @@ async fn a_certificate_is_believed_as_far_as_the_url_says() {
     }
 }
 
-/// The request to stop goes by a connection of its own, which is as well protected as the one that it is about.
+/// A cancellation uses a connection of its own, which must be protected like the original.
 #[tokio::test]
 async fn a_write_that_is_given_up_is_cancelled_over_tls() {
     let site = Site::start("host all all 127.0.0.1/32 scram-sha-256\n");

@@ -1,4 +1,4 @@
-//! Callers that change records all the time, a model of what they were told, and a log of what the database did.
+//! Callers that change records all the time, a model of the outcomes they got, and a log of what the database did.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 
 use super::database::{NOW, changes, in_time, key, row};
 
-/// Notes every version that the database writes, in the transaction that writes it.
+/// Logs every version that the database writes, in the transaction that writes it.
 pub(crate) async fn keep_a_log(back_door: &Client) {
     back_door
         .batch_execute(
@@ -46,7 +46,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Each caller replaces a counter of its own, and with each change inserts a record that stays.
+    /// Each caller replaces its own counter, and with each change inserts a record that stays.
     pub(crate) fn start(engine: &Arc<dyn Engine>, truth: &Arc<dyn Engine>, callers: usize) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let applied = Arc::<AtomicUsize>::default();
@@ -69,7 +69,7 @@ impl Workload {
         }
     }
 
-    /// Waits until so many more commits were acknowledged.
+    /// Waits until this many more commits were acknowledged.
     pub(crate) async fn go_on(&self, commits: usize) {
         let enough = self.applied.load(Ordering::SeqCst) + commits;
         in_time(async {
@@ -80,7 +80,7 @@ impl Workload {
         .await;
     }
 
-    /// Ends it, and compares what is there with what the callers were told.
+    /// Stops the callers, and compares the records with the outcomes they got.
     pub(crate) async fn finish(self, truth: &dyn Engine, back_door: &Client) -> Tally {
         self.is_over.store(true, Ordering::SeqCst);
         let mut tally = Tally::default();
@@ -125,7 +125,7 @@ impl Caller {
             }
             let counter = row(&step.to_string());
             let event_key = key(&format!("event {} {step}", self.caller));
-            // Long enough to be sent in several segments, now and then.
+            // Sometimes long enough to be sent in several segments.
             let event = row(&"x".repeat(if step % 8 == 0 { 20_000 } else { 20 }));
             let change = match &self.counter {
                 None => Change::Insert(counter.clone()),
@@ -168,8 +168,8 @@ impl Caller {
         self.counter = Some(row);
     }
 
-    /// Settles what could not be learnt, and tells whether it was applied: a change of the counter, to itself but for
-    /// the version, comes either after it or makes it impossible.
+    /// Resolves an unknown outcome, and returns whether it was applied. It changes only the version of the counter,
+    /// which either comes after that commit or makes it impossible.
     async fn settle(&mut self, key: &Key, unknown: &Row) -> bool {
         let mut was_applied = false;
         loop {

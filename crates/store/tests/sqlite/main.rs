@@ -1,4 +1,4 @@
-//! What only the embedded engine has: a file, a schema, other processes, a queue.
+//! Tests specific to the embedded engine: a file, a schema, other processes, a queue.
 #![cfg(feature = "sqlite")]
 #![expect(clippy::expect_used, reason = "tests may")]
 
@@ -228,7 +228,8 @@ async fn waits_for_another_writer_and_then_says_busy() {
     assert_eq!(bodies(&engine).await, [(b, "b".to_owned())]);
 }
 
-/// Another process, such as a command that was stopped in the middle of a change; nobody writes here, so nothing else finds out.
+/// Another process has the lock, such as a command suspended during a change. Nothing is written here, so only `ready`
+/// can notice.
 #[tokio::test]
 async fn a_store_whose_lock_somebody_keeps_is_not_ready_long_before_a_change_fails_of_it() {
     let folder = folder();
@@ -300,7 +301,7 @@ async fn closing_finishes_what_was_queued() {
             (key.clone(), commit(&*engine, [insert(&key, "a")]).await)
         });
     }
-    // Let some begin; whichever do, the answers and the file must agree.
+    // Some commits begin; whichever do, the answers and the file must agree.
     tokio::task::yield_now().await;
     engine.close().await;
     let mut acknowledged = Vec::new();
@@ -411,7 +412,7 @@ async fn acknowledged_writes_survive_a_kill() {
             .expect("this test again");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut names = Vec::new();
-        // Killed while it writes; what it printed before is read to the end.
+        // Killed while it writes; its output up to then is read to the end.
         for line in lines {
             let line = line.expect("text");
             if let Some(name) = line.strip_prefix("acknowledged ") {
@@ -446,7 +447,7 @@ async fn acknowledged_writes_survive_a_kill() {
     }
 }
 
-/// Every group that was told.
+/// Every group that was reported.
 #[derive(Default)]
 struct Groups(Mutex<Vec<Vec<Result<(), CommitError>>>>);
 
@@ -489,7 +490,7 @@ async fn an_observer_is_told_each_group_before_its_callers() {
         assert_eq!(groups.take(), [[conflict]]);
     }
 
-    // All that waits goes into few transactions; no batch is told twice, and none is left out.
+    // All waiting batches go into few transactions; each is reported exactly once.
     let mut commits = JoinSet::new();
     for number in 0..500 {
         let engine = engine.clone();
@@ -501,7 +502,7 @@ async fn an_observer_is_told_each_group_before_its_callers() {
     assert_eq!(told.iter().map(Vec::len).sum::<usize>(), 500);
     assert!(told.len() < 500, "{}", told.len());
 
-    // Another process holds the file: nothing is applied. The probe that follows is nobody's commit.
+    // Another process has the lock, so nothing is applied. The probe that follows is not reported as a commit.
     let writer = Connection::open(&path).expect("a second connection");
     writer.execute_batch("BEGIN IMMEDIATE").expect("its turn");
     let refused = commit(&*engine, [insert(&Key::new("thing", ["c"]), "")]).await;
@@ -515,7 +516,7 @@ async fn an_observer_is_told_each_group_before_its_callers() {
     assert_eq!(groups.take(), Vec::<Vec<_>>::new());
 }
 
-/// What is done to a file of a store that is open, and how.
+/// A change to a file of an open store, and its name.
 #[cfg(unix)]
 type Displacement = (&'static str, fn(&Path));
 
@@ -565,7 +566,7 @@ async fn a_store_that_was_renamed_deleted_or_replaced_acknowledges_nothing() {
     }
 }
 
-/// Nobody writes, so nothing else would find out.
+/// Nothing is written, so only `ready` can notice.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_store_that_was_moved_is_not_ready_though_nothing_was_written() {
@@ -596,7 +597,7 @@ async fn a_commit_during_which_the_store_is_moved_is_not_acknowledged() {
             let engine = engine.clone();
             async move { commit(&*engine, [insert(&Key::new("a", ["a"]), "a")]).await }
         });
-        // Until it waits for the other writer. Should it come later, it finds the store moved before it begins.
+        // Until it waits for the other writer. If it comes later, it finds the store moved before it begins.
         tokio::time::sleep(Duration::from_millis(100)).await;
         displace(&path);
         other.execute_batch("COMMIT").expect("nothing was written");
@@ -637,7 +638,7 @@ async fn a_store_that_was_put_back_is_gone_on_with() {
     );
 }
 
-/// Others open and close the same store, copy its log back and cut it, and it may be reached by a link.
+/// Other processes open and close the same store, copy its log back and truncate it, and it is opened through a link.
 #[cfg(unix)]
 #[tokio::test]
 async fn what_others_rightly_do_to_a_store_is_no_displacement() {

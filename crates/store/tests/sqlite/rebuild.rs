@@ -1,4 +1,4 @@
-//! A file of schema 1 is written anew when it is opened: all of it or nothing, and only while nobody else has it open.
+//! A file of schema 1 is rewritten when it is opened: all or nothing, and only while no other process has it open.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::{commit, folder, insert, open};
 
-/// Makes a file of schema 1 and gives what is in it, in key order.
+/// Creates a file of schema 1, and returns its contents in key order.
 fn old_file(path: &Path, records: usize) -> Vec<(Key, Row)> {
     let mut connection = Connection::open(path).expect("a new file");
     connection
@@ -43,8 +43,7 @@ fn old_file(path: &Path, records: usize) -> Vec<(Key, Row)> {
     rows
 }
 
-/// Short and long bodies, some of them beyond a page, in an order that is not that of the keys; half of them expire, some
-/// at one moment.
+/// Short and long bodies, some longer than a page, not in key order; half of them expire, some at the same moment.
 fn record(number: usize) -> (Key, Row) {
     let scattered = number.wrapping_mul(7_919) % 10_007;
     let key = Key::new("thing", [format!("{scattered:05}"), number.to_string()]);
@@ -74,7 +73,7 @@ fn count(connection: &Connection) -> usize {
     count.map_or(0, i64::unsigned_abs) as usize
 }
 
-/// What `sqlite3` shows of a file's layout.
+/// The file's layout as `sqlite3` shows it.
 fn layout(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).expect("a database");
     let mut statement = connection
@@ -128,7 +127,7 @@ async fn a_file_of_schema_1_is_written_anew_with_all_that_is_in_it() {
     assert_eq!(check, "ok");
 }
 
-/// Another process that has read the file, and has it open until it is told.
+/// Another process has read the file, and keeps it open until it gets a line.
 #[test]
 fn a_file_that_another_process_has_open_is_left_as_it_is() {
     let folder = folder();
@@ -162,7 +161,7 @@ fn a_file_that_another_process_has_open_is_left_as_it_is() {
         refused.expect_err("it is in use"),
         OpenError::InUse { found: 1 }
     );
-    // The other goes on with it as if nothing had been.
+    // The other process continues undisturbed.
     std::io::Write::write_all(&mut told, b"\n").expect("it listens");
     assert_eq!(next(), "still there");
     let refused = SqliteEngine::open(&path, &options);
@@ -208,7 +207,7 @@ fn child() {
     }
 }
 
-/// Kills a process that writes the file anew, once some of the copy is in it.
+/// Kills a process that rewrites the file, once part of the copy is in it.
 fn kill_halfway(path: &Path) {
     let (journal, size) = (beside(path, "-journal"), || {
         fs::metadata(path).map_or(0, |found| found.len())
@@ -238,7 +237,7 @@ async fn what_was_killed_halfway_has_changed_nothing() {
     for is_looked_at in [true, false] {
         let (mut kills, mut halfway) = (0, None);
         while halfway.is_none() {
-            // It may have been done before it was killed.
+            // It may have finished before it was killed.
             assert!(kills < 20, "never killed halfway");
             kills += 1;
             let folder: TempDir = folder();
@@ -262,7 +261,7 @@ async fn what_was_killed_halfway_has_changed_nothing() {
     }
 }
 
-/// A record that is none of ours ends it, and leaves the file as it was.
+/// A foreign table in the way stops the rewrite, and the file stays as it was.
 #[test]
 fn a_file_that_cannot_be_copied_stays_as_it_is() {
     let folder = folder();

@@ -1,32 +1,31 @@
-//! Prefixes of which all records were read, for whoever lists them again: what is kept of one is let go as soon as anything in
-//! it changes.
+//! Cached lists: prefixes of which all records were read. A list is dropped as soon as any record in it changes.
 
 use std::collections::VecDeque;
 
 use super::size;
 use crate::{Key, Prefix, Row, Timestamp};
 
-/// So many are kept, those that were asked for last: each commit looks at all of them.
+/// The maximum number of lists; the most recently used are kept. Each commit checks all of them.
 const MAX_LISTS: usize = 16;
-/// The longest that is kept, in bytes of keys and bodies, and what keeping them takes: some three hundred users.
+/// The maximum size of a list, in bytes of keys and bodies with overhead: some three hundred users.
 pub(super) const MAX_BYTES: usize = 512 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    /// The one that was asked for last is the last.
+    /// The most recently used list is the last.
     kept: VecDeque<List>,
 }
 
 #[derive(Debug)]
 struct List {
     prefix: Prefix,
-    /// All that had not expired at `read_at`, in key order.
+    /// All records that had not expired at `read_at`, in key order.
     rows: Vec<(Key, Row)>,
     read_at: Timestamp,
 }
 
 impl Lists {
-    /// The first `limit` records of `prefix` behind `after`, if all of the prefix is kept.
+    /// Returns the first `limit` records of `prefix` after `after`, if the prefix is cached.
     pub(super) fn scan(
         &mut self,
         prefix: &Prefix,
@@ -35,7 +34,7 @@ impl Lists {
         now: Timestamp,
     ) -> Option<Vec<(Key, Row)>> {
         let at = self.kept.iter().position(|list| list.prefix == *prefix)?;
-        // What had expired by then may be there for an earlier clock.
+        // A record that had expired by then may still exist at an earlier time.
         let list = self.kept.remove(at).filter(|list| list.read_at <= now)?;
         let first = list.rows.partition_point(|(key, _)| Some(key) <= after);
         let rows = list.rows.iter().skip(first);
@@ -45,7 +44,7 @@ impl Lists {
         Some(rows)
     }
 
-    /// Keeps all records of `prefix`, as they were read at `now`, unless they are too long.
+    /// Caches all records of `prefix`, as read at `now`, unless they are too large.
     pub(super) fn keep(&mut self, prefix: Prefix, rows: Vec<(Key, Row)>, now: Timestamp) {
         self.kept.retain(|list| list.prefix != prefix);
         let sizes = rows.iter().map(|(key, row)| size(key, Some(row)));
@@ -62,7 +61,7 @@ impl Lists {
         });
     }
 
-    /// Lets go of whatever this record is in, or comes to be in.
+    /// Drops every list that this record is in, or would be in.
     pub(super) fn forget(&mut self, key: &Key) {
         self.kept.retain(|list| !list.prefix.contains(key));
     }
@@ -123,7 +122,7 @@ mod tests {
         assert_eq!(scan(Some("bb"), 1, NOW), some(&["c"]));
         assert_eq!(scan(Some("d"), 9, NOW), some(&[]));
         assert_eq!(scan(None, 2, end), some(&["a", "c"]));
-        // Whether more was there a moment earlier was not asked.
+        // At an earlier moment there may have been more records.
         let earlier = Timestamp::from_millis(NOW.as_millis() - 1);
         assert_eq!(scan(None, 9, earlier), None);
     }
@@ -163,12 +162,12 @@ mod tests {
             .collect();
         for prefix in &prefixes {
             lists.keep(prefix.clone(), Vec::new(), NOW);
-            // The first is asked for again and again.
+            // The first is requested again and again.
             assert!(lists.scan(&prefixes[0], None, 9, NOW).is_some());
         }
         assert_eq!(lists.kept.len(), MAX_LISTS);
         assert_eq!(lists.scan(&prefixes[1], None, 9, NOW), None);
-        // One that has become too long takes the place of what it was.
+        // A list that has become too large replaces its earlier form.
         let body = "x".repeat(MAX_BYTES / 8);
         let rows = (0..8).map(|number| (key("0", &number.to_string()), row(&body, None)));
         lists.keep(prefixes[0].clone(), rows.collect(), NOW);

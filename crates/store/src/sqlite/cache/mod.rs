@@ -1,9 +1,9 @@
-//! Rows that were read or committed before, and short lists that were read whole, each used only while the file is in the
-//! very state that they are of.
+//! A cache of rows that were read or committed, and of short lists that were read whole. It is used only while the file
+//! is in the state that they belong to.
 //!
-//! A read asks the log's index which state the file is in. As long as that is the state of what is kept here, a row here is
-//! the row there, and no thread and no disk need be asked. A commit of this engine moves both on, for the writer knows what
-//! it has changed; after one of anybody else nothing here counts any more.
+//! A read takes the file's state from the log's index. As long as that is the cache's state, the cached rows are
+//! current, and no thread or disk is needed. A commit of this engine updates both, since the writer knows what it has
+//! changed. A commit by anyone else invalidates the cache.
 
 mod lists;
 
@@ -18,13 +18,13 @@ use self::lists::Lists;
 use super::log_index::{LogIndex, State};
 use crate::{Change, Changes, Key, Prefix, Reading, Row, Timestamp};
 
-/// Bytes of keys and bodies that are kept, and what keeping them takes: the rows of some ten thousand users.
+/// The maximum size of the cache, in bytes of keys and bodies with overhead: the rows of some ten thousand users.
 const MAX_BYTES: usize = 32 << 20;
-/// The longest body that is kept, in bytes.
+/// The maximum length of a cached body, in bytes.
 const MAX_BODY: usize = 16 << 10;
-/// What an entry takes beside its key and body, in bytes, more or less.
+/// The approximate overhead of an entry besides its key and body, in bytes.
 const OVERHEAD: usize = 192;
-/// What a body takes with the record that it was read as, in bodies, more or less.
+/// The approximate size of a body with its decoded record, as a multiple of the body.
 const READ: usize = 3;
 
 #[derive(Debug)]
@@ -35,14 +35,14 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Kept {
-    /// What all rows and lists are of; none are kept without it.
+    /// The state that all rows and lists belong to. Without it, none are cached.
     state: Option<State>,
-    /// `None` for a key at which there is nothing, not even an expired record.
+    /// `None` for a key without a record, not even an expired one.
     rows: LruCache<Key, Option<Row>, RandomState>,
     bytes: usize,
-    /// Beside the rows, and not counted with them.
+    /// The cached lists, which do not count towards `bytes`.
     lists: Lists,
-    /// Whether this engine's writer has a transaction open, and will say what becomes of it.
+    /// Whether this engine's writer has a transaction open, and will report how it ends.
     is_committing: bool,
 }
 
@@ -60,18 +60,18 @@ impl Cache {
         }
     }
 
-    /// The state that the next read would be of, if that can be told.
+    /// The state that the next read would see, if it can be determined.
     pub(super) fn state(&self) -> Option<State> {
         self.index.state()
     }
 
-    /// The rows of these keys, if all of them are kept.
+    /// Returns the rows of these keys, if all are cached.
     pub(super) fn get_many(&self, keys: &[Key], now: Timestamp) -> Option<Vec<Option<Row>>> {
         let state = self.state()?;
         self.rows(keys, state, now)
     }
 
-    /// All that is wanted, if all of it is kept. What is left may have gone some rounds.
+    /// Reads everything that is wanted, if all of it is cached. Otherwise some rounds may have been done.
     pub(super) fn read(&self, reading: &mut Reading, now: Timestamp) -> Option<()> {
         let state = self.state()?;
         while !reading.wanted().is_empty() {
@@ -81,7 +81,7 @@ impl Cache {
         Some(())
     }
 
-    /// What [`Engine::scan`](crate::Engine::scan) gives, if all of the prefix is kept.
+    /// Returns the result of [`Engine::scan`](crate::Engine::scan), if the whole prefix is cached.
     pub(super) fn scan(
         &self,
         prefix: &Prefix,
@@ -110,7 +110,7 @@ impl Cache {
         Some(rows)
     }
 
-    /// Keeps what was read while the file was in this state.
+    /// Caches rows that were read while the file was in this state.
     pub(super) fn found<'r>(
         &self,
         state: State,
@@ -124,7 +124,7 @@ impl Cache {
         }
     }
 
-    /// Keeps all records of a prefix, which were read while the file was in this state.
+    /// Caches all records of a prefix that were read while the file was in this state.
     pub(super) fn found_all(
         &self,
         state: State,
@@ -137,11 +137,12 @@ impl Cache {
         }
     }
 
-    /// What is kept of this state, which may be another than that of before; nothing if it is an earlier one.
+    /// Returns the cache for this state, emptied first if it belonged to another one. Returns `None` if this state may
+    /// be outdated.
     fn kept_of(&self, state: State) -> Option<MutexGuard<'_, Kept>> {
         let mut kept = self.kept();
         if kept.state != Some(state) {
-            // Whose state is the later? If the writer is at work it will say what has changed.
+            // It is unclear which state is the later one. If the writer is busy, it will report what changed.
             if kept.is_committing || self.state() != Some(state) {
                 return None;
             }
@@ -150,14 +151,14 @@ impl Cache {
         Some(kept)
     }
 
-    /// To be called in a transaction of the writer's, while nobody else can commit; and to be ended by
-    /// [`Cache::committed`], whatever happens.
+    /// Call this in the writer's transaction, when no other process can commit. [`Cache::committed`] must follow,
+    /// whatever happens.
     pub(super) fn begun(&self) -> Begun {
         self.kept().is_committing = true;
         Begun(self.state())
     }
 
-    /// What has become of the transaction.
+    /// Reports how the transaction ended.
     pub(super) fn committed<'c>(
         &self,
         begun: Option<Begun>,
@@ -167,7 +168,7 @@ impl Cache {
         let mut kept = self.kept();
         kept.is_committing = false;
         let applied = match ended {
-            // The file may be in another state by now, which is then somebody else's.
+            // If the file's state has changed by now, the change is another process's.
             Ended::Unchanged => return,
             Ended::Unknown => return kept.forget(),
             Ended::Changed(applied) => applied,
@@ -203,17 +204,17 @@ impl Cache {
     }
 }
 
-/// How a transaction of the writer's ended.
+/// How a transaction of the writer ended.
 #[derive(Debug)]
 pub(super) enum Ended<I> {
-    /// These changes were applied, and it wrote to the log.
+    /// These changes were applied and written to the log.
     Changed(I),
-    /// It wrote nothing to the log: every commit since it began is somebody else's.
+    /// Nothing was written to the log, so every commit since it began is another process's.
     Unchanged,
     Unknown,
 }
 
-/// The state in which a transaction of the writer's began, if it could be told.
+/// The state in which a transaction of the writer began, if it could be determined.
 #[derive(Debug)]
 pub(super) struct Begun(Option<State>);
 

@@ -37,7 +37,7 @@ async fn read(engine: &SqliteEngine, name: &str) -> Option<Row> {
     engine.get_many(&keys, NOW).await.unwrap().pop().unwrap()
 }
 
-/// What is kept, if it counts.
+/// The cached row, if it is current.
 fn kept(engine: &SqliteEngine, name: &str, now: Timestamp) -> Option<Option<Row>> {
     engine.cache.get_many(&[key(name)], now)?.pop()
 }
@@ -64,7 +64,7 @@ async fn what_was_read_is_kept_until_anybody_else_commits() {
     commit(&theirs, "a", Change::Replace { at, row }).await;
     assert_eq!(kept(&ours, "a", NOW), None);
     assert_eq!(read(&ours, "a").await, Some(second));
-    // One of theirs before one of ours: the writer knows of ours alone.
+    // One commit of theirs, then one of ours: the writer knows only ours.
     commit(&theirs, "b", Change::Insert(first.clone())).await;
     commit(&ours, "c", Change::Insert(first.clone())).await;
     assert_eq!(kept(&ours, "a", NOW), None);
@@ -90,7 +90,7 @@ async fn commits_of_the_engine_itself_move_on_what_is_kept() {
     commit(&ours, "b", Change::Reseal { at, body: resealed }).await;
     assert_eq!(kept(&ours, "b", NOW), None);
     assert_eq!(*read(&ours, "b").await.unwrap().body, *b"c");
-    // A conflict changes nothing, and what was to be written is not taken for what is there.
+    // A conflict changes nothing, and the rejected row is not cached.
     let refused = [(key("b"), Change::Insert(a))];
     let refused = Changes::new(refused, NOW, &SystemEntropy::new()).unwrap();
     assert!(ours.commit(refused).await.is_err());
@@ -105,7 +105,7 @@ async fn a_kept_row_expires_by_the_readers_clock() {
     let end = NOW.saturating_add(Duration::from_secs(1));
     let row = row("a", Some(end));
     commit(&theirs, "a", Change::Insert(row.clone())).await;
-    // Read when it has expired, it is kept all the same for whoever asks at an earlier time.
+    // If it has expired when it is read, it is still cached for readers at an earlier time.
     let keys = [key("a")];
     assert_eq!(ours.get_many(&keys, end).await.unwrap(), [None]);
     assert_eq!(kept(&ours, "a", NOW), Some(Some(row)));
@@ -124,7 +124,7 @@ async fn what_was_read_of_an_earlier_state_is_not_kept() {
     commit(&theirs, "a", Change::Replace { at, row }).await;
     let later = ours.cache.state().unwrap();
     assert!(later.follows(earlier) && !earlier.follows(later));
-    // A slow reader of that state, before and after a quick one of this.
+    // A slow reader of that state, before and after a fast one of the current state.
     let slow = || {
         ours.cache
             .found(earlier, [(&key("a"), Some(&a))].into_iter())
@@ -146,7 +146,7 @@ async fn while_the_writer_is_at_work_nobody_else_says_which_state_counts() {
     let state = ours.cache.state().unwrap();
     ours.cache.found(state, [(&key("b"), Some(&a))].into_iter());
     assert_eq!(kept(&ours, "b", NOW), None);
-    // Whatever became of it.
+    // However the transaction ended.
     ours.cache
         .committed(Some(begun), Ended::<std::iter::Empty<_>>::Unknown);
     assert_eq!(kept(&ours, "a", NOW), None);
@@ -183,7 +183,7 @@ async fn no_more_is_kept_than_there_is_room_for() {
     assert_eq!(kept(&ours, "1", NOW), None);
 }
 
-/// Commits while this thread waits, in the midst of a read.
+/// Commits while this thread waits, in the middle of a read.
 fn commit_meanwhile(engine: &SqliteEngine, entries: impl IntoIterator<Item = (Key, Change)>) {
     let changes = Changes::new(entries, NOW, &SystemEntropy::new()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread();
@@ -200,7 +200,7 @@ fn replace(name: &str, at: &Row, row: &Row) -> (Key, Change) {
     (key(name), Change::Replace { at, row })
 }
 
-/// Reads `a`, has `committer` replace `a` and `b` by rows of the second generation, and reads `b`, all by one plan.
+/// With one plan, reads `a`, has `committer` replace `a` and `b` by second-generation rows, and reads `b`.
 async fn read_across_a_commit(
     engine: &Arc<SqliteEngine>,
     committer: &Arc<SqliteEngine>,
@@ -221,8 +221,8 @@ async fn read_across_a_commit(
     })
 }
 
-/// Neither rows in memory nor those of a file's state are put beside those of another, and what a snapshot saw is not kept
-/// for the state that came after it.
+/// Cached rows and rows of a file state are never mixed with those of another state, and rows from a snapshot are not
+/// cached for the state after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_reads_one_state_whoever_commits_between_its_rounds() {
     for (is_ours, is_kept) in [(true, true), (true, false), (false, true), (false, false)] {
@@ -256,14 +256,14 @@ async fn a_plan_reads_one_state_whoever_commits_between_its_rounds() {
     }
 }
 
-/// Two commits since the writer began: one is its own, and of the other it knows nothing.
+/// Two commits since the writer began: one is its own, the other is unknown to it.
 #[tokio::test]
 async fn what_others_commit_right_behind_the_writer_is_not_taken_for_its_own() {
     let (_folder, [ours, theirs]) = engines();
     let (first, second) = (row("1", None), row("2", None));
     commit(&ours, "a", Change::Insert(first.clone())).await;
     let begun = ours.cache.begun();
-    // In place of the writer's own commit, and then that of somebody else.
+    // Stands for the writer's own commit, followed by another process's.
     let own = Changes::new(
         [(key("b"), Change::Insert(first.clone()))],
         NOW,
@@ -279,7 +279,7 @@ async fn what_others_commit_right_behind_the_writer_is_not_taken_for_its_own() {
     assert_eq!(read(&ours, "a").await, Some(second));
 }
 
-/// One commit since the writer began, which is not its own: it had nothing to write.
+/// One commit since the writer began, which is not its own: the writer wrote nothing.
 #[tokio::test]
 async fn what_others_commit_behind_a_writer_that_wrote_nothing_is_not_taken_for_its_own() {
     let (_folder, [ours, theirs]) = engines();
@@ -294,14 +294,14 @@ async fn what_others_commit_behind_a_writer_that_wrote_nothing_is_not_taken_for_
     assert_eq!(read(&ours, "a").await, Some(second));
 }
 
-/// Of a group some batches conflict; what they were to write is not there, and is not kept.
+/// Some batches of a group conflict; their rows are not stored and must not be cached.
 #[tokio::test]
 async fn of_a_group_only_what_was_applied_is_kept() {
     let (folder, [ours, _theirs]) = engines();
     let first = row("1", None);
     commit(&ours, "a", Change::Insert(first.clone())).await;
     let raw = Connection::open(folder.path().join("store.db")).unwrap();
-    // All that comes until this ends is one group, or at most two.
+    // All batches that arrive until this ends are one group, or two at most.
     raw.execute_batch("BEGIN IMMEDIATE").unwrap();
     let batches = [
         vec![(key("b"), Change::Insert(first.clone()))],
@@ -338,14 +338,14 @@ async fn futures_poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Outpu
     .await
 }
 
-/// A commit that failed, or of which nobody knows, leaves nothing that counts.
+/// A commit that failed, or whose outcome is unknown, invalidates the cache.
 #[tokio::test]
 async fn after_a_commit_that_failed_everything_is_read_anew() {
     let (_folder, [ours, theirs]) = engines();
     let first = row("1", None);
     commit(&ours, "a", Change::Insert(first.clone())).await;
     let begun = ours.cache.begun();
-    // The writer's own, of which it was told that it had failed.
+    // The writer's own commit, which was reported as failed.
     let (_, change) = replace("a", &first, &row("2", None));
     commit(&theirs, "a", change).await;
     ours.cache
@@ -354,7 +354,7 @@ async fn after_a_commit_that_failed_everything_is_read_anew() {
     assert_eq!(*read(&ours, "a").await.unwrap().body, *b"2");
 }
 
-/// One that is too long to be kept takes the place of one that was not.
+/// A row that is too large for the cache replaces a cached one.
 #[tokio::test]
 async fn what_is_not_kept_leaves_nothing_older_in_its_place() {
     let (_folder, [ours, _theirs]) = engines();
@@ -367,7 +367,7 @@ async fn what_is_not_kept_leaves_nothing_older_in_its_place() {
     assert_eq!(read(&ours, "a").await, Some(long));
 }
 
-/// The log is copied back, emptied, begun anew, and the file written anew, by programs that know nothing of this one.
+/// Programs unaware of this one copy the log back, empty it and restart it, and rewrite the file.
 #[tokio::test]
 async fn whatever_becomes_of_the_log_the_next_commit_of_others_is_seen() {
     let (folder, [ours, _theirs]) = engines();
@@ -402,7 +402,7 @@ async fn whatever_becomes_of_the_log_the_next_commit_of_others_is_seen() {
             *body.as_bytes(),
             "after {sql}"
         );
-        // And when the writer's own commit begins the log anew.
+        // Likewise when the writer's own commit restarts the log.
         raw.execute_batch(sql).unwrap();
         let before = read(&ours, "a").await.unwrap();
         let after = row(&bodies.next().unwrap(), None);
@@ -417,14 +417,14 @@ async fn whatever_becomes_of_the_log_the_next_commit_of_others_is_seen() {
     }
 }
 
-/// The index of a store that was closed is another file than that of the store when it is opened again.
+/// After a store is closed and opened again, the index is another file.
 #[tokio::test]
 async fn a_store_that_is_opened_again_goes_by_the_index_of_now() {
     let (folder, engines) = engines();
     let path = folder.path().join("store.db");
     let first = row("1", None);
     commit(&engines[0], "a", Change::Insert(first.clone())).await;
-    // With the last connection the log and its index go.
+    // The log and its index are deleted with the last connection.
     drop(engines);
     let ours = SqliteEngine::open(&path, &SqliteOptions::default()).unwrap();
     assert_eq!(read(&ours, "a").await, Some(first.clone()));
@@ -442,7 +442,7 @@ async fn list(engine: &SqliteEngine) -> Vec<(Key, Row)> {
     engine.scan(&all(), None, 9, NOW).await.unwrap()
 }
 
-/// The list, if it is kept and counts.
+/// The cached list, if it is current.
 fn kept_list(engine: &SqliteEngine) -> Option<Vec<(Key, Row)>> {
     engine.cache.scan(&all(), None, 9, NOW)
 }
@@ -458,7 +458,7 @@ async fn a_list_that_was_read_whole_is_kept_until_anybody_changes_it() {
     let with_a = [(key("a"), a.clone())];
     assert_eq!(list(&ours).await, with_a);
     assert_eq!(kept_list(&ours).as_deref(), Some(&with_a[..]));
-    // What is elsewhere, or changes nothing, leaves it.
+    // A change elsewhere, or one that changes nothing, leaves it cached.
     let at = a.version;
     let elsewhere = [
         (key("a"), Change::Require { at }),
@@ -484,7 +484,7 @@ async fn a_list_that_was_read_whole_is_kept_until_anybody_changes_it() {
         let expected = bodies.iter().map(|body| body.as_bytes());
         assert!(now.eq(expected), "after {change:?}");
     }
-    // A commit of somebody else's ends everything, whatever it changes.
+    // A commit by another process invalidates everything, whatever it changes.
     commit(&theirs, "a", Change::Insert(a.clone())).await;
     assert_eq!(kept_list(&ours), None);
     assert_eq!(list(&ours).await, with_a);
@@ -512,7 +512,7 @@ async fn a_list_that_was_read_of_an_earlier_state_is_not_kept() {
     list(&ours).await;
     let earlier = ours.cache.state().unwrap();
     commit(&theirs, "a", Change::Insert(row("1", None))).await;
-    // A slow reader of that state, before and after a quick one of this.
+    // A slow reader of that state, before and after a fast one of the current state.
     let slow = || ours.cache.found_all(earlier, all(), Vec::new(), NOW);
     slow();
     assert_eq!(kept_list(&ours), None);
@@ -521,7 +521,7 @@ async fn a_list_that_was_read_of_an_earlier_state_is_not_kept() {
     assert_eq!(kept_list(&ours), Some(found));
 }
 
-/// What is not shown any more by a program that took the records away is not shown out of memory.
+/// Records that a fence has moved away are not served from memory either.
 #[tokio::test]
 async fn a_fence_ends_what_is_kept() {
     let (_folder, [ours, theirs]) = engines();
