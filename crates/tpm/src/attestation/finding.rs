@@ -1,4 +1,4 @@
-//! What can be found of an attestation: one table of what it means, for all types.
+//! The findings of all attestation checks, with severity and remedy.
 
 use core::fmt;
 
@@ -16,156 +16,157 @@ use crate::{
 /// The report of an attestation.
 pub type AttestationReport<C> = Report<AttestationFinding<C>>;
 
-/// Something that a check of an attestation found.
+/// A finding of an attestation check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationFinding<C> {
     /// The check that found it.
     pub check: C,
-    /// What it is.
+    /// What was found.
     pub reason: AttestationReason,
 }
 
-/// What a check of an attestation can find.
+/// The reasons that an attestation check can report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttestationReason {
-    /// The signing key is no attestation key.
+    /// The signing key is not a valid attestation key.
     AttestingKey(AttestationKeyFinding),
-    /// The clock went on.
+    /// The clock advanced.
     ClockAdvanced {
-        /// By so many milliseconds.
+        /// The difference in milliseconds.
         by: u64,
     },
-    /// The clock went back.
+    /// The clock went backwards.
     ClockFell {
-        /// By so many milliseconds.
+        /// The difference in milliseconds.
         by: u64,
     },
-    /// The clock went back, as the TPM says after it has lost its power in disorder.
+    /// The clock went backwards, and the TPM reports a loss of power without shutdown.
     ClockSetBack,
-    /// The contents are those asked for, by their digest.
+    /// The digest matches the expected contents.
     ContentsByDigest,
-    /// The index has other contents, by its digest.
+    /// The digest does not match the expected contents.
     ContentsDigestMismatch,
-    /// The index has other contents, or it was read elsewhere.
+    /// The contents or their offset differ from the expected ones.
     ContentsMismatch,
-    /// A digest is of all contents, and some from an offset were asked for.
+    /// The attestation contains a digest of the whole contents, but contents from an offset were
+    /// expected.
     ContentsOffset,
-    /// The creation data does not agree with itself, and how.
+    /// The creation data is inconsistent, with a description.
     CreationDataInconsistent(&'static str),
-    /// It is no `TPMS_CREATION_DATA`.
+    /// The creation data is not a valid `TPMS_CREATION_DATA`.
     CreationDataMalformed(TpmError),
-    /// The creation data has another hash.
+    /// The hash of the creation data does not match.
     CreationHashMismatch,
-    /// The key is on a curve that no signature is verified on.
+    /// Signatures on the key's curve are not supported.
     CurveUnsupported(EccCurve),
-    /// The digest is not that of the given values.
+    /// The digest does not match the given values.
     DigestMismatch,
-    /// The digest is not as long as those of the hash that was signed with.
+    /// The size of the digest does not match the hash of the signature.
     DigestSize(HashAlgorithm),
-    /// The TPM's firmware.
+    /// The TPM's firmware version.
     Firmware(u64),
-    /// The TPM has other firmware.
+    /// The TPM has another firmware version.
     FirmwareMismatch {
-        /// The version asked for.
+        /// The expected version.
         expected: u64,
-        /// The version that it has.
+        /// The TPM's version.
         found: u64,
     },
     /// The signature's hash is not supported.
     HashUnsupported(HashAlgorithm),
-    /// Something is of a weak hash.
+    /// A weak hash is used.
     HashWeak {
-        /// What.
+        /// Where it is used.
         what: &'static str,
         /// The hash.
         hash: HashAlgorithm,
     },
-    /// It is of another NV index.
+    /// It certifies another NV index.
     IndexMismatch,
     /// The index was never written.
     IndexUnwritten,
     /// It does not begin with `TPM_GENERATED_VALUE`.
     MagicWrong,
-    /// No nonce was asked for.
+    /// The policy accepts any nonce.
     NonceAny,
-    /// An empty nonce was asked for.
+    /// The policy's nonce is empty.
     NonceEmpty,
-    /// It carries another nonce.
+    /// It contains another nonce.
     NonceMismatch,
     /// The nonce is short.
     NonceShort {
-        /// Its bytes.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// Any object was taken.
+    /// The policy accepts any object.
     ObjectAny,
     /// The object is an attestation key.
     ObjectAttestationKey,
-    /// The object stands elsewhere than below the given parent.
+    /// The object is not a child of the given parent.
     ObjectElsewhere,
-    /// The object is no attestation key.
+    /// The object is not a valid attestation key.
     ObjectNotAttestationKey(AttestationKeyFinding),
-    /// The object is no device identity key.
+    /// The object is not a valid device identity key.
     ObjectNotDevId(DevIdKeyFinding),
-    /// It is of another object.
+    /// It certifies another object.
     ObjectMismatch,
-    /// The object was made with other `outsideInfo`.
+    /// The object was created with other `outsideInfo`.
     OutsideInfoMismatch,
-    /// The object was made elsewhere than below the given parent.
+    /// The object was not created under the given parent.
     ParentMismatch,
     /// The TPM was reset.
     Reset {
-        /// How often.
+        /// The number of resets.
         times: u32,
     },
-    /// The TPM counts fewer resets than before.
+    /// The reset counter went backwards.
     ResetsFell {
-        /// How many fewer.
+        /// The difference.
         by: u32,
     },
     /// The TPM was restarted.
     Restarted {
-        /// How often.
+        /// The number of restarts.
         times: u32,
     },
-    /// The TPM counts fewer restarts than before.
+    /// The restart counter went backwards.
     RestartsFell {
-        /// How many fewer.
+        /// The difference.
         by: u32,
     },
-    /// The signature is by another scheme than the key's.
+    /// The scheme of the signature is not the key's.
     SchemeMismatch,
-    /// Which registers it quotes, as was asked for.
+    /// It quotes these registers, as expected.
     Selection(TpmlPcrSelection),
-    /// Which registers it quotes; none in particular were asked for.
+    /// It quotes these registers; the policy accepts any.
     SelectionAny(TpmlPcrSelection),
     /// It quotes no register.
     SelectionEmpty,
     /// It quotes other registers.
     SelectionMismatch {
-        /// Which were asked for.
+        /// The expected registers.
         asked: TpmlPcrSelection,
-        /// Which it quotes.
+        /// The quoted registers.
         quoted: TpmlPcrSelection,
     },
-    /// The signature is over a weak hash.
+    /// The signature uses a weak hash.
     SignatureHashWeak(HashAlgorithm),
     /// The signature does not verify.
     SignatureRefused(keyproof_x509::X509Error),
-    /// The signature cannot be read.
+    /// The signature cannot be parsed.
     SignatureUnreadable(TpmError),
     /// The signature verifies.
     SignatureVerified(Scheme),
-    /// It names another key, or this one in another place.
+    /// The signer's qualified name is another key's, or this key's under another parent.
     SignerMismatch,
-    /// It is no `TPMS_ATTEST`.
+    /// It is not a valid `TPMS_ATTEST`.
     StructureMalformed(TpmError),
-    /// The ticket is of another hierarchy than the parent.
+    /// The ticket's hierarchy is not the parent's.
     TicketHierarchyMismatch,
-    /// It is no `TPMT_TK_CREATION`.
+    /// The ticket is not a valid `TPMT_TK_CREATION`.
     TicketMalformed(TpmError),
-    /// It is the ticket that says nothing.
+    /// It is the NULL ticket, which proves nothing.
     TicketNull,
     /// The ticket is of the NULL hierarchy.
     TicketOfNullHierarchy,
@@ -173,36 +174,36 @@ pub enum AttestationReason {
     Time {
         /// Milliseconds since its start.
         since_start: u64,
-        /// Milliseconds that it has been powered.
+        /// Milliseconds for which it has been powered.
         in_all: u64,
     },
-    /// Head and body tell two times.
+    /// The clock values in head and body differ.
     TimesDiffer,
-    /// It attests to something else.
+    /// It is an attestation of another type.
     TypeOther {
-        /// To what.
+        /// Its type.
         found: AttestType,
-        /// What was asked for, in words.
+        /// The expected type, in words.
         wanted: &'static str,
     },
-    /// It does not say to what it attests.
+    /// Its type cannot be parsed.
     TypeUnreadable(TpmError),
-    /// A key or hash that this needs cannot be computed with.
+    /// A key or hash that the check needs is not supported.
     Unsupported(TpmError),
-    /// The key is none that can be, or the signature none of such a key.
+    /// The key is invalid, or the signature cannot be one of this key.
     Unverifiable(TpmError),
-    /// The given values are said to be of other registers than are quoted.
+    /// The registers stated for the given values are not those quoted.
     ValuesNamedOtherwise {
-        /// Of which they are said to be.
+        /// The registers stated.
         named: TpmlPcrSelection,
-        /// Which it quotes.
+        /// The quoted registers.
         quoted: TpmlPcrSelection,
     },
-    /// The given values are not as many as were quoted.
+    /// The size of the given values does not match the selection.
     ValuesSize {
-        /// The bytes of the selection.
+        /// The size required by the selection, in bytes.
         expected: usize,
-        /// The bytes given.
+        /// The size given, in bytes.
         found: usize,
     },
 }
@@ -465,11 +466,11 @@ impl fmt::Display for AttestationReason {
     }
 }
 
-/// Ends a check with what it found.
+/// Records the outcome of a check.
 pub(super) trait Found<C> {
     fn found(&mut self, check: C, reason: AttestationReason);
 
-    /// The same if a condition is not met.
+    /// Records success if `holds`, and `reason` otherwise.
     fn unless(&mut self, holds: bool, check: C, reason: AttestationReason);
 }
 
