@@ -121,7 +121,7 @@ fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
     let what = if value.chars().any(char::is_control) {
         "has a control character"
     } else if is_identity && value.chars().any(is_hidden) {
-        "has a character that is not shown"
+        "has an invisible character"
     } else if is_identity && value.trim() != value {
         "begins or ends with a blank"
     } else {
@@ -277,7 +277,7 @@ mod tests {
             }
         }
         let blank = "begins or ends with a blank";
-        let hidden = "has a character that is not shown";
+        let hidden = "has an invisible character";
         for (text, what) in [
             ("SN0001 ", blank),
             (" SN0001", blank),

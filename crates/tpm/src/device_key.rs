@@ -200,7 +200,7 @@ impl fmt::Display for DevIdKeyFinding {
             Self::Restricted => {
                 f.write_str("it is restricted: it signs only what the TPM made itself")
             }
-            Self::SchemeOpen => f.write_str("chosen with each signature"),
+            Self::SchemeOpen => f.write_str("each signature chooses its scheme"),
         }
     }
 }

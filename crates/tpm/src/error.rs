@@ -22,7 +22,7 @@ use crate::{algorithm::HashAlgorithm, device::DeviceField};
 #[non_exhaustive]
 pub enum TpmError {
     /// The proof of activation does not match the key or the Name.
-    #[error("the proof does not show that this key's credential was opened")]
+    #[error("the proof does not match this key: the credential was not opened")]
     ActivationProof,
     /// An attestation that does not begin with `TPM_GENERATED_VALUE`. No TPM made it.
     #[error("not made by a TPM: magic {found:#010x} at byte {at}")]
@@ -36,7 +36,7 @@ pub enum TpmError {
     #[error("not a certificate: {0}")]
     Certificate(#[from] keyproof_x509::X509Error),
     /// A certificate that was modified, or encrypted under another key.
-    #[error("the certificate does not open with this key")]
+    #[error("the certificate cannot be decrypted with this key")]
     CertificateSealed,
     /// A certification request that cannot be parsed, or is not signed with its own key.
     #[error("{0}")]
@@ -78,14 +78,14 @@ pub enum TpmError {
         what: String,
     },
     /// An endorsement certificate that violates the profile's rules on describing its TPM.
-    #[error("not as the profile of endorsement certificates asks for: {what}")]
+    #[error("against the profile of endorsement certificates: {what}")]
     EkCertificateProfile {
         /// The rule violated.
         what: &'static str,
     },
     /// Text that is not a Name in hexadecimal.
     #[error(
-        "not a Name at byte {at}: it is the algorithm and the digest in hexadecimal, such as 000b and 64 digits of SHA-256"
+        "not a Name at byte {at}: write algorithm and digest in hexadecimal, such as 000b and 64 digits for SHA-256"
     )]
     NameText {
         /// The first byte that is not a hexadecimal digit, or where the text is too short or too
@@ -129,7 +129,7 @@ pub enum TpmError {
         limit: usize,
     },
     /// A public area that matches no default template for endorsement keys.
-    #[error("not an endorsement key by any default template: its {property} is another")]
+    #[error("the key matches no default template for endorsement keys: its {property} differs")]
     TemplateMismatch {
         /// The first property that differs from the template for its type and size.
         property: &'static str,
@@ -155,13 +155,13 @@ pub enum TpmError {
         at: usize,
     },
     /// A name that is not defined for its type.
-    #[error("not a name of a {what}, to the letter, such as sha256 or P-256")]
+    #[error("not the name of a {what}, such as sha256 or P-256; letter case matters")]
     UnknownName {
         /// The TCG's name of the expected type.
         what: &'static str,
     },
     /// A number that is not defined for its field.
-    #[error("{value:#06x} is no {what} (byte {at})")]
+    #[error("{value:#06x} is not a valid {what} (byte {at})")]
     UnknownSelector {
         /// The offset of the number.
         at: usize,
@@ -191,7 +191,7 @@ pub enum TpmError {
         what: &'static str,
     },
     /// A field or input whose size is not allowed.
-    #[error("{what} of {found} bytes (byte {at})")]
+    #[error("{what} has an invalid size of {found} bytes (byte {at})")]
     WrongSize {
         /// The offset of the size, or of the sized field.
         at: usize,

@@ -174,7 +174,7 @@ impl Finding for AttestationKeyFinding {
                 "make the key in the TPM as restricted, sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without decrypt"
             }
             Self::KeyNotAllowed(_) | Self::KeyUnsound(_) => {
-                "make an attestation key of a size or on a curve that is taken"
+                "make an attestation key of an accepted size or curve"
             }
             Self::KeyDerivation
             | Self::SchemeNotEcdsa
@@ -203,7 +203,7 @@ impl fmt::Display for AttestationKeyFinding {
             Self::KeyNotAllowed(key) => write!(f, "{key} is not on the allow-list"),
             Self::KeyUnsound(error) => error.fmt(f),
             Self::KeyDerivation => {
-                f.write_str("it has a key derivation, as no attestation key has")
+                f.write_str("it has a key derivation, which an attestation key must not have")
             }
             Self::NameHash(hash) => f.write_str(hash.name()),
             Self::NameHashWeak(hash) => write!(f, "{hash} is weak"),
@@ -217,7 +217,7 @@ impl fmt::Display for AttestationKeyFinding {
             Self::SchemeNotRsaSigning => f.write_str("its scheme is neither RSASSA nor RSAPSS"),
             Self::SchemeWeak { name, hash } => write!(f, "{name} with {hash}, which is weak"),
             Self::SymmetricAlgorithm => {
-                f.write_str("it has a symmetric algorithm, as no signing key has")
+                f.write_str("it has a symmetric algorithm, which a signing key must not have")
             }
         }
     }

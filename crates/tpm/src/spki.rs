@@ -167,7 +167,7 @@ impl BareKey {
         let (algorithm, key) = match self {
             Self::Ecc { curve, x, y } => {
                 let Some((_, curve)) = CURVES.iter().find(|(known, _)| known == curve) else {
-                    return Ok(Err(unsupported("its curve has no place in X.509 here")));
+                    return Ok(Err(unsupported("its curve is not supported in X.509")));
                 };
                 let algorithm = sequence(&[&EC_PUBLIC_KEY.to_der()?, &curve.to_der()?])?;
                 (algorithm, uncompressed(x, y))
@@ -238,7 +238,7 @@ fn point_from_octets(parameters: Option<AnyRef<'_>>, key: &[u8]) -> Result<BareK
                 y: y.to_vec(),
             })
         }
-        _ => Err(unsupported("its point is not uncompressed")),
+        _ => Err(unsupported("its point is not in uncompressed form")),
     }
 }
 

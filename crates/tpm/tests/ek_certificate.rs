@@ -104,7 +104,7 @@ fn the_certificates_of_a_software_tpm_are_accepted() {
         );
         assert_eq!(
             report.detail(EkCertificateCheck::Validity),
-            "it is valid, without an end"
+            "it is valid, and never expires"
         );
         assert_eq!(
             report.detail(EkCertificateCheck::Chain),
@@ -500,10 +500,10 @@ fn an_allowed_certificate_that_is_revoked_is_a_warning() {
         policy.crls = &crls;
         let report = check_ek_certificate(&certificate, &policy);
         let detail = report.detail(EkCertificateCheck::Chain);
-        let says = "allowed all the same: the endorsement certificate: it is revoked since";
+        let says = "overruled by the allow-list: the endorsement certificate: it is revoked since";
         assert_eq!(detail.contains(says), warns, "{detail}");
         let mut findings = report.of(EkCertificateCheck::Chain);
-        let is_told_why = findings.any(|finding| finding.remedy().ends_with("has revoked it why"));
+        let is_told_why = findings.any(|finding| finding.remedy().ends_with("why it was revoked"));
         assert_eq!(is_told_why, warns, "{report}");
         if warns {
             accepted(&report, &[EkCertificateCheck::Chain]);
@@ -822,7 +822,7 @@ fn keys_are_on_the_allow_list() {
     accepted(&report, &[C::Key]);
     assert_eq!(
         report.detail(C::Key),
-        "P-521, for which no credential can be made here"
+        "P-521, for which no credential can be made"
     );
     let spki = rcgen::PublicKeyData::subject_public_key_info(&p521);
     assert!(TpmtPublic::endorsement_from_spki(&spki).is_err());

@@ -400,7 +400,7 @@ fn secure_boot_can_be_required() {
     silent.measure(7, CRTM_VERSION, b"1");
     let report = check(&silent, "sha256:7").report;
     let detail = report.detail(EventLogCheck::SecureBoot);
-    assert_eq!(detail, "not told by an event that PCR 7 backs");
+    assert_eq!(detail, "not shown by any event that PCR 7 backs");
 }
 
 /// Whoever debugs the firmware does what Secure Boot forbids, whatever the log calls the event that says so.

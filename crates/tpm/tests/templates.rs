@@ -162,7 +162,7 @@ fn only_exact_public_keys_are_taken() {
     let mut point = ecc.clone();
     let prefix = point.len() - 65;
     point[prefix] = 2;
-    assert_eq!(refused(&point), "its point is not uncompressed");
+    assert_eq!(refused(&point), "its point is not in uncompressed form");
     let mut curve = ecc.clone();
     curve[prefix - 4] ^= 1;
     assert_eq!(refused(&curve), "its curve is not P-256, P-384 or P-521");

@@ -188,20 +188,22 @@ fn check_data(
     let names = [&data.parent_name, &data.parent_qualified_name];
     match data.parent_name_alg {
         None if names.iter().any(|name| name.len() != HANDLE_SIZE) => {
-            return inconsistent("its parent has no name algorithm, and is no hierarchy");
+            return inconsistent("its parent has no name algorithm, and is not a hierarchy");
         }
         Some(hash)
             if names
                 .iter()
                 .any(|name| name.get(..2) != Some(&hash.id().to_be_bytes())) =>
         {
-            return inconsistent("its parent's names are by another algorithm than it says");
+            return inconsistent("its parent's names do not use the stated name algorithm");
         }
         _ => {}
     }
     let size = object.name_alg.map(|hash| hash.digest_size());
     if size != Some(data.pcr_digest.len()) {
-        return inconsistent("its digest of registers is none by the object's name algorithm");
+        return inconsistent(
+            "its PCR digest does not have the size of the object's name algorithm",
+        );
     }
     Ok(data)
 }

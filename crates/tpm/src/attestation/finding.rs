@@ -298,20 +298,22 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::SignatureVerified(_)
             | R::Time { .. } => "nothing: all is well",
             R::ClockFell { .. } | R::ResetsFell { .. } | R::RestartsFell { .. } => {
-                "attest anew; if it stays so, it is another TPM, or one that was tampered with"
+                "attest again; if the result is the same, it is another TPM, or one that was tampered with"
             }
             R::ClockSetBack => "find out why the TPM lost its power without a shutdown",
             R::ContentsDigestMismatch | R::ContentsMismatch | R::IndexUnwritten => {
-                "find out who has written the index, or write it as it is to be"
+                "find out who wrote the index, or write the expected contents"
             }
-            R::ContentsOffset => "ask for all contents, or have them certified themselves",
+            R::ContentsOffset => {
+                "expect the whole contents, or have the contents certified instead of a digest"
+            }
             R::CreationDataInconsistent(_)
             | R::CreationDataMalformed(_)
             | R::CreationHashMismatch
             | R::TicketHierarchyMismatch
             | R::TicketMalformed(_)
             | R::TicketNull => {
-                "send creation data and ticket as TPM2_Create or TPM2_CreatePrimary gave them for this object"
+                "send creation data and ticket as TPM2_Create or TPM2_CreatePrimary returned them for this object"
             }
             R::CurveUnsupported(_) | R::HashUnsupported(_) | R::SchemeMismatch => {
                 "sign with the key's own scheme, over SHA-256, SHA-384 or SHA-512, on P-256, P-384 or P-521"
@@ -324,35 +326,39 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::StructureMalformed(_)
             | R::TypeOther { .. }
             | R::TypeUnreadable(_) => {
-                "send the TPMS_ATTEST of the right command as the TPM gave it"
+                "send the TPMS_ATTEST of the right command as the TPM returned it"
             }
             R::FirmwareMismatch { .. } => {
-                "update the TPM's firmware, or ask for the version that it is to have"
+                "update the TPM's firmware, or correct the expected version"
             }
             R::HashWeak { .. } | R::SignatureHashWeak(_) => {
                 "use SHA-256, SHA-384 or SHA-512 throughout"
             }
             R::IndexMismatch | R::ObjectMismatch => {
-                "send the public area of the very thing that was certified, as the TPM gave it"
+                "send the public area of the certified object or index, as the TPM returned it"
             }
             R::NonceAny | R::NonceEmpty | R::NonceShort { .. } => {
-                "ask with a random nonce of at least 16 bytes"
+                "use a random nonce of at least 16 bytes"
             }
-            R::NonceMismatch => "attest anew with the nonce of this request",
-            R::ObjectAny => "say what the object must be",
+            R::NonceMismatch => "attest again with the nonce of this request",
+            R::ObjectAny => "set the profile that the object must have",
             R::ObjectElsewhere | R::ParentMismatch => "make the object below the given parent",
-            R::OutsideInfoMismatch => "make the object with the outsideInfo that was asked for",
-            R::SelectionAny(_) => "say which registers are asked for",
+            R::OutsideInfoMismatch => "make the object with the expected outsideInfo",
+            R::SelectionAny(_) => "set the registers that must be quoted",
             R::SelectionEmpty | R::SelectionMismatch { .. } => {
                 "quote the registers that were asked for"
             }
             R::SignatureRefused(_) | R::SignatureUnreadable(_) | R::Unverifiable(_) => {
-                "send the TPMT_SIGNATURE of this very attestation, and the public area of the key that made it"
+                "send the TPMT_SIGNATURE of this attestation, and the public area of the key that made it"
             }
-            R::SignerMismatch => "attest with the key that stands in this place of this TPM",
+            R::SignerMismatch => "attest with this key of this TPM, below the given parent",
             R::TicketOfNullHierarchy => "make the object below another hierarchy",
-            R::TimesDiffer => "attest anew; if it stays so, do not rely on the TPM's clock",
-            R::Unsupported(_) => "use SHA-256, SHA-384 or SHA-512, and keys as the TPM gave them",
+            R::TimesDiffer => {
+                "attest again; if the result is the same, do not rely on the TPM's clock"
+            }
+            R::Unsupported(_) => {
+                "use SHA-256, SHA-384 or SHA-512, and keys as the TPM returned them"
+            }
         }
     }
 }
@@ -371,60 +377,60 @@ impl fmt::Display for AttestationReason {
             Self::ClockAdvanced { by } => write!(f, "{by} ms later"),
             Self::ClockFell { by } => write!(f, "{by} ms earlier"),
             Self::ClockSetBack => {
-                f.write_str("set back, as the TPM says after a reset in disorder")
+                f.write_str("set back after a shutdown that was not orderly, as the TPM reports")
             }
-            Self::ContentsByDigest => f.write_str("those asked for, by their digest"),
+            Self::ContentsByDigest => f.write_str("as expected, by their digest"),
             Self::ContentsDigestMismatch => {
-                f.write_str("the index holds something else, by its digest")
+                f.write_str("the index has other contents, by its digest")
             }
             Self::ContentsMismatch => {
-                f.write_str("the index holds something else, or it was read elsewhere")
+                f.write_str("the index has other contents, or they were read from another offset")
             }
             Self::ContentsOffset => {
-                f.write_str("it is the digest of all contents, not of some from an offset")
+                f.write_str("it covers the whole contents, not those from an offset")
             }
             Self::CreationDataInconsistent(how) => f.write_str(how),
             Self::CreationDataMalformed(error) => write!(f, "not a TPMS_CREATION_DATA: {error}"),
             Self::CreationHashMismatch => f.write_str("the given creation data has another hash"),
             Self::CurveUnsupported(curve) => write!(f, "{curve} is not supported"),
             Self::DigestMismatch => f.write_str("the given values have another digest"),
-            Self::DigestSize(hash) => write!(f, "it is no digest of {hash}"),
+            Self::DigestSize(hash) => write!(f, "its size is not that of a {hash} digest"),
             Self::Firmware(found) => write!(f, "{found:#018x}"),
             Self::FirmwareMismatch { expected, found } => {
                 write!(f, "{found:#018x}, not {expected:#018x}")
             }
             Self::HashUnsupported(hash) => write!(f, "{hash} is not supported"),
-            Self::HashWeak { what, hash } => write!(f, "{what} is of {hash}, which is weak"),
-            Self::IndexMismatch => f.write_str("it is of an index with another public area"),
-            Self::IndexUnwritten => f.write_str("it was never written: its Name says so"),
+            Self::HashWeak { what, hash } => write!(f, "{what} uses {hash}, which is weak"),
+            Self::IndexMismatch => f.write_str("it certifies an index with another public area"),
+            Self::IndexUnwritten => f.write_str("it was never written, as its attributes show"),
             Self::MagicWrong => {
                 f.write_str("it does not begin with TPM_GENERATED_VALUE: no TPM made it")
             }
-            Self::NonceAny => f.write_str("no nonce was asked for: it may be of any time"),
+            Self::NonceAny => f.write_str("no nonce was required: the attestation may be old"),
             Self::NonceEmpty => {
-                f.write_str("an empty nonce shows nothing about when the attestation was made")
+                f.write_str("an empty nonce does not prove when the attestation was made")
             }
             Self::NonceMismatch => {
-                f.write_str("it does not carry the nonce: it was made for another request")
+                f.write_str("it does not contain the nonce: it was made for another request")
             }
             Self::NonceShort { bytes } => write!(f, "a nonce of {bytes} bytes may repeat"),
-            Self::ObjectAny => f.write_str("any object was taken: it may be able to leave the TPM"),
+            Self::ObjectAny => {
+                f.write_str("any object was accepted: it may be able to leave the TPM")
+            }
             Self::ObjectAttestationKey => {
                 f.write_str("a restricted signing key that cannot leave its TPM")
             }
-            Self::ObjectElsewhere => {
-                f.write_str("the object stands elsewhere than below the given parent")
-            }
-            Self::ObjectMismatch => f.write_str("it is of an object with another public area"),
+            Self::ObjectElsewhere => f.write_str("the object is not a child of the given parent"),
+            Self::ObjectMismatch => f.write_str("it certifies an object with another public area"),
             Self::OutsideInfoMismatch => f.write_str("the object was made with other outsideInfo"),
-            Self::ParentMismatch => f.write_str("made elsewhere than below the given parent"),
+            Self::ParentMismatch => f.write_str("it was not made below the given parent"),
             Self::Reset { times } => write!(f, "reset {times} times since"),
             Self::ResetsFell { by } => write!(f, "{by} resets fewer than before"),
             Self::Restarted { times } => write!(f, "restarted {times} times since"),
             Self::RestartsFell { by } => write!(f, "{by} restarts fewer than before"),
             Self::SchemeMismatch => f.write_str("its scheme is not the key's"),
             Self::Selection(quoted) => quoted.fmt(f),
-            Self::SelectionAny(quoted) => write!(f, "any selection was taken: {quoted}"),
+            Self::SelectionAny(quoted) => write!(f, "any selection was accepted: {quoted}"),
             Self::SelectionEmpty => f.write_str("it quotes no register"),
             Self::SelectionMismatch { asked, quoted } => {
                 write!(f, "it quotes {quoted}, not {asked}")
@@ -433,31 +439,28 @@ impl fmt::Display for AttestationReason {
             Self::SignatureRefused(error) => error.fmt(f),
             Self::SignatureUnreadable(error) => write!(f, "not a TPMT_SIGNATURE: {error}"),
             Self::SignatureVerified(scheme) => f.write_str(scheme.name()),
-            Self::SignerMismatch => {
-                f.write_str("it does not name this key in this place: another key, or another TPM")
-            }
+            Self::SignerMismatch => f.write_str(
+                "the signer's qualified name does not match: another key, or another TPM",
+            ),
             Self::StructureMalformed(error) => write!(f, "not a TPMS_ATTEST: {error}"),
-            Self::TicketHierarchyMismatch => {
-                f.write_str("it is of another hierarchy than the parent")
-            }
+            Self::TicketHierarchyMismatch => f.write_str("its hierarchy is not the parent's"),
             Self::TicketMalformed(error) => write!(f, "not a TPMT_TK_CREATION: {error}"),
             Self::TicketNull => f.write_str("it is the NULL ticket, which proves nothing"),
             Self::TicketOfNullHierarchy => {
-                f.write_str("of the NULL hierarchy, which ends with each reset")
+                f.write_str("it is of the NULL hierarchy, which does not survive a reset")
             }
             Self::Time {
                 since_start,
                 in_all,
             } => write!(f, "{since_start} ms since its start, {in_all} ms in all"),
-            Self::TimesDiffer => f.write_str("head and body tell two times"),
+            Self::TimesDiffer => f.write_str("the clock values in head and body differ"),
             Self::TypeOther { found, wanted } => write!(f, "{found} is not {wanted}"),
             Self::TypeUnreadable(error) | Self::Unsupported(error) | Self::Unverifiable(error) => {
                 error.fmt(f)
             }
-            Self::ValuesNamedOtherwise { named, quoted } => write!(
-                f,
-                "the given values are said to be of {named}, not of {quoted}"
-            ),
+            Self::ValuesNamedOtherwise { named, quoted } => {
+                write!(f, "the given values are for {named}, not for {quoted}")
+            }
             Self::ValuesSize { expected, found } => write!(
                 f,
                 "{found} bytes of register values, not the {expected} of the selection"

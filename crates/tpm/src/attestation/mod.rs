@@ -444,7 +444,7 @@ fn check_signer<C: AttestationCheck>(
 ) {
     let check = C::QUALIFIED_SIGNER;
     match expected {
-        None => report.not_asked(check, "it was not said where the key stands"),
+        None => report.not_asked(check, "the key's qualified name was not given"),
         Some(Ok(expected)) => report.unless(
             **expected == *attest.qualified_signer,
             check,

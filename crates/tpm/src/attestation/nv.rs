@@ -123,7 +123,7 @@ fn check_digest(
         return report.not_asked(check, "none were asked for");
     };
     let Some(hash) = signed_hash else {
-        return report.not_judged(check, "not judged: the signature says no hash");
+        return report.not_judged(check, "not judged: the signature's hash is unknown");
     };
     if policy.offset != 0 {
         return report.found(check, AttestationReason::ContentsOffset);

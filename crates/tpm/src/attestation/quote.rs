@@ -190,7 +190,7 @@ fn check_digest(
 ) {
     let check = QuoteCheck::PcrDigest;
     let Some(hash) = signed_hash else {
-        report.not_judged(check, "not judged: the signature says no hash");
+        report.not_judged(check, "not judged: the signature's hash is unknown");
         return;
     };
     let expected = quote.pcr_select.values_size();

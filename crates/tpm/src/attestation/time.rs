@@ -35,7 +35,7 @@ attestation_checks! {
     pub TimeCheck of [Time], "an attested time" {
         /// `time-info`: the clock values in body and head match; otherwise it warns. The clock is
         /// never obfuscated (Part 2, 10.12.12).
-        TimeInfo = "time-info", "head and body tell one time";
+        TimeInfo = "time-info", "the clock values in head and body match";
         /// `firmware-version`: the TPM has the given firmware version.
         FirmwareVersion = "firmware-version", "the one asked for";
     }

@@ -315,7 +315,7 @@ impl Finding for EkCertificateFinding {
             Self::ChainRefused {
                 reason: Reason::Revoked { .. },
                 ..
-            } => "do not trust what was issued to it; ask who has revoked it why",
+            } => "do not trust what was issued to it; ask the issuer why it was revoked",
             Self::ChainRefused { .. } | Self::ChainWithoutRoots => {
                 "add the manufacturer's root, and the CAs between it and the certificate"
             }
@@ -323,20 +323,20 @@ impl Finding for EkCertificateFinding {
                 "fetch the issuers' newest revocation lists, and check the clock"
             }
             Self::EncodingMalformed(_) | Self::KeyUnreadable(_) => {
-                "send the endorsement certificate as the TPM's NV memory or its manufacturer has it"
+                "send the endorsement certificate as stored in the TPM's NV memory or published by its manufacturer"
             }
             Self::EkUnsound(_) | Self::KeyMismatch => {
-                "send the public area of the very key that the certificate is of, made by its template"
+                "send the public area of the certified key, made from its template"
             }
             Self::IsACa | Self::KeyUsageSigning => {
-                "send the endorsement certificate, not that of the CA which has issued it"
+                "send the endorsement certificate, not its issuer's"
             }
             Self::Expired | Self::NotYetValid => "check the clock; no allow-list overrules this",
             Self::KeySize { .. } => {
                 "use an endorsement key of RSA 2048, 3072 or 4096 bits, or on a curve"
             }
             Self::KeyWithoutTemplate(_) => {
-                "provision the TPM by another of its endorsement keys: of RSA, P-256 or P-384"
+                "provision the TPM with another of its endorsement keys: RSA, P-256 or P-384"
             }
             Self::CriticalExtensionUnknown { .. }
             | Self::ExtendedKeyUsageMalformed(_)
@@ -358,7 +358,7 @@ impl Finding for EkCertificateFinding {
             | Self::KeyUsageOfOtherType { .. }
             | Self::SerialOdd(_)
             | Self::VersionOld(_) => {
-                "tell the manufacturer that the certificate departs from the profile"
+                "inform the manufacturer that the certificate violates the profile"
             }
         }
     }
@@ -367,16 +367,16 @@ impl Finding for EkCertificateFinding {
 impl fmt::Display for EkCertificateFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Allowed(finding) => write!(f, "allowed all the same: {finding}"),
+            Self::Allowed(finding) => write!(f, "overruled by the allow-list: {finding}"),
             Self::BasicConstraintsMalformed(error) | Self::KeyUsageMalformed(error) => error.fmt(f),
             Self::BasicConstraintsMissing => {
-                f.write_str("it has no basicConstraints to say that it is no CA's")
+                f.write_str("it has no basicConstraints stating that it is not a CA")
             }
             Self::Chain {
                 root,
                 intermediates,
             } => write!(f, "to the root {root}, over {intermediates} intermediates"),
-            Self::ChainNotNeeded => f.write_str("needs none: it is one of those allowed"),
+            Self::ChainNotNeeded => f.write_str("needs none: it is on the allow-list"),
             Self::ChainRefused {
                 certificate,
                 reason,
@@ -399,14 +399,12 @@ impl fmt::Display for EkCertificateFinding {
             Self::Expired => f.write_str("it has expired"),
             Self::ExtendedKeyUsageAbsent => f.write_str("it has none, which the profile allows"),
             Self::ExtendedKeyUsageMalformed(how) => write!(f, "it is malformed: {how}"),
-            Self::ExtendedKeyUsageOther => {
-                f.write_str("it is for other uses than tcg-kp-EKCertificate")
-            }
+            Self::ExtendedKeyUsageOther => f.write_str("it does not contain tcg-kp-EKCertificate"),
             Self::IsACa => f.write_str("it is a CA's certificate"),
             Self::Issuer(text) | Self::Serial(text) => f.write_str(text),
             Self::IssuerEmpty => f.write_str("it names no issuer"),
             Self::Key(key) => key.fmt(f),
-            Self::KeyMismatch => f.write_str("the endorsement certificate is of another key"),
+            Self::KeyMismatch => f.write_str("the endorsement certificate is for another key"),
             Self::KeySize { bytes } => {
                 write!(f, "RSA of {bytes} bytes is not 2048, 3072 or 4096 bits")
             }
@@ -414,11 +412,11 @@ impl fmt::Display for EkCertificateFinding {
             Self::KeyUsageLacking(usage) => write!(f, "it lacks {usage}"),
             Self::KeyUsageMissing => f.write_str("it has no keyUsage"),
             Self::KeyUsageOfOtherType { found, fitting } => {
-                write!(f, "{found}, where a key of its type has {fitting}")
+                write!(f, "{found}, but a key of its type should have {fitting}")
             }
             Self::KeyUsageSigning => f.write_str("it may sign certificates or revocation lists"),
             Self::KeyWithoutTemplate(key) => {
-                write!(f, "{key}, for which no credential can be made here")
+                write!(f, "{key}, for which no credential can be made")
             }
             Self::NotYetValid => f.write_str("it is not valid yet"),
             Self::SerialOdd(oddity) => write!(f, "it is {oddity}"),
@@ -429,7 +427,7 @@ impl fmt::Display for EkCertificateFinding {
             }) => write!(f, "family {family}, level {level}, revision {revision}"),
             Self::SpecificationFamily(family) => write!(f, "family {family:?}, not 2.0"),
             Self::SpecificationMissing => {
-                f.write_str("it does not say which specification the TPM follows")
+                f.write_str("it does not state which specification the TPM implements")
             }
             Self::SubjectAltNameNotCritical => {
                 f.write_str("the subject is empty, and the subjectAltName not critical")
@@ -441,7 +439,7 @@ impl fmt::Display for EkCertificateFinding {
                 ..
             }) => write!(f, "{manufacturer}, model {model}, version {version}"),
             Self::SpecificationMalformed(why) | Self::TpmAttributesMissing(why) => f.write_str(why),
-            Self::ValidWithoutEnd => f.write_str("it is valid, without an end"),
+            Self::ValidWithoutEnd => f.write_str("it is valid, and never expires"),
             Self::Vendor(vendor) => f.write_str(vendor),
             Self::VendorUnregistered { manufacturer } => {
                 write!(f, "{manufacturer} is not in the TCG's registry")

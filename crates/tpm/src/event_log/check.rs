@@ -216,7 +216,10 @@ fn check_locality(
         report.judged(check, EventLogFinding::LocalityOther { shown, supposed });
         return shown;
     } else {
-        report.not_judged(check, "not judged: PCR 0 holds something else altogether");
+        report.not_judged(
+            check,
+            "not judged: PCR 0 does not match the log with any locality",
+        );
     }
     supposed
 }
@@ -410,7 +413,7 @@ fn check_separators(
         .filter(|register| register.is_matched())
         .collect();
     if compared.is_empty() {
-        return report.not_asked(check, "none of PCR 0 to 7 is matched");
+        return report.not_asked(check, "none of PCR 0 to 7 matches");
     }
     // Only the log states which event is a boot order. A boot loader can extend a separator, but
     // cannot remove an error.
@@ -470,7 +473,7 @@ fn check_data(report: &mut Report<EventLogFinding>, events: &[LogEvent<'_>], tru
                 && matches!(trust, EventTrust::Digest | EventTrust::VariableData)
         });
     if whole == 0 && digest == 0 && value == 0 {
-        return report.not_asked(check, "no event is of a register that is matched");
+        return report.not_asked(check, "no event is of a register that matches");
     }
     let backed = BackedData {
         events: events.len(),

@@ -180,8 +180,8 @@ impl fmt::Display for BackedData {
         } = self;
         write!(
             f,
-            "of {events} events, {whole} say what was measured, {value} the value of a variable, \
-             and {digest} a digest alone"
+            "of {events} events, {whole} have data that was measured, {value} a variable's value, \
+             and {digest} only a digest"
         )
     }
 }
@@ -206,7 +206,7 @@ impl fmt::Display for SecureBootState {
         f.write_str(match self {
             Self::DebugMode => "the firmware allowed a debugger",
             Self::NotCompared => "PCR 7 was not compared",
-            Self::NotTold => "not told by an event that PCR 7 backs",
+            Self::NotTold => "not shown by any event that PCR 7 backs",
             Self::Off => "off",
             Self::On => "on",
         })
@@ -290,7 +290,7 @@ impl Finding for EventLogFinding {
             Self::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
             Self::BootOrderUnclear => "compare PCR 0 as well",
             Self::DataOdd { .. } | Self::LocalityOther { .. } | Self::Separators { .. } => {
-                "ask the firmware's maker; do not rely on what such events say"
+                "ask the firmware's manufacturer; do not rely on the data of such events"
             }
             Self::DigestMissing { .. }
             | Self::LocalityUnclear { .. }
@@ -299,17 +299,17 @@ impl Finding for EventLogFinding {
             | Self::LogUnread { .. }
             | Self::RegisterUnknown { .. }
             | Self::SeparatorMalformed { .. } => {
-                "send the firmware's whole log, such as binary_bios_measurements, as it is"
+                "send the firmware's whole log, such as binary_bios_measurements, unchanged"
             }
             Self::DmaProtectionDisabled => {
                 "turn the firmware's protection from DMA on, such as VT-d or the IOMMU"
             }
-            Self::FirmwareError { .. } => "find out what the firmware met",
+            Self::FirmwareError { .. } => "find out which error the firmware reported",
             Self::RegistersNone | Self::ValuesSize { .. } => {
                 "give the values of the quoted registers in the order of the selection"
             }
             Self::RegistersUnmatched { .. } => {
-                "take log and quote of one boot, and leave registers out that others extend"
+                "use log and quote of the same boot, and omit registers that others extend"
             }
             Self::SecureBoot {
                 state: SecureBootState::DebugMode,
@@ -325,7 +325,7 @@ impl fmt::Display for EventLogFinding {
         match self {
             Self::BankWeak(hash) => write!(f, "a compared bank is of {hash}, which is weak"),
             Self::BootOrderUnclear => f.write_str(
-                "the boot order of PCR 1 may be a firmware's error, and no other register shows that there was none",
+                "the boot order in PCR 1 may be a firmware error, and no other register shows that there was none",
             ),
             Self::Data(backed) => backed.fmt(f),
             Self::DataOdd {
@@ -337,20 +337,20 @@ impl fmt::Display for EventLogFinding {
                 "event {event} ({event_type}) is not what was measured; {backed}"
             ),
             Self::DigestMissing { event, pcr, hash } => {
-                write!(f, "event {event} of PCR {pcr} has not one digest of {hash}")
+                write!(f, "event {event} of PCR {pcr} does not have exactly one {hash} digest")
             }
             Self::DmaProtectionDisabled => f.write_str("protection from DMA is off"),
-            Self::FirmwareError { pcr } => write!(f, "the firmware met an error, says PCR {pcr}"),
+            Self::FirmwareError { pcr } => write!(f, "the firmware reported an error in PCR {pcr}"),
             Self::Locality(locality) => write!(f, "locality {locality}"),
             Self::LocalityOther { shown, supposed } => write!(
                 f,
-                "locality {shown}, as PCR 0 shows; the log leads to {supposed}"
+                "PCR 0 shows locality {shown}; the log leads to {supposed}"
             ),
             Self::LocalityUnclear { event } => {
-                write!(f, "event {event} names no locality, or another than before")
+                write!(f, "event {event} has an invalid locality, or another than before")
             }
             Self::Log { events, form } => write!(f, "{events} events, {form}"),
-            Self::LogEmpty => f.write_str("it has no event that was extended: only a head"),
+            Self::LogEmpty => f.write_str("it has no extended event"),
             Self::LogMalformed(error) => error.fmt(f),
             Self::LogUnread {
                 events,
@@ -358,7 +358,7 @@ impl fmt::Display for EventLogFinding {
                 bytes,
             } => write!(
                 f,
-                "{events} events, {form}; {bytes} bytes after it are none"
+                "{events} events, {form}; {bytes} bytes after them are not events"
             ),
             Self::RegistersMatched(matched) => write!(f, "matched: {matched}"),
             Self::RegistersNone => f.write_str("no register was asked for"),
@@ -367,7 +367,7 @@ impl fmt::Display for EventLogFinding {
                 write!(f, "the log does not lead to {unmatched}; matched: {but}")
             }
             Self::RegisterUnknown { event, pcr } => {
-                write!(f, "event {event} is of PCR {pcr}, which there is none of")
+                write!(f, "event {event} is of PCR {pcr}, which does not exist")
             }
             Self::SecureBoot {
                 state, variables, ..
@@ -376,7 +376,7 @@ impl fmt::Display for EventLogFinding {
                 state, variables, ..
             } => write!(f, "{state}; {variables}"),
             Self::SeparatorMalformed { pcr } => {
-                write!(f, "a separator of PCR {pcr} separates nothing")
+                write!(f, "an event of PCR {pcr} is called a separator but is not one")
             }
             Self::Separators { pcr, count: 0 } => write!(f, "PCR {pcr} has none"),
             Self::Separators { pcr, count } => write!(f, "PCR {pcr} has {count}"),
