@@ -52,7 +52,7 @@ checks! {
     #[non_exhaustive]
     pub DevIdKeyCheck {
         /// `not-restricted`: it signs data from outside the TPM, such as a TLS handshake.
-        NotRestricted = "not-restricted", "it signs what its owner likes";
+        NotRestricted = "not-restricted", "it signs any data";
         /// `sign`: it may sign.
         Sign = "sign", "it may sign";
         /// `not-decrypt`: it may not decrypt.

@@ -78,7 +78,7 @@ pub enum TpmError {
         what: String,
     },
     /// An endorsement certificate that violates the profile's rules on describing its TPM.
-    #[error("against the profile of endorsement certificates: {what}")]
+    #[error("violates the profile of endorsement certificates: {what}")]
     EkCertificateProfile {
         /// The rule violated.
         what: &'static str,
@@ -191,11 +191,11 @@ pub enum TpmError {
         what: &'static str,
     },
     /// A field or input whose size is not allowed.
-    #[error("{what} has an invalid size of {found} bytes (byte {at})")]
+    #[error("{what} has an invalid size: {found} (byte {at})")]
     WrongSize {
         /// The offset of the size, or of the sized field.
         at: usize,
-        /// The size.
+        /// The size: bytes, or the number of elements.
         found: usize,
         /// The TCG's name of the field.
         what: &'static str,

@@ -91,7 +91,7 @@ pub enum AttestationKeyFinding {
     NameHashWeak(HashAlgorithm),
     /// It has no Name.
     Nameless,
-    /// It must not sign.
+    /// It is not a signing key.
     NoSigning,
     /// It is not restricted: it signs data that the TPM did not make.
     NotRestricted,

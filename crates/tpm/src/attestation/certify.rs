@@ -48,7 +48,7 @@ attestation_checks! {
     /// The checks of a certification, in the order of reports.
     pub CertifyCheck of [Certify], "a certification" {
         /// `object-name`: it certifies the object, by its Name.
-        ObjectName = "object-name", "the object's";
+        ObjectName = "object-name", "it matches the object";
         /// `object-qualified-name`: the object is a child of the given parent.
         ObjectQualifiedName = "object-qualified-name", "below the given parent";
         /// `object-profile`: the object matches its [`KeyProfile`].

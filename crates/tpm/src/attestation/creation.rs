@@ -66,7 +66,7 @@ attestation_checks! {
     /// The checks of a certified creation, in the order of reports.
     pub CreationCheck of [Creation], "a certified creation" {
         /// `object-name`: it certifies the object, by its Name.
-        ObjectName = "object-name", "the object's";
+        ObjectName = "object-name", "it matches the object";
         /// `object-profile`: the object matches its [`KeyProfile`].
         ObjectProfile = "object-profile", "a signing key that cannot leave its TPM";
         /// `creation-hash`: its hash matches the given creation data, under the object's name
@@ -79,7 +79,7 @@ attestation_checks! {
         /// `parent`: the object was created under the given parent.
         Parent = "parent", "made below the given parent";
         /// `outside-info`: the object was created with the given `outsideInfo`.
-        OutsideInfo = "outside-info", "what was asked for";
+        OutsideInfo = "outside-info", "as expected";
         /// `ticket`: it is a creation ticket of the parent's hierarchy, not the NULL ticket (Part
         /// 2, 10.7.3). Only the TPM can verify the ticket, and did so before certifying.
         Ticket = "ticket", "of a creation in the parent's hierarchy";
@@ -239,7 +239,7 @@ fn check_outside_info(
 ) {
     let check = CreationCheck::OutsideInfo;
     match expected {
-        None => report.not_asked(check, "none was asked for"),
+        None => report.not_asked(check, "none was expected"),
         Some(expected) => report.unless(
             *data.outside_info == *expected,
             check,

@@ -41,12 +41,12 @@ attestation_checks! {
     /// The checks of a certified NV index, in the order of reports.
     pub NvCertifyCheck of [Nv, NvDigest], "a certified NV index" {
         /// `index-name`: it certifies the index, by its Name.
-        IndexName = "index-name", "the index's";
+        IndexName = "index-name", "it matches the index";
         /// `index-written`: the index has been written since it was defined.
         IndexWritten = "index-written", "it was written";
         /// `contents`: the index has the given contents at the given offset. For a digest: the
         /// given contents, hashed with the hash of the signature, match it.
-        Contents = "contents", "those asked for";
+        Contents = "contents", "as expected";
     }
 }
 
@@ -67,7 +67,7 @@ pub fn check_nv_certify(
         Attested::Nv(body) => {
             check_index(&mut report, &body.index_name, policy.index);
             match policy.contents {
-                None => report.not_asked(contents, "none were asked for"),
+                None => report.not_asked(contents, "none were expected"),
                 Some(expected) => report.unless(
                     body.offset == policy.offset && *body.nv_contents == *expected,
                     contents,
@@ -120,7 +120,7 @@ fn check_digest(
 ) {
     let check = NvCertifyCheck::Contents;
     let Some(contents) = policy.contents else {
-        return report.not_asked(check, "none were asked for");
+        return report.not_asked(check, "none were expected");
     };
     let Some(hash) = signed_hash else {
         return report.not_judged(check, "not judged: the signature's hash is unknown");

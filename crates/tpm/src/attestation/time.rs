@@ -37,7 +37,7 @@ attestation_checks! {
         /// never obfuscated (Part 2, 10.12.12).
         TimeInfo = "time-info", "the clock values in head and body match";
         /// `firmware-version`: the TPM has the given firmware version.
-        FirmwareVersion = "firmware-version", "the one asked for";
+        FirmwareVersion = "firmware-version", "as expected";
     }
 }
 
@@ -113,7 +113,7 @@ fn check_firmware(
     let check = TimeCheck::FirmwareVersion;
     let found = body.firmware_version;
     match expected {
-        None => report.not_asked(check, "none was asked for"),
+        None => report.not_asked(check, "none was expected"),
         Some(expected) if expected == found => {
             report.found(check, AttestationReason::Firmware(found));
         }

@@ -18,7 +18,7 @@ checks! {
         /// `version`: X.509 version 3.
         Version = "version", "version 3";
         /// `serial`: positive, with at most 20 octets; otherwise a warning.
-        Serial = "serial", "it is in order";
+        Serial = "serial", "it is valid";
         /// `issuer`: it is not empty.
         Issuer = "issuer", "there is one";
         /// `not-a-ca`: its basicConstraints state that it is not a CA; a warning if they are
@@ -44,9 +44,9 @@ checks! {
         Validity = "validity", "it is valid";
         /// `key`: RSA 2048, 3072 or 4096, P-256 or P-384; a warning for P-521, which has no
         /// template.
-        Key = "key", "it is of a size that is taken";
+        Key = "key", "it is of an accepted type and size";
         /// `public-key`: its key is the endorsement key.
-        PublicKey = "public-key", "the endorsement key's";
+        PublicKey = "public-key", "it is the endorsement key";
         /// `chain`: it is on the allow-list, or there is a path to a root
         /// ([`keyproof_x509::path`]).
         Chain = "chain", "to a root";

@@ -75,8 +75,8 @@ pub struct EkCertificatePolicy<'a> {
     /// ends no chain.
     ///
     /// The list may include intermediates. One that another entry issued is treated as an
-    /// intermediate. One whose issuer is not listed is a root itself, unless its issuer is among
-    /// `intermediates` and has revoked it
+    /// intermediate. One whose issuer is not listed is a root itself, unless it is revoked by an issuer
+    /// among `intermediates` or by an expired root
     /// ([`Rules::judge_anchors`](keyproof_x509::path::Rules::judge_anchors)).
     pub roots: &'a [&'a [u8]],
     /// Untrusted certificates for the path, parsed as `roots` are, in any order: those that the

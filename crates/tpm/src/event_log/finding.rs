@@ -22,11 +22,11 @@ checks! {
         /// it; a warning if PCR 0 shows another.
         StartupLocality = "startup-locality", "PCR 0 begins with it";
         /// `registers`: each compared register has the value that the log leads to.
-        Registers = "registers", "all are matched";
+        Registers = "registers", "all match";
         /// `separators`: in PCR 0 to 7, the firmware handed over without an error. It warns if a
         /// register does not have exactly one separator. It also warns if a boot order has the
         /// bytes of an error and no other register shows that there was none.
-        Separators = "separators", "one in each, in order";
+        Separators = "separators", "each register has one, without an error";
         /// `event-data`: if an event's digest should cover its data, it does; otherwise a warning,
         /// since some firmware errs here. Such data is at most a hint.
         EventData = "event-data", "it is what was measured";
