@@ -24,22 +24,23 @@ use crate::{
     stack::Stack,
 };
 
-/// How long to wait when the system refuses a connection for want of resources.
+/// The wait after the system refuses a connection for lack of resources.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// A bound listener and what it serves.
+/// A bound listener and the applications that it serves.
 pub struct Listener {
     /// The bound socket.
     pub socket: TcpListener,
-    /// TLS, if it is spoken here.
+    /// The TLS configuration, if this listener uses TLS.
     pub tls: Option<Arc<ListenerTls>>,
-    /// Who answers.
+    /// The applications.
     pub served: Arc<Served>,
 }
 
 impl Listener {
-    /// Accepts until the server drains. A slot is taken *before* `accept`, so that a connection beyond the limit waits
-    /// in the kernel's queue and costs nothing here. Who has too many is found out by accepting one more, which is closed.
+    /// Accepts connections until the server drains. It takes a slot *before* `accept`, so that connections beyond the limit
+    /// wait in the kernel's queue at no cost. The limit per address can only be checked after `accept`; a connection beyond
+    /// it is closed.
     pub async fn serve(self, stack: Arc<Stack>, slots: Slots) {
         loop {
             let accepted = tokio::select! {
@@ -56,7 +57,7 @@ impl Listener {
                     );
                     tokio::spawn(open(socket, peer, tls, stack, served, slot));
                 }
-                // The slots are gone, and the server with them.
+                // The slots, and so the server, are gone.
                 None => return,
             }
         }
@@ -75,7 +76,7 @@ impl Listener {
                 }
                 Err(error) if is_the_clients(&error) => debug!(%error, "lost a connection"),
                 Err(error) => {
-                    // Out of descriptors or memory: trying again at once would only spin.
+                    // Descriptors or memory are exhausted, so an immediate retry would only spin.
                     warn!(%error, "cannot accept");
                     sleep(BACK_OFF).await;
                 }
@@ -84,13 +85,13 @@ impl Listener {
     }
 }
 
-/// Whether an address may have as many connections as there are: a proxy has many clients behind it.
+/// Returns whether an address is exempt from the limit per address. A proxy has many clients behind it.
 fn is_exempt(peer: IpAddr, proxies: &TrustedProxies) -> bool {
     let address = peer.to_canonical();
     address.is_loopback() || proxies.trusts(address)
 }
 
-/// Whether the error concerns the one connection that was to be accepted.
+/// Returns whether the error concerns only the connection being accepted.
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -110,13 +111,14 @@ async fn open(
 ) {
     let slot = Arc::new(slot);
     let _open = OpenConnection::count(&stack.observer);
-    // Answers are written whole: waiting for more to send would only delay them.
+    // Answers are written whole, so waiting for more data would only delay them.
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
     let socket = Socket::new(socket);
     let client = socket.peer();
-    // A future of its own for each kind of connection: one of both would be as large as the larger, for as long as it is kept.
+    // Separate futures for TLS and plain connections: a common one would have the size of the larger one for its whole
+    // life.
     let Some(tls) = tls else {
         return Box::pin(connection::serve(
             socket,

@@ -1,4 +1,4 @@
-//! What is told of each request: one log event, its metrics, and its part of a trace.
+//! The records of each request: one log event, its metrics, and its part of a trace.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -7,12 +7,12 @@ use tracing::info;
 
 use crate::{RequestLabels, RequestTrace, answer::Origin, progress::Progress};
 
-/// What methods are counted as that clients made up, or that their route lacks.
+/// The label of methods that are unknown, or that the route does not have.
 const OTHER: &str = "other";
 
-/// Told when it is dropped, so that a request whose client hung up is told of too (without a status).
+/// Writes its record when dropped, so that a request whose client disconnected is recorded too, without a status.
 ///
-/// Never the path or the query: the route's *template* says enough, and the others may hold secrets.
+/// It never contains the path or the query, which may hold secrets. The route's *template* is enough.
 pub(crate) struct AccessRecord {
     method: &'static str,
     application: &'static str,
@@ -60,7 +60,7 @@ impl Drop for AccessRecord {
         let route = &self.progress.route;
         let labels = RequestLabels {
             application: self.application,
-            // A stranger needs no credentials to ask each route for each method.
+            // Otherwise, anyone could create a label for each route and method, without credentials.
             method: if route.is_without_method() {
                 OTHER
             } else {
@@ -87,7 +87,7 @@ impl Drop for AccessRecord {
     }
 }
 
-/// A method's name, unless the client made it up.
+/// Returns a method's name if it is a registered one.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::CONNECT => "CONNECT",

@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! The way from a request to its answer.
 
 use std::{
     future::{Future, ready},
@@ -27,12 +27,12 @@ use crate::{
     wire::Turn,
 };
 
-/// What a connection's bytes are carried in.
+/// The transport of a connection.
 #[derive(Clone, Copy)]
 pub(crate) enum Transport {
-    /// Nothing.
+    /// No encryption.
     Plain,
-    /// TLS, with the certificate that the client has shown, if it has.
+    /// TLS, with the client's certificate if it presented one.
     Tls(Option<ClientCertificate>),
 }
 
@@ -45,7 +45,7 @@ impl Transport {
     }
 }
 
-/// The connection that a request came by.
+/// The connection of a request.
 pub(crate) struct Origin {
     pub(crate) stack: Arc<Stack>,
     pub(crate) served: Arc<Served>,
@@ -53,13 +53,13 @@ pub(crate) struct Origin {
     pub(crate) client: Peer,
     pub(crate) transport: Transport,
     pub(crate) turn: Arc<Turn>,
-    /// The connection's slot. A handler holds it too: one that outlives its connection still counts.
+    /// The connection's slot. Handlers share it, so that one that outlives its connection still counts.
     pub(crate) slot: Arc<Slot>,
 }
 
 impl Origin {
-    /// Answers one request, and logs it. What needs no waiting is done before this returns: what is left is small, and is moved
-    /// about with what the connection waits for.
+    /// Answers and logs a request. All work without waiting is done before this returns. The remaining state is small,
+    /// since it moves together with the connection's state.
     pub(crate) fn answer(
         this: &Arc<Self>,
         request: Request<Incoming>,
@@ -79,27 +79,27 @@ impl Origin {
 struct Answering {
     origin: Arc<Origin>,
     request_id: RequestId,
-    /// Whose path it is.
+    /// The application that claims the path.
     application: Option<Arc<dyn Application>>,
     progress: Arc<Progress>,
     step: Step,
     record: AccessRecord,
 }
 
-/// What is left to do for an answer.
+/// The remaining work for an answer.
 enum Step {
-    /// A refusal of the stack.
+    /// Return a refusal of the stack.
     Refuse(StackRefusal),
-    /// A probe's answer.
+    /// Answer a probe.
     Probe(Probe, Method),
-    /// What the application does.
+    /// Run the application's handler.
     Handle {
         handler: BoxFuture<Result<Response, Panicked>>,
         only_reads: bool,
     },
 }
 
-/// A handler has ended without an answer; whether by a panic.
+/// A handler ended without an answer; `true` if it panicked.
 struct Panicked(bool);
 
 impl Answering {
@@ -203,7 +203,7 @@ impl Answering {
         let is_unread =
             response.status() == StatusCode::PAYLOAD_TOO_LARGE && origin.turn.may_be_sending();
         if leaves_a_body || is_unread {
-            // hyper will close, but learns too late that nobody reads the body to say so itself.
+            // hyper closes the connection, but detects the unread body too late to send this field itself.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -213,8 +213,8 @@ impl Answering {
 }
 
 impl Origin {
-    /// Runs a handler. A read is part of its connection's task and ends with it. A change has a task of its own, and is carried
-    /// through to its end even when the client hangs up or the deadline passes. A panic ends neither.
+    /// Runs a handler. A read is part of its connection's task and ends with it. A change has its own task, which runs to
+    /// its end even if the client disconnects or the deadline passes. A panic ends neither task.
     fn run(
         &self,
         application: Arc<dyn Application>,
@@ -242,17 +242,17 @@ impl Origin {
     }
 }
 
-/// What a handler comes to, unless its deadline passes before.
+/// Returns the handler's result, unless its deadline passes first.
 async fn in_time(
     handler: BoxFuture<Result<Response, Panicked>>,
     only_reads: bool,
     progress: &Progress,
 ) -> Result<Response, StackRefusal> {
-    // The answer first: what is there at once needs no timer.
+    // Poll the handler first: an immediate answer needs no timer.
     tokio::select! {
         biased;
         done = handler => done.map_err(|Panicked(panicked)| {
-            // Where it happened was logged by the panic hook.
+            // The panic hook has logged the location.
             error!(panicked, "the handler failed");
             StackRefusal::Internal
         }),
@@ -264,7 +264,7 @@ async fn in_time(
     }
 }
 
-/// A handler, of which a panic is what it comes to. It is not polled again after one.
+/// A handler that returns a panic as an error. It must not be polled again afterwards.
 struct Caught(BoxFuture<Response>);
 
 impl Future for Caught {
@@ -277,14 +277,14 @@ impl Future for Caught {
     }
 }
 
-/// Header fields that come once or not at all: a second one could be read by a proxy in place of the first.
+/// Header fields that may occur only once: a proxy could use another occurrence than this server.
 const SINGLE_FIELDS: [(HeaderName, &str); 3] = [
     (header::AUTHORIZATION, "more than one Authorization field"),
     (header::CONTENT_TYPE, "more than one Content-Type field"),
     (header::HOST, "more than one Host field"),
 ];
 
-/// Refuses heads that two readers could read differently, beyond those that hyper does not parse.
+/// Rejects heads that two recipients could interpret differently, beyond those that hyper rejects.
 fn unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
     if head
         .uri
@@ -305,14 +305,14 @@ fn unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
     Ok(())
 }
 
-/// Refuses what the server does not do, whatever the path.
+/// Rejects what the server does not support on any path.
 fn understood(head: &request::Parts) -> Result<(), StackRefusal> {
-    // It would send a client's own header fields back, cookies and all.
+    // TRACE would return the client's own header fields, including cookies.
     if head.method == Method::TRACE {
         return Err(StackRefusal::MethodNotAllowed);
     }
     let fields = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    // Where the last coding is not `chunked`, hyper has refused the head.
+    // If the last coding is not `chunked`, hyper has rejected the head.
     let mut codings = fields
         .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
@@ -321,7 +321,7 @@ fn understood(head: &request::Parts) -> Result<(), StackRefusal> {
         .skip(1);
     match codings.next() {
         None => Ok(()),
-        // RFC 9112, section 6.1: once.
+        // RFC 9112, section 6.1: `chunked` must occur only once.
         Some(coding) if coding.eq_ignore_ascii_case(b"chunked") => Err(
             StackRefusal::HeadMalformed("chunked is not the last coding"),
         ),
@@ -329,7 +329,7 @@ fn understood(head: &request::Parts) -> Result<(), StackRefusal> {
     }
 }
 
-/// Refuses a query of more parameters than any application reads.
+/// Rejects a query with more parameters than any application reads.
 fn of_few_parameters(head: &request::Parts) -> Result<(), StackRefusal> {
     let parameters = head.uri.query().unwrap_or_default().split('&');
     let parameters = parameters.filter(|parameter| !parameter.is_empty());

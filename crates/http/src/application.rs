@@ -1,4 +1,4 @@
-//! What answers the requests.
+//! The applications that answer requests.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -6,35 +6,35 @@ use http::HeaderName;
 
 use crate::{ClientAuthorities, Exchange, RequestId, RequestPath, Response, StackRefusal};
 
-/// A future that owns what it needs, as a handler that outlives its client must.
+/// A future that owns its data, since a handler may outlive its client.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
-/// A part of the URL space, and the answers there.
+/// A part of the URL space, with its handlers.
 pub trait Application: Send + Sync + 'static {
-    /// Its name in logs and metrics.
+    /// Returns its name in logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// Whether a path is this application's to answer, found or not.
+    /// Returns whether this application answers requests for a path, even if only with a 404.
     fn claims(&self, path: &RequestPath) -> bool;
 
-    /// Answers one request. The body is read by the handler, after authentication, by [`Exchange::body`].
+    /// Answers a request. The handler reads the body with [`Exchange::body`], after authentication.
     ///
-    /// The future of a state-changing method runs to its end even when the client hangs up or the deadline passes.
+    /// For a method that changes state, the future runs to its end even if the client disconnects or the deadline passes.
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response>;
 
-    /// Puts a refusal of the stack in this application's shape.
+    /// Converts a refusal of the stack to this application's form.
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response;
 
-    /// The CAs whose client certificates its listener asks for in TLS handshakes; `None` if it asks for none.
+    /// Returns the CAs whose client certificates its listener requests in TLS handshakes; `None` if it requests none.
     fn client_authorities(self: Arc<Self>) -> Option<Arc<dyn ClientAuthorities>> {
         None
     }
 
-    /// The header that carries the request id; the stack sets it on every answer.
+    /// Returns the header for the request id, which the stack sets on every answer.
     fn request_id_header(&self) -> HeaderName {
         X_REQUEST_ID
     }
 }
 
-/// Where a request id goes unless an application names a header of its own.
+/// The default header for the request id.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

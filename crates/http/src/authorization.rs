@@ -1,18 +1,18 @@
-//! What `Authorization` says (RFC 9110, section 11.4): a scheme and, behind a blank, credentials.
+//! The `Authorization` field (RFC 9110, section 11.4): a scheme, a space, and credentials.
 
 use http::HeaderValue;
 
-/// The parts of the field, neither of them judged: both may be empty.
+/// The parts of the field. They are not validated, and may be empty.
 #[derive(Clone, Copy)]
 pub struct Authorization<'v> {
-    /// The scheme, as it is written.
+    /// The scheme, as sent.
     pub scheme: &'v str,
-    /// What follows it, without blanks around it.
+    /// The credentials, without surrounding spaces.
     pub credentials: &'v str,
 }
 
 impl<'v> Authorization<'v> {
-    /// Takes the field apart; `None` if it is not visible ASCII, or without a blank.
+    /// Splits the field. Returns `None` if it is not visible ASCII, or contains no space.
     pub fn parse(value: &'v HeaderValue) -> Option<Self> {
         let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
         Some(Self {
@@ -21,7 +21,7 @@ impl<'v> Authorization<'v> {
         })
     }
 
-    /// The credentials, if they are of this scheme: schemes have no case.
+    /// Returns the credentials if the scheme matches, ignoring case.
     pub fn of_scheme(self, scheme: &str) -> Option<&'v str> {
         let is_of_it = self.scheme.eq_ignore_ascii_case(scheme);
         is_of_it.then_some(self.credentials)

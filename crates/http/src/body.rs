@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{StackRefusal, answer::Origin, progress::Progress};
 
-/// A body that is still on its way.
+/// A body that has not been read.
 pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
     progress: Arc<Progress>,
@@ -25,12 +25,12 @@ impl RequestBody {
         }
     }
 
-    /// The longest body that is read for a route that needs no more than `needed` bytes.
+    /// Returns the limit for a route that needs at most `needed` bytes.
     pub(crate) fn limit(&self, needed: usize) -> usize {
         needed.min(self.origin.stack.limits.max_body_bytes)
     }
 
-    /// Refuses a body that is announced too long, before anything else is done for its request.
+    /// Rejects a body whose `Content-Length` is over the limit, before any other work for its request.
     pub(crate) fn check_announced(&self) -> Result<(), StackRefusal> {
         let hint = self.incoming.as_ref().map(Body::size_hint);
         hint.map_or(Ok(()), |hint| {
@@ -58,7 +58,7 @@ impl RequestBody {
         let read = tokio::select! {
             biased;
             read = whole => read,
-            // Nothing was decided yet, so nobody is left in doubt.
+            // Nothing has been decided yet, so the client can be told that nothing was done.
             () = stack.stopped_waiting() => return Err(StackRefusal::Draining),
         };
         self.progress.deadline.restart();
@@ -69,13 +69,13 @@ impl RequestBody {
     }
 }
 
-/// All bytes of a body. Each frame is copied and given up as it comes, for it is a slice of the buffer that the connection was read
-/// into: kept until the end, bodies that are sent a byte at a time would keep a buffer for each byte.
+/// Reads a whole body. Each frame is copied and freed at once, since it is a slice of the connection's read buffer.
+/// Otherwise, a body sent byte by byte would keep one buffer per byte.
 async fn gather(mut incoming: Incoming, limit: usize) -> Result<Bytes, StackRefusal> {
     let mut whole = BytesMut::new();
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|_| StackRefusal::BodyMalformed)?;
-        // Whatever else a frame is, trailers, says nothing here.
+        // The only other frames are trailers, which are ignored.
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -102,7 +102,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// The hint is exactly the Content-Length when there is one.
+/// Rejects a body over the limit. The lower bound of the hint is the `Content-Length`, if there is one.
 fn check_announced(hint: &SizeHint, limit: usize) -> Result<(), StackRefusal> {
     if hint.lower() > limit as u64 {
         return Err(too_large(limit));

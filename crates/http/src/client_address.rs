@@ -1,4 +1,4 @@
-//! Whose request it is, behind proxies.
+//! The client's address of a request, including behind proxies.
 
 use std::net::IpAddr;
 
@@ -9,20 +9,20 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The networks of `http.trusted_proxies`, whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are believed.
+/// The networks in `http.trusted_proxies`, whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Trusts these networks.
+    /// Creates a set that trusts these networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
 
-    /// The peer, or the last hop of `X-Forwarded-For` that is not a trusted proxy when the peer is one.
+    /// Returns the peer or, if the peer is a trusted proxy, the last hop of `X-Forwarded-For` that is not one.
     ///
-    /// A hop that is no address ends the walk: what stands before it was written by nobody known. Each hop is read by itself, for
-    /// a client may send any bytes, and what a proxy appends to them counts all the same.
+    /// The search ends at a hop that is not an address, since everything before it is of unknown origin. Each hop is parsed
+    /// separately: a client may send arbitrary bytes, which must not hide the hops that proxies append.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusts(client) {
@@ -38,7 +38,7 @@ impl TrustedProxies {
         client
     }
 
-    /// Whether the peer is a trusted proxy that says that its client spoke TLS: by the last `X-Forwarded-Proto`, its own.
+    /// Returns whether a trusted proxy states that its client used TLS, in the last `X-Forwarded-Proto`, which is its own.
     pub(crate) fn says_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         if !self.trusts(peer.to_canonical()) {
             return false;
@@ -53,12 +53,12 @@ impl TrustedProxies {
     }
 }
 
-/// The members of a list, the last first.
+/// Returns the members of a list in reverse order.
 fn from_the_last(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().rsplit(|byte| *byte == b',')
 }
 
-/// An address as proxies write it: bare, in brackets, with or without a port.
+/// Parses an address in any form that proxies write: bare or in brackets, with or without a port.
 fn address(hop: &[u8]) -> Option<IpAddr> {
     let hop = str::from_utf8(hop).ok()?.trim();
     let bare = hop
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["198.51.100.7, unknown"]), "10.0.0.1");
     }
 
-    /// What a client writes before its proxies do takes nothing from what they say.
+    /// A client's forged values do not hide those of proxies after them.
     #[test]
     fn bytes_that_are_no_text_hide_no_hop_behind_them() {
         for forged in [
@@ -143,7 +143,7 @@ mod tests {
         }
         let lines = [&b"203.0.113.9, \xe9"[..], b"198.51.100.7"];
         assert_eq!(client("10.0.0.1", &lines), "198.51.100.7");
-        // One that is itself no text is no address.
+        // A hop that is not text is not an address.
         assert_eq!(client("10.0.0.1", &[b"198.51.100.7, \xe9"]), "10.0.0.1");
     }
 

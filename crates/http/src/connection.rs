@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! The life of a connection.
 
 use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll};
 
@@ -31,7 +31,7 @@ use crate::{
     wire::{AnswerBody, Turn, Wire},
 };
 
-/// Serves requests until the connection ends, then refuses what hyper could not read.
+/// Serves requests until the connection ends, then answers a head that hyper could not parse.
 pub(crate) async fn serve<T>(
     io: T,
     peer: SocketAddr,
@@ -44,8 +44,8 @@ pub(crate) async fn serve<T>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let turn = Arc::new(Turn::default());
-    // One for all requests of the connection: what many connections share is counted up and down on one processor after the
-    // other.
+    // All requests of the connection share one `Origin`. Reference counts shared among connections would move between
+    // processors.
     let origin = Arc::new(Origin {
         stack: Arc::clone(&stack),
         served: Arc::clone(&served),
@@ -68,7 +68,7 @@ pub(crate) async fn serve<T>(
     let wire = Wire::new(io, Arc::clone(&turn), stack.limits.body_timeout);
     let mut connection = builder(&stack.limits).serve_connection(TokioIo::new(wire), service);
 
-    // Without hyper's own shutdown: a refusal may still have to be written.
+    // Not with hyper's own shutdown: an error answer may still have to be written.
     let drained = tokio::select! {
         outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Drained::Over(outcome),
         () = stack.drained() => drain_one(&mut connection, &turn).await,
@@ -101,17 +101,17 @@ pub(crate) async fn serve<T>(
     close(io, linger, &stack).await;
 }
 
-/// What has become of a connection that is to end.
+/// The state of a connection when the server drains.
 enum Drained {
     /// It has ended.
     Over(hyper::Result<()>),
-    /// It ends with the answer that is on its way.
+    /// It ends after the current answer.
     Answering,
-    /// There is nothing to answer.
+    /// There is no request to answer.
     Idle,
 }
 
-/// Has a connection end with the request that it has begun.
+/// Lets a connection end with its current request.
 async fn drain_one<I, S>(connection: &mut Connection<I, S>, turn: &Turn) -> Drained
 where
     I: Read + Write + Unpin,
@@ -120,8 +120,8 @@ where
     S::Future: Unpin,
 {
     if !turn.has_begun() {
-        // Who has just connected sends its request in a moment, and where the listener outlives this server it cannot know
-        // that another will take its place. hyper's shutdown would close a connection that it has read nothing from.
+        // A client that has just connected sends its request soon. If the listener outlives this server, the client does
+        // not know that another takes over. hyper's shutdown would close a connection from which it has read nothing.
         let first = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending if turn.has_begun() => Poll::Ready(None),
@@ -132,7 +132,7 @@ where
         }
     }
     Pin::new(&mut *connection).graceful_shutdown();
-    // A request that is there whole is answered; one whose head is not is not waited for.
+    // A complete request is answered; an incomplete head is not waited for.
     yield_now().await;
     match poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx))).await {
         Poll::Ready(outcome) => Drained::Over(outcome),
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// Answers a head that hyper could not read. Whether the answer was taken in time.
+/// Answers a head that hyper could not parse. Returns whether the client took the answer in time.
 async fn refuse_head<T: AsyncWrite + Unpin>(
     io: &mut T,
     refusal: StackRefusal,
@@ -165,18 +165,18 @@ async fn refuse_head<T: AsyncWrite + Unpin>(
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     builder
-        // Without a timer hyper has no timeouts.
+        // Without a timer, hyper has no timeouts.
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_HEAD_BYTES)
-        // A client may shut down its sending side as soon as its request is out.
+        // A client may shut down its sending side after its request.
         .half_close(true)
         .writev(false);
     builder
 }
 
-/// What to answer when hyper gave up between two requests, if anything.
+/// Returns the answer, if any, for a head that hyper gave up on.
 fn refused_head(
     error: &hyper::Error,
     held_back: Option<StatusCode>,
@@ -193,7 +193,7 @@ fn refused_head(
         }
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(StackRefusal::HeadTooLarge),
         Some(_) => Some(StackRefusal::HeadMalformed("not an HTTP/1.1 head")),
-        // The client has begun no head: there is nothing to answer.
+        // The client has not begun a head, so there is nothing to answer.
         None if unread.is_empty() => None,
         None if error.is_timeout() => Some(StackRefusal::HeadTimedOut),
         None if error.is_incomplete_message() => {
@@ -204,7 +204,7 @@ fn refused_head(
     }
 }
 
-/// A whole answer as bytes, for the one that hyper does not write.
+/// Serialises an answer that hyper does not write.
 async fn serialise(response: Response) -> Bytes {
     let (mut head, body) = response.into_parts();
     let Ok(body) = body.collect().await;
@@ -232,19 +232,19 @@ async fn serialise(response: Response) -> Bytes {
     bytes.freeze()
 }
 
-/// Ends a connection. Closing a socket with unread bytes makes the kernel reset it, and the client may never see the
-/// answer: so a client that may still be sending is read from a little longer.
+/// Closes a connection. If unread bytes remain, the kernel resets it, and the client may not receive the answer. So data of
+/// a client that may still be sending is read and discarded for a while.
 async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, linger: bool, stack: &Stack) {
     let closing = async {
         io.shutdown().await?;
         if linger {
-            // Not within the future, where it would take as much for as long as the connection is kept.
+            // On the heap: within the future, it would take this memory for as long as the connection lives.
             let mut discarded = vec![0; 4096];
             while io.read(&mut discarded).await? > 0 {}
         }
         Ok::<_, std::io::Error>(())
     };
-    // Whatever happens now, the connection is over.
+    // In any case, the connection is over.
     tokio::select! {
         _ = timeout(LINGER, closing) => {}
         () = stack.stopped_waiting() => {}

@@ -1,4 +1,4 @@
-//! The time a handler has, not counting the time its client takes to send the body.
+//! The deadline of a handler, which excludes the time that its client takes to send the body.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,12 +10,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// When a handler must have answered. Reading the body moves it, so that a slow client is told 408 by the body's
-/// own deadline, and a handler still has its whole time once the body is there.
+/// The time by which a handler must have answered. Reading the body extends it. So a slow client gets a 408 from the body's
+/// own deadline, and a handler has its whole time once the body is complete.
 pub(crate) struct HandlerDeadline {
     allowance: Duration,
     moment: Mutex<Moment>,
-    /// Told when a body is there, for only then does the deadline come nearer.
+    /// Notified when a body is complete: only then does the deadline move to an earlier time.
     nearer: Notify,
 }
 
@@ -37,7 +37,7 @@ impl HandlerDeadline {
         }
     }
 
-    /// Leaves room for reading a body.
+    /// Extends the deadline by the time for reading a body.
     pub(crate) fn extend(&self, by: Duration) {
         self.set(Moment {
             at: Instant::now() + by + self.allowance,
@@ -45,17 +45,17 @@ impl HandlerDeadline {
         });
     }
 
-    /// Gives the whole allowance from now on.
+    /// Restarts the deadline with the whole allowance.
     pub(crate) fn restart(&self) {
         self.set(Moment {
             at: Instant::now() + self.allowance,
             is_reading: false,
         });
-        // Kept for whoever is about to wait.
+        // The permit is kept for a task that is about to wait.
         self.nearer.notify_one();
     }
 
-    /// Waits until the deadline has passed for good.
+    /// Waits until the deadline, including extensions, has passed.
     pub(crate) async fn passed(&self) {
         loop {
             let moment = self.moment();

@@ -7,12 +7,12 @@ use tokio::time::timeout;
 
 use crate::{DRAINING, NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
 
-/// The two questions an orchestrator asks.
+/// The probes of an orchestrator.
 #[derive(Clone, Copy)]
 pub(crate) enum Probe {
     /// Whether the process is alive.
     Health,
-    /// Whether a request would be served: the store answers, and the server is not draining.
+    /// Whether requests are served: the store responds, and the server is not draining.
     Readiness,
 }
 
@@ -32,7 +32,7 @@ impl Probe {
         }
     }
 
-    /// Whether probes have this method.
+    /// Returns whether probes support this method.
     pub(crate) fn has(method: &Method) -> bool {
         matches!(*method, Method::GET | Method::HEAD)
     }

@@ -1,4 +1,4 @@
-//! JSON objects alone, where serde's derived structs would also take an array of their members in their order.
+//! A wrapper that accepts only JSON objects. Derived serde structs also accept an array of their members in order.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,10 +7,10 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// What an object holds.
+/// A value that is deserialised only from a JSON object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JsonObject<T>(
-    /// Its members.
+    /// The value.
     pub T,
 );
 

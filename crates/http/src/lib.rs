@@ -1,52 +1,55 @@
-//! The HTTP/1.1 stack under all applications: hyper, with every wait and every size bounded.
+//! The HTTP/1.1 stack of all applications, based on hyper. It bounds every wait and every size.
 //!
-//! It knows neither use cases nor a store: an [`Application`] answers, a [`RequestObserver`] counts, a [`RequestTracer`]
-//! follows, and randomness is a closure.
+//! It does not depend on use cases or a store. An [`Application`] answers requests, a [`RequestObserver`] counts them, and
+//! a [`RequestTracer`] traces them. Randomness is a closure.
 //!
-//! # What a request meets, in order
+//! # Checks of a request, in order
 //!
 //! Limits are fields of [`Limits`].
 //!
-//! | what is wrong | answer | the connection |
+//! | condition | answer | the connection |
 //! |---|---|---|
-//! | more connections than `max_connections` | waits in the kernel's queue until one ends | |
-//! | more from one IPv4 address or IPv6 /64 than `max_connections_per_address`; not on loopback, nor from [`TrustedProxies`] | none | closed |
-//! | a TLS handshake slower than `header_timeout`, or failed | none | closed |
-//! | a head that is not HTTP/1.1 or 1.0, or ends early | 400 | closed |
-//! | a head slower than `header_timeout` | 408; none if no byte of it came | closed |
+//! | more than `max_connections` connections | waits in the kernel's queue until one ends | |
+//! | more than `max_connections_per_address` from one IPv4 address or IPv6 /64; loopback and [`TrustedProxies`] are exempt | none | closed |
+//! | a TLS handshake that fails or takes longer than `header_timeout` | none | closed |
+//! | a head that is not HTTP/1.1 or 1.0, or is truncated | 400 | closed |
+//! | a head that takes longer than `header_timeout` | 408; none if no byte of it arrived | closed |
 //! | a head over 64 KiB or 100 fields | 431 | closed |
-//! | a request target over 16 KiB | 414 | kept; closed where the head is over its limit too |
-//! | a query of more than 256 parameters | 400 | kept |
+//! | a request target over 16 KiB | 414 | kept; closed if the head is over its limit too |
+//! | a query with more than 256 parameters | 400 | kept |
 //! | no `Host` (HTTP/1.1) or two; two `Authorization` or `Content-Type` | 400 | kept |
-//! | two different `Content-Length` (the same twice counts once), or one that is no number | 400 | closed |
+//! | two different `Content-Length` (equal ones count once), or one that is not a number | 400 | closed |
 //! | `TRACE` | 405 | kept |
-//! | another transfer coding under `chunked` | 501 | closed |
+//! | a transfer coding other than `chunked`, before a final `chunked` | 501 | closed |
 //! | `Transfer-Encoding` in HTTP/1.0, or not ending in `chunked` | 400 | closed |
-//! | `Transfer-Encoding` and `Content-Length` | by its chunks (RFC 9112, section 6.3) | closed after the answer |
+//! | `Transfer-Encoding` and `Content-Length` | the chunks count (RFC 9112, section 6.3) | closed after the answer |
 //! | a path that no application claims | 404 | kept |
-//! | a body announced longer than `max_body_bytes` | 413, nothing of it is read | closed |
+//! | a body with a `Content-Length` over `max_body_bytes` | 413, without reading it | closed |
 //! | *authentication, permission, existence, precondition: the application's answers* | | kept |
-//! | a path of more than 64 segments, of which 65 are kept | the application's 404: it has none | kept |
-//! | a body longer than its route needs, announced or not | 413 | closed |
-//! | a body slower than `body_timeout` | 408 | closed |
-//! | a malformed chunk, or a body cut short | 400; nothing was changed | closed |
-//! | a handler slower than `handler_timeout`, the body not counted | 503, of a read with `Retry-After`; a change goes on to its end | kept |
+//! | a path of more than 64 segments; only 65 are parsed | the application's 404: it has no such path | kept |
+//! | a body longer than its route needs, with or without `Content-Length` | 413 | closed |
+//! | a body that takes longer than `body_timeout` | 408 | closed |
+//! | a malformed chunk, or a truncated body | 400; nothing was changed | closed |
+//! | a handler that takes longer than `handler_timeout`, without the time to read the body | 503, with `Retry-After` for a read; a change continues to its end | kept |
 //! | a handler that panics | 500 | kept |
 //! | a client that does not read its answer for `body_timeout` | | closed |
-//! | a server that drains | what is being answered is, until `drain_timeout`; 503 to a body that is not there; else none, a connection without a request yet after a quarter of a second | closed |
+//! | a draining server | requests in progress are answered, until `drain_timeout`; 503 if the body is not complete; otherwise none. A connection without a request closes after a quarter of a second | closed |
 //!
-//! Each answer is in the shape of the application that claims the path (where there is no path, or nobody claims it, of
-//! [`Served::unclaimed`], else plain JSON), which may give it another status, and carries a request id of its own in that
-//! application's header. The path of a head that cannot be read is that in its first line, if there is one; a listener's only
-//! application refuses all of those. The body is read when the handler asks for it, so a refusal for want of authentication
-//! costs no upload; and each route says how long a body it needs. Where one use case judges existence, precondition and body,
-//! the body is read first: it is told last, but the connection is closed as if it had been told. When a connection ends while
-//! the client may still be sending, it is read from for two seconds more, for otherwise the kernel would reset it and the
-//! client might never see the answer.
+//! The application that claims the path determines the form of each answer, and may change its status. It also names the
+//! header for the request id, which every answer carries. If there is no path, or no application claims it,
+//! [`Served::unclaimed`] determines the form; without that, it is plain JSON. If a head cannot be parsed, the path in its
+//! first line counts, if there is one. A listener's only application refuses all such heads.
 //!
-//! A handler that only reads is part of its connection's task, and ends with it. One that changes state has a task of its own
-//! and ends only by itself, whether its client hangs up or its deadline passes; the drain waits for it, and until then it
-//! keeps its connection's slot.
+//! The body is read when the handler asks for it, so a request refused for lack of authentication costs no upload. Each
+//! route states the body size it needs. If one use case checks existence, precondition and body together, the body is read
+//! first: a body that is too long is then reported last, but the connection closes as if it had been reported first.
+//!
+//! When a connection ends while the client may still be sending, the server reads from it for two more seconds. Otherwise,
+//! the kernel would reset the connection, and the client might not receive the answer.
+//!
+//! A handler that only reads is part of its connection's task and ends with it. A handler that changes state has its own
+//! task. It runs to its end even if its client disconnects or its deadline passes. The drain waits for it, and it keeps its
+//! connection's slot until then.
 
 mod accept;
 mod access_log;

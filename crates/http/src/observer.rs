@@ -1,10 +1,10 @@
-//! Who counts requests and connections.
+//! Observation of requests and connections, for metrics.
 
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-/// Is told of requests and connections as they end; for metrics.
+/// Receives the events of requests and connections.
 pub trait RequestObserver: Send + Sync + 'static {
     /// A connection was opened.
     fn connection_opened(&self);
@@ -12,8 +12,7 @@ pub trait RequestObserver: Send + Sync + 'static {
     /// A connection has ended.
     fn connection_closed(&self);
 
-    /// A request has ended; without a status if nobody waits for its answer. Without a duration if its head could not be
-    /// read.
+    /// A request has ended. `status` is `None` if the client is gone. `duration` is `None` if its head could not be parsed.
     fn request_ended(
         &self,
         labels: RequestLabels,
@@ -22,21 +21,21 @@ pub trait RequestObserver: Send + Sync + 'static {
     );
 }
 
-/// What a request is counted under. Clients choose none of the values.
+/// The labels of a request. Clients cannot choose any of their values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestLabels {
     /// The application's name, or `-`.
     pub application: &'static str,
-    /// A registered method; `other`, also for one that the route lacks; or `-`.
+    /// A registered method. `other` for an unknown method or one that the route does not have, or `-`.
     pub method: &'static str,
     /// The route's template, or `-`.
     pub route: &'static str,
-    /// Whether the application says that the route logs somebody in.
+    /// Whether the application reports that the route logs a user in.
     pub is_login: bool,
 }
 
 impl RequestLabels {
-    /// A head that cannot be read.
+    /// The labels of a head that cannot be parsed.
     pub(crate) const UNREADABLE: Self = Self {
         application: "-",
         method: "-",
@@ -45,7 +44,7 @@ impl RequestLabels {
     };
 }
 
-/// A connection that counts as open for as long as this lives.
+/// Counts a connection as open while it exists.
 pub(crate) struct OpenConnection(Arc<dyn RequestObserver>);
 
 impl OpenConnection {

@@ -1,4 +1,4 @@
-//! The path of a request: split at `/` first, percent-decoded after, so that `%2F` belongs to an id.
+//! The path of a request. It is split at `/` first and then percent-decoded, so that `%2F` can be part of an id.
 
 use std::borrow::Cow;
 
@@ -6,19 +6,19 @@ use percent_encoding::percent_decode_str;
 
 use crate::limits::MAX_SEGMENTS;
 
-/// A request's path in its segments.
+/// The segments of a request's path.
 ///
 /// `/a/b` has the segments `a`, `b`; `/a/` has `a` and an empty one; `/` has one empty segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestPath {
-    /// The decoded segments, one right behind the other.
+    /// The decoded segments, concatenated.
     text: String,
-    /// Where each ends in it.
+    /// The end of each segment in `text`.
     ends: Vec<Result<usize, SegmentFault>>,
 }
 
 impl RequestPath {
-    /// Splits and decodes a raw path as it came on the request line, without its query.
+    /// Splits and decodes a raw path from the request line, without its query.
     pub fn parse(raw: &str) -> Self {
         let raw = raw.strip_prefix('/').unwrap_or(raw);
         let mut text = String::with_capacity(raw.len());
@@ -31,8 +31,8 @@ impl RequestPath {
         Self { text, ends }
     }
 
-    /// The same, but of no more than one segment over [`MAX_SEGMENTS`]: the application that claims a path by its first ones
-    /// has none so long, and says so when it has asked who is there.
+    /// Parses a path, but at most one segment more than [`MAX_SEGMENTS`]. The application that claims it by its first
+    /// segments has no path of that length, and reports that after authentication.
     pub(crate) fn of_target(raw: &str) -> Self {
         let behind = raw.match_indices('/').nth(MAX_SEGMENTS + 1);
         let looked_at = behind.and_then(|(end, _)| raw.get(..end));
@@ -49,11 +49,11 @@ impl RequestPath {
         })
     }
 
-    /// The decoded segments, for matching against slice patterns.
+    /// Returns the decoded segments, for matching against slice patterns.
     ///
     /// # Errors
     ///
-    /// The first segment that cannot be decoded.
+    /// [`PathError`] for the first segment that cannot be decoded.
     pub fn segments(&self) -> Result<Vec<&str>, PathError> {
         let mut segments = Vec::with_capacity(self.ends.len());
         for (segment, decoded) in self.iter().enumerate() {
@@ -62,22 +62,22 @@ impl RequestPath {
         Ok(segments)
     }
 
-    /// The decoded segments, with `%` for those that cannot be decoded; for [`Application::claims`] where it does not matter
-    /// what they say.
+    /// Returns the decoded segments, with `%` for those that cannot be decoded. For [`Application::claims`], where such a
+    /// segment does not matter.
     ///
     /// [`Application::claims`]: crate::Application::claims
     pub fn lossy_segments(&self) -> Vec<&str> {
         self.iter().map(|segment| segment.unwrap_or("%")).collect()
     }
 
-    /// The first decoded segment, if it can be decoded; for [`Application::claims`] of one that compares in its own way.
+    /// Returns the first segment if it can be decoded. For an [`Application::claims`] with its own comparison.
     ///
     /// [`Application::claims`]: crate::Application::claims
     pub fn first(&self) -> Option<&str> {
         self.iter().next()?.ok()
     }
 
-    /// The decoded segment of a path that has no other.
+    /// Returns the decoded segment of a path with exactly one.
     pub(crate) fn only(&self) -> Option<&str> {
         match self.ends.as_slice() {
             [Ok(_)] => Some(&self.text),
@@ -85,9 +85,9 @@ impl RequestPath {
         }
     }
 
-    /// Whether the path begins with these decoded segments; for [`Application::claims`].
+    /// Returns whether the path begins with these decoded segments. For [`Application::claims`].
     ///
-    /// A segment that cannot be decoded equals nothing, but those behind the prefix do not matter here.
+    /// A segment that cannot be decoded equals nothing. Those after the prefix do not matter.
     ///
     /// [`Application::claims`]: crate::Application::claims
     pub fn starts_with(&self, prefix: &[&str]) -> bool {
@@ -101,7 +101,7 @@ impl RequestPath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("path segment {segment}: {fault}")]
 pub struct PathError {
-    /// Which segment, the first being 0.
+    /// The index of the segment, from 0.
     pub segment: usize,
     /// What is wrong with it.
     pub fault: SegmentFault,
@@ -113,7 +113,7 @@ pub enum SegmentFault {
     /// The decoded bytes are not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
-    /// A `%` without two hexadecimal digits behind it.
+    /// A `%` that is not followed by two hexadecimal digits.
     #[error("a % that begins no escape")]
     StrayPercent,
 }
@@ -122,7 +122,7 @@ fn decode(segment: &str) -> Result<Cow<'_, str>, SegmentFault> {
     if !segment.contains('%') {
         return Ok(segment.into());
     }
-    // The library leaves a stray % as it is; in a path it is an error.
+    // The library keeps an invalid `%` as it is, but in a path it is an error.
     let mut parts = segment.split('%');
     parts.next();
     let is_escape = |rest: &str| {

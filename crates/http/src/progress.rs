@@ -1,4 +1,4 @@
-//! How far a request is: told by its handler, read by the stack.
+//! The progress of a request, set by its handler and read by the stack.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::deadline::HandlerDeadline;
 
-/// What the parts of one request have in common.
+/// State shared by the parts of one request.
 pub(crate) struct Progress {
     pub(crate) route: Route,
     pub(crate) deadline: HandlerDeadline,
@@ -18,7 +18,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of a request that has just come, whose handler has so long.
+    /// Starts the progress of a new request, whose handler may take `allowance`.
     pub(crate) fn start(allowance: Duration) -> Self {
         Self {
             route: Route::default(),
@@ -27,18 +27,18 @@ impl Progress {
         }
     }
 
-    /// The request was answered without its handler.
+    /// Records that the request was answered without its handler.
     pub(crate) fn answered(&self) {
         self.is_answered.store(true, Ordering::Release);
     }
 
-    /// Whether it was.
+    /// Returns whether the request was answered without its handler.
     pub(crate) fn is_answered(&self) -> bool {
         self.is_answered.load(Ordering::Acquire)
     }
 }
 
-/// The matched route: told by the handler, read by the access log when it has answered.
+/// The matched route. The handler sets it, and the access log reads it after the answer.
 #[derive(Default)]
 pub(crate) struct Route {
     template: OnceLock<&'static str>,
@@ -48,7 +48,7 @@ pub(crate) struct Route {
 
 impl Route {
     pub(crate) fn matched(&self, template: &'static str) {
-        // The first one told stands.
+        // The first template counts.
         let _ = self.template.set(template);
     }
 
@@ -60,7 +60,7 @@ impl Route {
         self.is_without_method.store(true, Ordering::Relaxed);
     }
 
-    /// Whether what the path names has not the request's method.
+    /// Returns whether the route does not have the request's method.
     pub(crate) fn is_without_method(&self) -> bool {
         self.is_without_method.load(Ordering::Relaxed)
     }

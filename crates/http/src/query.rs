@@ -1,39 +1,39 @@
-//! The query of a request, read leniently.
+//! The query of a request, parsed leniently.
 
 use form_urlencoded::parse;
 
-/// The parameters of a query, in the order they came.
+/// The parameters of a query, in their order.
 ///
-/// Read as HTML forms write them (WHATWG URL, section 5.1): `+` is a blank, a `%` that begins no escape stands
-/// for itself, and bytes that are not UTF-8 become U+FFFD. No query is malformed; a value may be.
+/// They are parsed in the form that HTML forms use (WHATWG URL, section 5.1): `+` is a space, a `%` that begins no escape
+/// is literal, and bytes that are not UTF-8 become U+FFFD. Parsing never fails; a value may still be invalid.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Query {
     parameters: Vec<(String, String)>,
 }
 
 impl Query {
-    /// Reads what stands behind the `?`.
+    /// Parses the part after the `?`.
     pub fn parse(raw: &str) -> Self {
         Self {
             parameters: parse(raw.as_bytes()).into_owned().collect(),
         }
     }
 
-    /// Every value given for a parameter.
+    /// Returns every value of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.iter()
             .filter(move |(key, _)| *key == name)
             .map(|(_, value)| value)
     }
 
-    /// The first value given for a parameter.
+    /// Returns the first value of a parameter.
     pub fn first(&self, name: &str) -> Option<&str> {
         self.iter()
             .find(|(key, _)| *key == name)
             .map(|(_, value)| value)
     }
 
-    /// All parameters.
+    /// Returns all parameters.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parameters
             .iter()
@@ -41,7 +41,7 @@ impl Query {
     }
 }
 
-/// Names only: values may be personal.
+/// Contains only the names: values may be personal.
 impl std::fmt::Debug for Query {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()

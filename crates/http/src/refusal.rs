@@ -1,16 +1,16 @@
-//! What the stack refuses before, around and behind an application.
+//! The refusals of the stack, outside any application.
 
 use http::StatusCode;
 
-/// A refusal by the stack itself. An application puts it in its own shape: [`Application::refuse`].
+/// A refusal by the stack itself. [`Application::refuse`] converts it to the application's form.
 ///
 /// [`Application::refuse`]: crate::Application::refuse
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StackRefusal {
-    /// The body ended before its announced length, or its chunks are malformed.
+    /// The body is shorter than its `Content-Length`, or its chunks are malformed.
     #[error("the request's body is malformed or cut short")]
     BodyMalformed,
-    /// The body did not arrive whole within [`Limits::body_timeout`](crate::Limits::body_timeout).
+    /// The body was not complete within [`Limits::body_timeout`](crate::Limits::body_timeout).
     #[error("the request's body took too long")]
     BodyTimedOut,
     /// The body is longer than [`Limits::max_body_bytes`](crate::Limits::max_body_bytes), or than its route needs.
@@ -19,7 +19,7 @@ pub enum StackRefusal {
         /// The limit in force, in bytes.
         limit: u64,
     },
-    /// The body is coded in another way than in chunks.
+    /// The body has a transfer coding other than `chunked`.
     #[error("no transfer coding but chunked is understood")]
     CodingUnknown,
     /// The handler did not finish within [`Limits::handler_timeout`](crate::Limits::handler_timeout).
@@ -28,25 +28,25 @@ pub enum StackRefusal {
         if *.may_change { ": it is not known whether it is carried out" } else { "" }
     )]
     DeadlineExceeded {
-        /// Whether it goes on, and may still change what it was to change.
+        /// Whether the handler continues, and may still make its changes.
         may_change: bool,
     },
-    /// The server is stopping, and the body is not there yet.
+    /// The server is stopping, and the body is not complete.
     #[error("the server is stopping: nothing was done")]
     Draining,
     /// The head cannot be parsed, or is ambiguous.
     #[error("malformed request: {0}")]
     HeadMalformed(&'static str),
-    /// The head did not arrive whole within [`Limits::header_timeout`](crate::Limits::header_timeout).
+    /// The head was not complete within [`Limits::header_timeout`](crate::Limits::header_timeout).
     #[error("the request's head took too long")]
     HeadTimedOut,
-    /// The head is longer than the stack reads.
+    /// The head is longer than the stack accepts.
     #[error("the request's head is too large")]
     HeadTooLarge,
     /// A handler panicked.
     #[error("internal error")]
     Internal,
-    /// No path here has the method.
+    /// No path has this method.
     #[error("no path here has this method")]
     MethodNotAllowed,
     /// No application claims the path.
@@ -58,7 +58,7 @@ pub enum StackRefusal {
 }
 
 impl StackRefusal {
-    /// Whether nothing was done, and the same request may be sent again soon.
+    /// Returns whether nothing was done, so that the same request may be sent again soon.
     pub(crate) fn may_be_retried(self) -> bool {
         matches!(
             self,
@@ -66,7 +66,7 @@ impl StackRefusal {
         )
     }
 
-    /// The status that says so, where an application's contract names no other.
+    /// Returns the default status. An application's contract may require another.
     pub fn status(self) -> StatusCode {
         match self {
             Self::BodyMalformed | Self::HeadMalformed(_) => StatusCode::BAD_REQUEST,

@@ -1,4 +1,4 @@
-//! The name of one request, in answers, logs and the audit trail.
+//! The id of a request in answers, logs and the audit trail.
 
 use std::{fmt, str};
 
@@ -6,12 +6,12 @@ use data_encoding::HEXLOWER;
 
 use crate::Draw;
 
-/// 128 random bits, drawn for each request; shown, and kept, as 32 lower-case hexadecimal digits.
+/// 128 random bits, generated for each request. Shown and stored as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId([u8; 32]);
 
 impl RequestId {
-    /// Draws one.
+    /// Generates a new id.
     pub(crate) fn draw(draw: &Draw) -> Self {
         let mut bytes = [0; 16];
         draw(&mut bytes);
@@ -20,7 +20,7 @@ impl RequestId {
         Self(text)
     }
 
-    /// Its text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }

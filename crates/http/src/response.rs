@@ -1,4 +1,4 @@
-//! What an application answers with, and what the stack adds.
+//! The answers of applications, and what the stack adds.
 
 use std::{
     pin::Pin,
@@ -14,18 +14,18 @@ use serde_json::json;
 
 use crate::{RequestId, StackRefusal};
 
-/// An answer, whole in memory: nothing here streams.
+/// An answer with its whole body in memory; there is no streaming.
 pub type Response = http::Response<Full<Bytes>>;
 
-/// How much room a body has at first, in bytes: most answers need no more.
+/// The initial capacity of a body, in bytes, enough for most answers.
 const ROOM: usize = 1024;
 
-/// An answer with a JSON body, whose maps have texts for keys: then it always serialises.
+/// Creates an answer with a JSON body. Maps must have string keys, so that serialisation never fails.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_as(status, "application/json", body)
 }
 
-/// The same, under this media type.
+/// Creates an answer like [`json`], with another media type.
 pub fn json_as(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(ROOM);
     if serde_json::to_writer(&mut text, body).is_err() {
@@ -34,7 +34,7 @@ pub fn json_as(status: StatusCode, media_type: &'static str, body: &impl Seriali
     with_body(status, media_type, text)
 }
 
-/// An answer with this body, which is of this media type.
+/// Creates an answer with this body and media type.
 pub fn with_body(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
@@ -45,15 +45,15 @@ pub fn with_body(status: StatusCode, media_type: &'static str, body: Vec<u8>) ->
     response
 }
 
-/// 204, without a body.
+/// Creates an answer with status 204 and no body.
 pub fn no_content() -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
-/// The answer, which keeps this until its last piece is on its way to the client, or the connection has ended: what bounds
-/// long answers is held for as long as this one is in memory.
+/// Keeps `kept` until the last piece of the answer is on its way to the client, or the connection has ended. A limit on
+/// long answers thus applies for as long as the answer is in memory.
 pub fn keeping<K: Send + 'static>(response: Response, kept: K) -> Response {
     struct Keeping<K> {
         bytes: Bytes,
@@ -67,7 +67,7 @@ pub fn keeping<K: Send + 'static>(response: Response, kept: K) -> Response {
     }
 
     response.map(|mut body| {
-        // Full has its bytes at once, and all in one.
+        // `Full` returns all its bytes at once.
         let mut nobody = Context::from_waker(Waker::noop());
         let bytes = match Pin::new(&mut body).poll_frame(&mut nobody) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
@@ -77,7 +77,7 @@ pub fn keeping<K: Send + 'static>(response: Response, kept: K) -> Response {
     })
 }
 
-/// A refusal where no application has a shape for it.
+/// Creates a refusal as plain JSON, where no application determines its form.
 pub fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
     json(
         refusal.status(),
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(body, "a list");
         drop(body);
         assert_eq!(Arc::strong_count(&kept), 1);
-        // Of nothing there is nothing in memory.
+        // An empty body keeps nothing.
         let empty = keeping(Response::default(), Arc::clone(&kept));
         assert_eq!(Arc::strong_count(&kept), 1);
         drop(empty);

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// A wait in whole seconds: none too few.
+/// Returns a wait in whole seconds, rounded up.
 pub fn whole_seconds(wait: Duration) -> u64 {
     let begun = u64::from(wait.subsec_nanos() > 0);
     wait.as_secs().saturating_add(begun)
 }
 
-/// Says when to try again: in whole seconds, at least one and none too few.
+/// Sets `Retry-After` to a wait in whole seconds, rounded up, and at least one.
 pub fn retry_after(headers: &mut HeaderMap, wait: Duration) {
     let seconds = whole_seconds(wait).max(1);
     headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
 }
 
-/// Says to try again in a second: what is in the way is gone by then, as a rule.
+/// Sets `Retry-After` to one second, after which the obstacle is usually gone.
 pub fn retry_soon(headers: &mut HeaderMap) {
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
 }

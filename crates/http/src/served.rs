@@ -1,4 +1,4 @@
-//! Which applications a listener serves.
+//! The applications that a listener serves.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use crate::{
     response::plain_refusal, retry::retry_soon,
 };
 
-/// The methods that some path has.
+/// All methods that any path has.
 const ALLOW: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 
-/// What one listener serves: its applications, in the order in which they are asked whether they claim a path.
+/// The applications of one listener, in the order in which their claims to a path are checked.
 #[derive(Clone, Default)]
 pub struct Served {
-    /// Asked in this order.
+    /// The applications, in this order.
     pub applications: Vec<Arc<dyn Application>>,
-    /// Gives its shape to refusals of paths that no application claims; without one they are plain JSON.
+    /// Determines the form of refusals for paths that no application claims. Without it, they are plain JSON.
     pub unclaimed: Option<Arc<dyn Application>>,
 }
 
@@ -28,7 +28,8 @@ impl Served {
             .find(|application| application.claims(path))
     }
 
-    /// Who refuses a head that could not be read: the only one there is, or who claims the path in it, if there is one.
+    /// Returns the application that refuses a head that could not be parsed: the only one, or the one that claims the path
+    /// in it.
     pub(crate) fn application_of_unread(&self, unread: &[u8]) -> Option<&Arc<dyn Application>> {
         match self.applications.as_slice() {
             [only] => Some(only),
@@ -36,8 +37,8 @@ impl Served {
         }
     }
 
-    /// Puts a refusal in the shape of the application that claims the path, or of the one for unclaimed paths. Whether it may
-    /// be tried again is the same in all of them.
+    /// Converts a refusal to the form of the application that claims the path, or of the one for unclaimed paths. Sets
+    /// `Retry-After` independently of the form.
     pub(crate) fn refuse(
         &self,
         application: Option<&Arc<dyn Application>>,
@@ -76,7 +77,8 @@ impl Served {
     }
 }
 
-/// The path of a head's first line, whatever else is wrong with it. One that is cut off says by its first segments whose it is.
+/// Returns the path in a head's first line, even if the head is invalid. The first segments of a truncated path suffice for
+/// a claim.
 fn unread_path(unread: &[u8]) -> Option<RequestPath> {
     let mut words = unread
         .trim_ascii_start()

@@ -1,4 +1,4 @@
-//! How many connections there may be at once: in all, and from one address.
+//! Limits on the number of connections: in total, and per address.
 
 use std::{
     collections::BTreeMap,
@@ -12,16 +12,17 @@ use tracing::warn;
 
 use crate::Limits;
 
-/// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
+/// The connections of the metrics listener, in addition to `http.max_connections`, so that a full server can still be
+/// observed.
 const METRICS: u32 = 8;
 
-/// Those of one address, but for loopback and proxies: whoever sends nothing leaves slots to others.
+/// The metrics connections per address, except for loopback and proxies, so that one idle client cannot take all slots.
 const METRICS_PER_ADDRESS: u32 = 3;
 
-/// The key that chooses those of one address.
+/// The configuration key of the limit per address.
 const MAX_PER_ADDRESS: &str = "http.max_connections_per_address";
 
-/// The slots of connections, which listeners share.
+/// The slots for connections, which listeners share.
 #[derive(Clone)]
 pub struct Slots {
     free: Arc<Semaphore>,
@@ -29,17 +30,17 @@ pub struct Slots {
     addresses: Arc<Addresses>,
 }
 
-/// A connection's slot, for as long as the connection, or a handler of it, lives.
+/// The slot of a connection. It is taken for as long as the connection or one of its handlers lives.
 pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
     _from: Option<OpenFrom>,
 }
 
-/// Who has connections, and how many.
+/// The number of connections per address.
 struct Addresses {
-    /// 0 is without a limit.
+    /// 0 means no limit.
     max_per_address: u32,
-    /// Where that is chosen, if it is.
+    /// The configuration key of the limit, if it is configurable.
     chosen_by: Option<&'static str>,
     open: Mutex<BTreeMap<IpAddr, Open>>,
 }
@@ -47,23 +48,23 @@ struct Addresses {
 #[derive(Default)]
 struct Open {
     count: u32,
-    /// Whether the log says that there are too many.
+    /// Whether the log already contains a warning that the limit was reached.
     is_logged: bool,
 }
 
-/// A connection that counts for an address.
+/// A connection counted for an address.
 struct OpenFrom {
     addresses: Arc<Addresses>,
     host: IpAddr,
 }
 
 impl Slots {
-    /// As many as these limits say.
+    /// Creates slots according to these limits.
     pub fn of(limits: &Limits) -> Self {
         Self::new(limits.max_connections, limits.max_connections_per_address)
     }
 
-    /// So many in all, and so many from one IPv4 address or IPv6 /64, or from each without a limit if that is 0.
+    /// Creates `max` slots, of which one IPv4 address or IPv6 /64 may take `max_per_address`; 0 means no limit.
     fn new(max: u32, max_per_address: u32) -> Self {
         Self::chosen(max, max_per_address, Some(MAX_PER_ADDRESS))
     }
@@ -81,18 +82,18 @@ impl Slots {
         }
     }
 
-    /// Those of the metrics' listener, which shares none.
+    /// Creates the slots of the metrics listener, which are separate.
     pub fn of_metrics() -> Self {
         Self::chosen(METRICS, METRICS_PER_ADDRESS, None)
     }
 
-    /// The permit for the next connection's slot; `None` once the server is gone.
+    /// Waits for a free slot and returns its permit; `None` once the server is gone.
     pub(crate) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 
-    /// The slot of a connection from this address, unless that has as many as it may: then the permit again. An exempt one is
-    /// not counted.
+    /// Returns the slot of a connection from this address, or the permit if the address has reached its limit. Exempt
+    /// connections are not counted.
     pub(crate) fn slot(
         &self,
         permit: OwnedSemaphorePermit,
@@ -114,11 +115,11 @@ impl Slots {
 
     /// Waits until every slot is free.
     pub async fn all_free(&self) {
-        // It is never closed.
+        // The semaphore is never closed.
         let _ = self.free.acquire_many(self.max).await;
     }
 
-    /// How many are taken.
+    /// Returns the number of slots taken.
     pub fn taken(&self) -> usize {
         let max = usize::try_from(self.max).unwrap_or(usize::MAX);
         max.saturating_sub(self.free.available_permits())
@@ -174,7 +175,8 @@ impl fmt::Debug for Slots {
     }
 }
 
-/// What stands for one client: an IPv4 address, or the /64 of an IPv6 one, all of which a host has.
+/// Returns the address that identifies a client: an IPv4 address, or the /64 of an IPv6 address, all of which one host may
+/// have.
 fn host(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Opens a connection, which gives its permit back if it may not be.
+    /// Opens a connection, or returns its permit if the limit is reached.
     async fn open(slots: &Slots, peer: &str, is_exempt: bool) -> Option<Slot> {
         let permit = slots.permit().await?;
         slots.slot(permit, peer.parse().unwrap(), is_exempt).ok()
@@ -209,7 +211,7 @@ mod tests {
         assert!(open(&slots, "192.0.2.1", false).await.is_none());
         assert_eq!(slots.taken(), 2, "what is refused takes no slot");
         let _other = open(&slots, "192.0.2.2", false).await.unwrap();
-        // A host has all of its /64.
+        // A host can use its whole /64.
         let _hosts = [
             open(&slots, "2001:db8::1", false).await.unwrap(),
             open(&slots, "2001:db8::2", false).await.unwrap(),
@@ -253,7 +255,7 @@ mod tests {
         }
         assert!(open(&slots, "192.0.2.1", false).await.is_none());
         assert!(open(&slots, "192.0.2.2", false).await.is_some());
-        // What the log says of it sends nobody to a key that changes nothing.
+        // The log must not name a configuration key that has no effect here.
         assert_eq!(slots.addresses.chosen_by, None);
         let chosen = Slots::new(10, 2).addresses.chosen_by;
         assert_eq!(chosen, Some("http.max_connections_per_address"));

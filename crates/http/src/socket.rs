@@ -1,4 +1,4 @@
-//! A connection's socket, which can be asked whether its client is still there while hyper holds it.
+//! A connection's socket. It can tell whether the client is still connected while hyper owns the socket.
 
 use std::{
     io,
@@ -21,19 +21,18 @@ use tokio::{
 
 use crate::progress::Progress;
 
-/// What hyper or the TLS session reads from and writes to.
+/// The stream that hyper or the TLS session reads from and writes to.
 pub(crate) struct Socket {
-    /// A half of its own knows that a read which has not filled its buffer has read all there was: the next one asks the
-    /// system only once there is more.
+    /// A separate half: after a read that did not fill its buffer, it waits for readiness before the next system call.
     read: OwnedReadHalf,
     write: Arc<OwnedWriteHalf>,
 }
 
-/// The client at the other end, which does not keep the socket open.
+/// The client of a connection. It does not keep the socket open.
 #[derive(Clone)]
 pub(crate) struct Peer(Weak<OwnedWriteHalf>);
 
-/// A request's client. Its clones are the same request's.
+/// The client of a request. Clones belong to the same request.
 #[derive(Clone)]
 pub struct Client {
     peer: Peer,
@@ -43,12 +42,12 @@ pub struct Client {
 /// Whether a client still waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Nothing says that it does not.
+    /// There is no sign that it does not.
     Here,
-    /// It will send no more. So it looks when a client has closed its connection, and also when it only has nothing
-    /// to add: nobody can tell without sending to it.
+    /// It will send no more. Either it has closed its connection, or only its sending side. These cannot be distinguished
+    /// without sending to it.
     SendsNoMore,
-    /// It is gone, or its request was answered without the handler, as when its deadline has passed.
+    /// It is gone, or the request was answered without its handler, for example because the deadline passed.
     Gone,
 }
 
@@ -57,7 +56,7 @@ impl Client {
         Self { peer, progress }
     }
 
-    /// Whether it still waits, as far as that can be told without waiting.
+    /// Returns whether the client still waits, as far as is known. Never blocks.
     pub fn presence(&self) -> Presence {
         if self.progress.is_answered() {
             return Presence::Gone;
@@ -66,7 +65,7 @@ impl Client {
     }
 }
 
-/// Ready once the client has shut down its sending side, which not every system tells.
+/// The event for a client that has shut down its sending side. Not every system reports it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const SENDS_NO_MORE: PollFlags = PollFlags::RDHUP;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -103,7 +102,7 @@ impl Peer {
         }
         let [answered] = asked;
         let found = answered.revents();
-        // Reset, or shut down in both directions.
+        // The connection was reset, or shut down in both directions.
         if found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
             Presence::Gone
         } else if found.intersects(SENDS_NO_MORE) {
@@ -139,7 +138,7 @@ impl AsyncWrite for Socket {
         }
     }
 
-    /// What is written is in the kernel's hands.
+    /// Does nothing: written data is already in the kernel.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -219,7 +218,7 @@ mod tests {
         let peer = socket.peer();
         socket.write_all(b"unread").await.unwrap();
         client.readable().await.unwrap();
-        // Closed with bytes that nobody has read.
+        // Closed with unread bytes.
         drop(client);
         becomes(&peer, Presence::Gone).await;
     }

@@ -1,4 +1,4 @@
-//! What all connections share.
+//! State shared by all connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,22 +8,22 @@ use crate::{
     BoxFuture, Limits, RequestObserver, RequestTracer, TrustedProxies, limits::DRAINING_GRACE,
 };
 
-/// The check behind `/readyz`: `Ok` if the store answers, with what operators are to be warned of; else the reason, in words
-/// that anybody may see.
+/// The check behind `/readyz`. Returns `Ok` with warnings for operators if the store responds, otherwise a reason that
+/// anyone may see.
 pub type Readiness =
     Arc<dyn Fn() -> BoxFuture<Result<&'static [&'static str], &'static str>> + Send + Sync>;
 
-/// How many bytes are drawn at once: the ids of 32 requests.
+/// The number of random bytes generated at once: the ids of 32 requests.
 const BLOCK: usize = 512;
 
-/// Fills bytes with randomness that nobody can foretell.
+/// Fills bytes with unpredictable randomness.
 pub type Draw = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
-/// Draws random bytes in blocks and hands out each byte once: asking the system for a few costs as much as asking for many.
+/// Generates random bytes in blocks and returns each byte once. A system call for a few bytes costs as much as for many.
 pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
     let left = Mutex::new(Vec::new());
     Arc::new(move |bytes| {
-        // No code of others runs under this lock but `draw`, which leaves the block whole if it panics.
+        // Under this lock, no foreign code runs except `draw`, which leaves the block intact if it panics.
         let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
         if left.len() < bytes.len() {
             let mut block = vec![0; bytes.len().max(BLOCK)];
@@ -38,26 +38,26 @@ pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
     })
 }
 
-/// The reason that is shown where anything more precise is for the log alone.
+/// The reason shown when details are only for the log.
 pub const NO_ANSWER: &str = "the store does not answer";
 
-/// What is said of a server that ends.
+/// The state reported by a server that is stopping.
 pub const DRAINING: &str = "draining";
 
-/// What the answer to a request depends on, whichever listener it came by.
+/// The state on which answers depend, for every listener.
 #[derive(Clone)]
 pub struct Stack {
-    /// What is bounded, and how.
+    /// The limits.
     pub limits: Limits,
-    /// Whose word on the client's address is taken.
+    /// The proxies whose statements about the client are trusted.
     pub proxies: TrustedProxies,
-    /// Where request ids come from.
+    /// The source of request ids.
     pub draw: Draw,
-    /// What `/readyz` asks.
+    /// The check behind `/readyz`.
     pub ready: Readiness,
-    /// Who counts.
+    /// The observer of requests and connections.
     pub observer: Arc<dyn RequestObserver>,
-    /// Who follows requests, if anybody does.
+    /// The tracer, if requests are traced.
     pub tracer: Option<Arc<dyn RequestTracer>>,
     /// Becomes true when the server stops.
     pub draining: watch::Receiver<bool>,
@@ -68,14 +68,14 @@ impl Stack {
         *self.draining.borrow()
     }
 
-    /// Waits until the server drains, or is gone.
+    /// Waits until the server drains, or is dropped.
     pub(crate) async fn drained(&self) {
         let mut draining = self.draining.clone();
-        // An error means that the sender is gone, and the server with it.
+        // An error means that the sender, and so the server, is gone.
         let _ = draining.wait_for(|draining| *draining).await;
     }
 
-    /// Waits until the server drains and what was on its way then has had the time to arrive.
+    /// Waits until the server drains, and then for [`DRAINING_GRACE`], so that data in flight can arrive.
     pub(crate) async fn stopped_waiting(&self) {
         self.drained().await;
         sleep(DRAINING_GRACE).await;
@@ -97,7 +97,7 @@ mod tests {
                 *byte = block.wrapping_add(place);
             }
         });
-        // Each half of a block counts up from its block's number, so that the ids within a half differ.
+        // Each half of a block counts up from the block's number, so the ids within a half differ.
         let mut ids = [[0; 16]; BLOCK / 16];
         ids.iter_mut().for_each(|id| draw(id));
         assert_eq!(blocks.load(Ordering::Relaxed), 1);
@@ -108,7 +108,7 @@ mod tests {
         }
         draw(&mut [0; 16]);
         assert_eq!(blocks.load(Ordering::Relaxed), 2);
-        // More than a block has at once.
+        // More than one block.
         draw(&mut [0; BLOCK + 1]);
         assert_eq!(blocks.load(Ordering::Relaxed), 3);
     }

@@ -1,4 +1,4 @@
-//! TLS, with a certificate that can be changed under the listeners, and client certificates where an application asks for
+//! TLS with a certificate that can be replaced at run time, and with client certificates where an application requests
 //! them.
 
 use std::{
@@ -22,18 +22,18 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{BoxFuture, Served};
 
-/// The TLS side of all listeners.
+/// The TLS configuration of all listeners.
 pub struct Tls {
     certificate: Arc<CurrentCertificate>,
     acceptor: TlsAcceptor,
 }
 
 impl Tls {
-    /// TLS with this certificate.
+    /// Creates a configuration with this certificate.
     ///
     /// # Errors
     ///
-    /// If the TLS library refuses its configuration.
+    /// If the TLS library rejects the configuration.
     pub fn new(certificate: CertifiedKey) -> Result<Self, rustls::Error> {
         let certificate = Arc::new(CurrentCertificate(RwLock::new(Arc::new(certificate))));
         let acceptor = acceptor(&certificate, Arc::new(NoClientAuth))?;
@@ -43,7 +43,8 @@ impl Tls {
         })
     }
 
-    /// TLS for one listener: it asks for client certificates if an application there does.
+    /// Creates the TLS configuration of one listener. It requests client certificates if one of the listener's applications
+    /// does.
     pub fn listener(&self, served: &Served) -> ListenerTls {
         let mut applications = served.applications.iter();
         let authorities =
@@ -58,19 +59,19 @@ impl Tls {
         }
     }
 
-    /// Uses another certificate for handshakes from now on.
+    /// Uses another certificate for new handshakes.
     pub fn set(&self, certificate: CertifiedKey) {
         self.certificate.set(certificate);
     }
 
-    /// The SHA-256 fingerprint of the server's own certificate, as OpenSSL prints it.
+    /// Returns the SHA-256 fingerprint of the server's own certificate, in OpenSSL's format.
     pub fn fingerprint(&self) -> String {
         let current = self.certificate.current();
         let digest = Sha256::digest(current.end_entity_cert().map_or(&[][..], AsRef::as_ref));
         let mut text = String::new();
         for (at, byte) in digest.iter().enumerate() {
             let separator = if at == 0 { "" } else { ":" };
-            // Writing to a string does not fail.
+            // Writing to a string never fails.
             let _ = write!(text, "{separator}{byte:02X}");
         }
         text
@@ -92,29 +93,29 @@ fn acceptor(
 /// The names of CAs, each in DER (RFC 5280, section 4.1.2.4).
 pub type AuthorityNames = Arc<[Vec<u8>]>;
 
-/// Whose client certificates an application wants.
+/// The CAs whose client certificates an application requests.
 pub trait ClientAuthorities: Send + Sync + 'static {
-    /// The names of the CAs as they are now, for a client to choose among its certificates; none if any will do. Asked
-    /// before each handshake; the same `Arc` as long as they are the same.
+    /// Returns the current names of the CAs, by which a client chooses among its certificates. Empty if any CA is
+    /// acceptable. Called before each handshake; must return the same `Arc` while the names are unchanged.
     fn names(self: Arc<Self>) -> BoxFuture<AuthorityNames>;
 }
 
-/// TLS on one listener.
+/// The TLS configuration of one listener.
 pub struct ListenerTls {
     certificate: Arc<CurrentCertificate>,
-    /// Where nobody asks for client certificates.
+    /// The acceptor that requests no client certificate.
     acceptor: TlsAcceptor,
     asking: Option<Asking>,
 }
 
 struct Asking {
     authorities: Arc<dyn ClientAuthorities>,
-    /// The latest names, and what asks for them.
+    /// The latest names, with the acceptor that sends them.
     current: Mutex<Option<(AuthorityNames, TlsAcceptor)>>,
 }
 
 impl ListenerTls {
-    /// What the next handshake is taken with.
+    /// Returns the acceptor for the next handshake.
     pub(crate) async fn acceptor(&self) -> Result<TlsAcceptor, rustls::Error> {
         let Some(asking) = &self.asking else {
             return Ok(self.acceptor.clone());
@@ -136,14 +137,14 @@ impl ListenerTls {
     }
 }
 
-/// The certificate that a client has shown in its handshake, and whose key it has: nothing else is known of it.
+/// A certificate that a client presented in its handshake. The client has its private key; nothing else is verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ClientCertificate {
     sha256: [u8; 32],
 }
 
 impl ClientCertificate {
-    /// Of a connection whose handshake is done.
+    /// Returns the client's certificate of a connection after its handshake.
     pub(crate) fn of(session: &ServerConnection) -> Option<Self> {
         let certificate = session.peer_certificates()?.first()?;
         Some(Self {
@@ -151,7 +152,7 @@ impl ClientCertificate {
         })
     }
 
-    /// The SHA-256 over its DER.
+    /// Returns the SHA-256 digest of its DER.
     pub const fn sha256(&self) -> &[u8; 32] {
         &self.sha256
     }
@@ -163,8 +164,8 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-/// Asks for a client certificate, and takes any whose key the client shows to have in the handshake: whether it stands for
-/// anybody is for the application to say, request by request.
+/// Requests a client certificate, and accepts any whose private key the client proves to have. Applications decide for each
+/// request whom it identifies, if anyone.
 #[derive(Debug)]
 struct AnyCertificate {
     names: Vec<DistinguishedName>,
@@ -221,7 +222,7 @@ impl ClientCertVerifier for AnyCertificate {
     }
 }
 
-/// The certificate in use.
+/// The current certificate.
 #[derive(Debug)]
 struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
 

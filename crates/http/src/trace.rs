@@ -1,4 +1,4 @@
-//! The trace that a request is part of, for who follows requests from program to program.
+//! The trace that a request belongs to, for tracing across programs.
 
 use std::net::IpAddr;
 
@@ -9,29 +9,28 @@ use crate::{BoxFuture, RequestLabels, Response, stack::Stack};
 /// W3C Trace Context, section 3.2.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Follows requests.
+/// Traces requests.
 pub trait RequestTracer: Send + Sync + 'static {
-    /// A request's head was read. `parent` is its `traceparent`, if a trusted proxy has sent one: as it came, so it may be
-    /// none.
+    /// A request's head was parsed. `parent` is the `traceparent` of a trusted proxy, if there is one. It is not validated.
     ///
-    /// Called on the request's way: it must be quick and not panic.
+    /// Called while the request waits, so it must be fast and must not panic.
     fn begin(&self, parent: Option<&str>) -> Box<dyn RequestTrace>;
 }
 
-/// One request that is followed.
+/// The trace of one request.
 pub trait RequestTrace: Send + Sync {
-    /// The trace's id, for log lines: 32 hexadecimal digits.
+    /// Returns the id of the trace, for log lines: 32 hexadecimal digits.
     fn id(&self) -> &str;
 
-    /// The handler, run so that what it waits for can be told as parts of the request.
+    /// Wraps the handler, so that its waits can be recorded as parts of the request.
     fn around(&self, handler: BoxFuture<Response>) -> BoxFuture<Response>;
 
-    /// The request has ended; without a status if nobody waits for its answer.
+    /// The request has ended. `status` is `None` if the client is gone.
     fn end(self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>);
 }
 
 impl Stack {
-    /// Begins to follow a request, if anybody does.
+    /// Begins to trace a request, if there is a tracer.
     pub(crate) fn trace(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Box<dyn RequestTrace>> {
         let tracer = self.tracer.as_ref()?;
         let mut fields = headers.get_all(TRACEPARENT).iter();

@@ -1,7 +1,8 @@
-//! The transport as hyper sees it: it holds back hyper's own refusals and gives up on clients that do not read.
+//! The transport between hyper and the socket. It holds back hyper's own error answers, and gives up on clients that do not
+//! read.
 //!
-//! hyper answers a head that it cannot parse by itself, with an empty body and no request id. Every error answer here
-//! carries one, so that answer is held back, and the connection writes its own in its place.
+//! hyper answers a head that it cannot parse with an empty body and no request id. Every error answer here has a request
+//! id, so that answer is held back, and the connection writes its own instead.
 
 use std::{
     io,
@@ -23,7 +24,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Whose turn it is on a connection, and what became of the last request's body.
+/// The state of a connection: whether a request is being answered, and whether its body was read.
 #[derive(Default)]
 pub(crate) struct Turn {
     state: AtomicU8,
@@ -32,11 +33,11 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Every answer is on its way: what hyper writes now is its own refusal of the next head.
+    /// Every answer has been flushed. Anything hyper writes now is its own error answer to the next head.
     const IDLE: u8 = 0;
-    /// A request was handed on, and its answer is not whole yet.
+    /// A request is being handled, and its answer is not complete.
     const ANSWERING: u8 = 1;
-    /// An answer is whole but may still stand in a buffer.
+    /// The answer is complete but may still be in a buffer.
     const ANSWERED: u8 = 2;
 
     pub(crate) fn request_arrived(&self) {
@@ -45,7 +46,7 @@ impl Turn {
         self.state.store(Self::ANSWERING, Ordering::Release);
     }
 
-    /// Whether a request has ever come.
+    /// Returns whether a request has ever arrived.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
     }
@@ -54,7 +55,7 @@ impl Turn {
         self.state.load(Ordering::Acquire) == Self::IDLE
     }
 
-    /// The request is answered without its whole body, which the client may still be sending.
+    /// Records that the request is answered without its whole body, which the client may still be sending.
     pub(crate) fn body_is_unread(&self) {
         self.unread.store(true, Ordering::Release);
     }
@@ -68,7 +69,7 @@ impl Turn {
     }
 
     fn flushed(&self) {
-        // Losing this exchange means that a request has arrived or is being answered: not idle.
+        // If this exchange fails, a request has arrived or is being answered, so the connection is not idle.
         let _ = self.state.compare_exchange(
             Self::ANSWERED,
             Self::IDLE,
@@ -78,14 +79,14 @@ impl Turn {
     }
 }
 
-/// How much of an answer hyper is given at once. It copies that, so that a long answer whose client does not read would be in
-/// memory twice.
+/// The maximum size of a piece of an answer given to hyper. hyper copies it, so a long answer in one piece would be in
+/// memory twice if the client does not read.
 const PIECE: usize = 64 * 1024;
 
-/// The body of an answer, which tells the connection's [`Turn`] when hyper has taken it all.
+/// The body of an answer. When hyper has taken all of it, it updates the connection's [`Turn`].
 pub(crate) struct AnswerBody {
     body: Full<Bytes>,
-    /// What hyper has not taken of it yet.
+    /// The part that hyper has not taken yet.
     rest: Bytes,
     turn: Arc<Turn>,
 }
@@ -115,7 +116,7 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.rest.is_empty() {
-            // Full has its bytes at once, and all in one.
+            // `Full` returns all its bytes at once.
             let whole = ready!(Pin::new(&mut self.body).poll_frame(cx));
             let Some(Ok(frame)) = whole else {
                 return Poll::Ready(None);
@@ -157,12 +158,12 @@ impl<T> Wire<T> {
         }
     }
 
-    /// The transport again, and the status of the refusal that was held back.
+    /// Returns the transport, and the status of the answer that was held back.
     pub(crate) fn into_parts(self) -> (T, Option<StatusCode>) {
         (self.io, self.held_back)
     }
 
-    /// A write that makes no progress for `write_timeout` fails: hyper has no such limit.
+    /// Fails a write that makes no progress for `write_timeout`; hyper has no such limit.
     fn unless_stalled<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -220,7 +221,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     }
 }
 
-/// The status of a bare `HTTP/1.1 4xx` head.
+/// Returns the status in a bare `HTTP/1.1 4xx` head.
 fn refusal_status(head: &[u8]) -> Option<StatusCode> {
     let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     StatusCode::from_bytes(status)

@@ -1,23 +1,23 @@
-//! An attestation verifier: whether a quote comes from a TPM of a known maker, answers this nonce, and is what the
-//! firmware's log says.
+//! An attestation verifier. It checks that a quote comes from the TPM of a trusted manufacturer, contains this verifier's
+//! nonce, and matches the firmware's event log.
 //!
-//! - `verifier challenge DEVICE KEPT` takes a device's public areas in, and writes what the device is to answer: a credential
-//!   and a nonce.
-//! - `verifier DEVICE KEPT` judges the answers. Without folders it judges those that a software TPM gave, in
-//!   `tests/vectors/rsa2048`, for both.
+//! - `verifier challenge DEVICE KEPT` reads a device's public areas and writes the challenge for it: a credential and a
+//!   nonce.
+//! - `verifier DEVICE KEPT` checks the device's response. Without arguments, it checks the response of a software TPM, with
+//!   `tests/vectors/rsa2048` for both folders.
 //!
-//! `DEVICE` is what goes to the device and comes from it, and nothing in it is believed. `KEPT` is the verifier's alone: a device
-//! that could write there would choose what it is asked, and answer with a quote of yesterday.
+//! `DEVICE` contains the files exchanged with the device; none of them is trusted. `KEPT` is private to the verifier: a
+//! device that could write there could choose its own challenge, and respond with an old quote.
 //!
 //! | file | folder | from |
 //! |---|---|---|
 //! | `ek.pub.tpm2b`, `ak.pub.tpm2b`, `ek.cert.der` | `DEVICE` | the device: its keys' public areas, and the endorsement certificate |
-//! | `cred.blob.tpm2tools.bin`, `quote.nonce.bin` | `DEVICE` | the verifier: what the device is to answer |
-//! | `refcred.activated.bin` | `DEVICE` | the device: what `tpm2_activatecredential` took from the credential |
+//! | `cred.blob.tpm2tools.bin`, `quote.nonce.bin` | `DEVICE` | the verifier: the challenge |
+//! | `refcred.activated.bin` | `DEVICE` | the device: the secret that `tpm2_activatecredential` returned for the credential |
 //! | `quote.tpms_attest.bin`, `quote.tpmt_signature.bin` | `DEVICE` | the device: its quote |
-//! | `quote.pcrs.values.bin`, `quote.eventlog.bin` | `DEVICE` | the device: its registers, and the firmware's log |
-//! | `ca.root.der`, `ca.intermediate.der` | `KEPT` | the TPM's maker |
-//! | `cred.secret.bin`, `ek.name.bin`, `ak.name.bin`, `quote.nonce.bin` | `KEPT` | the verifier: what it asked, and of whom |
+//! | `quote.pcrs.values.bin`, `quote.eventlog.bin` | `DEVICE` | the device: its register values, and the firmware's event log |
+//! | `ca.root.der`, `ca.intermediate.der` | `KEPT` | the TPM's manufacturer |
+//! | `cred.secret.bin`, `ek.name.bin`, `ak.name.bin`, `quote.nonce.bin` | `KEPT` | the verifier: its challenge, and for which keys |
 
 use std::{
     env, fs,
@@ -36,7 +36,7 @@ use keyproof_tpm::{
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// What a verifier asks for: the registers of the firmware and of the boot loader, and one for programs.
+/// The registers that must be quoted: those of the firmware and the boot loader, and one for applications.
 const SELECTION: &str = "sha256:0,1,2,3,4,5,6,7,16";
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/rsa2048");
@@ -59,7 +59,7 @@ fn main() -> Outcome<ExitCode> {
     })
 }
 
-/// Asks the device to show that both keys are in one TPM, and how its registers are now.
+/// Challenges the device to prove that both keys are in one TPM, and to quote its registers.
 fn challenge(device: &Path, kept: &Path) -> Outcome<()> {
     let file = |name: &str| fs::read(device.join(name));
     let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")?)?;
@@ -69,7 +69,8 @@ fn challenge(device: &Path, kept: &Path) -> Outcome<()> {
     fill(&mut secret)?;
     fill(&mut nonce)?;
     let credential = make_credential(&AwsLcRs, &ek, &names.1, &secret, &mut fill)?;
-    // Nothing is judged without a secret: it goes first and comes last, and stands beside no Names or nonce of another time.
+    // Without the secret, every check fails. Remove it first and write it last, so that it is never used with old Names or
+    // an old nonce.
     match fs::remove_file(kept.join("cred.secret.bin")) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
         _ => {}
@@ -87,14 +88,14 @@ fn challenge(device: &Path, kept: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Judges what the device has answered. Each of the four is needed: without the credential, anybody's genuine certificate stands
-/// beside a key in software, whose public area says what he likes.
+/// Checks the device's response. All four parts are needed. For example, without the credential, anyone could present a
+/// genuine certificate with a software key, whose public area can contain anything.
 fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
     let file = |name: &str| fs::read(device.join(name));
     let own = |name: &str| fs::read(kept.join(name));
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
 
-    // The endorsement key is that of a TPM whose maker is trusted.
+    // The endorsement key belongs to a TPM of a trusted manufacturer.
     let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")?)?;
     let (root, intermediate) = (own("ca.root.der")?, own("ca.intermediate.der")?);
     let (roots, intermediates): ([&[u8]; 1], [&[u8]; 1]) = ([&root], [&intermediate]);
@@ -103,12 +104,12 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
     let endorsement = check_ek_certificate(&file("ek.cert.der")?, &policy);
     println!("The endorsement certificate:\n{endorsement}\n");
 
-    // The attestation key is in that TPM: its credential, which was made for these two keys, was opened.
+    // The attestation key is in that TPM: the credential for these two keys was opened.
     let ak = TpmtPublic::parse_sized(&file("ak.pub.tpm2b")?)?;
     let challenged = (own("ek.name.bin")?, own("ak.name.bin")?);
     let name = Name::of(&ak)?;
     let secret = ActivationKey::from_bytes(&own("cred.secret.bin")?)?;
-    // Compared by proofs, in constant time.
+    // Compares proofs in constant time.
     let is_activated = *Name::of(&ek)?.as_bytes() == *challenged.0
         && *name.as_bytes() == *challenged.1
         && ActivationKey::from_bytes(&file("refcred.activated.bin")?)
@@ -116,7 +117,7 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
             .is_ok();
     println!("The credential was opened: {is_activated}\n");
 
-    // The quote is fresh, of these registers, and signed by that key, which signs nothing but what its TPM has made.
+    // The quote is fresh, covers these registers, and is signed by that key, which signs only data that its TPM has made.
     let selection: TpmlPcrSelection = SELECTION.parse()?;
     let nonce = own("quote.nonce.bin")?;
     let values = file("quote.pcrs.values.bin")?;
@@ -134,7 +135,7 @@ fn is_accepted(device: &Path, kept: &Path) -> Outcome<bool> {
     );
     println!("The quote:\n{quote}\n");
 
-    // The log leads to the quoted registers. Which values or events are good is for whoever runs the devices to say.
+    // The log leads to the quoted registers. The operator must decide which values and events are acceptable.
     let log = file("quote.eventlog.bin")?;
     let replayed = check_event_log(&log, &EventLogPolicy::new(&selection, &values));
     println!("The event log:\n{}", replayed.report);
@@ -148,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// What a software TPM gave, in `device`; and what its verifier kept, in `kept`.
+    /// The files of a software TPM in `device`, and those of its verifier in `kept`.
     fn genuine() -> TempDir {
         let both = tempfile::tempdir().unwrap();
         let device = both.path().join("device");
@@ -165,7 +166,7 @@ mod tests {
         both
     }
 
-    /// What the verifier believes: none of it is in the device's folder.
+    /// The files that the verifier trusts, none of them in the device's folder.
     const OWN: [&str; 6] = [
         "ca.root.der",
         "ca.intermediate.der",
@@ -175,7 +176,7 @@ mod tests {
         "quote.nonce.bin",
     ];
 
-    /// Everything about it is genuine, but for what only its TPM could know, or what it was asked.
+    /// All files are genuine except one that only the TPM could produce, or that belongs to the challenge.
     #[test]
     fn a_device_that_opened_no_credential_is_refused() {
         let both = genuine();
@@ -198,7 +199,7 @@ mod tests {
         assert!(!is_accepted(device, kept).unwrap());
     }
 
-    /// It is asked anew, opens the credential, and hands in a quote of before with the nonce of that.
+    /// The device gets a new challenge and opens its credential, but returns an old quote with its nonce.
     #[test]
     fn an_old_quote_with_its_nonce_is_refused() {
         let both = genuine();
@@ -209,12 +210,12 @@ mod tests {
         fs::copy(secret, device.join("refcred.activated.bin")).unwrap();
         fs::write(device.join("quote.nonce.bin"), &old).unwrap();
         assert!(!is_accepted(device, kept).unwrap());
-        // Nothing but the nonce was wrong with it.
+        // Only the nonce was wrong.
         fs::write(kept.join("quote.nonce.bin"), &old).unwrap();
         assert!(is_accepted(device, kept).unwrap());
     }
 
-    /// No secret of before stands beside what is written halfway.
+    /// No old secret remains when a challenge is only partially written.
     #[test]
     fn a_challenge_that_breaks_off_leaves_no_secret() {
         let both = genuine();

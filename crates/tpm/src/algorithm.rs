@@ -1,4 +1,4 @@
-//! Hash algorithms and elliptic curves, by the TPM's numbers.
+//! Hash algorithms and elliptic curves with their TPM identifiers.
 
 use alloc::vec::Vec;
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::TpmError;
 
-/// Declares an enum of the TPM's 16-bit numbers: one table, read in both directions.
+/// Declares an enum of 16-bit TPM identifiers, with conversions in both directions.
 macro_rules! numbers {
     (
         $(#[$meta:meta])*
@@ -23,14 +23,14 @@ macro_rules! numbers {
         }
 
         impl $name {
-            /// Its number on the wire.
+            /// Returns the identifier on the wire.
             pub fn id(self) -> u16 {
                 match self {
                     $($name::$variant => $value,)*
                 }
             }
 
-            /// What the number stands for, if it is one of these.
+            /// Returns the value with this identifier, if there is one.
             pub fn from_id(id: u16) -> Option<$name> {
                 match id {
                     $($value => Some($name::$variant),)*
@@ -38,7 +38,7 @@ macro_rules! numbers {
                 }
             }
 
-            /// The one with this [`name`](Self::name).
+            /// Returns the value with this [`name`](Self::name), if there is one.
             pub fn from_name(name: &str) -> Option<$name> {
                 match name {
                     $($text => Some($name::$variant),)*
@@ -46,7 +46,7 @@ macro_rules! numbers {
                 }
             }
 
-            /// Its usual name.
+            /// Returns the usual name.
             pub fn name(self) -> &'static str {
                 match self {
                     $($name::$variant => $text,)*
@@ -69,7 +69,7 @@ macro_rules! numbers {
         impl core::str::FromStr for $name {
             type Err = $crate::TpmError;
 
-            /// Reads a [`name`](Self::name), to the letter.
+            /// Parses a [`name`](Self::name). Letter case matters.
             fn from_str(name: &str) -> Result<$name, $crate::TpmError> {
                 $name::from_name(name).ok_or($crate::TpmError::UnknownName { what: $what })
             }
@@ -97,7 +97,7 @@ numbers! {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     HashAlgorithm, "TPMI_ALG_HASH" {
-        /// SHA-1: recognised, refused by every check.
+        /// SHA-1: recognised, rejected by every check.
         Sha1 = 0x0004, "sha1";
         /// SHA-256.
         Sha256 = 0x000b, "sha256";
@@ -117,7 +117,7 @@ numbers! {
 }
 
 impl HashAlgorithm {
-    /// How many bytes its digests have.
+    /// Returns the size of a digest, in bytes.
     pub fn digest_size(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -127,16 +127,16 @@ impl HashAlgorithm {
         }
     }
 
-    /// Whether collisions are practical, so that no check takes it.
+    /// Returns whether collisions are practical. No check accepts a weak hash.
     pub fn is_weak(self) -> bool {
         self == Self::Sha1
     }
 
-    /// The digest of the concatenated `parts`.
+    /// Returns the digest of the concatenated `parts`.
     ///
     /// # Errors
     ///
-    /// [`TpmError::UnsupportedHash`] for the algorithms that are only recognised.
+    /// [`TpmError::UnsupportedHash`] for algorithms that are recognised but not computed.
     pub fn digest(self, parts: &[&[u8]]) -> Result<Vec<u8>, TpmError> {
         fn of<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
             let mut hash = D::new();
@@ -190,7 +190,7 @@ numbers! {
 }
 
 impl EccCurve {
-    /// How many bytes a coordinate has at most.
+    /// Returns the maximum size of a coordinate, in bytes.
     pub fn coordinate_size(self) -> usize {
         match self {
             Self::NistP192 => 24,

@@ -1,4 +1,4 @@
-//! `TPMS_ATTEST`: what a TPM says and signs.
+//! `TPMS_ATTEST`: the data that a TPM attests and signs.
 
 use alloc::vec::Vec;
 
@@ -10,8 +10,8 @@ use crate::{
     wire::{Buffer, Reader, Wire, put_u16},
 };
 
-/// `TPM_GENERATED_VALUE` (Part 2, 6.2): what every structure that a TPM makes and signs begins with,
-/// and what a restricted key never signs from outside.
+/// `TPM_GENERATED_VALUE` (Part 2, 6.2): the first bytes of every structure that a TPM makes and
+/// signs. A restricted key never signs external data that begins with it.
 pub const TPM_GENERATED: u32 = 0xff54_4347;
 
 /// `TPMS_ATTEST` (Part 2, 10.12.12).
@@ -31,13 +31,13 @@ pub const TPM_GENERATED: u32 = 0xff54_4347;
 pub struct TpmsAttest {
     /// The qualified name of the signing key.
     pub qualified_signer: Buffer,
-    /// The caller's data: the verifier's nonce, at most 66 bytes.
+    /// Data supplied by the caller: the verifier's nonce, at most 66 bytes.
     pub extra_data: Buffer,
     /// The TPM's clock and counters.
     pub clock_info: TpmsClockInfo,
     /// The vendor's firmware version.
     pub firmware_version: u64,
-    /// What is attested.
+    /// The attested data.
     pub attested: Attested,
 }
 
@@ -63,7 +63,7 @@ pub enum Attested {
     Time(TpmsTimeAttestInfo),
 }
 
-/// `TPMS_CERTIFY_INFO` (Part 2, 10.12.3): an object that is loaded in the TPM.
+/// `TPMS_CERTIFY_INFO` (Part 2, 10.12.3): an object loaded in the TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsCertifyInfo {
     /// The object's Name.
@@ -75,22 +75,23 @@ pub struct TpmsCertifyInfo {
 /// `TPMS_COMMAND_AUDIT_INFO` (Part 2, 10.12.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsCommandAuditInfo {
-    /// How often the audit digest was extended.
+    /// The number of times that the audit digest was extended.
     pub audit_counter: u64,
-    /// The hash of the audit.
+    /// The hash algorithm of the audit.
     pub digest_alg: HashAlgorithm,
     /// The audit digest.
     pub audit_digest: Buffer,
-    /// The digest of the numbers of the commands that are audited.
+    /// The digest of the command codes that are audited.
     pub command_digest: Buffer,
 }
 
-/// `TPMS_CREATION_INFO` (Part 2, 10.12.7): an object that the TPM made.
+/// `TPMS_CREATION_INFO` (Part 2, 10.12.7): an object created by the TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsCreationInfo {
     /// The object's Name.
     pub object_name: Buffer,
-    /// The digest of its [`TpmsCreationData`](crate::TpmsCreationData), by the object's name algorithm.
+    /// The digest of its [`TpmsCreationData`](crate::TpmsCreationData), computed with the object's
+    /// name algorithm.
     pub creation_hash: Buffer,
 }
 
@@ -99,34 +100,35 @@ pub struct TpmsCreationInfo {
 pub struct TpmsNvCertifyInfo {
     /// The index's Name.
     pub index_name: Buffer,
-    /// Where in the index the contents begin.
+    /// The offset of the contents in the index.
     pub offset: u16,
     /// The contents, at most 4,096 bytes.
     pub nv_contents: Buffer,
 }
 
-/// `TPMS_NV_DIGEST_CERTIFY_INFO` (Part 2, 10.12.9): the digest of all contents of an NV index.
+/// `TPMS_NV_DIGEST_CERTIFY_INFO` (Part 2, 10.12.9): the digest of the whole contents of an NV
+/// index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsNvDigestCertifyInfo {
     /// The index's Name.
     pub index_name: Buffer,
-    /// The digest of the contents, by the hash of the signing scheme.
+    /// The digest of the contents, computed with the hash of the signing scheme.
     pub nv_digest: Buffer,
 }
 
 /// `TPMS_QUOTE_INFO` (Part 2, 10.12.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsQuoteInfo {
-    /// The registers quoted.
+    /// The quoted registers.
     pub pcr_select: TpmlPcrSelection,
-    /// The digest of their values in that order, by the hash of the signing scheme.
+    /// The digest of their values in that order, computed with the hash of the signing scheme.
     pub pcr_digest: Buffer,
 }
 
 /// `TPMS_SESSION_AUDIT_INFO` (Part 2, 10.12.6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsSessionAuditInfo {
-    /// Whether nothing else ran since the audit began.
+    /// Whether no other command ran since the audit began.
     pub exclusive_session: bool,
     /// The session's audit digest.
     pub session_digest: Buffer,
@@ -137,23 +139,24 @@ pub struct TpmsSessionAuditInfo {
 pub struct TpmsTimeAttestInfo {
     /// Milliseconds since the TPM was last started (`TPMS_TIME_INFO`, 10.11.6).
     pub time: u64,
-    /// Clock and counters, never obfuscated.
+    /// The clock and counters, never obfuscated.
     pub clock_info: TpmsClockInfo,
     /// The vendor's firmware version, never obfuscated.
     pub firmware_version: u64,
 }
 
-/// `TPMS_CLOCK_INFO` (Part 2, 10.11.1). A verifier keeps that of a key's last accepted attestation, for `last_seen` of the next.
+/// `TPMS_CLOCK_INFO` (Part 2, 10.11.1). A verifier stores the one from a key's last accepted
+/// attestation and passes it as `last_seen` to the next check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct TpmsClockInfo {
-    /// Milliseconds that the TPM has been powered.
+    /// Milliseconds for which the TPM has been powered.
     pub clock: u64,
     /// TPM resets since the last `TPM2_Clear`.
     pub reset_count: u32,
     /// TPM restarts and resumes since the last reset.
     pub restart_count: u32,
-    /// Whether no value of `clock` above this one was reported before.
+    /// Whether no higher value of `clock` was reported before.
     pub safe: bool,
 }
 
@@ -185,14 +188,14 @@ const MAX_DATA: usize = 66;
 /// The largest digest, and so the longest `TPM2B_DIGEST`.
 const MAX_DIGEST: usize = 64;
 
-/// No less than the largest `MAX_NV_BUFFER_SIZE` of a TPM, 2,048 as a rule.
+/// At least the largest `MAX_NV_BUFFER_SIZE` of any TPM, which is usually 2,048.
 const MAX_NV_BUFFER: usize = 4096;
 
 /// The largest `TPM2B_NAME`.
 const MAX_NAME: usize = 2 + MAX_DIGEST;
 
 impl TpmsAttest {
-    /// What kind of attestation it is.
+    /// Returns the type of attestation.
     pub fn attest_type(&self) -> AttestType {
         match &self.attested {
             Attested::Certify(_) => AttestType::Certify,

@@ -1,4 +1,4 @@
-//! `TPMA_OBJECT`: what a key may do, and what binds it to its TPM.
+//! `TPMA_OBJECT`: the attributes of an object.
 
 use core::{fmt, ops::BitOr};
 
@@ -17,7 +17,7 @@ use crate::{TpmError, wire::Reader};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ObjectAttributes(u32);
 
-/// Bit and name, lowest first.
+/// Each bit with its name, lowest first.
 const NAMES: [(ObjectAttributes, &str); 12] = [
     (ObjectAttributes::FIXED_TPM, "fixedTPM"),
     (ObjectAttributes::ST_CLEAR, "stClear"),
@@ -46,17 +46,17 @@ impl ObjectAttributes {
     pub const ST_CLEAR: Self = Self(1 << 2);
     /// The parent of the object cannot change.
     pub const FIXED_PARENT: Self = Self(1 << 4);
-    /// The TPM made the private part; it was not brought in.
+    /// The TPM generated the private part; it was not imported.
     pub const SENSITIVE_DATA_ORIGIN: Self = Self(1 << 5);
-    /// The user role is open to the authorization value.
+    /// The authorisation value permits user-role actions.
     pub const USER_WITH_AUTH: Self = Self(1 << 6);
-    /// The admin role is open to the policy only.
+    /// Only the policy permits admin-role actions.
     pub const ADMIN_WITH_POLICY: Self = Self(1 << 7);
-    /// Free of the dictionary-attack lockout.
+    /// Exempt from the dictionary-attack lockout.
     pub const NO_DA: Self = Self(1 << 10);
-    /// Leaves the TPM only encrypted.
+    /// Duplication requires encryption.
     pub const ENCRYPTED_DUPLICATION: Self = Self(1 << 11);
-    /// Signs or decrypts only what the TPM itself made.
+    /// Signs or decrypts only data that the TPM itself made.
     pub const RESTRICTED: Self = Self(1 << 16);
     /// May decrypt.
     pub const DECRYPT: Self = Self(1 << 17);
@@ -65,7 +65,7 @@ impl ObjectAttributes {
     /// Signs certificates only (`TPM2_CertifyX509`).
     pub const X509_SIGN: Self = Self(1 << 19);
 
-    /// A set from its 32 bits.
+    /// Creates a set from its 32 bits.
     ///
     /// # Errors
     ///
@@ -84,22 +84,22 @@ impl ObjectAttributes {
         }
     }
 
-    /// The set as 32 bits.
+    /// Returns the set as 32 bits.
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// Whether every attribute of `other` is in this set.
+    /// Returns whether this set contains every attribute of `other`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// This set without the attributes of `other`.
+    /// Returns this set without the attributes of `other`.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Both sets together, in constants.
+    /// Returns the union of both sets, also in constants.
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -118,7 +118,7 @@ impl BitOr for ObjectAttributes {
     }
 }
 
-/// The names of the TCG, joined by `|`.
+/// Writes the TCG's names, joined by `|`.
 impl fmt::Display for ObjectAttributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";

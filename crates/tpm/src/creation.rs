@@ -1,4 +1,4 @@
-//! `TPMS_CREATION_DATA`: where and how a key was made.
+//! `TPMS_CREATION_DATA`: the environment in which an object was created.
 
 use alloc::vec::Vec;
 
@@ -12,33 +12,34 @@ use crate::{
 
 /// `TPMS_CREATION_DATA` (Part 2, 15.1).
 ///
-/// [`Structure::parse_sized`](crate::Structure::parse_sized) reads its `TPM2B_CREATION_DATA` form
+/// [`Structure::parse_sized`](crate::Structure::parse_sized) parses its `TPM2B_CREATION_DATA` form
 /// (15.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsCreationData {
-    /// The registers that were recorded.
+    /// The PCRs recorded at creation.
     pub pcr_select: TpmlPcrSelection,
-    /// The digest of their values, by the name algorithm of the object.
+    /// The digest of their values, computed with the object's name algorithm.
     pub pcr_digest: Buffer,
-    /// `TPMA_LOCALITY` (Part 2, 8.5) of the creation.
+    /// `TPMA_LOCALITY` (Part 2, 8.5) at creation.
     pub locality: u8,
-    /// The parent's name algorithm; `None` is `TPM_ALG_NULL`, a primary object.
+    /// The parent's name algorithm. `None` is `TPM_ALG_NULL`, for a primary object.
     pub parent_name_alg: Option<HashAlgorithm>,
     /// The parent's Name.
     pub parent_name: Buffer,
     /// The parent's qualified name.
     pub parent_qualified_name: Buffer,
-    /// The creator's data, at most 66 bytes.
+    /// Data supplied by the creator, at most 66 bytes.
     pub outside_info: Buffer,
 }
 
-/// `TPMT_TK_CREATION` (Part 2, 10.7.3): the TPM's note to itself that it made an object. Only the TPM
-/// can verify it.
+/// `TPMT_TK_CREATION` (Part 2, 10.7.3): a ticket that proves to the TPM that it created an object.
+/// Only the TPM can verify it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmtTkCreation {
-    /// The hierarchy that the object is in.
+    /// The hierarchy of the object.
     pub hierarchy: Hierarchy,
-    /// The TPM's HMAC over the object's Name and the hash of its creation data; empty in the NULL ticket.
+    /// The TPM's HMAC over the object's Name and the hash of its creation data. Empty in the NULL
+    /// ticket.
     pub digest: Buffer,
 }
 

@@ -1,16 +1,21 @@
-//! What a device says of itself before it is provisioned.
+//! The properties that a device states about itself before it is provisioned.
 
 use core::fmt;
 
 use crate::TpmError;
 
-/// A device's own properties, each within its published limits.
+/// A device's own properties, each within its limits.
 ///
-/// Lengths count Unicode code points: a name has 6 to 1,024, the others 1 to 1,024. None has a control character. Vendor and
-/// serial, which together say which device it is, neither begin nor end with a blank, and have no character that is not shown: who
-/// reads a certificate might drop any of these, and take one device for another. Letters that look alike are told apart, and so
-/// are upper and lower case, and one inner blank and several, although names *in certificates* are compared with case folded and
-/// inner blanks collapsed (RFC 5280 section 7.1): whoever tells devices apart by certificates compares their texts exactly.
+/// Lengths are counted in Unicode code points: 6 to 1,024 for the name, 1 to 1,024 for the others.
+/// Control characters are rejected everywhere.
+///
+/// Vendor and serial together identify the device. They must not begin or end with white space, or
+/// contain invisible characters: a reader of a certificate might ignore these and mistake one
+/// device for another.
+///
+/// Comparison is exact. It distinguishes look-alike letters, letter case, and the number of inner
+/// spaces. RFC 5280 section 7.1 compares names *in certificates* with case folded and inner spaces
+/// collapsed, so software that identifies devices by certificates must compare the texts exactly.
 ///
 /// ```
 /// use keyproof_tpm::{DeviceField, DeviceInfo, DeviceProperties, TpmError};
@@ -29,14 +34,15 @@ use crate::TpmError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceInfo<'a>(DeviceProperties<'a>);
 
-/// The same properties as a device says them, within limits or not; one that it leaves out is empty, as all are by default.
+/// The properties as a device states them, not yet checked. A missing property is empty, the
+/// default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DeviceProperties<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its serial number.
     pub serial: &'a str,
-    /// Who made it.
+    /// Its manufacturer.
     pub vendor: &'a str,
     /// Its version.
     pub version: &'a str,
@@ -49,7 +55,7 @@ pub enum DeviceField {
     Name,
     /// Its serial number.
     Serial,
-    /// Who made it.
+    /// Its manufacturer.
     Vendor,
     /// Its version.
     Version,
@@ -58,11 +64,12 @@ pub enum DeviceField {
 const MAXIMUM: usize = 1024;
 
 impl<'a> DeviceInfo<'a> {
-    /// Takes the four properties, all of which are required.
+    /// Checks the four properties, all of which are required.
     ///
     /// # Errors
     ///
-    /// [`TpmError::DeviceInfo`] and [`TpmError::DeviceInfoText`] name the first that is absent or outside its limits.
+    /// [`TpmError::DeviceInfo`] or [`TpmError::DeviceInfoText`] for the first property that is
+    /// absent or outside its limits.
     pub fn new(properties: DeviceProperties<'a>) -> Result<Self, TpmError> {
         for (field, value) in [
             (DeviceField::Name, properties.name),
@@ -75,22 +82,22 @@ impl<'a> DeviceInfo<'a> {
         Ok(Self(properties))
     }
 
-    /// The device's name.
+    /// Returns the device's name.
     pub fn name(&self) -> &'a str {
         self.0.name
     }
 
-    /// The device's serial number.
+    /// Returns the device's serial number.
     pub fn serial(&self) -> &'a str {
         self.0.serial
     }
 
-    /// Who made the device.
+    /// Returns the device's manufacturer.
     pub fn vendor(&self) -> &'a str {
         self.0.vendor
     }
 
-    /// The device's version.
+    /// Returns the device's version.
     pub fn version(&self) -> &'a str {
         self.0.version
     }
@@ -114,7 +121,7 @@ fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
     let what = if value.chars().any(char::is_control) {
         "has a control character"
     } else if is_identity && value.chars().any(is_hidden) {
-        "has a character that is not shown"
+        "has an invisible character"
     } else if is_identity && value.trim() != value {
         "begins or ends with a blank"
     } else {
@@ -123,9 +130,9 @@ fn check(field: DeviceField, value: &str) -> Result<(), TpmError> {
     Err(TpmError::DeviceInfoText { field, what })
 }
 
-/// Whether no more than what stands around it is shown of a character: `Default_Ignorable_Code_Point` of Unicode
-/// (DerivedCoreProperties.txt), which has the zero-width and the bidirectional ones; the ends of lines and paragraphs; and the marks
-/// of annotations.
+/// Returns whether a character is invisible: Unicode's `Default_Ignorable_Code_Point`
+/// (DerivedCoreProperties.txt), which includes zero-width and bidirectional controls, line and
+/// paragraph separators, and annotation marks.
 const fn is_hidden(character: char) -> bool {
     matches!(
         character,
@@ -149,7 +156,7 @@ const fn is_hidden(character: char) -> bool {
     )
 }
 
-/// The property's name in requests.
+/// Writes the property's name as used in requests.
 impl fmt::Display for DeviceField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -207,7 +214,8 @@ mod tests {
         }
     }
 
-    /// What reads as another device's serial or vendor once it is cut, trimmed or shown is not taken.
+    /// Serials and vendors that could be mistaken for another device's when truncated, trimmed or
+    /// displayed are rejected.
     #[test]
     fn no_device_reads_as_another() {
         fn refused(properties: DeviceProperties<'_>) -> Option<TpmError> {
@@ -269,7 +277,7 @@ mod tests {
             }
         }
         let blank = "begins or ends with a blank";
-        let hidden = "has a character that is not shown";
+        let hidden = "has an invisible character";
         for (text, what) in [
             ("SN0001 ", blank),
             (" SN0001", blank),

@@ -1,4 +1,4 @@
-//! Which keys are taken as device identities, and what a certified object must be.
+//! The policy for device identity keys, and the profiles of certified objects.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,9 +13,9 @@ use crate::{
     public::{EccPublic, PublicKey, RsaPublic, TpmtPublic},
 };
 
-/// What is asked of a device identity key (DevID, IDevID; TCG TPM 2.0 Keys for Device Identity and
-/// Attestation, 7.3) beside its attributes, which are always the same: it signs what its owner likes, in
-/// the TPM that made it.
+/// The policy for a device identity key (DevID, IDevID; TCG TPM 2.0 Keys for Device Identity and
+/// Attestation, 7.3). The required attributes are fixed: the key was made in its TPM, cannot leave
+/// it, and signs any data.
 ///
 /// ```
 /// use keyproof_tpm::{DevIdKeyPolicy, EccCurve, Structure, TpmtPublic};
@@ -29,19 +29,19 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevIdKeyPolicy {
-    /// The RSA sizes that are taken, in bits.
+    /// The accepted RSA sizes, in bits.
     pub rsa_bits: Vec<u16>,
-    /// The curves that are taken.
+    /// The accepted curves.
     pub curves: Vec<EccCurve>,
 }
 
-/// What a certified object must be.
+/// The kind of key that a certified object must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyProfile {
-    /// Anything, with a warning.
+    /// Any object, with a warning.
     Any,
-    /// An attestation key, as an IAK is or one that an IAK certifies.
+    /// An attestation key: an IAK, or a key that an IAK certifies.
     Attestation(AttestationKeyPolicy),
     /// A device identity key.
     DevId(DevIdKeyPolicy),
@@ -51,11 +51,11 @@ checks! {
     /// The checks of a device identity key, in the order of reports.
     #[non_exhaustive]
     pub DevIdKeyCheck {
-        /// `not-restricted`: it signs what is not the TPM's own, such as a TLS handshake.
-        NotRestricted = "not-restricted", "it signs what its owner likes";
+        /// `not-restricted`: it signs data from outside the TPM, such as a TLS handshake.
+        NotRestricted = "not-restricted", "it signs any data";
         /// `sign`: it may sign.
         Sign = "sign", "it may sign";
-        /// `not-decrypt`: it may not decrypt as well.
+        /// `not-decrypt`: it may not decrypt.
         NotDecrypt = "not-decrypt", "it may not decrypt";
         /// `fixed-tpm`: it cannot leave its TPM.
         FixedTpm = "fixed-tpm", "it cannot leave its TPM";
@@ -65,27 +65,27 @@ checks! {
         SensitiveDataOrigin = "sensitive-data-origin", "the TPM made it";
         /// `key`: its size or curve is on the allow-list, and it is well formed.
         Key = "key", "it is on the allow-list";
-        /// `scheme`: it has one signing scheme or leaves it open, with a hash that is not weak, and neither
-        /// a cipher nor a key derivation.
+        /// `scheme`: it has one signing scheme, with a hash that is not weak, or none, which leaves
+        /// the choice to each use. It has no symmetric algorithm or key derivation.
         Scheme = "scheme", "it has one signing scheme";
-        /// `name-algorithm`: it has a Name, by a hash that is not weak.
+        /// `name-algorithm`: it has a Name, with a hash that is not weak.
         NameAlgorithm = "name-algorithm", "it has a Name";
     }
 }
 
-/// Something that the check of a device identity key found.
+/// A finding of the check of a device identity key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DevIdKeyFinding {
-    /// What would be found of an attestation key, too.
+    /// A finding that also applies to attestation keys.
     Common(AttestationKeyFinding),
-    /// It signs only what the TPM made.
+    /// It is restricted: it signs only data that the TPM made.
     Restricted,
-    /// Its scheme is chosen with each signature.
+    /// It has no fixed scheme: each signature chooses one.
     SchemeOpen,
 }
 
-/// RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
+/// Accepts RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
 impl Default for DevIdKeyPolicy {
     fn default() -> Self {
         let AttestationKeyPolicy { rsa_bits, curves } = AttestationKeyPolicy::default();
@@ -94,7 +94,8 @@ impl Default for DevIdKeyPolicy {
 }
 
 impl DevIdKeyPolicy {
-    /// Checks a public area: as that of an attestation key, but for what sets the two apart.
+    /// Checks a public area. The checks are those of an attestation key, except that the key must
+    /// not be restricted and may leave its scheme open.
     pub fn check(&self, key: &TpmtPublic) -> Report<DevIdKeyFinding> {
         let policy = AttestationKeyPolicy {
             rsa_bits: self.rsa_bits.clone(),
@@ -139,7 +140,7 @@ fn is_scheme_open(key: &TpmtPublic) -> bool {
     )
 }
 
-/// The check in the place of one of an attestation key.
+/// Maps a check of an attestation key to its counterpart here.
 fn own(check: AttestationKeyCheck) -> DevIdKeyCheck {
     match check {
         AttestationKeyCheck::Restricted => DevIdKeyCheck::NotRestricted,
@@ -199,7 +200,7 @@ impl fmt::Display for DevIdKeyFinding {
             Self::Restricted => {
                 f.write_str("it is restricted: it signs only what the TPM made itself")
             }
-            Self::SchemeOpen => f.write_str("chosen with each signature"),
+            Self::SchemeOpen => f.write_str("each signature chooses its scheme"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why an input was not taken.
+//! Errors of parsing, encoding and credentials.
 
 use alloc::string::String;
 use core::convert::Infallible;
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{algorithm::HashAlgorithm, device::DeviceField};
 
-/// Why an input was not taken.
+/// The reason why an input was rejected.
 ///
 /// Positions (`at`) are byte offsets into the input that was parsed. No variant contains a secret.
 ///
@@ -21,197 +21,199 @@ use crate::{algorithm::HashAlgorithm, device::DeviceField};
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TpmError {
-    /// A proof of activation that is of another key or Name.
-    #[error("the proof does not show that this key's credential was opened")]
+    /// The proof of activation does not match the key or the Name.
+    #[error("the proof does not match this key: the credential was not opened")]
     ActivationProof,
-    /// An attestation that does not begin with `TPM_GENERATED_VALUE`: no TPM made it.
+    /// An attestation that does not begin with `TPM_GENERATED_VALUE`. No TPM made it.
     #[error("not made by a TPM: magic {found:#010x} at byte {at}")]
     BadMagic {
-        /// Where the number stands.
+        /// The offset of the magic number.
         at: usize,
-        /// What stands there.
+        /// The number found there.
         found: u32,
     },
-    /// A certificate that cannot be read.
+    /// A certificate that cannot be parsed.
     #[error("not a certificate: {0}")]
     Certificate(#[from] keyproof_x509::X509Error),
-    /// A certificate that was changed, or sealed under another key.
-    #[error("the certificate does not open with this key")]
+    /// A certificate that was modified, or encrypted under another key.
+    #[error("the certificate cannot be decrypted with this key")]
     CertificateSealed,
-    /// A certification request that cannot be read, or is not signed by its own key.
+    /// A certification request that cannot be parsed, or is not signed with its own key.
     #[error("{0}")]
     CertificationRequest(keyproof_x509::X509Error),
-    /// A certification request of another device.
+    /// A certification request whose subject does not match the device.
     #[error("{what}")]
     CertificationRequestSubject {
-        /// What in its subject is not the device's.
+        /// The part of the subject that does not match.
         what: &'static str,
     },
-    /// A credential that was changed, or made for another endorsement key or Name. Which one is not
-    /// said.
+    /// A credential that was modified, or made for another endorsement key or Name. The error does
+    /// not distinguish these cases.
     #[error("the credential does not open with this key for this Name")]
     CredentialRefused,
-    /// A device property outside its limits, in Unicode code points.
+    /// A device property whose length is outside its limits, in Unicode code points.
     #[error("the device's {field} has {found} characters, not {minimum} to {maximum}")]
     DeviceInfo {
         /// The property.
         field: DeviceField,
-        /// How many it has; 0 if it is absent.
+        /// Its length; 0 if it is absent.
         found: usize,
-        /// The fewest allowed.
+        /// The minimum length.
         minimum: usize,
-        /// The most allowed.
+        /// The maximum length.
         maximum: usize,
     },
-    /// A device property with a character that it must not have there.
+    /// A device property that contains a character not allowed there.
     #[error("the device's {field} {what}")]
     DeviceInfoText {
         /// The property.
         field: DeviceField,
-        /// What it has.
+        /// A description of the violation.
         what: &'static str,
     },
-    /// A chain of CA certificates from a device that cannot be read, or is too long.
+    /// A chain of CA certificates from a device that cannot be parsed, or is too long.
     #[error("the endorsement certificate's chain: {what}")]
     EkChain {
-        /// What is wrong with it.
+        /// The reason.
         what: String,
     },
-    /// An endorsement certificate that does not say of its TPM what the profile asks for.
-    #[error("not as the profile of endorsement certificates asks for: {what}")]
+    /// An endorsement certificate that violates the profile's rules on describing its TPM.
+    #[error("violates the profile of endorsement certificates: {what}")]
     EkCertificateProfile {
-        /// What is wrong.
+        /// The rule violated.
         what: &'static str,
     },
-    /// A text that is no Name in hexadecimal.
+    /// Text that is not a Name in hexadecimal.
     #[error(
-        "not a Name at byte {at}: it is the algorithm and the digest in hexadecimal, such as 000b and 64 digits of SHA-256"
+        "not a Name at byte {at}: write algorithm and digest in hexadecimal, such as 000b and 64 digits for SHA-256"
     )]
     NameText {
-        /// The first byte that is no digit, or where the text is too short or too long.
+        /// The first byte that is not a hexadecimal digit, or where the text is too short or too
+        /// long.
         at: usize,
     },
-    /// A public area without a name algorithm has no Name.
+    /// A public area without a name algorithm, which has no Name.
     #[error("a public area without a name algorithm has no Name")]
     NoNameAlgorithm,
-    /// A register above the highest that a selection can name.
+    /// A PCR index above 31, the highest that a selection can contain.
     #[error("PCR {index} is above 31")]
     PcrIndex {
-        /// Its number.
+        /// The index.
         index: u8,
     },
     /// Text that is not a PCR selection, such as `sha256:0,1,7+sha384:0`.
     #[error("not a PCR selection at byte {at}: write one as sha256:0,1,7+sha384:0")]
     PcrSelectionText {
-        /// The bank or register that cannot be taken.
+        /// The offset of the bank or register that is invalid.
         at: usize,
     },
-    /// The provider refused the key or its own input; the reason is not told, as it may depend on a
+    /// The provider rejected the key or its own input. The reason is omitted, as it may depend on a
     /// secret.
     #[error("the cryptographic provider refused")]
     Provider,
     /// Attributes with a reserved bit set.
     #[error("reserved bits {found:#010x} at byte {at}")]
     ReservedBits {
-        /// Where the attributes stand.
+        /// The offset of the attributes.
         at: usize,
-        /// The bits.
+        /// The reserved bits that are set.
         found: u32,
     },
-    /// A credential's secret that is empty, or longer than the digests of the endorsement key's name
-    /// algorithm: a TPM would refuse to return it.
+    /// A credential's secret that is empty, or longer than a digest of the endorsement key's name
+    /// algorithm. A TPM would refuse to return it.
     #[error("the secret has {found} bytes, not 1 to {limit}")]
     SecretSize {
-        /// How many it has.
+        /// Its size in bytes.
         found: usize,
-        /// How many it may have.
+        /// The maximum size in bytes.
         limit: usize,
     },
-    /// A public area that follows no template for endorsement keys.
-    #[error("not an endorsement key by any default template: its {property} is another")]
+    /// A public area that matches no default template for endorsement keys.
+    #[error("the key matches no default template for endorsement keys: its {property} differs")]
     TemplateMismatch {
-        /// The first property that departs from the template for its type and size.
+        /// The first property that differs from the template for its type and size.
         property: &'static str,
     },
-    /// A text that is longer than its place.
+    /// Text that is too long for its field.
     #[error("{what} is too long")]
     TooLong {
-        /// The place.
+        /// The field.
         what: &'static str,
     },
     /// Bytes after the end of the structure.
     #[error("{count} bytes too many at byte {at}")]
     TrailingBytes {
-        /// The first of them.
+        /// The offset of the first of them.
         at: usize,
-        /// How many.
+        /// Their number.
         count: usize,
     },
-    /// An input, or a part behind a size, that ends before its structure does.
+    /// An input, or a part of declared size, that ends before its structure does.
     #[error("the input ends too early, in the field at byte {at}")]
     UnexpectedEnd {
-        /// Where the field begins that is not all there.
+        /// The offset of the incomplete field.
         at: usize,
     },
-    /// A name that stands for nothing in its place.
-    #[error("not a name of a {what}, to the letter, such as sha256 or P-256")]
+    /// A name that is not defined for its type.
+    #[error("not the name of a {what}, such as sha256 or P-256; letter case matters")]
     UnknownName {
-        /// The TCG's name of what it should be.
+        /// The TCG's name of the expected type.
         what: &'static str,
     },
-    /// A number that stands for nothing in its place.
-    #[error("{value:#06x} is no {what} (byte {at})")]
+    /// A number that is not defined for its field.
+    #[error("{value:#06x} is not a valid {what} (byte {at})")]
     UnknownSelector {
-        /// Where the number stands.
+        /// The offset of the number.
         at: usize,
         /// The number.
         value: u32,
-        /// The TCG's name of what it should be.
+        /// The TCG's name of the expected type.
         what: &'static str,
     },
-    /// A credential for an endorsement key that is not a restricted decryption key of RSA 2048, 3072
-    /// or 4096, P-256 or P-384, with SHA-256 or SHA-384 as name algorithm and AES in CFB mode.
+    /// No credential can be made for this endorsement key. It must be a restricted decryption key:
+    /// RSA 2048, 3072 or 4096, P-256 or P-384, with SHA-256 or SHA-384 as name algorithm and AES in
+    /// CFB mode.
     #[error("no credential can be made for this endorsement key because of its {what}")]
     UnsupportedEndorsementKey {
-        /// The property.
+        /// The unsupported property.
         what: &'static str,
     },
-    /// A hash algorithm that is recognised but not computed here.
+    /// A hash algorithm that is recognised but not computed.
     #[error("{hash} is not supported")]
     UnsupportedHash {
         /// The algorithm.
         hash: HashAlgorithm,
     },
-    /// A SubjectPublicKeyInfo that is malformed, or of a kind for which there is no template.
+    /// A SubjectPublicKeyInfo that is malformed, or of a type without a template.
     #[error("no template for this public key: {what}")]
     UnsupportedPublicKey {
-        /// What is wrong with it.
+        /// The reason.
         what: &'static str,
     },
-    /// Something whose size is not one that it may have.
-    #[error("{what} of {found} bytes (byte {at})")]
+    /// A field or input whose size is not allowed.
+    #[error("{what} has an invalid size: {found} (byte {at})")]
     WrongSize {
-        /// Where the size stands, or what has it.
+        /// The offset of the size, or of the sized field.
         at: usize,
-        /// The size.
+        /// The size: bytes, or the number of elements.
         found: usize,
-        /// The TCG's name of it.
+        /// The TCG's name of the field.
         what: &'static str,
     },
 }
 
-/// Why no credential was made.
+/// The reason why no credential was made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CredentialError<E> {
-    /// The endorsement key or the secret was not taken.
+    /// The endorsement key or the secret was rejected.
     #[error(transparent)]
     Tpm(#[from] TpmError),
-    /// The caller's source of randomness failed; this is what it returned.
+    /// The caller's source of randomness failed with this error.
     #[error("no randomness: {0}")]
     Random(E),
 }
 
-/// Of a source that cannot fail.
+/// For a source of randomness that cannot fail.
 impl From<CredentialError<Infallible>> for TpmError {
     fn from(error: CredentialError<Infallible>) -> Self {
         match error {
@@ -222,12 +224,12 @@ impl From<CredentialError<Infallible>> for TpmError {
 }
 
 impl TpmError {
-    /// Where in the input, of the variants that are about parsing.
+    /// Returns the offset in the input where parsing failed, for the variants that have one.
     pub fn position(&self) -> Option<usize> {
         self.clone().position_mut().copied()
     }
 
-    /// The same error of an input that begins at `base`.
+    /// Adds `base` to the position: the error's input begins there in a larger one.
     pub(crate) fn moved_by(mut self, base: usize) -> Self {
         if let Some(at) = self.position_mut() {
             *at = at.saturating_add(base);

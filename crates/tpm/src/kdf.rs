@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use crate::{TpmError, algorithm::HashAlgorithm};
 
-/// KDFa (Part 1, 11.4.10.2), the counter mode of SP 800-108 with HMAC: as many bits as a digest of
-/// `hash` has, or fewer.
+/// KDFa (Part 1, 11.4.10.2): the counter mode of SP 800-108 with HMAC. Derives at most one digest
+/// of `hash`.
 ///
-/// `label` is written with its terminating zero.
+/// `label` includes its terminating zero byte.
 pub(crate) fn kdfa(
     hash: HashAlgorithm,
     key: &[u8],
@@ -34,9 +34,10 @@ pub(crate) fn kdfa(
     Ok(derived)
 }
 
-/// KDFe (Part 1, 11.4.10.3), the concatenation KDF of SP 800-56A: a whole digest of `hash`.
+/// KDFe (Part 1, 11.4.10.3): the concatenation KDF of SP 800-56A. Derives one whole digest of
+/// `hash`.
 ///
-/// `label` is written with its terminating zero.
+/// `label` includes its terminating zero byte.
 pub(crate) fn kdfe(
     hash: HashAlgorithm,
     shared_x: &[u8],
@@ -55,7 +56,7 @@ pub(crate) fn kdfe(
     .map(Zeroizing::new)
 }
 
-/// HMAC of the concatenated `parts`, for the hashes that a credential may use.
+/// Computes the HMAC of the concatenated `parts`, for the hashes that a credential may use.
 pub(crate) fn hmac(
     hash: HashAlgorithm,
     key: &[u8],
@@ -68,7 +69,7 @@ pub(crate) fn hmac(
     }
 }
 
-/// The counter of the only round: no key here is longer than a digest.
+/// The counter of the only round: no derived key is longer than a digest.
 const FIRST_ROUND: [u8; 4] = 1_u32.to_be_bytes();
 
 #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
@@ -80,7 +81,7 @@ fn hmac_of<D: EagerHash>(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(mac.finalize().into_bytes().to_vec())
 }
 
-/// Keeps whole bytes: every key size here is a multiple of eight.
+/// Truncates to `bits`, which must be a multiple of eight.
 fn truncate(derived: &mut Zeroizing<Vec<u8>>, bits: u16) -> Result<(), TpmError> {
     let size = usize::from(bits / 8);
     if !bits.is_multiple_of(8) || size > derived.len() {

@@ -1,4 +1,4 @@
-//! What is asked of an attestation key, and what can be found.
+//! The checks of an attestation key and their findings.
 
 use core::fmt;
 
@@ -12,15 +12,16 @@ use crate::{
 checks! {
     /// The checks of an attestation key, in the order of reports.
     ///
-    /// The first six pass or the TPM's word is worth nothing: a key that is not restricted signs a
-    /// forged attestation for anyone who may use it, and one that is not fixed may be anywhere.
+    /// If one of the first six fails, the key's attestations prove nothing: a key that is not
+    /// restricted signs forged attestations for anyone who may use it, and one that is not fixed
+    /// may be outside a TPM.
     #[non_exhaustive]
     pub AttestationKeyCheck {
         /// `restricted`: it signs only what the TPM made itself.
         Restricted = "restricted", "it signs only what the TPM made itself";
         /// `sign`: it may sign.
         Sign = "sign", "it may sign";
-        /// `not-decrypt`: it may not decrypt as well.
+        /// `not-decrypt`: it may not decrypt.
         NotDecrypt = "not-decrypt", "it may not decrypt";
         /// `fixed-tpm`: it cannot leave its TPM.
         FixedTpm = "fixed-tpm", "it cannot leave its TPM";
@@ -30,18 +31,19 @@ checks! {
         SensitiveDataOrigin = "sensitive-data-origin", "the TPM made it";
         /// `key`: its size or curve is on the allow-list, and it is well formed.
         Key = "key", "it is on the allow-list";
-        /// `scheme`: it has one signing scheme, with a hash that is not weak, and neither a cipher nor a
-        /// key derivation, which are of decryption keys (Part 2, 12.2.3.5 and 12.2.3.6).
+        /// `scheme`: it has one signing scheme, with a hash that is not weak. It has no symmetric
+        /// algorithm or key derivation, which only decryption keys have (Part 2, 12.2.3.5 and
+        /// 12.2.3.6).
         Scheme = "scheme", "it has one signing scheme";
-        /// `name-algorithm`: it has a Name, by a hash that is not weak.
+        /// `name-algorithm`: it has a Name, with a hash that is not weak.
         NameAlgorithm = "name-algorithm", "it has a Name";
     }
 }
 
-/// What kind of key it is.
+/// The type and size of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyDescription {
-    /// A key on a curve.
+    /// An EC key on this curve.
     Ecc(EccCurve),
     /// An RSA key.
     Rsa {
@@ -63,48 +65,48 @@ impl fmt::Display for KeyDescription {
     }
 }
 
-/// Something that the check of an attestation key found.
+/// A finding of the check of an attestation key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttestationKeyFinding {
-    /// Its private part was not made by the TPM.
+    /// The TPM did not generate its private part.
     FromOutside,
     /// It can be duplicated to another parent.
     CanLeaveParent,
     /// It can leave the TPM.
     CanLeaveTpm,
-    /// It may decrypt as well.
+    /// It may decrypt.
     Decrypts,
-    /// Which key it is.
+    /// The type and size of the key.
     Key(KeyDescription),
-    /// It is of a size or curve that is not taken.
+    /// Its size or curve is not on the allow-list.
     KeyNotAllowed(KeyDescription),
-    /// It is no key that can be.
+    /// It is not a well-formed key.
     KeyUnsound(TpmError),
     /// It has a key derivation, which only decryption keys have.
     KeyDerivation,
-    /// The hash of its Name.
+    /// The hash of its Name, which is acceptable.
     NameHash(HashAlgorithm),
-    /// Its Name is of a weak hash.
+    /// Its Name uses a weak hash.
     NameHashWeak(HashAlgorithm),
     /// It has no Name.
     Nameless,
-    /// It may not sign.
+    /// It is not a signing key.
     NoSigning,
-    /// It signs what the TPM did not make.
+    /// It is not restricted: it signs data that the TPM did not make.
     NotRestricted,
-    /// Its scheme.
+    /// Its scheme, which is acceptable.
     Scheme {
         /// The scheme's name.
         name: &'static str,
-        /// The hash that it signs.
+        /// The hash of the scheme.
         hash: HashAlgorithm,
     },
     /// The scheme of an EC key is not ECDSA.
     SchemeNotEcdsa,
-    /// The scheme of an RSA key signs nothing.
+    /// The scheme of an RSA key is not a signing scheme.
     SchemeNotRsaSigning,
-    /// Its scheme signs a weak hash.
+    /// Its scheme uses a weak hash.
     SchemeWeak {
         /// The scheme's name.
         name: &'static str,
@@ -172,7 +174,7 @@ impl Finding for AttestationKeyFinding {
                 "make the key in the TPM as restricted, sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without decrypt"
             }
             Self::KeyNotAllowed(_) | Self::KeyUnsound(_) => {
-                "make an attestation key of a size or on a curve that is taken"
+                "make an attestation key of an accepted size or curve"
             }
             Self::KeyDerivation
             | Self::SchemeNotEcdsa
@@ -201,7 +203,7 @@ impl fmt::Display for AttestationKeyFinding {
             Self::KeyNotAllowed(key) => write!(f, "{key} is not on the allow-list"),
             Self::KeyUnsound(error) => error.fmt(f),
             Self::KeyDerivation => {
-                f.write_str("it has a key derivation, as no attestation key has")
+                f.write_str("it has a key derivation, which an attestation key must not have")
             }
             Self::NameHash(hash) => f.write_str(hash.name()),
             Self::NameHashWeak(hash) => write!(f, "{hash} is weak"),
@@ -215,7 +217,7 @@ impl fmt::Display for AttestationKeyFinding {
             Self::SchemeNotRsaSigning => f.write_str("its scheme is neither RSASSA nor RSAPSS"),
             Self::SchemeWeak { name, hash } => write!(f, "{name} with {hash}, which is weak"),
             Self::SymmetricAlgorithm => {
-                f.write_str("it has a symmetric algorithm, as no signing key has")
+                f.write_str("it has a symmetric algorithm, which a signing key must not have")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Which attestation keys are taken.
+//! The policy for attestation keys.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::{
     spki::BareKey,
 };
 
-/// What is asked of an attestation key beside its attributes, which are always the same.
+/// The policy for an attestation key. The required attributes are fixed.
 ///
 /// ```
 /// use keyproof_tpm::{AttestationKeyPolicy, Structure, TpmtPublic};
@@ -25,13 +25,13 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationKeyPolicy {
-    /// The RSA sizes that are taken, in bits.
+    /// The accepted RSA sizes, in bits.
     pub rsa_bits: Vec<u16>,
-    /// The curves that are taken.
+    /// The accepted curves.
     pub curves: Vec<EccCurve>,
 }
 
-/// RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
+/// Accepts RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
 impl Default for AttestationKeyPolicy {
     fn default() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Names and qualified names: how the TPM identifies an object, and its place in a hierarchy.
+//! Names and qualified names, which identify an object and its position in a hierarchy.
 
 use alloc::vec::Vec;
 use core::{fmt, str::FromStr};
@@ -28,8 +28,8 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Vec<u8>);
 
-/// An object's qualified name (Part 1, 16): its name algorithm and the digest of its parent's
-/// qualified name and its own Name.
+/// An object's qualified name (Part 1, 16): its name algorithm, and the digest of its parent's
+/// qualified name followed by its own Name.
 ///
 /// ```
 /// use keyproof_tpm::{Hierarchy, QualifiedName, Structure, TpmtPublic};
@@ -58,44 +58,45 @@ pub enum Hierarchy {
 }
 
 impl Name {
-    /// The Name of the object with this public area.
+    /// Computes the Name of the object with this public area.
     ///
     /// # Errors
     ///
-    /// [`TpmError::NoNameAlgorithm`] without a name algorithm; [`TpmError::UnsupportedHash`] with one
-    /// that is not computed here.
+    /// [`TpmError::NoNameAlgorithm`] if it has no name algorithm; [`TpmError::UnsupportedHash`] if
+    /// the algorithm is not supported.
     pub fn of(public: &TpmtPublic) -> Result<Self, TpmError> {
         let hash = public.name_alg.ok_or(TpmError::NoNameAlgorithm)?;
         tagged_digest(hash, &[&public.to_bytes()]).map(Name)
     }
 
-    /// The Name of the NV index with this public area.
+    /// Computes the Name of the NV index with this public area.
     ///
     /// # Errors
     ///
-    /// [`TpmError::UnsupportedHash`] with a name algorithm that is not computed here.
+    /// [`TpmError::UnsupportedHash`] if the name algorithm is not supported.
     pub fn of_nv_index(index: &TpmsNvPublic) -> Result<Self, TpmError> {
         tagged_digest(index.name_alg, &[&index.to_bytes()]).map(Name)
     }
 
-    /// Takes a Name as the TPM writes it: the algorithm's number and a digest of its size.
+    /// Parses a Name in the TPM's form: the algorithm's identifier and a digest of its size.
     ///
     /// # Errors
     ///
-    /// [`TpmError::UnknownSelector`] for another algorithm, [`TpmError::WrongSize`] for another size.
+    /// [`TpmError::UnknownSelector`] for an unknown algorithm, [`TpmError::WrongSize`] for a digest
+    /// of the wrong size.
     pub fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
         check_digest_name(bytes, 0)?;
         Ok(Self(bytes.to_vec()))
     }
 
-    /// The Name as the TPM writes it.
+    /// Returns the Name in the TPM's form.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl QualifiedName {
-    /// The qualified name of a primary object.
+    /// Computes the qualified name of a primary object.
     ///
     /// # Errors
     ///
@@ -104,7 +105,7 @@ impl QualifiedName {
         Self::below(&hierarchy.handle().to_be_bytes(), object)
     }
 
-    /// The qualified name of a child of the object named by `self`.
+    /// Computes the qualified name of a child of the object that `self` names.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl QualifiedName {
         Self::below(&self.0, object)
     }
 
-    /// The qualified name as the TPM writes it.
+    /// Returns the qualified name in the TPM's form.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -126,7 +127,8 @@ impl QualifiedName {
 }
 
 impl Hierarchy {
-    /// The hierarchy's permanent handle (`TPM_RH`, Part 2, 7.4), which is its qualified name too.
+    /// Returns the hierarchy's permanent handle (`TPM_RH`, Part 2, 7.4). It is also its qualified
+    /// name.
     pub fn handle(self) -> u32 {
         match self {
             Self::Endorsement => 0x4000_000b,
@@ -136,7 +138,7 @@ impl Hierarchy {
         }
     }
 
-    /// The hierarchy with this permanent handle (TPM 2.0 Part 2, TPM_RH), if it is one of these.
+    /// Returns the hierarchy with this permanent handle, if there is one.
     pub fn from_handle(handle: u32) -> Option<Self> {
         [Self::Endorsement, Self::Null, Self::Owner, Self::Platform]
             .into_iter()
@@ -150,8 +152,8 @@ fn tagged_digest(hash: HashAlgorithm, parts: &[&[u8]]) -> Result<Vec<u8>, TpmErr
     Ok(name)
 }
 
-/// Checks the content of a `TPM2B_NAME` (Part 2, 10.5.3) whose size stands at `at`: nothing, a
-/// handle, or a digest behind its algorithm.
+/// Checks the content of a `TPM2B_NAME` (Part 2, 10.5.3) whose size is at offset `at`: empty, a
+/// handle, or an algorithm and its digest.
 pub(crate) fn check_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
     match bytes.len() {
         0 | 4 => Ok(()),
@@ -159,7 +161,7 @@ pub(crate) fn check_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
     }
 }
 
-/// Checks a Name that starts at `at`.
+/// Checks a Name that begins at offset `at`.
 fn check_digest_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
     let hash = HashAlgorithm::read(&mut Reader::new(bytes)).map_err(|error| error.moved_by(at))?;
     if bytes.len() == 2 + hash.digest_size() {
@@ -173,14 +175,14 @@ fn check_digest_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
     }
 }
 
-/// The longest Name has an algorithm's number and 64 bytes.
+/// The longest Name has a 2-byte algorithm identifier and a 64-byte digest.
 const MAX_NAME_DIGITS: usize = 2 * (2 + 64);
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// Lower-case hex.
+/// Writes lower-case hexadecimal.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, &self.0)
@@ -190,7 +192,8 @@ impl fmt::Display for Name {
 impl FromStr for Name {
     type Err = TpmError;
 
-    /// Hexadecimal digits in either case, as [`Display`](fmt::Display) and tpm2-tools write them.
+    /// Parses hexadecimal digits of either case. [`Display`](fmt::Display) and tpm2-tools write
+    /// this form.
     fn from_str(text: &str) -> Result<Self, TpmError> {
         let digit = |at: usize| {
             let byte = text.as_bytes().get(at).copied().map(char::from);
@@ -216,7 +219,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Lower-case hex.
+/// Writes lower-case hexadecimal.
 impl fmt::Display for QualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, &self.0)

@@ -1,4 +1,4 @@
-//! `TPMS_NV_PUBLIC`: what an NV index is.
+//! `TPMS_NV_PUBLIC`: the public area of an NV index.
 
 use alloc::vec::Vec;
 
@@ -10,16 +10,17 @@ use crate::{
 
 /// `TPMS_NV_PUBLIC` (Part 2, 13.5), the public area of an NV index.
 ///
-/// [`Structure::parse_sized`](crate::Structure::parse_sized) reads its `TPM2B_NV_PUBLIC` form (13.6).
+/// [`Structure::parse_sized`](crate::Structure::parse_sized) parses its `TPM2B_NV_PUBLIC` form
+/// (13.6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsNvPublic {
     /// The handle of the index.
     pub nv_index: u32,
-    /// The hash of its Name and its policy.
+    /// The hash algorithm of its Name and its policy.
     pub name_alg: HashAlgorithm,
     /// `TPMA_NV` (Part 2, 13.4).
     pub attributes: u32,
-    /// The policy of its use, empty or a digest.
+    /// The policy digest that authorises its use, or empty.
     pub auth_policy: Buffer,
     /// The size of its contents, in bytes.
     pub data_size: u16,
@@ -31,7 +32,7 @@ const WRITTEN: u32 = 1 << 29;
 const MAX_DIGEST: usize = 64;
 
 impl TpmsNvPublic {
-    /// Whether the index was written since it was defined.
+    /// Returns whether the index has been written since it was defined.
     pub fn is_written(&self) -> bool {
         self.attributes & WRITTEN != 0
     }

@@ -1,4 +1,4 @@
-//! `TPML_PCR_SELECTION`: which registers of which banks.
+//! `TPML_PCR_SELECTION`: the selected registers of each PCR bank.
 
 use alloc::vec::Vec;
 use core::{fmt, str::FromStr};
@@ -11,13 +11,13 @@ use crate::{
 
 /// `TPML_PCR_SELECTION` (Part 2, 10.9.7): banks in the order in which their values are hashed.
 ///
-/// Its text form, [`Display`](fmt::Display) and [`FromStr`], is that of tpm2-tools:
+/// [`Display`](fmt::Display) and [`FromStr`] use the text form of tpm2-tools:
 /// `sha256:0,1,7+sha384:0`.
 ///
 /// ```
 /// use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection};
 ///
-/// // As tpm2-tools write it.
+/// The text form of tpm2-tools.
 /// let selection: TpmlPcrSelection = "sha256:0,1,7+sha384:0".parse()?;
 /// assert_eq!(selection.values_size(), 3 * 32 + 48);
 /// let values = [7; 3 * 32 + 48];
@@ -31,7 +31,7 @@ pub struct TpmlPcrSelection {
     banks: Vec<TpmsPcrSelection>,
 }
 
-/// `TPMS_PCR_SELECTION` (Part 2, 10.6.2): some registers of one bank.
+/// `TPMS_PCR_SELECTION` (Part 2, 10.6.2): selected registers of one bank.
 ///
 /// ```
 /// use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection, TpmsPcrSelection};
@@ -45,34 +45,34 @@ pub struct TpmlPcrSelection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TpmsPcrSelection {
     hash: HashAlgorithm,
-    /// How many bytes of `registers` are on the wire.
+    /// The size of `registers` on the wire, in bytes.
     select_size: u8,
     /// Bit n is PCR n.
     registers: u32,
 }
 
-/// As many banks as there are hash algorithms, with room for doubles.
+/// The number of hash algorithms, with room for duplicates.
 const MAX_BANKS: u32 = 16;
 
 /// `PCR_SELECT_MIN` of the PC Client profile: 24 registers.
 const USUAL_SELECT_SIZE: u8 = 3;
 
-/// The widest selection that is read: 32 registers.
+/// The largest accepted selection: 32 registers.
 const MAX_SELECT_SIZE: u8 = 4;
 
 impl TpmlPcrSelection {
-    /// The banks, in the order of the wire.
+    /// Returns the banks in wire order.
     pub fn banks(&self) -> &[TpmsPcrSelection] {
         &self.banks
     }
 
-    /// Whether no register is selected.
+    /// Returns whether no register is selected.
     pub fn is_empty(&self) -> bool {
         self.banks.iter().all(|bank| bank.registers == 0)
     }
 
-    /// Whether the same registers are selected in the same order, whatever the width on the wire
-    /// and whatever banks are named without a register.
+    /// Returns whether both select the same registers in the same order. Ignores the size on the
+    /// wire and banks without a selected register.
     pub fn selects_same(&self, other: &Self) -> bool {
         fn chosen(selection: &TpmlPcrSelection) -> impl Iterator<Item = (HashAlgorithm, u32)> {
             selection
@@ -84,7 +84,7 @@ impl TpmlPcrSelection {
         chosen(self).eq(chosen(other))
     }
 
-    /// How many bytes the selected registers' values have together.
+    /// Returns the total size of the selected registers' values, in bytes.
     pub fn values_size(&self) -> usize {
         self.banks
             .iter()
@@ -97,8 +97,8 @@ impl TpmlPcrSelection {
 }
 
 impl TpmlPcrSelection {
-    /// The value of each selected register, by bank and number, out of all of them concatenated in the
-    /// order of the selection; `None` if `values` has another size.
+    /// Splits `values`, the concatenated register values in selection order, into bank, register
+    /// number and value. Returns `None` if the size of `values` does not match the selection.
     pub fn split<'a>(&self, values: &'a [u8]) -> Option<Vec<(HashAlgorithm, u8, &'a [u8])>> {
         let mut rest = values;
         let mut split = Vec::new();
@@ -114,8 +114,8 @@ impl TpmlPcrSelection {
 }
 
 impl TpmsPcrSelection {
-    /// Selects `registers` of a bank, each below 32; as wide on the wire as the PC Client profile's
-    /// 24 registers, or wider if one asks for it.
+    /// Selects `registers` of a bank, each below 32. The wire form covers the PC Client profile's
+    /// 24 registers, or more if a selected register requires it.
     ///
     /// # Errors
     ///
@@ -142,12 +142,12 @@ impl TpmsPcrSelection {
         })
     }
 
-    /// The bank.
+    /// Returns the bank's hash algorithm.
     pub fn hash(&self) -> HashAlgorithm {
         self.hash
     }
 
-    /// The numbers of the selected registers, ascending.
+    /// Returns the numbers of the selected registers, ascending.
     pub fn registers(&self) -> impl Iterator<Item = u8> + use<> {
         let bits = self.registers;
         (0..32).filter(move |index| bits >> index & 1 == 1)
@@ -242,8 +242,9 @@ impl fmt::Display for TpmlPcrSelection {
 impl FromStr for TpmlPcrSelection {
     type Err = TpmError;
 
-    /// Reads banks joined by `+`, each a hash, a colon and decimal register numbers joined by
-    /// commas. A bank named twice, a register named twice, an empty list and a sign are refused.
+    /// Parses banks joined by `+`. Each is a hash, a colon and decimal register numbers joined by
+    /// commas. Rejects duplicate banks or registers, an empty register list, and signs such as
+    /// `-1`.
     fn from_str(text: &str) -> Result<Self, TpmError> {
         let mut banks: Vec<TpmsPcrSelection> = Vec::new();
         let mut at = 0_usize;

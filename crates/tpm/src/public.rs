@@ -1,4 +1,4 @@
-//! `TPMT_PUBLIC`: a key's public area.
+//! `TPMT_PUBLIC`: the public area of a key.
 
 use alloc::vec::Vec;
 
@@ -11,7 +11,7 @@ use crate::{
 
 /// `TPMT_PUBLIC` (Part 2, 12.2.4) of an asymmetric key.
 ///
-/// [`Structure::parse_sized`] reads its `TPM2B_PUBLIC` form (12.2.5).
+/// [`Structure::parse_sized`] parses its `TPM2B_PUBLIC` form (12.2.5).
 ///
 /// ```
 /// use keyproof_tpm::{AttestationKeyPolicy, AttestationTemplate, Structure, TpmtPublic};
@@ -19,7 +19,7 @@ use crate::{
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
 /// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
 /// assert!(AttestationKeyPolicy::default().check(&ak).accepted() && !AttestationKeyPolicy::default().check(&ek).accepted());
-/// // Of a bare key (SubjectPublicKeyInfo), by the template that it was made under.
+/// From a bare key (SubjectPublicKeyInfo) and the template under which it was made.
 /// assert_eq!(TpmtPublic::endorsement_from_spki(include_bytes!("../tests/vectors/rsa2048/ek.pub.spki.der"))?, ek);
 /// let template = AttestationTemplate::below(&ek)?;
 /// assert_eq!(TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?, ak);
@@ -27,13 +27,13 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmtPublic {
-    /// The algorithm of the object's Name; `None` is `TPM_ALG_NULL`, an object without one.
+    /// The algorithm of the object's Name. `None` is `TPM_ALG_NULL`: the object has no Name.
     pub name_alg: Option<HashAlgorithm>,
-    /// What the key may do.
+    /// The permitted uses of the key, and its binding to the TPM.
     pub object_attributes: ObjectAttributes,
-    /// The policy's digest: empty, or as long as the name algorithm's digests.
+    /// The digest of the policy: empty, or the size of a digest of the name algorithm.
     pub auth_policy: Buffer,
-    /// The type, its parameters and the key itself.
+    /// The key type, its parameters and the key itself.
     pub key: PublicKey,
 }
 
@@ -49,32 +49,32 @@ pub enum PublicKey {
 /// `TPMS_RSA_PARMS` (Part 2, 12.2.3.5) and the modulus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RsaPublic {
-    /// The cipher for child objects, of a restricted decryption key.
+    /// The cipher that protects child objects. Only restricted decryption keys have one.
     pub symmetric: Option<SymmetricObject>,
-    /// The only scheme of the key; `None` leaves the choice to each use.
+    /// The key's fixed scheme; `None` leaves the choice to each use.
     pub scheme: Option<RsaScheme>,
     /// 1024, 2048, 3072 or 4096.
     pub key_bits: u16,
     /// The public exponent; 0 stands for 65537.
     pub exponent: u32,
-    /// The modulus, big-endian: `key_bits` long, or empty in a template.
+    /// The modulus, big-endian: `key_bits` bits, or empty in a template.
     pub modulus: Buffer,
 }
 
 /// `TPMS_ECC_PARMS` (Part 2, 12.2.3.6) and the point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EccPublic {
-    /// The cipher for child objects, of a restricted decryption key.
+    /// The cipher that protects child objects. Only restricted decryption keys have one.
     pub symmetric: Option<SymmetricObject>,
-    /// The only scheme of the key; `None` leaves the choice to each use.
+    /// The key's fixed scheme; `None` leaves the choice to each use.
     pub scheme: Option<EccScheme>,
     /// The curve.
     pub curve: EccCurve,
-    /// The key derivation, which no TPM uses yet.
+    /// The key derivation scheme. No TPM uses it yet.
     pub kdf: Option<KdfScheme>,
-    /// The point's x coordinate, big-endian, at most as long as the curve's coordinates.
+    /// The point's x coordinate, big-endian, at most the curve's coordinate size.
     pub x: Buffer,
-    /// The point's y coordinate, likewise.
+    /// The point's y coordinate, in the same form.
     pub y: Buffer,
 }
 
@@ -107,7 +107,7 @@ pub enum RsaScheme {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EccScheme {
-    /// Anonymous attestation, with the counter of its commitments.
+    /// ECDAA, direct anonymous attestation, with its commit counter.
     Ecdaa(HashAlgorithm, u16),
     /// One-pass key agreement.
     Ecdh(HashAlgorithm),
@@ -153,7 +153,7 @@ numbers! {
         Ofb = 0x0041, "ofb";
         /// Cipher block chaining.
         Cbc = 0x0042, "cbc";
-        /// Cipher feedback, of whole blocks.
+        /// Cipher feedback of whole blocks.
         Cfb = 0x0043, "cfb";
         /// Electronic codebook.
         Ecb = 0x0044, "ecb";
@@ -188,10 +188,10 @@ const ALG_ECMQV: u16 = 0x001d;
 const ALG_ECC: u16 = 0x0023;
 
 impl TpmtPublic {
-    /// Reads a file of either form: `TPM2B_PUBLIC` or the bare `TPMT_PUBLIC`.
+    /// Parses either form of a file: `TPM2B_PUBLIC` or the bare `TPMT_PUBLIC`.
     ///
-    /// No input is both: where one has its type the other has its name algorithm, and the two
-    /// share no number.
+    /// The forms cannot be confused. The second 16-bit number is the type in one form and the name
+    /// algorithm in the other, and no type equals a hash algorithm.
     ///
     /// # Errors
     ///
@@ -254,7 +254,8 @@ impl Wire for TpmtPublic {
 }
 
 impl RsaPublic {
-    /// The exponent that the key is used with: 65,537 where the structure says 0 (TPM 2.0 Part 2, TPMS_RSA_PARMS).
+    /// Returns the exponent that the key uses: 65,537 where the structure contains 0 (Part 2,
+    /// `TPMS_RSA_PARMS`).
     pub fn effective_exponent(&self) -> u32 {
         if self.exponent == 0 {
             65_537

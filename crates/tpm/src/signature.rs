@@ -1,4 +1,4 @@
-//! `TPMT_SIGNATURE`: a signature as the TPM writes it.
+//! `TPMT_SIGNATURE`: a signature in the TPM's form.
 
 use alloc::vec::Vec;
 
@@ -8,22 +8,22 @@ use crate::{
     wire::{Buffer, Reader, Wire, put_u16},
 };
 
-/// `TPMT_SIGNATURE` (Part 2, 11.3.4) by an asymmetric key, of the schemes that are verified.
+/// `TPMT_SIGNATURE` (Part 2, 11.3.4) of an asymmetric key, for the schemes that can be verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TpmtSignature {
-    /// ECDSA (`TPMS_SIGNATURE_ECC`, 11.3.2). Leading zeros of `r` and `s` may be missing.
+    /// ECDSA (`TPMS_SIGNATURE_ECC`, 11.3.2). `r` and `s` may lack leading zeros.
     Ecdsa {
         /// The hash of the message.
         hash: HashAlgorithm,
         /// The first number, big-endian, 1 to 66 bytes.
         r: Buffer,
-        /// The second number, likewise.
+        /// The second number, in the same form.
         s: Buffer,
     },
     /// RSASSA-PSS (`TPMS_SIGNATURE_RSA`, 11.3.1).
     Rsapss {
-        /// The hash of the message and of the mask.
+        /// The hash of the message and of the mask generation.
         hash: HashAlgorithm,
         /// The signature, 1 to 512 bytes.
         signature: Buffer,
@@ -41,14 +41,14 @@ const ALG_RSASSA: u16 = 0x0014;
 const ALG_RSAPSS: u16 = 0x0016;
 const ALG_ECDSA: u16 = 0x0018;
 
-/// A 4096-bit modulus.
+/// The size of a 4096-bit modulus, in bytes.
 const MAX_RSA: usize = 512;
 
-/// A coordinate of P-521.
+/// The size of a coordinate of P-521, in bytes.
 const MAX_ECC: usize = 66;
 
 impl TpmtSignature {
-    /// The hash of the message.
+    /// Returns the hash of the message.
     pub fn hash(&self) -> HashAlgorithm {
         match self {
             Self::Ecdsa { hash, .. } | Self::Rsapss { hash, .. } | Self::Rsassa { hash, .. } => {
@@ -110,7 +110,7 @@ impl Wire for TpmtSignature {
     }
 }
 
-/// A buffer of at least one byte.
+/// Reads a buffer of at least one byte.
 fn filled(reader: &mut Reader<'_>, what: &'static str, limit: usize) -> Result<Buffer, TpmError> {
     let at = reader.at();
     let buffer = reader.buffer(what, limit)?;

@@ -1,4 +1,4 @@
-//! Public keys between X.509's SubjectPublicKeyInfo and the TPM's public area.
+//! Conversion of public keys between X.509's SubjectPublicKeyInfo and the TPM's public area.
 
 use alloc::vec::Vec;
 
@@ -13,10 +13,10 @@ use crate::{
     public::{EccPublic, PublicKey, RsaPublic, TpmtPublic},
 };
 
-/// A public key alone, without what a TPM or a certificate says about it.
+/// A public key without its TPM attributes or certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BareKey {
-    /// A point, its coordinates as long as the curve's.
+    /// A point. Its coordinates are padded to the curve's size.
     Ecc {
         curve: EccCurve,
         x: Vec<u8>,
@@ -27,12 +27,12 @@ pub(crate) enum BareKey {
 }
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-/// Some makers' endorsement certificates name the key's use instead of its kind (RFC 4055 section
-/// 4.1).
+/// Some manufacturers' endorsement certificates use this OID instead of `rsaEncryption` (RFC 4055
+/// section 4.1).
 const RSAES_OAEP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
-/// The curves that X.509 names here (RFC 5480 section 2.1.1.1).
+/// The supported curves and their OIDs (RFC 5480 section 2.1.1.1).
 const CURVES: [(EccCurve, ObjectIdentifier); 3] = [
     (
         EccCurve::NistP256,
@@ -49,7 +49,7 @@ const CURVES: [(EccCurve, ObjectIdentifier); 3] = [
 ];
 
 impl TpmtPublic {
-    /// The key as a DER SubjectPublicKeyInfo (RFC 3279 section 2.3.1, RFC 5480 section 2).
+    /// Encodes the key as a DER SubjectPublicKeyInfo (RFC 3279 section 2.3.1, RFC 5480 section 2).
     ///
     /// ```
     /// use keyproof_tpm::{Structure, TpmtPublic};
@@ -69,13 +69,15 @@ impl TpmtPublic {
         BareKey::of(self)?.to_spki()
     }
 
-    /// Whether both are of one key, whatever else is said of it. A template without a key is of none.
+    /// Returns whether both contain the same key; other properties are ignored. Returns `false` for
+    /// a template without a key.
     pub fn is_same_key(&self, other: &Self) -> bool {
         matches!((BareKey::of(self), BareKey::of(other)), (Ok(own), Ok(other)) if own == other)
     }
 
-    /// Whether it can be a key at all: its point is on its curve, its modulus odd, and of a size that
-    /// aws-lc-rs takes. No TPM opens a credential for what cannot, but a CA would certify it all the same.
+    /// Returns whether the public key is valid: an EC point must be on its curve, and an RSA
+    /// modulus must be odd and of a size that aws-lc-rs accepts. No TPM can open a credential for
+    /// an invalid key, but a CA might certify it.
     #[cfg(feature = "aws-lc-rs")]
     pub fn is_sound(&self) -> bool {
         use aws_lc_rs::signature::{
@@ -111,7 +113,8 @@ impl BareKey {
                 })
             }
             PublicKey::Rsa(rsa @ RsaPublic { modulus, .. }) => {
-                // As many bits as it says: a shorter modulus is a weaker key under a strong name.
+                // The top bit must be set: a shorter modulus is a weaker key than `key_bits`
+                // suggests.
                 if modulus.first().is_none_or(|first| first >> 7 == 0) {
                     return Err(unsupported("its modulus is shorter than its size"));
                 }
@@ -123,7 +126,7 @@ impl BareKey {
         }
     }
 
-    /// Reads a DER SubjectPublicKeyInfo, strictly.
+    /// Parses a DER SubjectPublicKeyInfo strictly.
     pub(crate) fn from_spki(spki: &[u8]) -> Result<Self, TpmError> {
         let mut reader = SliceReader::new(spki).map_err(not_der)?;
         let key = reader.sequence(Self::read).map_err(not_der)?;
@@ -131,7 +134,7 @@ impl BareKey {
         key
     }
 
-    /// Reads what a SubjectPublicKeyInfo contains.
+    /// Reads the contents of a SubjectPublicKeyInfo.
     fn read<'a>(reader: &mut SliceReader<'a>) -> der::Result<Result<Self, TpmError>> {
         let (algorithm, parameters) = reader.sequence(|reader| {
             let algorithm = ObjectIdentifier::decode(reader)?;
@@ -164,7 +167,7 @@ impl BareKey {
         let (algorithm, key) = match self {
             Self::Ecc { curve, x, y } => {
                 let Some((_, curve)) = CURVES.iter().find(|(known, _)| known == curve) else {
-                    return Ok(Err(unsupported("its curve has no place in X.509 here")));
+                    return Ok(Err(unsupported("its curve is not supported in X.509")));
                 };
                 let algorithm = sequence(&[&EC_PUBLIC_KEY.to_der()?, &curve.to_der()?])?;
                 (algorithm, uncompressed(x, y))
@@ -179,13 +182,13 @@ impl BareKey {
     }
 }
 
-/// An ECDSA signature as X.509 writes it (Ecdsa-Sig-Value, RFC 3279 section 2.2.3).
+/// Encodes an ECDSA signature as X.509's Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
 pub(crate) fn ecdsa_sig_value(r: &[u8], s: &[u8]) -> Result<Vec<u8>, TpmError> {
     let encode = || sequence(&[&UintRef::new(r)?.to_der()?, &UintRef::new(s)?.to_der()?]);
     encode().map_err(|_| unsupported("its signature is too long"))
 }
 
-/// An uncompressed point (SEC 1 section 2.3.3).
+/// Encodes an uncompressed point (SEC 1 section 2.3.3).
 pub(crate) fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
     let mut point = Vec::with_capacity(x.len().saturating_add(y.len()).saturating_add(1));
     point.push(0x04);
@@ -194,7 +197,7 @@ pub(crate) fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
     point
 }
 
-/// `bytes` behind as many zeros as `size` asks for.
+/// Pads `bytes` with leading zeros to `size` bytes.
 pub(crate) fn padded(bytes: &[u8], size: usize) -> Vec<u8> {
     let mut padded = alloc::vec![0; size.saturating_sub(bytes.len())];
     padded.extend_from_slice(bytes);
@@ -208,7 +211,8 @@ fn rsa_from_der(key: &[u8]) -> der::Result<Result<BareKey, TpmError>> {
         Ok::<_, der::Error>((modulus.as_bytes().to_vec(), UintRef::decode(reader)?))
     })?;
     reader.finish()?;
-    // The only one that endorsement and attestation keys have (EK Credential Profile, Annex B).
+    // 65537 is the only exponent of endorsement and attestation keys (EK Credential Profile, Annex
+    // B).
     Ok(match *exponent.as_bytes() {
         [1, 0, 1] => Ok(BareKey::Rsa {
             modulus,
@@ -234,7 +238,7 @@ fn point_from_octets(parameters: Option<AnyRef<'_>>, key: &[u8]) -> Result<BareK
                 y: y.to_vec(),
             })
         }
-        _ => Err(unsupported("its point is not uncompressed")),
+        _ => Err(unsupported("its point is not in uncompressed form")),
     }
 }
 

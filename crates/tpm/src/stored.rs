@@ -1,4 +1,4 @@
-//! What people type and keep, as serde's text: the same that `Display` writes and `FromStr` reads.
+//! `serde` support in text form: the text that `Display` writes and `FromStr` parses.
 
 use core::{fmt, marker::PhantomData, str::FromStr};
 

@@ -1,4 +1,5 @@
-//! The templates of endorsement and attestation keys: from a bare public key to its public area.
+//! Templates of endorsement and attestation keys, which complete a bare public key to a public
+//! area.
 
 use crate::{
     TpmError,
@@ -12,8 +13,7 @@ use crate::{
     wire::Buffer,
 };
 
-/// A default template for endorsement keys: one of those in TCG EK Credential Profile for TPM
-/// Family 2.0, Annex B.
+/// A default template for endorsement keys (TCG EK Credential Profile for TPM Family 2.0, Annex B).
 ///
 /// ```
 /// use keyproof_tpm::{EndorsementTemplate, Structure, TpmError, TpmtPublic};
@@ -34,17 +34,18 @@ pub struct EndorsementTemplate {
     aes_bits: u16,
 }
 
-/// What an attestation key is assumed to be when only its bare public key is known.
+/// The assumed properties of an attestation key of which only the bare public key is known.
 ///
-/// The assumption is safe for credentials: one opens only in a TPM that has an object with exactly the
-/// Name that it yields. For a quote it is not, until such a credential was opened.
+/// The assumption is safe for a credential: it opens only in a TPM that has an object with exactly
+/// the resulting Name. It is not safe for a quote until such a credential has been opened.
 ///
 /// ```
 /// use keyproof_tpm::{AttestationTemplate, EndorsementTemplate, Name, ObjectAttributes, Structure, TpmtPublic};
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
 /// assert_eq!(EndorsementTemplate::of(&ek)?.name(), "L-1"); // of the TCG's profile
-/// // A device sent its attestation key as PEM or DER: this is its Name, if it was made as `tpm2_createak` does.
+/// For a device that sends its attestation key as PEM or DER: the Name, if `tpm2_createak` made the
+/// key.
 /// let template = AttestationTemplate::below(&ek)?;
 /// assert!(template.attests() && template.object_attributes.contains(ObjectAttributes::RESTRICTED));
 /// let ak = TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?;
@@ -53,7 +54,7 @@ pub struct EndorsementTemplate {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttestationTemplate {
-    /// The name algorithm; `tpm2_createak` takes that of the endorsement key.
+    /// The name algorithm; `tpm2_createak` uses that of the endorsement key.
     pub name_alg: HashAlgorithm,
     /// The attributes, usually [`AttestationTemplate::ATTRIBUTES`].
     pub object_attributes: ObjectAttributes,
@@ -67,7 +68,7 @@ enum TemplateKey {
     Rsa(u16),
 }
 
-/// What all restricted keys of a TPM have in common that cannot leave it.
+/// The attributes that bind a restricted key to its TPM.
 const FIXED: ObjectAttributes = ObjectAttributes::FIXED_TPM
     .union(ObjectAttributes::FIXED_PARENT)
     .union(ObjectAttributes::SENSITIVE_DATA_ORIGIN)
@@ -85,11 +86,11 @@ const HIGH: ObjectAttributes = LOW.union(ObjectAttributes::USER_WITH_AUTH);
 const POLICY_A: &[u8] = b"\x83\x71\x97\x67\x44\x84\xb3\xf8\x1a\x90\xcc\x8d\x46\xa5\xd7\x24\
     \xfd\x52\xd7\x6e\x06\x52\x0b\x64\xf2\xa1\xda\x1b\x33\x14\x69\xaa";
 
-/// PolicyB: PolicyA or the policy in an NV index of the vendor's.
+/// PolicyB: PolicyA, or the policy in an NV index of the vendor.
 const POLICY_B_SHA256: &[u8] = b"\xca\x3d\x0a\x99\xa2\xb9\x39\x06\xf7\xa3\x34\x24\x14\xef\xcf\xb3\
     \xa3\x85\xd4\x4c\xd1\xfd\x45\x90\x89\xd1\x9b\x50\x71\xc0\xb7\xa0";
 
-/// The same with SHA-384.
+/// PolicyB with SHA-384.
 const POLICY_B_SHA384: &[u8] = b"\xb2\x6e\x7d\x28\xd1\x1a\x50\xbc\x53\xd8\x82\xbc\xf5\xfd\x3a\x1a\
     \x07\x41\x48\xbb\x35\xd3\xb4\xe4\xcb\x1c\x0a\xd9\xbd\xe4\x19\xca\
     \xcb\x47\xba\x09\x69\x96\x46\x15\x0f\x9f\xc0\x00\xf3\xf8\x0e\x12";
@@ -113,7 +114,7 @@ const fn template(
 }
 
 impl EndorsementTemplate {
-    /// For each type of key the one that a bare public key is taken for comes first.
+    /// For each type of key, the first template is the one assumed for a bare public key.
     const ALL: [Self; 7] = {
         use EccCurve::{NistP256, NistP384};
         use HashAlgorithm::{Sha256, Sha384};
@@ -129,17 +130,17 @@ impl EndorsementTemplate {
         ]
     };
 
-    /// The template's name in the profile, such as `L-1`.
+    /// Returns the template's name in the profile, such as `L-1`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The template that `public` follows in everything but the key itself.
+    /// Returns the template that matches `public` in everything except the key itself.
     ///
     /// # Errors
     ///
-    /// [`TpmError::TemplateMismatch`] names the first property in which it departs from the default
-    /// template for its type and size.
+    /// [`TpmError::TemplateMismatch`] with the first property that differs from the default
+    /// template for the type and size.
     pub fn of(public: &TpmtPublic) -> Result<Self, TpmError> {
         let key = match &public.key {
             PublicKey::Ecc(key) => TemplateKey::Ecc(key.curve),
@@ -157,7 +158,7 @@ impl EndorsementTemplate {
         })
     }
 
-    /// The first property in which `public` is not of this template.
+    /// Returns the first property in which `public` differs from this template.
     fn departure(&self, public: &TpmtPublic) -> Option<&'static str> {
         let (symmetric, scheme_is_null, exponent) = match &public.key {
             PublicKey::Ecc(key) => (key.symmetric, key.scheme.is_none() && key.kdf.is_none(), 0),
@@ -186,7 +187,7 @@ impl EndorsementTemplate {
         })
     }
 
-    /// The public area of this template with a key in it.
+    /// Creates the public area with this template and `key`.
     fn fill(&self, key: &BareKey) -> Result<TpmtPublic, TpmError> {
         Ok(TpmtPublic {
             name_alg: Some(self.name_alg),
@@ -198,17 +199,17 @@ impl EndorsementTemplate {
 }
 
 impl AttestationTemplate {
-    /// 0x00050072: what `tpm2_createak` gives a key.
+    /// 0x00050072: the attributes that `tpm2_createak` sets.
     pub const ATTRIBUTES: ObjectAttributes = FIXED
         .union(ObjectAttributes::USER_WITH_AUTH)
         .union(ObjectAttributes::SIGN);
 
-    /// What `tpm2_createak` makes below an endorsement key: its name algorithm, and SHA-256 to sign
-    /// with.
+    /// Returns the template that `tpm2_createak` uses below an endorsement key: its name algorithm,
+    /// and SHA-256 for signatures.
     ///
     /// # Errors
     ///
-    /// [`TpmError::NoNameAlgorithm`] for an endorsement key without one.
+    /// [`TpmError::NoNameAlgorithm`] if the endorsement key has no name algorithm.
     pub fn below(ek: &TpmtPublic) -> Result<Self, TpmError> {
         Ok(Self {
             name_alg: ek.name_alg.ok_or(TpmError::NoNameAlgorithm)?,
@@ -217,8 +218,8 @@ impl AttestationTemplate {
         })
     }
 
-    /// Whether every key of the template is an attestation key: restricted, for signatures alone, made in
-    /// its TPM and fixed there, with no weak hash.
+    /// Returns whether keys of this template are attestation keys: restricted, for signing only,
+    /// made in the TPM and fixed to it, and without a weak hash.
     pub fn attests(&self) -> bool {
         let attributes = self.object_attributes;
         attributes.contains(FIXED.union(ObjectAttributes::SIGN))
@@ -229,8 +230,9 @@ impl AttestationTemplate {
 }
 
 impl TpmtPublic {
-    /// The endorsement key whose bare public key is `spki` (DER), by the default template for its
-    /// type: RSA 2048 and P-256 of the low range, RSA 3072 and 4096 and P-384 of the high one.
+    /// Builds the public area of the endorsement key with the bare public key `spki` (DER), from
+    /// the default template for its type: low range for RSA 2048 and P-256, high range for RSA
+    /// 3072, RSA 4096 and P-384.
     ///
     /// # Errors
     ///
@@ -245,11 +247,13 @@ impl TpmtPublic {
             .fill(&key)
     }
 
-    /// The attestation key whose bare public key is `spki` (DER), if it was made by `template`.
+    /// Builds the public area of the attestation key with the bare public key `spki` (DER),
+    /// assuming that it was made with `template`.
     ///
-    /// That it was is an assumption: any key gives a public area, also one in software that signs forged attestations. Only a
-    /// credential for its Name ([`make_credential`](crate::make_credential)) shows that it holds, so until that was opened
-    /// no attestation by this public area is worth anything, whatever its report says.
+    /// Any key yields a public area, including a software key that signs forged attestations. Only
+    /// a credential for its Name ([`make_credential`](crate::make_credential)) proves the
+    /// assumption. Until that has been opened, do not rely on any attestation under this public
+    /// area, whatever its report states.
     ///
     /// # Errors
     ///
@@ -274,7 +278,7 @@ impl TpmtPublic {
     }
 }
 
-/// Whether endorsement keys of its type and size have a default template here.
+/// Returns whether there is a default template for endorsement keys of this type and size.
 pub(crate) fn has_template(key: &BareKey) -> bool {
     let mut templates = EndorsementTemplate::ALL.into_iter();
     TemplateKey::of(key).is_ok_and(|key| templates.any(|template| template.key == key))
@@ -289,7 +293,7 @@ impl TemplateKey {
     }
 }
 
-/// A key with the parameters of a template.
+/// Creates a key with the parameters of a template.
 fn fill(
     key: &BareKey,
     symmetric: Option<SymmetricObject>,
@@ -315,7 +319,7 @@ fn fill(
     })
 }
 
-/// The size of a modulus that has the top bit of its first byte.
+/// Returns the size in bits of a modulus whose top bit is set.
 fn rsa_bits(modulus: &[u8]) -> Result<u16, TpmError> {
     let full = modulus.first().is_some_and(|first| first >> 7 == 1);
     match modulus.len() {

@@ -1,15 +1,15 @@
-//! Reading and writing the TPM's wire format: big-endian integers, and bytes behind a 16-bit size.
+//! The TPM's wire format: big-endian integers, and bytes prefixed with a 16-bit size.
 
 use alloc::vec::Vec;
 use core::{fmt, ops::Deref};
 
 use crate::TpmError;
 
-/// A structure of the TPM 2.0 Library, Part 2, read strictly and written back byte for byte.
+/// A structure of the TPM 2.0 Library, Part 2. It is parsed strictly and encodes to the same bytes.
 ///
-/// The sections that this crate's documentation names are those of revision 1.59.
+/// Section numbers in this crate's documentation refer to revision 1.59.
 ///
-/// Sealed: the structures are those of this crate.
+/// This trait is sealed: only this crate implements it.
 ///
 /// ```
 /// use keyproof_tpm::{Structure, TpmsAttest, TpmError};
@@ -17,16 +17,16 @@ use crate::TpmError;
 /// let bytes = include_bytes!("../tests/vectors/rsa2048/quote.tpms_attest.bin");
 /// let attest = TpmsAttest::parse(bytes)?;
 /// assert_eq!(attest.to_bytes(), bytes);
-/// // To the last byte, and no further; the error says what was read, and where it ended.
+/// The input must end exactly with the structure. The error contains the position.
 /// assert!(TpmsAttest::parse(&bytes[..20]).unwrap_err().position().is_some());
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 pub trait Structure: Wire {
-    /// Reads the structure, which must fill `bytes` exactly.
+    /// Parses the structure, which must fill `bytes` exactly.
     ///
     /// # Errors
     ///
-    /// The parsing variants of [`TpmError`], each with its offset into `bytes`.
+    /// The parsing variants of [`TpmError`], with offsets into `bytes`.
     fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
         let mut reader = Reader::new(bytes);
         let structure = Self::read(&mut reader)?;
@@ -34,12 +34,12 @@ pub trait Structure: Wire {
         Ok(structure)
     }
 
-    /// Reads the structure behind a 16-bit size (its `TPM2B_` form), which together must fill
-    /// `bytes` exactly.
+    /// Parses the structure's `TPM2B_` form: a 16-bit size, then the structure. Together they must
+    /// fill `bytes` exactly.
     ///
     /// # Errors
     ///
-    /// The parsing variants of [`TpmError`], each with its offset into `bytes`.
+    /// The parsing variants of [`TpmError`], with offsets into `bytes`.
     fn parse_sized(bytes: &[u8]) -> Result<Self, TpmError> {
         let mut reader = Reader::new(bytes);
         let mut content = reader.sized(Self::NAME, usize::from(u16::MAX))?;
@@ -49,14 +49,14 @@ pub trait Structure: Wire {
         Ok(structure)
     }
 
-    /// The bytes of the structure.
+    /// Encodes the structure.
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.write(&mut out);
         out
     }
 
-    /// The bytes of the structure behind their 16-bit size: its `TPM2B_` form.
+    /// Encodes the structure's `TPM2B_` form: a 16-bit size, then the structure.
     fn to_sized_bytes(&self) -> Vec<u8> {
         let content = self.to_bytes();
         let mut out = Vec::with_capacity(content.len().saturating_add(2));
@@ -67,7 +67,7 @@ pub trait Structure: Wire {
 
 impl<S: Wire> Structure for S {}
 
-/// What [`Structure`] is sealed by: one structure's own rules.
+/// Seals [`Structure`]; each structure implements its own encoding here.
 #[expect(unnameable_types, reason = "sealed: no structure is of others")]
 pub trait Wire: Sized {
     /// The structure's name in Part 2.
@@ -78,7 +78,7 @@ pub trait Wire: Sized {
     fn write(&self, out: &mut Vec<u8>);
 }
 
-/// The content of a `TPM2B_` structure: at most 65,535 bytes, so that its size can be written.
+/// The content of a `TPM2B_` structure: at most 65,535 bytes, so that the size fits its prefix.
 ///
 /// ```
 /// use keyproof_tpm::Buffer;
@@ -92,7 +92,7 @@ pub trait Wire: Sized {
 pub struct Buffer(Vec<u8>);
 
 impl Buffer {
-    /// Takes bytes whose number fits a 16-bit size.
+    /// Creates a buffer from at most 65,535 bytes.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl fmt::Debug for Buffer {
 /// `TPM_ALG_NULL` (Part 2, 6.3): no algorithm.
 pub(crate) const ALG_NULL: u16 = 0x0010;
 
-/// Bytes still to be read, and how many of the outermost input went before them.
+/// The unread bytes, and their offset in the outermost input.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 #[expect(unnameable_types, reason = "sealed: no structure is of others")]
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// What is behind `count` bytes, if they are there.
+    /// Returns the reader after `count` more bytes, if there are that many.
     pub(crate) fn skipped(mut self, count: usize) -> Option<Self> {
         self.take(count).ok().map(|_| self)
     }
@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// `TPMI_YES_NO` (Part 2, 9.2).
+    /// Reads a `TPMI_YES_NO` (Part 2, 9.2).
     pub(crate) fn yes_no(&mut self) -> Result<bool, TpmError> {
         let at = self.at;
         match self.u8()? {
@@ -227,7 +227,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether `TPM_ALG_NULL` is next; if so, it is read.
+    /// Returns whether `TPM_ALG_NULL` is next, and reads it if so.
     pub(crate) fn null(&mut self) -> Result<bool, TpmError> {
         let mut ahead = self.clone();
         let null = ahead.u16()? == ALG_NULL;
@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
         Ok(null)
     }
 
-    /// What stands behind a 16-bit size of at most `limit`.
+    /// Reads a 16-bit size of at most `limit`, and returns a reader over that many bytes.
     pub(crate) fn sized(&mut self, what: &'static str, limit: usize) -> Result<Self, TpmError> {
         let size_at = self.at;
         let size = usize::from(self.u16()?);
@@ -257,7 +257,7 @@ impl<'a> Reader<'a> {
         Ok(Buffer(self.sized(what, limit)?.remainder().to_vec()))
     }
 
-    /// A buffer that is one of the `allowed` sizes.
+    /// Reads a buffer whose size must be one of `allowed`.
     pub(crate) fn buffer_of(
         &mut self,
         what: &'static str,
@@ -291,9 +291,9 @@ pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-/// Writes `bytes` behind their size.
+/// Writes `bytes` after their 16-bit size.
 ///
-/// Callers have at most 65,535 bytes; more would write a size that no parser takes.
+/// Callers pass at most 65,535 bytes; for more, every parser would reject the size written.
 pub(crate) fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     put_u16(out, size);

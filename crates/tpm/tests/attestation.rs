@@ -1,5 +1,5 @@
-//! The checks of certifications, creations, times and NV indices: those of a TPM, and each way in
-//! which one can be wrong.
+//! The checks of certifications, creations, times and NV indices: genuine ones by a TPM, and each
+//! way in which one can be wrong.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -21,12 +21,12 @@ use keyproof_tpm::{
 use software_tpm::{SoftwareKey, attest, quote};
 use vectors::read;
 
-/// The types of key that a software TPM made everything for.
+/// The key types for which the vectors are complete.
 const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
 
 const NONCE: &[u8] = b"the nonce of these tests";
 
-/// What `tpm2_certify` has in place of a nonce.
+/// The qualifying data of `tpm2_certify`, in place of a nonce.
 const TPM2_CERTIFY_DATA: [u8; 4] = [0x00, 0xff, 0x55, 0xaa];
 
 fn public(kind: &str, object: &str) -> TpmtPublic {
@@ -50,7 +50,7 @@ fn failed<F: Finding>(report: &Report<F>) -> Vec<&'static str> {
         .collect()
 }
 
-/// Refused, and for these checks alone.
+/// Asserts that exactly these checks fail.
 #[track_caller]
 fn refused<F: Finding>(report: &Report<F>, by: &[&str]) {
     assert_eq!(failed(report), by, "{report}");
@@ -65,7 +65,7 @@ fn name(object: &TpmtPublic) -> Buffer {
     buffer(Name::of(object).unwrap().as_bytes())
 }
 
-/// A file of a software TPM: an attestation and its signature.
+/// An attestation and its signature, from a software TPM.
 struct Made {
     attest: Vec<u8>,
     signature: Vec<u8>,
@@ -90,7 +90,7 @@ impl Made {
     }
 }
 
-/// The keys of a TPM, and where they stand.
+/// The keys of a TPM, and their qualified names.
 struct Keys {
     ak: TpmtPublic,
     dev: TpmtPublic,
@@ -149,7 +149,7 @@ fn a_tpms_certification_passes_every_check_with_its_nonce_and_warns_without() {
         ] {
             assert_eq!(report.outcome(of), Outcome::Pass, "{report}");
         }
-        // Four bytes may repeat.
+        // A nonce of four bytes may repeat.
         let report = check(Some(&TPM2_CERTIFY_DATA));
         assert_eq!(report.outcome(CertifyCheck::ExtraData), Outcome::Warn);
         refused(&check(Some(NONCE)), &["extra-data"]);
@@ -212,7 +212,7 @@ fn a_tpms_time_passes_every_check() {
     }
 }
 
-/// Each type's check takes its own type alone.
+/// Each check accepts only its own attestation type.
 #[test]
 fn another_type_is_refused() {
     let keys = Keys::read("eccp256");
@@ -243,7 +243,7 @@ fn another_type_is_refused() {
     }
 }
 
-/// A software key that attests, and a device key of the same making.
+/// A software attestation key and a device key made the same way.
 struct Forger {
     ak: SoftwareKey,
     dev: TpmtPublic,
@@ -328,11 +328,11 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         let report = forger.certify(&key, KeyProfile::Any);
         assert_eq!(report.outcome(CertifyCheck::ObjectProfile), Outcome::Warn);
     }
-    // IDevID of the TCG's templates: adminWithPolicy beside userWithAuth.
+    // The TCG's IDevID template sets adminWithPolicy beside userWithAuth.
     let mut key = forger.dev.clone();
     key.object_attributes = own | ObjectAttributes::ADMIN_WITH_POLICY;
     refused(&forger.certify(&key, dev_id()), &[]);
-    // Its scheme may be chosen with each signature; a weak one may not be fixed.
+    // The scheme may be left open, but a fixed one must not use a weak hash.
     let scheme = |scheme| {
         let mut key = forger.dev.clone();
         if let PublicKey::Ecc(ecc) = &mut key.key {
@@ -341,7 +341,7 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         forger.certify(&key, dev_id())
     };
     refused(&scheme(None), &[]);
-    // A scheme that is left open is one for signatures: with a cipher or a key derivation it would not be.
+    // An open scheme must be one for signatures, so a cipher or a key derivation is rejected.
     let open_with = |change: &dyn Fn(&mut keyproof_tpm::EccPublic)| {
         let mut key = forger.dev.clone();
         if let PublicKey::Ecc(ecc) = &mut key.key {
@@ -373,7 +373,7 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
         &forger.certify(&forger.dev, attestation()),
         &["object-profile"],
     );
-    // A Name by a weak hash.
+    // A Name with a weak hash.
     let mut key = forger.dev.clone();
     key.name_alg = Some(HashAlgorithm::Sha1);
     refused(
@@ -382,7 +382,7 @@ fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
     );
 }
 
-/// A creation below the owner's hierarchy, with changes to what the TPM gives out.
+/// A creation in the owner's hierarchy. Tests change what the TPM returns.
 struct Creation {
     data: TpmsCreationData,
     ticket: TpmtTkCreation,
@@ -518,7 +518,7 @@ fn a_creation_is_judged_by_its_data_hash_and_ticket() {
         let report = creation.check();
         assert_eq!(failed(&report), by, "{what}: {report}");
     }
-    // The hierarchy that nobody owns is told.
+    // The NULL hierarchy causes a warning.
     let mut creation = Creation::new();
     creation.ticket.hierarchy = Hierarchy::Null;
     let null = buffer(&Hierarchy::Null.handle().to_be_bytes());
@@ -530,12 +530,12 @@ fn a_creation_is_judged_by_its_data_hash_and_ticket() {
     let (data, ticket) = (creation.data.to_bytes(), creation.ticket.to_bytes());
     let report = creation.check_bytes(&[&data[..], b"\0"].concat(), &ticket);
     refused(&report, &["creation-data"]);
-    // A ticket of something else, TPM_ST_VERIFIED.
+    // A ticket of another type: TPM_ST_VERIFIED.
     let verified = [b"\x80\x22", &ticket[2..]].concat();
     refused(&creation.check_bytes(&data, &verified), &["ticket"]);
 }
 
-/// A parent is who it is and where it is: neither its Name nor its place is enough.
+/// A parent must match in both its Name and its qualified name.
 #[test]
 fn a_parent_is_known_by_both_of_its_names() {
     let parent = Forger::new().dev;
@@ -563,7 +563,7 @@ fn a_parent_is_known_by_both_of_its_names() {
         let creation = below(name, qualified);
         refused(&creation.check_below(asked), by);
     }
-    // By one algorithm and by another.
+    // Each name in turn uses another algorithm.
     let by_sha384 = buffer(&[&[0, 0x0c][..], &[1; 48]].concat());
     for (name, qualified) in [
         (by_sha384.clone(), here.clone()),
@@ -572,7 +572,7 @@ fn a_parent_is_known_by_both_of_its_names() {
         let creation = below(name, qualified);
         assert_eq!(failed(&creation.check_below(asked)), ["creation-data"]);
     }
-    // A hierarchy stands for both names as well.
+    // For a hierarchy, both names are its handle.
     let [owner, platform] =
         [Hierarchy::Owner, Hierarchy::Platform].map(|of| buffer(&of.handle().to_be_bytes()));
     let mut creation = Creation::new();
@@ -600,7 +600,7 @@ fn a_time_whose_parts_disagree_warns() {
         report.outcome(TimeCheck::TimeInfo)
     };
     assert_eq!(check(own), Outcome::Pass);
-    // Counters are obfuscated in the head of a key outside the endorsement hierarchy.
+    // Outside the endorsement hierarchy, the counters in the head are obfuscated.
     let counters = TpmsClockInfo {
         reset_count: 99,
         restart_count: 98,
@@ -680,7 +680,7 @@ fn an_nv_index_is_the_one_asked_for_and_holds_what_it_should() {
     refused(&report, &["contents"]);
 }
 
-/// What holds for quotes holds for every type: the frame is one.
+/// The checks common to all types apply to every type.
 #[test]
 fn the_frame_is_judged_for_every_type() {
     let forger = Forger::new();

@@ -1,4 +1,4 @@
-//! Credentials: what a TPM activated, what tpm2-tools made, and what we make and open ourselves.
+//! Credentials that a TPM activated, that tpm2-tools made, and that this crate makes and opens.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -15,10 +15,10 @@ use proptest::prelude::*;
 
 use vectors::read;
 
-/// The types of key that a software TPM made everything for.
+/// The key types for which the vectors are complete.
 const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
 
-/// Endorsement keys in software, for which tpm2-tools made a credential each.
+/// Software endorsement keys, each with a credential made by tpm2-tools.
 const SOFTWARE: [&str; 5] = ["rsa2048", "rsa3072", "rsa4096", "eccp256", "eccp384"];
 
 struct Software {
@@ -40,7 +40,7 @@ fn software(kind: &str) -> Software {
     }
 }
 
-/// Different bytes at every call, so that no two draws are alike.
+/// Returns different bytes at every call.
 fn counting() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     let mut next = 1_u8;
     move |slice| {
@@ -204,7 +204,7 @@ fn what_we_make_opens_for_its_key_and_name_only() {
             assert_eq!(open(&other, &name, &made), Err(TpmError::CredentialRefused));
         }
 
-        // Every byte counts.
+        // Every byte is protected.
         let file = made.to_bytes();
         for at in (0..file.len()).step_by(if kind.starts_with("rsa") { 13 } else { 1 }) {
             let mut changed = file.clone();
@@ -269,7 +269,7 @@ fn randomness_is_the_callers() {
     assert_eq!(make(&mut counting()), make(&mut counting()));
     let mut shared = counting();
     assert_ne!(make(&mut shared), make(&mut shared));
-    // All ones is above the order of P-256: another scalar is drawn.
+    // All ones exceeds the order of P-256, so another scalar is drawn.
     let mut draws = 0;
     let after_a_bad_draw = make(&mut |slice| {
         draws += 1;
@@ -278,12 +278,12 @@ fn randomness_is_the_callers() {
     });
     assert_eq!(draws, 2);
     assert_eq!(after_a_bad_draw, make(&mut always(0x11)));
-    // A source that never gives one is an error, not a loop.
+    // A source that never returns a valid scalar causes an error, not an endless loop.
     let stuck = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(0xff));
     assert_eq!(stuck, refused);
     let zero = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(0));
     assert_eq!(zero, refused);
-    // For RSA the seed is what is drawn.
+    // For RSA, `random` generates the seed.
     let Software { ek, name, .. } = software("rsa2048");
     let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut always(3)).unwrap();
     assert_eq!(
@@ -292,7 +292,7 @@ fn randomness_is_the_callers() {
     );
 }
 
-/// A source that fails leaves the seed as it was, which is all zero and known to everybody.
+/// If the source fails, the seed is still all zero. It must not be used.
 #[test]
 fn without_randomness_there_is_no_credential() {
     for kind in SOFTWARE {
@@ -392,7 +392,7 @@ fn only_endorsement_keys_are_taken() {
     assert_eq!(refused(&other_curve), "curve");
 }
 
-/// A TPM may write a coordinate without its leading zeros; the key derivation takes it with them.
+/// A TPM may omit leading zeros of a coordinate. The key derivation includes them.
 #[test]
 fn a_coordinate_may_come_without_its_leading_zeros() {
     let software = software("eccp256");
@@ -428,7 +428,7 @@ fn a_coordinate_may_come_without_its_leading_zeros() {
     }
 }
 
-/// A point off the curve must not be multiplied with: it would tell of the private key.
+/// A point off the curve must not be multiplied: the result would leak the private key.
 #[test]
 fn a_point_off_the_curve_is_refused() {
     for kind in ["eccp256", "eccp384"] {

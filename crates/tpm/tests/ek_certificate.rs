@@ -25,10 +25,10 @@ use endorsement_ca::{
 };
 use vectors::read;
 
-/// The types of key that a software TPM made everything for.
+/// The key types for which the vectors are complete.
 const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
 
-/// A real certificate with all that its check can use.
+/// A real certificate with all inputs of its check.
 #[derive(Clone)]
 struct Real {
     certificate: Vec<u8>,
@@ -73,7 +73,7 @@ fn check(
     check_ek_certificate(certificate, &policy)
 }
 
-/// Which checks ended so.
+/// Returns the checks with this outcome.
 fn ended(report: &Report<EkCertificateFinding>, outcome: Outcome) -> Vec<EkCertificateCheck> {
     let all = EkCertificateCheck::ALL.iter().copied();
     all.filter(|check| report.outcome(*check) == outcome)
@@ -104,7 +104,7 @@ fn the_certificates_of_a_software_tpm_are_accepted() {
         );
         assert_eq!(
             report.detail(EkCertificateCheck::Validity),
-            "it is valid, without an end"
+            "it is valid, and never expires"
         );
         assert_eq!(
             report.detail(EkCertificateCheck::Chain),
@@ -233,13 +233,13 @@ fn a_chain_needs_its_root_and_its_intermediates() {
             (&[], &[&*real.intermediate]),
             (&[other], &[&*real.intermediate]),
             (&[b"no certificate"], &[&*real.intermediate]),
-            // An intermediate of the same name and another key.
+            // An intermediate with the same name and another key.
             (&[&*real.root], &[&**other]),
         ] {
             let report = check(&real.certificate, Some(&real.ek), roots, intermediates, NOW);
             refused(&report, &[EkCertificateCheck::Chain]);
         }
-        // Others that are given too do no harm; an intermediate may be a root itself.
+        // Additional certificates are harmless. An intermediate may be a root itself.
         for (roots, intermediates) in [
             (
                 &[&**other, b"no certificate", &real.root][..],
@@ -269,7 +269,7 @@ fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
     }
     let report = judge(&real.certificate, &[&real.certificate], 1_700_000_000);
     refused(&report, &[EkCertificateCheck::Validity]);
-    // A certificate is allowed as a whole, not by what it begins with.
+    // An entry of the allow-list must match the whole certificate, not just a prefix.
     let prefix = &real.certificate[..real.certificate.len() - 1];
     for allowed in [&[][..], &[&other[..]], &[prefix], &[&padded[..]]] {
         let report = judge(&real.certificate, allowed, NOW);
@@ -279,7 +279,7 @@ fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
     refused(&report, &[EkCertificateCheck::PublicKey]);
 }
 
-/// As Google Compute Engine's newer ones have no subjectAltName.
+/// Newer certificates of Google Compute Engine have no subjectAltName.
 #[test]
 fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
     use EkCertificateCheck as C;
@@ -345,7 +345,7 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
     for (change, check) in kept {
         refused(&judge(change, true), &[check]);
     }
-    // Nor may its key be weak.
+    // The allow-list does not overrule a weak key.
     let certificate = maker
         .ca
         .endorse(&RsaKey::new(&[0xc1; 128], 65_537), |params| {
@@ -374,7 +374,7 @@ fn time_counts() {
         &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
     );
 
-    // So is the first second.
+    // The first second is valid too.
     let root = Ca::root(|_| ());
     let key = KeyPair::generate().unwrap();
     let certificate = root.endorse(&key, |params| {
@@ -389,7 +389,7 @@ fn time_counts() {
         &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
     );
 
-    // An intermediate that ends before its certificates do.
+    // An intermediate that expires before the certificates that it issued.
     let root = Ca::root(|_| ());
     let ca = root.intermediate("short", |params| {
         params.not_after = date_time_ymd(2028, 1, 1);
@@ -436,7 +436,7 @@ fn another_version_is_refused() {
     );
 }
 
-/// A made-up manufacturer with a root and one intermediate.
+/// A fictitious manufacturer with a root and one intermediate.
 struct Maker {
     root: Ca,
     ca: Ca,
@@ -475,7 +475,7 @@ impl Maker {
     }
 }
 
-/// It needs no chain; that its maker has revoked it is told all the same.
+/// An allowed certificate needs no chain, but its revocation is still reported.
 #[test]
 fn an_allowed_certificate_that_is_revoked_is_a_warning() {
     let maker = Maker::new();
@@ -490,7 +490,7 @@ fn an_allowed_certificate_that_is_revoked_is_a_warning() {
     for (list, intermediates, warns) in [
         (&revoking, &ca[..], true),
         (&free, &ca[..], false),
-        // Whose list it is cannot be told.
+        // The issuer of the CRL is unknown.
         (&revoking, &[][..], false),
     ] {
         let crls = [Crl::from_der(list).unwrap()];
@@ -500,10 +500,10 @@ fn an_allowed_certificate_that_is_revoked_is_a_warning() {
         policy.crls = &crls;
         let report = check_ek_certificate(&certificate, &policy);
         let detail = report.detail(EkCertificateCheck::Chain);
-        let says = "allowed all the same: the endorsement certificate: it is revoked since";
+        let says = "overruled by the allow-list: the endorsement certificate: it is revoked since";
         assert_eq!(detail.contains(says), warns, "{detail}");
         let mut findings = report.of(EkCertificateCheck::Chain);
-        let is_told_why = findings.any(|finding| finding.remedy().ends_with("has revoked it why"));
+        let is_told_why = findings.any(|finding| finding.remedy().ends_with("why it was revoked"));
         assert_eq!(is_told_why, warns, "{report}");
         if warns {
             accepted(&report, &[EkCertificateCheck::Chain]);
@@ -526,7 +526,7 @@ fn revocation_lists_can_be_required() {
     let report = check_ek_certificate(&certificate, &policy);
     refused(&report, &[EkCertificateCheck::Chain]);
 
-    // The root's list is about the intermediate, which is below the root too.
+    // The root's CRL covers the intermediate, which must also be checked.
     let (of_ca, of_root) = (maker.ca.revoke(&[], |_| ()), maker.root.revoke(&[], |_| ()));
     let both = [&of_ca, &of_root].map(|der| Crl::from_der(der).unwrap());
     for one in both.chunks(1) {
@@ -569,7 +569,7 @@ fn each_departure_from_the_profile_is_named() {
     });
     warned_by(&[C::NotACa], &|params| params.is_ca = IsCa::NoCa);
 
-    // As Intel writes it for keys on P-256.
+    // Intel issues such certificates for P-256 keys.
     warned_by(&[C::KeyUsage], &|params| {
         params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
     });
@@ -638,7 +638,7 @@ fn each_departure_from_the_profile_is_named() {
             Some(extension(CERTIFICATE_POLICIES, true, policies.clone())),
         );
     };
-    // As STMicroelectronics and Intel write them.
+    // STMicroelectronics and Intel issue such certificates.
     warned_by(&[], &critical);
     refused_by(&[C::CriticalExtensions, C::Chain], &|params| {
         replace(
@@ -659,7 +659,7 @@ fn the_tpms_attributes_are_read_strictly() {
             replace(params, SUBJECT_ALT_NAME, names);
         })
     };
-    // Attributes in one RDN, in printable strings, or beside other names.
+    // Attributes in one RDN, as PrintableString, or together with other names.
     let (manufacturer, model, version) = (
         tpm_attribute(1, "id:53544D20"),
         tpm_attribute(2, "m"),
@@ -736,7 +736,7 @@ fn the_tpms_attributes_are_read_strictly() {
     let report = with_names(true, Some(trailing));
     refused(&report, &[C::TpmAttributes]);
 
-    // Not critical, only beside a subject.
+    // It may be non-critical only if there is a subject.
     let names = tpm_names(&["id:49465800", "m", "v"]);
     refused(&with_names(false, Some(names.clone())), &[C::TpmAttributes]);
     let report = maker.check(|params| {
@@ -773,7 +773,7 @@ fn the_tpms_specification_is_read_strictly() {
         );
     }
     let sound = tpm_specification("2.0");
-    // The SET of values stands behind two heads and the object identifier.
+    // The SET of values follows two headers and the OID.
     let (head, values) = sound.split_at(11);
     assert_eq!(values[0], 0x31);
     let mut no_set = sound.clone();
@@ -814,7 +814,7 @@ fn keys_are_on_the_allow_list() {
     };
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
     accepted(&judge(&p384, KeyUsagePurpose::KeyAgreement), &[]);
-    // Sound, and of no use: there is no template, and so no credential.
+    // The key is valid, but has no template, so no credential can be made for it.
     let p521 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
     let certificate = maker.ca.endorse(&p521, |_| ());
     let (root, ca) = (maker.root.certificate.der(), maker.ca.certificate.der());
@@ -822,7 +822,7 @@ fn keys_are_on_the_allow_list() {
     accepted(&report, &[C::Key]);
     assert_eq!(
         report.detail(C::Key),
-        "P-521, for which no credential can be made here"
+        "P-521, for which no credential can be made"
     );
     let spki = rcgen::PublicKeyData::subject_public_key_info(&p521);
     assert!(TpmtPublic::endorsement_from_spki(&spki).is_err());
@@ -894,7 +894,7 @@ fn a_certificate_without_issuer_is_refused() {
     refused(&report, &[EkCertificateCheck::Issuer]);
 }
 
-/// Chains over two intermediates, each time with one thing wrong in one of the three CAs.
+/// Chains with two intermediates. Each has one defect in one of the three CAs.
 #[test]
 fn each_ca_of_the_chain_is_judged() {
     type Change = fn(&mut CertificateParams);
@@ -1032,7 +1032,7 @@ fn each_ca_of_the_chain_is_judged() {
     }
 }
 
-/// A root lets so many stand below itself, whatever others of its name do.
+/// A root's path length limit applies even if another root has the same name.
 #[test]
 fn a_roots_limit_is_not_lifted_by_another_root() {
     let limited = Ca::root(|params| {
@@ -1056,7 +1056,7 @@ fn a_roots_limit_is_not_lifted_by_another_root() {
     refused(&below(&limited), &[EkCertificateCheck::Chain]);
 }
 
-/// A table without the algorithm refuses; it does not skip.
+/// An algorithm that is not in the table causes a rejection; the check is not skipped.
 #[test]
 fn an_algorithm_that_is_not_in_the_table_is_refused() {
     let real = Real::of("rsa2048");
@@ -1074,7 +1074,7 @@ fn an_algorithm_that_is_not_in_the_table_is_refused() {
 }
 
 proptest! {
-    /// Whatever is changed in a certificate or in its chain, it is never accepted.
+    /// A modified certificate or chain is never accepted.
     #[test]
     fn no_mutation_is_accepted(index in 0_usize..2, at in any::<prop::sample::Index>(), xor in 1_u8.., intermediate: bool) {
         let mut real = Real::of(KINDS[index]);
@@ -1090,7 +1090,8 @@ proptest! {
     }
 }
 
-/// Some makers write a serial number with octets to spare. It is signed so, and it is the same number to a revocation list.
+/// Some manufacturers pad serial numbers with redundant octets. The signature covers them, but a
+/// CRL treats the number as equal.
 #[test]
 fn a_padded_serial_is_a_warning_and_can_be_revoked() {
     let maker = Maker::new();
@@ -1130,14 +1131,15 @@ fn a_padded_serial_is_a_warning_and_can_be_revoked() {
                 assert!(detail.contains("it is revoked since"), "{detail}");
             }
         }
-        // To readers of DER such a certificate is none.
+        // Strict DER parsers reject such a certificate.
         let strict = keyproof_x509::Certificate::from_der(&odd);
         assert_eq!(strict.is_ok(), encoded == minimal);
     }
     assert!(EkCertificate::parse(&maker.ca.with_serial(&certificate, &[])).is_err());
 }
 
-/// Some of their CAs are written so too: each is a link, wherever it comes from.
+/// Some of their CAs have such serial numbers too. They can be part of a chain, whatever their
+/// source.
 #[test]
 fn a_ca_with_a_padded_serial_is_a_link_and_can_be_revoked() {
     let maker = Maker::new();
@@ -1162,7 +1164,7 @@ fn a_ca_with_a_padded_serial_is_a_link_and_can_be_revoked() {
     refused(&report, &[EkCertificateCheck::Chain]);
 }
 
-/// DER sorts the attributes of a SET; not all makers do.
+/// DER sorts the attributes of a SET, but not all manufacturers do.
 #[test]
 fn attributes_in_any_order_name_the_tpm() {
     let maker = Maker::new();
@@ -1193,7 +1195,7 @@ fn pem(certificates: &[&[u8]]) -> String {
     blocks.collect()
 }
 
-/// As Intel's on-die CA: the CAs between come from the device, and only the root is trusted.
+/// As with Intel's on-die CA, the device sends the intermediates, and only the root is trusted.
 #[test]
 fn a_device_may_hand_over_the_links_of_its_chain_but_not_its_end() {
     let root = Ca::root(|_| ());
@@ -1216,7 +1218,7 @@ fn a_device_may_hand_over_the_links_of_its_chain_but_not_its_end() {
         let other = judge(&chain, &[other.certificate.der()]);
         refused(&other, &[EkCertificateCheck::Chain]);
     }
-    // A root among them is no more than a link.
+    // A root in the device's chain is only an intermediate.
     let with_root = EkChain::from_der(&ders.concat()).unwrap();
     refused(&judge(&with_root, &[]), &[EkCertificateCheck::Chain]);
     let cut = EkChain::from_der(lower_der).unwrap();
@@ -1267,7 +1269,7 @@ fn a_revoked_certificate_has_no_chain() {
     let none = maker.ca.revoke(&[], |_| ());
     let of_root = maker.root.revoke(&[], |_| ());
     accepted(&maker.judge_with(&certificate, &[&none, &of_root]), &[]);
-    // Of whom nothing is known is told.
+    // The detail contains the certificate without a CRL.
     let report = maker.judge_with(&certificate, &[&none]);
     accepted(&report, &[EkCertificateCheck::Chain]);
     let detail = report.detail(EkCertificateCheck::Chain);

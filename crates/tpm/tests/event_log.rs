@@ -1,4 +1,4 @@
-//! Event logs in both forms, as firmware writes them and as it should not.
+//! Event logs in both forms, valid and malformed.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -26,7 +26,7 @@ fn selection(text: &str) -> TpmlPcrSelection {
     text.parse().unwrap()
 }
 
-/// Checks a log against the registers that the TPM has.
+/// Checks a log against the registers of the TPM.
 fn check<'a>(log: &'a LogMaker, text: &str) -> ReplayedLog<'a> {
     let selection = selection(text);
     let values = log.values(&selection);
@@ -41,7 +41,7 @@ fn failed(replayed: &ReplayedLog<'_>) -> Vec<&'static str> {
         .collect()
 }
 
-/// Refused, and for these checks alone.
+/// Asserts that exactly these checks fail.
 #[track_caller]
 fn refused(replayed: &ReplayedLog<'_>, by: &[&str]) {
     assert_eq!(failed(replayed), by, "{}", replayed.report);
@@ -76,7 +76,7 @@ fn a_boot_is_replayed_in_each_bank() {
     let read = replayed.log.unwrap();
     assert_eq!(read.form, EventLogForm::CryptoAgile);
     assert_eq!(read.banks().collect::<Vec<_>>(), BANKS);
-    // One register by another implementation, event by event.
+    // Replays one register independently, event by event.
     let replay = read.replay(HashAlgorithm::Sha256, 0).unwrap();
     let extended = |value: &[u8], measured: &[u8]| {
         let measured = digest(&SHA256, measured);
@@ -102,7 +102,7 @@ fn registers_that_are_not_matched_are_named() {
         replayed.report.detail(EventLogCheck::Registers),
         "the log does not lead to sha256:8, sha256:16 (no event); matched: sha256:0"
     );
-    // Nothing is trusted in a register that does not match, and all else is.
+    // Only the events of registers that match are trusted.
     let events = replayed.log.unwrap().events;
     for (event, trust) in events.iter().zip(&replayed.trust) {
         assert_eq!(event.pcr != 0, *trust == EventTrust::Unmatched, "{event:?}");
@@ -144,7 +144,7 @@ fn a_sha1_log_is_replayed_and_its_bank_is_weak() {
     let mut bare = LogMaker::sha1();
     bare.boot(false);
     let mut headed = LogMaker::sha1();
-    // TCG_EfiSpecIDEventStruct of TPM 1.2, with two bytes of the vendor's.
+    // TCG_EfiSpecIDEventStruct of TPM 1.2, with two bytes of vendor data.
     headed.remark(0, b"Spec ID Event02\0\0\0\0\0\x02\x01\x00\x01\x02\xab\xcd");
     headed.boot(false);
     for log in [&bare, &headed] {
@@ -157,14 +157,14 @@ fn a_sha1_log_is_replayed_and_its_bank_is_weak() {
         assert_eq!(replayed.secure_boot.enabled, Some(false));
         assert_eq!(replayed.log.unwrap().form, EventLogForm::Sha1);
     }
-    // Another bank than the log has.
+    // A bank that the log does not have.
     let selection = selection("sha256:0");
     let policy = EventLogPolicy::new(&selection, &[0; 32]);
     let replayed = check_event_log(&bare.bytes, &policy);
     refused(&replayed, &["digests", "registers"]);
 }
 
-/// What each kind of start leaves, and what the log may say of it.
+/// The initial value of PCR 0 for each kind of start, and what the log may state.
 #[test]
 fn pcr_0_begins_with_the_startup_locality() {
     let log_of = |said: &[u8], started: u8, hcrtm: bool| {
@@ -186,9 +186,9 @@ fn pcr_0_begins_with_the_startup_locality() {
         (&[3], 3, false, Pass),
         (&[3, 3], 3, false, Pass),
         (&[4], 4, true, Pass),
-        // A hardware CRTM starts at 4, whether or not the log says so.
+        // A hardware CRTM starts at locality 4, whether or not the log states it.
         (&[], 4, true, Pass),
-        // The register shows it.
+        // The register shows the locality.
         (&[], 3, false, Warn),
         (&[0], 3, false, Warn),
         (&[], 0, true, Warn),
@@ -208,10 +208,10 @@ fn pcr_0_begins_with_the_startup_locality() {
             assert_eq!(replayed.locality, started);
         }
     }
-    // One that no register shows.
+    // A locality for which no register value exists.
     let replayed = log_of(&[], 2, false);
     refused(&check(&replayed, "sha256:0"), &["registers"]);
-    // The text alone, without its byte.
+    // The text without its locality byte.
     let mut log = LogMaker::agile(&BANKS[1..]);
     log.remark(0, b"StartupLocality\0");
     log.boot(true);
@@ -251,8 +251,7 @@ fn an_event_is_trusted_as_far_as_its_digest_goes() {
     assert_eq!(trust(5, SEPARATOR), EventTrust::Unmatched);
 }
 
-/// A log whose bytes are changed where no digest covers them matches all the same; what was changed is
-/// not trusted.
+/// A log still matches if bytes that no digest covers are changed. The changed data is not trusted.
 #[test]
 fn data_that_was_changed_is_a_hint_at_most() {
     let mut log = LogMaker::agile(&BANKS[1..2]);
@@ -284,13 +283,13 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
     assert_eq!(state(&|log| log.boot(true)), Some(true));
     assert_eq!(state(&|log| log.boot(false)), Some(false));
     assert_eq!(state(&|log| log.hand_over()), None);
-    // Where there is no such variable, one without a value is measured.
+    // If the variable does not exist, an empty value is measured.
     let absent = |log: &mut LogMaker| {
         config(log, &GLOBAL, "SecureBoot", &[]);
         log.hand_over();
     };
     assert_eq!(state(&absent), Some(false));
-    // After the hand-over, by whatever loader.
+    // Measured after the hand-over, by any loader.
     let late = |log: &mut LogMaker| {
         log.hand_over();
         config(log, &GLOBAL, "SecureBoot", &[1]);
@@ -302,7 +301,7 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
         config(log, &GLOBAL, "SecureBoot", &[1]);
     };
     assert_eq!(state(&late), Some(false));
-    // Another's variable of that name, values that are neither, and two that differ.
+    // A variable of that name by another vendor, invalid values, and two contradictory values.
     let others = |log: &mut LogMaker| {
         config(log, &IMAGE_SECURITY, "SecureBoot", &[1]);
         log.hand_over();
@@ -319,20 +318,21 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
         log.hand_over();
     };
     assert_eq!(state(&both), None);
-    // Some firmware counts the NUL behind the name.
+    // Some firmware includes the terminating NUL in the name.
     let ended = |log: &mut LogMaker| {
         config(log, &GLOBAL, "SecureBoot\0", &[1]);
         log.hand_over();
     };
     assert_eq!(state(&ended), Some(true));
-    // No digest covers an event's type. What was off is off, whatever the log calls the events around it.
+    // No digest covers an event's type, so the types stated in the log change nothing.
     let renamed = |log: &mut LogMaker| {
         log.measure(7, EFI_ACTION, &variable(&GLOBAL, "SecureBoot", &[0]));
         log.measure(7, EFI_ACTION, &[0; 4]);
         config(log, &GLOBAL, "SecureBoot", &[1]);
     };
     assert_eq!(state(&renamed), Some(false));
-    // Nor does an event count whose data was exchanged, or a log without a separator.
+    // An event whose data was replaced does not count, and a log without a separator proves
+    // nothing.
     let exchanged = |log: &mut LogMaker| {
         let off = variable(&GLOBAL, "SecureBoot", &[0]);
         log.measure_as(7, EFI_ACTION, &off, b"nothing of interest");
@@ -342,7 +342,7 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
     assert_eq!(state(&exchanged), None);
     let without = |log: &mut LogMaker| config(log, &GLOBAL, "SecureBoot", &[1]);
     assert_eq!(state(&without), None);
-    // In another register it says nothing.
+    // In another register the variable has no meaning.
     let elsewhere = |log: &mut LogMaker| {
         let on = variable(&GLOBAL, "SecureBoot", &[1]);
         log.measure(6, VARIABLE_CONFIG, &on);
@@ -351,7 +351,7 @@ fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
     assert_eq!(state(&elsewhere), None);
 }
 
-/// The banks of a register are of one boot: where one is not matched, what the others back is not believed either.
+/// All banks of a register record the same boot: if one does not match, the others are not trusted.
 #[test]
 fn a_bank_that_is_not_matched_takes_the_others_trust_away() {
     let log = booted();
@@ -373,7 +373,7 @@ fn a_bank_that_is_not_matched_takes_the_others_trust_away() {
     }
 }
 
-/// What fails where Secure Boot must be on.
+/// Returns the failed checks if Secure Boot is required.
 fn required(log: &LogMaker, text: &str) -> Vec<&'static str> {
     let selection = selection(text);
     let values = log.values(&selection);
@@ -395,15 +395,15 @@ fn secure_boot_can_be_required() {
         .detail(EventLogCheck::SecureBoot)
         .to_owned();
     assert_eq!(detail, "on; SecureBoot, PK, KEK, db, dbx; 1 authorities");
-    // Where nothing is told, nothing is listed.
+    // If no event shows the state, no variables are listed.
     let mut silent = LogMaker::agile(&BANKS);
     silent.measure(7, CRTM_VERSION, b"1");
     let report = check(&silent, "sha256:7").report;
     let detail = report.detail(EventLogCheck::SecureBoot);
-    assert_eq!(detail, "not told by an event that PCR 7 backs");
+    assert_eq!(detail, "not shown by any event that PCR 7 backs");
 }
 
-/// Whoever debugs the firmware does what Secure Boot forbids, whatever the log calls the event that says so.
+/// A debugger can bypass Secure Boot, whatever type the log states for the event.
 #[test]
 fn secure_boot_is_not_on_where_a_debugger_was_allowed() {
     const DEBUG_MODE: &[u8] = b"UEFI Debug Mode";
@@ -434,7 +434,7 @@ fn secure_boot_is_not_on_where_a_debugger_was_allowed() {
             assert_eq!(required(&log, "sha256:0,7"), ["secure-boot"]);
         }
     }
-    // In another register it is an event like any other.
+    // In another register the event has no special meaning.
     let mut log = booted();
     log.measure(6, EFI_ACTION, DEBUG_MODE);
     assert_eq!(required(&log, "sha256:0,6,7"), [""; 0]);
@@ -454,7 +454,7 @@ fn memory_that_is_open_to_devices_is_a_warning() {
     assert!(detail.ends_with("; protection from DMA is off"), "{detail}");
 }
 
-/// Nobody knows what else firmware may say of its boot in PCR 7.
+/// Any other firmware event in PCR 7 leaves the state of Secure Boot unknown.
 #[test]
 fn what_is_no_variable_leaves_secure_boot_open() {
     for (data, enabled) in [
@@ -468,7 +468,7 @@ fn what_is_no_variable_leaves_secure_boot_open() {
         assert_eq!(check(&log, "sha256:7").secure_boot.enabled, enabled);
         let failed = required(&log, "sha256:7");
         assert_eq!(failed.is_empty(), enabled == Some(true), "{failed:?}");
-        // What an image measures after the hand-over is its own.
+        // Measurements by an image after the hand-over do not matter.
         let mut log = booted();
         log.measure(7, EFI_ACTION, data);
         assert_eq!(check(&log, "sha256:7").secure_boot.enabled, Some(true));
@@ -493,13 +493,13 @@ fn separators_end_the_firmwares_part() {
     let with = |separators: &[&[u8]], measured: Option<&[u8]>| {
         let [first, middle, last] = [0, 2, 7].map(|pcr| in_register(pcr, separators, measured));
         assert_eq!((first, last), (middle, middle));
-        // What is not the firmware's register has none.
+        // Other registers have no firmware separator.
         assert_eq!(in_register(8, separators, measured), Outcome::NotAsked);
         middle
     };
     assert_eq!(with(&[&[0; 4]], None), Outcome::Pass);
     assert_eq!(with(&[&[0xff; 4]], None), Outcome::Pass);
-    // The digest is what counts.
+    // Only the digest counts.
     assert_eq!(with(&[b"what?"], Some(&[0; 4])), Outcome::Pass);
     assert_eq!(with(&[], None), Outcome::Warn);
     assert_eq!(with(&[&[0; 4], &[0; 4]], None), Outcome::Warn);
@@ -508,7 +508,7 @@ fn separators_end_the_firmwares_part() {
     assert_eq!(with(&[&[0; 4]], Some(b"an image")), Outcome::Fail);
 }
 
-/// No digest covers what the log calls the four bytes.
+/// No digest covers the log's description of the four bytes.
 #[test]
 fn an_error_is_not_hidden_as_a_boot_order() {
     const VALUE: &[u8] = &[1, 0, 0, 0];
@@ -524,16 +524,16 @@ fn an_error_is_not_hidden_as_a_boot_order() {
         assert_eq!(report.outcome(EventLogCheck::Registers), Outcome::Pass);
         report.outcome(EventLogCheck::Separators)
     };
-    // Whoever runs later can extend a separator: PCR 1 alone does not tell.
+    // Code that runs later can extend a separator, so PCR 1 alone proves nothing.
     assert_eq!(judged(1, &order, &[1], "sha256:1"), Outcome::Warn);
     assert_eq!(judged(1, &order, &[], "sha256:1"), Outcome::Fail);
-    // Another register tells, if it has one separator.
+    // Another register proves it, if it has exactly one separator.
     assert_eq!(judged(1, &order, &[0, 1], "sha256:0,1"), Outcome::Pass);
     assert_eq!(judged(1, &order, &[1, 7], "sha256:1,7"), Outcome::Pass);
     assert_eq!(judged(1, &order, &[0, 0, 1], "sha256:0,1"), Outcome::Warn);
     assert_eq!(judged(1, &order, &[1], "sha256:0,1"), Outcome::Warn);
     assert_eq!(judged(1, &order, &[1, 8], "sha256:1,8"), Outcome::Warn);
-    // Nothing else has these bytes for a value.
+    // No other variable may have these bytes as its value.
     for (vendor, name) in [
         (&GLOBAL, "BootCurrent"),
         (&GLOBAL, ""),
@@ -546,11 +546,11 @@ fn an_error_is_not_hidden_as_a_boot_order() {
             "{name}"
         );
     }
-    // There is no boot order in another register.
+    // Other registers have no boot order.
     assert_eq!(judged(0, &order, &[0], "sha256:0"), Outcome::Fail);
     assert_eq!(judged(0, &order, &[0, 1], "sha256:0,1"), Outcome::Fail);
     assert_eq!(judged(0, &order, &[], "sha256:0"), Outcome::Fail);
-    // The other register that would tell has an error itself.
+    // The other register has an error itself.
     let mut log = LogMaker::agile(&BANKS[1..2]);
     for pcr in [0, 1] {
         log.measure_as(pcr, VARIABLE_BOOT, VALUE, &order);
@@ -573,7 +573,7 @@ fn a_register_without_an_event_has_no_separator() {
     assert_eq!(separators(&log, "sha256:0").0, Outcome::Pass);
     let none = "PCR 1 has none".to_owned();
     assert_eq!(separators(&log, "sha256:0,1"), (Outcome::Warn, none));
-    // The firmware has measured nothing at all.
+    // The firmware has measured nothing.
     let mut silent = LogMaker::agile(&BANKS);
     silent.measure(8, IPL, b"linux /vmlinuz");
     let none = "PCR 0 has none".to_owned();
@@ -592,7 +592,7 @@ fn a_log_that_is_cut_is_refused() {
         let replayed = check_event_log(&log.bytes[..length], &policy);
         assert!(!replayed.report.accepted(), "{length}: {}", replayed.report);
     }
-    // Between two events it is a log, but not of this boot.
+    // Cut between two events, it is a valid log, but not of this boot.
     let events = EventLog::parse(&log.bytes).unwrap().events;
     let last = events.last().unwrap().at;
     refused(
@@ -629,7 +629,7 @@ fn the_memory_after_a_log_is_none_of_it() {
             let read = replayed.log.unwrap();
             assert_eq!((read.padding, read.unread), (padding, unread));
         }
-        // What is neither is an event that is not all there.
+        // Other trailing bytes are an incomplete event.
         let mut longer = log.clone();
         longer.bytes.extend(b"\x01\x02\x03");
         assert_eq!(
@@ -655,7 +655,7 @@ fn a_head_alone_is_no_log() {
     }
 }
 
-/// A crypto-agile log with this head, and one event with a digest of each of its banks.
+/// A crypto-agile log with this header, and one event with a digest for each of its banks.
 fn headed(head: &[u8], digests: &[(u16, Vec<u8>)]) -> Vec<u8> {
     let mut log = LogMaker::agile(&[]);
     log.bytes = sha1_event(0, NO_ACTION, &[0; 20], head);
@@ -669,7 +669,7 @@ fn the_head_has_many_shapes() {
     const UNKNOWN: u16 = 0x7777;
     let event = [(SHA256, vec![1; 32]), (UNKNOWN, vec![2; 24])];
     let banks = [(SHA256, 32), (UNKNOWN, 24)];
-    // With and without the vendor's part, whole or not.
+    // With complete, truncated and missing vendor data.
     for vendor in [&b""[..], b"\0", b"\x02ab", b"\x09ab", b"\0\0\0\0\0\0"] {
         let bytes = headed(&spec_id(&banks, vendor), &event);
         let log = EventLog::parse(&bytes).unwrap();
@@ -681,13 +681,13 @@ fn the_head_has_many_shapes() {
             Some(&[1; 32][..])
         );
     }
-    // The vendor's part behind the head's size, which counts it.
+    // Vendor data after the declared size of the header, which counts it.
     let mut behind = headed(&spec_id(&banks, b"\x04"), &event);
     let head_size = 32 + spec_id(&banks, b"\x04").len();
     behind.splice(head_size..head_size, *b"\xde\xad\xbe\xef");
     let log = EventLog::parse(&behind).unwrap();
     assert_eq!((log.events.len(), log.events[0].at), (1, head_size + 4));
-    // Banks that there are none of, too many of, twice, or of another size.
+    // No banks, too many banks, duplicate banks, and a wrong digest size.
     let size = "TCG_EfiSpecIdEventAlgorithmSize";
     let number = "number of digests";
     for (banks, at, found, what) in [
@@ -702,7 +702,7 @@ fn the_head_has_many_shapes() {
         let expected = TpmError::WrongSize { at, found, what };
         assert_eq!(EventLog::parse(&bytes), Err(expected), "{banks:?}");
     }
-    // A head that is not all there.
+    // A truncated header.
     let whole = spec_id(&banks, b"");
     for length in 16..whole.len() {
         let bytes = headed(&whole[..length], &event);
@@ -730,12 +730,12 @@ fn digests_are_as_many_as_there_are() {
         failed(&check_event_log(&bytes, &policy))
     };
     assert_eq!(outcome(&[SHA256]), [""; 0]);
-    // More banks than the head announces, of hashes that are known.
+    // Banks with known hashes that the header does not list.
     assert_eq!(outcome(&[SHA256, SHA384]), [""; 0]);
     assert_eq!(outcome(&[SHA384, SHA256]), [""; 0]);
-    // How long an unknown one is nobody says.
+    // The digest size of an unknown hash is not defined.
     assert_eq!(outcome(&[SHA256, UNKNOWN]), ["event-log"]);
-    // None, or two: nobody says which was extended.
+    // With none or two digests of a bank, it is unknown which one was extended.
     assert_eq!(outcome(&[]), ["digests", "registers"]);
     assert_eq!(outcome(&[SHA384]), ["digests", "registers"]);
     assert_eq!(outcome(&[SHA256, SHA256]), ["digests", "registers"]);
@@ -744,7 +744,7 @@ fn digests_are_as_many_as_there_are() {
 
 #[test]
 fn sizes_and_registers_that_cannot_be_are_refused() {
-    // A size of data that is more than there is, wherever it points.
+    // A data size that exceeds the rest of the log.
     for size in [2_u32, 0x7fff_ffff, 0xffff_ffff] {
         let mut log = booted();
         let at = log.bytes.len();
@@ -755,7 +755,7 @@ fn sizes_and_registers_that_cannot_be_are_refused() {
         let expected = TpmError::UnexpectedEnd { at: at + 12 };
         assert_eq!(EventLog::parse(&log.bytes), Err(expected));
     }
-    // The last register that there may be, which says nothing of another.
+    // The last valid register. It does not affect others.
     let mut log = booted();
     let digests: Vec<_> = BANKS
         .iter()
@@ -763,7 +763,7 @@ fn sizes_and_registers_that_cannot_be_are_refused() {
         .collect();
     log.raw(31, IPL, &digests, b"");
     refused(&check(&log, "sha256:0"), &[]);
-    // A register that there is none of.
+    // Registers that do not exist.
     for pcr in [32, 0xffff_ffff] {
         let mut log = booted();
         let digests: Vec<_> = BANKS
@@ -773,7 +773,7 @@ fn sizes_and_registers_that_cannot_be_are_refused() {
         log.raw(pcr, IPL, &digests, b"");
         refused(&check(&log, "sha256:0"), &["digests"]);
     }
-    // More events than any boot makes.
+    // More events than any boot produces.
     let event = sha1_event(9, IPL, &[1; 20], b"");
     let many = event.repeat(65_536);
     assert_eq!(EventLog::parse(&many).unwrap().events.len(), 65_536);
@@ -805,7 +805,7 @@ proptest! {
         }
     }
 
-    /// Whatever byte is changed, what is accepted and trusted is what was measured.
+    /// Whatever byte is changed, only measured data is accepted and trusted.
     #[test]
     fn a_changed_byte_changes_nothing_that_is_trusted(at: proptest::sample::Index, bit in 0..8_u8) {
         let log = booted();

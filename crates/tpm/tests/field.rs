@@ -1,5 +1,5 @@
-//! Certificates of real makers and event logs of real firmware, which are other people's and never committed: `cargo xtask
-//! test field` runs this over the folder that `KEYPROOF_FIELD_DATA` names.
+//! Real manufacturers' certificates and real firmware's event logs. They belong to others and are
+//! never committed: `cargo xtask test field` runs this over the folder in `KEYPROOF_FIELD_DATA`.
 #![cfg(feature = "aws-lc-rs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -41,11 +41,12 @@ fn slices(certificates: &[Vec<u8>]) -> Vec<&[u8]> {
     certificates.iter().map(Vec::as_slice).collect()
 }
 
-/// A day on which it is valid: its last but 30.
+/// Returns a time within the validity: 30 days before its end, but at most a year after its
+/// beginning.
 fn day_within(validity: Validity) -> u64 {
     let end = u64::try_from(validity.not_after).unwrap();
     let begin = u64::try_from(validity.not_before).unwrap();
-    // Some have no end; their issuers do.
+    // Some certificates have no end, but their issuers do.
     (end - 30 * DAY).min(begin + 365 * DAY)
 }
 
@@ -73,7 +74,8 @@ fn every_intermediate_of_the_makers_leads_to_a_root() {
     assert!(refused.is_empty(), "{}", refused.join("\n\n"));
 }
 
-/// Those of makers in the bundle are accepted, others refused for want of their issuer, and accepted from the allow-list.
+/// Certificates by manufacturers in the bundle are accepted. Others are rejected for a missing
+/// issuer, and accepted from the allow-list.
 #[test]
 #[ignore = "needs the makers' certificates: cargo xtask test field"]
 fn real_endorsement_certificates_are_accepted_or_refused_as_their_makers_are_known() {
@@ -113,8 +115,7 @@ fn real_endorsement_certificates_are_accepted_or_refused_as_their_makers_are_kno
     assert_eq!(counts, BTreeMap::from(expected));
 }
 
-/// Each log is replayed in every bank that it announces, and found to lead to what it leads to; or it is refused, and
-/// nothing of it is taken.
+/// Each log is either replayed in every bank that it lists, or rejected as a whole.
 #[test]
 #[ignore = "needs the logs of real firmware: cargo xtask test field"]
 fn real_event_logs_are_replayed_or_refused() {
@@ -142,12 +143,12 @@ fn real_event_logs_are_replayed_or_refused() {
         replayed_logs += 1;
     }
     println!("{replayed_logs} replayed, {} refused", refused_logs.len());
-    // All there is of that one is a remark: nothing was measured.
+    // This log contains only events that are not extended.
     assert_eq!(refused_logs, ["short_no_action_eventlog"]);
     assert_eq!(replayed_logs, 9);
 }
 
-/// Checks a log against the registers that it leads to; what that tells.
+/// Checks a log against the registers that it leads to, and returns a summary.
 fn replays_to_itself(bytes: &[u8], log: &EventLog<'_>, bank: HashAlgorithm) -> String {
     let replay = log.replay(bank, 0).unwrap();
     let told = |index: &u8| replay.lacking(*index).is_none();
@@ -171,7 +172,7 @@ fn replays_to_itself(bytes: &[u8], log: &EventLog<'_>, bank: HashAlgorithm) -> S
     told.map(|check| report.detail(check).to_owned()).join("; ")
 }
 
-/// The one log that came with its registers leads to them, all 24.
+/// The only log that came with its registers leads to all 24 of them.
 #[test]
 #[ignore = "needs the logs of real firmware: cargo xtask test field"]
 fn a_real_log_leads_to_the_registers_that_came_with_it() {
@@ -201,6 +202,6 @@ fn a_real_log_leads_to_the_registers_that_came_with_it() {
     for check in [EventLogCheck::Registers, EventLogCheck::SecureBoot] {
         assert_eq!(report.outcome(check), Outcome::Pass, "{report}");
     }
-    // The machine has no other bank, and that one is weak.
+    // The machine has only this bank, whose hash is weak.
     assert_eq!(report.outcome(EventLogCheck::WeakHashes), Outcome::Fail);
 }

@@ -1,5 +1,5 @@
-//! The attestations that verifiers should refuse, and what takes them all the same. The README beside
-//! the vectors tells what they hold.
+//! Attestations that verifiers must reject, and which verifiers accept them. The README beside the
+//! vectors describes their content.
 
 #![expect(
     clippy::panic,
@@ -31,7 +31,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hostile")
 }
 
-/// The vectors in a folder, by the names of their files.
+/// Returns the vectors in a folder, by file name.
 fn read_all(folder: &Path) -> BTreeMap<String, Vector> {
     let entries = fs::read_dir(folder)
         .unwrap()
@@ -47,7 +47,8 @@ fn read_all(folder: &Path) -> BTreeMap<String, Vector> {
         .collect()
 }
 
-/// Each fails in exactly the lines that it names, and its twin, which differs in that one thing, passes.
+/// Each vector fails exactly the checks that it lists, and its twin, which differs in one thing,
+/// passes.
 #[test]
 fn each_vector_fails_where_it_should_and_its_twin_passes() {
     let hostile = read_all(&folder());
@@ -76,7 +77,8 @@ fn each_vector_fails_where_it_should_and_its_twin_passes() {
     );
 }
 
-/// Makes all vectors anew: `cargo test -p keyproof-tpm --all-features --test hostile -- --ignored`.
+/// Regenerates all vectors: `cargo test -p keyproof-tpm --all-features --test hostile --
+/// --ignored`.
 #[test]
 #[ignore = "writes into the source tree"]
 fn make_the_vectors() {
@@ -99,8 +101,8 @@ fn make_the_vectors() {
     }
 }
 
-/// What `tpm2_checkquote` says to the quotes. It is given the key alone, the nonce and the registers: so it
-/// cannot know the key's attributes, its place, or what the counters were.
+/// Runs `tpm2_checkquote` over the quotes. It gets only the key, the nonce and the registers, so it
+/// cannot check the key's attributes, its qualified name, or the earlier counters.
 #[test]
 fn tpm2_checkquote_is_asked_about_the_quotes() {
     let work = TempDir::new().unwrap();
@@ -153,7 +155,7 @@ fn tpm2_checkquote_is_asked_about_the_quotes() {
     for (name, vector) in taken {
         println!("  {name}: {}", vector.text("what"));
     }
-    // Some that no verifier of a bare key may take either.
+    // Even a verifier with only a bare key must reject these.
     for name in [
         "quote-stale-nonce",
         "quote-signed-by-another-key",

@@ -1,5 +1,5 @@
-//! A software TPM and tpm2-tools as peers: the TPM opens our credentials, tpm2-tools' credentials
-//! open here, and what the TPM quotes is accepted.
+//! A software TPM and tpm2-tools as peers: the TPM opens credentials of this crate, this crate
+//! opens credentials of tpm2-tools, and accepts the TPM's quotes.
 //!
 //! A missing `swtpm` or tpm2-tools fails these tests; nothing is skipped.
 
@@ -35,13 +35,13 @@ use tempfile::TempDir;
 
 use event_log_maker::LogMaker;
 
-/// A kind of key as tpm2-tools takes it, and what comes of it.
+/// A key type in tpm2-tools' notation, and the expected properties.
 struct Kind {
     ek: &'static str,
     ak: [&'static str; 6],
     template: &'static str,
     hash: HashAlgorithm,
-    /// Whether the endorsement key is used by its policy; else by its empty authorization value.
+    /// Whether the endorsement key is used with its policy, or with its empty authorisation value.
     by_policy: bool,
 }
 
@@ -78,7 +78,7 @@ fn ecc_p384() {
     });
 }
 
-/// Everything between a verifier and one TPM, once.
+/// Runs the whole exchange between a verifier and one TPM.
 fn exchange(kind: &Kind) {
     let tpm = Tpm::start();
     tpm.run(
@@ -108,7 +108,7 @@ fn names_agree(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &TpmtPublic) {
         tpm.read("ak.qname")
     );
 
-    // From the bare keys alone.
+    // From the bare keys only.
     assert_eq!(
         TpmtPublic::endorsement_from_spki(&ek.to_spki().unwrap()).as_ref(),
         Ok(ek)
@@ -122,7 +122,7 @@ fn names_agree(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &TpmtPublic) {
 }
 
 fn the_tpm_opens_our_credential(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, name: &Name) {
-    // The longest that the TPM returns, and the shortest.
+    // The longest secret that the TPM returns, and the shortest.
     for size in [kind.hash.digest_size(), 1] {
         let secret = vec![0x5a; size];
         let mut random = {
@@ -247,7 +247,7 @@ fn ecdsa_p384_attests() {
     attests("ecc384", ["-G", "ecc384", "-g", "sha384", "-s", "ecdsa"]);
 }
 
-/// Accepted, with every line passed but those that were not asked for, or that may warn.
+/// Asserts that all checks pass, except those not requested and those that may warn.
 #[track_caller]
 fn accepted<F: Finding>(report: &Report<F>, warned: &[&str]) {
     assert!(report.accepted(), "{report}");
@@ -264,8 +264,8 @@ fn accepted<F: Finding>(report: &Report<F>, warned: &[&str]) {
     }
 }
 
-/// A TPM certifies a key, its creation, the time and an NV index, and quotes before and after extending and
-/// a reset.
+/// A TPM certifies a key, its creation, the time and an NV index. It quotes before and after an
+/// extend and a reset.
 fn attests(ek: &str, ak: [&str; 6]) {
     const NONCE: [u8; 20] = [0xc3; 20];
     let nonce_hex = "c3".repeat(20);
@@ -494,7 +494,7 @@ fn attests(ek: &str, ak: [&str; 6]) {
             let before: TpmsClockInfo = last.unwrap();
             assert_eq!(now.reset_count, before.reset_count + 1);
             assert_eq!(first.as_ref(), Some(&values), "the registers began anew");
-            // What was quoted before the reset is refused once the TPM was seen after it.
+            // A quote from before the reset is rejected once the TPM was seen after it.
             let after = TpmsClockInfo {
                 reset_count: now.reset_count + 1,
                 ..now
@@ -509,8 +509,8 @@ fn attests(ek: &str, ak: [&str; 6]) {
     }
 }
 
-/// What `tpm2_eventlog` computes of a log is what it leads to here, in each bank. (Of a log without remarks: version 5.4
-/// extends those, the startup locality's too.)
+/// The replay leads to the values that `tpm2_eventlog` computes, in each bank. (The log has no
+/// events that are not extended: tpm2-tools 5.4 extends those, including the startup locality's.)
 #[test]
 fn tpm2_eventlog_replays_as_we_do() {
     let tpm = Tpm::folder_only();
@@ -543,7 +543,7 @@ fn tpm2_eventlog_replays_as_we_do() {
     assert_eq!(compared, 3 * 9);
 }
 
-/// Fresh credentials of tpm2-tools, beside those in the vectors.
+/// Fresh credentials of tpm2-tools, in addition to the vectors.
 #[test]
 fn what_tpm2_tools_makes_opens() {
     let tpm = Tpm::folder_only();
@@ -565,7 +565,7 @@ fn what_tpm2_tools_makes_opens() {
             "-o",
             "cred.blob",
         ];
-        // tpm2-tools 5.4 leaves out the leading zeros of an agreed coordinate, once in 256 credentials.
+        // tpm2-tools 5.4 omits leading zeros of an agreed coordinate, in one of 256 credentials.
         let opens = || {
             tpm.ask("tpm2_makecredential", &arguments);
             let credential = Credential::parse(&tpm.read("cred.blob")).unwrap();
@@ -576,7 +576,7 @@ fn what_tpm2_tools_makes_opens() {
     }
 }
 
-/// A software TPM on two ports of the loopback, and a folder for the files of its tools.
+/// A software TPM on two loopback ports, and a folder for its tools' files.
 struct Tpm {
     folder: TempDir,
     swtpm: Option<Child>,
@@ -600,12 +600,12 @@ impl Tpm {
             if tpm.power_on() {
                 return tpm;
             }
-            // Another process may have taken a port between the choice and the start.
+            // Another process may have taken a port since it was chosen.
             assert!(Instant::now() < deadline, "swtpm does not answer");
         }
     }
 
-    /// Starts the TPM on ports of its own; whether it answers.
+    /// Starts the TPM on new ports. Returns whether it responds.
     fn power_on(&mut self) -> bool {
         self.power_off();
         let (server, control) = free_ports();
@@ -636,7 +636,7 @@ impl Tpm {
         }
     }
 
-    /// An orderly shutdown, and a new start.
+    /// Shuts the TPM down in order, and starts it again.
     fn reset(&mut self) {
         self.ask("tpm2_shutdown", &["-c"]);
         assert!((0..5).any(|_| self.power_on()), "swtpm does not answer");
@@ -660,7 +660,7 @@ impl Tpm {
         false
     }
 
-    /// Runs a tool, then frees the TPM's few slots, as no resource manager is there to do it.
+    /// Runs a tool, then flushes the TPM's few slots, since there is no resource manager.
     fn run(&self, name: &str, arguments: &[&str]) {
         self.ask(name, arguments);
         self.ask("tpm2_flushcontext", &["-t"]);
@@ -702,8 +702,8 @@ impl Drop for Tpm {
     }
 }
 
-/// Two free ports, the second one above the first: tpm2-tools expects the control channel there. Below those that the
-/// system hands to outgoing connections, which could take one of them while nobody listens there.
+/// Returns two free consecutive ports: tpm2-tools expects the control channel on the second. Both
+/// are below the ephemeral range, so that no outgoing connection takes one before the TPM listens.
 fn free_ports() -> (u16, u16) {
     loop {
         let drawn = RandomState::new().hash_one(());

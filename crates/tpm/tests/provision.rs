@@ -1,5 +1,5 @@
-//! What a provisioning CA does: the envelope that only one TPM opens, the check of a certification
-//! request, and whether a key can be one.
+//! The tasks of a provisioning CA: the envelope that only one TPM opens, and the checks of a
+//! certification request and of public keys.
 
 mod vectors;
 
@@ -16,7 +16,7 @@ use vectors::read;
 
 const CERTIFICATE: &[u8] = b"the bytes of a certificate";
 
-/// Not random, but never the same.
+/// Not random, but different at every call.
 fn counter() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     let mut next = 0_u8;
     move |bytes| {
@@ -28,7 +28,8 @@ fn counter() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
     }
 }
 
-/// The key, the nonce and the credential's seed are drawn; without one of them nothing is sealed.
+/// `random` generates the key, the nonce and the credential's seed. If it fails, nothing is
+/// encrypted.
 #[test]
 fn nothing_is_sealed_without_randomness() {
     for kind in ["rsa2048", "eccp256"] {
@@ -122,14 +123,14 @@ fn a_certification_request_names_its_device() {
         }
         let mut der = params.serialize_request(&key).unwrap().der().to_vec();
         let found = check_certification_request(&der, &device, algorithms::ALL);
-        // Signed by its own key.
+        // The signature is verified with the request's own key.
         *der.last_mut().unwrap() ^= 1;
         let changed = check_certification_request(&der, &device, algorithms::ALL);
         assert!(changed.is_err());
         found
     };
     let serial = || DnType::CustomDnType(vec![2, 5, 4, 5]);
-    // The same types as rcgen's own, which it writes once each.
+    // The same attribute types as rcgen's own, which it writes at most once each.
     let common_name = || DnType::CustomDnType(vec![2, 5, 4, 3]);
     let organization = || DnType::CustomDnType(vec![2, 5, 4, 10]);
     let refused = |what| Err(TpmError::CertificationRequestSubject { what });
@@ -148,7 +149,7 @@ fn a_certification_request_names_its_device() {
         ),
         (vec![(DnType::CommonName, "SN2")], refused(no_name)),
         (vec![], refused(no_name)),
-        // Of two of a kind, both are the device's.
+        // If an attribute occurs twice, both must match the device.
         (
             vec![(DnType::CommonName, "SN1"), (common_name(), "device-1")],
             Ok(()),
@@ -198,7 +199,7 @@ fn a_point_off_its_curve_and_an_even_modulus_are_no_keys() {
         }
         assert!(!broken.is_sound());
         assert!(!broken.is_same_key(&sound));
-        // The attributes are none of the key's.
+        // The attributes are not part of the key.
         let mut other = sound.clone();
         other.object_attributes = ObjectAttributes::SIGN;
         assert!(other.is_same_key(&sound));

@@ -1,4 +1,4 @@
-//! The check of quotes: those of a TPM, and each way in which one can be wrong.
+//! The check of quotes: genuine ones by a TPM, and each way in which one can be wrong.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -17,7 +17,8 @@ use proptest::prelude::*;
 use software_tpm::{SoftwareKey, ecdsa, quote};
 use vectors::read;
 
-/// The keys that a software TPM quoted with: RSASSA, ECDSA P-256, RSAPSS, ECDSA P-384 with SHA-384.
+/// The types of the software TPM's quoting keys: RSASSA, ECDSA P-256, RSAPSS, and ECDSA P-384 with
+/// SHA-384.
 const QUOTED: [(&str, &str); 4] = [
     ("rsa2048", "sha256:0,1,2,3,4,5,6,7,16"),
     ("eccp256", "sha256:0,1,2,3,4,5,6,7,16"),
@@ -25,7 +26,7 @@ const QUOTED: [(&str, &str); 4] = [
     ("eccp384", "sha256:0,1,7+sha384:0,16"),
 ];
 
-/// A quote with all that its check can use.
+/// A quote with all inputs of its check.
 #[derive(Clone)]
 struct Case {
     ak: TpmtPublic,
@@ -75,7 +76,7 @@ impl Case {
     }
 }
 
-/// A case signed by a software key, which is good until a test changes something and signs again.
+/// A case signed by a software key. It is valid until a test changes something and signs again.
 struct Forger {
     key: SoftwareKey,
     case: Case,
@@ -98,7 +99,7 @@ impl Forger {
         forger
     }
 
-    /// Changes the attestation and signs it.
+    /// Changes the attestation and signs it again.
     fn change(&mut self, change: impl FnOnce(&mut TpmsAttest)) {
         let mut attest = TpmsAttest::parse(&self.case.attest).unwrap();
         change(&mut attest);
@@ -111,7 +112,7 @@ impl Forger {
     }
 }
 
-/// Refused, and for these checks alone.
+/// Asserts that exactly these checks fail.
 #[track_caller]
 fn refused(report: &AttestationReport<QuoteCheck>, by: &[QuoteCheck]) {
     let failed: Vec<QuoteCheck> = QuoteCheck::ALL
@@ -215,7 +216,7 @@ fn another_key_of_the_same_type_is_refused() {
         let other = if kind == object {
             SoftwareKey::new(AttestationTemplate::ATTRIBUTES).public
         } else {
-            // The key of RSAPSS, claimed to be of RSASSA.
+            // An RSAPSS key with a public area for RSASSA.
             let spki = Case::of(QUOTED[2]).ak.to_spki().unwrap();
             let template = AttestationTemplate::below(&case.ek).unwrap();
             TpmtPublic::attestation_from_spki(&spki, &template).unwrap()
@@ -230,26 +231,26 @@ fn another_key_of_the_same_type_is_refused() {
 
 #[test]
 fn the_scheme_is_the_keys() {
-    // A signature by RSAPSS, called RSASSA, and the other way round.
+    // An RSAPSS signature labelled RSASSA, and vice versa.
     for (quoted, scheme) in [(QUOTED[0], 0x16), (QUOTED[2], 0x14)] {
         let mut case = Case::of(quoted);
         case.signature[1] = scheme;
         refused(&case.check(), &[QuoteCheck::Signature]);
     }
-    // The key's scheme says another hash than the signature.
+    // The hash of the signature is not the key's.
     let mut case = Case::of(QUOTED[0]);
     case.signature[3] = 0x0c;
     refused(
         &case.check(),
         &[QuoteCheck::Signature, QuoteCheck::PcrDigest],
     );
-    // One kind of key and another kind of signature.
+    // A signature of another key type.
     let mut case = Case::of(QUOTED[0]);
     case.signature = Case::of(QUOTED[1]).signature;
     refused(&case.check(), &[QuoteCheck::Signature]);
 }
 
-/// A sound signature by another scheme than the one that the key is bound to.
+/// A valid signature under another scheme than the key's.
 #[test]
 fn a_key_signs_by_its_own_scheme_alone() {
     let (sha256, sha512) = (HashAlgorithm::Sha256, HashAlgorithm::Sha512);
@@ -279,7 +280,8 @@ fn a_key_signs_by_its_own_scheme_alone() {
     }
 }
 
-/// What a TPM outside FIPS mode may write: verified where the table offers it, else refused.
+/// The form that a TPM outside FIPS mode may write: verified if the table supports it, otherwise
+/// rejected.
 #[test]
 fn the_longest_salt_needs_its_algorithm() {
     let mut case = Case::of(QUOTED[2]);
@@ -309,7 +311,8 @@ fn the_longest_salt_needs_its_algorithm() {
     }
 }
 
-/// What tpm2_checkquote takes: a key that is not restricted signs an attestation that no TPM made.
+/// tpm2_checkquote accepts this: a key that is not restricted signs an attestation that no TPM
+/// made.
 #[test]
 fn a_forged_attestation_is_refused_for_its_key() {
     let unrestricted = AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED);
@@ -368,7 +371,7 @@ fn each_attribute_of_the_key_is_asked_for() {
             ..good.clone()
         };
         key_refused(&policy, &key, check);
-        // And so is a quote by it, whatever else is right.
+        // A quote by this key is rejected too, even if everything else is right.
         let mut case = Case::of(QUOTED[1]);
         case.ak = key;
         assert_eq!(
@@ -376,7 +379,7 @@ fn each_attribute_of_the_key_is_asked_for() {
             Outcome::Fail
         );
     }
-    // What does no harm.
+    // Harmless differences.
     let object_attributes = good.object_attributes | ObjectAttributes::NO_DA;
     assert!(
         policy
@@ -467,7 +470,7 @@ fn sizes_curves_schemes_and_names_are_on_the_allow_list() {
             ecc_with(&|key| key.scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha1))),
             Scheme,
         ),
-        // What only keys for child objects and for agreement have.
+        // Properties that only storage keys and key agreement keys have.
         (rsa_with(&|key| key.symmetric = Some(AES)), Scheme),
         (ecc_with(&|key| key.symmetric = Some(AES)), Scheme),
         (ecc_with(&|key| key.kdf = Some(KDF)), Scheme),
@@ -503,7 +506,7 @@ fn magic_and_type_are_judged_by_name() {
         Outcome::NotJudged
     );
 
-    // A real attestation of another type, well signed.
+    // A genuine, correctly signed attestation of another type.
     for file in ["certify", "certifycreation", "gettime"] {
         for quoted in [QUOTED[0], QUOTED[1]] {
             let mut case = Case::of(quoted);
@@ -558,7 +561,7 @@ fn the_nonce_is_the_one_that_was_sent() {
     let mut forger = Forger::new();
     forger.change(|attest| attest.extra_data = Buffer::default());
     refused(&forger.case.check(), &[QuoteCheck::ExtraData]);
-    // An empty nonce in an empty field still shows nothing.
+    // An empty nonce that matches an empty field still proves nothing.
     forger.case.nonce.clear();
     refused(&forger.case.check(), &[QuoteCheck::ExtraData]);
     for (size, outcome) in [(15, Outcome::Warn), (16, Outcome::Pass)] {
@@ -637,7 +640,7 @@ fn the_digest_is_over_all_banks_in_their_order() {
         none.values.clear();
         refused(&none.check(), &[QuoteCheck::PcrDigest]);
     }
-    // The first bank's values alone, then the banks in the other order.
+    // Only the first bank's values, then the banks in the wrong order.
     let mut case = Case::of(QUOTED[2]);
     let all = case.values.clone();
     case.values = all[..96].to_vec();
@@ -671,7 +674,7 @@ fn without_values_the_digest_is_not_judged_but_must_be_one() {
 
 #[test]
 fn weak_hashes_are_refused() {
-    // A quoted bank of SHA-1.
+    // A quoted SHA-1 bank.
     let mut forger = Forger::new();
     let selection: TpmlPcrSelection = "sha256:0+sha1:0".parse().unwrap();
     let nonce = forger.case.nonce.clone();
@@ -687,7 +690,7 @@ fn weak_hashes_are_refused() {
             .contains("a quoted bank is of sha1")
     );
 
-    // A bank that is named but not quoted does no harm.
+    // A bank without a selected register is harmless.
     let selection =
         TpmlPcrSelection::parse(b"\0\0\0\x02\0\x04\x03\0\0\0\0\x0b\x03\x01\0\0").unwrap();
     forger.case.values = vec![0; 32];
@@ -695,7 +698,7 @@ fn weak_hashes_are_refused() {
     forger.change(|attest| attest.attested = quote(&nonce, &selection).attested);
     assert!(forger.case.check().accepted(), "{}", forger.case.check());
 
-    // A signature over SHA-1, by a key whose scheme says so.
+    // A signature over SHA-1, by a key with that scheme.
     let mut case = Case::of(QUOTED[1]);
     case.signature[3] = 4;
     if let PublicKey::Ecc(key) = &mut case.ak.key {
@@ -716,7 +719,7 @@ fn weak_hashes_are_refused() {
         "a signature over sha1 proves nothing"
     );
 
-    // A Name of SHA-1.
+    // A SHA-1 Name.
     let mut case = Case::of(QUOTED[1]);
     case.ak.name_alg = Some(HashAlgorithm::Sha1);
     refused(
@@ -743,7 +746,7 @@ fn the_signer_is_this_key_below_this_endorsement_key() {
     let mut forger = Forger::new();
     forger.change(|attest| attest.qualified_signer = Buffer::default());
     refused(&forger.case.check(), &[QuoteCheck::QualifiedSigner]);
-    // The Name in place of the qualified name.
+    // The Name instead of the qualified name.
     let name = keyproof_tpm::Name::of(&forger.case.ak).unwrap();
     forger.change(|attest| attest.qualified_signer = Buffer::new(name.as_bytes()).unwrap());
     refused(&forger.case.check(), &[QuoteCheck::QualifiedSigner]);
@@ -793,7 +796,7 @@ fn clock_and_counters_do_not_go_back() {
         assert_eq!(report.outcome(QuoteCheck::Clock), clock, "{now:?} {report}");
         assert_eq!(report.accepted(), counters != fail && clock != fail);
     }
-    // Outside the endorsement hierarchy the counters start anywhere, and pass their end.
+    // Outside the endorsement hierarchy, the counters start anywhere and may wrap.
     for (last, now, accepted) in [
         (seen(1000, u32::MAX, 9, true), seen(1001, 0, 5, true), true),
         (seen(1000, 0, 9, true), seen(1001, u32::MAX, 5, true), false),
@@ -833,7 +836,7 @@ fn short_and_padded_numbers_of_a_signature_verify() {
         case.signature = ecdsa(HashAlgorithm::Sha256, &r, &s);
         assert!(case.check().accepted(), "{}", case.check());
     }
-    // Neither number may be zero, or above the order.
+    // Neither number may be zero, or exceed the order.
     for bad in [&[0][..], &[0xff; 32]] {
         case.signature = ecdsa(HashAlgorithm::Sha256, bad, &s);
         refused(&case.check(), &[QuoteCheck::Signature]);
@@ -842,7 +845,7 @@ fn short_and_padded_numbers_of_a_signature_verify() {
     }
 }
 
-/// A table without the algorithm refuses; it does not skip.
+/// An algorithm that is not in the table causes a rejection; the check is not skipped.
 #[test]
 fn an_algorithm_that_is_not_in_the_table_is_refused() {
     let case = Case::of(QUOTED[0]);
@@ -855,7 +858,7 @@ fn an_algorithm_that_is_not_in_the_table_is_refused() {
 }
 
 proptest! {
-    /// Whatever is changed in a quote of a TPM, it is never accepted.
+    /// A modified quote of a TPM is never accepted.
     #[test]
     fn no_mutation_is_accepted(index in 0_usize..4, at in any::<prop::sample::Index>(), xor in 1_u8.., which in 0..3) {
         let mut case = Case::of(QUOTED[index]);

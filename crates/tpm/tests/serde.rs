@@ -1,4 +1,4 @@
-//! The JSON of reports and facts.
+//! The JSON form of reports and facts.
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 mod vectors;
@@ -50,7 +50,7 @@ fn facts_of_a_certificate_are_objects() {
     );
 }
 
-/// Kept between attestations, so both ways and by these names.
+/// Stored between attestations, so it must round-trip with these names.
 #[test]
 fn a_clock_comes_back_as_it_was_kept() {
     let attest = TpmsAttest::parse(&read("eccp256", "quote.tpms_attest.bin")).unwrap();
@@ -65,7 +65,7 @@ fn a_clock_comes_back_as_it_was_kept() {
     assert!(serde_json::from_str::<TpmsClockInfo>(r#"{"clock":1}"#).is_err());
 }
 
-/// Is this text in JSON, reads back, and is refused once it is another.
+/// Asserts that the value serialises to this text, round-trips, and rejects other JSON.
 #[track_caller]
 fn is_text<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T, text: &str) {
     assert_eq!(serde_json::to_value(&value).unwrap(), json!(text));

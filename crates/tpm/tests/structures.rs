@@ -1,4 +1,4 @@
-//! The structures, against what a software TPM wrote.
+//! The structures, compared with those that a software TPM wrote.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use vectors::read;
 
-/// The types of key that a software TPM made everything for.
+/// The key types for which the vectors are complete.
 const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
 
 #[test]
@@ -108,7 +108,7 @@ fn a_name_is_read_as_it_is_printed() {
             "{wrong}"
         );
     }
-    // Digits, but of no algorithm's length.
+    // Hexadecimal digits, but not of a digest's length.
     assert!(matches!(
         "000b00".parse::<Name>(),
         Err(TpmError::WrongSize { .. })
@@ -197,13 +197,13 @@ fn creation_data_comes_back_and_hashes() {
             b"\x00\x11\x22\x33\x44\x55\x66\x77"[..]
         );
         assert_eq!(*creation.parent_name, read(kind, "srk.name.bin"));
-        // TPM2B_DIGEST of the content, by the name algorithm of the object.
+        // The TPM2B_DIGEST of the content, under the object's name algorithm.
         let hash = HashAlgorithm::Sha256.digest(&[&sized[2..]]).unwrap();
         assert_eq!(hash, &read(kind, "dev.creation_hash.tpm2b")[2..]);
     }
 }
 
-/// Reads a structure and writes it back.
+/// Parses a structure and encodes it again.
 type RoundTrip = fn(&[u8]) -> Result<Vec<u8>, TpmError>;
 
 /// Every structure of the vectors.
@@ -259,7 +259,7 @@ fn neither_shorter_nor_longer_is_taken() {
     }
 }
 
-/// A content whose size says one byte more or less than it needs.
+/// The stated size of a content is one byte too small or too large.
 #[test]
 fn a_size_is_exact() {
     for kind in KINDS {
@@ -283,7 +283,7 @@ fn a_size_is_exact() {
     }
 }
 
-/// One byte of a structure replaced, at each place where only some values stand for anything.
+/// Replaces one byte of a structure, in each field that allows only some values.
 #[test]
 fn selectors_are_known_and_errors_say_where() {
     let unknown = |at, value, what| TpmError::UnknownSelector { at, value, what };
@@ -424,7 +424,7 @@ fn short_r_and_s_are_kept_as_they_came() {
     );
 }
 
-/// Each scheme, cipher and derivation, written out by hand.
+/// Each scheme, cipher and key derivation, encoded by hand.
 #[test]
 fn every_form_of_the_parameters_is_read() {
     let area = |key_type: &str, parameters: &str| {
@@ -488,7 +488,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 proptest! {
-    /// Whatever a parser takes, it writes back byte for byte; and it never panics.
+    /// Every accepted input encodes to the same bytes, and no input causes a panic.
     #[test]
     fn what_is_taken_comes_back(index in 0_usize..14, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let (mut bytes, parse) = every_structure().swap_remove(index);
@@ -501,7 +501,7 @@ proptest! {
         }
     }
 
-    /// A text is a Name's or refused, and what is read is printed as it was.
+    /// A text is either a valid Name, which prints the same in lower case, or rejected.
     #[test]
     fn a_names_text_is_read_or_refused(kind in prop::sample::select(vec!["000b", "000C", "000d", "0004", "0000", "é"]), digits in "[0-9a-fA-F]{0,140}|.{0,20}") {
         let text = format!("{kind}{digits}");

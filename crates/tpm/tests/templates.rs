@@ -1,4 +1,5 @@
-//! Public areas assumed from bare public keys, against the Names that a software TPM gave them.
+//! Public areas derived from bare public keys, compared with the Names that a software TPM
+//! computed.
 
 mod vectors;
 
@@ -9,7 +10,7 @@ use keyproof_tpm::{
 
 use vectors::read;
 
-/// The types of key that a software TPM made everything for.
+/// The key types for which the vectors are complete.
 const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
 
 #[test]
@@ -79,7 +80,7 @@ fn an_endorsement_key_follows_its_template_in_everything() {
         let bytes = read(kind, "ek.pub.tpm2b");
         let ek = TpmtPublic::parse_sized(&bytes).unwrap();
         assert_eq!(EndorsementTemplate::of(&ek).unwrap().name(), name);
-        // The wire's offsets, counted with the size in front.
+        // Offsets on the wire, including the size prefix.
         for (at, xor, property) in [
             (9, 0x40, "attributes"),
             (12, 0x01, "policy"),
@@ -143,14 +144,14 @@ fn only_exact_public_keys_are_taken() {
         Err(TpmError::UnsupportedPublicKey { what }) => what,
         other => panic!("{other:?}"),
     };
-    // Each byte of the exponent, at the key's end.
+    // Each byte of the exponent, at the end of the key.
     for from_the_end in 1..=3 {
         let mut exponent = rsa.clone();
         let at = exponent.len() - from_the_end;
         exponent[at] ^= 2;
         assert_eq!(refused(&exponent), "its RSA exponent is not 65537");
     }
-    // NULL replaced by an empty OCTET STRING.
+    // NULL is replaced by an empty OCTET STRING.
     let mut parameters = rsa.clone();
     let null = parameters
         .windows(2)
@@ -158,11 +159,11 @@ fn only_exact_public_keys_are_taken() {
         .unwrap();
     parameters[null] = 4;
     assert_eq!(refused(&parameters), "its RSA parameters are not NULL");
-    // A compressed point's first byte, and a curve that has no template.
+    // The first byte of a compressed point, and a curve without a template.
     let mut point = ecc.clone();
     let prefix = point.len() - 65;
     point[prefix] = 2;
-    assert_eq!(refused(&point), "its point is not uncompressed");
+    assert_eq!(refused(&point), "its point is not in uncompressed form");
     let mut curve = ecc.clone();
     curve[prefix - 4] ^= 1;
     assert_eq!(refused(&curve), "its curve is not P-256, P-384 or P-521");

@@ -1,5 +1,5 @@
-//! The check of a certification: whether the object with this public area is loaded in the TPM with this
-//! attestation key.
+//! The check of a certification: whether an object is loaded in the same TPM as the attestation
+//! key.
 
 use keyproof_x509::Check;
 
@@ -14,23 +14,22 @@ use crate::{
     public::TpmtPublic,
 };
 
-/// What a verifier asks of a certification (`TPM2_Certify`).
+/// A verifier's requirements for a certification (`TPM2_Certify`).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CertifyPolicy<'a> {
-    /// What is asked of every attestation.
+    /// The requirements common to all attestations.
     pub attestation: AttestationPolicy<'a>,
-    /// The object that is to be certified.
+    /// The object that must be certified.
     pub object: &'a TpmtPublic,
-    /// What the object is to stand below; `None` leaves its qualified name unchecked.
+    /// The object's required parent; `None` leaves its qualified name unchecked.
     pub parent: Option<ObjectParent<'a>>,
-    /// What the object must be.
+    /// The kind of key that the object must be.
     pub profile: KeyProfile,
 }
 
 impl<'a> CertifyPolicy<'a> {
-    /// What is asked of every attestation, the object and what it must be; wherever it stands. What is known beside that is set
-    /// afterwards.
+    /// Creates a policy that accepts any parent. Set the other fields afterwards.
     pub const fn new(
         attestation: AttestationPolicy<'a>,
         object: &'a TpmtPublic,
@@ -48,19 +47,19 @@ impl<'a> CertifyPolicy<'a> {
 attestation_checks! {
     /// The checks of a certification, in the order of reports.
     pub CertifyCheck of [Certify], "a certification" {
-        /// `object-name`: it is of the object, by its Name.
-        ObjectName = "object-name", "the object's";
-        /// `object-qualified-name`: the object stands below the given parent.
+        /// `object-name`: it certifies the object, by its Name.
+        ObjectName = "object-name", "it matches the object";
+        /// `object-qualified-name`: the object is a child of the given parent.
         ObjectQualifiedName = "object-qualified-name", "below the given parent";
-        /// `object-profile`: the object is what it must be ([`KeyProfile`]).
+        /// `object-profile`: the object matches its [`KeyProfile`].
         ObjectProfile = "object-profile", "a signing key that cannot leave its TPM";
     }
 }
 
-/// Checks a certification by the key with the public area `ak`.
+/// Checks a certification signed by the key with the public area `ak`.
 ///
-/// An object may be certified whatever its attributes: whether it can leave the TPM is judged by
-/// `object-profile` alone.
+/// A TPM certifies any object, whatever its attributes. Only `object-profile` checks that the
+/// object cannot leave the TPM.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -112,7 +111,7 @@ pub fn check_certify(
     report
 }
 
-/// Whether an attested Name is that of the public area.
+/// Checks that the attested Name is that of the public area.
 pub(super) fn check_name<C: AttestationCheck>(
     report: &mut AttestationReport<C>,
     check: C,
@@ -149,7 +148,7 @@ fn check_qualified_name(
     }
 }
 
-/// Whether the object is what it must be.
+/// Checks that the object matches its profile.
 pub(super) fn check_profile<C: Check>(
     report: &mut AttestationReport<C>,
     check: C,

@@ -1,5 +1,5 @@
-//! The check of a certified creation: whether the TPM with this attestation key made this object, so,
-//! and there.
+//! The check of a certified creation: whether the attestation key's TPM created an object, where
+//! and how.
 
 use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
@@ -17,36 +17,36 @@ use crate::{
     wire::Structure,
 };
 
-/// What a device sends for a certified creation.
+/// The evidence that a device sends for a certified creation.
 #[derive(Clone, Copy, Debug)]
 pub struct CreationEvidence<'a> {
     /// The attestation and its signature.
     pub attestation: AttestationEvidence<'a>,
-    /// The `TPMS_CREATION_DATA` that the TPM gave out with the object, without a size before it.
+    /// The `TPMS_CREATION_DATA` that the TPM returned with the object, without a size prefix.
     pub creation_data: &'a [u8],
-    /// The `TPMT_TK_CREATION` that the TPM gave out with the object, if it is known.
+    /// The `TPMT_TK_CREATION` that the TPM returned with the object, if available.
     pub ticket: Option<&'a [u8]>,
 }
 
-/// What a verifier asks of a certified creation (`TPM2_CertifyCreation`).
+/// A verifier's requirements for a certified creation (`TPM2_CertifyCreation`).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CreationPolicy<'a> {
-    /// What is asked of every attestation.
+    /// The requirements common to all attestations.
     pub attestation: AttestationPolicy<'a>,
-    /// The object that is to have been made.
+    /// The object that must have been created.
     pub object: &'a TpmtPublic,
-    /// What the object must be.
+    /// The kind of key that the object must be.
     pub profile: KeyProfile,
-    /// What the object is to have been made below; `None` leaves that unchecked.
+    /// The parent under which the object must have been created; `None` leaves it unchecked.
     pub parent: Option<ObjectParent<'a>>,
-    /// The `outsideInfo` that the object is to have been made with; `None` leaves that unchecked.
+    /// The `outsideInfo` with which the object must have been created; `None` leaves it unchecked.
     pub outside_info: Option<&'a [u8]>,
 }
 
 impl<'a> CreationPolicy<'a> {
-    /// What is asked of every attestation, the object and what it must be; wherever and with whatever `outsideInfo` it was made.
-    /// What is known beside that is set afterwards.
+    /// Creates a policy that accepts any parent and any `outsideInfo`. Set the other fields
+    /// afterwards.
     pub const fn new(
         attestation: AttestationPolicy<'a>,
         object: &'a TpmtPublic,
@@ -65,28 +65,28 @@ impl<'a> CreationPolicy<'a> {
 attestation_checks! {
     /// The checks of a certified creation, in the order of reports.
     pub CreationCheck of [Creation], "a certified creation" {
-        /// `object-name`: it is of the object, by its Name.
-        ObjectName = "object-name", "the object's";
-        /// `object-profile`: the object is what it must be ([`KeyProfile`]).
+        /// `object-name`: it certifies the object, by its Name.
+        ObjectName = "object-name", "it matches the object";
+        /// `object-profile`: the object matches its [`KeyProfile`].
         ObjectProfile = "object-profile", "a signing key that cannot leave its TPM";
-        /// `creation-hash`: its hash is that of the given creation data, by the object's name algorithm
-        /// (Part 3, 12.1.1).
+        /// `creation-hash`: its hash matches the given creation data, under the object's name
+        /// algorithm (Part 3, 12.1.1).
         CreationHash = "creation-hash", "the hash of the given creation data";
-        /// `creation-data`: it is one `TPMS_CREATION_DATA`, which agrees with itself: a parent without a
-        /// name algorithm is a hierarchy, and its digest of registers is by the object's name algorithm
-        /// (Part 2, 15.1).
+        /// `creation-data`: it is a well-formed, consistent `TPMS_CREATION_DATA`. A parent without
+        /// a name algorithm is a hierarchy, and the PCR digest has the size of the object's name
+        /// algorithm (Part 2, 15.1).
         CreationData = "creation-data", "one TPMS_CREATION_DATA";
-        /// `parent`: the object was made below the given parent.
+        /// `parent`: the object was created under the given parent.
         Parent = "parent", "made below the given parent";
-        /// `outside-info`: the object was made with the given `outsideInfo`.
-        OutsideInfo = "outside-info", "what was asked for";
-        /// `ticket`: it is a ticket of a creation in the parent's hierarchy, and not the one that says
-        /// nothing (Part 2, 10.7.3). Only the TPM can verify it, and has before it certified.
+        /// `outside-info`: the object was created with the given `outsideInfo`.
+        OutsideInfo = "outside-info", "as expected";
+        /// `ticket`: it is a creation ticket of the parent's hierarchy, not the NULL ticket (Part
+        /// 2, 10.7.3). Only the TPM can verify the ticket, and did so before certifying.
         Ticket = "ticket", "of a creation in the parent's hierarchy";
     }
 }
 
-/// Checks a certified creation by the key with the public area `ak`.
+/// Checks a certified creation signed by the key with the public area `ak`.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -177,7 +177,7 @@ fn check_hash(
     }
 }
 
-/// The creation data, if it agrees with itself.
+/// Parses the creation data and checks its consistency.
 fn check_data(
     object: &TpmtPublic,
     creation_data: &[u8],
@@ -188,25 +188,27 @@ fn check_data(
     let names = [&data.parent_name, &data.parent_qualified_name];
     match data.parent_name_alg {
         None if names.iter().any(|name| name.len() != HANDLE_SIZE) => {
-            return inconsistent("its parent has no name algorithm, and is no hierarchy");
+            return inconsistent("its parent has no name algorithm, and is not a hierarchy");
         }
         Some(hash)
             if names
                 .iter()
                 .any(|name| name.get(..2) != Some(&hash.id().to_be_bytes())) =>
         {
-            return inconsistent("its parent's names are by another algorithm than it says");
+            return inconsistent("its parent's names do not use the stated name algorithm");
         }
         _ => {}
     }
     let size = object.name_alg.map(|hash| hash.digest_size());
     if size != Some(data.pcr_digest.len()) {
-        return inconsistent("its digest of registers is none by the object's name algorithm");
+        return inconsistent(
+            "its PCR digest does not have the size of the object's name algorithm",
+        );
     }
     Ok(data)
 }
 
-/// What stands for a hierarchy's Name: its handle.
+/// The size of a handle, which serves as a hierarchy's Name.
 const HANDLE_SIZE: usize = 4;
 
 fn check_parent(
@@ -237,7 +239,7 @@ fn check_outside_info(
 ) {
     let check = CreationCheck::OutsideInfo;
     match expected {
-        None => report.not_asked(check, "none was asked for"),
+        None => report.not_asked(check, "none was expected"),
         Some(expected) => report.unless(
             *data.outside_info == *expected,
             check,

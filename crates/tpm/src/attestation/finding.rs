@@ -1,4 +1,4 @@
-//! What can be found of an attestation: one table of what it means, for all types.
+//! The findings of all attestation checks, with severity and remedy.
 
 use core::fmt;
 
@@ -16,156 +16,157 @@ use crate::{
 /// The report of an attestation.
 pub type AttestationReport<C> = Report<AttestationFinding<C>>;
 
-/// Something that a check of an attestation found.
+/// A finding of an attestation check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationFinding<C> {
     /// The check that found it.
     pub check: C,
-    /// What it is.
+    /// What was found.
     pub reason: AttestationReason,
 }
 
-/// What a check of an attestation can find.
+/// The reasons that an attestation check can report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttestationReason {
-    /// The signing key is no attestation key.
+    /// The signing key is not a valid attestation key.
     AttestingKey(AttestationKeyFinding),
-    /// The clock went on.
+    /// The clock advanced.
     ClockAdvanced {
-        /// By so many milliseconds.
+        /// The difference in milliseconds.
         by: u64,
     },
-    /// The clock went back.
+    /// The clock went backwards.
     ClockFell {
-        /// By so many milliseconds.
+        /// The difference in milliseconds.
         by: u64,
     },
-    /// The clock went back, as the TPM says after it has lost its power in disorder.
+    /// The clock went backwards, and the TPM reports a loss of power without shutdown.
     ClockSetBack,
-    /// The contents are those asked for, by their digest.
+    /// The digest matches the expected contents.
     ContentsByDigest,
-    /// The index has other contents, by its digest.
+    /// The digest does not match the expected contents.
     ContentsDigestMismatch,
-    /// The index has other contents, or it was read elsewhere.
+    /// The contents or their offset differ from the expected ones.
     ContentsMismatch,
-    /// A digest is of all contents, and some from an offset were asked for.
+    /// The attestation contains a digest of the whole contents, but contents from an offset were
+    /// expected.
     ContentsOffset,
-    /// The creation data does not agree with itself, and how.
+    /// The creation data is inconsistent, with a description.
     CreationDataInconsistent(&'static str),
-    /// It is no `TPMS_CREATION_DATA`.
+    /// The creation data is not a valid `TPMS_CREATION_DATA`.
     CreationDataMalformed(TpmError),
-    /// The creation data has another hash.
+    /// The hash of the creation data does not match.
     CreationHashMismatch,
-    /// The key is on a curve that no signature is verified on.
+    /// Signatures on the key's curve are not supported.
     CurveUnsupported(EccCurve),
-    /// The digest is not that of the given values.
+    /// The digest does not match the given values.
     DigestMismatch,
-    /// The digest is not as long as those of the hash that was signed with.
+    /// The size of the digest does not match the hash of the signature.
     DigestSize(HashAlgorithm),
-    /// The TPM's firmware.
+    /// The TPM's firmware version.
     Firmware(u64),
-    /// The TPM has other firmware.
+    /// The TPM has another firmware version.
     FirmwareMismatch {
-        /// The version asked for.
+        /// The expected version.
         expected: u64,
-        /// The version that it has.
+        /// The TPM's version.
         found: u64,
     },
     /// The signature's hash is not supported.
     HashUnsupported(HashAlgorithm),
-    /// Something is of a weak hash.
+    /// A weak hash is used.
     HashWeak {
-        /// What.
+        /// Where it is used.
         what: &'static str,
         /// The hash.
         hash: HashAlgorithm,
     },
-    /// It is of another NV index.
+    /// It certifies another NV index.
     IndexMismatch,
     /// The index was never written.
     IndexUnwritten,
     /// It does not begin with `TPM_GENERATED_VALUE`.
     MagicWrong,
-    /// No nonce was asked for.
+    /// The policy accepts any nonce.
     NonceAny,
-    /// An empty nonce was asked for.
+    /// The policy's nonce is empty.
     NonceEmpty,
-    /// It carries another nonce.
+    /// It contains another nonce.
     NonceMismatch,
     /// The nonce is short.
     NonceShort {
-        /// Its bytes.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// Any object was taken.
+    /// The policy accepts any object.
     ObjectAny,
     /// The object is an attestation key.
     ObjectAttestationKey,
-    /// The object stands elsewhere than below the given parent.
+    /// The object is not a child of the given parent.
     ObjectElsewhere,
-    /// The object is no attestation key.
+    /// The object is not a valid attestation key.
     ObjectNotAttestationKey(AttestationKeyFinding),
-    /// The object is no device identity key.
+    /// The object is not a valid device identity key.
     ObjectNotDevId(DevIdKeyFinding),
-    /// It is of another object.
+    /// It certifies another object.
     ObjectMismatch,
-    /// The object was made with other `outsideInfo`.
+    /// The object was created with other `outsideInfo`.
     OutsideInfoMismatch,
-    /// The object was made elsewhere than below the given parent.
+    /// The object was not created under the given parent.
     ParentMismatch,
     /// The TPM was reset.
     Reset {
-        /// How often.
+        /// The number of resets.
         times: u32,
     },
-    /// The TPM counts fewer resets than before.
+    /// The reset counter went backwards.
     ResetsFell {
-        /// How many fewer.
+        /// The difference.
         by: u32,
     },
     /// The TPM was restarted.
     Restarted {
-        /// How often.
+        /// The number of restarts.
         times: u32,
     },
-    /// The TPM counts fewer restarts than before.
+    /// The restart counter went backwards.
     RestartsFell {
-        /// How many fewer.
+        /// The difference.
         by: u32,
     },
-    /// The signature is by another scheme than the key's.
+    /// The scheme of the signature is not the key's.
     SchemeMismatch,
-    /// Which registers it quotes, as was asked for.
+    /// It quotes these registers, as expected.
     Selection(TpmlPcrSelection),
-    /// Which registers it quotes; none in particular were asked for.
+    /// It quotes these registers; the policy accepts any.
     SelectionAny(TpmlPcrSelection),
     /// It quotes no register.
     SelectionEmpty,
     /// It quotes other registers.
     SelectionMismatch {
-        /// Which were asked for.
+        /// The expected registers.
         asked: TpmlPcrSelection,
-        /// Which it quotes.
+        /// The quoted registers.
         quoted: TpmlPcrSelection,
     },
-    /// The signature is over a weak hash.
+    /// The signature uses a weak hash.
     SignatureHashWeak(HashAlgorithm),
     /// The signature does not verify.
     SignatureRefused(keyproof_x509::X509Error),
-    /// The signature cannot be read.
+    /// The signature cannot be parsed.
     SignatureUnreadable(TpmError),
     /// The signature verifies.
     SignatureVerified(Scheme),
-    /// It names another key, or this one in another place.
+    /// The signer's qualified name is another key's, or this key's under another parent.
     SignerMismatch,
-    /// It is no `TPMS_ATTEST`.
+    /// It is not a valid `TPMS_ATTEST`.
     StructureMalformed(TpmError),
-    /// The ticket is of another hierarchy than the parent.
+    /// The ticket's hierarchy is not the parent's.
     TicketHierarchyMismatch,
-    /// It is no `TPMT_TK_CREATION`.
+    /// The ticket is not a valid `TPMT_TK_CREATION`.
     TicketMalformed(TpmError),
-    /// It is the ticket that says nothing.
+    /// It is the NULL ticket, which proves nothing.
     TicketNull,
     /// The ticket is of the NULL hierarchy.
     TicketOfNullHierarchy,
@@ -173,36 +174,36 @@ pub enum AttestationReason {
     Time {
         /// Milliseconds since its start.
         since_start: u64,
-        /// Milliseconds that it has been powered.
+        /// Milliseconds for which it has been powered.
         in_all: u64,
     },
-    /// Head and body tell two times.
+    /// The clock values in head and body differ.
     TimesDiffer,
-    /// It attests to something else.
+    /// It is an attestation of another type.
     TypeOther {
-        /// To what.
+        /// Its type.
         found: AttestType,
-        /// What was asked for, in words.
+        /// The expected type, in words.
         wanted: &'static str,
     },
-    /// It does not say to what it attests.
+    /// Its type cannot be parsed.
     TypeUnreadable(TpmError),
-    /// A key or hash that this needs cannot be computed with.
+    /// A key or hash that the check needs is not supported.
     Unsupported(TpmError),
-    /// The key is none that can be, or the signature none of such a key.
+    /// The key is invalid, or the signature cannot be one of this key.
     Unverifiable(TpmError),
-    /// The given values are said to be of other registers than are quoted.
+    /// The registers stated for the given values are not those quoted.
     ValuesNamedOtherwise {
-        /// Of which they are said to be.
+        /// The registers stated.
         named: TpmlPcrSelection,
-        /// Which it quotes.
+        /// The quoted registers.
         quoted: TpmlPcrSelection,
     },
-    /// The given values are not as many as were quoted.
+    /// The size of the given values does not match the selection.
     ValuesSize {
-        /// The bytes of the selection.
+        /// The size required by the selection, in bytes.
         expected: usize,
-        /// The bytes given.
+        /// The size given, in bytes.
         found: usize,
     },
 }
@@ -297,20 +298,22 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::SignatureVerified(_)
             | R::Time { .. } => "nothing: all is well",
             R::ClockFell { .. } | R::ResetsFell { .. } | R::RestartsFell { .. } => {
-                "attest anew; if it stays so, it is another TPM, or one that was tampered with"
+                "attest again; if the result is the same, it is another TPM, or one that was tampered with"
             }
             R::ClockSetBack => "find out why the TPM lost its power without a shutdown",
             R::ContentsDigestMismatch | R::ContentsMismatch | R::IndexUnwritten => {
-                "find out who has written the index, or write it as it is to be"
+                "find out who wrote the index, or write the expected contents"
             }
-            R::ContentsOffset => "ask for all contents, or have them certified themselves",
+            R::ContentsOffset => {
+                "expect the whole contents, or have the contents certified instead of a digest"
+            }
             R::CreationDataInconsistent(_)
             | R::CreationDataMalformed(_)
             | R::CreationHashMismatch
             | R::TicketHierarchyMismatch
             | R::TicketMalformed(_)
             | R::TicketNull => {
-                "send creation data and ticket as TPM2_Create or TPM2_CreatePrimary gave them for this object"
+                "send creation data and ticket as TPM2_Create or TPM2_CreatePrimary returned them for this object"
             }
             R::CurveUnsupported(_) | R::HashUnsupported(_) | R::SchemeMismatch => {
                 "sign with the key's own scheme, over SHA-256, SHA-384 or SHA-512, on P-256, P-384 or P-521"
@@ -323,35 +326,39 @@ impl<C: Check> Finding for AttestationFinding<C> {
             | R::StructureMalformed(_)
             | R::TypeOther { .. }
             | R::TypeUnreadable(_) => {
-                "send the TPMS_ATTEST of the right command as the TPM gave it"
+                "send the TPMS_ATTEST of the right command as the TPM returned it"
             }
             R::FirmwareMismatch { .. } => {
-                "update the TPM's firmware, or ask for the version that it is to have"
+                "update the TPM's firmware, or correct the expected version"
             }
             R::HashWeak { .. } | R::SignatureHashWeak(_) => {
                 "use SHA-256, SHA-384 or SHA-512 throughout"
             }
             R::IndexMismatch | R::ObjectMismatch => {
-                "send the public area of the very thing that was certified, as the TPM gave it"
+                "send the public area of the certified object or index, as the TPM returned it"
             }
             R::NonceAny | R::NonceEmpty | R::NonceShort { .. } => {
-                "ask with a random nonce of at least 16 bytes"
+                "use a random nonce of at least 16 bytes"
             }
-            R::NonceMismatch => "attest anew with the nonce of this request",
-            R::ObjectAny => "say what the object must be",
+            R::NonceMismatch => "attest again with the nonce of this request",
+            R::ObjectAny => "set the profile that the object must have",
             R::ObjectElsewhere | R::ParentMismatch => "make the object below the given parent",
-            R::OutsideInfoMismatch => "make the object with the outsideInfo that was asked for",
-            R::SelectionAny(_) => "say which registers are asked for",
+            R::OutsideInfoMismatch => "make the object with the expected outsideInfo",
+            R::SelectionAny(_) => "set the registers that must be quoted",
             R::SelectionEmpty | R::SelectionMismatch { .. } => {
                 "quote the registers that were asked for"
             }
             R::SignatureRefused(_) | R::SignatureUnreadable(_) | R::Unverifiable(_) => {
-                "send the TPMT_SIGNATURE of this very attestation, and the public area of the key that made it"
+                "send the TPMT_SIGNATURE of this attestation, and the public area of the key that made it"
             }
-            R::SignerMismatch => "attest with the key that stands in this place of this TPM",
+            R::SignerMismatch => "attest with this key of this TPM, below the given parent",
             R::TicketOfNullHierarchy => "make the object below another hierarchy",
-            R::TimesDiffer => "attest anew; if it stays so, do not rely on the TPM's clock",
-            R::Unsupported(_) => "use SHA-256, SHA-384 or SHA-512, and keys as the TPM gave them",
+            R::TimesDiffer => {
+                "attest again; if the result is the same, do not rely on the TPM's clock"
+            }
+            R::Unsupported(_) => {
+                "use SHA-256, SHA-384 or SHA-512, and keys as the TPM returned them"
+            }
         }
     }
 }
@@ -370,60 +377,60 @@ impl fmt::Display for AttestationReason {
             Self::ClockAdvanced { by } => write!(f, "{by} ms later"),
             Self::ClockFell { by } => write!(f, "{by} ms earlier"),
             Self::ClockSetBack => {
-                f.write_str("set back, as the TPM says after a reset in disorder")
+                f.write_str("set back after a shutdown that was not orderly, as the TPM reports")
             }
-            Self::ContentsByDigest => f.write_str("those asked for, by their digest"),
+            Self::ContentsByDigest => f.write_str("as expected, by their digest"),
             Self::ContentsDigestMismatch => {
-                f.write_str("the index holds something else, by its digest")
+                f.write_str("the index has other contents, by its digest")
             }
             Self::ContentsMismatch => {
-                f.write_str("the index holds something else, or it was read elsewhere")
+                f.write_str("the index has other contents, or they were read from another offset")
             }
             Self::ContentsOffset => {
-                f.write_str("it is the digest of all contents, not of some from an offset")
+                f.write_str("it covers the whole contents, not those from an offset")
             }
             Self::CreationDataInconsistent(how) => f.write_str(how),
             Self::CreationDataMalformed(error) => write!(f, "not a TPMS_CREATION_DATA: {error}"),
             Self::CreationHashMismatch => f.write_str("the given creation data has another hash"),
             Self::CurveUnsupported(curve) => write!(f, "{curve} is not supported"),
             Self::DigestMismatch => f.write_str("the given values have another digest"),
-            Self::DigestSize(hash) => write!(f, "it is no digest of {hash}"),
+            Self::DigestSize(hash) => write!(f, "its size is not that of a {hash} digest"),
             Self::Firmware(found) => write!(f, "{found:#018x}"),
             Self::FirmwareMismatch { expected, found } => {
                 write!(f, "{found:#018x}, not {expected:#018x}")
             }
             Self::HashUnsupported(hash) => write!(f, "{hash} is not supported"),
-            Self::HashWeak { what, hash } => write!(f, "{what} is of {hash}, which is weak"),
-            Self::IndexMismatch => f.write_str("it is of an index with another public area"),
-            Self::IndexUnwritten => f.write_str("it was never written: its Name says so"),
+            Self::HashWeak { what, hash } => write!(f, "{what} uses {hash}, which is weak"),
+            Self::IndexMismatch => f.write_str("it certifies an index with another public area"),
+            Self::IndexUnwritten => f.write_str("it was never written, as its attributes show"),
             Self::MagicWrong => {
                 f.write_str("it does not begin with TPM_GENERATED_VALUE: no TPM made it")
             }
-            Self::NonceAny => f.write_str("no nonce was asked for: it may be of any time"),
+            Self::NonceAny => f.write_str("no nonce was required: the attestation may be old"),
             Self::NonceEmpty => {
-                f.write_str("an empty nonce shows nothing about when the attestation was made")
+                f.write_str("an empty nonce does not prove when the attestation was made")
             }
             Self::NonceMismatch => {
-                f.write_str("it does not carry the nonce: it was made for another request")
+                f.write_str("it does not contain the nonce: it was made for another request")
             }
             Self::NonceShort { bytes } => write!(f, "a nonce of {bytes} bytes may repeat"),
-            Self::ObjectAny => f.write_str("any object was taken: it may be able to leave the TPM"),
+            Self::ObjectAny => {
+                f.write_str("any object was accepted: it may be able to leave the TPM")
+            }
             Self::ObjectAttestationKey => {
                 f.write_str("a restricted signing key that cannot leave its TPM")
             }
-            Self::ObjectElsewhere => {
-                f.write_str("the object stands elsewhere than below the given parent")
-            }
-            Self::ObjectMismatch => f.write_str("it is of an object with another public area"),
+            Self::ObjectElsewhere => f.write_str("the object is not a child of the given parent"),
+            Self::ObjectMismatch => f.write_str("it certifies an object with another public area"),
             Self::OutsideInfoMismatch => f.write_str("the object was made with other outsideInfo"),
-            Self::ParentMismatch => f.write_str("made elsewhere than below the given parent"),
+            Self::ParentMismatch => f.write_str("it was not made below the given parent"),
             Self::Reset { times } => write!(f, "reset {times} times since"),
             Self::ResetsFell { by } => write!(f, "{by} resets fewer than before"),
             Self::Restarted { times } => write!(f, "restarted {times} times since"),
             Self::RestartsFell { by } => write!(f, "{by} restarts fewer than before"),
             Self::SchemeMismatch => f.write_str("its scheme is not the key's"),
             Self::Selection(quoted) => quoted.fmt(f),
-            Self::SelectionAny(quoted) => write!(f, "any selection was taken: {quoted}"),
+            Self::SelectionAny(quoted) => write!(f, "any selection was accepted: {quoted}"),
             Self::SelectionEmpty => f.write_str("it quotes no register"),
             Self::SelectionMismatch { asked, quoted } => {
                 write!(f, "it quotes {quoted}, not {asked}")
@@ -432,31 +439,28 @@ impl fmt::Display for AttestationReason {
             Self::SignatureRefused(error) => error.fmt(f),
             Self::SignatureUnreadable(error) => write!(f, "not a TPMT_SIGNATURE: {error}"),
             Self::SignatureVerified(scheme) => f.write_str(scheme.name()),
-            Self::SignerMismatch => {
-                f.write_str("it does not name this key in this place: another key, or another TPM")
-            }
+            Self::SignerMismatch => f.write_str(
+                "the signer's qualified name does not match: another key, or another TPM",
+            ),
             Self::StructureMalformed(error) => write!(f, "not a TPMS_ATTEST: {error}"),
-            Self::TicketHierarchyMismatch => {
-                f.write_str("it is of another hierarchy than the parent")
-            }
+            Self::TicketHierarchyMismatch => f.write_str("its hierarchy is not the parent's"),
             Self::TicketMalformed(error) => write!(f, "not a TPMT_TK_CREATION: {error}"),
             Self::TicketNull => f.write_str("it is the NULL ticket, which proves nothing"),
             Self::TicketOfNullHierarchy => {
-                f.write_str("of the NULL hierarchy, which ends with each reset")
+                f.write_str("it is of the NULL hierarchy, which does not survive a reset")
             }
             Self::Time {
                 since_start,
                 in_all,
             } => write!(f, "{since_start} ms since its start, {in_all} ms in all"),
-            Self::TimesDiffer => f.write_str("head and body tell two times"),
+            Self::TimesDiffer => f.write_str("the clock values in head and body differ"),
             Self::TypeOther { found, wanted } => write!(f, "{found} is not {wanted}"),
             Self::TypeUnreadable(error) | Self::Unsupported(error) | Self::Unverifiable(error) => {
                 error.fmt(f)
             }
-            Self::ValuesNamedOtherwise { named, quoted } => write!(
-                f,
-                "the given values are said to be of {named}, not of {quoted}"
-            ),
+            Self::ValuesNamedOtherwise { named, quoted } => {
+                write!(f, "the given values are for {named}, not for {quoted}")
+            }
             Self::ValuesSize { expected, found } => write!(
                 f,
                 "{found} bytes of register values, not the {expected} of the selection"
@@ -465,11 +469,11 @@ impl fmt::Display for AttestationReason {
     }
 }
 
-/// Ends a check with what it found.
+/// Records the outcome of a check.
 pub(super) trait Found<C> {
     fn found(&mut self, check: C, reason: AttestationReason);
 
-    /// The same if a condition is not met.
+    /// Records success if `holds`, and `reason` otherwise.
     fn unless(&mut self, holds: bool, check: C, reason: AttestationReason);
 }
 

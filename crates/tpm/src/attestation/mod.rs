@@ -1,4 +1,4 @@
-//! The checks of attestations: one module a type, and here what is judged of all of them.
+//! The checks of attestations: one module per type, and the parts common to all.
 
 mod certify;
 mod creation;
@@ -36,13 +36,13 @@ pub use time::{TimeCheck, TimePolicy, check_time};
 /// An attestation and its signature, as a device sends them.
 #[derive(Clone, Copy, Debug)]
 pub struct AttestationEvidence<'a> {
-    /// The `TPMS_ATTEST`, as received: the signature is over these bytes.
+    /// The `TPMS_ATTEST` as received. The signature covers exactly these bytes.
     pub attest: &'a [u8],
     /// The `TPMT_SIGNATURE`, as received.
     pub signature: &'a [u8],
 }
 
-/// What a verifier asks of an attestation, whatever its type.
+/// A verifier's requirements common to all types of attestation.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -54,21 +54,21 @@ pub struct AttestationEvidence<'a> {
 /// let nonce = include_bytes!("../../tests/vectors/rsa2048/quote.nonce.bin");
 /// let mut policy = AttestationPolicy::new(nonce, RING);
 /// policy.qualified_signer = Some(&place);
-/// assert!(policy.last_seen.is_none()); // nothing was accepted from this key before
+/// No attestation by this key has been accepted before.
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AttestationPolicy<'a> {
-    /// The nonce that was sent to the device for this attestation; `None` takes any, with a warning: such
-    /// an attestation may be of any time.
+    /// The nonce that was sent to the device for this attestation. `None` accepts any nonce, with a
+    /// warning: the attestation may be old.
     pub nonce: Option<&'a [u8]>,
     /// The attestation key's qualified name; `None` leaves `qualifiedSigner` unchecked.
     pub qualified_signer: Option<&'a QualifiedName>,
-    /// Clock and counters of the last attestation that was accepted from this key.
+    /// Clock and counters of the last accepted attestation by this key.
     pub last_seen: Option<TpmsClockInfo>,
-    /// Which attestation keys are taken.
+    /// The accepted attestation keys.
     pub key_policy: AttestationKeyPolicy,
     /// The signature algorithms to verify with, such as those of
     /// [`keyproof_x509::algorithms`].
@@ -76,8 +76,8 @@ pub struct AttestationPolicy<'a> {
 }
 
 impl<'a> AttestationPolicy<'a> {
-    /// A nonce and the algorithms; of any key of the default policy, wherever it stands and whatever was seen before. What is known
-    /// beside that is set afterwards.
+    /// Creates a policy with the default key policy, which leaves the key's qualified name and
+    /// earlier clock values unchecked. Set the other fields afterwards.
     pub fn new(nonce: &'a [u8], algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
         Self {
             nonce: Some(nonce),
@@ -89,10 +89,10 @@ impl<'a> AttestationPolicy<'a> {
     }
 }
 
-/// What an object stands below.
+/// The parent of an object.
 #[derive(Clone, Copy, Debug)]
 pub enum ObjectParent<'a> {
-    /// A hierarchy: it is a primary object.
+    /// A hierarchy: the object is a primary object.
     Hierarchy(Hierarchy),
     /// Another object.
     Object {
@@ -104,7 +104,7 @@ pub enum ObjectParent<'a> {
 }
 
 impl ObjectParent<'_> {
-    /// The qualified name of an object in this place.
+    /// Computes the qualified name of `object` under this parent.
     fn qualified_name_of(&self, object: &TpmtPublic) -> Result<QualifiedName, TpmError> {
         match self {
             ObjectParent::Hierarchy(hierarchy) => QualifiedName::of_primary(*hierarchy, object),
@@ -113,9 +113,9 @@ impl ObjectParent<'_> {
     }
 }
 
-/// The checks that each type of attestation has, beside its own.
+/// The checks common to all types of attestation.
 trait AttestationCheck: Check {
-    /// The type that is taken, or the types.
+    /// The accepted attestation types.
     const TYPES: &'static [AttestType];
     /// The type in words.
     const WHAT: &'static str;
@@ -131,7 +131,7 @@ trait AttestationCheck: Check {
     const CLOCK: Self;
 }
 
-/// Declares the checks of a type of attestation: its own, between those that all have.
+/// Declares the checks of one type of attestation: its own, between the common ones.
 macro_rules! attestation_checks {
     (
         $(#[$meta:meta])*
@@ -146,24 +146,24 @@ macro_rules! attestation_checks {
                 /// `attesting-key`: the public area is that of an attestation key
                 /// ([`AttestationKeyPolicy::check`](crate::AttestationKeyPolicy::check)).
                 AttestingKey = "attesting-key", "a restricted signing key that cannot leave its TPM";
-                /// `signature`: it verifies over the received bytes, by the key's own scheme.
+                /// `signature`: it verifies over the received bytes, under the key's own scheme.
                 Signature = "signature", "it verifies";
                 /// `magic`: the attestation begins with `TPM_GENERATED_VALUE`.
                 Magic = "magic", "made by a TPM";
-                /// `type`: it is of this type.
+                /// `type`: it is an attestation of this type.
                 Type = "type", $what;
-                /// `structure`: it is one `TPMS_ATTEST`, with nothing left over.
+                /// `structure`: it is a `TPMS_ATTEST` without trailing bytes.
                 Structure = "structure", "one TPMS_ATTEST";
-                /// `extra-data`: it carries the nonce.
+                /// `extra-data`: it contains the nonce.
                 ExtraData = "extra-data", "it carries the nonce";
                 $($(#[$own_meta])* $own = $text, $well;)*
-                /// `weak-hashes`: neither signature nor Name nor anything attested is of a weak hash.
+                /// `weak-hashes`: the signature, the Names and the attested data use no weak hash.
                 WeakHashes = "weak-hashes", "no hash is weak";
-                /// `qualified-signer`: it names the key, in its place in the TPM.
+                /// `qualified-signer`: it contains the key's qualified name.
                 QualifiedSigner = "qualified-signer", "the key, in its place in the TPM";
-                /// `reset-counters`: the TPM's resets and restarts have not gone back.
+                /// `reset-counters`: the counters of resets and restarts did not go backwards.
                 ResetCounters = "reset-counters", "neither reset nor restarted since";
-                /// `clock`: the TPM's clock has not gone back.
+                /// `clock`: the TPM's clock did not go backwards.
                 Clock = "clock", "it has not gone back";
             }
         }
@@ -186,7 +186,7 @@ macro_rules! attestation_checks {
 }
 use attestation_checks;
 
-/// What is asked of every attestation.
+/// The requirements common to all attestations, including quotes.
 struct Asked<'a> {
     nonce: Option<&'a [u8]>,
     signer: Option<Result<Cow<'a, [u8]>, TpmError>>,
@@ -209,14 +209,14 @@ impl<'a> From<&'a AttestationPolicy<'a>> for Asked<'a> {
     }
 }
 
-/// An attestation that could be read, and the hash that it was signed with, if its signature could.
+/// A parsed attestation, with the hash of its signature if that could be parsed.
 struct ReadAttestation {
     attest: TpmsAttest,
     signed_hash: Option<HashAlgorithm>,
 }
 
-/// Judges key, signature and form; `None` if there is nothing of this type to judge further, which
-/// has failed `type` or `structure`.
+/// Checks key, signature and form. Returns `None` if there is no attestation of this type; then the
+/// check `type` or `structure` has failed.
 fn read<C: AttestationCheck>(
     report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
@@ -235,7 +235,7 @@ fn read<C: AttestationCheck>(
         })
 }
 
-/// Judges what stands around the body; `hashes` are those that the body rests on.
+/// Checks the fields common to all types. `hashes` are the hashes that the body depends on.
 fn check_frame<C: AttestationCheck>(
     report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
@@ -251,7 +251,7 @@ fn check_frame<C: AttestationCheck>(
     check_clock(report, &attest.clock_info, asked.last_seen);
 }
 
-/// For the checks of a body that there is none of.
+/// The reason given for body checks when there is no body.
 const NOTHING_TO_READ: &str = "not judged: there is no attestation of this type to read";
 
 fn check_key<C: AttestationCheck>(
@@ -269,7 +269,7 @@ fn check_key<C: AttestationCheck>(
     }
 }
 
-/// Returns the hash that was signed with, if the signature can be read at all.
+/// Returns the hash of the signature, if the signature can be parsed.
 fn check_signature<C: AttestationCheck>(
     report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
@@ -294,7 +294,7 @@ fn check_signature<C: AttestationCheck>(
     Some(signature.hash())
 }
 
-/// Verifies by the one scheme that key and signature agree on.
+/// Verifies the signature if its scheme is the key's.
 fn verify(
     ak: &TpmtPublic,
     message: &[u8],
@@ -325,7 +325,7 @@ fn verify(
                 Cow::Borrowed(&signature[..]),
             )
         }
-        // The salt is as long as the hash, or on some TPMs as long as there is room (Part 1, B.7).
+        // The salt has the size of the hash or, on some TPMs, the maximum size (Part 1, B.7).
         (PublicKey::Rsa(key), TpmtSignature::Rsapss { hash, signature })
             if key.scheme == Some(RsaScheme::Rsapss(*hash)) =>
         {
@@ -358,7 +358,7 @@ fn sha2(hash: HashAlgorithm) -> Result<Hash, AttestationReason> {
     }
 }
 
-/// Magic and type are judged even where the rest cannot be read.
+/// Checks magic and type, even if the rest cannot be parsed.
 fn check_head<C: AttestationCheck>(report: &mut AttestationReport<C>, attest: &[u8]) {
     let mut reader = Reader::new(attest);
     report.unless(
@@ -413,7 +413,7 @@ fn check_nonce<C: AttestationCheck>(
     report.found(C::EXTRA_DATA, reason);
 }
 
-/// Fewer bytes than this may repeat.
+/// The nonce size, in bytes, below which nonces may repeat.
 const USUAL_NONCE: usize = 16;
 
 fn check_hashes<C: AttestationCheck>(
@@ -444,7 +444,7 @@ fn check_signer<C: AttestationCheck>(
 ) {
     let check = C::QUALIFIED_SIGNER;
     match expected {
-        None => report.not_asked(check, "it was not said where the key stands"),
+        None => report.not_asked(check, "the key's qualified name was not given"),
         Some(Ok(expected)) => report.unless(
             **expected == *attest.qualified_signer,
             check,
@@ -454,7 +454,7 @@ fn check_signer<C: AttestationCheck>(
     }
 }
 
-/// Resets first, then restarts, which a reset sets back to zero.
+/// Compares resets first: a reset sets the restart counter to zero.
 fn check_counters<C: AttestationCheck>(
     report: &mut AttestationReport<C>,
     now: &TpmsClockInfo,
@@ -485,8 +485,8 @@ fn check_counters<C: AttestationCheck>(
     report.found(check, reason);
 }
 
-/// A TPM that lost its power in disorder may set its clock back to what it last stored, and says so
-/// until it has passed the highest value that it reported.
+/// After a loss of power without shutdown, a TPM may set its clock back to the last stored value.
+/// Until the clock exceeds the highest value reported before, the TPM reports it as not safe.
 fn check_clock<C: AttestationCheck>(
     report: &mut AttestationReport<C>,
     now: &TpmsClockInfo,
@@ -508,8 +508,8 @@ fn check_clock<C: AttestationCheck>(
     report.found(check, reason);
 }
 
-/// How far a counter went; outside the endorsement and platform hierarchies an unknown constant is
-/// added to it, so that it may wrap.
+/// Returns how far a counter advanced. Outside the endorsement and platform hierarchies, the TPM
+/// adds an unknown constant to counters, so they may wrap.
 fn advance(from: u32, to: u32) -> i32 {
     to.wrapping_sub(from).cast_signed()
 }

@@ -1,4 +1,5 @@
-//! The check of a certified NV index: whether the TPM with this attestation key has these contents, there.
+//! The check of a certified NV index: whether an index in the attestation key's TPM has given
+//! contents.
 
 use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
@@ -9,22 +10,23 @@ use crate::{
     public::TpmtPublic,
 };
 
-/// What a verifier asks of a certified NV index (`TPM2_NV_Certify`).
+/// A verifier's requirements for a certified NV index (`TPM2_NV_Certify`).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NvCertifyPolicy<'a> {
-    /// What is asked of every attestation.
+    /// The requirements common to all attestations.
     pub attestation: AttestationPolicy<'a>,
-    /// The index that is to be certified.
+    /// The index that must be certified.
     pub index: &'a TpmsNvPublic,
-    /// The contents that it must have; `None` leaves that unchecked.
+    /// The contents that it must have; `None` leaves them unchecked.
     pub contents: Option<&'a [u8]>,
-    /// Where in the index `contents` begins. A digest is of all contents, from 0.
+    /// The offset of `contents` in the index. Must be 0 if the attestation contains a digest, which
+    /// covers the whole contents.
     pub offset: u16,
 }
 
 impl<'a> NvCertifyPolicy<'a> {
-    /// What is asked of every attestation, and the index, whatever its contents. What is known of those is set afterwards.
+    /// Creates a policy that accepts any contents. Set the other fields afterwards.
     pub const fn new(attestation: AttestationPolicy<'a>, index: &'a TpmsNvPublic) -> Self {
         Self {
             attestation,
@@ -38,17 +40,17 @@ impl<'a> NvCertifyPolicy<'a> {
 attestation_checks! {
     /// The checks of a certified NV index, in the order of reports.
     pub NvCertifyCheck of [Nv, NvDigest], "a certified NV index" {
-        /// `index-name`: it is of the index, by its Name.
-        IndexName = "index-name", "the index's";
-        /// `index-written`: the index was written since it was defined.
+        /// `index-name`: it certifies the index, by its Name.
+        IndexName = "index-name", "it matches the index";
+        /// `index-written`: the index has been written since it was defined.
         IndexWritten = "index-written", "it was written";
-        /// `contents`: it has what is given, there; of a digest, all contents have it, by the hash of
-        /// the signature.
-        Contents = "contents", "those asked for";
+        /// `contents`: the index has the given contents at the given offset. For a digest: the
+        /// given contents, hashed with the hash of the signature, match it.
+        Contents = "contents", "as expected";
     }
 }
 
-/// Checks a certified NV index by the key with the public area `ak`.
+/// Checks a certified NV index signed by the key with the public area `ak`.
 pub fn check_nv_certify(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
@@ -65,7 +67,7 @@ pub fn check_nv_certify(
         Attested::Nv(body) => {
             check_index(&mut report, &body.index_name, policy.index);
             match policy.contents {
-                None => report.not_asked(contents, "none were asked for"),
+                None => report.not_asked(contents, "none were expected"),
                 Some(expected) => report.unless(
                     body.offset == policy.offset && *body.nv_contents == *expected,
                     contents,
@@ -118,10 +120,10 @@ fn check_digest(
 ) {
     let check = NvCertifyCheck::Contents;
     let Some(contents) = policy.contents else {
-        return report.not_asked(check, "none were asked for");
+        return report.not_asked(check, "none were expected");
     };
     let Some(hash) = signed_hash else {
-        return report.not_judged(check, "not judged: the signature says no hash");
+        return report.not_judged(check, "not judged: the signature's hash is unknown");
     };
     if policy.offset != 0 {
         return report.found(check, AttestationReason::ContentsOffset);

@@ -1,5 +1,5 @@
-//! The check of a quote: whether this is what the TPM with this attestation key says, now, of these
-//! registers.
+//! The check of a quote: whether the attestation key's TPM reports these PCR values, for this
+//! nonce.
 
 use alloc::vec::Vec;
 
@@ -18,12 +18,12 @@ use crate::{
     public::TpmtPublic,
 };
 
-/// What a device sends.
+/// The evidence that a device sends for a quote.
 ///
 /// ```
 /// use keyproof_tpm::QuoteEvidence;
 ///
-/// // As `tpm2_quote -m ATTEST -s SIGNATURE -o VALUES -F values` writes them.
+/// The files that `tpm2_quote -m ATTEST -s SIGNATURE -o VALUES -F values` writes.
 /// let evidence = QuoteEvidence {
 ///     attest: include_bytes!("../../tests/vectors/rsa2048/quote.tpms_attest.bin"),
 ///     signature: include_bytes!("../../tests/vectors/rsa2048/quote.tpmt_signature.bin"),
@@ -33,29 +33,28 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct QuoteEvidence<'a> {
-    /// The `TPMS_ATTEST`, as received: the signature is over these bytes.
+    /// The `TPMS_ATTEST` as received. The signature covers exactly these bytes.
     pub attest: &'a [u8],
     /// The `TPMT_SIGNATURE`, as received.
     pub signature: &'a [u8],
-    /// The values of the quoted registers, concatenated in the order of the selection, if they are
-    /// known.
+    /// The values of the quoted registers, concatenated in selection order, if available.
     pub pcr_values: Option<&'a [u8]>,
 }
 
-/// What a verifier asks for.
+/// A verifier's requirements for a quote.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QuotePolicy<'a> {
     /// The nonce that was sent to the device for this quote.
     pub nonce: &'a [u8],
-    /// The registers that were asked for; `None` takes any, with a warning.
+    /// The registers that must be quoted; `None` accepts any, with a warning.
     pub selection: Option<&'a TpmlPcrSelection>,
-    /// The attestation key's parent, a primary key of the endorsement hierarchy; `None` leaves
+    /// The attestation key's parent, a primary key of the endorsement hierarchy. `None` leaves
     /// `qualifiedSigner` unchecked.
     pub ek: Option<&'a TpmtPublic>,
-    /// Clock and counters of the last quote that was accepted from this key.
+    /// Clock and counters of the last accepted quote by this key.
     pub last_seen: Option<TpmsClockInfo>,
-    /// Which attestation keys are taken.
+    /// The accepted attestation keys.
     pub key_policy: AttestationKeyPolicy,
     /// The signature algorithms to verify with, such as those of
     /// [`keyproof_x509::algorithms`].
@@ -63,8 +62,8 @@ pub struct QuotePolicy<'a> {
 }
 
 impl<'a> QuotePolicy<'a> {
-    /// A nonce and the algorithms; for any registers, of any key of the default policy, wherever it stands and whatever was seen
-    /// before. What is known beside that is set afterwards:
+    /// Creates a policy with the default key policy, which accepts any registers and leaves the
+    /// key's qualified name and earlier clock values unchecked. Set the other fields afterwards:
     ///
     /// ```
     /// # fn asked(nonce: &[u8], ek: &keyproof_tpm::TpmtPublic) -> Result<(), keyproof_tpm::TpmError> {
@@ -94,18 +93,18 @@ impl<'a> QuotePolicy<'a> {
 attestation_checks! {
     /// The checks of a quote, in the order of reports.
     pub QuoteCheck of [Quote], "a quote" {
-        /// `pcr-selection`: it quotes the registers that were asked for, and at least one.
+        /// `pcr-selection`: it quotes the requested registers, and at least one.
         PcrSelection = "pcr-selection", "it quotes the registers that were asked for";
-        /// `pcr-digest`: its digest is that of the given values, over all banks.
+        /// `pcr-digest`: its digest matches the given values, over all banks.
         PcrDigest = "pcr-digest", "the digest of the given values";
     }
 }
 
-/// Checks a quote by the key with the public area `ak`.
+/// Checks a quote signed by the key with the public area `ak`.
 ///
-/// The whole public area is needed, never the key alone: a key that is not restricted signs forged
-/// attestations, and only the public area, once it is bound to its TPM by a credential or a
-/// certificate, says that it is.
+/// The check needs the whole public area, not just the key: a key that is not restricted signs
+/// forged attestations. Only a public area that a credential or a certificate binds to its TPM
+/// shows that the key is restricted.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -191,7 +190,7 @@ fn check_digest(
 ) {
     let check = QuoteCheck::PcrDigest;
     let Some(hash) = signed_hash else {
-        report.not_judged(check, "not judged: the signature says no hash");
+        report.not_judged(check, "not judged: the signature's hash is unknown");
         return;
     };
     let expected = quote.pcr_select.values_size();

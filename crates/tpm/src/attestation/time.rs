@@ -1,5 +1,5 @@
-//! The check of an attested time: what clock, counters and firmware of the TPM with this attestation key
-//! are, now.
+//! The check of an attested time: clock, counters and firmware version of the attestation key's
+//! TPM.
 
 use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
@@ -10,18 +10,18 @@ use crate::{
     public::TpmtPublic,
 };
 
-/// What a verifier asks of an attested time (`TPM2_GetTime`).
+/// A verifier's requirements for an attested time (`TPM2_GetTime`).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TimePolicy<'a> {
-    /// What is asked of every attestation.
+    /// The requirements common to all attestations.
     pub attestation: AttestationPolicy<'a>,
-    /// The firmware version that the TPM is to have; `None` leaves that unchecked.
+    /// The firmware version that the TPM must have; `None` leaves it unchecked.
     pub firmware_version: Option<u64>,
 }
 
 impl<'a> TimePolicy<'a> {
-    /// What is asked of every attestation; of any firmware. What is known of that is set afterwards.
+    /// Creates a policy that accepts any firmware version. Set the other fields afterwards.
     pub const fn new(attestation: AttestationPolicy<'a>) -> Self {
         Self {
             attestation,
@@ -33,15 +33,15 @@ impl<'a> TimePolicy<'a> {
 attestation_checks! {
     /// The checks of an attested time, in the order of reports.
     pub TimeCheck of [Time], "an attested time" {
-        /// `time-info`: the clock in its body is the one in its head, which is never obfuscated (Part 2,
-        /// 10.12.12); else a warning.
-        TimeInfo = "time-info", "head and body tell one time";
-        /// `firmware-version`: the TPM has the given firmware.
-        FirmwareVersion = "firmware-version", "the one asked for";
+        /// `time-info`: the clock values in body and head match; otherwise it warns. The clock is
+        /// never obfuscated (Part 2, 10.12.12).
+        TimeInfo = "time-info", "the clock values in head and body match";
+        /// `firmware-version`: the TPM has the given firmware version.
+        FirmwareVersion = "firmware-version", "as expected";
     }
 }
 
-/// Checks an attested time by the key with the public area `ak`.
+/// Checks an attested time signed by the key with the public area `ak`.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -57,7 +57,7 @@ attestation_checks! {
 /// # let nonce = &made.extra_data;
 /// let policy = TimePolicy::new(AttestationPolicy::new(nonce, RING));
 /// assert!(check_time(&ak, evidence, &policy).accepted());
-/// // Kept, and handed in with the next one: a clock that went back is refused.
+/// Store the clock and pass it to the next check, which rejects a clock that went backwards.
 /// let last_seen = made.clock_info;
 /// assert!(last_seen.clock > 0);
 /// # }
@@ -83,7 +83,7 @@ pub fn check_time(
     report
 }
 
-/// Counters and firmware of the head may be obfuscated, the clock is not.
+/// Compares only the clock: counters and firmware version in the head may be obfuscated.
 fn check_time_info(
     report: &mut AttestationReport<TimeCheck>,
     attest: &TpmsAttest,
@@ -113,7 +113,7 @@ fn check_firmware(
     let check = TimeCheck::FirmwareVersion;
     let found = body.firmware_version;
     match expected {
-        None => report.not_asked(check, "none was asked for"),
+        None => report.not_asked(check, "none was expected"),
         Some(expected) if expected == found => {
             report.found(check, AttestationReason::Firmware(found));
         }

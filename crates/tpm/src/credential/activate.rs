@@ -22,8 +22,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`TpmError::UnsupportedEndorsementKey`]; [`TpmError::CredentialRefused`] for one that was changed
-/// or made for another key or Name.
+/// [`TpmError::UnsupportedEndorsementKey`]; [`TpmError::CredentialRefused`] for a credential that
+/// was modified, or made for another key or Name.
 pub fn activate(
     provider: &dyn ActivationProvider,
     ek: &TpmtPublic,
@@ -41,7 +41,7 @@ pub fn activate(
     };
     let seed = seed.map_err(|_| TpmError::CredentialRefused)?;
 
-    // The TPM checks the integrity before it decrypts, too.
+    // Like a TPM, verify the integrity before decrypting.
     let id_object = &credential.id_object;
     let expected = integrity(&key, &seed, &id_object.enc_identity, name)?;
     if !bool::from(expected.ct_eq(&id_object.integrity_hmac)) {
@@ -68,7 +68,7 @@ fn agree(
     shared_seed(key, point, &x, &shared_x)
 }
 
-/// The secret behind its size, which is all that there is.
+/// Parses the secret after its size, without trailing bytes.
 fn secret(identity: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, TpmError> {
     let mut reader = Reader::new(identity);
     let secret = Zeroizing::new(reader.sized("TPM2B_DIGEST", limit)?.remainder().to_vec());

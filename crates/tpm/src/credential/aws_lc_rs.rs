@@ -139,7 +139,7 @@ fn aes(key: &[u8]) -> Result<UnboundCipherKey, TpmError> {
     UnboundCipherKey::new(algorithm, key).map_err(refused)
 }
 
-/// Why is not told: it may depend on a secret.
+/// Discards the reason, which may depend on a secret.
 fn refused<E>(_: E) -> TpmError {
     TpmError::Provider
 }

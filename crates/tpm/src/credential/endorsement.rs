@@ -1,4 +1,4 @@
-//! What a credential needs to know of an endorsement key.
+//! The properties of an endorsement key that a credential depends on.
 
 use crate::{
     TpmError,
@@ -13,16 +13,16 @@ use crate::{
 pub(super) struct EndorsementKey<'a> {
     /// Its name algorithm, SHA-256 or SHA-384.
     pub(super) hash: HashAlgorithm,
-    /// The size of its AES keys.
+    /// The size of its AES keys, in bits.
     pub(super) aes_bits: u16,
     pub(super) transport: Transport<'a>,
 }
 
-/// How a seed travels to it.
+/// The method that transports a seed to the key.
 pub(super) enum Transport<'a> {
-    /// By one-pass key agreement on P-256 or P-384.
+    /// One-pass key agreement on P-256 or P-384.
     Ecdh(&'a EccPublic),
-    /// By RSAES-OAEP.
+    /// RSAES-OAEP.
     Oaep,
 }
 
@@ -32,7 +32,8 @@ impl<'a> EndorsementKey<'a> {
             Some(hash @ (HashAlgorithm::Sha256 | HashAlgorithm::Sha384)) => hash,
             _ => return Err(unsupported("name algorithm")),
         };
-        // A key without these would be a storage key that its owner may read with.
+        // Without these attributes, the owner could decrypt with the key outside
+        // `TPM2_ActivateCredential`.
         if !public
             .object_attributes
             .contains(ObjectAttributes::RESTRICTED | ObjectAttributes::DECRYPT)

@@ -17,20 +17,20 @@ use crate::{
     wire::{Buffer, put_sized},
 };
 
-/// The label of seeds for credentials; KDFe and OAEP both take it with its terminating zero.
+/// The label of credential seeds. KDFe and OAEP both include its terminating zero.
 pub(super) const IDENTITY: &str = "IDENTITY";
 pub(super) const IDENTITY_WITH_ZERO: &[u8] = b"IDENTITY\0";
 
-/// A scalar drawn at random misses its range once in 2^32 times at worst.
+/// A random scalar is out of range with a probability of at most 2^-32.
 const SCALAR_DRAWS: usize = 8;
 
-/// Makes a credential: `secret` comes back only from the TPM that has `ek`, and only for an
-/// object there with the Name `name`.
+/// Makes a credential: only the TPM that has `ek` can return `secret`, and only if it has an object
+/// with the Name `name`.
 ///
-/// `random` fills a slice with random bytes; it is asked for the seed of an RSA key, as long as the
-/// name algorithm's digests, or for the ephemeral private key of an EC key, as long as a coordinate, which
-/// may take several draws. Everything after that is deterministic, but for the padding of RSAES-OAEP, which is the
-/// provider's.
+/// `random` fills a slice with random bytes. For an RSA key it generates the seed, one digest of
+/// the name algorithm long. For an EC key it generates the ephemeral private key, one coordinate
+/// long, and may be called several times. All later steps are deterministic, except for the
+/// RSAES-OAEP padding, whose randomness is the provider's.
 ///
 /// ```
 /// # #[cfg(all(feature = "activate", feature = "aws-lc-rs"))] {
@@ -39,10 +39,10 @@ const SCALAR_DRAWS: usize = 8;
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
 /// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
 /// # let mut random = |bytes: &mut [u8]| Ok::<(), core::convert::Infallible>(bytes.fill(7));
-/// // `random` is such as `getrandom::fill`: if it fails, so does this.
+/// For example `getrandom::fill`; its errors are returned.
 /// let credential = make_credential(&AwsLcRs, &ek, &ak, b"a secret of up to 32 bytes", &mut random)?;
 /// let file = credential.to_bytes(); // for `tpm2_activatecredential`
-/// // What the TPM does, here in software.
+/// The TPM's part, here in software.
 /// let private = include_bytes!("../../tests/vectors/software/eccp256.ek.pkcs8.der");
 /// assert_eq!(*activate(&AwsLcRs, &ek, private, &ak, &credential)?, b"a secret of up to 32 bytes");
 /// # assert!(!file.is_empty());
@@ -52,7 +52,7 @@ const SCALAR_DRAWS: usize = 8;
 ///
 /// # Errors
 ///
-/// [`CredentialError::Random`] with what `random` returns: there is no credential then. Else [`CredentialError::Tpm`] with
+/// [`CredentialError::Random`] with the error of `random`. Otherwise [`CredentialError::Tpm`] with
 /// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::UnsupportedPublicKey`],
 /// [`TpmError::SecretSize`] or [`TpmError::Provider`].
 pub fn make_credential<E>(
@@ -80,8 +80,8 @@ pub fn make_credential<E>(
     })
 }
 
-/// The part of [`make_credential`] after the seed: encrypts `secret` and binds it to `name`
-/// (Part 1, "Credential Protection").
+/// Performs the steps of [`make_credential`] after the seed: encrypts `secret` and binds it to
+/// `name` (Part 1, "Credential Protection").
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ pub fn protect(
     })
 }
 
-/// The key that encrypts the secret.
+/// Derives the key that encrypts the secret.
 pub(super) fn storage_key(
     key: &EndorsementKey<'_>,
     seed: &[u8],
@@ -113,7 +113,7 @@ pub(super) fn storage_key(
     kdfa(key.hash, seed, "STORAGE", name.as_bytes(), key.aes_bits)
 }
 
-/// The HMAC over the encrypted secret and the Name.
+/// Computes the HMAC over the encrypted secret and the Name.
 pub(super) fn integrity(
     key: &EndorsementKey<'_>,
     seed: &[u8],
@@ -126,7 +126,7 @@ pub(super) fn integrity(
     hmac(key.hash, &hmac_key, &[enc_identity, name.as_bytes()])
 }
 
-/// The seed that both sides derive from a shared point.
+/// Derives the seed from a shared point, as both sides do.
 pub(super) fn shared_seed(
     key: &EndorsementKey<'_>,
     point: &EccPublic,
@@ -143,7 +143,7 @@ pub(super) fn shared_seed(
     )
 }
 
-/// The seed, and the ephemeral point that it is derived from.
+/// The seed, and the ephemeral public point.
 type Agreed = (Zeroizing<Vec<u8>>, Vec<u8>);
 
 fn agree<E>(
@@ -175,7 +175,8 @@ fn agree<E>(
     Ok((shared_seed(key, point, x, &agreement.shared_x)?, ephemeral))
 }
 
-/// A TPM returns nothing longer than the digests of the endorsement key's name algorithm.
+/// Rejects a secret that a TPM would not return: one longer than a digest of the endorsement key's
+/// name algorithm.
 fn check_secret(key: &EndorsementKey<'_>, secret: &[u8]) -> Result<(), TpmError> {
     let limit = key.hash.digest_size();
     if (1..=limit).contains(&secret.len()) {

@@ -1,5 +1,5 @@
-//! Credentials: a secret that only the TPM with one endorsement key opens, and only for an object
-//! with one Name.
+//! Credentials: secrets that only the TPM with a given endorsement key can open, and only for an
+//! object with a given Name.
 
 #[cfg(feature = "activate")]
 mod activate;
@@ -25,41 +25,41 @@ pub use make::{make_credential, protect};
 pub use provider::ActivationProvider;
 pub use provider::{Agreement, CredentialProvider};
 
-/// What `TPM2_MakeCredential` returns and `TPM2_ActivateCredential` takes.
+/// The output of `TPM2_MakeCredential` and input of `TPM2_ActivateCredential`.
 ///
-/// As a [`Structure`] it is a credential file of tpm2-tools: `badcc0de 00000001`, then
+/// Its [`Structure`] encoding is a credential file of tpm2-tools: `badcc0de 00000001`, then
 /// `TPM2B_ID_OBJECT`, then `TPM2B_ENCRYPTED_SECRET`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// The secret, encrypted, and what binds it to a Name.
+    /// The encrypted secret, and the HMAC that binds it to a Name.
     pub id_object: TpmsIdObject,
-    /// The seed of its keys, encrypted to the endorsement key.
+    /// The seed from which its keys derive, encrypted to the endorsement key.
     pub encrypted_secret: EncryptedSecret,
 }
 
 /// `TPMS_ID_OBJECT` (Part 2, 12.4.2).
 ///
-/// [`Structure::parse_sized`] reads its `TPM2B_ID_OBJECT` form (12.4.3).
+/// [`Structure::parse_sized`] parses its `TPM2B_ID_OBJECT` form (12.4.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsIdObject {
     /// HMAC over the encrypted secret and the Name.
     pub integrity_hmac: Buffer,
-    /// The secret with its size in front, encrypted; at most 66 bytes.
+    /// The secret after its size, encrypted; at most 66 bytes.
     pub enc_identity: Buffer,
 }
 
 /// The content of a `TPM2B_ENCRYPTED_SECRET` (Part 2, 11.4.33), which [`Structure::parse_sized`]
-/// reads: an RSA ciphertext, or an ephemeral point (`TPMS_ECC_POINT`). At most 512 bytes.
+/// parses: an RSA ciphertext, or an ephemeral point (`TPMS_ECC_POINT`). At most 512 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptedSecret(pub Buffer);
 
-/// How tpm2-tools marks its credential files: a magic number and a version.
+/// The header of tpm2-tools' credential files: a magic number and a version.
 const FILE_HEADER: [u8; 8] = [0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1];
 
 /// The largest `TPM2B_DIGEST`, with its size.
 const MAX_IDENTITY: usize = 2 + 64;
 
-/// A ciphertext of a 4096-bit modulus.
+/// The size of a ciphertext under a 4096-bit modulus.
 const MAX_ENCRYPTED_SECRET: usize = 512;
 
 impl Wire for Credential {
@@ -126,7 +126,7 @@ impl Wire for EncryptedSecret {
     }
 }
 
-/// All that is left: at least one byte, and at most `limit`.
+/// Takes all remaining bytes: at least one, and at most `limit`.
 fn remainder(
     reader: &mut Reader<'_>,
     what: &'static str,

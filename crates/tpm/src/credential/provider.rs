@@ -1,4 +1,4 @@
-//! The cryptography of credentials that the caller brings.
+//! The cryptography of credentials, supplied by the caller.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -10,17 +10,17 @@ use crate::{
     algorithm::{EccCurve, HashAlgorithm},
 };
 
-/// What making a credential needs beside hashes.
+/// The operations that making a credential needs, other than hashes.
 ///
-/// With the feature `aws-lc-rs` there is an implementation, `AwsLcRs`. Without it all of this crate
-/// but credentials works, and an embedder may bring its own. A method that fails, for whatever
-/// reason, returns [`TpmError::Provider`].
+/// The feature `aws-lc-rs` adds the implementation `AwsLcRs`. Without it, everything in this crate
+/// except credentials works, and an embedder may supply its own. Methods return
+/// [`TpmError::Provider`] for any failure.
 pub trait CredentialProvider {
-    /// RSAES-OAEP (RFC 8017 section 7.1.1) with the key of a DER SubjectPublicKeyInfo; `hash` is
-    /// SHA-256 or SHA-384, for the label and for MGF1 alike.
+    /// Encrypts with RSAES-OAEP (RFC 8017 section 7.1.1) under a DER SubjectPublicKeyInfo. `hash`
+    /// is SHA-256 or SHA-384, for both the label and MGF1.
     ///
-    /// The padding's randomness is the provider's own: it is the one thing in a credential that is
-    /// not an argument.
+    /// The provider generates the padding's randomness. It is the only randomness in a credential
+    /// that the caller does not supply.
     ///
     /// # Errors
     ///
@@ -33,17 +33,17 @@ pub trait CredentialProvider {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, TpmError>;
 
-    /// ECDH on P-256 or P-384 between a private key, a big-endian scalar as long as a coordinate,
-    /// and an uncompressed point, which it must check to be on the curve.
+    /// Performs ECDH on P-256 or P-384 between a private key, a big-endian scalar of one
+    /// coordinate's size, and an uncompressed point. Must check that the point is on the curve.
     ///
     /// # Errors
     ///
-    /// [`TpmError::Provider`], also for a scalar that is not a private key.
+    /// [`TpmError::Provider`], including for a scalar that is not a valid private key.
     fn ecdh(&self, curve: EccCurve, private_key: &[u8], peer: &[u8])
     -> Result<Agreement, TpmError>;
 
-    /// AES in cipher feedback mode of whole blocks (SP 800-38A section 6.3), with a zero IV, in
-    /// place; the key has 16, 24 or 32 bytes.
+    /// Encrypts in place with AES in cipher feedback mode of whole blocks (SP 800-38A section 6.3)
+    /// and a zero IV. The key has 16, 24 or 32 bytes.
     ///
     /// # Errors
     ///
@@ -51,11 +51,11 @@ pub trait CredentialProvider {
     fn aes_cfb_encrypt(&self, key: &[u8], data: &mut [u8]) -> Result<(), TpmError>;
 }
 
-/// The outcome of a key agreement.
+/// The result of a key agreement.
 pub struct Agreement {
-    /// The private key's own point, uncompressed.
+    /// The public point of the private key, uncompressed.
     pub public_key: Vec<u8>,
-    /// The shared point's x coordinate, as long as the curve's coordinates.
+    /// The shared point's x coordinate, padded to the curve's coordinate size.
     pub shared_x: Zeroizing<Vec<u8>>,
 }
 
@@ -67,7 +67,8 @@ impl fmt::Debug for Agreement {
     }
 }
 
-/// What opening a credential in software needs beside hashes. Private keys are PKCS#8 DER.
+/// The operations that opening a credential in software needs, other than hashes. Private keys are
+/// PKCS#8 DER.
 #[cfg(feature = "activate")]
 pub trait ActivationProvider {
     /// The inverse of [`CredentialProvider::rsa_oaep_encrypt`].
@@ -83,8 +84,8 @@ pub trait ActivationProvider {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TpmError>;
 
-    /// ECDH on P-256 or P-384 with an uncompressed point, which it must check to be on the curve;
-    /// the shared x coordinate.
+    /// Returns the shared x coordinate of ECDH on P-256 or P-384 with an uncompressed point. Must
+    /// check that the point is on the curve.
     ///
     /// # Errors
     ///

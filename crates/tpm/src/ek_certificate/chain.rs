@@ -1,4 +1,4 @@
-//! From an endorsement certificate to a manufacturer's root, by the path search of `keyproof-x509`.
+//! The path from an endorsement certificate to a manufacturer's root, found by `keyproof-x509`.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -12,7 +12,8 @@ use super::{
     extensions::{ALSO_UNDERSTOOD, EK_CERTIFICATE_USE},
 };
 
-/// Builds the chain of a certificate: says where it ends and how long it is, and what there is to warn of, or why there is none.
+/// Searches the chain of a certificate. Reports its root, its length and warnings, or why there is
+/// none.
 pub(super) fn build(
     certificate: &Certificate<'_>,
     policy: &EkCertificatePolicy<'_>,
@@ -35,7 +36,7 @@ pub(super) fn build(
         (None, Some(root)) if report.accepted() => {
             let chain = EkCertificateFinding::Chain {
                 root: root.subject.clone(),
-                // All but the certificate itself and the root.
+                // The walk also contains the certificate itself and the root.
                 intermediates: report.walk().len().saturating_sub(2),
             };
             let warnings = report
@@ -52,7 +53,7 @@ pub(super) fn build(
             certificate: whose(&report, refusal.at),
             reason: refusal.reason.clone(),
         }]),
-        // Whatever is refused says why.
+        // A rejected path always has a refusal; this is a fallback.
         (None, _) => Vec::from([EkCertificateFinding::ChainRefused {
             certificate: whose(&report, 0),
             reason: Reason::BudgetSpent,
@@ -60,8 +61,8 @@ pub(super) fn build(
     }
 }
 
-/// That a certificate which needs no chain is revoked: by the list of an issuer that is known, trusted or not, if that is what
-/// refuses the path to it. Whatever else does hides it.
+/// Reports a certificate on the allow-list that an issuer's CRL revokes. The issuer may be among
+/// the roots or the intermediates. Any other reason to reject the path to it hides the revocation.
 pub(super) fn revocation(
     certificate: &Certificate<'_>,
     policy: &EkCertificatePolicy<'_>,
@@ -79,7 +80,7 @@ pub(super) fn revocation(
     })
 }
 
-/// A certificate of the walk. The endorsement certificate's own subject is empty, as a rule.
+/// Describes a certificate of the walk. The subject of an endorsement certificate is usually empty.
 fn whose(report: &PathReport, at: usize) -> String {
     match report.walk().get(at) {
         Some(step) => match step.place {

@@ -1,4 +1,4 @@
-//! The CA certificates that a TPM carries beside its endorsement certificate.
+//! The CA certificates that a TPM stores beside its endorsement certificate.
 
 use alloc::{string::ToString, vec::Vec};
 
@@ -7,9 +7,11 @@ use keyproof_x509::{Certificate, pem_bundle};
 use super::stored;
 use crate::TpmError;
 
-/// The CA certificates between an endorsement certificate and its root that the device itself hands over,
-/// as Intel's on-die CA has them in NV memory from 0x01C00100 on; serial numbers may have octets to spare, as those of some of
-/// STMicroelectronics' CAs have. Nobody trusts them: they may be links of a chain, never its end.
+/// The CA certificates between an endorsement certificate and its root, as sent by the device.
+///
+/// For example, Intel's on-die CA stores them in NV memory from 0x01C00100 on. Serial numbers may
+/// be padded with redundant octets, as some of STMicroelectronics' CAs do. The certificates are
+/// untrusted: a chain may contain them but never end with one.
 ///
 /// ```
 /// use keyproof_tpm::{EkChain, pem_bundle};
@@ -17,22 +19,22 @@ use crate::TpmError;
 /// # let intermediate = include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der");
 /// let chain = EkChain::from_der(intermediate)?;
 /// assert_eq!(chain.certificates().count(), 1); // for `EkCertificatePolicy::intermediates`
-/// assert!(EkChain::from_pem(b"-----BEGIN CERTIFICATE-----").is_err()); // cut short
+/// Truncated.
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EkChain(Vec<Vec<u8>>);
 
-/// No chain needs more.
+/// The maximum length of a chain that is accepted.
 const MAX_CERTIFICATES: usize = 8;
 
 impl EkChain {
-    /// Reads one to eight certificates in PEM (RFC 7468), in any order.
+    /// Parses one to eight certificates in PEM (RFC 7468), in any order.
     ///
     /// # Errors
     ///
-    /// [`TpmError::EkChain`] for none, for more than eight, and for a block of another label or that is
-    /// broken; [`TpmError::Certificate`] for a certificate that cannot be read.
+    /// [`TpmError::EkChain`] for no certificate, for more than eight, and for a malformed block or
+    /// one with another label; [`TpmError::Certificate`] for a certificate that cannot be parsed.
     pub fn from_pem(pem: &[u8]) -> Result<Self, TpmError> {
         let blocks = pem_bundle::certificates(pem).map_err(|broken_block| TpmError::EkChain {
             what: broken_block.to_string(),
@@ -42,13 +44,13 @@ impl EkChain {
         Self::of(certificates)
     }
 
-    /// Reads one to eight certificates in DER, one after the other, as the contents of a TPM's NV indices
-    /// make them together, and the padding behind them.
+    /// Parses one to eight concatenated DER certificates, with optional padding at the end: the
+    /// joined contents of a TPM's NV indices.
     ///
     /// # Errors
     ///
-    /// [`TpmError::EkChain`] for none, for more than eight, and for what is neither certificate nor padding;
-    /// [`TpmError::Certificate`] for a certificate that cannot be read.
+    /// [`TpmError::EkChain`] for no certificate, for more than eight, and for data that is neither
+    /// certificate nor padding; [`TpmError::Certificate`] for a certificate that cannot be parsed.
     pub fn from_der(concatenated: &[u8]) -> Result<Self, TpmError> {
         let mut certificates = Vec::new();
         let mut rest = concatenated;
@@ -63,7 +65,7 @@ impl EkChain {
         Self::of(certificates)
     }
 
-    /// The certificates, in DER.
+    /// Returns the certificates, in DER.
     pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)
     }

@@ -1,4 +1,4 @@
-//! The extensions of a certificate that decide what its key may be used for.
+//! The extensions that limit the use of a certificate's key.
 
 use alloc::string::{String, ToString};
 
@@ -13,11 +13,12 @@ pub(super) const EK_CERTIFICATE_USE: &str = "2.23.133.8.1";
 
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 
-/// What may be critical beside what a path search processes: cRLDistributionPoints only says where to look.
+/// Extensions that may be critical beside those that a path search processes: cRLDistributionPoints
+/// only locates CRLs.
 pub(super) const ALSO_UNDERSTOOD: [ObjectIdentifier; 1] =
     [ObjectIdentifier::new_unwrap("2.5.29.31")];
 
-/// The first critical extension that nothing here understands.
+/// Returns the first critical extension that is not understood.
 pub(super) fn unknown_critical(certificate: &Certificate<'_>) -> Option<String> {
     certificate
         .extensions()
@@ -27,7 +28,8 @@ pub(super) fn unknown_critical(certificate: &Certificate<'_>) -> Option<String> 
         .map(|extension| extension.id.to_string())
 }
 
-/// Whether the extended key usage names endorsement certificates; `None` if there is none.
+/// Returns whether the extended key usage includes endorsement certificates; `None` if there is no
+/// extended key usage.
 pub(super) fn is_for_endorsement(
     certificate: &Certificate<'_>,
 ) -> Result<Option<bool>, der::Error> {
@@ -39,7 +41,7 @@ pub(super) fn is_for_endorsement(
         .transpose()
 }
 
-/// ExtKeyUsageSyntax (RFC 5280 section 4.2.1.12).
+/// Parses an ExtKeyUsageSyntax (RFC 5280 section 4.2.1.12).
 fn names_endorsement(value: &[u8]) -> Result<bool, der::Error> {
     let mut reader = SliceReader::new(value)?;
     let found = reader.sequence(|reader| {

@@ -1,4 +1,4 @@
-//! What is asked of an endorsement certificate, and what can be found.
+//! The checks of an endorsement certificate and their findings.
 
 use alloc::{boxed::Box, string::String};
 use core::fmt;
@@ -13,177 +13,180 @@ checks! {
     /// the order of reports.
     #[non_exhaustive]
     pub EkCertificateCheck {
-        /// `encoding`: it is one certificate, but for a header and padding of NV memory.
+        /// `encoding`: it is a single certificate. A header and padding from NV memory are allowed.
         Encoding = "encoding", "one certificate";
         /// `version`: X.509 version 3.
         Version = "version", "version 3";
-        /// `serial`: positive, and of at most 20 octets; else a warning.
-        Serial = "serial", "it is in order";
-        /// `issuer`: there is one.
+        /// `serial`: positive, with at most 20 octets; otherwise a warning.
+        Serial = "serial", "it is valid";
+        /// `issuer`: it is not empty.
         Issuer = "issuer", "there is one";
-        /// `not-a-ca`: its basicConstraints say that it is no CA.
+        /// `not-a-ca`: its basicConstraints state that it is not a CA; a warning if they are
+        /// missing.
         NotACa = "not-a-ca", "it is no CA's certificate";
-        /// `key-usage`: keyEncipherment for RSA, keyAgreement for an EC key; the other of the two warns,
-        /// as makers write it; and no signing of certificates.
+        /// `key-usage`: keyEncipherment for an RSA key, keyAgreement for an EC key. The usage of
+        /// the other key type warns, since some manufacturers use it. Signing certificates or CRLs
+        /// is not allowed.
         KeyUsage = "key-usage", "it is for encryption";
-        /// `extended-key-usage`: tcg-kp-EKCertificate, if there is any.
+        /// `extended-key-usage`: it contains tcg-kp-EKCertificate, or is absent.
         ExtendedKeyUsage = "extended-key-usage", "tcg-kp-EKCertificate";
-        /// `tpm-attributes`: the subjectAltName names manufacturer, model and version, and is critical
-        /// if the subject is empty.
+        /// `tpm-attributes`: the subjectAltName contains manufacturer, model and version, and is
+        /// critical if the subject is empty.
         TpmAttributes = "tpm-attributes", "it names the TPM";
-        /// `vendor`: the manufacturer is in the TCG's registry; else a warning.
+        /// `vendor`: the manufacturer is in the TCG's registry; otherwise a warning.
         Vendor = "vendor", "it is registered";
-        /// `tpm-specification`: family 2.0, by the subjectDirectoryAttributes; a warning if they do not
-        /// say.
+        /// `tpm-specification`: the subjectDirectoryAttributes state family 2.0; a warning if they
+        /// state no specification.
         TpmSpecification = "tpm-specification", "family 2.0";
         /// `critical-extensions`: all of them are understood.
         CriticalExtensions = "critical-extensions", "all of them are understood";
-        /// `validity`: it is valid now.
+        /// `validity`: it is within its validity period.
         Validity = "validity", "it is valid";
-        /// `key`: RSA 2048, 3072 or 4096, P-256 or P-384; a warning for P-521, which there is no template of.
-        Key = "key", "it is of a size that is taken";
-        /// `public-key`: it is that of the endorsement key.
-        PublicKey = "public-key", "the endorsement key's";
-        /// `chain`: it is one of those allowed, or there is a path to a root
+        /// `key`: RSA 2048, 3072 or 4096, P-256 or P-384; a warning for P-521, which has no
+        /// template.
+        Key = "key", "it is of an accepted type and size";
+        /// `public-key`: its key is the endorsement key.
+        PublicKey = "public-key", "it is the endorsement key";
+        /// `chain`: it is on the allow-list, or there is a path to a root
         /// ([`keyproof_x509::path`]).
         Chain = "chain", "to a root";
     }
 }
 
-/// Something that the check of an endorsement certificate found.
+/// A finding of the check of an endorsement certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EkCertificateFinding {
-    /// What would refuse, but for an allow-list with the very certificate.
+    /// A finding that would reject the certificate if it were not on the allow-list.
     Allowed(Box<Self>),
     /// Its basicConstraints are malformed.
     BasicConstraintsMalformed(X509Error),
-    /// It has none that say that it is no CA's.
+    /// It has no basicConstraints, which should state that it is not a CA.
     BasicConstraintsMissing,
-    /// Where its path leads.
+    /// It has a path to a root.
     Chain {
         /// The root's subject, as RFC 4514 text.
         root: String,
-        /// How many certificates stand between.
+        /// The number of certificates between it and the root.
         intermediates: usize,
     },
-    /// It is on the allow-list, and needs no path.
+    /// It is on the allow-list and needs no path.
     ChainNotNeeded,
     /// There is no path to a root.
     ChainRefused {
-        /// Which certificate ends it.
+        /// The certificate at which the path ends.
         certificate: String,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// There is a path, and something to warn of.
+    /// There is a path to a root, with a warning.
     ChainWarning {
-        /// Which certificate of it is meant.
+        /// The certificate that the warning applies to.
         certificate: String,
-        /// What it is.
+        /// The warning.
         reason: Reason,
     },
-    /// No roots were given.
+    /// The policy contains no roots.
     ChainWithoutRoots,
-    /// A critical extension that nothing here understands.
+    /// A critical extension is not understood.
     CriticalExtensionUnknown {
         /// Its OID.
         oid: String,
     },
-    /// The endorsement key is none that can be.
+    /// The given endorsement key is invalid.
     EkUnsound(TpmError),
-    /// How it was stored.
+    /// It is a single certificate.
     Encoding {
-        /// Bytes of header before it.
+        /// The size of the header before it, in bytes.
         before: usize,
-        /// Bytes of padding after it.
+        /// The size of the padding after it, in bytes.
         after: usize,
     },
-    /// It is no certificate.
+    /// It is not a certificate.
     EncodingMalformed(TpmError),
-    /// Its validity is over.
+    /// It has expired.
     Expired,
     /// It has no extended key usage.
     ExtendedKeyUsageAbsent,
-    /// Its extended key usage is malformed, and how.
+    /// Its extended key usage is malformed, with a description.
     ExtendedKeyUsageMalformed(String),
-    /// It is for other uses.
+    /// Its extended key usage does not include endorsement certificates.
     ExtendedKeyUsageOther,
-    /// It is a CA's certificate.
+    /// It is a CA certificate.
     IsACa,
-    /// Who has issued it, as RFC 4514 text.
+    /// Its issuer, as RFC 4514 text.
     Issuer(String),
-    /// It names no issuer.
+    /// Its issuer is empty.
     IssuerEmpty,
-    /// Its key.
+    /// The type and size of its key.
     Key(EkKey),
-    /// It is of another key.
+    /// Its key is not the endorsement key.
     KeyMismatch,
-    /// An RSA key of a size that is not taken.
+    /// An RSA key of an unsupported size.
     KeySize {
-        /// The bytes of its modulus.
+        /// The size of its modulus in bytes.
         bytes: usize,
     },
-    /// A key that is sound, and that no credential can be made for here.
+    /// A valid key for which no credential can be made.
     KeyWithoutTemplate(EkKey),
-    /// Its key cannot be read.
+    /// Its key cannot be parsed.
     KeyUnreadable(TpmError),
-    /// The usage of its key.
+    /// Its key usage, as required.
     KeyUsage(&'static str),
-    /// It lacks the usage for encryption.
+    /// It lacks this key usage, required for encryption.
     KeyUsageLacking(&'static str),
     /// Its keyUsage is malformed.
     KeyUsageMalformed(X509Error),
     /// It has no keyUsage.
     KeyUsageMissing,
-    /// It has the usage of another type of key.
+    /// It has the key usage of the other key type.
     KeyUsageOfOtherType {
-        /// The usage that it has.
+        /// Its key usage.
         found: &'static str,
-        /// The usage of its type.
+        /// The key usage of its key type.
         fitting: &'static str,
     },
-    /// Its key may sign certificates or revocation lists.
+    /// Its key may sign certificates or CRLs.
     KeyUsageSigning,
-    /// Its validity has not begun.
+    /// It is not yet valid.
     NotYetValid,
     /// Its serial number.
     Serial(String),
-    /// Its serial number is odd.
+    /// Its serial number violates the profile.
     SerialOdd(SerialOddity),
-    /// Which specification the TPM follows.
+    /// The specification that the TPM implements.
     Specification(TpmSpecification),
-    /// Another family of TPMs.
+    /// The TPM is of another family.
     SpecificationFamily(String),
-    /// The specification cannot be read, and why.
+    /// The specification cannot be parsed, with the reason.
     SpecificationMalformed(&'static str),
-    /// It does not say which specification the TPM follows.
+    /// It does not state which specification the TPM implements.
     SpecificationMissing,
-    /// The subject is empty, and the subjectAltName not critical.
+    /// The subject is empty, and the subjectAltName is not critical.
     SubjectAltNameNotCritical,
-    /// What it says of the TPM.
+    /// The attributes of the TPM.
     TpmAttributes(TpmAttributes),
-    /// It does not say enough of the TPM, and what is wrong.
+    /// The attributes of the TPM are missing or malformed, with the reason.
     TpmAttributesMissing(&'static str),
-    /// It is valid without an end.
+    /// It is valid, and its validity has no end.
     ValidWithoutEnd,
-    /// The manufacturer, by the TCG's registry.
+    /// The manufacturer's name in the TCG's registry.
     Vendor(&'static str),
     /// The manufacturer is not in the TCG's registry.
     VendorUnregistered {
         /// Its identifier.
         manufacturer: String,
     },
-    /// It is of an older version of X.509.
+    /// Its version of X.509 is too old.
     VersionOld(u8),
 }
 
-/// An endorsement key of a size or on a curve that is taken.
+/// The type and size of an endorsement key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EkKey {
-    /// On a curve.
+    /// An EC key on this curve.
     Ecc(EccCurve),
-    /// RSA of so many bits.
+    /// An RSA key of this many bits.
     Rsa(usize),
 }
 
@@ -312,7 +315,7 @@ impl Finding for EkCertificateFinding {
             Self::ChainRefused {
                 reason: Reason::Revoked { .. },
                 ..
-            } => "do not trust what was issued to it; ask who has revoked it why",
+            } => "do not trust what was issued to it; ask the issuer why it was revoked",
             Self::ChainRefused { .. } | Self::ChainWithoutRoots => {
                 "add the manufacturer's root, and the CAs between it and the certificate"
             }
@@ -320,20 +323,20 @@ impl Finding for EkCertificateFinding {
                 "fetch the issuers' newest revocation lists, and check the clock"
             }
             Self::EncodingMalformed(_) | Self::KeyUnreadable(_) => {
-                "send the endorsement certificate as the TPM's NV memory or its manufacturer has it"
+                "send the endorsement certificate as stored in the TPM's NV memory or published by its manufacturer"
             }
             Self::EkUnsound(_) | Self::KeyMismatch => {
-                "send the public area of the very key that the certificate is of, made by its template"
+                "send the public area of the certified key, made from its template"
             }
             Self::IsACa | Self::KeyUsageSigning => {
-                "send the endorsement certificate, not that of the CA which has issued it"
+                "send the endorsement certificate, not its issuer's"
             }
             Self::Expired | Self::NotYetValid => "check the clock; no allow-list overrules this",
             Self::KeySize { .. } => {
                 "use an endorsement key of RSA 2048, 3072 or 4096 bits, or on a curve"
             }
             Self::KeyWithoutTemplate(_) => {
-                "provision the TPM by another of its endorsement keys: of RSA, P-256 or P-384"
+                "provision the TPM with another of its endorsement keys: RSA, P-256 or P-384"
             }
             Self::CriticalExtensionUnknown { .. }
             | Self::ExtendedKeyUsageMalformed(_)
@@ -355,7 +358,7 @@ impl Finding for EkCertificateFinding {
             | Self::KeyUsageOfOtherType { .. }
             | Self::SerialOdd(_)
             | Self::VersionOld(_) => {
-                "tell the manufacturer that the certificate departs from the profile"
+                "inform the manufacturer that the certificate violates the profile"
             }
         }
     }
@@ -364,16 +367,16 @@ impl Finding for EkCertificateFinding {
 impl fmt::Display for EkCertificateFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Allowed(finding) => write!(f, "allowed all the same: {finding}"),
+            Self::Allowed(finding) => write!(f, "overruled by the allow-list: {finding}"),
             Self::BasicConstraintsMalformed(error) | Self::KeyUsageMalformed(error) => error.fmt(f),
             Self::BasicConstraintsMissing => {
-                f.write_str("it has no basicConstraints to say that it is no CA's")
+                f.write_str("it has no basicConstraints stating that it is not a CA")
             }
             Self::Chain {
                 root,
                 intermediates,
             } => write!(f, "to the root {root}, over {intermediates} intermediates"),
-            Self::ChainNotNeeded => f.write_str("needs none: it is one of those allowed"),
+            Self::ChainNotNeeded => f.write_str("needs none: it is on the allow-list"),
             Self::ChainRefused {
                 certificate,
                 reason,
@@ -396,14 +399,12 @@ impl fmt::Display for EkCertificateFinding {
             Self::Expired => f.write_str("it has expired"),
             Self::ExtendedKeyUsageAbsent => f.write_str("it has none, which the profile allows"),
             Self::ExtendedKeyUsageMalformed(how) => write!(f, "it is malformed: {how}"),
-            Self::ExtendedKeyUsageOther => {
-                f.write_str("it is for other uses than tcg-kp-EKCertificate")
-            }
+            Self::ExtendedKeyUsageOther => f.write_str("it does not contain tcg-kp-EKCertificate"),
             Self::IsACa => f.write_str("it is a CA's certificate"),
             Self::Issuer(text) | Self::Serial(text) => f.write_str(text),
             Self::IssuerEmpty => f.write_str("it names no issuer"),
             Self::Key(key) => key.fmt(f),
-            Self::KeyMismatch => f.write_str("the endorsement certificate is of another key"),
+            Self::KeyMismatch => f.write_str("the endorsement certificate is for another key"),
             Self::KeySize { bytes } => {
                 write!(f, "RSA of {bytes} bytes is not 2048, 3072 or 4096 bits")
             }
@@ -411,11 +412,11 @@ impl fmt::Display for EkCertificateFinding {
             Self::KeyUsageLacking(usage) => write!(f, "it lacks {usage}"),
             Self::KeyUsageMissing => f.write_str("it has no keyUsage"),
             Self::KeyUsageOfOtherType { found, fitting } => {
-                write!(f, "{found}, where a key of its type has {fitting}")
+                write!(f, "{found}, but a key of its type should have {fitting}")
             }
             Self::KeyUsageSigning => f.write_str("it may sign certificates or revocation lists"),
             Self::KeyWithoutTemplate(key) => {
-                write!(f, "{key}, for which no credential can be made here")
+                write!(f, "{key}, for which no credential can be made")
             }
             Self::NotYetValid => f.write_str("it is not valid yet"),
             Self::SerialOdd(oddity) => write!(f, "it is {oddity}"),
@@ -426,7 +427,7 @@ impl fmt::Display for EkCertificateFinding {
             }) => write!(f, "family {family}, level {level}, revision {revision}"),
             Self::SpecificationFamily(family) => write!(f, "family {family:?}, not 2.0"),
             Self::SpecificationMissing => {
-                f.write_str("it does not say which specification the TPM follows")
+                f.write_str("it does not state which specification the TPM implements")
             }
             Self::SubjectAltNameNotCritical => {
                 f.write_str("the subject is empty, and the subjectAltName not critical")
@@ -438,7 +439,7 @@ impl fmt::Display for EkCertificateFinding {
                 ..
             }) => write!(f, "{manufacturer}, model {model}, version {version}"),
             Self::SpecificationMalformed(why) | Self::TpmAttributesMissing(why) => f.write_str(why),
-            Self::ValidWithoutEnd => f.write_str("it is valid, without an end"),
+            Self::ValidWithoutEnd => f.write_str("it is valid, and never expires"),
             Self::Vendor(vendor) => f.write_str(vendor),
             Self::VendorUnregistered { manufacturer } => {
                 write!(f, "{manufacturer} is not in the TCG's registry")

@@ -1,4 +1,5 @@
-//! Endorsement certificates: a manufacturer's word that a key is in a TPM of its making.
+//! Endorsement certificates, in which a manufacturer certifies that a key belongs to one of its
+//! TPMs.
 
 mod chain;
 mod device_chain;
@@ -20,7 +21,7 @@ pub use device_chain::EkChain;
 pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
 pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 
-/// An endorsement certificate, as a TPM stores it or as it comes alone.
+/// An endorsement certificate, alone or in the form stored in a TPM.
 ///
 /// ```
 /// use keyproof_tpm::EkCertificate;
@@ -33,18 +34,18 @@ pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 #[derive(Clone, Debug)]
 pub struct EkCertificate<'a> {
     certificate: Certificate<'a>,
-    /// How many bytes stood before it, and how many after.
+    /// The sizes of the header before it and the padding after it, in bytes.
     stripped: (usize, usize),
 }
 
-/// What an endorsement certificate is checked against.
+/// The requirements for an endorsement certificate.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
 /// use keyproof_tpm::{EkCertificatePolicy, Structure, TpmtPublic, algorithms::RING, check_ek_certificate};
 ///
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
-/// // What the manufacturer publishes: `pem_bundle` reads it from PEM.
+/// As published by the manufacturer; `pem_bundle` parses PEM.
 /// let roots: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.root.der")];
 /// let intermediates: [&[u8]; 1] = [include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")];
 /// let mut policy = EkCertificatePolicy::new(&ek, &roots, 1_800_000_000, RING);
@@ -57,29 +58,37 @@ pub struct EkCertificate<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct EkCertificatePolicy<'a> {
-    /// The endorsement key that it must be of; `None` leaves that unchecked ([`EkCertificatePolicy::without_key`]).
+    /// The endorsement key that it must certify; `None` leaves this unchecked
+    /// ([`EkCertificatePolicy::without_key`]).
     pub ek: Option<&'a TpmtPublic>,
-    /// Certificates that are trusted as they are, in DER: for one that is equal to one of them, byte
-    /// for byte, what is wrong with its names, its extended key usage, its critical extensions, vendor,
-    /// specification or chain only warns, as does that one of `crls` has it, by an issuer that is among `roots` or `intermediates`.
-    /// That is looked for along the path from it to that issuer: where anything else refuses the path, such as that the issuer's
-    /// certificate has ended or an extension that is critical and unknown, revocation is not told. All other checks apply.
+    /// Certificates in DER that are trusted directly, compared byte for byte.
+    ///
+    /// For these, problems with the TPM attributes, the extended key usage, critical extensions,
+    /// the vendor, the specification or the chain only warn. So does revocation, where a CRL in
+    /// `crls` by an issuer among `roots` or `intermediates` lists the certificate. Revocation is
+    /// checked along the path to that issuer. It is not reported if that path is rejected for
+    /// another reason, such as an expired issuer certificate or an unknown critical extension. All
+    /// other checks apply.
     pub allowed: &'a [&'a [u8]],
-    /// The manufacturers' roots, as [`Certificate::from_der_as_issued`] reads them: in DER whose serial number may have octets to
-    /// spare. One that has expired, or is no CA, ends no chain. Intermediates may be listed beside them: one that another of the
-    /// list has issued stands below that; one whose issuer is not listed is a root itself, unless its issuer is among the
-    /// intermediates and has revoked it ([`Rules::judge_anchors`](keyproof_x509::path::Rules::judge_anchors)).
+    /// The manufacturers' roots, parsed by [`Certificate::from_der_as_issued`]: DER, except that
+    /// serial numbers may be padded with redundant octets. A root that has expired or is not a CA
+    /// ends no chain.
+    ///
+    /// The list may include intermediates. One that another entry issued is treated as an
+    /// intermediate. One whose issuer is not listed is a root itself, unless it is revoked by an issuer
+    /// among `intermediates` or by an expired root
+    /// ([`Rules::judge_anchors`](keyproof_x509::path::Rules::judge_anchors)).
     pub roots: &'a [&'a [u8]],
-    /// Certificates that may stand between, read as `roots` are and in any order: those that the caller knows,
-    /// and those that the device hands over ([`EkChain`]). None of them is trusted.
+    /// Untrusted certificates for the path, parsed as `roots` are, in any order: those that the
+    /// caller knows, and those that the device sends ([`EkChain`]).
     pub intermediates: &'a [&'a [u8]],
-    /// Revocation lists of those who have issued the certificate and the intermediates, in any order; a
-    /// certificate on one has no chain, and one past its time warns.
+    /// CRLs of the issuers of the certificate and the intermediates, in any order. A revoked
+    /// certificate has no chain; an expired CRL warns.
     pub crls: &'a [Crl<'a>],
-    /// There is a chain only where each certificate below the root is looked up in a list of its issuer, the root's among them, that
-    /// is in time ([`Rules::require_crls`](keyproof_x509::path::Rules::require_crls)).
+    /// Requires that each certificate below the root is checked against a current CRL of its issuer
+    /// ([`Rules::require_crls`](keyproof_x509::path::Rules::require_crls)).
     pub require_crls: bool,
-    /// The time, in seconds since the Unix epoch.
+    /// The current time, in seconds since the Unix epoch.
     pub now: u64,
     /// The signature algorithms to verify the chain with, such as those of
     /// [`keyproof_x509::algorithms`].
@@ -87,8 +96,9 @@ pub struct EkCertificatePolicy<'a> {
 }
 
 impl<'a> EkCertificatePolicy<'a> {
-    /// The endorsement key that the certificate must be of, the manufacturers' roots in DER, the time in seconds since the Unix epoch,
-    /// and the algorithms; with nothing between and nothing revoked. What is known beside that is set afterwards.
+    /// Creates a policy from the endorsement key, the manufacturers' roots in DER, the current time
+    /// in seconds since the Unix epoch, and the signature algorithms. It has no intermediates and
+    /// no CRLs. Set the other fields afterwards.
     pub const fn new(
         ek: &'a TpmtPublic,
         roots: &'a [&'a [u8]],
@@ -100,8 +110,8 @@ impl<'a> EkCertificatePolicy<'a> {
         policy
     }
 
-    /// The same where no key is known, to look at a certificate alone: anybody's genuine certificate is accepted, and says nothing of
-    /// whoever shows it.
+    /// Creates a policy without an endorsement key, to inspect a certificate. Any genuine
+    /// certificate is accepted, which proves nothing about its presenter.
     pub const fn without_key(
         roots: &'a [&'a [u8]],
         now: u64,
@@ -120,8 +130,8 @@ impl<'a> EkCertificatePolicy<'a> {
     }
 }
 
-/// What an entry of [`EkCertificatePolicy::allowed`] overrules: the profile's formalities, but never
-/// what the certificate is of, for when, or that it is no CA's.
+/// The checks that an entry of [`EkCertificatePolicy::allowed`] overrides. It never overrides the
+/// key, the validity, or that the certificate is not a CA's.
 const OVERRULED: [EkCertificateCheck; 6] = [
     EkCertificateCheck::ExtendedKeyUsage,
     EkCertificateCheck::TpmAttributes,
@@ -132,8 +142,8 @@ const OVERRULED: [EkCertificateCheck; 6] = [
 ];
 
 impl<'a> EkCertificate<'a> {
-    /// Reads a certificate, stripping the header that some platforms write before it in NV memory,
-    /// and padding (zeros or ones) after it.
+    /// Parses a certificate. Strips the header that some platforms store before it in NV memory,
+    /// and the padding (zeros or ones) after it.
     ///
     /// # Errors
     ///
@@ -150,39 +160,40 @@ impl<'a> EkCertificate<'a> {
         })
     }
 
-    /// The certificate alone, in DER.
+    /// Returns the certificate alone, in DER.
     pub fn as_der(&self) -> &'a [u8] {
         self.certificate.as_der()
     }
 
-    /// The certificate.
+    /// Returns the certificate.
     pub fn certificate(&self) -> &Certificate<'a> {
         &self.certificate
     }
 
-    /// Manufacturer, model and version of the TPM.
+    /// Returns manufacturer, model and version of the TPM.
     ///
     /// # Errors
     ///
-    /// [`TpmError::EkCertificateProfile`] if one is missing, malformed or there twice.
+    /// [`TpmError::EkCertificateProfile`] if one is missing, malformed or duplicate.
     pub fn tpm_attributes(&self) -> Result<TpmAttributes, TpmError> {
         tpm_attributes::tpm_attributes(&self.certificate)
             .map(|(attributes, _)| attributes)
             .map_err(|what| TpmError::EkCertificateProfile { what })
     }
 
-    /// The specification that the TPM follows; `None` if the certificate does not say.
+    /// Returns the specification that the TPM implements; `None` if the certificate does not state
+    /// it.
     ///
     /// # Errors
     ///
-    /// [`TpmError::EkCertificateProfile`] if it is malformed or there twice.
+    /// [`TpmError::EkCertificateProfile`] if it is malformed or duplicate.
     pub fn tpm_specification(&self) -> Result<Option<TpmSpecification>, TpmError> {
         tpm_attributes::tpm_specification(&self.certificate)
             .map_err(|what| TpmError::EkCertificateProfile { what })
     }
 }
 
-/// Checks an endorsement certificate, as a TPM stores it or as it comes alone.
+/// Checks an endorsement certificate, alone or in the form stored in a TPM.
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -195,7 +206,7 @@ impl<'a> EkCertificate<'a> {
 /// let mut policy = EkCertificatePolicy::new(&ek, &roots, 1_800_000_000, RING);
 /// policy.intermediates = &intermediates;
 /// assert!(check_ek_certificate(certificate, &policy).accepted());
-/// // Manufacturers publish intermediates beside their roots: these stand below the roots all the same.
+/// Manufacturers publish intermediates together with roots. They remain below the roots.
 /// let published: [&[u8]; 2] = [intermediates[0], roots[0]];
 /// policy.roots = &published;
 /// policy.intermediates = &[];
@@ -260,7 +271,7 @@ pub fn check_ek_certificate(
     judgement.report
 }
 
-/// A report in the making.
+/// A report under construction.
 struct Judgement {
     report: Report<EkCertificateFinding>,
     /// Whether the certificate is on the allow-list.

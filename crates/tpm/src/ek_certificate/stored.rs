@@ -1,20 +1,20 @@
-//! A certificate as it lies in a TPM's NV memory: perhaps behind a header, perhaps before padding.
+//! The form of a certificate in a TPM's NV memory, with an optional header and padding.
 
 use der::{Decode, Header, Reader as _, SliceReader, Tag};
 
 use crate::{TpmError, wire::Reader};
 
 /// `TCG_TAG_PCCLIENT_STORED_CERT` and the type of a full certificate (TCG PC Client Specific
-/// Implementation Specification for Conventional BIOS, 7.3.2); a 16-bit size follows.
+/// Implementation Specification for Conventional BIOS, 7.3.2). A 16-bit size follows.
 const STORED_CERT: [u8; 3] = [0x10, 0x01, 0x00];
 
-/// `TCG_TAG_PCCLIENT_FULL_CERT`, which some write before the certificate.
+/// `TCG_TAG_PCCLIENT_FULL_CERT`, which some platforms store before the certificate.
 const FULL_CERT: [u8; 2] = [0x10, 0x02];
 
-/// What NV memory contains where nothing was written, or was erased.
+/// The content of unwritten or erased NV memory.
 const PADDING: [u8; 2] = [0x00, 0xff];
 
-/// The certificate's own bytes, and how many stand before them.
+/// Returns the certificate's own bytes and the size of the header before them.
 pub(super) fn strip(stored: &[u8]) -> Result<(&[u8], usize), TpmError> {
     let (content, mut before) = match stored.strip_prefix(&STORED_CERT) {
         Some(_) => {
@@ -43,7 +43,7 @@ pub(super) fn strip(stored: &[u8]) -> Result<(&[u8], usize), TpmError> {
     Ok((certificate, before))
 }
 
-/// All zeros or all ones.
+/// Rejects padding that is not all zeros or all ones.
 fn check_padding(at: usize, padding: &[u8]) -> Result<(), TpmError> {
     if is_padding(padding) {
         Ok(())
@@ -55,14 +55,14 @@ fn check_padding(at: usize, padding: &[u8]) -> Result<(), TpmError> {
     }
 }
 
-/// Whether nothing follows but zeros, or nothing but ones.
+/// Returns whether `bytes` is all zeros or all ones.
 pub(super) fn is_padding(bytes: &[u8]) -> bool {
     PADDING
         .iter()
         .any(|pad| bytes.iter().all(|byte| byte == pad))
 }
 
-/// The size of the SEQUENCE that `content` begins with, header included.
+/// Returns the size of the SEQUENCE at the start of `content`, including its header.
 pub(super) fn der_size(content: &[u8]) -> Option<usize> {
     let mut reader = SliceReader::new(content).ok()?;
     let header = Header::decode(&mut reader).ok()?;
@@ -137,7 +137,7 @@ mod tests {
                 b"\x10\x01\x00\x00".to_vec(),
                 TpmError::UnexpectedEnd { at: 3 },
             ),
-            // A partial certificate is none.
+            // A partial certificate is rejected.
             (
                 joined(&[b"\x10\x01\x01\x00\x05", CERTIFICATE]),
                 TpmError::UnexpectedEnd { at: 0 },

@@ -1,4 +1,4 @@
-//! What an endorsement certificate says of its TPM: who made it, which one it is, and by which
+//! The TPM attributes in an endorsement certificate: manufacturer, model, version and
 //! specification.
 
 use alloc::string::{String, ToString};
@@ -16,7 +16,7 @@ use super::vendor;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TpmAttributes {
-    /// The vendor's identifier, as it came: `id:` and eight hexadecimal digits.
+    /// The vendor's identifier as in the certificate: `id:` and eight hexadecimal digits.
     pub manufacturer: String,
     /// The vendor's name in the TCG's registry, if it is registered.
     pub vendor: Option<&'static str>,
@@ -52,7 +52,7 @@ const DIRECTORY_NAME: Tag = Tag::ContextSpecific {
     constructed: true,
 };
 
-/// The attributes, and whether the extension is critical; or why there are none.
+/// Returns the attributes and whether the extension is critical, or why there are none.
 pub(super) fn tpm_attributes(
     certificate: &Certificate<'_>,
 ) -> Result<(TpmAttributes, bool), &'static str> {
@@ -92,7 +92,7 @@ fn read_alt_names(value: &[u8], found: &mut [Option<String>; 3]) -> Result<(), &
     Ok(())
 }
 
-/// The three may stand in one relative distinguished name or in three; only once each.
+/// Reads the three attributes, each at most once, from one or more relative distinguished names.
 fn read_directory_name(
     name: &Name<'_>,
     found: &mut [Option<String>; 3],
@@ -121,7 +121,7 @@ fn vendor_id(manufacturer: &str) -> Option<u32> {
     is_hex.then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
-/// `None` if there is no such attribute; an error if it is malformed or stands there twice.
+/// Returns the specification; `None` if there is none. Fails if it is malformed or duplicate.
 pub(super) fn tpm_specification(
     certificate: &Certificate<'_>,
 ) -> Result<Option<TpmSpecification>, &'static str> {
@@ -136,7 +136,7 @@ pub(super) fn tpm_specification(
         .map_err(|_| "the subjectDirectoryAttributes are malformed")
 }
 
-/// SubjectDirectoryAttributes (RFC 5280 section 4.2.1.8).
+/// Parses SubjectDirectoryAttributes (RFC 5280 section 4.2.1.8).
 fn read_directory_attributes(value: &[u8]) -> der::Result<Option<TpmSpecification>> {
     let mut found = None;
     let mut reader = SliceReader::new(value)?;
@@ -161,7 +161,7 @@ fn read_directory_attributes(value: &[u8]) -> der::Result<Option<TpmSpecificatio
     Ok(found)
 }
 
-/// A SET of one TPMSpecification.
+/// Parses a SET of one TPMSpecification.
 fn read_specification(values: AnyRef<'_>) -> der::Result<TpmSpecification> {
     values.tag().assert_eq(Tag::Set)?;
     let mut reader = SliceReader::new(values.value())?;
@@ -176,7 +176,7 @@ fn read_specification(values: AnyRef<'_>) -> der::Result<TpmSpecification> {
     Ok(specification)
 }
 
-/// The contents of a SEQUENCE.
+/// Returns the contents of a SEQUENCE.
 fn sequence<'a>(reader: &mut SliceReader<'a>) -> Option<SliceReader<'a>> {
     let header = Header::decode(reader).ok()?;
     header.tag().assert_eq(Tag::Sequence).ok()?;

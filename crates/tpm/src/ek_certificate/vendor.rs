@@ -1,6 +1,6 @@
-//! Who made a TPM: the TCG's registry of vendors.
+//! The TCG's registry of TPM vendors.
 
-/// Vendor identifiers (TCG TPM Vendor ID Registry, "TPM Capabilities Vendor ID"), by their number.
+/// Vendor identifiers by number (TCG TPM Vendor ID Registry, "TPM Capabilities Vendor ID").
 const VENDORS: [(u32, &str); 28] = [
     (0x414d_4400, "AMD"),
     (0x414e_5400, "Ant Group"),
@@ -32,7 +32,7 @@ const VENDORS: [(u32, &str); 28] = [
     (0x5745_4300, "Winbond"),
 ];
 
-/// The registered name of a vendor, by the number in `tpmManufacturer`.
+/// Returns the registered name of a vendor, by the number in `tpmManufacturer`.
 pub(super) fn name(id: u32) -> Option<&'static str> {
     VENDORS
         .iter()
@@ -44,7 +44,7 @@ pub(super) fn name(id: u32) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// The identifiers are four ASCII characters, filled up with zeros or a blank.
+    /// The identifiers are four ASCII characters, padded with zeros or a space.
     #[test]
     fn identifiers_are_ascii_ascending_and_found() {
         for (vendor, expected) in VENDORS {

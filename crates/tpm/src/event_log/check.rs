@@ -1,4 +1,4 @@
-//! The check of a log against the registers that a quote is over.
+//! The check of an event log against quoted registers.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -13,22 +13,22 @@ use super::{
 };
 use crate::{algorithm::HashAlgorithm, pcr::TpmlPcrSelection};
 
-/// What a log is checked against.
+/// The requirements for an event log.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct EventLogPolicy<'a> {
-    /// The registers that the log is to explain, and their values concatenated in that order: those of a
-    /// quote that was accepted. All of them must follow from the log, so a register that the operating
-    /// system extends without a log of its own does not belong here. `None` compares nothing, and no
-    /// event can be trusted ([`EventLogPolicy::without_registers`]).
+    /// The registers that the log must explain, and their concatenated values in selection order,
+    /// from an accepted quote. Every register must follow from the log, so omit any that the
+    /// operating system extends without a log. `None` compares no register, and then no event can
+    /// be trusted ([`EventLogPolicy::without_registers`]).
     pub registers: Option<(&'a TpmlPcrSelection, &'a [u8])>,
     /// Whether Secure Boot must be on.
     pub secure_boot: bool,
 }
 
 impl<'a> EventLogPolicy<'a> {
-    /// The registers that the log is to explain, and their values concatenated in that order; whether or not Secure Boot is on.
-    /// What is asked beside that is set afterwards.
+    /// Creates a policy from the registers that the log must explain and their concatenated values
+    /// in selection order. Secure Boot may be on or off. Set the other fields afterwards.
     pub const fn new(selection: &'a TpmlPcrSelection, values: &'a [u8]) -> Self {
         Self {
             registers: Some((selection, values)),
@@ -36,7 +36,8 @@ impl<'a> EventLogPolicy<'a> {
         }
     }
 
-    /// Nothing to compare, to see where a log leads: a forged one is accepted as well, and none of its events can be trusted.
+    /// Creates a policy that compares no register, to replay a log. It also accepts a forged log,
+    /// and no event can be trusted.
     pub const fn without_registers() -> Self {
         Self {
             registers: None,
@@ -45,56 +46,56 @@ impl<'a> EventLogPolicy<'a> {
     }
 }
 
-/// A register that was compared.
+/// A register that was compared with the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayedRegister {
     /// The bank.
     pub hash: HashAlgorithm,
     /// Its number.
     pub index: u8,
-    /// What the log leads to, if the bank can be replayed.
+    /// The value that the log leads to, if the bank can be replayed.
     pub replayed: Option<Vec<u8>>,
-    /// Its value.
+    /// Its quoted value.
     pub value: Vec<u8>,
-    /// How many events were extended into it.
+    /// The number of events extended into it.
     pub events: usize,
 }
 
 impl ReplayedRegister {
-    /// Whether it has the value that the log leads to.
+    /// Returns whether the quoted value is the one that the log leads to.
     pub fn is_matched(&self) -> bool {
         self.replayed.as_ref() == Some(&self.value)
     }
 }
 
-/// What came of a log.
+/// The result of checking a log.
 #[derive(Clone, Debug)]
 #[must_use = "its report says whether the log is that of the registers"]
 pub struct ReplayedLog<'a> {
     /// The checks.
     pub report: Report<EventLogFinding>,
-    /// The log, if it could be read.
+    /// The log, if it could be parsed.
     pub log: Option<EventLog<'a>>,
-    /// The locality that PCR 0 was taken to begin with.
+    /// The locality assumed for the initial value of PCR 0.
     pub locality: u8,
-    /// The registers that were compared, in the order of the selection.
+    /// The registers that were compared, in selection order.
     pub registers: Vec<ReplayedRegister>,
-    /// How much of each event is backed by the registers, in the log's order.
+    /// For each event in log order, the part that the registers confirm.
     pub trust: Vec<EventTrust>,
-    /// What the log says of Secure Boot.
+    /// The state of Secure Boot.
     pub secure_boot: SecureBoot<'a>,
 }
 
 /// Checks an event log.
 ///
-/// Nothing that a log says can be trusted by itself: it is a file. What its replay shows is that the
-/// registers were extended with these digests in this order; [`ReplayedLog::trust`] tells for each event
-/// whether that covers what the log says about it.
+/// A log is a file and proves nothing by itself. A successful replay shows that the registers were
+/// extended with these digests in this order. [`ReplayedLog::trust`] states for each event whether
+/// that also confirms its data.
 ///
 /// ```
 /// use keyproof_tpm::{EventLogPolicy, HashAlgorithm, check_event_log};
 ///
-/// // A log of the TCG's crypto-agile form: its head, and one event of PCR 0.
+/// A log in the TCG's crypto-agile form: its header, and one event of PCR 0.
 /// let mut log = [0_u32, 3].map(u32::to_le_bytes).concat();
 /// log.extend([0; 20]);
 /// log.extend(33_u32.to_le_bytes());
@@ -167,7 +168,7 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
     }
 }
 
-/// A register, by bank and number, and its value.
+/// The bank, number and value of a register.
 type Value<'v> = (HashAlgorithm, u8, &'v [u8]);
 
 fn check_form(report: &mut Report<EventLogFinding>, log: &EventLog<'_>) {
@@ -185,7 +186,7 @@ fn check_form(report: &mut Report<EventLogFinding>, log: &EventLog<'_>) {
     report.judged(EventLogCheck::EventLog, finding);
 }
 
-/// What PCR 0 begins with.
+/// Returns the locality of PCR 0's initial value.
 fn check_locality(
     report: &mut Report<EventLogFinding>,
     log: &EventLog<'_>,
@@ -215,7 +216,10 @@ fn check_locality(
         report.judged(check, EventLogFinding::LocalityOther { shown, supposed });
         return shown;
     } else {
-        report.not_judged(check, "not judged: PCR 0 holds something else altogether");
+        report.not_judged(
+            check,
+            "not judged: PCR 0 does not match the log with any locality",
+        );
     }
     supposed
 }
@@ -280,7 +284,7 @@ fn check_registers(
     policy: &EventLogPolicy<'_>,
 ) {
     let check = EventLogCheck::Registers;
-    // The values are not those of the selection, and that was said.
+    // Wrong sizes of the values have been reported.
     if report.of(check).next().is_some() {
         return;
     }
@@ -317,7 +321,8 @@ fn check_registers(
     report.judged(check, finding);
 }
 
-/// How much of each event is backed: by the bank with the longest digest, of those that match.
+/// Returns the part of each event that is confirmed, under the matching bank with the longest
+/// digest.
 fn trust(events: &[LogEvent<'_>], registers: &[ReplayedRegister]) -> Vec<EventTrust> {
     events
         .iter()
@@ -331,8 +336,8 @@ fn trust(events: &[LogEvent<'_>], registers: &[ReplayedRegister]) -> Vec<EventTr
         .collect()
 }
 
-/// The bank with the longest digest in which a register is matched; all compared banks of a register must
-/// match, for they are one boot.
+/// Returns the bank with the longest digest for a register. All compared banks of the register must
+/// match, since they record the same boot.
 fn strongest(registers: &[ReplayedRegister], pcr: u32) -> Option<HashAlgorithm> {
     let own = || {
         registers
@@ -351,23 +356,24 @@ fn is_variable_data(event: &LogEvent<'_>, hash: HashAlgorithm) -> bool {
         && read_variable(event.data).is_ok_and(|(_, _, value)| event.measures(hash, value))
 }
 
-/// Whether the log calls it the boot order, and the value is what was measured. No digest covers the name.
+/// Returns whether the log states that it is the boot order, and its value was measured. No digest
+/// covers the name.
 fn is_called_boot_order(event: &LogEvent<'_>, hash: HashAlgorithm) -> bool {
     is_variable_data(event, hash)
         && read_variable(event.data)
             .is_ok_and(|(vendor, name, _)| vendor == GLOBAL_VARIABLE && name == "BootOrder")
 }
 
-/// The registers in which the firmware says that it hands over.
+/// The registers that get a separator when the firmware hands over.
 const FIRMWARE_PCRS: core::ops::RangeInclusive<u8> = 0..=7;
 
 /// The register of the boot order.
 const BOOT_ORDER_PCR: u8 = 1;
 
-/// The separator of a firmware that met an error.
+/// The separator that firmware measures after an error.
 const ERROR: &[u8] = &1_u32.to_le_bytes();
 
-/// The events that were extended into a register.
+/// Returns the events that were extended into a register.
 fn extended_into<'e, 'a>(
     events: &'e [LogEvent<'a>],
     pcr: u8,
@@ -376,14 +382,14 @@ fn extended_into<'e, 'a>(
     events.iter().filter(own)
 }
 
-/// How many separators a register has.
+/// Counts the separators of a register.
 fn separators(events: &[LogEvent<'_>], register: &ReplayedRegister) -> usize {
     let own = extended_into(events, register.index);
     own.filter(|event| event.is_separator(register.hash))
         .count()
 }
 
-/// The events of a register that have the four bytes of an error.
+/// Returns the events of a register that measured an error separator.
 fn errors<'e, 'a>(
     events: &'e [LogEvent<'a>],
     register: &ReplayedRegister,
@@ -392,8 +398,8 @@ fn errors<'e, 'a>(
     extended_into(events, register.index).filter(move |event| event.measures(hash, ERROR))
 }
 
-/// A separator is known by what was measured, for the log may call it anything: zeros or ones in order, a
-/// 1 after an error.
+/// Identifies separators by the measured data, since the log may state any type: zeros or ones
+/// without an error, 1 after an error.
 fn check_separators(
     report: &mut Report<EventLogFinding>,
     events: &[LogEvent<'_>],
@@ -407,9 +413,10 @@ fn check_separators(
         .filter(|register| register.is_matched())
         .collect();
     if compared.is_empty() {
-        return report.not_asked(check, "none of PCR 0 to 7 is matched");
+        return report.not_asked(check, "none of PCR 0 to 7 matches");
     }
-    // The log alone says what is a boot order; a boot loader can extend a separator, but not take an error out of a register.
+    // Only the log states which event is a boot order. A boot loader can extend a separator, but
+    // cannot remove an error.
     let is_sound_elsewhere = compared.iter().any(|register| {
         register.index != BOOT_ORDER_PCR
             && separators(events, register) == 1
@@ -419,7 +426,7 @@ fn check_separators(
     for register in compared {
         let (hash, pcr) = (register.hash, register.index);
         let count = separators(events, register);
-        // A boot order of 1 and 0 has the same four bytes; but an error takes the separator's place.
+        // A boot order of 1 and 0 has the same four bytes. But an error replaces the separator.
         let is_boot_order = |event: &LogEvent<'_>| {
             pcr == BOOT_ORDER_PCR && count > 0 && is_called_boot_order(event, hash)
         };
@@ -440,7 +447,8 @@ fn check_separators(
     report.judged(check, odd);
 }
 
-/// The types whose digest is of the data (PC Client Platform Firmware Profile, 10.4.1).
+/// Returns whether the digest of this type covers the data (PC Client Platform Firmware Profile,
+/// 10.4.1).
 fn measures_its_data(event: &LogEvent<'_>) -> bool {
     matches!(
         event.event_type,
@@ -465,7 +473,7 @@ fn check_data(report: &mut Report<EventLogFinding>, events: &[LogEvent<'_>], tru
                 && matches!(trust, EventTrust::Digest | EventTrust::VariableData)
         });
     if whole == 0 && digest == 0 && value == 0 {
-        return report.not_asked(check, "no event is of a register that is matched");
+        return report.not_asked(check, "no event is of a register that matches");
     }
     let backed = BackedData {
         events: events.len(),

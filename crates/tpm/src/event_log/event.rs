@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::algorithm::HashAlgorithm;
 
-/// One event: what was measured, into which register, with which digests.
+/// An event: what was measured into which register, with its digests.
 ///
 /// ```
 /// use keyproof_tpm::{EventLog, HashAlgorithm};
@@ -13,40 +13,41 @@ use crate::algorithm::HashAlgorithm;
 /// # let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
 /// # log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
 /// # log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());
-/// let read = EventLog::parse(&log)?; // a log with one event
+/// A log with one event.
 /// let event = &read.events[0];
 /// assert_eq!((event.pcr, event.event_type.name(), event.data), (0, Some("EV_S_CRTM_VERSION"), &b"firmware 1"[..]));
 /// assert!(event.is_extended());
-/// assert!(event.digest(HashAlgorithm::Sha256).is_none()); // it was measured with SHA-1 alone
+/// It was measured with SHA-1 only.
 /// # Ok::<(), keyproof_tpm::TpmError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent<'a> {
-    /// Where in the log it begins.
+    /// Its offset in the log.
     pub at: usize,
     /// The register.
     pub pcr: u32,
-    /// What was measured.
+    /// The type of the measured data.
     pub event_type: EventType,
-    /// The numbers of the hash algorithms, and the digest by each, in the log's order.
+    /// The hash algorithm identifiers with their digests, in log order.
     pub(super) digests: Vec<(u16, &'a [u8])>,
-    /// What the log says about it. Worth nothing by itself: see [`EventTrust`].
+    /// The log's description of the event. By itself it proves nothing: see [`EventTrust`].
     pub data: &'a [u8],
 }
 
 impl<'a> LogEvent<'a> {
-    /// Whether its digest was extended into its register; what was not is a remark of the firmware's.
+    /// Returns whether its digest was extended into its register. An event that was not extended is
+    /// only informative.
     pub fn is_extended(&self) -> bool {
         self.event_type != EventType::NO_ACTION
     }
 
-    /// Whether what was measured is a separator, whatever the log calls it: four zeros, or four ones where
-    /// option ROMs had run before.
+    /// Returns whether the measured data is a separator, whatever type the log states: four zero
+    /// bytes, or four 0xff bytes if option ROMs had run before.
     pub(super) fn is_separator(&self, hash: HashAlgorithm) -> bool {
         self.measures(hash, &[0; 4]) || self.measures(hash, &[0xff; 4])
     }
 
-    /// Its digest by one hash; `None` if there is none, or more than one.
+    /// Returns its digest under one hash; `None` if there is none, or more than one.
     pub fn digest(&self, hash: HashAlgorithm) -> Option<&'a [u8]> {
         let mut found = self.digests.iter().filter(|(id, _)| *id == hash.id());
         match (found.next(), found.next()) {
@@ -55,7 +56,7 @@ impl<'a> LogEvent<'a> {
         }
     }
 
-    /// Whether its digest by `hash` is that of `measured`.
+    /// Returns whether its digest under `hash` is that of `measured`.
     pub(super) fn measures(&self, hash: HashAlgorithm, measured: &[u8]) -> bool {
         let digest = hash.digest(&[measured]);
         self.digest(hash)
@@ -63,23 +64,24 @@ impl<'a> LogEvent<'a> {
     }
 }
 
-/// How much of an event is backed by the quoted registers.
+/// The part of an event that the quoted registers confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventTrust {
-    /// Nothing: it was not extended.
+    /// Nothing: the event was not extended.
     NotExtended,
-    /// Nothing: its register was not compared, or has another value than the log leads to.
+    /// Nothing: its register was not compared, or does not match the log.
     Unmatched,
-    /// That something with this digest was measured in its place. What the log says about it is a hint.
+    /// The digest: something with this digest was measured at this position. The event data is a
+    /// hint.
     Digest,
-    /// Of a UEFI variable, its value, but not its name: the digest is that of the value alone.
+    /// The value of a UEFI variable but not its name: the digest covers only the value.
     VariableData,
-    /// All of it: the digest is that of the data.
+    /// All of the data: the digest covers it.
     Data,
 }
 
 impl EventTrust {
-    /// Its name in reports.
+    /// Returns its name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::NotExtended => "not extended",
@@ -97,7 +99,7 @@ impl EventTrust {
 /// use keyproof_tpm::EventType;
 ///
 /// assert_eq!(EventType::SEPARATOR.to_string(), "EV_SEPARATOR");
-/// assert_eq!(EventType(0x8000_00ff).to_string(), "0x800000ff"); // none of the TCG's
+/// Not a type of the TCG's.
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType(pub u32);
@@ -105,26 +107,26 @@ pub struct EventType(pub u32);
 impl EventType {
     /// `EV_NO_ACTION`: not extended.
     pub const NO_ACTION: Self = Self(0x0000_0003);
-    /// `EV_SEPARATOR`: what the platform firmware measures as it hands over.
+    /// `EV_SEPARATOR`: measured by the platform firmware when it hands over.
     pub const SEPARATOR: Self = Self(0x0000_0004);
-    /// `EV_EFI_VARIABLE_DRIVER_CONFIG`: a UEFI variable that configures.
+    /// `EV_EFI_VARIABLE_DRIVER_CONFIG`: a UEFI configuration variable.
     pub const EFI_VARIABLE_DRIVER_CONFIG: Self = Self(0x8000_0001);
-    /// `EV_EFI_VARIABLE_BOOT`: a UEFI variable of the boot order; its digest is of the value alone.
+    /// `EV_EFI_VARIABLE_BOOT`: a UEFI boot variable. The digest covers only its value.
     pub const EFI_VARIABLE_BOOT: Self = Self(0x8000_0002);
-    /// `EV_EFI_VARIABLE_BOOT2`: the same, its digest of name and value.
+    /// `EV_EFI_VARIABLE_BOOT2`: a UEFI boot variable. The digest covers its name and value.
     pub const EFI_VARIABLE_BOOT2: Self = Self(0x8000_000c);
     /// `EV_EFI_HCRTM_EVENT`: measured by hardware before the firmware ran.
     pub const EFI_HCRTM_EVENT: Self = Self(0x8000_0010);
-    /// `EV_EFI_VARIABLE_AUTHORITY`: the entry of a UEFI variable that an image was verified by.
+    /// `EV_EFI_VARIABLE_AUTHORITY`: the entry of a UEFI variable that verified an image.
     pub const EFI_VARIABLE_AUTHORITY: Self = Self(0x8000_00e0);
 
-    /// The TCG's name, if it is one of the TCG's.
+    /// Returns the TCG's name, if there is one.
     pub fn name(self) -> Option<&'static str> {
         let found = NAMES.iter().find(|(value, _)| *value == self.0);
         found.map(|(_, name)| *name)
     }
 
-    /// Whether its data is a `UEFI_VARIABLE_DATA`.
+    /// Returns whether its data is a `UEFI_VARIABLE_DATA`.
     pub(super) fn is_variable(self) -> bool {
         [
             Self::EFI_VARIABLE_DRIVER_CONFIG,
@@ -136,7 +138,7 @@ impl EventType {
     }
 }
 
-/// The TCG's name, or the number.
+/// Writes the TCG's name, or the number.
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {

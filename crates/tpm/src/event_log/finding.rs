@@ -1,4 +1,4 @@
-//! What is asked of an event log, and what can be found.
+//! The checks of an event log and their findings.
 
 use alloc::string::String;
 use core::fmt;
@@ -12,160 +12,161 @@ checks! {
     /// The checks of an event log, in the order of reports.
     #[non_exhaustive]
     pub EventLogCheck {
-        /// `event-log`: it is a whole log in one of the TCG's two forms, with at least one event that was
-        /// extended.
+        /// `event-log`: it is a complete log in one of the TCG's two forms, with at least one
+        /// extended event.
         EventLog = "event-log", "it is a whole log";
-        /// `digests`: each event of a compared register has one digest of each compared bank, and no event
-        /// is of a register that there is none of.
+        /// `digests`: each event of a compared register has exactly one digest per compared bank,
+        /// and every event's register exists.
         Digests = "digests", "each event has one of each compared bank";
-        /// `startup-locality`: the log says at most one locality that the TPM was started at, and PCR 0
-        /// begins with it; a warning if PCR 0 shows another.
+        /// `startup-locality`: the log states at most one startup locality, and PCR 0 begins with
+        /// it; a warning if PCR 0 shows another.
         StartupLocality = "startup-locality", "PCR 0 begins with it";
         /// `registers`: each compared register has the value that the log leads to.
-        Registers = "registers", "all are matched";
-        /// `separators`: in PCR 0 to 7 the firmware handed over without an error; a warning if a register
-        /// has no separator or several, or if a boot order has the bytes of an error and no other register shows
-        /// that there was none.
-        Separators = "separators", "one in each, in order";
-        /// `event-data`: events whose digest should be that of their data are so; else a warning, as some
-        /// firmware errs here. Such data is a hint at most.
+        Registers = "registers", "all match";
+        /// `separators`: in PCR 0 to 7, the firmware handed over without an error. It warns if a
+        /// register does not have exactly one separator. It also warns if a boot order has the
+        /// bytes of an error and no other register shows that there was none.
+        Separators = "separators", "each register has one, without an error";
+        /// `event-data`: if an event's digest should cover its data, it does; otherwise a warning,
+        /// since some firmware errs here. Such data is at most a hint.
         EventData = "event-data", "it is what was measured";
-        /// `secure-boot`: Secure Boot is on, and the firmware allowed no debugger; if it need not be, a warning where it is off
-        /// or not told. A warning where devices may reach memory by themselves.
+        /// `secure-boot`: Secure Boot is on, and the firmware allowed no debugger. If Secure Boot
+        /// is optional, it warns if it is off or unknown. It also warns if DMA protection is
+        /// disabled.
         SecureBoot = "secure-boot", "on";
-        /// `weak-hashes`: no compared bank is of a weak hash.
+        /// `weak-hashes`: no compared bank uses a weak hash.
         WeakHashes = "weak-hashes", "no hash is weak";
     }
 }
 
-/// Something that the check of an event log found. Events are counted from 0.
+/// A finding of the check of an event log. Events are numbered from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventLogFinding {
-    /// A compared bank is of a weak hash.
+    /// A compared bank uses a weak hash.
     BankWeak(HashAlgorithm),
-    /// What the log calls the boot order has the four bytes of a firmware's error, and no other register shows that there was
-    /// none.
+    /// An event that the log calls the boot order has the four bytes of a firmware error, and no
+    /// other register shows that there was none.
     BootOrderUnclear,
-    /// How much of the events is backed by the registers.
+    /// The part of the events that the registers confirm.
     Data(BackedData),
-    /// An event's data is not what was measured.
+    /// The data of an event does not match its digest.
     DataOdd {
-        /// Which event.
+        /// The index of the event.
         event: usize,
-        /// Of which type.
+        /// Its type.
         event_type: EventType,
-        /// How much is backed all the same.
+        /// The part of the events that is confirmed.
         backed: BackedData,
     },
-    /// An event has not one digest of a compared bank.
+    /// An event does not have exactly one digest of a compared bank.
     DigestMissing {
-        /// Which event.
+        /// The index of the event.
         event: usize,
-        /// Of which register.
+        /// Its register.
         pcr: u32,
-        /// Of which bank.
+        /// The bank.
         hash: HashAlgorithm,
     },
-    /// Devices may reach memory by themselves: protection from DMA is off.
+    /// The protection against DMA by devices is disabled.
     DmaProtectionDisabled,
-    /// The firmware met an error.
+    /// The firmware reported an error.
     FirmwareError {
-        /// As this register says.
+        /// The register that shows it.
         pcr: u8,
     },
-    /// The locality that PCR 0 begins with.
+    /// The locality of PCR 0's initial value.
     Locality(u8),
-    /// PCR 0 begins with another locality than the log leads to.
+    /// PCR 0 shows another startup locality than the log.
     LocalityOther {
-        /// The one that PCR 0 shows.
+        /// The locality that PCR 0 shows.
         shown: u8,
-        /// The one that the log leads to.
+        /// The locality that the log leads to.
         supposed: u8,
     },
-    /// An event names no locality, or another than before.
+    /// An event has an invalid locality, or another than an earlier event.
     LocalityUnclear {
-        /// Which event.
+        /// The index of the event.
         event: usize,
     },
-    /// The log.
+    /// The log is complete.
     Log {
-        /// How many events it has.
+        /// The number of events.
         events: usize,
         /// Its form.
         form: &'static str,
     },
-    /// The log has a head alone.
+    /// The log has no extended event.
     LogEmpty,
-    /// The log cannot be read.
+    /// The log cannot be parsed.
     LogMalformed(TpmError),
-    /// Bytes behind the log are none of its events.
+    /// The log is followed by bytes that are not events.
     LogUnread {
-        /// How many events it has.
+        /// The number of events.
         events: usize,
         /// Its form.
         form: &'static str,
-        /// How many bytes.
+        /// The number of bytes that were not parsed.
         bytes: usize,
     },
-    /// All compared registers have the value that the log leads to; which they are.
+    /// All compared registers match the log, with a list of them.
     RegistersMatched(String),
-    /// No register was asked for.
+    /// The selection contains no register.
     RegistersNone,
-    /// Registers have another value.
+    /// Some registers do not match the log.
     RegistersUnmatched {
-        /// Which, and why.
+        /// These registers, with reasons.
         unmatched: String,
-        /// Which are matched.
+        /// The registers that match.
         matched: String,
     },
-    /// An event is of a register that there is none of.
+    /// The register of an event does not exist.
     RegisterUnknown {
-        /// Which event.
+        /// The index of the event.
         event: usize,
         /// The register's number.
         pcr: u32,
     },
-    /// Whether Secure Boot is on.
+    /// The state of Secure Boot.
     SecureBoot {
-        /// What the log tells of it.
+        /// The state.
         state: SecureBootState,
-        /// Whether it must be.
+        /// Whether it must be on.
         required: bool,
-        /// The variables and how many authorities were told, if any could be.
+        /// The names of the confirmed variables and the number of authorities, if there are any.
         variables: String,
     },
-    /// A separator separates nothing.
+    /// A separator has invalid data.
     SeparatorMalformed {
-        /// Of this register.
+        /// The register.
         pcr: u8,
     },
-    /// A register has not one separator.
+    /// A register does not have exactly one separator.
     Separators {
-        /// Which register.
+        /// The register.
         pcr: u8,
-        /// How many it has.
+        /// The number of its separators.
         count: usize,
     },
-    /// The values are not as many as were asked for.
+    /// The size of the given values does not match the selection.
     ValuesSize {
-        /// The bytes of the selection.
+        /// The size required by the selection, in bytes.
         expected: usize,
-        /// The bytes given.
+        /// The size given, in bytes.
         found: usize,
     },
 }
 
-/// How much of the events is backed by the registers.
+/// The number of events by the part that the registers confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackedData {
-    /// How many events there are.
+    /// All events.
     pub events: usize,
-    /// How many say what was measured.
+    /// Events whose data is confirmed.
     pub whole: usize,
-    /// How many say the value of a variable.
+    /// Events of which only a variable's value is confirmed.
     pub value: usize,
-    /// How many say a digest alone.
+    /// Events of which only the digest is confirmed.
     pub digest: usize,
 }
 
@@ -179,20 +180,20 @@ impl fmt::Display for BackedData {
         } = self;
         write!(
             f,
-            "of {events} events, {whole} say what was measured, {value} the value of a variable, \
-             and {digest} a digest alone"
+            "of {events} events, {whole} have data that was measured, {value} a variable's value, \
+             and {digest} only a digest"
         )
     }
 }
 
-/// What a log tells of Secure Boot.
+/// The state of Secure Boot, according to a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SecureBootState {
-    /// The firmware allowed a debugger, so that it does not matter whether it is on.
+    /// The firmware allowed a debugger, so Secure Boot gives no protection.
     DebugMode,
     /// PCR 7 was not compared.
     NotCompared,
-    /// No event that PCR 7 backs tells it.
+    /// No event confirmed by PCR 7 shows the state.
     NotTold,
     /// It is off.
     Off,
@@ -205,7 +206,7 @@ impl fmt::Display for SecureBootState {
         f.write_str(match self {
             Self::DebugMode => "the firmware allowed a debugger",
             Self::NotCompared => "PCR 7 was not compared",
-            Self::NotTold => "not told by an event that PCR 7 backs",
+            Self::NotTold => "not shown by any event that PCR 7 backs",
             Self::Off => "off",
             Self::On => "on",
         })
@@ -289,7 +290,7 @@ impl Finding for EventLogFinding {
             Self::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
             Self::BootOrderUnclear => "compare PCR 0 as well",
             Self::DataOdd { .. } | Self::LocalityOther { .. } | Self::Separators { .. } => {
-                "ask the firmware's maker; do not rely on what such events say"
+                "ask the firmware's manufacturer; do not rely on the data of such events"
             }
             Self::DigestMissing { .. }
             | Self::LocalityUnclear { .. }
@@ -298,17 +299,17 @@ impl Finding for EventLogFinding {
             | Self::LogUnread { .. }
             | Self::RegisterUnknown { .. }
             | Self::SeparatorMalformed { .. } => {
-                "send the firmware's whole log, such as binary_bios_measurements, as it is"
+                "send the firmware's whole log, such as binary_bios_measurements, unchanged"
             }
             Self::DmaProtectionDisabled => {
                 "turn the firmware's protection from DMA on, such as VT-d or the IOMMU"
             }
-            Self::FirmwareError { .. } => "find out what the firmware met",
+            Self::FirmwareError { .. } => "find out which error the firmware reported",
             Self::RegistersNone | Self::ValuesSize { .. } => {
                 "give the values of the quoted registers in the order of the selection"
             }
             Self::RegistersUnmatched { .. } => {
-                "take log and quote of one boot, and leave registers out that others extend"
+                "use log and quote of the same boot, and omit registers that others extend"
             }
             Self::SecureBoot {
                 state: SecureBootState::DebugMode,
@@ -324,7 +325,7 @@ impl fmt::Display for EventLogFinding {
         match self {
             Self::BankWeak(hash) => write!(f, "a compared bank is of {hash}, which is weak"),
             Self::BootOrderUnclear => f.write_str(
-                "the boot order of PCR 1 may be a firmware's error, and no other register shows that there was none",
+                "the boot order in PCR 1 may be a firmware error, and no other register shows that there was none",
             ),
             Self::Data(backed) => backed.fmt(f),
             Self::DataOdd {
@@ -336,20 +337,20 @@ impl fmt::Display for EventLogFinding {
                 "event {event} ({event_type}) is not what was measured; {backed}"
             ),
             Self::DigestMissing { event, pcr, hash } => {
-                write!(f, "event {event} of PCR {pcr} has not one digest of {hash}")
+                write!(f, "event {event} of PCR {pcr} does not have exactly one {hash} digest")
             }
             Self::DmaProtectionDisabled => f.write_str("protection from DMA is off"),
-            Self::FirmwareError { pcr } => write!(f, "the firmware met an error, says PCR {pcr}"),
+            Self::FirmwareError { pcr } => write!(f, "the firmware reported an error in PCR {pcr}"),
             Self::Locality(locality) => write!(f, "locality {locality}"),
             Self::LocalityOther { shown, supposed } => write!(
                 f,
-                "locality {shown}, as PCR 0 shows; the log leads to {supposed}"
+                "PCR 0 shows locality {shown}; the log leads to {supposed}"
             ),
             Self::LocalityUnclear { event } => {
-                write!(f, "event {event} names no locality, or another than before")
+                write!(f, "event {event} has an invalid locality, or another than before")
             }
             Self::Log { events, form } => write!(f, "{events} events, {form}"),
-            Self::LogEmpty => f.write_str("it has no event that was extended: only a head"),
+            Self::LogEmpty => f.write_str("it has no extended event"),
             Self::LogMalformed(error) => error.fmt(f),
             Self::LogUnread {
                 events,
@@ -357,7 +358,7 @@ impl fmt::Display for EventLogFinding {
                 bytes,
             } => write!(
                 f,
-                "{events} events, {form}; {bytes} bytes after it are none"
+                "{events} events, {form}; {bytes} bytes after them are not events"
             ),
             Self::RegistersMatched(matched) => write!(f, "matched: {matched}"),
             Self::RegistersNone => f.write_str("no register was asked for"),
@@ -366,7 +367,7 @@ impl fmt::Display for EventLogFinding {
                 write!(f, "the log does not lead to {unmatched}; matched: {but}")
             }
             Self::RegisterUnknown { event, pcr } => {
-                write!(f, "event {event} is of PCR {pcr}, which there is none of")
+                write!(f, "event {event} is of PCR {pcr}, which does not exist")
             }
             Self::SecureBoot {
                 state, variables, ..
@@ -375,7 +376,7 @@ impl fmt::Display for EventLogFinding {
                 state, variables, ..
             } => write!(f, "{state}; {variables}"),
             Self::SeparatorMalformed { pcr } => {
-                write!(f, "a separator of PCR {pcr} separates nothing")
+                write!(f, "an event of PCR {pcr} is called a separator but is not one")
             }
             Self::Separators { pcr, count: 0 } => write!(f, "PCR {pcr} has none"),
             Self::Separators { pcr, count } => write!(f, "PCR {pcr} has {count}"),

@@ -1,4 +1,4 @@
-//! Event logs: what a platform says that it measured, and whether that is what its registers contain.
+//! Event logs: the measurements that a platform reports, and their comparison with its registers.
 
 mod check;
 mod event;

@@ -1,17 +1,17 @@
-//! The two forms of a log (TCG PC Client Platform Firmware Profile, 10.2): SHA-1 alone, and
-//! crypto-agile behind a head that announces its banks. All numbers are little-endian.
+//! Parsing of both log formats (TCG PC Client Platform Firmware Profile, 10.2): SHA-1 only, and
+//! crypto-agile, which begins with a header that lists its banks. All numbers are little-endian.
 
 use alloc::vec::Vec;
 
 use super::event::{EventType, LogEvent};
 use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 
-/// An event log, read.
+/// A parsed event log.
 ///
 /// ```
 /// use keyproof_tpm::{EventLog, EventLogForm, HashAlgorithm};
 ///
-/// // The TCG's first form: register, type, SHA-1 digest, length and data of each event.
+/// The TCG's older form: register, type, SHA-1 digest, length and data of each event.
 /// let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
 /// log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
 /// log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());
@@ -23,30 +23,30 @@ use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventLog<'a> {
-    /// The form that it is in.
+    /// The form of the log.
     pub form: EventLogForm,
-    /// The numbers of the hash algorithms of its banks, and how long their digests are, as its head
-    /// announces them.
+    /// The hash algorithm identifiers of the banks and their digest sizes, from the header.
     banks: Vec<(u16, usize)>,
-    /// Its events, without the head.
+    /// The events, without the header.
     pub events: Vec<LogEvent<'a>>,
-    /// How many bytes after its last event are none: zeros or ones of the memory that it was in.
+    /// The number of padding bytes (zeros or ones) after the last event.
     pub padding: usize,
-    /// How many bytes after an event of nothing but zeros, which ends a log, were not read.
+    /// The number of bytes that were not parsed, beginning with an all-zero event, which ends a
+    /// log.
     pub unread: usize,
 }
 
 /// The form of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventLogForm {
-    /// `TCG_PCR_EVENT2` behind a `TCG_EfiSpecIDEvent`: a digest for each bank.
+    /// `TCG_PCR_EVENT2` after a `TCG_EfiSpecIDEvent`: one digest per bank.
     CryptoAgile,
-    /// `TCG_PCR_EVENT`: SHA-1 alone.
+    /// `TCG_PCR_EVENT`: SHA-1 only.
     Sha1,
 }
 
 impl EventLogForm {
-    /// Its name in reports.
+    /// Returns its name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::CryptoAgile => "crypto-agile",
@@ -54,7 +54,7 @@ impl EventLogForm {
         }
     }
 
-    /// The least that an event is long.
+    /// Returns the minimum size of an event, in bytes.
     fn shortest_event(self) -> usize {
         match self {
             Self::CryptoAgile => 16,
@@ -63,34 +63,34 @@ impl EventLogForm {
     }
 }
 
-/// What the head of a crypto-agile log begins with.
+/// The first bytes of a crypto-agile log's header data.
 const SPEC_ID_EVENT_03: &[u8] = b"Spec ID Event03\0";
 
-/// More banks than a TPM has, and more digests than an event needs.
+/// Exceeds the banks of any TPM and the digests of any event.
 const MAX_BANKS: u32 = 16;
 
-/// More events than a boot makes: some thousands.
+/// Exceeds the events of any boot, which are some thousands.
 const MAX_EVENTS: usize = 1 << 16;
 
-/// No hash has a longer digest.
+/// The size of the longest digest.
 const MAX_DIGEST: usize = 64;
 
 impl<'a> EventLog<'a> {
-    /// Reads a log, which may have padding after it: zeros, or ones.
+    /// Parses a log, which may be followed by padding of zeros or ones.
     ///
     /// # Errors
     ///
-    /// [`TpmError::UnexpectedEnd`] for a log that ends within an event,
-    /// [`TpmError::UnknownSelector`] for a digest by an algorithm of which neither head nor TCG says how
-    /// long it is, and [`TpmError::WrongSize`] for more than 65,536 events, more than 16 banks or digests,
-    /// and a size of digests that the algorithm has not.
+    /// [`TpmError::UnexpectedEnd`] for a log that ends within an event;
+    /// [`TpmError::UnknownSelector`] for a digest whose size is neither in the header nor defined
+    /// by the TCG; [`TpmError::WrongSize`] for more than 65,536 events, no bank, more than 16 banks
+    /// or digests, or a digest size that does not match its algorithm.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TpmError> {
         let mut reader = Reader::new(bytes);
         let (head, outside) = EventLog::of_head(&mut reader)?;
         let behind = reader.clone().skipped(outside);
         let read = head.clone().with_events(bytes, reader);
         match (read, behind) {
-            // Some heads count the vendor's part of them, and have it behind their size.
+            // Some headers count vendor data that is stored after their declared size.
             (Err(error), Some(behind)) if outside > 0 => {
                 head.with_events(bytes, behind).map_err(|_| error)
             }
@@ -98,7 +98,7 @@ impl<'a> EventLog<'a> {
         }
     }
 
-    /// The log with the events that `reader` is before, which reads `bytes`.
+    /// Returns the log with the events at `reader`, which reads from `bytes`.
     fn with_events(mut self, bytes: &'a [u8], mut reader: Reader<'a>) -> Result<Self, TpmError> {
         let padding_at = padding_at(bytes);
         loop {
@@ -126,16 +126,16 @@ impl<'a> EventLog<'a> {
         }
     }
 
-    /// The banks that it has digests for, as it announces them; those of unknown hashes are left out.
+    /// Returns the banks that the log states. Banks with unknown hashes are omitted.
     pub fn banks(&self) -> impl Iterator<Item = HashAlgorithm> {
         self.banks
             .iter()
             .filter_map(|(id, _)| HashAlgorithm::from_id(*id))
     }
 
-    /// An empty log in the form that its first event tells. The head of a crypto-agile log is read; that
-    /// of a SHA-1 log is an event like others, which is not extended. With it come how many bytes of the
-    /// vendor's the head counts beyond its size.
+    /// Returns an empty log in the form that the first event determines. Consumes the header of a
+    /// crypto-agile log; the header of a SHA-1 log is an ordinary event that is not extended. Also
+    /// returns the number of vendor bytes that the header counts beyond its size.
     fn of_head(reader: &mut Reader<'a>) -> Result<(Self, usize), TpmError> {
         let sha1 = EventLog {
             form: EventLogForm::Sha1,
@@ -165,7 +165,8 @@ impl<'a> EventLog<'a> {
     }
 }
 
-/// Where the zeros or ones begin that `bytes` end with; within the last event, as a rule.
+/// Returns the offset of the zeros or ones at the end of `bytes`, which usually is within the last
+/// event.
 fn padding_at(bytes: &[u8]) -> usize {
     let Some(last @ (0x00 | 0xff)) = bytes.last() else {
         return bytes.len();
@@ -174,18 +175,18 @@ fn padding_at(bytes: &[u8]) -> usize {
     other.map_or(0, |other| other.saturating_add(1))
 }
 
-/// Whether an event of nothing but zeros is next.
+/// Returns whether an all-zero event is next.
 fn is_end(reader: &Reader<'_>, form: EventLogForm) -> bool {
     let next = reader.clone().take(form.shortest_event());
     next.is_ok_and(|next| next.iter().all(|byte| *byte == 0))
 }
 
-/// `TCG_EfiSpecIDEvent`: what of the head matters, the banks. What follows them is the vendor's, and not
-/// always there, nor always all there: how many bytes of it are missing comes with the banks.
+/// Parses the banks of a `TCG_EfiSpecIDEvent`. The vendor data after them may be missing or
+/// truncated; also returns how many bytes of it are missing.
 fn read_spec_id(data: &[u8]) -> Result<(Vec<(u16, usize)>, usize), TpmError> {
     let mut reader = Reader::new(data);
     reader.take(SPEC_ID_EVENT_03.len())?;
-    // platformClass, three numbers of the version, and the size of UINTN.
+    // platformClass, three version numbers, and the size of UINTN.
     reader.take(8)?;
     let at = reader.at();
     let count = reader.u32_le()?;
@@ -212,7 +213,7 @@ fn read_spec_id(data: &[u8]) -> Result<(Vec<(u16, usize)>, usize), TpmError> {
     Ok((banks, outside))
 }
 
-/// `TCG_PCR_EVENT`.
+/// Reads a `TCG_PCR_EVENT`.
 fn read_event<'a>(reader: &mut Reader<'a>) -> Result<LogEvent<'a>, TpmError> {
     let at = reader.at();
     let (pcr, event_type) = (reader.u32_le()?, EventType(reader.u32_le()?));
@@ -226,7 +227,7 @@ fn read_event<'a>(reader: &mut Reader<'a>) -> Result<LogEvent<'a>, TpmError> {
     })
 }
 
-/// `TCG_PCR_EVENT2`. A digest may be of a bank that the head did not announce.
+/// Reads a `TCG_PCR_EVENT2`. A digest may be of a bank that is not in the header.
 fn read_event_2<'a>(
     reader: &mut Reader<'a>,
     banks: &[(u16, usize)],
@@ -265,7 +266,7 @@ fn read_event_2<'a>(
 fn read_data<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], TpmError> {
     let at = reader.at();
     let size = usize::try_from(reader.u32_le()?).unwrap_or(usize::MAX);
-    // The error points at the size: it may be what is wrong.
+    // The error refers to the size field, which may be the wrong part.
     reader
         .take(size)
         .map_err(|_| TpmError::UnexpectedEnd { at })

@@ -1,11 +1,11 @@
-//! The replay of a log: what one bank of registers contains if the log is true.
+//! The replay of a log: the values that its events lead to in one bank.
 
 use alloc::{vec, vec::Vec};
 
 use super::{event::EventType, parse::EventLog};
 use crate::{TpmError, algorithm::HashAlgorithm};
 
-/// One bank as a log leads to it.
+/// The registers of one bank after the replay of a log.
 ///
 /// ```
 /// use keyproof_tpm::{EventLog, HashAlgorithm};
@@ -31,29 +31,30 @@ pub struct Replay {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Register {
     value: Vec<u8>,
-    /// How many events were extended into it.
+    /// The number of events extended into it.
     events: usize,
-    /// The first event that has no digest of the bank, or several.
+    /// The first event without exactly one digest of the bank.
     lacking: Option<usize>,
 }
 
-/// As many registers as a selection can name.
+/// The number of registers that a selection can contain.
 const REGISTERS: usize = 32;
 
-/// Registers of a dynamic launch: all ones until there is one (PC Client Platform TPM Profile, 4.6.3),
-/// and zero when its first event is extended.
+/// The registers of a dynamic launch. They are all ones before the launch (PC Client Platform TPM
+/// Profile, 4.6.3), and zero when its first event is extended.
 const DYNAMIC: core::ops::RangeInclusive<usize> = 17..=22;
 
-/// What `EV_NO_ACTION` says about the locality that the TPM was started at (PC Client Platform Firmware
-/// Profile, 10.4.5.3); one byte follows.
+/// The data of the `EV_NO_ACTION` event with the TPM's startup locality (PC Client Platform
+/// Firmware Profile, 10.4.5.3). One byte follows.
 const STARTUP_LOCALITY: &[u8] = b"StartupLocality\0";
 
 impl EventLog<'_> {
-    /// Replays one bank. `locality` is what PCR 0 begins with: 0, 3, or 4 after a hardware CRTM.
+    /// Replays one bank. `locality` is the initial value of PCR 0: 0, 3, or 4 after a hardware
+    /// CRTM.
     ///
     /// # Errors
     ///
-    /// [`TpmError::UnsupportedHash`] for a bank whose hash is not computed here.
+    /// [`TpmError::UnsupportedHash`] if the bank's hash is not supported.
     pub fn replay(&self, hash: HashAlgorithm, locality: u8) -> Result<Replay, TpmError> {
         let size = hash.digest(&[])?.len();
         let mut registers: Vec<Register> = (0..REGISTERS)
@@ -90,8 +91,8 @@ impl EventLog<'_> {
         Ok(Replay { hash, registers })
     }
 
-    /// The locality that the log says the TPM was started at; `Err` with the event that contradicts an
-    /// earlier one or names none.
+    /// Returns the startup locality that the log states. Fails with the index of an event that
+    /// contradicts an earlier one or has an invalid locality.
     pub(super) fn startup_locality(&self) -> Result<Option<u8>, usize> {
         let mut said = None;
         for (number, event) in self.events.iter().enumerate() {
@@ -111,7 +112,7 @@ impl EventLog<'_> {
         Ok(said)
     }
 
-    /// Whether hardware measured before the firmware did.
+    /// Returns whether the first measurement into PCR 0 was by hardware.
     pub(super) fn begins_with_hcrtm(&self) -> bool {
         let mut own = self.events.iter().filter(|event| event.pcr == 0);
         own.find(|event| event.is_extended())
@@ -120,27 +121,27 @@ impl EventLog<'_> {
 }
 
 impl Replay {
-    /// The bank.
+    /// Returns the bank's hash algorithm.
     pub fn hash(&self) -> HashAlgorithm {
         self.hash
     }
 
-    /// The value of a register, if it is below 32.
+    /// Returns the value of a register, if its index is below 32.
     pub fn value(&self, index: u8) -> Option<&[u8]> {
         self.registers
             .get(usize::from(index))
             .map(|register| &*register.value)
     }
 
-    /// How many events were extended into a register.
+    /// Returns the number of events extended into a register.
     pub fn events(&self, index: u8) -> usize {
         self.registers
             .get(usize::from(index))
             .map_or(0, |register| register.events)
     }
 
-    /// The first event of a register that has no digest of this bank, or several, by its number in
-    /// [`EventLog::events`]: without it the register's value is not known.
+    /// Returns the index in [`EventLog::events`] of a register's first event without exactly one
+    /// digest of this bank. If there is one, the register's value is unknown.
     pub fn lacking(&self, index: u8) -> Option<usize> {
         self.registers
             .get(usize::from(index))

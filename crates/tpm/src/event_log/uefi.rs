@@ -1,4 +1,4 @@
-//! UEFI variables in events, those of Secure Boot above all.
+//! UEFI variables in events, in particular those of Secure Boot.
 
 use alloc::{string::String, vec::Vec};
 
@@ -8,53 +8,54 @@ use crate::{TpmError, algorithm::HashAlgorithm, wire::Reader};
 /// A UEFI variable that was measured (`UEFI_VARIABLE_DATA`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootVariable<'a> {
-    /// The event's number in [`EventLog::events`](super::EventLog::events).
+    /// The index of the event in [`EventLog::events`](super::EventLog::events).
     pub event: usize,
     /// The register.
     pub pcr: u32,
-    /// The vendor's GUID, in the order of its bytes in memory.
+    /// The vendor's GUID, in its memory byte order.
     pub vendor: [u8; 16],
     /// The name.
     pub name: String,
     /// The value.
     pub data: &'a [u8],
-    /// How much of it is backed by the quoted registers.
+    /// The part of it that the quoted registers confirm.
     pub trust: EventTrust,
 }
 
-/// What the log says of Secure Boot, as far as it is backed by PCR 7.
+/// The state of Secure Boot, as far as PCR 7 confirms the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecureBoot<'a> {
-    /// Whether it is on; `None` if no event that can be trusted says so, or a debugger was allowed.
+    /// Whether it is on; `None` if no confirmed event shows it, or if a debugger was allowed.
     pub enabled: Option<bool>,
-    /// Whether the firmware allowed a debugger, which can do what Secure Boot forbids.
+    /// Whether the firmware allowed a debugger, which can bypass Secure Boot.
     pub debug_mode: bool,
-    /// Whether devices may reach memory by themselves (DMA).
+    /// Whether the protection of memory against DMA by devices is disabled.
     pub dma_protection_disabled: bool,
-    /// The variables that configure it, of before the firmware handed over.
+    /// The configuration variables, measured before the firmware handed over.
     pub variables: Vec<BootVariable<'a>>,
-    /// The variables of after that: what images were verified by, as whoever measured them says.
+    /// The variables measured after that: the authorities that verified images, as their measurer
+    /// reports.
     pub authorities: Vec<BootVariable<'a>>,
 }
 
-/// `EFI_GLOBAL_VARIABLE` (UEFI Specification, 3.3), whose `SecureBoot` and `BootOrder` they are.
+/// `EFI_GLOBAL_VARIABLE` (UEFI Specification, 3.3), the vendor of `SecureBoot` and `BootOrder`.
 pub(super) const GLOBAL_VARIABLE: [u8; 16] = [
     0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
 ];
 
-/// The register of Secure Boot's configuration.
+/// The PCR of Secure Boot's configuration.
 pub(super) const SECURE_BOOT_PCR: u32 = 7;
 
-/// What firmware measures into that register before it allows a debugger, and where it leaves memory open to devices (PC Client
-/// Platform Firmware Profile, 3.3.4.8).
+/// The data that firmware measures into that PCR before it allows a debugger, and when it leaves
+/// memory open to DMA (PC Client Platform Firmware Profile, 3.3.4.8).
 const DEBUG_MODE: &[u8] = b"UEFI Debug Mode";
 const DMA_PROTECTION_DISABLED: &[u8] = b"DMA Protection Disabled";
 
-/// The longest name that is read, in UTF-16 code units.
+/// The maximum length of a name, in UTF-16 code units.
 const MAX_NAME: usize = 1024;
 
 impl<'a> BootVariable<'a> {
-    /// The variable that an event is of, if its data is one.
+    /// Returns the variable in an event's data, if there is one.
     pub(super) fn of(number: usize, event: &LogEvent<'a>, trust: EventTrust) -> Option<Self> {
         let (vendor, name, data) = read_variable(event.data).ok()?;
         Some(BootVariable {
@@ -69,11 +70,11 @@ impl<'a> BootVariable<'a> {
 }
 
 impl<'a> SecureBoot<'a> {
-    /// Reads the events of PCR 7; `trust` is that of each event, by the bank of `hash`.
+    /// Evaluates the events of PCR 7. `trust` belongs to `events`, under the bank of `hash`.
     ///
-    /// No digest covers the *type* that the log gives an event, so what counts is what was measured: all
-    /// that stands before the separator's digest is the firmware's, and only if each of those events is a
-    /// variable as it was measured can none be hidden among them.
+    /// No digest covers the *type* that the log states, so only the measured data counts. Events
+    /// before the separator's digest come from the firmware. No variable can be hidden among them
+    /// only if each of them is a variable whose measurement covers its data.
     pub(super) fn of(events: &[LogEvent<'a>], trust: &[EventTrust], hash: HashAlgorithm) -> Self {
         let mut found = SecureBoot::default();
         let mut handed_over = false;
@@ -109,14 +110,14 @@ impl<'a> SecureBoot<'a> {
     }
 }
 
-/// Whether the variables say that it is on, all of them.
+/// Returns whether the variables show that it is on; `None` if they are missing or contradictory.
 fn enabled(variables: &[BootVariable<'_>]) -> Option<bool> {
     let mut said = variables
         .iter()
         .filter(|variable| variable.name == "SecureBoot" && variable.vendor == GLOBAL_VARIABLE)
         .map(|variable| match variable.data {
             [1] => Some(true),
-            // Where there is no such variable, one without a value is measured.
+            // If the variable does not exist, the firmware measures an empty value.
             [0] | [] => Some(false),
             _ => None,
         });
@@ -124,7 +125,7 @@ fn enabled(variables: &[BootVariable<'_>]) -> Option<bool> {
     said.all(|other| other == Some(first)).then_some(first)
 }
 
-/// `UEFI_VARIABLE_DATA` (PC Client Platform Firmware Profile, 10.2.6), all of `data`.
+/// Parses a `UEFI_VARIABLE_DATA` (PC Client Platform Firmware Profile, 10.2.6) that fills `data`.
 pub(super) fn read_variable(data: &[u8]) -> Result<([u8; 16], String, &[u8]), TpmError> {
     let mut reader = Reader::new(data);
     let mut vendor = [0; 16];
@@ -150,7 +151,7 @@ pub(super) fn read_variable(data: &[u8]) -> Result<([u8; 16], String, &[u8]), Tp
         .collect();
     let value = reader.take(data_size)?;
     reader.finish()?;
-    // Some firmware counts the NUL that ends a name.
+    // Some firmware includes the terminating NUL in the name.
     let name = String::from_utf16_lossy(&units);
     Ok((vendor, name.trim_end_matches('\0').into(), value))
 }

@@ -18,9 +18,9 @@ use crate::{TpmError, ek_certificate::TpmAttributes};
 /// An extension of a certificate (RFC 5280 section 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AkCertificateExtension {
-    /// Which it is, as dotted decimal numbers.
+    /// Its OID, as dotted decimal numbers.
     pub id: ObjectIdentifier,
-    /// Whether whoever does not understand it must refuse the certificate.
+    /// Whether a verifier that does not understand it must reject the certificate.
     pub critical: bool,
     /// Its value, in DER.
     pub value: Vec<u8>,
@@ -33,14 +33,17 @@ const TPM_MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2")
 const TPM_VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
 const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 
-/// The extensions of an attestation key's certificate, beside the key identifiers and the basicConstraints
-/// of every certificate that is no CA's: for signatures alone; of an attestation key
-/// (`tcg-kp-AIKCertificate`); and, as the subject is empty, a critical subjectAltName of two directory names, which say in which TPM the key is, as far as its
-/// endorsement certificate does, and in which device (Web Authentication Level 2, 8.3.1; TCG EK
-/// Credential Profile for TPM Family 2.0, 3.2.9).
+/// Builds the extensions of an attestation key's certificate, except the key identifiers and
+/// basicConstraints that every end-entity certificate has.
 ///
-/// `device_serial` is written as it is, so it should come from a [`DeviceInfo`](crate::DeviceInfo). A serial is unique for its vendor
-/// alone, which the certificate does not name.
+/// They are a keyUsage for signatures only, the extended key usage `tcg-kp-AIKCertificate`, and a
+/// subjectAltName, critical since the subject is empty. The subjectAltName has two directory names:
+/// the TPM's attributes, as far as its endorsement certificate states them, and the device's serial
+/// (Web Authentication Level 2, 8.3.1; TCG EK Credential Profile for TPM Family 2.0, 3.2.9).
+///
+/// `device_serial` is written unchecked, so it should come from a
+/// [`DeviceInfo`](crate::DeviceInfo). A serial is unique only per vendor, which the certificate
+/// does not contain.
 ///
 /// ```
 /// use keyproof_tpm::{EkCertificate, ak_certificate_extensions};
@@ -48,7 +51,7 @@ const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 /// let endorsement = EkCertificate::parse(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"))?;
 /// let extensions = ak_certificate_extensions(Some(&endorsement.tpm_attributes()?), "SN0001")?;
 /// for extension in &extensions {
-///     // Into the certificate that your CA signs, beside its key identifiers.
+/// Add these to the certificate that your CA signs, beside its key identifiers.
 ///     println!("{} {} {} bytes", extension.id, extension.critical, extension.value.len());
 /// }
 /// # assert_eq!(extensions.len(), 3);
@@ -57,7 +60,7 @@ const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 ///
 /// # Errors
 ///
-/// [`TpmError::TooLong`] for texts that no certificate has room for.
+/// [`TpmError::TooLong`] for texts that do not fit a certificate.
 pub fn ak_certificate_extensions(
     tpm: Option<&TpmAttributes>,
     device_serial: &str,
@@ -100,7 +103,7 @@ fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> der::Result<Su
             attribute(TPM_VERSION, Tag::Utf8String, &tpm.version)?,
         ])?);
     }
-    // X.520 wants a PrintableString; a serial number that is none is written as what it is.
+    // X.520 requires a PrintableString; use UTF8String for a serial number that cannot be one.
     let tag = match PrintableStringRef::new(device_serial) {
         Ok(_) => Tag::PrintableString,
         Err(_) => Tag::Utf8String,
@@ -113,7 +116,7 @@ fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> der::Result<Su
     Ok(SubjectAltName(names))
 }
 
-/// One RDN with all attributes, as endorsement certificates have it.
+/// Builds one RDN with all attributes, as in endorsement certificates.
 fn directory_name(
     attributes: impl IntoIterator<Item = AttributeTypeAndValue>,
 ) -> der::Result<GeneralName> {
@@ -121,7 +124,7 @@ fn directory_name(
     let name = RdnSequence::from(Vec::from([RelativeDistinguishedName::try_from(
         attributes,
     )?]));
-    // The type of names has no other way to be made.
+    // The type of names has no other constructor.
     Ok(GeneralName::DirectoryName(Name::from_der(&name.to_der()?)?))
 }
 
@@ -136,7 +139,8 @@ mod tests {
 
     use super::*;
 
-    /// The TPM's directory name first, its attributes in DER's order of a SET; then the device's.
+    /// The TPM's directory name comes first, its attributes in the DER order of a SET; then the
+    /// device's.
     #[test]
     fn the_subject_alt_name_names_tpm_and_device() {
         let tpm = TpmAttributes {
@@ -162,7 +166,7 @@ mod tests {
             let bytes = [&[0x0c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
             assert!(found.windows(bytes.len()).any(|window| window == bytes));
         }
-        // An underscore is in no PrintableString.
+        // PrintableString does not allow an underscore.
         assert!(value(None, "S_1").ends_with(b"\x0c\x03S_1"));
         assert!(value(None, "S-1").ends_with(b"\x13\x03S-1"));
     }

@@ -1,5 +1,4 @@
-//! The envelope of a certificate that only one TPM can open: the certificate under a fresh key, the key
-//! in a credential.
+//! A certificate that only one TPM can open: encrypted under a fresh key, which is in a credential.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -16,27 +15,27 @@ use crate::{
     public::TpmtPublic,
 };
 
-/// A certificate that only the TPM with one endorsement key can read, and only if the attestation key
-/// with one Name is in it.
+/// A certificate that only one TPM can read: it must have the given endorsement key, and an
+/// attestation key with the given Name.
 #[derive(Clone, Debug)]
 pub struct SealedCertificate {
-    /// The certificate, by AES-256-GCM without associated data, the tag last.
+    /// The certificate, encrypted with AES-256-GCM without associated data; the tag is last.
     pub encrypted_certificate: Vec<u8>,
-    /// The 12 bytes of the encryption's nonce.
+    /// The 12-byte nonce of the encryption.
     pub nonce: [u8; 12],
-    /// The credential that the key is in.
+    /// The credential that contains the key.
     pub credential: Credential,
-    /// The key, which who sealed it may keep to verify that the credential was opened.
+    /// The key. The sender may store it to verify that the credential was opened.
     pub key: ActivationKey,
 }
 
-/// The 32 bytes that a TPM takes from the credential of a [`SealedCertificate`]. They are wiped when
-/// dropped, and hidden in `Debug`.
+/// The 32-byte secret in the credential of a [`SealedCertificate`]. It is zeroized on drop and
+/// hidden in `Debug` output.
 #[derive(Clone)]
 pub struct ActivationKey(Zeroizing<[u8; 32]>);
 
-/// Seals a certificate (DER) to the TPM with the endorsement key `ek`, for the attestation key with the
-/// Name `ak`, under a key and a nonce that `random` draws.
+/// Encrypts a certificate (DER) for the TPM with the endorsement key `ek` and an attestation key
+/// with the Name `ak`. `random` generates the key and the nonce.
 ///
 /// ```
 /// # #[cfg(all(feature = "activate", feature = "aws-lc-rs"))] {
@@ -45,13 +44,13 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 /// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
 /// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
 /// # let mut random = |bytes: &mut [u8]| Ok::<(), core::convert::Infallible>(bytes.fill(7));
-/// // `random` is such as `getrandom::fill`: if it fails, so does this.
+/// For example `getrandom::fill`; its errors are returned.
 /// let sealed = seal_certificate(&ek, &ak, b"the certificate", &mut random)?;
-/// // The device: its TPM opens the key, which opens the certificate and proves it.
+/// The device: its TPM opens the key, which decrypts the certificate and proves possession.
 /// let private = include_bytes!("../../tests/vectors/software/eccp256.ek.pkcs8.der");
 /// let opened = ActivationKey::from_bytes(&activate(&AwsLcRs, &ek, private, &ak, &sealed.credential)?)?;
 /// assert_eq!(opened.open(&sealed.nonce, &sealed.encrypted_certificate)?, b"the certificate");
-/// // The CA: now the attestation key is known to be in that TPM.
+/// The CA: this proves that the attestation key is in that TPM.
 /// sealed.key.verify(&ak, &opened.proof(&ak)?)?;
 /// # }
 /// # Ok::<(), keyproof_tpm::TpmError>(())
@@ -59,8 +58,9 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 ///
 /// # Errors
 ///
-/// Those of [`make_credential`]: [`CredentialError::Random`] with what `random` returns, and then nothing is sealed; else
-/// [`TpmError::UnsupportedEndorsementKey`], and [`TpmError::Provider`] for an endorsement key that is none.
+/// Those of [`make_credential`]: [`CredentialError::Random`] with the error of `random`,
+/// [`TpmError::UnsupportedEndorsementKey`], and [`TpmError::Provider`] for an invalid endorsement
+/// key.
 pub fn seal_certificate<E>(
     ek: &TpmtPublic,
     ak: &Name,
@@ -89,11 +89,11 @@ pub fn seal_certificate<E>(
 }
 
 impl ActivationKey {
-    /// Takes the bytes that a TPM returned.
+    /// Creates a key from the bytes that a TPM returned.
     ///
     /// # Errors
     ///
-    /// [`TpmError::WrongSize`] for other than 32 bytes.
+    /// [`TpmError::WrongSize`] unless there are 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TpmError> {
         let mut key = Zeroizing::new([0; 32]);
         if bytes.len() != key.len() {
@@ -107,16 +107,16 @@ impl ActivationKey {
         Ok(Self(key))
     }
 
-    /// The bytes.
+    /// Returns the key's bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Opens a certificate that was sealed under this key.
+    /// Decrypts a certificate that was encrypted under this key.
     ///
     /// # Errors
     ///
-    /// [`TpmError::CertificateSealed`] for another key or nonce, or a changed certificate.
+    /// [`TpmError::CertificateSealed`] for another key or nonce, or a modified certificate.
     pub fn open(
         &self,
         nonce: &[u8; 12],
@@ -134,20 +134,21 @@ impl ActivationKey {
         Ok(opened.to_vec())
     }
 
-    /// Shows that the credential was opened: HMAC-SHA-256 of the attestation key's Name under this key.
+    /// Proves that the credential was opened: HMAC-SHA-256 of the attestation key's Name under this
+    /// key.
     ///
     /// # Errors
     ///
-    /// [`TpmError::Provider`], for no key of this size.
+    /// [`TpmError::Provider`]; this never occurs for a key of this size.
     pub fn proof(&self, ak: &Name) -> Result<[u8; 32], TpmError> {
         Ok(self.mac(ak)?.finalize().into_bytes().into())
     }
 
-    /// Checks that `proof` is that of this key and Name, in constant time.
+    /// Verifies in constant time that `proof` matches this key and Name.
     ///
     /// # Errors
     ///
-    /// [`TpmError::ActivationProof`] for another, or one of another length.
+    /// [`TpmError::ActivationProof`] if it does not match or has another length.
     pub fn verify(&self, ak: &Name, proof: &[u8]) -> Result<(), TpmError> {
         self.mac(ak)?
             .verify_slice(proof)

@@ -1,5 +1,5 @@
-//! What a CA does that certifies attestation keys: judge what the device sends, write what its certificate
-//! says, and seal the certificate so that only the device's TPM can read it.
+//! The tasks of a CA for attestation keys: check the device's request, build the certificate's
+//! extensions, and encrypt the certificate so that only the device's TPM can read it.
 
 mod ak_certificate;
 #[cfg(feature = "aws-lc-rs")]

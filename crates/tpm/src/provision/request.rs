@@ -4,17 +4,18 @@ use keyproof_x509::{SignatureVerificationAlgorithm, prover::CertificationRequest
 
 use crate::{TpmError, device::DeviceInfo};
 
-// The contents of 2.5.4.3, 2.5.4.5 and 2.5.4.10.
+// The contents octets of the OIDs 2.5.4.3, 2.5.4.5 and 2.5.4.10.
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const SERIAL_NUMBER: &[u8] = &[0x55, 4, 5];
 const ORGANIZATION: &[u8] = &[0x55, 4, 10];
 
-/// Checks a certification request (PKCS#10, DER) by any key of the device: a restricted attestation key
-/// cannot sign one.
+/// Checks a certification request (PKCS#10, DER) of a device. Any key of the device may sign it
+/// except a restricted attestation key, which cannot.
 ///
-/// It is signed by its own key; its serialNumber, if there, is the device's serial, else its commonName is
-/// the device's serial or name; its organization, if there, is the device's vendor. Of several attributes
-/// of a kind, each must be the device's.
+/// The request must be signed with its own key. Its serialNumber, if present, must be the device's
+/// serial; otherwise its commonName must be the device's serial or name. Its organization, if
+/// present, must be the device's vendor. An attribute that occurs several times must match every
+/// time.
 ///
 /// # Errors
 ///
@@ -28,7 +29,7 @@ pub fn check_certification_request(
     request
         .verify(algorithms)
         .map_err(TpmError::CertificationRequest)?;
-    // What is no text is empty, and so like no property.
+    // A value that is not text becomes empty, which matches no property.
     let all = |kind: &[u8], is_own: &dyn Fn(&str) -> bool| {
         let attributes = request.subject().attributes();
         attributes

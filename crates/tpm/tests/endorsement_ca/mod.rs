@@ -1,5 +1,5 @@
-//! A manufacturer made up for the tests: a root, intermediates, and endorsement certificates with
-//! one thing wrong in each.
+//! A fictitious manufacturer: a root, intermediates, and endorsement certificates with one defect
+//! each.
 
 #![expect(
     clippy::indexing_slicing,
@@ -62,7 +62,7 @@ impl Ca {
         }
     }
 
-    /// An endorsement certificate in order, but for what `change` does.
+    /// An endorsement certificate that is valid except for what `change` does.
     pub(crate) fn endorse(
         &self,
         key: &impl PublicKeyData,
@@ -95,7 +95,7 @@ impl Ca {
             .to_vec()
     }
 
-    /// A revocation list of these serial numbers, good for the year 2027.
+    /// A CRL with these serial numbers, valid in 2027.
     pub(crate) fn revoke(
         &self,
         serials: &[&[u8]],
@@ -119,14 +119,14 @@ impl Ca {
         params.signed_by(&self.issuer()).unwrap().der().to_vec()
     }
 
-    /// The same certificate with another encoding of its serial number, signed anew over those bytes.
+    /// The same certificate with another encoding of its serial number, signed again.
     pub(crate) fn with_serial(&self, certificate: &[u8], serial: &[u8]) -> Vec<u8> {
         let mut tbs = parts(&parts(certificate)[0]);
         tbs[1] = any(Tag::Integer, serial);
         self.signed_anew(certificate, &sequence(&tbs))
     }
 
-    /// The same revocation list with another encoding of its first entry's serial number, likewise.
+    /// The same CRL with another encoding of its first entry's serial number, signed again.
     pub(crate) fn with_first_entry(&self, list: &[u8], serial: &[u8]) -> Vec<u8> {
         let mut tbs = parts(&parts(list)[0]);
         let mut entries = parts(&tbs[5]);
@@ -197,7 +197,7 @@ pub(crate) fn replace(params: &mut CertificateParams, oid: &[u64], with: Option<
     params.custom_extensions.extend(with);
 }
 
-/// A subjectAltName of one directoryName with manufacturer, model and version, or fewer.
+/// A subjectAltName of one directoryName with manufacturer, model and version, or some of them.
 pub(crate) fn tpm_names(values: &[&str]) -> Vec<u8> {
     let attributes: Vec<Vec<u8>> = values
         .iter()
@@ -247,7 +247,7 @@ pub(crate) fn ek_of(key: &KeyPair) -> TpmtPublic {
     TpmtPublic::endorsement_from_spki(&key.subject_public_key_info()).unwrap()
 }
 
-/// An RSA key to be certified, of which nobody has the private part.
+/// An RSA public key whose private part nobody has.
 pub(crate) struct RsaKey(Vec<u8>);
 
 impl RsaKey {

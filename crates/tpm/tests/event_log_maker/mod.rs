@@ -1,4 +1,4 @@
-//! Makes event logs in each form, with what real ones have in them.
+//! Builds event logs in both forms, with the content of real ones.
 
 #![allow(dead_code, reason = "not every test makes every kind of log")]
 #![expect(
@@ -9,7 +9,7 @@
 
 use keyproof_tpm::{EventType, HashAlgorithm, TpmlPcrSelection};
 
-/// `EFI_GLOBAL_VARIABLE` and `EFI_IMAGE_SECURITY_DATABASE`, in the order of memory.
+/// `EFI_GLOBAL_VARIABLE` and `EFI_IMAGE_SECURITY_DATABASE`, in memory byte order.
 pub(crate) const GLOBAL: [u8; 16] = [
     0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
 ];
@@ -27,7 +27,7 @@ pub(crate) const VARIABLE_AUTHORITY: u32 = EventType::EFI_VARIABLE_AUTHORITY.0;
 pub(crate) const HCRTM: u32 = EventType::EFI_HCRTM_EVENT.0;
 pub(crate) const EFI_ACTION: u32 = 0x8000_0007;
 
-/// A log that grows, and the registers that a TPM would have after it.
+/// A log under construction, with the resulting registers of the TPM.
 #[derive(Clone)]
 pub(crate) struct LogMaker {
     is_agile: bool,
@@ -37,7 +37,7 @@ pub(crate) struct LogMaker {
 }
 
 impl LogMaker {
-    /// A crypto-agile log with its head.
+    /// A crypto-agile log with its header.
     pub(crate) fn agile(banks: &[HashAlgorithm]) -> Self {
         let sizes: Vec<(u16, u16)> = banks
             .iter()
@@ -49,7 +49,7 @@ impl LogMaker {
         }
     }
 
-    /// A SHA-1 log without a head, as firmware wrote them first.
+    /// A SHA-1 log without a header, the oldest form.
     pub(crate) fn sha1() -> Self {
         Self::empty(false, &[HashAlgorithm::Sha1])
     }
@@ -70,20 +70,20 @@ impl LogMaker {
         }
     }
 
-    /// The TPM was started at a locality, which the log need not say.
+    /// Starts the TPM at a locality, without an event in the log.
     pub(crate) fn start_at(&mut self, locality: u8) {
         for bank in &mut self.registers {
             *bank[0].last_mut().unwrap() = locality;
         }
     }
 
-    /// The log says the locality.
+    /// Appends an event that states the locality.
     pub(crate) fn say_locality(&mut self, locality: u8) {
         let said = [&b"StartupLocality\0"[..], &[locality]].concat();
         self.remark(0, &said);
     }
 
-    /// An event that is not extended.
+    /// Appends an event that is not extended.
     pub(crate) fn remark(&mut self, pcr: u32, data: &[u8]) {
         let zeros: Vec<_> = self
             .banks
@@ -93,18 +93,18 @@ impl LogMaker {
         self.raw(pcr, NO_ACTION, &zeros, data);
     }
 
-    /// An event whose data is what was measured.
+    /// Appends an event whose data is measured.
     pub(crate) fn measure(&mut self, pcr: u32, event_type: u32, data: &[u8]) {
         self.measure_as(pcr, event_type, data, data);
     }
 
-    /// An event in which something else than its data was measured.
+    /// Appends an event with `data` that differs from the measured data.
     pub(crate) fn measure_as(&mut self, pcr: u32, event_type: u32, measured: &[u8], data: &[u8]) {
         let digests = self.extend(pcr, measured);
         self.raw(pcr, event_type, &digests, data);
     }
 
-    /// The TPM is extended, and the log does not say so.
+    /// Extends the TPM without an event in the log.
     pub(crate) fn extend(&mut self, pcr: u32, measured: &[u8]) -> Vec<(u16, Vec<u8>)> {
         let index = usize::try_from(pcr).unwrap();
         let mut digests = Vec::new();
@@ -121,7 +121,7 @@ impl LogMaker {
         digests
     }
 
-    /// An event with these digests, whatever the TPM was told.
+    /// Appends an event with these digests, without extending the TPM.
     pub(crate) fn raw(
         &mut self,
         pcr: u32,
@@ -144,14 +144,14 @@ impl LogMaker {
         put_sized(&mut self.bytes, data);
     }
 
-    /// Separators in PCR 0 to 7.
+    /// Appends separators in PCR 0 to 7.
     pub(crate) fn hand_over(&mut self) {
         for pcr in 0..8 {
             self.measure(pcr, SEPARATOR, &[0; 4]);
         }
     }
 
-    /// A boot with Secure Boot on or off, as UEFI firmware logs it.
+    /// Appends the events of a boot by UEFI firmware, with Secure Boot on or off.
     pub(crate) fn boot(&mut self, secure_boot: bool) {
         self.measure(0, CRTM_VERSION, b"v\x001\x00");
         self.measure_as(0, 0x8000_0008, b"the firmware itself", &[7; 16]);
@@ -172,7 +172,7 @@ impl LogMaker {
         self.measure(5, EFI_ACTION, b"Exit Boot Services Invocation");
     }
 
-    /// The values of the selected registers, concatenated.
+    /// Returns the concatenated values of the selected registers.
     pub(crate) fn values(&self, selection: &TpmlPcrSelection) -> Vec<u8> {
         let mut values = Vec::new();
         for bank in selection.banks() {
@@ -186,7 +186,7 @@ impl LogMaker {
     }
 }
 
-/// The content of a crypto-agile log's head: banks, and what follows them.
+/// The content of a crypto-agile log's header: the banks, and the bytes that follow them.
 pub(crate) fn spec_id(banks: &[(u16, u16)], vendor: &[u8]) -> Vec<u8> {
     let mut head = b"Spec ID Event03\0\0\0\0\0\x00\x02\x00\x02".to_vec();
     head.extend(u32::try_from(banks.len()).unwrap().to_le_bytes());

@@ -1,4 +1,5 @@
-//! Makes the vectors: attestations by a software key, each with one thing wrong, beside a sound twin.
+//! Generates the vectors: attestations by a software key, each with one defect, and their sound
+//! twins.
 
 #![expect(
     clippy::indexing_slicing,
@@ -62,7 +63,7 @@ fn name_of(object: &TpmtPublic) -> Buffer {
     buffer(Name::of(object).unwrap().as_bytes())
 }
 
-/// The place of an attestation key below its endorsement key.
+/// The qualified name of an attestation key below its endorsement key.
 fn place(ek: &TpmtPublic, ak: &TpmtPublic) -> Buffer {
     let parent = QualifiedName::of_primary(Hierarchy::Endorsement, ek).unwrap();
     buffer(parent.of_child(ak).unwrap().as_bytes())
@@ -86,19 +87,19 @@ impl Tpm {
     }
 }
 
-/// An attestation to be, and what a verifier knows.
+/// An attestation under construction, with the verifier's input.
 struct Case {
-    /// The key that is claimed to have signed.
+    /// The key claimed to have signed.
     ak: TpmtPublic,
     ek: TpmtPublic,
     attest: TpmsAttest,
-    /// What is known beside these, by field.
+    /// Further input of the verifier, by field.
     input: Map<String, Value>,
-    /// Changes the bytes of the attestation before they are signed.
+    /// Changes the bytes of the attestation before it is signed.
     before: fn(&mut Vec<u8>),
-    /// Changes attestation and signature afterwards.
+    /// Changes attestation and signature after signing.
     after: fn(&mut Vec<u8>, &mut Vec<u8>),
-    /// Whether `qualifiedSigner` is set to where `ak` stands, at the end.
+    /// Whether `qualifiedSigner` is finally set to the qualified name of `ak`.
     placed: bool,
 }
 
@@ -140,7 +141,7 @@ impl Case {
         self.ak.object_attributes = change(self.ak.object_attributes);
     }
 
-    /// Signs, and puts all in place.
+    /// Signs the attestation and returns the verifier's input.
     fn finish(mut self, tpm: &Tpm) -> Map<String, Value> {
         if self.placed {
             self.attest.qualified_signer = place(&self.ek, &self.ak);
@@ -157,7 +158,7 @@ impl Case {
     }
 }
 
-/// Without one of its attributes a key's word is worth nothing.
+/// If a key lacks one of these attributes, its attestations prove nothing.
 const ATTRIBUTES: [(&str, ObjectAttributes, &str); 5] = [
     ("unrestricted", ObjectAttributes::RESTRICTED, "restricted"),
     ("not-fixed-tpm", ObjectAttributes::FIXED_TPM, "fixed-tpm"),
@@ -174,7 +175,7 @@ const ATTRIBUTES: [(&str, ObjectAttributes, &str); 5] = [
     ("not-for-signatures", ObjectAttributes::SIGN, "sign"),
 ];
 
-/// The registers' values are told apart by their numbers.
+/// Each register has a different value: its number, repeated.
 fn values(selection: &TpmlPcrSelection) -> Vec<u8> {
     let mut values = Vec::new();
     for bank in selection.banks() {
@@ -1089,7 +1090,7 @@ fn event_logs(made: &mut Vec<Vector>) {
     let at = |number: usize| events[number].at;
     let last = at(events.len() - 1);
 
-    // What a thief does to a log.
+    // Changes by an attacker.
     let mut changed = |short: &str, what: &str, fails: &[&str], log: &[u8]| {
         put(short, what, fails, log, LOGGED, &values);
     };
@@ -1181,7 +1182,7 @@ fn event_logs(made: &mut Vec<Vector>) {
     let fails = ["event-log", "secure-boot"];
     put("-head-alone", what, &fails, head, LOGGED, &zeros);
 
-    // What a platform that is not in order says, in truth.
+    // Truthful logs of a platform in a bad state.
     let mut made_by = |short: &str,
                        what: &str,
                        fails: &[&str],
@@ -1384,7 +1385,7 @@ fn credentials(made: &mut Vec<Vector>) {
         &other,
         &bytes,
     );
-    // Header, two sizes, and the HMAC.
+    // Offsets behind the header, two sizes, and the HMAC.
     for (short, at, what) in [
         ("-hmac-changed", 12, "One bit of the HMAC is changed."),
         (

@@ -1,4 +1,4 @@
-//! One vector: what a verifier is given, and which of its lines should fail.
+//! A vector: the input of a verifier, and the checks that should fail.
 
 #![expect(
     clippy::indexing_slicing,
@@ -16,7 +16,7 @@ use keyproof_tpm::{
 };
 use serde_json::Value;
 
-/// A vector, as its file holds it.
+/// A vector in the form of its file.
 pub(crate) struct Vector(pub(crate) Value);
 
 impl Vector {
@@ -66,7 +66,7 @@ impl Vector {
         }
     }
 
-    /// The names of the lines that fail.
+    /// The names of the checks that fail.
     pub(crate) fn check(&self) -> Vec<&'static str> {
         match self.text("kind") {
             "quote" => self.check_quote(),
@@ -104,7 +104,7 @@ impl Vector {
         failed(&check_quote(&self.public("ak"), &evidence, &policy))
     }
 
-    /// What all other attestations have, in a call.
+    /// Calls `check` with the input common to all attestations except quotes.
     fn attested<T>(
         &self,
         check: impl FnOnce(&TpmtPublic, AttestationEvidence<'_>, AttestationPolicy<'_>) -> T,

@@ -1,4 +1,4 @@
-//! A software key that signs whatever it is given, as a TPM's key would or should not.
+//! A software key that signs any input, for valid and forged attestations.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
@@ -18,7 +18,7 @@ pub(crate) struct SoftwareKey {
 }
 
 impl SoftwareKey {
-    /// A P-256 key that claims these attributes.
+    /// Creates a P-256 key whose public area has these attributes.
     pub(crate) fn new(object_attributes: ObjectAttributes) -> Self {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
@@ -39,7 +39,7 @@ impl SoftwareKey {
         }
     }
 
-    /// The two numbers of a signature, padded.
+    /// The two numbers of a signature, padded to the coordinate size.
     pub(crate) fn sign(&self, message: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let fixed = self.pair.sign(&self.random, message).unwrap();
         let (r, s) = fixed.as_ref().split_at(32);
@@ -57,7 +57,7 @@ pub(crate) fn ecdsa(hash: HashAlgorithm, r: &[u8], s: &[u8]) -> Vec<u8> {
     TpmtSignature::Ecdsa { hash, r, s }.to_bytes()
 }
 
-/// What a TPM attests, around one body.
+/// Builds an attestation around a body.
 pub(crate) fn attest(nonce: &[u8], attested: Attested) -> TpmsAttest {
     TpmsAttest {
         qualified_signer: Buffer::default(),
@@ -73,7 +73,7 @@ pub(crate) fn attest(nonce: &[u8], attested: Attested) -> TpmsAttest {
     }
 }
 
-/// A quote as a TPM would make it, of registers that are all zero.
+/// Builds a quote of all-zero registers, in a TPM's form.
 #[allow(dead_code, reason = "not every test quotes")]
 pub(crate) fn quote(nonce: &[u8], selection: &TpmlPcrSelection) -> TpmsAttest {
     let values = vec![0; selection.values_size()];

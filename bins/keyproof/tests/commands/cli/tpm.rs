@@ -517,7 +517,8 @@ fn registers_under_other_names_than_the_quotes_are_refused() {
         assert_eq!(output.status.code(), Some(1));
         let told = text(&output.stdout);
         assert!(told.contains("fail     pcr-selection"), "{told}");
-        let says = "said to be of sha256:0,1,2,3,4,5,6,7,8, not of sha256:0,1,2,3,4,5,6,7,16";
+        let says =
+            "the given values are for sha256:0,1,2,3,4,5,6,7,8, not for sha256:0,1,2,3,4,5,6,7,16";
         assert!(told.contains(says), "{told}");
         // It is called that of PCR 7.
         let twice = check(&[[0x7f, 1, 0], [0x80, 0, 0]]);
@@ -637,7 +638,7 @@ fn a_provision_answer_opens_with_its_key_only() {
         (&document["certificate"], &document["chain"]),
         (&pem.into(), &"chain".into())
     );
-    fails(&open("other", &[]), 1, "does not open");
+    fails(&open("other", &[]), 1, "cannot be decrypted");
     fs::write(path("response.json"), "{}").unwrap();
     fails(&open("key", &[]), 1, "not a provision answer");
 }
