@@ -141,6 +141,12 @@ impl Session {
         self.is_person() && (owner == self.owner || self.role.administers())
     }
 
+    /// Whether it may see the key of the user of this number in its organisation. That key's type and dates are no secret, so an
+    /// administrator's application token may, too.
+    pub(super) fn may_see_key_of(&self, user: u32) -> bool {
+        user == self.owner.user || self.role.administers()
+    }
+
     /// Whether it may change what belongs to the organisation.
     pub(super) const fn may_change_organisation(&self) -> bool {
         self.is_person() && self.role.changes()
