@@ -34,8 +34,20 @@ pub struct UserView {
     pub status: UserStatus,
     /// When the account was created.
     pub created_at: Timestamp,
-    /// Their key, if any.
+    /// Their key, if any; `None` also where `shows_key` is `false`.
     pub key: Option<KeySummary>,
+    /// Whether the caller may see the key: users see their own, administrators see all.
+    pub shows_key: bool,
+}
+
+impl UserView {
+    pub(super) fn as_seen_in(mut self, session: &Session) -> Self {
+        if !session.may_see_key_of(self.id) {
+            self.key = None;
+            self.shows_key = false;
+        }
+        self
+    }
 }
 
 /// A page of users.
@@ -67,7 +79,12 @@ impl Accounts {
         query: &UserQuery,
     ) -> Result<UserPage, StorageError> {
         let organisation = session.owner.organisation;
-        self.users_in(organisation, &session.party(), query).await
+        let page = self.users_in(organisation, &session.party(), query).await?;
+        let seen = page.users.into_iter().map(|user| user.as_seen_in(session));
+        Ok(UserPage {
+            users: seen.collect(),
+            total: page.total,
+        })
     }
 
     /// Returns users of the organisation with this number, for this party.
@@ -137,7 +154,7 @@ impl Accounts {
     ) -> Result<UserView, Failure<DirectoryError>> {
         let owner = session.owner_of(Whose::Of(id));
         let reading = self.read([user_key(owner), second_factor_key(owner)]);
-        view_of(owner, &reading.await?)
+        Ok(view_of(owner, &reading.await?)?.as_seen_in(session))
     }
 
     /// Returns the user with this name.
@@ -154,10 +171,8 @@ impl Accounts {
         let (reading, user) = self.read_named(name, beside).await?;
         let owner = user.as_ref().and_then(Slot::record).map(User::owner);
         let owner = owner.filter(|owner| owner.organisation == session.owner.organisation);
-        view_of(
-            owner.ok_or(Failure::Refused(DirectoryError::Unknown))?,
-            &reading,
-        )
+        let owner = owner.ok_or(Failure::Refused(DirectoryError::Unknown))?;
+        Ok(view_of(owner, &reading)?.as_seen_in(session))
     }
 
     /// Returns the user who has this name now, as a subject of the audit trail.
@@ -189,5 +204,6 @@ pub(super) fn view(user: &User, key: Option<KeySummary>) -> UserView {
         status: user.status,
         created_at: user.created_at,
         key,
+        shows_key: true,
     }
 }

@@ -141,6 +141,12 @@ impl Session {
         self.is_person() && (owner == self.owner || self.role.administers())
     }
 
+    /// Whether the session may see the key of this user of its organisation. A key's type and dates are not secret, so an
+    /// administrator's application token may see them, too.
+    pub(super) const fn may_see_key_of(&self, user: u32) -> bool {
+        user == self.owner.user || self.role.administers()
+    }
+
     /// Whether the session may change what belongs to the organisation.
     pub(super) const fn may_change_organisation(&self) -> bool {
         self.is_person() && self.role.changes()

@@ -286,7 +286,8 @@ mod tests {
                     expected.sort_by(|a, b| query.order(a, b));
                     let total = expected.len();
                     let expected = expected.into_iter().skip((page - 1) * per_page);
-                    let expected = expected.take(per_page).map(|user| view(user, None));
+                    let expected = expected.take(per_page);
+                    let expected = expected.map(|user| view(user, None).as_seen_in(&ada));
                     let found = bench.service.accounts.users(&ada, &query).await.unwrap();
                     assert_eq!(found.total, total, "{query:?}");
                     assert!(found.users.into_iter().eq(expected), "{query:?}");

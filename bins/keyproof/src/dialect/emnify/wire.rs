@@ -172,7 +172,9 @@ struct User<'a> {
     status: Described,
     organisation: Named<'a>,
     roles: [Named<'a>; 1],
-    mfa: Vec<UserKey>,
+    /// Left out where the caller may not see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mfa: Option<Vec<UserKey>>,
 }
 
 /// A key, as in the user resource.
@@ -200,7 +202,9 @@ impl<'a> User<'a> {
                 name: &user.organisation_name,
             },
             roles: [role(user.role)],
-            mfa: user.key.iter().map(UserKey::of).collect(),
+            mfa: user
+                .shows_key
+                .then(|| user.key.iter().map(UserKey::of).collect()),
         }
     }
 }

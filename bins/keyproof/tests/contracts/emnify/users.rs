@@ -55,6 +55,27 @@ async fn a_user_is_shown_by_number_and_by_name() {
 }
 
 #[tokio::test]
+async fn keys_of_other_users_are_shown_to_administrators_alone() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    site.add("carol", "Example Org", Role::User).await;
+    let keys_of_ada = async |token: &str| {
+        let get = async |path: &str| site.get(path).bearer(token).send().await;
+        let one = get(&format!("/api/v1/user/{ADA}")).await;
+        let number = one.is(200).json["id"].as_u64().unwrap();
+        let same = get(&format!("/api/v1/user/{number}")).await;
+        assert_eq!(same.is(200).json, one.json);
+        let all = get(&format!("/api/v1/user?q=username:{ADA}")).await;
+        assert_eq!(all.is(200).json, json!([one.json]));
+        one.json.get("mfa").map(|keys| keys[0]["id"].clone())
+    };
+    let shown = Some(json!(ada.id));
+    assert_eq!(keys_of_ada(&ada.token).await, shown);
+    assert_eq!(keys_of_ada(&site.token(BOB).await).await, shown);
+    assert_eq!(keys_of_ada(&site.token("carol").await).await, None);
+}
+
+#[tokio::test]
 async fn users_come_filtered_sorted_and_in_pages() {
     let site = Site::start().await;
     site.add("carol@example.org", "Example Org", Role::Observer)
