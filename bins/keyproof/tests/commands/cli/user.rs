@@ -401,7 +401,7 @@ fn a_server_that_runs_goes_by_what_was_changed_at_once() {
     let words = format!("lifted the lock of the user {ADA} (");
     assert!(lifted.starts_with(&words), "{lifted}");
     let none = machine.prints(&["unlock", ADA], "");
-    let words = format!("there was no lock to lift of the user {ADA} (");
+    let words = format!("the user {ADA} had no lock to lift (");
     assert!(none.starts_with(&words), "{none}");
     client.tokens("another horse");
     assert!(client.holds(&third));
