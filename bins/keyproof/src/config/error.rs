@@ -52,7 +52,7 @@ pub enum ConfigError {
         message: String,
     },
     /// Header fields for a collector that is reached over plain HTTP.
-    #[error("telemetry.otlp_headers: anybody on the way to {0} could read them: use https")]
+    #[error("telemetry.otlp_headers: on the way to {0} others could read them: use https")]
     ExposedFields(String),
     /// The file is not TOML, or has an unknown key or an invalid value.
     #[error("{}:{line}: {message}", path.display())]

@@ -163,7 +163,7 @@ impl Config {
         let url = self.settings.telemetry.otlp.as_ref()?;
         url.is_exposed().then(|| {
             format!(
-                "telemetry.otlp: others on the network can read and change what is sent to {} (use https)",
+                "telemetry.otlp: what is sent to {} can be read and changed by others on the network (use https)",
                 String::from(url.clone())
             )
         })

@@ -1170,7 +1170,7 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     let copy = ["store", "copy", &url, &other];
     give(new);
     home.fails(&restore, b"", 2, "add the others to the key file");
-    home.fails(&copy, b"", 2, "a copy keeps its key");
+    home.fails(&copy, b"", 2, "a copy keeps the master key");
     assert!(!home.path("other.db").exists());
     give(&keys);
     home.prints(&restore, "");

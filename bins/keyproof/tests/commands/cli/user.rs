@@ -471,7 +471,7 @@ fn a_users_application_tokens_are_listed_and_revoked() {
     assert_eq!(machine.document(&list, ""), token("revoked"));
     let revoke = ["tokens", ADA, "revoke", &id];
     let again = machine.prints(&revoke, "");
-    let already = format!("the application token {id} of the user {ADA} was revoked already (");
+    let already = format!("the application token {id} of the user {ADA} was already revoked (");
     assert!(again.starts_with(&already), "{again}");
     assert_eq!(machine.document(&revoke, ""), revoked);
     let trail = machine.trail();
