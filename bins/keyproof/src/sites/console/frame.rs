@@ -23,7 +23,7 @@ const DONE: [(&str, &str); 20] = [
     ("changed", "The change is made."),
     (
         "confirmed",
-        "Your token is good, and nothing is done yet. For five minutes you are not asked for it again.",
+        "Your token is valid, and nothing is done yet. For five minutes you are not asked for it again.",
     ),
     ("device-forgotten", "The device is forgotten."),
     ("device-removed", "The device is removed."),
@@ -35,11 +35,11 @@ const DONE: [(&str, &str); 20] = [
     ("manager-deleted", "The manager is deleted."),
     (
         "no-lock",
-        "There was no lock. Failures that were counted are forgotten.",
+        "There was no lock. Counted failures are reset.",
     ),
     (
         "relearning",
-        "The device learns its registers anew at its next attestation.",
+        "The device’s registers are learnt again from its next accepted attestation.",
     ),
     (
         "removed",
@@ -53,7 +53,7 @@ const DONE: [(&str, &str); 20] = [
 ];
 
 /// What is told at a field whose page has not again what was filled in there.
-const LOST: &str = "What you filled in here is not kept: do it again.";
+const LOST: &str = "What you filled in here is lost: do it again.";
 
 /// What every page has around it.
 pub(super) struct Frame {

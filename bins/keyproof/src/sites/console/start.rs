@@ -103,11 +103,11 @@ impl Visit<Signed> {
             endings_seen: match endings.seen {
                 Seen::All => None,
                 Seen::AllAt(at) => Some(format!(
-                    "There are many: all of them were last looked at on {}, and are every six hours.",
+                    "There are many: all of them were last checked on {}, and are checked every six hours.",
                     moment(at)
                 )),
                 Seen::Part => Some(
-                    "Not all of them were looked at: that is done when the server starts, and every six hours."
+                    "Not all of them were checked: that is done when the server starts, and every six hours."
                         .to_owned(),
                 ),
             },

@@ -293,7 +293,7 @@ impl Visit<Signed> {
 
     /// Somebody else has changed the certificate since the page was shown.
     async fn changed_meanwhile(&self, caller: &Caller, name: &str, proof: ProofShown) -> Answered {
-        let text = "The certificate has changed since this page was shown. Look at it again, then repeat what you did.";
+        let text = "The certificate has changed since this page was shown. Check it again, then repeat what you did.";
         let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
         self.certificate_page(&frame, caller, name, proof, StatusCode::CONFLICT)
             .await
@@ -335,7 +335,7 @@ impl Visit<Signed> {
 fn unreadable(why: &UploadError) -> String {
     match why {
         UploadError::PrivateKeyInUpload { .. } => {
-            "This has a private key in it. Upload the certificate alone, and take that key for disclosed.".to_owned()
+            "This contains a private key. Upload only the certificate, and treat that key as disclosed.".to_owned()
         }
         _ => format!("This is not one X.509 certificate in PEM or DER: {why}."),
     }

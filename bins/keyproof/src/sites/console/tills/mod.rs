@@ -287,7 +287,7 @@ impl Visit<Signed> {
                         return Err(Refusal::NotFound);
                     }
                     CheckCodeError::PriceNeeded => {
-                        let text = "Each code of this device is for one price: name it.";
+                        let text = "Each code of this device is for one price: type that price.";
                         (("of", text.to_owned()), None)
                     }
                 };

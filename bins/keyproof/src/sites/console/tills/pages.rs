@@ -151,7 +151,7 @@ impl Verdict {
         let rest = if step.is_shown {
             "It confirms a payment now."
         } else {
-            "It confirms no payment now: the device’s clock is off, or the code is old."
+            "It confirms no payment now: the device’s clock is wrong, or the code is old."
         };
         Self {
             code,

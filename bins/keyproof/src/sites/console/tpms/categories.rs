@@ -170,7 +170,7 @@ impl Visit<Signed> {
     /// for: whoever types some without that expects them to.
     fn policy(&self, prefilled: &str) -> Result<PcrPolicy, Unfilled> {
         const UNUSED: &str =
-            "Values count only with “The values below”: choose that, or clear them.";
+            "Values apply only with “The values below”: choose that, or clear them.";
         let typed = self.typed("registers");
         let without_values = |policy: PcrPolicy| -> Result<PcrPolicy, Unfilled> {
             if is_blank_or(prefilled, typed) {

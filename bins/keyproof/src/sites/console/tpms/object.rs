@@ -152,7 +152,7 @@ pub(super) fn unstored(error: StorageError) -> Unfilled {
     match error {
         StorageError::TooLarge { .. } => Wrong::at(
             "file",
-            "With these there are more certificates than one record has room for.",
+            "With these, there are more certificates than fit into one record.",
         )
         .into(),
         error => error.into(),

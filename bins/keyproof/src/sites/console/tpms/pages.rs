@@ -309,7 +309,7 @@ impl CategoryRow {
             registers: match category.spec.pcr_policy {
                 PcrPolicy::Any => "any values",
                 PcrPolicy::Expected(_) => "given values",
-                PcrPolicy::Learn => "as each device taught",
+                PcrPolicy::Learn => "as learnt from each device",
             },
             name: category.metadata.name,
             is_disabled: category.metadata.disable,

@@ -162,7 +162,7 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         "value=\"by the door\"",
         "<option value=\"2\" selected>",
         // Whoever takes the key for sent would have another drawn.
-        "id=\"key-error\">What you filled in here is not kept: do it again.<",
+        "id=\"key-error\">What you filled in here is lost: do it again.<",
         "aria-invalid=\"true\" autofocus aria-describedby=\"key-hint key-error\"",
     ] {
         ops.sees(typed);
