@@ -1,4 +1,4 @@
-//! What an operator is told in the place of a page.
+//! Refusals shown to an operator in place of a page.
 
 use keyproof_http::{RequestId, Response};
 use keyproof_service::access::{NoSession, OutOfScope};
@@ -23,13 +23,14 @@ pages! {
     RefusalPage("console/refusal.html") {
         title: &'a str,
         text: &'a str,
-        /// Whether it is said that this ended no session.
+        /// Whether the page says that the session has not ended.
         stays_signed_in: bool,
         request: Option<&'a str>,
     }
 }
 
-/// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without.
+/// Returns a refusal's page, in place of the requested one. `has_session` is whether the request has a session's
+/// cookie.
 pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: bool) -> Response {
     if let Some(location) = location(refusal) {
         return see_other(&location);
@@ -47,7 +48,7 @@ pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: boo
     refusal.answered_with(&page)
 }
 
-/// Where the browser is sent, if it is.
+/// Returns where the browser is redirected to, if it is.
 fn location(refusal: &Refusal) -> Option<String> {
     match refusal {
         Refusal::ConfirmFirst(page) => Some(confirm(page.as_deref().unwrap_or_default())),
