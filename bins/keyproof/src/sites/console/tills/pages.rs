@@ -133,7 +133,7 @@ impl Verdict {
                 code,
                 is_good: false,
                 text: format!(
-                    "This is no code of this device, of the last half hour or the next: it is mistyped, or {differs} is \
+                    "This is no code of this device within half an hour of now: it is mistyped, or {differs} is \
                      not the same."
                 ),
             };
@@ -144,9 +144,9 @@ impl Verdict {
             _ => format!("{count} steps"),
         };
         let which = match (before, after) {
-            (0, 0) => "the present step".to_owned(),
-            (_, 0) => format!("a step that is over, {} ago", steps(before)),
-            _ => format!("a step to come, {} ahead", steps(after)),
+            (0, 0) => "the current step".to_owned(),
+            (_, 0) => format!("a past step, {} ago", steps(before)),
+            _ => format!("a future step, {} ahead", steps(after)),
         };
         let begins = clock(step.begins);
         let rest = if step.is_shown {
@@ -157,7 +157,7 @@ impl Verdict {
         Self {
             code,
             is_good: step.is_shown,
-            text: format!("The code is of {which}, from {begins} UTC. {rest}"),
+            text: format!("The code belongs to {which}, which begins at {begins} UTC. {rest}"),
         }
     }
 }
