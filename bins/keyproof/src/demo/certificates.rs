@@ -182,7 +182,7 @@ impl Ca {
         })
     }
 
-    /// Returns a leaf with the code as its name, in base64 of DER.
+    /// Returns a leaf with the code as its name, in Base64 of DER.
     fn leaf(&self, code: &str, stage: &Stage) -> Result<String, StepError> {
         let upload = Upload::decode(self.pem.as_bytes())?;
         let ca = upload.certificate()?;

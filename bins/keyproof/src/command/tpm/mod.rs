@@ -275,9 +275,9 @@ fn credential(arguments: &MakeCredentialArguments) -> Outcome {
 /// The part of a provision response that contains the certificate.
 #[derive(Deserialize)]
 struct SealedAnswer {
-    /// In base64.
+    /// In Base64.
     encrypted_ak_cert: String,
-    /// In base64.
+    /// In Base64.
     nonce: String,
     /// In PEM.
     #[serde(default)]

@@ -229,7 +229,7 @@ fn line(entry: &TrustEntry) -> String {
     )
 }
 
-/// Formats a date by the calendar (RFC 3339). The notAfter of certificates without an end is the last second of the
+/// Formats a date by the calendar (RFC 3339). The `notAfter` of certificates without an end is the last second of the
 /// year 9999, one day beyond `jiff`'s range.
 fn day(seconds: i64) -> String {
     let epoch = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);

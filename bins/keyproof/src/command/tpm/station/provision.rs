@@ -62,7 +62,7 @@ struct KeyArguments {
 struct ProvisionAnswer {
     #[serde(flatten)]
     sealed: SealedAnswer,
-    /// In base64.
+    /// In Base64.
     credential_bundle: String,
     activation_ticket: String,
 }

@@ -60,7 +60,7 @@ struct Preauth<'a> {
     device: &'a Device,
 }
 
-/// A provision request. Its binary fields are base64.
+/// A provision request. Its binary fields are Base64.
 #[derive(Serialize)]
 pub(super) struct Provision<'a> {
     pub(super) api_key: &'a str,
@@ -79,7 +79,7 @@ pub(super) struct Provision<'a> {
 #[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Activation {
     pub(super) ticket: String,
-    /// In base64.
+    /// In Base64.
     pub(super) proof: String,
 }
 
@@ -96,7 +96,7 @@ struct NonceAnswer {
     nonce: String,
 }
 
-/// An attestation. Its binary fields are base64.
+/// An attestation. Its binary fields are Base64.
 #[derive(Serialize)]
 pub(super) struct Attestation<'a> {
     pub(super) namespace: &'a str,
