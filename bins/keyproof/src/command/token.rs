@@ -69,7 +69,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
     for scope in &arguments.scope {
         if let Some(reading) = for_reading(scope) {
             output::warn(&printable(&format!(
-                "{scope} allows changes in the one of exactly this name; the scope for reading alone is {reading}"
+                "{scope} allows changes, to what has exactly this name; the scope for reading alone is {reading}"
             )));
         }
     }

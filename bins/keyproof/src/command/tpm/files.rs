@@ -121,7 +121,7 @@ fn bank_named_twice(selection: &TpmlPcrSelection) -> Option<HashAlgorithm> {
 
 /// Parses the output of tpm2_quote and tpm2_pcrread with `-F serialized`: C structures with the memory layout of x86.
 /// It consists of a `TPML_PCR_SELECTION` with 16 selections, the number of lists of values, and these lists. Each is a
-/// `TPML_DIGEST` with 8 values of 64 bytes.
+/// `TPML_DIGEST` with 8 values in buffers of 64 bytes.
 fn serialized(bytes: &[u8]) -> Option<PcrFile> {
     const SELECTIONS: usize = 16;
     const SELECTION_LEN: usize = 8;
