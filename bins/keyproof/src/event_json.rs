@@ -1,4 +1,4 @@
-//! An event of the audit trail as JSON, for commands and the console alike.
+//! Audit events as JSON, for both commands and the console.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::rfc3339::Rfc3339;
 
-/// The event with its times in RFC 3339.
+/// Returns the event as JSON, with its times in RFC 3339.
 pub(crate) fn event_document(event: &Event) -> io::Result<Value> {
     let mut document = serde_json::to_value(event)?;
     if let Some(members) = document.as_object_mut() {

@@ -1,4 +1,4 @@
-//! An HTTP client, for commands, the demo and traces: a connection a request, over TLS or without.
+//! An HTTP client for commands, the demo and traces: one connection per request, with or without TLS.
 
 use std::{
     io,
@@ -28,17 +28,18 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-/// The longest answer that is read, in bytes.
+/// The longest response that is read, in bytes.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// Enough for every request but one with an event log: so it is written in one place, which is wiped.
+/// Enough for every request except one with an event log. The body then never moves in memory, so that wiping it leaves
+/// no copy.
 const USUAL_BODY: usize = 64 * 1024;
 
-/// Why a request has no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// The answer is too long, or broke off.
-    #[error("the answer: {0}")]
+    /// The response is too long, or incomplete.
+    #[error("the response: {0}")]
     Answer(Box<dyn std::error::Error + Send + Sync>),
     /// The server cannot be reached, or its certificate is not accepted.
     #[error("cannot connect: {0}")]
@@ -46,39 +47,39 @@ pub(crate) enum ClientError {
     /// The server does not speak HTTP.
     #[error("HTTP: {0}")]
     Http(#[from] hyper::Error),
-    /// There was no answer in time.
+    /// There was no response in time.
     #[error("no answer within {} seconds", .0.as_secs())]
     Overdue(Duration),
-    /// The request cannot be written.
+    /// The request is invalid.
     #[error("the request cannot be written: {0}")]
     Request(#[from] http::Error),
-    /// The body is no JSON.
+    /// The body cannot be serialised.
     #[error("the request cannot be written: {0}")]
     Body(#[from] serde_json::Error),
 }
 
-/// What came back.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// The body as it came.
+    /// The raw body.
     pub(crate) body: Bytes,
 }
 
-/// Where a server is: `https://host`, with a port and the beginning of its paths, if there is one.
+/// A server's URL: `https://host`, optionally with a port and a base path.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ServerUrl {
     is_tls: bool,
-    /// As it stands in the `Host` of requests.
+    /// The value of the requests' `Host`.
     authority: String,
     /// A name, or an address without brackets.
     host: String,
     port: u16,
-    /// Before each path: empty, or with a first slash and without a last one.
+    /// The prefix of each path: empty, or with a leading and without a trailing slash.
     base: String,
 }
 
-/// It does not say where a server is.
+/// The text is not a server's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not http:// or https:// and a host, without user, query and fragment")]
 pub struct ServerUrlError;
@@ -95,13 +96,13 @@ impl FromStr for ServerUrl {
         };
         let authority = url.authority().ok_or(ServerUrlError)?.as_str();
         let host = url.host().unwrap_or_default();
-        // `Uri` says of `host:` and of a number past 65535 that there is no port.
+        // `Uri` reports no port for `host:` and for numbers above 65535.
         let port = match authority.strip_prefix(host) {
             Some("") if is_tls => 443,
             Some("") => 80,
             Some(rest) => {
                 let digits = rest.strip_prefix(':').ok_or(ServerUrlError)?;
-                // A number in Rust may have a sign.
+                // Rust accepts a sign in numbers.
                 if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
                     return Err(ServerUrlError);
                 }
@@ -139,7 +140,7 @@ impl From<ServerUrl> for String {
 }
 
 impl ServerUrl {
-    /// Whether what is sent there can be read on the way: plain HTTP, and not to this machine.
+    /// Whether others on the network can read what is sent there: plain HTTP, and not to this machine.
     pub(crate) fn is_exposed(&self) -> bool {
         let is_loopback = match self.host.parse::<IpAddr>() {
             Ok(IpAddr::V4(address)) => address.is_loopback(),
@@ -154,30 +155,30 @@ impl ServerUrl {
 pub(crate) struct HttpClient {
     url: ServerUrl,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// How long a request may take, from the connection to the end of the answer.
+    /// The time limit for a request, from connecting to the end of the response.
     limit: Duration,
 }
 
-/// Why there is no client of a server over TLS.
+/// Why a TLS client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSetupError {
-    /// The host is none that a certificate could name.
+    /// The host is not a name that a certificate could have.
     #[error("the server's name: {0}")]
     Name(#[from] InvalidDnsNameError),
-    /// Nobody is trusted to say who the server is.
+    /// There is no trusted CA.
     #[error("the system trusts no CA: name one (--ca-file)")]
     NoRoots,
-    /// One of the trusted certificates cannot be one.
+    /// One of the trusted certificates is invalid.
     #[error("the trusted certificates: {0}")]
     Root(#[source] rustls::Error),
-    /// The TLS library refuses its configuration.
+    /// The TLS library rejects the configuration.
     #[error("TLS: {0}")]
     Setup(#[from] rustls::Error),
 }
 
 impl HttpClient {
-    /// A client of the server at `url`, whose certificate must lead to one of `roots` (DER), or, without them, to
-    /// one that the operating system trusts; `own` is what the client shows of itself.
+    /// Creates a client of the server at `url`. Its certificate must chain to one of `roots` (DER) or, without them, to
+    /// a root of the operating system. `own` is the client's certificate.
     pub(crate) fn new(
         url: ServerUrl,
         roots: Option<&[Vec<u8>]>,
@@ -210,7 +211,7 @@ impl HttpClient {
         self.post_bytes(path, &fields, kind, json).await
     }
 
-    /// Posts bytes of this media type to a path, with further fields.
+    /// Posts bytes with this media type and additional headers to a path.
     pub(crate) async fn post_bytes(
         &self,
         path: &str,
@@ -243,8 +244,8 @@ impl HttpClient {
     }
 }
 
-/// Whose word is taken for who the server is: the operating system's CAs, unless others are named. An operator adds
-/// a CA of their own there, once for all programs.
+/// Returns the trusted roots: the operating system's, unless others are given. An operator adds their own CA there,
+/// once for all programs.
 fn trusted(roots: Option<&[Vec<u8>]>) -> Result<RootCertStore, TlsSetupError> {
     let mut store = RootCertStore::empty();
     match roots {
@@ -277,7 +278,7 @@ fn tls_config(
     })
 }
 
-/// Sends a request on a connection of its own, and reads the answer.
+/// Sends a request on its own connection, and reads the response.
 pub(crate) async fn exchange<S>(
     socket: S,
     request: Request<Full<Bytes>>,

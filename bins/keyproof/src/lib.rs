@@ -1,4 +1,4 @@
-//! keyproof's server and commands. The binary only parses its arguments and calls in here; tests start a server in
+//! keyproof's server and commands. The binary only passes its arguments here; tests start a server in their own
 //! process.
 
 pub mod command;

@@ -1,18 +1,18 @@
-//! Memory that was freed goes back to the system. The C library keeps what a burst of requests took for the next one,
-//! which may never come.
+//! Returns freed memory to the system. The C library keeps what a burst of requests used for the next one, which may
+//! never come.
 
 use std::time::Duration;
 
-/// How often.
+/// The interval.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Gives back what was freed, again and again, for ever.
+/// Returns freed memory periodically, for ever.
 pub(crate) async fn give_back() {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // It walks the heap, which may take milliseconds; an error is a runtime that ends.
+        // Trimming walks the heap, which may take milliseconds. An error means that the runtime is shutting down.
         let _ = tokio::task::spawn_blocking(trim).await;
     }
 }
@@ -26,6 +26,6 @@ fn trim() {
     }
 }
 
-/// Other C libraries give back by themselves.
+/// Other C libraries return memory by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim() {}

@@ -1,31 +1,31 @@
-//! QR codes in a terminal and in a page.
+//! QR codes for terminals and pages.
 
 use std::fmt::Write;
 
 use qrcode::{Color, EcLevel, QrCode, render::unicode::Dense1x2, types::QrError};
 use zeroize::Zeroizing;
 
-/// How many modules of quiet zone ISO/IEC 18004 asks for around a code.
+/// The width of the quiet zone that ISO/IEC 18004 requires, in modules.
 const QUIET: usize = 4;
 
 /// A QR code as the path of an SVG picture, in modules.
 pub(crate) struct Drawing {
-    /// The picture's width and height, its quiet zone included.
+    /// The picture's width and height, including the quiet zone.
     pub(crate) size: usize,
-    /// Every dark module.
+    /// All dark modules.
     pub(crate) path: Zeroizing<String>,
 }
 
-/// Draws a text as a QR code, for a picture that is light where nothing is drawn.
+/// Draws a text as a QR code on a light background.
 pub(crate) fn path(text: &str) -> Result<Drawing, QrError> {
-    // A page is seen by cameras through reflections: more of it may be lost than of a terminal.
+    // Cameras see a screen through reflections, so it has more error correction than in a terminal.
     let code = QrCode::with_error_correction_level(text, EcLevel::M)?;
     let width = code.width();
     let mut path = Zeroizing::new(String::new());
     for (at, color) in code.to_colors().iter().enumerate() {
         if *color == Color::Dark {
             let (x, y) = (at % width + QUIET, at / width + QUIET);
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(path, "M{x} {y}h1v1h-1z");
         }
     }
@@ -35,10 +35,10 @@ pub(crate) fn path(text: &str) -> Result<Drawing, QrError> {
     })
 }
 
-/// Draws a text as a QR code, two modules a character, in the quiet zone that ISO/IEC 18004 asks for.
+/// Draws a text as a QR code with two modules per character, including the quiet zone that ISO/IEC 18004 requires.
 pub(crate) fn draw(text: &str) -> Result<String, QrError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L)?;
-    // Terminals are dark where nothing is written.
+    // Terminals are assumed to be dark.
     let mut renderer = code.render();
     let renderer = renderer
         .dark_color(Dense1x2::Light)
@@ -50,7 +50,7 @@ pub(crate) fn draw(text: &str) -> Result<String, QrError> {
 mod tests {
     use super::*;
 
-    /// The modules of a drawing, as a camera sees it on a dark terminal.
+    /// Returns the modules of a drawing, as a camera sees it on a dark terminal.
     fn modules(drawing: &str) -> Vec<Vec<Color>> {
         let mut rows = Vec::new();
         for line in drawing.lines() {

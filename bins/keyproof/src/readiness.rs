@@ -1,4 +1,5 @@
-//! Whether the store answers, for `/readyz`, and why not, for the log: a line whenever that changes, not one a probe.
+//! Whether the store responds, for `/readyz`; and if not, the reason for the log, which has one line per change rather
+//! than per probe.
 
 use std::{
     fmt,
@@ -13,19 +14,19 @@ use keyproof_http::{NO_ANSWER, Readiness};
 use keyproof_service::{NotReady, Service};
 use tracing::{info, warn};
 
-/// What a probe waits for at least before it counts for the log that it was given up: who hangs up earlier may just be
-/// gone, and shall not fill the log.
+/// How long a probe must have waited before its cancellation is logged: a client that hangs up earlier may just be
+/// gone, and must not fill the log.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is said beside that all is well. The service's log says how far they are apart.
+/// The warning about clocks, which does not affect readiness. The service logs the difference.
 pub(crate) const APART: &str = "this server's clock and the database's are more than a minute apart: synchronise both (NTP); until \
      then what has ended is not removed here, and no key or CA is renewed";
 
-/// What is said likewise.
+/// The warning about failovers, which does not affect readiness.
 const UNSAFE: &str = "a failover of the database may lose what was acknowledged: standbys follow it, and no commit waits for one \
      (synchronous_standby_names is empty)";
 
-/// Asks the service's store.
+/// Creates the check of the service's store.
 pub(crate) fn of(service: Arc<Service>) -> Readiness {
     let last = Arc::new((LastAnswer::new(PATIENCE), OneAtATime::default()));
     Arc::new(move || {
@@ -48,7 +49,7 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
 
 type Answer = Result<&'static [&'static str], &'static str>;
 
-/// What operators are to be warned of.
+/// Returns the warnings for operators.
 const fn warnings(is_apart: bool, is_unsafe: bool) -> &'static [&'static str] {
     match (is_apart, is_unsafe) {
         (false, false) => &[],
@@ -58,8 +59,8 @@ const fn warnings(is_apart: bool, is_unsafe: bool) -> &'static [&'static str] {
     }
 }
 
-/// Anybody may ask, and a question may cost the store a transaction or a file: one is asked at a time, and its answer is that
-/// of everybody who had asked before it began.
+/// Runs one check at a time. Anybody may send a probe, and a check may cost the store a transaction or a file access.
+/// Its result also answers every probe that arrived before it began.
 #[derive(Default)]
 struct OneAtATime(tokio::sync::Mutex<Option<(Instant, Answer)>>);
 
@@ -79,7 +80,7 @@ impl OneAtATime {
     }
 }
 
-/// What is to be done, where that is known. Paths and addresses are for the log.
+/// Returns the remedy, if it is known. Paths and addresses are only logged.
 pub(crate) const fn in_public(error: &NotReady) -> &'static str {
     match error {
         NotReady::MasterKey(_) => {
@@ -98,14 +99,14 @@ pub(crate) const fn in_public(error: &NotReady) -> &'static str {
     }
 }
 
-/// For the log: which file or key it is, and what is to be done.
+/// The log's message: the affected file or key, and the remedy.
 struct ReadinessLog(NotReady);
 
 impl fmt::Display for ReadinessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(error) = self;
         match error {
-            // They say so themselves, or it is not known.
+            // Their text includes the remedy, or there is none.
             NotReady::Pooled(_) | NotReady::Storage(_) => error.fmt(f),
             NotReady::MasterKey(_) | NotReady::Moved(_) | NotReady::Relocated(_) => {
                 write!(f, "{error} ({})", in_public(error))
@@ -114,14 +115,14 @@ impl fmt::Display for ReadinessLog {
     }
 }
 
-/// What the log was last told.
+/// The last state in the log.
 struct LastAnswer {
     is_ready: AtomicBool,
     patience: Duration,
 }
 
 impl LastAnswer {
-    /// A server starts on a store that answers.
+    /// Starts as ready, because a server starts only with a working store.
     const fn new(patience: Duration) -> Self {
         Self {
             is_ready: AtomicBool::new(true),
@@ -148,13 +149,13 @@ impl LastAnswer {
         answer
     }
 
-    /// Whether that is new.
+    /// Records the state, and returns whether it is new.
     fn becomes(&self, is_ready: bool) -> bool {
         self.is_ready.swap(is_ready, Ordering::Relaxed) != is_ready
     }
 }
 
-/// A question that has no answer yet. A store that hangs gives none before `/readyz` or its client gives up.
+/// A running check. If the store hangs, this is dropped when `/readyz` or its client gives up.
 struct Waiting<'a> {
     last: &'a LastAnswer,
     since: Instant,
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(answers[0], Err("on purpose"));
         assert!(answers[1..].iter().all(|answer| *answer == Ok(NONE)));
         assert_eq!(shared.1.load(Ordering::Relaxed), 2);
-        // Whoever asks later is not told of what was.
+        // A later probe does not get an old result.
         assert_eq!(ask().await, Ok(NONE));
         assert_eq!(shared.1.load(Ordering::Relaxed), 3);
     }

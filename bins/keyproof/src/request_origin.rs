@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The origin of a request.
 
 use keyproof_http::{Exchange, Presence};
 use keyproof_service::{
@@ -6,7 +6,7 @@ use keyproof_service::{
     access::{self, Applicant},
 };
 
-/// Where a request comes from, as use cases and the audit trail want to know it.
+/// Returns the origin of a request for use cases and the audit trail.
 pub(crate) fn origin(exchange: &Exchange) -> Origin {
     let client = exchange.client();
     Origin {

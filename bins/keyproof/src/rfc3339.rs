@@ -1,27 +1,27 @@
-//! Moments as RFC 3339 writes them, from 1970 to the end of the year 9999.
+//! Moments in RFC 3339, from 1970 to the end of the year 9999.
 //!
-//! They are read and written by the calendar: `jiff`'s own moments end a day before the year 9999 does.
+//! They are converted by the calendar, because `jiff`'s range ends a day before the year 9999 does.
 
 use std::fmt;
 
 use jiff::{SignedDuration, civil::DateTime, fmt::temporal::Pieces, tz::Offset};
 use keyproof_store::Timestamp;
 
-/// The last millisecond that RFC 3339 can write.
+/// The last millisecond that RFC 3339 can express.
 const LAST: Timestamp = Timestamp::from_millis(253_402_300_799_999);
 
-/// When the first one begins that a [`Timestamp`] can be.
+/// The first moment of a [`Timestamp`].
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// The zero of Go's `time.Time`, which is in UTC.
 const ZERO_OF_GO: DateTime = DateTime::constant(1, 1, 1, 0, 0, 0, 0);
 
-/// A moment in RFC 3339, in UTC with milliseconds, as commands, the journal and exports print it.
+/// A moment in RFC 3339, in UTC with milliseconds, as printed by commands, the journal and exports.
 pub(crate) struct Rfc3339(pub(crate) Timestamp);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // RFC 3339 cannot write what is later than the year 9999.
+        // RFC 3339 cannot express anything after the year 9999.
         if self.0 > LAST {
             return write!(f, "{}", self.0.as_secs());
         }
@@ -29,26 +29,26 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
-/// Date and time of a moment in UTC; of one after the year 9999, those of that year's last.
+/// Returns a moment's date and time in UTC. After the year 9999 it returns that year's last millisecond.
 pub(crate) fn utc(at: Timestamp) -> DateTime {
-    // It fits: the last one has 15 digits.
+    // This fits: the last one has 15 digits.
     let millis = i64::try_from(at.min(LAST).as_millis()).unwrap_or(i64::MAX);
     EPOCH.saturating_add(SignedDuration::from_millis(millis))
 }
 
-/// The moment that a text names with date, time and offset. One before 1970, or after 9999 by its offset, is the first or
-/// the last that there is.
+/// Parses a moment with date, time and offset. A moment before 1970 becomes the first [`Timestamp`], and one whose
+/// offset puts it after 9999 the last moment of that year.
 pub(crate) fn moment(text: &str) -> Option<Timestamp> {
     let (local, offset) = local(text)?;
     Some(at(local, offset))
 }
 
-/// The same, or one in UTC without an offset, or a date, which begins at midnight.
+/// Also accepts a moment in UTC without an offset, or a date, which begins at midnight.
 pub(crate) fn moment_or_date(text: &str) -> Option<Timestamp> {
     let pieces = Pieces::parse(text).ok()?;
     let offset = match pieces.to_numeric_offset() {
         Some(offset) => offset,
-        // The time in a zone that is only named is not that in UTC.
+        // A time in a named zone is not in UTC.
         None if text.contains('[') => return None,
         None => Offset::UTC,
     };
@@ -57,7 +57,7 @@ pub(crate) fn moment_or_date(text: &str) -> Option<Timestamp> {
     Some(at(local.unwrap_or(midnight), offset))
 }
 
-/// Whether a text names, in whatever form, the moment that Go writes where no time is set.
+/// Whether a text has, in any form, the zero value of Go's `time.Time`, which Go writes if no time is set.
 pub(crate) fn is_zero_of_go(text: &str) -> bool {
     let zero = since_epoch(ZERO_OF_GO, Offset::UTC);
     local(text).is_some_and(|(local, offset)| since_epoch(local, offset) == zero)
@@ -74,7 +74,7 @@ fn at(local: DateTime, offset: Offset) -> Timestamp {
     Timestamp::from_millis(millis).min(LAST)
 }
 
-/// Less than nothing before 1970.
+/// The time since the epoch; negative before 1970.
 fn since_epoch(local: DateTime, offset: Offset) -> SignedDuration {
     let offset = SignedDuration::from_secs(i64::from(offset.seconds()));
     local.duration_since(EPOCH).saturating_sub(offset)

@@ -1,5 +1,5 @@
-//! The operations of a contract or a site, a line each. Routing, `Allow`, HEAD and the names of routes in metrics follow from
-//! the lines.
+//! The operations of a contract or a site, one per line. Routing, `Allow`, HEAD and the names of routes in metrics are
+//! derived from them.
 
 use http::Method;
 use keyproof_http::Exchange;
@@ -7,28 +7,28 @@ use keyproof_http::Exchange;
 /// The operations of a contract.
 #[derive(Debug)]
 pub struct RouteTable<O: 'static> {
-    /// How the fixed segments of its paths compare.
+    /// How the fixed segments of paths are compared.
     pub case: Case,
-    /// Where several templates fit a path, the first is meant: `/user/mfa` stands above `/user/{id}`.
+    /// If several templates match a path, the first applies: `/user/mfa` is listed before `/user/{id}`.
     pub routes: &'static [Route<O>],
 }
 
-/// One operation: a method under a path.
+/// An operation: a method on a path.
 #[derive(Debug)]
 pub struct Route<O> {
-    /// The method. HEAD needs no line: it is GET whose answer's body the stack does not send.
+    /// The method. HEAD needs no line: it is GET, and the stack does not send the body.
     pub method: Method,
-    /// The path as the contract writes it, `/private/otp-devices/{id}`: a variable is one segment that is not empty.
+    /// The path as the contract writes it, `/private/otp-devices/{id}`. A variable matches one non-empty segment.
     pub template: &'static str,
-    /// The longest body that it needs, in bytes; 0 if it reads none.
+    /// The longest body that it reads, in bytes; 0 for none.
     pub body: usize,
-    /// What the dialect does about it, and by what right.
+    /// The dialect's handler and permission.
     pub operation: O,
-    /// Whether somebody has logged in once it is done.
+    /// Whether success means that somebody has logged in.
     pub is_login: bool,
 }
 
-/// A line of a table.
+/// Declares an operation.
 pub const fn route<O>(
     method: Method,
     template: &'static str,
@@ -44,7 +44,7 @@ pub const fn route<O>(
     }
 }
 
-/// A line of an operation by which somebody logs in.
+/// Declares an operation that logs somebody in.
 pub const fn login_route<O>(
     method: Method,
     template: &'static str,
@@ -60,34 +60,34 @@ pub const fn login_route<O>(
     }
 }
 
-/// The variables of a path: each one's name, and what stands for it.
+/// The variables of a path: their names and values.
 pub type Variables = Vec<(&'static str, String)>;
 
-/// How fixed segments compare.
+/// How fixed segments are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
-    /// `Certificates` is `certificates`, as far as ASCII goes.
+    /// ASCII letters match in either case: `Certificates` is `certificates`.
     Insensitive,
-    /// They are the same bytes.
+    /// Byte by byte.
     Sensitive,
 }
 
-/// What a path names.
+/// The resource of a path.
 #[derive(Debug)]
 pub struct Resource<'p, O: 'static> {
     template: &'static str,
-    /// The variables' names, and what stands for them.
+    /// The variables' names and values.
     variables: Vec<(&'static str, &'p str)>,
     routes: &'static [Route<O>],
 }
 
 impl<O> RouteTable<O> {
-    /// What a path names, by its decoded segments: behind whatever prefix the dialect has taken off.
+    /// Returns the resource of a path's decoded segments, without the dialect's prefix.
     pub fn resource<'p>(&self, segments: &'p [&'p str]) -> Option<Resource<'p, O>> {
         self.first(segments, |segment| !segment.is_empty())
     }
 
-    /// The same, where a variable may be empty: for a dialect that refuses such a path in words of its own.
+    /// The same, but a variable may be empty, for a dialect with its own refusal of such a path.
     pub fn resource_with_empty_variables<'p>(
         &self,
         segments: &'p [&'p str],
@@ -126,12 +126,12 @@ impl<O> RouteTable<O> {
 }
 
 impl<'p, O> Resource<'p, O> {
-    /// The template that fits: the route's name in logs and metrics.
+    /// The matched template: the route's name in logs and metrics.
     pub const fn template(&self) -> &'static str {
         self.template
     }
 
-    /// What stands in the path for `{name}`, if the template has that.
+    /// Returns the value of the variable `{name}`, if the template has it.
     pub fn variable(&self, name: &str) -> Option<&'p str> {
         let mut variables = self.variables.iter();
         variables
@@ -139,7 +139,7 @@ impl<'p, O> Resource<'p, O> {
             .map(|(_, segment)| *segment)
     }
 
-    /// What stands in the path for each variable, for whoever outlives the path.
+    /// Returns all variables with owned values.
     pub fn variables(&self) -> Variables {
         let variables = self.variables.iter();
         variables
@@ -147,7 +147,7 @@ impl<'p, O> Resource<'p, O> {
             .collect()
     }
 
-    /// The operation of this method, if there is one.
+    /// Returns the operation of this method, if there is one.
     pub fn route(&self, method: &Method) -> Option<&'static Route<O>> {
         let method = match *method {
             Method::HEAD => &Method::GET,
@@ -156,7 +156,7 @@ impl<'p, O> Resource<'p, O> {
         self.routes().find(|route| route.method == *method)
     }
 
-    /// What a request asks for here, if its method is one of those that there are. Logs and metrics are told.
+    /// Returns the requested operation, if its method exists. Also reports the route to logs and metrics.
     pub fn asked(&self, exchange: &Exchange) -> Option<&'static Route<O>> {
         exchange.matched(self.template);
         let Some(route) = self.route(exchange.method()) else {
@@ -169,7 +169,7 @@ impl<'p, O> Resource<'p, O> {
         Some(route)
     }
 
-    /// The methods that there are, as `Allow` lists them (RFC 9110, section 10.2.1): by name.
+    /// Returns the methods for `Allow` (RFC 9110, section 10.2.1), sorted by name.
     pub fn allow(&self) -> String {
         let mut methods: Vec<_> = self.routes().map(|route| route.method.as_str()).collect();
         if methods.contains(&Method::GET.as_str()) {
@@ -187,19 +187,19 @@ impl<'p, O> Resource<'p, O> {
     }
 }
 
-/// The segments of a template.
+/// Returns the segments of a template.
 fn words(template: &str) -> impl Iterator<Item = &str> {
     template.strip_prefix('/').unwrap_or(template).split('/')
 }
 
-/// The name of a variable segment.
+/// Returns the name of a variable segment.
 fn variable(word: &str) -> Option<&str> {
     word.strip_prefix('{')?.strip_suffix('}')
 }
 
 #[cfg(test)]
 impl<O> RouteTable<O> {
-    /// Checks that no line is hidden by one above it.
+    /// Checks that no line is hidden by an earlier one.
     pub(crate) fn assert_each_line_is_reached(&self) {
         for line in self.routes {
             let segments: Vec<_> = words(line.template)
@@ -245,13 +245,13 @@ mod tests {
             (Method::HEAD, &["things"], Some(1)),
             (Method::DELETE, &["things"], None),
             (Method::POST, &["things", "all"], Some(2)),
-            // It is the path above, which has no such method.
+            // It matches the path above, which does not have this method.
             (Method::PUT, &["things", "all"], None),
             (Method::HEAD, &["things", "all"], None),
             (Method::PUT, &["things", "a/b"], Some(3)),
             (Method::DELETE, &["things", "{id}"], Some(4)),
             (Method::GET, &["x", "of", "y"], Some(5)),
-            // What is fixed, and how much, counts to the letter.
+            // Fixed segments are compared exactly, and their number counts.
             (Method::GET, &["Things"], None),
             (Method::GET, &["things", ""], None),
             (Method::PUT, &["things", ""], None),

@@ -1,4 +1,4 @@
-//! The server: listeners, dialects and their end.
+//! The server: starting listeners and dialects, and stopping them.
 
 use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -31,39 +31,39 @@ use crate::{
 
 pub use crate::http_client::TlsSetupError;
 
-/// A dialect, and the address of its own listener if it has one.
+/// A dialect with the address of its own listener, if it has one.
 pub type Mounted = (Arc<dyn Application>, Option<SocketAddr>);
 
-/// How long a request for metrics may take to come, if `http.header_timeout` is not shorter: slots are few here.
+/// The time limit for receiving a request for metrics, unless `http.header_timeout` is shorter: there are few slots.
 const METRICS_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a server does not start.
+/// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// A socket cannot listen on an address.
     #[error("cannot listen on {address}: {source}")]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// What a dialect's settings name cannot be used.
+    /// A file or value of a dialect's settings cannot be used.
     #[error(transparent)]
     Dialect(#[from] DialectError),
     /// The metrics cannot be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The fields for the collector cannot be had.
+    /// The collector's header fields cannot be read.
     #[error("telemetry.otlp_headers: {0}")]
     CollectorFields(#[from] CollectorFieldsError),
-    /// Nothing can be sent to the collector.
+    /// The client for the collector cannot be created.
     #[error("telemetry.otlp: {0}")]
     Otlp(#[from] TlsSetupError),
-    /// The use cases cannot be had.
+    /// The use cases cannot be started.
     #[error(transparent)]
     Service(#[from] keyproof_service::StartError),
-    /// A socket that was passed is listened on by nobody: its connections would wait for ever.
+    /// No listener uses a passed socket, so its connections would wait for ever.
     #[error("nothing listens on the socket {name} at {address} that was passed: take it away")]
     SpareSocket {
         /// Its name.
@@ -85,33 +85,33 @@ pub struct Server {
     metrics: Arc<Metrics>,
     slots: Slots,
     draining: watch::Sender<bool>,
-    /// The metrics' listener lives as long.
+    /// The metrics listener runs as long as this exists.
     _metrics: watch::Sender<bool>,
     upkeep: Option<Upkeep>,
-    /// What leaves beside the answers.
+    /// Tasks that export data.
     outgoing: Vec<Outgoing>,
 }
 
-/// What is done beside the server.
+/// Background tasks of the server.
 struct Upkeep {
     service: Arc<Service>,
     task: AbortHandle,
 }
 
-/// How a drain ended.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// Every connection and every handler has ended.
     Whole,
     /// The deadline passed first.
     CutShort {
-        /// How many connections, or handlers that outlived theirs, were left.
+        /// The number of connections, and of handlers without one, that were left.
         open: usize,
     },
 }
 
 impl Server {
-    /// Starts a server on a store, with the dialects that are on.
+    /// Starts a server on a store, with the enabled dialects.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Server {
         }
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
-        // Before the use cases: the first start of a store makes events, too.
+        // Before the use cases, because the first start of a store also writes events.
         let told = if audit.journald {
             let (journal, outgoing) = Journal::start(&config.journal, metrics.journal()?);
             settings.audit_sink = Some(journal);
@@ -159,7 +159,7 @@ impl Server {
         }
     }
 
-    /// Starts a server on use cases that are there already, with the dialects that are on.
+    /// Starts a server with existing use cases and the enabled dialects.
     ///
     /// # Errors
     ///
@@ -198,13 +198,14 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a server with these dialects; listeners that share an address share a socket.
+    /// Starts a server with these dialects. Listeners with the same address share a socket.
     ///
-    /// A path that no dialect claims is refused in the shape of the first in the list of dialects, if it is one of these.
+    /// A path that no dialect claims is refused in the shape of the first dialect in the list of all dialects, if it is
+    /// one of these.
     ///
     /// # Errors
     ///
-    /// An address that cannot be had, or a certificate that cannot be used.
+    /// If an address cannot be bound, or a certificate cannot be used.
     pub async fn start_with(
         config: Arc<Config>,
         dialects: Vec<Mounted>,
@@ -230,7 +231,7 @@ impl Server {
             .transpose()?;
         let mut places = places(main, dialects);
         add_front(&config, &mut places);
-        // What the main listener serves, at all of its addresses.
+        // The applications of the main listener, at all of its addresses.
         if let Some((_, first)) = places.first().cloned() {
             let further = config.further_main.iter();
             places.extend(further.map(|address| (*address, first.clone())));
@@ -259,7 +260,7 @@ impl Server {
         let stack = Arc::new(stack);
         let slots = Slots::of(&config.limits);
 
-        // All sockets before the first answer: a server that starts, starts whole.
+        // All sockets are opened before the first response, so that a server starts completely or not at all.
         let listeners = listeners(&config, places, tls.as_ref(), &metrics).await?;
         let mut addresses = Vec::new();
         for (listener, address) in listeners.main {
@@ -290,18 +291,18 @@ impl Server {
         main.unwrap_or(self.config.settings.http.listen)
     }
 
-    /// The URL of every listener that serves dialects, the main one first.
+    /// Returns the URL of every listener with dialects, the main one first.
     pub fn urls(&self) -> impl Iterator<Item = String> {
         let addresses = self.addresses.iter();
         addresses.map(|address| format!("{}://{address}", self.scheme()))
     }
 
-    /// The address of the metrics' listener, if there is one.
+    /// Returns the address of the metrics listener, if there is one.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
 
-    /// Where Prometheus finds the metrics, if it may.
+    /// Returns the metrics' URL for Prometheus, if there is one.
     pub fn metrics_url(&self) -> Option<String> {
         let address = self.metrics_address?;
         Some(format!("{}://{address}/metrics", self.scheme()))
@@ -311,13 +312,13 @@ impl Server {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// The SHA-256 fingerprint of the certificate in use.
+    /// Returns the SHA-256 fingerprint of the current certificate.
     pub fn fingerprint(&self) -> Option<String> {
         self.tls.as_ref().map(Tls::fingerprint)
     }
 
-    /// Reads the TLS files again, and says whether there are any. If they cannot be used, the certificate in use
-    /// stays.
+    /// Reloads the TLS files, and returns whether there are any. If they cannot be used, the current certificate
+    /// remains.
     ///
     /// # Errors
     ///
@@ -335,7 +336,7 @@ impl Server {
         Ok(is_read)
     }
 
-    /// How long [`Server::drain`] may take.
+    /// Returns how long [`Server::drain`] may take.
     pub(crate) fn longest_drain(&self) -> Duration {
         let beside = u32::try_from(self.outgoing.len()).unwrap_or(u32::MAX);
         let audit = u32::from(self.upkeep.is_some());
@@ -343,13 +344,13 @@ impl Server {
         self.config.limits.drain_timeout.saturating_add(last)
     }
 
-    /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed. The metrics'
-    /// listener goes on until then.
+    /// Stops accepting connections, and waits for open requests, at most `http.drain_timeout_ms`. The metrics listener
+    /// runs until then.
     pub async fn drain(mut self) -> Drained {
         info!("draining");
         self.metrics.drains();
         self.draining.send_replace(true);
-        // Accept loops, connections and handlers each have a slot for as long as they live.
+        // Accept loops, connections and handlers each occupy a slot while they run.
         let all_free = self.slots.all_free();
         let drained = match timeout(self.config.limits.drain_timeout, all_free).await {
             Ok(()) => {
@@ -383,7 +384,7 @@ impl Drop for Server {
     }
 }
 
-/// The same answer, until the server drains.
+/// Wraps the check so that it fails while the server drains.
 fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readiness {
     let ready = Arc::clone(ready);
     Arc::new(move || {
@@ -396,13 +397,13 @@ fn unless_draining(drains: watch::Receiver<bool>, ready: &Readiness) -> Readines
     })
 }
 
-/// The listeners of a server, each with the address that it got.
+/// The listeners of a server, each with its bound address.
 struct Listeners {
     main: Vec<(Listener, SocketAddr)>,
     metrics: Option<(Listener, SocketAddr)>,
 }
 
-/// Opens all sockets. Of those that were passed, none may be left.
+/// Opens all sockets. Every passed socket must be used.
 async fn listeners(
     config: &Config,
     places: Vec<(SocketAddr, Served)>,
@@ -431,7 +432,7 @@ async fn listeners(
     }
 }
 
-/// A listener, on the socket that is open already if there is one, and the address that it got.
+/// Creates a listener, from an open socket if there is one, and returns it with its bound address.
 async fn bind(
     (sockets, metrics): (&Sockets, &Metrics),
     address: SocketAddr,
@@ -454,7 +455,7 @@ async fn bind(
     Ok((listener, bound))
 }
 
-/// The dialects and the sites that are on, in the order in which they are asked whether they claim a path.
+/// Creates the enabled dialects and sites, in the order in which they may claim a path.
 fn mount(
     config: &Config,
     service: &Arc<Service>,
@@ -472,7 +473,7 @@ fn mount(
     dialects.chain(sites).collect()
 }
 
-/// What each address serves: the main listener's first, with every dialect and site that has none of its own.
+/// Groups applications by address. The main listener's is first, with every dialect and site that has no own listener.
 fn places(main: SocketAddr, applications: Vec<Mounted>) -> Vec<(SocketAddr, Served)> {
     let first = DialectName::ALL.first().map(|name| name.as_str());
     let mut all = applications.iter().map(|(application, _)| application);
@@ -485,7 +486,7 @@ fn places(main: SocketAddr, applications: Vec<Mounted>) -> Vec<(SocketAddr, Serv
     let mut places = vec![(main, nothing.clone())];
     for (application, listen) in applications {
         let address = listen.unwrap_or(main);
-        // Port 0 never names a socket that is already there, unless it is the main one's default.
+        // Port 0 never means an existing socket, except the main one's default.
         let shared = places
             .iter_mut()
             .find(|(there, _)| *there == address && (listen.is_none() || address.port() != 0));
@@ -503,7 +504,8 @@ fn places(main: SocketAddr, applications: Vec<Mounted>) -> Vec<(SocketAddr, Serv
     places
 }
 
-/// Says at `/` of each listener that serves a site, and of the main one if there is any, where the sites are.
+/// Adds the page with links to the sites at `/`, on each listener that serves a site, and on the main one if there is
+/// any site.
 fn add_front(config: &Config, places: &mut [(SocketAddr, Served)]) {
     let main = config.settings.http.listen;
     for (number, (address, served)) in places.iter_mut().enumerate() {
@@ -527,7 +529,7 @@ fn add_front(config: &Config, places: &mut [(SocketAddr, Served)]) {
     }
 }
 
-/// TLS with this certificate, whose end the metrics tell.
+/// Creates TLS with this certificate, and reports its end to the metrics.
 fn listen_with(certificate: CertifiedKey, metrics: &Metrics) -> Result<Tls, TlsError> {
     tell_end(&certificate, metrics);
     Ok(Tls::new(certificate)?)
@@ -538,7 +540,7 @@ fn tell_end(certificate: &CertifiedKey, metrics: &Metrics) {
         warn!("tls.certificate: {why}");
     }
     let own = certificate.cert.first();
-    // Whatever cannot be parsed or told is no reason not to serve: clients judge the certificate.
+    // A certificate that cannot be parsed is still served: clients validate it.
     if let Some(own) = own.and_then(|der| Certificate::from_der(der).ok()) {
         let _ = metrics.tls_ends(own.validity().not_after);
     }
@@ -552,7 +554,7 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
-    /// All that there are, as one listener has them.
+    /// Returns all applications, as for one listener.
     async fn applications() -> Vec<Arc<dyn Application>> {
         let config = Config::load(&Sources {
             environment: vec![("HOME".into(), "/nowhere".into())],
@@ -604,7 +606,7 @@ mod tests {
         }
         let all: Vec<_> = applications.iter().map(|one| one.name()).collect();
         assert_eq!(names, all);
-        // What the stack and the front page answer.
+        // The paths of the stack and of the front page.
         for path in ["/", "/front/style.css", "/healthz", "/metrics", "/readyz"] {
             assert_eq!(claims(path), None, "{path}");
         }

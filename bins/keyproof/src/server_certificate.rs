@@ -1,5 +1,5 @@
-//! The server's certificate: from files that are read again on demand, or self-signed for trying out. A client's own is read
-//! from files likewise.
+//! The server's certificate: from files that can be reloaded, or self-signed for trials. A client's certificate is read
+//! from files in the same way.
 
 use std::{
     io,
@@ -15,10 +15,10 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
 
-/// The longest file that is read, in bytes: hundreds of certificates.
+/// The longest file that is read, in bytes: enough for hundreds of certificates.
 const LONGEST_FILE: usize = 1024 * 1024;
 
-/// Where the server's certificate comes from.
+/// The source of the server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsSource {
     /// `tls.certificate` (a PEM chain, the server's own first) and `tls.key` (PEM: PKCS#8, PKCS#1 or SEC1).
@@ -28,32 +28,32 @@ pub enum TlsSource {
         /// Its private key.
         key: PathBuf,
     },
-    /// `tls.self_signed`: a fresh key and certificate for each start.
+    /// `tls.self_signed`: a new key and certificate at each start.
     SelfSigned,
 }
 
-/// What the files of a certificate and its key are named by: keys of the configuration, or flags.
+/// The names by which errors refer to the files: keys of the configuration, or flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsNames {
-    /// What names the certificate chain.
+    /// The name for the certificate chain.
     pub certificate: &'static str,
-    /// What names its private key.
+    /// The name for its private key.
     pub key: &'static str,
 }
 
 impl TlsNames {
-    /// Those of the server's.
+    /// The names for the server's files.
     const SERVER: Self = Self {
         certificate: "tls.certificate",
         key: "tls.key",
     };
 }
 
-/// What is said of an encrypted private key.
+/// The error for an encrypted private key.
 pub(crate) const ENCRYPTED_KEY: &str =
     "the key is encrypted: decrypt it first (openssl pkey -in FILE -out FILE)";
 
-/// Whether a private key in PEM is encrypted: by PKCS#8, or as RFC 1421 (section 4.6.1.1) says it.
+/// Whether a private key in PEM is encrypted, by PKCS#8 or by RFC 1421 (section 4.6.1.1).
 pub(crate) fn is_encrypted(pem: &[u8]) -> bool {
     let marks: [&[u8]; 2] = [
         b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
@@ -66,34 +66,34 @@ pub(crate) fn is_encrypted(pem: &[u8]) -> bool {
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One of the file's certificates cannot be read.
+    /// One of the file's certificates cannot be parsed.
     #[error("{key}: {}: certificate {number}: {source}", path.display())]
     Certificate {
-        /// Which key or flag names it.
+        /// The key or flag that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// Which of its certificates, the first being 1.
+        /// The position of the certificate; the first is 1.
         number: usize,
         /// What is wrong with it.
         source: keyproof_x509::X509Error,
     },
-    /// The key is encrypted, and there is nobody to ask for its passphrase.
+    /// The key is encrypted, and nobody can be asked for its passphrase.
     #[error("{key}: {}: {}", path.display(), ENCRYPTED_KEY)]
     EncryptedKey {
-        /// Which key or flag names it.
+        /// The key or flag that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
     },
-    /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
+    /// The key does not belong to the certificate, or TLS does not support its type.
     #[error(
         "{}: it does not belong to {}, or is of a kind that TLS does not use: {source}",
         names.key,
         names.certificate
     )]
     KeyMismatch {
-        /// What names them.
+        /// The names of both files.
         names: TlsNames,
         /// What is wrong with them.
         source: rustls::Error,
@@ -101,7 +101,7 @@ pub enum TlsError {
     /// There is no certificate in the file.
     #[error("{key}: {}: no certificate in it", path.display())]
     NoCertificate {
-        /// Which key or flag names it.
+        /// The key or flag that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
@@ -109,33 +109,33 @@ pub enum TlsError {
     /// The file is not PEM.
     #[error("{key}: {}: {source}", path.display())]
     Pem {
-        /// Which key or flag names it.
+        /// The key or flag that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: pem::Error,
     },
-    /// The self-signed certificate cannot be made.
+    /// The self-signed certificate cannot be created.
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),
     /// The file cannot be read.
     #[error("{key}: {}: {source}", path.display())]
     Unreadable {
-        /// Which key or flag names it.
+        /// The key or flag that names the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The TLS library refuses its configuration.
+    /// The TLS library rejects the configuration.
     #[error("TLS: {0}")]
     Setup(#[from] rustls::Error),
 }
 
 impl TlsSource {
-    /// The certificate that it has now. `listen` is an address that a self-signed one shall name.
+    /// Loads the certificate. A self-signed one contains the address `listen`.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl TlsSource {
         }
     }
 
-    /// The certificate that its files have now, if it has files.
+    /// Loads the certificate from its files again, if it has files.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl TlsSource {
     }
 }
 
-/// Reads a certificate and its key as a server would, and says whether they can be used.
+/// Loads a certificate and its key as a server would, to check that they can be used.
 ///
 /// # Errors
 ///
@@ -172,7 +172,7 @@ pub fn check_certificate(source: &TlsSource) -> Result<CertifiedKey, TlsError> {
     source.load(Ipv4Addr::LOCALHOST.into())
 }
 
-/// The certificate that a client shows, from the files that these flags name.
+/// Loads a client's certificate from the files that these flags name.
 ///
 /// # Errors
 ///
@@ -185,18 +185,18 @@ pub(crate) fn of_client(
     from_files(names, certificate, key, &ring::default_provider())
 }
 
-/// Why clients refuse a certificate for the time that it is, if they do.
+/// Returns why clients refuse a certificate because of its validity period, if they do.
 pub(crate) fn untimely(certificate: &CertifiedKey, now: Timestamp) -> Option<&'static str> {
     let own = Certificate::from_der(certificate.cert.first()?).ok()?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let validity = own.validity();
     if now > validity.not_after {
         Some(
-            "the certificate has ended: clients refuse it (another one, and SIGHUP to a server that runs)",
+            "the certificate has ended: clients refuse it (install another one, and send SIGHUP to a running server)",
         )
     } else if now < validity.not_before {
         Some(
-            "the certificate is not valid yet: clients refuse it (this machine's clock, or another one)",
+            "the certificate is not valid yet: clients refuse it (check this machine's clock, or install another one)",
         )
     } else {
         None
@@ -231,7 +231,7 @@ fn from_files(
         });
     }
     for (at, der) in chain.iter().enumerate() {
-        // Clients are sent all of them; rustls looks at the first alone.
+        // Clients receive all of them, but rustls parses only the first.
         Certificate::from_der(der).map_err(|source| TlsError::Certificate {
             key: names.certificate,
             path: certificate.to_owned(),

@@ -1,5 +1,5 @@
-//! Sockets that are open before the server is (sd_listen_fds(3)): whoever passed them keeps them over a restart, and
-//! connections wait in them for the next server.
+//! Sockets that are open before the server starts (sd_listen_fds(3)). The supervisor keeps them open over a restart,
+//! and connections wait in them for the next server.
 
 use std::{
     env, io,
@@ -9,13 +9,13 @@ use std::{
 
 use listenfd::ListenFd;
 
-/// The main listener's name, of which several sockets may be.
+/// The name of the main listener's sockets, of which there may be several.
 pub(crate) const MAIN: &str = "http";
 
 /// The name of the metrics' listener.
 pub(crate) const METRICS: &str = "metrics";
 
-/// What systemd calls the socket of `keyproof.socket` that has no name, and what sd_listen_fds(3) calls one without any.
+/// The names of a socket without a name: `keyproof.socket` in systemd, and the others in sd_listen_fds(3).
 const NAMELESS: [&str; 3] = ["", "keyproof.socket", "unknown"];
 
 /// Sockets that were passed to this process, until listeners take them.
@@ -29,22 +29,22 @@ struct Socket {
     socket: TcpListener,
 }
 
-/// A socket that was passed cannot be listened on.
+/// A passed socket is not a TCP listener.
 #[derive(Debug, thiserror::Error)]
 #[error("the socket {name} that was passed to this process is no TCP listener: {source}")]
 pub struct SocketError {
-    /// Its name, or its number.
+    /// Its name or number.
     pub name: String,
-    /// Why not.
+    /// The cause.
     pub source: io::Error,
 }
 
 impl Sockets {
-    /// Those that were passed to this process, by their names (`FileDescriptorName=`).
+    /// Returns the sockets that were passed to this process, by name (`FileDescriptorName=`).
     ///
     /// # Errors
     ///
-    /// One that is not a TCP listener.
+    /// If one is not a TCP listener.
     pub fn inherited() -> Result<Self, SocketError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
@@ -70,7 +70,7 @@ impl Sockets {
         Ok(Self(Mutex::new(sockets)))
     }
 
-    /// The names and addresses of those that are left.
+    /// Returns the names and addresses of the sockets that are left.
     pub fn named(&self) -> Vec<(String, SocketAddr)> {
         let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let named = sockets.iter();
@@ -79,14 +79,14 @@ impl Sockets {
             .collect()
     }
 
-    /// The socket that has this address, ready for an async runtime.
+    /// Takes the socket with this address, ready for an async runtime.
     pub(crate) fn take(&self, address: SocketAddr) -> Option<TcpListener> {
         let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = sockets
             .iter()
             .position(|socket| socket.address == address)?;
         let socket = sockets.swap_remove(at).socket;
-        // A socket that blocks would halt a worker at each accept.
+        // A blocking socket would stall a worker at each accept.
         socket.set_nonblocking(true).ok().map(|()| socket)
     }
 }

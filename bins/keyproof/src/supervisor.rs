@@ -1,6 +1,6 @@
-//! What systemd is told (sd_notify(3)): that the server is ready, reads its files again, lives, and ends.
+//! Notifies systemd (sd_notify(3)) that the server is ready, reloads its files, is alive, and stops.
 //!
-//! Where no supervisor listens (`NOTIFY_SOCKET` is absent) nothing is told, and nothing waits for it.
+//! Without a supervisor (`NOTIFY_SOCKET` is unset), notifications do nothing.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use tokio::{
 };
 use tracing::warn;
 
-/// Tells that the server is ready, and from then on that it lives.
+/// Notifies the supervisor that the server is ready, and from then on that it is alive.
 ///
-/// The sign of life comes from the async runtime: one that has come to a halt gives none. A store that does not answer
-/// is no reason for a restart; `/readyz` tells of it.
+/// The watchdog's signal comes from the async runtime, so it stops if the runtime hangs. A store that does not respond
+/// is not a reason for a restart; `/readyz` reports it.
 pub(crate) struct Supervisor {
     watchdog: Option<AbortHandle>,
 }
 
 impl Supervisor {
-    /// The server answers.
+    /// Notifies that the server is ready.
     pub(crate) fn ready() -> Self {
         tell(&[NotifyState::Ready]);
         let watchdog = watchdog_enabled().map(|deadline| {
-            // sd_watchdog_enabled(3) recommends half of it.
+            // sd_watchdog_enabled(3) recommends half of the deadline.
             tokio::spawn(live(deadline / 2)).abort_handle()
         });
         Self { watchdog }
     }
 
-    /// Reads files again, and then says that this is over.
+    /// Runs a reload, and notifies its beginning and its end.
     pub(crate) fn reload<T>(&self, reload: impl FnOnce() -> T) -> T {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             tell(&[NotifyState::Reloading, now]);
@@ -40,8 +40,8 @@ impl Supervisor {
         outcome
     }
 
-    /// The server drains, which takes at most so long: where that is more than the supervisor would wait, it waits. It lives
-    /// until it has ended.
+    /// Notifies that the server drains, which takes at most `longest`, so that the supervisor waits long enough. The
+    /// watchdog continues until the end.
     pub(crate) fn stopping(&self, longest: Duration) {
         let longest = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
         tell(&[
@@ -70,6 +70,6 @@ async fn live(period: Duration) {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = notify(states) {
-        warn!(%error, "the supervisor cannot be told");
+        warn!(%error, "the supervisor cannot be notified");
     }
 }

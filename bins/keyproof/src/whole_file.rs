@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all, and nobody else's to read.
+//! Files that exist completely or not at all, and that only their owner can read.
 
 use std::{
     fs::{self, File},
@@ -13,12 +13,12 @@ use rustix::{
 };
 use tempfile::{Builder, NamedTempFile};
 
-/// What drafts are called, before six letters and digits.
+/// The prefix of drafts' names, which continue with six letters and digits.
 const DRAFT: &str = ".keyproof-";
 
-/// A file that is written beside its place, with mode 0600, and gone if it does not take that.
+/// A file that is written beside its target with mode 0600, and removed unless it replaces that.
 ///
-/// It is locked while somebody writes it: one that nobody has locked is what a process has left that was killed.
+/// It is locked while it is being written. One without a lock was left by a process that was killed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: NamedTempFile,
@@ -32,7 +32,7 @@ impl Draft {
                 .prefix(DRAFT)
                 .make_in(folder_of(path), open_new)?;
             lock(file.as_file());
-            // Until it was locked it looked abandoned, and may have been removed as such.
+            // Before it was locked it looked abandoned, and may have been removed.
             if !is_gone(file.path()) {
                 let path = path.to_owned();
                 return Ok(Self { file, path });
@@ -40,7 +40,7 @@ impl Draft {
         }
     }
 
-    /// Removes the drafts in a folder that nobody writes any more, and names them.
+    /// Removes the abandoned drafts in a folder, and returns their paths.
     pub(crate) fn remove_abandoned(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let mut removed = Vec::new();
         for entry in fs::read_dir(folder)? {
@@ -48,7 +48,7 @@ impl Draft {
             let name = entry.file_name();
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             let is_draft = is_file && name.to_str().is_some_and(is_draft_name);
-            // One that is gone, not ours, or of a file system without locks is left alone.
+            // Left alone if it is gone, not ours, or on a file system without locks.
             if is_draft
                 && let Ok(file) = open_as_it_is(&entry.path())
                 && file.try_lock().is_ok()
@@ -61,23 +61,24 @@ impl Draft {
         Ok(removed)
     }
 
-    /// Takes the place of the file that is there, if one is, once what was written is on disk.
+    /// Syncs the draft and renames it to its target, replacing any file there.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path)?;
         sync_folder_of(&self.path)
     }
 
-    /// Does so and belongs to whom that file belonged: what root replaces, its service still reads.
+    /// Replaces the target, and keeps that file's owner, so that a service can still read a file that root has
+    /// replaced.
     ///
-    /// For files that were read before they are replaced. In a folder of everybody's, who made the file is no reason to
-    /// give another one away.
+    /// Only for files that were read before they are replaced. In a shared folder, the owner of an arbitrary file must
+    /// not get the new one.
     pub(crate) fn replace_for_its_owner(self) -> io::Result<()> {
         keep_owner(&self.path, self.file.as_file())?;
         self.replace()
     }
 
-    /// Takes its place, once what was written is on disk, and leaves a file alone that somebody made there first.
+    /// Syncs the draft and renames it to its target, unless another file was created there first.
     pub(crate) fn create(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         match self.file.persist_noclobber(&self.path) {
@@ -98,16 +99,16 @@ impl Write for Draft {
     }
 }
 
-/// Opens a file that is not there yet. What goes wrong is the system's own error, without the draft's name.
+/// Creates a new file. An error is the system's own, without the draft's name.
 fn open_new(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create_new(true);
     options.mode(0o600).open(path)
 }
 
-/// Locks a file, or a folder, as long as it is open here, once nobody else has it locked.
+/// Locks a file or folder while it is open here, waiting for other locks.
 ///
-/// Where a file system has no locks it does nothing: whoever is alone needs none.
+/// Does nothing on a file system without locks.
 pub(crate) fn lock(file: &File) {
     let is_interrupted = |error: io::Error| error.kind() == ErrorKind::Interrupted;
     while file.lock().is_err_and(is_interrupted) {}
@@ -122,13 +123,13 @@ fn is_draft_name(name: &str) -> bool {
     rest.is_some_and(|rest| rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric))
 }
 
-/// Opens a regular file for a lock, which over NFS takes one that can be written to; never what a link leads to.
+/// Opens a regular file for a lock. NFS requires write access for it. Does not follow links.
 fn open_as_it_is(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
-/// Gives a file the owner of the one at `path`, if there is one and we may.
+/// Gives a file the owner of the one at `path`, if that exists and this process may.
 fn keep_owner(path: &Path, file: &File) -> io::Result<()> {
     let Ok(before) = fs::symlink_metadata(path) else {
         return Ok(());
@@ -139,7 +140,7 @@ fn keep_owner(path: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(fs::read_to_string(inside("file")).unwrap(), "whole");
     }
 
-    /// As when one backup begins while another one removes what is left of others.
+    /// The situation when one backup begins while another removes abandoned drafts.
     #[test]
     fn a_draft_that_is_removed_before_it_is_locked_is_begun_again() {
         use std::sync::atomic::{AtomicBool, Ordering};

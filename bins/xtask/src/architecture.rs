@@ -1,4 +1,5 @@
-//! What ARCHITECTURE.md leads to: each source that it names is there; and from a URL on, has what it is said to have.
+//! Checks ARCHITECTURE.md: every source that it names exists; and from its section about URLs on, the files contain the
+//! items named.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,25 +11,25 @@ use crate::{failure::Failure, sources};
 
 const PAGE: &str = "ARCHITECTURE.md";
 
-/// The part of the page whose items are sought: prose and tables, each line of its own.
+/// The start of the part whose items are checked: prose and tables, line by line.
 const HEADING: &str = "## From a URL to its rule";
 
-/// Its one section that is no contract's: the names there are of files all over the workspace.
+/// The section that belongs to no contract. It names files from the whole workspace.
 const NO_CONTRACT: &str = "### On every listener";
 
-/// Below which folders a file may be, beside those that a section's heading names.
+/// The folders that a file may be in, in addition to those in a section's heading.
 const FOLDERS: [&str; 4] = ["crates", "bins/keyproof/src", "crates/service/src", ""];
 
-/// What the page calls by name, and is no item of Rust.
+/// Words in code style that are not items of Rust.
 const METHODS: [&str; 4] = ["DELETE", "GET", "PATCH", "POST"];
 
-/// What makes an item of the word behind it.
+/// Keywords that make the next word an item.
 const KINDS: [&str; 7] = ["const", "enum", "fn", "static", "struct", "trait", "type"];
 
-/// What a contract's or a site's operations are in, a line each.
+/// The file with the operations of a contract or a site, one per line.
 const TABLE: &str = "routes.rs";
 
-/// What makes a line of it.
+/// The starts of its lines.
 const MAKERS: [&str; 6] = [
     "form(",
     "login_route(",
@@ -38,11 +39,11 @@ const MAKERS: [&str; 6] = [
     "upload(",
 ];
 
-/// Where the sources are that the page names.
+/// The folders with the sources that the page names.
 const SOURCES: [&str; 3] = ["crates", "bins/keyproof/src", "bins/xtask/src"];
 
-/// Checks every source that is named, every function, type and constant that is named from a URL on, and that each operation has
-/// its row there.
+/// Checks every source that is named; every function, type and constant that is named from the section about URLs on;
+/// and that each operation has a row there.
 pub(crate) fn check() -> Result<(), Failure> {
     let path = PathBuf::from(PAGE);
     let page = fs::read_to_string(&path).map_err(Failure::at(&path))?;
@@ -66,15 +67,15 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
 }
 
-/// The sources, by their paths.
+/// The sources by path.
 #[derive(Default)]
 struct Tree {
     sources: HashMap<PathBuf, String>,
 }
 
 impl Tree {
-    /// How many paths of sources there are, or the first that is not one source's. What every dialect has goes by its name
-    /// alone, and there may be many of that.
+    /// Counts the paths of sources, or returns the first that is not exactly one source. The file names that every
+    /// dialect has are exempt.
     fn paths_in(&self, page: &str) -> Result<usize, String> {
         let mut count = 0;
         for line in page.lines() {
@@ -92,7 +93,7 @@ impl Tree {
         Ok(count)
     }
 
-    /// How many names there are, or the first that leads nowhere.
+    /// Counts the names, or returns the first that does not exist.
     fn named_in(&self, page: &str) -> Result<usize, String> {
         let (_, part) = page
             .split_once(HEADING)
@@ -131,7 +132,7 @@ impl Tree {
         Ok(count)
     }
 
-    /// The lines for the row's method and path, each with its table, or that there is none.
+    /// Returns the lines for the row's method and path, each with its table, or an error if there is none.
     fn operation(&self, row: &str, section: &Section) -> Result<Vec<(&Path, &str)>, String> {
         let operation = row.split('`').next().unwrap_or_default();
         let (method, path) = operation.split_once(' ').unwrap_or_default();
@@ -147,13 +148,13 @@ impl Tree {
         Ok(found)
     }
 
-    /// Names stand before the file that they are in; those with none are in the section's folders.
+    /// Checks a clause. Names come before their file; without a file, they are in the section's folders.
     fn clause(&self, clause: &str, section: &Section) -> Result<usize, String> {
         let (mut names, mut count) = (Vec::new(), 0);
         for span in spans(clause) {
             if span.ends_with(".rs") {
                 let files = self.files(span, section);
-                // How a dialect's files are called is said of all of them.
+                // A file name without a path is that of every dialect.
                 if files.is_empty() && !section.folders.is_empty() {
                     return Err(format!("there is no file {span}"));
                 }
@@ -189,7 +190,7 @@ impl Tree {
 /// A contract's part of the page.
 #[derive(Default)]
 struct Section {
-    /// Its dialect's or site's, and its domain's.
+    /// The folders of its dialect or site, and of its domain.
     folders: Vec<PathBuf>,
 }
 
@@ -209,14 +210,14 @@ impl Section {
     }
 }
 
-/// The lines of a route table.
+/// Returns the lines of a route table.
 fn lines(table: &str) -> impl Iterator<Item = &str> {
     let lines = table.lines().map(str::trim_start);
     lines.filter(|line| MAKERS.iter().any(|maker| line.starts_with(maker)))
 }
 
-/// The lines of a route table for this method and this path, or for the constant that is the path. Of what shows and of forms the
-/// method goes without saying.
+/// Returns the lines of a route table with this method and this path, or with the constant that is the path. Pages and
+/// forms have an implicit method.
 fn lines_for<'t>(table: &'t str, method: &str, path: &str) -> impl Iterator<Item = &'t str> {
     let written = format!("\"{}\"", path.trim_start_matches('…'));
     let constant = table.lines().find_map(|line| {
@@ -237,12 +238,12 @@ fn lines_for<'t>(table: &'t str, method: &str, path: &str) -> impl Iterator<Item
     })
 }
 
-/// What stands in backquotes.
+/// Returns the texts in backquotes.
 pub(crate) fn spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Whether it may be a function, a type, a constant or something of a type.
+/// Whether a text may be a function, a type, a constant or an item of a type.
 pub(crate) fn is_item(span: &str) -> bool {
     let is_word = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -251,7 +252,7 @@ pub(crate) fn is_item(span: &str) -> bool {
     !METHODS.contains(&span) && span.split("::").all(is_word)
 }
 
-/// Whether a source defines this item: of a type, that the type stands there too.
+/// Whether a source defines this item. For an item of a type, the source must also contain the type.
 pub(crate) fn has(source: &str, item: &str) -> bool {
     let (owner, name) = match item.rsplit_once("::") {
         Some((owner, name)) => (Some(owner), name),
@@ -351,7 +352,7 @@ The token: `permit` in `caller.rs`.
             let told = format!("has no row for a line of {table}: {line}");
             assert_eq!(tree().named_in(&PAGE.replace(row, "")), Err(told));
         }
-        // One that no section names.
+        // A table that no section names.
         let mut tree = tree();
         let other = "bins/keyproof/src/dialect/other/routes.rs";
         let line = "route(Method::GET, api!(\"/a\"), 0),";

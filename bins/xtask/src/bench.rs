@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmarks, each a program that prints its ratios; all of them as JSON, and as a chart.
+//! `cargo xtask bench`: runs the benchmarks, which print ratios, and writes all of them as JSON and as charts.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -16,24 +16,24 @@ pub(crate) struct Options {
     /// The only benchmark to run
     name: Option<String>,
 
-    /// Also writes what was measured into `benches/ratios.json`, beside what was measured before of other benchmarks, and
-    /// draws the charts that README and benches/README.md show
+    /// Also writes the results into `benches/ratios.json`, keeping those of other benchmarks, and draws the charts in README and
+    /// benches/README.md
     #[arg(long)]
     record: bool,
 
-    /// Measures nothing, and draws the charts of what is in `benches/ratios.json`
+    /// Measures nothing, and draws the charts from `benches/ratios.json`
     #[arg(long, conflicts_with_all = ["name", "record"])]
     draw: bool,
 
-    /// What it is told, after `--`
+    /// The benchmark's own arguments, after `--`
     #[arg(last = true, requires = "name")]
     arguments: Vec<String>,
 }
 
 const RECORD: &str = "benches/ratios.json";
-/// Of all ratios, for benches/README.md.
+/// The chart of all ratios, for benches/README.md.
 const CHART: &str = "benches/ratios.svg";
-/// Of the main ones, for README.
+/// The chart of the main ratios, for README.
 const SHORT_CHART: &str = "benches/ratios-main.svg";
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         return draw(&written_to(Path::new(RECORD), Measured::new(), &known)?);
     }
     let benches = workspace::select("benchmark", "benches/src/bin", options.name.as_deref())?;
-    // Each by the command that it is run by: built together, both would have one another's features, and be built again.
+    // One command each, as when it is run: built together, each would get the other's features, and be built again.
     for what in [
         ["keyproof", "--bin=keyproof"],
         ["keyproof-benches", "--bins"],
@@ -84,10 +84,10 @@ fn draw(measured: &Measured) -> Result<(), Failure> {
     workspace::write(Path::new(SHORT_CHART), chart::short(&ratios).as_bytes())
 }
 
-/// What was measured, by the name of the benchmark.
+/// The results by the name of the benchmark.
 type Measured = BTreeMap<String, Value>;
 
-/// What is in the file, with what was measured now in its place.
+/// Returns the contents of the file, updated with the new results.
 fn written_to(path: &Path, measured: Measured, known: &[String]) -> Result<Measured, Failure> {
     let mut all = Measured::new();
     if path.exists() {
@@ -109,11 +109,11 @@ fn ratios_of(measured: &Measured) -> Vec<Ratio> {
     ratios.collect()
 }
 
-/// A ratio to a raw limit or to a peer, and where it should be.
+/// A ratio to a raw limit or to a peer, with its aim.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Ratio {
     bench: String,
-    /// The line above it that begins at the margin, such as `32 connections`; empty if there is none.
+    /// The unindented line above it, such as `32 connections`; empty if there is none.
     under: String,
     what: String,
     pub(crate) ratio: f64,
@@ -122,7 +122,7 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    /// The ratios in what a benchmark printed: `keyproof_benches::report` writes them.
+    /// Parses the ratios in the output of a benchmark, as `keyproof_benches::report` prints them.
     fn all_of(bench: &str, printed: &str) -> Vec<Self> {
         let mut under = "";
         let mut ratios = Vec::new();
@@ -136,7 +136,7 @@ impl Ratio {
         ratios
     }
 
-    /// As it stands in the file.
+    /// Parses a ratio from the file.
     fn of(bench: &str, ratio: &Value) -> Option<Self> {
         let text = |name: &str| Some(ratio.get(name)?.as_str()?.to_owned());
         let aim = ratio.get("aim")?;
@@ -150,7 +150,7 @@ impl Ratio {
         })
     }
 
-    /// `what: 0.42 (aim at least 0.50: MISSED)`
+    /// Parses `what: 0.42 (aim at least 0.50: MISSED)`.
     fn parse(bench: &str, under: &str, line: &str) -> Option<Self> {
         let (left, aim) = line.rsplit_once(" (aim at ")?;
         let (what, ratio) = left.rsplit_once(": ")?;
@@ -166,7 +166,7 @@ impl Ratio {
         })
     }
 
-    /// What it is the ratio of, in one line.
+    /// Returns the full name in one line.
     pub(crate) fn name(&self) -> String {
         match self.under.as_str() {
             "" => format!("{}: {}", self.bench, self.what),
@@ -174,12 +174,12 @@ impl Ratio {
         }
     }
 
-    /// Whether it is of this benchmark, and what it stands under and what it is the ratio of begin so.
+    /// Whether it belongs to this benchmark, and its heading and name begin with these texts.
     pub(crate) fn is(&self, bench: &str, under: &str, what: &str) -> bool {
         self.bench == bench && self.under.starts_with(under) && self.what.starts_with(what)
     }
 
-    /// How many times better it is than its aim; below one if it misses it.
+    /// Returns how many times better than its aim it is; less than one if it misses it.
     pub(crate) fn times_better(&self) -> f64 {
         if self.is_lower_bound {
             self.ratio / self.bound
@@ -194,7 +194,7 @@ impl Ratio {
     }
 }
 
-/// With what they were measured on, without which they say little.
+/// Adds the machine on which they were measured, since they mean little without it.
 fn record(ratios: &[Ratio]) -> Result<Value, Failure> {
     let commit = output(std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
     let rustc = output(std::process::Command::new("rustc").arg("--version"))?;
@@ -239,7 +239,7 @@ Totp::code, of two compressions: 1.20 (aim at most 1.50: met)
         Ratio::all_of("login", PRINTED)
     }
 
-    /// What is in the file.
+    /// Returns the ratios in the file.
     pub(crate) fn recorded() -> Vec<Ratio> {
         let measured = include_str!("../../../benches/ratios.json");
         ratios_of(&serde_json::from_str(measured).unwrap())

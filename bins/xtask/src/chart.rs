@@ -1,4 +1,5 @@
-//! Charts of the benchmarks' ratios: a bar each, from its aim to the right if it is better, to the left if it misses.
+//! Charts of the benchmarks' ratios: each has a bar from its aim, to the right if it is better, to the left if it
+//! misses it.
 
 use std::fmt::Write;
 
@@ -6,11 +7,11 @@ use crate::bench::Ratio;
 
 const ROW: f64 = 20.0;
 const TOP: f64 = 84.0;
-/// Where names end and bars may begin.
+/// The right end of the names, where bars may begin.
 const LEFT: f64 = 560.0;
-/// How wide a factor of two is.
+/// The width of a factor of two.
 const DOUBLING: f64 = 40.0;
-/// Bars end here, in doublings from the aim, however far they would go.
+/// The longest bar, in doublings from the aim.
 const REACH: f64 = 3.0;
 const WIDTH: f64 = 1_020.0;
 
@@ -22,12 +23,12 @@ const LEGEND: [&str; 2] = [
     "A bar begins at its aim: green, to the right, so many times better than that; red, to the left, so many times short of it.",
 ];
 
-/// A ratio that README shows, as a reader who knows no benchmark calls it.
+/// A ratio in README, in words for readers who do not know the benchmarks.
 struct Main {
     bench: &'static str,
-    /// How what it stands under begins.
+    /// The start of its heading.
     under: &'static str,
-    /// How what it is the ratio of begins.
+    /// The start of its name.
     what: &'static str,
     label: &'static str,
 }
@@ -47,14 +48,14 @@ impl Main {
         }
     }
 
-    /// The last that fits, which is of the largest store where several are measured.
+    /// Returns the last match: the one with the largest store, if several are measured.
     fn find<'a>(&self, ratios: &'a [Ratio]) -> Option<&'a Ratio> {
         let fits = |ratio: &&Ratio| ratio.is(self.bench, self.under, self.what);
         ratios.iter().rev().find(fits)
     }
 }
 
-/// What the short chart shows, in this order.
+/// The contents of the short chart, in this order.
 const MAIN: [Main; 14] = [
     Main::new(
         "store",
@@ -137,7 +138,7 @@ const MAIN: [Main; 14] = [
     ),
 ];
 
-/// All of them, in the order given.
+/// Draws all ratios, in the given order.
 pub(crate) fn whole(ratios: &[Ratio]) -> String {
     let rows: Vec<Row<'_>> = ratios
         .iter()
@@ -149,7 +150,7 @@ pub(crate) fn whole(ratios: &[Ratio]) -> String {
     draw("Every ratio of the benchmarks beside its aim", &rows)
 }
 
-/// The few that README shows, each where it was measured.
+/// Draws the main ratios that were measured, for README.
 pub(crate) fn short(ratios: &[Ratio]) -> String {
     let rows: Vec<Row<'_>> = MAIN
         .iter()
@@ -166,7 +167,7 @@ struct Row<'a> {
     ratio: &'a Ratio,
 }
 
-/// Draws them on a background of its own, so that it reads on any page.
+/// Draws rows on an opaque background, so that the chart is readable on any page.
 fn draw(title: &str, rows: &[Row<'_>]) -> String {
     let height = TOP + ROW * number(rows.len()) + 12.0;
     let aim = LEFT + REACH * DOUBLING;

@@ -1,4 +1,4 @@
-//! What DATA_MODEL.md says of who writes a record: each use case that it names is there, in the record's domain.
+//! Checks the writers of records in DATA_MODEL.md: each use case that is named exists in the record's domain.
 
 use std::{
     fs,
@@ -13,17 +13,17 @@ use crate::{
 
 const PAGE: &str = "DATA_MODEL.md";
 
-/// The table that is read, by its head.
+/// The heading of the checked table.
 const HEAD: &str = "| key | what it is | sealed | written by | expires |";
 
-/// The cell with the writers, behind the empty text before the first bar.
+/// The cell with the writers. Cell 0 is the empty text before the first bar.
 const WRITERS: usize = 4;
 
-/// Where the use cases are, a folder a domain; and the store's own.
+/// The use cases, with one folder per domain; and the store.
 const SERVICE: &str = "crates/service/src";
 const STORE: &str = "crates/store/src";
 
-/// Checks every writer that the table names.
+/// Checks every writer in the table.
 pub(crate) fn check() -> Result<(), Failure> {
     let path = PathBuf::from(PAGE);
     let page = fs::read_to_string(&path).map_err(Failure::at(&path))?;
@@ -40,7 +40,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
 }
 
-/// How many writers are named, or the first that is not there.
+/// Counts the writers, or returns the first that does not exist.
 fn writers_in(page: &str, sources: &[(PathBuf, String)]) -> Result<usize, String> {
     let (_, table) = page
         .split_once(HEAD)
@@ -49,7 +49,7 @@ fn writers_in(page: &str, sources: &[(PathBuf, String)]) -> Result<usize, String
         .lines()
         .skip(1)
         .take_while(|line| line.starts_with('|'));
-    // What every domain has may be written by any of them.
+    // Records in the rows before the first domain may be written by any domain.
     let mut folder = PathBuf::new();
     let mut count = 0;
     for row in rows {

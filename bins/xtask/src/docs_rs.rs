@@ -1,5 +1,5 @@
-//! The published crates' pages as docs.rs makes them: on nightly, with every feature, and at each item the feature that it
-//! takes.
+//! Builds the published crates' documentation like docs.rs: on nightly, with all features, and with the required
+//! feature shown at each item.
 
 use std::{ffi::OsStr, fs, io::ErrorKind, path::Path};
 
@@ -11,7 +11,7 @@ use crate::{
     workspace::{self, Member},
 };
 
-/// What stands at an item that is there with a feature alone.
+/// The label of an item that requires a feature.
 const LABEL: &str = "crate feature";
 
 pub(crate) fn hold() -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub(crate) fn hold() -> Result<(), Failure> {
         run(nightly
             .cargo(rustdoc)
             .args(["--package", name, "--", "--cfg", "docsrs"])
-            // As the lists of public items are made, so that nothing is built anew.
+            // The same flags as for the lists of public items, so that nothing is rebuilt.
             .env("RUSTFLAGS", "--cap-lints allow"))?;
         if takes_features(&member)? && !is_labelled(&pages)? {
             let problem = "say of no item which feature it takes".to_owned();
@@ -36,8 +36,8 @@ pub(crate) fn hold() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What an earlier run has left, of items that may be no more, would pass for this one's. Cargo makes pages anew that are
-/// not there.
+/// Deletes the pages of an earlier run, which may contain items that no longer exist. Cargo generates missing pages
+/// again.
 fn empty(pages: &Path) -> Result<(), Failure> {
     match fs::remove_dir_all(pages) {
         Err(source) if source.kind() != ErrorKind::NotFound => Err(Failure::at(pages)(source)),
@@ -45,14 +45,14 @@ fn empty(pages: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether there is an item with a condition. What a feature only derives has no label.
+/// Whether an item has a condition. A derive behind a feature has no label.
 fn takes_features(member: &Member) -> Result<bool, Failure> {
     let sources = sources::below(&member.folder().join("src"))?;
     let has_condition = |(_, text): &(_, String)| text.contains("#[cfg(feature");
     Ok(sources.iter().any(has_condition))
 }
 
-/// Whether a page below a folder has a label.
+/// Whether a page in a folder has a label.
 fn is_labelled(folder: &Path) -> Result<bool, Failure> {
     for path in workspace::entries(folder)? {
         let is_page = path.extension() == Some(OsStr::new("html"));

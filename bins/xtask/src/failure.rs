@@ -1,4 +1,4 @@
-//! Why a developer command stopped, in words that say what to do next.
+//! Errors of developer commands, with the next step in words.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ pub(crate) enum Failure {
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
 
-    #[error("did not run to their end, for the reason that stands above: {}", targets.join(", "))]
+    #[error("did not run to their end, for the reason above: {}", targets.join(", "))]
     Fuzzing { targets: Vec<String> },
 
     #[error(
@@ -32,13 +32,13 @@ pub(crate) enum Failure {
         install: String,
     },
 
-    #[error("`{line}` ran no test: has the one that it is for another name now?")]
+    #[error("`{line}` ran no test: was it renamed?")]
     NoTests { line: String },
 
     #[error("not everything was tried: {}", stages.join(", "))]
     NotWhole { stages: Vec<String> },
 
-    #[error("no longer true: {}; if that is meant, run `{command}`", list(files))]
+    #[error("out of date: {}; if intended, run `{command}`", list(files))]
     Outdated {
         files: Vec<PathBuf>,
         command: &'static str,
@@ -50,7 +50,7 @@ pub(crate) enum Failure {
     #[error("cannot start `{line}`: {source}")]
     Start { line: String, source: io::Error },
 
-    #[error("root is needed by {}, for networks of their own; run\n    {command}", stages.join(", "))]
+    #[error("root is needed by {}, which create networks; run\n    {command}", stages.join(", "))]
     TakesRoot {
         stages: Vec<String>,
         command: String,
@@ -71,7 +71,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What is wrong with a file or a folder, as the system says it.
+    /// An I/O error of a file or a folder.
     pub(crate) fn at(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File {
             path: path.as_ref().to_owned(),
@@ -79,7 +79,7 @@ impl Failure {
         }
     }
 
-    /// What is wrong in a file or a folder.
+    /// A problem with a file or a folder.
     pub(crate) fn wrong(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Self::Wrong {
             path: path.as_ref().to_owned(),

@@ -1,6 +1,6 @@
-//! `cargo xtask instructions`: what each hot path costs in instructions, counted under Valgrind, beside what it cost when
-//! that was last written down. A clock on a busy machine says little; a count says the same everywhere, as long as the
-//! toolchain and the processor's features are the same.
+//! `cargo xtask instructions`: counts the instructions of each hot path under Valgrind, and compares them with the
+//! recorded counts. Times on a busy machine mean little, but counts are the same everywhere with the same toolchain and
+//! processor features.
 
 use std::{
     collections::BTreeMap,
@@ -21,16 +21,15 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Counts with this toolchain, such as 1.95.0, in the place of the one that is written down; without `--update` only
-    /// to report
+    /// Counts with this toolchain, such as 1.95.0, instead of the recorded one; without `--update` this only reports
     #[arg(long)]
     toolchain: Option<String>,
 
-    /// Writes down what is new, and what has changed by more than the gate lets pass
+    /// Records new counts, and those that changed by more than the limit
     #[arg(long, requires = "reason")]
     update: bool,
 
-    /// Why it costs what it costs now
+    /// The reason for the new counts
     #[arg(long, value_name = "TEXT", requires = "update")]
     reason: Option<String>,
 }
@@ -38,14 +37,14 @@ pub(crate) struct Options {
 const FILE: &str = "benches/instructions.toml";
 const PACKAGE: &str = "keyproof-instructions";
 const UPDATE: &str = "cargo xtask instructions --update --reason TEXT";
-/// Percent of what is written down: more is neither noise of the count nor of another build.
+/// The limit in percent: a larger change is neither noise nor due to another build.
 const LIMIT: u64 = 3;
 
-/// Whether the counts were held to what is written down.
+/// Whether the counts could be compared with the recorded ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     Held,
-    /// They are of another toolchain or processor, and say nothing about a change.
+    /// The recorded counts are of another toolchain or processor, so they do not show a change.
     OnlyReported,
 }
 
@@ -53,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     judge(options).map(drop)
 }
 
-/// As the stage of the tests.
+/// The stage of `cargo xtask test`.
 pub(crate) fn hold() -> Result<Gate, Failure> {
     judge(&Options {
         toolchain: None,
@@ -92,7 +91,7 @@ fn judge(options: &Options) -> Result<Gate, Failure> {
     Ok(Gate::Held)
 }
 
-/// What was counted just now.
+/// The new counts.
 struct Counted {
     toolchain: String,
     processor: String,
@@ -107,7 +106,7 @@ impl Counted {
         release.need()?;
         let cargo = |arguments: &[&str]| {
             let mut command = release.cargo(arguments.iter().copied());
-            // As the manifests have it, whatever this machine's habits are: another flag is another program.
+            // Flags of this machine's environment would build another program.
             command.env("RUSTFLAGS", "");
             command
         };
@@ -125,7 +124,7 @@ impl Counted {
     }
 }
 
-/// The processor that programs see under Valgrind, by the features that they choose their code by.
+/// Returns the processor features that programs see under Valgrind, and choose their code by.
 fn processor(release: &Toolchain) -> Result<String, Failure> {
     let program = release.target_folder().join("release").join(PACKAGE);
     let mut valgrind = Command::new("valgrind");
@@ -133,7 +132,7 @@ fn processor(release: &Toolchain) -> Result<String, Failure> {
     Ok(told.trim().to_owned())
 }
 
-/// Gungraun's summaries, one a line: how many instructions each benchmark took.
+/// Parses Gungraun's summaries, one per line: the number of instructions of each benchmark.
 fn instructions(summaries: &str) -> Result<BTreeMap<String, u64>, Failure> {
     let mut all = BTreeMap::new();
     for line in summaries.lines().filter(|line| line.starts_with('{')) {
@@ -157,14 +156,14 @@ fn instructions_of(summary: &str) -> Option<(String, u64)> {
     Some((format!("{function}/{case}"), count.as_u64()?))
 }
 
-/// What is written down of a benchmark.
+/// A recorded count.
 #[derive(Clone, Debug, PartialEq)]
 struct Line {
     count: u64,
     reason: String,
 }
 
-/// The file.
+/// The file with the recorded counts.
 #[derive(Debug, PartialEq)]
 struct Record {
     toolchain: String,
@@ -208,7 +207,7 @@ impl Record {
         self.toolchain == counted.toolchain && self.processor == counted.processor
     }
 
-    /// Every benchmark that is written down or was counted, in the order of their names.
+    /// Returns all benchmarks that are recorded or were counted, sorted by name.
     fn changes(&self, counted: &Counted) -> Vec<Change> {
         let names = self.lines.keys().chain(counted.instructions.keys());
         let mut names: Vec<&String> = names.collect();
@@ -224,7 +223,7 @@ impl Record {
             .collect()
     }
 
-    /// What has changed by less keeps its count: else many small steps would pass where one large one does not.
+    /// Smaller changes keep the recorded count: otherwise many small increases would pass where a large one does not.
     fn updated(&self, counted: &Counted, reason: &str) -> Self {
         let is_same = self.is_of(counted);
         let lines = self.changes(counted).into_iter().filter_map(|change| {
@@ -267,7 +266,7 @@ impl fmt::Display for Record {
     }
 }
 
-/// A benchmark then and now.
+/// A benchmark's old and new count.
 struct Change {
     name: String,
     before: Option<u64>,
@@ -275,13 +274,13 @@ struct Change {
 }
 
 impl Change {
-    /// Less is told as well: a count that stays too high hides what comes back.
+    /// Decreases count, too: a recorded count that is too high would hide a later increase.
     fn is_past_the_limit(&self) -> bool {
         let both = self.before.zip(self.now);
         both.is_none_or(|(before, now)| now.abs_diff(before) * 100 > before * LIMIT)
     }
 
-    /// `None` if there is nothing to compare.
+    /// Returns `None` if there is nothing to compare.
     fn percent(&self) -> Option<f64> {
         #[expect(
             clippy::cast_precision_loss,

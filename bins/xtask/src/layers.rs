@@ -1,5 +1,5 @@
-//! What each crate may depend on: the arrows of ARCHITECTURE.md, checked by whole dependency lists, and for folders of one
-//! crate by what their sources name.
+//! The allowed dependencies of each crate, as in ARCHITECTURE.md: checks the complete dependency lists, and for folders
+//! of one crate the names in their sources.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ use crate::{
 
 struct Layer {
     package: &'static str,
-    /// Which of our own crates may be below it.
+    /// The workspace's crates that it may depend on.
     ours: &'static [&'static str],
-    /// Which others may not, with all features on.
+    /// The other crates that it may not depend on, with all features on.
     never: &'static [&'static str],
 }
 
@@ -87,7 +87,7 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// The protocols do no input or output.
+/// Protocol crates do no input or output.
 const IO: &[&str] = &[
     "http",
     "hyper",
@@ -98,14 +98,14 @@ const IO: &[&str] = &[
     "tokio",
 ];
 
-/// The use cases and the store do not know how a request came.
+/// The use cases and the store do not know HTTP.
 const HTTP: &[&str] = &["http", "hyper"];
 
-/// What no source of a folder names.
+/// A name that a folder's sources may not contain.
 struct Unnamed {
     what: &'static str,
     folder: &'static str,
-    /// The one file of it that does.
+    /// The only file that may contain it.
     but: Option<&'static str>,
     why: &'static str,
 }
@@ -146,7 +146,7 @@ const UNNAMED: [Unnamed; 5] = [
     },
 ];
 
-/// Checks every published crate and every one that the table knows; a published one that it does not know is a failure.
+/// Checks every published crate and every crate in the table. A published crate that is not in the table is an error.
 pub(crate) fn check() -> Result<(), Failure> {
     for member in workspace::members()? {
         let name = member.name()?;
@@ -189,7 +189,7 @@ impl Unnamed {
     }
 }
 
-/// The first line of code that has this in it.
+/// Returns the first line of code that contains this.
 fn line_naming(what: &str, source: &str) -> Option<usize> {
     let names = |line: &str| line.contains(what) && !line.trim_start().starts_with("//");
     source.lines().position(names).map(|line| line + 1)
@@ -219,7 +219,7 @@ impl Layer {
     }
 }
 
-/// The names of all packages below one, with all its features, on any platform.
+/// Returns the names of all packages that one depends on, with all its features, on any platform.
 fn dependencies(package: &str) -> Result<Vec<String>, Failure> {
     let tree = output(
         cargo(["tree", "--locked", "--package", package, "--all-features"])

@@ -1,14 +1,14 @@
-//! What of a file's layout rustfmt does not see to on the stable toolchain: imports at its head stand in three blocks, and
-//! those of one crate in one `use`; below the heading of a section of docs is an empty line; and `must_use` says what is lost.
+//! Rules for a file's layout that rustfmt does not have on the stable toolchain. The imports at its head form three
+//! blocks, with one `use` per crate; an empty line follows each heading in docs; and `must_use` has a reason.
 
 use std::{collections::HashSet, path::Path};
 
 use crate::{failure::Failure, sources};
 
-/// Where sources are.
+/// The folders with sources.
 const FOLDERS: [&str; 5] = ["benches", "bins", "crates", "examples", "fuzz"];
 
-/// Whose an import is, in the order of the blocks.
+/// The origin of an import, in the order of the blocks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     Standard,
@@ -32,7 +32,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The line of the first rule that is broken, and the rule.
+/// Returns the line of the first broken rule, and the rule.
 fn broken(text: &str) -> Option<(usize, &'static str)> {
     let imports = "imports stand in three blocks (std; other crates; crate, super and modules of the file), with an \
          empty line between them and none within";
@@ -51,11 +51,11 @@ fn broken(text: &str) -> Option<(usize, &'static str)> {
         .find_map(|(line, rule)| Some((line?, rule)))
 }
 
-/// The line of the first heading in docs that text follows at once, the first line being 1.
+/// Returns the line of the first heading in docs without an empty line below; lines count from 1.
 fn crowded(text: &str) -> Option<usize> {
     let docs = |line: &str| line.trim_start().starts_with("///");
     let lines = (1..).zip(text.lines()).zip(text.lines().skip(1));
-    // Other lines that begin so are hidden lines of examples.
+    // Other lines with this start are hidden lines of examples.
     let is_heading = |line: &str| {
         let heading = line.trim_start().strip_prefix("/// # ");
         matches!(heading, Some("Errors" | "Examples" | "Panics" | "Safety"))
@@ -65,14 +65,14 @@ fn crowded(text: &str) -> Option<usize> {
     Some(line)
 }
 
-/// The line of the first `must_use` without a reason, the first line being 1.
+/// Returns the line of the first `must_use` without a reason; lines count from 1.
 fn unreasoned(text: &str) -> Option<usize> {
     let mut lines = (1..).zip(text.lines());
     let (line, _) = lines.find(|(_, line)| line.trim() == "#[must_use]")?;
     Some(line)
 }
 
-/// The line of the first import that stands in the wrong block, the first line being 1.
+/// Returns the line of the first import in the wrong block; lines count from 1.
 fn misplaced(text: &str) -> Option<usize> {
     let modules: HashSet<&str> = text.lines().filter_map(module).collect();
     let mut last: Option<Origin> = None;
@@ -86,7 +86,7 @@ fn misplaced(text: &str) -> Option<usize> {
             }
             (last, is_apart, is_import) = (Some(origin), false, true);
         } else if is_import && (line.starts_with([' ', '}'])) {
-            // It goes on.
+            // The import continues.
         } else if line.is_empty() {
             (is_import, is_apart) = (false, true);
         } else if line.starts_with(['#', '/', ' ', '}', ']', ')']) || is_of_the_head(line) {
@@ -98,7 +98,7 @@ fn misplaced(text: &str) -> Option<usize> {
     None
 }
 
-/// The line of the first import at the head of a crate that was imported from above, the first line being 1.
+/// Returns the line of the first repeated import of a crate at a file's head; lines count from 1.
 fn repeated(text: &str) -> Option<usize> {
     let mut roots = HashSet::new();
     let mut has_attribute = false;
@@ -116,7 +116,7 @@ fn repeated(text: &str) -> Option<usize> {
     None
 }
 
-/// The module that a line declares.
+/// Returns the module that a line declares.
 fn module(line: &str) -> Option<&str> {
     let line = line.strip_prefix("pub ").unwrap_or(line);
     let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
@@ -131,7 +131,7 @@ fn is_of_the_head(line: &str) -> bool {
         || (module(line).is_some() && line.ends_with(';'))
 }
 
-/// The crate or module that a path begins with.
+/// Returns the crate or module at the start of a path.
 fn root(path: &str) -> &str {
     let path = path.strip_prefix("::").unwrap_or(path);
     path.split([':', ';', ' ']).next().unwrap_or_default()

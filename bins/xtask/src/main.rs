@@ -40,15 +40,15 @@ enum Xtask {
     Test(test::Options),
     /// Runs the fuzz targets on the stable toolchain
     Fuzz(fuzz::Options),
-    /// Compares what each published crate offers with its public-api.txt
+    /// Compares the public items of each published crate with its public-api.txt
     PublicApi(public_api::Options),
-    /// Makes the Debian package and the OCI image, each with a bill of materials
+    /// Builds the Debian package and the OCI image, each with a bill of materials
     Package(distribution::Options),
-    /// Breaks a crate in every way that cargo-mutants knows, and names what its tests do not notice
+    /// Breaks a crate in every way that cargo-mutants knows, and lists what its tests do not notice
     Mutants(mutants::Options),
     /// Counts the instructions of hot paths, and compares them with benches/instructions.toml
     Instructions(instructions::Options),
-    /// Writes a picture of every page of the sites, as Chromium shows it
+    /// Takes a picture of every page of the sites in Chromium
     Screenshots(screenshots::Options),
     /// Builds and runs the benchmarks
     Bench(bench::Options),
@@ -90,7 +90,7 @@ mod tests {
         path::{Path, PathBuf},
     };
 
-    /// The workspace's documents, but for the history.
+    /// Returns the workspace's documents, except the changelogs.
     fn documents() -> Vec<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let folders = [
@@ -115,7 +115,7 @@ mod tests {
         documents
     }
 
-    /// The commands that a text names, each as its words; what stands in brackets is given, too.
+    /// Returns the commands in a text as lists of words, including words in brackets.
     fn commands(text: &str) -> Vec<Vec<String>> {
         let named = text.split("cargo xtask").skip(1);
         let named = named.map(|rest| rest.split(['`', '\n', '#']).next().unwrap_or_default());
@@ -131,7 +131,7 @@ mod tests {
         for path in documents() {
             let text = fs::read_to_string(&path).unwrap();
             for command in commands(&text) {
-                // The program itself, and what is said of every command.
+                // Skips the program itself, and remarks about every command.
                 if command.is_empty() || command.iter().any(|word| word == "--help") {
                     continue;
                 }

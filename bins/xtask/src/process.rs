@@ -1,4 +1,4 @@
-//! Starting programs: each is shown before it runs, and its failure is ours.
+//! Runs programs: each command is shown before it runs, and its failure is an error.
 
 use std::{
     env,
@@ -9,9 +9,9 @@ use std::{
 
 use crate::failure::Failure;
 
-/// The cargo that runs us, so that one toolchain serves the whole run.
+/// Returns the cargo that runs this program, so that a run uses one toolchain.
 ///
-/// What it tells us of our own package is kept from it: ring is built anew whenever that differs.
+/// Removes cargo's variables about this package, because ring is rebuilt whenever they differ.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
@@ -27,7 +27,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
     command
 }
 
-/// Shows the command, runs it to its end, and fails if it does.
+/// Shows the command, runs it to its end, and fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     let line = line(command);
     println!("$ {line}");
@@ -38,7 +38,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-/// Shows the command, runs it to its end, and says with which code it ended; `None` if a signal ended it.
+/// Shows the command, runs it to its end, and returns its exit code; `None` if a signal ended it.
 pub(crate) fn status(command: &mut Command) -> Result<Option<i32>, Failure> {
     let line = line(command);
     println!("$ {line}");
@@ -48,8 +48,7 @@ pub(crate) fn status(command: &mut Command) -> Result<Option<i32>, Failure> {
     }
 }
 
-/// Shows the command and what it writes to its standard output while it runs, and returns the latter; it fails as
-/// [`run`] does.
+/// Shows the command and its standard output while it runs, and returns that output. Fails as [`run`] does.
 pub(crate) fn echoed(command: &mut Command) -> Result<String, Failure> {
     let mut printed = String::new();
     command.stdout(Stdio::piped());
@@ -65,8 +64,8 @@ pub(crate) fn echoed(command: &mut Command) -> Result<String, Failure> {
     Ok(printed)
 }
 
-/// Runs tests that are selected by their names, as [`run`] does, and fails if there was none, too: of a name that no test
-/// has any more, libtest says that all of nothing passed.
+/// Runs tests that are selected by name, as [`run`] does. Also fails if no test ran: libtest reports success if no test
+/// has the name.
 pub(crate) fn run_named_tests(command: &mut Command) -> Result<(), Failure> {
     match passed(&echoed(command)?) {
         0 => Err(Failure::NoTests {
@@ -76,15 +75,14 @@ pub(crate) fn run_named_tests(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-/// How many tests passed, by what libtest says of each of its programs.
+/// Returns the number of passed tests, from libtest's reports.
 fn passed(printed: &str) -> usize {
     let results = printed.split("test result: ok. ").skip(1);
     let counts = results.filter_map(|rest| rest.split_once(" passed")?.0.parse::<usize>().ok());
     counts.sum()
 }
 
-/// Shows the command and runs it to its end, with each line that it writes to a pipe of its own; it fails as [`run`]
-/// does.
+/// Shows the command and runs it to its end, passing on each line that it writes to a pipe. Fails as [`run`] does.
 pub(crate) fn watch<R: Read>(
     command: &mut Command,
     pipe: impl FnOnce(&mut Child) -> Option<R>,
@@ -98,7 +96,7 @@ pub(crate) fn watch<R: Read>(
     };
     let mut child = command.stdin(Stdio::null()).spawn().map_err(start)?;
     let written = pipe(&mut child).map(BufReader::new);
-    // Servers that a test runs write what they like.
+    // The output of servers in a test may have any bytes.
     for text in written.into_iter().flat_map(|written| written.split(b'\n')) {
         each(&String::from_utf8_lossy(&text.map_err(start)?));
     }
@@ -108,7 +106,7 @@ pub(crate) fn watch<R: Read>(
     }
 }
 
-/// What the command writes to its standard output; it fails as [`run`] does.
+/// Returns the command's standard output. Fails as [`run`] does.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     let line = line(command);
     match command
@@ -127,7 +125,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     }
 }
 
-/// What sudo takes out of the environment, and root's cargo and our tests would be others without. None is a secret.
+/// Variables that sudo removes, and that change root's cargo or tests. None is a secret.
 const TAKEN_ALONG: [&str; 10] = [
     "CARGO_HOME",
     "CARGO_TARGET_DIR",
@@ -141,8 +139,7 @@ const TAKEN_ALONG: [&str; 10] = [
     "SOURCE_DATE_EPOCH",
 ];
 
-/// A command line of cargo's as one types it for root to run, with the path, the home and, of these variables, those that are
-/// taken along.
+/// Returns a cargo command line for root, with the path, the home, and those of these variables that are passed on.
 pub(crate) fn as_root(line: &str, variables: impl Iterator<Item = (OsString, OsString)>) -> String {
     let mut text = "sudo env \"PATH=$PATH\" \"HOME=$HOME\"".to_owned();
     for (name, value) in variables {
@@ -154,7 +151,7 @@ pub(crate) fn as_root(line: &str, variables: impl Iterator<Item = (OsString, OsS
     format!("{text} {line}")
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
@@ -164,7 +161,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The command as one would type it.
+/// Formats the command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = quoted(&value?.to_string_lossy());

@@ -1,4 +1,4 @@
-//! What each published crate offers, written down in a file: a change of it is seen in review, or it is not meant.
+//! The public items of each published crate are recorded in a file, so that a review sees each change.
 
 use std::{fs, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Writes the files anew in place of comparing
+    /// Writes the files instead of comparing
     #[arg(long)]
     update: bool,
 }
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// As the stage of the tests.
+/// The stage of `cargo xtask test`.
 pub(crate) fn hold() -> Result<(), Failure> {
     run(&Options { update: false })
 }
@@ -55,10 +55,10 @@ impl Snapshot {
         let text = output(
             nightly
                 .cargo(list)
-                // Without what the compiler derives and implements for every type.
+                // Without derived, automatic and blanket implementations.
                 .args(["--simplified", "--simplified", "--simplified"])
                 .args(["--package", member.name()?])
-                // Lints are the stable toolchain's.
+                // Lints are for the stable toolchain.
                 .env("RUSTFLAGS", "--cap-lints allow"),
         )?;
         Ok(Self {

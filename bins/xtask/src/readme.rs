@@ -1,4 +1,4 @@
-//! What a README tells a newcomer to copy: the lines of the manifest, and the programs.
+//! The parts of a README that a newcomer copies: the lines of the manifest, and the programs.
 
 use std::{fs, path::Path};
 
@@ -8,8 +8,7 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(crate) struct Readme {
     pub(crate) dependencies: String,
-    /// As they stand, for a reader copies no other: rustdoc alone hides a line that begins with `# `, and where else a README is
-    /// shown, it is seen.
+    /// The programs, unchanged. Only rustdoc hides lines that begin with `# `; readers elsewhere see and copy them.
     pub(crate) programs: Vec<String>,
 }
 
@@ -34,7 +33,7 @@ impl Readme {
         })
     }
 
-    /// How many lines of the longest program are not blank.
+    /// Returns the number of non-blank lines of the longest program.
     pub(crate) fn lines(&self) -> usize {
         let lines = |program: &String| {
             let lines = program.lines();
@@ -44,7 +43,7 @@ impl Readme {
     }
 }
 
-/// The fenced blocks of a language.
+/// Returns the fenced blocks of a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     let opened = text.split(&*fence).skip(1);

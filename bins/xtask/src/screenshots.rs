@@ -1,4 +1,4 @@
-//! `cargo xtask screenshots`: every page of both sites as a browser shows it, in light, dark and narrow.
+//! `cargo xtask screenshots`: takes pictures of every page of both sites in a browser: light, dark and narrow.
 
 use std::{
     fs,
@@ -15,16 +15,16 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The folder that they are written to
+    /// The folder for the pictures
     #[arg(long, default_value = "docs/pictures")]
     folder: PathBuf,
 }
 
-/// How many colours a picture has at most: text on paper has few, and the repository keeps every picture for ever.
+/// The number of colours of a picture. Text needs few, and the repository keeps every picture for ever.
 const COLOURS: &str = "24";
 
-/// The walk through each site writes them: so they are of pages that are as they should be. Those of before go, once all
-/// are there.
+/// Runs the walk through each site, which takes the pictures of tested pages. Replaces the old ones once all are
+/// complete.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
     need_programs(tools::PICTURES)?;
@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut tests = cargo([
         "test",
         "--locked",
-        // Of the whole workspace, as all tests are built.
+        // The whole workspace, as for all tests.
         "--workspace",
         "--all-features",
         "--test",
@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has the folder be there, without a picture in it.
+/// Creates the folder if necessary, and deletes the pictures in it.
 fn clear(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(Failure::at(folder))?;
     for picture in pictures(folder)? {

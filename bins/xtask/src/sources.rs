@@ -1,4 +1,4 @@
-//! The tree's sources.
+//! The workspace's source files.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{failure::Failure, workspace};
 
-/// The Rust files below a folder and their text, in order.
+/// Returns the Rust files below a folder with their text, sorted by path.
 pub(crate) fn below(folder: &Path) -> Result<Vec<(PathBuf, String)>, Failure> {
     let mut sources = Vec::new();
     for path in workspace::entries(folder)? {

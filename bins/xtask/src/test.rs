@@ -26,41 +26,41 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The stages to run; all of them, but `cluster`, unless named
+    /// The stages to run; by default all except `cluster`
     #[arg(value_enum)]
     stages: Vec<Stage>,
-    /// Fail where a stage could not try all that it is for, too; excused are `field` without its data, and `instructions`
-    /// on a processor whose figures cannot be compared
+    /// Also fail if a stage could not test everything; except `field` without its data, and `instructions` on a processor whose
+    /// counts cannot be compared
     #[arg(long)]
     whole: bool,
 }
 
-/// The stages, in the order they run: the quickest to fail first.
+/// The stages in their order: those that fail fastest come first.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
-    /// Programs that the other stages need are there, or are installed
+    /// Programs that the other stages need exist or are installed
     Tools,
     /// rustfmt would change nothing
     Format,
     /// Every member inherits the workspace's lints
     Lints,
-    /// Licences, sources and duplicates are as deny.toml allows
+    /// Licences, sources and duplicates comply with deny.toml
     Deny,
-    /// Each published crate's dependency list holds nothing that its layer keeps out
+    /// No published crate has a dependency that its layer forbids
     Layers,
     /// Clippy finds nothing in the whole workspace
     Clippy,
-    /// The same in each crate alone, with every one and two of its features, and with all
+    /// Clippy finds nothing in each crate alone, with every one and two of its features, and with all
     Features,
     /// The documentation builds without a warning
     Docs,
-    /// The published crates can be published, and their packages do what their READMEs show
+    /// The published crates can be published, and their packages work as their READMEs show
     Packages,
     /// The protocol crates link without std
     NoStd,
     /// The protocol crates build for WebAssembly and for a microcontroller
     Targets,
-    /// Each published crate's public items are those of its public-api.txt, and its pages as docs.rs makes them label features
+    /// Each published crate's public items match its public-api.txt, and its pages on docs.rs label features
     PublicApi,
     /// Each published crate's tests pass with all features on exactly its rust-version
     RustVersion,
@@ -72,30 +72,30 @@ enum Stage {
     Postgres,
     /// Hot paths take as many instructions as benches/instructions.toml says, within 3 %
     Instructions,
-    /// The Debian package is installed, upgraded and removed in a fresh system, and the image runs
+    /// The Debian package can be installed, upgraded and removed in a fresh system, and the image runs
     #[value(name = "package")]
     Distribution,
-    /// Nothing that was acknowledged is lost when a database of three machines fails over: one loss of each kind
+    /// No acknowledged change is lost when a database of three machines fails over: one failure of each kind
     Failover,
-    /// The same for every loss, and what can be lost without synchronous replication
+    /// The same for every failure, and what can be lost without synchronous replication
     Cluster,
-    /// The release before and this one serve one store side by side under load, on both engines
+    /// The previous release and this one serve one store side by side under load, on both engines
     Upgrade,
     /// Each example, a whole small program, runs to its end
     Examples,
-    /// Certificates of real makers are judged as they should be, where that folder is
+    /// Certificates of real makers get the right verdicts, if their folder exists
     Field,
 }
 
-/// Whether a stage found what it is about.
+/// Whether a stage could test everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ran {
     Passed,
-    /// What it runs over is not on this machine.
+    /// Its data is not on this machine.
     NotRun,
-    /// Some of it takes what this machine has not, as it has said.
+    /// Part of it needs something that this machine lacks, which it has reported.
     NotWhole,
-    /// This machine's figures cannot be compared with those that are written down.
+    /// This machine's counts cannot be compared with the recorded ones.
     OnlyReported,
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Without root, the stages that take it would fail after half an hour of others.
+/// Fails early without root, which some stages would only report after half an hour of others.
 fn need_root(stages: &[Stage], whole: bool) -> Result<(), Failure> {
     let (taking, others): (Vec<Stage>, Vec<Stage>) =
         stages.iter().copied().partition(|stage| stage.takes_root());
@@ -171,7 +171,7 @@ impl Stage {
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// CI's time is too short for it: it waits for many losses of a leader.
+    /// It takes too long for CI, because it waits for many failures of a leader.
     fn runs_by_name_alone(self) -> bool {
         matches!(self, Self::Cluster)
     }
@@ -180,7 +180,7 @@ impl Stage {
         matches!(self, Self::Failover | Self::Cluster)
     }
 
-    /// Whether a whole run may end so: few machines have what it takes to end otherwise.
+    /// Whether this result is accepted with `--whole`, because few machines can achieve another.
     const fn is_excused(self, ran: Ran) -> bool {
         matches!(
             (self, ran),
@@ -250,7 +250,7 @@ impl Stage {
     }
 }
 
-/// One selection and one set of features for all, so that no stage builds a dependency anew.
+/// One selection and one set of features for all stages, so that no dependency is rebuilt.
 const WHOLE_WORKSPACE: [&str; 2] = ["--workspace", "--all-features"];
 
 fn lints_are_inherited() -> Result<(), Failure> {
@@ -265,13 +265,13 @@ fn lints_are_inherited() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Of examples are the features, too, as Clippy has had them, so that no dependency is checked anew.
+/// Features include those of the examples, as for Clippy, so that no dependency is checked again.
 fn documentation_builds() -> Result<(), Failure> {
     let mut doc = cargo(["doc", "--locked", "--no-deps"]);
     doc.args(WHOLE_WORKSPACE).args(["--lib", "--examples"]);
     for member in workspace::members()? {
         for program in member.programs()? {
-            // The library of that name has the page.
+            // The library of the same name has the page.
             if program != "keyproof" {
                 doc.args(["--bin", &program]);
             }
@@ -280,14 +280,14 @@ fn documentation_builds() -> Result<(), Failure> {
     execute(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// One after the other: each has a database of three machines.
+/// Runs the tests one after the other, because each has a database of three machines.
 ///
-/// `on_time` has them fail when it takes longer than promised until something is acknowledged again.
+/// With `on_time` they also fail if it takes longer than promised until a change is acknowledged again.
 fn cluster_tests(named: &str, on_time: bool) -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
     need_programs(tools::CLUSTER)?;
     run_named_tests(
-        // The features of the whole workspace's build, so that nothing is built anew.
+        // The features of the whole workspace's build, so that nothing is rebuilt.
         cargo(["test", "--locked"])
             .args(WHOLE_WORKSPACE)
             .args([
@@ -303,7 +303,7 @@ fn cluster_tests(named: &str, on_time: bool) -> Result<(), Failure> {
     )
 }
 
-/// From the build that the tests have made: `cargo run` would choose features anew.
+/// Uses the build of the tests: `cargo run` would choose other features.
 fn examples_run() -> Result<(), Failure> {
     let members = workspace::members()?;
     let is_example = |member: &Member| member.folder().starts_with("examples");
@@ -328,7 +328,7 @@ fn examples_run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Without an allocator where a crate needs none, then all of them with one.
+/// Links first without an allocator if a crate needs none, then all crates with one.
 fn protocol_crates_link_without_std() -> Result<(), Failure> {
     let build = [
         "build",
@@ -342,7 +342,7 @@ fn protocol_crates_link_without_std() -> Result<(), Failure> {
     execute(cargo(build).args(["--features", "alloc"]))
 }
 
-/// Where other people's certificates lie, which are never committed.
+/// The folder with real certificates, which are never committed.
 const FIELD_DATA: &str = "KEYPROOF_FIELD_DATA";
 const FIELD_DATA_BESIDE_US: &str = "../shared/vectors";
 
@@ -389,7 +389,7 @@ fn summarise(times: &[(Stage, Ran, Duration)]) {
     }
 }
 
-/// The stages that could not try all that they are for, but those that a whole run excuses where that is asked for.
+/// Returns the stages that could not test everything, without the accepted ones if `excusing`.
 fn lacking(times: &[(Stage, Ran, Duration)], excusing: bool) -> Vec<String> {
     let lacking = times
         .iter()

@@ -1,5 +1,5 @@
-//! What the published crates must build with: each its own `rust-version`, every set of its features, and targets without
-//! an operating system.
+//! The builds that published crates must support: their own `rust-version`, every set of their features, and targets
+//! without an operating system.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{
     workspace::{self, Member},
 };
 
-/// Tests each published crate with all features on exactly the release of Rust that its manifest names.
+/// Tests each published crate with all features, on exactly the Rust release that its manifest names.
 pub(crate) fn test_on_each_rust_version() -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
     let published = workspace::published()?;
@@ -35,14 +35,14 @@ pub(crate) fn test_on_each_rust_version() -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many features are on at once. Code is there for two features at most, or for the want of them, so that what is wrong
-/// with more is wrong with some two of them, or with all.
+/// How many features are combined. Conditions in code name at most two features, so any problem also appears with some
+/// two of them, or with all.
 const TOGETHER: usize = 2;
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
-/// Clippy over each published crate alone, with every one and two of its features and with all, and so over what is not
-/// published: each says itself what it needs.
+/// Runs Clippy on each published crate alone, with every one and two of its features and with all. Runs it on
+/// unpublished crates, too, because each must declare what it needs.
 pub(crate) fn lint_each_set_of_features() -> Result<(), Failure> {
     need_cargo_tool(&tools::CARGO_HACK)?;
     let published = workspace::published()?;
@@ -59,7 +59,7 @@ pub(crate) fn lint_each_set_of_features() -> Result<(), Failure> {
         "--feature-powerset",
     ]);
     hack.args(["--depth", &TOGETHER.to_string()]);
-    // Nothing but other features, each of which is in the set.
+    // `default` only enables other features, each of which is in the set.
     hack.args(["--skip", "default"]);
     for member in &published {
         hack.args(["--package", member.name()?]);
@@ -68,7 +68,7 @@ pub(crate) fn lint_each_set_of_features() -> Result<(), Failure> {
         hack.args(["--package", package]);
     }
     run(hack.args(DENY_WARNINGS))?;
-    // As it skips one, it leaves out all of them.
+    // With one package skipped, it leaves out all of them.
     for member in &published {
         if member.features() > TOGETHER {
             let clippy = ["clippy", "--locked", "--quiet", "--all-features"];
@@ -80,7 +80,7 @@ pub(crate) fn lint_each_set_of_features() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a condition in the crate's sources that no set of so few features shows.
+/// Rejects a condition in the crate's sources that no such set of features enables.
 fn ask_for_few_features(member: &Member) -> Result<(), Failure> {
     for (path, text) in sources::below(&member.folder().join("src"))? {
         if let Some(condition) = conditions(&text).find(|condition| !asks_for_few(condition)) {
@@ -98,7 +98,7 @@ fn asks_for_few(condition: &str) -> bool {
     condition.matches("feature =").count() <= TOGETHER
 }
 
-/// What stands in each `cfg(…)` and `cfg!(…)`, and first in each `cfg_attr(…)`.
+/// Returns the conditions in each `cfg(…)` and `cfg!(…)`, and the first in each `cfg_attr(…)`.
 fn conditions(text: &str) -> impl Iterator<Item = &str> {
     let openings = ["cfg(", "cfg!(", "cfg_attr("];
     let all = openings
@@ -119,10 +119,10 @@ fn conditions(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where no operating system is: a browser's or a runtime's WebAssembly, and a microcontroller.
+/// Targets without an operating system: WebAssembly for browsers and runtimes, and a microcontroller.
 const BARE_TARGETS: &[&str] = &["thumbv7em-none-eabi", "wasm32-unknown-unknown"];
 
-/// Which features need no provider of cryptography in C or assembly; the embedder hands in a table of algorithms.
+/// Features that need no cryptography in C or assembly: the embedder provides a table of algorithms.
 const BARE_FEATURES: &[(&str, &str)] = &[
     ("keyproof-auth", "serde"),
     ("keyproof-mfa", "serde"),
@@ -132,7 +132,7 @@ const BARE_FEATURES: &[(&str, &str)] = &[
     ("keyproof-x509", "prover,serde"),
 ];
 
-/// Builds each protocol crate for those targets, with the features that it can have there, and checks it without any.
+/// Builds each protocol crate for those targets with the features available there, and checks it without features.
 pub(crate) fn build_for_bare_targets() -> Result<(), Failure> {
     need_targets(BARE_TARGETS)?;
     for (package, features) in BARE_FEATURES {

@@ -1,4 +1,4 @@
-//! What the commands need beside the toolchain, and how it is installed.
+//! The programs that the commands need besides the toolchain, and their installation.
 
 use std::{
     env, fs,
@@ -12,28 +12,28 @@ use crate::{
     workspace,
 };
 
-/// A program, and the Debian package that holds it.
+/// A program, and its Debian package.
 pub(crate) struct Program {
     name: &'static str,
     package: &'static str,
     home: Home,
 }
 
-/// Where a package puts its programs.
+/// The folder in which a package installs its programs.
 enum Home {
     Path,
-    /// In this folder, which may be on the path of root alone.
+    /// This folder, which may only be on root's path.
     Folder(&'static str),
-    /// Where python3 finds its modules.
+    /// The folder of python3's modules.
     PythonModules,
-    /// In the folder `bin` of any version below this one.
+    /// The folder `bin` of any version below this one.
     Versions(&'static str),
 }
 
-/// What root alone may have on its path.
+/// The folder that may only be on root's path.
 const SYSTEM: &str = "/usr/sbin";
 
-/// Where Debian's interpreter finds modules, whichever python3 is on the path.
+/// The folder of the modules of Debian's interpreter, even if another python3 comes first on the path.
 const PYTHON: &str = "/usr/lib/python3/dist-packages";
 
 /// The programs that the tests run beside keyproof.
@@ -55,7 +55,7 @@ pub(crate) const PEERS: &[Program] = &[
     Program::on_path("pskctool", "pskctool"),
     Program::in_folder("pskc/__init__.py", "python3-pskc", PYTHON),
     Program::in_folder("cryptography/__init__.py", "python3-cryptography", PYTHON),
-    // Without it a python3 that is there makes no environment; the package brings python3, too.
+    // Without it, an existing python3 cannot create an environment. The package also installs python3.
     Program {
         name: "ensurepip",
         package: "python3-venv",
@@ -68,36 +68,36 @@ pub(crate) const PEERS: &[Program] = &[
     Program::on_path("tpm2_quote", "tpm2-tools"),
 ];
 
-/// What makes a database of several machines, each with a network of its own.
+/// The programs for a database of several machines, each with its own network.
 pub(crate) const CLUSTER: &[Program] = &[
     Program::on_path("etcd", "etcd-server"),
     Program::in_folder("haproxy", "haproxy", SYSTEM),
     Program::in_folder("ip", "iproute2", SYSTEM),
     Program::on_path("patronictl", "patroni"),
-    // Patroni's client of etcd's older API.
+    // Patroni's client for etcd's older API.
     Program::in_folder("etcd/__init__.py", "python3-etcd", PYTHON),
 ];
 
-/// What makes pictures small.
+/// The program that compresses pictures.
 pub(crate) const PICTURES: &[Program] = &[Program::on_path("pngquant", "pngquant")];
 
-/// What builds libFuzzer.
+/// The compiler for libFuzzer.
 pub(crate) const FUZZING: &[Program] = &[Program::on_path("c++", "g++")];
 
-/// What instructions are counted under.
+/// The program that counts instructions.
 pub(crate) const COUNTING: &[Program] = &[Program::on_path("valgrind", "valgrind")];
 
-/// What packs seeds and unpacks them again, and looks into binaries.
+/// The programs that pack and unpack seeds, and inspect binaries.
 pub(crate) const OSS_FUZZ: &[Program] = &[
     Program::on_path("nm", "binutils"),
     Program::on_path("unzip", "unzip"),
     Program::on_path("zip", "zip"),
 ];
 
-/// The nightly of what stable has not: rustdoc's JSON, which changes from one to the next, and sanitisers.
+/// The nightly for features that stable lacks: sanitisers, and rustdoc's JSON, whose format changes between nightlies.
 pub(crate) const NIGHTLY: &str = "2026-05-20";
 
-/// A program from the package of the same name, at one version.
+/// A program from the crate of the same name, in one version.
 pub(crate) struct CargoTool {
     package: &'static str,
     version: &'static str,
@@ -123,7 +123,7 @@ pub(crate) const CARGO_PUBLIC_API: CargoTool = CargoTool {
     version: "0.52.0",
 };
 
-/// Beside the library of the same version, which the workspace's manifest names.
+/// The same version as the library in the workspace's manifest.
 pub(crate) const GUNGRAUN_RUNNER: CargoTool = CargoTool {
     package: "gungraun-runner",
     version: "0.20.0",
@@ -134,7 +134,7 @@ pub(crate) const CARGO_FUZZ: CargoTool = CargoTool {
     version: "0.13.2",
 };
 
-/// Installs the programs that are not there: as root by itself, otherwise by telling how.
+/// Installs missing programs as root; otherwise fails with the command to run.
 pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
     let missing: Vec<&Program> = programs
         .iter()
@@ -171,11 +171,11 @@ pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
     })
 }
 
-/// Keeps Debian's PostgreSQL packages from making a database of the system's and starting it: the tests start their own.
+/// Keeps Debian's PostgreSQL packages from creating and starting a system database: the tests start their own.
 struct NoCluster(PathBuf);
 
 impl NoCluster {
-    /// Until it is dropped, so that whoever installs them later for their own use gets what they expect.
+    /// Applies until it is dropped, so that later installations behave as usual.
     fn while_installing() -> Result<Self, Failure> {
         Self::in_folder(Path::new("/etc/postgresql-common/createcluster.d"))
     }
@@ -197,7 +197,7 @@ impl Drop for NoCluster {
     }
 }
 
-/// Installs the program where it is absent or of another version.
+/// Installs the program if it is missing or has another version.
 pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
     let CargoTool { package, version } = tool;
     let mut version_of = match package.strip_prefix("cargo-") {
@@ -209,9 +209,9 @@ pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
         return Ok(());
     }
     let tool = format!("{package}@{version}");
-    // Unoptimised: the build it saves is longer than all the runs it slows.
+    // Unoptimised: optimising would take longer than it saves in all runs.
     run(cargo(["install", &tool, "--locked", "--debug"])
-        // What one tool has in common with another, or with us, is built once.
+        // Dependencies that tools share with each other or with the workspace are built once.
         .env(
             "CARGO_TARGET_DIR",
             workspace::absolute(&workspace::target_folder())?,
@@ -219,21 +219,21 @@ pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
         .env("CARGO_PROFILE_DEV_DEBUG", "0"))
 }
 
-/// A toolchain of rustup's beside the one that runs us.
+/// A toolchain of rustup, in addition to the one that runs this program.
 pub(crate) struct Toolchain {
     /// Such as `1.88.0` or `nightly-2026-05-20`.
     name: String,
 }
 
 impl Toolchain {
-    /// A nightly, by its date.
+    /// Returns the nightly of a date.
     pub(crate) fn of_date(date: &str) -> Self {
         Self {
             name: format!("nightly-{date}"),
         }
     }
 
-    /// Exactly the release that a `rust-version` names: without a third number, the first of those.
+    /// Returns exactly the release that a `rust-version` names; without a third number, that is the first one.
     pub(crate) fn of_rust_version(version: &str) -> Self {
         let name = match version.matches('.').count() {
             1 => format!("{version}.0"),
@@ -242,7 +242,7 @@ impl Toolchain {
         Self { name }
     }
 
-    /// Installs it where it is absent.
+    /// Installs it if it is missing.
     pub(crate) fn need(&self) -> Result<(), Failure> {
         let there = output(Command::new("rustup").args(["toolchain", "list"]))?;
         if there.lines().any(|listed| self.is_listed_as(listed)) {
@@ -253,18 +253,18 @@ impl Toolchain {
             .args(["--profile", "minimal"]))
     }
 
-    /// Adds a component to it, where it has not got it.
+    /// Adds a component if it is missing.
     pub(crate) fn need_component(&self, component: &str) -> Result<(), Failure> {
         run(Command::new("rustup").args(["component", "add", component, "--toolchain", &self.name]))
     }
 
-    /// Lines of rustup's list begin as `1.88.0-x86_64-unknown-linux-gnu`.
+    /// Lines of rustup's list begin with a name such as `1.88.0-x86_64-unknown-linux-gnu`.
     fn is_listed_as(&self, line: &str) -> bool {
         line.strip_prefix(&self.name)
             .is_some_and(|rest| rest.starts_with('-'))
     }
 
-    /// Its cargo, which builds into a folder of its own: what another toolchain built is of no use to it.
+    /// Returns its cargo, which builds into its own folder, because it cannot use another toolchain's results.
     pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = self.command("cargo");
         command.args(arguments);
@@ -272,24 +272,24 @@ impl Toolchain {
         command
     }
 
-    /// A program for which it is the toolchain.
+    /// Returns a program with it as the toolchain.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("rustup");
         command.args(["run", &self.name, program]);
-        // Those of the toolchain that runs us would be taken first.
+        // Otherwise those of the toolchain that runs this program would take precedence.
         for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
             command.env_remove(variable);
         }
         command
     }
 
-    /// Where it builds.
+    /// Returns its build folder.
     pub(crate) fn target_folder(&self) -> PathBuf {
         workspace::target_folder().join(&self.name)
     }
 }
 
-/// Adds targets to the toolchain that runs us.
+/// Adds targets to the toolchain that runs this program.
 pub(crate) fn need_targets(targets: &[&str]) -> Result<(), Failure> {
     run(Command::new("rustup").args(["target", "add"]).args(targets))
 }

@@ -1,4 +1,4 @@
-//! The release before, for the test of an upgrade: built from its commit, and kept by it below `target/`.
+//! The previous release for the upgrade test: built from its commit, and cached by it below `target/`.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -12,10 +12,10 @@ use crate::{
 /// The last commit whose SQLite schema is 1.
 const COMMIT: &str = "033d30bd1f89f0bc701f1e55d35f52886b5748c2";
 
-/// The variable that names its program (`bins/keyproof/tests/faults/upgrade.rs`).
+/// The variable with the path of its program (`bins/keyproof/tests/faults/upgrade.rs`).
 const PROGRAM: &str = "KEYPROOF_RELEASE_BEFORE";
 
-/// Runs the servers of both releases on one store, under load; false where the repository was cloned without the commit.
+/// Runs servers of both releases on one store under load. Returns false if the clone does not contain the commit.
 pub(crate) fn test() -> Result<bool, Failure> {
     let is_there = status(Command::new("git").args(["cat-file", "-e", COMMIT]))? == Some(0);
     if !is_there {
@@ -25,7 +25,7 @@ pub(crate) fn test() -> Result<bool, Failure> {
     need_programs(tools::PEERS)?;
     let before = release_before()?;
     run_named_tests(
-        // The features of the whole workspace's build, so that nothing is built anew.
+        // The features of the whole workspace's build, so that nothing is rebuilt.
         cargo(["test", "--locked", "--workspace", "--all-features"])
             .args(["--test", "faults", "upgrade::", "--"])
             .args(["--ignored", "--test-threads=1", "--nocapture"])
@@ -34,7 +34,7 @@ pub(crate) fn test() -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// The program, which is built at the first run.
+/// Returns the program, which is built at the first run.
 fn release_before() -> Result<PathBuf, Failure> {
     let home = workspace::target_folder().join("releases");
     fs::create_dir_all(&home).map_err(Failure::at(&home))?;
@@ -48,19 +48,19 @@ fn release_before() -> Result<PathBuf, Failure> {
         home.join("source"),
         home.join("build"),
     );
-    // What another commit, or a run that was cut short, left there.
+    // Left by another commit, or by an interrupted run.
     workspace::empty(&source)?;
     run(Command::new("git")
         .args(["archive", "--output"])
         .arg(&archive)
         .arg(COMMIT))?;
-    // Its files are as old as the commit, and cargo would take what an earlier one left for built.
+    // The commit's date on all files would make cargo take an earlier build for current.
     run(Command::new("tar")
         .args(["--extract", "--touch", "--file"])
         .arg(&archive)
         .arg("--directory")
         .arg(&source))?;
-    // The features of a whole workspace with its tests, as ours is built, so that both share the crates of others.
+    // The features of the whole workspace with its tests, as in ours, so that both share built dependencies.
     run(cargo(["build", "--locked", "--quiet", "--workspace"])
         .args(["--all-features", "--examples", "--bin", "keyproof"])
         .arg("--manifest-path")

@@ -1,4 +1,4 @@
-//! The contracts' own words, which stand in their dialects alone: use cases say what they found as a type.
+//! Checks that the contracts' own words are only in their dialects: use cases return types instead.
 
 use std::{ffi::OsStr, mem, path::Path};
 
@@ -7,7 +7,7 @@ use crate::{failure::Failure, sources};
 /// The sources of the use cases.
 const USE_CASES: &str = "crates/service/src";
 
-/// Names of members, and first words of texts, that a contract has and that mean nothing elsewhere.
+/// Member names and starts of texts that only one contract has.
 const WORDS: &[&str] = &[
     // GNU Taler
     "otp_algorithm",
@@ -62,7 +62,7 @@ const WORDS: &[&str] = &[
     "type 14",
 ];
 
-/// Checks that no use case says a contract's word.
+/// Checks that no use case contains a contract's word.
 pub(crate) fn check() -> Result<(), Failure> {
     for (path, text) in sources::below(Path::new(USE_CASES))? {
         let is_tests = |part: &OsStr| part == "tests" || part == "tests.rs" || part == "testing.rs";
@@ -70,7 +70,7 @@ pub(crate) fn check() -> Result<(), Failure> {
             continue;
         }
         if let Some((line, word)) = words_of(&text).into_iter().next() {
-            let problem = format!("line {line} says {word:?}, which is for the dialect to say");
+            let problem = format!("line {line} contains {word:?}, which belongs to the dialect");
             return Err(Failure::wrong(path, problem));
         }
     }
@@ -78,7 +78,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The words that a source says in its texts, each with the line of its text, up to its tests.
+/// Returns the contracts' words in the string literals of a source, with their lines, up to its tests.
 fn words_of(source: &str) -> Vec<(usize, &'static str)> {
     let mut modules = source.match_indices("#[cfg(test)]\nmod ");
     let is_body = |at: usize| {
@@ -109,7 +109,7 @@ fn words_of(source: &str) -> Vec<(usize, &'static str)> {
     words
 }
 
-/// A word in a text, whole.
+/// Returns a contract's word in a text, as a whole word.
 fn word_in(text: &str) -> Option<&'static str> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let mut words = WORDS.iter().copied();

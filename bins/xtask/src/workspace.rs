@@ -1,4 +1,4 @@
-//! What the workspace holds: its members, and the binaries of a folder.
+//! The workspace's members, and the binaries of a folder.
 
 use std::{
     env, fs,
@@ -9,19 +9,19 @@ use toml::{Table, Value};
 
 use crate::failure::Failure;
 
-/// Makes the top of the workspace the current directory, wherever we were started.
+/// Changes to the workspace's root folder, wherever the program was started.
 pub(crate) fn enter() -> Result<(), Failure> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     env::set_current_dir(&top).map_err(Failure::at(&top))
 }
 
-/// A package of the workspace, by its manifest.
+/// A package of the workspace, with its manifest.
 pub(crate) struct Member {
     pub(crate) path: PathBuf,
     manifest: Table,
 }
 
-/// All members, in the order of their paths.
+/// Returns all members, sorted by path.
 pub(crate) fn members() -> Result<Vec<Member>, Failure> {
     let mut paths = Vec::new();
     for folder in member_patterns()? {
@@ -43,19 +43,19 @@ pub(crate) fn members() -> Result<Vec<Member>, Failure> {
         .collect()
 }
 
-/// The members that are meant to be published.
+/// Returns the members that are published.
 pub(crate) fn published() -> Result<Vec<Member>, Failure> {
     let mut members = members()?;
     members.retain(Member::is_published);
     Ok(members)
 }
 
-/// The one version of all members.
+/// Returns the version of all members.
 pub(crate) fn version() -> Result<String, Failure> {
     inherited("version")
 }
 
-/// The oldest release of Rust that a member builds with, such as `1.88`: its own, or the workspace's.
+/// Returns the oldest Rust release that a member supports, such as `1.88`: its own, or the workspace's.
 pub(crate) fn rust_version(member: &Member) -> Result<String, Failure> {
     match member.package("rust-version").and_then(Value::as_str) {
         Some(own) => Ok(own.to_owned()),
@@ -63,7 +63,7 @@ pub(crate) fn rust_version(member: &Member) -> Result<String, Failure> {
     }
 }
 
-/// A field that members inherit.
+/// Returns a field that members inherit.
 fn inherited(field: &str) -> Result<String, Failure> {
     let path = Path::new("Cargo.toml");
     let manifest = read(path)?;
@@ -75,17 +75,18 @@ fn inherited(field: &str) -> Result<String, Failure> {
         .ok_or_else(|| Failure::wrong(path, format!("names no `{field}` for its members")))
 }
 
-/// A path that stays the same wherever a program is started.
+/// Returns an absolute path.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(Failure::at(path))
 }
 
-/// Where cargo builds.
+/// Returns cargo's target folder.
 pub(crate) fn target_folder() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }
 
-/// The variable that has cargo share what it builds for another workspace with ours (1.91; an older one ignores it).
+/// Returns the variable that lets cargo share another workspace's builds with ours (from 1.91 on; older versions ignore
+/// it).
 pub(crate) fn shared_builds() -> Result<(&'static str, PathBuf), Failure> {
     Ok(("CARGO_BUILD_BUILD_DIR", absolute(&target_folder())?))
 }
@@ -97,7 +98,7 @@ impl Member {
             .ok_or_else(|| Failure::wrong(&self.path, "has no package name"))
     }
 
-    /// Where it is, from the top of the workspace.
+    /// Returns its folder, relative to the workspace's root.
     pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
@@ -107,14 +108,14 @@ impl Member {
             .is_none_or(|publish| publish.as_bool() != Some(false))
     }
 
-    /// How many features it has, the default ones not counted as one.
+    /// Returns the number of its features, without `default`.
     pub(crate) fn features(&self) -> usize {
         let features = self.manifest.get("features").and_then(Value::as_table);
         let names = features.into_iter().flat_map(Table::keys);
         names.filter(|name| *name != "default").count()
     }
 
-    /// The names of its programs.
+    /// Returns the names of its programs.
     pub(crate) fn programs(&self) -> Result<Vec<String>, Failure> {
         let sources = self.folder().join("src");
         let folder = sources.join("bin");
@@ -142,7 +143,7 @@ impl Member {
     }
 }
 
-/// The names of the `.rs` files of a folder: each is a binary of that name.
+/// Returns the names of the `.rs` files in a folder, each of which is a binary.
 pub(crate) fn binaries(folder: &str) -> Result<Vec<String>, Failure> {
     let mut names: Vec<String> = entries(folder)?
         .iter()
@@ -153,7 +154,7 @@ pub(crate) fn binaries(folder: &str) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// The binaries of a folder, or only the one asked for.
+/// Returns the binaries of a folder, or only the requested one.
 pub(crate) fn select(
     kind: &'static str,
     folder: &str,
@@ -186,14 +187,14 @@ fn member_patterns() -> Result<Vec<String>, Failure> {
         .collect())
 }
 
-/// A TOML file.
+/// Reads a TOML file.
 pub(crate) fn read(path: &Path) -> Result<Table, Failure> {
     let text = fs::read_to_string(path).map_err(Failure::at(path))?;
     text.parse()
         .map_err(|error: toml::de::Error| Failure::wrong(path, error.to_string()))
 }
 
-/// What a folder has, by name.
+/// Returns the entries of a folder, sorted by name.
 pub(crate) fn entries(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, Failure> {
     let entries = fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let entries = entries.map_err(Failure::at(&folder))?;
@@ -202,7 +203,7 @@ pub(crate) fn entries(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, Failure>
     Ok(paths)
 }
 
-/// Has an empty folder be there.
+/// Creates an empty folder, deleting an existing one.
 pub(crate) fn empty(folder: &Path) -> Result<(), Failure> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(Failure::at(folder))?;
@@ -210,7 +211,7 @@ pub(crate) fn empty(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(Failure::at(folder))
 }
 
-/// Writes a file, with the folders that it is in.
+/// Writes a file, creating its folders.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let folder = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder)
@@ -218,7 +219,7 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
         .map_err(Failure::at(path))
 }
 
-/// Copies a file. What is wrong is told of the one of the two that it is wrong with.
+/// Copies a file. The error names the path that caused it.
 pub(crate) fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), Failure> {
     let content = fs::read(&from).map_err(Failure::at(&from))?;
     write(to.as_ref(), &content)

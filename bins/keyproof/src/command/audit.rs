@@ -1,4 +1,4 @@
-//! `keyproof audit`: the audit trail, read and followed.
+//! `keyproof audit`: prints, follows and exports the audit trail.
 
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
@@ -23,7 +23,7 @@ const TIMES: &str = "\
 Repeated events are one line with a `count`, listed at the end of their minute (token refreshes: hour). `at` is when the \
 first of them was decided, `last_at` when the last was.";
 
-/// How often a follower looks.
+/// The interval at which a follower reads the trail.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Subcommand)]
@@ -32,28 +32,28 @@ enum Command {
     Export(ExportArguments),
 }
 
-/// What a reader of the export has to know.
+/// What a reader of the export must know.
 const ONCE_OR_MORE: &str = "\
-Each line has an id, and a cursor: give the last one that was kept to --after, and what comes next follows. The cursor stays \
-behind events that are younger than five minutes, so those come again, under the same id: keep the last line of each id. \
-Repeated events come once their minute or hour is over, and may come again with a higher count.";
+Each line has an id and a cursor. Pass the cursor of the last line that you kept to --after, to continue behind it. The cursor \
+stays behind events that are younger than five minutes, so those are printed again, under the same id: keep the last line of each \
+id. \
+Repeated events are printed once their minute or hour is over, and may be printed again with a higher count.";
 
 #[derive(Args, Debug)]
 #[command(after_help = ONCE_OR_MORE)]
 struct ExportArguments {
-    /// The cursor of the last line that was kept; without it, or with null or an empty text, from the beginning
+    /// The cursor of the last line that was kept; if absent, null or empty, the export starts at the beginning
     #[arg(long, value_name = "CURSOR")]
     after: Option<After>,
-    /// Print the names of users, as `keyproof audit` does. `user remove --forget` does not remove them from wherever the
-    /// export is kept
+    /// Print the names of users, as `keyproof audit` does. `user remove --forget` does not remove them from where the export is
+    /// stored
     #[arg(long)]
     names: bool,
     #[command(flatten)]
     store: StoreFlags,
 }
 
-/// A cursor, as a line has it; none where no cursor has passed an event yet, which is `null`, or nothing where nothing was
-/// printed.
+/// A cursor from a line. It is `null` if no cursor has passed an event yet, and empty if nothing was printed.
 #[derive(Clone, Debug)]
 struct After(Option<EventKey>);
 
@@ -73,10 +73,10 @@ impl FromStr for After {
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Go on as events happen; with --json one document a line
+    /// Continue as events happen; with --json, one document per line
     #[arg(long)]
     follow: bool,
-    /// Only events from this time on: RFC 3339, Unix seconds, or a duration ago; all events if absent
+    /// Only events from this time on: RFC 3339, Unix seconds, or a duration ago; if absent, all events
     #[arg(long, value_name = "T")]
     since: Option<Since>,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     })
 }
 
-/// JSON lines, from where the reader was.
+/// Prints JSON lines from the reader's cursor on.
 fn export(arguments: &ExportArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
         let after = arguments.after.clone();
@@ -109,8 +109,9 @@ fn export(arguments: &ExportArguments) -> Outcome {
             .and_then(|cursor| service.audit.before_set_back(cursor));
         if back.is_some() {
             output::say(
-                "the cursor is of a time that is yet to come: this machine's clock was set back, or is more than five minutes \
-                 behind that of the machine that printed the cursor; events of the last two days come again, under the same ids",
+                "the cursor is from the future: this machine's clock was set back, or is more than five minutes \
+                 behind that of the machine that printed the cursor; events of the last two days are printed again, under the \
+                 same ids",
             );
             last = back;
         }
@@ -193,13 +194,13 @@ async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
     }
 }
 
-/// Users are called by name, but for those who were forgotten.
+/// Fills in the names of users, except those who were forgotten.
 async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -> Outcome {
     let named = service.accounts.name_subjects(events).await;
     named.map_err(Failure::refused)
 }
 
-/// The event in one line, on which nobody but keyproof has put a control character.
+/// Formats the event in one line. Control characters are escaped, except keyproof's own.
 fn line(event: &Event) -> String {
     let mut text = format!(
         "{} {} {} {} by {}",
@@ -227,7 +228,7 @@ fn line(event: &Event) -> String {
     output::printable(&text)
 }
 
-/// How often it happened, until when, and from where else.
+/// Describes how often it happened, until when, and from which other addresses.
 fn told(repeats: &Repeats, first: Option<IpAddr>) -> String {
     let mut text = format!(
         " ({} times until {}",

@@ -33,22 +33,22 @@ use crate::{
 };
 
 const ABOUT_KEYS: &str = "\
-The backup opens with the store's master key alone. Keep that elsewhere too: a backup without it is lost, and a backup beside \
-it is as good as the store.";
+Only the store's master key opens the backup. Keep that key elsewhere, too: without it a backup is lost, and whoever has both \
+has the store.";
 
-/// What the backups of a folder are called, around their time.
+/// The names of backups in a folder, before and after their time.
 const NAME: (&str, &str) = ("keyproof-", ".backup");
 
 #[derive(Args, Debug)]
 #[command(after_help = ABOUT_KEYS)]
 pub(super) struct Arguments {
-    /// The file to write; an older backup there is replaced once the new one is complete, and no other file is; - for standard
+    /// The file to write; an older backup there is replaced once the new one is complete, any other file is not; - for standard
     /// output; with --keep, a folder
     file: PathBuf,
     /// Include the master key, encrypted under a passphrase
     #[arg(long)]
     with_master_key: bool,
-    /// Name the backup by its time, and remove all but the latest N from the folder
+    /// Name the backup by its time, and remove all but the latest N backups from the folder
     #[arg(long, value_name = "N")]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -62,19 +62,19 @@ impl Arguments {
         self.file == Path::new("-")
     }
 
-    /// Refuses, before anybody is asked for a passphrase, a place where no backup can be written.
+    /// Refuses a place where no backup can be written, before anybody is asked for a passphrase.
     fn check(&self) -> Outcome {
         let refuse = |message: String| Err(Failure::Usage(message));
         if self.passphrase.is_standard_input() && !self.with_master_key {
             return refuse(
-                "--stdin is for the passphrase of the master key: give --with-master-key, too"
+                "--stdin is for the passphrase of the master key: use it with --with-master-key"
                     .to_owned(),
             );
         }
         if self.is_to_standard_output() {
             if self.on.json || self.keep.is_some() {
                 return refuse(
-                    "with -, the backup goes to standard output: --json and --keep cannot be given"
+                    "with -, the backup goes to standard output: --json and --keep cannot be used"
                         .to_owned(),
                 );
             }
@@ -102,7 +102,8 @@ impl Arguments {
         }
     }
 
-    /// Refuses to replace any file that the store needs, be it there already or not, and one that is no backup.
+    /// Refuses to replace a file that the store needs, whether or not it exists yet, and an existing file that is not a
+    /// backup.
     fn check_target(&self, config: &Config) -> Outcome {
         if self.is_to_standard_output() || self.keep.is_some() {
             return Ok(());
@@ -120,14 +121,14 @@ impl Arguments {
     }
 }
 
-/// Refuses to replace what is neither a backup nor empty, for it may be somebody's only copy; and a link that leads nowhere, for
-/// what it leads to may be away for now.
+/// Refuses to replace what is neither a backup nor empty, because it may be somebody's only copy. Refuses a dangling
+/// link, too, because its target may only be unavailable for now.
 fn check_replaced(path: &Path) -> Outcome {
     let unusable = |error: &dyn std::fmt::Display| files::unusable(path, error);
     match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if fs::symlink_metadata(path).is_ok() {
-                return Err(unusable(&"it is a link that leads nowhere: name another"));
+                return Err(unusable(&"it is a dangling link: name another"));
             }
             return Ok(());
         }
@@ -138,10 +139,10 @@ fn check_replaced(path: &Path) -> Outcome {
     let file = File::open(path).map_err(|error| unusable(&error))?;
     match BackupHead::read(&mut BufReader::new(file)) {
         Err(BackupError::NotABackup) => Err(unusable(
-            &"it is there already and no backup, so it is not replaced: name another",
+            &"it exists and is not a backup, so it is not replaced: name another",
         )),
         Err(error @ BackupError::Io { .. }) => Err(unusable(&error)),
-        // Of a later release, or damaged: a backup all the same.
+        // A backup of a later release or a damaged one is still a backup.
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -196,7 +197,7 @@ impl Arguments {
         let (store, made_at) = (config.store.to_string(), Rfc3339(summary.made_at));
         let records = tally.records;
         if self.on.json {
-            // A path may be no text, which JSON has nothing else for.
+            // A path may not be valid Unicode, which JSON cannot express.
             let removed = removed.iter().map(|path| path.display().to_string());
             output::print_json(&json!({
                 "store": store,
@@ -218,7 +219,9 @@ impl Arguments {
         }
         let sealing = summary.rotation.sealing;
         output::print(&match (self.with_master_key, &*summary.rotation.needed()) {
-            (true, _) => format!("master key {sealing} goes along: restore it with the passphrase"),
+            (true, _) => {
+                format!("it contains master key {sealing}: restore it with the passphrase")
+            }
             (false, [_]) => {
                 format!("to restore it, master key {sealing} is needed: keep that elsewhere")
             }
@@ -231,17 +234,17 @@ impl Arguments {
     }
 }
 
-/// A backup that is being made, of a moment that is over.
+/// A backup in progress, of one past moment.
 struct Making<'p> {
     snapshot: Box<dyn EngineSnapshot>,
-    /// The key that sealed then.
+    /// The key that sealed at that moment.
     key: MasterKey,
-    /// Under which that goes along.
+    /// The passphrase that encrypts that key in the backup.
     passphrase: Option<&'p [u8]>,
     summary: BackupSummary,
 }
 
-/// When a backup was made, and under which keys.
+/// When a backup was made, and the master keys of its store.
 #[derive(Clone)]
 struct BackupSummary {
     made_at: Timestamp,
@@ -249,7 +252,7 @@ struct BackupSummary {
 }
 
 impl<'p> Making<'p> {
-    /// Which keys the store is under is asked of that moment, for somebody may rotate them at any time.
+    /// The master keys are read from the snapshot, because they may be rotated at any time.
     async fn begin(
         mut snapshot: Box<dyn EngineSnapshot>,
         made_at: Timestamp,
@@ -260,13 +263,13 @@ impl<'p> Making<'p> {
         let key = keys.and_then(|keys| keys.get(rotation.sealing));
         let key = key.cloned().ok_or_else(|| {
             Failure::Refused(format!(
-                "master key {}, which seals the store, is not where its keys are read: put it there",
+                "master key {}, which seals the store, is not in the store's key file: put it there",
                 rotation.sealing
             ))
         })?;
         if passphrase.is_some() && !rotation.opening.is_empty() {
             return Err(Failure::Refused(
-                "some of the store is under an older master key still, and one key goes along: keyproof keys rotate finish"
+                "some records are still under an older master key, and a backup contains only one: run keyproof keys rotate finish"
                     .to_owned(),
             ));
         }
@@ -290,24 +293,24 @@ impl<'p> Making<'p> {
         writer.finish().map_err(Failure::refused)
     }
 
-    /// Writes it, and removes what killed ones have left beside it, if that can be. Names what was removed.
+    /// Writes the file, and removes what killed commands have left beside it, if possible. Returns what was removed.
     async fn write_file(self, path: &Path) -> Result<(Tally, Vec<PathBuf>), Failure> {
         let removed = Draft::remove_abandoned(folder_of(path)).unwrap_or_default();
         let (draft, tally) = self.write(draft(path)?).await?;
-        // Somebody may have put one there meanwhile.
+        // Another file may have been put there meanwhile.
         check_replaced(path)?;
         draft.replace()?;
         Ok((tally, removed))
     }
 
-    /// Writes it into a folder of backups, and removes what that has too many of. Names what was removed.
+    /// Writes the backup into a folder, and removes the excess ones there. Returns what was removed.
     async fn write_among_others(
         self,
         path: &Path,
         keep: NonZeroUsize,
     ) -> Result<(Tally, Vec<PathBuf>), Failure> {
         let folder = folder_of(path);
-        // First, for the room that they take.
+        // First, to free their space.
         let mut removed = Draft::remove_abandoned(folder)?;
         let (draft, tally) = self.write(draft(path)?).await?;
         draft.replace()?;
@@ -316,7 +319,7 @@ impl<'p> Making<'p> {
         removed.extend(others.keep(keep)?);
         if let Some(latest) = others.later_than(now) {
             output::say(&format!(
-                "{} is named by a time that is yet to come, and counts as the latest of the others: look at the clock, and rename or remove it",
+                "{} has a name from the future, and counts as the latest of the others: check the clock, and rename or remove it",
                 latest.display()
             ));
         }
@@ -324,7 +327,7 @@ impl<'p> Making<'p> {
     }
 }
 
-/// Begins to write beside a backup's place: where that cannot be, the place is the wrong one.
+/// Begins to write beside a backup's place. If that is not possible, the place is wrong.
 fn draft(path: &Path) -> Result<Draft, Failure> {
     Draft::of(path).map_err(|error| {
         if is_shortage(&error) {
@@ -335,7 +338,7 @@ fn draft(path: &Path) -> Result<Draft, Failure> {
     })
 }
 
-/// Sorts as the time does.
+/// Returns a name that sorts by time.
 fn name(made_at: Timestamp) -> String {
     let (before, after) = NAME;
     let time: String = Rfc3339(made_at)
@@ -346,13 +349,13 @@ fn name(made_at: Timestamp) -> String {
     format!("{before}{time}{after}")
 }
 
-/// Whether a file is called as backups of a folder are.
+/// Whether a file has the name of a backup in a folder.
 fn is_name(name: &str) -> bool {
     let (before, after) = NAME;
     let time = name
         .strip_prefix(before)
         .and_then(|name| name.strip_suffix(after));
-    // As in 20261129T220500123Z.
+    // Such as 20261129T220500123Z.
     time.is_some_and(|time| {
         time.len() == 19
             && time.char_indices().all(|(at, character)| match at {
@@ -363,12 +366,12 @@ fn is_name(name: &str) -> bool {
     })
 }
 
-/// The backups beside a new one, in the order of their names.
+/// The other backups beside a new one, in the order of their names.
 struct Others(Vec<PathBuf>);
 
 impl Others {
-    /// Without those that were made meanwhile, whose own commands look after this folder: of two at once, the one that began
-    /// earlier leaves the other's alone.
+    /// Returns the others, except those that were made meanwhile: their own commands clean this folder up. Of two
+    /// concurrent commands, the one that began earlier leaves the other's backup alone.
     fn of(new: &Path, now: Timestamp) -> io::Result<Self> {
         let (now, new_name) = (name(now), new.file_name().unwrap_or_default());
         let mut others = Vec::new();
@@ -386,15 +389,15 @@ impl Others {
         Ok(Self(others))
     }
 
-    /// Removes all but the latest, so that there are `keep` with the new one, and names them. That stays whatever the others
-    /// are called: a clock may have been ahead.
+    /// Removes all but the latest, so that `keep` remain with the new one, and returns their paths. The new one remains
+    /// whatever the others' names are: a clock may have been ahead.
     fn keep(&mut self, keep: NonZeroUsize) -> io::Result<Vec<PathBuf>> {
         let kept = self.0.len().min(keep.get() - 1);
         let latest = self.0.split_off(self.0.len() - kept);
         let removed = mem::replace(&mut self.0, latest);
         for path in &removed {
             match fs::remove_file(path) {
-                // By another command.
+                // Another command removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 done => done?,
             }
@@ -402,7 +405,7 @@ impl Others {
         Ok(removed)
     }
 
-    /// The latest, if it is named by a time after this.
+    /// Returns the latest of the others, if its name is later than `now`.
     fn later_than(&self, now: Timestamp) -> Option<&Path> {
         let latest = self.0.last()?;
         (latest.file_name() > Some(name(now).as_ref())).then_some(latest.as_path())
@@ -447,7 +450,7 @@ mod tests {
         assert!(new.exists());
     }
 
-    /// As after a clock that was ahead was set right.
+    /// The situation after a clock that was ahead has been corrected.
     #[test]
     fn the_new_backup_is_kept_although_others_are_called_later() {
         let folder = tempfile::tempdir().unwrap();
@@ -486,11 +489,11 @@ mod tests {
         };
         assert_eq!(removed(&first, moment(20)), [before]);
         assert_eq!(removed(&second, moment(21)), [first]);
-        // A clock that was set back meanwhile.
+        // The clock was set back meanwhile.
         assert_eq!(removed(&second, moment(0)), [""; 0].map(PathBuf::from));
     }
 
-    /// `keys rotate switch` may come at any moment.
+    /// `keys rotate switch` may run at any time.
     #[tokio::test]
     async fn a_backup_is_under_the_keys_of_its_moment() {
         let entropy = Arc::new(SystemEntropy::new());

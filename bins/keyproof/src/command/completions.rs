@@ -7,13 +7,13 @@ use super::{Cli, Failure, Outcome, output};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// The shell that reads them
+    /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    // Into memory first: the generator panics where it cannot write, as at a closed pipe.
+    // Into memory first: the generator panics if it cannot write, for example to a closed pipe.
     let mut script = Vec::new();
     generate(
         arguments.shell,

@@ -13,26 +13,26 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Validate, and print the effective configuration without secrets
+    /// Validate the configuration, and print the effective values without secrets
     Check(Box<CheckArguments>),
-    /// Print every key with type, default and meaning
+    /// Print every key with its type, default and meaning
     Reference(ReferenceArguments),
 }
 
-/// How the table of all keys is written.
+/// The format of the table of all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum PageFormat {
     /// The man page keyproof.toml(5)
     Man,
     /// The page docs/operate/configuration.md
     Markdown,
-    /// For a terminal
+    /// Text for a terminal
     Text,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ReferenceArguments {
-    /// How it is written
+    /// The format
     #[arg(long, value_enum, default_value = "text")]
     format: PageFormat,
 }
@@ -44,7 +44,7 @@ pub(super) struct CheckArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Print warnings alone
+    /// Print only warnings
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
 }
@@ -102,6 +102,6 @@ fn check(arguments: &CheckArguments) -> Outcome {
 struct Effective<'a> {
     #[serde(flatten)]
     settings: &'a Settings,
-    /// What an operator should think over.
+    /// Unwise settings.
     warnings: Vec<String>,
 }

@@ -12,7 +12,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Keep the server running afterwards, with a user to sign in as, until Ctrl-C
+    /// Keep the server running afterwards until Ctrl-C, with a user who can sign in
     #[arg(long, conflicts_with = "json")]
     stay: bool,
 }
@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         if !arguments.json
             && let Err(error) = output::print(line)
         {
-            // What is told does not end the demo; its exit code still counts.
+            // Failed output does not end the demo: its exit code still matters.
             lost.get_or_insert(error);
         }
     };

@@ -23,13 +23,13 @@ use crate::rfc3339::Rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Undo what binds a device to its TPM, and revoke its certificates
+    /// Unbind a device from its TPM, and revoke its certificates
     Forget(ForgetArguments),
     /// List the devices that are bound to a TPM, with the result of their last attestation
     List(StoreArguments),
-    /// Learn a device's expected registers anew, from its next accepted attestation
+    /// Learn a device's expected registers again, from its next accepted attestation
     Relearn(DeviceArguments),
-    /// Show a device, its attestation keys, what was learnt of it, and its last attestations
+    /// Show a device with its attestation keys, learnt registers and last attestations
     Show(DeviceArguments),
 }
 
@@ -50,11 +50,11 @@ pub(super) struct ForgetArguments {
     consent: Consent,
 }
 
-/// A device as it is written: four texts between slashes.
+/// A device as written on the command line: four texts between slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place(DevicePlace);
 
-/// What would part the text elsewhere.
+/// The characters that would split the text elsewhere.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
 
 impl FromStr for Place {
@@ -103,7 +103,7 @@ pub(super) fn run(command: Command) -> Outcome {
     }
 }
 
-/// Whoever runs this command, with the devices of all namespaces.
+/// Returns the person who runs this command, with access to the devices of all namespaces.
 fn keeper() -> Keeper {
     Keeper::of_command_line(&terminal::command_line())
 }
@@ -132,7 +132,8 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
         relearned.map_err(Failure::refused)?;
         let device = arguments.device.to_string();
         let (document, device) = (json!({ "relearned": device }), printable(&device));
-        let told = format!("the next accepted attestation of {device} teaches its registers");
+        let told =
+            format!("the registers of {device} are learnt from its next accepted attestation");
         output::print_either(
             arguments.on.json,
             &document,
@@ -182,10 +183,10 @@ fn show(arguments: &DeviceArguments) -> Outcome {
     })
 }
 
-/// What is said of a device whose manager is gone.
+/// The note on a device whose manager is deleted.
 const LEFT: &str = " (its manager was deleted)";
 
-/// What people are shown of a device.
+/// Describes a device for people.
 fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
     let left = if device.is_left { LEFT } else { "" };
     let mut lines = vec![
@@ -216,7 +217,7 @@ fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
     lines
 }
 
-/// Whether a key counts: not while its certificate is on hold or revoked, which hides that it is active.
+/// Describes a key's state. On hold and revoked take precedence over active.
 fn state(key: &DeviceKey) -> String {
     let (on_hold, revoked) = withdrawn(key);
     let states = [
@@ -231,7 +232,7 @@ fn state(key: &DeviceKey) -> String {
     shown.unwrap_or_else(|| "not active".to_owned())
 }
 
-/// Since when a key's certificate is on hold, and since when it is revoked, if either.
+/// Returns since when a key's certificate is on hold, and since when it is revoked, if so.
 const fn withdrawn(key: &DeviceKey) -> (Option<Timestamp>, Option<Timestamp>) {
     match key.withdrawal {
         None => (None, None),
@@ -244,7 +245,7 @@ const fn withdrawn(key: &DeviceKey) -> (Option<Timestamp>, Option<Timestamp>) {
     }
 }
 
-/// A verdict in one line.
+/// Formats a verdict in one line.
 fn line(verdict: &Verdict) -> String {
     let outcome = if verdict.accepted {
         "accepted"
@@ -254,7 +255,7 @@ fn line(verdict: &Verdict) -> String {
     format!("{} {outcome} {}", Rfc3339(verdict.at), verdict.selection)
 }
 
-/// A device in JSON, as the list has it.
+/// Returns a device as JSON for the list.
 fn summary(device: &BoundDevice) -> Value {
     json!({
         "device": Place(device.place.clone()).to_string(),
@@ -271,7 +272,7 @@ fn summary(device: &BoundDevice) -> Value {
     })
 }
 
-/// All about it.
+/// Returns a device as JSON with all details.
 fn document(device: &BoundDevice, keys: &[DeviceKey]) -> Value {
     let mut document = summary(device);
     let keys: Vec<Value> = keys
@@ -323,7 +324,7 @@ fn registers(registers: &[LearntRegister]) -> Vec<Value> {
     registers.collect()
 }
 
-/// What a log says of a register that has changed.
+/// Returns the logged event of a changed register as JSON.
 fn event(event: &LoggedEvent) -> Value {
     json!({
         "bank": event.bank,

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::Failure;
 use crate::whole_file::folder_of;
 
-/// Longer than anything that is read here.
+/// Larger than any file that these commands read.
 const LONGEST_FILE: usize = 16 * 1024 * 1024;
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -29,20 +29,20 @@ pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     file::read_text(path, LONGEST_FILE).map_err(|error| unusable(path, &error))
 }
 
-/// Writes what a command makes of `inputs`, none of which it overwrites. What is there is written to as it is: a file keeps its
-/// owner, its permissions and its links, and may be a device or a pipe.
+/// Writes a command's output, which must not overwrite any of `inputs`. An existing file is written to in place: it keeps its
+/// owner, permissions and links, and may be a device or a pipe.
 pub(super) fn write(path: &Path, contents: &[u8], inputs: &[&Path]) -> Result<(), Failure> {
     if path == Path::new("-") {
-        return Err(unusable(path, &"name a file: ./- for one of this name"));
+        return Err(unusable(path, &"name a file (./- for one of this name)"));
     }
     if let Some(input) = inputs.iter().find(|input| is_same_file(input, path)) {
-        let message = format!("it is {}, which is read: name another", input.display());
+        let message = format!("it is the input {}: name another", input.display());
         return Err(unusable(path, &message));
     }
     fs::write(path, contents).map_err(|error| unwritten(path, &error))
 }
 
-/// Whether two paths name one file, or will once there is one.
+/// Whether two paths name the same file, which need not exist yet.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| {
         let found = fs::metadata(path).ok()?;
@@ -56,7 +56,7 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
         || name(one).is_some_and(|found| name(other) == Some(found))
 }
 
-/// Writes a new file for its owner alone, or none; one that is there is left as it is.
+/// Writes a new file that only its owner can read, or none. An existing file is left unchanged.
 pub(super) fn write_secret(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     create(path, contents).map_err(|error| unwritten(path, &error))
 }
@@ -70,13 +70,13 @@ fn create(path: &Path, contents: &[u8]) -> io::Result<()> {
         .open(path)?;
     let written = file.write_all(contents).and_then(|()| file.sync_all());
     if written.is_err() {
-        // What is left where that cannot be done is said to be none.
+        // If this fails, the caller still reports that there is no file.
         let _ = fs::remove_file(path);
     }
     written
 }
 
-/// A place where nothing can be written is the wrong one; room that ran out is a failure.
+/// A path that cannot be written to is a usage error; a full disk is a failure.
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
     if is_shortage(error) {
         return Failure::Refused(format!("{}: {error}", path.display()));
@@ -84,7 +84,7 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
     unusable(path, error)
 }
 
-/// Whether room or descriptors ran out, which others may free.
+/// Whether disk space or descriptors ran out, which may be freed later.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
     is_full(error) || is(Errno::MFILE) || is(Errno::NFILE)
@@ -101,7 +101,7 @@ pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(format!("{}: {reason}", path.display()))
 }
 
-/// A certificate as RFC 7468 writes it.
+/// Encodes a certificate in PEM (RFC 7468).
 pub(super) fn pem(der: &[u8]) -> Result<String, Failure> {
     pem_rfc7468::encode_string("CERTIFICATE", LineEnding::LF, der).map_err(Failure::refused)
 }

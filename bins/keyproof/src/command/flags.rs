@@ -14,7 +14,7 @@ use crate::{
     telemetry::{LogFormat, LogLevel},
 };
 
-/// On which store a command works, and how it is told.
+/// The flags for the store and the output format.
 #[derive(Args, Debug)]
 pub(super) struct StoreArguments {
     #[command(flatten)]
@@ -30,30 +30,30 @@ pub(super) struct StoreFlags {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The store: sqlite:PATH, postgres://…, or, for `serve` alone, memory:
+    /// The store: sqlite:PATH, postgres://…, or (only for `serve`) memory:
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The file that holds the master key
+    /// The master key's file
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
 }
 
-/// The flags of a command on stores that its arguments name.
+/// The flags of a command whose arguments name its stores.
 #[derive(Args, Debug)]
 pub(super) struct KeyFlags {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The file that holds the master key
+    /// The master key's file
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
 }
 
-/// What stands before the configuration file that names a store: a password in an argument is seen by everyone on the machine.
+/// The prefix of a configuration file that names a store. A URL's password would be visible to everyone on the machine.
 const BY_CONFIG: &str = "config:";
 
 impl KeyFlags {
-    /// The configuration under these flags, on the store at `place`: a URL, or `config:FILE`.
+    /// Loads the configuration with these flags and the store at `place`, which is a URL or `config:FILE`.
     pub(super) fn load(&self, place: &str) -> Result<Config, ConfigError> {
         let (config, store) = match place.strip_prefix(BY_CONFIG) {
             Some(file) => (Some(file.into()), None),
@@ -73,13 +73,13 @@ impl KeyFlags {
 pub(super) struct ServeFlags {
     #[command(flatten)]
     store: StoreFlags,
-    /// Bring the store to this release's schema first
+    /// Migrate the store to this release's schema first
     #[arg(long)]
     migrate: bool,
     /// The main listener's address; port 0 picks one
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
-    /// What other servers call it
+    /// The flag's name in other servers
     #[arg(long, hide = true, value_name = "PORT", num_args = 0..=1, default_missing_value = "PORT")]
     port: Option<String>,
     /// Allow plain HTTP on an address other than loopback
@@ -91,19 +91,19 @@ pub(super) struct ServeFlags {
     /// The TLS certificate's key, PEM
     #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
-    /// Make up a TLS certificate, for trying out
+    /// Create a self-signed TLS certificate, for trials
     #[arg(long)]
     tls_self_signed: bool,
-    /// Where Prometheus reads metrics
+    /// The listener on which Prometheus reads metrics
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics_listen: Option<SocketAddr>,
-    /// How logs are written
+    /// The format of log lines
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
-    /// How much is logged
+    /// The least severe level that is logged
     #[arg(long, value_enum)]
     log_level: Option<LogLevel>,
-    /// The wire contracts to serve, and no others
+    /// The wire contracts to serve; all others are off
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     dialects: Option<Vec<DialectName>>,
 }
@@ -133,12 +133,12 @@ impl StoreFlags {
         layer.set_path("store.master_key", self.master_key.as_ref())
     }
 
-    /// The configuration file, if one is named.
+    /// Returns the configuration file's path, if given.
     pub(super) fn config_file(&self) -> Option<&Path> {
         self.config.as_deref()
     }
 
-    /// The configuration under these flags.
+    /// Loads the configuration with these flags.
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
         let mut layer = Layer::default();
         self.lay(&mut layer)?;
@@ -147,13 +147,13 @@ impl StoreFlags {
 }
 
 impl ServeFlags {
-    /// The configuration under these flags.
+    /// Loads the configuration with these flags.
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.sources()?)
     }
 
-    /// The configuration under these flags, once it was told how logs are to be written: what is wrong with the rest is
-    /// written so, too.
+    /// Loads the configuration with these flags. Passes the log format to `tell` first, so that errors are logged in that
+    /// format.
     pub(super) fn load_for_logs(
         &self,
         sockets: Vec<(String, SocketAddr)>,
@@ -186,7 +186,7 @@ impl ServeFlags {
         layer.set("log.level", self.log_level.as_ref().and_then(name_of));
         if let Some(list) = &self.dialects {
             for name in DialectName::ALL {
-                // What this version does not have is off anyway, unless it was asked for.
+                // A dialect that this build does not have is off anyway, unless it was named.
                 layer.set(name.enabled_key(), Some(list.contains(name)));
             }
         }

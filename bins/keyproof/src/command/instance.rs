@@ -16,13 +16,13 @@ use crate::rfc3339::Rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make an instance, with a password
+    /// Add an instance, with a password
     Add(PasswordArguments),
     /// List the instances
     List(StoreArguments),
-    /// Remove an instance with its devices and tokens; `default` is emptied and stays
+    /// Remove an instance with its devices and tokens; `default` is emptied instead
     Remove(Doomed),
-    /// Set an instance's password; its login tokens end
+    /// Set an instance's password, and revoke its login tokens
     SetPassword(PasswordArguments),
 }
 
@@ -46,12 +46,12 @@ const REMOVED: Change = Change {
 
 const EMPTIED: Change = Change {
     member: "removed",
-    done: "emptied the instance {}, which stays: its devices, tokens and password are gone",
+    done: "emptied the instance {}, which cannot be removed: its devices, tokens and password are deleted",
 };
 
 const PASSWORD_SET: Change = Change {
     member: "password_set",
-    done: "set the password of the instance {}; its login tokens have ended",
+    done: "set the password of the instance {}; its login tokens are revoked",
 };
 
 pub(super) fn run(command: Command) -> Outcome {

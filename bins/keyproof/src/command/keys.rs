@@ -1,4 +1,4 @@
-//! `keyproof keys rotate`: another master key, while all nodes serve; and `keys signing`, the keys of access tokens.
+//! `keyproof keys rotate`: replaces the master key while all nodes serve. `keys signing`: the keys of access tokens.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -19,34 +19,34 @@ use super::{
 use crate::{config::Config, rfc3339::Rfc3339};
 
 const STEPS: &str = "\
-prepare adds a new key to the key file: give that file to every node and restart them, one by one. switch lets the new key seal, \
-and seals again what is under the old one, while all nodes serve; run again, it goes on. finish looks through the whole store, and \
-refuses while anything is under the old key; then take the old key's line out of every node's file.";
+prepare adds a new key to the key file: copy that file to every node and restart them, one by one. switch makes the new key seal, \
+and re-seals what is under the old one, while all nodes serve; if interrupted, run it again. finish checks the whole store, and \
+refuses if anything is under the old key; then remove the old key's line from every node's file.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Rotate the master key, or the key that signs access tokens
     #[command(subcommand, after_help = STEPS)]
     Rotate(Step),
-    /// The key that signs access tokens
+    /// Manage the keys that sign access tokens
     #[command(subcommand)]
     Signing(Signing),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Signing {
-    /// Sign with another key from now on; what was signed before is valid until it ends
+    /// Sign with a new key from now on; earlier tokens remain valid until they expire
     Rotate(StoreArguments),
-    /// End a key that has leaked: whatever it has signed is refused from now on, by every server
+    /// Revoke a key that has leaked: every server rejects its tokens from now on
     End(EndArguments),
-    /// List the keys that access tokens verify with, the newest first
+    /// List the keys that verify access tokens, the newest first
     List(StoreArguments),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct EndArguments {
     /// The key's id, as `jwks.json` and a token's `kid` have it
-    // One of 64 begins with a hyphen: it is Base64url.
+    // It is Base64url, so one id of 64 begins with a hyphen.
     #[arg(value_name = "KID", allow_hyphen_values = true)]
     id: String,
     #[command(flatten)]
@@ -55,17 +55,17 @@ pub(super) struct EndArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Step {
-    /// Make a new key and add it to the key file
+    /// Create a new key and add it to the key file
     Prepare(PrepareArguments),
-    /// Let the new key seal, and seal everything again
+    /// Seal with the new key from now on, and re-seal everything
     Switch(StoreArguments),
-    /// Make sure that nothing is under the old key, and forget it
+    /// Check that nothing is under the old key, and forget it
     Finish(StoreArguments),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct PrepareArguments {
-    /// The id of a key that was prepared and that no server has any more: another takes its place
+    /// The id of a prepared key that no server has any more; another replaces it
     #[arg(long, value_name = "KEY")]
     lost: Option<KeyId>,
     #[command(flatten)]
@@ -97,12 +97,12 @@ fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
         let replaced = replaced.map_err(Failure::refused)?;
         let signing = &replaced.signing;
         let mut text =
-            format!("key {signing} signs access tokens; servers that run notice within a minute");
+            format!("key {signing} signs access tokens; running servers notice within a minute");
         let (former, until) = replaced.former.unzip();
         let until = until.map(|until| Rfc3339(until).to_string());
         if let (Some(former), Some(until)) = (&former, &until) {
             text += &format!(
-                "\ntokens of key {former} are valid until they end, and it is published until {until}"
+                "\ntokens of key {former} remain valid until they expire, and it is published until {until}"
             );
         }
         let document = json!({ "signing": signing, "former": former, "published_until": until });
@@ -125,7 +125,7 @@ fn end_signing_key(arguments: &EndArguments) -> Outcome {
                 NotEnded::Storage(error) => Failure::refused(error),
             })?;
         let mut text = format!(
-            "key {} is ended: its tokens are refused by every server, and whoever had one logs in again",
+            "key {} is revoked: every server refuses its tokens, and their users must log in again",
             ended.ended
         );
         if let Some(signing) = &ended.signing {
@@ -167,7 +167,7 @@ fn prepare(
         let rotation = rotation?;
         let id = next_key(&config, &rotation, *lost)?;
         let lost = rotation.next.filter(|next| *next != id);
-        // Opened anew, with the key that has come.
+        // Opened again, with the new key.
         let store = open_existing(&config).await?;
         let prepared = async {
             match lost {
@@ -191,20 +191,21 @@ fn prepare(
         let document =
             json!({ "sealing": sealing, "next": id, "in_place_of": lost, "key_file": file });
         let replaced = lost.map_or_else(String::new, |lost| {
-            format!("{id} takes the place of the prepared master key {lost}, under which nothing is sealed\n")
+            format!("{id} replaces the prepared master key {lost}, under which nothing is sealed\n")
         });
         let file = file.map_or_else(String::new, |file| format!(" in {file}"));
         let text = format!(
-            "{replaced}master key {id} is prepared{file}, and {sealing} seals still\n\
-             give that file to every node and restart them one by one; then: keyproof keys rotate switch"
+            "{replaced}master key {id} is prepared{file}, and {sealing} still seals\n\
+             copy that file to every node and restart them one by one; then: keyproof keys rotate switch"
         );
         output::print_either(arguments.json, &document, &text)
     })
 }
 
-/// The key that is to seal next: the one that was prepared, else the first that stands behind the one that seals, else a new one.
+/// Returns the key that is to seal next: the prepared one, else the first in the file after the one that seals, else a
+/// new one.
 ///
-/// One that was prepared and is not given may be another node's, so only who says that it is lost gets another.
+/// A prepared key that is missing here may be on another node, so it is replaced only if the operator names it as lost.
 fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result<KeyId, Failure> {
     if let Some(from) = rotation.opening.first() {
         let to = rotation.sealing;
@@ -212,7 +213,7 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
     }
     let given = config.store.find_keys()?;
     let given = given.map_or_else(Vec::new, |keys| keys.ids());
-    // Whoever gives one up a second time has got another the first time.
+    // A command that gives up a key for the second time has replaced it the first time.
     if let Some(next) = rotation.next
         && given.contains(&next)
         && lost != Some(rotation.sealing)
@@ -223,17 +224,17 @@ fn next_key(config: &Config, rotation: &Rotation, lost: Option<KeyId>) -> Result
         && rotation.next != Some(lost)
     {
         let prepared = match rotation.next {
-            Some(next) => format!("{next} is the one that is prepared"),
-            None => "none is prepared".to_owned(),
+            Some(next) => format!("the prepared key is {next}"),
+            None => "no key is prepared".to_owned(),
         };
         return Err(Failure::Usage(format!(
-            "--lost {lost}: that is no key that was prepared: {prepared}"
+            "--lost {lost}: this is not the prepared key: {prepared}"
         )));
     }
     if let (None, Some(next)) = (lost, rotation.next) {
         return Err(RotateError::UnknownKey { id: next }.into());
     }
-    // What stands before it may have sealed once, and was not taken out.
+    // A key before it in the file may have sealed once, and was not removed.
     let sealing = rotation.sealing;
     let mut behind = given.iter().skip_while(|id| **id != sealing);
     if let Some(id) = behind.find(|id| **id != sealing) {
@@ -257,7 +258,7 @@ async fn switch(store: &Store, json: bool) -> Outcome {
     progress.end();
     let sealing = rotation.sealing;
     let document = json!({ "sealing": sealing, "opening": rotation.opening, "resealed": resealed });
-    let told = format!("master key {sealing} seals; {resealed} records were sealed again");
+    let told = format!("master key {sealing} seals; {resealed} records were re-sealed");
     let text = format!("{told}\nthen: keyproof keys rotate finish");
     output::print_either(json, &document, &text)
 }
@@ -274,21 +275,21 @@ async fn finish(store: &Store, json: bool) -> Outcome {
     let sealing = before.sealing;
     store.compact().await.map_err(|error| {
         Failure::Refused(format!(
-            "nothing is sealed but under master key {sealing}, but what was under another is in the file still: {error}: run this \
-             again"
+            "all records are sealed under master key {sealing}, but the file still contains what was under another: {error}: \
+             run this again"
         ))
     })?;
-    let mut text = format!("nothing is sealed but under master key {sealing}");
+    let mut text = format!("all records are sealed under master key {sealing}");
     for id in &before.opening {
         text += &format!(
-            "\ntake master key {id} out of every node's key file; archived logs and backups may need it still"
+            "\nremove master key {id} from every node's key file; archived logs and backups may still need it"
         );
     }
     let document = json!({ "sealing": sealing, "forgotten": before.opening });
     output::print_either(json, &document, &text)
 }
 
-/// The names of keys, as a message has them.
+/// Lists the keys' ids for a message.
 pub(super) fn listed(ids: &[KeyId]) -> String {
     let ids: Vec<_> = ids.iter().map(KeyId::to_string).collect();
     ids.join(", ")
@@ -298,26 +299,26 @@ impl From<RotateError> for Failure {
     fn from(error: RotateError) -> Self {
         match error {
             RotateError::NotPrepared => {
-                Self::Refused(format!("{error}: keyproof keys rotate prepare"))
+                Self::Refused(format!("{error}: run keyproof keys rotate prepare"))
             }
             RotateError::Unfinished { .. } => {
-                Self::Refused(format!("{error}: keyproof keys rotate switch"))
+                Self::Refused(format!("{error}: run keyproof keys rotate switch"))
             }
             RotateError::UnderWay { .. } => Self::Refused(format!(
-                "{error}: keyproof keys rotate switch, and then finish"
+                "{error}: run keyproof keys rotate switch, and then finish"
             )),
             RotateError::UnknownKey { id } => Self::Usage(format!(
-                "{error}: add it to the key file, or, only if no server has it any more: keyproof keys rotate prepare --lost {id}"
+                "{error}: add it to the key file, or, if no server has it any more, run keyproof keys rotate prepare --lost {id}"
             )),
             other => Self::refused(other),
         }
     }
 }
 
-/// How far it is, on a terminal.
+/// The progress, on a terminal.
 struct Progress {
     is_shown: bool,
-    /// About how many records there are, if the store can tell.
+    /// The approximate number of records, if the store can estimate it.
     of: Option<u64>,
     read: u64,
     shown: Option<Instant>,
@@ -327,7 +328,7 @@ impl Progress {
     async fn over(store: &Store) -> Self {
         let is_shown = stderr().is_terminal();
         let of = if is_shown {
-            // Where it cannot be told, all is done the same.
+            // Without an estimate, only the count is shown.
             store.estimate().await.ok().flatten()
         } else {
             None
@@ -349,7 +350,7 @@ impl Progress {
         }
     }
 
-    /// All was read, however many it was.
+    /// Everything was read: shows the final count.
     fn end(mut self) {
         if self.is_shown {
             tell_how_far(&drawn(self.read, self.of.map(|_| self.read)), "\n");
@@ -359,7 +360,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// What ended it is told on a line of its own.
+    /// An error that interrupts is printed on its own line.
     fn drop(&mut self) {
         if self.shown.is_some() {
             let _ = writeln!(stderr());
@@ -367,13 +368,13 @@ impl Drop for Progress {
     }
 }
 
-/// In the place of what was told before. Whoever sees none of it misses nothing.
+/// Overwrites the previous progress. A failed write is ignored.
 fn tell_how_far(drawn: &str, end: &str) {
     const TO_THE_LINES_END: &str = "\u{1b}[K";
     let _ = write!(stderr(), "\r{drawn}{TO_THE_LINES_END}{end}");
 }
 
-/// So many of so many. More than there were to be are told without, for nobody knows then how many there are.
+/// Formats "read of total". If more was read than estimated, the total is omitted.
 fn drawn(read: u64, of: Option<u64>) -> String {
     const WIDTH: u64 = 30;
     let done = |of: u64| usize::try_from(WIDTH.saturating_mul(read).checked_div(of)?).ok();

@@ -1,4 +1,4 @@
-//! `keyproof manual`: the pages that packages install.
+//! `keyproof manual`: the man pages that packages install.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::config::{Settings, reference};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// The folder that the pages are written into
+    /// The folder for the pages
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
 }
@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     )
 }
 
-/// A page for a command, and one for each below it, as git has them: `keyproof-user-add`.
+/// Collects a page for a command and for each subcommand, named as git names its pages: `keyproof-user-add`.
 fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Outcome {
     let named = command.clone().display_name(name.to_owned());
     let mut page = Vec::new();

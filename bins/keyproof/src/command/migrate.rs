@@ -17,7 +17,7 @@ pub(super) fn run(arguments: &StoreArguments) -> Outcome {
     output::print_either(arguments.json, &document, &words(&store, migration))
 }
 
-/// What was done to the store, in one line.
+/// Describes the migration in one line.
 pub(super) fn words(store: &str, migration: Option<Migration>) -> String {
     match migration {
         None => format!("{store} has no schema"),

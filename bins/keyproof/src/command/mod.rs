@@ -34,7 +34,7 @@ use clap::{Parser, Subcommand};
 use crate::config::ConfigError;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0, done or accepted; 1, refused or failed; 2, wrong flags, files that cannot be read, or a wrong configuration.";
+Exit codes: 0, done or accepted; 1, refused or failed; 2, wrong flags, unreadable files, or a wrong configuration.";
 
 /// Proves possession of keys: a server that speaks existing wire contracts, and its commands
 #[derive(Debug, Parser)]
@@ -48,14 +48,14 @@ struct Cli {
 enum Command {
     /// Read the audit trail
     Audit(audit::Arguments),
-    /// Write the whole store to one encrypted file, while it serves
+    /// Write the whole store to one encrypted file, while servers run
     Backup(backup::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
-    /// Check the configuration, or print every key of it
+    /// Check the configuration, or print a reference of all keys
     #[command(subcommand)]
     Config(config::Command),
-    /// Walk through what keyproof does, against a server of its own
+    /// Demonstrate what keyproof does, against a temporary server
     Demo(demo::Arguments),
     /// Manage devices that are bound to their TPMs
     #[command(subcommand)]
@@ -69,12 +69,12 @@ enum Command {
     /// Write the man pages, for packages
     #[command(hide = true)]
     Manual(manual::Arguments),
-    /// Bring the store to this release's schema
+    /// Migrate the store to this release's schema
     Migrate(flags::StoreArguments),
     /// Compute and check one-time codes, offline
     #[command(subcommand)]
     Otp(otp::Command),
-    /// Restore a backup into an empty store, and end what may have been used since
+    /// Restore a backup into an empty store, and revoke what may have been used since
     Restore(restore::Arguments),
     /// Run the server
     Serve(serve::Arguments),
@@ -87,20 +87,20 @@ enum Command {
     /// Manage users' accounts
     #[command(subcommand)]
     User(user::Command),
-    /// Check quotes and endorsement certificates, make credentials, offline; provision a device with a TPM
+    /// Check quotes and endorsement certificates and make credentials, offline; provision a device with a TPM
     #[command(subcommand)]
     Tpm(tpm::Command),
-    /// Make and check proofs of possession of a CA's key, offline
+    /// Make and check proofs of possession of a CA's private key, offline
     #[command(subcommand)]
     X509(x509::Command),
 }
 
-/// How a command ended, if it did not end well.
+/// Why a command did not succeed.
 #[derive(Debug)]
 enum Failure {
-    /// Exit code 1: refused or failed; an input that does not parse or verify included.
+    /// Exit code 1: refused or failed, including an input that does not parse or verify.
     Refused(String),
-    /// Exit code 1, and the output has said it all.
+    /// Exit code 1; the output already contains the reason.
     Negative,
     /// Exit code 2: wrong flags, unreadable files, wrong configuration.
     Usage(String),
@@ -108,11 +108,11 @@ enum Failure {
 
 type Outcome = Result<(), Failure>;
 
-/// What to do about files that this user may not use.
-const ANOTHER_USER: &str = "this user may not: try the one whose files they are (runuser -u keyproof -- keyproof …), or root";
+/// The remedy for files that this user may not use.
+const ANOTHER_USER: &str = "this user may not: run this as the files' owner (runuser -u keyproof -- keyproof …), or as root";
 
 impl Failure {
-    /// What a use case says against it.
+    /// The refusal of a use case.
     fn refused(error: impl std::fmt::Display) -> Self {
         Self::Refused(error.to_string())
     }
@@ -131,7 +131,7 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// Errors that say all there is to say.
+/// Errors whose text is complete.
 macro_rules! refusals {
     ($($error:ty),+ $(,)?) => {
         $(impl From<$error> for Failure {
@@ -151,12 +151,12 @@ refusals! {
     keyproof_x509::X509Error,
 }
 
-/// Runs the command that the arguments name, the first being the program's.
+/// Runs the command that the arguments name. The first argument is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to standard output and are no errors. A closed pipe changes nothing.
+            // Help and version go to standard output and are not errors. A closed pipe is ignored.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }

@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use jiff::{Span, SpanRelativeTo};
 use keyproof_store::Timestamp;
 
-/// How long something is to be valid: `8h`, `30 days`, `P1D`, or `forever`.
+/// How long something is valid: `8h`, `30 days`, `P1D`, or `forever`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lifetime(pub(super) Option<Duration>);
 
@@ -47,7 +47,7 @@ impl FromStr for Since {
             return Ok(Self::At(Timestamp::from_secs(seconds)));
         }
         if let Ok(moment) = text.parse::<jiff::Timestamp>() {
-            // What was before 1970 has nothing in it.
+            // Nothing happened before 1970.
             let millis = u64::try_from(moment.as_millisecond()).unwrap_or(0);
             return Ok(Self::At(Timestamp::from_millis(millis)));
         }
@@ -57,7 +57,7 @@ impl FromStr for Since {
     }
 }
 
-/// A day has 24 hours here; months and years, which vary, are refused.
+/// Parses a duration. A day has 24 hours; months and years vary, so they are refused.
 fn duration(text: &str) -> Option<Duration> {
     let span = text.parse::<Span>().ok()?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;

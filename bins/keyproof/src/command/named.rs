@@ -1,4 +1,4 @@
-//! Commands that change one thing of a store, which its name tells from others.
+//! Commands that change one thing in a store, which they identify by its name.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ use super::{
     with_store::with_store,
 };
 
-/// Which thing, and in which store.
+/// The thing's name, and its store.
 #[derive(Args, Debug)]
 pub(super) struct Named {
     /// Its name
@@ -24,7 +24,7 @@ pub(super) struct Named {
     on: StoreArguments,
 }
 
-/// Which thing to remove, and whether that was asked already.
+/// The thing to remove, and whether to ask first.
 #[derive(Args, Debug)]
 pub(super) struct Doomed {
     #[command(flatten)]
@@ -33,11 +33,11 @@ pub(super) struct Doomed {
     consent: Consent,
 }
 
-/// A change in words.
+/// The texts that describe a change.
 pub(super) struct Change {
-    /// What programs call it, done.
+    /// The member's name in JSON.
     pub(super) member: &'static str,
-    /// What people are told, done: the thing's name stands for `{}`.
+    /// The message for people; `{}` is replaced by the thing's name.
     pub(super) done: &'static str,
 }
 
@@ -52,7 +52,7 @@ impl Named {
         &self.name
     }
 
-    /// Makes a change with a new password, which is asked for once the store is open, and says so, and in which store.
+    /// Makes a change with a new password, which it asks for once the store is open. Prints the change and the store.
     pub(super) fn change_with<E: Display>(
         &self,
         password: &PasswordSource,
@@ -68,7 +68,7 @@ impl Named {
         )
     }
 
-    /// Makes a change whose outcome says in which words it is told, and in which store.
+    /// Makes a change, and prints the message that it returns and the store.
     pub(super) fn change_telling<'a, E: Display>(
         &self,
         change: impl AsyncFnOnce(&Service, &str, &CommandLine) -> Result<&'a Change, E>,
@@ -79,7 +79,7 @@ impl Named {
         )
     }
 
-    /// Makes a change with what the person at the terminal is asked for once the store is known, if that is still wanted then.
+    /// Opens the store, asks the person at the terminal, and makes the change with the answer.
     fn change_if<'a, A, E: Display>(
         &self,
         wanted: impl FnOnce(&str) -> Result<A, Failure>,
@@ -102,7 +102,7 @@ impl Doomed {
         self.named.name()
     }
 
-    /// Makes a change that is not undone, once the person at the terminal has agreed to it.
+    /// Makes a change that cannot be undone, once the person at the terminal has agreed to it.
     pub(super) fn change<E: Display>(
         &self,
         question: &str,

@@ -18,19 +18,19 @@ use zeroize::Zeroizing;
 use super::{Failure, Outcome};
 use crate::telemetry;
 
-/// Prints a line on standard output. A reader that has seen enough is no failure.
+/// Prints a line on standard output. A closed pipe is not a failure.
 pub(super) fn print(text: &str) -> io::Result<()> {
     print_on(text).map(drop)
 }
 
-/// Prints a line that is worth nothing unless somebody has it: a reader that is gone is a failure.
+/// Prints a line that somebody must receive: a closed pipe is a failure.
 pub(super) fn deliver(text: &str) -> io::Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
-/// Refuses to make a secret that is shown this once, where nobody would see it. A standard output that was closed is
-/// /dev/null by now, which Rust's runtime opens in its place.
+/// Refuses to create a secret that is shown only once if nobody would see it. If standard output was closed, Rust's runtime
+/// has opened /dev/null instead.
 pub(super) fn must_be_seen(secret: &str) -> Outcome {
     if is_null()? {
         let message = format!("standard output is /dev/null: the {secret} would be lost");
@@ -40,7 +40,7 @@ pub(super) fn must_be_seen(secret: &str) -> Outcome {
 }
 
 fn is_null() -> io::Result<bool> {
-    // Without one, nothing can be it.
+    // Without a /dev/null, nothing can be it.
     let Ok(null) = fs::metadata("/dev/null") else {
         return Ok(false);
     };
@@ -48,7 +48,7 @@ fn is_null() -> io::Result<bool> {
     Ok(out.file_type().is_char_device() && out.rdev() == null.rdev())
 }
 
-/// Prints one of many lines on standard output; false once nobody reads any more.
+/// Prints one of many lines on standard output. Returns false once the pipe is closed.
 pub(super) fn print_on(text: &str) -> io::Result<bool> {
     match deliver(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
@@ -56,7 +56,7 @@ pub(super) fn print_on(text: &str) -> io::Result<bool> {
     }
 }
 
-/// A text for a terminal: characters that would steer it, or hide or turn around others, are shown by their number.
+/// Escapes a text for a terminal: control characters, and those that hide or reorder others, are shown by their number.
 pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -68,7 +68,7 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-/// A verdict as a terminal shows it, in green or red; as it is, for anything else and for whoever wants no colours
+/// Colours a verdict green or red for a terminal. Returns it unchanged for other outputs and if colours are off
 /// (https://no-color.org).
 pub(super) fn coloured(verdict: &str, good: bool, is_terminal: bool) -> String {
     let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -84,7 +84,7 @@ pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string_pretty(document)?)
 }
 
-/// Prints what a command has to say: a document for programs, or a text for people.
+/// Prints a command's result: a document for programs, or a text for people.
 pub(super) fn print_either(json: bool, document: &Value, text: &str) -> Outcome {
     if json {
         print_json(document)?;
@@ -94,9 +94,9 @@ pub(super) fn print_either(json: bool, document: &Value, text: &str) -> Outcome 
     Ok(())
 }
 
-/// Prints a JSON document that holds secrets on standard output, and wipes what it was made in.
+/// Prints a JSON document that contains secrets on standard output, and wipes the buffer.
 pub(super) fn print_secret_json(document: &impl Serialize) -> io::Result<()> {
-    // Measured first: a buffer that grows leaves what it had behind.
+    // Measured first: a buffer that grows leaves its old contents behind.
     let mut length = Length(0);
     serde_json::to_writer_pretty(&mut length, document)?;
     let mut text = Zeroizing::new(Vec::with_capacity(length.0));
@@ -104,7 +104,7 @@ pub(super) fn print_secret_json(document: &impl Serialize) -> io::Result<()> {
     print(str::from_utf8(&text).map_err(io::Error::other)?)
 }
 
-/// Counts the bytes that are written.
+/// A writer that counts bytes.
 struct Length(usize);
 
 impl Write for Length {
@@ -156,24 +156,24 @@ pub(super) async fn print_pages<T>(
     Ok(())
 }
 
-/// Says on standard error why a command ends.
+/// Prints on standard error why a command fails.
 pub(super) fn complain(message: &str) {
     telemetry::complain(message);
 }
 
-/// Says on standard error what is unwise.
+/// Prints a warning on standard error.
 pub(super) fn warn(message: &str) {
     telemetry::tell(Level::WARN, &format!("warning: {message}"));
 }
 
-/// Prints a line on standard error, if there is one.
+/// Prints a line on standard error, if it is open.
 pub(super) fn say(text: &str) {
     telemetry::tell(Level::INFO, text);
 }
 
-/// Prints a question on standard error, on whose line the answer is typed.
+/// Prints a question on standard error, without a line end.
 pub(super) fn ask(question: &str) {
     let mut error = stderr();
-    // Whoever sees no question gives no answer.
+    // Somebody who cannot see the question cannot answer it.
     let _ = write!(error, "{question}").and_then(|()| error.flush());
 }

@@ -1,6 +1,7 @@
-//! `keyproof restore`: a backup made a store again.
+//! `keyproof restore`: creates a store from a backup.
 //!
-//! The backup is read twice: first to its end, so that one that was cut or altered changes nothing, and then into the store.
+//! The backup is read twice: first to its end, so that a truncated or altered one changes nothing, and then into the
+//! store.
 
 use std::{
     fs::File,
@@ -30,11 +31,11 @@ use super::{
 use crate::{config::Config, rfc3339::Rfc3339, store::GivenKeys};
 
 const WHAT_ENDS: &str = "\
-A backup does not know what was spent after it was made. So whatever is good once or until it is ended ends: sessions, tokens, \
-challenges, verification codes, trusted devices and recovery codes; and codes of second factors are refused up to now. What was \
-changed, revoked or removed since is as it was: passwords, second factors, API keys, certificates and users.";
+A backup does not contain what was used or revoked after it was made. So a restore revokes all that can be used: sessions, tokens, \
+challenges, verification codes, trusted devices and recovery codes. Codes of second factors are refused up to now. What was \
+changed, revoked or removed since is restored: check passwords, second factors, API keys, certificates and users.";
 
-/// What may have been changed, revoked or removed since a backup was made, and comes back with it, by its name in JSON.
+/// What may have been changed, revoked or removed since a backup was made and is restored with it, by its name in JSON.
 const AS_THEY_WERE: [&str; 5] = [
     "passwords",
     "second_factors",
@@ -46,9 +47,9 @@ const AS_THEY_WERE: [&str; 5] = [
 #[derive(Args, Debug)]
 #[command(after_help = WHAT_ENDS)]
 pub(super) struct Arguments {
-    /// The backup; - for standard input
+    /// The backup's file; - for standard input
     file: PathBuf,
-    /// End nothing: only for a store that is known to have stopped before the backup was made
+    /// Revoke nothing: only for a store that is known to have stopped before the backup was made
     #[arg(long)]
     unspent: bool,
     #[command(flatten)]
@@ -60,7 +61,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     if arguments.file == Path::new("-") && arguments.passphrase.is_standard_input() {
         return Err(Failure::Usage(
-            "with -, the backup comes from standard input, and the passphrase cannot: leave out --stdin, or name a file"
+            "with -, the backup comes from standard input, so the passphrase cannot: leave out --stdin, or name a file"
                 .to_owned(),
         ));
     }
@@ -76,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     })?;
     let found = config.store.find_keys()?;
     let key = match &found {
-        // If it is none of them, the backup's reader says which it is.
+        // If the key is not among them, the backup's reader reports which one it is.
         Some(keys) => keys.get(head.master_key()).unwrap_or(keys.first()).clone(),
         None => arguments.key_of(&head, &config)?,
     };
@@ -86,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let now = SystemClock.now();
     let restore = |entropy| Restoring::new(now, entropy).of_backup_made_at(head.made_at());
 
-    // To its end, before anything is written.
+    // Read to its end before anything is written.
     let entropy = SystemEntropy::new();
     let mut backup = Backup::read(&mut file, &key)?;
     let mut restoring = restore(&entropy);
@@ -98,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         }
     }
 
-    // Before anything is written, while it can be done otherwise.
+    // Before anything is written, while there is a choice.
     arguments.warn_of_clocks(&head, now);
     block_on(async {
         let engine = config.store.open_to_fill().await?;
@@ -113,7 +114,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             }
             let from = format!("the backup {}", head.name());
             let mut fill = Fill::begin(&*engine, &entropy, &from).await?;
-            // Only now: a restore that is refused writes no key.
+            // Only now: a refused restore must not write a key.
             if found.is_none() {
                 fill = keep_keys_of(fill, &key.clone().into(), &config).await?;
             }
@@ -136,7 +137,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 impl Arguments {
-    /// The next record as it is to be.
+    /// Returns the next record as it is to be restored.
     fn next(
         &self,
         backup: &mut Backup<'_>,
@@ -153,7 +154,7 @@ impl Arguments {
         Ok(None)
     }
 
-    /// For the audit trail.
+    /// Returns the detail for the audit trail.
     fn detail(&self, head: &BackupHead) -> String {
         let ended = if self.unspent {
             "nothing ended"
@@ -163,16 +164,16 @@ impl Arguments {
         format!("from a backup of {}: {ended}", Rfc3339(head.made_at()))
     }
 
-    /// The master key that goes along with the backup.
+    /// Returns the master key that the backup contains.
     fn key_of(&self, head: &BackupHead, config: &Config) -> Result<MasterKey, Failure> {
         if !head.has_key() {
             let place = config.store.key_file();
             let place = place.map_or_else(
-                || format!("where the key of {} is looked for", config.store),
+                || format!("where {} looks for its key", config.store),
                 |file| format!("at {}", file.display()),
             );
             return Err(Failure::Usage(format!(
-                "the backup was made under master key {}, which does not go along with it: put that {place}, or name its file \
+                "the backup was made under master key {}, which it does not contain: put that {place}, or name its file \
                  (--master-key FILE)",
                 head.master_key(),
             )));
@@ -183,7 +184,7 @@ impl Arguments {
         Ok(head.open_key(passphrase.as_bytes())?)
     }
 
-    /// Says that a clock is wrong, if the backup is of a time that is yet to come, and what that does to codes.
+    /// Warns that a clock is wrong if the backup is from the future, and of the consequence for codes.
     fn warn_of_clocks(&self, head: &BackupHead, now: Timestamp) {
         if ahead(head, now) == 0 {
             return;
@@ -198,7 +199,7 @@ impl Arguments {
             )
         };
         output::warn(&format!(
-            "the backup is of a time that is yet to come: one of two clocks is wrong, this machine's or that of where it was \
+            "the backup is from the future: the clock of this machine is wrong, or that of the machine where it was \
              made{consequence}"
         ));
     }
@@ -242,39 +243,41 @@ impl Arguments {
             }
         ))?;
         if self.unspent {
-            output::print("nothing ended: what was spent since the backup was made is good again")?;
+            output::print(
+                "nothing was revoked: what was used since the backup was made can be used again",
+            )?;
             return Ok(());
         }
         for (ended, count) in restoring.ended() {
             output::print(&format!("ended {count:>6}  {ended}"))?;
         }
         output::print(
-            "what was changed, revoked, removed or suspended since then is as it was: look through passwords, second factors, \
+            "what was changed, revoked, removed or suspended since then is undone: check passwords, second factors, \
              API keys, certificates and users",
         )?;
         Ok(())
     }
 }
 
-/// By how many seconds the backup is of a time that is yet to come; 0 if it is not.
+/// Returns by how many seconds the backup is from the future; 0 if it is not.
 fn ahead(head: &BackupHead, now: Timestamp) -> u64 {
     head.made_at().saturating_since(now).as_secs()
 }
 
-/// Refuses a store that would not open: between two steps of a rotation some of it is under an older key still.
+/// Refuses a store that could not be opened: during a rotation, some records are still under an older key.
 fn must_have(needed: &[KeyId], given: &[KeyId]) -> Outcome {
     if needed.iter().all(|id| given.contains(id)) {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "what is in the backup is under master keys {}, and {} would be given: add the others to the key file \
+        "the backup's records are under master keys {}, but only {} would be available: add the others to the key file \
          (store.master_key, --master-key FILE)",
         listed(needed),
         listed(given)
     )))
 }
 
-/// The backup as a file that can be read twice.
+/// Opens the backup as a file that can be read twice.
 fn open(path: &Path) -> Result<File, Failure> {
     let unusable = |error: io::Error| unusable(path, &error);
     if path == Path::new("-") {
@@ -288,12 +291,13 @@ fn open(path: &Path) -> Result<File, Failure> {
     if kind.is_fifo() {
         return Ok(spooled(&mut file)?);
     }
-    // Whatever else can be read from there.
+    // Any other file that can be read again.
     file.stream_position().map_err(unusable)?;
     Ok(file)
 }
 
-/// What can be read once, as a file without a name, which is gone with this process; it is encrypted as it comes.
+/// Copies what can be read only once into a file without a name, which disappears with this process. A backup is
+/// encrypted.
 fn spooled(input: &mut impl Read) -> io::Result<File> {
     let mut file = tempfile::tempfile()?;
     io::copy(input, &mut file)?;
@@ -301,7 +305,7 @@ fn spooled(input: &mut impl Read) -> io::Result<File> {
     Ok(file)
 }
 
-/// A backup from its first record on.
+/// A backup, positioned at its first record.
 struct Backup<'f>(BackupReader<BufReader<&'f File>>);
 
 impl<'f> Backup<'f> {
@@ -322,10 +326,10 @@ impl From<BackupError> for Failure {
             | BackupError::Malformed { .. }
             | BackupError::OutOfOrder { .. }
             | BackupError::Trailing { .. } => {
-                "nothing was restored: take another copy of it, or another backup"
+                "nothing was restored: use another copy of it, or another backup"
             }
             BackupError::MasterKey { .. } => {
-                "give the file that has it (store.master_key, --master-key FILE)"
+                "name the file that has it (store.master_key, --master-key FILE)"
             }
             BackupError::NewerFormat { .. } => {
                 "restore with the release that made it, or a later one"
@@ -340,17 +344,17 @@ impl From<FillError> for Failure {
     fn from(error: FillError) -> Self {
         let remedy = match error {
             FillError::NotEmpty => {
-                "name another; or end what uses it, and move its files away (of a database: make another, and `keyproof migrate` it)"
+                "name another; or end what uses it, and move its files away (for a database: create and `keyproof migrate` another)"
             }
             FillError::Other { .. } => {
-                "end that by the same command, or fill another, which is empty; only that, if a step of `keyproof keys rotate` \
-                 was taken since a copy was begun"
+                "complete that by running the same command again, or fill another, empty store; only the latter if a step of \
+                 `keyproof keys rotate` was made since a copy was begun"
             }
             FillError::Overtaken => {
-                "let that end; if it does not, end it and do this again, which goes on from there"
+                "let that end; if it does not, stop it and run this again, which continues from there"
             }
             FillError::Commit(CommitError::Conflict { .. }) | FillError::Differs { .. } => {
-                "end whatever else uses it, and do this again, which goes on from there"
+                "stop whatever else uses it, and run this again, which continues from there"
             }
             _ => return Self::refused(error),
         };
@@ -358,7 +362,7 @@ impl From<FillError> for Failure {
     }
 }
 
-/// A duration as people say it, cut to its two largest units.
+/// Formats a duration, truncated to its two largest units.
 fn words(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

@@ -24,19 +24,19 @@ use crate::{
     telemetry,
 };
 
-/// The work is short and waits on the store: more threads would only cost memory.
+/// Requests are short and wait for the store, so more threads would only cost memory.
 const MAX_WORKERS: usize = 4;
 
-/// How long the store may take to end what it is committing, after the drain: with that drain's default, half of what
-/// supervisors leave a process before they kill it.
+/// How long the store may take to complete its commits after the drain. With the default drain this adds up to half of the
+/// time that supervisors wait before they kill a process.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// How long the end may take after the drain: for the store, for whoever still waits for it, and for the last lines of the log.
+/// How long shutting down may take after the drain: for the store, for threads that wait for it, and for the last log lines.
 const AFTER_DRAIN: Duration = CLOSING
     .saturating_mul(2)
     .saturating_add(telemetry::LAST_LINES);
 
-/// How long after the order to stop another one is the same.
+/// A second signal to stop within this time is treated as the first one repeated.
 const ECHO: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     raise_descriptor_limit();
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve(config));
-    // Whoever still waits for a store in a thread of its own is not waited for either.
+    // Threads that still wait for a store are not waited for either.
     runtime.shutdown_timeout(CLOSING);
     telemetry::flush();
     outcome
@@ -74,7 +74,7 @@ async fn serve(config: Arc<Config>) -> Outcome {
     let mut signals = Signals::listen()?;
     let (server, opened) = tokio::select! {
         started = start(config) => started?,
-        // A migration that is interrupted leaves a schema that the next one goes on from.
+        // The next migration continues from the schema that an interrupted one leaves.
         () = signals.stop() => {
             info!("stopped before it was ready");
             return Ok(());
@@ -112,12 +112,12 @@ async fn serve(config: Arc<Config>) -> Outcome {
     Ok(())
 }
 
-/// The server, and the store that it has.
+/// Starts the server, and returns it with its store.
 async fn start(config: Arc<Config>) -> Result<(Server, Store), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     if config.settings.store.migrate {
-        // A migration is not undone, so nobody makes one who could not serve.
+        // A migration cannot be undone, so it is not made if the server could not start afterwards.
         config.store.check()?;
         let migration = config.store.migrate(&*entropy).await?;
         let store = config.store.to_string();
@@ -128,11 +128,11 @@ async fn start(config: Arc<Config>) -> Result<(Server, Store), Failure> {
     Ok((server, opened))
 }
 
-/// Answers what is under way, then lets go of the store: a database that has come to a halt is not waited for.
+/// Completes open requests, then closes the store. Does not wait for a database that hangs.
 async fn end(server: Server, store: &Store) {
     server.drain().await;
     if timeout(CLOSING, store.close()).await.is_err() {
-        warn!("a commit is still under way: whether it is made is up to the store");
+        warn!("a commit is still under way: the store may or may not complete it");
     }
 }
 
@@ -153,21 +153,21 @@ impl From<StartError> for Failure {
     }
 }
 
-/// What to do about an address that cannot be listened on.
+/// Returns the remedy for an address that cannot be listened on.
 const fn unbound(why: ErrorKind) -> Option<&'static str> {
     match why {
         ErrorKind::AddrInUse => Some(
-            "another process listens there (ss -ltnp says which): end that, or listen elsewhere",
+            "another process listens there (ss -ltnp shows which): end it, or listen elsewhere",
         ),
         ErrorKind::AddrNotAvailable => Some("this machine does not have that address (ip addr)"),
         ErrorKind::PermissionDenied => Some(
-            "ports below 1024 take a privilege (AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit), or a socket of systemd's",
+            "ports below 1024 need a privilege (AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit), or a socket from systemd",
         ),
         _ => None,
     }
 }
 
-/// What an operator asks of a running server.
+/// A signal from the operator to a running server.
 enum Request {
     /// SIGHUP
     Reload,
@@ -198,20 +198,20 @@ impl Signals {
         }
     }
 
-    /// The next order to stop.
+    /// Waits for the next signal to stop.
     async fn stop(&mut self) {
         while !matches!(self.next().await, Request::Stop) {}
     }
 
-    /// A second order to stop. One that comes right after the first is the first again: a wrapper such as timeout(1)
-    /// sends it to the process and to its group.
+    /// Waits for a second signal to stop. One right after the first is ignored: a wrapper such as timeout(1)
+    /// sends the signal to the process and to its group.
     async fn stop_at_once(&mut self) {
         let second = Instant::now() + ECHO;
         while !matches!(self.next().await, Request::Stop) || Instant::now() < second {}
     }
 }
 
-/// Each connection is a descriptor, and the usual soft limit is a small part of `http.max_connections`.
+/// Raises the limit of descriptors. Each connection needs one, and the usual soft limit is far below `http.max_connections`.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -219,6 +219,6 @@ fn raise_descriptor_limit() {
         current: limit.maximum,
         ..limit
     };
-    // Where that is not allowed, `accept` waits when the descriptors are used up.
+    // If that is not allowed, `accept` waits when the descriptors are used up.
     let _ = setrlimit(Resource::Nofile, raised);
 }

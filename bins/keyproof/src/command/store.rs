@@ -1,4 +1,4 @@
-//! `keyproof store copy`: a whole store in another engine, to the byte.
+//! `keyproof store copy`: copies a whole store to another engine, byte for byte.
 
 use clap::{Args, Subcommand};
 use keyproof_service::Action;
@@ -18,10 +18,10 @@ use super::{
 use crate::{config::Config, store::GivenKeys};
 
 const WHAT_IS_COPIED: &str = "\
-Every record is copied with its version, so that entity tags and what guards against a second use stay as they are, and the \
-master key stays the same. What was begun goes on where it was. A store that is in use goes on meanwhile: the copy is of one \
-moment, and what is written after it is not in it. With --move, servers on FROM answer 503 once most is copied, the rest is \
-copied then, and FROM is never served again.";
+Every record is copied with its version, so entity tags and protection against replays remain valid; the master key stays the \
+same, too. Open sessions and challenges continue in the copy. FROM may be in use meanwhile: the copy is a snapshot of one moment, \
+and later changes are not in it. With --move, servers on FROM answer 503 once most is copied; then the rest is \
+copied, and FROM is never served again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -32,12 +32,12 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = WHAT_IS_COPIED)]
 pub(super) struct Arguments {
-    /// The store: sqlite:PATH, postgres://…, or config:FILE for that of another configuration file, so that no password is seen
-    /// among the arguments
+    /// The store: sqlite:PATH, postgres://…, or config:FILE for the store of another configuration file, so that no password
+    /// is visible in the arguments
     from: String,
-    /// The empty store to fill, or one that an interrupted copy of FROM has begun to fill; named as FROM is
+    /// The empty store to fill, or one that an interrupted copy of FROM has begun to fill; named like FROM
     to: String,
-    /// Stop every server from using FROM, for good, so that the copy misses nothing
+    /// Stop every server from using FROM, permanently, so that the copy misses nothing
     #[arg(long = "move")]
     is_move: bool,
     #[command(flatten)]
@@ -100,14 +100,14 @@ impl Arguments {
             "moved": self.is_move,
         });
         let outcome = if was_complete {
-            format!("{to} had all {records} records of {from} already, byte for byte")
+            format!("{to} already had all {records} records of {from}, byte for byte")
         } else {
             format!(
-                "copied {records} records from {from} to {to} and compared them; {written} times one had to be written"
+                "copied {records} records from {from} to {to} with {written} writes, and compared them"
             )
         };
         let notice = if self.is_move {
-            format!("{from} is served no more: serve {to}")
+            format!("{from} is no longer served: serve {to}")
         } else {
             format!("what is written to {from} from now on is not in the copy")
         };
@@ -115,16 +115,16 @@ impl Arguments {
     }
 }
 
-/// What came of a copy.
+/// The result of a copy.
 struct Copied {
     records: u64,
-    /// How often one had to be written.
+    /// The number of writes.
     written: u64,
-    /// Whether the copy was a store already, with all records.
+    /// Whether the copy was already complete before.
     was_complete: bool,
 }
 
-/// Copies what is there; with `is_move` a second time, once nothing is written any more.
+/// Copies a store. With `is_move`, fences it and copies again what was written meanwhile.
 async fn copy(
     source: &Store,
     from: &Config,
@@ -144,7 +144,7 @@ async fn copy(
     .await
 }
 
-/// Ends a move that was interrupted when nothing was written any more.
+/// Completes a move that was interrupted after the store was fenced.
 async fn end_move(
     found: Box<dyn EngineSnapshot>,
     from: &Config,
@@ -154,29 +154,29 @@ async fn end_move(
     let missing = missing_keys(&mut *rest, from, to).await?;
     let complete = complete_copy(&mut *rest, from, to).await?;
     let what_this_does = if complete.is_some() {
-        format!("and {} has all that it had then", to.store)
+        format!("and {} has all its records", to.store)
     } else {
-        "which this ends".to_owned()
+        "which is completed now".to_owned()
     };
     output::say(&format!(
-        "{} was fenced by a move before, {what_this_does}: let no other copy of it serve",
+        "{} was fenced by an earlier move, {what_this_does}: do not serve any other copy of it",
         from.store
     ));
     let Some(copied) = complete else {
         return into(to, rest, missing, async || Ok(None)).await;
     };
-    // Only now: a move that is refused writes no key.
+    // Only now: a refused move must not write a key.
     if let Some(keys) = missing {
         keep_keys(&keys, to)?;
     }
     Ok(copied)
 }
 
-/// What `to` has, if it is a store already and has all that the fenced store had, and nothing else: then at most the event of the
-/// move is missing. `None` if it is not, or not yet, a store that is called the same.
+/// Returns the tally of `to` if it is already a store with exactly the records of the fenced store, so that at most the
+/// event of the move is missing. Returns `None` if it is not (or not yet) a store with the same identity.
 ///
-/// Copies are called the same as what they were made of, and have its audit trail. So of one that has anything else nothing says
-/// whether it misses something: it may be a copy of an earlier moment.
+/// Copies have the identity and the audit trail of their original. So if a copy has any other records, it cannot be
+/// determined whether it misses some: it may be a copy of an earlier moment.
 async fn complete_copy(
     rest: &mut dyn EngineSnapshot,
     from: &Config,
@@ -198,8 +198,8 @@ async fn complete_copy(
     };
     if tally(rest).await? != there {
         return Err(Failure::Refused(format!(
-            "{to} has other records than {from} had when it was fenced: it may be what {from} was moved to, changed since, or a \
-             copy that misses some of them, and nothing here says which; nothing was changed",
+            "{to} has other records than {from} had when it was fenced: it may be the store that {from} was moved to, changed \
+             since, or a copy that misses some of them, which cannot be determined; nothing was changed",
             from = from.store,
             to = to.store
         )));
@@ -211,8 +211,8 @@ async fn complete_copy(
     }))
 }
 
-/// Fills a store from a snapshot, and from another one if there is more to come. The keys that are missing are written once
-/// nothing refuses it.
+/// Fills a store from a snapshot, and then from the one that `more` returns. Missing keys are written once nothing can
+/// refuse the copy any more.
 async fn into(
     to: &Config,
     mut snapshot: Box<dyn EngineSnapshot>,
@@ -254,19 +254,19 @@ async fn put(
     fill.put(next, |_| ()).await
 }
 
-/// Where the record is by which a store knows its master keys.
+/// The key of the record that identifies a store's master keys.
 fn identity_key() -> Key {
     Key::new("$store", ["master_key"])
 }
 
-/// Whether a store was filled to its end from one that is named so: until then another record has its place.
+/// Whether a store is completely filled and has this identity. Until then another record is in that place.
 pub(super) async fn is_filled(engine: &dyn Engine, identity: Version) -> Result<bool, Failure> {
     let rows = engine.get_many(&[identity_key()], Timestamp::EPOCH).await;
     let row = rows.map_err(Failure::refused)?.pop().flatten();
     Ok(row.is_some_and(|row| row.version == identity))
 }
 
-/// All records but that one, as [`Fill`] counts them.
+/// Counts all records except the identity, as [`Fill`] does.
 async fn tally(snapshot: &mut dyn EngineSnapshot) -> Result<Tally, Failure> {
     let identity = identity_key();
     let (mut counting, mut last) = (Counting::new(), None);
@@ -283,7 +283,7 @@ async fn tally(snapshot: &mut dyn EngineSnapshot) -> Result<Tally, Failure> {
     }
 }
 
-/// What names a store: the version of the record by which it knows its master keys.
+/// Returns the identity of a store: the version of the record with its master keys.
 async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure> {
     let place = identity_key();
     let mut last = None;
@@ -294,26 +294,26 @@ async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure>
             Some((key, row)) if key == place => return Ok(row.version),
             Some((key, _)) if key < place => last = Some(key),
             _ => {
-                let message = "the store that is copied does not say under which master key it is";
+                let message = "the store to copy does not name its master key";
                 return Err(Failure::Refused(message.to_owned()));
             }
         }
     }
 }
 
-/// The master keys that are to be written where those of the copy are looked for; `None` if it has them there.
+/// Returns the master keys that must be written to the copy's key file; `None` if it already has them.
 async fn missing_keys(
     snapshot: &mut dyn EngineSnapshot,
     from: &Config,
     to: &Config,
 ) -> Result<Option<GivenKeys>, Failure> {
-    // Some of it may be under an older key still.
+    // Some records may still be under an older key.
     let needed = Rotation::at(snapshot).await?.needed();
     match to.store.find_keys()? {
         None => {
             let keys = from.store.find_keys()?.ok_or_else(|| {
                 Failure::Usage(format!(
-                    "there is no master key of {}, which its copy needs",
+                    "the copy needs the master key of {}, which is missing",
                     from.store
                 ))
             })?;
@@ -322,7 +322,7 @@ async fn missing_keys(
         }
         Some(given) if needed.iter().any(|id| given.get(*id).is_none()) => {
             Err(Failure::Usage(format!(
-                "{} is under master key {}, and {} would be under {}: a copy keeps its key",
+                "{} is under master key {}, and {} would be under {}: a copy keeps the master key",
                 from.store,
                 listed(&needed),
                 to.store,
@@ -333,8 +333,8 @@ async fn missing_keys(
     }
 }
 
-/// Keeps the master keys of what a store is being filled with, before any record: none is there that no key opens. Where they
-/// cannot be kept, the store is left as it was, or nothing else could fill it.
+/// Writes the master keys before the store gets any record, so that it never has one that no key opens. If they cannot
+/// be written, withdraws from the store, because otherwise nothing else could fill it.
 pub(super) async fn keep_keys_of<'e>(
     fill: Fill<'e>,
     keys: &GivenKeys,
@@ -345,14 +345,14 @@ pub(super) async fn keep_keys_of<'e>(
     };
     if let Err(error) = fill.withdraw().await {
         output::warn(&format!(
-            "{} still says that it is being filled: {error}",
+            "{} is still marked as being filled: {error}",
             to.store
         ));
     }
     Err(refused)
 }
 
-/// Keeps the master keys where those of the copy are looked for.
+/// Writes the master keys to the copy's key file.
 fn keep_keys(keys: &GivenKeys, to: &Config) -> Outcome {
     let path = to.store.keep_keys(keys)?;
     output::say(&format!("wrote the master key to {}", path.display()));

@@ -1,4 +1,4 @@
-//! The person at the command line: who they are, and the secrets that they type.
+//! The person at the command line: their identity, and the secrets that they type.
 
 use std::{
     env,
@@ -28,10 +28,10 @@ use zeroize::Zeroizing;
 
 use super::{Failure, Outcome, output, with_store::runtime};
 
-/// The longest line that is read as a password, in bytes; longer ones are refused later, by their length.
+/// The longest line that is read as a password, in bytes. Longer ones are refused later because of their length.
 const MAX_LINE: u16 = 8 * 1024;
 
-/// Where a password comes from. Never from an argument: those are seen by everyone on the machine.
+/// Where a password comes from. Never from an argument: everyone on the machine can see those.
 #[derive(Args, Debug)]
 pub(super) struct PasswordSource {
     /// Read the password from the first line of standard input
@@ -40,7 +40,7 @@ pub(super) struct PasswordSource {
 }
 
 impl PasswordSource {
-    /// Reads a new one, or asks for it twice.
+    /// Reads a new one from standard input, or asks for it twice.
     pub(super) fn read_new(&self) -> Result<Zeroizing<String>, Failure> {
         read_new(self.stdin, "password", "Password: ", |password| {
             check_new_password(password).map_err(Failure::refused)
@@ -48,7 +48,7 @@ impl PasswordSource {
     }
 }
 
-/// Where the passphrase comes from under which a master key goes along with a backup.
+/// Where the passphrase comes from that encrypts a master key in a backup.
 #[derive(Args, Debug)]
 pub(super) struct PassphraseSource {
     /// Read the passphrase from the first line of standard input
@@ -57,10 +57,10 @@ pub(super) struct PassphraseSource {
 }
 
 impl PassphraseSource {
-    /// The fewest characters of a new one.
+    /// The minimum number of characters of a new one.
     const SHORTEST: usize = 8;
 
-    /// Reads a new one, or asks for it twice.
+    /// Reads a new one from standard input, or asks for it twice.
     pub(super) fn read_new(&self) -> Result<Zeroizing<String>, Failure> {
         let prompt = "Passphrase for the master key: ";
         read_new(self.stdin, "passphrase", prompt, |passphrase| {
@@ -72,18 +72,18 @@ impl PassphraseSource {
         })
     }
 
-    /// Reads it, or asks for it.
+    /// Reads it from standard input, or asks for it.
     pub(super) fn read(&self, prompt: &str) -> Result<Zeroizing<String>, Failure> {
         read(self.stdin, "passphrase", prompt)
     }
 
-    /// Whether nothing else can be read from standard input.
+    /// Whether it is read from standard input, so that nothing else can be.
     pub(super) fn is_standard_input(&self) -> bool {
         self.stdin
     }
 }
 
-/// Reads a secret from standard input, or asks for it twice: the second time only if it can be one.
+/// Reads a secret from standard input, or asks for it twice: the second time only if the first was valid.
 fn read_new(
     from_stdin: bool,
     what: &str,
@@ -111,13 +111,13 @@ fn read(from_stdin: bool, what: &str, prompt: &str) -> Result<Zeroizing<String>,
     Ok(ask(prompt)?)
 }
 
-/// The terminal as it was before somebody was asked at it, as long as they are. Whoever has this changes the terminal.
+/// The terminal's modes before a prompt, while one is open. Only the holder of this lock changes the terminal.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Asks at the terminal, which shows nothing of the answer, and is as it was however that ends.
+/// Asks at the terminal without echoing the answer. The terminal's modes are restored in any case.
 fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
     restore_on_signals()?;
-    // Of a terminal that is not its own to change, `rpassword` leaves the modes alone.
+    // `rpassword` does not change the modes of a terminal that it did not open itself.
     let reading = ConfigBuilder::new().input_reader(terminal()?);
     let config = reading.output_writer(terminal()?).build();
     hide()?;
@@ -129,7 +129,7 @@ fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
     typed
 }
 
-/// Has the terminal show nothing of what is typed, and hand on each key, Ctrl-C too, until it is as it was.
+/// Turns off the terminal's echo, and makes it pass on each key, including Ctrl-C, until [`restore`].
 fn hide() -> io::Result<()> {
     let mut before = before_it();
     let terminal = terminal()?;
@@ -144,10 +144,10 @@ fn hide() -> io::Result<()> {
     Ok(())
 }
 
-/// Has the terminal be as it was, at the start of a line, if somebody is asked.
+/// Restores the terminal and starts a new line, if a prompt is open.
 fn restore(before: &mut Option<Termios>) {
     if let (Some(before), Ok(mut terminal)) = (before.take(), terminal()) {
-        // Who is asked no more has nothing to be told of a failure.
+        // The prompt is over, so a failure is not reported.
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
         let _ = writeln!(terminal);
     }
@@ -161,8 +161,8 @@ fn before_it() -> MutexGuard<'static, Option<Termios>> {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on, has a thread end the program when a signal asks for that, once the terminal is as it was. By itself the
-/// program would end at once, and leave a shell that shows nothing of what is typed.
+/// Starts a thread that ends the program on a signal, once it has restored the terminal. Without it, the program would end
+/// at once, and leave a shell without echo.
 fn restore_on_signals() -> io::Result<()> {
     static RESTORES: AtomicBool = AtomicBool::new(false);
     if RESTORES.swap(true, Ordering::SeqCst) {
@@ -187,24 +187,24 @@ fn end_on_signal(runtime: &Runtime, interrupt: &mut Signal, terminate: &mut Sign
             _ = terminate.recv() => SignalKind::terminate(),
         }
     });
-    // Held to the end, so that the terminal is not changed once more.
+    // Locked to the end, so that the terminal is not changed again.
     let mut before = before_it();
     restore(&mut before);
     end_by(by)
 }
 
-/// Ends the program by a signal, as whoever has started it would see it end by itself: a loop of a shell ends with it.
+/// Ends the program by a signal, so that its parent sees that: a shell's loop then ends, too.
 fn end_by(signal: SignalKind) -> ! {
     let number = signal.as_raw_value();
-    // A signal that was listened to is ignored from then on, but not by what this process becomes.
-    // Nor does it end the first process of a container.
+    // This process ignores the signals that it has listened to, but the shell that replaces it does not.
+    // A signal does not end the first process of a container: the shell then exits with this code.
     let script = format!("kill -{number} $$; exit {}", 128 + number);
     let _ = Command::new("/bin/sh").args(["-c", &script]).exec();
-    // There is no shell: so shells themselves tell of a signal.
+    // There is no shell. This is the exit code with which shells report a signal.
     process::exit(128 + number)
 }
 
-/// Whether the person at the terminal means what cannot be undone.
+/// Whether the person at the terminal confirms what cannot be undone.
 #[derive(Args, Debug)]
 pub(super) struct Consent {
     /// Do not ask
@@ -213,7 +213,7 @@ pub(super) struct Consent {
 }
 
 impl Consent {
-    /// Asks, if there is a terminal to ask at; a script that has none means what it says.
+    /// Asks, if there is a terminal; a script without one has consented.
     pub(super) fn given(&self, question: &str) -> Result<(), Failure> {
         if self.yes || !stdin().is_terminal() {
             return Ok(());
@@ -226,9 +226,9 @@ impl Consent {
     }
 }
 
-/// The first line, without its line end.
+/// Reads the first line, without its line end.
 fn first_line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
-    // The one buffer is large enough from the start, so that no copy of the password is left behind.
+    // The buffer is large enough from the start, so that it leaves no copy of the password behind by growing.
     let mut line = Zeroizing::new(String::with_capacity(MAX_LINE.into()));
     input.take(MAX_LINE.into()).read_line(&mut line)?;
     let end = line.trim_end_matches('\n').trim_end_matches('\r').len();
@@ -236,7 +236,7 @@ fn first_line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
     Ok(line)
 }
 
-/// Whoever runs this command, as what they may do.
+/// Returns the person who runs this command, with their permissions.
 pub(super) fn command_line() -> CommandLine {
     let name = ["LOGNAME", "USER"]
         .iter()
@@ -246,7 +246,7 @@ pub(super) fn command_line() -> CommandLine {
     CommandLine::of(user)
 }
 
-/// The same, for the audit trail.
+/// Returns the same, for the audit trail.
 pub(super) fn origin() -> Origin {
     command_line().origin().clone()
 }

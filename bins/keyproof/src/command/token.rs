@@ -21,11 +21,11 @@ use crate::rfc3339::Rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make a token; it is shown this once
+    /// Create a token, which is shown only once
     Create(CreateArguments),
-    /// List the tokens that are valid
+    /// List the valid tokens
     List(StoreArguments),
-    /// End a token
+    /// Revoke a token
     Revoke(RevokeArguments),
 }
 
@@ -35,13 +35,13 @@ pub(super) struct CreateArguments {
     /// tpm-station, users[:ORGANISATION]; with `-read` behind audit, instances, status or users for reading alone
     #[arg(long, value_name = "SCOPE", num_args = 1.., required = true)]
     scope: Vec<OperatorScope>,
-    /// Whose it is
+    /// The token's owner
     #[arg(long, value_name = "NAME", default_value = "operator")]
     subject: String,
-    /// How long it is valid: 8h, 30d, forever
+    /// How long it is valid, such as 8h, 30d or forever
     #[arg(long, default_value = "8h")]
     lifetime: Lifetime,
-    /// Print the token alone
+    /// Print only the token
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
     #[command(flatten)]
@@ -69,7 +69,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
     for scope in &arguments.scope {
         if let Some(reading) = for_reading(scope) {
             output::warn(&printable(&format!(
-                "{scope} is for changes, in what has this very name; for reading alone it is {reading}"
+                "{scope} allows changes, to what has exactly this name; the scope for reading alone is {reading}"
             )));
         }
     }
@@ -86,19 +86,19 @@ fn create(arguments: &CreateArguments) -> Outcome {
         let Err(error) = output::deliver(&text) else {
             return Ok(());
         };
-        // A token that nobody has seen is nobody's, and would be valid all the same.
+        // Nobody has this token, but it would remain valid.
         let id = &issued.token.id;
         let revoked = service.access.revoke(id, &terminal::command_line()).await;
         Err(Failure::Refused(match revoked {
             Ok(()) => format!("the token could not be printed, so it was revoked: {error}"),
             Err(why) => format!(
-                "the token could not be printed ({error}) nor revoked ({why}): revoke {id} by hand"
+                "the token could not be printed ({error}) and not revoked ({why}): run keyproof token revoke {id}"
             ),
         }))
     })
 }
 
-/// The scope that somebody may have meant who wrote the suffix for reading alone behind the name.
+/// Returns the scope that was probably meant if the name ends in the suffix for reading alone.
 fn for_reading(scope: &OperatorScope) -> Option<OperatorScope> {
     let meant = |name: &str| {
         let name = name.strip_suffix("-read")?;
@@ -116,7 +116,7 @@ fn for_reading(scope: &OperatorScope) -> Option<OperatorScope> {
 }
 
 impl CreateArguments {
-    /// What is shown of a new token, in one piece.
+    /// Returns all that is printed of a new token.
     fn words(
         &self,
         issued: &IssuedOperatorToken,
@@ -184,7 +184,7 @@ fn revoke(arguments: &RevokeArguments) -> Outcome {
 /// A token in JSON.
 #[derive(Serialize)]
 struct Document<'a> {
-    /// Its text, if it is new.
+    /// The token itself, if it is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     id: &'a str,

@@ -21,17 +21,17 @@ use crate::rfc3339::Rfc3339;
 pub(super) enum Command {
     /// Let a suspended user log in again
     Activate(Named),
-    /// Make an account, with a password
+    /// Add a user's account, with a password
     Add(AddArguments),
-    /// List the users, those of one organisation together
+    /// List the users, grouped by organisation
     List(StoreArguments),
-    /// Remove an account with its keys, devices and tokens, those of applications too
+    /// Remove an account with its keys, devices and tokens, including application tokens
     Remove(RemoveArguments),
-    /// Set a user's password; their tokens and trusted devices end, application tokens for good
+    /// Set a user's password, and revoke their tokens, application tokens and trusted devices
     SetPassword(PasswordArguments),
-    /// Keep a user from logging in; their tokens and trusted devices end, application tokens for good
+    /// Keep a user from logging in, and revoke their tokens, application tokens and trusted devices
     Suspend(Named),
-    /// A user's application tokens
+    /// List or revoke a user's application tokens
     Tokens(TokensArguments),
     /// Lift a user's lock
     Unlock(Named),
@@ -41,7 +41,7 @@ pub(super) enum Command {
 pub(super) struct AddArguments {
     #[command(flatten)]
     user: Named,
-    /// The organisation, by name; made if it is new
+    /// The organisation's name; a new one is created
     #[arg(long, value_name = "ORG")]
     organisation: String,
     /// User, Observer, Administrator or SuperAdmin
@@ -55,7 +55,7 @@ pub(super) struct AddArguments {
 pub(super) struct RemoveArguments {
     #[command(flatten)]
     user: Doomed,
-    /// Also forget the name, even if the user was removed before: the audit trail then shows a number in its place
+    /// Also forget the name, even if the user is already removed: the audit trail then shows a number instead
     #[arg(long)]
     forget: bool,
 }
@@ -90,12 +90,12 @@ const FORGOTTEN: Change = Change {
 
 const PASSWORD_SET: Change = Change {
     member: "password_set",
-    done: "set the password of the user {}; their tokens, those of applications too, and trusted devices have ended",
+    done: "set the password of the user {}; their tokens, application tokens and trusted devices are revoked",
 };
 
 const SUSPENDED: Change = Change {
     member: "suspended",
-    done: "suspended the user {}; their tokens, those of applications too, and trusted devices have ended",
+    done: "suspended the user {}; their tokens, application tokens and trusted devices are revoked",
 };
 
 const UNLOCKED: Change = Change {
@@ -105,7 +105,7 @@ const UNLOCKED: Change = Change {
 
 const NO_LOCK: Change = Change {
     member: "unlocked",
-    done: "there was no lock to lift of the user {}",
+    done: "the user {} had no lock to lift",
 };
 
 #[derive(Args, Debug)]
@@ -118,9 +118,9 @@ pub(super) struct TokensArguments {
 
 #[derive(Debug, Subcommand)]
 enum TokensCommand {
-    /// List them
+    /// List the tokens
     List(StoreArguments),
-    /// End one for good
+    /// Revoke a token
     Revoke(RevokeArguments),
 }
 
@@ -266,7 +266,7 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
         let (id, name) = (arguments.id, printable(name));
         let told = match revocation {
             Revocation::Before => {
-                format!("the application token {id} of the user {name} was revoked already")
+                format!("the application token {id} of the user {name} was already revoked")
             }
             Revocation::Now => format!("revoked the application token {id} of the user {name}"),
         };

@@ -1,4 +1,4 @@
-//! Opening the store that flags name: for `serve`, and for commands that work on it beside running servers.
+//! Opens the store that flags name, for `serve` and for commands that work on it while servers run.
 
 use std::{
     io::{self, ErrorKind, stdin},
@@ -29,7 +29,7 @@ use crate::{
     whole_file::folder_of,
 };
 
-/// Runs a command on the use cases of the store that the flags name.
+/// Runs a command with the use cases, on the store that the flags name.
 pub(super) fn with_service(
     flags: &StoreFlags,
     command: impl AsyncFnOnce(Arc<Service>) -> Outcome,
@@ -37,7 +37,7 @@ pub(super) fn with_service(
     with_store(flags, async |service, _| command(service).await)
 }
 
-/// Runs a command on the use cases of the store that the flags name, and tells it the store's name.
+/// Runs a command with the use cases, on the store that the flags name. Passes it the store's name.
 pub(super) fn with_store(
     flags: &StoreFlags,
     command: impl AsyncFnOnce(Arc<Service>, &str) -> Outcome,
@@ -49,7 +49,7 @@ pub(super) fn with_store(
     })
 }
 
-/// Runs a command on the store that the flags name, beneath the use cases, and tells it the configuration.
+/// Runs a command on the store that the flags name, without the use cases. Passes it the configuration.
 pub(super) fn with_records(
     flags: &StoreFlags,
     command: impl AsyncFnOnce(&Store, &Config) -> Outcome,
@@ -58,7 +58,7 @@ pub(super) fn with_records(
     with_records_of(&config, async |store| command(store, &config).await)
 }
 
-/// Runs a command on the configured store, beneath the use cases.
+/// Runs a command on the configured store, without the use cases.
 pub(super) fn with_records_of(
     config: &Config,
     command: impl AsyncFnOnce(&Store) -> Outcome,
@@ -72,8 +72,8 @@ pub(super) fn with_records_of(
     })
 }
 
-/// Opens the configured store, if it is there: one that is not was not meant, and a new one would hold nothing that the
-/// command is about.
+/// Opens the configured store, which must exist: a missing one was named by mistake, and a new one would be empty, so that
+/// the command could do nothing.
 pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
     let entropy = Arc::new(SystemEntropy::new());
     Ok(config
@@ -82,7 +82,7 @@ pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
         .await?)
 }
 
-/// Tells the audit trail what a command has done to a store as a whole.
+/// Writes to the audit trail what a command has done to a store as a whole.
 pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) -> Outcome {
     let audit = Audit::new(store.clone(), Arc::new(SystemClock));
     let told = audit.of_store(action, detail, &origin()).await;
@@ -98,20 +98,20 @@ pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> 
     runtime(&mut Builder::new_current_thread())?.block_on(command)
 }
 
-/// What runs a command, with timers, sockets and signals.
+/// Builds the runtime for a command, with timers, sockets and signals.
 pub(super) fn runtime(builder: &mut Builder) -> io::Result<Runtime> {
-    /// At least as many as the runtime takes at once. It panics where it has got some of them and no more are left.
+    /// At least the number of descriptors that the runtime opens. It panics if they run out midway.
     const DESCRIPTORS: usize = 8;
     let spare = (0..DESCRIPTORS).map(|_| stdin().as_fd().try_clone_to_owned());
     drop(spare.collect::<io::Result<Vec<OwnedFd>>>()?);
     builder.enable_all().build()
 }
 
-/// Refuses a store that only the process has which made it: a command would work on one of its own, and on nothing.
+/// Refuses a store in memory: a command would work on its own empty one.
 pub(super) fn must_be_shared(config: &Config) -> Outcome {
     match config.store.url {
         StoreUrl::Memory => Err(Failure::Usage(
-            "a memory: store lives in the server's own process, where no command reaches it: name another (--store, --config)"
+            "a memory: store exists in the server's own process, where commands cannot reach it: name another (--store, --config)"
                 .to_owned(),
         )),
         StoreUrl::Postgres(_) | StoreUrl::Sqlite(_) => Ok(()),
@@ -132,7 +132,7 @@ impl From<OpenStoreError> for Failure {
     }
 }
 
-/// Whether another try may end otherwise: a supervisor makes one after 1, and none after 2.
+/// Whether a retry may succeed: a supervisor retries after exit code 1, and not after 2.
 fn may_pass(error: &OpenStoreError) -> bool {
     match error {
         OpenStoreError::Directory { source, .. }
@@ -152,11 +152,11 @@ fn may_pass(error: &OpenStoreError) -> bool {
                 ),
                 _,
             ) => false,
-            // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
+            // A file that cannot be used is a wrong configuration; a server that does not respond may do so soon.
             (Some(EngineError::Io { detail }), StoreUrl::Sqlite(path)) => {
                 !is_denied(detail) && obstacle(path).is_none()
             }
-            // A damaged file or a defect is most of what is left, and neither passes by itself.
+            // Most other errors are a damaged file or a defect, and a retry helps with neither.
             (Some(EngineError::Other { .. }), StoreUrl::Sqlite(_)) => false,
             (Some(_), _) => true,
         },
@@ -164,7 +164,7 @@ fn may_pass(error: &OpenStoreError) -> bool {
     }
 }
 
-/// What the engine says, however deep it is in the store's own error.
+/// Returns the engine's error inside the store's error.
 fn of_engine(error: &OpenError) -> Option<&EngineError> {
     match error {
         OpenError::Engine(engine)
@@ -176,12 +176,12 @@ fn of_engine(error: &OpenError) -> Option<&EngineError> {
     }
 }
 
-/// Whether the engine has this of the system's words, which is all that it says.
+/// Whether the engine's error is a denied permission. It contains only the system's message.
 fn is_denied(detail: &str) -> bool {
     detail.contains("Permission denied")
 }
 
-/// What keeps this user from using an embedded store's files, or from making them: if nothing does, that is not what was wrong.
+/// Returns the error that this user gets when using or creating an embedded store's files, if there is one.
 fn obstacle(store: &Path) -> Option<Errno> {
     let folder = access(folder_of(store), Access::WRITE_OK | Access::EXEC_OK);
     let files = files_of_embedded(store);
@@ -192,12 +192,12 @@ fn obstacle(store: &Path) -> Option<Errno> {
     found.chain([folder]).find_map(Result::err)
 }
 
-/// What to do about a store that was not opened, where its error does not say so.
+/// Returns the remedy for a store that could not be opened, unless the error contains it.
 fn remedy(error: &OpenStoreError) -> Option<&'static str> {
-    const KEY_BACK: &str = "put the copy of it there, or name the file that has it (store.master_key, --master-key FILE)";
+    const KEY_BACK: &str = "put your copy of the key there, or name the file that has it (store.master_key, --master-key FILE)";
     match error {
         OpenStoreError::Absent { .. } => Some(
-            "name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof migrate`",
+            "name the right one (--store, --config), or create it with `keyproof serve` or `keyproof migrate`",
         ),
         OpenStoreError::Directory { source, .. }
         | OpenStoreError::MasterKey(MasterKeyError::File { source, .. })
@@ -219,14 +219,14 @@ fn remedy(error: &OpenStoreError) -> Option<&'static str> {
                 Some("run `keyproof migrate`, or serve with --migrate")
             }
             OpenError::NewerSchema { .. } => {
-                Some("run the release that brought it there, or a later one")
+                Some("run the release that migrated it, or a later one")
             }
             OpenError::MasterKey { .. } => {
-                Some("give the file that has it (store.master_key, --master-key FILE)")
+                Some("name the file that has it (store.master_key, --master-key FILE)")
             }
-            OpenError::Foreign { .. } => {
-                Some("name another (store.url, --store); if it was one, restore a backup")
-            }
+            OpenError::Foreign { .. } => Some(
+                "name another (store.url, --store); if this was a store of keyproof, restore a backup",
+            ),
             OpenError::MissingFingerprint => Some(RESTORE),
             other => of_engine(other).and_then(|engine| remedy_of_engine(engine, url)),
         },
@@ -234,23 +234,24 @@ fn remedy(error: &OpenStoreError) -> Option<&'static str> {
     }
 }
 
-/// What to do about a damaged store.
-const RESTORE: &str = "keep it as it is, and restore a backup into another (keyproof restore)";
-/// What to do about a full disk.
-const ROOM: &str = "make room, and try again";
+/// The remedy for a damaged store.
+const RESTORE: &str =
+    "keep it unchanged, and restore a backup into another store (keyproof restore)";
+/// The remedy for a full disk.
+const ROOM: &str = "free some space, and try again";
 
 fn remedy_of_engine(error: &EngineError, url: &StoreUrl) -> Option<&'static str> {
     match (error, url) {
         (EngineError::Corrupt { .. }, _) => Some(RESTORE),
         (EngineError::Relocated, _) => {
-            Some("name the one that it was moved to (store.url, --store)")
+            Some("name the store that it was moved to (store.url, --store)")
         }
         (EngineError::Busy { .. }, _) => {
-            Some("somebody else keeps it busy: try again once that has ended")
+            Some("another process is using it: try again once that has ended")
         }
         (EngineError::Full { .. }, _) => Some(ROOM),
         (EngineError::Io { .. }, StoreUrl::Postgres(_)) => {
-            Some("see whether the database runs, and takes this user's connections from here")
+            Some("check whether the database runs, and accepts this user's connections from here")
         }
         (EngineError::Io { detail }, StoreUrl::Sqlite(path))
             if is_denied(detail) || obstacle(path) == Some(Errno::ACCESS) =>
@@ -272,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    /// What a command says, and whether it ends with 2.
+    /// Returns a command's message, and whether its exit code is 2.
     fn told(url: &str, source: OpenError) -> (String, bool) {
         let url = url.parse().unwrap();
         match Failure::from(OpenStoreError::Open { url, source }) {
@@ -330,7 +331,7 @@ mod tests {
                     sealed: Vec::new(),
                     given: Vec::new(),
                 },
-                "give the file that has it",
+                "name the file that has it",
                 true,
             ),
             (
@@ -342,7 +343,7 @@ mod tests {
             (
                 FILE,
                 EngineError::Full { detail: detail() }.into(),
-                "make room",
+                "free some space",
                 false,
             ),
             (
@@ -384,7 +385,7 @@ mod tests {
                 "so it is",
                 false,
             ),
-            // The first record that is read, and the first that is written.
+            // For the first record that is read, and for the first that is written.
             (
                 DATABASE,
                 OpenError::Fingerprint(EngineError::Busy { detail: detail() }.into()),
@@ -406,7 +407,7 @@ mod tests {
             (
                 FILE,
                 OpenError::Commit(NotApplied::from(EngineError::Full { detail: detail() }).into()),
-                "make room",
+                "free some space",
                 false,
             ),
             (
@@ -468,7 +469,7 @@ mod tests {
         let path = folder.path().join("k.db");
         let url = format!("sqlite:{}", path.display());
         for file in files_of_embedded(&path) {
-            // Root may not follow it either.
+            // Not even root may follow it.
             symlink(&file, &file).unwrap();
             let (said, code) = told(&url, unopened());
             assert!(code, "{said}");
@@ -484,7 +485,7 @@ mod tests {
         }
     }
 
-    /// What SQLite says of any of its files.
+    /// SQLite's error for any of its files.
     fn unopened() -> OpenError {
         let detail = "unable to open database file".to_owned();
         EngineError::Io { detail }.into()

@@ -1,4 +1,4 @@
-//! `keyproof x509`: verification codes and what they prove, offline.
+//! `keyproof x509`: verification codes and proofs of possession, offline.
 
 use std::path::{Path, PathBuf};
 
@@ -20,20 +20,20 @@ use super::{
 };
 use crate::server_certificate::{ENCRYPTED_KEY, is_encrypted};
 
-/// How long the leaves that are made here are valid, in seconds: long enough to upload one.
+/// How long leaves from this command are valid, in seconds: long enough to upload one.
 const LEAF_LIFETIME: u64 = 24 * 60 * 60;
-/// How far back they begin, for a verifier whose clock is behind.
+/// How far they are backdated, in seconds, for a verifier whose clock is behind.
 const LEAF_BACKDATING: u64 = 60 * 60;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Check whether a leaf proves possession of a CA's key
+    /// Check whether a leaf proves possession of a CA's private key
     Check(CheckArguments),
-    /// Draw a verification code
+    /// Generate a verification code
     Code(CodeArguments),
-    /// Make the leaf that proves possession of a CA's key
+    /// Create the leaf that proves possession of a CA's private key
     Prove(ProveArguments),
-    /// Show what a certificate says about itself
+    /// Show the contents of a certificate
     Show(ShowArguments),
 }
 
@@ -51,7 +51,7 @@ pub(super) struct CheckArguments {
     /// The time, in seconds since 1970; now if absent
     #[arg(long, value_name = "UNIX")]
     at: Option<u64>,
-    /// How strict to be: as the real service (default), or as RFC 5280 (strict)
+    /// How strict the check is: as the real service (default), or as RFC 5280 (strict)
     #[arg(long, value_enum, default_value_t)]
     policy: PolicyName,
     /// Print JSON
@@ -77,7 +77,7 @@ pub(super) struct ProveArguments {
     /// The verification code
     #[arg(long)]
     code: String,
-    /// Where the leaf goes; standard output if absent
+    /// The file for the leaf; standard output if absent
     #[arg(long, value_name = "F")]
     out: Option<PathBuf>,
     /// Print JSON
@@ -119,7 +119,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
         return Err(undecoded(&arguments.leaf, error));
     }
     let code = VerificationCode::parse(&arguments.code)?;
-    // Unbound it would warn of what cannot be otherwise here.
+    // Without the binding, it would always warn here.
     let code = code.bound_to(ca.sha256_thumbprint(), None);
     let mut policy = Policy::new(algorithms::ALL);
     policy.strict = matches!(arguments.policy, PolicyName::Strict);
@@ -185,7 +185,7 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
     Ok(())
 }
 
-/// Says what whoever verifies the leaf will refuse or warn of, such as a CA that is none.
+/// Warns of what a verifier of the leaf will refuse or warn of, such as a CA that is not one.
 fn warn_of_verdict(ca: &Certificate<'_>, leaf: &[u8], code: VerificationCode, now: u64) {
     let code = code.bound_to(ca.sha256_thumbprint(), None);
     let report = prove(ca, leaf, &code, now, &Policy::new(algorithms::ALL));
@@ -225,12 +225,14 @@ fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<Upload<'a>, Failure> {
     Upload::decode(bytes).map_err(|error| undecoded(path, &error))
 }
 
-/// Why a file is no certificate. Nothing is uploaded here, so a private key in it is not disclosed.
+/// Returns why a file is not a certificate. Nothing is uploaded here, so a private key in it is not disclosed.
 fn undecoded(path: &Path, error: &X509Error) -> Failure {
     let path = path.display();
     Failure::Refused(match error {
         X509Error::PrivateKeyInUpload { kind } => {
-            format!("{path}: it has a private key ({kind}): name a file with the certificate alone")
+            format!(
+                "{path}: it contains a private key ({kind}): name a file with only the certificate"
+            )
         }
         other => format!("{path}: {other}"),
     })

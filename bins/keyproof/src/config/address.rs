@@ -1,11 +1,11 @@
-//! Addresses as the configuration writes them, and what to write where a text is none.
+//! Addresses in the configuration, and an example in the error for an invalid one.
 
 use std::{net::SocketAddr, str::FromStr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// An address to listen on.
+/// Parses an address to listen on.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let form = "not an address and its port, such as 127.0.0.1:8080, 0.0.0.0:8443 or [::1]:8080";
     parse(text, form)
@@ -15,9 +15,9 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     let form = "not a network, such as 10.0.0.0/24, 192.0.2.7/32 or 2001:db8::/32";
     let network: IpNet = parse(text, form)?;
     match network {
-        // Addresses are compared as IPv4 where they are mapped, so that such a network would have none.
+        // Client addresses are compared as IPv4 if they are mapped, so such a network would match none.
         IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => Err(format!(
-            "{text} is of IPv4 addresses: write it as such, like 10.0.0.0/24"
+            "{text} is a network of IPv4 addresses: write it as one, like 10.0.0.0/24"
         )),
         _ => Ok(network),
     }

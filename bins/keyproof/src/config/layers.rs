@@ -12,13 +12,13 @@ use toml::{
 use super::{ConfigError, Key, Settings};
 use crate::telemetry::LogFormat;
 
-/// The longest file that is read, in bytes: many times a configuration that says everything.
+/// The longest file that is read, in bytes: many times the size of a file that sets every key.
 const LONGEST_FILE: usize = 1024 * 1024;
 
-/// What every variable of ours begins with.
+/// The prefix of all variables.
 const PREFIX: &str = "KEYPROOF_";
 
-/// The master key has a variable, but no place in a file that is meant to be read.
+/// The master key has a variable but no key in the file, because files are meant to be read.
 pub(super) const MASTER_KEY_VARIABLE: &str = "KEYPROOF_STORE__MASTER_KEY_BASE64";
 
 /// Sets one dotted key in a layer.
@@ -29,7 +29,7 @@ pub(super) fn set(layer: &mut Table, key: &str, value: Value) {
         }
         Some((table, rest)) => {
             let table = layer.entry(table).or_insert_with(|| Table::new().into());
-            // Flags name keys that exist, and a variable's layer is its own: nothing else stands in the way.
+            // Flags name keys that exist, and a variable has its own layer, so nothing else is in the way.
             if let Value::Table(table) = table {
                 set(table, rest, value);
             }
@@ -37,7 +37,7 @@ pub(super) fn set(layer: &mut Table, key: &str, value: Value) {
     }
 }
 
-/// Lays `over` upon `under`, table by table.
+/// Merges `over` into `under`, table by table.
 pub(super) fn overlay(under: &mut Table, over: Table) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
@@ -49,7 +49,7 @@ pub(super) fn overlay(under: &mut Table, over: Table) {
     }
 }
 
-/// Reads a file. It is checked alone, so that errors can say where.
+/// Reads a file. It is checked alone, so that errors can give the line.
 pub(super) fn file(path: &Path) -> Result<Table, ConfigError> {
     let text =
         named_file::read_text(path, LONGEST_FILE).map_err(|source| ConfigError::Unreadable {
@@ -63,7 +63,7 @@ pub(super) fn file(path: &Path) -> Result<Table, ConfigError> {
     })
 }
 
-/// What is wrong with a file's text, and at which of its bytes.
+/// An error in a file's text, with its byte offset.
 struct Wrong {
     at: usize,
     message: String,
@@ -73,13 +73,14 @@ impl From<toml::de::Error> for Wrong {
     fn from(error: toml::de::Error) -> Self {
         Self {
             at: error.span().map_or(0, |span| span.start),
-            // Not the whole error: it quotes the line, which may contain a secret in the wrong place.
+            // Not the whole error: it quotes the line, which may contain a misplaced secret.
             message: in_words(error.message()),
         }
     }
 }
 
-/// What the parser says, in the reference's words: it calls a number by its type, and keys by the names of their fields.
+/// Returns the parser's message in the words of the reference: the parser names a number by its Rust type, and keys by
+/// their fields.
 pub(super) fn in_words(message: &str) -> String {
     let (said, names) = match message.split_once(", expected one of ") {
         Some((said, names)) => (said, Some(names)),
@@ -107,7 +108,7 @@ pub(super) fn in_words(message: &str) -> String {
     format!("{words}, expected one of {names}")
 }
 
-/// A text as the layer that it is: times and sizes that people wrote are numbers under their keys' older names.
+/// Parses a file as a layer. Times and sizes with units become numbers under their keys' older names.
 fn parse(text: &str) -> Result<Table, Wrong> {
     let keys = Settings::keys();
     let quantities = quantities(&DeTable::parse(text)?, &keys)?;
@@ -121,7 +122,7 @@ fn parse(text: &str) -> Result<Table, Wrong> {
         };
         let number = DeValue::parse(number)?.into_inner();
         let older = older.rsplit('.').next().unwrap_or(older);
-        // Whatever is said against the number is said of the line where it was written.
+        // Errors about the number then refer to the line where it was written.
         table.insert(
             Spanned::new(written.span(), older.into()),
             Spanned::new(written.span(), number),
@@ -131,7 +132,7 @@ fn parse(text: &str) -> Result<Table, Wrong> {
     Ok(Table::deserialize(Deserializer::from(document))?)
 }
 
-/// The times and sizes of a file: their keys, the older names of these, and their numbers.
+/// Returns the times and sizes of a file: their keys, older names and numbers.
 fn quantities<'k>(
     document: &Spanned<DeTable<'_>>,
     keys: &'k [Key],
@@ -171,7 +172,7 @@ fn find<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t Spanned<DeValue
     }
 }
 
-/// The table that has a key, and the key's name in it.
+/// Returns the table that contains a key, and the key's name in it.
 fn parent<'t, 'i, 'k>(
     table: &'t mut DeTable<'i>,
     key: &'k str,
@@ -185,7 +186,7 @@ fn parent<'t, 'i, 'k>(
     }
 }
 
-/// `log.format` of a file of which the rest need not be right.
+/// Returns `log.format` of a file whose other keys may be wrong.
 pub(super) fn log_format(path: &Path) -> Option<LogFormat> {
     let text = named_file::read_text(path, LONGEST_FILE).ok()?;
     let table: Table = toml::from_str(&text).ok()?;
@@ -197,8 +198,8 @@ fn line(text: &str, at: usize) -> usize {
     1 + before.filter(|byte| *byte == b'\n').count()
 }
 
-/// Reads the variables that begin with `KEYPROOF_`. A value is what its key's type makes of it: text where text is
-/// wanted, otherwise as TOML writes it.
+/// Reads the variables that begin with `KEYPROOF_`. A value is taken as text where the key's type allows it, otherwise
+/// as TOML.
 pub(super) fn environment(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Table, ConfigError> {
@@ -251,19 +252,19 @@ pub(super) fn environment(
     Ok(layer)
 }
 
-/// Whether a variable, without its prefix, is one that Kubernetes puts into each pod beside a service called `keyproof`. No
-/// key has such a name: each is in a table, which is two underscores.
+/// Whether a variable, without its prefix, is one that Kubernetes sets in each pod when a service is called `keyproof`.
+/// No key has such a name: each key is in a table, so its variable has two underscores.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_link = match name {
         "SERVICE_HOST" | "SERVICE_PORT" => true,
-        // A number would be meant for us: a link is a URL.
+        // A link is a URL. A number would be meant for keyproof.
         "PORT" => value.contains("://"),
         _ => name.starts_with("SERVICE_PORT_") || name.starts_with("PORT_"),
     };
     is_link && !name.contains("__")
 }
 
-/// A layer of one key: its value as text if that fits, otherwise as TOML.
+/// Returns a layer with one key: its value as text if that fits, otherwise as TOML.
 fn typed(key: &str, value: &str) -> Result<Table, toml::de::Error> {
     let text = layer_of(key, value.into());
     let error = match check(&text) {

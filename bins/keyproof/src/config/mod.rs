@@ -45,34 +45,35 @@ pub use settings::{
 
 pub use crate::http_client::{ServerUrl, ServerUrlError};
 
-/// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
+/// How many passwords may wait to be hashed: a few seconds' work, well within a handler's time limit.
 const HASHING_QUEUE: usize = 128;
 
-/// The most passwords that are hashed at once, each in a thread and some 19 MiB of its own. More than any machine has
-/// cores for would only wait for each other.
+/// The maximum number of passwords that are hashed at once, each in its own thread with some 19 MiB. More would exceed
+/// the cores of any machine and only wait for each other.
 const MAX_HASHING_THREADS: u16 = 1024;
 
-/// The most connections of one node to a PostgreSQL database: each is a process there, and many nodes share one.
+/// The maximum number of connections from one node to a PostgreSQL database: each is a process there, and nodes share
+/// it.
 const MAX_STORE_CONNECTIONS: u64 = 1000;
 
-/// The longest request body that may be allowed, in bytes: bodies are read whole.
+/// The largest body limit that may be configured, in bytes: bodies are read into memory whole.
 const MAX_BODY_BYTES: u64 = 1 << 30;
 
-/// Where a configuration comes from.
+/// The sources of a configuration.
 #[derive(Default)]
 pub struct Sources {
     /// `--config FILE`
     pub file: Option<PathBuf>,
     /// The process's environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Flags, by the key they set.
+    /// Flags, by the key that they set.
     pub flags: Vec<(&'static str, Value)>,
-    /// The names and addresses of sockets that are open already: each is listened on in the place of an address.
+    /// The names and addresses of sockets that are already open. Each replaces a configured address.
     pub sockets: Vec<(String, SocketAddr)>,
 }
 
 impl Sources {
-    /// The process's own environment, without file and flags.
+    /// Returns the process's own environment, without file and flags.
     pub fn of_this_process() -> Self {
         Self {
             environment: std::env::vars_os().collect(),
@@ -80,13 +81,13 @@ impl Sources {
         }
     }
 
-    /// The platform's folder for state: systemd's for a service, the user's otherwise (XDG base directories).
+    /// Returns the platform's state folder: systemd's for a service, otherwise the user's (XDG base directories).
     pub(crate) fn state_folder(&self) -> Option<PathBuf> {
         let absolute = |name| {
             let path = self.variable(name).map(PathBuf::from);
             path.filter(|path| path.is_absolute())
         };
-        // systemd separates several by colons.
+        // systemd separates several folders by colons.
         let first = |list: &Path| list.to_str()?.split(':').next().map(PathBuf::from);
         absolute("STATE_DIRECTORY")
             .and_then(|list| first(&list))
@@ -102,33 +103,33 @@ impl Sources {
     }
 }
 
-/// A configuration that was checked: what the server works with. It may contain the master key, so it is not `Debug`.
+/// A checked configuration, as the server uses it. It may contain the master key, so it is not `Debug`.
 pub struct Config {
-    /// The keys as they are in force.
+    /// The keys' effective values.
     pub settings: Settings,
-    /// The stack's limits.
+    /// The limits of the HTTP stack.
     pub limits: Limits,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub proxies: TrustedProxies,
-    /// TLS, unless plain HTTP is spoken.
+    /// TLS; `None` for plain HTTP.
     pub tls: Option<TlsSource>,
-    /// Where state is kept, and the master key.
+    /// Where state is stored, and the master key.
     pub store: Location,
-    /// Where the main listener is, too: further sockets that were open already.
+    /// Further addresses of the main listener, from sockets that were already open.
     pub further_main: Vec<SocketAddr>,
-    /// The sockets that are open already.
+    /// The sockets that were already open.
     pub sockets: Sockets,
-    /// The dialects that are on, each with its own listener's address if it has one.
+    /// The enabled dialects, each with the address of its own listener if it has one.
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
-    /// The sites that are on, each with its own listener's address if it has one.
+    /// The enabled sites, each with the address of its own listener if it has one.
     pub sites: Vec<(SiteName, Option<SocketAddr>)>,
     /// How passwords are hashed.
     pub hashing: HashingSettings,
-    /// Where header fields for the collector of traces are, if there are any.
+    /// The source of header fields for the trace collector, if there are any.
     pub collector_fields: Option<CollectorFields>,
-    /// The file that it is from, if it is from one.
+    /// The configuration file, if there is one.
     pub(crate) file: Option<ConfigFile>,
-    /// Where systemd's journal listens: there is no key for it.
+    /// The socket of systemd's journal. No key sets it.
     pub journal: PathBuf,
 }
 
@@ -136,7 +137,7 @@ pub struct Config {
 pub(crate) struct ConfigFile {
     path: PathBuf,
     has_password: bool,
-    /// Whether it has an embedded store by a relative path.
+    /// Whether it names an embedded store by a relative path.
     has_relative_store: bool,
 }
 
@@ -145,7 +146,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, with its place.
+    /// The first error found, with its place.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let mut table = match &sources.file {
             Some(path) => layers::file(path)?,
@@ -171,8 +172,8 @@ impl Config {
         })
     }
 
-    /// How logs are to be written, as far as the layers say so that can be read: for what is wrong with the others. A
-    /// file that can be read only once is left alone.
+    /// Returns the log format from the layers that can be read, so that errors in the others can be logged in it.
+    /// Ignores a file that is not a regular file, as that may be readable only once.
     pub fn log_format(sources: &Sources) -> LogFormat {
         let key = "log.format";
         let flag = sources.flags.iter().find(|(name, _)| *name == key);
@@ -230,7 +231,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Each listener needs a connection, and TLS where it can be reached from elsewhere.
+    /// Each listener needs a connection, and TLS if other machines can reach it.
     fn check_listeners(&self) -> Result<(), ConfigError> {
         let http = &self.settings.http;
         if self.listeners().count() > http.max_connections.get() as usize {
@@ -242,7 +243,7 @@ impl Config {
         }
     }
 
-    /// Who asks for client certificates needs TLS, and a listener without a site.
+    /// A listener that requests client certificates needs TLS, and must not serve a site.
     fn check_client_certificates(&self) -> Result<(), ConfigError> {
         let asks = |(name, _): &&(DialectName, Option<SocketAddr>)| {
             name.asks_for_client_certificates(&self.settings)
@@ -261,7 +262,7 @@ impl Config {
         }
     }
 
-    /// Every address that an application is served on.
+    /// Returns every address on which an application is served.
     fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
         let main = iter::once(self.settings.http.listen).chain(self.further_main.iter().copied());
         let dialects = self.dialects.iter().filter_map(|(_, listen)| *listen);
@@ -269,31 +270,31 @@ impl Config {
         main.chain(dialects).chain(sites)
     }
 
-    /// Every address at which plain HTTP is spoken with other machines.
+    /// Returns every address on which other machines can speak plain HTTP.
     fn exposed_listeners(&self) -> impl Iterator<Item = SocketAddr> {
         let all = self.listeners().chain(self.settings.metrics.listen);
         all.filter(move |listen| self.tls.is_none() && !listen.ip().is_loopback())
     }
 
-    /// The effective configuration as TOML. It contains no secret: there is no key for one.
+    /// Returns the effective configuration as TOML. It contains no secret, because no key has one.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(&self.settings).unwrap_or_default()
     }
 }
 
-/// `store.url` as a file's layer has it.
+/// Returns `store.url` as a file's layer has it.
 fn written_store(layer: &Table) -> Option<&str> {
     let url = layer.get("store").and_then(|store| store.get("url"));
     url.and_then(Value::as_str)
 }
 
-/// Whether a file's layer has an embedded store by a path that is not absolute.
+/// Whether a file's layer names an embedded store by a relative path.
 fn has_relative_store(layer: &Table) -> bool {
     let path = written_store(layer).and_then(|url| url.strip_prefix("sqlite:"));
     path.is_some_and(|path| Path::new(path).is_relative())
 }
 
-/// Whether a file's layer has a database's password in it: no other key has a secret.
+/// Whether a file's layer contains a database password. No other key has a secret.
 fn has_password(layer: &Table) -> bool {
     written_store(layer).is_some_and(|text| {
         let url = text.parse::<StoreUrl>();
@@ -304,7 +305,7 @@ fn has_password(layer: &Table) -> bool {
 fn limits(http: &HttpSettings) -> Limits {
     let milliseconds = |value: NonZeroU32| Duration::from_millis(value.get().into());
     let max_connections = http.max_connections.get();
-    // A whole office has one address, and so has a balancer that speaks no HTTP.
+    // All clients of an office may share one address, and so do those behind a load balancer at TCP level.
     let a_quarter = (max_connections / 4).max(64);
     Limits {
         max_body_bytes: usize::try_from(http.max_body_bytes.get()).unwrap_or(usize::MAX),
@@ -317,8 +318,8 @@ fn limits(http: &HttpSettings) -> Limits {
     }
 }
 
-/// Listens on what is open already, by its name: `http`, `metrics`, a dialect's or a site's. Returns the main listener's
-/// further addresses.
+/// Assigns sockets that are already open to listeners by name: `http`, `metrics`, a dialect's or a site's. Returns the
+/// main listener's further addresses.
 fn listen_on(
     settings: &mut Settings,
     sockets: &[(String, SocketAddr)],
@@ -350,7 +351,7 @@ fn listen_on(
     Ok(main)
 }
 
-/// The dialect's or the site's table of this name.
+/// Returns the settings of the dialect or site with this name.
 fn served_as<'s>(settings: &'s mut Settings, name: &str) -> Option<&'s mut ServedSettings> {
     if let Ok(dialect) = name.parse::<DialectName>() {
         return Some(settings.dialects.of(dialect));
@@ -361,7 +362,7 @@ fn served_as<'s>(settings: &'s mut Settings, name: &str) -> Option<&'s mut Serve
     Some(site.settings(settings))
 }
 
-/// What is on, which it is unless said otherwise, with its own listener's address if it has one.
+/// Returns the dialect or site with its own listener's address, if it is enabled. It is by default.
 fn served<N>(name: N, settings: &mut ServedSettings) -> Option<(N, Option<SocketAddr>)> {
     let is_on = *settings.enabled.get_or_insert(true);
     is_on.then_some((name, settings.listen))
@@ -404,7 +405,7 @@ fn store_url(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl
     ))
 }
 
-/// Fields for the collector: they would be for nobody without one, and for everybody over plain HTTP.
+/// Header fields for the collector. Without a collector they have no use, and over plain HTTP anybody could read them.
 fn collector_fields(
     settings: &TelemetrySettings,
     sources: &Sources,
@@ -442,7 +443,7 @@ fn at_most(key: &'static str, found: u64, most: u64) -> Result<(), ConfigError> 
     Ok(())
 }
 
-/// Costs under the floor only where tests say so.
+/// Costs below the minimum are allowed only with `argon2_insecure_for_tests`.
 fn hashing(
     settings: &AuthSettings,
     address_limit: AddressLimit,
@@ -468,7 +469,7 @@ fn hashing(
     })
 }
 
-/// A flag names a file; the environment may have the key itself, and then wins over a file's `store.master_key`.
+/// A flag names a file. The environment may contain the key itself, which then wins over a file's `store.master_key`.
 fn master_key(
     settings: &mut StoreSettings,
     sources: &Sources,

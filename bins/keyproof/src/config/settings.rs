@@ -36,7 +36,7 @@ macro_rules! settings {
             pub log: LogSettings,
             /// Where state is kept.
             pub store: StoreSettings,
-            /// Which wire contracts are served, and where.
+            /// The wire contracts that are served, and their listeners.
             pub dialects: DialectsSettings,
             $($(#[$doc])* pub $module: <dialect::$module::$dialect as Dialect>::Settings,)+
             /// The site for users.
@@ -106,21 +106,23 @@ keys! {
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
         /// Allows plain HTTP beyond loopback.
         insecure: bool = false,
-        /// The longest request body, up to 1 GiB.
+        /// The maximum length of a request body, up to 1 GiB.
         max_body_bytes: NonZeroU32 = non_zero(1024 * 1024),
-        /// How long a request's head may take, an open connection may wait for it, and a TLS handshake may take.
+        /// The time limit for a TLS handshake, and for receiving a request's head, including the wait for it on an open
+        /// connection.
         header_timeout_ms: NonZeroU32 = non_zero(10_000),
-        /// How long a whole body may take, and how long an answer may wait for its reader.
+        /// The time limit for receiving a whole body, and for sending a response without progress.
         body_timeout_ms: NonZeroU32 = non_zero(15_000),
-        /// How long an answer may take, the reading of the body not counted.
+        /// The time limit for producing a response, without the time for reading the body.
         handler_timeout_ms: NonZeroU32 = non_zero(15_000),
-        /// Connections at once, over all listeners but that of the metrics.
+        /// The maximum number of simultaneous connections on all listeners except the metrics listener.
         max_connections: NonZeroU32 = non_zero(8192),
-        /// Connections at once from one IPv4 address or IPv6 /64; 0 is without a limit. Loopback and `http.trusted_proxies` have none.
+        /// The maximum number of simultaneous connections from one IPv4 address or IPv6 /64; 0 means no limit. Loopback
+        /// and `http.trusted_proxies` are not limited.
         max_connections_per_address: Option<u32> = None => "a quarter of http.max_connections, and at least 64",
-        /// How long a server that was told to stop waits for open requests.
+        /// How long a server that is shutting down waits for open requests.
         drain_timeout_ms: NonZeroU32 = non_zero(10_000),
-        /// Networks whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are believed.
+        /// The networks whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are trusted.
         #[serde(deserialize_with = "address::networks")]
         trusted_proxies: Vec<IpNet> = Vec::new(),
     }
@@ -130,11 +132,11 @@ keys! {
     /// `tls.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct TlsSettings {
-        /// A PEM file: the chain, the server's own certificate first. SIGHUP reads it again.
+        /// A PEM file with the certificate chain, the server's own certificate first. Reloaded on SIGHUP.
         certificate: Option<PathBuf> = None,
-        /// A PEM file: its private key. SIGHUP reads it again.
+        /// A PEM file with its private key. Reloaded on SIGHUP.
         key: Option<PathBuf> = None,
-        /// A fresh certificate for each start, for trying out.
+        /// Creates a new self-signed certificate at each start, for trials.
         self_signed: bool = false,
     }
 }
@@ -153,9 +155,9 @@ keys! {
     /// `log.*`
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct LogSettings {
-        /// How lines on standard error are written.
+        /// The format of log lines on standard error.
         format: LogFormat = LogFormat::default(),
-        /// How much is logged.
+        /// The least severe level that is logged.
         level: LogLevel = LogLevel::default(),
     }
 }
@@ -164,18 +166,18 @@ keys! {
     /// `store.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct StoreSettings {
-        /// Where state is kept: `memory:`, `sqlite:PATH` or `postgres://…`.
-        // Once checked, without a password.
-        url: Option<String> = None => "sqlite: and keyproof/keyproof.db in the platform's folder for state",
-        /// The file with the master key. Systemd's credential `keyproof-master-key` is taken in its place.
+        /// Where state is stored: `memory:`, `sqlite:PATH` or `postgres://…`.
+        // After the check, without a password.
+        url: Option<String> = None => "sqlite: with keyproof/keyproof.db in the platform's state folder",
+        /// The master key's file. If unset, systemd's credential `keyproof-master-key` is used if there is one.
         master_key: Option<PathBuf> = None => "beside an embedded store",
-        /// Whether `serve` brings the store to this release's schema before it starts.
+        /// Whether `serve` migrates the store to this release's schema before it starts.
         migrate: bool = false,
-        /// Connections to a PostgreSQL database at once, at most; 1 to 1000.
+        /// The maximum number of simultaneous connections to a PostgreSQL database, 1 to 1000.
         max_connections: NonZeroU32 = non_zero(16),
-        /// How long connecting to a PostgreSQL database may take; at most twice that if several servers are silent.
+        /// The time limit for connecting to a PostgreSQL database; up to twice this if several servers do not respond.
         connect_timeout: ShortTime = ShortTime(Duration::from_secs(5)),
-        /// How long a PostgreSQL server may work on one statement, and keep a transaction in which nothing happens.
+        /// The time limit in PostgreSQL for one statement, and for a transaction that is idle.
         statement_timeout: ShortTime = ShortTime(Duration::from_secs(5)),
     }
 }
@@ -184,7 +186,7 @@ const fn non_zero(value: u32) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(value - 1)
 }
 
-/// From a millisecond to an hour, as people write it: `5s`, `500ms`, `1m 30s`.
+/// A time from one millisecond to one hour, as people write it: `5s`, `500ms`, `1m 30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ShortTime(pub Duration);
@@ -214,9 +216,9 @@ keys! {
     /// `dialects.NAME.*`, `account.*` and `console.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct ServedSettings {
-        /// Whether it is served.
+        /// Whether this dialect or site is served.
         enabled: Option<bool> = None => "true",
-        /// A listener of its own, beside the main one.
+        /// Its own listener. It is then not served on the main one.
         #[serde(deserialize_with = "address::optional_address")]
         listen: Option<SocketAddr> = None,
     }
@@ -229,9 +231,9 @@ keys! {
         /// How many days events of changes are kept.
         #[serde(skip_serializing_if = "Option::is_none")]
         keep_days: Option<NonZeroU32> = None => "for ever",
-        /// How many days events of refusals, and of uses of what was granted before, are kept.
+        /// How many days events of refusals and of the use of earlier grants are kept.
         keep_refusals_days: NonZeroU32 = non_zero(90),
-        /// Whether each event is told to systemd's journal, too, once it is committed.
+        /// Whether each event is also sent to systemd's journal after its commit.
         journald: bool = false,
     }
 }
@@ -240,12 +242,12 @@ keys! {
     /// `telemetry.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct TelemetrySettings {
-        /// An OpenTelemetry collector, which is sent a span a request (OTLP over HTTP, under `/v1/traces`): method, route
-        /// template, status and dialect. For programs that are built with the feature `otlp`, as the packages are.
+        /// An OpenTelemetry collector. It receives one span per request (OTLP over HTTP, under `/v1/traces`) with
+        /// method, route template, status and dialect. Requires the build feature `otlp`, which the packages have.
         #[serde(skip_serializing_if = "Option::is_none")]
         otlp: Option<ServerUrl> = None,
-        /// A file with header fields for the collector, such as an API key: `name: value`, a line each. Systemd's credential
-        /// `keyproof-otlp-headers` is taken in its place.
+        /// A file with header fields for the collector, such as an API key: one `name: value` per line. If unset,
+        /// systemd's credential `keyproof-otlp-headers` is used if there is one.
         #[serde(skip_serializing_if = "Option::is_none")]
         otlp_headers: Option<PathBuf> = None,
     }
@@ -255,19 +257,19 @@ keys! {
     /// `auth.*`
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct AuthSettings {
-        /// How many requests that log somebody in, whatever they show, or cost a password hash an address may send in a window,
-        /// on each server; 0 is without a limit.
+        /// How many requests one address may send in a window, on each server, that log somebody in (by any means) or
+        /// cost a password hash; 0 means no limit.
         address_limit: Option<u32> = None => "100",
         /// The length of the window of `auth.address_limit`.
         address_window_s: Option<NonZeroU32> = None => "\"5m\"",
-        /// Memory of one hash. Where this or the number of passes is lowered, the time that a refusal takes tells which names
-        /// exist, until their users have logged in again.
+        /// The memory for one hash. If this or the number of passes is lowered, the time that a rejected login takes
+        /// reveals which names exist, until their users have logged in again.
         argon2_memory_kib: u32 = 19_456,
-        /// How many passes Argon2id makes over that memory.
+        /// The number of passes of Argon2id over that memory.
         argon2_iterations: u32 = 2,
         /// How many passwords are hashed at once, 1 to 1024.
         argon2_concurrency: Option<NonZeroUsize> = None => "the machine's cores",
-        /// For tests: allows Argon2id costs below the default ones, which are the minimum.
+        /// For tests: allows Argon2id costs below the defaults, which are otherwise the minimum.
         argon2_insecure_for_tests: bool = false,
     }
 }

@@ -1,4 +1,4 @@
-//! What a configuration may say, and an operator should think over.
+//! Settings that are allowed but unwise.
 
 use std::{
     collections::BTreeSet,
@@ -16,12 +16,12 @@ use crate::{
     telemetry::LogLevel,
 };
 
-/// Networks of fewer bits hold whole countries.
+/// A network with fewer bits covers whole countries.
 const NARROWEST_V4: u8 = 8;
 const NARROWEST_V6: u8 = 16;
 
 impl Config {
-    /// What is unwise in it, each with its key, what it leads to, and in brackets what mends it.
+    /// Returns a warning for each unwise setting: its key, the consequence, and the remedy in brackets.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.plain_http();
         warnings.extend(self.wide_proxies());
@@ -44,7 +44,7 @@ impl Config {
     }
 
     fn plain_http(&self) -> Vec<String> {
-        // Where metrics are read no secret passes, and that has a warning of its own.
+        // No secret passes over the metrics listener, which has its own warning.
         let own: BTreeSet<_> = self.listeners().collect();
         let exposed: BTreeSet<_> = self
             .exposed_listeners()
@@ -52,7 +52,7 @@ impl Config {
             .collect();
         let warnings = exposed.into_iter().map(|listen| {
             format!(
-                "http.insecure: plain HTTP on {listen}: passwords, tokens and codes can be read on the way, and answers changed (tls.certificate, tls.key)"
+                "http.insecure: plain HTTP on {listen}: others on the network can read passwords, tokens and codes, and change responses (set tls.certificate and tls.key)"
             )
         });
         warnings.collect()
@@ -62,7 +62,7 @@ impl Config {
         let networks = self.settings.http.trusted_proxies.iter();
         networks.filter(is_everywhere).map(|network| {
             format!(
-                "http.trusted_proxies: {network} is nearly everybody: any client can pose as another by X-Forwarded-For, and limits by address do not work (the proxies' own networks)"
+                "http.trusted_proxies: {network} covers nearly all addresses: a client can claim any address in X-Forwarded-For, so limits by address do not work (name only the proxies' networks)"
             )
         })
     }
@@ -71,20 +71,20 @@ impl Config {
         match &self.store.url {
             StoreUrl::Sqlite(path) => network_file_system(path).map(|kind| {
                 format!(
-                    "store.url: {} is on {kind}: locks and syncs may not be kept there as on a local disk, and SQLite then loses records (a local disk, or postgres:)",
+                    "store.url: {} is on {kind}: locks and syncs may not work there as on a local disk, and SQLite can then lose records (use a local disk, or postgres:)",
                     path.display()
                 )
             }),
             StoreUrl::Memory => {
-                Some("store.url: a memory: store is lost when the process ends (sqlite: or postgres:)".to_owned())
+                Some("store.url: a memory: store is lost when the process ends (use sqlite: or postgres:)".to_owned())
             }
             StoreUrl::Postgres(shared) => shared.is_exposed().then(|| {
-                "store.url: the database's identity is not verified: whoever poses as it on the way reads and changes every record, and can make themselves an administrator (sslmode=verify-full)".to_owned()
+                "store.url: the database's identity is not verified: whoever impersonates it reads and changes every record, and can make themselves an administrator (sslmode=verify-full)".to_owned()
             }),
         }
     }
 
-    /// Each command would take a store of its own, by where it is run.
+    /// A command would open a different store in each folder that it is run in.
     fn relative_store(&self) -> Option<String> {
         let StoreUrl::Sqlite(path) = &self.store.url else {
             return None;
@@ -92,13 +92,13 @@ impl Config {
         let is_of_file = self.file.as_ref()?.has_relative_store;
         (is_of_file && path.is_relative()).then(|| {
             format!(
-                "store.url: {} is another file in each folder that a command is run in (an absolute path)",
+                "store.url: {} is another file in each folder that a command is run in (use an absolute path)",
                 path.display()
             )
         })
     }
 
-    /// Whoever may write a folder may put other files in the place of those in it, unless it is sticky.
+    /// Whoever can write to a folder can replace the files in it, unless the folder is sticky.
     fn open_store_folder(&self) -> Option<String> {
         let StoreUrl::Sqlite(path) = &self.store.url else {
             return None;
@@ -109,7 +109,7 @@ impl Config {
         let Exposure { mode, .. } = Exposure::of(&metadata, Access::Read)?;
         (!is_sticky(&metadata)).then(|| {
             format!(
-                "store.url: {} can be written by others (mode {mode:03o}): they can take the store away, or put another in its place (chmod go-w)",
+                "store.url: {} can be written by others (mode {mode:03o}): they can remove or replace the store (chmod go-w)",
                 folder.display()
             )
         })
@@ -117,17 +117,17 @@ impl Config {
 
     fn master_key_in_environment(&self) -> Option<String> {
         matches!(self.store.master_key, MasterKeySource::Base64(_)).then(|| {
-            "KEYPROOF_STORE__MASTER_KEY_BASE64: whoever may look at the process reads the key in its environment (store.master_key, or systemd's credential keyproof-master-key)".to_owned()
+            "KEYPROOF_STORE__MASTER_KEY_BASE64: whoever may inspect the process can read the key in its environment (use store.master_key, or systemd's credential keyproof-master-key)".to_owned()
         })
     }
 
     fn self_signed(&self) -> Option<String> {
         matches!(self.tls, Some(TlsSource::SelfSigned)).then(|| {
-            "tls.self_signed: no client can verify this certificate, so that anybody on the way can pose as this server, and it is another one after each start (tls.certificate, tls.key)".to_owned()
+            "tls.self_signed: no client can verify this certificate, which changes at each start, so others on the network can impersonate this server (set tls.certificate and tls.key)".to_owned()
         })
     }
 
-    /// Files that others can read or write who should not. Those of the store are refused.
+    /// Files with permissions that are too wide. For the store's own files this is an error.
     fn open_files(&self) -> Vec<String> {
         let own = self.file.iter().map(|file| {
             let others = if file.has_password {
@@ -154,7 +154,7 @@ impl Config {
         let listen = self.settings.metrics.listen?;
         (!listen.ip().is_loopback()).then(|| {
             format!(
-                "metrics.listen: anybody who can reach {listen} can read the metrics: no token is needed (127.0.0.1, or a firewall)"
+                "metrics.listen: anybody who can reach {listen} can read the metrics, without a token (use 127.0.0.1, or a firewall)"
             )
         })
     }
@@ -163,7 +163,7 @@ impl Config {
         let url = self.settings.telemetry.otlp.as_ref()?;
         url.is_exposed().then(|| {
             format!(
-                "telemetry.otlp: what is sent to {} can be read and altered on the way (https)",
+                "telemetry.otlp: what is sent to {} can be read and changed by others on the network (use https)",
                 String::from(url.clone())
             )
         })
@@ -172,7 +172,7 @@ impl Config {
     fn absent_journal(&self) -> Option<String> {
         (self.settings.audit.journald && !self.journal.exists()).then(|| {
             format!(
-                "audit.journald: there is no {}: no event reaches a journal (systemd-journald, or audit.journald = false)",
+                "audit.journald: there is no {}: no event reaches a journal (start systemd-journald, or set audit.journald = false)",
                 self.journal.display()
             )
         })
@@ -180,24 +180,24 @@ impl Config {
 
     fn silent_log(&self) -> Option<String> {
         (self.settings.log.level == LogLevel::Off).then(|| {
-            "log.level: off: nothing says why a request was refused or the store is away (error, warn or info)".to_owned()
+            "log.level: off: nothing is logged when a request fails or the store is unavailable (use error, warn or info)".to_owned()
         })
     }
 
     fn weak_passwords(&self) -> impl Iterator<Item = String> {
         let auth = &self.settings.auth;
         let is_cheap = auth.argon2_insecure_for_tests.then_some(
-            "auth.argon2_insecure_for_tests: password hashes may be cheap to try (take it out)",
+            "auth.argon2_insecure_for_tests: password hashes may be cheap to guess (remove this key)",
         );
         let is_unlimited = (auth.address_limit == Some(0)).then_some(
-            "auth.address_limit: 0: nothing limits how many names' passwords and codes an address tries (100)",
+            "auth.address_limit: 0: one address may guess the passwords and codes of any number of names (use 100)",
         );
         is_cheap.into_iter().chain(is_unlimited).map(str::to_owned)
     }
 
     fn no_dialects(&self) -> Option<String> {
         let is_idle = self.dialects.is_empty();
-        is_idle.then(|| "dialects: all are off: no contract is served (dialects.NAME.enabled, or --dialects)".to_owned())
+        is_idle.then(|| "dialects: all are off: no contract is served (set dialects.NAME.enabled, or --dialects)".to_owned())
     }
 }
 
@@ -219,7 +219,7 @@ fn is_everywhere(network: &&IpNet) -> bool {
     network.prefix_len() < narrowest
 }
 
-/// The kind of file system that the file at `path` is on, or would be made on, if it is one of a network's.
+/// Returns the kind of network file system that the file at `path` is on, or would be created on, if any.
 #[cfg(target_os = "linux")]
 fn network_file_system(path: &Path) -> Option<&'static str> {
     let path = absolute(path).ok()?;

@@ -1,4 +1,4 @@
-//! The walk for emnify's second factors: a person, their phone, and the laptop that they trust for a while.
+//! The walk for emnify's second factors: a user, their phone, and a laptop that is trusted for a while.
 
 use http::StatusCode;
 use keyproof_otp::{Totp, otpauth::OtpauthUri};
@@ -21,7 +21,7 @@ const RECOVERY_CODES: &str = "/api/v1/user/my/mfa/recovery_codes";
 const TOKENS: [&str; 2] = ["auth_token", "refresh_token"];
 const CHALLENGE: [&str; 1] = ["mfa_token"];
 
-/// The phone's clock is so many seconds fast: whatever it shows is not over before the server has seen it.
+/// How many seconds the phone's clock is fast, so that no code expires before the server has received it.
 const FAST: u64 = 10;
 
 pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopped> {
@@ -35,7 +35,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopp
     let mut session = stage.client();
     walk.step("password_alone", async {
         session = person.logs_in_with_a_password().await?;
-        Ok("without a key the password, and only it, gives both tokens".to_owned())
+        Ok("without a second factor, the right password alone gives both tokens".to_owned())
     })
     .await?;
 
@@ -43,7 +43,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopp
     walk.step("enrol", async {
         let (key, uri) = person.enrols(&session).await?;
         enrolled = Some((key, Phone::reads(&uri)?, qr::draw(&uri)?));
-        Ok("a key of their own, still pending; a phone reads it from this:".to_owned())
+        Ok("the user has a key, still pending; a phone scans it from this code:".to_owned())
     })
     .await?;
     let (key, mut phone, drawing) = enrolled.ok_or(Stopped)?;
@@ -55,7 +55,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopp
     walk.step("two_steps", async {
         code = person.logs_in_in_two_steps(&mut phone).await?;
         Ok(format!(
-            "the password gives a challenge, {code} from the phone the tokens"
+            "the password gives a challenge, and {code} from the phone the tokens"
         ))
     })
     .await?;
@@ -68,22 +68,22 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopp
 
     walk.step("recovery_code", async {
         code = person.recovers(&session).await?;
-        Ok("the phone is lost: one of ten recovery codes stands in".to_owned())
+        Ok("the phone is lost: one of ten recovery codes replaces its code".to_owned())
     })
     .await?;
     walk.step("recovery_code_refused", person.shows_again(&code))
         .await
 }
 
-/// An authenticator, whose clock is a little fast. Rather than wait for its next code, the walk lets it be faster
-/// still: within the window that the server accepts and learns from.
+/// An authenticator whose clock is a little fast. Instead of waiting for its next code, the walk makes it faster,
+/// within the window that the server accepts and adapts to.
 struct Phone {
     totp: Totp,
     shown: Option<u64>,
 }
 
 impl Phone {
-    /// Reads what a QR code says.
+    /// Reads the text of a QR code.
     fn reads(uri: &str) -> Result<Self, StepError> {
         let uri = OtpauthUri::parse_strict(uri)?;
         let totp = uri.totp().ok_or_else(|| StepError::Otherwise {
@@ -94,7 +94,7 @@ impl Phone {
         Ok(Self { totp, shown: None })
     }
 
-    /// A code that it has not shown before.
+    /// Returns a code that it has not shown before.
     fn shows(&mut self, stage: &Stage) -> String {
         let now = stage.clock().now().as_secs().saturating_add(FAST);
         let next = self.shown.map_or(0, |step| step.saturating_add(1));
@@ -104,14 +104,14 @@ impl Phone {
     }
 }
 
-/// Somebody with an account.
+/// A user with an account.
 struct Person<'a> {
     password: String,
     stage: &'a Stage,
 }
 
 impl Person<'_> {
-    /// What `keyproof user add` does.
+    /// Does what `keyproof user add` does.
     async fn is_added(&self) -> Result<String, StepError> {
         let service = self.stage.console().await?;
         let new = NewUser {
@@ -124,11 +124,11 @@ impl Person<'_> {
         let added = service.accounts.add_user(&new, password, &command).await;
         same("adding the user", &Ok(()), &added)?;
         Ok(format!(
-            "{NAME} of {ORGANISATION}, added beside the running server"
+            "{NAME} of {ORGANISATION} is added while the server runs"
         ))
     }
 
-    /// A client with an access token.
+    /// Returns a client with an access token.
     async fn logs_in_with_a_password(&self) -> Result<Client, StepError> {
         let wrong = json!({ "username": NAME, "password": "not the password" });
         self.is_refused(&wrong).await?;
@@ -138,7 +138,7 @@ impl Person<'_> {
         Ok(self.stage.client().authorized(&bearer))
     }
 
-    /// The new key's number, and its URI.
+    /// Adds a key, and returns its number and URI.
     async fn enrols(&self, session: &Client) -> Result<(Value, String), StepError> {
         let body = json!({ "type": { "id": 0 }, "password": self.password });
         let answer = session.post(KEYS, &body).await?;
@@ -162,11 +162,11 @@ impl Person<'_> {
         let activated = session.patch(&format!("{KEYS}/{key}"), &body).await?;
         expect("PATCH mfa", StatusCode::NO_CONTENT, activated.status)?;
         Ok(format!(
-            "{code} shows that the phone has the key; from now on it is asked for"
+            "{code} proves that the phone has the key; from now on, a login needs a code"
         ))
     }
 
-    /// The code that was asked for.
+    /// Logs in with a code, and returns it.
     async fn logs_in_in_two_steps(&self, phone: &mut Phone) -> Result<String, StepError> {
         let code = phone.shows(self.stage);
         self.answers(&code, &json!({})).await?;
@@ -176,7 +176,7 @@ impl Person<'_> {
     async fn shows_again(&self, code: &str) -> Result<String, StepError> {
         let body = json!({ "mfa_token": self.challenge().await?, "code": code });
         self.is_refused(&body).await?;
-        Ok(format!("{code} is good once: 401"))
+        Ok(format!("{code} is refused the second time: 401"))
     }
 
     async fn trusts(&self, phone: &mut Phone) -> Result<String, StepError> {
@@ -184,7 +184,7 @@ impl Person<'_> {
             "trusted_device": { "fingerprint": LAPTOP, "operating_system": "Debian", "browser": "Firefox" },
         });
         self.answers(&phone.shows(self.stage), &laptop).await?;
-        Ok("the next code makes a laptop trusted".to_owned())
+        Ok("a login with the next code makes a laptop trusted".to_owned())
     }
 
     async fn logs_in_from_the_laptop(&self) -> Result<String, StepError> {
@@ -206,10 +206,10 @@ impl Person<'_> {
         }
         let challenge = self.password(Some(LAPTOP)).await?;
         holds(&CHALLENGE, &challenge)?;
-        Ok("no longer trusted: from the laptop too it takes two steps again".to_owned())
+        Ok("no longer trusted: from the laptop, too, a login takes two steps again".to_owned())
     }
 
-    /// The code that was used.
+    /// Makes recovery codes, logs in with the first one, and returns it.
     async fn recovers(&self, session: &Client) -> Result<String, StepError> {
         let body = json!({ "password": self.password });
         let made = session.post(RECOVERY_CODES, &body).await?;
@@ -222,7 +222,7 @@ impl Person<'_> {
         Ok(code)
     }
 
-    /// Both steps of a login, and both tokens.
+    /// Does both steps of a login, and returns both tokens.
     async fn answers(&self, code: &str, more: &Value) -> Result<(), StepError> {
         let mut body = json!({ "mfa_token": self.challenge().await?, "code": code });
         if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
@@ -233,7 +233,7 @@ impl Person<'_> {
         holds(&TOKENS, &answer.json)
     }
 
-    /// What a password leads to on a device that is not trusted.
+    /// Returns the challenge that a password leads to on an untrusted device.
     async fn challenge(&self) -> Result<String, StepError> {
         let answer = self.password(None).await?;
         holds(&CHALLENGE, &answer)?;
@@ -252,7 +252,7 @@ impl Person<'_> {
         Ok(answer.json)
     }
 
-    /// 401, without a word.
+    /// Expects 401 with an empty body.
     async fn is_refused(&self, credentials: &Value) -> Result<(), StepError> {
         let answer = self.stage.client().post(AUTHENTICATE, credentials).await?;
         expect("POST authenticate", StatusCode::UNAUTHORIZED, answer.status)?;
@@ -260,7 +260,7 @@ impl Person<'_> {
     }
 }
 
-/// An answer with these members, and no others.
+/// Expects a response with exactly these members.
 fn holds(members: &[&str], answer: &Value) -> Result<(), StepError> {
     let found = answer.as_object().into_iter();
     let found: Vec<_> = found.flat_map(|answer| answer.keys()).collect();

@@ -22,9 +22,9 @@ use super::{
 const SERVICE: &str = "/subscriptions/demo/resourceGroups/shop/providers/Microsoft.Devices/provisioningServices/fleet";
 const VERSION: &str = "api-version=2022-12-12";
 
-/// "The proof of possession failed", as Azure numbers it.
+/// Azure's code for "the proof of possession failed".
 const POSSESSION_NOT_PROVEN: u64 = 400_053;
-/// "The entity tag is not the certificate's", as Azure numbers it.
+/// Azure's code for "the entity tag is not the certificate's".
 const PRECONDITION_FAILED: u64 = 412_001;
 
 pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopped> {
@@ -47,7 +47,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopp
     walk.step("stale_etag", onboarding.use_an_old_state()).await
 }
 
-/// A CA on its way to being trusted.
+/// A CA that is to be verified.
 struct Onboarding<'a> {
     stage: &'a Stage,
     client: Client,
@@ -107,7 +107,7 @@ impl<'a> Onboarding<'a> {
         let code = member(properties, "verificationCode").as_str();
         self.code = code.unwrap_or_default().to_owned();
         same("digits of the code", &48, &self.code.len())?;
-        Ok("24 random bytes, for this certificate and for one use".to_owned())
+        Ok("a code of 24 random bytes, for this certificate and for one use".to_owned())
     }
 
     async fn sign_with_another_key(&self) -> Result<String, StepError> {
@@ -151,7 +151,7 @@ impl<'a> Onboarding<'a> {
         expect("generateVerificationCode, old etag", status, answer.status)?;
         let code = member(&answer.json, "code");
         same("the code", &json!(PRECONDITION_FAILED), code)?;
-        Ok("a change to a state that is no more is refused: 412, code 412001".to_owned())
+        Ok("a change with an outdated entity tag is refused: 412, code 412001".to_owned())
     }
 
     async fn verify(&self, leaf: &str) -> Result<Answer, StepError> {
@@ -161,7 +161,7 @@ impl<'a> Onboarding<'a> {
     }
 }
 
-/// A CA of the demo's own, on the prover's side.
+/// The demo's own CA, on the prover's side.
 struct Ca {
     pem: String,
     key: PrivateKey,
@@ -182,7 +182,7 @@ impl Ca {
         })
     }
 
-    /// The leaf that names the code, in Base64 of DER.
+    /// Returns a leaf with the code as its name, in Base64 of DER.
     fn leaf(&self, code: &str, stage: &Stage) -> Result<String, StepError> {
         let upload = Upload::decode(self.pem.as_bytes())?;
         let ca = upload.certificate()?;

@@ -1,4 +1,4 @@
-//! An HTTP client for the demo: one connection a request.
+//! An HTTP client for the demo: one connection per request.
 
 use std::net::SocketAddr;
 
@@ -10,18 +10,18 @@ use tokio::net::TcpStream;
 
 use crate::http_client::{ClientError, exchange};
 
-/// What came back.
+/// A response.
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// The body as it came.
+    /// The raw body.
     pub(super) body: Bytes,
-    /// The same as a text.
+    /// The body as text.
     pub(super) text: String,
     /// The body as JSON, or null.
     pub(super) json: Value,
 }
 
-/// A client of one server, with or without an `Authorization` and an `If-Match`.
+/// A client of one server, with an optional `Authorization` and `If-Match`.
 #[derive(Clone)]
 pub(super) struct Client {
     address: SocketAddr,
@@ -38,7 +38,7 @@ impl Client {
         }
     }
 
-    /// The same client, for a change to the state that this entity tag names.
+    /// Returns the client with this entity tag as `If-Match`.
     pub(super) fn if_match(&self, etag: &str) -> Self {
         Self {
             if_match: HeaderValue::try_from(etag).ok(),
@@ -57,7 +57,7 @@ impl Client {
         }
     }
 
-    /// The same `Authorization` at another server.
+    /// Returns a client of another server with the same `Authorization`.
     pub(super) fn to(self, other: Self) -> Self {
         Self {
             authorization: self.authorization,
@@ -73,7 +73,7 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// A POST without a body.
+    /// Sends a POST without a body.
     pub(super) async fn post_nothing(&self, path: &str) -> Result<Answer, ClientError> {
         self.send(Method::POST, path, None).await
     }

@@ -1,4 +1,4 @@
-//! The walk for F5's TPM provisioning: a station, a device with a TPM in software, and what the device attests.
+//! The walk for F5's TPM provisioning: a station, a device with a software TPM, and its attestations.
 
 use data_encoding::BASE64;
 use http::StatusCode;
@@ -92,7 +92,7 @@ struct Station {
 }
 
 impl Station {
-    /// Makes what an operator makes, and gives the station its token.
+    /// Creates an operator's objects, and gives the station its token.
     async fn set_up(stage: &Stage) -> Result<Self, StepError> {
         let tpm = SoftwareTpm::manufacture()?;
         let operator = stage.client().authorized(&token(stage, "tpm").await?);
@@ -121,7 +121,7 @@ impl Station {
     async fn is_refused_for_its_key(&self) -> Result<String, StepError> {
         let status = self.asks("not the key", device()).await?;
         same("its status", &"PREAUTH_RSP_INVALID_API_KEY", &&*status)?;
-        Ok("a station without the key is refused: invalid API key".to_owned())
+        Ok("a station with a wrong key is refused: invalid API key".to_owned())
     }
 
     async fn is_refused_for_its_device(&self) -> Result<String, StepError> {
@@ -135,7 +135,7 @@ impl Station {
     async fn is_granted(&self) -> Result<String, StepError> {
         let status = self.asks(&self.api_key, device()).await?;
         same("its status", &"PREAUTH_RSP_SUCCESS", &&*status)?;
-        Ok("the key and the device are in order".to_owned())
+        Ok("the API key and the device are accepted".to_owned())
     }
 
     async fn asks(&self, api_key: &str, device: Value) -> Result<String, StepError> {
@@ -167,7 +167,7 @@ impl Station {
         let stranger = SoftwareTpm::manufacture()?;
         let opened = stranger.activate(&credential).is_ok();
         same("opened by another TPM", &false, &opened)?;
-        Ok("the device's TPM takes the key from the credential; another one cannot".to_owned())
+        Ok("the device's TPM gets the key out of the credential; another TPM cannot".to_owned())
     }
 
     fn certificate(&self, answer: &Value) -> Result<String, StepError> {
@@ -175,10 +175,10 @@ impl Station {
         let certified = Certificate::from_der(&certificate)
             .map(|certificate| certificate.public_key().as_der().to_vec());
         same("the certified key", &Ok(self.tpm.ak_spki()), &certified)?;
-        Ok("with it the certificate opens: it is the attestation key's".to_owned())
+        Ok("the key decrypts the certificate, which is for the attestation key".to_owned())
     }
 
-    /// The certificate in an answer, in DER.
+    /// Returns the certificate in a response, in DER.
     fn opened(&self, answer: &Value) -> Result<Vec<u8>, StepError> {
         let key = self.tpm.activate(&bytes(answer, "credential_bundle"))?;
         let nonce: Option<[u8; NONCE_LEN]> = bytes(answer, "nonce").try_into().ok();
@@ -192,11 +192,11 @@ impl Station {
         Ok(opened.unwrap_or_default())
     }
 
-    /// Nobody has shown yet that its TPM opened the credential.
+    /// The TPM has not yet proved that it can open the credential.
     async fn is_not_believed(&self) -> Result<String, StepError> {
         let failed = self.asked_to_attest(&UNTOUCHED).await?;
         same("failed checks", &vec!["activation".to_owned()], &failed)?;
-        Ok("a quote alone makes no key active: refused".to_owned())
+        Ok("a quote by a key that is not active yet is refused".to_owned())
     }
 
     async fn shows_its_proof(&self, answer: &Value) -> Result<String, StepError> {
@@ -212,7 +212,7 @@ impl Station {
         let again = self.client.post(ACTIVATE, &body).await?;
         expect("the same ticket again", StatusCode::CONFLICT, again.status)?;
         Ok(
-            "the key's proof, with provision's ticket: device and TPM are bound, and the ticket is spent"
+            "the proof of the key, with provision's ticket, binds the device to its TPM; the ticket works once"
                 .to_owned(),
         )
     }
@@ -223,7 +223,7 @@ impl Station {
             same("failed checks", &Vec::new(), &failed)?;
         }
         Ok(format!(
-            "the server takes {SELECTION} for the device's own, and takes the same again"
+            "the server learns {SELECTION} as the device's registers, and accepts the same again"
         ))
     }
 
@@ -238,7 +238,7 @@ impl Station {
         Ok("PCR 7 has changed: the attestation is refused".to_owned())
     }
 
-    /// As `keyproof device forget` does it.
+    /// Does what `keyproof device forget` does.
     async fn is_revoked(&self, stage: &Stage, answer: &Value) -> Result<String, StepError> {
         let device = DevicePlace {
             namespace: "default".to_owned(),
@@ -265,10 +265,10 @@ impl Station {
 
         let failed = self.asked_to_attest(&UNTOUCHED).await?;
         same("failed checks", &vec!["activation".to_owned()], &failed)?;
-        Ok("the device is forgotten: its certificate is on the category's revocation list, and it attests no more".to_owned())
+        Ok("the device is forgotten: its certificate is on the category's revocation list, and it can no longer attest".to_owned())
     }
 
-    /// Has the device attest over a nonce of the server's, with these values in its registers. The names of the checks
+    /// Attests the device with the server's nonce and these values of its registers. Returns the names of the checks
     /// that failed.
     async fn asked_to_attest(&self, values: &[u8]) -> Result<Vec<String>, StepError> {
         let ak = self.tpm.ak_public()?;
@@ -320,7 +320,7 @@ impl Station {
         ))
     }
 
-    /// Twice: by a key that is not the device's, and by one that signs whatever it is given.
+    /// Forges two quotes: by a key that is not the device's, and by one that signs anything.
     fn forges(&self, stage: &Stage) -> Result<String, StepError> {
         let (nonce, selection, values) = challenge(stage)?;
         let ak = self.tpm.ak_public()?;
@@ -347,7 +347,7 @@ impl Station {
         )
     }
 
-    /// The names of the checks that fail.
+    /// Returns the names of the failed checks.
     fn judge(
         &self,
         ak: &TpmtPublic,
@@ -375,7 +375,7 @@ impl Station {
     }
 }
 
-/// A fresh nonce, and the registers whose quote is asked for.
+/// Returns a fresh nonce, the registers to quote, and their values.
 fn challenge(stage: &Stage) -> Result<(String, TpmlPcrSelection, Vec<u8>), StepError> {
     let selection: TpmlPcrSelection = SELECTION.parse()?;
     let values = vec![0; selection.values_size()];
@@ -386,7 +386,7 @@ fn device() -> Value {
     json!({ "name": "device-0001", "serial": SERIAL, "vendor": VENDOR, "version": "1" })
 }
 
-/// What `keyproof token create` does, as an `Authorization`.
+/// Does what `keyproof token create` does, and returns the token as an `Authorization`.
 async fn token(stage: &Stage, scope: &str) -> Result<String, StepError> {
     let scopes = OperatorScopes::parse([scope]);
     let scopes = scopes.map_err(|error| StepError::Otherwise {
@@ -409,7 +409,7 @@ async fn token(stage: &Stage, scope: &str) -> Result<String, StepError> {
     Ok(format!("APIToken {}", *issued.text))
 }
 
-/// What came in the place of something.
+/// Creates the error for an unexpected value.
 fn otherwise<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StepError {
     move |error| StepError::Otherwise {
         what,

@@ -1,6 +1,7 @@
-//! `keyproof demo`: each contract walked through once, over real HTTP against the real server.
+//! `keyproof demo`: uses each contract once, over real HTTP against the real server.
 //!
-//! One file a contract, under its domain's name. A walk prints what it does and what that proves; its first failing step ends the demo.
+//! There is one file per contract, with its domain's name. A walk prints what it does and what that proves. The first step that
+//! fails ends the demo.
 
 mod accounts;
 mod certificates;
@@ -22,7 +23,7 @@ use crate::http_client::ClientError;
 use stage::{Stage, StageError};
 use stay::Interruption;
 
-/// What the demo found out.
+/// The demo's results.
 #[derive(Serialize)]
 pub struct Findings {
     steps: Vec<Step>,
@@ -40,19 +41,19 @@ struct Step {
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
-    /// A CA of the demo's own was not made.
+    /// The demo's own CA could not be created.
     #[error("no CA: {0}")]
     Ca(#[from] rcgen::Error),
-    /// A leaf of the demo's own was not made.
+    /// The demo's own leaf could not be created.
     #[error("no leaf: {0}")]
     Leaf(#[from] keyproof_x509::X509Error),
-    /// The request was not answered as HTTP has it.
+    /// The request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A key or an amount of the demo's own is wrong.
+    /// One of the demo's own keys or amounts is wrong.
     #[error(transparent)]
     Otp(#[from] OtpError),
-    /// It came otherwise than it must.
+    /// A value differs from the expected one.
     #[error("{what}: expected {expected}, found {found}")]
     Otherwise {
         what: &'static str,
@@ -65,15 +66,15 @@ enum StepError {
     /// The server or its store failed.
     #[error(transparent)]
     Stage(#[from] StageError),
-    /// What the software TPM or the server wrote is not what a TPM writes.
+    /// Data of the software TPM or of the server is not a valid TPM structure.
     #[error(transparent)]
     Tpm(#[from] TpmError),
 }
 
-/// A step has failed, and said so.
+/// A step has failed and was reported.
 struct Stopped;
 
-/// The steps so far, each told as it is done.
+/// The steps so far, each printed when it is done.
 struct Walk<'a> {
     steps: Vec<Step>,
     tell: &'a mut dyn FnMut(&str),
@@ -85,12 +86,12 @@ impl Walk<'_> {
         (self.tell)(&format!("\n{title}"));
     }
 
-    /// Shows what belongs to the step before, to people alone.
+    /// Prints a detail of the previous step. It is not in the JSON.
     fn show(&mut self, drawing: &str) {
         (self.tell)(drawing);
     }
 
-    /// Does a step: it passes with a sentence that says what it proves.
+    /// Runs a step, which returns a sentence about what it proves.
     async fn step(
         &mut self,
         name: &'static str,
@@ -111,7 +112,7 @@ impl Walk<'_> {
     }
 }
 
-/// Walks through everything, telling each step as it is done; and leaves the server open to be looked at, if it is to stay.
+/// Runs all walks, printing each step when it is done; with `stay`, keeps the server running afterwards.
 pub async fn run(tell: &mut dyn FnMut(&str), stay: bool) -> Findings {
     let mut walk = Walk {
         steps: Vec::new(),
@@ -143,7 +144,7 @@ async fn walk_through(walk: &mut Walk<'_>, stay: bool) -> Result<(), Stopped> {
     if stay && outcome.is_ok() {
         outcome = stay::stay(walk, &stage, &mut interruption).await;
     }
-    // However it ends, nothing of it is left.
+    // In any case, everything is removed.
     stage.clear().await;
     outcome
 }
@@ -162,7 +163,7 @@ impl Findings {
     }
 }
 
-/// Compares what came with what must come.
+/// Fails unless the value is the expected one.
 fn same<T: PartialEq + std::fmt::Debug>(
     what: &'static str,
     expected: &T,
@@ -178,17 +179,17 @@ fn same<T: PartialEq + std::fmt::Debug>(
     })
 }
 
-/// Compares the status that came with the one that must come.
+/// Fails unless the status is the expected one.
 fn expect(what: &'static str, expected: StatusCode, found: u16) -> Result<(), StepError> {
     same(what, &expected.as_u16(), &found)
 }
 
-/// A member of an answer, or null.
+/// Returns a member of a response, or null.
 fn member<'a>(object: &'a Value, name: &str) -> &'a Value {
     object.get(name).unwrap_or(&Value::Null)
 }
 
-/// A member of an answer that is a text, or an empty one.
+/// Returns a text member of a response, or an empty text.
 fn text(object: &Value, name: &str) -> String {
     member(object, name).as_str().unwrap_or_default().to_owned()
 }

@@ -1,4 +1,4 @@
-//! The walk for GNU Taler's OTP devices: a shop, its two devices at the point of sale, and who may touch them.
+//! The walk for GNU Taler's OTP devices: a shop, its two devices at the point of sale, and their permissions.
 
 use data_encoding::BASE64;
 use http::StatusCode;
@@ -20,7 +20,7 @@ const OTHER_PRICE: &str = "EUR:1.22";
 const DEVICES: &str = "/instances/demo-shop/private/otp-devices";
 const TOKEN: &str = "/instances/demo-shop/private/token";
 
-/// The codes of GANA that this walk meets.
+/// The GANA error codes that this walk expects.
 const TOKEN_PERMISSION_INSUFFICIENT: u64 = 16;
 const OTP_DEVICE_EXISTS: u64 = 2851;
 
@@ -32,7 +32,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), S
     let mut owner = stage.client();
     walk.step("token", async {
         owner = login(stage, &password, "all").await?;
-        Ok("the password, and only it, gives a token with every permission".to_owned())
+        Ok("only the right password gives a token with every permission".to_owned())
     })
     .await?;
     let shop = Shop {
@@ -53,7 +53,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), S
     walk.step("restart", restart(stage, owner)).await
 }
 
-/// What `keyproof instance add` does.
+/// Does what `keyproof instance add` does.
 async fn instance(stage: &Stage, password: &str) -> Result<String, StepError> {
     let service = stage.console().await?;
     let keeper = Keeper::of_command_line(&Stage::command_line(), INSTANCE);
@@ -68,12 +68,10 @@ async fn instance(stage: &Stage, password: &str) -> Result<String, StepError> {
         &json!("taler-merchant"),
         member(&config.json, "name"),
     )?;
-    Ok(format!(
-        "{INSTANCE} is there, added beside the running server"
-    ))
+    Ok(format!("{INSTANCE} is added while the server runs"))
 }
 
-/// A client with a token of that scope.
+/// Returns a client with a token of this scope.
 async fn login(stage: &Stage, password: &str, scope: &str) -> Result<Client, StepError> {
     let with = |password: &str| {
         let credentials = BASE64.encode(format!("{INSTANCE}:{password}").as_bytes());
@@ -94,7 +92,7 @@ async fn login(stage: &Stage, password: &str, scope: &str) -> Result<Client, Ste
     Ok(stage.client().authorized(&format!("Bearer {token}")))
 }
 
-/// The shop's owner, who has a token.
+/// The shop's owner with a token.
 struct Shop<'a> {
     client: Client,
     stage: &'a Stage,
@@ -123,14 +121,14 @@ impl Shop<'_> {
         let cheaper = self.kiosk_shows(OTHER_PRICE)?;
         same("codes for another price", &false, &shown.contains(&cheaper))?;
         Ok(format!(
-            "{own} confirms {PRICE}; {OTHER_PRICE} would have needed {cheaper}"
+            "{own} confirms {PRICE}; {OTHER_PRICE} would need {cheaper}"
         ))
     }
 
     async fn same_again(&self) -> Result<String, StepError> {
         self.add("till", "TOTP_WITHOUT_PRICE", StatusCode::NO_CONTENT)
             .await?;
-        Ok("the same device again is the same device".to_owned())
+        Ok("adding the same device again succeeds and changes nothing".to_owned())
     }
 
     async fn differently_again(&self) -> Result<String, StepError> {
@@ -151,7 +149,7 @@ impl Shop<'_> {
             expect("GET", StatusCode::OK, answer.status)?;
             same("the key in the answer", &false, &answer.text.contains(KEY))?;
         }
-        Ok("no answer holds a device's key".to_owned())
+        Ok("no response contains a device's key".to_owned())
     }
 
     async fn lends(&self, password: &str) -> Result<String, StepError> {
@@ -166,7 +164,7 @@ impl Shop<'_> {
         expect("POST device", StatusCode::FORBIDDEN, refused.status)?;
         let code = member(&refused.json, "code");
         same("the code", &json!(TOKEN_PERMISSION_INSUFFICIENT), code)?;
-        Ok("a token for reading reads, and may not add: 403, code 16".to_owned())
+        Ok("a token for reading can read, but not add: 403, code 16".to_owned())
     }
 
     async fn add(&self, id: &str, algorithm: &str, status: StatusCode) -> Result<Value, StepError> {
@@ -181,13 +179,13 @@ impl Shop<'_> {
         Ok(answer.json)
     }
 
-    /// A till without a network: plain RFC 6238 from the key and its own clock.
+    /// Returns the code of an offline till: RFC 6238 with the key and its own clock.
     fn till_shows(&self) -> Result<String, StepError> {
         let totp = Totp::new(&key()?, Algorithm::Sha1, Digits::EIGHT);
         Ok(totp.code(self.stage.clock().now().as_secs()).to_string())
     }
 
-    /// A kiosk without a network: the key, its own clock, and the price that it wants to see paid.
+    /// Returns the code of an offline kiosk: from the key, its own clock, and the price to be paid.
     fn kiosk_shows(&self, price: &str) -> Result<String, StepError> {
         let now = self.stage.clock().now().as_secs();
         let price: Amount = price.parse()?;
@@ -217,7 +215,7 @@ async fn restart(stage: &mut Stage, owner: Client) -> Result<String, StepError> 
     expect("GET devices", StatusCode::OK, listed.status)?;
     let devices = member(&listed.json, "otp_devices").as_array();
     same("devices listed", &Some(2), &devices.map(Vec::len))?;
-    Ok("drained and started again: the token and both devices are there".to_owned())
+    Ok("the server is restarted: the token and both devices still exist".to_owned())
 }
 
 fn key() -> Result<Secret, StepError> {

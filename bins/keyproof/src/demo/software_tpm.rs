@@ -1,4 +1,4 @@
-//! A TPM in software and its manufacturer: what a device and its vendor have that the server has not.
+//! A software TPM and its manufacturer: the device's and the vendor's side.
 
 use keyproof_tpm::{
     AttestationTemplate, Attested, AwsLcRs, Buffer, Credential, HashAlgorithm, Hierarchy, Name,
@@ -25,13 +25,13 @@ const EK_CERTIFICATE_USAGE: [u64; 5] = [2, 23, 133, 8, 1];
 pub(super) struct SoftwareTpm {
     ek: KeyPair,
     ak: KeyPair,
-    /// What its manufacturer says of the endorsement key, in DER.
+    /// The manufacturer's endorsement certificate, in DER.
     pub(super) ek_certificate: Vec<u8>,
     /// The manufacturer's root, in PEM.
     pub(super) manufacturer: String,
 }
 
-/// What a TPM sends when it is asked for a quote.
+/// A TPM's quote.
 pub(super) struct Quote {
     pub(super) attest: Vec<u8>,
     pub(super) signature: Vec<u8>,
@@ -85,7 +85,7 @@ impl SoftwareTpm {
         TpmtPublic::attestation_from_spki(&self.ak_spki(), &template)
     }
 
-    /// The attestation key as it would be if it signed whatever it is given.
+    /// Returns the attestation key without the restriction to sign only TPM structures.
     pub(super) fn unrestricted_public(&self) -> Result<TpmtPublic, TpmError> {
         let template = AttestationTemplate {
             object_attributes: AttestationTemplate::ATTRIBUTES
@@ -95,7 +95,7 @@ impl SoftwareTpm {
         TpmtPublic::attestation_from_spki(&self.ak_spki(), &template)
     }
 
-    /// A certification request by a key of the device's own, in DER.
+    /// Returns a certification request by another key of the device, in DER.
     pub(super) fn csr(serial: &str, vendor: &str) -> Result<Vec<u8>, StepError> {
         let mut params = CertificateParams::default();
         let subject = [
@@ -107,7 +107,7 @@ impl SoftwareTpm {
         Ok(request.der().to_vec())
     }
 
-    /// `TPM2_ActivateCredential`.
+    /// Does `TPM2_ActivateCredential`.
     pub(super) fn activate(&self, credential: &[u8]) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         let credential = Credential::parse(credential)?;
         let name = Name::of(&self.ak_public()?)?;
@@ -115,7 +115,7 @@ impl SoftwareTpm {
         activate(&AwsLcRs, &self.ek_public()?, &ek, &name, &credential)
     }
 
-    /// `TPM2_Quote` of registers with these values.
+    /// Does `TPM2_Quote` for registers with these values.
     pub(super) fn quote(
         &self,
         nonce: &[u8],
@@ -168,7 +168,7 @@ fn named(attributes: &[(DnType, &str)]) -> DistinguishedName {
     name
 }
 
-/// A subjectAltName with manufacturer, model and version (TCG EK Credential Profile, 3.2.9).
+/// Encodes a subjectAltName with manufacturer, model and version (TCG EK Credential Profile, 3.2.9).
 fn tpm_names() -> Vec<u8> {
     let attributes: Vec<u8> = ["id:49465800", "Demo", "id:0001"]
         .iter()
@@ -182,7 +182,7 @@ fn tpm_names() -> Vec<u8> {
     tlv(0x30, &tlv(0xa4, &tlv(0x30, &attributes)))
 }
 
-/// DER of contents that are all shorter than 128 bytes here.
+/// Encodes DER. The contents must be shorter than 128 bytes.
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).unwrap_or(u8::MAX);
     [&[tag, length], content].concat()

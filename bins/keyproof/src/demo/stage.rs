@@ -1,4 +1,4 @@
-//! What the walks need: a server on a store of its own, and the store's other side, which commands use.
+//! The walks' environment: a server with its own store, and access to that store as commands have it.
 
 use std::{io, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     store::OpenStoreError,
 };
 
-/// Why there is no server.
+/// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StageError {
     #[error("the configuration: {0}")]
@@ -36,7 +36,7 @@ pub(super) struct Stage {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    /// Removed at the end.
+    /// The store's folder, which is removed at the end.
     _folder: TempDir,
 }
 
@@ -45,7 +45,7 @@ impl Stage {
     pub(super) async fn set() -> Result<Self, StageError> {
         let folder = TempDir::with_prefix("keyproof-demo-")?;
         let store = folder.path().join("keyproof.db");
-        // Nothing of this machine's configuration has a say.
+        // This machine's configuration is ignored.
         let config = Config::load(&Sources {
             flags: vec![
                 ("http.listen", "127.0.0.1:0".into()),
@@ -64,13 +64,13 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Drains the server and starts another on what it left.
+    /// Drains the server, and starts another one on its store.
     pub(super) async fn restart(&mut self) -> Result<(), StageError> {
         self.stop().await;
         self.start().await
     }
 
-    /// Ends the server.
+    /// Drains and stops the server.
     pub(super) async fn clear(mut self) {
         self.stop().await;
     }
@@ -89,19 +89,19 @@ impl Stage {
         &*self.clock
     }
 
-    /// 128 random bits in hex, for passwords and names.
+    /// Returns 128 random bits in hexadecimal, for passwords and names.
     pub(super) fn draw(&self) -> String {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes);
         format!("{:032x}", u128::from_be_bytes(bytes))
     }
 
-    /// Who changes the store beside the server: somebody at this machine.
+    /// Returns the person at this machine, who changes the store while the server runs.
     pub(super) fn command_line() -> CommandLine {
         CommandLine::of("demo".to_owned())
     }
 
-    /// The use cases on a second opening of the same store: what a command at the machine has, while servers run.
+    /// Returns the use cases on a second connection to the store, as a command has them while servers run.
     pub(super) async fn console(&self) -> Result<Arc<Service>, StageError> {
         let store = self.open().await?;
         let clock = Arc::clone(&self.clock);

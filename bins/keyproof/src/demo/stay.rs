@@ -1,4 +1,4 @@
-//! The server after the walk, open to be looked at: with a user to sign in as, and a token for the console and the
+//! Keeps the server running after the walk, with a user who can sign in, and a token for the console and the
 //! APIs.
 
 use keyproof_auth::operator::{OperatorScope, OperatorScopes};
@@ -11,17 +11,17 @@ use zeroize::Zeroizing;
 
 use super::{Stage, StageError, StepError, Stopped, Walk, same};
 
-/// Who may sign in.
+/// The user who can sign in.
 const NAME: &str = "demo";
 
-/// What somebody ends the demo by: SIGINT or SIGTERM.
+/// The signals that end the demo: SIGINT and SIGTERM.
 pub(super) struct Interruption {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Interruption {
-    /// From now on neither ends the program by itself.
+    /// Registers the signals. From now on, they no longer end the program by themselves.
     pub(super) fn listen() -> Result<Self, StageError> {
         let listen = |kind| signal(kind).map_err(StageError::Signals);
         Ok(Self {
@@ -30,7 +30,7 @@ impl Interruption {
         })
     }
 
-    /// Ends once there was one.
+    /// Waits for a signal.
     pub(super) async fn comes(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -39,13 +39,13 @@ impl Interruption {
     }
 }
 
-/// Tells what there is, and waits for Ctrl-C.
+/// Prints how to sign in, and waits for Ctrl-C.
 pub(super) async fn stay(
     walk: &mut Walk<'_>,
     stage: &Stage,
     interruption: &mut Interruption,
 ) -> Result<(), Stopped> {
-    walk.part("The server stays, until Ctrl-C");
+    walk.part("The server runs until Ctrl-C");
     walk.step("stay", told(stage)).await?;
     interruption.comes().await;
     Ok(())
@@ -81,7 +81,7 @@ async fn told(stage: &Stage) -> Result<String, StepError> {
     let url = stage.url();
     Ok(format!(
         "\n\n  {url}/account  sign in as {NAME} with the password {}\n  {url}/console  sign in with the token {}\n  \
-         {url}/         where everything is\n  The token has the scope admin, and is for the APIs, too.",
+         {url}/         links to both\n  The token has the scope admin, and is for the APIs, too.",
         *password, *token.text
     ))
 }

@@ -1,4 +1,4 @@
-//! What pages refer to: the stylesheet, the script and the icon, under an address that changes with them.
+//! Files that pages refer to: the stylesheet, the script and the icon, at addresses that change with them.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ pub(super) enum Asset {
     Style,
 }
 
-/// Names what the assets of this release are, in their addresses: whoever has them in a cache has these.
+/// Identifies this release's assets in their addresses, so that a cache never serves another release's.
 pub(super) static RELEASE: LazyLock<String> = LazyLock::new(|| {
     let all = [Asset::Icon, Asset::Script, Asset::Style].map(Asset::text);
     let digest = digest(&SHA256, all.concat().as_bytes());
@@ -44,7 +44,7 @@ impl Asset {
         }
     }
 
-    /// The file; for ever the same under the address of this release.
+    /// Returns the file. At this release's address it may be cached for ever.
     pub(super) fn answer(self, release: Option<&str>) -> Response {
         let mut response = Response::new(Full::from(Bytes::from_static(self.text().as_bytes())));
         let headers = response.headers_mut();

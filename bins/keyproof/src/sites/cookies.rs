@@ -1,11 +1,11 @@
-//! Cookies (RFC 6265): what a browser sends, and what it is told to keep. Under TLS each is bound to this host by its
-//! prefix (`__Host-`), so that no neighbour can plant one.
+//! Cookies (RFC 6265): reads them from requests, and sets them in responses. Under TLS each is bound to this host by
+//! its prefix (`__Host-`), so that no neighbour can plant one.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// The longest value that is looked at, in bytes: several times a token.
+/// The longest value that is read, in bytes: several times a token.
 const MAX_VALUE: usize = 256;
 
 /// A cookie of the sites.
@@ -15,18 +15,18 @@ pub(super) enum Cookie {
     Account,
     /// An operator's session.
     Console,
-    /// A visitor who is signing in to `/console`: what their forms are bound to.
+    /// A visitor who is signing in to `/console`. Their forms are bound to it.
     ConsoleVisit,
-    /// What tells a trusted browser from others.
+    /// A trusted browser's fingerprint.
     Device,
-    /// Which language pages are to be in.
+    /// The language of pages.
     Language,
-    /// A visitor who is signing in to `/account`: what their forms are bound to, and then their challenge.
+    /// A visitor who is signing in to `/account`. Their forms, and then their challenge, are bound to it.
     Visit,
 }
 
 impl Cookie {
-    /// Its name where it is sent over TLS, and what is left of that where it is not.
+    /// Returns its name under TLS, and its name without TLS.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Account => ("__Host-keyproof-account", "keyproof-account"),
@@ -43,7 +43,7 @@ impl Cookie {
         if is_encrypted { bound } else { bare }
     }
 
-    /// The value that came, if it can be one of ours. Cookies of others may have any bytes.
+    /// Returns the value, if it can be one of ours. Other cookies may have any bytes.
     pub(super) fn value(self, headers: &HeaderMap, is_encrypted: bool) -> Option<&str> {
         let name = self.name(is_encrypted);
         let lines = headers.get_all(header::COOKIE).iter();
@@ -52,7 +52,7 @@ impl Cookie {
             let pair = pair.trim_ascii().strip_prefix(name.as_bytes())?;
             pair.strip_prefix(b"=")
         });
-        // Of two of one name nobody knows which is ours.
+        // If there are two with this name, it is unknown which is ours.
         let value = values.next()?;
         let is_ours = |value: &[u8]| {
             (1..=MAX_VALUE).contains(&value.len())
@@ -65,7 +65,7 @@ impl Cookie {
             .and_then(|value| str::from_utf8(value).ok())
     }
 
-    /// What tells the browser to keep it; for `lasting`, or until it is closed.
+    /// Returns the header that sets it: for `lasting`, or until the browser is closed.
     pub(super) fn set(
         self,
         value: &str,
@@ -82,7 +82,7 @@ impl Cookie {
         Some(value)
     }
 
-    /// What tells the browser to forget it.
+    /// Returns the header that deletes it.
     pub(super) fn forget(self, is_encrypted: bool) -> Option<HeaderValue> {
         self.set("", Some(Duration::ZERO), is_encrypted)
     }
@@ -115,7 +115,7 @@ mod tests {
             value(&["a=b", "__Host-keyproof-account=abc-_9"], true),
             ours
         );
-        // What anybody on the way may have set is not looked at where TLS is spoken.
+        // Under TLS, the name without the prefix is ignored: anybody on the network may have set that cookie.
         assert_eq!(value(&["keyproof-account=abc"], true), None);
         assert_eq!(value(&["__Host-keyproof-account=abc"], false), None);
         for wrong in [

@@ -1,29 +1,29 @@
-//! What shows that a form was filled in on a page of ours: a text that only somebody who can read the cookie, or our
-//! pages, knows, and whose request comes from our origin as far as the browser says.
+//! Protection against cross-site request forgery: a token in each form, known only to somebody who can read the cookie
+//! or our pages; and a check of the origin that the browser reports.
 
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderName, header};
 use ring::hmac;
 
-/// What the keyed hash is of.
+/// The label that the keyed hash is computed over.
 const LABEL: &[u8] = b"keyproof form";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The text in the forms of whoever has this cookie.
+/// Returns the token for the forms of whoever has this cookie.
 pub(super) fn token(cookie: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, cookie.as_bytes());
     BASE64URL_NOPAD.encode(hmac::sign(&key, LABEL).as_ref())
 }
 
-/// Whether a form's text is that of this cookie, compared in constant time.
+/// Whether a form's token belongs to this cookie, compared in constant time.
 pub(super) fn is_of(cookie: &str, token: &str) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, cookie.as_bytes());
     let tag = BASE64URL_NOPAD.decode(token.as_bytes());
     tag.is_ok_and(|tag| hmac::verify(&key, LABEL, &tag).is_ok())
 }
 
-/// Whether the browser says that the request comes from a page of this origin, or says nothing of it at all.
+/// Whether the browser reports that the request comes from a page of this origin, or reports nothing.
 pub(super) fn is_same_origin(headers: &HeaderMap, is_encrypted: bool) -> bool {
     if headers
         .get(&SEC_FETCH_SITE)
@@ -42,7 +42,7 @@ pub(super) fn is_same_origin(headers: &HeaderMap, is_encrypted: bool) -> bool {
     ours.is_some_and(|ours| origin.as_bytes().eq_ignore_ascii_case(ours.as_bytes()))
 }
 
-/// Whether the browser says that a page elsewhere has led here: then what the address says is that page's word, not ours.
+/// Whether the browser reports that another site's page has led here. The address is then under that page's control.
 pub(super) fn is_led_from_elsewhere(headers: &HeaderMap) -> bool {
     let said = headers.get(&SEC_FETCH_SITE);
     said.is_some_and(|site| site != "same-origin" && site != "none")

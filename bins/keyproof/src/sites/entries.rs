@@ -1,43 +1,43 @@
-//! What the form of a page has in it from the start, and what is wrong with what was filled in.
+//! The prefilled values of a page's form, and what is wrong with its input.
 
 use keyproof_service::StorageError;
 
 use super::refusal::Refusal;
 
-/// What fields have in them from the start, and what is wrong with one of them.
+/// The prefilled values of fields, and what is wrong with one of them.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub(super) wrong: Option<Wrong>,
     pub(super) filled: Vec<(&'static str, String)>,
-    /// What had something in it that is not there again, and would do something else if it were left so.
+    /// Fields whose input is lost, and which would mean something else if they were left empty.
     pub(super) lost: Vec<Wrong>,
 }
 
-/// What is wrong with what was filled in.
+/// What is wrong with the input.
 #[derive(Debug)]
 pub(super) struct Wrong {
-    /// The field, or none of them.
+    /// The field; empty for the form as a whole.
     field: &'static str,
     text: String,
 }
 
-/// Why a form is not done.
+/// Why a form is not processed.
 #[derive(Debug)]
 pub(super) enum Unfilled {
-    /// It is not taken as it stands: the page is shown again.
+    /// Its input is not accepted: the page is shown again.
     Wrong(Wrong),
     /// There is no page to show.
     Refused(Refusal),
 }
 
 impl Wrong {
-    /// At this field.
+    /// An error at this field.
     pub(super) fn at(field: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { field, text }
     }
 
-    /// Of no field alone.
+    /// An error of the form as a whole.
     pub(super) fn of_all(text: impl Into<String>) -> Self {
         Self::at("", text)
     }
@@ -48,20 +48,20 @@ impl Wrong {
 }
 
 impl Entries {
-    /// What is wrong with this field; with none of them, if it has no name.
+    /// Returns the error at this field; an empty name stands for the form as a whole.
     pub(super) fn error(&self, field: &str) -> Option<&str> {
         let mut all = self.wrong.iter().chain(&self.lost);
         let wrong = all.find(|wrong| wrong.field == field);
         wrong.map(|wrong| &*wrong.text)
     }
 
-    /// Whether a browser is to be led to this field: what is wrong comes before what is to be filled in again.
+    /// Whether this field gets the focus: one with an error comes before one to fill in again.
     pub(super) fn is_first(&self, field: &str) -> bool {
         let mut all = self.wrong.iter().chain(&self.lost);
         all.next().is_some_and(|wrong| wrong.field == field)
     }
 
-    /// What a field has in it from the start.
+    /// Returns a field's prefilled value.
     pub(super) fn text(&self, field: &str) -> &str {
         let mut filled = self.filled.iter();
         let found = filled.find(|(known, _)| *known == field);

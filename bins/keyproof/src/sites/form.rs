@@ -1,35 +1,35 @@
-//! A form as a browser sends it (`application/x-www-form-urlencoded`), read strictly: the fields that it has are those
-//! that our page gave it, each once, in UTF-8, on one line, and no longer than it may be.
+//! A form as a browser sends it (`application/x-www-form-urlencoded`), parsed strictly: it has only fields of our page,
+//! each at most once, in UTF-8, on one line, and within its length limit.
 
 use form_urlencoded::parse;
 use http::StatusCode;
 use zeroize::Zeroizing;
 
-/// The field that every form has, with the text of `csrf`.
+/// The field with the token of `csrf`, which every form has.
 pub(super) const CSRF: &str = "csrf";
 
 /// The longest value of a field, in bytes.
 pub(super) const MAX_VALUE: usize = 1024;
 
-/// The fields with passwords, for which the use cases say how long one may be.
+/// The password fields. The use cases limit their length.
 const PASSWORDS: [&str; 4] = ["new", "old", "password", "repeat"];
 
-/// The longest password that is read, in bytes: a page lets 1024 units of UTF-16 be typed, each of at most three bytes.
+/// The longest password that is read, in bytes: a page's field takes 1024 units of UTF-16, each of at most three bytes.
 const MAX_PASSWORD: usize = 3 * 1024;
 
-/// What was filled in.
+/// The fields of a form with their values.
 pub struct Form(Vec<(String, Zeroizing<String>)>);
 
-/// Why a form is not read. A browser on a page of ours sends none of these.
+/// Why a form is rejected. A browser on one of our pages never causes this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// It is something else than a form.
+    /// The body is not a form.
     #[error("not a form")]
     ContentType,
-    /// It has a field that is not the page's, or one twice, or more than there may be.
+    /// It has a field that is not the page's, a field twice, or too many.
     #[error("not a form of this page")]
     Fields,
-    /// A value is not UTF-8, is longer than it may be, or has control characters.
+    /// A value is not UTF-8, is too long, or has control characters.
     #[error("a field that cannot be filled in so")]
     Value,
 }
@@ -44,7 +44,7 @@ impl FormError {
 }
 
 impl Form {
-    /// Reads a body that has no other fields than these, and the page's own.
+    /// Parses a body that may have only these fields, and the page's own.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Form {
         for (name, value) in parse(body) {
             let (name, value) = (name.into_owned(), Zeroizing::new(value.into_owned()));
             let is_known = name == CSRF || fields.contains(&name.as_str());
-            // So the names bound how many there are.
+            // This also limits the number of fields.
             if !is_known || filled.iter().any(|(known, _)| *known == name) {
                 return Err(FormError::Fields);
             }
@@ -79,7 +79,7 @@ impl Form {
         Ok(Self(filled))
     }
 
-    /// What a field was filled in with; nothing if it was left out.
+    /// Returns a field's value, or an empty text if it is missing.
     pub fn text(&self, name: &str) -> &str {
         let mut fields = self.0.iter();
         let found = fields.find(|(known, _)| known == name);
@@ -87,7 +87,7 @@ impl Form {
     }
 }
 
-/// The longest value of this field, in bytes.
+/// Returns the longest value of this field, in bytes.
 fn longest(field: &str) -> usize {
     if PASSWORDS.contains(&field) {
         MAX_PASSWORD
@@ -96,12 +96,12 @@ fn longest(field: &str) -> usize {
     }
 }
 
-/// Whether nobody types this in a line. What is not UTF-8 has become U+FFFD.
+/// Whether a character cannot be typed in a line. Invalid UTF-8 has become U+FFFD.
 pub(super) fn is_odd(c: char) -> bool {
     c.is_control() || c == char::REPLACEMENT_CHARACTER
 }
 
-/// Names only.
+/// Prints only the names.
 impl std::fmt::Debug for Form {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = self.0.iter().map(|(name, _)| name);
@@ -142,7 +142,7 @@ mod tests {
             Some(FormError::Value)
         );
         assert_eq!(of(format!("name={}", "x".repeat(1024)).as_bytes()), None);
-        // How long a password may be is told by whoever judges it.
+        // The use case limits a password's length.
         let of = |length| {
             let body = format!("password={}", "x".repeat(length));
             Form::parse(TYPE, body.as_bytes(), &["password"]).err()

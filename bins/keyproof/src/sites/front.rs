@@ -1,4 +1,4 @@
-//! `GET /` from a browser: what this server is, and where its sites are. To everybody else there is nothing at `/`.
+//! `GET /` from a browser: a page with links to the sites. For other clients there is nothing at `/`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -15,27 +15,27 @@ use super::{
     page,
 };
 
-/// What the page depends on: whether it is one that is asked for, too.
+/// The request headers that the response depends on, including whether it is the page at all.
 const VARY: &str = "Accept, Accept-Language, Cookie";
 
-/// The application at `/` alone.
+/// The application for the path `/` only.
 pub struct Front {
     sites: Vec<Place>,
-    /// Gives its shape to refusals.
+    /// The application that shapes refusals.
     unclaimed: Option<Arc<dyn Application>>,
 }
 
-/// Where a site is.
+/// The location of a site.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// The site.
     pub site: SiteName,
-    /// Its own listener's port, if it is not here.
+    /// The port of its own listener, if it is not on this one.
     pub port: Option<u16>,
 }
 
 impl Place {
-    /// Where a site that listens at `there` is for whoever asks at `here`; `None` where no link leads to it.
+    /// Returns the location of a site that listens at `there`, for a page at `here`; `None` if no link can lead to it.
     pub(crate) fn seen_from(
         here: SocketAddr,
         site: SiteName,
@@ -45,9 +45,9 @@ impl Place {
         if is_here {
             return Some(Self { site, port: None });
         }
-        // Others cannot reach it, and need not learn that it is there.
+        // Others cannot reach it, and should not learn that it exists.
         let is_out_of_reach = there.ip().is_loopback() && !here.ip().is_loopback();
-        // Which port 0 becomes is not known yet.
+        // The port that 0 results in is not known yet.
         let has_no_port = there.port() == 0 || there.port() == here.port();
         if is_out_of_reach || has_no_port {
             return None;
@@ -56,7 +56,7 @@ impl Place {
         Some(Self { site, port })
     }
 
-    /// Its address, as this host is called.
+    /// Returns its address, with the host name of the request.
     fn link(self, host: &str) -> String {
         let path = self.site.as_str();
         match self.port {
@@ -78,14 +78,14 @@ struct Page {
     tag: &'static str,
     is_german: bool,
     release: &'static str,
-    /// Tag, name, and whether it is this one.
+    /// Tag, name, and whether it is the current one.
     languages: [(&'static str, &'static str, bool); 2],
     account: Option<String>,
     console: Option<String>,
 }
 
 impl Front {
-    /// For a listener with these sites.
+    /// Creates the page for a listener with these sites.
     pub fn new(sites: Vec<Place>, unclaimed: Option<Arc<dyn Application>>) -> Self {
         Self { sites, unclaimed }
     }
@@ -115,7 +115,7 @@ impl Front {
     }
 }
 
-/// Whether the request is for a page, as browsers ask for one.
+/// Whether the request accepts HTML, as browsers do.
 fn wants_html(exchange: &Exchange) -> bool {
     let lines = exchange.headers().get_all(header::ACCEPT).iter();
     let mut ranges = lines
@@ -124,7 +124,7 @@ fn wants_html(exchange: &Exchange) -> bool {
     ranges.any(|range| {
         let mut parts = range.split(';');
         let kind = parts.next().unwrap_or_default().trim();
-        // Weighed with 0 it is refused (RFC 9110, section 12.4.2).
+        // A weight of 0 means that it is not accepted (RFC 9110, section 12.4.2).
         kind.eq_ignore_ascii_case("text/html") && !parts.any(|part| weight_of(part) == Some(0))
     })
 }

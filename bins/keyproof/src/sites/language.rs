@@ -1,4 +1,4 @@
-//! Which language a page is in: what its reader has chosen, else the one that their browser asks for before others.
+//! The language of a page: the one that the reader has chosen, else the browser's preferred one.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use keyproof_http::{Exchange, Response};
 
 use super::{cookies::Cookie, visit::add_cookie, visitor::Connected};
 
-/// How long a chosen language is kept.
+/// How long a chosen language is stored.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The language of an answer, as the head of its request has it.
+/// The language of a response, from the request's head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader {
-    /// What they have chosen, now or before, or else what their browser asks for.
+    /// The language that they have chosen, now or earlier, or else the browser's preferred one.
     pub(super) language: Language,
-    /// What they have chosen by this address.
+    /// The language chosen in this request's address.
     chosen: Option<Language>,
     is_encrypted: bool,
 }
@@ -36,7 +36,7 @@ impl Reader {
         }
     }
 
-    /// Has the browser keep what was chosen.
+    /// Stores the choice in the browser.
     pub(super) fn keep(self, response: &mut Response) {
         if let Some(language) = self.chosen {
             let cookie = Cookie::Language.set(language.tag(), Some(A_YEAR), self.is_encrypted);
@@ -45,7 +45,7 @@ impl Reader {
     }
 }
 
-/// A language that there are texts in.
+/// A language with texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Language {
     /// English.
@@ -65,7 +65,7 @@ impl Language {
         }
     }
 
-    /// What it calls itself.
+    /// Returns its own name.
     const fn own_name(self) -> &'static str {
         match self {
             Self::English => "English",
@@ -73,19 +73,19 @@ impl Language {
         }
     }
 
-    /// The one with this tag, or of which this is a kind: `de-AT`.
+    /// Returns the language of this tag, or of its prefix: `de-AT`.
     fn of(tag: &str) -> Option<Self> {
         let primary = tag.split('-').next().unwrap_or_default();
         let mut all = Self::ALL.into_iter();
         all.find(|language| language.tag().eq_ignore_ascii_case(primary))
     }
 
-    /// Each, and whether it is this one: what a page offers at its foot, as tag and name.
+    /// Returns each language as tag and name, and whether it is this one, for the foot of a page.
     pub(super) fn offered(self) -> [(&'static str, &'static str, bool); 2] {
         Self::ALL.map(|language| (language.tag(), language.own_name(), language == self))
     }
 
-    /// The one that a browser asks for before others (RFC 9110, section 12.5.4); English if it asks for none of them.
+    /// Returns the browser's preferred language (RFC 9110, section 12.5.4); English if it lists none of ours.
     fn asked_for(headers: &HeaderMap) -> Self {
         let mut best = (0, Self::English);
         let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
@@ -105,7 +105,7 @@ impl Language {
     }
 }
 
-/// `q=0.8` in thousandths; all of them if it is left out.
+/// Parses a weight such as `q=0.8` in thousandths; 1000 if it is absent.
 pub(super) fn weight_of(text: &str) -> Option<u16> {
     let text = text.trim();
     if text.is_empty() {

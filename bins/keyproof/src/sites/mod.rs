@@ -1,9 +1,9 @@
-//! The sites for people: pages that the server writes, for browsers. `/account` is for the owner of a second factor,
-//! `/console` for an operator, and `/` says where they are.
+//! The sites for people: pages that the server renders for browsers. `/account` is for the owner of a second factor,
+//! `/console` for an operator, and `/` links to them.
 //!
-//! A site is an application as a dialect is, and calls the same use cases; it has a route table of its own, and no rules.
-//! What it needs of a browser is plain HTML: links, forms and cookies. A script makes some pages more convenient and none
-//! of them work.
+//! A site is an application, as a dialect is, and calls the same use cases. It has its own route table, and no rules.
+//! Pages need only plain HTML: links, forms and cookies. A script makes some pages more convenient, and no page needs
+//! it.
 
 pub mod account;
 mod asset;
@@ -37,7 +37,7 @@ pub use form::{Form, FormError};
 pub use front::{Front, Place};
 pub use multipart::{Multipart, Part};
 
-/// The sites that there are.
+/// The sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteName {
     /// `/account`.
@@ -47,10 +47,10 @@ pub enum SiteName {
 }
 
 impl SiteName {
-    /// All of them.
+    /// All sites.
     pub const ALL: [Self; 2] = [Self::Account, Self::Console];
 
-    /// Its name in the configuration, and in front of its paths.
+    /// Its name in the configuration, and the first segment of its paths.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -58,7 +58,7 @@ impl SiteName {
         }
     }
 
-    /// Its table of the configuration.
+    /// Returns its table of the configuration.
     pub(crate) fn settings(self, settings: &mut Settings) -> &mut ServedSettings {
         match self {
             Self::Account => &mut settings.account,
@@ -74,15 +74,15 @@ impl SiteName {
     }
 }
 
-/// What a site may tell of the server that it is part of.
+/// Facts about the server that a site may show.
 pub(crate) struct Around {
     metrics: Arc<Metrics>,
-    /// What is served, as people call it, and where if that is not the main listener.
+    /// The names of what is served, and where if that is not the main listener.
     served: Vec<(&'static str, String)>,
 }
 
 impl Around {
-    /// As the configuration has it.
+    /// Collects the facts from the configuration.
     pub(crate) fn of(config: &Config, metrics: Arc<Metrics>) -> Self {
         let place =
             |listen: Option<SocketAddr>| listen.map(|at| at.to_string()).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! Moments, as pages have them: for people in UTC, and beside that as a `time` element of HTML has them for programs.
+//! Moments on pages: in UTC for people, and as the `datetime` of HTML's `time` element for programs.
 //!
-//! They are written digit by digit, for a table has one in each row, and a pattern would be read anew for each.
+//! They are formatted digit by digit, because a table has one in each row, and a format string would be parsed for
+//! each.
 
 use std::fmt;
 
@@ -10,34 +11,34 @@ use jiff::{
 };
 use keyproof_service::Timestamp;
 
-/// A moment, whose text is for people.
+/// A moment, displayed for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     at: DateTime,
     exact: Exact,
 }
 
-/// A moment, whose text is for programs.
+/// A moment, displayed for programs.
 pub(super) struct Datetime(Moment);
 
-/// To what a moment is told.
+/// The precision of a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exact {
     Minute,
     Second,
 }
 
-/// To the minute.
+/// Formats a time to the minute.
 pub(super) fn moment(at: Timestamp) -> Moment {
     moment_of(seconds(at))
 }
 
-/// To the second.
+/// Formats a time to the second.
 pub(super) fn second(at: Timestamp) -> Moment {
     Moment::of(seconds(at), Exact::Second)
 }
 
-/// To the minute, of seconds since the Unix epoch.
+/// Formats seconds since the Unix epoch to the minute.
 pub(super) fn moment_of(seconds: i64) -> Moment {
     Moment::of(seconds, Exact::Minute)
 }
@@ -47,21 +48,20 @@ fn seconds(at: Timestamp) -> i64 {
 }
 
 impl Moment {
-    /// By the calendar, for `jiff`'s moments end a day before the year 9999 does, and certificates without an end are valid to
-    /// its last second (RFC 5280, section 4.1.2.5).
+    /// Converts by the calendar, because `jiff`'s range ends a day before the year 9999 does, and certificates without
+    /// an end are valid to its last second (RFC 5280, section 4.1.2.5).
     fn of(seconds: i64, exact: Exact) -> Self {
         let epoch = civil::date(1970, 1, 1).at(0, 0, 0, 0);
         let at = epoch.saturating_add(SignedDuration::from_secs(seconds));
         Self { at, exact }
     }
 
-    /// As a `time` element has it in its `datetime`.
+    /// Returns the text for the `datetime` of a `time` element.
     pub(super) const fn datetime(self) -> Datetime {
         Datetime(self)
     }
 
-    /// With this between the date and the time, and that at the end: in one piece, for what a page shows is escaped piece by
-    /// piece.
+    /// Writes the date, `between`, the time and `end` in one piece, because a page escapes texts piece by piece.
     fn write(self, f: &mut fmt::Formatter<'_>, between: u8, end: &str) -> fmt::Result {
         let at = self.at;
         let [century, year] =
@@ -136,7 +136,7 @@ mod tests {
                 "1969-12-31 23:59 UTC",
                 "1969-12-31T23:59Z",
             ),
-            // The last second that there is in a certificate, and what is past it.
+            // The last second that a certificate can have, and the next one.
             (
                 253_402_300_799,
                 Exact::Second,

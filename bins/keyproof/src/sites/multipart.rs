@@ -1,6 +1,6 @@
-//! A form with a file as a browser sends it (`multipart/form-data`, RFC 7578), read as strictly as the plain ones of
-//! `form`: the parts that it has are those that our page gave it, each once, and none longer than it may be. All of it
-//! stays in memory, and what a file was called is not looked at.
+//! A form with a file as a browser sends it (`multipart/form-data`, RFC 7578), parsed as strictly as in `form`: it has
+//! only parts of our page, each at most once, and within its length limit. All of it stays in memory, and file names
+//! are ignored.
 
 use std::str;
 
@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 
 use super::form::{CSRF, FormError, MAX_VALUE, is_odd};
 
-/// A part that a page has.
+/// A part that a page's form has.
 #[derive(Clone, Copy, Debug)]
 pub enum Part {
-    /// A field of one line of text, which is read as one of a plain form is.
+    /// A field with one line of text, validated like one of a plain form.
     Line(&'static str),
-    /// A file, or a field of several lines, of at most so many bytes.
+    /// A file, or a field of several lines, with its maximum length in bytes.
     Upload(&'static str, usize),
 }
 
@@ -38,11 +38,11 @@ impl Part {
 /// The longest boundary, RFC 2046, section 5.1.1.
 const BOUNDARY: usize = 70;
 
-/// What was filled in.
+/// The parts of a form with their contents.
 pub struct Multipart(Vec<(&'static str, Zeroizing<Vec<u8>>)>);
 
 impl Multipart {
-    /// Reads a body that has no other parts than these, and the page's own.
+    /// Parses a body that may have only these parts, and the page's own.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl Multipart {
         let boundary = content_type.and_then(|text| multer::parse_boundary(text).ok());
         let boundary = boundary.filter(|boundary| boundary.len() <= BOUNDARY);
         let boundary = boundary.ok_or(FormError::ContentType)?;
-        // multer would skip whatever comes before.
+        // multer would skip anything before it.
         let delimiter = body.strip_prefix(b"--");
         if !delimiter.is_some_and(|rest| rest.starts_with(boundary.as_bytes())) {
             return Err(FormError::Fields);
@@ -74,7 +74,7 @@ impl Multipart {
         while let Some(field) = form.next_field().await.map_err(|why| refusal(&why))? {
             let part = known().find(|part| field.name() == Some(part.name()));
             let part = part.filter(|part| !filled.iter().any(|(name, _)| *name == part.name()));
-            // So the names bound how many there are.
+            // This also limits the number of parts.
             let part = part.ok_or(FormError::Fields)?;
             if !is_plain(&field) {
                 return Err(FormError::Fields);
@@ -91,19 +91,19 @@ impl Multipart {
         Ok(Self(filled))
     }
 
-    /// What a part was filled in with; nothing if it was left out.
+    /// Returns a part's contents, or nothing if it is missing.
     pub fn bytes(&self, name: &str) -> &[u8] {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map_or(&[], |(_, value)| value)
     }
 
-    /// The same of a part that is text; nothing if it is not.
+    /// Returns a part's contents as text, or an empty text if it is not UTF-8.
     pub fn text(&self, name: &str) -> &str {
         str::from_utf8(self.bytes(name)).unwrap_or_default()
     }
 }
 
-/// Names only.
+/// Prints only the names.
 impl std::fmt::Debug for Multipart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = self.0.iter().map(|(name, _)| name);
@@ -111,7 +111,7 @@ impl std::fmt::Debug for Multipart {
     }
 }
 
-/// Whether a part is its bytes and nothing else, which browsers send (RFC 7578, section 4.7).
+/// Whether a part has no transfer encoding. Browsers send none (RFC 7578, section 4.7).
 fn is_plain(field: &Field<'_>) -> bool {
     let mut headers = field.headers().keys();
     headers.all(|name| ["content-disposition", "content-type"].contains(&name.as_str()))
@@ -136,7 +136,7 @@ mod tests {
 
     const PARTS: [Part; 2] = [Part::Line("name"), Part::Upload("file", 100)];
 
-    /// A body of these parts, each a head and a value.
+    /// Builds a body from parts, each with a head and a value.
     fn body(parts: &[(&str, &[u8])]) -> Vec<u8> {
         let mut body = Vec::new();
         for (head, value) in parts {

@@ -1,4 +1,4 @@
-//! What a site does, a line of its route table an operation; and how a request comes to one.
+//! The operations of a site, one per line of its route table; and how a request is dispatched to one.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::route_table::{Route, RouteTable, login_route, route};
 
-/// What is done for a request, and for whom.
+/// An operation, and who may use it.
 pub(super) enum Operation<S: Site> {
     /// For everybody: a file that pages refer to.
     Asset(Asset),
@@ -25,9 +25,9 @@ pub(super) enum Operation<S: Site> {
         &'static [&'static str],
         fn(Visit<S, Visitor>) -> BoxFuture<Answered>,
     ),
-    /// For whoever is signed in and is shown this area.
+    /// For whoever is signed in and may see this area.
     Show(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<Answered>),
-    /// The same, of what a page asks by itself: the session is not used by that.
+    /// The same, for a request that a page makes by itself: it does not count as a use of the session.
     Watch(S::Area, fn(Visit<S, S::Signed>) -> BoxFuture<Answered>),
     /// The same, with a form of these fields.
     Change(
@@ -43,10 +43,10 @@ pub(super) enum Operation<S: Site> {
     ),
 }
 
-/// What the body of a form needs, in bytes: its few fields, each of which may be escaped throughout.
+/// The longest body of a form, in bytes: it has few fields, each of which may be fully escaped.
 const FORM: usize = 32 * 1024;
 
-/// A page.
+/// Declares a page.
 pub(super) const fn page<S: Site>(
     template: &'static str,
     operation: Operation<S>,
@@ -54,7 +54,7 @@ pub(super) const fn page<S: Site>(
     route(Method::GET, template, 0, operation)
 }
 
-/// A form without a file.
+/// Declares a form without a file.
 pub(super) const fn form<S: Site>(
     template: &'static str,
     operation: Operation<S>,
@@ -65,7 +65,7 @@ pub(super) const fn form<S: Site>(
     }
 }
 
-/// A form with a file, whose body has at most so many bytes.
+/// Declares a form with a file, whose body has at most `longest` bytes.
 pub(super) const fn upload<S: Site>(
     template: &'static str,
     longest: usize,
@@ -74,7 +74,7 @@ pub(super) const fn upload<S: Site>(
     route(Method::POST, template, longest, operation)
 }
 
-/// Answers a request by the line of the table that it is for.
+/// Dispatches a request to its operation.
 pub(super) async fn answer<S: Site>(
     site: Arc<S>,
     routes: &'static RouteTable<Operation<S>>,
@@ -92,13 +92,13 @@ pub(super) async fn answer<S: Site>(
     let variables = resource.variables();
     let visit = Visit::new(site, exchange, variables, route.body, language)?;
     match &route.operation {
-        // It was answered above.
+        // Already handled above.
         Operation::Asset(_) => Err(Refusal::NotFound),
         Operation::Open(show) => show(visit.visitor()).await,
         Operation::Enter(fields, enter) => {
             let visit = visit.visitor();
-            // What costs a hash, and guesses, are counted against the address before they are read; but not what a page
-            // elsewhere has its reader's browser send.
+            // Guesses and requests that cost a hash are counted against the address before their body is read, except
+            // those that another site's page makes its reader's browser send.
             visit.same_origin()?;
             visit.admit()?;
             enter(visit.filled_in(Fields::Lines(fields)).await?).await

@@ -1,4 +1,4 @@
-//! A page as it is sent: HTML, and what tells the browser to do nothing with it but to show it.
+//! A page's response: HTML with headers that restrict what the browser does with it.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use keyproof_http::{Response, retry_after};
 
 use super::refusal::{Answered, Refusal};
 
-/// Nothing but what comes from here, nothing inline, and in nobody's frame.
+/// Allows only resources of this origin, nothing inline, and no framing.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// What every answer of a site has. The referrer is told to this origin alone: without one, browsers would send `Origin:
-/// null` with our own forms.
+/// The headers of every response of a site. The referrer is sent to this origin only: without one, browsers would send
+/// `Origin: null` with our own forms.
 static ALWAYS: [(HeaderName, HeaderValue); 8] = [
     (header::CONTENT_SECURITY_POLICY, fixed(POLICY)),
     (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
@@ -36,19 +36,19 @@ static ALWAYS: [(HeaderName, HeaderValue); 8] = [
     (header::VARY, fixed("Accept-Language, Cookie")),
 ];
 
-/// How many headers an answer has room for at first: those, its own two, the request's id, and one more.
+/// The initial capacity for headers: those, two of its own, the request's id, and one more.
 const HEADERS: usize = 12;
 
-/// How much room the text of a page has at first, in bytes: a list of fifty rows needs no more.
+/// The initial capacity for a page's text, in bytes: enough for a list of fifty rows.
 const ROOM: usize = 24 * 1024;
 
 const fn fixed(value: &'static str) -> HeaderValue {
     HeaderValue::from_static(value)
 }
 
-/// Makes pages of templates. First stand who sees them in the code, and the type of their frame; then each one with its
-/// template, and what it shows within the frame. The derive stands where they are made: askama looks for a template from the file
-/// that its derive is written in, and rustc from the one that the macro is called in.
+/// Defines pages from templates. First come their visibility and the type of their frame; then each page with its
+/// template and its fields. The derive is written at the call: askama looks for a template relative to the derive's
+/// file, and rustc relative to the macro's call.
 macro_rules! pages {
     (#[$derive:meta] $vis:vis $frame:ty; $(
         $(#[$doc:meta])* $page:ident($path:literal) { $($(#[$of:meta])* $field:ident: $type:ty,)* }
@@ -64,7 +64,7 @@ macro_rules! pages {
 }
 pub(super) use pages;
 
-/// A page, which nobody keeps.
+/// Creates the response for a page, which is not cached.
 pub(super) fn html(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Full::from(Bytes::from(text)));
     *response.status_mut() = status;
@@ -75,7 +75,7 @@ pub(super) fn html(status: StatusCode, text: String) -> Response {
     response
 }
 
-/// The same of a template.
+/// Renders a template as a page.
 pub(super) fn render(page: &impl Template, status: StatusCode) -> Answered {
     let mut text = String::with_capacity(ROOM);
     page.render_into(&mut text).map_err(|error| {
@@ -85,7 +85,7 @@ pub(super) fn render(page: &impl Template, status: StatusCode) -> Answered {
     Ok(html(status, text))
 }
 
-/// The page of somebody for whom nothing is judged or shown for so long, if that is so.
+/// Turns the response into a 429 with `Retry-After`, if nothing is checked or shown for this user for a time.
 pub(super) fn limited(mut response: Response, wait: Option<Duration>) -> Response {
     if let Some(wait) = wait {
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
@@ -94,7 +94,7 @@ pub(super) fn limited(mut response: Response, wait: Option<Duration>) -> Respons
     response
 }
 
-/// Sends the browser on, by GET.
+/// Redirects the browser, by GET.
 pub(super) fn see_other(location: &str) -> Response {
     let mut response = html(StatusCode::SEE_OTHER, String::new());
     let location = HeaderValue::try_from(location);
@@ -104,7 +104,7 @@ pub(super) fn see_other(location: &str) -> Response {
     response
 }
 
-/// Adds what every answer has.
+/// Adds the headers that every response has.
 pub(super) fn stamp(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in &ALWAYS {
@@ -113,7 +113,7 @@ pub(super) fn stamp(mut response: Response) -> Response {
     response
 }
 
-/// A name or an address in pieces, between which a line may end: so that no word is broken in its middle.
+/// Splits a name or an address into pieces between which a line may break, so that no word is broken.
 pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(['.', '_', '/', ':', '@', '-', ','])
 }
@@ -122,7 +122,7 @@ pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use std::{fs, path::Path};
 
-    /// Every text of these files, by its path.
+    /// Collects every text of these files, by path.
     fn texts(folder: &Path, end: &str, into: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -130,7 +130,7 @@ mod tests {
             if path.is_dir() {
                 texts(&path, end, into);
             } else {
-                // What is no HTML, askama does not escape.
+                // askama escapes only files that it takes for HTML.
                 assert!(name.ends_with(end) || name.contains("/assets/"), "{name}");
                 into.push((name, fs::read_to_string(&path).unwrap()));
             }
@@ -145,7 +145,7 @@ mod tests {
         texts(&here.join("src/sites"), ".rs", &mut sources);
         assert!(templates.len() > 40 && sources.len() > 30);
         for (name, text) in templates {
-            // An apostrophe is as it is printed, everywhere.
+            // Apostrophes are typographic everywhere.
             let is_letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
             for (at, _) in text.match_indices('\'') {
                 let (before, after) = text.split_at(at);

@@ -1,5 +1,5 @@
-//! Why a request gets no page of its own: the one table from what the store, the hashing of passwords, a form and the stack
-//! refuse. What a site's use cases refuse, and the words for all of it, are in the site's `refusal.rs`.
+//! Why a request gets no page of its own: the one table for errors of the store, of password hashing, of forms and of
+//! the HTTP stack. The refusals of a site's use cases, and all texts, are in the site's `refusal.rs`.
 
 use std::time::Duration;
 
@@ -11,37 +11,37 @@ use tracing::error;
 
 use super::{form::FormError, page::html};
 
-/// A page, or what stands in its place.
+/// A page, or the refusal that replaces it.
 pub(super) type Answered = Result<Response, Refusal>;
 
-/// What stands in the place of the page.
+/// A refusal, which is shown instead of the page.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The store, or the hashing of passwords, has too much to do.
+    /// The store or the hashing of passwords is overloaded.
     Busy,
-    /// The store's database does not answer, or has not made the change.
+    /// The store's database does not respond, or has not made the change.
     Away,
-    /// Something is wrong with this server.
+    /// An internal error of this server.
     Broken,
-    /// The session shows no second factor, or not lately enough; with the page to come back to, if the site knows it.
+    /// The session has shown no second factor, or not recently; with the page to return to, if known.
     ConfirmFirst(Option<String>),
-    /// A form that is not from a page of ours.
+    /// A form that does not come from our pages.
     Forged,
-    /// Passwords and codes would be sent in the clear.
+    /// Passwords and codes would be sent unencrypted.
     Insecure,
     /// Too many requests from this address.
     Limited(Duration),
-    /// What was sent is no form.
+    /// The body is not a form of the page.
     Malformed(StatusCode),
-    /// Not asked in this way.
+    /// The method is not allowed.
     Method(String),
-    /// Nothing is there.
+    /// There is no such page.
     NotFound,
-    /// Whoever is signed in may not.
+    /// The signed-in person is not permitted.
     OutOfReach,
-    /// Nobody is signed in, or no longer; with the page to come back to, if the site knows it.
+    /// Nobody is signed in any more; with the page to return to, if known.
     SignInFirst(Option<String>),
-    /// It is not known whether it was done.
+    /// The outcome is unknown.
     Unsure,
 }
 
@@ -59,8 +59,8 @@ impl Refusal {
         }
     }
 
-    /// Whether every session is as it was, for certain: this was decided before anything was committed. The store is not
-    /// asked, for it may be what has failed.
+    /// Whether certainly no session was ended: this was decided before anything was committed. The store is not read,
+    /// because it may be what failed.
     pub(super) const fn ends_no_session(&self) -> bool {
         match self {
             Self::Broken | Self::Unsure => false,
@@ -78,7 +78,7 @@ impl Refusal {
         }
     }
 
-    /// This page in the place of the one that was asked for, with what its status asks for.
+    /// Renders the page for this refusal, with the status and the headers that it requires.
     pub(super) fn answered_with(&self, page: &impl Template) -> Response {
         let mut response = html(self.status(), page.render().unwrap_or_default());
         let headers = response.headers_mut();

@@ -1,8 +1,8 @@
-//! What a browser calls itself, as far as its owner would know it again. Nothing rests on it.
+//! A browser's description of itself, so that its owner recognises it. No decision depends on it.
 
 use http::{HeaderMap, header};
 
-/// Browsers by what tells them, the more particular first: most of them say that they are others, too.
+/// Browsers by their token in the header, the more specific first: most of them also name others.
 const BROWSERS: [(&str, &str); 6] = [
     ("Edg/", "Microsoft Edge"),
     ("OPR/", "Opera"),
@@ -12,7 +12,7 @@ const BROWSERS: [(&str, &str); 6] = [
     ("Safari/", "Safari"),
 ];
 
-/// The same of operating systems.
+/// The same for operating systems.
 const SYSTEMS: [(&str, &str); 7] = [
     ("Windows", "Windows"),
     ("Android", "Android"),
@@ -23,7 +23,7 @@ const SYSTEMS: [(&str, &str); 7] = [
     ("Linux", "Linux"),
 ];
 
-/// The browser's name and the operating system's, if they are known.
+/// Returns the names of the browser and the operating system, if known.
 pub(super) fn names(headers: &HeaderMap) -> (Option<&'static str>, Option<&'static str>) {
     let text = headers.get(header::USER_AGENT);
     let text = text.and_then(|text| text.to_str().ok()).unwrap_or_default();

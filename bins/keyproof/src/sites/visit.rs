@@ -1,4 +1,4 @@
-//! A visit: one request to a site, with who sends it, what they have filled in and what their browser keeps.
+//! A visit: one request to a site, with its sender, its form and its cookies.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,29 +18,30 @@ use super::{
 };
 use crate::{request_origin::origin, route_table::Variables};
 
-/// The parameter of an address that a page elsewhere has made, and that a page of ours leads on to: by then no head shows it.
+/// The parameter that marks an address as made by another site's page. Our redirect adds it, because the later
+/// request's headers no longer show it.
 pub(super) const ELSEWHERE: &str = "elsewhere";
 
-/// A site, as its visits know it.
+/// A site, as its visits use it.
 pub(super) trait Site: Send + Sync + Sized + 'static {
-    /// What the forms of somebody who is not signed in are bound to.
+    /// The cookie that binds the forms of visitors who are not signed in.
     const VISITOR: Cookie;
 
-    /// What whoever is signed in may be shown or not.
+    /// A part of the site that a person may or may not see.
     type Area: Copy + Send + Sync + 'static;
 
-    /// Somebody who is signed in.
+    /// A person who is signed in.
     type Signed: Bound + Send;
 
     fn service(&self) -> &Service;
 
-    /// Who has sent it, if they are signed in and are shown this area.
+    /// Returns the sender, if they are signed in and may see this area.
     fn signed(
         visit: Visit<Self, ()>,
         area: Self::Area,
     ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send;
 
-    /// The same, of what a page asks by itself.
+    /// The same, for a request that a page makes by itself.
     fn watching(
         visit: Visit<Self, ()>,
         area: Self::Area,
@@ -48,7 +49,8 @@ pub(super) trait Site: Send + Sync + Sized + 'static {
         Self::signed(visit, area)
     }
 
-    /// The same visit once its form has come, which may take its time: whoever has signed out meanwhile changes nothing.
+    /// The same, once the form has been received, which may take a while: someone who has signed out meanwhile changes
+    /// nothing.
     fn acting(
         visit: Visit<Self, Self::Signed>,
     ) -> impl Future<Output = Result<Visit<Self, Self::Signed>, Refusal>> + Send;
@@ -62,7 +64,7 @@ pub(super) struct Visit<S, W> {
     pub(super) exchange: Exchange,
     pub(super) language: Language,
     connected: Connected,
-    /// What stands in the path for each of its variables.
+    /// The values of the path's variables.
     variables: Variables,
     /// The longest body that is read, in bytes.
     body: usize,
@@ -74,11 +76,11 @@ pub(super) struct Visit<S, W> {
 pub(super) enum Fields {
     /// Lines of text.
     Lines(&'static [&'static str]),
-    /// The same, and files.
+    /// Lines of text and files.
     Parts(&'static [Part]),
 }
 
-/// What was filled in.
+/// A submitted form.
 enum Filled {
     Nothing,
     Lines(Form),
@@ -95,14 +97,14 @@ impl Filled {
     }
 }
 
-/// Somebody who is not signed in, or not yet asked whether they are.
+/// A visitor who is not signed in, or whose session has not been checked yet.
 pub(super) struct Visitor {
-    /// What their forms are bound to: their cookie's value, or a new one's.
+    /// What their forms are bound to: the value of their cookie, or a new one.
     pub(super) visit: Zeroizing<String>,
     pub(super) is_new: bool,
 }
 
-/// What forms are bound to.
+/// Somebody whose forms are bound to a cookie's value.
 pub(super) trait Bound {
     fn cookie(&self) -> &str;
 }
@@ -114,7 +116,7 @@ impl Bound for Visitor {
 }
 
 impl<S: Site> Visit<S, ()> {
-    /// A visit over a connection that nobody reads along.
+    /// Creates a visit, unless the connection can be overheard.
     pub(super) fn new(
         site: Arc<S>,
         exchange: Exchange,
@@ -148,7 +150,7 @@ impl<S: Site> Visit<S, ()> {
 }
 
 impl<S: Site, W> Visit<S, W> {
-    /// The same, now that it is known who sends it.
+    /// Returns the same visit with its sender.
     pub(super) fn by<V>(self, who: V) -> Visit<S, V> {
         Visit {
             site: self.site,
@@ -163,12 +165,12 @@ impl<S: Site, W> Visit<S, W> {
         }
     }
 
-    /// Counts a request that costs much against its address.
+    /// Counts an expensive request against its address.
     pub(super) fn admit(&self) -> Result<(), Refusal> {
         Ok(self.site.service().accounts.admit(&self.origin)?)
     }
 
-    /// Refuses a form by its head alone, if that says that a page elsewhere has sent it.
+    /// Refuses a form whose head already shows that another site's page has sent it.
     pub(super) fn same_origin(&self) -> Result<(), Refusal> {
         let headers = self.exchange.headers();
         if csrf::is_same_origin(headers, self.connected.is_encrypted()) {
@@ -183,7 +185,7 @@ impl<S: Site, W> Visit<S, W> {
         value.map(|value| Zeroizing::new(value.to_owned()))
     }
 
-    /// Tells the browser to keep this until it is closed, or so long.
+    /// Sets a cookie, until the browser is closed or for a time.
     pub(super) fn keep(
         &self,
         response: &mut Response,
@@ -199,44 +201,44 @@ impl<S: Site, W> Visit<S, W> {
         add_cookie(response, cookie.forget(self.connected.is_encrypted()));
     }
 
-    /// What stands in the path for `{name}`; nothing if it has no such variable.
+    /// Returns the value of the path's variable `{name}`; empty if there is none.
     pub(super) fn named(&self, name: &str) -> &str {
         let mut variables = self.variables.iter();
         let found = variables.find(|(known, _)| *known == name);
         found.map_or("", |(_, value)| value)
     }
 
-    /// Whether what the address says is a page's of our own, or that of whoever typed it, for all that can be told: another
-    /// could have us say what is not so, have the browser forget its session, and fill in a form.
+    /// Whether the address was made by one of our pages, or typed, as far as can be known. Another site's could make us
+    /// show false notices, delete the session's cookie, and prefill forms.
     pub(super) fn is_addressed_by_us(&self) -> bool {
         let is_marked = self.exchange.query().first(ELSEWHERE).is_some();
         !is_marked && !csrf::is_led_from_elsewhere(self.exchange.headers())
     }
 
-    /// What a page of our own has sent the browser here with.
+    /// Returns a parameter of an address that one of our pages made.
     pub(super) fn sent_with(&self, parameter: &str) -> Option<&str> {
         let sent = self.exchange.query().first(parameter);
         sent.filter(|_| self.is_addressed_by_us())
     }
 
-    /// Whether a page of our own has sent the browser here with this parameter.
+    /// Whether one of our pages sent the browser here with this parameter.
     pub(super) fn is_sent_with(&self, parameter: &str) -> bool {
         self.sent_with(parameter).is_some()
     }
 
-    /// Where to go on in the audit trail, if the address says so.
+    /// Returns where to continue in the audit trail, if the address has it.
     pub(super) fn before(&self) -> Result<Option<Before>, Refusal> {
         let before = self.exchange.query().first("before");
         let before = before.map(str::parse::<Before>).transpose();
         before.map_err(|_| Refusal::NotFound)
     }
 
-    /// What was typed in a field.
+    /// Returns a field's text.
     pub(super) fn typed(&self, field: &str) -> &str {
         self.filled.text(field)
     }
 
-    /// Whether anything was typed in a field, or a file chosen.
+    /// Whether a field has text, or a file was chosen.
     pub(super) fn is_filled_in(&self, field: &str) -> bool {
         match &self.filled {
             Filled::Nothing => false,
@@ -245,7 +247,7 @@ impl<S: Site, W> Visit<S, W> {
         }
     }
 
-    /// The file that was chosen, or the text in its place; nothing without either.
+    /// Returns the chosen file, or the text instead; empty without either.
     pub(super) fn uploaded(&self) -> &[u8] {
         let Filled::Parts(form) = &self.filled else {
             return &[];
@@ -256,12 +258,12 @@ impl<S: Site, W> Visit<S, W> {
         }
     }
 
-    /// What was typed, and is wiped.
+    /// Returns a field's text, which is wiped after use.
     pub(super) fn secret(&self, field: &str) -> Zeroizing<String> {
         Zeroizing::new(self.typed(field).to_owned())
     }
 
-    /// A code as it was typed, without the blanks that apps show in it.
+    /// Returns a code without the spaces with which apps show it.
     pub(super) fn code(&self) -> Zeroizing<String> {
         let typed = self.typed("code").chars();
         Zeroizing::new(typed.filter(|c| !c.is_whitespace()).collect())
@@ -274,12 +276,12 @@ impl<S: Site, W> Visit<S, W> {
 }
 
 impl<S: Site, W: Bound> Visit<S, W> {
-    /// The text in this visitor's forms.
+    /// Returns the token for this visitor's forms.
     pub(super) fn csrf(&self) -> String {
         csrf::token(self.who.cookie())
     }
 
-    /// Reads the form, if it is from a page of ours that this visitor was shown.
+    /// Reads the form, if it comes from one of our pages that this visitor was shown.
     pub(super) async fn filled_in(mut self, fields: Fields) -> Result<Self, Refusal> {
         self.same_origin()?;
         let body = self.exchange.body(self.body).await?;
@@ -302,7 +304,7 @@ impl<S: Site, W: Bound> Visit<S, W> {
 }
 
 impl<S: Site> Visit<S, Visitor> {
-    /// Tells a new visitor's browser to keep what their forms are bound to.
+    /// Sets a new visitor's cookie, which their forms are bound to.
     pub(super) fn bind(&self, response: &mut Response) {
         if self.who.is_new {
             self.keep(response, S::VISITOR, &self.who.visit, None);
@@ -310,14 +312,14 @@ impl<S: Site> Visit<S, Visitor> {
     }
 }
 
-/// Whether the browser that sends a request keeps something in a cookie.
+/// Whether the request has a cookie.
 pub(super) fn has_cookie(exchange: &Exchange, cookie: Cookie) -> bool {
     let connected = Connected::of(exchange);
     let value = cookie.value(exchange.headers(), connected.is_encrypted());
     value.is_some()
 }
 
-/// Adds it, if it can be sent at all.
+/// Adds the cookie's header, if it is valid.
 pub(super) fn add_cookie(response: &mut Response, cookie: Option<HeaderValue>) {
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);

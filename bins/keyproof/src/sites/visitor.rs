@@ -1,18 +1,18 @@
-//! How a visitor is connected, and so whether secrets may go to and fro.
+//! How a visitor is connected, and so whether secrets may be sent.
 
 use std::net::IpAddr;
 
 use http::header;
 use keyproof_http::Exchange;
 
-/// What a visitor's requests come over.
+/// The kind of connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Connected {
-    /// TLS: nobody reads along.
+    /// TLS: nobody can read it.
     Encrypted,
-    /// This machine alone, without TLS.
+    /// Within this machine, without TLS.
     Loopback,
-    /// Anything else: nobody signs in here.
+    /// Anything else: nobody can sign in.
     Exposed,
 }
 
@@ -21,7 +21,7 @@ impl Connected {
         if exchange.is_encrypted() {
             return Self::Encrypted;
         }
-        // A proxy on this machine is no visitor, and a name that anybody can have point here is not this machine's.
+        // A proxy on this machine is not a visitor, and any other name can be made to resolve to this machine.
         let host = exchange.header(&header::HOST).unwrap_or_default();
         if exchange.client_address().is_loopback() && is_loopback(host) {
             Self::Loopback
@@ -35,7 +35,7 @@ impl Connected {
     }
 }
 
-/// Whether a `Host` names this machine to itself.
+/// Whether a `Host` is a loopback name or address.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),

@@ -342,7 +342,7 @@ fn changes_say_what_they_did_and_in_which_store() {
     tell(&["user", "activate", "ada"], "activated the user ada");
     tell(
         &["user", "unlock", "ada"],
-        "there was no lock to lift of the user ada",
+        "the user ada had no lock to lift",
     );
     tell(
         &["user", "set-password", "ada", "--stdin"],

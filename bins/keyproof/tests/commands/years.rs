@@ -200,7 +200,7 @@ fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
     .unwrap();
     let restore = ["restore", text(&file), "--unspent", "--store", &third];
     let said = home.prints(&restore, "");
-    assert!(said.contains("nothing ended"), "{said}");
+    assert!(said.contains("nothing was revoked"), "{said}");
     assert!(takes(&home.serve(&third), &token));
     assert!(takes(&node, &token));
 }
@@ -309,7 +309,7 @@ fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
     let ended = format!("ended {:>6}  bearer tokens of operators and services", 1);
     assert!(said.lines().any(|line| line == ended), "{said}");
     let last = said.lines().last().unwrap();
-    let look = "look through passwords, second factors, API keys, certificates and users";
+    let look = "check passwords, second factors, API keys, certificates and users";
     assert!(last.ends_with(look), "{last}");
     assert_eq!(home.users(&other), home.users(&url));
 }
@@ -346,7 +346,7 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
 
     let restored = run(&["restore", "-", "--json"], &home.url("b.db"), &ahead);
     let complaint = String::from_utf8(restored.stderr).unwrap();
-    assert!(complaint.contains("yet to come"), "{complaint}");
+    assert!(complaint.contains("from the future"), "{complaint}");
     let restored: Value = serde_json::from_slice(&restored.stdout).unwrap();
     assert!(restored["ahead_s"].as_u64() > Some(3_600), "{restored}");
     assert_eq!(restored["age_s"], 0);
@@ -358,11 +358,11 @@ fn a_backup_of_a_time_that_is_yet_to_come_is_said_to_be_one() {
     // Before anything is written, and with what can be done instead.
     let full = home.url("c.db");
     let into_full = [&["restore", "-"][..], &flags, &[full.as_str()]].concat();
-    home.fails(&into_full, &ahead, 1, "yet to come");
+    home.fails(&into_full, &ahead, 1, "from the future");
     home.fails(&into_full, &ahead, 1, "--unspent into another");
     let unspent = run(&["restore", "-", "--unspent"], &home.url("d.db"), &ahead);
     let complaint = String::from_utf8(unspent.stderr).unwrap();
-    assert!(complaint.contains("yet to come"), "{complaint}");
+    assert!(complaint.contains("from the future"), "{complaint}");
     assert!(!complaint.contains("second factors"), "{complaint}");
 }
 
@@ -445,7 +445,7 @@ fn a_folder_of_backups_keeps_the_latest() {
     }
     let output = home.run(&backup, b"");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("a time that is yet to come"), "{said}");
+    assert!(said.contains("a name from the future"), "{said}");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(Path::new(document["file"].as_str().unwrap()).exists());
     let removed = document["removed"].as_array().unwrap();
@@ -474,7 +474,7 @@ fn what_cannot_be_a_backup_is_refused_before_anything_is_written() {
     home.fill(&url);
     for more in [&["--json"][..], &["--keep", "2"]] {
         let words = [&["backup", "-", "--store", &url], more].concat();
-        home.fails(&words, b"", 2, "--json and --keep cannot be given");
+        home.fails(&words, b"", 2, "--json and --keep cannot be used");
     }
     let terminal = Terminal::open();
     let to_a_terminal = home
@@ -530,7 +530,7 @@ fn a_backup_replaces_an_older_one_and_no_other_file() {
     let backup = ["backup", text(&file), "--json", "--store", &url];
     // What it leads to may be on a disk that is away.
     symlink(home.path("away/b.backup"), &file).unwrap();
-    home.fails(&backup, b"", 2, "a link that leads nowhere");
+    home.fails(&backup, b"", 2, "a dangling link");
     assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
     fs::remove_file(&file).unwrap();
     home.prints(&backup, "");
@@ -624,7 +624,7 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
         &["store", "copy", &url, &other],
         b"",
         2,
-        "a copy keeps its key",
+        "a copy keeps the master key",
     );
 }
 
@@ -738,7 +738,7 @@ fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
     let moving = home.run(&[&copy[..], &["--move"]].concat(), b"");
     let said = String::from_utf8(moving.stderr).unwrap();
     assert_eq!(moving.status.code(), Some(0), "{said}");
-    assert!(said.contains("let no other copy of it serve"), "{said}");
+    assert!(said.contains("do not serve any other copy of it"), "{said}");
     let there = Node::start(&mut serve(&again));
     assert!(takes(&there, token));
     has_all(&there);
@@ -1116,7 +1116,7 @@ fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
     let words = ["keys", "rotate", "finish", "--store", &url];
     let said = home.prints(&words, "");
     assert!(
-        said.contains("nothing is sealed but under master key"),
+        said.contains("all records are sealed under master key"),
         "{said}"
     );
     fs::write(home.path("old"), before).unwrap();
@@ -1170,7 +1170,7 @@ fn what_is_saved_between_switch_and_finish_needs_both_keys() {
     let copy = ["store", "copy", &url, &other];
     give(new);
     home.fails(&restore, b"", 2, "add the others to the key file");
-    home.fails(&copy, b"", 2, "a copy keeps its key");
+    home.fails(&copy, b"", 2, "a copy keeps the master key");
     assert!(!home.path("other.db").exists());
     give(&keys);
     home.prints(&restore, "");
@@ -1191,7 +1191,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
     };
     // Of none that is prepared nothing is lost.
     let none = [&rotate("prepare")[..], &["--lost", "0000000000000000"]].concat();
-    home.fails(&none, b"", 2, "none is prepared");
+    home.fails(&none, b"", 2, "no key is prepared");
     let first = home.document(&rotate("prepare"), "");
     assert_eq!(first["in_place_of"], Value::Null);
     let old = lines()[0].clone();
@@ -1212,9 +1212,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
     let give_up = ["keys", "rotate", "prepare", "--lost", lost, "--store", &url];
     let said = home.prints(&give_up, "");
     assert!(
-        said.contains(&format!(
-            "takes the place of the prepared master key {lost}"
-        )),
+        said.contains(&format!("replaces the prepared master key {lost}")),
         "{said}"
     );
     let second = home.document(&rotate("prepare"), "");
@@ -1222,7 +1220,7 @@ fn a_prepared_key_that_is_lost_gives_way_to_another() {
     assert_eq!(again, second);
     let sealing = second["sealing"].as_str().unwrap();
     let wrong = [&rotate("prepare")[..], &["--lost", sealing]].concat();
-    home.fails(&wrong, b"", 2, "no key that was prepared");
+    home.fails(&wrong, b"", 2, "this is not the prepared key");
     assert_ne!(second["next"], first["next"]);
     assert_eq!(second["sealing"], first["sealing"]);
     let trail = home.prints(&["audit", "--json", "--store", &url], "");
@@ -1464,7 +1462,7 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
     for (cursor, says, comes) in [
         (of(moment - 120_000), "", &all[..]),
         (young.to_owned(), "", &all[1..]),
-        (of(moment + 86_400_000), "yet to come", &all[..]),
+        (of(moment + 86_400_000), "from the future", &all[..]),
     ] {
         let words = ["audit", "export", "--after", &cursor, "--store", &url];
         let complaint = String::from_utf8(home.run(&words, b"").stderr).unwrap();

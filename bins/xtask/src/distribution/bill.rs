@@ -1,4 +1,4 @@
-//! What is in a package: a bill of materials as CycloneDX 1.5 has it, from what cargo knows of the program.
+//! The contents of a package: a bill of materials in CycloneDX 1.5, from cargo's metadata of the program.
 
 #![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
 
@@ -19,14 +19,14 @@ use crate::{
 
 const PROGRAM: &str = "keyproof";
 
-/// A Debian package that an image contains.
+/// A Debian package in an image.
 pub(super) struct Debian {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) architecture: String,
 }
 
-/// The bill of the program, and of what lies beside it.
+/// Returns the bill for the program, and for the Debian packages with it.
 pub(super) fn of(version: &str, epoch: u64, beside: &[Debian]) -> Result<String, Failure> {
     let mut metadata = cargo(["metadata", "--locked", "--format-version", "1"]);
     metadata.args(["--filter-platform", &triple()?]);
@@ -125,7 +125,7 @@ pub(super) fn of(version: &str, epoch: u64, beside: &[Debian]) -> Result<String,
         .map_err(|error| problem(&error.to_string()))
 }
 
-/// What a package needs when it runs: not what builds or tests it.
+/// Returns a package's runtime dependencies, without those for building or testing.
 fn needed(node: &Value) -> Vec<String> {
     let dependencies = node["deps"].as_array().into_iter().flatten();
     let at_run_time = dependencies.filter(|dependency| {
@@ -151,7 +151,7 @@ fn component(
         "purl": reference,
     });
     if let Some(license) = package["license"].as_str() {
-        // What crates wrote before SPDX's expressions were theirs.
+        // An older form of SPDX expressions in crates.
         let license = license.replace('/', " OR ");
         component["licenses"] = json!([{ "expression": license }]);
     }
@@ -161,7 +161,7 @@ fn component(
     component
 }
 
-/// By name and version, what Cargo.lock has.
+/// Returns the checksums in Cargo.lock, by name and version.
 fn checksums() -> Result<BTreeMap<(String, String), String>, Failure> {
     let lock = workspace::read(Path::new("Cargo.lock"))?;
     let packages = lock.get("package").and_then(toml::Value::as_array);

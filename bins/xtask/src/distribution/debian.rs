@@ -11,14 +11,14 @@ use crate::failure::Failure;
 const SCRIPTS: [&str; 4] = ["postinst", "postrm", "preinst", "prerm"];
 const CONFIGURATION: &str = "etc/keyproof/keyproof.toml";
 
-/// The package's bytes. `revision` is Debian's own part of the version.
+/// Returns the package's bytes. `revision` is Debian's part of the version.
 pub(super) fn pack(contents: &Contents, revision: u32) -> Result<Vec<u8>, Failure> {
     let data = files(contents)?;
     let control = control(contents, &data, revision)?;
     write(contents.epoch, &control, &data).map_err(Failure::at("the Debian package"))
 }
 
-/// The file's name, as Debian's archives have it.
+/// Returns the file's name in Debian's form.
 pub(super) fn name(contents: &Contents, revision: u32) -> String {
     let version = &contents.version;
     format!("keyproof_{version}-{revision}_{}.deb", architecture())
@@ -99,7 +99,7 @@ fn control(contents: &Contents, data: &Tree, revision: u32) -> Result<Tree, Fail
             glibc(&contents.program),
         ),
     );
-    // dpkg sums the files up as it unpacks them.
+    // dpkg itself computes the files' checksums when it unpacks them.
     tree.file("conffiles", format!("/{CONFIGURATION}\n"));
     for script in SCRIPTS {
         let text = read(&format!("contrib/debian/{script}"))?;
@@ -123,7 +123,7 @@ fn write(epoch: u64, control: &Tree, data: &Tree) -> io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-/// The newest version of the C library whose symbols a program asks for.
+/// Returns the newest version of the C library that a program requires.
 fn glibc(program: &[u8]) -> String {
     const MARK: &[u8] = b"GLIBC_";
     let newest = program

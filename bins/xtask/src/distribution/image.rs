@@ -1,4 +1,4 @@
-//! The OCI image: an image layout in a folder, made without a daemon.
+//! The OCI image, as an image layout in a folder, built without a daemon.
 
 #![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
 
@@ -20,28 +20,28 @@ use crate::{
     workspace,
 };
 
-/// What the program needs of the system.
+/// The system packages that the program needs.
 const PACKAGES: &str = "libc6,libgcc-s1,ca-certificates";
-/// Those of the downloaded ones that go into the image: the others only configure them.
+/// The downloaded packages that go into the image. The others only configure them.
 const KEPT: [&str; 4] = ["ca-certificates", "gcc-12-base", "libc6", "libgcc-s1"];
 
-/// Nobody's on any machine, as distroless images have it.
+/// A user without a name, as in distroless images.
 const USER: u64 = 65_532;
 
-/// What the image is called where it is loaded, before its tag: of no registry.
+/// The image's name after loading, without its tag. It belongs to no registry.
 const NAME: &str = "localhost/keyproof";
 
-/// Where it listens: on loopback nobody would reach it.
+/// The listening address: loopback would not be reachable from outside the container.
 pub(super) const LISTEN: &str = "0.0.0.0:8443";
 
-/// The system's part of the image: what is the same for every build from the same archive.
+/// The system's part of the image, which is the same for every build with the same archive.
 pub(super) struct Base {
     files: Tree,
     packages: Vec<Debian>,
 }
 
 impl Base {
-    /// Downloads the packages, whose signatures apt checks, and takes their files.
+    /// Downloads the packages, whose signatures apt verifies, and takes their files.
     pub(super) fn download(folder: &Path) -> Result<Self, Failure> {
         let into = folder.join("base");
         root::extract(PACKAGES, &into)?;
@@ -68,7 +68,7 @@ impl Base {
         Ok(base)
     }
 
-    /// A package's files, but what is for people: the copyright notices stay.
+    /// Takes a package's files, without documentation except copyright notices.
     fn take(&mut self, package: &Path) -> Result<(), Failure> {
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("--fsys-tarfile").arg(package);
@@ -105,7 +105,7 @@ impl Base {
             if path.is_empty() || (is_for_people && !path.ends_with("/copyright")) {
                 continue;
             }
-            // As Debian has had it since 12: /lib is /usr/lib.
+            // Since Debian 12, /lib is /usr/lib.
             let path = match path.split_once('/') {
                 Some(("lib" | "lib64" | "bin" | "sbin", _)) => format!("usr/{path}"),
                 _ => path,
@@ -121,7 +121,7 @@ impl Base {
                     let to = entry.link_name()?.unwrap_or_default();
                     Node::Link(to.to_string_lossy().into_owned())
                 }
-                // A folder comes with what is in it.
+                // Folders are created with their contents.
                 _ => continue,
             };
             self.files.put(&path, node, mode, 0);
@@ -129,7 +129,7 @@ impl Base {
         Ok(())
     }
 
-    /// The file in which programs look for certification authorities, as update-ca-certificates makes it.
+    /// Creates the file with certification authorities, as update-ca-certificates does.
     fn trust(&mut self) {
         let authorities: Vec<u8> = self
             .files
@@ -150,7 +150,7 @@ impl Base {
         );
         self.files
             .file("etc/group", format!("keyproof:x:{USER}:\n"));
-        // The links of /etc/os-release are for who asks which system this is.
+        // The links of /etc/os-release are for programs that identify the system.
         for folder in ["dev", "etc/keyproof", "proc", "sys"] {
             self.files.put(folder, Node::Folder, 0o755, 0);
         }
@@ -158,7 +158,7 @@ impl Base {
     }
 }
 
-/// The image, as the files of its layout.
+/// Returns the image as the files of its layout.
 pub(super) fn pack(contents: &Contents, base: &Base) -> Result<(Tree, String), Failure> {
     let bill = bill::of(&contents.version, contents.epoch, &base.packages)?;
     let mut own = Tree::default();
@@ -204,7 +204,7 @@ fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
                 "KEYPROOF_STORE__URL=sqlite:/var/lib/keyproof/keyproof.db",
             ],
             "Entrypoint": ["/usr/bin/keyproof"],
-            // Not in the environment: commands that are run beside the server would be asked for TLS.
+            // Not in the environment, because commands that run beside the server would then also need TLS.
             "Cmd": ["serve", "--listen", LISTEN],
             "WorkingDir": "/var/lib/keyproof",
             "ExposedPorts": { "8443/tcp": {} },
@@ -229,7 +229,7 @@ fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
         "annotations": labels,
     });
     let mut manifest = blob(&mut tree, kind, manifest.to_string().into_bytes());
-    // Podman and containerd take the first for the image's whole name; where it is absent, podman takes the tag for that.
+    // Podman and containerd take the first as the image's full name. Without it, podman takes the tag as the name.
     manifest["annotations"] = json!({
         "io.containerd.image.name": format!("{NAME}:{}", contents.version),
         "org.opencontainers.image.ref.name": contents.version,
@@ -247,7 +247,7 @@ fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
     Ok(tree)
 }
 
-/// Puts a blob into the layout, and describes it.
+/// Adds a blob to the layout, and returns its descriptor.
 fn blob(tree: &mut Tree, kind: &str, content: Vec<u8>) -> Value {
     let digest = digest(&content);
     let size = content.len();
@@ -259,7 +259,7 @@ fn digest(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
-/// Unpacks an image's layers, one upon the other, and returns its configuration: what a container engine does first.
+/// Unpacks an image's layers in order, as a container engine does, and returns its configuration.
 pub(super) fn unpack(layout: &Path, into: &Path) -> Result<Value, Failure> {
     let blob = |descriptor: &Value| {
         let digest = descriptor["digest"].as_str().unwrap_or_default();

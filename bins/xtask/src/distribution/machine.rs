@@ -1,4 +1,4 @@
-//! A fresh system with systemd as its first process, by systemd-nspawn: the units as an operator turns them on.
+//! A fresh system booted with systemd by systemd-nspawn, in which the units are enabled as an operator would.
 
 use std::{
     collections::BTreeMap,
@@ -17,16 +17,16 @@ use crate::{
 
 const PROGRAMS: &[Program] = &[Program::on_path("systemd-nspawn", "systemd-container")];
 
-/// What the system needs for it, beside what a small one has.
+/// The packages that it needs in addition to a small system.
 pub(super) const PACKAGES: &str = "ca-certificates,dbus,systemd-sysv";
 
 const SCRIPT: &str = "usr/local/sbin/keyproof-trial";
 const UNIT: &str = "etc/systemd/system/keyproof-trial.service";
 const FOUND: &str = "keyproof-trial";
-/// Not in /tmp, which is emptied when the system boots.
+/// Not in /tmp, which is emptied at boot.
 const AGAIN: &str = "keyproof-trial.deb";
 
-/// Runs once the system is up, and switches it off. Bash is all the client that a small system has.
+/// Runs when the system is up, and shuts it down. Bash is the only HTTP client in a small system.
 const TRIAL: &str = r#"#!/bin/bash
 exec > /keyproof-trial 2>&1
 say() { echo "$1=$2"; }
@@ -118,11 +118,11 @@ say enabled-again "$(unit keyproof.socket) $(unit keyproof-backup.timer)"
 systemctl poweroff
 "#;
 
-/// The page whose lines turn the socket on.
+/// The page with the lines that enable the socket.
 const PAGE: &str = include_str!("../../../../docs/operate/packages.md");
 const PAGE_SECTION: &str = "## A socket that outlives the server";
 
-/// What it has to find.
+/// The expected results.
 const WANTED: [(&str, &str); 25] = [
     ("service", "active"),
     ("watchdog", "30s"),
@@ -131,7 +131,7 @@ const WANTED: [(&str, &str); 25] = [
     ("waiting", "active inactive"),
     ("first", "0"),
     ("started", "active"),
-    // Over three restarts no connection is refused, and each request is answered.
+    // During three restarts, no connection is refused, and each request is answered.
     ("answered", "1"),
     ("failed", "0"),
     ("reload", "0"),
@@ -152,7 +152,7 @@ const WANTED: [(&str, &str); 25] = [
     ("booted", "yes"),
 ];
 
-/// Boots the system in this folder, in which this package is installed. False where this machine cannot boot one.
+/// Boots the system in this folder, in which this package is installed. Returns false if this machine cannot boot one.
 pub(super) fn tries(system: &Path, package: &Path) -> Result<bool, Failure> {
     need_programs(PROGRAMS)?;
     let trial = TRIAL.replace("SOCKET_LINES", socket_lines());
@@ -166,7 +166,7 @@ pub(super) fn tries(system: &Path, package: &Path) -> Result<bool, Failure> {
     write(&system.join(UNIT), unit.as_bytes())?;
     let wanted = system.join("etc/systemd/system/multi-user.target.wants/keyproof-trial.service");
     symlink("../keyproof-trial.service", &wanted).map_err(Failure::at(&wanted))?;
-    // A network of its own, and no unit or registration on this machine, which may not be run by systemd.
+    // With its own network, and without a unit or registration on this machine, which may not run systemd.
     let ended = status(
         Command::new("timeout")
             .args(["--kill-after=10", "600", "systemd-nspawn", "--quiet"])
@@ -195,7 +195,7 @@ pub(super) fn tries(system: &Path, package: &Path) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// The page's own lines; none, with which the trial fails, where it has them no more.
+/// Returns the page's lines. If they are missing, the result is empty and the trial fails.
 fn socket_lines() -> &'static str {
     let section = PAGE.split_once(PAGE_SECTION).map(|(_, section)| section);
     let lines = section.and_then(|section| section.split("```").nth(1));

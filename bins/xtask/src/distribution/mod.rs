@@ -1,5 +1,5 @@
-//! `cargo xtask package`: a Debian package and an OCI image, each with a bill of materials, and from one program always
-//! the same bytes.
+//! `cargo xtask package`: builds a Debian package and an OCI image, each with a bill of materials. The same program
+//! always results in the same bytes.
 
 mod bill;
 mod debian;
@@ -27,29 +27,29 @@ pub(crate) use trial::{Tried, hold};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Builds the program twice, too, and fails unless both are the same
+    /// Also builds the program twice, and fails unless both are the same
     #[arg(long)]
     verify: bool,
-    /// Debian's own part of the version
+    /// Debian's part of the version
     #[arg(long, default_value_t = 1)]
     revision: u32,
-    /// A program that is built already, in the place of a release build
+    /// A program that is already built, instead of a release build
     #[arg(long, value_name = "FILE", conflicts_with = "verify")]
     program: Option<PathBuf>,
 }
 
-/// All of the program's features: who installs a package cannot choose.
+/// All of the program's features, because users of a package cannot choose them.
 const FEATURES: [&str; 2] = ["--features", "keyproof/otlp"];
 
-/// What goes into both packages.
+/// The contents of both packages.
 struct Contents {
     version: String,
-    /// When the sources were changed last, in seconds since 1970: what everything packed is as old as.
+    /// The last change of the sources in seconds since 1970, which is the time of all packed files.
     epoch: u64,
     program: Vec<u8>,
-    /// By their file names.
+    /// The man pages by file name.
     manual: BTreeMap<String, Vec<u8>>,
-    /// By the shell's name.
+    /// The completions by the shell's name.
     completions: BTreeMap<String, Vec<u8>>,
     bill: String,
 }
@@ -66,7 +66,7 @@ pub(crate) fn run_package(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the program as it is shipped; twice, in the same folder that was emptied between, if asked.
+/// Builds the program as released; with `verify` twice, in the same emptied folder.
 fn build(verify: bool) -> Result<PathBuf, Failure> {
     let target = workspace::absolute(&workspace::target_folder())?;
     let target = if verify {
@@ -128,14 +128,14 @@ impl Contents {
 
 /// Both packages.
 struct Made {
-    /// The file's name, and its bytes.
+    /// The file's name and bytes.
     debian: (String, Vec<u8>),
     image: tree::Tree,
     image_bill: String,
 }
 
 impl Made {
-    /// Packs both, twice.
+    /// Packs both twice.
     fn pack(contents: &Contents, revision: u32) -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(Failure::at(env::temp_dir()))?;
         let base = Base::download(folder.path())?;
@@ -157,7 +157,7 @@ impl Made {
         })
     }
 
-    /// Writes them into the target folder, and says where.
+    /// Writes them into the target folder, and returns that.
     fn write(&self, contents: &Contents) -> Result<PathBuf, Failure> {
         let folder = workspace::absolute(&workspace::target_folder().join("distribution"))?;
         let (name, bytes) = &self.debian;
@@ -183,7 +183,7 @@ impl Made {
     }
 }
 
-/// `SOURCE_DATE_EPOCH`, or the time of the last commit.
+/// Returns `SOURCE_DATE_EPOCH`, or the time of the last commit.
 fn epoch() -> Result<u64, Failure> {
     let text = match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text,
@@ -194,7 +194,7 @@ fn epoch() -> Result<u64, Failure> {
         .map_err(|_| Failure::wrong("SOURCE_DATE_EPOCH", "not a number of seconds since 1970"))
 }
 
-/// As Debian calls this machine's kind.
+/// Returns this machine's architecture in Debian's terms.
 fn architecture() -> &'static str {
     match env::consts::ARCH {
         "x86_64" => "amd64",
@@ -203,7 +203,7 @@ fn architecture() -> &'static str {
     }
 }
 
-/// As cargo calls this machine.
+/// Returns this machine's target triple.
 fn triple() -> Result<String, Failure> {
     let about = output(Command::new("rustc").arg("--version").arg("--verbose"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
@@ -215,7 +215,7 @@ fn read(path: &str) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(Failure::at(path))
 }
 
-/// The names of a folder's files, in order.
+/// Returns the sorted names of the files in a folder.
 fn names(folder: &str) -> Result<Vec<String>, Failure> {
     let entries = workspace::entries(folder)?;
     let names = entries.iter().filter_map(|path| path.file_name());

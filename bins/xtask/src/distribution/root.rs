@@ -1,4 +1,4 @@
-//! Fresh Debian systems, by mmdebstrap, from the archives that this machine's apt is set up with.
+//! Fresh Debian systems, created by mmdebstrap with this machine's apt sources.
 
 use std::{
     env, fs,
@@ -17,13 +17,13 @@ const PROGRAMS: &[Program] = &[
     Program::on_path("dpkg-deb", "dpkg"),
 ];
 
-/// Unpacks packages and what they need into an empty folder, without configuring them; the packages stay beside.
+/// Unpacks packages and their dependencies into an empty folder without configuring them. Their files are kept.
 pub(super) fn extract(packages: &str, into: &Path) -> Result<(), Failure> {
     let include = format!("--include={packages}");
     mmdebstrap(&["--variant=extract", &include, "--skip=cleanup/apt"], into)
 }
 
-/// A whole small system.
+/// Installs a complete small system.
 pub(super) fn install(packages: &str, into: &Path) -> Result<(), Failure> {
     let include = format!("--include={packages}");
     mmdebstrap(&["--variant=minbase", &include], into)
@@ -46,7 +46,7 @@ fn mmdebstrap(arguments: &[&str], into: &Path) -> Result<(), Failure> {
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .unwrap_or("stable");
-    // How this machine reaches its archives, whatever that takes.
+    // This machine's apt options, which may be required to reach the archives.
     let options = env::temp_dir().join(format!("keyproof-apt-{}.conf", std::process::id()));
     let reached = output(Command::new("apt-config").arg("dump"))?;
     let reached: String = reached

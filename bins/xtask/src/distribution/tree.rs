@@ -1,4 +1,4 @@
-//! The files of a package, and the tar archive of them: from the same files, the same bytes.
+//! The files of a package, and their tar archive. The same files result in the same bytes.
 
 use std::{
     collections::BTreeMap,
@@ -8,16 +8,16 @@ use std::{
 
 use tar::{Builder, EntryType, Header};
 
-/// What is at a path.
+/// The kind of a file.
 #[derive(Clone)]
 pub(super) enum Node {
     Folder,
     File(Vec<u8>),
-    /// To where.
+    /// A link and its target.
     Link(String),
 }
 
-/// Files by their path, which begins with no slash.
+/// Files by path, without a leading slash.
 #[derive(Clone, Default)]
 pub(super) struct Tree(BTreeMap<String, Entry>);
 
@@ -29,12 +29,12 @@ struct Entry {
 }
 
 impl Tree {
-    /// A file that anybody may read.
+    /// Adds a file that anybody can read.
     pub(super) fn file(&mut self, path: &str, text: impl Into<Vec<u8>>) {
         self.put(path, Node::File(text.into()), 0o644, 0);
     }
 
-    /// A file or folder with this mode, of this user and group.
+    /// Adds a file or folder with this mode, user and group.
     pub(super) fn put(&mut self, path: &str, node: Node, mode: u32, owner: u64) {
         for (at, _) in path.match_indices('/') {
             self.0.entry(path[..at].to_owned()).or_insert(Entry {
@@ -46,7 +46,7 @@ impl Tree {
         self.0.insert(path.to_owned(), Entry { node, mode, owner });
     }
 
-    /// Each file's path and content.
+    /// Returns each file's path and content.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().filter_map(|(path, entry)| match &entry.node {
             Node::File(content) => Some((path.as_str(), content.as_slice())),
@@ -54,7 +54,7 @@ impl Tree {
         })
     }
 
-    /// The archive, each file as old as `epoch`, in seconds since 1970.
+    /// Returns the archive. Each file has the time `epoch`, in seconds since 1970.
     pub(super) fn tar(&self, epoch: u64) -> io::Result<Vec<u8>> {
         let mut archive = Builder::new(Vec::new());
         for (path, entry) in &self.0 {
@@ -84,7 +84,7 @@ impl Tree {
     }
 }
 
-/// Without a name and a time of its own. By the program, for ours is built to be debugged, and would take minutes.
+/// Compresses without a name and a time. Uses the gzip program, because ours is a debug build and would take minutes.
 pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut plain = tempfile::tempfile()?;
     plain.write_all(bytes)?;

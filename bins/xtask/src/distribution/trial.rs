@@ -1,4 +1,4 @@
-//! The stage `package`: both packages as somebody has them who installs them on a fresh system.
+//! The stage `package`: tries both packages as a user does who installs them on a fresh system.
 
 #![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
 
@@ -29,26 +29,26 @@ const PROGRAMS: &[Program] = &[
     Program::on_path("timeout", "coreutils"),
 ];
 
-/// How long a server may live, in seconds: from its start to its end by us.
+/// The maximum lifetime of a server, in seconds.
 const PATIENCE: &str = "180";
 
-/// What could be tried of the packages.
+/// How much of the packages could be tried.
 pub(crate) enum Tried {
     Everything,
-    /// All but the units under a systemd of their own: this machine boots none.
+    /// Everything except the units in a booted system: this machine cannot boot one.
     AllButBooting,
-    /// A fresh system is made and entered by root alone.
+    /// Nothing: only root can create and enter a fresh system.
     Nothing,
 }
 
-/// Packs what the tests have built, and tries both packages.
+/// Packs the program that the tests have built, and tries both packages.
 pub(crate) fn hold() -> Result<Tried, Failure> {
     if !is_root()? {
         println!("a fresh system is made and entered by root alone: nothing was installed");
         return Ok(Tried::Nothing);
     }
     need_programs(PROGRAMS)?;
-    // Of examples and tests are the features, too, so that nothing is built anew of what the tests have built.
+    // With the features of examples and tests, so that nothing is rebuilt.
     run(&mut cargo([
         "build",
         "--locked",
@@ -82,7 +82,7 @@ pub(crate) fn hold() -> Result<Tried, Failure> {
     })
 }
 
-/// What was found, against what has to be.
+/// Fails unless the value is the expected one.
 #[track_caller]
 pub(super) fn expect<T: PartialEq + std::fmt::Debug>(
     what: &str,
@@ -98,7 +98,7 @@ pub(super) fn expect<T: PartialEq + std::fmt::Debug>(
     ))
 }
 
-/// A fresh Debian.
+/// A fresh Debian system.
 struct System(PathBuf);
 
 const DATA: &str = "var/lib/keyproof/keyproof.db";
@@ -118,7 +118,7 @@ impl System {
         command
     }
 
-    /// A command of keyproof's as the service runs it.
+    /// Returns a keyproof command as the service's user.
     fn keyproof(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&["setpriv", "--reuid=keyproof", "--regid=keyproof"]);
         command
@@ -142,7 +142,7 @@ impl System {
         self.dpkg(&["--install", &format!("/{name}")])
     }
 
-    /// Whether the system booted, too.
+    /// Returns whether the system booted, too.
     fn tries(&self, first: &Path, newer: &Path) -> Result<bool, Failure> {
         self.take(first)?;
         self.is_installed()?;
@@ -189,7 +189,7 @@ impl System {
             [false, true],
         )?;
         fs::remove_file(&backup).map_err(Failure::at(&backup))?;
-        // A key whose data is not there, be it elsewhere or lost, is not ours to delete.
+        // A key whose data is elsewhere or lost must not be deleted.
         self.take(newer)?;
         self.purge_with_data()?;
         expect("a key alone", self.has(KEY), true)?;
@@ -247,8 +247,8 @@ impl System {
         Ok(())
     }
 
-    /// Starts the server as its unit does, asks it, and stops it. Returns the tokens that its store has, once there is
-    /// one more, if that is asked for.
+    /// Starts the server as its unit does, sends it requests, and stops it. Returns the store's tokens, with
+    /// `and_stores` after adding one.
     fn serves(&self, and_stores: bool) -> Result<String, Failure> {
         let mut serve = self.keyproof(&["serve"]);
         serve.args(["--listen", "127.0.0.1:0"]);
@@ -264,7 +264,7 @@ impl System {
     }
 }
 
-/// A server, ended by itself should it outlive its trial.
+/// A server that ends by itself if it outlives its trial.
 struct Running {
     child: Child,
     address: String,
@@ -305,7 +305,7 @@ impl Running {
                     break;
                 }
             }
-            // Whoever writes into a pipe that nobody reads ends by it.
+            // A program ends when it writes to a pipe without a reader.
             std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         }
         match address {
@@ -333,7 +333,7 @@ impl Running {
         expect("/readyz", answer.split(' ').nth(1), Some("200"))
     }
 
-    /// Asks it to end, which it does well.
+    /// Stops it, and expects it to end successfully.
     fn stop(mut self) -> Result<(), Failure> {
         // timeout passes the signal on.
         run(Command::new("kill").arg(self.child.id().to_string()))?;
@@ -341,7 +341,7 @@ impl Running {
             line: "the server".to_owned(),
             source,
         })?;
-        // timeout tells a command that ended by itself by that command's own code.
+        // timeout returns the command's own exit code if that ended by itself.
         expect("how the server ended", status.code(), Some(0))
     }
 }
@@ -352,7 +352,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs the image by runc, as its configuration has it: not as root, and with a root that cannot be written.
+/// Runs the image with runc and its own configuration: not as root, and with a read-only root file system.
 fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
     let rootfs = bundle.join("rootfs");
     write(&rootfs.join(".keep"), b"")?;
@@ -392,7 +392,7 @@ fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
             "options": ["nosuid", "nodev", format!("uid={uid}"), format!("gid={gid}"), "mode=0700"],
         }));
     }
-    // The network of this machine, so that the trial reaches it.
+    // With this machine's network, so that the trial can reach it.
     if let Some(namespaces) = spec["linux"]["namespaces"].as_array_mut() {
         namespaces.retain(|namespace| namespace["type"] != "network");
     }

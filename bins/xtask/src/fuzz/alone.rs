@@ -1,4 +1,4 @@
-//! Each package as another project has it: copied into an empty folder, with the crates as they are packaged.
+//! Each fuzz package as another project would have it: copied into an empty folder, with the packaged crates.
 
 use std::{
     env, fs,
@@ -14,18 +14,18 @@ use crate::{
     workspace,
 };
 
-/// How often a target runs there: enough to see that it does.
+/// The number of runs of a target: enough to see that it works.
 const RUNS: u32 = 1000;
 
 /// Replays the corpora there on stable, and runs the first target under libFuzzer.
 pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
-    // Of the server, keyproof-http is not published, and so there is no package of it.
+    // The server's needs keyproof-http, which is not published and so has no package.
     let is_whole = |harness: &&Harness| harness.name() != "server";
     let harnesses: Vec<&Harness> = harnesses.iter().filter(is_whole).collect();
     need_programs(tools::FUZZING)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
     let top = env::current_dir().map_err(Failure::at("."))?;
-    // Outside our workspace and what cargo reads of our configuration.
+    // Outside the workspace, where cargo does not read its configuration.
     let place = env::temp_dir().join(format!("keyproof-fuzz-alone-{}", process::id()));
     let packages = place.join("packages");
     fs::create_dir_all(&packages).map_err(Failure::at(&packages))?;
@@ -68,13 +68,13 @@ fn build_and_run(harness: &Harness, folder: &Path, builds: &Path) -> Result<(), 
         .arg(format!("-runs={RUNS}")))
 }
 
-/// A published crate, and where it lies unpacked.
+/// A published crate, and the folder where it is unpacked.
 struct Unpacked {
     name: String,
     path: PathBuf,
 }
 
-/// The configuration that has a package find its crates: those that its lock file names.
+/// Returns the configuration that makes a package use the unpacked crates that its lock file names.
 fn patches(crates: &[Unpacked], lock: &str) -> String {
     let is_used = |unpacked: &&Unpacked| lock.contains(&format!("name = \"{}\"\n", unpacked.name));
     let patch =
@@ -86,7 +86,7 @@ fn patches(crates: &[Unpacked], lock: &str) -> String {
 fn unpack(packages: &Path) -> Result<Vec<Unpacked>, Failure> {
     let mut names = Vec::new();
     for member in workspace::members()? {
-        // What is left is the binary, which none of them needs.
+        // The remaining member is the binary, which none of them needs.
         if member.is_published() && member.name()? != "keyproof" {
             names.push(member.name()?.to_owned());
         }
@@ -115,7 +115,7 @@ fn unpack(packages: &Path) -> Result<Vec<Unpacked>, Failure> {
     unpacked.collect()
 }
 
-/// `NAME-VERSION.crate`
+/// Whether the archive is named `NAME-VERSION.crate`.
 fn is_of(archive: &Path, name: &str) -> bool {
     let file = archive.file_name().unwrap_or_default().to_string_lossy();
     let version = file

@@ -1,4 +1,4 @@
-//! How much of a crate its corpora reach: the replay, instrumented by rustc, as a table by file.
+//! The coverage of a crate by its corpora: the replay, instrumented by rustc, as a table of files.
 
 use std::{
     env, fs,
@@ -17,16 +17,16 @@ use crate::{
 
 const TARGET: &str = "target/coverage";
 
-/// What the corpora of a protocol crate reach of its lines, in percent.
+/// The minimum coverage of a protocol crate's lines, in percent.
 const LEAST: f64 = 90.0;
 
-/// Fails where the corpora of a protocol crate reach less than [`LEAST`].
+/// Fails if the corpora of a protocol crate cover less than [`LEAST`].
 pub(crate) fn show(harnesses: &[Harness]) -> Result<(), Failure> {
     let llvm = Llvm::of_the_toolchain()?;
     let mut short = Vec::new();
     for harness in harnesses {
         let mut files = llvm.lines(harness)?;
-        // Of the server, only the files that the targets are for are meant to be reached.
+        // For the server, only the files that the targets test matter.
         let is_protocol = harness.name() != "server";
         files.retain(|file| is_protocol || file.covered > 0);
         let whole = print(harness, &files);
@@ -44,7 +44,7 @@ pub(crate) fn show(harnesses: &[Harness]) -> Result<(), Failure> {
     }
 }
 
-/// A file's lines with code in them.
+/// A file's lines with code.
 struct Lines {
     path: String,
     count: u64,
@@ -81,7 +81,7 @@ fn print(harness: &Harness, files: &[Lines]) -> Lines {
     whole
 }
 
-/// LLVM's tools of the version that rustc writes for: the component `llvm-tools`.
+/// LLVM's tools in rustc's version, from the component `llvm-tools`.
 struct Llvm(PathBuf);
 
 impl Llvm {
@@ -124,7 +124,7 @@ impl Llvm {
     }
 }
 
-/// The replay's, from cargo's messages: of what is built, it alone is a test.
+/// Returns the replay's executable from cargo's messages: it is the only test that is built.
 fn executable(messages: &str) -> Result<String, Failure> {
     let mut messages = messages
         .lines()
@@ -139,7 +139,7 @@ fn executable(messages: &str) -> Result<String, Failure> {
         .ok_or_else(|| unread("cargo names no executable of the replay"))
 }
 
-/// The files of the crates that the package patches, by path.
+/// Returns the files of the crates that the package patches, by path.
 fn ours(report: &str, harness: &Harness) -> Result<Vec<Lines>, Failure> {
     let report: Value = serde_json::from_str(report).map_err(|error| unread(&error.to_string()))?;
     let top = env::current_dir().map_err(Failure::at("."))?;

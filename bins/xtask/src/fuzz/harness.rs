@@ -1,4 +1,4 @@
-//! The packages in `fuzz/`, each a workspace of its own, and their targets.
+//! The packages in `fuzz/`, each with its own workspace, and their targets.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use crate::{
     workspace,
 };
 
-/// Builds of all of them share what they have in common with each other and with the workspace.
+/// A shared target folder, so that common dependencies are built once.
 pub(crate) const SHARED_TARGET: [&str; 2] = ["--target-dir", "target"];
 
 /// A package of fuzz targets.
@@ -28,7 +28,7 @@ pub(crate) struct Target {
     pub(crate) name: String,
 }
 
-/// What libFuzzer and ClusterFuzz are told of a target.
+/// The options of a target for libFuzzer and ClusterFuzz.
 pub(crate) struct Options {
     /// The longest input, in bytes.
     pub(crate) max_len: u64,
@@ -37,14 +37,14 @@ pub(crate) struct Options {
 }
 
 impl Harness {
-    /// All of them, by name.
+    /// Returns all packages, sorted by name.
     pub(crate) fn all() -> Result<Vec<Self>, Failure> {
         let mut folders = workspace::entries("fuzz")?;
         folders.retain(|folder| folder.join("Cargo.toml").is_file());
         Ok(folders.into_iter().map(|folder| Self { folder }).collect())
     }
 
-    /// All of them, or only those asked for.
+    /// Returns all packages, or only the requested ones.
     pub(crate) fn select(wanted: &[String]) -> Result<Vec<Self>, Failure> {
         let mut all = Self::all()?;
         if wanted.is_empty() {
@@ -79,7 +79,7 @@ impl Harness {
         Ok(binaries.into_iter().map(target).collect())
     }
 
-    /// Where the sources of the crates lie that it fuzzes: those that it patches.
+    /// Returns the source folders of the fuzzed crates, which are those that it patches.
     pub(crate) fn sources(&self) -> Result<Vec<PathBuf>, Failure> {
         let manifest = workspace::read(&self.manifest())?;
         let patched = manifest
@@ -92,7 +92,7 @@ impl Harness {
         Ok(from_top.map(|path| Path::new(path).join("src")).collect())
     }
 
-    /// Cargo drops from the workspace's lock file what the package does not use.
+    /// Updates the lock file from the workspace's. Cargo drops what the package does not use.
     pub(crate) fn lock(&self) -> Result<(), Failure> {
         let lock = self.folder.join("Cargo.lock");
         workspace::copy("Cargo.lock", &lock)?;
@@ -102,7 +102,7 @@ impl Harness {
     }
 }
 
-/// The targets of all packages, or only those asked for, in the order of the question.
+/// Returns the targets of all packages, or only the requested ones in their order.
 pub(crate) fn select(harnesses: &[Harness], wanted: &[String]) -> Result<Vec<Target>, Failure> {
     let mut known = Vec::new();
     for harness in harnesses {
@@ -127,13 +127,13 @@ impl Target {
         self.folder.join("corpus").join(&self.name)
     }
 
-    /// Inputs that once were findings; there may be none.
+    /// Returns the folder of inputs that were findings, if there is one.
     pub(crate) fn regressions(&self) -> Option<PathBuf> {
         let folder = self.folder.join("regressions").join(&self.name);
         folder.is_dir().then_some(folder)
     }
 
-    /// Targets whose names begin alike share one; some have none.
+    /// Returns the target's dictionary, if there is one. Targets whose names begin alike share one.
     pub(crate) fn dictionary(&self) -> Option<PathBuf> {
         let (family, _) = self.name.split_once('_')?;
         let file = self.folder.join("dictionaries").join(family);
@@ -147,7 +147,7 @@ impl Target {
         options.map_err(|problem| Failure::wrong(&path, problem))
     }
 
-    /// libFuzzer would cut a longer input, and so lose what it is for.
+    /// Checks the corpus against the length limit: libFuzzer would truncate longer inputs, and so lose their purpose.
     pub(crate) fn keeps_to_its_options(&self) -> Result<(), Failure> {
         let longest = self.options()?.max_len;
         for folder in [Some(self.corpus()), self.regressions()]
@@ -181,11 +181,12 @@ impl Options {
         })
     }
 
-    /// `patience` times its limit of time: on a machine that does other work, a slow input is not the target's fault.
+    /// Returns the flags, with `patience` times the time limit: on a busy machine, a slow input is not the target's
+    /// fault.
     pub(crate) fn flags(&self, patience: u32) -> [String; 3] {
         [
             format!("-max_len={}", self.max_len),
-            // Long inputs from the start: a short run would not grow to them.
+            // Long inputs from the start, because a short run would not reach them.
             "-len_control=0".to_owned(),
             format!("-timeout={}", self.timeout * u64::from(patience)),
         ]

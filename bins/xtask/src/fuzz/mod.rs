@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, without a sanitiser and so on stable; and what else their
-//! packages must show.
+//! `cargo xtask fuzz`: runs the fuzz targets under libFuzzer, without a sanitiser and therefore on stable; and further
+//! checks of their packages.
 
 mod alone;
 mod coverage;
@@ -17,11 +17,11 @@ use harness::Harness;
 #[derive(clap::Args)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// The only package: otp, x509 and so on; may be given again
+    /// The only package, such as otp or x509; may be repeated
     #[arg(long)]
     package: Vec<String>,
 
-    /// The only target to run; may be given again, and then they run in this order
+    /// The only target to run; may be repeated, and then they run in this order
     #[arg(long)]
     target: Vec<String>,
 
@@ -32,7 +32,7 @@ pub(crate) struct Options {
     instead: Instead,
 }
 
-/// What is done and no target run.
+/// Actions instead of running targets.
 #[derive(clap::Args)]
 #[group(multiple = false, conflicts_with_all = ["target", "seconds", "jobs", "patience", "record"])]
 struct Instead {
@@ -40,7 +40,7 @@ struct Instead {
     #[arg(long)]
     list: bool,
 
-    /// Prints how many lines of each file the corpora reach
+    /// Prints how many lines of each file the corpora cover
     #[arg(long)]
     coverage: bool,
 
@@ -48,15 +48,15 @@ struct Instead {
     #[arg(long)]
     alone: bool,
 
-    /// Runs OSS-Fuzz's script under the address sanitiser, on nightly, and each target over the seeds that it packed
+    /// Runs OSS-Fuzz's script with the address sanitiser on nightly, and each target with the seeds that it packed
     #[arg(long)]
     oss_fuzz: bool,
 
-    /// Has cargo-fuzz list, build, run, minimise and measure each package, on nightly under the address sanitiser
+    /// Runs cargo-fuzz's list, build, run, cmin and coverage for each package, on nightly with the address sanitiser
     #[arg(long)]
     verbs: bool,
 
-    /// Writes each package's Cargo.lock anew, with the workspace's versions
+    /// Writes each package's Cargo.lock again, with the workspace's versions
     #[arg(long)]
     lock: bool,
 }
@@ -84,7 +84,7 @@ fn list(harnesses: &[Harness]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The stage of `cargo xtask test`: each package is as its members of the workspace are, and its corpora pass.
+/// The stage of `cargo xtask test`: each package follows the workspace's rules, and its corpora pass.
 pub(crate) fn hold() -> Result<(), Failure> {
     let harnesses = Harness::all()?;
     for target in harness::select(&harnesses, &[])? {

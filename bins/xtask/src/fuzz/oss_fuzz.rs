@@ -1,4 +1,4 @@
-//! What OSS-Fuzz does with the packages: their script run with its variables, and what it leaves tried out.
+//! What OSS-Fuzz does with the packages: runs their script with its variables, and tests the results.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
@@ -10,11 +10,11 @@ use crate::{
     workspace,
 };
 
-/// OSS-Fuzz's folder in the image, and the project's script in it.
+/// OSS-Fuzz's folder in the image, and the project's script.
 const FOLDER: &str = "target/oss-fuzz";
 const SCRIPT: &str = "fuzz/oss-fuzz/build.sh";
 
-/// Runs the script under the address sanitiser on nightly, as the image has it, then each target over its packed seeds.
+/// Runs the script with the address sanitiser on nightly, as in the image, then each target with its packed seeds.
 pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     need_programs(tools::FUZZING)?;
     need_programs(tools::OSS_FUZZ)?;
@@ -31,7 +31,7 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
         .env("WORK", &place.work)
         .env("SANITIZER", "address")
         .env("FUZZING_ENGINE", "libfuzzer")
-        // The image's: a flag for the linker of C, which Rust's libfuzzer-sys has no use for.
+        // As in the image. It is a flag for the C linker, which libfuzzer-sys in Rust does not use.
         .env("LIB_FUZZING_ENGINE", "-fsanitize=fuzzer")
         .env("PACKAGES", names.join(" ")))?;
     let targets = harness::select(harnesses, &[])?;
@@ -50,7 +50,7 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The folders that the image has.
+/// The folders of the image.
 struct Place {
     src: PathBuf,
     out: PathBuf,
@@ -59,7 +59,7 @@ struct Place {
 }
 
 impl Place {
-    /// Empty, but for what was built before and the tree, which is this one.
+    /// Creates them empty, except for earlier builds and the source tree, which is this one.
     fn prepared() -> Result<Self, Failure> {
         fs::create_dir_all(FOLDER).map_err(Failure::at(FOLDER))?;
         let top = fs::canonicalize(FOLDER).map_err(Failure::at(FOLDER))?;
@@ -80,7 +80,7 @@ impl Place {
     }
 }
 
-/// The files that OSS-Fuzz takes of a target are there, say what they must, and it runs over its seeds. Hands them back.
+/// Checks that a target's files for OSS-Fuzz exist and are correct, and that it runs with its seeds. Returns the files.
 fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     let file = |suffix: &str| place.out.join(format!("{}{suffix}", target.name));
     let (binary, options, seeds) = (file(""), file(".options"), file("_seed_corpus.zip"));
@@ -135,13 +135,13 @@ fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
         .arg("-runs=0")
         .args(told.flags(1))
         .env("ASAN_OPTIONS", "detect_odr_violation=0")
-        // Elsewhere than in the tree, as in their runners.
+        // Outside the source tree, as in OSS-Fuzz's runners.
         .current_dir(&place.work);
     if target.dictionary().is_some() {
         command.arg(format!("-dict={}", dictionary.display()));
     }
     run(&mut command)?;
-    // Built with the sanitiser, and not only called so.
+    // Checks that it was really built with the sanitiser.
     let symbols = output(Command::new("nm").arg(&binary))?;
     if symbols.contains("__asan_init") {
         Ok(left)

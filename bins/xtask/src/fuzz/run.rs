@@ -1,4 +1,4 @@
-//! Runs of targets, and the page that says what the last of each was.
+//! Runs targets, and records the last run of each on a page.
 
 use std::{
     fs,
@@ -23,11 +23,11 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
 
-    /// How many targets run side by side
+    /// How many targets run at the same time
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     jobs: u32,
 
-    /// Lets an input take this many times the target's limit of time, on a machine that does other work
+    /// Multiplies the targets' time limits for an input, for a busy machine
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
 
@@ -36,8 +36,8 @@ pub(crate) struct Plan {
     record: bool,
 }
 
-/// Each of them, in order, as many side by side as the plan says. A finding leaves cargo-fuzz's own words on where the
-/// input is and how to run it again, and the others still run.
+/// Runs all targets in order, several at a time as planned. After a finding, cargo-fuzz prints where the input is and
+/// how to run it again; the other targets still run.
 pub(crate) fn all(targets: &[Target], plan: &Plan) -> Result<(), Failure> {
     need_programs(tools::FUZZING)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
@@ -85,13 +85,13 @@ fn one(target: &Target, plan: &Plan, page: &Mutex<()>) -> Result<(), Failure> {
 }
 
 fn fuzz(target: &Target, plan: &Plan) -> Result<u64, Failure> {
-    // The first corpus gets the new inputs, so that the committed one stays as it is.
+    // New inputs go to the first corpus, so that the committed one does not change.
     let found = Path::new("target/fuzz-corpus").join(&target.name);
     fs::create_dir_all(&found).map_err(Failure::at(&found))?;
     let mut command = cargo(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"]);
     command
         .arg(&target.folder)
-        // All packages share what they build; one unit would build the server for minutes.
+        // All packages share their builds; a single codegen unit would build the server for minutes.
         .args(["--target-dir", "target/fuzz", "--codegen-units", "16"])
         .arg(&target.name)
         .args([found, target.corpus()])
@@ -110,7 +110,7 @@ fn fuzz(target: &Target, plan: &Plan) -> Result<u64, Failure> {
     })
 }
 
-/// Runs it, shows what it writes under the target's name, and takes the number of executions from that.
+/// Runs it, shows its output under the target's name, and returns the number of executions from that.
 fn shown(command: &mut Command, name: &str) -> Result<Option<u64>, Failure> {
     let mut executions = None;
     command.stderr(Stdio::piped());
@@ -146,7 +146,7 @@ fn write_down(target: &Target, seconds: u32, executions: u64) -> Result<(), Fail
     fs::write(path, with_row(&page, &target.name, &row)).map_err(Failure::at(path))
 }
 
-/// The page with the row in place of the target's last one; rows stand by name, at the page's end.
+/// Replaces the target's row on the page, or adds it. Rows are sorted by name, at the page's end.
 fn with_row(page: &str, target: &str, row: &str) -> String {
     let is_row = |line: &str| line.starts_with("| ") && line.contains('_');
     let last = format!("| {target} |");

@@ -1,4 +1,4 @@
-//! cargo-fuzz's own commands in each package, as people know them: on nightly, under the address sanitiser.
+//! cargo-fuzz's own commands for each package: on nightly, with the address sanitiser.
 
 use std::{fs, path::Path, process::Command};
 
@@ -10,16 +10,17 @@ use crate::{
     workspace,
 };
 
-/// Where the corpora lie that the verbs may change.
+/// The folder for the corpora that the commands may change.
 const CORPORA: &str = "target/fuzz-verbs";
 
-/// How often a target runs: enough to see that it does.
+/// The number of runs of a target: enough to see that it works.
 const RUNS: u32 = 1000;
 
-/// One unit, cargo-fuzz's own choice, would build the server for minutes.
+/// cargo-fuzz's default of one unit would build the server for minutes.
 const UNITS: [&str; 2] = ["--codegen-units", "16"];
 
-/// `list` and `build` a package, then `run`, `cmin` and `coverage` for its first target, over a copy of its corpus.
+/// Runs `list` and `build` for a package, then `run`, `cmin` and `coverage` for its first target, with a copy of its
+/// corpus.
 pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
     need_programs(tools::FUZZING)?;
     need_cargo_tool(&tools::CARGO_FUZZ)?;
@@ -39,7 +40,7 @@ pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
 fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
     let verb = |verb: &str| {
         let mut command = nightly.cargo(["fuzz", verb, "--fuzz-dir"]);
-        // Bundled SQLite trips it, as the page on fuzzing says.
+        // Bundled SQLite triggers it, as the page on fuzzing explains.
         command
             .arg(&harness.folder)
             .env("ASAN_OPTIONS", "detect_odr_violation=0");
@@ -80,7 +81,7 @@ fn each(harness: &Harness, nightly: &Toolchain) -> Result<(), Failure> {
     }
 }
 
-/// The verb ends well even where libFuzzer did not: that an input's copy is gone shows that it did its work.
+/// Checks that `cmin` worked: it succeeds even if libFuzzer failed, but then a duplicate input remains.
 fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
     let Some(input) = workspace::entries(corpus)?.into_iter().next() else {
         return Err(Failure::wrong(corpus, "is empty"));
@@ -96,7 +97,7 @@ fn minimised(corpus: &Path, cmin: &mut Command) -> Result<(), Failure> {
     }
 }
 
-/// `run` adds to the corpus that it is given, and `cmin` takes from it.
+/// `run` adds to a corpus, and `cmin` removes from it.
 fn copy_corpus(target: &Target, copy: &Path) -> Result<(), Failure> {
     if copy.exists() {
         fs::remove_dir_all(copy).map_err(Failure::at(copy))?;

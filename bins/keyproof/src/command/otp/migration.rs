@@ -23,15 +23,15 @@ use crate::{
 pub(in crate::command) enum Command {
     /// Show the accounts of an export
     Read(ReadArguments),
-    /// Make an export, whose codes hold the secrets
+    /// Write an export; its codes contain the secrets
     Write(WriteArguments),
 }
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct ReadArguments {
-    /// A file with the text of each QR code of the export on a line of its own
+    /// A file with the text of each QR code of the export on a separate line
     file: PathBuf,
-    /// Print the otpauth URIs, which hold the secrets
+    /// Print the otpauth URIs, which contain the secrets
     #[arg(long)]
     show_secrets: bool,
     /// Print JSON
@@ -43,7 +43,7 @@ pub(in crate::command) struct ReadArguments {
 pub(in crate::command) struct WriteArguments {
     /// A file with an otpauth URI on each line
     file: PathBuf,
-    /// Draw the QR codes, for a phone, each above its text
+    /// Draw the QR codes for a phone, each above its text
     #[arg(long, conflicts_with = "json")]
     qr: bool,
     /// Print JSON
@@ -58,7 +58,7 @@ pub(super) fn run(command: Command) -> Outcome {
     }
 }
 
-/// What each line that is not empty parses to; a line that does not is named.
+/// Parses each line that is not empty. The error names the line.
 pub(super) fn lines<T>(
     file: &Path,
     parse: impl Fn(&str) -> Result<T, keyproof_otp::OtpError>,
@@ -95,30 +95,30 @@ fn read(arguments: &ReadArguments) -> Outcome {
     Ok(())
 }
 
-/// What is read of an export, in JSON.
+/// The contents of an export as JSON.
 #[derive(Serialize)]
 struct ExportDocument<'a> {
     accounts: Vec<AccountDocument<'a>>,
 }
 
-/// An account in JSON.
+/// An account as JSON.
 #[derive(Serialize)]
 struct AccountDocument<'a> {
     #[serde(flatten)]
     facts: Map<String, Value>,
-    /// It holds the secret.
+    /// The URI, which contains the secret.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "uri_if_any")]
     uri: Option<&'a OtpauthUri>,
 }
 
-/// What is made of accounts, in JSON.
+/// The codes of an export as JSON.
 #[derive(Serialize)]
 struct CodesDocument<'a> {
     accounts: usize,
     codes: Vec<&'a str>,
 }
 
-/// What is no secret of an account.
+/// Returns all of an account except its secret.
 fn facts(account: &OtpauthUri) -> Map<String, Value> {
     let mut facts = Map::new();
     let mut fact = |name: &str, value: Value| facts.insert(name.to_owned(), value);

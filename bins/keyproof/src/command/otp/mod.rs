@@ -28,32 +28,32 @@ use zeroize::Zeroizing;
 use super::{Failure, Outcome, files::read_text, output, report};
 use crate::qr;
 
-/// What is said of a secret that is shorter than it should be.
+/// The warning for a secret that is too short.
 const WEAK: &str = "the secret has less than 128 bits (RFC 4226, R6)";
-/// What to do about it.
+/// The remedy for it.
 const STRENGTHEN: &str = "draw another: keyproof otp secret";
 
 checks! {
-    /// What is asked of a code.
+    /// The checks of a code.
     CodeCheck {
-        /// `code`: it is that of a counter or a step within the window.
+        /// `code`: the code is that of a counter or step within the window.
         Code = "code", "it is right";
-        /// `secret`: it is as long as RFC 4226 requires (R6).
+        /// `secret`: the secret is as long as RFC 4226 requires (R6).
         Secret = "secret", "it has the 128 bits that RFC 4226 requires (R6)";
     }
 }
 
-/// What became of a code.
+/// The result of checking a code.
 enum CodeFinding {
-    /// It is right; the counter that is next.
+    /// The code is right; the next counter.
     NextCounter(u64),
-    /// No counter of these has it.
+    /// None of these counters has this code.
     NoCounter { first: u64, last: u64 },
-    /// No step within the window has it.
+    /// No step within the window has this code.
     NoStep(Refused),
-    /// It is right.
+    /// The code is right.
     Step(Accepted),
-    /// The secret is shorter than it should be.
+    /// The secret is too short.
     WeakSecret,
 }
 
@@ -110,20 +110,20 @@ impl fmt::Display for CodeFinding {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print the code of a moment
+    /// Print the code for a moment
     Code(CodeArguments),
-    /// Read and make Google Authenticator's exports (otpauth-migration)
+    /// Read and write Google Authenticator's exports (otpauth-migration)
     #[command(subcommand)]
     Migration(migration::Command),
     /// Compute and check responses to challenges (OCRA, RFC 6287)
     #[command(subcommand)]
     Ocra(ocra::Command),
-    /// Read and make containers of token keys (PSKC, RFC 6030)
+    /// Read and write containers of token keys (PSKC, RFC 6030)
     #[command(subcommand)]
     Pskc(pskc::Command),
-    /// Draw a secret, in Base32
+    /// Generate a secret, in Base32
     Secret(SecretArguments),
-    /// Build an otpauth URI, which holds the secret
+    /// Build an otpauth URI, which contains the secret
     Uri(UriArguments),
     /// Check a code
     Verify(VerifyArguments),
@@ -142,7 +142,7 @@ pub(super) struct CodeArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct SecretArguments {
-    /// Its length: at least 16, and 20 unless said otherwise (RFC 4226, R6)
+    /// The length in bytes: at least 16, and 20 by default (RFC 4226, R6)
     #[arg(
         long,
         value_name = "N",
@@ -175,13 +175,13 @@ pub(super) struct VerifyArguments {
 pub(super) struct UriArguments {
     #[command(flatten)]
     key: KeyArguments,
-    /// Whose key it is
+    /// The account that the key is for
     #[arg(long)]
     account: Option<String>,
-    /// Who issues it
+    /// The issuer of the key
     #[arg(long)]
     issuer: Option<String>,
-    /// Draw it as a QR code, for a phone, above its text
+    /// Draw a QR code of it for a phone, above its text
     #[arg(long, conflicts_with = "json")]
     qr: bool,
     /// Print JSON
@@ -189,40 +189,40 @@ pub(super) struct UriArguments {
     json: bool,
 }
 
-/// Where the key comes from, and what is computed from it.
+/// Where the key comes from, and how codes are computed from it.
 #[derive(Args, Debug)]
 struct KeyArguments {
     #[command(flatten)]
     source: SourceArguments,
-    /// SHA1, SHA256 or SHA512; SHA1 unless said otherwise
+    /// SHA1 (the default), SHA256 or SHA512
     #[arg(long, conflicts_with = "uri")]
     algorithm: Option<Algorithm>,
-    /// 6 to 10; 6 unless said otherwise
+    /// 6 to 10 digits; 6 by default
     #[arg(long, conflicts_with = "uri", value_parser = digits)]
     digits: Option<Digits>,
-    /// The length of a step in seconds; 30 unless said otherwise
+    /// The length of a step in seconds; 30 by default
     #[arg(long, conflicts_with_all = ["uri", "counter"])]
     period: Option<NonZeroU64>,
-    /// Compute HOTP from this counter, not TOTP
+    /// Compute HOTP from this counter, instead of TOTP
     #[arg(long, conflicts_with = "uri")]
     counter: Option<u64>,
 }
 
-/// One of them.
+/// The source of the key: exactly one of these.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct SourceArguments {
     /// An otpauth URI
     #[arg(long)]
     uri: Option<String>,
-    /// A file that holds the secret in Base32, in any common spelling
+    /// A file with the secret in Base32, in any common spelling
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 struct Moment {
-    /// The moment in Unix seconds; now unless said otherwise
+    /// The moment in Unix seconds; now by default
     #[arg(long, value_name = "UNIX")]
     at: Option<u64>,
 }
@@ -232,10 +232,10 @@ impl Moment {
         self.at.is_some()
     }
 
-    /// A counter's code is the same at any moment.
+    /// Refuses --at, because a counter's code does not depend on the time.
     fn is_not_of_a_counter(&self) -> Outcome {
         if self.is_named() {
-            let why = "--at is for TOTP: a code of a counter is the same at any moment";
+            let why = "--at is for TOTP: a counter's code does not depend on the time";
             return Err(Failure::Usage(why.to_owned()));
         }
         Ok(())
@@ -274,7 +274,7 @@ fn digits(text: &str) -> Result<Digits, String> {
     Digits::new(digits).map_err(|error| error.to_string())
 }
 
-/// A key as it was read, and the kind of code it makes.
+/// A key with the kind of code that it generates.
 struct Key {
     secret: Secret,
     algorithm: Algorithm,
@@ -322,14 +322,14 @@ impl KeyArguments {
     }
 }
 
-/// A secret in Base32 that a file holds.
+/// Reads a secret in Base32 from a file.
 fn read_secret(path: &Path) -> Result<Secret, Failure> {
     let named =
         |reason: &dyn fmt::Display| Failure::Refused(format!("{}: {reason}", path.display()));
     let text = read_text(path)?;
     let read = Secret::from_base32(text.trim(), Base32Profile::Lenient);
     let secret = read.map_err(|error| named(&error))?;
-    // HMAC takes one without a byte, whose codes are anybody's.
+    // HMAC accepts an empty key, but anybody could compute its codes.
     if secret.as_bytes().is_empty() {
         return Err(named(&"the secret is empty"));
     }
@@ -420,7 +420,7 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     conclude(&found, arguments.json, &facts)
 }
 
-/// Prints a report, with the verdict alone on the first line of its text.
+/// Prints a report. In text, the first line has only the verdict.
 fn conclude<F: Finding>(found: &Report<F>, json: bool, facts: &Value) -> Outcome {
     if json {
         report::print_json(found, facts)?;
@@ -482,14 +482,14 @@ fn uri(arguments: UriArguments) -> Outcome {
     Ok(())
 }
 
-/// A new secret in JSON.
+/// A new secret as JSON.
 #[derive(Serialize)]
 struct SecretDocument<'a> {
     bytes: u8,
     secret: &'a str,
 }
 
-/// An otpauth URI in JSON.
+/// An otpauth URI as JSON.
 #[derive(Serialize)]
 struct UriDocument<'a> {
     account: &'a str,
@@ -497,7 +497,7 @@ struct UriDocument<'a> {
     uri: &'a str,
 }
 
-/// Writes a URI as its text, with no copy of it in between.
+/// Serialises a URI as its text, without an intermediate copy.
 fn uri_if_any<S: Serializer>(
     uri: &Option<impl Borrow<OtpauthUri>>,
     serializer: S,

@@ -19,9 +19,9 @@ use crate::command::{Failure, Outcome, files::read_text, output};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
-    /// Draw a challenge question
+    /// Generate a challenge question
     Challenge(ChallengeArguments),
-    /// Print the response to a challenge
+    /// Compute the response to a challenge
     Response(ResponseArguments),
     /// Check the response to a challenge
     Verify(VerifyArguments),
@@ -29,7 +29,7 @@ pub(in crate::command) enum Command {
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct ChallengeArguments {
-    /// The OCRA suite, which says what goes into a response, such as OCRA-1:HOTP-SHA1-6:QN08
+    /// The OCRA suite, which defines the inputs of a response, such as OCRA-1:HOTP-SHA1-6:QN08
     #[arg(long)]
     suite: Suite,
     /// Print JSON
@@ -65,22 +65,22 @@ pub(in crate::command) struct VerifyArguments {
 
 #[derive(Args, Debug)]
 struct Challenge {
-    /// The OCRA suite, which says what goes into a response, such as OCRA-1:HOTP-SHA1-6:QN08
+    /// The OCRA suite, which defines the inputs of a response, such as OCRA-1:HOTP-SHA1-6:QN08
     #[arg(long)]
     suite: Suite,
-    /// A file that holds the secret in Base32, in any common spelling
+    /// A file with the secret in Base32, in any common spelling
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
-    /// The challenge question, or what is signed
+    /// The challenge question, or the data to sign
     #[arg(long)]
     question: String,
-    /// In the mutual modes, the question of the party that responds
+    /// The responding party's own question, in the mutual modes
     #[arg(long, value_name = "QUESTION")]
     own_question: Option<String>,
-    /// The counter, if the suite has one; to check a response, the next one expected
+    /// The counter, if the suite has one; for verify, the next expected one
     #[arg(long)]
     counter: Option<u64>,
-    /// A file that holds the PIN, if the suite has one
+    /// A file with the PIN, if the suite has one
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
     /// The session information in hexadecimal, if the suite has one
@@ -121,13 +121,14 @@ impl Challenge {
         let pin = read_text(file)?;
         let pin = pin.trim_end_matches(['\r', '\n']);
         if pin.is_empty() {
-            let message = format!("{}: the PIN is empty, and anybody's", file.display());
+            let message = format!("{}: the PIN is empty, so anybody knows it", file.display());
             return Err(Failure::Refused(message));
         }
         Ok(Some(PinHash::new(algorithm, pin)))
     }
 
-    /// The clock is only read for a suite that has the time; a time that is named must be asked for.
+    /// Collects the inputs. The time is included if the suite has one, or if a moment is given, which the suite must
+    /// then accept.
     fn input<'a>(&'a self, pin_hash: Option<&'a PinHash>) -> Input<'a> {
         let mut input = match &self.own_question {
             Some(own) => Input::mutual(&self.question, own),
@@ -201,20 +202,20 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
 }
 
 checks! {
-    /// What is asked of a response.
+    /// The checks of a response.
     ResponseCheck {
-        /// `response`: it is that to the challenge, of a counter and a step within the window.
+        /// `response`: it is the response to the challenge, for a counter and a step within the window.
         Response = "response", "it is right";
-        /// `secret`: it is as long as RFC 4226 requires (R6).
+        /// `secret`: the secret is as long as RFC 4226 requires (R6).
         Secret = "secret", "it has the 128 bits that RFC 4226 requires (R6)";
     }
 }
 
-/// What became of a response.
+/// The result of checking a response.
 enum ResponseFinding {
     Refused(Refused),
     Right(Accepted),
-    /// The secret is shorter than it should be.
+    /// The secret is too short.
     WeakSecret,
 }
 

@@ -28,7 +28,7 @@ use crate::command::{
 pub(in crate::command) enum Command {
     /// Show the keys of a container
     Show(ShowArguments),
-    /// Make a container of otpauth URIs, encrypted with a key or a password, or with neither
+    /// Write a container with the keys of otpauth URIs, encrypted with a key or a password, or unencrypted
     Write(WriteArguments),
 }
 
@@ -38,7 +38,7 @@ pub(in crate::command) struct ShowArguments {
     file: PathBuf,
     #[command(flatten)]
     given: GivenArguments,
-    /// Print the secrets: as otpauth URIs where there is one for the key, else in hexadecimal
+    /// Print the secrets: as otpauth URIs if the key has one, else in hexadecimal
     #[arg(long)]
     show_secrets: bool,
     /// Print JSON
@@ -52,10 +52,10 @@ pub(in crate::command) struct WriteArguments {
     file: PathBuf,
     #[command(flatten)]
     given: GivenArguments,
-    /// What both sides call the key or the password
+    /// The name by which both sides know the key or the password
     #[arg(long, value_name = "NAME", default_value = "pre-shared")]
     name: String,
-    /// How many iterations of PBKDF2 (HMAC-SHA-256) make the key of the password
+    /// The number of iterations of PBKDF2 (HMAC-SHA-256) that derive the key from the password
     #[arg(
         long,
         value_name = "N",
@@ -64,21 +64,21 @@ pub(in crate::command) struct WriteArguments {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(KeyDerivation::MAX_ITERATIONS))
     )]
     iterations: u32,
-    /// Who made the devices
+    /// The manufacturer of the devices
     #[arg(long, value_name = "NAME")]
     manufacturer: Option<String>,
-    /// The container, a new file that nobody else may read; printed unless it is given
+    /// The container's file, which must be new and which only its owner can read; printed if absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Print a container that is not encrypted, which holds the secrets
+    /// Print a container that is not encrypted, which contains the secrets
     #[arg(long)]
     show_secrets: bool,
 }
 
-/// With what a container is encrypted.
+/// The key or password of a container.
 #[derive(Args, Debug)]
 struct GivenArguments {
-    /// A file that holds the key of an encrypted container, in hexadecimal
+    /// A file with the key of an encrypted container, in hexadecimal
     #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
     key_file: Option<PathBuf>,
     /// A file whose first line is the password of an encrypted container
@@ -93,7 +93,7 @@ pub(super) fn run(command: Command) -> Outcome {
     }
 }
 
-/// What a container is opened with, as it was read.
+/// The key or password of a container, read from its file.
 enum Given {
     Key(Zeroizing<Vec<u8>>),
     Nothing,
@@ -133,7 +133,7 @@ fn show(arguments: &ShowArguments) -> Outcome {
         Given::Password(password) => Unlock::Password(password),
     };
     let mut shown = Vec::new();
-    // Without a key there is still something to see, but no secret to be shown.
+    // Without a key, the container can be listed but no secret shown.
     if matches!(given, Given::Nothing) && container.is_encrypted() && !arguments.show_secrets {
         output::say("keyproof: the container is encrypted: its values are not shown");
         shown.extend(container.keys().map(Shown::closed));
@@ -143,7 +143,7 @@ fn show(arguments: &ShowArguments) -> Outcome {
             if key.has_uri() && is_limited(&info) {
                 let id = output::printable(&info.id);
                 output::say(&format!(
-                    "keyproof: warning: key {id} is limited by dates, a number of uses or a PIN, which its otpauth URI does not say"
+                    "keyproof: warning: key {id} is limited by dates, a number of uses or a PIN, which an otpauth URI cannot express"
                 ));
             }
             shown.push(key);
@@ -168,9 +168,9 @@ fn write(arguments: &WriteArguments) -> Outcome {
     let given = arguments.given.read()?;
     let prints_secrets = matches!(given, Given::Nothing) && arguments.out.is_none();
     if prints_secrets && !arguments.show_secrets {
-        let ways = "--out FILE writes it for nobody else, --key-file or --password-file encrypts it, --show-secrets prints it";
+        let ways = "--out FILE writes it to a private file, --key-file or --password-file encrypts it, --show-secrets prints it";
         return Err(Failure::Usage(format!(
-            "the container would hold the secrets as they are: {ways}"
+            "the container would contain the secrets unencrypted: {ways}"
         )));
     }
     let entropy = SystemEntropy::new();
@@ -227,7 +227,7 @@ fn cipher_for(key: &[u8]) -> Result<Cipher, Failure> {
     })
 }
 
-/// The account as a key, under an identifier that is drawn.
+/// Converts an account to a key with a random identifier.
 fn key(account: &OtpauthUri, manufacturer: Option<&str>, random: &mut dyn FnMut(&mut [u8])) -> Key {
     let mut id = [0; 16];
     random(&mut id);
@@ -261,7 +261,7 @@ fn key(account: &OtpauthUri, manufacturer: Option<&str>, random: &mut dyn FnMut(
     Key::new(info, data)
 }
 
-/// A container in JSON.
+/// A container as JSON.
 #[derive(Serialize)]
 struct Document<'a> {
     encrypted: bool,
@@ -270,7 +270,7 @@ struct Document<'a> {
     signed: bool,
 }
 
-/// A key in both forms of output.
+/// A key in both output formats.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
@@ -281,7 +281,7 @@ struct Shown {
     line: Zeroizing<String>,
 }
 
-/// What is shown only when it is asked for.
+/// The parts that are shown only on request.
 #[derive(Serialize)]
 struct Secrets {
     /// The key in hexadecimal.
@@ -325,7 +325,7 @@ impl Shown {
         if let (true, Some(secret)) = (show_secrets, secret) {
             let hex = Zeroizing::new(HEXLOWER.encode(secret));
             let uri = uri(info, data, secret);
-            // A key that is to be used goes into other programs as it is.
+            // The URI is for other programs, so it is not escaped.
             shown.line = Zeroizing::new(match &uri {
                 Some(uri) => uri.to_string(),
                 None => format!("{}, secret {}", *shown.line, *hex),
@@ -385,7 +385,7 @@ fn line(info: &KeyInfo) -> String {
         Some(KeyInfo::TOTP) => "TOTP",
         Some(KeyInfo::PIN) => "PIN",
         Some(other) => other,
-        None => "of no named algorithm",
+        None => "of an unnamed algorithm",
     };
     let mut line = format!("key {}: {algorithm}", info.id);
     let device = &info.device;
@@ -425,7 +425,7 @@ fn line(info: &KeyInfo) -> String {
     line
 }
 
-/// Whether the key, or its device, may be used from or until some day alone, only so often, or with a PIN.
+/// Whether the key or its device is limited by dates, by a number of uses or by a PIN.
 fn is_limited(info: &KeyInfo) -> bool {
     let device = &info.device;
     let is_policy_limited = info.policy.as_ref().is_some_and(|policy| {
@@ -437,7 +437,7 @@ fn is_limited(info: &KeyInfo) -> bool {
     is_policy_limited || device.start_date.is_some() || device.expiry_date.is_some()
 }
 
-/// The key as an otpauth URI, if there is one that says the same, and if the key may be used for codes that no PIN is part of.
+/// Returns the key as an otpauth URI, if one can express it and the key may be used for codes that include no PIN.
 fn uri(info: &KeyInfo, data: &KeyData, secret: &[u8]) -> Option<OtpauthUri> {
     let policy = info.policy.as_ref();
     let pin = policy.and_then(|policy| policy.pin.as_ref()?.usage);
@@ -461,7 +461,7 @@ fn uri(info: &KeyInfo, data: &KeyData, secret: &[u8]) -> Option<OtpauthUri> {
         _ => return None,
     };
     let secret = Secret::from_bytes(secret).ok()?;
-    // Whatever name a URI can have: no colon in it.
+    // The first name that a URI can contain: it has no colon.
     let names = [
         &info.user_id,
         &info.device.user_id,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::command::{Failure, Outcome, files::read, report};
 
-/// An attestation, quotes included, and the key that signed it.
+/// An attestation or quote, and the key that signed it.
 #[derive(Args, Debug)]
 pub(super) struct Signed {
     /// The attestation key's TPM2B_PUBLIC or TPMT_PUBLIC
@@ -33,7 +33,7 @@ pub(super) struct Signed {
 }
 
 impl Signed {
-    /// The key, the attestation and the signature.
+    /// Reads the key, the attestation and the signature.
     pub(super) fn read(&self) -> Result<(TpmtPublic, Vec<u8>, Vec<u8>), Failure> {
         Ok((
             public(&self.ak)?,
@@ -43,15 +43,15 @@ impl Signed {
     }
 }
 
-/// What every attestation other than a quote is checked by.
+/// The arguments for every attestation other than a quote.
 #[derive(Args, Debug)]
 struct Common {
     #[command(flatten)]
     signed: Signed,
-    /// The nonce that the attestation was asked for with; without it, the attestation may be an old one
+    /// The nonce that was sent with the request; without it, the attestation may be a replay
     #[arg(long, value_name = "HEX")]
     nonce: Option<Hex>,
-    /// The endorsement key above the attestation key
+    /// The endorsement key that is the attestation key's parent
     #[arg(long, value_name = "PUB")]
     ek: Option<PathBuf>,
     /// Print JSON
@@ -79,7 +79,7 @@ pub(in crate::command) struct CreationArguments {
     /// The object's TPMT_TK_CREATION
     #[arg(long, value_name = "FILE")]
     ticket: Option<PathBuf>,
-    /// The outsideInfo that the object was to be made with
+    /// The expected outsideInfo of the object's creation
     #[arg(long, value_name = "HEX")]
     outside_info: Option<Hex>,
 }
@@ -91,10 +91,10 @@ pub(in crate::command) struct NvArguments {
     /// The index's TPM2B_NV_PUBLIC or TPMS_NV_PUBLIC
     #[arg(long, value_name = "FILE")]
     index: PathBuf,
-    /// What the index is to hold
+    /// The expected contents of the index
     #[arg(long, value_name = "FILE")]
     contents: Option<PathBuf>,
-    /// Where in the index that begins
+    /// The offset of these contents in the index
     #[arg(long, default_value_t = 0)]
     offset: u16,
 }
@@ -103,31 +103,31 @@ pub(in crate::command) struct NvArguments {
 pub(in crate::command) struct TimeArguments {
     #[command(flatten)]
     common: Common,
-    /// The firmware version that the TPM is to have: 16 hexadecimal digits
+    /// The TPM's expected firmware version: 16 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     firmware: Option<Hex>,
 }
 
-/// The object that is certified.
+/// The certified object.
 #[derive(Args, Debug)]
 struct ObjectArguments {
     /// The object's TPM2B_PUBLIC or TPMT_PUBLIC
     #[arg(long, value_name = "PUB")]
     object: PathBuf,
-    /// What the object must be
+    /// The required kind of object
     #[arg(long, value_enum, default_value_t = Profile::Devid)]
     profile: Profile,
-    /// The primary key that the object is to stand below
+    /// The primary key that must be the object's parent
     #[arg(long, value_name = "PUB")]
     parent: Option<PathBuf>,
-    /// The hierarchy of that key, or without one of the object itself
+    /// The hierarchy of that key, or of the object itself if there is no parent
     #[arg(long, value_enum)]
     hierarchy: Option<Root>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Profile {
-    /// Anything, with a warning
+    /// Any object, with a warning
     Any,
     /// A restricted signing key that cannot leave its TPM
     Attestation,
@@ -143,7 +143,7 @@ enum Root {
     Platform,
 }
 
-/// The files of [`Common`], read.
+/// The contents of the files of [`Common`].
 struct Evidence {
     ak: TpmtPublic,
     attest: Vec<u8>,
@@ -184,7 +184,7 @@ impl Evidence {
     }
 }
 
-/// A primary key's names.
+/// The names of a primary key.
 struct Parent {
     name: Name,
     qualified_name: QualifiedName,
@@ -196,7 +196,7 @@ impl ObjectArguments {
             return Ok(None);
         };
         let Some(root) = self.hierarchy else {
-            return Err(Failure::Usage("--parent asks for --hierarchy".to_owned()));
+            return Err(Failure::Usage("--parent requires --hierarchy".to_owned()));
         };
         let parent = public(path)?;
         Ok(Some(Parent {
@@ -325,7 +325,7 @@ fn nv_public(path: &Path) -> Result<TpmsNvPublic, Failure> {
     TpmsNvPublic::parse(unsized_content(&bytes)).map_err(|error| wrong(path, &error))
 }
 
-/// What stands behind a 16-bit size that fits, or else all of it.
+/// Strips a 16-bit size if it matches, else returns all bytes.
 fn unsized_content(bytes: &[u8]) -> &[u8] {
     match bytes.split_first_chunk() {
         Some((size, content)) if usize::from(u16::from_be_bytes(*size)) == content.len() => content,

@@ -1,4 +1,4 @@
-//! `keyproof tpm replay-log`: what a platform says that it measured, held against its registers.
+//! `keyproof tpm replay-log`: replays a platform's event log, and compares the result with its registers.
 
 use std::path::PathBuf;
 
@@ -16,12 +16,12 @@ use crate::command::{Failure, Outcome, files::read, output, report};
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct Arguments {
-    /// The log, in either of the TCG's forms, such as Linux's binary_bios_measurements
+    /// The log, in either of the TCG's formats, such as Linux's binary_bios_measurements
     log: PathBuf,
-    /// The values of the registers that it is to lead to, as check-quote takes them
+    /// The expected values of the registers, in the formats of check-quote
     #[arg(long, value_name = "FILE")]
     pcrs: Option<PathBuf>,
-    /// Which registers those are, such as sha256:0,1,2: needed if the file does not say it
+    /// Which registers those are, such as sha256:0,1,2; required if the file does not name them
     #[arg(long)]
     selection: Option<TpmlPcrSelection>,
     /// Refuse unless Secure Boot is on
@@ -78,25 +78,26 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     report::finish(&replayed.report, arguments.json, &facts)
 }
 
-/// The registers to compare, and their values.
+/// Reads the registers to compare, and their values.
 fn registers(arguments: &Arguments) -> Result<Option<(TpmlPcrSelection, Vec<u8>)>, Failure> {
     let Some(path) = &arguments.pcrs else {
         return match arguments.selection {
             None => Ok(None),
-            Some(_) => Err(Failure::Usage("--selection asks for --pcrs".to_owned())),
+            Some(_) => Err(Failure::Usage("--selection requires --pcrs".to_owned())),
         };
     };
     let PcrFile { selection, values } = pcr_file(path)?;
     match (&arguments.selection, selection) {
-        (Some(asked), Some(named)) if !asked.selects_same(&named) => {
-            Err(wrong(path, &format!("it is of {named}, not of {asked}")))
-        }
+        (Some(asked), Some(named)) if !asked.selects_same(&named) => Err(wrong(
+            path,
+            &format!("it has values of {named}, not of {asked}"),
+        )),
         (Some(asked), _) => Ok(Some((asked.clone(), values))),
         (None, Some(named)) => Ok(Some((named, values))),
         (None, None) => {
             let path = path.display();
             Err(Failure::Usage(format!(
-                "{path} does not say which registers it is of: --selection does"
+                "{path} does not name its registers: use --selection"
             )))
         }
     }
@@ -122,7 +123,7 @@ fn compared(replayed: &ReplayedLog<'_>) -> Vec<Value> {
         .collect()
 }
 
-/// What the log leads to, in each of its banks, of the registers that it has events of.
+/// Returns the replayed value of each register that has events, in each bank of the log.
 fn led_to(replayed: &ReplayedLog<'_>) -> Vec<Value> {
     let Some(log) = &replayed.log else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The files of TPMs' keys, certificates and registers, as tpm2-tools and people keep them.
+//! Files with a TPM's keys, certificates and registers, in the formats of tpm2-tools and PEM.
 
 use std::{fmt::Display, path::Path};
 
@@ -20,11 +20,11 @@ pub(super) fn public(path: &Path) -> Result<TpmtPublic, Failure> {
     TpmtPublic::parse_any(&bytes).map_err(|error| wrong(path, &error))
 }
 
-/// What to do about a key in PEM.
-pub(super) const KEY_IN_PEM: &str = "this is PEM, which has the key alone and not what a TPM says of it: \
+/// The remedy for a key in PEM.
+pub(super) const KEY_IN_PEM: &str = "this is PEM, which has only the key, without the TPM's attributes of it: \
      tpm2_readpublic -c KEY -o FILE writes its TPM2B_PUBLIC";
 
-/// Whether a line begins a block of PEM.
+/// Whether the file contains the beginning of a PEM block.
 fn has_pem(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     lines.any(|line| line.trim_ascii_start().starts_with(b"-----BEGIN "))
@@ -39,11 +39,11 @@ pub(super) fn is_key_in_pem(bytes: &[u8]) -> bool {
     )
 }
 
-/// Trusted certificates, at least one. What is broken is refused: who lists a root is to know that it is not looked at.
+/// Reads trusted certificates, at least one. A broken one is an error, so that a listed root is never silently ignored.
 pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let blocks = blocks(&read(path)?).map_err(|problem| wrong(path, &problem))?;
     if blocks.is_empty() {
-        return Err(wrong(path, &"it holds no certificate in PEM"));
+        return Err(wrong(path, &"it contains no certificate in PEM"));
     }
     let trusted = blocks.into_iter().map(|PemBlock { block, der, .. }| {
         let broken = |error: keyproof_x509::X509Error| {
@@ -56,7 +56,8 @@ pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     trusted.collect()
 }
 
-/// Revocation lists, at least one: in PEM, or one in DER. One that cannot be read is refused: it would revoke nothing.
+/// Reads certificate revocation lists, at least one: in PEM, or one in DER. An unreadable one is an error: it would
+/// revoke nothing.
 pub(super) fn revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let bytes = read(path)?;
     let blocks = certificates_and_crls(&bytes).map_err(|broken| wrong(path, &pem(&broken)))?;
@@ -78,7 +79,7 @@ pub(super) fn revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     lists.collect()
 }
 
-/// The certificate in PEM or not, as it stands in the file: the first, if there are several.
+/// Returns the certificate in its encoding in the file; from PEM, the first one.
 pub(super) fn certificate(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let first = blocks(bytes)?.into_iter().next();
     Ok(first.map_or_else(|| bytes.to_vec(), |first| first.der))
@@ -92,14 +93,14 @@ fn pem(broken: &BrokenBlock) -> String {
     format!("PEM {broken}")
 }
 
-/// The registers' values one after the other, and which they are, if the file says it.
+/// The concatenated values of registers, and their selection if the file contains it.
 pub(super) struct PcrFile {
     pub(super) selection: Option<TpmlPcrSelection>,
     pub(super) values: Vec<u8>,
 }
 
-/// A file that names a bank twice is refused: a quote names each once, and a list that is cut in two can give a register's
-/// value to another.
+/// Reads a file of register values. Refuses a file that names a bank twice: a quote names each once, and splitting a
+/// bank could assign a value to the wrong register.
 pub(super) fn pcr_file(path: &Path) -> Result<PcrFile, Failure> {
     let values = read(path)?;
     let file = serialized(&values).unwrap_or(PcrFile {
@@ -118,9 +119,9 @@ fn bank_named_twice(selection: &TpmlPcrSelection) -> Option<HashAlgorithm> {
     hashes.find(|hash| banks.iter().filter(|bank| bank.hash() == *hash).count() > 1)
 }
 
-/// The values in what tpm2_quote and tpm2_pcrread write with `-F serialized`: C's structures as they lie in memory on a
-/// machine of x86. A `TPML_PCR_SELECTION` of 16 selections, how many lists of values follow, and these: each a
-/// `TPML_DIGEST` of 8 values in 64 bytes.
+/// Parses the output of tpm2_quote and tpm2_pcrread with `-F serialized`: C structures with the memory layout of x86.
+/// It consists of a `TPML_PCR_SELECTION` with 16 selections, the number of lists of values, and these lists. Each is a
+/// `TPML_DIGEST` with 8 values in buffers of 64 bytes.
 fn serialized(bytes: &[u8]) -> Option<PcrFile> {
     const SELECTIONS: usize = 16;
     const SELECTION_LEN: usize = 8;
@@ -152,7 +153,7 @@ fn serialized(bytes: &[u8]) -> Option<PcrFile> {
     Some(PcrFile { selection, values })
 }
 
-/// A `TPMS_PCR_SELECTION` in memory: the hash, how many octets of registers count, and four of them.
+/// Parses a `TPMS_PCR_SELECTION` in memory: the hash, the number of octets of registers, and four such octets.
 fn serialized_bank(bytes: &[u8]) -> Option<TpmsPcrSelection> {
     let [h0, h1, size, octets @ .., _] = bytes else {
         return None;

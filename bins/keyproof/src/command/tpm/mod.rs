@@ -1,4 +1,5 @@
-//! `keyproof tpm`: what TPMs write and sign, offline; a device's side of provisioning and attestation, and the CAs of their makers that are in the store.
+//! `keyproof tpm`: checks what TPMs write and sign, offline; provisions and attests devices; and manages the TPM
+//! makers' CAs in the store.
 
 mod attestations;
 mod event_log;
@@ -36,30 +37,30 @@ use files::{certificate, pcr_file, public, revocation_lists, trusted, wrong};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Check that a TPM certifies an object that is in it
+    /// Check that a TPM certifies an object that it has loaded
     CheckCertify(attestations::CertifyArguments),
-    /// Check that a TPM certifies how it made an object
+    /// Check that a TPM certifies how it created an object
     CheckCreation(attestations::CreationArguments),
     /// Check an endorsement certificate
     CheckEk(CheckEkArguments),
-    /// Check that a TPM certifies what one of its NV indices holds
+    /// Check that a TPM certifies the contents of one of its NV indices
     CheckNv(attestations::NvArguments),
     /// Check a quote
     CheckQuote(CheckQuoteArguments),
-    /// Check a TPM's clock, counters and firmware, as it attests them
+    /// Check a TPM's clock, counters and firmware, from its attestation
     CheckTime(attestations::TimeArguments),
-    /// Make a credential that only one TPM opens, for one key
+    /// Make a credential for one key that only one TPM can open
     MakeCredential(MakeCredentialArguments),
-    /// Open the certificate in a provision answer, with the key that the TPM took from its credential
+    /// Decrypt the certificate in a provision response, with the key that the TPM took from the credential
     OpenProvision(OpenProvisionArguments),
     /// Replay an event log, and compare it with registers
     ReplayLog(event_log::Arguments),
-    /// Show what is in a file of a TPM's: a public area, attestation, signature, credential or EK certificate
+    /// Show the contents of a TPM's file: a public area, attestation, signature, credential or EK certificate
     Show(ShowArguments),
     /// Provision a device and have it attest, on a machine with a TPM and tpm2-tools
     #[command(subcommand)]
     Station(station::Command),
-    /// Manage the CAs of TPM makers that are in the store
+    /// Manage the TPM makers' CAs in the store
     #[command(subcommand)]
     Trust(trust::Command),
 }
@@ -68,16 +69,16 @@ pub(super) enum Command {
 pub(super) struct CheckQuoteArguments {
     #[command(flatten)]
     signed: attestations::Signed,
-    /// The nonce that the quote was asked for with
+    /// The nonce that was sent with the request for the quote
     #[arg(long, value_name = "HEX")]
     nonce: Hex,
     /// The registers' values, concatenated in selection order, or as tpm2_quote writes them by default
     #[arg(long, value_name = "FILE")]
     pcrs: Option<PathBuf>,
-    /// The registers that were asked for, such as sha256:0,1,2
+    /// The requested registers, such as sha256:0,1,2
     #[arg(long)]
     selection: Option<TpmlPcrSelection>,
-    /// The endorsement key above the attestation key
+    /// The endorsement key that is the attestation key's parent
     #[arg(long, value_name = "PUB")]
     ek: Option<PathBuf>,
     /// Print JSON
@@ -87,19 +88,19 @@ pub(super) struct CheckQuoteArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct CheckEkArguments {
-    /// The certificate, in DER or PEM or as it stands in a TPM's memory
+    /// The certificate, in DER or PEM or as in a TPM's NV memory
     #[arg(long, value_name = "FILE")]
     cert: PathBuf,
     /// The endorsement key's TPM2B_PUBLIC or TPMT_PUBLIC
     #[arg(long = "pub", value_name = "PUB")]
     public: Option<PathBuf>,
-    /// The manufacturers' roots; an intermediate beside them only stands between, and alone it is a root
+    /// The manufacturers' roots; an intermediate CA is a root, too, unless its issuer is also in the file
     #[arg(long, value_name = "PEM")]
     roots: PathBuf,
-    /// Certificates that may stand between
+    /// Intermediate certificates
     #[arg(long, value_name = "PEM")]
     intermediates: Option<PathBuf>,
-    /// Revocation lists of the issuers, in PEM or one in DER
+    /// Certificate revocation lists (CRLs) of the issuers, in PEM or one in DER
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     /// The time, in seconds since 1970; now if absent
@@ -118,10 +119,10 @@ pub(super) struct MakeCredentialArguments {
     /// The Name of the key that the credential is for
     #[arg(long, value_name = "HEX")]
     name: Hex,
-    /// The secret, as it is
+    /// The secret, unencoded
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
-    /// Where the credential file goes, as tpm2_activatecredential reads it
+    /// The credential file to write, for tpm2_activatecredential
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Print JSON
@@ -131,10 +132,10 @@ pub(super) struct MakeCredentialArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct OpenProvisionArguments {
-    /// The 32 bytes that the TPM took from the answer's credential
+    /// The 32 bytes that the TPM took from the response's credential
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The answer
+    /// The provision response
     #[arg(value_name = "RESPONSE.json")]
     response: PathBuf,
     /// Print JSON
@@ -201,7 +202,7 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
     report::finish(&report, arguments.json, &json!({ "ak_name": name }))
 }
 
-/// Nobody has signed what a file says of its values: it must name the registers that are quoted.
+/// Checks that the file of values names the quoted registers. The names in the file are not signed.
 fn check_named(
     report: &mut AttestationReport<QuoteCheck>,
     attest: &[u8],
@@ -271,7 +272,7 @@ fn credential(arguments: &MakeCredentialArguments) -> Outcome {
     Ok(())
 }
 
-/// As much of a provision answer as the certificate is in.
+/// The part of a provision response that contains the certificate.
 #[derive(Deserialize)]
 struct SealedAnswer {
     /// In Base64.
@@ -284,7 +285,7 @@ struct SealedAnswer {
 }
 
 impl SealedAnswer {
-    /// The certificate, in DER.
+    /// Decrypts the certificate, in DER.
     fn open(&self, key: &ActivationKey) -> Result<Vec<u8>, Failure> {
         let refused = |what: &str| Failure::Refused(what.to_owned());
         let decode = |text: &str| BASE64.decode(text.as_bytes());

@@ -1,4 +1,4 @@
-//! `keyproof tpm show`: finds out what a file holds by reading it as each thing it may be.
+//! `keyproof tpm show`: detects what a file contains, by trying to parse it as each kind.
 
 use der::{Decode, Reader, SliceReader, asn1::UintRef};
 use keyproof_tpm::{
@@ -145,7 +145,7 @@ fn credential(credential: &Credential) -> Value {
     })
 }
 
-/// Whether it is an ECDSA signature without its kind: a SEQUENCE of two INTEGERs (RFC 3279, section 2.2.3).
+/// Whether it is an ECDSA signature without its algorithm: a SEQUENCE of two INTEGERs (RFC 3279, section 2.2.3).
 fn is_plain_signature(bytes: &[u8]) -> bool {
     let numbers = |reader: &mut SliceReader<'_>| -> der::Result<()> {
         reader.sequence(|numbers| {
@@ -162,7 +162,7 @@ fn certificate(bytes: &[u8]) -> Result<Value, Failure> {
     let parsed = EkCertificate::parse(&stored).map_err(|_| {
         let kinds = "a public area, attestation, signature, credential file or certificate";
         let hint = if is_plain_signature(bytes) {
-            "; it may be a signature that tpm2_quote -f plain has written without saying of which kind: \
+            "; it may be a signature from tpm2_quote -f plain, which does not name its algorithm: \
              leave out -f plain"
         } else {
             ""

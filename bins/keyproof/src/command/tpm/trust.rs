@@ -1,4 +1,4 @@
-//! `keyproof tpm trust`: the CAs of TPM makers that are in the store, for all managers.
+//! `keyproof tpm trust`: the TPM makers' CAs in the store, for all managers.
 
 use std::path::PathBuf;
 
@@ -24,21 +24,21 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
-    /// Add CA certificates and revocation lists of TPM makers
+    /// Add TPM makers' CA certificates and certificate revocation lists (CRLs)
     Add(AddArguments),
-    /// Check whether the maker of a TPM is covered, and what is missing
+    /// Check whether the bundle covers the maker of a TPM, and what is missing
     Check(CheckArguments),
-    /// List the CA certificates and revocation lists by maker
+    /// List the CA certificates and CRLs by maker
     List(StoreArguments),
-    /// Remove a certificate or revocation list
+    /// Remove a certificate or CRL
     Remove(RemoveArguments),
 }
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct AddArguments {
-    /// CA certificates and revocation lists in PEM or PKCS #7 (.p7b), or one of them in DER
+    /// CA certificates and CRLs in PEM or PKCS #7 (.p7b), or one of them in DER
     file: PathBuf,
-    /// All certificates of the file are roots, not only those that are self-signed
+    /// Make all certificates of the file roots, not only the self-signed ones
     #[arg(long)]
     roots: bool,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(in crate::command) struct AddArguments {
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct CheckArguments {
-    /// The endorsement certificate, in DER or PEM or as it stands in a TPM's memory
+    /// The endorsement certificate, in DER or PEM or as in a TPM's NV memory
     ek: PathBuf,
     #[command(flatten)]
     store: StoreFlags,
@@ -61,7 +61,7 @@ pub(in crate::command) struct CheckArguments {
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct RemoveArguments {
-    /// The SHA-256 over its DER in hexadecimal, with or without colons, as `list` shows it
+    /// The SHA-256 fingerprint of its DER in hexadecimal, with or without colons, as `list` shows it
     fingerprint: Fingerprint,
     #[command(flatten)]
     store: StoreFlags,
@@ -103,7 +103,7 @@ fn add(arguments: &AddArguments) -> Outcome {
             .add_trust(&items, &terminal::command_line())
             .await
             .map_err(|error| match error {
-                // The file is not to blame.
+                // This error is not about the file.
                 keyproof_service::Failure::Refused(AddTrustError::ClockApart(_)) => {
                     Failure::refused(error)
                 }
@@ -111,8 +111,8 @@ fn add(arguments: &AddArguments) -> Outcome {
             })?;
         for fingerprint in &added.without_issuer {
             output::warn(&format!(
-                "the certificate of who issued the revocation list {fingerprint} is not in the bundle: no older list makes room for it; \
-                 add that certificate, too"
+                "the issuer's certificate of the revocation list {fingerprint} is not in the bundle, so the list replaces no older \
+                 one; add that certificate, too"
             ));
         }
         if arguments.json {
@@ -135,7 +135,7 @@ fn add(arguments: &AddArguments) -> Outcome {
         }
         let (new, known) = (added.added.len(), added.known);
         output::print(&format!(
-            "added {new}, {known} were there already (store {store})"
+            "added {new}, {known} already existed (store {store})"
         ))?;
         Ok(())
     })
@@ -229,8 +229,8 @@ fn line(entry: &TrustEntry) -> String {
     )
 }
 
-/// RFC 3339, by the calendar: certificates without an end say the last second of the year 9999, where `jiff`'s own moments have
-/// ended a day before.
+/// Formats a date by the calendar (RFC 3339). The `notAfter` of certificates without an end is the last second of the
+/// year 9999, one day beyond `jiff`'s range.
 fn day(seconds: i64) -> String {
     let epoch = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
     let moment = epoch.checked_add(SignedDuration::from_secs(seconds));

@@ -1,10 +1,10 @@
-//! Each number, time and size against what is none: nothing, negative, without a unit, with another's, and more than any server
-//! has. Each is refused, by its name.
+//! Gives each number, time and size invalid values: zero, negative, without a unit, with another unit, and too large.
+//! Each must be refused by name.
 
 use super::{Key, Quantity};
 use crate::config::{Config, ConfigError, Settings, Sources};
 
-/// How a key's variable is taken.
+/// Loads a configuration with one key set by its variable.
 fn with(key: &Key, value: &str) -> Result<Config, ConfigError> {
     let variable = key.variable().unwrap();
     Config::load(&Sources {
@@ -23,7 +23,7 @@ fn refuses(key: &Key, value: &str) {
     };
     let said = error.to_string();
     let variable = key.variable().unwrap();
-    // Costs of hashing are judged together.
+    // The costs of hashing are checked together.
     let group = key.name.split_inclusive('_').next().unwrap();
     assert!(
         said.contains(&variable) || said.contains(&key.name) || said.contains(group),
@@ -32,7 +32,7 @@ fn refuses(key: &Key, value: &str) {
     );
 }
 
-/// Those that have a variable.
+/// Returns the keys of this form that have a variable.
 fn of(form: &str) -> Vec<Key> {
     let keys = Settings::keys().into_iter();
     let keys: Vec<_> = keys
@@ -91,7 +91,7 @@ fn a_size_has_a_unit_and_an_end() {
             refuses(&key, wrong);
         }
         let right = match key.older.as_ref().unwrap().quantity {
-            // Under it is the floor.
+            // Less than this is under the minimum.
             Quantity::Kibibytes => "19MiB",
             _ => "64KiB",
         };

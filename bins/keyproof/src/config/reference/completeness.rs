@@ -1,4 +1,4 @@
-//! The table against what settings are: no key of one is missing in the other, and defaults are true.
+//! Compares the table with the settings: both have the same keys, and the same defaults.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use super::{Key, Section, keys, page::is_value};
 use crate::config::{Config, Settings, Sources};
 
 keys! {
-    /// A table that a dialect has which needs no key.
+    /// A dialect's table without keys.
     #[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
     struct Nothing {}
 }
@@ -55,7 +55,7 @@ fn defaults_are_what_is_in_force_where_nothing_is_said() {
     for key in Settings::keys() {
         let found = find(&effective, key.field());
         if !is_value(&key.default) {
-            // Words stand for what no file says, and for what depends on the machine.
+            // Words describe a default that no file can express, or that depends on the machine.
             assert!(found.is_none() || key.name == "store.url", "{key:?}");
         } else if !key.name.contains("[]") {
             assert_eq!(found, Some(&value(&key)), "{key:?}");
@@ -77,7 +77,7 @@ fn a_key_has_its_meaning_in_sentences() {
     }
 }
 
-/// The default as settings have it.
+/// Returns the default as settings have it.
 fn value(key: &Key) -> Value {
     let table: Table = format!("value = {}", key.default).parse().unwrap();
     let value = table.get("value").unwrap().clone();
@@ -97,7 +97,7 @@ fn find<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
     }
 }
 
-/// Collects the names of all keys below `path`: the fields that settings themselves ask for.
+/// Collects the names of all keys below `path`: the fields that deserializing the settings asks for.
 fn collect(path: &mut Vec<String>, keys: &mut BTreeSet<String>) {
     let (mut fields, mut is_listed) = (None, false);
     let probe = Probe {
@@ -105,13 +105,13 @@ fn collect(path: &mut Vec<String>, keys: &mut BTreeSet<String>) {
         fields: &mut fields,
         is_listed: &mut is_listed,
     };
-    // It always ends as an error, for no value is ever given.
+    // This always fails, because no value is ever given.
     let _ = Settings::deserialize(probe);
     if is_listed && let Some(last) = path.last_mut() {
         last.push_str("[]");
     }
     let name = path.join(".");
-    // What is a list of tables is a key of its own.
+    // A list of tables is also a key itself.
     if let Some(name) = name.strip_suffix("[]") {
         keys.insert(name.to_owned());
     }
@@ -129,7 +129,7 @@ fn collect(path: &mut Vec<String>, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// Goes down one path, and writes down which fields are asked for at its end.
+/// Follows one path, and records the fields that are requested at its end.
 struct Probe<'p> {
     path: &'p [String],
     fields: &'p mut Option<&'static [&'static str]>,

@@ -1,4 +1,4 @@
-//! What values are, in words: one line a type that a setting may have.
+//! The kinds of values in words, one line for each type that a setting may have.
 
 use std::{
     net::SocketAddr,
@@ -15,12 +15,12 @@ use crate::{
     telemetry::{LogFormat, LogLevel},
 };
 
-/// A type that a setting may have.
+/// A type of setting.
 pub(crate) trait Form {
-    /// What a value is, in words.
+    /// Returns the kind of value, in words.
     fn form() -> String;
 
-    /// The keys of the table that it is, whose name is `of`.
+    /// Returns the keys of this type if it is a table; `of` is its name.
     fn keys(_of: &str) -> Vec<Key> {
         Vec::new()
     }
@@ -81,13 +81,13 @@ impl<T: Form> Form for Vec<T> {
     }
 }
 
-/// The values that a flag takes, too.
+/// Returns the values as a flag takes them.
 fn one_of<T: ValueEnum>() -> String {
     let names = T::value_variants().iter().filter_map(name_of);
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// A value as flags and configuration write it.
+/// Returns a value's name as flags and configuration write it.
 pub(crate) fn name_of(value: &impl ValueEnum) -> Option<String> {
     Some(value.to_possible_value()?.get_name().to_owned())
 }

@@ -1,6 +1,6 @@
-//! The table of all keys. A section's struct is written with `keys!`, which makes three things of each line: the
-//! field, its default, and the key's line here. `keyproof config reference`, docs/operate/configuration.md and the man
-//! page are made from it.
+//! The table of all keys. A section's struct is written with `keys!`, which makes three things of each line: the field,
+//! its default, and the key's entry in the table. `keyproof config reference`, docs/operate/configuration.md and the
+//! man page are made from the table.
 
 #[cfg(test)]
 mod bounds;
@@ -19,29 +19,29 @@ use toml::{Table, Value};
 /// One key of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Its name in full, such as `http.listen`; in each table of a list, `dps.issuers[].audience`.
+    /// The full name, such as `http.listen`; in each table of a list, `dps.issuers[].audience`.
     pub name: String,
-    /// What its value is, in words.
+    /// The kind of value, in words.
     pub form: String,
-    /// What is in force where nothing is said, in words or as a file has it.
+    /// The default, in words or as in a file.
     pub default: String,
-    /// What it says, in sentences.
+    /// The meaning, in sentences.
     pub meaning: String,
-    /// Its older name, which takes a number and has the number's unit at its end.
+    /// The older name, which takes a number and ends in its unit.
     pub older: Option<Older>,
 }
 
 /// The older name of a key that is a time or a size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Older {
-    /// The name in full, such as `http.header_timeout_ms`: settings have their field under it.
+    /// The full name, such as `http.header_timeout_ms`. Settings have their field under it.
     pub name: String,
-    /// What its number counts.
+    /// The unit of its number.
     pub quantity: Quantity,
 }
 
 impl Key {
-    /// A line of the table: `field` of the section `of`, as its struct has it.
+    /// Creates the entry for `field` of the section `of`.
     pub(crate) fn new(
         (of, field): (&str, &str),
         form: String,
@@ -79,12 +79,12 @@ impl Key {
         }
     }
 
-    /// The key that settings have a field for: where there is an older name, that one.
+    /// Returns the key that settings have a field for: the older name if there is one.
     pub fn field(&self) -> &str {
         self.older.as_ref().map_or(&self.name, |older| &older.name)
     }
 
-    /// The environment's variable for it; a list's tables have none of their own.
+    /// Returns the environment variable; tables of a list have none.
     pub fn variable(&self) -> Option<String> {
         let is_listed = self.name.contains("[]");
         let name = || self.name.to_ascii_uppercase().replace('.', "__");
@@ -92,19 +92,19 @@ impl Key {
     }
 }
 
-/// A table of the configuration: its struct's keys.
+/// A table of the configuration.
 pub trait Section {
-    /// A line for each key, the table's name being `of`.
+    /// Returns an entry for each key; `of` is the table's name.
     fn keys(of: &str) -> Vec<Key>;
 }
 
-/// What a section has where nothing is said, by field.
+/// Returns a section's defaults by field.
 pub(crate) fn defaults<S: Default + serde::Serialize>() -> Table {
     Table::try_from(S::default()).unwrap_or_default()
 }
 
-/// A section of the configuration: each line is a field, its default, and the key's line in the table, of which the
-/// comment is the meaning. Where the default is not a value that a file could have, `=> "words"` says what it is.
+/// Defines a section of the configuration. Each line is a field, its default, and the key's entry in the table, whose
+/// meaning is the comment. `=> "words"` describes a default that a file cannot express.
 macro_rules! keys {
     (
         $(#[doc = $about:literal])*

@@ -1,4 +1,4 @@
-//! The table as a text, as a Markdown page and as a man page.
+//! The table as text, as a Markdown page and as a man page.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use roff::{Roff, bold, roman};
 
 use super::Key;
 
-/// What the page says before its table.
+/// The page's introduction.
 const HEAD: &str = "\
 # Every key of the configuration
 
@@ -14,19 +14,19 @@ const HEAD: &str = "\
 `keyproof.toml(5)`.*
 
 Flags of `keyproof serve` win over the environment, the environment over the file (TOML, `--config FILE`), the file over the \
-defaults. A key's variable is `KEYPROOF_` and its name in capitals, with `__` for each dot: `KEYPROOF_HTTP__LISTEN`. What is \
-unknown is refused, with its line. `keyproof config check` prints what is in force, and warns of what is unwise.
+defaults. A key's variable is `KEYPROOF_` and its name in capitals, with `__` for each dot: `KEYPROOF_HTTP__LISTEN`. An \
+unknown key is an error. `keyproof config check` prints the effective configuration, and warns of unwise settings.
 
-- A **time** has its unit: `\"500ms\"`, `\"10s\"`, `\"1m 30s\"`, `\"2h\"`, `\"7d\"`. So has a **size**: `\"64KiB\"`, `\"1MiB\"`.
-- Where a second name is given, it takes a bare number of the unit that it ends in. Both names at once are refused.
-- The master key has a variable and no key: `KEYPROOF_STORE__MASTER_KEY_BASE64`.
+- A **time** has a unit: `\"500ms\"`, `\"10s\"`, `\"1m 30s\"`, `\"2h\"`, `\"7d\"`. So has a **size**: `\"64KiB\"`, `\"1MiB\"`.
+- Some keys have a second name, which takes a plain number in the unit that it ends in. Setting both is an error.
+- The master key has no key in the file, only a variable: `KEYPROOF_STORE__MASTER_KEY_BASE64`.
 ";
 
-/// The table for a terminal: a key and its default as a file has them, then what they are.
+/// Renders the table for a terminal: a key and its default as in a file, then its types, names and meaning.
 pub fn text(keys: &[Key]) -> String {
     let mut page = String::new();
     for key in keys {
-        // A String takes all that is written to it.
+        // Writing to a String cannot fail.
         let _ = if is_value(&key.default) {
             writeln!(page, "{} = {}", key.name, key.default)
         } else {
@@ -39,7 +39,7 @@ pub fn text(keys: &[Key]) -> String {
     page
 }
 
-/// The page docs/operate/configuration.md.
+/// Renders the page docs/operate/configuration.md.
 pub fn markdown(keys: &[Key]) -> String {
     let mut page = HEAD.to_owned();
     let mut last = "";
@@ -72,7 +72,7 @@ pub fn markdown(keys: &[Key]) -> String {
     page
 }
 
-/// The man page `keyproof.toml(5)`.
+/// Renders the man page `keyproof.toml(5)`.
 pub fn roff(keys: &[Key]) -> String {
     let mut page = Roff::new();
     page.control(
@@ -115,7 +115,7 @@ pub fn roff(keys: &[Key]) -> String {
     page
 }
 
-/// What a value is, and the key's other names.
+/// Returns the kind of value and the key's other names.
 fn sorts(key: &Key) -> Vec<String> {
     let mut sorts = vec![key.form.clone()];
     sorts.extend(key.older.as_ref().map(|older| {
@@ -126,12 +126,12 @@ fn sorts(key: &Key) -> Vec<String> {
     sorts
 }
 
-/// The table that a key is in: that of its dialect, all of them in one.
+/// Returns the section of a key: its top-level table.
 fn section(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-/// Whether a default is one that a file could have.
+/// Whether a default can be written in a file.
 pub(super) fn is_value(default: &str) -> bool {
     format!("value = {default}").parse::<toml::Table>().is_ok()
 }

@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use jiff::{Span, SpanRelativeTo};
 
-/// What a number counts, as the end of its key's name says.
+/// The unit of a number, from the end of its key's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// `…_bytes`
@@ -16,25 +16,25 @@ pub enum Quantity {
     Seconds,
 }
 
-/// The most that a number counts: its field has 32 bits.
+/// The maximum: a field has 32 bits.
 const MOST: u64 = 0xffff_ffff;
 
-/// A text that is no such time or size.
+/// A text that is not a valid time or size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongQuantity {
-    /// Nothing, or more than there is room for.
-    #[error("expected more than nothing, and at most {most} {0}", most = MOST)]
+    /// Zero, or more than a field can store.
+    #[error("expected more than zero, and at most {most} {0}", most = MOST)]
     Range(&'static str),
-    /// Not a size, or one that is not whole in the key's unit.
+    /// Not a size, or not a whole number of the key's unit.
     #[error("expected a size with its unit, in whole {0}, such as \"1MiB\"")]
     Size(&'static str),
-    /// Not a time, or one that is not whole in the key's unit.
+    /// Not a time, or not a whole number of the key's unit.
     #[error("expected a time with its unit, in whole {0}, such as \"10s\" or \"5m\"")]
     Time(&'static str),
 }
 
 impl Quantity {
-    /// What the end of a field's name says, and the name without it.
+    /// Splits a field's name into the name without its unit, and the unit.
     pub fn of(field: &str) -> Option<(&str, Self)> {
         [
             ("_bytes", Self::Bytes),
@@ -46,7 +46,7 @@ impl Quantity {
         .find_map(|(end, quantity)| Some((field.strip_suffix(end)?, quantity)))
     }
 
-    /// What a value is, in words.
+    /// The kind of value, in words.
     pub(super) const fn form(self) -> &'static str {
         match self {
             Self::Bytes | Self::Kibibytes => "size",
@@ -54,7 +54,7 @@ impl Quantity {
         }
     }
 
-    /// What its number counts, in words.
+    /// The unit, in words.
     pub const fn unit(self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
@@ -64,11 +64,12 @@ impl Quantity {
         }
     }
 
-    /// The number for a text such as `10s`, `1m 30s` or `1MiB`. A day has 24 hours.
+    /// Parses a text such as `10s`, `1m 30s` or `1MiB`. A day has 24 hours.
     ///
     /// # Errors
     ///
-    /// [`WrongQuantity`] for a text that is none, has no unit, is not whole in this quantity's unit, or out of its range.
+    /// [`WrongQuantity`] if the text is not a time or size, has no unit, is not a whole number of this quantity's unit,
+    /// or is out of range.
     pub fn read(self, text: &str) -> Result<u64, WrongQuantity> {
         let (amount, unit) = match self {
             Self::Bytes => (bytes(text), 1),
@@ -86,7 +87,7 @@ impl Quantity {
         }
     }
 
-    /// What is said of a value that is none of its kind.
+    /// Returns the error for a value of the wrong kind.
     pub const fn wrong(self) -> WrongQuantity {
         match self {
             Self::Bytes | Self::Kibibytes => WrongQuantity::Size(self.unit()),
@@ -94,7 +95,7 @@ impl Quantity {
         }
     }
 
-    /// The number as people write it: in the largest unit in which it is whole.
+    /// Formats the number in the largest unit in which it is whole.
     pub fn write(self, number: u64) -> String {
         const SIZES: [(&str, u64); 4] = [
             ("GiB", 1 << 30),
@@ -153,7 +154,7 @@ mod tests {
             assert_eq!(quantity.write(number), text);
             assert_eq!(quantity.read(text), Ok(number), "{text}");
         }
-        // It may be a default, which is shown.
+        // A default may be zero, and is shown.
         assert_eq!(Quantity::Seconds.write(0), "0ms");
     }
 

@@ -1,11 +1,10 @@
-//! Where somebody is led back to, once they have signed in or confirmed that it is them: one of few pages, whatever is asked
-//! for.
+//! Where somebody returns to once they have signed in or confirmed their identity: one of a few pages, whatever the
+//! request names.
 
-/// Where everybody is led who is led nowhere else.
+/// The default page.
 pub(super) const OVERVIEW: &str = "/account";
 
-/// The other pages that somebody is led back to: those from which something is done that may have to be confirmed, and what
-/// an address in a mail may name.
+/// The other pages: those with actions that may need a confirmation, and those that an address in an email may name.
 const PAGES: [&str; 5] = [
     "/account/activity",
     "/account/devices",
@@ -14,7 +13,7 @@ const PAGES: [&str; 5] = [
     "/account/recovery-codes",
 ];
 
-/// The page that a path of the site belongs to: the overview, if it is any other text.
+/// Returns the page that a path of the site belongs to; the overview for any other text.
 pub(super) fn page_of(path: &str) -> &'static str {
     let belongs = |page: &&str| {
         let rest = path.strip_prefix(page);
@@ -23,7 +22,7 @@ pub(super) fn page_of(path: &str) -> &'static str {
     PAGES.into_iter().find(belongs).unwrap_or(OVERVIEW)
 }
 
-/// Where a step of signing in goes on to this page.
+/// Returns the address of a sign-in step that continues to this page.
 pub(super) fn by_way_of(step: &str, page: &'static str) -> String {
     format!("{step}?to={page}")
 }

@@ -1,4 +1,4 @@
-//! The devices that a user trusts.
+//! A user's trusted devices.
 
 use http::StatusCode;
 use keyproof_service::Action;
@@ -35,7 +35,7 @@ impl Visit<Signed> {
         };
         self.accounts().remove_device(&manager, id).await?;
         let mut response = see_other("/account/devices?revoked");
-        // Shown at the next sign-in, it would be a fingerprint of no device.
+        // At the next sign-in it would be the fingerprint of no device.
         if this == Some(id) {
             self.forget(&mut response, Cookie::Device);
         }

@@ -1,7 +1,8 @@
-//! `/account`: the owner of a second factor signs in, and sees to it themselves.
+//! `/account`: the owner of a second factor signs in and manages it.
 //!
-//! Each rule is that of the use cases of `accounts`, which emnify's contract has too: who is locked, what a session that
-//! has shown no factor may not decide, what ends what. This asks them, and says what they say in words.
+//! All rules are those of the use cases of `accounts`, which emnify's contract uses, too: who is locked out, what a
+//! session without a second factor may not do, and which change ends what. This module calls them, and puts their
+//! results into words.
 
 mod back;
 mod devices;
@@ -49,7 +50,7 @@ pub struct Account {
 type Visit<W> = visit::Visit<Account, W>;
 
 impl Account {
-    /// Over these use cases.
+    /// Creates the site for these use cases.
     pub fn new(service: Arc<Service>) -> Self {
         Self { service }
     }
@@ -97,7 +98,7 @@ impl Application for Account {
                 is_page: [Method::GET, Method::HEAD].contains(exchange.method()),
                 language: reader.language,
                 request_id: exchange.request_id(),
-                // A step of signing in belongs to the page that it leads to.
+                // A sign-in step belongs to the page that it leads to.
                 page: page_of(exchange.query().first("to").unwrap_or(&path)),
                 has_session: visit::has_cookie(&exchange, Cookie::Account),
             };
@@ -109,7 +110,7 @@ impl Application for Account {
     }
 
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
-        // Nobody has read what language is asked for, and whether there is a session.
+        // The request's language and session are unknown here.
         let context = Context {
             is_page: false,
             language: Language::English,
@@ -121,25 +122,25 @@ impl Application for Account {
     }
 }
 
-/// What is known of a request by its head, and outlives it.
+/// Facts from a request's head that outlive it.
 struct Context {
-    /// Whether a page is asked for, and nothing done.
+    /// Whether the request only reads a page.
     is_page: bool,
     language: Language,
     request_id: RequestId,
-    /// The page that it belongs to.
+    /// The page that the request belongs to.
     page: &'static str,
-    /// Whether it came with a session's cookie.
+    /// Whether the request has a session's cookie.
     has_session: bool,
 }
 
-/// What is somebody's own: all that this site shows, to each their own.
+/// The only area of this site: a person's own data.
 #[derive(Clone, Copy)]
 pub(super) struct Own;
 
-/// Somebody who is signed in.
+/// A person who is signed in.
 pub(super) struct Signed {
-    /// Their cookie's value.
+    /// The value of their cookie.
     cookie: Zeroizing<String>,
     browser: UserSession,
 }
@@ -150,7 +151,7 @@ impl Bound for Signed {
     }
 }
 
-/// Whom a page shows as signed in.
+/// A visitor whom a page may show as signed in.
 pub(super) trait Known: Bound {
     fn user(&self) -> Option<String>;
 }
@@ -178,8 +179,8 @@ impl<W> Visit<W> {
 }
 
 impl<W: Known> Visit<W> {
-    /// The frame of a page, which says what was just done, if the address does in this page's own word: one that another page is
-    /// led to with would be told beside the wrong things.
+    /// Creates the frame of a page, with a notice of what was just done. Each notice has its own page and parameter, so
+    /// that no address shows it elsewhere.
     fn frame(&self, here: &'static str) -> Frame {
         let t = self.t();
         let mut told = [
@@ -198,7 +199,7 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    /// The same, saying what is wrong with what was filled in.
+    /// Creates the frame with an error at a field.
     fn frame_with(&self, here: &'static str, field: &'static str, text: String) -> Frame {
         Frame {
             entries: Entries {

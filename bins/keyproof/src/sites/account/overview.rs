@@ -1,4 +1,4 @@
-//! What there is of a user's account, and what has happened with it lately.
+//! The overview of a user's account, and its recent activity.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -15,19 +15,19 @@ use crate::sites::refusal::Refusal;
 /// How far back the activity goes.
 const ACTIVITY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// How many events a page has.
+/// The number of events on a page.
 const EVENTS: usize = 50;
 
-/// How many the overview has.
+/// The number of events on the overview.
 const LATEST: usize = 5;
 
-/// How many of these are of what was done, if there is as much: whoever fails at the user's name hides no sign-in.
+/// How many of these are successes, if there are enough: failures at the user's name must not hide a sign-in.
 const DONE: usize = 3;
 
 impl Visit<Signed> {
     pub(super) async fn overview(self) -> Answered {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
-        // What else there is to see does not wait for the trail.
+        // The rest of the overview does not wait for the trail.
         let latest = match self.latest().await {
             Err(Refusal::Away | Refusal::Busy) => None,
             latest => Some(latest?),
@@ -60,7 +60,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    /// The latest few of the user's own.
+    /// Returns the user's latest events for the overview.
     async fn latest(&self) -> Result<Vec<Event>, Refusal> {
         let mut latest = self.found(None, LATEST, None).await?.events;
         let done = self.found(None, DONE, Some(Outcome::Done)).await?.events;
@@ -73,7 +73,7 @@ impl Visit<Signed> {
         Ok(latest)
     }
 
-    /// The latest events of the user's own, of one outcome if that is given.
+    /// Returns the user's latest events, optionally of one outcome.
     async fn found(
         &self,
         before: Option<Before>,

@@ -1,4 +1,4 @@
-//! The pages, as templates have them: everything that comes from outside is escaped by the template.
+//! The pages' templates. They escape everything that comes from outside.
 
 use keyproof_service::{
     accounts::{DeviceView, KeySummary},
@@ -16,24 +16,24 @@ use crate::{
     },
 };
 
-/// What every page has around it.
+/// What surrounds every page.
 pub(super) struct Frame {
     pub(super) t: &'static Texts,
     pub(super) release: &'static str,
-    /// The page's own path, where it can be asked for again.
+    /// The page's own path, at which it can be requested again.
     pub(super) here: &'static str,
-    /// Where it leads back to, if it asks to be confirmed first.
+    /// The page to return to, if this one asks for a confirmation first.
     pub(super) to: Option<&'static str>,
-    /// Who is signed in.
+    /// The user who is signed in.
     pub(super) user: Option<String>,
-    /// What its forms are bound to.
+    /// The token in its forms.
     pub(super) csrf: String,
     pub(super) notice: Option<&'static str>,
     pub(super) entries: Entries,
 }
 
 impl Frame {
-    /// Around a page that nobody has signed in for, and that has no form.
+    /// Creates the frame of a page without a signed-in user and without a form.
     pub(super) fn of_nobody(t: &'static Texts, here: &'static str) -> Self {
         Self {
             t,
@@ -47,7 +47,7 @@ impl Frame {
         }
     }
 
-    /// The pages of somebody who is signed in: path, name, and whether it is this one.
+    /// Returns the menu: path, name, and whether it is the current page.
     fn menu(&self) -> [(&'static str, &'static str, bool); 6] {
         let t = self.t;
         let pages = [
@@ -61,31 +61,31 @@ impl Frame {
         pages.map(|(path, name)| (path, name, path == self.here))
     }
 
-    /// Where it leads back to: the overview, if to nothing else.
+    /// Returns the page to return to; the overview by default.
     fn back(&self) -> &'static str {
         self.to.unwrap_or("/account")
     }
 
-    /// The languages: tag, name, and whether it is this one.
+    /// Returns the languages: tag, name, and whether it is the current one.
     fn languages(&self) -> [(&'static str, &'static str, bool); 2] {
         self.t.language.offered()
     }
 }
 
-/// What there is of a phone.
+/// The state of a user's phone.
 pub(super) enum State {
     /// None.
     None,
-    /// A key that no code was seen of.
+    /// A key that no code has confirmed yet.
     Pending {
-        /// Its number.
+        /// The key's number.
         key: u32,
     },
-    /// A key that is asked for.
+    /// A key whose codes are required.
     Active {
-        /// Its number.
+        /// The key's number.
         key: u32,
-        /// Since when.
+        /// When it became active.
         since: Moment,
     },
 }
@@ -109,7 +109,7 @@ impl State {
     }
 }
 
-/// A line of the activity.
+/// A row of the activity.
 pub(super) struct EventRow {
     when: Moment,
     what: String,
@@ -131,18 +131,18 @@ impl EventRow {
     }
 }
 
-/// A line of the devices.
+/// A row of the devices.
 pub(super) struct DeviceRow {
     id: u32,
     browser: String,
     system: String,
     since: Moment,
-    /// Whether the page is shown in it.
+    /// Whether the page is shown in this browser.
     is_this: bool,
 }
 
 impl DeviceRow {
-    /// With the number of the one that the page is shown in.
+    /// Creates a row; `this` is the number of the current browser's device.
     pub(super) fn of(device: DeviceView, this: Option<u32>, t: &Texts) -> Self {
         let or_unknown = |name: Option<String>| name.unwrap_or_else(|| t.unknown.to_owned());
         Self {
@@ -159,13 +159,13 @@ pages! {
     #[derive(::askama::Template)]
     pub(super) Frame;
 
-    /// A user name and a password are asked for.
+    /// Asks for a user name and a password.
     SignIn("account/sign_in.html") {}
-    /// A code is asked for.
+    /// Asks for a code.
     CodePage("account/code.html") {}
-    /// The password is asked for again.
+    /// Asks for the password again.
     Confirm("account/confirm.html") { has_phone: bool, }
-    /// What there is.
+    /// The overview.
     OverviewPage("account/overview.html") {
         state: State,
         may_decide: bool,
@@ -177,28 +177,28 @@ pages! {
     }
     /// The phone: none, pending or active.
     Phone("account/phone.html") { state: State, may_remove: bool, }
-    /// A key's secret, this once.
+    /// A key's secret, which is shown only once.
     Scan("account/scan.html") { qr: Option<&'a Drawing>, secret: &'a str, uri: &'a str, key: u32, }
-    /// How many recovery codes there are, and how to come by others.
+    /// How many recovery codes are left, and how to make new ones.
     Recovery("account/recovery.html") {
         is_active: bool,
         codes_left: Option<String>,
         may_leave_code_out: bool,
     }
-    /// Recovery codes, this once.
+    /// Recovery codes, which are shown only once.
     MadeCodes("account/made_codes.html") {
         codes: Vec<&'a str>,
         file: &'a str,
     }
-    /// Which devices are trusted.
+    /// The trusted devices.
     Devices("account/devices.html") { devices: Vec<DeviceRow>, }
-    /// A new password is asked for.
+    /// Asks for a new password.
     PasswordPage("account/password.html") {}
     /// The user's own audit trail.
     Activity("account/activity.html") { events: Vec<EventRow>, before: Option<String>, }
-    /// What to do.
+    /// Advice.
     Help("account/help.html") {}
-    /// Why there is no page.
+    /// A refusal in place of a page.
     RefusalPage("account/refusal.html") {
         title: &'a str,
         text: &'a str,

@@ -1,4 +1,4 @@
-//! A user's password: changed, or asked for once more.
+//! A user's password: changing it, or checking it again.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -70,10 +70,10 @@ impl Visit<Signed> {
     }
 }
 
-/// What is told of what is not accepted: at which field, and how long nothing is judged, if so.
+/// An error: the field, the text, and how long nothing is checked, if so.
 pub(super) type Told = (&'static str, String, Option<Duration>);
 
-/// Why a password that was asked for again, in this field, is not accepted.
+/// Returns the error for a password that was checked again, in this field.
 pub(super) fn unproven(
     why: Unproven,
     field: &'static str,

@@ -1,4 +1,4 @@
-//! The phone, and the recovery codes for the day it is lost.
+//! The phone, and the recovery codes in case it is lost.
 
 use std::convert::Infallible;
 
@@ -69,7 +69,7 @@ impl Visit<Signed> {
     }
 
     fn scan_page(&self, enrolled: &EnrolledKey) -> Answered {
-        // A user's name may be so long that its URI makes no QR code: the key is typed then.
+        // A user's name may be too long for the URI to fit into a QR code. The key is then typed.
         let drawing = qr::path(&enrolled.uri).ok();
         let frame = self.frame(HERE);
         let page = Scan {
@@ -104,14 +104,14 @@ impl Visit<Signed> {
         self.phone_refused(told).await
     }
 
-    /// The phone's page, which says why nothing was done.
+    /// Shows the phone's page with an error.
     async fn phone_refused(&self, (field, text, wait): Told) -> Answered {
         let frame = self.frame_with(HERE, field, text);
         let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
         Ok(limited(page.await?, wait))
     }
 
-    /// What was known of the session before it showed a factor leads nowhere any more.
+    /// Replaces the session's token: one from before the second factor no longer opens the session.
     async fn activated(&self) -> Answered {
         let renewed = self.accounts().renew_user_session(&self.who.cookie);
         let token = renewed.await?;

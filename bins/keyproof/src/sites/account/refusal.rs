@@ -1,4 +1,4 @@
-//! What is said in the place of a page, and the one table from what the use cases of `accounts` refuse.
+//! Refusals shown in place of a page, and the one table of the refusals of `accounts`.
 
 use keyproof_http::Response;
 use keyproof_service::accounts::{NotPermitted, RemoveDeviceError, SessionError, Undecided};
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::sites::{page::see_other, refusal::Refusal};
 
-/// A page in the place of the one that was asked for.
+/// Returns a refusal's page, in place of the requested one.
 pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
     if let Some(location) = location(refusal, context) {
         return see_other(&location);
@@ -31,7 +31,7 @@ pub(super) fn refused(refusal: &Refusal, context: &Context) -> Response {
     refusal.answered_with(&page)
 }
 
-/// Where the browser is sent, if it is.
+/// Returns where the browser is redirected to, if it is.
 fn location(refusal: &Refusal, context: &Context) -> Option<String> {
     match refusal {
         Refusal::ConfirmFirst(_) => Some(by_way_of("/account/confirm", context.page)),
@@ -81,7 +81,7 @@ impl From<SessionError> for Refusal {
 
 impl From<NotPermitted> for Refusal {
     fn from(NotPermitted: NotPermitted) -> Self {
-        // Applications alone are not permitted what is their own user's, and none has a session here.
+        // Only application tokens lack permission for their own user's data, and none has a session here.
         Self::SignInFirst(None)
     }
 }

@@ -1,4 +1,4 @@
-//! What this site answers, a line an operation.
+//! The operations of this site, one per line.
 
 use super::{Account, Own};
 use crate::{

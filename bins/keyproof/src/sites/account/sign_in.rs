@@ -1,4 +1,5 @@
-//! Signing in: a password, then a code; and both once more before what makes an account less safe. And signing out.
+//! Signing in with a password, then a code; confirming both before an action that makes an account less safe; and
+//! signing out.
 
 use http::StatusCode;
 use keyproof_http::Response;
@@ -23,8 +24,8 @@ use crate::sites::{
 };
 
 impl Visit<Visitor> {
-    /// Also to somebody who is signed in, whose session is not used by that. If that cannot be learnt, the page is there all
-    /// the same.
+    /// Shows the help page, also to somebody who is signed in. This does not count as a use of their session. If the
+    /// session cannot be read, the page is shown without it.
     pub(super) async fn help(self) -> Answered {
         if let Some(cookie) = self.cookie(Cookie::Account)
             && let Ok(browser) = self.accounts().watching_session(&cookie).await
@@ -36,8 +37,9 @@ impl Visit<Visitor> {
         Ok(response)
     }
 
-    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here. They are sent on,
-    /// unless the session has ended by another server's clock already, which would send them here again.
+    /// Shows the sign-in page. Somebody who is signed in sees no notice, because a session may have begun since the
+    /// redirect here. They are redirected onwards, unless the session may already have ended by another server's clock,
+    /// which would redirect them here again.
     pub(super) async fn show_sign_in(self) -> Answered {
         let t = self.t();
         let mut notice = if self.is_sent_with("changed") {
@@ -55,7 +57,7 @@ impl Visit<Visitor> {
             match self.accounts().session_lasts(&cookie).await {
                 Ok(true) => return Ok(see_other(self.asked_back())),
                 Err(Failure::Refused(_)) => {}
-                // It may live.
+                // The session may still be valid.
                 Ok(false) | Err(Failure::Storage(_)) => notice = None,
             }
         }
@@ -74,7 +76,7 @@ impl Visit<Visitor> {
 
     pub(super) async fn sign_in(self) -> Answered {
         let login = PasswordLogin {
-            // A keyboard that completes a name puts a blank behind it, and no name has one at its ends.
+            // Keyboards with completion add a space, and no name begins or ends with one.
             name: self.typed("name").trim().to_owned(),
             password: self.secret("password"),
             fingerprint: self.cookie(Cookie::Device).map(|it| it.to_string()),
@@ -113,7 +115,7 @@ impl Visit<Visitor> {
 
     pub(super) async fn answer(self) -> Answered {
         let (browser, system) = user_agent::names(self.exchange.headers());
-        // Drawn anew each time: what was copied of a browser that was revoked is not trusted again with it.
+        // A new fingerprint each time, so that a copy of a revoked one is not trusted again.
         let trust = self.is_ticked("trust").then(|| TrustRequest {
             fingerprint: self.site.service.draw_text().to_string(),
             in_place_of: self.cookie(Cookie::Device).map(|it| it.to_string()),
@@ -145,7 +147,7 @@ impl Visit<Visitor> {
         };
         let t = self.t();
         let (field, text, wait) = match why {
-            // What is drawn has the form of a fingerprint, and the browser's names are ours.
+            // A random value has the form of a fingerprint, and the browser's names are ours.
             AnswerError::Device(_) => return Err(Refusal::Broken),
             AnswerError::Locked { wait } => ("", t.locked(wait), Some(wait)),
             AnswerError::Refused => ("code", t.code_late.to_owned(), None),
@@ -170,7 +172,7 @@ impl Visit<Signed> {
         self.confirming(&frame, StatusCode::OK).await
     }
 
-    /// The whole login once more, as the same user: a trusted browser shows its code, too.
+    /// The whole login again as the same user, including the code in a trusted browser.
     pub(super) async fn confirm(self) -> Answered {
         self.admit()?;
         let to = page_of(self.typed("to"));
@@ -235,12 +237,12 @@ impl<W: Known> Visit<W> {
 }
 
 impl<W> Visit<W> {
-    /// The page that the address names to be led back to.
+    /// Returns the page that the address names for the return.
     fn asked_back(&self) -> &'static str {
         page_of(self.exchange.query().first("to").unwrap_or_default())
     }
 
-    /// On to the next step, with its token.
+    /// Redirects to the next step, with its token.
     fn stepped(&self, step: BrowserStep, to: &'static str) -> Response {
         match step {
             BrowserStep::LoggedIn(token) => {
@@ -258,7 +260,7 @@ impl<W> Visit<W> {
     }
 }
 
-/// What is told of a password that gives nothing.
+/// Returns the error for a password that was not accepted.
 fn told(
     failure: Failure<LoginError>,
     field: &'static str,

@@ -1,4 +1,4 @@
-//! Every text of the site, in each language: *the* table.
+//! The table of all texts of the site, in each language.
 
 use std::time::Duration;
 
@@ -75,8 +75,8 @@ texts! {
         "Es ist kein Telefon eingerichtet. Ihr Passwort allein genügt zum Anmelden.";
     phone_pending: "A phone is not confirmed yet. Type one of its codes to finish.",
         "Ein Telefon ist noch nicht bestätigt. Geben Sie einen seiner Codes ein, um fertig zu werden.";
-    phone_active: "Codes from your phone are asked for when you sign in.",
-        "Beim Anmelden wird nach Codes von Ihrem Telefon gefragt.";
+    phone_active: "You need a code from your phone to sign in.",
+        "Beim Anmelden brauchen Sie einen Code von Ihrem Telefon.";
     since: "Since", "Seit";
     set_up_on: "Set up on", "Eingerichtet am";
     set_up_phone: "Set up a phone", "Telefon einrichten";
@@ -95,8 +95,8 @@ texts! {
         "Sie haben sich ohne Code angemeldet. Um hier etwas zu ändern, bestätigen Sie, dass Sie es sind.";
     confirm: "Confirm", "Bestätigen";
 
-    phone_lead: "An authenticator app on your phone makes a new code every 30 seconds. Type your password, then scan the QR code. From the first code on, your password alone signs nobody in.",
-        "Eine Authenticator-App auf Ihrem Telefon erzeugt alle 30 Sekunden einen neuen Code. Geben Sie Ihr Passwort ein und scannen Sie dann den QR-Code. Vom ersten Code an kann sich niemand mehr mit Ihrem Passwort allein anmelden.";
+    phone_lead: "An authenticator app on your phone makes a new code every 30 seconds. Type your password, then scan the QR code. After the first code, nobody can sign in with your password alone.",
+        "Eine Authenticator-App auf Ihrem Telefon erzeugt alle 30 Sekunden einen neuen Code. Geben Sie Ihr Passwort ein und scannen Sie dann den QR-Code. Nach dem ersten Code kann sich niemand mehr mit Ihrem Passwort allein anmelden.";
     phone_password: "Your password", "Ihr Passwort";
     show_qr: "Show the QR code", "QR-Code zeigen";
     scan_title: "Scan this with your phone", "Scannen Sie diesen Code mit Ihrem Telefon";
@@ -105,7 +105,7 @@ texts! {
     qr_label: "QR code with the key for your authenticator app", "QR-Code mit dem Schlüssel für Ihre Authenticator-App";
     secret_lead: "If you cannot scan it, type this key:", "Wenn Sie nicht scannen können, geben Sie diesen Schlüssel ein:";
     secret_open: "Open it in an app on this device", "In einer App auf diesem Gerät öffnen";
-    secret_once: "It is shown this once. Nobody can show it again, and nobody but you needs it.",
+    secret_once: "It is shown only once. Nobody can show it again, and nobody but you needs it.",
         "Er wird nur dieses eine Mal gezeigt. Niemand kann ihn noch einmal zeigen, und niemand außer Ihnen braucht ihn.";
     first_code: "The code that the app shows now", "Der Code, den die App jetzt zeigt";
     first_code_hint: "Six digits", "Sechs Ziffern";
@@ -117,21 +117,21 @@ texts! {
     activated: "Your phone is set up. Other sessions have been ended. Now make recovery codes, for the day it is lost.",
         "Ihr Telefon ist eingerichtet. Andere Sitzungen wurden beendet. Erstellen Sie nun Wiederherstellungscodes für den Fall, dass es verloren geht.";
     remove_phone: "Remove the phone", "Telefon entfernen";
-    remove_lead: "Then your password alone signs you in. Recovery codes and trusted devices end with it, and so do all other sessions.",
+    remove_lead: "After that, your password alone signs you in. Your recovery codes no longer work, no device is trusted any more, and all other sessions end.",
         "Danach genügt Ihr Passwort allein zum Anmelden. Ihre Wiederherstellungscodes gelten dann nicht mehr, keinem Gerät wird mehr vertraut, und alle anderen Sitzungen enden.";
     remove_why: "Do this if the phone is lost, or before you set up another one.",
         "Tun Sie das, wenn das Telefon verloren ist, oder bevor Sie ein anderes einrichten.";
     confirm_to_remove: "Confirm that it is you, to remove the phone", "Bestätigen, dass Sie es sind, um das Telefon zu entfernen";
     phone_removed: "The phone is removed.", "Das Telefon ist entfernt.";
 
-    recovery_lead: "Each of ten codes signs you in once, in place of your phone. New ones end the earlier ones.",
+    recovery_lead: "Each of the ten codes signs you in once without your phone. New codes make the earlier ones invalid.",
         "Mit jedem der zehn Codes können Sie sich einmal ohne Ihr Telefon anmelden. Neue Codes machen die bisherigen ungültig.";
-    recovery_needs_phone: "Recovery codes stand in for a phone. Set one up first.",
+    recovery_needs_phone: "Recovery codes replace a phone. Set up a phone first.",
         "Wiederherstellungscodes ersetzen ein Telefon. Richten Sie zuerst eines ein.";
     recovery_title: "Your recovery codes", "Ihre Wiederherstellungscodes";
     recovery_keep: "Print them or save them where others cannot find them. They are not shown again.",
         "Drucken Sie sie aus, oder speichern Sie sie dort, wo andere sie nicht finden. Sie werden nicht noch einmal gezeigt.";
-    each_once: "Each code is good once. Earlier codes no longer work.",
+    each_once: "Each code works once. Earlier codes no longer work.",
         "Jeder Code gilt einmal. Frühere Codes gelten nicht mehr.";
     print: "Print", "Drucken";
     download: "Download as a text file", "Als Textdatei herunterladen";
@@ -149,8 +149,8 @@ texts! {
     unknown: "unknown", "unbekannt";
     this_browser: "this one", "dieser";
     revoke: "Revoke", "Widerrufen";
-    device_revoked: "The device is no longer trusted. Sign-ins that it began go on until you end other sessions.",
-        "Dem Gerät wird nicht mehr vertraut. Anmeldungen, die dort begonnen haben, gelten weiter, bis Sie andere Sitzungen beenden.";
+    device_revoked: "The device is no longer trusted. Its sessions continue until you end other sessions.",
+        "Dem Gerät wird nicht mehr vertraut. Seine Sitzungen bestehen weiter, bis Sie andere Sitzungen beenden.";
     action: "Action", "Aktion";
 
     password_lead: "A new password ends every session and every trusted device. You then sign in with it. Application tokens stay valid: ask whoever runs this server to revoke those that are not yours.",
@@ -175,7 +175,7 @@ texts! {
     what: "What", "Was";
     from: "From", "Von";
     no_activity: "Nothing in the last 90 days.", "Nichts in den letzten 90 Tagen.";
-    activity_busy: "The server has too much to do to show it just now. Load the page again in a moment.",
+    activity_busy: "The server is too busy to show it just now. Load the page again in a moment.",
         "Der Server hat gerade zu viel zu tun, um sie zu zeigen. Laden Sie die Seite gleich noch einmal.";
     older: "Show older", "Älteres zeigen";
     refused: "refused", "abgelehnt";
@@ -186,11 +186,11 @@ texts! {
     help_lost_text: "Sign in with your password, and type one of your recovery codes where a code is asked for. Then remove the phone under “Phone” and set up another one. Without recovery codes, ask whoever runs this server: they can remove the phone’s key, and see no secret of yours.",
         "Melden Sie sich mit Ihrem Passwort an, und geben Sie einen Ihrer Wiederherstellungscodes ein, wo nach einem Code gefragt wird. Entfernen Sie dann unter „Telefon“ das Telefon und richten Sie ein anderes ein. Ohne Wiederherstellungscodes wenden Sie sich an diejenigen, die diesen Server betreiben: Sie können den Schlüssel des Telefons entfernen und sehen keines Ihrer Geheimnisse.";
     help_clock: "My codes are refused", "Meine Codes werden abgelehnt";
-    help_clock_text: "Codes come from your phone’s clock. Let it set its time by itself. A clock that is off by half a minute is followed, and one that goes off little by little up to a minute and a half; one that is further off at once makes wrong codes. A code is good once: wait for the next one.",
-        "Codes kommen von der Uhr Ihres Telefons. Lassen Sie es die Zeit selbst stellen. Eine Uhr, die eine halbe Minute falsch geht, wird ausgeglichen, eine, die nach und nach abweicht, bis zu anderthalb Minuten; weicht sie plötzlich weiter ab, sind die Codes falsch. Ein Code gilt einmal: Warten Sie auf den nächsten.";
+    help_clock_text: "Codes depend on your phone’s clock. Let the phone set its time automatically. The server allows for a clock that is off by half a minute, or by up to a minute and a half if it drifts slowly. With a larger error, codes are wrong. Each code works once: wait for the next one.",
+        "Codes hängen von der Uhr Ihres Telefons ab. Lassen Sie es die Zeit automatisch einstellen. Der Server gleicht eine halbe Minute Abweichung aus, und bis zu anderthalb Minuten, wenn die Uhr nach und nach abweicht. Geht sie noch falscher, sind die Codes falsch. Jeder Code gilt einmal: Warten Sie auf den nächsten.";
     help_locked: "I am locked out", "Ich bin gesperrt";
-    help_locked_text: "After several wrong tries, nothing is judged for a while, not even what is right. The page says how long. Wait that long, and try once more. After wrong codes the wait doubles each time.",
-        "Nach mehreren falschen Versuchen wird eine Weile nichts geprüft, auch Richtiges nicht. Die Seite sagt, wie lange. Warten Sie so lange, und versuchen Sie es noch einmal. Nach falschen Codes verdoppelt sich die Wartezeit jedes Mal.";
+    help_locked_text: "After several wrong tries, nothing is checked for a while, not even the right password or code. The page says how long. Wait that long, and try once more. After wrong codes the wait doubles each time.",
+        "Nach mehreren falschen Versuchen wird eine Weile nichts geprüft, auch nicht das richtige Passwort oder der richtige Code. Die Seite sagt, wie lange. Warten Sie so lange, und versuchen Sie es noch einmal. Nach falschen Codes verdoppelt sich die Wartezeit jedes Mal.";
     help_stolen: "Somebody else may know my password", "Jemand anders kennt vielleicht mein Passwort";
     help_stolen_text: "Change it. That ends every session and every trusted device. Application tokens stay valid: ask whoever runs this server to revoke those that are not yours. Then look at the activity for sign-ins that were not yours.",
         "Ändern Sie es. Das beendet alle Sitzungen, und keinem Gerät wird mehr vertraut. Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen. Sehen Sie dann unter „Aktivitäten“ nach Anmeldungen, die nicht von Ihnen waren.";
@@ -199,15 +199,15 @@ texts! {
     session_over: "Please sign in. A session ends after 15 minutes without use, and after 8 hours.",
         "Bitte melden Sie sich an. Eine Sitzung endet nach 15 Minuten ohne Nutzung und nach 8 Stunden.";
     insecure_title: "No safe connection", "Keine sichere Verbindung";
-    insecure_text: "Others could read your password on the way. Open this page with https:// in front; on the machine that keyproof runs on, http://localhost does, too.",
+    insecure_text: "Others could read your password on its way to the server. Open this page with https:// in front; on the machine that keyproof runs on, http://localhost works, too.",
         "Andere könnten Ihr Passwort unterwegs lesen. Öffnen Sie diese Seite mit https:// davor; auf dem Rechner, auf dem keyproof läuft, genügt http://localhost.";
     forged_title: "This form is out of date", "Dieses Formular ist veraltet";
     forged_text: "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was done. Go back, load the page again, and fill it in once more.",
         "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet haben, in einem anderen Fenster oder auf einer Seite, die nicht unsere ist. Es ist nichts geschehen. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
     not_found_title: "There is no such page", "Diese Seite gibt es nicht";
-    not_found_text: "The address may be mistyped, or what it named is gone.",
-        "Vielleicht ist die Adresse falsch geschrieben, oder es gibt nicht mehr, wofür sie stand.";
-    method_title: "That is not done here", "Das geht hier nicht";
+    not_found_text: "The address may be mistyped, or the page no longer exists.",
+        "Vielleicht ist die Adresse falsch geschrieben, oder es gibt die Seite nicht mehr.";
+    method_title: "That is not possible here", "Das geht hier nicht";
     method_text: "This address cannot be opened in this way. Nothing was done.",
         "Diese Adresse lässt sich so nicht öffnen. Es ist nichts geschehen.";
     malformed_title: "This cannot be read", "Das lässt sich nicht lesen";
@@ -216,11 +216,11 @@ texts! {
     away_title: "The database does not answer", "Die Datenbank antwortet nicht";
     away_text: "The server cannot answer without it. Try again in a moment.",
         "Ohne sie kann der Server nicht antworten. Versuchen Sie es gleich noch einmal.";
-    busy_title: "Too much to do", "Der Server ist ausgelastet";
+    busy_title: "The server is busy", "Der Server ist ausgelastet";
     busy_text: "The server cannot answer just now. Try again in a moment.",
         "Der Server kann gerade nicht antworten. Versuchen Sie es gleich noch einmal.";
     unsure_title: "It is not known whether it was done", "Es ist unklar, ob es geschehen ist";
-    unsure_text: "The server lost its answer on the way. Look whether the change is there before you do it again.",
+    unsure_text: "The answer was lost on its way. Check whether the change is there before you repeat it.",
         "Die Antwort ging unterwegs verloren. Sehen Sie nach, ob die Änderung da ist, bevor Sie sie wiederholen.";
     broken_title: "Something is wrong with this server", "Mit diesem Server stimmt etwas nicht";
     broken_text: "Tell whoever runs it, with the number below.", "Melden Sie es mit der Nummer unten denen, die ihn betreiben.";
@@ -237,7 +237,7 @@ impl Texts {
         }
     }
 
-    /// How long something takes, as people say it: rounded up, so that nobody comes too early.
+    /// Formats a waiting time for people: rounded up, so that nobody comes back too early.
     fn duration(&self, time: Duration) -> String {
         let seconds = whole_seconds(time);
         let (number, words) = match seconds {
@@ -265,10 +265,10 @@ impl Texts {
         let wait = self.duration(wait);
         match self.language {
             Language::English => format!(
-                "There were too many wrong tries. Nothing is judged for now, not even what is right: try again in {wait}."
+                "There were too many wrong tries. Nothing is checked for now, not even the right password or code: try again in {wait}."
             ),
             Language::German => format!(
-                "Es gab zu viele falsche Versuche. Zurzeit wird nichts geprüft, auch Richtiges nicht: Versuchen Sie es in {wait} noch einmal."
+                "Es gab zu viele falsche Versuche. Zurzeit wird nichts geprüft, auch nicht das richtige Passwort oder der richtige Code: Versuchen Sie es in {wait} noch einmal."
             ),
         }
     }
@@ -289,16 +289,16 @@ impl Texts {
         let by = self.duration(Duration::from_secs(ahead.unsigned_abs()));
         match (self.language, ahead > 0) {
             (Language::English, true) => format!(
-                "It was about {by} fast when it last made a code. That is followed; still, let it set its time by itself."
+                "It was about {by} fast when it last made a code. That is allowed for; still, let the phone set its time automatically."
             ),
             (Language::English, false) => format!(
-                "It was about {by} slow when it last made a code. That is followed; still, let it set its time by itself."
+                "It was about {by} slow when it last made a code. That is allowed for; still, let the phone set its time automatically."
             ),
             (Language::German, true) => format!(
-                "Sie ging bei ihrem letzten Code etwa {by} vor. Das wird berücksichtigt; lassen Sie sie die Zeit trotzdem selbst stellen."
+                "Sie ging bei ihrem letzten Code etwa {by} vor. Das wird berücksichtigt; lassen Sie das Telefon die Zeit trotzdem automatisch einstellen."
             ),
             (Language::German, false) => format!(
-                "Sie ging bei ihrem letzten Code etwa {by} nach. Das wird berücksichtigt; lassen Sie sie die Zeit trotzdem selbst stellen."
+                "Sie ging bei ihrem letzten Code etwa {by} nach. Das wird berücksichtigt; lassen Sie das Telefon die Zeit trotzdem automatisch einstellen."
             ),
         }
     }
@@ -319,7 +319,7 @@ impl Texts {
         }
     }
 
-    /// An action of the audit trail, as its user would say it; by its own text if none is known.
+    /// Describes an action of the audit trail for its user; an unknown action has its own text.
     pub(super) fn action<'a>(&self, action: &'a str) -> &'a str {
         let mut all = Action::ALL.iter();
         let Some(known) = all.find(|known| known.name() == action) else {
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn whatever_happens_in_an_account_is_said_in_both_languages() {
         let (english, german) = (Texts::of(Language::English), Texts::of(Language::German));
-        // Nobody sees them: what is removed has no pages, and a key that signs is of no account.
+        // Nobody sees these: a removed user has no pages, and a signing key belongs to no account.
         let unseen = [
             Action::SigningKeyEnd,
             Action::SigningKeyReplace,
@@ -412,10 +412,10 @@ mod tests {
                 !english.trim().is_empty() && !german.trim().is_empty(),
                 "{name}"
             );
-            // What may be the same in both is what both languages call so.
+            // Only these words are the same in both languages.
             let is_same = ["code", "browser", "system"].contains(name);
             assert_eq!(english == german, is_same, "{name}");
-            // As they are printed, and everywhere the same.
+            // Typographic apostrophes everywhere.
             assert!(!english.contains('\'') && !german.contains('\''), "{name}");
             let sentence = |text: &str| text.ends_with(['.', '?']);
             assert_eq!(sentence(english), sentence(german), "{name}");

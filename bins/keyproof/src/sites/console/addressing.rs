@@ -1,5 +1,5 @@
-//! Addresses of pages whose names come from outside. They are in the query: a browser takes `.` and `..` out of paths,
-//! however they are written.
+//! Addresses of pages with names from outside. These are in the query, because browsers remove `.` and `..` from paths,
+//! however they are escaped.
 
 use form_urlencoded::{Serializer, parse};
 use http::Method;
@@ -7,31 +7,31 @@ use http::Method;
 use super::{Area, Visit};
 use crate::sites::{form::MAX_VALUE, refusal::Refusal, visit::ELSEWHERE};
 
-/// Where the token is shown again.
+/// The page that asks for the token again.
 const CONFIRM: &str = "/console/confirm";
 
-/// The longest page with what its form has in it, in bytes: behind it there is room for the names of fields, and a place on the
-/// page.
+/// The longest page with its form's input in the address, in bytes. The rest is room for the names of fields, and for a
+/// fragment.
 const FILLED: usize = MAX_VALUE - 128;
 
-/// The fields that no page has in it again, and that may be left empty: what is secret, and a file or the text in its place.
-/// Whoever is not told would press the button once more, and do something else.
+/// Fields that no page fills in again, and that may be left empty: a secret, and a file or its text. Without a notice,
+/// somebody might submit the form again without them, which does something else.
 pub(super) const UNKEPT: [&str; 2] = ["key", "file"];
 
-/// The parameter that names a field whose text is none for an address, or has no room there.
+/// The parameter with the name of a field whose input does not belong into an address, or is too long for it.
 const LOST: &str = "lost";
 
-/// Where a file is downloaded, which leaves the browser on the page that it was on.
+/// The address of a download. The browser stays on its page.
 const EXPORT: &str = "/console/audit/export";
 
-/// These pairs as a query, in which nothing but escapes, hyphens, full stops and low lines is beside letters and digits.
+/// Encodes pairs as a query. It contains only letters, digits, escapes, hyphens, full stops and underscores.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let mut query = Serializer::new(String::new());
     let query = query.extend_pairs(pairs).finish();
     query.replace('+', "%20").replace('*', "%2A")
 }
 
-/// A page, with these pairs behind what its address has already.
+/// Adds pairs to the query of a page's address.
 pub(super) fn with_query(page: &str, pairs: &[(&str, &str)]) -> String {
     let mark = if page.contains('?') { '&' } else { '?' };
     match pairs {
@@ -40,12 +40,12 @@ pub(super) fn with_query(page: &str, pairs: &[(&str, &str)]) -> String {
     }
 }
 
-/// Where an operator shows their token again, and is sent on from to this page.
+/// Returns the address that asks for the token again, and then continues to this page.
 pub(super) fn confirm(page: &str) -> String {
     with_query(CONFIRM, &[("to", page)])
 }
 
-/// The address of a page that is told what was just done, which `frame.rs` has the words for.
+/// Returns the address of a page with a notice of what was just done, whose text is in `frame.rs`.
 pub(super) fn told(page: &str, done: &str) -> String {
     let (page, place) = match page.split_once('#') {
         Some((page, place)) => (page, format!("#{place}")),
@@ -54,7 +54,8 @@ pub(super) fn told(page: &str, done: &str) -> String {
     with_query(page, &[("done", done)]) + &place
 }
 
-/// A page of this site, as it stands in our links; the start if it is anything else, or longer than a form may have it.
+/// Returns the page if it is an address of this site as our links have it, and short enough for a form; otherwise the
+/// start page.
 pub(super) fn within(page: &str) -> &str {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~%/?=&@#".contains(&b);
     let path = page.split(['?', '#']).next().unwrap_or_default();
@@ -69,8 +70,8 @@ pub(super) fn within(page: &str) -> &str {
     if is_ours { page } else { Area::Start.place().0 }
 }
 
-/// A page to be led on to, as `within` has it. Nothing was done there yet; and what its address says is marked as said by a
-/// page elsewhere, where one has led to it: it would fill in forms.
+/// Returns a page to continue to, as `within` does, without a notice of success. If another site's page has led here,
+/// marks the address as coming from there, because it would fill in forms.
 fn led_on(page: &str, is_ours: bool) -> String {
     let page = within(page);
     let (address, place) = match page.split_once('#') {
@@ -95,7 +96,7 @@ fn led_on(page: &str, is_ours: bool) -> String {
 }
 
 impl<W> Visit<W> {
-    /// The page that is asked for, if one can be led back to it.
+    /// Returns the requested page, if the browser can be sent back to it.
     pub(super) fn asked_for(&self) -> Option<String> {
         let exchange = &self.exchange;
         if ![Method::GET, Method::HEAD].contains(exchange.method()) {
@@ -104,23 +105,24 @@ impl<W> Visit<W> {
         let path = format!("/{}", exchange.path().lossy_segments().join("/"));
         let pairs: Vec<_> = exchange.query().iter().collect();
         let page = match &*path {
-            // To sign in is to show the token: what it was to be shown for comes next.
+            // Signing in also shows the token, so the page after the confirmation is next.
             CONFIRM => exchange.query().first("to")?.to_owned(),
-            // The form that was filled in is no page to stay on.
+            // A download is not a page, so its form's page is next.
             EXPORT => with_query(Area::Audit.place().0, &pairs),
             path => with_query(path, &pairs),
         };
         Some(self.led_on(&page)).filter(|page| page != Area::Start.place().0)
     }
 
-    /// A page that this address, or this form, says to lead on to; the start if it is none of this site.
+    /// Returns a page to continue to, from this address or form; the start page if it is not on this site.
     pub(super) fn led_on(&self, page: &str) -> String {
         led_on(page, self.is_addressed_by_us())
     }
 
-    /// A page whose form has in these fields what was typed there, or else what the address says of them, if no page elsewhere
-    /// has led here: so that whoever is led away types it once. An address is no secret, so no field of one is among them, and it
-    /// has no room for what is long: of those fields it has the names. What comes first is there first.
+    /// Returns a page's address with the input of these fields, so that somebody who is sent away types it only once.
+    /// Fields without input keep their text from the address, unless another site's page has led here. An address is
+    /// not secret, so `fields` must contain no secret. Texts that are too long are left out, and only their fields
+    /// named. Earlier fields take precedence.
     pub(super) fn filled_page(&self, page: &str, fields: &[&str]) -> String {
         let (mut pairs, mut lost) = (Vec::new(), Vec::new());
         for field in fields {
@@ -150,27 +152,27 @@ impl<W> Visit<W> {
         with_query(page, &pairs)
     }
 
-    /// Whether the address says of a field that what was filled in there is not kept.
+    /// Whether the address says that a field's input is lost.
     pub(super) fn is_told_lost(&self, field: &str) -> bool {
         let mut lost = self.exchange.query().all(LOST);
         self.is_addressed_by_us() && lost.any(|lost| lost == field)
     }
 
-    /// What the query has for a parameter, which is not empty.
+    /// Returns a query parameter that must not be empty.
     pub(super) fn asked(&self, parameter: &str) -> Result<String, Refusal> {
         let text = self.exchange.query().first(parameter);
         let text = text.filter(|text| !text.is_empty());
         text.map(ToOwned::to_owned).ok_or(Refusal::NotFound)
     }
 
-    /// Does the query say that it is asked again? A form that leads to a part of its own page says so every other time: a browser
-    /// does not ask for an address that differs from its own by the fragment alone, and would show what it has.
+    /// Whether the query has the alternating parameter. A form that leads to a fragment of its own page adds it every
+    /// other time: browsers do not load an address that differs only in the fragment, and would show the old page.
     pub(super) fn is_again(&self) -> bool {
         self.exchange.query().first("again").is_some()
     }
 }
 
-/// Whether a private key was pasted where none belongs, which is shown to nobody.
+/// Whether a private key was pasted by mistake. It must not be shown.
 pub(super) fn has_private_key(text: &str) -> bool {
     text.contains("PRIVATE KEY")
 }
@@ -246,7 +248,7 @@ mod tests {
             assert_eq!(led_on(page, true), of_ours);
             assert_eq!(led_on(page, false), of_others);
         }
-        // A form may have no longer a page to lead on to.
+        // A page to continue to is limited to a form field's length.
         let long = format!("/console/users?a={}", "x".repeat(MAX_VALUE - 18));
         assert_eq!(led_on(&long, true), long);
         assert_eq!(led_on(&long, false), "/console");

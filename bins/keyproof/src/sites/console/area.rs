@@ -1,4 +1,4 @@
-//! The areas of the console, and who is shown them: whoever has a scope that reaches something there.
+//! The areas of the console. An operator sees those in which a scope allows something.
 
 use keyproof_auth::operator::OperatorScope;
 use keyproof_service::access::Operator;
@@ -6,7 +6,7 @@ use keyproof_service::access::Operator;
 /// An area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sites) enum Area {
-    /// How the server is; a greeting for whoever may not know.
+    /// The server's state; only a greeting without the scope for it.
     Start,
     /// Instances and their OTP devices.
     Tills,
@@ -30,7 +30,7 @@ impl Area {
         Self::Audit,
     ];
 
-    /// Its path and its name.
+    /// Returns its path and its name.
     pub(super) const fn place(self) -> (&'static str, &'static str) {
         match self {
             Self::Start => ("/console", "Start"),
@@ -42,7 +42,7 @@ impl Area {
         }
     }
 
-    /// Whether any of an operator's scopes reaches something there.
+    /// Whether any of an operator's scopes allows something there.
     pub(super) fn is_shown_to(self, operator: &Operator) -> bool {
         self == Self::Start || operator.scopes().any(|scope| self.is_reached_by(scope))
     }
@@ -59,7 +59,7 @@ impl Area {
         )
     }
 
-    /// Those that an operator is shown.
+    /// Returns the areas that an operator may see.
     pub(super) fn shown_to(operator: &Operator) -> Vec<Self> {
         let all = Self::ALL.into_iter();
         all.filter(|area| area.is_shown_to(operator)).collect()

@@ -1,4 +1,4 @@
-//! The audit trail: filtered, followed, and taken along.
+//! The audit trail: filtering, following and downloading it.
 
 use std::collections::BTreeMap;
 
@@ -27,33 +27,33 @@ use crate::{
     },
 };
 
-/// How many characters a cell has of the beginning of a long text, so that a page of them is light.
+/// How many characters of a long text's beginning a cell shows, to keep pages small.
 const HEAD: usize = 100;
 
-/// How many it has of its end.
+/// How many characters of its end a cell shows.
 const TAIL: usize = 60;
 
-/// How many events are in a file at most, but for what is begun.
+/// The maximum number of events in a file. The last batch may exceed it.
 const EXPORTED: usize = 10_000;
 
-/// How many bytes are, likewise.
+/// The maximum number of bytes in a file. The last batch may exceed it.
 const EXPORTED_BYTES: usize = 8 << 20;
 
-/// So many events are looked for at once for a file.
+/// The number of events in a batch for a file.
 const AT_ONCE: usize = 1_000;
 
-/// How many events are read for a file: some are read for one part of it and again for the next.
+/// The maximum number of events that are read for a file. Some are read again for the next part of it.
 const READ: usize = 2 * Search::MOST_READ;
 
-/// What events are looked for by: the fields of the form.
+/// The fields of the search form.
 const SOUGHT: [&str; 6] = ["since", "until", "who", "what", "target", "outcome"];
 
 /// A part of the trail.
 #[derive(Debug)]
 struct Place {
-    /// From this moment on.
+    /// The beginning.
     since: Timestamp,
-    /// The end, if it is not now.
+    /// The end; `None` for now.
     before: Option<Before>,
     is_latest: bool,
 }
@@ -65,28 +65,28 @@ pages! {
     Trail("console/audit.html") {
         actions: &'static [Action],
         events: Vec<Row>,
-        /// The query of what is shown, without where.
+        /// The search as a query, without the position.
         query: String,
-        /// Where the page begins, if it goes on with another.
+        /// The position of this page, if there is a next one.
         begins: Option<String>,
-        /// Where to go on.
+        /// The position of the next page.
         before: Option<String>,
-        /// Whether the latest are shown, which may be followed.
+        /// Whether the page shows the latest events, which can be followed.
         is_latest: bool,
         may_export: bool,
         is_again: bool,
     }
 }
 
-/// An event, as a line of the table.
+/// An event as a row of the table.
 struct Row {
     when: Moment,
     who: String,
-    /// Whose the operator's token is, if that is known.
+    /// The owner of the operator's token, if known.
     bearer: Option<String>,
     what: String,
     target: String,
-    /// Where the page is of the user that it is of.
+    /// The page of the user that the event is about.
     user: Option<String>,
     is_refused: bool,
     detail: Option<String>,
@@ -97,7 +97,7 @@ struct Row {
 }
 
 impl Row {
-    /// With whose the operators' tokens are, by their ids.
+    /// Creates a row; `bearers` are the owners of operators' tokens by the tokens' ids.
     fn of(event: Event, bearers: &BTreeMap<String, String>, reaches_users: bool) -> Self {
         Self {
             bearer: token_of(&event.who).and_then(|id| bearers.get(id).cloned()),
@@ -116,19 +116,19 @@ impl Row {
     }
 }
 
-/// The id of the operator's token that the trail names.
+/// Returns the id of the operator's token in the trail's text.
 fn token_of(who: &str) -> Option<&str> {
     who.strip_prefix("operator:")
 }
 
-/// Where the page is of the user that an event is of.
+/// Returns the page of the user that an event is about.
 fn user_page(target: &str) -> Option<String> {
     let (organisation, rest) = target.strip_prefix("organisation/")?.split_once("/user/")?;
     let user = rest.split('/').next()?;
     Some(path_of(organisation.parse().ok()?, user.parse().ok()?))
 }
 
-/// A text as a cell has it: of a longer one the beginning and the end.
+/// Shortens a long text for a cell, to its beginning and end.
 fn cut(text: String) -> String {
     let length = text.chars().count();
     if length <= HEAD + TAIL {
@@ -160,7 +160,7 @@ impl Visit<Signed> {
         render(&self.trail(&frame, found, is_latest).await?, status)
     }
 
-    /// What is found, as lines of JSON, the latest first.
+    /// Returns the found events as JSON lines, the latest first.
     pub(super) async fn export_audit(self) -> Answered {
         let reader = self.reader(Reach::Change)?;
         let mut place = match self.part_of_trail() {
@@ -213,7 +213,7 @@ impl Visit<Signed> {
         Audit::permit_reader(self.operator(), reach)
     }
 
-    /// What a field was filled in with, to look for events.
+    /// Returns the text of a search field.
     fn sought(&self, field: &str) -> &str {
         let query = self.exchange.query();
         query.first(field).unwrap_or_default().trim()
@@ -225,7 +225,7 @@ impl Visit<Signed> {
         query(&given.collect::<Vec<_>>())
     }
 
-    /// Which part of the trail is asked for.
+    /// Returns the requested part of the trail.
     fn part_of_trail(&self) -> Result<Place, Unfilled> {
         let since = time_of("since", self.sought("since"))?.unwrap_or(Timestamp::EPOCH);
         let until = time_of("until", self.sought("until"))?;
@@ -237,7 +237,7 @@ impl Visit<Signed> {
         })
     }
 
-    /// The latest events there that are sought, with names in them.
+    /// Returns the latest matching events, with users' names filled in.
     async fn find(
         &self,
         reader: &AuditReader,
@@ -264,7 +264,8 @@ impl Visit<Signed> {
         Ok(found)
     }
 
-    /// Who is meant. The trail has users by what was drawn for their accounts, and so do we once we know the name.
+    /// Returns the texts in the trail that match the person sought. The trail has a random identifier for each user, so
+    /// a user's name is replaced by it.
     async fn asker(&self, who: &str) -> Result<Vec<String>, Refusal> {
         let mut askers: Vec<_> = given(who).into_iter().collect();
         if let Some(name) = Who::user_in(who)
@@ -312,7 +313,7 @@ fn given(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// A moment as a browser sends it, in UTC: `2026-11-30T12:00`.
+/// Parses a time from a browser, in UTC: `2026-11-30T12:00`.
 fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfilled> {
     if text.is_empty() {
         return Ok(None);
@@ -322,7 +323,7 @@ fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfille
     let time: DateTime = text.parse().map_err(|_| wrong())?;
     let time = time.to_zoned(TimeZone::UTC).map_err(|_| wrong())?;
     let millis = time.timestamp().as_millisecond();
-    // Before 1970 nothing happened.
+    // Nothing happened before 1970.
     let millis = u64::try_from(millis).unwrap_or(0);
     Ok(Some(Timestamp::from_millis(millis)))
 }

@@ -1,14 +1,14 @@
-//! The requests of an hour as a chart: a bar a minute, whose parts are what became of them.
+//! The requests of an hour as a chart: one bar per minute, divided by outcome.
 
 use crate::metrics::Minute;
 
-/// What a chart measures, in the units of its drawing.
+/// The dimensions of the chart, in units of the drawing.
 const STEP: usize = 6;
 const TOP: u64 = 16;
 const HEIGHT: u64 = 140;
 const LEFT: u64 = 54;
 
-/// What the numbers beside it are of, the largest first.
+/// The units of its numbers, the largest first.
 const UNITS: [(u64, &str); 6] = [
     (1_000_000_000_000_000_000, "E"),
     (1_000_000_000_000_000, "P"),
@@ -18,15 +18,15 @@ const UNITS: [(u64, &str); 6] = [
     (1_000, "k"),
 ];
 
-/// A chart that a template draws.
+/// A chart for a template.
 pub(super) struct Chart {
     pub(super) bars: Vec<Bar>,
-    /// Where there is a line across, and which number of requests it stands for.
+    /// The horizontal lines: their position, and their number of requests.
     pub(super) lines: Vec<(u64, String)>,
     pub(super) most: u64,
 }
 
-/// A part of a bar, in units of the drawing.
+/// A segment of a bar, in units of the drawing.
 pub(super) struct Bar {
     pub(super) kind: &'static str,
     pub(super) x: u64,
@@ -35,7 +35,7 @@ pub(super) struct Bar {
 }
 
 impl Chart {
-    /// Of these minutes, the oldest first.
+    /// Creates the chart of these minutes, the oldest first.
     pub(super) fn of(minutes: &[Minute]) -> Self {
         let most = minutes.iter().map(Minute::requests).max().unwrap_or(0);
         let top = ceiling(most);
@@ -72,7 +72,7 @@ impl Chart {
     }
 }
 
-/// How high a number is drawn; whatever is not nothing is seen.
+/// Returns a number's height. Numbers above zero are always visible.
 fn scaled(count: u64, top: u64) -> u64 {
     match count {
         0 => 0,
@@ -80,7 +80,7 @@ fn scaled(count: u64, top: u64) -> u64 {
     }
 }
 
-/// A number in at most four characters, for which there is room beside the chart: 250, 2.5k, 20k, 1M.
+/// Formats a number in at most four characters, the space beside the chart: 250, 2.5k, 20k, 1M.
 fn short(count: u64) -> String {
     let Some((unit, name)) = UNITS.iter().find(|(unit, _)| count >= *unit) else {
         return count.to_string();
@@ -93,7 +93,7 @@ fn short(count: u64) -> String {
     }
 }
 
-/// A round number that is even and not below this one: 2, 10, 20, 50, 100, 200, …
+/// Returns the smallest round, even number that is at least `most`: 2, 10, 20, 50, 100, 200, …
 fn ceiling(most: u64) -> u64 {
     let mut power: u64 = 1;
     loop {

@@ -1,4 +1,4 @@
-//! What every page of the console has around it.
+//! What surrounds every page of the console.
 
 use keyproof_service::access::Operator;
 
@@ -13,7 +13,7 @@ use crate::sites::{
     visit::Bound,
 };
 
-/// What the page that comes next is told was done, and what it says of that.
+/// The notices about what was just done, by the word in the next page's address.
 const DONE: [(&str, &str); 20] = [
     ("activated", "The user may sign in again."),
     ("added", "The user is added."),
@@ -23,7 +23,7 @@ const DONE: [(&str, &str); 20] = [
     ("changed", "The change is made."),
     (
         "confirmed",
-        "Your token is good, and nothing is done yet. For five minutes you are not asked for it again.",
+        "Your token is valid, and nothing is done yet. For five minutes you are not asked for it again.",
     ),
     ("device-forgotten", "The device is forgotten."),
     ("device-removed", "The device is removed."),
@@ -33,13 +33,10 @@ const DONE: [(&str, &str); 20] = [
     ("key-deleted", "The API key is deleted."),
     ("manager-added", "The manager is added."),
     ("manager-deleted", "The manager is deleted."),
-    (
-        "no-lock",
-        "There was no lock. Failures that were counted are forgotten.",
-    ),
+    ("no-lock", "There was no lock. Counted failures are reset."),
     (
         "relearning",
-        "The device learns its registers anew at its next attestation.",
+        "The device’s registers are learnt again from its next accepted attestation.",
     ),
     (
         "removed",
@@ -52,26 +49,26 @@ const DONE: [(&str, &str); 20] = [
     ("unlocked", "The locks are lifted."),
 ];
 
-/// What is told at a field whose page has not again what was filled in there.
-const LOST: &str = "What you filled in here is not kept: do it again.";
+/// The notice at a field whose input is lost.
+const LOST: &str = "What you filled in here is lost: do it again.";
 
-/// What every page has around it.
+/// What surrounds every page.
 pub(super) struct Frame {
     pub(super) release: &'static str,
-    /// The area that the page belongs to, if it is in one.
+    /// The page's area, if it has one.
     pub(super) area: Option<Area>,
-    /// Who is signed in: whose their token is.
+    /// The owner of the token of who is signed in.
     pub(super) user: Option<String>,
-    /// The areas that they are shown.
+    /// The areas that they may see.
     pub(super) areas: Vec<Area>,
-    /// What its forms are bound to.
+    /// The token in the page's forms.
     pub(super) csrf: String,
     pub(super) notice: Option<&'static str>,
     pub(super) entries: Entries,
 }
 
 impl Frame {
-    /// Around a page for whoever it is.
+    /// Creates the frame of a page for anybody.
     pub(super) fn of_nobody() -> Self {
         Self {
             release: RELEASE.as_str(),
@@ -84,7 +81,7 @@ impl Frame {
         }
     }
 
-    /// The areas: path, name, and whether the page belongs to it.
+    /// Returns the menu: path, name, and whether it is the page's area.
     pub(super) fn menu(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
         self.areas.iter().map(|area| {
             let (path, name) = area.place();
@@ -93,7 +90,7 @@ impl Frame {
     }
 }
 
-/// Whom a page shows as signed in.
+/// A visitor whom a page may show as signed in.
 pub(in crate::sites) trait Known: Bound {
     fn operator(&self) -> Option<&Operator>;
 }
@@ -111,7 +108,7 @@ impl Known for Signed {
 }
 
 impl<W: Known> Visit<W> {
-    /// The frame of a page that belongs to no area.
+    /// Creates the frame of a page without an area.
     pub(super) fn frame(&self) -> Frame {
         let operator = self.who.operator();
         Frame {
@@ -122,7 +119,7 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    /// The frame of a page of this area; which says what was just done, if the address does.
+    /// Creates the frame of a page in this area, with a notice of what was just done if the address has one.
     pub(super) fn frame_in(&self, area: Area) -> Frame {
         let done = self.sent_with("done");
         let notice = DONE.iter().find(|(name, _)| Some(*name) == done);
@@ -133,11 +130,11 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    /// The same, saying what is wrong with what was filled in, with these fields as they were.
+    /// Creates the frame with an error, and with the input of these fields.
     pub(super) fn frame_with(&self, area: Area, wrong: Wrong, filled: &[&'static str]) -> Frame {
         let typed = |field: &&'static str| (*field, self.typed(field).to_owned());
         let mut filled: Vec<_> = filled.iter().map(typed).collect();
-        // What was pasted stays where something else is wrong.
+        // A pasted text remains if another field is wrong.
         let pasted = self.typed("text");
         let stays = !pasted.is_empty() && !wrong.is_at("file") && !has_private_key(pasted);
         if stays {
@@ -158,7 +155,7 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    /// The same of a form that was not done, if there is a page to show.
+    /// Creates the frame for a form that was not processed, if there is a page to show.
     pub(super) fn frame_of(
         &self,
         area: Area,
@@ -171,7 +168,8 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    /// The frame of a form in which these fields have what the address says of them, if no page elsewhere has led to it.
+    /// Creates the frame of a form whose fields are filled in from the address, unless another site's page has led
+    /// here.
     pub(super) fn frame_asking(&self, area: Area, fields: &[&'static str]) -> Frame {
         let asked = fields.iter().filter_map(|field| {
             let text = self.sent_with(field)?;

@@ -1,7 +1,7 @@
-//! `/console`: an operator signs in with their token, and sees what its scopes reach.
+//! `/console`: an operator signs in with their token, and sees what its scopes allow.
 //!
-//! It has no rules, and names no scopes but in `area.rs`. Which area a line of the route table belongs to says who is shown it; what
-//! somebody may do there is asked of the use cases, which take an operator as a caller of their domain.
+//! It has no rules, and names scopes only in `area.rs`. The area of an operation in the route table determines who may
+//! see it. The use cases decide what an operator may do, and take the operator as a caller of their domain.
 
 mod addressing;
 mod area;
@@ -43,7 +43,7 @@ use frame::Frame;
 use refusal::refused;
 use routes::ROUTES;
 
-/// How many rows a page has of a list.
+/// The number of rows of a list on a page.
 const ROWS: usize = 50;
 
 /// The site.
@@ -56,7 +56,7 @@ type Visit<W> = visit::Visit<Console, W>;
 
 /// An operator who is signed in.
 pub(in crate::sites) struct Signed {
-    /// Their cookie's value.
+    /// The value of their cookie.
     cookie: Zeroizing<String>,
     session: OperatorSession,
 }
@@ -68,7 +68,7 @@ impl Bound for Signed {
 }
 
 impl Console {
-    /// Over these use cases, in this server.
+    /// Creates the site for these use cases, in this server.
     pub(crate) const fn new(service: Arc<Service>, around: Arc<Around>) -> Self {
         Self { service, around }
     }
@@ -120,8 +120,8 @@ impl Visit<Signed> {
         self.who.session.operator()
     }
 
-    /// The same visit with the session's record as it is, once its use was noted: as of a page that is looked at, for a change
-    /// may be on its way that requires it.
+    /// Reads the session again, so that it includes the update for its own use. An audit event that requires the record
+    /// then does not conflict.
     async fn read_again(mut self) -> Result<Self, Refusal> {
         let access = &self.service().access;
         let session = access.watching_session(&self.who.cookie).await;
@@ -129,13 +129,15 @@ impl Visit<Signed> {
         Ok(self)
     }
 
-    /// Where the token is shown again before what this page weakens; nowhere while it was shown lately enough.
+    /// Returns the address that asks for the token again before an action on this page; `None` if it was shown
+    /// recently.
     fn way_to_confirm(&self, page: &str) -> Option<String> {
         let is_fresh = self.who.session.is_fresh();
         (!is_fresh).then(|| addressing::confirm(page))
     }
 
-    /// To be asked before what weakens something. Whoever has to show their token comes back to this page.
+    /// Refuses an action that weakens something unless the token was shown recently. The operator then returns to this
+    /// page.
     fn confirmed(&self, page: &str) -> Result<(), Refusal> {
         if self.who.session.is_fresh() {
             Ok(())
@@ -195,7 +197,7 @@ impl Application for Console {
     }
 
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
-        // Who asks is not known.
+        // The sender is unknown here.
         page::stamp(refused(&refusal.into(), request_id, false))
     }
 }

@@ -1,4 +1,4 @@
-//! What an operator is told in the place of a page.
+//! Refusals shown to an operator in place of a page.
 
 use keyproof_http::{RequestId, Response};
 use keyproof_service::access::{NoSession, OutOfScope};
@@ -23,13 +23,14 @@ pages! {
     RefusalPage("console/refusal.html") {
         title: &'a str,
         text: &'a str,
-        /// Whether it is said that this ended no session.
+        /// Whether the page says that the session has not ended.
         stays_signed_in: bool,
         request: Option<&'a str>,
     }
 }
 
-/// A page in the place of the one that was asked for, for somebody who came with a session's cookie or without.
+/// Returns a refusal's page, in place of the requested one. `has_session` is whether the request has a session's
+/// cookie.
 pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: bool) -> Response {
     if let Some(location) = location(refusal) {
         return see_other(&location);
@@ -47,7 +48,7 @@ pub(super) fn refused(refusal: &Refusal, request_id: RequestId, has_session: boo
     refusal.answered_with(&page)
 }
 
-/// Where the browser is sent, if it is.
+/// Returns where the browser is redirected to, if it is.
 fn location(refusal: &Refusal) -> Option<String> {
     match refusal {
         Refusal::ConfirmFirst(page) => Some(confirm(page.as_deref().unwrap_or_default())),
@@ -63,10 +64,10 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
     let (title, text) = match refusal {
         Refusal::Away => (
             "The database does not answer",
-            "The server cannot answer without it. Try again in a moment; if that goes on, look at the database and at the server’s log.",
+            "The server cannot answer without it. Try again in a moment; if that goes on, check the database and the server’s log.",
         ),
         Refusal::Busy => (
-            "Too much to do",
+            "The server is busy",
             "The server cannot answer just now. Try again in a moment.",
         ),
         Refusal::Broken => (
@@ -81,13 +82,13 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         ),
         Refusal::Insecure => (
             "No safe connection",
-            "Others could read your token on the way. Open this page with https:// in front; on the machine that keyproof \
-             runs on, http://localhost does, too.",
+            "Others could read your token on its way to the server. Open this page with https:// in front; on the machine that \
+             keyproof runs on, http://localhost works, too.",
         ),
         Refusal::Limited(wait) => {
             let seconds = seconds(*wait);
             let text = format!("Too many requests came from your address: try again in {seconds}.");
-            return ("Too much to do", text);
+            return ("The server is busy", text);
         }
         Refusal::Malformed(_) => {
             let text = format!(
@@ -99,12 +100,12 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
             return ("This cannot be read", text);
         }
         Refusal::Method(_) => (
-            "That is not done here",
+            "That is not possible here",
             "This address cannot be opened in this way. Nothing was done.",
         ),
         Refusal::NotFound => (
             "There is no such page",
-            "The address may be mistyped, or what it named is gone.",
+            "The address may be mistyped, or the page no longer exists.",
         ),
         Refusal::OutOfReach => (
             "Your token does not reach this",
@@ -112,7 +113,7 @@ fn words(refusal: &Refusal) -> (&'static str, String) {
         ),
         Refusal::Unsure => (
             "It is not known whether it was done",
-            "The server lost its answer on the way. Look whether the change is there before you do it again.",
+            "The answer was lost on its way. Check whether the change is there before you repeat it.",
         ),
     };
     (title, text.to_owned())

@@ -1,4 +1,4 @@
-//! What this site answers, a line an operation.
+//! The operations of this site, one per line.
 
 use keyproof_service::{
     accounts::UserChange,
@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// What the body of a form with a file needs, in bytes: the file or its text, and the heads of its parts.
+/// The longest body of a form with a file, in bytes: the file or its text, and the headers of its parts.
 const UPLOAD: usize = 160 * 1024;
 
-/// What the body of a form with a file of certificates needs, in bytes.
+/// The longest body of a form with a file of certificates, in bytes.
 const FILES: usize = 640 * 1024;
 
 type Operation = operation::Operation<Console>;

@@ -11,11 +11,11 @@ use crate::sites::{
     refusal::Refusal,
 };
 
-/// What is told of a token that is none.
+/// The error for an invalid token.
 const UNKNOWN: &str =
     "This is not an operator’s token, or no longer. Paste the whole of it, from “keyproof_” on.";
 
-/// What is told of a token that is another session's.
+/// The error for another session's token.
 const ANOTHER: &str = "This is another token than the one that you are signed in with.";
 
 pages! {
@@ -31,8 +31,9 @@ pages! {
 }
 
 impl Visit<Visitor> {
-    /// Whoever is signed in is told no such thing: a session may have begun since the browser was sent here. They are sent on,
-    /// unless the session has ended by another server's clock already, which would send them here again.
+    /// Shows the sign-in page. Somebody who is signed in sees no notice, because a session may have begun since the
+    /// redirect here. They are redirected onwards, unless the session may already have ended by another server's clock,
+    /// which would redirect them here again.
     pub(super) async fn show_sign_in(self) -> Answered {
         let to = self.led_on(self.exchange.query().first("to").unwrap_or_default());
         let mut notice = if self.is_sent_with("out") {
@@ -52,7 +53,7 @@ impl Visit<Visitor> {
             match self.service().access.session_lasts(&cookie).await {
                 Ok(true) => return Ok(see_other(&to)),
                 Err(Failure::Refused(_)) => {}
-                // It may live.
+                // The session may still be valid.
                 Ok(false) | Err(Failure::Storage(_)) => notice = None,
             }
         }
@@ -110,7 +111,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    /// The token once more, before what weakens something.
+    /// Checks the token again, before an action that weakens something.
     pub(super) async fn confirm(self) -> Answered {
         self.admit()?;
         let token = self.token();
@@ -158,7 +159,7 @@ impl Visit<Signed> {
 }
 
 impl<W> Visit<W> {
-    /// A token as it was pasted, without what comes along at its ends.
+    /// Returns the pasted token, without surrounding white space.
     fn token(&self) -> zeroize::Zeroizing<String> {
         zeroize::Zeroizing::new(self.typed("token").trim().to_owned())
     }

@@ -1,4 +1,4 @@
-//! The first page: what is on, how the server is, and the last hour.
+//! The start page: what is served, the server's state, and the last hour.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// What ends within this is told.
+/// How far ahead expiries are shown.
 const SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// How many of those, the first to end.
+/// The number of expiries shown, the earliest first.
 const ENDINGS: usize = 20;
 
 pages! {
@@ -27,17 +27,17 @@ pages! {
 
     Start("console/start.html") {
         scopes: Vec<String>,
-        /// The name in the trail of the token that they are signed in with.
+        /// The trail's name for the token of this session.
         token: String,
         status: Option<Status>,
     }
 }
 
-/// How the server is.
+/// The server's state.
 struct Status {
-    /// What is wrong with the store, if anything is.
+    /// A problem of the store, if there is one.
     trouble: Option<&'static str>,
-    /// What is wrong with its clock or the database's, if anything is.
+    /// A problem of this machine's clock or the database's, if there is one.
     clock: Option<&'static str>,
     standbys: u32,
     is_unsafe: bool,
@@ -47,10 +47,10 @@ struct Status {
     waiting: usize,
     left_out: u64,
     certificate_ends: Option<Moment>,
-    /// What ends within ninety days, and when; and whether it has.
+    /// What expires within ninety days: when, its name, and whether it has expired.
     endings: Vec<(Moment, String, bool)>,
     more_endings: bool,
-    /// How far was looked for them, if not at all of it.
+    /// How complete this list is, if it is not.
     endings_seen: Option<String>,
     /// What is served: its name, and where.
     served: Vec<(&'static str, String)>,
@@ -103,11 +103,11 @@ impl Visit<Signed> {
             endings_seen: match endings.seen {
                 Seen::All => None,
                 Seen::AllAt(at) => Some(format!(
-                    "There are many: all of them were last looked at on {}, and are every six hours.",
+                    "There are many: all of them were last checked on {}, and are checked every six hours.",
                     moment(at)
                 )),
                 Seen::Part => Some(
-                    "Not all of them were looked at: that is done when the server starts, and every six hours."
+                    "Not all of them were checked: that is done when the server starts, and every six hours."
                         .to_owned(),
                 ),
             },

@@ -1,4 +1,4 @@
-//! Users: by organisation, and one by one. What an operator may see and change of them is `accounts/caller.rs`'s to say.
+//! Users, by organisation and individually. `accounts/caller.rs` decides what an operator may see and change of them.
 
 use http::StatusCode;
 use keyproof_service::{
@@ -23,10 +23,10 @@ use crate::sites::{
     refusal::Refusal,
 };
 
-/// Where the organisations are, and below it the users of each.
+/// The page of the organisations. The pages of their users are below it.
 const LISTS: &str = "/console/users";
 
-/// Where the form is that adds a user.
+/// The page of the form that adds a user.
 const ADD: &str = "/console/users/add";
 
 pages! {
@@ -35,7 +35,7 @@ pages! {
 
     Organisations("console/organisations.html") {
         organisations: Vec<OrganisationView>,
-        /// Where the next page is.
+        /// The address of the next page.
         next: Option<String>,
         may_add: bool,
     }
@@ -45,39 +45,39 @@ pages! {
         total: usize,
         page: usize,
         pages: usize,
-        /// Whether there are users behind the last page.
+        /// Whether there are more users than all pages show.
         is_more: bool,
-        /// What is looked for in names, and as a query.
+        /// The text sought in names, and the same as a query.
         sought: &'a str,
         query: String,
         may_add: bool,
-        /// Where a user of the organisation is added.
+        /// The address of the form that adds a user to the organisation.
         add: String,
     }
     OneUser("console/user.html") {
         user: Row<'a>,
-        /// Where this page is.
+        /// The page's own address.
         path: String,
         state: &'a UserState,
         may_change: bool,
         has_phone: bool,
-        /// Where the token is shown again, if it has to be.
+        /// The address that asks for the token again, if necessary.
         confirm: Option<String>,
         may_see_trail: bool,
     }
     AddUser("console/user_add.html") {
-        /// Where the form is sent to.
+        /// The address that the form is sent to.
         action: String,
         /// The list that the form was opened from.
         list: String,
-        /// Each, and whether it is chosen.
+        /// Each role, and whether it is selected.
         roles: [(Role, bool); 4],
-        /// Where the token is shown again, if it has to be.
+        /// The address that asks for the token again, if necessary.
         confirm: Option<String>,
     }
 }
 
-/// A user, as pages have them.
+/// A user on a page.
 struct Row<'a> {
     id: u32,
     name: &'a str,
@@ -87,7 +87,7 @@ struct Row<'a> {
     added: Moment,
 }
 
-/// What there is of a phone.
+/// The state of a user's phone.
 enum Phone {
     None,
     Pending,
@@ -111,7 +111,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// How many pages there are of so many users, and whether there are users behind them.
+/// Returns the number of pages for `total` users, and whether there are more users than these show.
 fn pages_of(total: usize) -> (usize, bool) {
     const LAST: usize = UserQuery::last_page(ROWS);
     let pages = total.div_ceil(ROWS);
@@ -127,7 +127,7 @@ impl Visit<Signed> {
         Caller::new(self.operator(), &self.origin)
     }
 
-    /// A number in the path.
+    /// Returns a number in the path.
     fn number(&self, name: &str) -> Result<u32, Refusal> {
         self.named(name).parse().map_err(|_| Refusal::NotFound)
     }
@@ -137,7 +137,7 @@ impl Visit<Signed> {
         let after = self.exchange.query().first("after");
         let found = self.accounts().organisations(&caller, after).await?;
         let may_add = caller.may_change_some();
-        // Who reaches one organisation alone has nothing to choose.
+        // An operator with a single organisation has nothing to choose.
         if let ([only], None, None) = (&*found.organisations, after, &found.after) {
             let path = format!("{LISTS}/{}", only.id);
             return Ok(see_other(&match self.exchange.query().first("done") {
@@ -288,17 +288,17 @@ impl Visit<Signed> {
         )
     }
 
-    /// The organisation from whose list the form was opened, as its address says; nothing if from none.
+    /// Returns the organisation whose list the form was opened from, according to its address.
     fn opened_from(&self) -> Option<u32> {
         self.exchange.query().first("from")?.parse().ok()
     }
 
-    /// The address of the form that adds a user, with what was typed there.
+    /// Returns the address of the form that adds a user, with the input.
     fn link_to_addition(&self) -> String {
         self.filled_page(ADD, &["from", "role", "organisation", "name"])
     }
 
-    /// The form that adds a user.
+    /// Returns the form that adds a user.
     fn addition<'a>(&self, frame: &'a Frame, chosen: Role) -> AddUser<'a> {
         let from = self.opened_from();
         AddUser {
@@ -314,7 +314,7 @@ impl Visit<Signed> {
     }
 }
 
-/// Whether somebody gets in more easily from then on, so that the token is asked for again.
+/// Whether a change makes access easier, so that the token is asked for again.
 const fn weakens(change: UserChange) -> bool {
     match change {
         UserChange::Activate | UserChange::RemoveKey | UserChange::Unlock => true,
@@ -322,12 +322,12 @@ const fn weakens(change: UserChange) -> bool {
     }
 }
 
-/// Where a user's page is.
+/// Returns the address of a user's page.
 pub(super) fn path_of(organisation: u32, user: u32) -> String {
     format!("{LISTS}/{organisation}/{user}")
 }
 
-/// Where the users of an organisation are; without one, where the organisations are.
+/// Returns the address of an organisation's users, or of the organisations.
 fn list_of(organisation: Option<u32>) -> String {
     match organisation {
         None => LISTS.to_owned(),
@@ -335,7 +335,7 @@ fn list_of(organisation: Option<u32>) -> String {
     }
 }
 
-/// Where the form is that adds a user to an organisation, whose list it comes back to.
+/// Returns the address of the form that adds a user to an organisation and returns to its list.
 fn addition_to(organisation: &OrganisationView) -> String {
     let OrganisationView { id, name } = organisation;
     with_query(ADD, &[("from", &id.to_string()), ("organisation", name)])
@@ -354,7 +354,7 @@ impl From<ChangeUserError> for Refusal {
     fn from(error: ChangeUserError) -> Self {
         match error {
             ChangeUserError::OutOfReach => Self::OutOfReach,
-            // A key that is gone already is nothing that could be removed.
+            // There is no key left to remove.
             ChangeUserError::NoKey | ChangeUserError::Unknown => Self::NotFound,
         }
     }

@@ -1,10 +1,10 @@
-//! Errors, deeds and times, as the console says them.
+//! Errors, actions and times in the words of the console.
 
 use std::time::Duration;
 
 use keyproof_http::whole_seconds;
 
-/// The text of an error as a sentence.
+/// Turns the text of an error into a sentence.
 pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(char::to_uppercase);
@@ -12,7 +12,7 @@ pub(super) fn sentence(text: &str) -> String {
     first.chain(characters).chain(['.']).collect()
 }
 
-/// How long there is to wait, in whole seconds and never too short.
+/// Formats a waiting time in whole seconds, rounded up.
 pub(super) fn seconds(wait: Duration) -> String {
     match whole_seconds(wait) {
         1 => "1 second".to_owned(),
@@ -24,14 +24,14 @@ pub(super) fn seconds(wait: Duration) -> String {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) text: String,
-    /// Whether it is quoted, and stands as it is.
+    /// Whether it is quoted, and so shown unchanged.
     pub(super) is_quoted: bool,
 }
 
-/// A text of a report in pieces: what it has between backticks, and the words around that.
+/// Splits a report's text at its backticks, into quoted pieces and the words around them.
 pub(super) fn pieces(text: &str) -> Vec<Piece> {
     let parts: Vec<&str> = text.split('`').collect();
-    // One that nothing ends quotes nothing.
+    // An unmatched backtick does not quote.
     let is_quoting = parts.len() % 2 == 1;
     let parts = if is_quoting { parts } else { vec![text] };
     let pieces = parts.into_iter().enumerate().map(|(number, part)| {
@@ -46,7 +46,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece> {
     pieces.filter(|piece| !piece.text.is_empty()).collect()
 }
 
-/// Words with the apostrophes of a printed page.
+/// Replaces apostrophes by typographic ones.
 pub(super) fn printed(text: &str) -> String {
     let mut before = None;
     let mut characters = text.chars().peekable();
@@ -61,7 +61,7 @@ pub(super) fn printed(text: &str) -> String {
     printed
 }
 
-/// What is done, as a button has it, in the middle of a sentence.
+/// Turns a button's text into the middle of a sentence.
 pub(super) fn deed(button: &str) -> String {
     let mut characters = button.chars();
     let first = characters.next().map(char::to_lowercase);

@@ -187,7 +187,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ),
         (
             "[emnify]\n\nlockout = \"0s\"\n",
-            "keyproof.toml:3: emnify.lockout: expected more than nothing, and at most 4294967295 seconds",
+            "keyproof.toml:3: emnify.lockout: expected more than zero, and at most 4294967295 seconds",
         ),
         (
             "emnify.lockout = \"1500ms\"",

@@ -951,7 +951,11 @@ fn an_event_log_is_replayed_and_compared() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
     }
     let other = ["--selection", "sha256:0,1,2,3,4,5,6,8"];
-    fails(&compare(&other), 1, "it is of sha256:0,1,2,3,4,5,6,7, not");
+    fails(
+        &compare(&other),
+        1,
+        "it has values of sha256:0,1,2,3,4,5,6,7, not",
+    );
     // Twice one bank, and the value of PCR 16 could be called that of PCR 7.
     fs::write(&pcrs, serialized(&[[0x7f, 1, 0], [0x80, 0, 0]], &all)).unwrap();
     fails(&compare(&[]), 1, "it names the bank sha256 twice");

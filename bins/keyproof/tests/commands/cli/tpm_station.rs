@@ -155,7 +155,7 @@ fn flags_and_files_are_judged_before_the_tpm_is_asked() {
     let exposed = machine
         .command("provision", "http://192.0.2.1", &[])
         .output();
-    fails(&exposed.unwrap(), 2, "plain HTTP with another machine");
+    fails(&exposed.unwrap(), 2, "plain HTTP to another machine");
     for (more, says) in [
         (&["--client-cert", "token"][..], "cannot be used with"),
         (&["--ek-index", "29360130"], "hexadecimal"),
@@ -265,7 +265,7 @@ fn a_tpm_without_an_endorsement_certificate_is_told_what_to_do() {
     fails(
         &output,
         2,
-        "0x01c00003 is not where an endorsement certificate is",
+        "0x01c00003 is not an NV index of an endorsement certificate",
     );
 }
 
@@ -273,7 +273,7 @@ fn a_tpm_without_an_endorsement_certificate_is_told_what_to_do() {
 fn a_tool_that_hangs_is_ended() {
     let machine = Machine::with_tools("echo $$ > $HOME/pid; exec /bin/sleep 600");
     let output = machine.run("provision", &["--timeout", "1"]);
-    fails(&output, 1, "tpm2_getcap has not ended within 1 seconds");
+    fails(&output, 1, "tpm2_getcap did not end within 1 seconds");
     must_end(&fs::read_to_string(machine.path("pid")).unwrap());
 }
 
@@ -334,7 +334,7 @@ fn no_session_is_left_however_a_tool_ends() {
 
     let machine = Machine::with_tools(&script("exec /bin/sleep 600", "exit 1")).provisioned();
     let output = machine.run("attest", &["--timeout", "1"]);
-    fails(&output, 1, "tpm2_load has not ended within 1 seconds");
+    fails(&output, 1, "tpm2_load did not end within 1 seconds");
     ends(&machine.calls(), "tpm2_flushcontext 0x02000001\n");
 
     // Somebody ends the command.
@@ -417,7 +417,7 @@ fn the_folder_of_another_device_is_left_alone() {
     for (from, to) in [("SN0001", "SN0002"), ("ExampleCorp", "OtherCorp")] {
         let device = fs::read_to_string(machine.path("device.json")).unwrap();
         fs::write(machine.path("device.json"), device.replace(from, to)).unwrap();
-        fails(&machine.run("attest", &[]), 2, "is of another device");
+        fails(&machine.run("attest", &[]), 2, "are of another device");
         fs::write(machine.path("device.json"), device).unwrap();
     }
     assert_eq!(machine.calls(), "");

@@ -401,7 +401,7 @@ fn a_server_that_runs_goes_by_what_was_changed_at_once() {
     let words = format!("lifted the lock of the user {ADA} (");
     assert!(lifted.starts_with(&words), "{lifted}");
     let none = machine.prints(&["unlock", ADA], "");
-    let words = format!("there was no lock to lift of the user {ADA} (");
+    let words = format!("the user {ADA} had no lock to lift (");
     assert!(none.starts_with(&words), "{none}");
     client.tokens("another horse");
     assert!(client.holds(&third));
@@ -471,7 +471,7 @@ fn a_users_application_tokens_are_listed_and_revoked() {
     assert_eq!(machine.document(&list, ""), token("revoked"));
     let revoke = ["tokens", ADA, "revoke", &id];
     let again = machine.prints(&revoke, "");
-    let already = format!("the application token {id} of the user {ADA} was revoked already (");
+    let already = format!("the application token {id} of the user {ADA} was already revoked (");
     assert!(again.starts_with(&already), "{again}");
     assert_eq!(machine.document(&revoke, ""), revoked);
     let trail = machine.trail();

@@ -204,7 +204,7 @@ fn a_key_beside_a_certificate_is_no_disclosure() {
         &["prove", "--ca", &both, "--ca-key", CA_KEY, "--code", &code],
     ] {
         let output = run(&[&["x509"], arguments].concat());
-        fails(&output, 1, "both.pem: it has a private key");
+        fails(&output, 1, "both.pem: it contains a private key");
         assert!(!text(&output.stderr).contains("disclosed"));
     }
 }

@@ -93,7 +93,7 @@ async fn a_user_sets_up_a_phone_and_loses_it() {
     ada.submit("/account/code", &[("code", &spaced)])
         .await
         .is(200);
-    ada.sees("Codes from your phone are asked for when you sign in. Set up on <time");
+    ada.sees("You need a code from your phone to sign in. Set up on <time");
     assert_ne!(ada.session().unwrap(), before);
 
     // The phone is lost: a recovery code signs in, once.
@@ -752,14 +752,14 @@ async fn what_stays_valid_is_said_where_something_is_ended() {
             "en",
             "Application tokens stay valid: ask whoever runs this server to revoke those that are not yours.",
             "Trusted devices stay trusted",
-            "Sign-ins that it began go on until you end other sessions.",
+            "Its sessions continue until you end other sessions.",
             "End other sessions",
         ),
         (
             "de",
             "Anwendungstoken bleiben gültig: Bitten Sie diejenigen, die diesen Server betreiben, fremde zu widerrufen.",
             "Vertrauenswürdige Geräte bleiben es",
-            "Anmeldungen, die dort begonnen haben, gelten weiter, bis Sie andere Sitzungen beenden.",
+            "Seine Sitzungen bestehen weiter, bis Sie andere Sitzungen beenden.",
             "Andere Sitzungen beenden",
         ),
     ] {

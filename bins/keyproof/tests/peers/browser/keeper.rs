@@ -144,7 +144,7 @@ impl Keeper {
         self.fill_in("#id", "till 2");
         self.looks("till-device-priced-made");
         self.browser.follow("main a.button");
-        self.sees("name it to see the codes");
+        self.sees("type that price to see the codes");
         self.looks("till-device-priced");
         self.fill_in("#price", "EUR:4.50");
         self.sees("For EUR:4.50:");

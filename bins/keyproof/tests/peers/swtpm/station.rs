@@ -219,7 +219,7 @@ fn whoever_is_not_let_in_is_told_in_one_line() {
     field.tpm.write("other.crt", &other.read("ek.crt"));
     refused(
         "provision --ek-cert other.crt",
-        "not of the key that the TPM makes by the template L-1",
+        "not for the key that the TPM creates from the template L-1",
     );
     field.provisions("");
 }
@@ -231,11 +231,11 @@ fn a_category_that_is_not_the_api_keys_is_refused_before_anything_is_active() {
     for (category, says) in [
         (
             "--namespace default --category wrong",
-            "--category: the API key is of factory",
+            "--category: the API key belongs to factory",
         ),
         (
             "--namespace wrong --category factory",
-            "--namespace: the API key is of default",
+            "--namespace: the API key belongs to default",
         ),
     ] {
         let output = field.station_of(category, &line);
@@ -516,7 +516,7 @@ fn an_endorsement_key_by_the_makers_template_is_found() {
         let refused = field.station("provision --ek-cert ek.crt");
         assert_eq!(refused.status.code(), Some(1));
         let told = said(&refused);
-        assert!(told.contains("the template L-2, nor by one"), "{told}");
+        assert!(told.contains("the template L-2, nor from one"), "{told}");
         if nonce != [0; 32] {
             put("0x01c0000b", &nonce);
         }

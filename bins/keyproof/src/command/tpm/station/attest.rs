@@ -21,10 +21,10 @@ use super::{
 };
 use crate::command::{Failure, Outcome, output};
 
-/// What the firmware measured before and while it started the kernel, as Linux hands it on.
+/// The firmware's measurements until the start of the kernel, as Linux provides them.
 const KERNELS_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
-/// The longest event log that servers read, in bytes.
+/// The longest event log that servers accept, in bytes.
 const LONGEST_LOG: usize = 512 * 1024;
 
 #[derive(Args, Debug)]
@@ -34,7 +34,7 @@ pub(in crate::command) struct Arguments {
     /// The registers to quote
     #[arg(long, default_value = "sha256:0,1,2,3,4,5,6,7")]
     selection: TpmlPcrSelection,
-    /// The event log; the kernel's if absent, where it can be read and the TPM is this machine's
+    /// The event log; if absent, the kernel's, if it is readable and the TPM is this machine's
     #[arg(long, value_name = "FILE")]
     event_log: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let log = event_log(arguments.event_log.as_deref())?;
     let Some(kept) = station.folder.read()? else {
         return Err(Failure::Usage(format!(
-            "{}: no attestation key is there: run `keyproof tpm station provision` first",
+            "{}: there is no attestation key: run `keyproof tpm station provision` first",
             station.folder.path().display()
         )));
     };
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 impl Station {
-    /// Refuses the keys of another device, or of another place.
+    /// Refuses keys of another device, namespace or category.
     fn must_be_of(&self, kept: &Kept) -> Outcome {
         let Kept { record, .. } = kept;
         let same = record.device.vendor == self.device.vendor
@@ -66,7 +66,7 @@ impl Station {
             Ok(())
         } else {
             Err(Failure::Usage(format!(
-                "{}: what is there is of another device, namespace or category",
+                "{}: its contents are of another device, namespace or category",
                 self.folder.path().display()
             )))
         }
@@ -134,7 +134,7 @@ impl Station {
         }
     }
 
-    /// Prints a report as the server made it: a line each check, or JSON.
+    /// Prints the server's report: one line per check, or JSON.
     fn print(&self, report: &Value, accepted: bool) -> Outcome {
         if self.json {
             output::print_json(report)?;
@@ -178,7 +178,7 @@ impl Station {
 const OTHER_TPM: &str =
     "the TPM does not know the attestation key: run `keyproof tpm station provision` again";
 
-/// The log that is named, or the kernel's.
+/// Reads the named log, or the kernel's.
 fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
     let path = match named {
         Some(path) => path,
@@ -197,7 +197,7 @@ fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
                 ) =>
         {
             output::say(&format!(
-                "without an event log: {}: {error}",
+                "attesting without an event log: {}: {error}",
                 path.display()
             ));
             Ok(None)
@@ -206,7 +206,7 @@ fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-/// Whether tpm2-tools speak with the TPM that the kernel's log is of, by what their variable says.
+/// Whether tpm2-tools use the TPM that the kernel's log belongs to, according to `TPM2TOOLS_TCTI`.
 fn is_this_machines(tcti: Option<&str>) -> bool {
     let first_of = |device: &str| ["/dev/tpm0", "/dev/tpmrm0"].contains(&device);
     match tcti.unwrap_or_default().split_once(':') {

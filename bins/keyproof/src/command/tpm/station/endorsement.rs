@@ -1,40 +1,41 @@
-//! Which endorsement keys a TPM may have, and where their certificates are.
+//! The kinds of endorsement keys of a TPM, and where their certificates are.
 
 use keyproof_tpm::{
     EkCertificate, EkCertificateCheck, EkCertificatePolicy, EndorsementTemplate, Outcome, TpmError,
     TpmtPublic, algorithms, check_ek_certificate,
 };
 
-/// A kind of endorsement key: a default template, and how tpm2-tools make the key and one below it.
+/// A kind of endorsement key: a default template, and how tpm2-tools create the key and an attestation key below it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     /// The template's name in TCG EK Credential Profile for TPM Family 2.0, Annex B.
     pub(super) template: &'static str,
-    /// The NV index of its certificate (there, section 2.2.1.4).
+    /// The NV index of its certificate (same profile, section 2.2.1.4).
     pub(super) certificate_at: u32,
-    /// The NV indices of a nonce and a template of the maker's own, with which the key is made if it is not by the default.
+    /// The NV indices of the maker's own nonce and template, from which the key is created if it is not the default
+    /// one.
     pub(super) own_template_at: Option<[u32; 2]>,
-    /// The algorithm of the key, and of the attestation key below it, as tpm2-tools call it.
+    /// The algorithm of the key and of the attestation key below it, by its name in tpm2-tools.
     pub(super) algorithm: &'static str,
-    /// The name algorithm, with which the attestation key signs, too.
+    /// The name algorithm. The attestation key also signs with it.
     pub(super) hash: &'static str,
     pub(super) tools: ToolsFor,
 }
 
-/// How tpm2-tools are used for a kind of key.
+/// How tpm2-tools create and use a kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ToolsFor {
-    /// `tpm2_createek` knows the template.
+    /// `tpm2_createek` has the template.
     CreateEk {
-        /// Whether the key is used by its policy; else by its empty authorization value.
+        /// Whether the key is authorised by its policy, rather than by its empty authorization value.
         by_policy: bool,
     },
-    /// It is told to `tpm2_createprimary`: the authorization policy PolicyB with SHA-256.
+    /// `tpm2_createprimary` creates it, with the authorization policy PolicyB with SHA-256.
     CreatePrimary,
 }
 
-/// In the order in which they are looked for. Last come those that a server cannot tell from the others by the bare
-/// key: their attestations name another parent.
+/// In search order. The last ones are those that a server cannot distinguish from others by the bare key: attestations
+/// below them name another parent.
 pub(super) const KINDS: [Kind; 7] = {
     use ToolsFor::{CreateEk, CreatePrimary};
     let low = CreateEk { by_policy: true };
@@ -50,7 +51,7 @@ pub(super) const KINDS: [Kind; 7] = {
     ]
 };
 
-/// Where the certificates of the CAs between are, if the device carries them: Intel's on-die CA has them there.
+/// The NV indices of intermediate CA certificates, if the device carries them, as with Intel's on-die CA.
 pub(super) const CHAIN: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
 
 const fn kind(
@@ -78,12 +79,12 @@ impl Kind {
         }
     }
 
-    /// The kind that a record names.
+    /// Returns the kind with the template's name, from a record.
     pub(super) fn named(template: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.template == template)
     }
 
-    /// The kind of the key that a certificate is of, by the default template for its type.
+    /// Returns the kind of a certificate's key: the default template for its type.
     pub(super) fn of(certificate: &EkCertificate<'_>) -> Result<&'static Self, TpmError> {
         let spki = certificate.certificate().public_key().as_der();
         let template = EndorsementTemplate::of(&TpmtPublic::endorsement_from_spki(spki)?)?;
@@ -95,9 +96,9 @@ impl Kind {
     }
 }
 
-/// Whether a certificate is of this endorsement key.
+/// Whether a certificate is for this endorsement key.
 pub(super) fn is_of(certificate: &EkCertificate<'_>, ek: &TpmtPublic) -> bool {
-    // Trust in the certificate is the server's affair.
+    // Whether to trust the certificate is the server's decision.
     let policy = EkCertificatePolicy::new(ek, &[], 0, algorithms::ALL);
     let report = check_ek_certificate(certificate.as_der(), &policy);
     report.outcome(EkCertificateCheck::PublicKey) == Outcome::Pass

@@ -1,4 +1,4 @@
-//! What a station leaves behind of a device, and finds again: the attestation key, its certificate, and whether it is active.
+//! The files that a station keeps for a device: the attestation key, its certificate, and whether it is active.
 
 use std::{
     fs::DirBuilder,
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Device, server::Activation};
 use crate::{command::Failure, config::Sources, whole_file::Draft};
 
-/// Longer than anything that is written here.
+/// Larger than any file that is written here.
 const LONGEST_FILE: usize = 256 * 1024;
 
 /// The TPM2B_PUBLIC of the attestation key, as `tpm2_load -u` reads it.
@@ -28,16 +28,16 @@ const CERTIFICATE: &str = "ak.pem";
 const CHAIN: &str = "chain.pem";
 /// The endorsement certificate, in DER.
 const EK_CERTIFICATE: &str = "ek.der";
-/// What else is to be known of the device.
+/// The other facts about the device.
 const RECORD: &str = "station.json";
 
-/// How long an activation ticket is good, in seconds, as servers make them.
+/// How long servers' activation tickets are valid, in seconds.
 const TICKET_LIFE: u64 = 60 * 60;
 
-/// The folder, which is its owner's alone.
+/// The folder, which only its owner can use.
 pub(super) struct Folder(PathBuf);
 
-/// What the folder holds.
+/// The contents of the folder.
 pub(super) struct Kept {
     pub(super) record: Record,
     pub(super) ek_certificate: Vec<u8>,
@@ -45,7 +45,7 @@ pub(super) struct Kept {
     pub(super) private: Vec<u8>,
 }
 
-/// What is new.
+/// The result of an enrolment.
 pub(super) struct Enrolled<'a> {
     pub(super) record: &'a Record,
     pub(super) ek_certificate: &'a [u8],
@@ -60,7 +60,7 @@ pub(super) struct Record {
     pub(super) namespace: String,
     pub(super) category: String,
     pub(super) device: Device,
-    /// The template of the endorsement key that is above the attestation key.
+    /// The template of the endorsement key that is the attestation key's parent.
     pub(super) endorsement_key: String,
     pub(super) state: State,
 }
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// Whether the server has to be asked for a ticket anew.
+    /// Whether a new ticket is needed from the server.
     pub(super) fn has_ended(&self) -> bool {
         match self {
             Self::Active => false,
@@ -98,7 +98,7 @@ impl State {
 }
 
 impl Folder {
-    /// The folder that is named, or the one in the platform's place for state; it is made if it is not there.
+    /// Opens the named folder, or the one in the platform's state folder. Creates it if it is missing.
     pub(super) fn open(named: Option<&Path>) -> Result<Self, Failure> {
         let path = match named {
             Some(path) => path.to_owned(),
@@ -120,7 +120,7 @@ impl Folder {
         &self.0
     }
 
-    /// What an earlier provision has left, if there was one.
+    /// Reads what an earlier provision has left, if there was one.
     pub(super) fn read(&self) -> Result<Option<Kept>, Failure> {
         let path = self.0.join(RECORD);
         let text = match file::read(&path, LONGEST_FILE) {

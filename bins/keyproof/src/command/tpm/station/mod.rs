@@ -41,16 +41,16 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
-    /// Have the TPM quote its registers, and the server judge them
+    /// Attest the device: the TPM quotes its registers, and the server checks the quote
     Attest(attest::Arguments),
-    /// Make an attestation key, have it certified, and show that the TPM has opened the certificate
+    /// Create an attestation key, have it certified, and prove that the TPM can open the certificate
     Provision(provision::Arguments),
 }
 
-/// What both take.
+/// The arguments of both commands.
 #[derive(Args, Debug)]
 struct StationArguments {
-    /// Where the server is, such as https://tpm.example.com
+    /// The server's URL, such as https://tpm.example.com
     #[arg(long)]
     url: ServerUrl,
     /// The station's token
@@ -76,22 +76,22 @@ struct StationArguments {
     /// The API key's category
     #[arg(long)]
     category: String,
-    /// The CAs of the server's certificate, in PEM; those that the system trusts if absent
+    /// The CAs of the server's certificate, in PEM; if absent, those that the system trusts
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// The device: {"name": …, "vendor": …, "serial": …, "version": …}
     #[arg(long, value_name = "FILE")]
     device: PathBuf,
-    /// The folder of the attestation key and its certificate; keyproof/station in the user's folder for state if absent
+    /// The folder for the attestation key and its certificate; if absent, keyproof/station in the user's state folder
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Allow plain HTTP to another machine: anybody on the way can read the API key
+    /// Allow plain HTTP to another machine: others on the network can then read the API key
     #[arg(long)]
     insecure_http: bool,
-    /// The authorization of the TPM's endorsement hierarchy, if it is not empty; what its first line says
+    /// A file whose first line is the authorization of the TPM's endorsement hierarchy, if it is not empty
     #[arg(long, value_name = "FILE")]
     endorsement_auth_file: Option<PathBuf>,
-    /// How long each of tpm2-tools and each request may take
+    /// The time limit for each request and each call of tpm2-tools
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
     /// Print JSON
@@ -99,7 +99,7 @@ struct StationArguments {
     json: bool,
 }
 
-/// What a device says of itself.
+/// The device's description of itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Device {
     name: String,
@@ -108,7 +108,7 @@ struct Device {
     version: String,
 }
 
-/// How attestation keys sign.
+/// The signature schemes of attestation keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scheme {
     Ecdsa,
@@ -126,7 +126,7 @@ impl Scheme {
     }
 }
 
-/// A station at work: everything that was named, read.
+/// A station with the contents of all its files.
 struct Station {
     namespace: String,
     category: String,
@@ -154,7 +154,7 @@ pub(super) fn run(command: Command) -> Outcome {
 impl StationArguments {
     fn read(&self) -> Result<Station, Failure> {
         if self.url.is_exposed() && !self.insecure_http {
-            let message = "--url: plain HTTP with another machine; https:// or --insecure-http";
+            let message = "--url: plain HTTP to another machine: use https://, or --insecure-http";
             return Err(Failure::Usage(message.to_owned()));
         }
         self.warn_of_open_files();
@@ -164,7 +164,7 @@ impl StationArguments {
                 self.device.display()
             ))
         })?;
-        // The server's answer has no place for which of them is wrong.
+        // Checked here, because the server's response does not name the wrong one.
         DeviceInfo::new(DeviceProperties {
             name: &device.name,
             serial: &device.serial,
@@ -197,7 +197,7 @@ impl StationArguments {
         })
     }
 
-    /// As `config check` does: of files that only the station should read.
+    /// Warns, like `config check`, of files that others can read.
     fn warn_of_open_files(&self) {
         let files = [
             ("--token-file", self.token_file.as_deref()),
@@ -222,7 +222,7 @@ impl StationArguments {
         Duration::from_secs(self.timeout)
     }
 
-    /// Works with the TPM, and leaves nothing in it, however the work ends.
+    /// Runs work with the TPM, and frees everything in it in any case.
     fn with_tpm(&self, work: impl AsyncFnOnce(&mut Tpm) -> Outcome) -> Outcome {
         let authorization = self
             .endorsement_auth_file
@@ -230,7 +230,7 @@ impl StationArguments {
             .map(first_line)
             .transpose()?;
         block_on(async {
-            // Before anything is in the TPM.
+            // Before anything is loaded into the TPM.
             let interruption = interruption()?;
             let authorization = authorization.as_ref().map(|text| text.as_bytes());
             let mut tpm = Tpm::new(self.limit(), authorization)?;
@@ -245,7 +245,7 @@ impl StationArguments {
 }
 
 impl Station {
-    /// Tells what was done, unless JSON is printed.
+    /// Prints a line of progress, unless JSON is printed.
     fn tell(&self, line: &str) -> Outcome {
         if !self.json {
             output::print(&output::printable(line))?;
@@ -254,7 +254,7 @@ impl Station {
     }
 }
 
-/// Ends when somebody asks the program to, from now on.
+/// Returns a future that completes on a signal to end the program.
 fn interruption() -> io::Result<impl Future<Output = Outcome>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -267,7 +267,7 @@ fn interruption() -> io::Result<impl Future<Output = Outcome>> {
     })
 }
 
-/// The first line of a file, without its line end.
+/// Reads the first line of a file, without its line end.
 fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let mut text = read_text(path)?;
     let end = text.find(['\r', '\n']).unwrap_or(text.len());

@@ -30,9 +30,9 @@ use crate::command::{
     },
 };
 
-/// id-at-organizationName, in which a category's CA has the namespace.
+/// id-at-organizationName, which has the namespace in the certificate of a category's CA.
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
-/// id-at-organizationalUnitName, in which it has the category.
+/// id-at-organizationalUnitName, which has the category there.
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 
 #[derive(Args, Debug)]
@@ -43,21 +43,21 @@ pub(in crate::command) struct Arguments {
     keys: KeyArguments,
 }
 
-/// Which keys.
+/// The arguments about keys.
 #[derive(Args, Debug)]
 struct KeyArguments {
-    /// The NV index of the endorsement certificate, such as 0x01c0000a; the first that the TPM has if absent
+    /// The NV index of the endorsement certificate, such as 0x01c0000a; if absent, the first that the TPM has
     #[arg(long, value_name = "INDEX", value_parser = nv_index)]
     ek_index: Option<u32>,
-    /// The endorsement certificate, where the TPM has none: its maker's server may
+    /// The endorsement certificate, if the TPM has none: its maker's server may offer it
     #[arg(long, value_name = "FILE", conflicts_with = "ek_index")]
     ek_cert: Option<PathBuf>,
-    /// How a new attestation key signs: rsassa or ecdsa if absent, by the endorsement key's type
+    /// The signature scheme of a new attestation key; if absent, rsassa or ecdsa, by the endorsement key's type
     #[arg(long, value_name = "SCHEME")]
     ak_scheme: Option<Scheme>,
 }
 
-/// As much of a provision answer as the device needs.
+/// The part of a provision response that the device needs.
 #[derive(Deserialize)]
 struct ProvisionAnswer {
     #[serde(flatten)]
@@ -93,16 +93,16 @@ impl KeyArguments {
         })
     }
 
-    /// How a new key signs.
+    /// Returns the signature scheme of a new key.
     fn scheme(&self, kind: &Kind) -> Result<Scheme, Failure> {
         match (kind.is_rsa(), self.ak_scheme) {
             (true, None) => Ok(Scheme::Rsassa),
             (false, None) => Ok(Scheme::Ecdsa),
             (true, Some(Scheme::Ecdsa)) => Err(Failure::Usage(
-                "--ak-scheme: an RSA key signs by rsassa or rsapss".to_owned(),
+                "--ak-scheme: an RSA key signs with rsassa or rsapss".to_owned(),
             )),
             (false, Some(Scheme::Rsapss | Scheme::Rsassa)) => Err(Failure::Usage(
-                "--ak-scheme: an elliptic-curve key signs by ecdsa".to_owned(),
+                "--ak-scheme: an elliptic-curve key signs with ecdsa".to_owned(),
             )),
             (_, Some(scheme)) => Ok(scheme),
         }
@@ -114,13 +114,13 @@ impl Station {
         let certificate = arguments.certificate(tpm).await?;
         let scheme = arguments.scheme(certificate.kind)?;
         self.server.preauth(&self.api_key, &self.device).await?;
-        self.tell("the server takes the API key and the device")?;
+        self.tell("the server accepts the API key and the device")?;
         let parsed = EkCertificate::parse(&certificate.der)?;
         let ek = tpm.endorsement_key(certificate.kind, &parsed).await?;
         let template = certificate.kind.template;
         self.tell(&format!("endorsement key: template {template}"))?;
         let ak = match arguments.ak_scheme {
-            // Whoever asks for a scheme asks for a new key.
+            // A scheme applies only to a new key.
             Some(_) => None,
             None => self.earlier_key(tpm, &ek).await?,
         };
@@ -153,8 +153,8 @@ impl Station {
         Ok(())
     }
 
-    /// The attestation key of an earlier provision, if it was made below the same endorsement key and the TPM still
-    /// knows it: the server keeps its certificate.
+    /// Returns the attestation key of an earlier provision, if its parent is the same endorsement key and the TPM can
+    /// still load it. The server then keeps its certificate.
     async fn earlier_key(
         &self,
         tpm: &mut Tpm,
@@ -168,7 +168,7 @@ impl Station {
         }
     }
 
-    /// Has an attestation key certified, opens the certificate in the TPM, and keeps all of it.
+    /// Has an attestation key certified, opens the certificate in the TPM, and stores the result.
     pub(super) async fn enrol(
         &self,
         tpm: &mut Tpm,
@@ -176,7 +176,7 @@ impl Station {
         ek: &EndorsementKey,
         ak: &AttestationKey,
     ) -> Result<Record, Failure> {
-        // A certificate that needs none of them is taken without.
+        // A certificate that needs no intermediates is accepted without them.
         let chain = tpm.endorsement_chain().await.or_else(|error| match error {
             TpmUseError::Unreadable { .. } => {
                 self.tell(&format!("left out: {error}")).map(|()| None)
@@ -228,8 +228,8 @@ impl Station {
         Ok(record)
     }
 
-    /// Refuses a certificate of another category's CA: the API key alone says which it is, and what is noted of the device
-    /// would name another.
+    /// Refuses a certificate from another category's CA. Only the API key determines the category, and the stored
+    /// record would name the wrong one.
     fn must_be_here(&self, certificate: &Certificate<'_>) -> Outcome {
         for (flag, kind, given) in [
             ("--namespace", ORGANIZATION, &self.namespace),
@@ -237,13 +237,13 @@ impl Station {
         ] {
             let mut attributes = certificate.issuer().attributes();
             let named = attributes.find(|attribute| attribute.kind == kind);
-            // A CA that names none may be any.
+            // A CA that names none may belong to any.
             let Some(named) = named.and_then(|attribute| attribute.value.text()) else {
                 continue;
             };
             if named != given.as_str() {
                 return Err(Failure::Refused(format!(
-                    "{flag}: the API key is of {}, not of {given}: nothing was activated",
+                    "{flag}: the API key belongs to {}, not to {given}: nothing was activated",
                     output::printable(&named)
                 )));
             }
@@ -252,18 +252,19 @@ impl Station {
     }
 }
 
-/// Refuses a certificate that is not the attestation key's.
+/// Refuses a certificate of another key than the attestation key.
 fn must_be_of(certificate: &Certificate<'_>, ak_spki: &[u8]) -> Outcome {
     if certificate.public_key().as_der() == ak_spki {
         Ok(())
     } else {
         Err(Failure::Refused(
-            "the certificate that the server made is of another key".to_owned(),
+            "the server's certificate is for another key".to_owned(),
         ))
     }
 }
 
-/// A request by a key that is made for it: an attestation key signs none, and what it asks for is in the other fields.
+/// Builds a certification request with a temporary key: an attestation key cannot sign one, and the server uses only
+/// the other fields.
 fn certification_request(device: &Device) -> Result<Vec<u8>, Failure> {
     let mut subject = DistinguishedName::new();
     subject.push(DnType::OrganizationName, &*device.vendor);

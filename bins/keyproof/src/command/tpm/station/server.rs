@@ -1,4 +1,4 @@
-//! What a station asks of the server.
+//! A station's requests to the server.
 
 use data_encoding::BASE64;
 use http::{HeaderValue, StatusCode};
@@ -19,27 +19,27 @@ const ACTIVATE: &str = "/api/tpm/tpm/activate";
 const NONCE: &str = "/api/tpm/tpm/attest/nonce";
 const ATTEST: &str = "/api/tpm/tpm/attest";
 
-/// Why the server does not do its part.
+/// A failed request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServerError {
-    /// It answers what cannot be read.
-    #[error("{path}: the answer is not what it should be: {problem}")]
+    /// The response cannot be parsed.
+    #[error("{path}: unexpected response: {problem}")]
     Answer { path: &'static str, problem: String },
-    /// There is no answer.
+    /// There is no response.
     #[error("{path}: {source}")]
     Client {
         path: &'static str,
         source: ClientError,
     },
-    /// It refuses the device.
+    /// The server refuses the device.
     #[error(
-        "the server refuses the device's name, serial, vendor or version; its audit trail says which"
+        "the server refuses the device's name, serial, vendor or version; its audit trail has the details"
     )]
     DeviceRefused,
-    /// It refuses the API key.
+    /// The server refuses the API key.
     #[error("the server refuses the API key")]
     KeyRefused,
-    /// It refuses.
+    /// The server refuses the request.
     #[error("{path}: {status}: {message}")]
     Refused {
         path: &'static str,
@@ -48,7 +48,7 @@ pub(super) enum ServerError {
     },
 }
 
-/// The server, and what the station shows it.
+/// The server, and the station's credentials for it.
 pub(super) struct Server {
     client: HttpClient,
     authorization: Option<HeaderValue>,
@@ -60,7 +60,7 @@ struct Preauth<'a> {
     device: &'a Device,
 }
 
-/// A provision request; its binary fields are Base64.
+/// A provision request. Its binary fields are Base64.
 #[derive(Serialize)]
 pub(super) struct Provision<'a> {
     pub(super) api_key: &'a str,
@@ -70,12 +70,12 @@ pub(super) struct Provision<'a> {
     pub(super) ek_chain: Option<String>,
     pub(super) ek_pub_key: String,
     pub(super) ak_pub_key: String,
-    /// So that the category's template need not be the key's.
+    /// Sent because the category's template may differ from the key's.
     pub(super) ak_public: String,
     pub(super) csr: String,
 }
 
-/// What shows that the TPM has opened its credential.
+/// The proof that the TPM has opened its credential.
 #[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Activation {
     pub(super) ticket: String,
@@ -96,7 +96,7 @@ struct NonceAnswer {
     nonce: String,
 }
 
-/// An attestation; its binary fields are Base64.
+/// An attestation. Its binary fields are Base64.
 #[derive(Serialize)]
 pub(super) struct Attestation<'a> {
     pub(super) namespace: &'a str,
@@ -113,7 +113,7 @@ pub(super) struct Attestation<'a> {
 }
 
 impl Server {
-    /// `token` is an operator's or station's; without one, a client certificate speaks for the station.
+    /// `token` is an operator's or station's. Without one, the client certificate authenticates the station.
     pub(super) fn new(client: HttpClient, token: Option<&str>) -> Result<Self, Failure> {
         let authorization = token.map(|token| {
             let header = Zeroizing::new(format!("APIToken {token}"));
@@ -128,7 +128,7 @@ impl Server {
         })
     }
 
-    /// Asks whether the key and the device are in order.
+    /// Asks the server to check the API key and the device.
     pub(super) async fn preauth(&self, api_key: &str, device: &Device) -> Result<(), ServerError> {
         let answer: Value = self.ask(PREAUTH, &Preauth { api_key, device }).await?;
         match answer.get("status").and_then(Value::as_str) {
@@ -137,7 +137,7 @@ impl Server {
             Some("PREAUTH_RSP_INVALID_DEVICE_INFO") => Err(ServerError::DeviceRefused),
             _ => Err(ServerError::Answer {
                 path: PREAUTH,
-                problem: "no known status".to_owned(),
+                problem: "unknown status".to_owned(),
             }),
         }
     }
@@ -153,7 +153,7 @@ impl Server {
         self.send(ACTIVATE, activation).await.map(drop)
     }
 
-    /// A nonce for a quote of these registers by the key with this Name.
+    /// Requests a nonce for a quote of these registers by the key with this Name.
     pub(super) async fn nonce(
         &self,
         (namespace, category): (&str, &str),
@@ -175,7 +175,7 @@ impl Server {
             })
     }
 
-    /// The report on an attestation.
+    /// Sends an attestation, and returns the server's report.
     pub(super) async fn attest(&self, attestation: &Attestation<'_>) -> Result<Value, ServerError> {
         self.ask(ATTEST, attestation).await
     }
@@ -209,7 +209,7 @@ impl Server {
     }
 }
 
-/// What an error's body says, as far as a terminal may show it.
+/// Returns the message in an error's body, escaped for a terminal.
 fn message(body: &[u8]) -> String {
     const LONGEST: usize = 500;
     let json: Value = serde_json::from_slice(body).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! tpm2-tools as child processes: each with a time limit, and in a TPM of which nothing is left occupied.
+//! Runs tpm2-tools as child processes, each with a time limit, and frees what they leave in the TPM.
 
 use std::{
     cell::Cell,
@@ -18,36 +18,36 @@ use zeroize::Zeroizing;
 
 use crate::command::output::printable;
 
-/// In memory, where there is such a folder: what the tools hand over through files is not to lie on a disk.
+/// A folder in memory, if it exists: the files of the tools should not be written to a disk.
 const IN_MEMORY: &str = "/dev/shm";
 
-/// Longer than anything that a TPM writes.
+/// Larger than any file that the tools write.
 const LONGEST_FILE: usize = 64 * 1024;
 
-/// How long a tool may take that frees something in the TPM, for which it has nothing to compute.
+/// The time limit for a tool that frees something in the TPM, which takes no computation.
 const TIDYING: Duration = Duration::from_secs(10);
 
-/// The file of the endorsement hierarchy's authorization, and what tells the tools to read it there.
+/// The file with the endorsement hierarchy's authorization.
 const AUTHORIZATION: &str = "hierarchy";
 const FROM_FILE: &str = "file:hierarchy";
 
 /// The context of the one session.
 const SESSION: &str = "session.ctx";
 
-/// Why a tool did not do what it was asked for.
+/// Why a tool failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ToolError {
-    /// It says that it failed.
+    /// It reports a failure.
     #[error("{tool}: {reason}")]
     Failed { tool: &'static str, reason: String },
-    /// There is no folder for its files.
-    #[error("no folder for the files of tpm2-tools: {0}")]
+    /// The folder for its files cannot be created.
+    #[error("cannot create a folder for the files of tpm2-tools: {0}")]
     Folder(io::Error),
-    /// It is not there.
+    /// It is not installed.
     #[error("{tool} is not installed: Debian has it in the package tpm2-tools")]
     Missing { tool: &'static str },
-    /// It did not end in time.
-    #[error("{tool} has not ended within {} seconds", limit.as_secs())]
+    /// It exceeded the time limit.
+    #[error("{tool} did not end within {} seconds", limit.as_secs())]
     Overdue { tool: &'static str, limit: Duration },
     /// It cannot be started.
     #[error("{tool}: {source}")]
@@ -55,20 +55,20 @@ pub(super) enum ToolError {
         tool: &'static str,
         source: io::Error,
     },
-    /// It left no file, or one that cannot be read.
-    #[error("what tpm2-tools wrote ({file}): {source}")]
+    /// Its output file is missing or unreadable.
+    #[error("the output of tpm2-tools ({file}): {source}")]
     Unreadable { file: String, source: io::Error },
 }
 
-/// The tools, with a folder for their files. [`Tools::close`] ends the work with them.
+/// The tools, with a folder for their files. [`Tools::close`] frees everything.
 pub(super) struct Tools {
     folder: TempDir,
     limit: Duration,
-    /// Whether the endorsement hierarchy has an authorization value, which is in a file of the folder.
+    /// Whether the endorsement hierarchy has an authorization value, which is then in a file of the folder.
     is_authorized: bool,
-    /// Whether something may be loaded.
+    /// Whether something may be loaded in the TPM.
     is_loaded: Cell<bool>,
-    /// The sessions that the TPM had before the one that is open.
+    /// The TPM's sessions before the open one.
     others: Option<BTreeSet<u32>>,
 }
 
@@ -85,14 +85,15 @@ impl Tools {
             others: None,
         };
         if let Some(authorization) = authorization {
-            // Whatever its bytes are. Others see a program's arguments, so the tools read it from the folder, which is ours alone.
+            // Hexadecimal, as it may have any bytes. The arguments of a program are visible to others, so the tools
+            // read it from the folder, which only this user can open.
             let text = Zeroizing::new(format!("hex:{}", HEXLOWER.encode(authorization)));
             tools.write(AUTHORIZATION, text.as_bytes())?;
         }
         Ok(tools)
     }
 
-    /// The endorsement hierarchy's authorization, as the tools take it that make something there.
+    /// Returns the arguments with the endorsement hierarchy's authorization, for tools that create something in it.
     pub(super) const fn hierarchy(&self) -> &'static [&'static str] {
         if self.is_authorized {
             &["-P", FROM_FILE]
@@ -101,22 +102,22 @@ impl Tools {
         }
     }
 
-    /// Runs a tool that loads objects, and unloads them: no resource manager may be there to do it.
+    /// Runs a tool that loads objects, and then unloads them, because there may be no resource manager to do it.
     pub(super) async fn run(
         &self,
         tool: &'static str,
         arguments: &[&str],
     ) -> Result<(), ToolError> {
         self.is_loaded.set(true);
-        // What some of them print is secret.
+        // The output of some tools is secret.
         let done = self.start(tool, arguments, Stdio::null(), self.limit).await;
         let unloaded = self.unload().await;
         done?;
         unloaded
     }
 
-    /// Runs a tool with the authorization of an endorsement key whose use a policy allows: TPM2_PolicySecret with the
-    /// endorsement hierarchy's.
+    /// Runs a tool with an endorsement key that is authorised by a policy: TPM2_PolicySecret with the endorsement
+    /// hierarchy's authorization.
     pub(super) async fn run_by_policy(
         &mut self,
         tool: &'static str,
@@ -150,7 +151,7 @@ impl Tools {
             .await
     }
 
-    /// Ends the open session. Its file names it, unless a tool was stopped while it used it.
+    /// Ends the open session. The session's file identifies it, unless a tool was killed while it used it.
     async fn end_session(&mut self) {
         let Some(others) = &self.others else {
             return;
@@ -158,7 +159,7 @@ impl Tools {
         if self.free(SESSION).await.is_err() {
             for session in self.sessions().await.unwrap_or_default() {
                 if !others.contains(&session) {
-                    // What cannot be ended is gone already.
+                    // If this fails, the session is gone already.
                     let _ = self.free(&format!("{session:#010x}")).await;
                 }
             }
@@ -172,14 +173,14 @@ impl Tools {
         Ok(sessions)
     }
 
-    /// Unloads what a tool has loaded into the TPM's few slots.
+    /// Unloads a tool's objects from the TPM's few slots.
     async fn unload(&self) -> Result<(), ToolError> {
         self.free("-t").await?;
         self.is_loaded.set(false);
         Ok(())
     }
 
-    /// Frees what is named: a session, by its file or its handle, or `-t`, all that is loaded.
+    /// Frees a session, by its file or handle, or with `-t` all loaded objects.
     async fn free(&self, what: &str) -> Result<(), ToolError> {
         let limit = self.limit.min(TIDYING);
         self.start("tpm2_flushcontext", &[what], Stdio::null(), limit)
@@ -187,7 +188,7 @@ impl Tools {
             .map(drop)
     }
 
-    /// The handles of a kind, as `tpm2_getcap` calls it.
+    /// Returns the handles of a kind, by the kind's name in `tpm2_getcap`.
     pub(super) async fn handles(&self, kind: &'static str) -> Result<BTreeSet<u32>, ToolError> {
         let limit = self.limit;
         let printed = self
@@ -255,7 +256,7 @@ impl Tools {
         })
     }
 
-    /// Ends what is still open, however the work ended, and removes the files.
+    /// Ends what is still open, and removes the files.
     pub(super) async fn close(mut self) {
         self.end_session().await;
         if self.is_loaded.get() {
@@ -264,7 +265,7 @@ impl Tools {
     }
 }
 
-/// The handles in a list as tpm2-tools print it: `- 0x1C00002`, a line each.
+/// Parses a list of handles as printed by tpm2-tools: `- 0x1C00002`, one per line.
 fn handles(printed: &str) -> BTreeSet<u32> {
     let items = printed
         .lines()
@@ -274,7 +275,7 @@ fn handles(printed: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// What a tool says of its failure: the first line of its own, for those of the libraries below it are many.
+/// Returns a tool's reason for a failure: the first line of its own, since the libraries below it print many.
 fn reason(said: &str) -> Option<String> {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     let own = lines()

@@ -1,4 +1,4 @@
-//! The TPM of this machine, or the one that `TPM2TOOLS_TCTI` names, and its keys.
+//! The TPM of this machine, or the one in `TPM2TOOLS_TCTI`, and its keys.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use super::{
     tools::{ToolError, Tools},
 };
 
-/// Why the TPM does not do its part.
+/// A failure of the TPM.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TpmUseError {
     /// There is no endorsement certificate where the TPM should have one.
     #[error("the TPM has no endorsement certificate in its NV memory: name a file (--ek-cert)")]
     NoCertificate,
-    /// The certificate is of another key.
+    /// The certificate is for another key.
     #[error(
-        "the endorsement certificate is not of the key that the TPM makes by the template {0}, nor by one in its NV memory"
+        "the endorsement certificate is not for the key that the TPM creates from the template {0}, nor from one in its NV memory"
     )]
     OtherKey(&'static str),
-    /// There are no certificates of such keys.
-    #[error("{0:#010x} is not where an endorsement certificate is")]
+    /// No endorsement certificate is expected at this index.
+    #[error("{0:#010x} is not an NV index of an endorsement certificate")]
     OtherPlace(u32),
     /// One of tpm2-tools failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// What the TPM has or made is not what it should be.
+    /// The TPM's data cannot be parsed.
     #[error("{what}: {source}")]
     Unreadable {
         what: &'static str,
@@ -39,12 +39,12 @@ pub(super) enum TpmUseError {
     },
 }
 
-/// A TPM at work.
+/// A TPM in use.
 pub(super) struct Tpm {
     tools: Tools,
 }
 
-/// An endorsement certificate, without what stands around it in NV memory, and the kind of its key.
+/// An endorsement certificate, without the bytes around it in NV memory, and the kind of its key.
 pub(super) struct EndorsementCertificate {
     pub(super) kind: &'static Kind,
     pub(super) der: Vec<u8>,
@@ -59,11 +59,11 @@ pub(super) struct EndorsementKey {
 /// An attestation key in the TPM.
 pub(super) struct AttestationKey {
     pub(super) public: TpmtPublic,
-    /// The TPM2B_PRIVATE, which only its TPM can use.
+    /// The TPM2B_PRIVATE, which can be used only in its TPM.
     pub(super) private: Vec<u8>,
 }
 
-/// A quote as the TPM made it.
+/// A quote from the TPM.
 pub(super) struct Quote {
     pub(super) attest: Vec<u8>,
     pub(super) signature: Vec<u8>,
@@ -74,11 +74,11 @@ pub(super) struct Quote {
 const POLICY_B: &[u8] = b"\xca\x3d\x0a\x99\xa2\xb9\x39\x06\xf7\xa3\x34\x24\x14\xef\xcf\xb3\
     \xa3\x85\xd4\x4c\xd1\xfd\x45\x90\x89\xd1\x9b\x50\x71\xc0\xb7\xa0";
 
-/// PolicyA: the endorsement hierarchy's authorization (there, B.6.2).
+/// PolicyA: the endorsement hierarchy's authorization (same profile, B.6.2).
 const POLICY_A: &[u8] = b"\x83\x71\x97\x67\x44\x84\xb3\xf8\x1a\x90\xcc\x8d\x46\xa5\xd7\x24\
     \xfd\x52\xd7\x6e\x06\x52\x0b\x64\xf2\xa1\xda\x1b\x33\x14\x69\xaa";
 
-/// The attributes of the default templates of the low range.
+/// The attributes of the low-range default templates.
 const LOW_ATTRIBUTES: u32 = 0x0003_00b2;
 
 const EK_ATTRIBUTES: &str =
@@ -86,7 +86,7 @@ const EK_ATTRIBUTES: &str =
 const AK_ATTRIBUTES: &str = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign";
 
 impl AttestationKey {
-    /// The scheme and the hash with which it signs, as tpm2-tools call them.
+    /// Returns the scheme and the hash of its signatures, by their names in tpm2-tools.
     fn signs_by(&self) -> (&'static str, &'static str) {
         let (scheme, hash) = match &self.public.key {
             PublicKey::Ecc(key) => match key.scheme {
@@ -104,18 +104,18 @@ impl AttestationKey {
 }
 
 impl Tpm {
-    /// `limit` is how long each of tpm2-tools may take, `authorization` that of the endorsement hierarchy, if it has one.
+    /// `limit` applies to each call of tpm2-tools; `authorization` is the endorsement hierarchy's, if it has one.
     pub(super) fn new(limit: Duration, authorization: Option<&[u8]>) -> Result<Self, TpmUseError> {
         let tools = Tools::new(limit, authorization)?;
         Ok(Self { tools })
     }
 
-    /// Ends the work, leaving nothing in the TPM.
+    /// Ends the work and frees everything in the TPM.
     pub(super) async fn close(self) {
         self.tools.close().await;
     }
 
-    /// The endorsement certificate at an index of NV memory, or the first that is there.
+    /// Reads the endorsement certificate at an NV index, or the first one found.
     pub(super) async fn endorsement_certificate(
         &self,
         at: Option<u32>,
@@ -142,7 +142,7 @@ impl Tpm {
         })
     }
 
-    /// The certificates that the TPM carries of its endorsement certificate's chain, if it does.
+    /// Reads the intermediate CA certificates that the TPM carries, if any.
     pub(super) async fn endorsement_chain(&self) -> Result<Option<EkChain>, TpmUseError> {
         let indices = self.tools.handles("handles-nv-index").await?;
         let mut stored = Vec::new();
@@ -158,7 +158,7 @@ impl Tpm {
 
     async fn nv(&self, index: u32) -> Result<Vec<u8>, TpmUseError> {
         let index = format!("{index:#010x}");
-        // By the index's own authorization, which is empty; some have the owner's alone.
+        // With the index's own authorization, which is empty. Some indices accept only the owner's.
         let by_itself = self.tools.run("tpm2_nvread", &["-o", "nv", &*index]).await;
         if let Err(ToolError::Failed { .. }) = by_itself {
             let by_owner = ["-C", "o", "-o", "nv", &*index];
@@ -169,8 +169,8 @@ impl Tpm {
         Ok(self.tools.read("nv")?)
     }
 
-    /// The endorsement key of a certificate, which is the same each time it is made: by the default template for its kind or,
-    /// where that makes another key, by the one that the TPM's maker has put into it.
+    /// Creates the endorsement key of a certificate, which is the same each time: from the default template for its
+    /// kind or, if that results in another key, from the TPM maker's template.
     pub(super) async fn endorsement_key(
         &self,
         kind: &'static Kind,
@@ -216,8 +216,8 @@ impl Tpm {
         })
     }
 
-    /// The key of a kind with the nonce and by the template that its maker has put into the TPM: of either what is there, and of
-    /// the rest the default. `tpm2_createek --template` of 5.4 makes another key each time.
+    /// Creates the key of a kind from the maker's nonce and template in the TPM; the default applies to a missing one.
+    /// `tpm2_createek --template` of version 5.4 creates another key each time.
     async fn by_the_makers_template(
         &self,
         kind: &'static Kind,
@@ -278,7 +278,7 @@ impl Tpm {
         }))
     }
 
-    /// Makes a new attestation key below an endorsement key, which signs by `scheme`.
+    /// Creates an attestation key below an endorsement key. It signs with `scheme`.
     pub(super) async fn make_attestation_key(
         &mut self,
         ek: &EndorsementKey,
@@ -290,7 +290,7 @@ impl Tpm {
         let files = ["-C", "ek.ctx", "-u", "ak.pub", "-r", "ak.priv"];
         match ek.kind.tools {
             ToolsFor::CreateEk { .. } => {
-                // It knows how the endorsement key is used.
+                // `tpm2_createak` knows how the endorsement key is authorised.
                 let key = ["-G", algorithm, "-g", hash, "-s", scheme];
                 let as_tss = ["-f", "tss", "-c", "ak.ctx"];
                 let made = [&files[..], &key, &as_tss, self.tools.hierarchy()].concat();
@@ -310,7 +310,7 @@ impl Tpm {
         })
     }
 
-    /// Loads an attestation key that was made before: `None` if the TPM does not know it.
+    /// Loads an earlier attestation key. Returns `None` if the TPM does not accept it.
     pub(super) async fn load_attestation_key(
         &mut self,
         ek: &EndorsementKey,
@@ -335,7 +335,7 @@ impl Tpm {
         self.as_endorsement_key(ek, "tpm2_load", &loaded).await
     }
 
-    /// Takes the key from a credential file (`TPM2_ActivateCredential`).
+    /// Recovers the key from a credential file (`TPM2_ActivateCredential`).
     pub(super) async fn activate(
         &mut self,
         ek: &EndorsementKey,
@@ -358,7 +358,7 @@ impl Tpm {
         ActivationKey::from_bytes(&key).map_err(unreadable("the credential's key"))
     }
 
-    /// Runs a tool that uses the endorsement key, and takes its authorization by `-P`.
+    /// Runs a tool that uses the endorsement key and takes its authorization by `-P`.
     async fn as_endorsement_key(
         &mut self,
         ek: &EndorsementKey,
@@ -375,7 +375,7 @@ impl Tpm {
         }
     }
 
-    /// Has registers quoted by the attestation key that was made or loaded last.
+    /// Quotes registers with the attestation key that was created or loaded last.
     pub(super) async fn quote(
         &self,
         ak: &AttestationKey,
@@ -411,10 +411,10 @@ impl Tpm {
     }
 }
 
-/// What `unique` of a template is before the key is made, with a nonce at its beginning (there, B.4): as tpm2-tools read it, a
-/// `TPMU_PUBLIC_ID` as it is in memory.
+/// Returns a template's `unique` before the key is created, which begins with the nonce (same profile, B.4): a
+/// `TPMU_PUBLIC_ID` as in memory, for tpm2-tools.
 fn unique(kind: &Kind, template: Option<&TpmtPublic>, nonce: &[u8]) -> Vec<u8> {
-    /// The size of an RSA 2048 modulus, of a coordinate on P-256, and of the room for one.
+    /// The size of an RSA 2048 modulus, of a P-256 coordinate, and of the buffer for one.
     const MODULUS: usize = 256;
     const COORDINATE: usize = 32;
     const ROOM: usize = 128;

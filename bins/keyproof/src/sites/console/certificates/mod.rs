@@ -1,4 +1,4 @@
-//! *Certificates*: CA certificates of provisioning services, and the walk to possession of their keys.
+//! *Certificates*: CA certificates of provisioning services, and the steps that prove possession of their keys.
 
 mod pages;
 
@@ -228,7 +228,7 @@ impl Visit<Signed> {
 
     pub(super) async fn verify_certificate(self) -> Answered {
         let (caller, name) = self.one(Action::CertificateVerify).await?;
-        // It is only drawn again: what is judged by is the server's own.
+        // Only to show it again: the server checks with its own copy.
         let code = self.typed("code");
         let is_code = code.len() == 48 && code.bytes().all(|b| b.is_ascii_alphanumeric());
         let proof_with = |report| ProofShown {
@@ -291,15 +291,15 @@ impl Visit<Signed> {
         }
     }
 
-    /// Somebody else has changed the certificate since the page was shown.
+    /// Shows that somebody else has changed the certificate since the page was shown.
     async fn changed_meanwhile(&self, caller: &Caller, name: &str, proof: ProofShown) -> Answered {
-        let text = "The certificate has changed since this page was shown. Look at it again, then repeat what you did.";
+        let text = "The certificate has changed since this page was shown. Check it again, then repeat what you did.";
         let frame = self.frame_with(Area::Certificates, Wrong::of_all(text), &[]);
         self.certificate_page(&frame, caller, name, proof, StatusCode::CONFLICT)
             .await
     }
 
-    /// The provisioning service that the query names.
+    /// Returns the provisioning service in the query.
     fn service_asked_for(&self) -> Option<ProvisioningService> {
         let named = |name| {
             let text = self.exchange.query().first(name)?.trim();
@@ -312,7 +312,7 @@ impl Visit<Signed> {
         })
     }
 
-    /// Somebody who may do this to the certificate that the query names.
+    /// Returns the operator as permitted to do this to the certificate in the query, and its name.
     async fn one(&self, act: Action) -> Result<(Caller, String), Refusal> {
         let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
         let name = self.asked("name")?;
@@ -335,7 +335,7 @@ impl Visit<Signed> {
 fn unreadable(why: &UploadError) -> String {
     match why {
         UploadError::PrivateKeyInUpload { .. } => {
-            "This has a private key in it. Upload the certificate alone, and take that key for disclosed.".to_owned()
+            "This contains a private key. Upload only the certificate, and treat that key as disclosed.".to_owned()
         }
         _ => format!("This is not one X.509 certificate in PEM or DER: {why}."),
     }

@@ -1,4 +1,4 @@
-//! The pages of *Certificates*, as templates have them.
+//! The templates of *Certificates*.
 
 use keyproof_service::certificates::{CertificateView, ProvisioningService, Verification};
 use keyproof_x509::{Check as _, Finding as _, Outcome, ProofCheck, ProofFinding, Report};
@@ -22,7 +22,7 @@ pages! {
     pub(super) Frame;
 
     ServicesPage("console/certificates.html") {
-        /// Each, and how many certificates it has.
+        /// Each service with its number of certificates.
         services: Vec<(Place, u32)>,
         next: Option<String>,
     }
@@ -30,7 +30,7 @@ pages! {
         place: Place,
         certificates: Vec<CertificateRow>,
         is_first: bool,
-        /// Where the next page is.
+        /// The address of the next page.
         next: Option<String>,
     }
     CertificatePage("console/certificate.html") {
@@ -51,7 +51,7 @@ pages! {
     }
 }
 
-/// Which provisioning service a page is about.
+/// The provisioning service of a page.
 pub(super) struct Place {
     pub(super) subscription: String,
     pub(super) group: String,
@@ -67,13 +67,13 @@ pub(super) struct CertificateRow {
     pub(super) query: String,
 }
 
-/// What makes a leaf for a code.
+/// The commands that create a leaf for a code.
 pub(super) struct Commands {
     pub(super) openssl: String,
     pub(super) powershell: String,
 }
 
-/// A report as it is drawn.
+/// A report for a template.
 pub(super) struct ReportShown {
     pub(super) is_accepted: bool,
     pub(super) rows: Vec<CheckRow>,
@@ -87,7 +87,7 @@ pub(super) struct CheckRow {
     pub(super) remedies: Vec<String>,
 }
 
-/// What a certificate's page shows of its proof: the code that was issued, the report on a leaf.
+/// The proof on a certificate's page: the issued code, or the report on a leaf.
 #[derive(Default)]
 pub(super) struct ProofShown {
     pub(super) code: Option<Zeroizing<String>>,
@@ -113,7 +113,7 @@ impl Place {
         }
     }
 
-    /// The query of one of its certificates.
+    /// Returns the query of one of its certificates.
     pub(super) fn query_of(&self, certificate: &str) -> String {
         format!("{}&{}", self.query, query(&[("name", certificate)]))
     }
@@ -140,7 +140,7 @@ impl CertificateRow {
 }
 
 impl Commands {
-    /// For a code and a thumbprint, neither of which has anything in it that a shell reads.
+    /// Creates the commands for a code and a thumbprint, neither of which has characters that a shell interprets.
     pub(super) fn of(code: &str, thumbprint: &str) -> Self {
         Self {
             openssl: format!(

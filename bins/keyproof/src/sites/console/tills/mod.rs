@@ -1,4 +1,4 @@
-//! *Tills*: instances, their OTP devices, and the codes of those.
+//! *Tills*: instances, their OTP devices, and the devices' codes.
 
 mod pages;
 
@@ -36,10 +36,11 @@ use pages::{
 
 const HERE: &str = "/console/tills";
 
-/// The fields of the form that adds an instance, but for its password.
+/// The fields of the form that adds an instance, except its password.
 const INSTANCE: [&str; 1] = ["name"];
 
-/// The fields of the form that adds a device, but for its key: what is chosen comes first, for an address has always room for it.
+/// The fields of the form that adds a device, except its key. The selection comes first, because an address always has
+/// space for it.
 const DEVICE: [&str; 3] = ["algorithm", "id", "description"];
 
 impl Visit<Signed> {
@@ -167,13 +168,13 @@ impl Visit<Signed> {
             .await
     }
 
-    /// A device's key, this once.
+    /// Shows a device's key, only once.
     fn made(&self, instance: &str, details: &DeviceDetails) -> Answered {
         let frame = self.frame_in(Area::Tills);
         let page = MadePage {
             frame: &frame,
             id: &details.id,
-            // A name may be so long that its URI makes no QR code: the key is typed then.
+            // A name may be too long for the URI to fit into a QR code. The key is then typed.
             qr: uri(instance, details).and_then(|uri| qr::path(&uri).ok()),
             secret: &details.key,
             is_priced: details.algorithm == PosAlgorithm::TotpWithPrice,
@@ -183,7 +184,7 @@ impl Visit<Signed> {
     }
 
     pub(super) async fn till_device(self) -> Answered {
-        // That codes are shown is written down, which requires the session's record as it is now.
+        // Showing codes is written to the audit trail, which requires the session's current record.
         let visit = self.read_again().await?;
         let typed = visit.exchange.query().first("price").unwrap_or_default();
         let (frame, price, status) = match parse_price(typed.trim()) {
@@ -287,7 +288,7 @@ impl Visit<Signed> {
                         return Err(Refusal::NotFound);
                     }
                     CheckCodeError::PriceNeeded => {
-                        let text = "Each code of this device is for one price: name it.";
+                        let text = "Each code of this device is for one price: type that price.";
                         (("of", text.to_owned()), None)
                     }
                 };
@@ -337,18 +338,18 @@ impl Visit<Signed> {
     }
 }
 
-/// What is told of more codes than are shown or checked a minute.
+/// Returns the error for more codes than may be shown or checked per minute.
 fn too_many(wait: Duration) -> String {
     let seconds = seconds(wait);
     format!("Too many codes were shown or checked. Try again in {seconds}.")
 }
 
-/// Where the next page of a list is, if there may be one.
+/// Returns the address of a list's next page, if there may be one.
 fn next(list: &str, after: Option<String>) -> Option<String> {
     after.map(|after| with_query(list, &[("after", &after)]))
 }
 
-/// A price, and how it was typed: people write the zeros that an amount is told without.
+/// A price, and the text that was typed for it: people add zeros that an amount's text does not have.
 struct Price {
     amount: Amount,
     typed: String,

@@ -1,4 +1,4 @@
-//! The pages of *Tills*, as templates have them.
+//! The templates of *Tills*.
 
 use keyproof_otp::{
     Base32Profile, DEFAULT_PERIOD, Digits, Secret,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// How long a step is, in seconds.
+/// The length of a step in seconds.
 pub(super) const PERIOD: u64 = DEFAULT_PERIOD.get();
 
 pages! {
@@ -61,7 +61,7 @@ pages! {
         makes_codes: bool,
         is_priced: bool,
         price: String,
-        /// Why no codes are shown that there are.
+        /// Why no codes are shown although the device has some.
         not_shown: Option<String>,
         codes: Vec<CodeRow>,
         ends: String,
@@ -92,7 +92,7 @@ pub(super) struct CodeRow {
     pub(super) is_now: bool,
 }
 
-/// What a code that was checked is.
+/// The result of checking a code.
 pub(super) struct Verdict {
     pub(super) code: Zeroizing<String>,
     pub(super) is_good: bool,
@@ -120,7 +120,8 @@ impl DeviceRow {
 }
 
 impl Verdict {
-    /// Of a code and the step that it is of, if it is of any, and of a device whose codes are for a price or for none.
+    /// Creates the result for a code and its step, if it belongs to one; `is_priced` is whether the device's codes are
+    /// for a price.
     pub(super) fn of(code: Zeroizing<String>, step: Option<FittingStep>, is_priced: bool) -> Self {
         let Some(step) = step else {
             let differs = if is_priced {
@@ -132,7 +133,7 @@ impl Verdict {
                 code,
                 is_good: false,
                 text: format!(
-                    "This is no code of this device, of the last half hour or the next: it is mistyped, or {differs} is \
+                    "This is no code of this device within half an hour of now: it is mistyped, or {differs} is \
                      not the same."
                 ),
             };
@@ -143,20 +144,20 @@ impl Verdict {
             _ => format!("{count} steps"),
         };
         let which = match (before, after) {
-            (0, 0) => "the present step".to_owned(),
-            (_, 0) => format!("a step that is over, {} ago", steps(before)),
-            _ => format!("a step to come, {} ahead", steps(after)),
+            (0, 0) => "the current step".to_owned(),
+            (_, 0) => format!("a past step, {} ago", steps(before)),
+            _ => format!("a future step, {} ahead", steps(after)),
         };
         let begins = clock(step.begins);
         let rest = if step.is_shown {
             "It confirms a payment now."
         } else {
-            "It confirms no payment now: the device’s clock is off, or the code is old."
+            "It confirms no payment now: the device’s clock is wrong, or the code is old."
         };
         Self {
             code,
             is_good: step.is_shown,
-            text: format!("The code is of {which}, from {begins} UTC. {rest}"),
+            text: format!("The code belongs to {which}, which begins at {begins} UTC. {rest}"),
         }
     }
 }
@@ -169,7 +170,7 @@ pub(super) fn device_link(instance: &str, id: &str) -> String {
     with_query(&format!("{HERE}/{instance}/device"), &[("id", id)])
 }
 
-/// What an authenticator app reads, if the device makes codes at all.
+/// Returns the URI for an authenticator app, if the device generates codes at all.
 pub(super) fn uri(instance: &str, details: &DeviceDetails) -> Option<Zeroizing<String>> {
     if details.algorithm == PosAlgorithm::None {
         return None;
@@ -180,7 +181,7 @@ pub(super) fn uri(instance: &str, details: &DeviceDetails) -> Option<Zeroizing<S
     Some(Zeroizing::new(uri.to_string()))
 }
 
-/// The codes of a view, each with its step.
+/// Returns the codes of a view, each with its step.
 pub(super) fn code_rows(view: &DeviceView) -> Vec<CodeRow> {
     let codes = view.codes.as_ref().map(|codes| codes.lines());
     let step = view.at / PERIOD;
@@ -198,7 +199,7 @@ pub(super) fn code_rows(view: &DeviceView) -> Vec<CodeRow> {
     .collect()
 }
 
-/// A time of the day, in UTC.
+/// Formats a time of day in UTC.
 pub(super) fn clock(at: u64) -> String {
     let (minutes, seconds) = (at / 60, at % 60);
     let (hours, minutes) = (minutes / 60 % 24, minutes % 60);

@@ -1,5 +1,5 @@
-//! Categories: made, with the client certificate whose key is shown once, and deleted; which endorsement certificates each
-//! allows, and what it asks of registers.
+//! Categories: adding one with a client certificate, whose key is shown only once; deleting one; the endorsement
+//! certificates that it allows; and the registers that it requires.
 
 use http::StatusCode;
 use keyproof_http::Response;
@@ -18,13 +18,13 @@ use super::{
     render, sentence,
 };
 
-/// What is asked of registers.
+/// The policy for registers.
 const POLICY: Part = Part::Line("policy");
 
-/// The values that are asked for: a line a value.
+/// The required values, one per line.
 const VALUES: Part = Part::Upload("registers", 16 * 1024);
 
-/// The parts of the form that makes a category.
+/// The parts of the form that adds a category.
 pub(in crate::sites::console) const CATEGORY: [Part; 7] = [
     Part::Line("name"),
     Part::Line("manager"),
@@ -38,7 +38,7 @@ pub(in crate::sites::console) const CATEGORY: [Part; 7] = [
 /// The parts of the form that adds to an allow-list.
 pub(in crate::sites::console) const ALLOWED: [Part; 2] = [FILE, TEXT];
 
-/// The parts of the form that says what registers are to be.
+/// The parts of the form that changes the policy for registers.
 pub(in crate::sites::console) const REGISTERS: [Part; 2] = [POLICY, VALUES];
 
 impl Paged for Category {
@@ -102,7 +102,7 @@ impl Paged for Category {
         render(&page, status)
     }
 
-    /// The private key of its stations' certificate is shown this once.
+    /// Adds a category. The private key of its stations' certificate is shown only once.
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
         let administrator = visit.administrator::<Self>(Act::Create, name).await?;
@@ -166,11 +166,11 @@ impl Visit<Signed> {
         self.changed::<Category>(set, &FILLED).await
     }
 
-    /// What a form asks of registers, which had these values in it from the start. Others count only where values are asked
-    /// for: whoever types some without that expects them to.
+    /// Returns a form's policy for registers. `prefilled` are the values that the form had. With a policy without
+    /// values, changed values are an error: whoever has typed some expects them to apply.
     fn policy(&self, prefilled: &str) -> Result<PcrPolicy, Unfilled> {
         const UNUSED: &str =
-            "Values count only with “The values below”: choose that, or clear them.";
+            "Values apply only with “The values below”: choose that, or clear them.";
         let typed = self.typed("registers");
         let without_values = |policy: PcrPolicy| -> Result<PcrPolicy, Unfilled> {
             if is_blank_or(prefilled, typed) {
@@ -238,11 +238,11 @@ impl From<Failure<ReplaceCategoryError<ListingError>>> for Unfilled {
     }
 }
 
-/// Registers with their values: a line a value, such as `sha256:7 = 00ff…`.
+/// Parses registers with their values, one per line, such as `sha256:7 = 00ff…`.
 ///
 /// # Errors
 ///
-/// The number of the first line that is something else, the first being 1.
+/// The number of the first invalid line; the first line is 1.
 fn expected(text: &str) -> Result<Vec<ExpectedRegister>, usize> {
     let mut registers: Vec<ExpectedRegister> = Vec::new();
     for (line, number) in text.lines().zip(1_usize..) {
@@ -269,7 +269,7 @@ fn expected(text: &str) -> Result<Vec<ExpectedRegister>, usize> {
     Ok(registers)
 }
 
-/// Whether nothing was typed, or the text stands as it was but for blanks and the ends of lines, which browsers write anew.
+/// Whether nothing was typed, or the text is unchanged except for spaces and line ends, which browsers rewrite.
 fn is_blank_or(prefilled: &str, typed: &str) -> bool {
     fn lines(text: &str) -> impl Iterator<Item = &str> {
         text.lines().map(str::trim).filter(|line| !line.is_empty())
@@ -278,7 +278,7 @@ fn is_blank_or(prefilled: &str, typed: &str) -> bool {
     lines(typed).next().is_none() || lines(typed).eq(lines(prefilled))
 }
 
-/// A policy, as the form has it.
+/// Returns a policy as the form has it.
 fn written(policy: &PcrPolicy) -> (&'static str, String) {
     match policy {
         PcrPolicy::Any => ("any", String::new()),

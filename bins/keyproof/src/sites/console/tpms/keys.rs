@@ -1,4 +1,4 @@
-//! API keys of stations: made, shown once, put out of use, revoked and deleted.
+//! API keys of stations: adding, showing once, disabling, revoking and deleting them.
 
 use std::convert::Infallible;
 
@@ -58,7 +58,7 @@ impl Paged for ApiKey {
         render(&page, status)
     }
 
-    /// The key is shown this once.
+    /// Adds an API key, which is shown only once.
     async fn add(visit: &Visit<Signed>) -> Result<Response, Unfilled> {
         let name = visit.typed("name");
         let administrator = visit.administrator::<Self>(Act::Create, name).await?;
@@ -82,7 +82,7 @@ impl Paged for ApiKey {
 }
 
 impl Visit<Signed> {
-    /// At once, without the token.
+    /// Disables it immediately, without asking for the token again.
     pub(in crate::sites::console) async fn disable_api_key(self) -> Answered {
         let name = self.named(ApiKey::VARIABLE);
         let key = self.administrator::<ApiKey>(Act::Replace, name).await?;
@@ -110,7 +110,7 @@ impl Visit<Signed> {
         changed: Result<(), Failure<ReplaceApiKeyError<Infallible>>>,
     ) -> Answered {
         let changed: Result<(), Refusal> = match changed {
-            // Nothing here moves a revocation, which is what would be refused.
+            // This does not change a revocation, the only change that would be refused.
             Ok(()) | Err(Failure::Refused(ReplaceApiKeyError::Revoked)) => Ok(()),
             Err(Failure::Refused(ReplaceApiKeyError::Body(never))) => match never {},
             Err(Failure::Refused(ReplaceApiKeyError::Unknown)) => Err(Refusal::NotFound),

@@ -1,4 +1,4 @@
-//! Managers: made, and deleted; and which makers each of them trusts.
+//! Managers: adding and deleting them, and the makers that each of them trusts.
 
 use http::StatusCode;
 use keyproof_http::Response;
@@ -17,7 +17,7 @@ use super::{
     render, see_other, sentence, told,
 };
 
-/// The parts of the form that makes a manager.
+/// The parts of the form that adds a manager.
 pub(in crate::sites::console) const MANAGER: [Part; 5] = [
     Part::Line("name"),
     Part::Line("description"),

@@ -1,4 +1,4 @@
-//! *TPMs*: managers with the makers that they cover, categories, API keys, and devices with what they have attested.
+//! *TPMs*: managers with their trusted makers, categories, API keys, and devices with their attestations.
 
 mod categories;
 mod keys;
@@ -48,10 +48,10 @@ pub(super) const LONGEST: usize = 256 * 1024;
 /// A file of certificates.
 const FILE: Part = Part::Upload("file", LONGEST);
 
-/// The same as text.
+/// The same file as text.
 const TEXT: Part = Part::Upload("text", LONGEST);
 
-/// What a namespace and an object are called.
+/// The rule for the names of namespaces and objects.
 const LABEL: &str = "A name has lower-case letters, digits and hyphens, begins with a letter, and does not end with a hyphen.";
 
 impl Visit<Signed> {
@@ -100,7 +100,7 @@ impl Visit<Signed> {
         render(&page, StatusCode::OK)
     }
 
-    /// The objects of a kind in the namespace behind the one that this parameter names.
+    /// Returns the objects of a kind in the namespace that follow the one in this parameter.
     async fn some<K: Kind>(&self, parameter: &str) -> Result<Section<Object<K>>, Refusal> {
         let administrator = self.administrator::<K>(Act::List, "").await?;
         let after = self.exchange.query().first(parameter);
@@ -124,7 +124,7 @@ impl Visit<Signed> {
         })
     }
 
-    /// Devices of the namespace whose managers are there no more, behind the one that the address names.
+    /// Returns the namespace's devices whose managers are deleted, following the one in the address.
     async fn devices_left(&self) -> Result<Section<BoundDevice>, Refusal> {
         let target = Manager::target(self.named("namespace"), "");
         let keeper = self.device_keeper(Action::TpmDeviceShow, target).await?;
@@ -148,7 +148,7 @@ impl Visit<Signed> {
         })
     }
 
-    /// The device that the page of those that are left begins behind.
+    /// Returns the device after which the page of those without a manager begins.
     fn last_left(&self) -> Option<DevicePlace> {
         Some(DevicePlace {
             namespace: self.named("namespace").to_owned(),
@@ -158,7 +158,7 @@ impl Visit<Signed> {
         })
     }
 
-    /// What there is of a kind in the namespace, to choose one.
+    /// Returns the objects of a kind in the namespace, for a choice.
     async fn choice<K: Kind>(&self) -> Result<Choice, Refusal> {
         let administrator = self.administrator::<K>(Act::List, "").await?;
         let devices = &self.service().device_identity;
@@ -170,7 +170,8 @@ impl Visit<Signed> {
         })
     }
 
-    /// Some of a list: from the number on that this parameter has; and the address of those behind them, if there are any.
+    /// Returns a part of a list, from the index in this parameter on; and the address of the next part, if there is
+    /// one.
     fn part<T>(&self, parameter: &str, list: Vec<T>, link: &str) -> (Vec<T>, Option<String>) {
         let asked = self.exchange.query().first(parameter);
         let from = asked.and_then(|from| from.parse().ok()).unwrap_or(0_usize);
@@ -229,7 +230,7 @@ impl Visit<Signed> {
             .device_keeper(Action::TpmDeviceForget, place.target())
             .await?;
         self.confirmed(&link_of(&place))?;
-        // The list that it is on is that of its manager, whose page may be gone.
+        // The device is in the list of its manager, whose page may no longer exist.
         let list = if self.has_manager(&place.manager).await? {
             self.link_to::<Manager>(&place.manager)
         } else {
@@ -269,7 +270,7 @@ impl Visit<Signed> {
         format!("{HERE}/{}", self.named("namespace"))
     }
 
-    /// The device that is asked for.
+    /// Returns the requested device.
     fn place(&self) -> Result<DevicePlace, Refusal> {
         let (namespace, manager) = (self.named("namespace"), self.named("manager"));
         if !is_dns_label(namespace) || !is_dns_label(manager) {
@@ -322,7 +323,7 @@ impl From<DeviceError> for Refusal {
     }
 }
 
-/// What is wrong with an object's name or description.
+/// Errors in an object's name or description.
 impl From<MetadataError> for Unfilled {
     fn from(why: MetadataError) -> Self {
         let text = sentence(&why.to_string());
@@ -334,7 +335,7 @@ impl From<MetadataError> for Unfilled {
     }
 }
 
-/// Why there is no CA.
+/// Errors in creating a CA.
 impl From<AuthorityError> for Unfilled {
     fn from(why: AuthorityError) -> Self {
         match why {

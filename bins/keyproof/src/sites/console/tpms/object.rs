@@ -1,5 +1,5 @@
-//! What is the same for managers, categories and API keys: each has a page, a form that adds one, and changes and a
-//! deletion that come back to the page or leave it.
+//! The common parts of managers, categories and API keys: each has a page, a form that adds one, and changes that
+//! return to the page.
 
 use std::convert::Infallible;
 
@@ -14,33 +14,33 @@ use super::{
     Answered, Area, Frame, HERE, Refusal, Signed, Unfilled, Visit, Wrong, see_other, told,
 };
 
-/// A kind of object, as its pages are.
+/// A kind of object with its pages.
 pub(in crate::sites::console) trait Paged: Kind {
-    /// Where its pages are in a namespace.
+    /// The path segment of its pages in a namespace.
     const FOLDER: &'static str;
 
-    /// What stands for one's name in their paths, and what one is called in `frame.rs`.
+    /// The variable in their paths for an object's name, which is also the prefix of its notices in `frame.rs`.
     const VARIABLE: &'static str;
 
-    /// The fields of the form that adds one which stay as they were typed where it is not added, and which the address may
-    /// fill in: choices and ticks come first, so that no text leaves them without room there.
+    /// The fields of the form that adds one. They keep their input if it is not added, and may be filled in from the
+    /// address. Selections and ticks come first, so that a long text does not displace them there.
     const FIELDS: &'static [&'static str];
 
-    /// The page of one.
+    /// Shows an object's page.
     fn page(
         visit: &Visit<Signed>,
         frame: Frame,
         status: StatusCode,
     ) -> impl Future<Output = Answered> + Send;
 
-    /// The form that adds one.
+    /// Shows the form that adds an object.
     fn form(
         visit: &Visit<Signed>,
         frame: &Frame,
         status: StatusCode,
     ) -> impl Future<Output = Answered> + Send;
 
-    /// Adds what was filled in.
+    /// Adds an object from the form.
     fn add(
         visit: &Visit<Signed>,
     ) -> impl Future<Output = Result<keyproof_http::Response, Unfilled>> + Send;
@@ -82,7 +82,7 @@ impl Visit<Signed> {
         }
     }
 
-    /// Whoever may change or delete the object that the path names, and has shown their token lately; and its name.
+    /// Returns the object's name and the operator, who may change or delete it and has shown their token recently.
     pub(super) async fn weakening<K: Paged>(
         &self,
         act: Act,
@@ -93,8 +93,7 @@ impl Visit<Signed> {
         Ok((administrator, name))
     }
 
-    /// Back to the page of the object that was changed; or the page itself, which says what is wrong, with these fields as
-    /// they were.
+    /// Redirects to the page of the changed object; or shows the page with the error and the input of these fields.
     pub(super) async fn changed<K: Paged>(
         &self,
         changed: Result<(), impl Into<Unfilled>>,
@@ -117,13 +116,13 @@ impl Visit<Signed> {
         format!("{HERE}/{namespace}/{}/{name}", K::FOLDER)
     }
 
-    /// The address of the form that adds one of a kind, with what was typed there.
+    /// Returns the address of the form that adds an object of a kind, with the input.
     pub(super) fn link_to_form<K: Paged>(&self) -> String {
         let form = format!("{HERE}/{}/{}", self.named("namespace"), K::FOLDER);
         self.filled_page(&form, K::FIELDS)
     }
 
-    /// What a form says of any object.
+    /// Returns the form's metadata, which every object has.
     pub(super) fn metadata(&self) -> Metadata {
         Metadata {
             name: self.typed("name").to_owned(),
@@ -132,7 +131,7 @@ impl Visit<Signed> {
         }
     }
 
-    /// The certificates that were chosen or pasted.
+    /// Returns the chosen or pasted certificates.
     pub(super) fn certificate_file(&self) -> Result<&[u8], Wrong> {
         match self.uploaded() {
             [] => Err(Wrong::at("file", "Choose a file, or paste its text.")),
@@ -140,26 +139,26 @@ impl Visit<Signed> {
         }
     }
 
-    /// Which certificate of a list is meant.
+    /// Returns the fingerprint of the certificate in a list to change.
     pub(super) fn fingerprint(&self) -> Result<Sha256Thumbprint, Refusal> {
         let fingerprint = self.typed("fingerprint").parse();
         fingerprint.map_err(|_| Refusal::NotFound)
     }
 }
 
-/// Why a list of certificates is not stored.
+/// Returns why a list of certificates cannot be stored.
 pub(super) fn unstored(error: StorageError) -> Unfilled {
     match error {
         StorageError::TooLarge { .. } => Wrong::at(
             "file",
-            "With these there are more certificates than one record has room for.",
+            "With these, there are more certificates than fit into one record.",
         )
         .into(),
         error => error.into(),
     }
 }
 
-/// Why something stays that was to be deleted, if it does.
+/// Returns why an object cannot be deleted, if so.
 fn kept(deleted: Result<(), Failure<DeleteError<Infallible>>>) -> Result<Option<Wrong>, Refusal> {
     let Err(failure) = deleted else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The pages of *TPMs*, as templates have them.
+//! The templates of *TPMs*.
 
 use keyproof_service::{
     Timestamp,
@@ -30,7 +30,7 @@ pages! {
         managers: Section<ManagerRow>,
         categories: Section<CategoryRow>,
         keys: Section<KeyRow>,
-        /// Devices whose managers were deleted.
+        /// The devices whose managers are deleted.
         left: Section<DeviceRow>,
     }
     KeyAddPage("console/tpm_key_add.html") {
@@ -57,13 +57,13 @@ pages! {
         manager: &'a str,
         ca: &'a str,
         ends: Moment,
-        /// Whether there are any, on this page or before it.
+        /// Whether there are any, on this page or an earlier one.
         has_keys: bool,
         keys: Vec<String>,
         more_keys: Option<String>,
         policy: &'static str,
         expected: &'a [ExpectedRegister],
-        /// Whether there are any, on this page or before it.
+        /// Whether there are any, on this page or an earlier one.
         has_allowed: bool,
         allowed: Vec<AllowedRow>,
         more_allowed: Option<String>,
@@ -98,12 +98,12 @@ pages! {
         description: &'a str,
         is_disabled: bool,
         root: &'a str,
-        /// Whether there are any, on this page or before it.
+        /// Whether there are any, on this page or an earlier one.
         has_categories: bool,
         categories: Vec<String>,
         more_categories: Option<String>,
         has_bundle: bool,
-        /// Whether there are any, on this page or before it.
+        /// Whether there are any, on this page or an earlier one.
         has_makers: bool,
         makers: Vec<MakerRow>,
         more_makers: Option<String>,
@@ -130,12 +130,12 @@ pages! {
     }
 }
 
-/// Some of what there is of a kind, on the page of a namespace.
+/// A part of the objects of a kind, on the page of a namespace.
 pub(super) struct Section<T> {
     pub(super) rows: Vec<T>,
-    /// Where those behind them are, if there are any.
+    /// The address of the next part, if there is one.
     pub(super) more: Option<String>,
-    /// Whether there are any at all, on this page or before it.
+    /// Whether there are any at all, on this page or an earlier one.
     pub(super) has_any: bool,
 }
 
@@ -174,11 +174,11 @@ pub(super) struct KeyRow {
     pub(super) made: Moment,
 }
 
-/// What may be named in a field.
+/// The possible values of a field.
 pub(super) enum Choice {
     /// One of these.
     Of(Vec<String>),
-    /// One of more than a page lists: its name is typed.
+    /// There are more than a page lists, so the name is typed.
     ByName,
 }
 
@@ -200,7 +200,7 @@ pub(super) struct MakerRow {
     pub(super) ca: String,
     pub(super) source: &'static str,
     pub(super) ends: Moment,
-    /// If it can be taken off the manager's list.
+    /// Its fingerprint, if it can be removed from the manager's list.
     pub(super) fingerprint: Option<String>,
 }
 
@@ -210,7 +210,7 @@ pub(super) struct DeviceRow {
     pub(super) vendor: String,
     pub(super) name: String,
     pub(super) bound: Moment,
-    /// When it has attested last, if ever.
+    /// The last attestation, if there is one.
     pub(super) last: Option<Moment>,
     pub(super) is_refused: bool,
     pub(super) link: String,
@@ -220,7 +220,7 @@ pub(super) struct DeviceKeyRow {
     pub(super) ak: String,
     pub(super) category: String,
     pub(super) active: Option<Moment>,
-    /// What its certificate is, if that is not good.
+    /// What is wrong with its certificate, if anything.
     pub(super) withdrawn: Option<&'static str>,
     pub(super) certificate: String,
     pub(super) ends: Moment,
@@ -264,7 +264,7 @@ pub(super) fn link_of(place: &DevicePlace) -> String {
     format!("{HERE}/{namespace}/managers/{manager}/device?{query}")
 }
 
-/// How an API key is at a moment.
+/// Describes the state of an API key at a moment.
 pub(super) fn state(key: &ApiKey, now: Timestamp) -> &'static str {
     match key.revoked_at {
         Some(from) if from <= now && key.is_disabled => "revoked, and disabled",
@@ -309,7 +309,7 @@ impl CategoryRow {
             registers: match category.spec.pcr_policy {
                 PcrPolicy::Any => "any values",
                 PcrPolicy::Expected(_) => "given values",
-                PcrPolicy::Learn => "as each device taught",
+                PcrPolicy::Learn => "as learnt from each device",
             },
             name: category.metadata.name,
             is_disabled: category.metadata.disable,

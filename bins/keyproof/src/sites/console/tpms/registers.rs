@@ -1,11 +1,11 @@
-//! What the registers of a device were in each of its attestations, compared with those before and with what was learnt.
+//! A device's registers in each attestation, compared with the one before and with the learnt values.
 
 use keyproof_service::device_identity::{BoundDevice, LearntRegister, Registers, Verdict};
 
 use super::pages::{AttestationRow, RegisterRow, Shown};
 use crate::sites::moment::second;
 
-/// The latest attestation before this one of which the registers' values are known.
+/// Returns the registers of the latest earlier attestation whose values are known.
 pub(super) fn before(history: &[Verdict], number: usize) -> Option<&[LearntRegister]> {
     let mut earlier = history.get(..number)?.iter().rev();
     earlier.find_map(|verdict| values(&verdict.registers))
@@ -18,14 +18,14 @@ fn values(registers: &Registers) -> Option<&[LearntRegister]> {
     }
 }
 
-/// The value of this register among those.
+/// Returns the value of this register among `registers`.
 fn value_of<'a>(registers: Option<&'a [LearntRegister]>, of: &LearntRegister) -> Option<&'a str> {
     let mut registers = registers?.iter();
     let found = registers.find(|known| known.bank == of.bank && known.index == of.index);
     found.map(|known| &*known.value)
 }
 
-/// Whether a register has another value than it had among those.
+/// Whether a register's value differs from that in `since`.
 fn is_changed(register: &LearntRegister, since: Option<&[LearntRegister]>) -> bool {
     value_of(since, register).is_some_and(|value| value != register.value)
 }
@@ -87,7 +87,7 @@ impl Shown {
     }
 }
 
-/// What people call a register.
+/// Returns the display name of a register.
 fn name(register: &LearntRegister) -> String {
     format!("{}:{}", register.bank, register.index)
 }

@@ -65,7 +65,7 @@ async fn an_operator_walks_to_possession() {
     // Whoever comes back goes on where they were.
     ops.get(&of("", "root")).await.is(200);
     ops.sees_not(&code);
-    ops.sees("go to step 3: a new code ends it.");
+    ops.sees("go to step 3: a new code replaces it.");
     ops.sees("shown together with a new code.");
     ops.sees("<h2 id=\"prove\">Prove possession</h2>");
     let etag = ops.hidden("etag").unwrap();

@@ -162,7 +162,7 @@ async fn whoever_adds_a_till_or_a_device_shows_the_token_again() {
         "value=\"by the door\"",
         "<option value=\"2\" selected>",
         // Whoever takes the key for sent would have another drawn.
-        "id=\"key-error\">What you filled in here is not kept: do it again.<",
+        "id=\"key-error\">What you filled in here is lost: do it again.<",
         "aria-invalid=\"true\" autofocus aria-describedby=\"key-hint key-error\"",
     ] {
         ops.sees(typed);
@@ -187,7 +187,7 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
     let device = "/console/tills/default/device?id=till";
     let before = records(&site).await;
     ops.get(device).await.is(200);
-    ops.sees("name it to see the codes");
+    ops.sees("type that price to see the codes");
     ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
     // As people write it, and not as an amount is told.
     ops.sees("For <bdi>EUR:4.50</bdi>:");

@@ -263,13 +263,13 @@ async fn a_key_that_was_disabled_and_then_revoked_lets_go_of_its_certificates() 
     ops.get(DEVICE).await.is(200);
     ops.sees("data-label=\"State\">active since");
     ops.get(&page).await.is(200);
-    ops.sees("Certificates that it had made before stay good.");
+    ops.sees("Earlier certificates remain valid.");
     ops.submit(&format!("{page}/disable"), &[]).await.is(200);
     ops.sees("The change is made.");
     ops.get(DEVICE).await.is(200);
     ops.sees(on_hold);
     ops.get(&page).await.is(200);
-    ops.sees("Certificates that it had made before stay on hold until it is enabled.");
+    ops.sees("Earlier certificates stay on hold until it is enabled.");
     ops.post(&format!("{page}/revoke"), &[("reason", "")])
         .await
         .is(303);
@@ -278,7 +278,7 @@ async fn a_key_that_was_disabled_and_then_revoked_lets_go_of_its_certificates() 
     assert_eq!(revoked(&site).await, 1);
     ops.get(&page).await.is(200);
     ops.sees("<strong class=\"refused\">revoked, and disabled</strong>");
-    ops.sees("its certificates of before the revocation are on hold no longer");
+    ops.sees("Its certificates from before the revocation are no longer on hold");
     ops.sees(">Enable the API key</button>");
     ops.post(&format!("{page}/enable"), &[]).await.is(303);
     assert_eq!(revoked(&site).await, 0);
@@ -463,7 +463,7 @@ async fn an_operator_makes_a_manager_a_category_and_a_key_and_deletes_them() {
     // One certificate is allowed besides, and no longer.
     for page in [&*format!("{NAMESPACE}/categories"), &category] {
         ops.get(page).await.is(200);
-        ops.sees("whoever made them, besides those of the manager’s makers.");
+        ops.sees("whoever made them, in addition to those of the manager’s makers.");
     }
     let allow = format!("{category}/allow");
     ops.upload(&allow, &[("file", &strange.ek_certificate)])
@@ -732,7 +732,7 @@ async fn what_is_wrong_with_a_form_stands_at_its_field_and_what_was_typed_stays(
 /// Whoever types values and leaves the choice as it is would have a category that trusts whatever a device shows first.
 #[tokio::test]
 async fn values_of_registers_count_only_where_they_are_asked_for() {
-    const UNUSED: &str = "Values count only with “The values below”";
+    const UNUSED: &str = "Values apply only with “The values below”";
     let (site, _, _) = furnished().await;
     let (mut ops, _) = signed_in(&site, &["tpm"]).await;
     let categories = format!("{NAMESPACE}/categories");
@@ -768,7 +768,7 @@ async fn values_of_registers_count_only_where_they_are_asked_for() {
     send(&mut ops, "any", &line.replace("0a", "0b"), 422).await;
     ops.sees("id=\"registers-error\"");
     ops.get(&category).await.is(200);
-    ops.sees("Its devices are to have these values");
+    ops.sees("Its devices must have these values");
     send(&mut ops, "any", &format!("{line}\r\n"), 303).await;
     ops.get(&category).await.is(200);
     ops.sees("Its devices may have any values");
@@ -798,7 +798,7 @@ async fn more_makers_than_there_is_room_for_are_refused_whole() {
     ops.upload(&format!("{MANAGER}/makers"), &[("text", many.as_bytes())])
         .await
         .is(422);
-    ops.sees("more certificates than one record has room for");
+    ops.sees("more certificates than fit into one record");
 }
 
 #[tokio::test]
@@ -1034,7 +1034,7 @@ async fn whoever_adds_a_manager_a_category_or_a_key_shows_the_token_again() {
         "<option value=\"expected\" selected>",
         ">sha256:7 = 00\r\n</textarea>",
         // Without its list the category would be another.
-        "id=\"file-error\">What you filled in here is not kept: do it again.<",
+        "id=\"file-error\">What you filled in here is lost: do it again.<",
     ] {
         ops.sees(seen);
     }

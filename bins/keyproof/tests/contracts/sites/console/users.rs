@@ -79,7 +79,7 @@ async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
     let path = path_of(&ops, ADA);
     ops.get(&path).await.is(200);
     ops.sees("set up, since");
-    ops.sees("An end of all sessions leaves trusted devices and application tokens as they are.");
+    ops.sees("Ending all sessions leaves trusted devices and application tokens as they are.");
     // Nobody sees a secret.
     ops.sees_not("otpauth");
     ops.sees_not("argon2");
