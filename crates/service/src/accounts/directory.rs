@@ -41,7 +41,7 @@ pub struct UserView {
 }
 
 impl UserView {
-    pub(super) fn as_seen_in(mut self, session: &Session) -> Self {
+    pub(super) fn visible_to(mut self, session: &Session) -> Self {
         if !session.may_see_key_of(self.id) {
             self.key = None;
             self.shows_key = false;
@@ -80,7 +80,7 @@ impl Accounts {
     ) -> Result<UserPage, StorageError> {
         let organisation = session.owner.organisation;
         let page = self.users_in(organisation, &session.party(), query).await?;
-        let seen = page.users.into_iter().map(|user| user.as_seen_in(session));
+        let seen = page.users.into_iter().map(|user| user.visible_to(session));
         Ok(UserPage {
             users: seen.collect(),
             total: page.total,
@@ -154,7 +154,7 @@ impl Accounts {
     ) -> Result<UserView, Failure<DirectoryError>> {
         let owner = session.owner_of(Whose::Of(id));
         let reading = self.read([user_key(owner), second_factor_key(owner)]);
-        Ok(view_of(owner, &reading.await?)?.as_seen_in(session))
+        Ok(view_of(owner, &reading.await?)?.visible_to(session))
     }
 
     /// Returns the user with this name.
@@ -172,7 +172,7 @@ impl Accounts {
         let owner = user.as_ref().and_then(Slot::record).map(User::owner);
         let owner = owner.filter(|owner| owner.organisation == session.owner.organisation);
         let owner = owner.ok_or(Failure::Refused(DirectoryError::Unknown))?;
-        Ok(view_of(owner, &reading)?.as_seen_in(session))
+        Ok(view_of(owner, &reading)?.visible_to(session))
     }
 
     /// Returns the user who has this name now, as a subject of the audit trail.

@@ -287,7 +287,7 @@ mod tests {
                     let total = expected.len();
                     let expected = expected.into_iter().skip((page - 1) * per_page);
                     let expected = expected.take(per_page);
-                    let expected = expected.map(|user| view(user, None).as_seen_in(&ada));
+                    let expected = expected.map(|user| view(user, None).visible_to(&ada));
                     let found = bench.service.accounts.users(&ada, &query).await.unwrap();
                     assert_eq!(found.total, total, "{query:?}");
                     assert!(found.users.into_iter().eq(expected), "{query:?}");
