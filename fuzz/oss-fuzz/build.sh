@@ -4,10 +4,10 @@
 
 cd "$SRC/keyproof"
 
-# All packages share what they build.
+# All packages share one target folder.
 export CARGO_TARGET_DIR="$WORK/target"
 
-# A libFuzzer of the builder's own takes the place of the one that libfuzzer-sys brings.
+# If the builder provides its own libFuzzer, it replaces the one of libfuzzer-sys.
 if [ -f "${LIB_FUZZING_ENGINE:-}" ]; then
   export CUSTOM_LIBFUZZER_PATH="$LIB_FUZZING_ENGINE"
 fi
@@ -22,14 +22,14 @@ case "$SANITIZER" in
     ;;
 esac
 
-# Bundled SQLite is compiled with the sanitizer's flags, and its globals are seen twice: not a violation of the one
-# definition rule. The same stands in each NAME.options.
+# The bundled SQLite is compiled with the sanitizer's flags, so its globals appear twice, which is not a violation of
+# the one definition rule. Each NAME.options disables the check too.
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_odr_violation=0"
 
 for manifest in fuzz/*/Cargo.toml; do
   package=$(dirname "$manifest")
   name=$(basename "$package")
-  # Where PACKAGES names some, only those.
+  # If PACKAGES is set, only the packages in it are built.
   if [[ " ${PACKAGES:-$name} " != *" $name "* ]]; then
     continue
   fi
