@@ -13,7 +13,6 @@
 //!
 //! `store` measures the same two kinds of batches, and their writes to disk. Its own commits of one record differ: each caller
 //! replaces the same small record again and again, which is about three times as fast.
-//! callers who each replace the same small record, and some three times as fast.
 
 use std::{
     convert::Infallible,

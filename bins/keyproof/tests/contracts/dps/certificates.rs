@@ -502,7 +502,7 @@ async fn whoever_does_not_read_lists_has_few_of_them() {
     site.to("GET", "").send().await.is(200);
 }
 
-/// A scope contains any number of services, so a token could use as many as it wants.
+/// A scope may cover any number of services, each of which has places of its own.
 #[tokio::test]
 async fn one_token_takes_not_all_places_for_lists() {
     let site = Site::with("max_certificates = 100").await;

@@ -256,7 +256,7 @@ async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() 
     assert_eq!(points, [point]);
 }
 
-/// Newer endorsement certificates of Google Compute Engine do not.
+/// Google Compute Engine's newer endorsement certificates do not name the TPM.
 #[tokio::test]
 async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
     let site = Site::start().await;

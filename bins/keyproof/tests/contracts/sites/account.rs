@@ -541,7 +541,7 @@ async fn the_activity_is_the_users_own() {
     );
 }
 
-/// Whoever knew the session before its second factor gains nothing from the factor.
+/// Somebody who copied the session before its second factor gains nothing from the factor.
 #[tokio::test]
 async fn a_phone_that_is_activated_gives_the_session_another_id() {
     let site = Site::start().await;

@@ -66,7 +66,7 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
     let store = Store::open(engine, keys, entropy.clone(), clock.now())
         .await
         .unwrap();
-    // Started as in production, with the settings' warnings of the dialects; the commands use the same store.
+    // Started as in production, with the dialects' settings. The commands use the same store.
     let server = Server::start(config.clone(), store.clone(), clock.clone(), entropy);
     let server = server.await.unwrap();
     let service = Service::start(store, clock.clone(), config.hashing)

@@ -46,7 +46,7 @@ impl Field {
         self.station_of("--namespace default --category factory", line)
     }
 
-    /// The same, with another category.
+    /// The same, with the given category.
     fn station_of(&self, category: &str, line: &str) -> Output {
         let line = format!(
             "tpm station {line} --api-key-file api-key {category} --device device.json --state state-of-it"
