@@ -97,7 +97,7 @@ pub fn ocra(data: &[u8]) {
     assert!(unnamed.is_none_or(|input| Ocra::from_key(rest, suite).response(&input).is_err()));
 }
 
-/// A question that is generated for a suite is valid for it and has the full length; a hash that is not a PIN's is rejected.
+/// A question that is generated for a suite is valid for it and has the full length; a PIN hash of the wrong length is rejected.
 fn drawn(suite: Suite, random: &[u8]) {
     let mut random = random.iter().copied().cycle();
     let fill = |bytes: &mut [u8]| {

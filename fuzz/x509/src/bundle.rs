@@ -39,7 +39,7 @@ fn pem(text: &[u8]) {
         Ok(all) => all,
         Err(broken) => {
             assert!(broken.block > 0 && !broken.problem.is_empty(), "{broken}");
-            // A bundle that is malformed as a mixed one is also malformed as certificates only, at the same position or earlier.
+            // A bundle that is malformed as a mixed one is also malformed as certificates only, in the same block or earlier.
             let alone = certificates(text).expect_err("it is broken");
             assert!(alone.block <= broken.block);
             return;
